@@ -1,0 +1,5 @@
+"""`python -m agency`."""
+
+from agency.cli import main
+
+main()

@@ -1,0 +1,122 @@
+"""The root of the `agency` command. A subcommand's code is imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import click
+
+from agency import __version__
+from agency.errors import AgencyError, ExitCode, InternalError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a subcommand lives (`module:attribute`) and its one line of help."""
+
+    target: str
+    help: str
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "init": Entry("agency.instance.commands:init", "Make a new instance directory."),
+    "check": Entry("agency.instance.commands:check", "Check an instance and say what is wrong."),
+    "render": Entry("agency.instance.commands:render", "Write instance/generated/ from it."),
+    "schema": Entry("agency.instance.commands:schema", "Print the JSON Schema of instance.yaml."),
+    "secrets": Entry("agency.secrets.commands:secrets", "List and examine an instance's secrets."),
+    "control": Entry("agency.control.commands:control", "Run and examine the control plane."),
+    "audit": Entry("agency.control.commands:audit", "Verify and read the audit log."),
+    "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),
+    "room": Entry("agency.control.room:room", "Say a command in the control room."),
+    "transcript": Entry(
+        "agency.spinup.transcript.commands:transcript", "Show, verify transcripts."
+    ),
+    "up": Entry("agency.spinup.local.commands:up", "Start a local agency and keep it running."),
+    "down": Entry("agency.spinup.local.commands:down", "Stop the local agency."),
+    "status": Entry("agency.spinup.local.commands:status", "Say how the local agency is."),
+    "version": Entry("agency.version:version", "Print the version of the agency and its parts."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and help without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names, in the order of the table: the order in which a person meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return one command."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.target.partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise InternalError(f"{entry.target} is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the table of commands from COMMANDS, so that `--help` imports none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="agency")
+def cli() -> None:
+    """One flake and one age key turn a blank machine into a software agency.
+
+    Exit status: 0 done, 1 the thing checked is bad, 2 wrong usage, 3 something needed first is
+    missing, 4 internal error.
+    """
+
+
+def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> int:
+    """Run a click command and turn every way it can end into an exit status.
+
+    Set AGENCY_DEBUG=1 to see the traceback of an internal error.
+    """
+    from agency.output import print_error
+
+    as_json = "--json" in arguments
+    try:
+        result = command.main(list(arguments), prog_name=prog_name, standalone_mode=False)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except AgencyError as error:
+        print_error(error, as_json=as_json)
+        return int(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away: not an error of ours. Keep Python's exit quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.DONE)
+    except Exception as error:  # the outermost edge: anything else is a defect of ours
+        if os.environ.get("AGENCY_DEBUG"):
+            raise
+        wrapped = InternalError(
+            f"{type(error).__name__}: {error}",
+            hint="this is a defect; run again with AGENCY_DEBUG=1 and report the traceback",
+        )
+        print_error(wrapped, as_json=as_json)
+        return int(ExitCode.INTERNAL)
+    return int(result) if isinstance(result, int) else int(ExitCode.DONE)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(cli, sys.argv[1:], prog_name="agency"))
+
+
+if __name__ == "__main__":
+    main()

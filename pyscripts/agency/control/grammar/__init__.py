@@ -1,0 +1,1 @@
+"""The grammar of commands, the same in chat and on the command line."""

@@ -1,0 +1,82 @@
+"""The interface of a runtime: all that the control plane knows of what runs agents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from agency.errors import AgencyError
+
+
+class AgentRuntimeError(AgencyError):
+    """A runtime could not do what it was asked."""
+
+
+class State(StrEnum):
+    """What a runtime sees of an agent."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FAILED = "failed"  # it ended without being asked to
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """What is needed to start one agent."""
+
+    name: str
+    role: str
+    port: int
+    project: str | None
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStatus:
+    """One agent as its runtime sees it now."""
+
+    name: str
+    state: State
+    pid: int | None = None
+    started_at: str | None = None  # RFC 3339, UTC
+    exit_status: int | None = None
+    detail: str | None = None  # why it failed, in one line, without secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a running agent serves ACP, and the bearer token for it (never printed)."""
+
+    url: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Endpoint(url={self.url!r})"
+
+
+class Runtime(Protocol):
+    """Starts, stops and observes agents. Every call is idempotent and bounded in time."""
+
+    kind: str
+
+    async def start(self, request: StartRequest) -> RuntimeStatus:
+        """Start an agent; starting a running one returns its status and starts nothing."""
+
+    async def stop(self, name: str) -> RuntimeStatus:
+        """Stop an agent and wait for its end; stopping a stopped one does nothing."""
+
+    async def restart(self, request: StartRequest) -> RuntimeStatus:
+        """Stop if it runs, then start."""
+
+    async def status(self, name: str) -> RuntimeStatus:
+        """What is observed now, not what was last wanted."""
+
+    async def list(self) -> tuple[RuntimeStatus, ...]:
+        """Every agent this runtime has started and not forgotten, by name."""
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        """Where a running agent serves ACP, or None."""
+
+    async def close(self) -> None:
+        """Give up what the runtime holds; for `process`, that ends the agents."""

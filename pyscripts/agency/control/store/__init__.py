@@ -1,0 +1,1 @@
+"""What the control plane remembers: inventory, inbox, outbox and the hash-chained audit log."""

@@ -1,0 +1,85 @@
+"""Writing files so that a reader, or a crash, never sees half of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from agency.errors import AgencyError, PrerequisiteError
+
+
+def _cannot_write(path: Path, error: OSError) -> AgencyError:
+    return PrerequisiteError(
+        f"cannot write: {error.strerror or error}",
+        where=str(path),
+        hint="check the permissions and the free space of that directory; nothing was changed",
+    )
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` by `data` in one step; the file never exists with wider rights than `mode`.
+
+    Raises:
+        PrerequisiteError: the place cannot be written; the old file is whole.
+    """
+    temporary: str | None = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as handle:
+            os.fchmod(handle.fileno(), mode)
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def write_tree_atomically(
+    directory: Path, files: Mapping[str, bytes], *, mode: int = 0o644
+) -> None:
+    """Make `directory` hold exactly `files` (relative POSIX path to content).
+
+    The new tree is complete before the old one is moved aside, so an interruption leaves one of
+    the two whole; `recover_tree` mends the moment between the two renames.
+
+    Raises:
+        PrerequisiteError: the place cannot be written; the old tree is whole.
+    """
+    parent, name = directory.parent, directory.name
+    fresh: Path | None = None
+    old = parent / f".{name}.old"
+    try:
+        recover_tree(directory)
+        fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.new."))
+        for relative, data in sorted(files.items()):
+            target = fresh / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, data, mode=mode)
+        fresh.chmod(0o755)
+        if directory.exists():
+            directory.rename(old)
+        fresh.rename(directory)
+    except OSError as error:
+        raise _cannot_write(directory, error) from error
+    finally:
+        recover_tree(directory)
+        if fresh is not None:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def recover_tree(directory: Path) -> None:
+    """Finish or undo a replacement that was interrupted between its two renames."""
+    old = directory.parent / f".{directory.name}.old"
+    if not old.exists():
+        return
+    if directory.exists():
+        shutil.rmtree(old)
+    else:
+        old.rename(directory)

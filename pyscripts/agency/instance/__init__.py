@@ -1,0 +1,1 @@
+"""An instance: one deployment's facts, from instance.yaml to everything rendered from it."""

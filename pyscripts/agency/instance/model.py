@@ -1,0 +1,202 @@
+"""The instance as typed values: what instance.yaml may say, and what is derived from it.
+
+`Instance` is the border: pydantic, strict, unknown keys refused. Its validators name what would
+be right. Keys are camelCase in YAML and JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from agency import naming
+
+SCHEMA_VERSION = 1
+
+_DOMAIN = re.compile(
+    r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z"
+)
+_MATRIX_ID = re.compile(r"@[a-z0-9._=/+-]{1,200}:[a-z0-9.-]+(:[0-9]{1,5})?\Z")
+_AGE_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}\Z")
+
+
+def _name(text: str) -> str:
+    if not naming.is_name(text):
+        raise ValueError(
+            "must be 1 to 30 characters of a-z, 0-9 and inner dashes, and begin with a letter"
+        )
+    return text
+
+
+def _domain(text: str) -> str:
+    if "://" in text:
+        bare = text.split("://", 1)[1].strip("/")
+        raise ValueError(f"must be a bare domain without a scheme: {bare}")
+    if not _DOMAIN.match(text):
+        raise ValueError("must be a lower-case domain such as agency.example.org")
+    return text
+
+
+def _matrix_id(text: str) -> str:
+    if not _MATRIX_ID.match(text):
+        raise ValueError("must be a full Matrix id such as @alice:agency.example.org")
+    return text
+
+
+def _age_recipient(text: str) -> str:
+    if not _AGE_RECIPIENT.match(text):
+        raise ValueError("must be an age public key: age1 and 58 more characters")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Domain = Annotated[str, AfterValidator(_domain)]
+MatrixId = Annotated[str, AfterValidator(_matrix_id)]
+AgeRecipient = Annotated[str, AfterValidator(_age_recipient)]
+
+
+class Strict(BaseModel):
+    """Unknown keys and coercions are refused; values do not change once made."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+
+class Toggle(Strict):
+    """A service that is on or off."""
+
+    enable: bool = False
+
+
+class MatrixService(Strict):
+    """Synapse, the homeserver."""
+
+    enable: bool = True
+    federation: bool = Field(default=False, description="talk to other homeservers")
+
+
+class CiService(Strict):
+    """Recipe CI."""
+
+    enable: bool = False
+    engine: Literal["builtin", "drone", "woodpecker"] = "builtin"
+    max_tests: int = Field(default=2, ge=1, le=64, description="recipe runs at a time")
+
+
+class Services(Strict):
+    """Which parts of the agency this instance runs."""
+
+    matrix: MatrixService = MatrixService()
+    element: Toggle = Toggle()
+    edge: Toggle = Toggle()
+    gitlab: Toggle = Toggle()
+    k3s: Toggle = Toggle()
+    swarm: Toggle = Toggle()
+    traefik: Toggle = Toggle()
+    ci: CiService = CiService()
+    bridge: Toggle = Toggle()
+    dashboard: Toggle = Toggle()
+    observability: Toggle = Toggle()
+
+
+class Agent(Strict):
+    """One named worker."""
+
+    role: Name
+    enable: bool = True
+    uid: int | None = Field(default=None, ge=naming.AGENT_UIDS.start, lt=naming.AGENT_UIDS.stop)
+    port: int | None = Field(
+        default=None, ge=1024, le=65535, description="loopback port of its ACP"
+    )
+
+
+class SecretsPolicy(Strict):
+    """Where secrets live and who can decrypt them."""
+
+    provider: Literal["sops", "ephemeral"] = "sops"
+    recipients: dict[Name, AgeRecipient] = Field(
+        default_factory=dict, description="age public keys by the name of their owner"
+    )
+
+    @model_validator(mode="after")
+    def _somebody_can_decrypt(self) -> Self:
+        if self.provider == "sops" and not self.recipients:
+            raise ValueError("provider sops needs at least one age recipient under recipients")
+        doubles = [key for key, n in Counter(self.recipients.values()).items() if n > 1]
+        if doubles:
+            raise ValueError(f"the recipient {doubles[0]} is listed twice; remove one")
+        return self
+
+
+class Recipe(Strict):
+    """A Co-op Cloud app under test."""
+
+    repository: str = Field(min_length=1, description="owner/name on the forge")
+
+
+class Instance(Strict):
+    """Everything that instance.yaml says."""
+
+    version: Literal[1]
+    name: Name
+    domain: Domain
+    operators: list[MatrixId] = Field(
+        min_length=1, description="who may command, by full Matrix id"
+    )
+    services: Services = Services()
+    agents: dict[Name, Agent] = Field(default_factory=dict)
+    recipes: dict[Name, Recipe] = Field(default_factory=dict)
+    secrets: SecretsPolicy
+
+    @model_validator(mode="after")
+    def _operators_once(self) -> Self:
+        doubles = [who for who, n in Counter(self.operators).items() if n > 1]
+        if doubles:
+            raise ValueError(f"operators: {doubles[0]} is listed twice; remove one")
+        reserved = {naming.matrix_id(naming.CONTROL_LOCALPART, self.domain)}
+        reserved |= {
+            naming.matrix_id(naming.agent_localpart(name), self.domain) for name in self.agents
+        }
+        taken = reserved.intersection(self.operators)
+        if taken:
+            raise ValueError(
+                f"operators: {min(taken)} is the Matrix id of the agency itself; name a person"
+            )
+        return self
+
+    def resolved_agents(self) -> Iterator[ResolvedAgent]:
+        """Every enabled agent with its numbers and names, by name."""
+        for name, agent in sorted(self.agents.items()):
+            if agent.enable:
+                yield ResolvedAgent(
+                    name=name,
+                    role=agent.role,
+                    uid=agent.uid if agent.uid is not None else naming.agent_uid(name),
+                    port=agent.port if agent.port is not None else naming.agent_port(name),
+                    user=naming.agent_user(name),
+                    unit=naming.agent_unit(name),
+                    matrix_id=naming.matrix_id(naming.agent_localpart(name), self.domain),
+                )
+
+
+class ResolvedAgent(Strict):
+    """An agent with everything that is derived from its name."""
+
+    name: str
+    role: str
+    uid: int
+    port: int
+    user: str
+    unit: str
+    matrix_id: str

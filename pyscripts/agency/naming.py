@@ -1,0 +1,79 @@
+"""One function for each kind of name, port and number, used by Python and (rendered) by Nix.
+
+Numbers come from a stable hash of the name, never from a position in a list: adding or removing
+one agent renumbers nobody. Collisions are refused where the instance is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,29}(?<!-)\Z")
+
+AGENT_UIDS = range(4000, 30000)
+AGENT_PORTS = range(20000, 32000)  # below the kernel's ephemeral range
+
+AGENTS_GROUP = "agents"
+AGENTS_GID = 3999
+CONTROL_LOCALPART = "agency"
+CONTROL_ROOM_LOCALPART = "control"
+APPSERVICE_ID = "agency"
+
+SERVICE_PORTS = {
+    "synapse": 8008,
+    "control": 8010,
+    "element": 8011,
+    "gitlab": 8012,
+    "grafana": 8013,
+    "prometheus": 8014,
+    "drone": 8015,
+    "bridge": 8016,
+    "dashboard": 8017,
+    "traefik": 8443,
+}
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` may name an agent or an instance: a-z, 0-9 and inner dashes, 1 to 30 long."""
+    return NAME_PATTERN.match(text) is not None
+
+
+def _stable_index(kind: str, name: str, size: int) -> int:
+    digest = hashlib.sha256(f"agency/{kind}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % size
+
+
+def agent_uid(name: str) -> int:
+    """The uid of an agent whose instance sets none."""
+    return AGENT_UIDS[_stable_index("uid", name, len(AGENT_UIDS))]
+
+
+def agent_port(name: str) -> int:
+    """The loopback port of an agent's control interface (ACP) whose instance sets none."""
+    return AGENT_PORTS[_stable_index("acp-port", name, len(AGENT_PORTS))]
+
+
+def agent_user(name: str) -> str:
+    """The OS user of an agent."""
+    return f"agent-{name}"
+
+
+def agent_unit(name: str) -> str:
+    """The systemd unit that runs an agent."""
+    return f"agency-agent@{name}.service"
+
+
+def agent_localpart(name: str) -> str:
+    """The localpart of an agent's Matrix user; all lie in the appservice's namespace."""
+    return f"agent-{name}"
+
+
+def matrix_id(localpart: str, domain: str) -> str:
+    """A full Matrix user id."""
+    return f"@{localpart}:{domain}"
+
+
+def control_room_alias(domain: str) -> str:
+    """The alias of the control room."""
+    return f"#{CONTROL_ROOM_LOCALPART}:{domain}"

@@ -1,0 +1,56 @@
+"""What commands print: rich for people, JSON for programs, and errors in either form."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from agency.errors import AgencyError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json` to a click command (its parameter is `as_json`)."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document instead of text."
+    )(command)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that honours NO_COLOR, plain terminals and pipes."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def emit(data: object, *, as_json: bool, human: Callable[[Console], None]) -> None:
+    """Print `data` as JSON, or let `human` print it on a console."""
+    if as_json:
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    else:
+        human(console())
+
+
+def print_error(error: AgencyError, *, as_json: bool) -> None:
+    """Print an error on standard error."""
+    if as_json:
+        click.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=False), err=True)
+        return
+    from rich.text import Text
+
+    printer = console(stderr=True)
+    line = Text("error: ", style="bold red")
+    if error.where:
+        line.append(f"{error.where}: ", style="bold")
+    line.append(error.message, style="not bold")
+    printer.print(line)
+    if error.hint:
+        printer.print(Text("  hint: ", style="cyan").append(error.hint, style="not bold"))

@@ -1,0 +1,64 @@
+"""Running other programs: argv lists only, always with a time limit."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from agency.errors import AgencyError, PrerequisiteError
+
+
+class ProgramError(AgencyError):
+    """A program ended badly, or did not end in time."""
+
+
+def find_program(name: str, *, hint: str) -> str:
+    """The absolute path of `name` on PATH.
+
+    Raises:
+        PrerequisiteError: it is not there; `hint` says how to get it.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise PrerequisiteError(f"the program {name!r} is not installed", where="PATH", hint=hint)
+    return found
+
+
+def run_program(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    hint: str | None = None,
+) -> bytes:
+    """Run `argv` and return its standard output; secrets may travel by `stdin`, never by `argv`.
+
+    Raises:
+        ProgramError: a non-zero exit (with the last line of standard error) or a time-out.
+        PrerequisiteError: the program does not exist.
+    """
+    try:
+        done = subprocess.run(
+            list(argv),
+            input=stdin if stdin is not None else b"",
+            env=dict(env) if env is not None else None,
+            cwd=cwd,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise PrerequisiteError(
+            f"the program {argv[0]!r} is not installed", where="PATH", hint=hint
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise ProgramError(f"no end after {timeout:g} s", where=argv[0], hint=hint) from error
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1] if lines else "no message"
+        raise ProgramError(f"exit status {done.returncode}: {reason}", where=argv[0], hint=hint)
+    return done.stdout

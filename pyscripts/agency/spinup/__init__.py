@@ -1,0 +1,1 @@
+"""Making an agency from nothing, observing it, and signing what was seen."""

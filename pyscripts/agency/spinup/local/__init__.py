@@ -1,0 +1,1 @@
+"""The target `local`: the agency as child processes of one supervisor."""

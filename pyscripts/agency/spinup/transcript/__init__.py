@@ -1,0 +1,1 @@
+"""The signed record of a spin-up: an in-toto Statement in a DSSE envelope."""

@@ -1,0 +1,38 @@
+"""`agency version`."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+import click
+from rich.console import Console
+
+from agency import __version__
+from agency.output import emit, json_option
+
+PARTS = ("matrix-synapse", "mautrix", "pydantic", "sqlalchemy", "cryptography", "securesystemslib")
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of the agency, Python and the parts it stands on; None for a part not installed."""
+    found: dict[str, str | None] = {"agency": __version__, "python": platform.python_version()}
+    for part in PARTS:
+        try:
+            found[part] = metadata.version(part)
+        except metadata.PackageNotFoundError:
+            found[part] = None
+    return found
+
+
+@click.command()
+@json_option
+def version(as_json: bool) -> None:
+    """Print the version of the agency and of the parts it stands on."""
+    found = versions()
+
+    def human(printer: Console) -> None:
+        for name, value in found.items():
+            printer.print(f"{name:16} {value or 'not installed'}")
+
+    emit(found, as_json=as_json, human=human)
