@@ -1,0 +1,44 @@
+# The two commands that do all the set-up: `make spinup` and `make test`.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
+PYTHON := python3
+
+.DEFAULT_GOAL := help
+.PHONY: help spinup test lint bench setup-spinup setup-dev setup-tools requirements clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup-spinup:
+	@$(PYTHON) tools/setup.py spinup
+
+setup-dev:
+	@$(PYTHON) tools/setup.py dev
+
+setup-tools:
+	@$(PYTHON) tools/setup.py tools
+
+spinup: setup-spinup ## Make an agency on this machine, prove it, sign the transcript
+	@mkdir -p artifacts
+	@spinup_smoke --target local --output artifacts/boot_transcript.json
+
+test: setup-dev setup-tools lint ## Set up and run the tests
+	pytest
+
+lint: setup-dev ## Format check, lint, types
+	ruff format --check .
+	ruff check .
+	mypy
+
+bench: setup-dev ## Measure the numbers; exits 1 when a limit is missed
+	@mkdir -p artifacts
+	@python -m benchmarks --output artifacts/bench.jsonl
+
+requirements: ## Pin the dependencies anew (needs uv)
+	uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	  --extra local --extra dev -o requirements/dev.txt pyproject.toml
+	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	  --extra local -c requirements/dev.txt -o requirements/spinup.txt pyproject.toml
+
+clean: ## Remove what set-up and runs made
+	rm -rf .venv .tools artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
