@@ -6,6 +6,7 @@ plane sends its trace id in TRACE_HEADER, and the agent logs it.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +16,13 @@ TRACE_HEADER = "X-Agency-Trace"
 HEALTH_PATH = "/health"
 STATUS_PATH = "/status"
 TOKEN_CREDENTIAL = "acp-token"  # noqa: S105 - the credential's name, not its value
+
+_TRACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+def is_trace(text: str) -> bool:
+    """Whether `text` is a trace id: 1 to 64 of A-Z, a-z, 0-9, dot, underscore and dash."""
+    return _TRACE.match(text) is not None
 
 
 class _Message(BaseModel):

@@ -40,16 +40,20 @@ class RuntimeStatus:
     state: State
     pid: int | None = None
     started_at: str | None = None  # RFC 3339, UTC
-    exit_status: int | None = None
+    exit_status: int | None = None  # negative: the number of the signal that ended it
     detail: str | None = None  # why it failed, in one line, without secrets
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a running agent serves ACP, and the bearer token for it (never printed)."""
+    """Where a running agent serves ACP, and the bearer token for it (never printed).
+
+    `agent` is the name that must answer there; without one, any name is believed.
+    """
 
     url: str
     token: str
+    agent: str | None = None
 
     def __repr__(self) -> str:
         return f"Endpoint(url={self.url!r})"

@@ -1,0 +1,224 @@
+"""The control plane's side of ACP: asking a running agent how it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+from aiohttp import hdrs
+from pydantic import ValidationError
+
+from agency.acp import (
+    HEALTH_PATH,
+    MAX_BODY,
+    STATUS_PATH,
+    TRACE_HEADER,
+    Health,
+    Problem,
+    Status,
+    is_trace,
+)
+from agency.control.runtimes.base import Endpoint
+from agency.errors import AgencyError, InternalError
+
+_POLL_S = 0.02
+_MAX_POLL_S = 0.25
+_MAX_REASON = 200
+
+Message = TypeVar("Message", Health, Status)
+
+
+class AcpError(AgencyError):
+    """An agent did not answer as ACP says; `where` is the URL that was asked."""
+
+
+class AcpUnreachableError(AcpError):
+    """There was no answer at all: nothing listens, or not in time. It may come later."""
+
+
+class AcpClient:
+    """Asks agents for their health and status.
+
+    Redirects are not followed, proxies of the environment are not used, and an answer of more
+    than `acp.MAX_BODY` bytes is refused. A session that is handed in stays the caller's to close.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession | None = None, *, timeout_s: float = 3.0
+    ) -> None:
+        if session is not None and session.trust_env:
+            raise InternalError("an ACP session must not take proxies from the environment")
+        self._session = session
+        self._owned = session is None
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the session, unless it was handed in."""
+        if self._owned and self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def health(self, endpoint: Endpoint, trace: str) -> Health:
+        """`GET /health`: whether the agent can take work now.
+
+        Raises:
+            AcpUnreachableError: no answer.
+            AcpError: a refusal, an answer that is not ACP, or another agent's answer.
+        """
+        return await self._get(endpoint, HEALTH_PATH, trace, Health)
+
+    async def status(self, endpoint: Endpoint, trace: str) -> Status:
+        """`GET /status`: what the agent is and does. Raises as `health` does."""
+        return await self._get(endpoint, STATUS_PATH, trace, Status)
+
+    async def wait_healthy(
+        self,
+        endpoint: Endpoint,
+        trace: str,
+        timeout: float,  # noqa: ASYNC109 - the time until the agent counts as failed
+        still_running: Callable[[], Awaitable[bool]],
+    ) -> Health:
+        """Ask until the agent says `ok`, at most `timeout` seconds.
+
+        Raises:
+            AcpError: the agent ended first (`still_running` said so), was not healthy in time, or
+                something answered that is not this agent.
+        """
+        where = endpoint.url + HEALTH_PATH
+        last = "no answer"
+        pause = _POLL_S
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    try:
+                        health = await self.health(endpoint, trace)
+                        if health.status == "ok":
+                            return health
+                        last = f"it says {health.status!r}"
+                    except AcpUnreachableError as error:
+                        last = error.message
+                    if not await still_running():
+                        raise AcpError(
+                            "the agent ended before it was healthy",
+                            where=where,
+                            hint="its status says why; its log says more",
+                        )
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 1.5, _MAX_POLL_S)
+        except TimeoutError as error:
+            raise AcpError(
+                f"not healthy within {timeout:g} s: {last}",
+                where=where,
+                hint="look at the agent's log; start it again, or raise agent_start_timeout_s",
+            ) from error
+
+    async def _get(self, endpoint: Endpoint, path: str, trace: str, kind: type[Message]) -> Message:
+        where = endpoint.url + path
+        if not is_trace(trace):
+            raise InternalError(f"malformed trace id {trace[:80]!r}", where=where)
+        status, body = await self._fetch(where, endpoint.token, trace)
+        if status != 200:
+            raise _refused(where, status, body)
+        answer = _parsed(where, kind, body)
+        if endpoint.agent is not None and answer.agent != endpoint.agent:
+            raise AcpError(
+                f"the agent that answers is {answer.agent[:40]!r}, not {endpoint.agent!r}",
+                where=where,
+                hint="two agents share a port; give each its own in instance.yaml",
+            )
+        return answer
+
+    async def _fetch(self, where: str, token: str, trace: str) -> tuple[int, bytes]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        headers = {
+            hdrs.AUTHORIZATION: f"Bearer {token}",
+            hdrs.ACCEPT_ENCODING: "identity",
+            TRACE_HEADER: trace,
+        }
+        try:
+            async with self._session.get(
+                where, headers=headers, allow_redirects=False, timeout=self._timeout
+            ) as answer:
+                if answer.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+                    raise AcpError("the answer is compressed, which was not asked for", where=where)
+                return answer.status, await _bounded(answer, where)
+        except TimeoutError as error:
+            raise AcpUnreachableError(
+                f"no answer within {self._timeout.total:g} s",
+                where=where,
+                hint="the agent hangs or the machine is overloaded; look at its log",
+            ) from error
+        except aiohttp.ClientConnectionError as error:
+            raise AcpUnreachableError(
+                f"no answer: {_cause(error)}",
+                where=where,
+                hint="the agent does not listen; look at its status and its log",
+            ) from error
+        except (aiohttp.ClientError, ValueError) as error:
+            # The text of such an error may repeat bytes of the answer, and a ValueError those of
+            # a header: only its kind is told.
+            raise AcpError(
+                f"not an HTTP answer: {type(error).__name__}", where=where, hint=_NOT_AN_AGENT
+            ) from None
+
+
+_NOT_AN_AGENT = "something else may listen on this port; give the agent another in instance.yaml"
+
+
+async def _bounded(answer: aiohttp.ClientResponse, where: str) -> bytes:
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise AcpError(f"the answer is longer than {MAX_BODY} bytes", where=where)
+    return bytes(body)
+
+
+def _refused(where: str, status: int, body: bytes) -> AcpError:
+    if status == 401:
+        return AcpError(
+            "the agent does not accept our token (401)",
+            where=where,
+            hint="restart the agent: a start gives it a fresh token",
+        )
+    try:
+        reason = Problem.model_validate_json(body).error
+    except ValidationError:
+        reason = "no reason given"
+    printable = "".join(c for c in reason if c.isprintable())[:_MAX_REASON]
+    return AcpError(f"HTTP status {status}: {printable}", where=where, hint=_NOT_AN_AGENT)
+
+
+def _parsed(where: str, kind: type[Message], body: bytes) -> Message:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"]))[:_MAX_REASON]
+        reason = f"{field}: {first['type']}" if field else first["type"]
+        raise AcpError(
+            f"malformed {kind.__name__}: {reason}", where=where, hint=_NOT_AN_AGENT
+        ) from None
+
+
+def _cause(error: aiohttp.ClientConnectionError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.strerror or type(error).__name__
+    return type(error).__name__

@@ -1,0 +1,48 @@
+"""Why an agent ended, in one line that may be shown in a chat room."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterable
+
+_MAX_CHARACTERS = 300
+REDACTED = "[redacted]"
+
+
+def failure_detail(exit_status: int, log: Iterable[str], *, secrets: Iterable[str] = ()) -> str:
+    """How the process ended and the last thing it said, without secrets and control characters.
+
+    `log` is the end of its log, oldest line first; `exit_status` is negative for a signal.
+    """
+    said = next((text for line in reversed([*log]) if (text := _message(line))), "")
+    for secret in secrets:
+        said = said.replace(secret, REDACTED) if secret else said
+    said = " ".join("".join(c if c.isprintable() else " " for c in said).split())
+    if len(said) > _MAX_CHARACTERS:
+        said = said[:_MAX_CHARACTERS] + "..."
+    return f"{_ending(exit_status)}: {said}" if said else _ending(exit_status)
+
+
+def _ending(exit_status: int) -> str:
+    if exit_status >= 0:
+        return f"exit status {exit_status}"
+    try:
+        return f"ended by {signal.Signals(-exit_status).name}"
+    except ValueError:  # a real-time signal
+        return f"ended by signal {-exit_status}"
+
+
+def _message(line: str) -> str:
+    """What a log line says: the message of a JSON line, or the line itself."""
+    try:
+        parsed = json.loads(line)
+    except (ValueError, RecursionError):
+        return line.strip()
+    if not isinstance(parsed, dict):
+        return line.strip()
+    error = parsed.get("error")
+    if isinstance(error, dict) and "message" in error:
+        where = error.get("where")
+        return f"{where}: {error['message']}" if where else str(error["message"])
+    return str(parsed.get("message", line)).strip()

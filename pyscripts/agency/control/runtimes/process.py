@@ -1,0 +1,336 @@
+"""The runtime `process`: every agent is a child process of the control plane.
+
+Made for a spin-up and for trying the agency out: agents share the user of the control plane and
+end with it. `systemd` is the runtime of a real host.
+
+Below `state_dir/agents/<name>/` (0700) lie `agent.json`, `log` and `credentials/acp-token` (0600,
+new at every start, removed when the agent ends). A lock on `state_dir/agents/` says that a
+runtime holds it; whoever takes the lock ends what a killed predecessor left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from agency import naming
+from agency.acp import TOKEN_CREDENTIAL, AgentConfig
+from agency.canonical import canonical_json, sha256_hex
+from agency.children import Child, ChildSpec, kill_marked, start_child
+from agency.clock import Clock
+from agency.control.runtimes.base import (
+    AgentRuntimeError,
+    Endpoint,
+    RuntimeStatus,
+    StartRequest,
+    State,
+)
+from agency.control.runtimes.detail import failure_detail
+from agency.errors import PrerequisiteError
+from agency.files import write_atomically
+
+_HOST = "127.0.0.1"
+_LOG_LINES = 20
+_LOG_BYTES = 8 * 1024
+_MAX_LOG_BYTES = 1024 * 1024  # a longer log is set aside as log.1 at the next start
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Agent:
+    """What is known of one agent. `lock` serialises what changes it."""
+
+    name: str
+    directory: Path
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    child: Child | None = None
+    endpoint: Endpoint | None = None
+    wanted: bool = False  # it was started, and nobody asked for its end
+
+    @property
+    def token_file(self) -> Path:
+        return self.directory / "credentials" / TOKEN_CREDENTIAL
+
+    @property
+    def running(self) -> bool:
+        return self.child is not None and self.child.exit_status is None
+
+    def status(self) -> RuntimeStatus:
+        child = self.child
+        if child is None:
+            return RuntimeStatus(self.name, State.STOPPED)
+        exit_status = child.exit_status
+        if exit_status is None:
+            return RuntimeStatus(self.name, State.RUNNING, child.pid, child.started_at)
+        if not self.wanted:
+            return RuntimeStatus(self.name, State.STOPPED, exit_status=exit_status)
+        token = self.endpoint.token if self.endpoint else ""
+        detail = failure_detail(
+            exit_status, child.log_tail(_LOG_LINES, _LOG_BYTES), secrets=[token]
+        )
+        return RuntimeStatus(
+            self.name,
+            State.FAILED,
+            started_at=child.started_at,
+            exit_status=exit_status,
+            detail=detail,
+        )
+
+
+class ProcessRuntime:
+    """Agents as child processes; see `Runtime` for what each call promises.
+
+    Start it from the thread that runs the event loop (agency.children says why). `start` returns
+    when the process runs; whether the agent is healthy is asked through ACP.
+    """
+
+    kind = "process"
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        clock: Clock,
+        python: str = sys.executable,
+        stop_timeout_s: float = 5,
+        new_token: Callable[[], str] = secrets.token_urlsafe,
+    ) -> None:
+        self._root = state_dir / "agents"
+        self._clock = clock
+        self._python = python
+        self._stop_timeout_s = stop_timeout_s
+        self._new_token = new_token
+        self._agents: dict[str, _Agent] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._holding = asyncio.Lock()
+        self._held: int | None = None  # the descriptor of the lock on our directory
+        self._closed = False
+
+    @property
+    def marker(self) -> str:
+        """The marker of every process of this state directory (agency.children)."""
+        return "agents-" + sha256_hex(str(self._root.resolve()).encode())[:24]
+
+    async def start(self, request: StartRequest) -> RuntimeStatus:
+        """Start an agent; a running one is left alone.
+
+        Raises:
+            AgentRuntimeError: no such name, the port is taken, or the process cannot be made.
+            PrerequisiteError: setpriv is missing, or another control plane holds the directory.
+        """
+        agent = self._agent(request.name)
+        async with agent.lock:
+            return await self._start(agent, request)
+
+    async def stop(self, name: str) -> RuntimeStatus:
+        """Stop an agent: SIGTERM, the grace, SIGKILL. A failed one becomes a stopped one."""
+        agent = self._agent(name)
+        async with agent.lock:
+            return await self._stop(agent)
+
+    async def restart(self, request: StartRequest) -> RuntimeStatus:
+        """Stop if it runs, then start; no other call comes in between."""
+        agent = self._agent(request.name)
+        async with agent.lock:
+            await self._stop(agent)
+            return await self._start(agent, request)
+
+    async def status(self, name: str) -> RuntimeStatus:
+        """What is observed now; an agent that was never started is stopped."""
+        agent = self._agent(name)
+        await self._hold()
+        return agent.status()
+
+    async def list(self) -> tuple[RuntimeStatus, ...]:
+        """Every agent that was started since this runtime was made, by name."""
+        await self._hold()
+        started = [agent for agent in self._agents.values() if agent.child is not None]
+        return tuple(agent.status() for agent in sorted(started, key=lambda agent: agent.name))
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        """Where a running agent serves ACP, or None."""
+        agent = self._agent(name)
+        return agent.endpoint if agent.running else None
+
+    async def close(self) -> None:
+        """End every agent, and whatever of theirs is still there; nothing can be started after."""
+        self._closed = True
+        ends = await asyncio.gather(
+            *(self.stop(name) for name in [*self._agents]), return_exceptions=True
+        )
+        for watcher in self._watchers:  # none is left but that of a process that would not end
+            watcher.cancel()
+        async with self._holding:
+            if self._held is not None:
+                await asyncio.to_thread(kill_marked, self.marker, self._stop_timeout_s)
+                os.close(self._held)
+                self._held = None
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+
+    def _agent(self, name: str) -> _Agent:
+        """The agent's record; the name is checked before it can become part of a path."""
+        if not naming.is_name(name):
+            raise AgentRuntimeError(
+                "not the name of an agent",
+                where=repr(name[:40]),
+                hint="a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter",
+            )
+        if name not in self._agents:
+            self._agents[name] = _Agent(name, self._root / name)
+        return self._agents[name]
+
+    async def _start(self, agent: _Agent, request: StartRequest) -> RuntimeStatus:
+        if self._closed:
+            raise AgentRuntimeError(
+                "the control plane is ending and starts no agents",
+                where=agent.name,
+                hint="try again when it is back",
+            )
+        await self._hold()
+        if agent.running:
+            return agent.status()
+        _refuse_taken_port(request.port)
+        endpoint = Endpoint(f"http://{_HOST}:{request.port}", self._new_token(), agent.name)
+        try:
+            config = _write_files(agent, request, endpoint.token)
+            child = await start_child(self._spec(agent, config), marker=self.marker)
+        except BaseException:
+            agent.token_file.unlink(missing_ok=True)
+            raise
+        agent.child, agent.endpoint, agent.wanted = child, endpoint, True
+        watcher = asyncio.create_task(self._watch(agent, child))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        return agent.status()
+
+    async def _stop(self, agent: _Agent) -> RuntimeStatus:
+        await self._hold()
+        if agent.child is not None:
+            agent.wanted = False
+            await agent.child.stop(self._stop_timeout_s)
+            agent.token_file.unlink(missing_ok=True)
+            agent.endpoint = None
+        return agent.status()
+
+    async def _watch(self, agent: _Agent, child: Child) -> None:
+        """Notice the end of a process that nobody asked to end."""
+        await child.wait()
+        if agent.child is child and agent.wanted:
+            agent.token_file.unlink(missing_ok=True)
+            _log.warning("agent %s failed: %s", agent.name, agent.status().detail)
+
+    def _spec(self, agent: _Agent, config: Path) -> ChildSpec:
+        return ChildSpec(
+            name=f"agent {agent.name}",
+            # -I: neither the working directory nor PYTHON* variables add code to the agent.
+            argv=(
+                *(self._python, "-I", "-m", "agency"),
+                *("agent", "run", "--json", "--config", str(config)),
+            ),
+            env={"CREDENTIALS_DIRECTORY": str(agent.token_file.parent)},
+            cwd=agent.directory,
+            log_path=agent.directory / "log",
+        )
+
+    async def _hold(self) -> None:
+        """Take the directory for this runtime, once, and end what a killed predecessor left."""
+        async with self._holding:
+            if self._held is not None or self._closed:
+                return
+            held = _lock(self._root)
+            try:
+                await asyncio.to_thread(kill_marked, self.marker, self._stop_timeout_s)
+                for token in self._root.glob(f"*/credentials/{TOKEN_CREDENTIAL}"):
+                    token.unlink(missing_ok=True)
+            except BaseException:
+                os.close(held)
+                raise
+            self._held = held
+
+
+def _lock(root: Path) -> int:
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _cannot_write(root, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise PrerequisiteError(
+            "another control plane runs agents from this directory",
+            where=str(root),
+            hint="stop it first, or give this one a state directory of its own",
+        ) from error
+    return descriptor
+
+
+def _write_files(agent: _Agent, request: StartRequest, token: str) -> Path:
+    """Write the agent's configuration and token; return the path of the configuration."""
+    try:
+        config = AgentConfig(
+            name=request.name,
+            role=request.role,
+            host=_HOST,
+            port=request.port,
+            project=request.project,
+            trace=request.trace,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise AgentRuntimeError(
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where=agent.name
+        ) from error
+    path = agent.directory / "agent.json"
+    try:
+        for directory in (agent.directory, agent.token_file.parent):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            directory.chmod(0o700)
+        with contextlib.suppress(FileNotFoundError):
+            log = agent.directory / "log"
+            if log.stat().st_size > _MAX_LOG_BYTES:
+                log.replace(agent.directory / "log.1")
+    except OSError as error:
+        raise _cannot_write(agent.directory, error) from error
+    write_atomically(path, canonical_json(config.model_dump()) + b"\n", mode=0o600)
+    write_atomically(agent.token_file, token.encode(), mode=0o600)
+    return path
+
+
+def _cannot_write(path: Path, error: OSError) -> PrerequisiteError:
+    return PrerequisiteError(
+        f"cannot write: {error.strerror or error}",
+        where=str(path),
+        hint="check the permissions and the free space of that directory",
+    )
+
+
+def _refuse_taken_port(port: int) -> None:
+    """Say now, and clearly, what the agent would only find out when it listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except (OSError, OverflowError) as error:
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            raise AgentRuntimeError(
+                "the port is taken by another program" if taken else f"cannot listen: {error}",
+                where=f"{_HOST}:{port}",
+                hint="end that program, or set another port for this agent in instance.yaml",
+            ) from error
