@@ -1,0 +1,38 @@
+"""`agency agent`: what a runtime starts."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from agency.agent.logs import log_to_stderr
+from agency.agent.process import load_config, load_token, serve
+from agency.clock import Clock
+from agency.output import json_option
+
+
+@click.group()
+def agent() -> None:
+    """Run one agent (started by its runtime)."""
+
+
+@agent.command()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The agent's configuration, a JSON file that its runtime writes.",
+)
+@json_option
+def run(config_file: Path, as_json: bool) -> None:  # noqa: ARG001 - the root prints errors by it
+    """Serve the agent control protocol on loopback until SIGTERM.
+
+    The bearer token is read from the file acp-token in $CREDENTIALS_DIRECTORY; without it the
+    agent does not start. The log is JSON lines on standard error.
+    """
+    log_to_stderr()
+    config = load_config(config_file)
+    asyncio.run(serve(config, load_token(), Clock()))

@@ -1,0 +1,135 @@
+"""One agent as a process: from its configuration and token to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import signal
+from pathlib import Path
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from agency import naming
+from agency.acp import TOKEN_CREDENTIAL, AgentConfig
+from agency.agent.server import build_app
+from agency.clock import Clock
+from agency.errors import BadInputError, PrerequisiteError
+from agency.secrets.credentials import read_credential
+
+_MAX_CONFIG = 64 * 1024
+_SHUTDOWN_S = 1.0  # for requests in flight, at the end
+_LINGER_S = 1.0  # for a refused caller that still sends its body
+_KEEP_ALIVE_S = 15.0
+
+_log = logging.getLogger(__name__)
+
+
+def load_config(path: Path) -> AgentConfig:
+    """Read the agent's configuration.
+
+    Raises:
+        PrerequisiteError: the file cannot be read.
+        BadInputError: it is not what the schema says, or asks for a port that others could reach.
+    """
+    try:
+        with path.open("rb") as handle:
+            data = handle.read(_MAX_CONFIG + 1)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot read the configuration: {error.strerror or error}",
+            where=str(path),
+            hint="agents are started by their runtime, which writes this file",
+        ) from error
+    if len(data) > _MAX_CONFIG:
+        raise BadInputError(f"longer than {_MAX_CONFIG} bytes", where=str(path))
+    try:
+        config = AgentConfig.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise BadInputError(
+            f"{field}: {first['msg']}" if field else first["msg"], where=str(path)
+        ) from error
+    if not naming.is_name(config.name):
+        raise BadInputError(
+            "name: not the name of an agent",
+            where=str(path),
+            hint="a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter",
+        )
+    if not _is_loopback(config.host):
+        raise BadInputError(
+            f"host: {config.host} is not a loopback address",
+            where=str(path),
+            hint="an agent serves its control interface on 127.0.0.1 or ::1 only",
+        )
+    return config
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a host name may resolve to anything
+        return False
+
+
+def load_token() -> str:
+    """The bearer token from the credential `acp-token`.
+
+    Raises:
+        PrerequisiteError: it is missing, empty, or not what an HTTP header can carry.
+    """
+    token = read_credential(TOKEN_CREDENTIAL).reveal().strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise PrerequisiteError(
+            "the bearer token is empty or not printable ASCII without spaces",
+            where=f"credential {TOKEN_CREDENTIAL}",
+            hint="let the runtime start this agent anew; it makes a fresh token",
+        )
+    return token
+
+
+async def serve(config: AgentConfig, token: str, clock: Clock) -> None:
+    """Serve ACP until SIGTERM or SIGINT.
+
+    Raises:
+        PrerequisiteError: the port is taken or may not be used.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    runner = web.AppRunner(
+        build_app(config, token, clock),
+        access_log=None,  # requests are logged with their trace id by the application
+        handle_signals=False,
+        keepalive_timeout=_KEEP_ALIVE_S,
+        lingering_time=_LINGER_S,
+        shutdown_timeout=_SHUTDOWN_S,
+    )
+    await runner.setup()
+    try:
+        await _listen(runner, config)
+        fields = {"agent": config.name, "port": config.port, "trace": config.trace}
+        _log.info("listening", extra={"fields": fields})
+        await stopping.wait()
+        _log.info("stopping", extra={"fields": fields})
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, config: AgentConfig) -> None:
+    site = web.TCPSite(runner, config.host, config.port)
+    try:
+        await site.start()
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise PrerequisiteError(
+            "the port is taken by another program"
+            if taken
+            else f"cannot listen: {error.strerror or error}",
+            where=f"{config.host}:{config.port}",
+            hint="end that program, or set another port for this agent in instance.yaml",
+        ) from error

@@ -1,0 +1,150 @@
+"""The agent's side of ACP: what it answers, and whom.
+
+Every request must carry the bearer token in its Authorization header; without it a caller does
+not even learn which paths there are. Every refusal has a `Problem` as its body.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+from pydantic import BaseModel
+
+from agency import __version__
+from agency.acp import (
+    HEALTH_PATH,
+    MAX_BODY,
+    STATUS_PATH,
+    TRACE_HEADER,
+    AgentConfig,
+    Health,
+    Problem,
+    Status,
+    is_trace,
+)
+from agency.clock import Clock, iso
+
+_REFUSALS = {
+    400: "malformed request",
+    404: "no such path",
+    405: "this path does not take this method",
+    413: f"the body is longer than {MAX_BODY} bytes",
+    500: "the agent failed to answer; see its log",
+}
+
+_log = logging.getLogger(__name__)
+
+
+def build_app(config: AgentConfig, token: str, clock: Clock) -> web.Application:
+    """The ACP application of one agent.
+
+    Raises:
+        ValueError: the token is empty.
+    """
+    if not token:
+        raise ValueError("an empty token would let anybody in")
+    app = web.Application(
+        client_max_size=MAX_BODY, middlewares=[_log_request, _problems, _authorise(token), _body]
+    )
+    app.on_response_prepare.append(_set_headers)
+    started_wall, started_steady = clock.wall(), clock.steady()
+
+    async def health(_: web.Request) -> web.Response:
+        return _answer(Health(status="ok", agent=config.name))
+
+    async def status(_: web.Request) -> web.Response:
+        return _answer(
+            Status(
+                agent=config.name,
+                role=config.role,
+                version=__version__,
+                pid=os.getpid(),
+                project=config.project,
+                started_at=iso(started_wall),
+                uptime_s=round(clock.steady() - started_steady, 3),
+                trace=config.trace,
+            )
+        )
+
+    app.router.add_get(HEALTH_PATH, health, allow_head=False)
+    app.router.add_get(STATUS_PATH, status, allow_head=False)
+    return app
+
+
+def _answer(body: BaseModel, status: int = 200) -> web.Response:
+    return web.Response(
+        body=body.model_dump_json().encode(), status=status, content_type="application/json"
+    )
+
+
+def _refusal(status: int, reason: str) -> web.Response:
+    return _answer(Problem(error=reason), status)
+
+
+async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = f"agency/{__version__}"
+    response.headers[hdrs.CACHE_CONTROL] = "no-store"
+
+
+@web.middleware
+async def _log_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Log method, path, answer and trace id; a malformed trace id is not repeated."""
+    trace = request.headers.get(TRACE_HEADER, "")
+    response = await handler(request)
+    _log.info(
+        "request",
+        extra={
+            "fields": {
+                "method": request.method[:16],
+                "path": request.path[:200],
+                "status": response.status,
+                "trace": trace if is_trace(trace) else None,
+            }
+        },
+    )
+    return response
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give every refusal of the framework, and every failure of ours, a Problem as its body."""
+    try:
+        return await handler(request)
+    except web.HTTPException as refusal:
+        response = _refusal(refusal.status, _REFUSALS.get(refusal.status, refusal.reason))
+        if hdrs.ALLOW in refusal.headers:
+            response.headers[hdrs.ALLOW] = refusal.headers[hdrs.ALLOW]
+        return response
+    except Exception:  # noqa: BLE001 - the outermost edge of a request; it is logged whole
+        _log.exception("a request failed")
+        return _refusal(500, _REFUSALS[500])
+
+
+def _authorise(token: str) -> Middleware:
+    expected = f"Bearer {token}".encode()
+
+    @web.middleware
+    async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.getall(hdrs.AUTHORIZATION, [])
+        presented = given[0].encode(errors="surrogateescape") if len(given) == 1 else b""
+        if not hmac.compare_digest(presented, expected):
+            refusal = _refusal(401, "a valid bearer token is needed")
+            refusal.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="agency-agent"'
+            return refusal
+        return await handler(request)
+
+    return authorise
+
+
+@web.middleware
+async def _body(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse a body that is too long, whether its length is announced or not."""
+    if request.content_length is not None and request.content_length > MAX_BODY:
+        raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length)
+    if request.can_read_body:
+        await request.read()
+    return await handler(request)
