@@ -1,0 +1,188 @@
+"""Removing secrets from text, also where they were encoded, and also from a stream.
+
+A value is recognised as it is and as it looks after JSON or Python escaping, HTML escaping, URL
+encoding, hexadecimal, and base64 (standard and URL-safe) at any of the three alignments inside a
+longer encoded text. Of a value with several lines each long line is recognised too, because logs
+and pages show lines.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Callable, Iterable, Iterator
+from urllib.parse import quote, quote_plus
+
+from agency.errors import InternalError
+from agency.secrets.values import SecretValue
+
+MIN_LENGTH = 6
+MIN_LINE = 16
+# Shorter than MIN_LENGTH, so that no mark is itself a secret.
+MARK = "[***]"
+
+Interval = tuple[int, int]
+
+
+def encodings(value: str) -> frozenset[str]:
+    """Every form of `value` that is looked for, `value` included."""
+    data = value.encode("utf-8", "surrogatepass")
+    forms = {
+        value,
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        repr(value)[1:-1],
+        html.escape(value),
+        html.escape(value, quote=False),
+        data.hex(),
+        data.hex().upper(),
+    }
+    for encoded in (quote(data, safe="/"), quote(data, safe=""), quote_plus(data)):
+        forms |= {encoded, _lower_percents(encoded)}
+    forms.update(_base64_forms(data))
+    return frozenset(forms)
+
+
+def _lower_percents(encoded: str) -> str:
+    head, *rest = encoded.split("%")
+    return "%".join([head, *(part[:2].lower() + part[2:] for part in rest)])
+
+
+def _base64_forms(data: bytes) -> Iterator[str]:
+    for offset in range(3):
+        # The first characters depend on the bytes before, the last one on the bytes after.
+        first, last = (0, 2, 3)[offset], (offset + len(data)) * 8 // 6
+        padded = b"\0" * offset + data
+        yield base64.b64encode(padded).decode()[first:last]
+        yield base64.urlsafe_b64encode(padded).decode()[first:last]
+
+
+def _parts(value: str) -> Iterator[str]:
+    yield value
+    stripped = value.strip()
+    if stripped != value:
+        yield stripped
+    if "\n" in stripped:
+        lines = (line.strip() for line in stripped.splitlines())
+        yield from (line for line in lines if len(line) >= MIN_LINE and line[:5] != "-----")
+
+
+class Redactor:
+    """Replaces every known secret in a text by MARK.
+
+    Raises:
+        InternalError: a value is shorter than MIN_LENGTH characters; it would be found everywhere.
+    """
+
+    def __init__(self, values: Iterable[SecretValue]) -> None:
+        forms: set[str] = set()
+        for value in values:
+            if len(value.reveal().strip()) < MIN_LENGTH:
+                raise InternalError(
+                    f"a secret shorter than {MIN_LENGTH} characters cannot be redacted",
+                    hint="use a longer secret",
+                )
+            for part in _parts(value.reveal()):
+                forms |= encodings(part)
+        self._forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
+
+    def __repr__(self) -> str:
+        return f"Redactor({len(self._forms)} forms)"
+
+    def find(self, text: str) -> list[Interval]:
+        """Where secrets are in `text`: disjoint half-open intervals, in order."""
+        found: list[Interval] = []
+        for form in self._forms:
+            at = text.find(form)
+            while at >= 0:
+                found.append((at, at + len(form)))
+                at = text.find(form, at + 1)
+        return _merged(found)
+
+    def redact(self, text: str) -> str:
+        """`text` with each secret replaced by MARK."""
+        pieces: list[str] = []
+        done = 0
+        for start, end in self.find(text):
+            pieces += (text[done:start], MARK)
+            done = end
+        pieces.append(text[done:])
+        return "".join(pieces)
+
+    def undecided(self, text: str) -> int:
+        """From which index on `text` may be the beginning of a secret that goes on after it."""
+        earliest = len(text)
+        for form in self._forms:
+            lowest = max(0, len(text) - len(form) + 1)
+            probe = form[:4]
+            at = text.find(probe, lowest)
+            while 0 <= at < earliest:
+                if form.startswith(text[at:]):
+                    earliest = at
+                    break
+                at = text.find(probe, at + 1)
+            for at in range(max(lowest, len(text) - len(probe) + 1), earliest):
+                if form.startswith(text[at:]):
+                    earliest = at
+                    break
+        return earliest
+
+
+def _merged(intervals: Iterable[Interval]) -> list[Interval]:
+    merged: list[Interval] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+class RedactingWriter:
+    """Redacts a stream of text, also where a secret is cut in two by a chunk's end.
+
+    What may be the beginning of a secret is held back until more text decides it, or until
+    `close()`. At most the length of the longest form is held back.
+    """
+
+    def __init__(self, write: Callable[[str], object], redactor: Redactor) -> None:
+        self._write = write
+        self._redactor = redactor
+        self._held = ""
+        self._covered = 0  # how much of the held text belongs to a secret whose MARK is out
+
+    def write(self, chunk: str) -> int:
+        """Take a chunk; pass on what is decided. Returns the number of characters taken."""
+        text = self._held + chunk
+        self._pass_on(text, self._redactor.undecided(text))
+        return len(chunk)
+
+    def close(self) -> None:
+        """Pass on what was held back; the stream below stays open."""
+        self._pass_on(self._held, len(self._held))
+
+    def _pass_on(self, text: str, until: int) -> None:
+        found = _merged([*self._redactor.find(text), (0, self._covered)])
+        pieces: list[str] = []
+        done = 0
+        covered = 0
+        for start, end in found:
+            if start >= until and end > start:
+                break
+            pieces.append(text[done:start])
+            if end > start and not (start == 0 and self._covered):
+                pieces.append(MARK)
+            done = min(end, until)
+            covered = max(0, end - until)
+        pieces.append(text[done:until])
+        self._held, self._covered = text[until:], covered
+        out = "".join(pieces)
+        if out:
+            self._write(out)
+
+    def __enter__(self) -> RedactingWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
