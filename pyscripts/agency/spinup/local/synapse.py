@@ -1,0 +1,115 @@
+"""The homeserver of a local agency: the real Synapse on SQLite, reachable on loopback only."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from agency.errors import PrerequisiteError
+
+# What Synapse reads from files: the setting, and the name of the secret in its directory.
+_SECRET_FILES = {
+    "registration_shared_secret_path": "matrix-registration-shared-secret",
+    "macaroon_secret_key_path": "matrix-macaroon-secret-key",
+    "form_secret_path": "matrix-form-secret",
+    "signing_key_path": "matrix-signing-key",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SynapsePlan:
+    """Where one Synapse lives: `data` is its own directory, `credentials` holds its secrets."""
+
+    domain: str
+    port: int
+    data: Path
+    credentials: Path
+    registrations: tuple[Path, ...]
+
+    @property
+    def url(self) -> str:
+        """The client-server API's base URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def secret_names() -> tuple[str, ...]:
+    """The secrets that must be in `SynapsePlan.credentials`."""
+    return tuple(_SECRET_FILES.values())
+
+
+def homeserver_config(plan: SynapsePlan) -> dict[str, object]:
+    """homeserver.yaml as data.
+
+    No federation, no open registration, no look-ups of other servers: it runs where there is no
+    network. Rate limits are those of one small team that tries things out, not of the public.
+    """
+    generous = {"per_second": 1000, "burst_count": 2000}
+    return {
+        "server_name": plan.domain,
+        "public_baseurl": f"{plan.url}/",
+        "pid_file": str(plan.data / "synapse.pid"),
+        "listeners": [
+            {
+                "port": plan.port,
+                "bind_addresses": ["127.0.0.1"],
+                "type": "http",
+                "tls": False,
+                "x_forwarded": False,
+                "resources": [{"names": ["client"], "compress": False}],
+            }
+        ],
+        "database": {
+            "name": "sqlite3",
+            "args": {"database": str(plan.data / "homeserver.db")},
+        },
+        "log_config": str(plan.data / "log.yaml"),
+        "media_store_path": str(plan.data / "media"),
+        "app_service_config_files": [str(path) for path in plan.registrations],
+        "use_appservice_legacy_authorization": False,
+        "enable_registration": False,
+        "federation_domain_whitelist": [],
+        "trusted_key_servers": [],
+        "suppress_key_server_warning": True,
+        "report_stats": False,
+        "presence": {"enabled": False},
+        "url_preview_enabled": False,
+        "rc_message": generous,
+        "rc_login": {"address": generous, "account": generous},
+        "rc_joins": {"local": generous, "remote": generous},
+        "rc_invites": {"per_room": generous, "per_user": generous},
+        **{key: str(plan.credentials / name) for key, name in _SECRET_FILES.items()},
+    }
+
+
+def _log_config() -> dict[str, object]:
+    return {
+        "version": 1,
+        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+        "root": {"level": "WARNING", "handlers": ["console"]},
+        "loggers": {"synapse.app": {"level": "INFO"}},
+        "disable_existing_loggers": False,
+    }
+
+
+def install(plan: SynapsePlan) -> list[str]:
+    """Write the configuration and return the argv that runs this Synapse in the foreground.
+
+    Raises:
+        PrerequisiteError: Synapse is not installed beside the agency.
+    """
+    if importlib.util.find_spec("synapse") is None:
+        raise PrerequisiteError(
+            "Synapse is not installed in this Python",
+            where=sys.executable,
+            hint="install the extra 'local' (`make spinup` does), or use another target",
+        )
+    plan.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = plan.data / "homeserver.yaml"
+    config.write_text(yaml.safe_dump(homeserver_config(plan)))
+    (plan.data / "log.yaml").write_text(yaml.safe_dump(_log_config()))
+    return [sys.executable, "-m", "synapse.app.homeserver", "--config-path", str(config)]
