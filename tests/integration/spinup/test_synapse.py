@@ -13,7 +13,8 @@ def test_nobody_can_register_in_the_open_or_in_our_namespace(homeserver):
     open_door = homeserver.request("POST", path, json={"username": "eve", "password": "x" * 12})
     assert open_door.status_code == 403
     body = {"type": "m.login.application_service", "username": "agent-pm"}
-    assert homeserver.request("POST", path, json=body).status_code in {401, 403}
+    stranger = homeserver.create_user("mallory")
+    assert homeserver.request("POST", path, stranger, json=body).status_code in {401, 403}
     allowed = homeserver.request("POST", path, homeserver.as_token, json=body)
     assert allowed.json()["user_id"] == f"@agent-pm:{homeserver.domain}"
 
