@@ -33,6 +33,18 @@ SERVICE_PORTS = {
     "traefik": 8443,
 }
 
+# What the edge publishes, each under its own host name.
+PUBLIC_SERVICES = (
+    "matrix",
+    "element",
+    "gitlab",
+    "grafana",
+    "drone",
+    "bridge",
+    "dashboard",
+    "traefik",
+)
+
 
 def is_name(text: str) -> bool:
     """Whether `text` may name an agent or an instance: a-z, 0-9 and inner dashes, 1 to 30 long."""
@@ -77,3 +89,8 @@ def matrix_id(localpart: str, domain: str) -> str:
 def control_room_alias(domain: str) -> str:
     """The alias of the control room."""
     return f"#{CONTROL_ROOM_LOCALPART}:{domain}"
+
+
+def public_host(service: str, domain: str) -> str:
+    """The host name under which a service is reached from outside, behind the edge."""
+    return f"{service}.{domain}"

@@ -15,6 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic.alias_generators import to_camel
 
 from agency import naming
+from agency.instance.conflicts import conflicts
+from agency.instance.problems import field_name
 
 SCHEMA_VERSION = 1
 
@@ -49,6 +51,11 @@ def _matrix_id(text: str) -> str:
 
 
 def _age_recipient(text: str) -> str:
+    if text.upper().startswith("AGE-SECRET-KEY-"):
+        raise ValueError(
+            "this is a private key, and it is exposed now: make a new one with age-keygen, and "
+            "list its public key, which begins with age1"
+        )
     if not _AGE_RECIPIENT.match(text):
         raise ValueError("must be an age public key: age1 and 58 more characters")
     return text
@@ -101,7 +108,8 @@ class Services(Strict):
     element: Toggle = Toggle()
     edge: Toggle = Toggle()
     gitlab: Toggle = Toggle()
-    k3s: Toggle = Toggle()
+    # to_camel would make k3S of it
+    k3s: Toggle = Field(default=Toggle(), alias="k3s")
     swarm: Toggle = Toggle()
     traefik: Toggle = Toggle()
     ci: CiService = CiService()
@@ -160,19 +168,10 @@ class Instance(Strict):
     secrets: SecretsPolicy
 
     @model_validator(mode="after")
-    def _operators_once(self) -> Self:
-        doubles = [who for who, n in Counter(self.operators).items() if n > 1]
-        if doubles:
-            raise ValueError(f"operators: {doubles[0]} is listed twice; remove one")
-        reserved = {naming.matrix_id(naming.CONTROL_LOCALPART, self.domain)}
-        reserved |= {
-            naming.matrix_id(naming.agent_localpart(name), self.domain) for name in self.agents
-        }
-        taken = reserved.intersection(self.operators)
-        if taken:
-            raise ValueError(
-                f"operators: {min(taken)} is the Matrix id of the agency itself; name a person"
-            )
+    def _no_conflicts(self) -> Self:
+        found = conflicts(self.domain, list(enumerate(self.operators)), self.agents)
+        if found:
+            raise ValueError("; ".join(f"{field_name(c.loc)}: {c.message}" for c in found))
         return self
 
     def resolved_agents(self) -> Iterator[ResolvedAgent]:

@@ -1,10 +1,23 @@
-"""What is rendered from an instance into `generated/`."""
+"""What is rendered from an instance into `generated/`: pure, and the same bytes every time."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
 from agency import naming
+from agency.errors import BadInputError
+from agency.files import write_tree_atomically
+from agency.instance.documents import control_document, element_document, instance_document
+from agency.instance.load import LoadedInstance
 from agency.instance.model import Instance
 from agency.instance.templates import fill
+
+# What stands in the rendered registration until the machine puts the tokens in.
+AS_TOKEN_PLACEHOLDER = "@matrix-as-token@"  # noqa: S105
+HS_TOKEN_PLACEHOLDER = "@matrix-hs-token@"  # noqa: S105
 
 
 def registration(instance: Instance, *, url: str, as_token: str, hs_token: str) -> bytes:
@@ -24,3 +37,126 @@ def registration(instance: Instance, *, url: str, as_token: str, hs_token: str) 
         sender_regex=f"@{naming.CONTROL_LOCALPART}:{domain}$",
         room_regex=f"#{naming.CONTROL_ROOM_LOCALPART}:{domain}$",
     )
+
+
+def _json(document: object) -> bytes:
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def render(loaded: LoadedInstance) -> dict[str, bytes]:
+    """Every generated file, by its path below `generated/`."""
+    instance = loaded.instance
+    files = {"instance.json": _json(instance_document(instance, loaded.digest))}
+    if instance.secrets.provider == "sops":
+        recipients = sorted(instance.secrets.recipients.items())
+        files["sops.yaml"] = fill("sops.yaml.j2", recipients=recipients)
+    if instance.services.matrix.enable:
+        files |= _matrix(instance)
+    return files | _ci(instance) | _abra(instance)
+
+
+def _matrix(instance: Instance) -> dict[str, bytes]:
+    return {
+        "control.json": _json(control_document(instance)),
+        "matrix/element-config.json": _json(element_document(instance)),
+        "matrix/registration.yaml": registration(
+            instance,
+            url=f"http://127.0.0.1:{naming.SERVICE_PORTS['control']}",
+            as_token=AS_TOKEN_PLACEHOLDER,
+            hs_token=HS_TOKEN_PLACEHOLDER,
+        ),
+    }
+
+
+def _ci(instance: Instance) -> dict[str, bytes]:
+    services, files = instance.services, {}
+    if services.gitlab.enable:
+        files["gitlab/gitlab-ci.yml"] = fill("gitlab/gitlab-ci.yml.j2")
+    if services.ci.enable and services.ci.engine == "drone":
+        gitlab = naming.public_host("gitlab", instance.domain) if services.gitlab.enable else None
+        files["drone/drone.yml"] = fill("drone/drone.yml.j2")
+        files["drone/server.env"] = fill(
+            "drone/server.env.j2",
+            host=naming.public_host("drone", instance.domain),
+            port=naming.SERVICE_PORTS["drone"],
+            max_tests=services.ci.max_tests,
+            gitlab_host=gitlab,
+        )
+    return files
+
+
+def _abra(instance: Instance) -> dict[str, bytes]:
+    """Environment files for abra; the domain of an app under test is below that of the CI."""
+    files = {}
+    if instance.services.traefik.enable:
+        host = naming.public_host("traefik", instance.domain)
+        files["abra/traefik.env"] = fill("abra/traefik.env.j2", host=host)
+    if instance.services.swarm.enable:
+        for recipe in sorted(instance.recipes):
+            host = naming.public_host(recipe, instance.domain)
+            files[f"abra/recipes/{recipe}.env"] = fill(
+                "abra/recipe.env.j2", recipe=recipe, host=host
+            )
+    return files
+
+
+class Kind(StrEnum):
+    """How a file in `generated/` differs from what would be rendered."""
+
+    MISSING = "missing"
+    CHANGED = "changed"
+    SUPERFLUOUS = "superfluous"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One file, by its path below `generated/`, that is not as rendered."""
+
+    path: str
+    kind: Kind
+
+    def __str__(self) -> str:
+        return f"{self.path} is {self.kind.value}"
+
+
+def write_rendered(loaded: LoadedInstance) -> dict[str, bytes]:
+    """Replace `generated/` by what the instance renders to, in one step; returns the files.
+
+    Raises:
+        PrerequisiteError: the place cannot be written; the old files are whole.
+    """
+    files = render(loaded)
+    write_tree_atomically(loaded.generated, files)
+    return files
+
+
+def check_rendered(loaded: LoadedInstance) -> tuple[Difference, ...]:
+    """What differs between `generated/` and what the instance renders to; writes nothing."""
+    wanted = render(loaded)
+    present = _files_below(loaded.generated)
+    found = [Difference(path, Kind.MISSING) for path in wanted.keys() - present]
+    found += [Difference(path, Kind.SUPERFLUOUS) for path in present - wanted.keys()]
+    for path in wanted.keys() & present:
+        if _content(loaded.generated / path) != wanted[path]:
+            found.append(Difference(path, Kind.CHANGED))
+    return tuple(sorted(found, key=lambda difference: difference.path))
+
+
+def _files_below(directory: Path) -> set[str]:
+    if not directory.is_dir():
+        return set()
+    return {
+        path.relative_to(directory).as_posix()
+        for path in directory.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInputError(
+            f"cannot be read: {error.strerror or error}", where=str(path)
+        ) from error

@@ -1,0 +1,90 @@
+"""What must hold between parts of an instance that are each right alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from agency import naming
+from agency.instance.problems import Loc
+
+
+class AgentNumbers(Protocol):
+    """What of an agent can collide with another's."""
+
+    @property
+    def uid(self) -> int | None:
+        """The uid that the instance sets, if it sets one."""
+
+    @property
+    def port(self) -> int | None:
+        """The port that the instance sets, if it sets one."""
+
+
+class Conflict(NamedTuple):
+    """Where two parts conflict, and what would be right."""
+
+    loc: Loc
+    message: str
+
+
+def conflicts(
+    domain: str | None, operators: Sequence[tuple[int, str]], agents: Mapping[str, AgentNumbers]
+) -> tuple[Conflict, ...]:
+    """Every conflict in what is known of an instance; `operators` are index and Matrix id.
+
+    A disabled agent keeps its numbers, so it counts.
+    """
+    return (
+        *_operators(domain, operators, agents),
+        *_uids(agents),
+        *_ports(agents),
+    )
+
+
+def _operators(
+    domain: str | None, operators: Sequence[tuple[int, str]], agents: Mapping[str, AgentNumbers]
+) -> Iterator[Conflict]:
+    own: set[str] = set()
+    if domain is not None:
+        localparts = [naming.CONTROL_LOCALPART, *map(naming.agent_localpart, agents)]
+        own = {naming.matrix_id(localpart, domain) for localpart in localparts}
+    seen: set[str] = set()
+    for index, who in operators:
+        if who in seen:
+            yield Conflict(("operators", index), f"{who} is listed twice; remove one")
+        if who in own:
+            yield Conflict(
+                ("operators", index), f"{who} is a Matrix id of the agency itself; name a person"
+            )
+        seen.add(who)
+
+
+def _uids(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:
+    taken: dict[int, str] = {}
+    for name, agent in agents.items():
+        uid = agent.uid if agent.uid is not None else naming.agent_uid(name)
+        if uid in taken:
+            yield _clash(name, "uid", agent.uid, uid, f"agent {taken[uid]!r}")
+        taken.setdefault(uid, name)
+
+
+def _ports(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:
+    taken = {port: f"the service {name}" for name, port in naming.SERVICE_PORTS.items()}
+    for name, agent in agents.items():
+        port = agent.port if agent.port is not None else naming.agent_port(name)
+        if port in taken:
+            yield _clash(name, "port", agent.port, port, taken[port])
+        taken.setdefault(port, f"agent {name!r}")
+
+
+def _clash(name: str, what: str, given: int | None, number: int, holder: str) -> Conflict:
+    if given is None:
+        return Conflict(
+            ("agents", name),
+            f"{what} {number}, allocated from the name, is also that of {holder}; "
+            f"give this agent a free one: `{what}: ...`",
+        )
+    return Conflict(
+        ("agents", name, what), f"{number} is also the {what} of {holder}; choose a free one"
+    )

@@ -1,0 +1,108 @@
+"""The rendered documents that are data: instance.json, control.json, Element's configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agency import naming
+from agency.instance.model import Instance
+from agency.secrets.classes import required_secrets
+
+CONTROL_STATE = "/var/lib/agency-control"
+
+
+def instance_document(instance: Instance, source_digest: str) -> dict[str, Any]:
+    """Everything Nix needs to know: the instance with its defaults, and all that is derived."""
+    document = instance.model_dump(mode="json", by_alias=True)
+    resolved = [
+        agent.model_dump(mode="json", by_alias=True) for agent in instance.resolved_agents()
+    ]
+    for agent in resolved:
+        document["agents"][agent["name"]] |= {"uid": agent["uid"], "port": agent["port"]}
+    return {
+        **document,
+        "agentsResolved": resolved,
+        "ports": dict(naming.SERVICE_PORTS),
+        "names": _names(instance),
+        "secretsRequired": _secrets(instance),
+        "sourceDigest": source_digest,
+    }
+
+
+def _names(instance: Instance) -> dict[str, Any]:
+    domain = instance.domain
+    return {
+        "appserviceId": naming.APPSERVICE_ID,
+        "controlLocalpart": naming.CONTROL_LOCALPART,
+        "controlMatrixId": naming.matrix_id(naming.CONTROL_LOCALPART, domain),
+        "controlRoomAlias": naming.control_room_alias(domain),
+        "agentsGroup": naming.AGENTS_GROUP,
+        "agentsGid": naming.AGENTS_GID,
+        "hosts": {name: naming.public_host(name, domain) for name in naming.PUBLIC_SERVICES},
+    }
+
+
+def _secrets(instance: Instance) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": spec.name,
+            "class": spec.cls.value,
+            "owner": spec.owner,
+            "mode": spec.mode,
+            "consumers": list(spec.consumers),
+            "optional": spec.optional,
+        }
+        for spec in required_secrets(instance)
+    ]
+
+
+def homeserver_url() -> str:
+    """Where the homeserver answers on its own machine."""
+    return f"http://127.0.0.1:{naming.SERVICE_PORTS['synapse']}"
+
+
+def control_document(instance: Instance) -> dict[str, Any]:
+    """The configuration of the control plane on a NixOS host (agency.control.config)."""
+    return {
+        "instance": instance.name,
+        "domain": instance.domain,
+        "homeserver_url": homeserver_url(),
+        "listen_host": "127.0.0.1",
+        "listen_port": naming.SERVICE_PORTS["control"],
+        "bot_id": naming.matrix_id(naming.CONTROL_LOCALPART, instance.domain),
+        "control_room_alias": naming.control_room_alias(instance.domain),
+        "operators": list(instance.operators),
+        "agents": [
+            {
+                "name": agent.name,
+                "role": agent.role,
+                "matrix_id": agent.matrix_id,
+                "port": agent.port,
+            }
+            for agent in instance.resolved_agents()
+        ],
+        "database_url": f"sqlite+aiosqlite:///{CONTROL_STATE}/control.db",
+        "state_dir": CONTROL_STATE,
+        "runtime": "systemd",
+    }
+
+
+def element_document(instance: Instance) -> dict[str, Any]:
+    """Element's config.json: this homeserver alone, no guests, nothing sent elsewhere."""
+    if instance.services.edge.enable:
+        base_url = f"https://{naming.public_host('matrix', instance.domain)}"
+    else:
+        base_url = homeserver_url()
+    return {
+        "brand": "Agency",
+        "default_server_config": {
+            "m.homeserver": {"base_url": base_url, "server_name": instance.domain}
+        },
+        "disable_custom_urls": True,
+        "disable_guests": True,
+        "disable_3pid_login": True,
+        "integrations_ui_url": None,
+        "integrations_rest_url": None,
+        "room_directory": {"servers": [instance.domain]},
+        "show_labs_settings": False,
+    }

@@ -1,0 +1,120 @@
+"""Loading an instance: every problem at once, each with file, line and field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from agency.canonical import sha256_hex
+from agency.instance.conflicts import conflicts
+from agency.instance.explain import explain
+from agency.instance.model import Agent, Domain, Instance, MatrixId
+from agency.instance.problems import InstanceError, Problem
+from agency.instance.recipients import disagreements
+from agency.instance.source import MAX_BYTES, Source, read_source
+
+INSTANCE_FILE = "instance.yaml"
+GENERATED = "generated"
+
+Part = TypeVar("Part", bound=BaseModel | str)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedInstance:
+    """An instance and where it is from; `digest` is the SHA-256 of instance.yaml in hex."""
+
+    instance: Instance
+    path: Path
+    root: Path
+    digest: str
+
+    @property
+    def generated(self) -> Path:
+        """Where everything rendered from the instance lies."""
+        return self.root / GENERATED
+
+
+def instance_file(path: Path) -> Path:
+    """The instance.yaml that `path`, a directory or the file itself, stands for."""
+    return path / INSTANCE_FILE if path.is_dir() else path
+
+
+def load_instance(path: Path, *, check_recipients: bool = True) -> LoadedInstance:
+    """Read, validate and cross-check an instance.
+
+    With `check_recipients`, those who can decrypt must be the same in instance.yaml, in
+    `.sops.yaml` and in the encrypted file; no key is needed for that. `agency render` goes
+    without, because it is what brings `.sops.yaml` up to date.
+
+    Raises:
+        InstanceError: with every problem that was found.
+    """
+    file = instance_file(path)
+    content = _read(file)
+    source = read_source(str(file), content)
+    instance = parse_instance(source)
+    root = file.parent
+    if instance is not None and check_recipients:
+        source.problems += disagreements(instance, root, source)
+    if instance is None or source.problems:
+        raise InstanceError(sorted(source.problems, key=_order))
+    return LoadedInstance(instance, file, root, sha256_hex(content))
+
+
+def _order(problem: Problem) -> tuple[str, int]:
+    return (problem.file, problem.line or 0)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as handle:
+            return handle.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        what = "there is no such file; `agency init DIR` makes an instance"
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+    raise InstanceError([Problem(str(file), None, "", what)])
+
+
+def parse_instance(source: Source) -> Instance | None:
+    """Validate a document; what is wrong goes into its `problems`."""
+    if source.data is None:
+        return None
+    instance: Instance | None = None
+    try:
+        # By alias alone: of `maxTests` and `max_tests` only the first is a key of the file.
+        instance = Instance.model_validate(source.data, by_alias=True, by_name=False)
+    except ValidationError as failure:
+        for error in failure.errors(include_url=False):
+            if error["loc"]:  # what concerns the whole is found by `conflicts`, with its line
+                source.add(*explain(source, error))
+    for loc, message in _conflicts_in(source.data):
+        source.add(loc, message)
+    return instance
+
+
+def _conflicts_in(data: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Conflicts between those parts that are right alone, however wrong others are."""
+    listed, named = data.get("operators"), data.get("agents")
+    operators = [
+        (index, who)
+        for index, raw in enumerate(listed if isinstance(listed, list) else [])
+        if (who := _valid(TypeAdapter[str](MatrixId), raw)) is not None
+    ]
+    agents = {
+        name: agent
+        for name, raw in (named.items() if isinstance(named, dict) else ())
+        if (agent := _valid(TypeAdapter(Agent), raw)) is not None
+    }
+    yield from conflicts(_valid(TypeAdapter[str](Domain), data.get("domain")), operators, agents)
+
+
+def _valid(adapter: TypeAdapter[Part], raw: object) -> Part | None:
+    try:
+        return adapter.validate_python(raw, strict=True)
+    except ValidationError:
+        return None
