@@ -1,0 +1,37 @@
+"""`python -m benchmarks`: print the numbers, keep them, and exit 1 when a limit is missed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+
+from benchmarks import chat, spinup, startup
+from benchmarks.rows import Row
+
+SUITES: dict[str, Callable[[], Iterable[Row]]] = {
+    "startup": startup.rows,
+    "spinup": spinup.rows,
+    "chat": chat.rows,
+}
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path), default=Path("artifacts/bench.jsonl"))
+@click.argument("suites", nargs=-1, type=click.Choice(list(SUITES)))
+def main(output: Path, suites: tuple[str, ...]) -> None:
+    """Measure SUITES (all of them when none is named)."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    good = True
+    with output.open("w") as kept:
+        for name in suites or SUITES:
+            for row in SUITES[name]():
+                click.echo(row.line())
+                kept.write(row.line() + "\n")
+                good &= row.ok
+    sys.exit(0 if good else 1)
+
+
+main()

@@ -1,0 +1,219 @@
+"""Reply latency beside a bare echo appservice, and the memory of the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import yaml
+from agency.clock import new_id
+from agency.instance.load import load_instance
+from agency.spinup.local import ports, rundir
+from agency.spinup.local.agency import LocalAgency
+from agency.spinup.local.build import build, open_provider
+from agency.spinup.person import REPLY_KEY, Person
+from agency.spinup.probes.homeserver import rss_mb
+from mautrix.api import Method, Path as Api
+
+from benchmarks.rows import Row, percentile
+
+_COMMANDS = 200
+_MEMORY_COMMANDS = 1000
+_TOGETHER = 10
+_WAIT_S = 30.0
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """One person whose /sync runs all the time, and tells when each reply became visible."""
+
+    person: Person
+    _waiting: dict[str, asyncio.Future[float]]
+    _early: dict[str, float]
+
+    @classmethod
+    def of(cls, person: Person) -> Stopwatch:
+        """A stopwatch that has seen nothing yet."""
+        return cls(person, {}, {})
+
+    async def follow(self) -> None:
+        """Sync without end."""
+        since: str | None = None
+        while True:
+            query = {"timeout": "10000"} | ({"since": since} if since else {})
+            answer = await self.person.request(Method.GET, Api.v3.sync, query=query)
+            now, since = time.perf_counter(), answer["next_batch"]
+            for room in answer.get("rooms", {}).get("join", {}).values():
+                for event in room["timeline"]["events"]:
+                    command = event["content"].get(REPLY_KEY, {}).get("command")
+                    if command in self._waiting:
+                        self._waiting.pop(command).set_result(now)
+                    elif command:
+                        self._early[command] = now
+
+    async def ask(self, room: str, text: str) -> float:
+        """Seconds from the message accepted to its reply visible in /sync."""
+        event_id = await self.person.say(room, text, new_id("bench"))
+        accepted = time.perf_counter()
+        if event_id in self._early:
+            return self._early.pop(event_id) - accepted
+        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting[event_id] = future
+        return await asyncio.wait_for(future, _WAIT_S) - accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """The echo appservice: where it listens, who its bot is, and its two tokens."""
+
+    port: int
+    domain: str
+    as_token: str
+    hs_token: str
+
+    @property
+    def bot(self) -> str:
+        """Its Matrix id."""
+        return f"@echo:{self.domain}"
+
+    def registration(self) -> bytes:
+        """What Synapse must know of it."""
+        return yaml.safe_dump(
+            {
+                "id": "echo",
+                "url": f"http://127.0.0.1:{self.port}",
+                "as_token": self.as_token,
+                "hs_token": self.hs_token,
+                "sender_localpart": "echo",
+                "rate_limited": False,
+                "namespaces": {"users": [{"exclusive": True, "regex": f"@echo:{self.domain}"}]},
+            }
+        ).encode()
+
+
+@asynccontextmanager
+async def _echo_running(echo: Echo, homeserver: str) -> AsyncIterator[None]:
+    argv = [sys.executable, "-m", "benchmarks.echo", homeserver, str(echo.port), echo.bot]
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE)  # noqa: ASYNC220 - returns at once
+    assert process.stdin is not None
+    process.stdin.write(f"{echo.as_token}\n{echo.hs_token}\n".encode())
+    process.stdin.close()
+    try:
+        while not ports.is_listening(echo.port):
+            await asyncio.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@asynccontextmanager
+async def _agency(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalAgency]:
+    loaded = load_instance(Path("instance"))
+    run = rundir.create(place, new_id("bench"))
+    provider = open_provider(loaded, run.credentials, None)
+    async with aiohttp.ClientSession() as session:
+        agency = build(loaded, run, provider, session, {})
+        echo = Echo(
+            port=ports.assign(("echo",), {})["echo"],
+            domain=loaded.instance.domain,
+            as_token=secrets.token_hex(24),
+            hs_token=secrets.token_hex(24),
+        )
+        echo_of["echo"] = echo
+        file = run.credentials / "echo.yaml"
+        file.touch(mode=0o600)
+        file.write_bytes(echo.registration())
+        agency.extra_registrations.append(file)
+        try:
+            agency.install()
+            await agency.start_homeserver()
+            await agency.create_people()
+            async with _echo_running(echo, agency.homeserver_url):
+                await agency.start_control()
+                yield agency
+        finally:
+            await agency.supervisor.stop_all()
+            provider.close()
+            run.remove()
+
+
+async def _echo_room(agency: LocalAgency, operator: Person, echo: Echo) -> str:
+    created = await operator.request(Method.POST, Api.v3.createRoom, {"preset": "private_chat"})
+    room = str(created["room_id"])
+    await operator.invite(room, echo.bot)
+    url = f"{agency.homeserver_url}/_matrix/client/v3/join/{room}"
+    headers = {"Authorization": f"Bearer {echo.as_token}"}
+    async with agency.session.post(url, json={}, headers=headers) as answer:
+        answer.raise_for_status()
+    return room
+
+
+async def _measure() -> list[Row]:
+    echo_of: dict[str, Echo] = {}
+    with tempfile.TemporaryDirectory() as place:
+        async with _agency(Path(place), echo_of) as agency:
+            operator = await agency.log_in(agency.instance.operators[0])
+            control = await operator.join(agency.control_room)
+            other = await _echo_room(agency, operator, echo_of["echo"])
+            watch = Stopwatch.of(operator)
+            following = asyncio.ensure_future(watch.follow())
+            try:
+                latency = await _latency(watch, control, other)
+                memory = await _memory(agency, watch, control)
+            finally:
+                following.cancel()
+    return [*latency, *memory]
+
+
+async def _latency(watch: Stopwatch, control: str, other: str) -> list[Row]:
+    for room in (control, other) * 5:
+        await watch.ask(room, "!agency ping")
+    ours, bare = [], []
+    for _ in range(_COMMANDS):
+        ours.append(await watch.ask(control, "!agency ping"))
+        bare.append(await watch.ask(other, "!agency ping"))
+    limits = (("p50", 0.50, 1.5), ("p99", 0.99, 2.0))
+    return [
+        Row(
+            name=f"chat.reply.{label}",
+            value=percentile(ours, share) * 1000,
+            unit="ms",
+            baseline="bare echo appservice on the same Synapse",
+            baseline_value=percentile(bare, share) * 1000,
+            limit=limit,
+            limit_on="ratio",
+        )
+        for label, share, limit in limits
+    ]
+
+
+async def _memory(agency: LocalAgency, watch: Stopwatch, control: str) -> list[Row]:
+    pid = agency.supervisor.children()["control"].pid
+    said = 5 + _COMMANDS
+    at_half = 0.0
+    while said < _MEMORY_COMMANDS:
+        if not at_half and said >= _MEMORY_COMMANDS // 2:
+            at_half = rss_mb(pid)
+        await asyncio.gather(*(watch.ask(control, "!agency ping") for _ in range(_TOGETHER)))
+        said += _TOGETHER
+    after = rss_mb(pid)
+    return [
+        Row("control.rss", after, "MiB", "control plane after 500 commands", at_half, 120),
+        Row("control.rss.growth", after - at_half, "MiB", "control plane after 500 commands",
+            at_half, 5),
+    ]
+
+
+def rows() -> list[Row]:
+    """Latency and memory, on one local agency."""
+    return asyncio.run(_measure())

@@ -1,0 +1,47 @@
+"""One measured number as one line of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A number, what it is measured against, and the limit it must hold.
+
+    `ratio` is value / baseline value, in the same run; `limit` bounds the value, or the ratio where
+    `limit_on` says so.
+    """
+
+    name: str
+    value: float
+    unit: str
+    baseline: str
+    baseline_value: float
+    limit: float
+    limit_on: str = "value"
+
+    @property
+    def ratio(self) -> float:
+        """How many times the baseline."""
+        return self.value / self.baseline_value if self.baseline_value else float("inf")
+
+    @property
+    def ok(self) -> bool:
+        """Whether the limit holds."""
+        return (self.ratio if self.limit_on == "ratio" else self.value) <= self.limit
+
+    def line(self) -> str:
+        """The row as `artifacts/bench.jsonl` keeps it."""
+        data = {**asdict(self), "ratio": round(self.ratio, 3), "ok": self.ok}
+        data["value"] = round(self.value, 4)
+        data["baseline_value"] = round(self.baseline_value, 4)
+        return json.dumps(data)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that `share` of all values do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, min(len(ordered) - 1, round(share * len(ordered)) - 1))]

@@ -1,0 +1,38 @@
+"""How long `agency --help` takes, beside a bare process that imports click."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.rows import Row
+
+_RUNS = 15
+
+
+def _seconds(argv: list[str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run(argv, stdout=subprocess.DEVNULL, timeout=60, check=True)
+    return time.perf_counter() - begun
+
+
+def rows() -> Iterator[Row]:
+    """Pairs of runs in turn, so that a machine that slows down slows both; medians."""
+    agency = [str(Path(sys.executable).parent / "agency"), "--help"]
+    bare = [sys.executable, "-c", "import click"]
+    for argv in (agency, bare):
+        _seconds(argv)
+    pairs = [(_seconds(agency), _seconds(bare)) for _ in range(_RUNS)]
+    yield Row(
+        name="cli.help",
+        value=statistics.median(pair[0] for pair in pairs),
+        unit="s",
+        baseline="python -c 'import click'",
+        baseline_value=statistics.median(pair[1] for pair in pairs),
+        limit=1.5,
+        limit_on="ratio",
+    )
