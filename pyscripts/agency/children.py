@@ -42,6 +42,8 @@ _MARKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _SEPARATOR = "/"
 _KILL_WAIT_S = 5.0  # how long the kernel may take to end a process after SIGKILL
 _POLL_S = 0.01
+_EXEC_POLL_S = 0.001
+_EXEC_LOOKS = 200
 _SYSTEM_CLOCK = Clock()
 
 
@@ -111,7 +113,7 @@ class Child:
     async def stop(self, timeout: float) -> int:  # noqa: ASYNC109 - the grace before SIGKILL
         """End it: SIGTERM, up to `timeout` seconds of grace, then SIGKILL to its whole group.
 
-        When this returns, the process is reaped and all of its group is killed; stopping an ended
+        When this returns, the process is reaped and nothing of its group runs; stopping an ended
         child returns its exit status.
 
         Raises:
@@ -154,11 +156,8 @@ class Child:
 
     async def _group_gone(self) -> None:
         deadline = self._loop.time() + _KILL_WAIT_S
-        while self._loop.time() < deadline:
-            try:
-                os.killpg(self.pid, 0)
-            except (ProcessLookupError, PermissionError):
-                return
+        # The kernel has no event for the end of a group.
+        while _group_runs(self.pid) and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -270,6 +269,29 @@ def _pidfd_of(process: subprocess.Popen[bytes], name: str) -> int:
         ) from error
 
 
+def _group_runs(group: int) -> bool:
+    """Whether a process of that group runs; zombies that nobody has reaped do not."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:  # the common case, without a look at every process
+        return False
+    except PermissionError:
+        pass
+    for pid in _pids():
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        except OSError:  # it ended meanwhile
+            continue
+        state, _, its_group = text.rpartition(")")[2].split()[:3]  # proc(5): state, ppid, pgrp
+        if int(its_group) == group and state not in "ZX":
+            return True
+    return False
+
+
+def _pids() -> list[int]:
+    return sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
 def _checked(marker: str) -> str:
     if not _MARKER.match(marker):
         raise ValueError(f"a marker is 1 to 128 of A-Z a-z 0-9 . _ -, not {marker!r}")
@@ -283,21 +305,39 @@ def processes_with_marker(marker: str) -> tuple[int, ...]:
     """
     _checked(marker)
     own = os.getpid()
-    pids = sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return tuple(pid for pid in pids if pid != own and _carries(pid, marker))
+    return tuple(pid for pid in _pids() if pid != own and _carries(pid, marker))
 
 
 def _carries(pid: int, marker: str) -> bool:
-    try:
-        environ = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # it ended meanwhile, or belongs to another user
-        return False
     prefix = f"{MARKER_VARIABLE}=".encode()
     return any(
         marker in entry.removeprefix(prefix).decode(errors="replace").split(_SEPARATOR)
-        for entry in environ.split(b"\0")
+        for entry in _environment_of(pid).split(b"\0")
         if entry.startswith(prefix)
     )
+
+
+def _environment_of(pid: int) -> bytes:
+    """What /proc says, seen through the moment in which a process that execs shows nothing."""
+    path = Path(f"/proc/{pid}/environ")
+    try:
+        for _ in range(_EXEC_LOOKS):
+            environ = path.read_bytes()
+            if environ:
+                return environ
+            if not _between_programs(pid):
+                break
+            time.sleep(_EXEC_POLL_S)
+        return path.read_bytes()
+    except OSError:  # it ended meanwhile, or belongs to another user
+        return b""
+
+
+def _between_programs(pid: int) -> bool:
+    """Whether it has memory but no environment yet: the kernel sets that up late in execve."""
+    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    vsize, env_end = int(fields[20]), int(fields[48])  # proc(5): fields 23 and 51
+    return vsize > 0 and env_end == 0
 
 
 def kill_marked(marker: str, timeout: float) -> tuple[int, ...]:

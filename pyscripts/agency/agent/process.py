@@ -81,10 +81,10 @@ def load_token() -> str:
     Raises:
         PrerequisiteError: it is missing, empty, or not what an HTTP header can carry.
     """
-    token = read_credential(TOKEN_CREDENTIAL).reveal().strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    token = read_credential(TOKEN_CREDENTIAL).reveal()
+    if not token.isascii() or not token.isprintable() or " " in token:
         raise PrerequisiteError(
-            "the bearer token is empty or not printable ASCII without spaces",
+            "the bearer token is not printable ASCII without spaces",
             where=f"credential {TOKEN_CREDENTIAL}",
             hint="let the runtime start this agent anew; it makes a fresh token",
         )

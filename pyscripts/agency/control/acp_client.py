@@ -25,7 +25,7 @@ from agency.control.runtimes.base import Endpoint
 from agency.errors import AgencyError, InternalError
 
 _POLL_S = 0.02
-_MAX_POLL_S = 0.25
+_MAX_POLL_S = 0.1
 _MAX_REASON = 200
 
 Message = TypeVar("Message", Health, Status)
@@ -118,7 +118,7 @@ class AcpClient:
                             hint="its status says why; its log says more",
                         )
                     await asyncio.sleep(pause)
-                    pause = min(pause * 1.5, _MAX_POLL_S)
+                    pause = min(pause * 1.1, _MAX_POLL_S)
         except TimeoutError as error:
             raise AcpError(
                 f"not healthy within {timeout:g} s: {last}",

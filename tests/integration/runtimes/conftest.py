@@ -1,0 +1,108 @@
+"""What the tests of runtimes share: free ports, polling with a deadline, runtimes to test."""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agency.children import processes_with_marker
+from agency.clock import Clock
+from agency.control.acp_client import AcpClient
+from agency.control.runtimes.base import Runtime, StartRequest, State
+from agency.control.runtimes.process import ProcessRuntime
+
+Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
+@pytest.fixture
+def until() -> Until:
+    """Polls a condition until it holds, at most 20 seconds."""
+
+    async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+        deadline = time.monotonic() + 20
+        while not await condition():
+            assert time.monotonic() < deadline, "did not happen in time"
+            await asyncio.sleep(0.01)
+
+    return until
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Finds a free loopback port."""
+
+    def free_port() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return free_port
+
+
+@pytest.fixture
+def request_for(free_port: Callable[[], int]) -> Callable[..., StartRequest]:
+    """Makes a StartRequest on a free port."""
+
+    def request_for(name: str, *, project: str | None = None) -> StartRequest:
+        return StartRequest(name, role=name, port=free_port(), project=project, trace="trace-1")
+
+    return request_for
+
+
+@pytest.fixture
+async def acp() -> AsyncIterator[AcpClient]:
+    async with AcpClient(timeout_s=20) as client:
+        yield client
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A runtime under test, and what a test needs and the interface does not offer."""
+
+    runtime: Runtime
+    kill: Callable[[str], Awaitable[None]]  # end an agent behind the runtime's back, at once
+    processes: Callable[[], tuple[int, ...]]  # what of its agents runs, as the machine sees it
+    close_ends_agents: bool
+
+
+async def _process(tmp_path: Path) -> Bench:
+    runtime = ProcessRuntime(tmp_path / "state", clock=Clock(), stop_timeout_s=10)
+
+    async def kill(name: str) -> None:
+        pid = (await runtime.status(name)).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+
+    return Bench(runtime, kill, lambda: processes_with_marker(runtime.marker), True)
+
+
+BENCHES = {"process": _process}
+
+
+@pytest.fixture(params=sorted(BENCHES))
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    """Every runtime in turn; all of them pass the same tests."""
+    bench = await BENCHES[request.param](tmp_path)
+    yield bench
+    await bench.runtime.close()
+
+
+@pytest.fixture
+def healthy(acp: AcpClient) -> Callable[[Runtime, str], Awaitable[None]]:
+    """Waits until an agent of a runtime is healthy."""
+
+    async def healthy(runtime: Runtime, name: str) -> None:
+        async def still_running() -> bool:
+            return (await runtime.status(name)).state is State.RUNNING
+
+        endpoint = runtime.endpoint(name)
+        assert endpoint is not None
+        await acp.wait_healthy(endpoint, "trace-test", 30, still_running)
+
+    return healthy

@@ -1,0 +1,207 @@
+"""What every runtime must do, whatever it runs agents with."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from agency.control.acp_client import AcpClient, AcpError
+from agency.control.runtimes.base import AgentRuntimeError, Endpoint, Runtime, StartRequest, State
+
+NEVER_STARTED = "developer"
+
+
+async def test_start_is_idempotent(bench, request_for, healthy) -> None:
+    request = request_for("pm")
+    first = await bench.runtime.start(request)
+    assert first.name == "pm"
+    assert first.state is State.RUNNING
+    assert first.pid is not None
+    assert first.started_at is not None
+    await healthy(bench.runtime, "pm")
+    processes = bench.processes()
+    assert await bench.runtime.start(replace(request, trace="trace-2")) == first
+    assert await bench.runtime.status("pm") == first
+    assert bench.processes() == processes
+
+
+async def test_concurrent_starts_start_one(bench, request_for, healthy) -> None:
+    request = request_for("pm")
+    seen = await asyncio.gather(*(bench.runtime.start(request) for _ in range(8)))
+    assert len({status.pid for status in seen}) == 1
+    await healthy(bench.runtime, "pm")
+    assert bench.processes() == (seen[0].pid,)
+
+
+async def test_concurrent_starts_and_stops_leave_one_of_both(bench, request_for) -> None:
+    request = request_for("pm")
+    await asyncio.gather(
+        *(
+            bench.runtime.start(request) if turn % 2 else bench.runtime.stop("pm")
+            for turn in range(10)
+        )
+    )
+    status = await bench.runtime.status("pm")
+    assert status.state in (State.RUNNING, State.STOPPED)
+    assert bench.processes() == ((status.pid,) if status.pid else ())
+
+
+async def test_stop_is_idempotent(bench, request_for, healthy) -> None:
+    await bench.runtime.start(request_for("pm"))
+    await healthy(bench.runtime, "pm")
+    for _ in range(2):
+        status = await bench.runtime.stop("pm")
+        assert (status.state, status.pid, status.detail) == (State.STOPPED, None, None)
+    assert (await bench.runtime.status("pm")).state is State.STOPPED
+    assert bench.processes() == ()
+
+
+async def test_an_agent_that_was_never_started_is_stopped(bench) -> None:
+    assert (await bench.runtime.status(NEVER_STARTED)).state is State.STOPPED
+    assert (await bench.runtime.stop(NEVER_STARTED)).state is State.STOPPED
+    assert bench.runtime.endpoint(NEVER_STARTED) is None
+    assert await bench.runtime.list() == ()
+
+
+async def test_a_killed_agent_has_failed(bench, request_for, healthy, until) -> None:
+    await bench.runtime.start(request_for("pm"))
+    await healthy(bench.runtime, "pm")
+    await bench.kill("pm")
+
+    async def failed() -> bool:
+        return (await bench.runtime.status("pm")).state is State.FAILED
+
+    await until(failed)
+    status = await bench.runtime.status("pm")
+    assert status.pid is None
+    assert status.exit_status not in (None, 0)
+    assert status.detail is not None
+    assert "SIGKILL" in status.detail
+    assert "\n" not in status.detail
+    assert bench.runtime.endpoint("pm") is None
+
+    assert (await bench.runtime.stop("pm")).state is State.STOPPED, "a person has taken note"
+    assert (await bench.runtime.status("pm")).state is State.STOPPED
+
+
+async def test_a_failed_agent_can_be_started(bench, request_for, healthy, until) -> None:
+    request = request_for("pm")
+    await bench.runtime.start(request)
+    await healthy(bench.runtime, "pm")
+    await bench.kill("pm")
+
+    async def ended() -> bool:
+        return bench.runtime.endpoint("pm") is None
+
+    await until(ended)
+    assert (await bench.runtime.start(request)).state is State.RUNNING
+    await healthy(bench.runtime, "pm")
+
+
+async def test_restart_changes_the_process_and_the_project(
+    bench, request_for, healthy, acp: AcpClient
+) -> None:
+    request = request_for("pm", project="old")
+    first = await bench.runtime.start(request)
+    await healthy(bench.runtime, "pm")
+    second = await bench.runtime.restart(replace(request, project="new"))
+    assert second.state is State.RUNNING
+    assert second.pid != first.pid
+    await healthy(bench.runtime, "pm")
+    status = await acp.status(bench.runtime.endpoint("pm"), "trace-2")
+    assert (status.project, status.pid) == ("new", second.pid)
+    assert bench.processes() == (second.pid,)
+
+
+async def test_restart_of_a_stopped_agent_starts_it(bench, request_for, healthy) -> None:
+    assert (await bench.runtime.restart(request_for("pm"))).state is State.RUNNING
+    await healthy(bench.runtime, "pm")
+
+
+@pytest.mark.parametrize("project", ["new-app", None, "mit Ümlaut \u202e \"'; $(id)"])
+async def test_what_was_asked_reaches_the_agent(
+    bench, request_for, healthy, acp: AcpClient, project: str | None
+) -> None:
+    started = await bench.runtime.start(request_for("pm", project=project))
+    await healthy(bench.runtime, "pm")
+    status = await acp.status(bench.runtime.endpoint("pm"), "trace-2")
+    assert (status.agent, status.role, status.project) == ("pm", "pm", project)
+    assert (status.pid, status.trace) == (started.pid, "trace-1")
+
+
+async def test_list_names_the_started_agents(bench, request_for, until) -> None:
+    await bench.runtime.start(request_for("pm"))
+    await bench.runtime.start(request_for("developer"))
+    await bench.runtime.stop("pm")
+    listed = await bench.runtime.list()
+    assert [(status.name, status.state) for status in listed] == [
+        ("developer", State.RUNNING),
+        ("pm", State.STOPPED),
+    ]
+
+
+async def test_the_endpoint_lives_as_long_as_the_agent(
+    bench, request_for, healthy, acp: AcpClient
+) -> None:
+    request = request_for("pm")
+    assert bench.runtime.endpoint("pm") is None
+    await bench.runtime.start(request)
+    await healthy(bench.runtime, "pm")
+    first: Endpoint = bench.runtime.endpoint("pm")
+    assert first.token not in repr(first)
+    await bench.runtime.stop("pm")
+    assert bench.runtime.endpoint("pm") is None
+
+    await bench.runtime.start(request)
+    await healthy(bench.runtime, "pm")
+    assert bench.runtime.endpoint("pm").token != first.token
+    with pytest.raises(AcpError, match="token"):
+        await acp.health(first, "trace-2")
+
+
+async def test_agents_do_not_accept_one_anothers_token(
+    bench, request_for, healthy, acp: AcpClient
+) -> None:
+    for name in ("pm", "developer"):
+        await bench.runtime.start(request_for(name))
+        await healthy(bench.runtime, name)
+    pm, developer = bench.runtime.endpoint("pm"), bench.runtime.endpoint("developer")
+    with pytest.raises(AcpError, match="token"):
+        await acp.status(Endpoint(pm.url, developer.token), "trace-2")
+    assert (await acp.status(pm, "trace-2")).agent == "pm"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../pm", "pm/..", "/etc", "PM", "pm\n", "p\u200bm", "-pm", "a" * 31, "."]
+)
+async def test_what_is_no_name_is_refused(
+    bench, request_for: Callable[..., StartRequest], name: str
+) -> None:
+    runtime: Runtime = bench.runtime
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: runtime.start(replace(request_for("pm"), name=name)),
+        lambda: runtime.restart(replace(request_for("pm"), name=name)),
+        lambda: runtime.stop(name),
+        lambda: runtime.status(name),
+    ]
+    for call in calls:
+        with pytest.raises(AgentRuntimeError, match="name"):
+            await call()
+    with pytest.raises(AgentRuntimeError, match="name"):
+        runtime.endpoint(name)
+    assert await runtime.list() == ()
+
+
+async def test_after_close_nothing_is_left_and_nothing_starts(bench, request_for, healthy) -> None:
+    for name in ("pm", "developer"):
+        await bench.runtime.start(request_for(name))
+        await healthy(bench.runtime, name)
+    before = bench.processes()
+    assert len(before) == 2
+    await bench.runtime.close()
+    assert bench.processes() == (() if bench.close_ends_agents else before)
+    await bench.runtime.close()
+    with pytest.raises(AgentRuntimeError, match="ending"):
+        await bench.runtime.start(request_for("tester"))
+    assert bench.processes() == (() if bench.close_ends_agents else before)
