@@ -16,6 +16,7 @@ AGENT_PORTS = range(20000, 32000)  # below the kernel's ephemeral range
 
 AGENTS_GROUP = "agents"
 AGENTS_GID = 3999
+CONTROL_UID = 3998  # fixed, because firewall rules name it
 CONTROL_LOCALPART = "agency"
 CONTROL_ROOM_LOCALPART = "control"
 APPSERVICE_ID = "agency"

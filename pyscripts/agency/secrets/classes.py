@@ -51,6 +51,11 @@ class SecretSpec:
     instructions: str = ""
     optional: bool = False
 
+    @property
+    def stored(self) -> bool:
+        """Whether its place is the instance's encrypted file."""
+        return self.cls in {SecretClass.A1, SecretClass.A2}
+
 
 MATRIX_AS_TOKEN = "matrix-as-token"  # noqa: S105 - this and the next are names of secrets
 MATRIX_HS_TOKEN = "matrix-hs-token"  # noqa: S105
@@ -92,6 +97,7 @@ def required_secrets(instance: Instance) -> tuple[SecretSpec, ...]:
         specs += _matrix()
     if services.gitlab.enable:
         specs += _gitlab()
+        specs += _oidc_clients(matrix=services.matrix.enable, grafana=services.observability.enable)
         specs += [_agent_key(agent.name, agent.unit) for agent in instance.resolved_agents()]
     if services.gitlab.enable or services.bridge.enable or services.ci.enable:
         specs.append(_forge_bot(own_forge=services.gitlab.enable))
@@ -178,6 +184,25 @@ def _gitlab() -> list[SecretSpec]:
     return [
         SecretSpec(name, SecretClass.A2, text, generator, ("gitlab.service",), owner="gitlab")
         for name, (text, generator) in rails.items()
+    ]
+
+
+def _oidc_clients(*, matrix: bool, grafana: bool) -> list[SecretSpec]:
+    """What services show the forge when people log in to them with their forge account."""
+    clients = {
+        **({"matrix": (_SYNAPSE, "root")} if matrix else {}),
+        **({"grafana": ("grafana.service", "grafana")} if grafana else {}),
+    }
+    return [
+        SecretSpec(
+            f"{client}-oidc-client-secret",
+            SecretClass.A2,
+            f"the secret of {client}'s OpenID Connect client at the forge",
+            Generator.TOKEN,
+            (unit, "agency-reconcile-gitlab-bootstrap.service"),
+            owner=owner,
+        )
+        for client, (unit, owner) in clients.items()
     ]
 
 
