@@ -38,6 +38,7 @@ def _names(instance: Instance) -> dict[str, Any]:
         "controlRoomAlias": naming.control_room_alias(domain),
         "agentsGroup": naming.AGENTS_GROUP,
         "agentsGid": naming.AGENTS_GID,
+        "controlUid": naming.CONTROL_UID,
         "hosts": {name: naming.public_host(name, domain) for name in naming.PUBLIC_SERVICES},
     }
 
@@ -51,6 +52,7 @@ def _secrets(instance: Instance) -> list[dict[str, Any]]:
             "mode": spec.mode,
             "consumers": list(spec.consumers),
             "optional": spec.optional,
+            "stored": spec.stored,
         }
         for spec in required_secrets(instance)
     ]
