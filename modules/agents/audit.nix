@@ -1,0 +1,69 @@
+# The agents' audit log: written by a root service that takes events over a socket, knows the
+# sender from the kernel, and keeps each file append-only.
+{ config, lib, ... }:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.audit;
+  hasAgents = config.agency.agents != { };
+in
+{
+  options.agency.audit = {
+    enable = mkOption {
+      type = types.bool;
+      default = hasAgents;
+      defaultText = lib.literalMD "whether there are agents";
+      description = "The agents' audit log.";
+    };
+    retentionDays = mkOption {
+      type = types.ints.between 1 3650;
+      default = 90;
+      description = "Days after which a closed log file is removed.";
+    };
+  };
+
+  config = lib.mkMerge [
+    (lib.mkIf cfg.enable {
+      agency.units.agency-audit = {
+        description = "Audit log of the agents";
+        command = [
+          "workspace"
+          "audit"
+          "serve"
+          "--retention-days"
+          (toString cfg.retentionDays)
+        ];
+        user = "root";
+        network = "none";
+        socket = {
+          ListenStream = "/run/agency-audit.sock";
+          SocketUser = "root";
+          SocketGroup = "agents";
+          SocketMode = "0660";
+        };
+        # Only root may set and clear the append-only flag.
+        relax = {
+          CapabilityBoundingSet = "CAP_LINUX_IMMUTABLE";
+          ProtectProc = "default";
+          ProcSubset = "all";
+        };
+        serviceConfig = {
+          LogsDirectory = "agency-agents";
+          LogsDirectoryMode = "0750";
+          MemoryMax = "128M";
+          TasksMax = 16;
+        };
+      };
+    })
+    {
+      assertions = [
+        {
+          assertion = hasAgents -> cfg.enable;
+          message = ''
+            agency.audit: there are agents, and what they do must be on record.
+            Remove agency.audit.enable = false.
+          '';
+        }
+      ];
+    }
+  ];
+}

@@ -1,0 +1,293 @@
+# Agents as users of the operating system: stable uid, closed home, limits, and the unit that the
+# control plane starts.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  agency = config.agency;
+  agents = agency.agents;
+  names = lib.attrNames agents;
+  agencyLib = import ../lib { inherit lib; };
+  uidRange = {
+    lowest = 4000;
+    highest = 29999;
+  };
+
+  agentModule =
+    { name, config, ... }:
+    {
+      options = {
+        role = mkOption {
+          type = agencyLib.types.name;
+          description = "What it works as.";
+        };
+        uid = mkOption {
+          type = types.nullOr types.int;
+          default = null;
+          description = "Uid, from ${toString uidRange.lowest} to ${toString uidRange.highest}. The rendered instance allocates one from the name, whatever other agents there are.";
+        };
+        port = mkOption {
+          type = types.nullOr types.port;
+          default = null;
+          description = "Loopback port of its control interface. The rendered instance allocates one from the name.";
+        };
+        user = mkOption {
+          type = types.str;
+          readOnly = true;
+          default = "agent-${name}";
+          description = "Its user.";
+        };
+        home = mkOption {
+          type = types.str;
+          readOnly = true;
+          default = "/home/agent-${name}";
+          description = "Its home directory, open to nobody else.";
+        };
+        slice = mkOption {
+          type = types.str;
+          readOnly = true;
+          # A dash nests slices, so the name's own dashes must not be there.
+          default = "agency-agents-${lib.replaceStrings [ "-" ] [ "_" ] name}";
+          description = "The slice of everything that runs for it.";
+        };
+        matrixId = mkOption {
+          type = types.str;
+          default = "@agent-${name}:${agency.domain}";
+          defaultText = lib.literalExpression ''"@agent-''${name}:''${config.agency.domain}"'';
+          description = "Its Matrix id.";
+        };
+        limits = {
+          memoryMax = mkOption {
+            type = types.str;
+            default = "1G";
+            description = "Most memory that all of its processes may use together.";
+          };
+          cpuQuota = mkOption {
+            type = types.str;
+            default = "100%";
+            description = "Most processor time; 100% is one core.";
+          };
+          tasksMax = mkOption {
+            type = types.ints.positive;
+            default = 256;
+            description = "Most processes and threads.";
+          };
+        };
+        ports = mkOption {
+          type = types.attrsOf types.port;
+          default = lib.optionalAttrs (config.port != null) { acp = config.port; };
+          defaultText = lib.literalExpression "{ acp = port; }";
+          description = "Every loopback port that belongs to it: no other agent may listen there or connect.";
+        };
+        settings = mkOption {
+          type = types.attrsOf types.anything;
+          default = { };
+          description = "What its features read at start, as JSON at /etc/agency/agents/<name>.json. Never a secret.";
+        };
+      };
+    };
+
+  allPorts = lib.concatMapAttrs (
+    name: agent: lib.mapAttrs' (kind: lib.nameValuePair "agents.${name}.${kind}") agent.ports
+  ) agents;
+  servicePorts = lib.mapAttrs' (name: lib.nameValuePair "ports.${name}") agency.ports;
+  allUids = lib.filterAttrs (_: uid: uid != null) (
+    lib.mapAttrs (_: user: user.uid) config.users.users
+  );
+  isOurs = user: lib.any (name: agents.${name}.user == user) names;
+
+  # The template's instances for one agent: what differs between agents is in a drop-in.
+  templates = lib.filterAttrs (
+    name: _: lib.hasPrefix "agency-agent" name && lib.hasSuffix "@" name
+  ) agency.units;
+  belongs = unit: name: unit == "agency-agent@" || lib.elem name templates.${unit}.instances;
+  dropIn =
+    unit: name:
+    lib.nameValuePair "${unit}${name}" {
+      overrideStrategy = "asDropin";
+      enableDefaultPath = false;
+      serviceConfig = {
+        Slice = "${agents.${name}.slice}.slice";
+        IPAddressAllow = map (rule: rule.to) agents.${name}.egress;
+        SocketBindAllow = map (port: "tcp:${toString port}") (lib.attrValues agents.${name}.ports);
+      };
+    };
+in
+{
+  imports = [
+    ../base.nix
+    ./firewall.nix
+    ./audit.nix
+    ./browser.nix
+    ./coding-agent.nix
+    ./desktop.nix
+    ./incidents.nix
+    ./mail.nix
+    ./mcp.nix
+    ./passwords.nix
+    ./ssh.nix
+    ./tailnet.nix
+    ./task-loop.nix
+    ./workspace.nix
+  ];
+
+  options.agency.agents = mkOption {
+    type = types.attrsOf (types.submodule agentModule);
+    default = { };
+    description = "The agents of this machine, by name.";
+  };
+
+  config = lib.mkMerge [
+    {
+      agency.agents = lib.listToAttrs (
+        map (
+          agent:
+          lib.nameValuePair agent.name {
+            role = lib.mkDefault agent.role;
+            uid = lib.mkDefault agent.uid;
+            port = lib.mkDefault agent.port;
+            matrixId = lib.mkDefault agent.matrixId;
+          }
+        ) agency.instance.facts.agentsResolved
+      );
+    }
+    (lib.mkIf (agents != { }) {
+      users.groups.agents.gid = agency.instance.facts.names.agentsGid;
+      users.users = lib.mapAttrs' (
+        name: agent:
+        lib.nameValuePair agent.user {
+          isNormalUser = true;
+          description = "Agent ${name}";
+          inherit (agent) uid home;
+          group = "agents";
+          homeMode = "0700";
+          shell = "${pkgs.shadow}/bin/nologin";
+          autoSubUidGidRange = false;
+        }
+      ) agents;
+      # The mode is put right at every activation, not only when the user is made.
+      systemd.tmpfiles.settings.agency-agents = lib.mapAttrs' (
+        _: agent:
+        lib.nameValuePair agent.home {
+          d = {
+            inherit (agent) user;
+            group = "agents";
+            mode = "0700";
+          };
+        }
+      ) agents;
+
+      systemd.slices = {
+        agency-agents.description = "All agents";
+      }
+      // lib.mapAttrs' (
+        name: agent:
+        lib.nameValuePair agent.slice {
+          description = "Agent ${name}";
+          sliceConfig = {
+            MemoryMax = agent.limits.memoryMax;
+            MemorySwapMax = 0;
+            CPUQuota = agent.limits.cpuQuota;
+            TasksMax = agent.limits.tasksMax;
+          };
+        }
+      ) agents;
+
+      environment.etc = lib.mapAttrs' (
+        name: agent:
+        lib.nameValuePair "agency/agents/${name}.json" {
+          text = builtins.toJSON (
+            agent.settings
+            // {
+              inherit name;
+              inherit (agent) role home;
+            }
+          );
+        }
+      ) agents;
+
+      agency.units."agency-agent@" = {
+        description = "Agent %i";
+        command = [
+          "agent"
+          "run"
+          "--config"
+          "%d/agent.json"
+        ];
+        user = "agent-%i";
+        group = "agents";
+        home = "/home/agent-%i";
+        network = "loopback";
+        # The control plane writes both before it starts an agent; nobody else can read them.
+        credentials = {
+          "agent.json" = "/run/agency-control/agents/%i.json";
+          acp-token = "/run/agency-control/agents/%i.token";
+        };
+        # A switch must not end an agent's work; the control plane restarts it when asked.
+        restartIfChanged = false;
+        serviceConfig = {
+          SocketBindDeny = "any";
+          OOMPolicy = "kill";
+        };
+      };
+
+      systemd.services = lib.listToAttrs (
+        lib.concatMap (unit: map (dropIn unit) (lib.filter (belongs unit) names)) (lib.attrNames templates)
+      );
+    })
+    {
+      assertions =
+        map (name: {
+          assertion = agents.${name}.uid != null && agents.${name}.port != null;
+          message = ''
+            agency.agents.${name}: it has no uid or no port, because the instance does not list it.
+            Add it under agents in instance.yaml and run `agency render`, or set uid and port here.
+          '';
+        }) names
+        ++ map (name: {
+          assertion =
+            agents.${name}.uid == null
+            || (agents.${name}.uid >= uidRange.lowest && agents.${name}.uid <= uidRange.highest);
+          message = ''
+            agency.agents.${name}: uid ${toString agents.${name}.uid} is outside ${toString uidRange.lowest} to ${toString uidRange.highest}, the range of agents.
+            Choose one in that range, or leave it out to have one allocated.
+          '';
+        }) names
+        ++ map (name: {
+          assertion = builtins.match "[a-z]([a-z0-9-]{0,28}[a-z0-9])?" name != null;
+          message = ''
+            agency.agents.${name}: not a name that an agent may have.
+            Use 1 to 30 characters of a-z, 0-9 and inner dashes, beginning with a letter.
+          '';
+        }) names
+        ++
+          map
+            (collision: {
+              assertion = false;
+              message = ''
+                agency.agents: uid ${collision.value} belongs to ${lib.concatStringsSep ", " collision.names}.
+                Give one of them another uid; for an agent, with uid in instance.yaml and `agency render`.
+              '';
+            })
+            (lib.filter (collision: lib.any isOurs collision.names) (agencyLib.assertions.collisions allUids))
+        ++
+          map
+            (collision: {
+              assertion = false;
+              message = ''
+                agency.agents: port ${collision.value} is claimed by ${lib.concatStringsSep ", " collision.names}.
+                Give one of them another port; for an agent, with port in instance.yaml and `agency render`.
+              '';
+            })
+            (
+              lib.filter (collision: lib.any (lib.hasPrefix "agents.") collision.names) (
+                agencyLib.assertions.collisions (allPorts // servicePorts)
+              )
+            );
+    }
+  ];
+}

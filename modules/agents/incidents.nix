@@ -1,0 +1,46 @@
+# What went wrong and how it was mended: a shared record that agents add to and cannot rewrite.
+{ config, lib, ... }:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.incidents;
+in
+{
+  options.agency.incidents = {
+    enable = mkOption {
+      type = types.bool;
+      default = false;
+      description = "The shared record of incidents, and its escalation to the operators.";
+    };
+    checkEvery = mkOption {
+      type = types.str;
+      default = "5min";
+      description = "How often critical incidents are looked for, as a systemd time span.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    # Sticky: an agent adds files and removes none but its own.
+    systemd.tmpfiles.settings.agency-incidents."/var/lib/agency-incidents".d = {
+      user = "root";
+      group = "agents";
+      mode = "1770";
+    };
+    agency.units.agency-incidents = {
+      description = "Escalate critical incidents of agents";
+      command = [
+        "workspace"
+        "incidents"
+        "escalate"
+      ];
+      type = "oneshot";
+      group = "agents";
+      network = "loopback";
+      timer.OnUnitInactiveSec = cfg.checkEvery;
+      timer.OnBootSec = "1min";
+      serviceConfig = {
+        StateDirectory = "agency-incidents-escalated";
+        TimeoutStartSec = "1min";
+      };
+    };
+  };
+}

@@ -1,0 +1,121 @@
+# The control plane: the unit, its user, and the one privilege it has over systemd.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.control;
+  agency = config.agency;
+  facts = agency.instance.facts;
+  user = "agency-control";
+  onPostgresql = cfg.database == "postgresql";
+
+  # The rendered document, with what this machine decides about itself.
+  configuration =
+    builtins.fromJSON (builtins.readFile (agency.instance.directory + "/generated/control.json"))
+    // {
+      homeserver_url = "http://127.0.0.1:${toString agency.ports.synapse}";
+      listen_port = agency.ports.control;
+      agents = lib.mapAttrsToList (name: agent: {
+        inherit name;
+        inherit (agent) role port;
+        matrix_id = agent.matrixId;
+      }) agency.agents;
+    }
+    // lib.optionalAttrs onPostgresql {
+      database_url = "postgresql+asyncpg:///${user}?host=/run/postgresql";
+    };
+in
+{
+  imports = [
+    ../base.nix
+    ../agents
+    ../postgresql.nix
+  ];
+
+  options.agency.control = {
+    enable = mkOption {
+      type = types.bool;
+      default = agency.services.matrix.enable or false;
+      defaultText = lib.literalMD "whether the instance runs Matrix";
+      description = "The control plane: it takes commands from the control room and starts agents.";
+    };
+    database = mkOption {
+      type = types.enum [
+        "sqlite"
+        "postgresql"
+      ];
+      default = "sqlite";
+      description = "Where the control plane keeps its inbox, inventory and audit log.";
+    };
+    memoryMax = mkOption {
+      type = types.str;
+      default = "512M";
+      description = "Most memory the control plane may use.";
+    };
+    uid = mkOption {
+      type = types.int;
+      default = facts.names.controlUid;
+      defaultText = lib.literalMD "from the rendered instance";
+      description = "Uid and gid of the control plane, fixed because firewall rules name it.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    users.users.${user} = {
+      isSystemUser = true;
+      description = "Control plane";
+      inherit (cfg) uid;
+      group = user;
+    };
+    users.groups.${user}.gid = cfg.uid;
+
+    environment.etc."agency/control.json".text = builtins.toJSON configuration;
+
+    agency.units.agency-control = {
+      description = "Control plane of the agency";
+      command = [
+        "control"
+        "run"
+        "--config"
+        "/etc/agency/control.json"
+      ];
+      inherit user;
+      group = user;
+      network = "loopback";
+      secrets = [
+        "matrix-as-token"
+        "matrix-hs-token"
+      ];
+      after = [
+        "network.target"
+        "matrix-synapse.service"
+      ]
+      ++ lib.optional onPostgresql "postgresql.target";
+      wants = [ "matrix-synapse.service" ];
+      requires = lib.optional onPostgresql "postgresql.target";
+      restartTriggers = [ (builtins.toJSON configuration) ];
+      serviceConfig = {
+        StateDirectory = user;
+        StateDirectoryMode = "0700";
+        # Where it leaves the configuration and token of an agent it starts; systemd hands them over.
+        RuntimeDirectory = user;
+        RuntimeDirectoryMode = "0700";
+        RuntimeDirectoryPreserve = "restart";
+        MemoryMax = cfg.memoryMax;
+        TasksMax = 64;
+        Restart = "always";
+      };
+    };
+
+    agency.postgresql = lib.mkIf onPostgresql {
+      enable = true;
+      databases = [ user ];
+    };
+
+    security.polkit.enable = true;
+    security.polkit.extraConfig = builtins.readFile ./polkit.rules;
+  };
+}

@@ -1,0 +1,204 @@
+# The one owner of port 443: routes by the name in the TLS hello, before anything is decrypted.
+#
+# Names under ci.<domain> pass through to Traefik untouched; every other known name is terminated
+# here with the wildcard certificate; an unknown name is refused. There is no ACME anywhere: the
+# certificate is a secret of the instance.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.edge;
+  agency = config.agency;
+  services = agency.services;
+  unit = "nginx.service";
+  certificate = "wildcard-certificate";
+  key = "wildcard-certificate-key";
+  credential = name: "/run/credentials/${unit}/${name}";
+
+  terminated = "unix:/run/nginx/terminated.sock";
+  passed = "unix:/run/nginx/passed.sock";
+  routes =
+    target:
+    lib.concatStrings (lib.mapAttrsToList (name: port: "${name} ${target port};\n") cfg.passthrough);
+
+  siteModule =
+    { name, ... }:
+    {
+      options = {
+        host = mkOption {
+          type = types.str;
+          default = "${name}.${agency.domain}";
+          defaultText = lib.literalExpression ''"''${name}.''${config.agency.domain}"'';
+          description = "Name by which the site is reached.";
+        };
+        port = mkOption {
+          type = types.nullOr types.port;
+          default = null;
+          description = "Loopback port of the service behind it.";
+        };
+        root = mkOption {
+          type = types.nullOr types.path;
+          default = null;
+          description = "Directory of static files.";
+        };
+        only = mkOption {
+          type = types.listOf types.str;
+          default = [ "/" ];
+          description = "Path prefixes that reach the service; anything else is 404.";
+        };
+        bodyLimit = mkOption {
+          type = types.str;
+          default = "10m";
+          description = "Largest request body.";
+        };
+        files = mkOption {
+          type = types.attrsOf types.str;
+          default = { };
+          description = "Small public JSON documents of the site, by their path.";
+        };
+      };
+    };
+
+  headers = ''
+    add_header Strict-Transport-Security "max-age=63072000" always;
+    add_header X-Content-Type-Options nosniff always;
+    add_header X-Frame-Options SAMEORIGIN always;
+    add_header Referrer-Policy same-origin always;
+  '';
+
+  documents = lib.mapAttrs' (
+    path: text:
+    lib.nameValuePair "= ${path}" {
+      alias = pkgs.writeText "document.json" text;
+      extraConfig = ''
+        ${headers}
+        default_type application/json;
+        add_header Access-Control-Allow-Origin "*" always;
+      '';
+    }
+  );
+
+  virtualHost = site: {
+    serverName = site.host;
+    onlySSL = true;
+    sslCertificate = credential certificate;
+    sslCertificateKey = credential key;
+    locations =
+      documents site.files
+      // lib.optionalAttrs (site.port != null) (
+        lib.genAttrs site.only (_: {
+          proxyPass = "http://127.0.0.1:${toString site.port}";
+          proxyWebsockets = true;
+        })
+      )
+      // lib.optionalAttrs (site.root != null) {
+        "/" = {
+          inherit (site) root;
+          index = "index.html";
+        };
+      };
+    extraConfig = ''
+      ${headers}
+      client_max_body_size ${site.bodyLimit};
+    '';
+  };
+in
+{
+  imports = [ ./base.nix ];
+
+  options.agency.edge = {
+    enable = mkOption {
+      type = types.bool;
+      default = services.edge.enable or false;
+      defaultText = lib.literalMD "services.edge.enable of the instance";
+      description = "nginx as the one way in.";
+    };
+    sites = mkOption {
+      type = types.attrsOf (types.submodule siteModule);
+      default = { };
+      description = "What is reachable from outside, by name. Features add theirs; without the edge nothing listens.";
+    };
+    passthrough = mkOption {
+      type = types.attrsOf types.port;
+      default = { };
+      example = {
+        "*.ci.agency.example.org" = 8443;
+      };
+      description = "Names whose TLS is passed on undecrypted, and the loopback port that takes it.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    services.nginx = {
+      enable = true;
+      recommendedTlsSettings = true;
+      recommendedProxySettings = true;
+      recommendedOptimisation = true;
+      serverTokens = false;
+      defaultListen = [
+        {
+          addr = terminated;
+          ssl = true;
+          proxyProtocol = true;
+        }
+      ];
+      # The name that no site has: the handshake ends before any page is shown.
+      virtualHosts = {
+        "_" = {
+          default = true;
+          rejectSSL = true;
+        };
+      }
+      // lib.mapAttrs (_: virtualHost) cfg.sites;
+      commonHttpConfig = ''
+        set_real_ip_from unix:;
+        real_ip_header proxy_protocol;
+      '';
+      # Two steps, because the address of the client travels in a PROXY header that only our own
+      # listeners understand: what is passed through gets the bare stream.
+      streamConfig = ''
+        map $ssl_preread_server_name $edge_step {
+          hostnames;
+          ${routes (_: passed)}
+          default ${terminated};
+        }
+        map $ssl_preread_server_name $edge_backend {
+          hostnames;
+          ${routes (port: "127.0.0.1:${toString port}")}
+        }
+        server {
+          listen 0.0.0.0:443;
+          listen [::]:443;
+          ssl_preread on;
+          proxy_protocol on;
+          proxy_pass $edge_step;
+        }
+        server {
+          listen ${passed} proxy_protocol;
+          ssl_preread on;
+          proxy_pass $edge_backend;
+        }
+      '';
+    };
+    agency.secrets = lib.genAttrs [ certificate key ] (_: {
+      consumers = [ unit ];
+    });
+    systemd.services.nginx.serviceConfig.LoadCredential = [
+      agency.secrets.${certificate}.credential
+      agency.secrets.${key}.credential
+    ];
+    networking.firewall.allowedTCPPorts = [ 443 ];
+
+    assertions = lib.mapAttrsToList (name: site: {
+      assertion = site.port == null || site.root == null;
+      message = ''
+        agency.edge.sites.${name}: a site is either a service or a directory of files, not both.
+        Remove port or root.
+      '';
+    }) cfg.sites;
+  };
+}

@@ -1,0 +1,7 @@
+# Pure helpers shared by the modules. `lib` is nixpkgs' library.
+{ lib }:
+{
+  hardening = import ./hardening.nix { inherit lib; };
+  types = import ./types.nix { inherit lib; };
+  assertions = import ./assertions.nix { inherit lib; };
+}

@@ -1,0 +1,63 @@
+# One PostgreSQL for every service that needs one: a role and a database each, over the local
+# socket with the kernel's word for who connects; no password, no TCP, no superuser.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.postgresql;
+in
+{
+  options.agency.postgresql = {
+    enable = mkOption {
+      type = types.bool;
+      default = cfg.databases != [ ];
+      defaultText = lib.literalMD "whether a feature asks for a database";
+      description = "The shared PostgreSQL.";
+    };
+    databases = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = "Databases to keep, each owned by the role, and reachable by the system user, of the same name.";
+    };
+    memoryMax = mkOption {
+      type = types.str;
+      default = "2G";
+      description = "Most memory that PostgreSQL may use.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    services.postgresql = {
+      enable = true;
+      enableTCPIP = false;
+      settings.listen_addresses = lib.mkForce "";
+      # Synapse refuses a database whose collation is not C.
+      initdbArgs = [
+        "--locale=C"
+        "--encoding=UTF8"
+      ];
+      ensureDatabases = cfg.databases;
+      ensureUsers = map (name: {
+        inherit name;
+        ensureDBOwnership = true;
+        ensureClauses.superuser = false;
+      }) cfg.databases;
+      authentication = lib.mkForce ''
+        local all postgres peer map=postgres
+        local sameuser all peer
+      '';
+    };
+    systemd.services.postgresql.serviceConfig.MemoryMax = cfg.memoryMax;
+
+    assertions = map (user: {
+      assertion = user.ensureClauses.superuser or null != true;
+      message = ''
+        agency.postgresql: the role ${user.name} asks to be a superuser, which no service here may be.
+        Remove ensureClauses.superuser from it and grant what it needs.
+      '';
+    }) config.services.postgresql.ensureUsers;
+  };
+}

@@ -1,0 +1,235 @@
+# The project's own units: each is one call of `agency`, hardened by one function.
+#
+# A feature declares `agency.units.<name>`; from that come the systemd service (and socket and
+# timer), the consumers of its secrets, the export for machines without Nix, and the tests that
+# hold for every own unit.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency;
+  agencyLib = import ./lib { inherit lib; };
+
+  unitModule =
+    { name, config, ... }:
+    {
+      options = {
+        description = mkOption {
+          type = types.singleLineStr;
+          description = "What the unit is, in one line.";
+        };
+        command = mkOption {
+          type = types.nonEmptyListOf agencyLib.types.argument;
+          example = [
+            "control"
+            "run"
+          ];
+          description = "Arguments of `agency`. `%i`, `%d` and the other specifiers of systemd are its to expand.";
+        };
+        type = mkOption {
+          type = types.enum [
+            "exec"
+            "oneshot"
+          ];
+          default = "exec";
+          description = "How systemd starts it: a service that stays, or one that ends.";
+        };
+        user = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = "User it runs as. Null: a dynamic user of its own.";
+        };
+        group = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = "Group it runs as. Null: the user's own.";
+        };
+        network = mkOption {
+          type = types.enum (lib.attrNames agencyLib.hardening.networks);
+          default = "none";
+          description = "What it may reach: nothing, this machine, or anything that the firewall lets out.";
+        };
+        home = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          example = "/home/agent-%i";
+          description = "The one home directory that it sees. Null: none.";
+        };
+        secrets = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = "Names of `agency.secrets` it gets as credentials of the same name. It is restarted when one changes.";
+        };
+        credentials = mkOption {
+          type = types.attrsOf types.str;
+          default = { };
+          example = {
+            "acp-token" = "/run/agency-control/agents/%i.token";
+          };
+          description = "Further credentials, by name, and the file each is read from at start.";
+        };
+        instances = mkOption {
+          type = types.nullOr (types.listOf types.str);
+          default = if lib.hasSuffix "@" name then [ ] else null;
+          defaultText = lib.literalMD "none for a template, null for any other unit";
+          description = "For a template: the instances that are started with the machine.";
+        };
+        relax = mkOption {
+          type = types.attrsOf types.anything;
+          default = { };
+          description = "What of the hardening does not hold for this unit; say why beside it.";
+        };
+        serviceConfig = mkOption {
+          type = types.attrsOf types.anything;
+          default = { };
+          description = "Further settings of the [Service] section: limits, directories, restarts.";
+        };
+        unitConfig = mkOption {
+          type = types.attrsOf types.anything;
+          default = { };
+          description = "Further settings of the [Unit] section.";
+        };
+        socket = mkOption {
+          type = types.nullOr (types.attrsOf types.anything);
+          default = null;
+          description = "The [Socket] section of a socket that starts the unit.";
+        };
+        timer = mkOption {
+          type = types.nullOr (types.attrsOf types.anything);
+          default = null;
+          example = {
+            OnCalendar = "daily";
+          };
+          description = "The [Timer] section of a timer that starts the unit.";
+        };
+        restartTriggers = mkOption {
+          type = types.listOf types.anything;
+          default = [ ];
+          description = "Values whose change restarts the unit at a switch.";
+        };
+        restartIfChanged = mkOption {
+          type = types.bool;
+          default = true;
+          description = "Whether a switch restarts the unit when its definition changed.";
+        };
+      }
+      // lib.genAttrs orderings (
+        which:
+        mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = "As ${which} in a unit file.";
+        }
+      );
+      config.wantedBy = lib.mkIf (
+        config.instances == null && config.socket == null && config.timer == null
+      ) (lib.mkDefault [ "multi-user.target" ]);
+    };
+
+  orderings = [
+    "after"
+    "before"
+    "wants"
+    "requires"
+    "partOf"
+    "bindsTo"
+    "wantedBy"
+    "requiredBy"
+  ];
+
+  exec = unit: lib.concatStringsSep " " ([ "${cfg.prefix}/bin/agency" ] ++ unit.command);
+
+  serviceOf =
+    unit:
+    lib.getAttrs orderings unit
+    // {
+      inherit (unit)
+        description
+        unitConfig
+        restartIfChanged
+        restartTriggers
+        ;
+      enableDefaultPath = false;
+      serviceConfig =
+        agencyLib.hardening.harden { inherit (unit) network home relax; }
+        // {
+          Type = unit.type;
+          ExecStart = exec unit;
+        }
+        // (
+          if unit.user == null then
+            { DynamicUser = true; }
+          else
+            { User = unit.user; } // lib.optionalAttrs (unit.group != null) { Group = unit.group; }
+        )
+        // lib.optionalAttrs (unit.type == "exec") {
+          Restart = "on-failure";
+          RestartSec = "2s";
+        }
+        // lib.optionalAttrs (unit.secrets != [ ] || unit.credentials != { }) {
+          LoadCredential =
+            map (secret: cfg.secrets.${secret}.credential) unit.secrets
+            ++ lib.mapAttrsToList (name: file: "${name}:${file}") unit.credentials;
+        }
+        // unit.serviceConfig;
+    };
+
+  withPart = part: lib.filterAttrs (_: unit: unit.${part} != null) cfg.units;
+  instancesOf =
+    name: unit:
+    map (instance: "${name}${instance}.service") (
+      lib.optionals (unit.instances != null) unit.instances
+    );
+in
+{
+  imports = [ ./secrets.nix ];
+
+  options.agency.units = mkOption {
+    type = types.attrsOf (types.submodule unitModule);
+    default = { };
+    description = "The project's own units, by the name of the service without its suffix. A name that ends in @ is a template.";
+  };
+
+  config = {
+    systemd.services = lib.mapAttrs (_: serviceOf) cfg.units;
+    systemd.sockets = lib.mapAttrs (_: unit: {
+      inherit (unit) description;
+      wantedBy = [ "sockets.target" ];
+      socketConfig = unit.socket;
+    }) (withPart "socket");
+    systemd.timers = lib.mapAttrs (_: unit: {
+      inherit (unit) description;
+      wantedBy = lib.mkIf (unit.instances == null) [ "timers.target" ];
+      timerConfig = unit.timer;
+    }) (withPart "timer");
+    systemd.targets.multi-user.wants = lib.concatLists (
+      lib.mapAttrsToList instancesOf (lib.filterAttrs (_: unit: unit.timer == null) cfg.units)
+    );
+    systemd.targets.timers.wants = lib.concatLists (
+      lib.mapAttrsToList (
+        name: unit:
+        map (instance: "${name}${instance}.timer") (lib.optionals (unit.instances != null) unit.instances)
+      ) (withPart "timer")
+    );
+
+    agency.secrets = lib.mkMerge (
+      lib.mapAttrsToList (
+        name: unit:
+        lib.genAttrs unit.secrets (_: {
+          consumers = [ "${name}.service" ];
+        })
+      ) cfg.units
+    );
+
+    assertions = map (name: {
+      assertion = lib.hasPrefix "agency-" name;
+      message = ''
+        agency.units.${name}: own units are told apart by their prefix.
+        Name it agency-${name}.
+      '';
+    }) (lib.attrNames cfg.units);
+  };
+}

@@ -1,0 +1,48 @@
+# The agency: one Python application, every dependency from nixpkgs.
+{ lib, python3Packages }:
+let
+  root = ../..;
+  inherit (builtins.fromTOML (builtins.readFile (root + "/pyproject.toml"))) project;
+  # `name[extra]>=1` to `name`; nixpkgs names packages in the normalised form that PyPI uses.
+  requirementName = requirement: builtins.head (builtins.match "([A-Za-z0-9._-]+).*" requirement);
+  packageOf = requirement: python3Packages.${requirementName requirement};
+in
+python3Packages.buildPythonApplication {
+  pname = project.name;
+  inherit (project) version;
+  pyproject = true;
+
+  src = lib.fileset.toSource {
+    inherit root;
+    fileset = lib.fileset.unions [
+      (root + "/pyproject.toml")
+      (root + "/LICENSE")
+      (lib.fileset.maybeMissing (root + "/README.md"))
+      (lib.fileset.fileFilter (
+        file:
+        lib.any file.hasExt [
+          "py"
+          "j2"
+          "json"
+          "ini"
+          "mako"
+        ]
+        || file.name == "py.typed"
+      ) (root + "/pyscripts"))
+    ];
+  };
+
+  build-system = [ python3Packages.setuptools ];
+  dependencies =
+    map packageOf (project.dependencies ++ project.optional-dependencies.postgresql)
+    ++ python3Packages.sqlalchemy.optional-dependencies.asyncio;
+
+  pythonImportsCheck = [ "agency.cli" ];
+
+  meta = {
+    inherit (project) description;
+    license = lib.licenses.asl20;
+    mainProgram = "agency";
+    platforms = lib.platforms.linux;
+  };
+}
