@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from agency.agent.logs import log_to_stderr
 from agency.agent.process import load_config, load_token, serve
 from agency.clock import Clock
+from agency.logs import log_to_stderr
 from agency.output import json_option
 
 

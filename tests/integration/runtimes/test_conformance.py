@@ -47,6 +47,18 @@ async def test_concurrent_starts_and_stops_leave_one_of_both(bench, request_for)
     assert bench.processes() == ((status.pid,) if status.pid else ())
 
 
+async def test_a_start_during_a_stop_starts_anew(bench, request_for, healthy) -> None:
+    request = request_for("pm")
+    first = await bench.runtime.start(request)
+    await healthy(bench.runtime, "pm")
+    stopped, started = await asyncio.gather(bench.runtime.stop("pm"), bench.runtime.start(request))
+    assert stopped.state is State.STOPPED
+    assert started.state is State.RUNNING
+    assert started.pid != first.pid
+    await healthy(bench.runtime, "pm")
+    assert bench.processes() == (started.pid,)
+
+
 async def test_stop_is_idempotent(bench, request_for, healthy) -> None:
     await bench.runtime.start(request_for("pm"))
     await healthy(bench.runtime, "pm")

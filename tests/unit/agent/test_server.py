@@ -13,9 +13,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from agency import __version__, acp
-from agency.agent.logs import JsonLines
 from agency.agent.server import build_app
 from agency.clock import Clock
+from agency.logs import JsonLines
 
 CONFIG = acp.AgentConfig(name="pm", role="pm", port=20001, project="new-app", trace="trace-1")
 

@@ -1,4 +1,4 @@
-"""The agent's log: one JSON object a line on standard error."""
+"""The log of a service: one JSON object a line on standard error."""
 
 from __future__ import annotations
 
