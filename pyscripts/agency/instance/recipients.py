@@ -11,8 +11,6 @@ from agency.instance.problems import Problem
 from agency.instance.source import Source
 from agency.secrets import sops
 
-_UPDATE = "run `agency render`, then `sops updatekeys {file}`"
-
 
 def disagreements(instance: Instance, root: Path, source: Source) -> list[Problem]:
     """Every recipient that one of the three knows and another does not.
@@ -21,19 +19,14 @@ def disagreements(instance: Instance, root: Path, source: Source) -> list[Proble
     """
     if instance.secrets.provider != "sops":
         return []
-    config, encrypted = root / sops.CONFIG_FILE, root / sops.SECRETS_FILE
     return [
-        *_compare(instance, source, config, sops.recipients_in_config, encrypted),
-        *_compare(instance, source, encrypted, sops.recipients_in_file, encrypted),
+        *_compare(instance, source, root / sops.CONFIG_FILE, sops.recipients_in_config),
+        *_compare(instance, source, root / sops.SECRETS_FILE, sops.recipients_in_file),
     ]
 
 
 def _compare(
-    instance: Instance,
-    source: Source,
-    file: Path,
-    read: Callable[[Path], frozenset[str]],
-    encrypted: Path,
+    instance: Instance, source: Source, file: Path, read: Callable[[Path], frozenset[str]]
 ) -> Iterator[Problem]:
     if not file.exists():
         return
@@ -43,7 +36,7 @@ def _compare(
         yield Problem(str(file), None, "", error.message)
         return
     listed = {key: owner for owner, key in instance.secrets.recipients.items()}
-    update = _UPDATE.format(file=encrypted)
+    update = f"run `agency render`, then `sops updatekeys {sops.SECRETS_FILE}` beside instance.yaml"
     for key in sorted(present - set(listed)):
         yield Problem(
             str(file),
@@ -53,18 +46,16 @@ def _compare(
             f"secrets.recipients, or {update} to remove it",
         )
     for key in sorted(set(listed) - present):
-        loc = ("secrets", "recipients", listed[key])
+        owner = listed[key]
         yield Problem(
             source.file,
-            source.line(loc),
-            f"secrets.recipients.{listed[key]}",
+            source.line(("secrets", "recipients", owner)),
+            f"secrets.recipients.{owner}",
             f"{key} is not a recipient in {file}; {update}",
         )
 
 
-def _line_of(file: Path, text: str) -> int | None:
-    needle = text.rpartition(":")[2]
-    for number, line in enumerate(file.read_text(errors="replace").splitlines(), start=1):
-        if needle in line:
-            return number
-    return None
+def _line_of(file: Path, recipient: str) -> int | None:
+    needle = recipient.rpartition(":")[2]
+    lines = file.read_text(errors="replace").splitlines()
+    return next((number for number, line in enumerate(lines, start=1) if needle in line), None)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+_WORD = re.compile(r"[a-z0-9][a-z0-9.-]*\Z")
 
 
 def _yaml_scalar(value: object) -> str:
     """A value as JSON, which is also a YAML flow value: nothing in it can end the quoting."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def _yaml_plain(text: str) -> str:
+    """Text without quotes where YAML reads it back as the same text, as a person would write it."""
+    plain = _WORD.match(text) is not None and yaml.safe_load(text) == text
+    return text if plain else _yaml_scalar(text)
 
 
 @cache
@@ -24,6 +34,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["yaml"] = _yaml_scalar
+    environment.filters["plain"] = _yaml_plain
     return environment
 
 

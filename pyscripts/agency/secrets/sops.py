@@ -17,16 +17,15 @@ import yaml
 
 from agency.errors import BadInputError, PrerequisiteError
 from agency.programs import ProgramError, find_program, run_program
+from agency.secrets.age import KEY_VARIABLE, public_keys
 from agency.secrets.values import SecretValue
 
 CONFIG_FILE = ".sops.yaml"
 SECRETS_FILE = "secrets/secrets.yaml"
-KEY_VARIABLE = "SOPS_AGE_KEY_FILE"
 MAX_BYTES = 4 * 1024 * 1024
 TIMEOUT_S = 30
 
 SOPS_HINT = "install sops 3.9 or newer (it is in nixpkgs; or github.com/getsops/sops)"
-AGE_HINT = "install age, which has age-keygen (Debian and nixpkgs: the package age)"
 # The loader in C where PyYAML has it; encrypted files are long.
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -210,20 +209,6 @@ class DecryptCheck:
     hint: str = ""
 
 
-def public_key(age_key_file: Path) -> str:
-    """The public key that belongs to an age key file.
-
-    Raises:
-        PrerequisiteError: age is missing, or the file is not there or not an age key.
-    """
-    program = find_program("age-keygen", hint=AGE_HINT)
-    try:
-        output = run_program([program, "-y", str(age_key_file)], timeout=TIMEOUT_S)
-    except ProgramError:
-        raise PrerequisiteError("is not an age key file", where=str(age_key_file)) from None
-    return output.decode().strip()
-
-
 def can_decrypt(path: Path, age_key_file: Path | None) -> DecryptCheck:
     """Whether one of the keys in `age_key_file` is a recipient of `path`; decrypts nothing.
 
@@ -239,7 +224,7 @@ def can_decrypt(path: Path, age_key_file: Path | None) -> DecryptCheck:
             f"copy the key file of one of its recipients there, or set {KEY_VARIABLE}",
         )
     try:
-        own = set(public_key(age_key_file).splitlines())
+        own = public_keys(age_key_file)
     except PrerequisiteError as error:
         return DecryptCheck(False, str(error), error.hint or "name another key file")
     if own & recipients:

@@ -1,0 +1,215 @@
+"""What `agency init` is told: by flags, and on a terminal by questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+from pydantic import TypeAdapter, ValidationError
+
+from agency.errors import UsageError
+from agency.instance.create import Wish
+from agency.instance.model import AgeRecipient, Domain, MatrixId, Name, Services
+
+Answer = TypeVar("Answer")
+
+SERVICES = tuple(
+    field.alias or name for name, field in Services.model_fields.items() if name != "matrix"
+)
+DEFAULT_AGENTS = ("pm=pm", "developer=developer")
+
+_NAME, _DOMAIN = TypeAdapter[str](Name), TypeAdapter[str](Domain)
+_MATRIX_ID, _RECIPIENT = TypeAdapter[str](MatrixId), TypeAdapter[str](AgeRecipient)
+
+
+def complete_wish(
+    directory: Path,
+    *,
+    name: str | None,
+    domain: str | None,
+    operators: tuple[str, ...],
+    agents: tuple[str, ...],
+    services: tuple[str, ...],
+    recipients: tuple[str, ...],
+    ask: bool,
+) -> Wish:
+    """A whole wish from flags and, with `ask`, from the answers of a person.
+
+    Raises:
+        UsageError: a flag is wrong; or it is missing and nobody can be asked.
+    """
+    questions = _Questions(ask=ask)
+    asked_name = questions.one("--name", "Name of the instance", _name, name, _guess(directory))
+    asked_domain = questions.one("--domain", "Domain (the Matrix server name)", _domain, domain)
+    example = f"@alice:{asked_domain}"
+    asked_operators = questions.several(
+        "--operator", f"Operators, as {example}", _matrix_id, operators
+    )
+    chosen_agents = questions.several(
+        "--agent", "Agents, as name=role", _agent, agents, DEFAULT_AGENTS
+    )
+    chosen_services = questions.several(
+        "--enable", f"Services beside matrix, of {', '.join(SERVICES)}", _service, services, ()
+    )
+    others = [_checked("--recipient", _recipient, text) for text in recipients]
+    owner = _owner(asked_operators[0])
+    return Wish(
+        name=asked_name,
+        domain=asked_domain,
+        operators=asked_operators,
+        agents=_distinct("--agent", chosen_agents),
+        services=chosen_services,
+        recipients=_distinct("--recipient", others, taken=(owner,)),
+        key_owner=owner,
+    )
+
+
+def _guess(directory: Path) -> str | None:
+    """The directory's name where it may name an instance."""
+    try:
+        return _name(directory.absolute().name)
+    except ValueError:
+        return None
+
+
+def _owner(operator: str) -> str:
+    """The name under which the new key is listed: the first operator's localpart if it may be."""
+    localpart = operator[1:].partition(":")[0]
+    try:
+        return _name(localpart)
+    except ValueError:
+        return "operator"
+
+
+def _valid(adapter: TypeAdapter[str], text: str) -> str:
+    try:
+        return adapter.validate_python(text.strip())
+    except ValidationError as failure:
+        raise ValueError(failure.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+def _name(text: str) -> str:
+    return _valid(_NAME, text)
+
+
+def _domain(text: str) -> str:
+    return _valid(_DOMAIN, text)
+
+
+def _matrix_id(text: str) -> str:
+    return _valid(_MATRIX_ID, text)
+
+
+def _agent(text: str) -> tuple[str, str]:
+    name, equals, role = text.partition("=")
+    if not equals:
+        raise ValueError(f"must be name=role, such as {name.strip() or 'pm'}=developer")
+    return _name(name), _name(role)
+
+
+def _recipient(text: str) -> tuple[str, str]:
+    name, equals, key = text.partition("=")
+    if not equals:
+        raise ValueError("must be name=age1..., such as host=age1...")
+    return _name(name), _valid(_RECIPIENT, key)
+
+
+def _service(text: str) -> str:
+    service = text.strip()
+    if service not in SERVICES:
+        raise ValueError(f"must be one of {', '.join(SERVICES)}")
+    return service
+
+
+def _checked(flag: str, parse: Callable[[str], Answer], text: str) -> Answer:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise UsageError(str(error), where=flag, hint="see `agency init --help`") from None
+
+
+def _distinct(
+    flag: str, pairs: Iterable[tuple[str, str]], taken: tuple[str, ...] = ()
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found or name in taken:
+            raise UsageError(f"the name {name!r} is there twice", where=flag, hint="rename one")
+        found[name] = value
+    return found
+
+
+class _Questions:
+    """Takes what flags say, and asks for the rest where somebody can answer."""
+
+    def __init__(self, *, ask: bool) -> None:
+        self._ask = ask
+
+    def one(
+        self,
+        flag: str,
+        question: str,
+        parse: Callable[[str], str],
+        given: str | None,
+        default: str | None = None,
+    ) -> str:
+        if given is not None:
+            return _checked(flag, parse, given)
+        if self._ask:
+            answer: str = click.prompt(
+                question, default=default, value_proc=_for_prompt(parse), err=True
+            )
+            return answer
+        if default is not None:
+            return default
+        raise _not_given(flag)
+
+    def several(
+        self,
+        flag: str,
+        question: str,
+        parse: Callable[[str], Answer],
+        given: tuple[str, ...],
+        default: tuple[str, ...] | None = None,
+    ) -> tuple[Answer, ...]:
+        if given:
+            return tuple(_checked(flag, parse, text) for text in given)
+        if self._ask:
+            words = _for_prompt(lambda text: _words(text, parse, needed=default is None))
+            shown = None if default is None else " ".join(default)
+            answers: tuple[Answer, ...] = click.prompt(
+                f"{question} (separated by spaces)", default=shown, value_proc=words, err=True
+            )
+            return answers
+        if default is not None:
+            return tuple(_checked(flag, parse, text) for text in default)
+        raise _not_given(flag)
+
+
+def _words(text: str, parse: Callable[[str], Answer], *, needed: bool) -> tuple[Answer, ...]:
+    words = text.replace(",", " ").split()
+    if needed and not words:
+        raise ValueError("at least one is needed")
+    return tuple(parse(word) for word in words)
+
+
+def _for_prompt(parse: Callable[[str], Answer]) -> Callable[[str], Answer]:
+    """click asks again when it sees its own usage error."""
+
+    def convert(text: str) -> Answer:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+
+    return convert
+
+
+def _not_given(flag: str) -> UsageError:
+    return UsageError(
+        f"{flag} is needed: there is no terminal to ask on",
+        where=flag,
+        hint="see `agency init --help`",
+    )

@@ -1,0 +1,213 @@
+"""`agency init`, `check`, `render` and `schema`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from agency.errors import BadInputError, ExitCode, PrerequisiteError
+from agency.instance.ask import complete_wish
+from agency.instance.check import default_directory, examine
+from agency.instance.create import Created, create_instance
+from agency.instance.load import load_instance
+from agency.instance.model import Instance
+from agency.instance.render import check_rendered, write_rendered
+from agency.output import emit, json_option
+from agency.secrets import sops
+from agency.secrets.age import default_key_file, new_key_file
+from agency.secrets.classes import SecretSpec
+from agency.secrets.doctor import remedy
+
+directory_argument = click.argument(
+    "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path)
+)
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the instance; the directory's name if not given.")
+@click.option("--domain", help="Matrix server name, such as agency.example.org.")
+@click.option("--operator", "operators", multiple=True, help="Full Matrix id; may be repeated.")
+@click.option(
+    "--agent",
+    "agents",
+    multiple=True,
+    metavar="NAME=ROLE",
+    help="May be repeated; pm=pm and developer=developer if none is given.",
+)
+@click.option(
+    "--enable", "services", multiple=True, metavar="SERVICE", help="May be repeated; beside matrix."
+)
+@click.option(
+    "--recipient",
+    "recipients",
+    multiple=True,
+    metavar="NAME=AGE1...",
+    help="One more who can decrypt, such as a host; may be repeated.",
+)
+@click.option(
+    "--age-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the private key goes; below the user's state directory if not given.",
+)
+@json_option
+def init(
+    directory: Path,
+    name: str | None,
+    domain: str | None,
+    operators: tuple[str, ...],
+    agents: tuple[str, ...],
+    services: tuple[str, ...],
+    recipients: tuple[str, ...],
+    age_key: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a new instance in DIR, with an age key and every internal secret.
+
+    Asks for what is not given when it runs on a terminal. Overwrites nothing; makes all or
+    nothing.
+    """
+    wish = complete_wish(
+        directory,
+        name=name,
+        domain=domain,
+        operators=operators,
+        agents=agents,
+        services=services,
+        recipients=recipients,
+        ask=sys.stdin.isatty() and not as_json,
+    )
+    created = create_instance(directory, wish, age_key or new_key_file(wish.name))
+    emit(_created_json(created), as_json=as_json, human=lambda out: _print_created(out, created))
+
+
+def _created_json(created: Created) -> dict[str, object]:
+    return {
+        "instance": str(created.root),
+        "ageKeyFile": str(created.age_key_file),
+        "recipient": created.recipient,
+        "secretsGenerated": list(created.generated),
+        "secretsMissing": [_to_bring(spec, created.root) for spec in created.missing],
+        "secretsOptional": [_to_bring(spec, created.root) for spec in created.optional],
+    }
+
+
+def _to_bring(spec: SecretSpec, root: Path) -> dict[str, str]:
+    return {
+        "name": spec.name,
+        "class": spec.cls.value,
+        "description": spec.description,
+        "remedy": remedy(spec, root),
+    }
+
+
+def _print_created(out: Console, created: Created) -> None:
+    def say(text: str) -> None:
+        out.print(Text(text))
+
+    say(f"made {created.root} with {len(created.generated)} generated secrets")
+    say(f"age key: {created.age_key_file}")
+    say("  It is the one secret that is not in git: keep a copy in a safe place.")
+    for title, specs in (("still missing", created.missing), ("optional", created.optional)):
+        if specs:
+            say(f"{title}:")
+        for spec in specs:
+            say(f"  {spec.name}: {spec.description}\n    {remedy(spec, created.root)}")
+    say(f"next: `agency check {created.root}`")
+
+
+@click.command()
+@directory_argument
+@click.option("--decrypt", is_flag=True, help="Also try whether this machine can decrypt.")
+@click.option("--age-key", type=click.Path(path_type=Path), help="The private key to try.")
+@json_option
+def check(directory: Path | None, decrypt: bool, age_key: Path | None, as_json: bool) -> None:
+    """Check the instance in DIR and list every problem.
+
+    Looks at instance.yaml, at who can decrypt, at generated/ and at the names of the encrypted
+    secrets; none of that needs a key. DIR is ./instance if that is one, else the working
+    directory. Exit status 1: there are problems; 3: this machine cannot decrypt (--decrypt).
+    """
+    where = directory if directory is not None else default_directory()
+    problems = examine(where)
+
+    def human(out: Console) -> None:
+        for problem in problems:
+            out.print(Text(str(problem)))
+        if not problems:
+            out.print(Text(f"{where}: nothing is wrong"))
+
+    answer = {"ok": not problems, "problems": [asdict(problem) for problem in problems]}
+    if decrypt and not problems:
+        _try_to_decrypt(where, age_key)
+        answer["decrypted"] = True
+    emit(answer, as_json=as_json, human=human)
+    if problems:
+        raise click.exceptions.Exit(int(ExitCode.BAD))
+
+
+def _try_to_decrypt(directory: Path, age_key: Path | None) -> None:
+    loaded = load_instance(directory)
+    if loaded.instance.secrets.provider != "sops":
+        raise PrerequisiteError(
+            "an instance with the provider ephemeral has nothing to decrypt",
+            where=str(loaded.path),
+            hint="leave out --decrypt",
+        )
+    sops.decrypt(loaded.root / sops.SECRETS_FILE, age_key or default_key_file(loaded.instance.name))
+
+
+@click.command()
+@directory_argument
+@click.option(
+    "--check", "only_check", is_flag=True, help="Write nothing; exit 1 if something is stale."
+)
+@json_option
+def render(directory: Path | None, only_check: bool, as_json: bool) -> None:
+    """Write generated/ of the instance in DIR: all of it in one step, or nothing.
+
+    DIR is ./instance if that is one, else the working directory.
+    """
+    where = directory if directory is not None else default_directory()
+    loaded = load_instance(where, check_recipients=False)
+    if not only_check:
+        files = sorted(write_rendered(loaded))
+        emit(
+            {"directory": str(loaded.generated), "files": files},
+            as_json=as_json,
+            human=lambda out: out.print(Text(f"wrote {len(files)} files to {loaded.generated}")),
+        )
+        return
+    differences = check_rendered(loaded)
+    if differences and not as_json:
+        listed = "; ".join(str(difference) for difference in differences)
+        raise BadInputError(
+            f"not what instance.yaml renders to: {listed}",
+            where=str(loaded.generated),
+            hint="run `agency render` and commit what it writes",
+        )
+    emit(
+        {"ok": not differences, "differences": [asdict(found) for found in differences]},
+        as_json=as_json,
+        human=lambda out: out.print(Text(f"{loaded.generated}: up to date")),
+    )
+    if differences:
+        raise click.exceptions.Exit(int(ExitCode.BAD))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Accepted for uniformity: it is JSON anyway.")
+def schema(as_json: bool) -> None:  # noqa: ARG001 - the output has one form
+    """Print the JSON Schema of instance.yaml, for editors."""
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "instance.yaml of an agency",
+        **{k: v for k, v in Instance.model_json_schema().items() if k != "title"},
+    }
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))

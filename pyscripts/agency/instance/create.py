@@ -1,0 +1,179 @@
+"""Making a new instance: all of it, or nothing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agency.errors import AgencyError, BadInputError, PrerequisiteError
+from agency.instance.load import (
+    GENERATED,
+    INSTANCE_FILE,
+    LoadedInstance,
+    load_instance,
+    parse_instance,
+)
+from agency.instance.problems import InstanceError
+from agency.instance.render import write_rendered
+from agency.instance.source import read_source
+from agency.instance.templates import fill
+from agency.programs import find_program
+from agency.secrets import sops
+from agency.secrets.age import AgeKey, key_exists, new_key, store_key
+from agency.secrets.classes import SecretClass, SecretSpec, required_secrets
+from agency.secrets.generators import generate
+
+_GITIGNORE = b"# Private keys never belong in git.\n*.key\n*.age\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asks of a new instance; each value valid alone.
+
+    `agents` maps names to roles; `recipients` are those who can decrypt besides the new key,
+    which belongs to `key_owner`.
+    """
+
+    name: str
+    domain: str
+    operators: tuple[str, ...]
+    agents: Mapping[str, str]
+    services: tuple[str, ...] = ()
+    recipients: Mapping[str, str] = field(default_factory=dict)
+    key_owner: str = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What was made, and what is still to be brought (`missing` blocks, `optional` does not)."""
+
+    root: Path
+    age_key_file: Path
+    recipient: str
+    generated: tuple[str, ...]
+    missing: tuple[SecretSpec, ...]
+    optional: tuple[SecretSpec, ...]
+
+
+def instance_yaml(wish: Wish, recipient: str) -> bytes:
+    """The instance.yaml of a wish, with comments, as a person would write it."""
+    recipients = {wish.key_owner: recipient, **wish.recipients}
+    return fill(
+        "instance.yaml.j2",
+        name=wish.name,
+        domain=wish.domain,
+        operators=wish.operators,
+        services=tuple(dict.fromkeys(["matrix", *wish.services])),
+        agents=tuple(wish.agents.items()),
+        recipients=tuple(recipients.items()),
+    )
+
+
+def create_instance(root: Path, wish: Wish, age_key_file: Path) -> Created:
+    """Make the instance `root` with an age key at `age_key_file`.
+
+    It is complete in a directory beside `root` before it gets its name; the key is written just
+    before that, and removed when the last step fails.
+
+    Raises:
+        BadInputError: `root` or the key file is there already.
+        InstanceError: parts of the wish conflict.
+        PrerequisiteError: sops or age is missing, or a place cannot be written.
+    """
+    root, age_key_file = root.absolute(), age_key_file.absolute()
+    _refuse_to_overwrite(root, age_key_file)
+    find_program("sops", hint=sops.SOPS_HINT)
+    key = new_key()
+    content = instance_yaml(wish, key.recipient)
+    source = read_source(str(root / INSTANCE_FILE), content)
+    if parse_instance(source) is None or source.problems:
+        raise InstanceError(source.problems)
+    fresh: Path | None = None
+    try:
+        fresh = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}.new."))
+        loaded, internal = _fill_directory(fresh, content)
+        _publish(fresh, root, key, age_key_file)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot make the instance: {error.strerror or error}",
+            where=str(root),
+            hint="check the permissions and the free space of that place; nothing was made",
+        ) from error
+    finally:
+        if fresh is not None:
+            shutil.rmtree(fresh, ignore_errors=True)
+    brought = [s for s in required_secrets(loaded.instance) if s.cls is SecretClass.A1]
+    return Created(
+        root,
+        age_key_file,
+        key.recipient,
+        internal,
+        missing=tuple(spec for spec in brought if not spec.optional),
+        optional=tuple(spec for spec in brought if spec.optional),
+    )
+
+
+def _refuse_to_overwrite(root: Path, age_key_file: Path) -> None:
+    if root.is_symlink() or (root.exists() and not (root.is_dir() and not any(root.iterdir()))):
+        raise BadInputError(
+            "is there already and is not an empty directory; nothing is overwritten",
+            where=str(root),
+            hint="name a directory that does not exist",
+        )
+    if not root.parent.is_dir():
+        raise PrerequisiteError(
+            "there is no such directory to make the instance in",
+            where=str(root.parent),
+            hint=f"`mkdir -p {root.parent}` first",
+        )
+    if age_key_file.exists() or age_key_file.is_symlink():
+        raise key_exists(age_key_file)
+    if age_key_file.is_relative_to(root):
+        raise BadInputError(
+            "the private age key must not lie in the instance, which goes into git",
+            where=str(age_key_file),
+            hint="name another place with --age-key",
+        )
+
+
+def _fill_directory(fresh: Path, content: bytes) -> tuple[LoadedInstance, tuple[str, ...]]:
+    """Write everything but the key; returns the names of the secrets that were generated."""
+    (fresh / INSTANCE_FILE).write_bytes(content)
+    (fresh / ".gitignore").write_bytes(_GITIGNORE)
+    loaded = load_instance(fresh)
+    write_rendered(loaded)
+    (fresh / sops.CONFIG_FILE).symlink_to(f"{GENERATED}/sops.yaml")
+    values = {
+        spec.name: generate(spec.generator)
+        for spec in required_secrets(loaded.instance)
+        if spec.cls is SecretClass.A2
+    }
+    encrypted = sops.encrypt(values, loaded.instance.secrets.recipients.values())
+    target = fresh / sops.SECRETS_FILE
+    target.parent.mkdir()
+    target.write_bytes(encrypted)
+    load_instance(fresh)  # now with the recipients of the encrypted file
+    return loaded, tuple(values)
+
+
+def _publish(fresh: Path, root: Path, key: AgeKey, age_key_file: Path) -> None:
+    store_key(key, age_key_file)
+    try:
+        fresh.chmod(0o755)
+        # Replaces an empty directory, and fails on one that got a file in the meantime.
+        fresh.rename(root)
+    except BaseException:
+        if not _same_key(root, key):
+            age_key_file.unlink(missing_ok=True)
+        raise
+
+
+def _same_key(root: Path, key: AgeKey) -> bool:
+    """Whether the instance at `root` is the new one: its key must not be thrown away then."""
+    try:
+        return key.recipient in sops.recipients_in_file(root / sops.SECRETS_FILE)
+    except AgencyError:
+        return False
