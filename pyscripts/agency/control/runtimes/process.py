@@ -49,6 +49,11 @@ _MAX_LOG_BYTES = 1024 * 1024  # a longer log is set aside as log.1 at the next s
 _log = logging.getLogger(__name__)
 
 
+def token_file(state_dir: Path, agent: str) -> Path:
+    """Where the ACP token of a running agent lies, for those who may read the state directory."""
+    return state_dir / "agents" / agent / "credentials" / TOKEN_CREDENTIAL
+
+
 @dataclass(slots=True)
 class _Agent:
     """What is known of one agent. `lock` serialises what changes it."""

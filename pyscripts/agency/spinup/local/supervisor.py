@@ -1,0 +1,139 @@
+"""Starting services in order, knowing when each is ready, and stopping them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from agency.children import Child, ChildSpec, start_child
+from agency.errors import AgencyError
+
+Ready = Callable[[], Awaitable[bool]]
+
+_LOG_LINES = 30
+_LOG_BYTES = 16 * 1024
+
+
+class ServiceError(AgencyError):
+    """A service did not start, did not become ready, or ended while it was needed.
+
+    `log_tail` holds the last lines of its log.
+    """
+
+    def __init__(self, message: str, *, service: str, log_tail: tuple[str, ...]) -> None:
+        super().__init__(message, where=service, hint="the end of its log says why")
+        self.service = service
+        self.log_tail = log_tail
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One long-running program, and the question that tells whether it is ready."""
+
+    spec: ChildSpec
+    ready: Ready
+    ready_timeout_s: float
+
+
+@dataclass(slots=True)
+class _Running:
+    service: Service
+    child: Child
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Holds the running services of one run, whose processes all carry `marker`."""
+
+    marker: str
+    poll_s: float = 0.02
+    stop_timeout_s: float = 8.0
+    _running: list[_Running] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self, service: Service) -> Child:
+        """Start a service and wait until it is ready.
+
+        Raises:
+            ServiceError: it ended or did not become ready in time; it has been stopped.
+        """
+        child = await start_child(service.spec, marker=self.marker)
+        self._running.append(_Running(service, child))
+        self._changed.set()
+        deadline = asyncio.get_running_loop().time() + service.ready_timeout_s
+        while not await service.ready():
+            self._raise_if_ended(service.spec.name, child)
+            if asyncio.get_running_loop().time() > deadline:
+                raise ServiceError(
+                    f"not ready within {service.ready_timeout_s:g} s",
+                    service=service.spec.name,
+                    log_tail=self.log_tail(service.spec.name),
+                )
+            await asyncio.sleep(self.poll_s)
+        self._raise_if_ended(service.spec.name, child)
+        return child
+
+    def _raise_if_ended(self, name: str, child: Child) -> None:
+        if child.exit_status is not None:
+            raise ServiceError(
+                f"ended with exit status {child.exit_status} while it was needed",
+                service=name,
+                log_tail=self.log_tail(name),
+            )
+
+    async def watch(self) -> None:
+        """Return never; raise ServiceError as soon as a running service ends by itself.
+
+        Services that are started or stopped meanwhile are taken in or left out.
+        """
+        while True:
+            self._changed.clear()
+            waits = {asyncio.ensure_future(r.child.wait()): r for r in self._running}
+            change = asyncio.ensure_future(self._changed.wait())
+            try:
+                await asyncio.wait({*waits, change}, return_when=asyncio.FIRST_COMPLETED)
+                for task, running in waits.items():
+                    if task.done() and running in self._running:
+                        self._raise_if_ended(running.service.spec.name, running.child)
+            finally:
+                for task in (*waits, change):
+                    task.cancel()
+
+    def children(self) -> dict[str, Child]:
+        """The services started and not stopped, by name, in the order of their start."""
+        return {r.service.spec.name: r.child for r in self._running}
+
+    def log_tail(self, name: str) -> tuple[str, ...]:
+        """The last lines of a service's log."""
+        child = self.children().get(name)
+        return tuple(child.log_tail(_LOG_LINES, _LOG_BYTES)) if child else ()
+
+    async def restart(self, name: str) -> Child:
+        """Start a service again, after it ended or was stopped.
+
+        Raises:
+            ServiceError: it did not become ready.
+        """
+        service = next(r.service for r in self._running if r.service.spec.name == name)
+        await self.stop(name)
+        return await self.start(service)
+
+    async def stop(self, name: str) -> None:
+        """Stop one service and forget it."""
+        for running in list(self._running):
+            if running.service.spec.name == name:
+                self._forget(running)
+                await running.child.stop(self.stop_timeout_s)
+
+    def _forget(self, running: _Running) -> None:
+        """Take it off the list first: an end that was asked for is no surprise to the watch."""
+        self._running.remove(running)
+        self._changed.set()
+
+    async def stop_all(self) -> None:
+        """Stop every service, the last started first."""
+        while self._running:
+            running = self._running[-1]
+            self._forget(running)
+            await running.child.stop(self.stop_timeout_s)

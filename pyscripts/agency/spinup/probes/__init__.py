@@ -1,0 +1,1 @@
+"""Collectors of evidence: each looks at a running system and returns what it saw."""

@@ -1,0 +1,78 @@
+"""What is seen of the control plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+from mautrix.api import Method, Path
+
+from agency.secrets.values import SecretValue
+from agency.spinup.person import Person
+from agency.spinup.steps import Evidence
+
+_EMPTY: dict[str, Any] = {"events": []}
+
+
+async def ready(session: aiohttp.ClientSession, url: str) -> Evidence:
+    """`GET /ready`: whether the whole path works, and which versions make it."""
+    async with session.get(f"{url}/ready") as answer:
+        body = await answer.json()
+        versions = body.get("versions", {})
+        return {
+            "url": f"{url}/ready",
+            "status": answer.status,
+            "ready": body.get("ready"),
+            "version": versions.get("agency"),
+            "pythonVersion": versions.get("python"),
+            "schemaRevision": versions.get("schema"),
+        }
+
+
+async def refuses_wrong_token(
+    session: aiohttp.ClientSession, url: str, hs_token: SecretValue
+) -> Evidence:
+    """Transactions without the right token, and with the right one in the wrong place."""
+    target = f"{url}/_matrix/app/v1/transactions/probe"
+    tries: list[tuple[str, dict[str, str], dict[str, str]]] = [
+        ("missing", {}, {}),
+        ("wrong", {"Authorization": "Bearer not-the-token"}, {}),
+        ("query", {}, {"access_token": hs_token.reveal()}),
+    ]
+    attempts = []
+    for kind, headers, params in tries:
+        async with session.put(target, json=_EMPTY, headers=headers, params=params) as answer:
+            body = await answer.json(content_type=None)
+            attempts.append(
+                {"token": kind, "status": answer.status, "errcode": body.get("errcode")}
+            )
+    return {"attempts": attempts}
+
+
+async def room(operator: Person, room_id: str, alias: str) -> Evidence:
+    """The control room's members and rules, asked as an operator."""
+    base = Path.v3.rooms[room_id]
+    members = await operator.request(Method.GET, base.joined_members)
+    state = await operator.request(Method.GET, base.state)
+    by_type = {event["type"]: event["content"] for event in state if event["state_key"] == ""}
+    return {
+        "roomId": room_id,
+        "alias": alias,
+        "joined": sorted(members["joined"]),
+        "encrypted": "m.room.encryption" in by_type,
+        "joinRule": by_type.get("m.room.join_rules", {}).get("join_rule"),
+    }
+
+
+async def deliver(
+    session: aiohttp.ClientSession,
+    url: str,
+    hs_token: SecretValue,
+    txn: str,
+    events: list[dict[str, Any]],
+) -> int:
+    """Hand the control plane a transaction as its homeserver would; returns the HTTP status."""
+    target = f"{url}/_matrix/app/v1/transactions/{txn}"
+    headers = {"Authorization": f"Bearer {hs_token.reveal()}"}
+    async with session.put(target, json={"events": events}, headers=headers) as answer:
+        return answer.status

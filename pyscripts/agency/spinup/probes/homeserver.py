@@ -1,0 +1,47 @@
+"""What is seen of the homeserver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+
+from agency.spinup.steps import Evidence
+
+
+async def versions(session: aiohttp.ClientSession, url: str) -> Evidence:
+    """`GET /_matrix/client/versions`, with the server's own name and version from its header."""
+    asked = f"{url}/_matrix/client/versions"
+    async with session.get(asked) as answer:
+        body = await answer.json()
+        product = answer.headers.get("Server", "")
+        return {
+            "url": asked,
+            "status": answer.status,
+            "versions": body.get("versions", []),
+            "serverVersion": product.removeprefix("Synapse/").split(" ")[0],
+        }
+
+
+def process(pid: int) -> Evidence:
+    """The process behind a service, as the kernel shows it."""
+    base = Path("/proc") / str(pid)
+    argv = (base / "cmdline").read_bytes().split(b"\0")
+    return {
+        "pid": pid,
+        "alive": base.exists(),
+        "executable": str((base / "exe").readlink()),
+        "argv0": argv[0].decode(errors="replace"),
+    }
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process, in MiB; 0 when it has ended."""
+    try:
+        status = (Path("/proc") / str(pid) / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    for line in status.splitlines():
+        if line.startswith("VmRSS:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    return 0.0

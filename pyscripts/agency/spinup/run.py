@@ -1,0 +1,98 @@
+"""Running a target's steps so that every way they can end is on record."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from agency.errors import AgencyError
+from agency.spinup.steps import Recorder
+
+Step = tuple[str, Callable[[], Awaitable[None]]]
+
+
+class InterruptedRunError(AgencyError):
+    """Somebody asked the spin-up to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a target hands over to be run.
+
+    `guard` returns never, and raises when something ends that should run; `stop` is called once,
+    however the steps end, and records itself as a step.
+    """
+
+    steps: tuple[Step, ...]
+    guard: Callable[[], Awaitable[None]]
+    stop: Callable[[], Awaitable[None]]
+
+
+async def execute(plan: Plan, recorder: Recorder, *, timeout_s: float) -> Exception | None:
+    """Run the steps in order until one fails, then stop the target.
+
+    What ends a step is on the record (`recorder.failure`) and is not raised: a transcript must
+    tell of it. Returned is the error when it is a defect of ours rather than a finding.
+    """
+    defect: Exception | None = None
+    with _interruptible() as interrupted:
+        for part in (_steps(plan, recorder, interrupted, timeout_s), plan.stop()):
+            try:
+                await part
+            except (AgencyError, OSError):
+                pass  # recorder.step has it
+            except Exception as error:  # noqa: BLE001 - a defect must reach the transcript too
+                defect = defect or error
+    return defect
+
+
+async def _steps(
+    plan: Plan, recorder: Recorder, interrupted: asyncio.Event, timeout_s: float
+) -> None:
+    guard = asyncio.ensure_future(plan.guard())
+    wish = asyncio.ensure_future(interrupted.wait())
+    try:
+        async with asyncio.timeout(timeout_s):
+            for name, run in plan.steps:
+                with recorder.step(name):
+                    await _first(asyncio.ensure_future(run()), guard, wish)
+    finally:
+        guard.cancel()
+        wish.cancel()
+        await asyncio.gather(guard, wish, return_exceptions=True)
+
+
+async def _first(
+    step: asyncio.Future[None], guard: asyncio.Future[None], wish: asyncio.Future[Any]
+) -> None:
+    """Wait for the step; a guard that ends or a wish to stop cancels it."""
+    try:
+        waits: set[asyncio.Future[Any]] = {step, guard, wish}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if wish.done():
+            raise InterruptedRunError("interrupted by a signal")
+        if guard.done():
+            guard.result()
+        step.result()
+    finally:
+        if not step.done():
+            step.cancel()
+            await asyncio.wait({step})
+
+
+@contextmanager
+def _interruptible() -> Iterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set; stopping goes on undisturbed by a second signal."""
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, event.set)
+    try:
+        yield event
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

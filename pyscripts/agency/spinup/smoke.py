@@ -1,0 +1,109 @@
+"""`spinup_smoke`: make an agency from nothing, observe it, and leave a signed transcript."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from agency.cli import run as run_command
+from agency.output import console, json_option
+from agency.spinup.options import pinned_ports
+
+DEFAULT_OUTPUT = Path("artifacts/boot_transcript.json")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--target",
+    type=click.Choice(["local"]),
+    default="local",
+    show_default=True,
+    help="Where the agency is made: local = child processes on this machine.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=DEFAULT_OUTPUT,
+    show_default=True,
+    help="Where the transcript goes; the public key goes beside it as .pub.",
+)
+@click.option(
+    "--instance",
+    "instance",
+    type=click.Path(path_type=Path),
+    default=Path("instance"),
+    show_default=True,
+    help="The instance: a directory, or its instance.yaml.",
+)
+@click.option(
+    "--namespace/--no-namespace",
+    default=True,
+    show_default=True,
+    help="Run inside a network namespace with only loopback.",
+)
+@click.option(
+    "--port",
+    "ports",
+    multiple=True,
+    callback=pinned_ports,
+    metavar="NAME=NUMBER",
+    help="Pin a port: homeserver, control or agent-NAME. May be given several times.",
+)
+@click.option(
+    "--age-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="The age key that decrypts the instance's secrets.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1, max=3600),
+    default=180,
+    show_default=True,
+    help="Seconds after which the spin-up has failed.",
+)
+@json_option
+def spinup_smoke(
+    target: str,
+    output: Path,
+    instance: Path,
+    namespace: bool,
+    ports: dict[str, int],
+    age_key: Path | None,
+    timeout_s: float,
+    as_json: bool,
+) -> int:
+    """Make an agency from nothing, drive it as people would, and sign what was seen.
+
+    Exit status: 0 the transcript says PASSED and verifies, 1 it says FAILED, 2 wrong usage,
+    3 something needed first is missing (then there is no transcript), 4 internal error.
+    """
+    # The namespace is entered before anything else: it needs a process with one thread.
+    from agency.spinup import quarantine
+
+    network = (
+        quarantine.enter() if namespace else quarantine.Quarantine("none", "--no-namespace given")
+    )
+    from agency.spinup.smoke_run import Options, report, spin_up
+
+    options = Options(
+        target=target,
+        output=output,
+        instance=instance,
+        ports=ports,
+        age_key=age_key,
+        timeout_s=timeout_s,
+    )
+    printer = console(stderr=as_json)
+    outcome = asyncio.run(spin_up(options, network, printer))
+    report(outcome, printer, as_json=as_json)
+    return outcome.exit_code
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run_command(spinup_smoke, sys.argv[1:], prog_name="spinup_smoke"))

@@ -1,0 +1,195 @@
+"""A whole spin-up: run the target, then write, sign and verify what was seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from rich.console import Console
+
+from agency.canonical import canonical_json, sha256_hex
+from agency.clock import Clock, new_id
+from agency.errors import ExitCode, PrerequisiteError
+from agency.files import write_atomically
+from agency.instance.load import LoadedInstance, load_instance
+from agency.instance.render import render
+from agency.output import emit
+from agency.paths import state_dir
+from agency.secrets.providers import SecretProvider
+from agency.secrets.redact import Redactor
+from agency.source_digest import source_digest
+from agency.spinup import quarantine
+from agency.spinup.local import rundir
+from agency.spinup.local.agency import LocalAgency, usual_ports
+from agency.spinup.local.build import build, check_port_names, open_provider
+from agency.spinup.local.supervisor import Supervisor
+from agency.spinup.local.target import LocalTarget
+from agency.spinup.progress import Progress, summary
+from agency.spinup.run import Plan, execute
+from agency.spinup.statement import Facts, statement
+from agency.spinup.steps import Recorder
+from agency.spinup.transcript.signing import load_key, load_or_create_key, public_pem, sign
+from agency.spinup.transcript.verify import Report, verify
+from agency.version import versions
+
+SIGNING_KEY = "transcript-signing-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked for."""
+
+    target: str
+    output: Path
+    instance: Path
+    ports: Mapping[str, int]
+    age_key: Path | None
+    timeout_s: float
+
+    @property
+    def public_key(self) -> Path:
+        """Where the public key goes: beside the transcript."""
+        return self.output.with_suffix(".pub")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a spin-up."""
+
+    options: Options
+    recorder: Recorder
+    report: Report
+    defect: Exception | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 when the transcript says PASSED and verifies; 4 when we are at fault; else 1."""
+        if self.defect is not None:
+            return int(ExitCode.INTERNAL)
+        return int(ExitCode.DONE if self.report.ok else ExitCode.BAD)
+
+
+async def spin_up(options: Options, network: quarantine.Quarantine, console: Console) -> Outcome:
+    """Run a spin-up to its end and leave the transcript; nothing else is left of it.
+
+    Raises:
+        PrerequisiteError: it could not begin (no key, no place to write); there is no transcript.
+        InstanceError: the instance is bad; there is no transcript.
+    """
+    loaded = load_instance(options.instance)
+    check_port_names(loaded, options.ports)
+    _must_be_writable(options.output.parent)
+    runs = state_dir() / "runs"
+    rundir.reap(runs)
+    directory = rundir.create(runs, new_id("run"))
+    try:
+        secrets = open_provider(loaded, directory.credentials, options.age_key)
+        key = _signing_key(loaded, secrets)
+        with Progress(console) as progress:
+            recorder = Recorder(options.target, Clock(), progress)
+            return await _record(options, network, recorder, loaded, directory, secrets, key)
+    finally:
+        directory.remove()
+
+
+async def _record(
+    options: Options,
+    network: quarantine.Quarantine,
+    recorder: Recorder,
+    loaded: LoadedInstance,
+    directory: rundir.RunDirectory,
+    secrets: SecretProvider,
+    key: Ed25519PrivateKey,
+) -> Outcome:
+    started_at = recorder.clock.now_iso()
+    usual = usual_ports(loaded.instance) if network.mode != "none" else {}
+    supervisor = Supervisor(marker=directory.run)
+    async with aiohttp.ClientSession(trust_env=False) as session:
+
+        def prepare() -> LocalAgency:
+            wanted = {**usual, **options.ports}
+            return build(loaded, directory, secrets, session, supervisor, wanted)
+
+        target = LocalTarget(
+            recorder=recorder,
+            network=network,
+            prepare=prepare,
+            run=directory,
+            secrets=secrets,
+            supervisor=supervisor,
+        )
+        plan = Plan(target.steps(), target.guard, target.stop)
+        defect = await execute(plan, recorder, timeout_s=options.timeout_s)
+    facts = Facts(
+        run=directory.run,
+        started_at=started_at,
+        finished_at=recorder.clock.now_iso(),
+        subjects=_subjects(loaded),
+        versions={name: value for name, value in versions().items() if value},
+        network=network,
+    )
+    envelope = sign(statement(recorder, facts, Redactor(target.known_secrets)), key)
+    write_atomically(options.output, envelope)
+    write_atomically(options.public_key, public_pem(key))
+    report = verify(options.output.read_bytes(), options.public_key.read_bytes())
+    return Outcome(options, recorder, report, defect)
+
+
+def _signing_key(loaded: LoadedInstance, secrets: SecretProvider) -> Ed25519PrivateKey:
+    """The instance's own key, or this user's where the instance keeps no secrets."""
+    if loaded.instance.secrets.provider == "sops":
+        return load_key(secrets.get(SIGNING_KEY).reveal().encode())
+    return load_or_create_key(state_dir() / "transcript.key")
+
+
+def _must_be_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot be made: {error.strerror}",
+            where=str(directory),
+            hint="choose another --output",
+        ) from error
+
+
+def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
+    """The digests of the sources that run, and of what the instance renders to."""
+    package = Path(__file__).resolve().parents[3]
+    source = source_digest(package)
+    digest = {"sha256": source.sha256}
+    if not source.dirty and source.git_commit and source.git_tree:
+        digest |= {"gitCommit": source.git_commit, "gitTree": source.git_tree}
+    rendered = {name: sha256_hex(data) for name, data in render(loaded).items()}
+    return {"source": digest, "instance": {"sha256": sha256_hex(canonical_json(rendered))}}
+
+
+def report(outcome: Outcome, console: Console, *, as_json: bool) -> None:
+    """Print what came of it, and the one command that verifies the transcript."""
+    options = outcome.options
+    command = f"agency transcript verify {options.output} --key {options.public_key}"
+    data = {
+        "result": "PASSED" if outcome.report.ok else "FAILED",
+        "transcript": str(options.output),
+        "publicKey": str(options.public_key),
+        "verify": command,
+        "failure": outcome.recorder.failure.message if outcome.recorder.failure else None,
+    }
+
+    def human(_: Console) -> None:
+        summary(
+            console,
+            outcome.recorder,
+            result=str(data["result"]),
+            reasons=[] if outcome.report.ok else list(outcome.report.reasons),
+        )
+        console.print(f"transcript: {options.output}")
+        console.print(f"verify:     {command}", soft_wrap=True)
+
+    emit(data, as_json=as_json, human=human)
+    if outcome.defect is not None and os.environ.get("AGENCY_DEBUG"):
+        raise outcome.defect

@@ -1,0 +1,98 @@
+"""A run's directory: locked while it lives, cleaned up once it is dead, never before."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agency.children import processes_with_marker
+from agency.clock import new_id
+from agency.errors import PrerequisiteError
+from agency.spinup.local import rundir
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from agency.spinup.local import rundir
+run = rundir.create(Path(sys.argv[1]), sys.argv[2])
+(run.path / "file").write_text("x")
+print("held", flush=True)
+time.sleep(120)
+"""
+
+
+def sleeper(marker: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(120)"],
+        env={"PATH": os.environ["PATH"], "AGENCY_RUN": marker},
+    )
+
+
+@pytest.fixture
+def holder(tmp_path):
+    run = new_id("run")
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path), run], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process, run, tmp_path
+    process.kill()
+    process.wait()
+
+
+def test_directories_are_private(tmp_path):
+    run = rundir.create(tmp_path / "base", "run-a")
+    for path in (tmp_path / "base", run.path, run.logs, run.credentials):
+        assert path.stat().st_mode & 0o777 == 0o700
+    run.remove()
+    assert not run.path.exists()
+
+
+def test_a_living_run_is_left_alone(holder):
+    _, run, base = holder
+    own = sleeper(run)
+    try:
+        assert rundir.reap(base) == ()
+        assert (base / run / "file").exists()
+        assert own.poll() is None
+        assert rundir.alive(base) == base / run
+    finally:
+        own.kill()
+        own.wait()
+
+
+def test_a_killed_run_is_cleaned_up_and_a_stranger_is_not(holder):
+    process, run, base = holder
+    left, stranger = sleeper(run), sleeper(new_id("run"))
+    try:
+        deadline = time.monotonic() + 10
+        while left.pid not in processes_with_marker(run):
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert rundir.alive(base) is None
+        assert rundir.reap(base) == (run,)
+        assert not (base / run).exists()
+        assert left.wait(timeout=10) != 0
+        assert stranger.poll() is None
+    finally:
+        for each in (left, stranger):
+            each.kill()
+            each.wait()
+
+
+def test_a_run_that_lives_is_not_taken_over(holder):
+    _, run, base = holder
+    with pytest.raises(rundir.RunBusyError):
+        rundir.create(base, run)
+
+
+def test_a_place_that_cannot_be_written_is_a_missing_prerequisite(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(PrerequisiteError) as caught:
+        rundir.create(Path(tmp_path / "file" / "runs"), "run-a")
+    assert caught.value.exit_code == 3
