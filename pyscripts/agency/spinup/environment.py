@@ -21,6 +21,6 @@ def environment() -> dict[str, object]:
         "machine": platform.machine(),
         "python": platform.python_version(),
         "cpus": os.cpu_count() or 1,
-        "memory_mb": memory // (KIB * KIB),
+        "memoryMb": memory // (KIB * KIB),
         "user": "root" if os.geteuid() == 0 else "unprivileged",
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from mautrix.api import Method, Path
 
-from agency.spinup.person import Event, Person, Reply
+from agency.spinup.person import ConversationError, Event, Person, Reply
 from agency.spinup.steps import Evidence, Recorder
 
 PROJECT = "new-app"
@@ -67,6 +67,10 @@ class Conversation:
         )
         if person is self.operator:
             self.commands.append(observed)
+        if not matched:
+            raise ConversationError(
+                f"expected {wanted}, got ok={reply.ok}: {reply.body[:300]}", where=text
+            )
         return reply
 
     async def start_agents(self) -> None:

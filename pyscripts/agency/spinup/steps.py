@@ -86,6 +86,7 @@ class Recorder:
     probes: list[ProbeRecord] = field(default_factory=list)
     scenario: list[Utterance] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    log_tail: Callable[[], tuple[str, ...]] = tuple  # of everything that runs, for a failure
     failure: Failure | None = None
 
     @contextmanager
@@ -104,7 +105,7 @@ class Recorder:
             yield
         except BaseException as error:
             message = describe(error)
-            log_tail: tuple[str, ...] = getattr(error, "log_tail", ())
+            log_tail: tuple[str, ...] = getattr(error, "log_tail", ()) or self.log_tail()
             end("failed", message, log_tail)
             if self.failure is None:
                 self.failure = Failure(name, message, log_tail)

@@ -28,6 +28,7 @@ from agency.spinup.scenario import Conversation, Witness
 from agency.spinup.steps import Evidence, Recorder
 
 OUTSIDER = "visitor"
+_LOG_LINES, _LOG_BYTES = 10, 8 * 1024
 
 Step = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -75,6 +76,15 @@ class LocalTarget:
         """Return never; raise as soon as a service ends that should run."""
         await self.supervisor.watch()
 
+    def log_tail(self) -> tuple[str, ...]:
+        """The last lines of every log of this run, each with the name of whose it is."""
+        lines: list[str] = []
+        for path in sorted(self.run.path.rglob("log")) + sorted(self.run.logs.glob("*.log")):
+            owner = path.stem if path.suffix else path.parent.name
+            text = path.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
+            lines += [f"{owner}: {line}" for line in text.splitlines()[-_LOG_LINES:]]
+        return tuple(lines)
+
     async def _quarantine(self) -> None:
         await self._observe("quarantine.outbound", lambda: host_probes.outbound(self.network))
 
@@ -85,6 +95,7 @@ class LocalTarget:
         return await self.recorder.probe(name, collect)
 
     async def _install(self) -> None:
+        self.recorder.log_tail = self.log_tail
         self._agency = self.prepare()
         self.agency.install()
 
