@@ -1,0 +1,95 @@
+"""What two observations must have in common to be about the same system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from agency import naming
+from agency.spinup.transcript.model import Exchange, Predicate
+
+Evidence = Mapping[str, Any]
+
+
+def broken_links(predicate: Predicate) -> Iterator[str]:
+    """Every link that does not hold. Evidence that its own rule refuses is not looked at twice."""
+    seen = {entry.name: entry.evidence for entry in predicate.probes}
+    problems = [
+        _ask(between, seen[first], seen[second])
+        for first, second, between in BETWEEN
+        if first in seen and second in seen
+    ]
+    problems += [_ask(told, seen[name], predicate.scenario) for name, told in TOLD if name in seen]
+    yield from (problem for problem in problems if problem is not None)
+
+
+def _ask(check: Callable[[Any, Any], str | None], first: object, second: object) -> str | None:
+    try:
+        return check(first, second)
+    except (KeyError, TypeError, AttributeError):
+        return None  # misshapen evidence: the probe's own rule says so
+
+
+def _members(room: Evidence, health: Evidence) -> str | None:
+    domain = room["alias"].partition(":")[2]
+    for agent in health["agents"]:
+        member = naming.matrix_id(naming.agent_localpart(agent["name"]), domain)
+        if member not in room["joined"]:
+            return f"control.room: the agent {agent['name']} is not among the joined"
+    return None
+
+
+def _all_stopped(health: Evidence, stopped: Evidence) -> str | None:
+    ran = {agent["name"] for agent in health["agents"]}
+    if ran != {agent["name"] for agent in stopped["agents"]}:
+        return "agents.stopped: not the agents that agents.health saw"
+    return None
+
+
+def _one_schema(ready: Evidence, store: Evidence) -> str | None:
+    if ready["schemaRevision"] != store["revision"]:
+        return "store.schema: not the revision that control.ready says"
+    return None
+
+
+def _homeserver_runs(process: Evidence, system: Evidence) -> str | None:
+    if process["pid"] not in {running["pid"] for running in system["running"]}:
+        return "system.processes: the homeserver's process is not among them"
+    return None
+
+
+def _log_grows(replay: Evidence, chain: Evidence) -> str | None:
+    if chain["count"] < replay["auditCountAfter"]:
+        return "audit.chain: shorter than when scenario.replay counted it"
+    return None
+
+
+def _commands_told(commands: Evidence, scenario: tuple[Exchange, ...]) -> str | None:
+    observed = [exchange.observed for exchange in scenario]
+    for command in commands["commands"]:
+        if command not in observed:
+            return f"scenario: lacks the command {command['eventId']} of scenario.commands"
+    return None
+
+
+def _outsider(refused: Evidence, scenario: tuple[Exchange, ...]) -> str | None:
+    if refused["sender"] in {entry.by for entry in scenario if entry.observed.get("ok") is True}:
+        return "scenario.refused: its sender is one whose commands were carried out"
+    said = {entry.observed.get("eventId"): entry.by for entry in scenario}
+    if said.get(refused["eventId"]) != refused["sender"]:
+        return f"scenario: lacks the command {refused['eventId']} of scenario.refused"
+    return None
+
+
+BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...] = (
+    ("control.room", "agents.health", _members),
+    ("agents.health", "agents.stopped", _all_stopped),
+    ("control.ready", "store.schema", _one_schema),
+    ("homeserver.process", "system.processes", _homeserver_runs),
+    ("scenario.replay", "audit.chain", _log_grows),
+)
+
+TOLD: tuple[tuple[str, Callable[[Evidence, tuple[Exchange, ...]], str | None]], ...] = (
+    ("scenario.commands", _commands_told),
+    ("scenario.refused", _outsider),
+)
