@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -57,6 +58,8 @@ def write_tree_atomically(
     old = parent / f".{name}.old"
     try:
         recover_tree(directory)
+        if directory.exists() and not directory.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.new."))
         for relative, data in sorted(files.items()):
             target = fresh / relative

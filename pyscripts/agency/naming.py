@@ -11,6 +11,9 @@ import re
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,29}(?<!-)\Z")
 
+# A Linux user name, which NixOS limits to 31 characters, is made of an agent's name.
+MAX_AGENT_NAME = 31 - len("agent-")
+
 AGENT_UIDS = range(4000, 30000)
 AGENT_PORTS = range(20000, 32000)  # below the kernel's ephemeral range
 
@@ -48,8 +51,13 @@ PUBLIC_SERVICES = (
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` may name an agent or an instance: a-z, 0-9 and inner dashes, 1 to 30 long."""
+    """Whether `text` may be a name: a-z, 0-9 and inner dashes, 1 to 30 long."""
     return NAME_PATTERN.match(text) is not None
+
+
+def is_agent_name(text: str) -> bool:
+    """Whether `text` may name an agent: a name of at most MAX_AGENT_NAME characters."""
+    return is_name(text) and len(text) <= MAX_AGENT_NAME
 
 
 def _stable_index(kind: str, name: str, size: int) -> int:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agency.errors import UsageError
 from agency.instance.create import Wish
-from agency.instance.model import AgeRecipient, Domain, MatrixId, Name, Services
+from agency.instance.model import AgentName, AgeRecipient, Domain, MatrixId, Name, Services
 
 Answer = TypeVar("Answer")
 
@@ -21,6 +21,7 @@ SERVICES = tuple(
 DEFAULT_AGENTS = ("pm=pm", "developer=developer")
 
 _NAME, _DOMAIN = TypeAdapter[str](Name), TypeAdapter[str](Domain)
+_AGENT_NAME = TypeAdapter[str](AgentName)
 _MATRIX_ID, _RECIPIENT = TypeAdapter[str](MatrixId), TypeAdapter[str](AgeRecipient)
 
 
@@ -106,7 +107,7 @@ def _agent(text: str) -> tuple[str, str]:
     name, equals, role = text.partition("=")
     if not equals:
         raise ValueError(f"must be name=role, such as {name.strip() or 'pm'}=developer")
-    return _name(name), _name(role)
+    return _valid(_AGENT_NAME, name), _name(role)
 
 
 def _recipient(text: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from agency.canonical import sha256_hex
 from agency.instance.conflicts import conflicts
 from agency.instance.explain import explain
 from agency.instance.model import Agent, Domain, Instance, MatrixId
-from agency.instance.problems import InstanceError, Problem
+from agency.instance.problems import InstanceError, Problem, field_name
 from agency.instance.recipients import disagreements
 from agency.instance.source import MAX_BYTES, Source, read_source
 
@@ -70,6 +70,9 @@ def _order(problem: Problem) -> tuple[str, int]:
 
 
 def _read(file: Path) -> bytes:
+    if file.exists() and not file.is_file():
+        # A pipe would wait for a writer.
+        raise InstanceError([Problem(str(file), None, "", "is not a regular file")])
     try:
         with file.open("rb") as handle:
             return handle.read(MAX_BYTES + 1)
@@ -89,9 +92,12 @@ def parse_instance(source: Source) -> Instance | None:
         # By alias alone: of `maxTests` and `max_tests` only the first is a key of the file.
         instance = Instance.model_validate(source.data, by_alias=True, by_name=False)
     except ValidationError as failure:
+        known = {problem.field for problem in source.problems}
         for error in failure.errors(include_url=False):
-            if error["loc"]:  # what concerns the whole is found by `conflicts`, with its line
-                source.add(*explain(source, error))
+            loc, message = explain(source, error)
+            # What concerns the whole (no location) is found by `conflicts`, with its line.
+            if loc and field_name(loc) not in known:
+                source.add(loc, message)
     for loc, message in _conflicts_in(source.data):
         source.add(loc, message)
     return instance

@@ -35,6 +35,15 @@ def _name(text: str) -> str:
     return text
 
 
+def _agent_name(text: str) -> str:
+    if not naming.is_agent_name(text):
+        raise ValueError(
+            f"must be 1 to {naming.MAX_AGENT_NAME} characters of a-z, 0-9 and inner dashes, and "
+            "begin with a letter"
+        )
+    return text
+
+
 def _domain(text: str) -> str:
     if "://" in text:
         bare = text.split("://", 1)[1].strip("/")
@@ -62,6 +71,7 @@ def _age_recipient(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+AgentName = Annotated[str, AfterValidator(_agent_name)]
 Domain = Annotated[str, AfterValidator(_domain)]
 MatrixId = Annotated[str, AfterValidator(_matrix_id)]
 AgeRecipient = Annotated[str, AfterValidator(_age_recipient)]
@@ -163,7 +173,7 @@ class Instance(Strict):
         min_length=1, description="who may command, by full Matrix id"
     )
     services: Services = Services()
-    agents: dict[Name, Agent] = Field(default_factory=dict)
+    agents: dict[AgentName, Agent] = Field(default_factory=dict)
     recipes: dict[Name, Recipe] = Field(default_factory=dict)
     secrets: SecretsPolicy
 
