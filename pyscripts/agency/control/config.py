@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agency.errors import BadInputError, PrerequisiteError
 
 
 class _Section(BaseModel):
@@ -35,6 +37,10 @@ class Limits(_Section):
     agent_start_timeout_s: float = Field(default=15, gt=0)
     agent_stop_timeout_s: float = Field(default=5, gt=0)
     send_attempts: int = Field(default=20, gt=0)
+    max_outbox: int = Field(default=1000, gt=0, description="unsent replies; then none is run")
+    setup_timeout_s: float = Field(
+        default=300, gt=0, description="how long to wait for the homeserver at start"
+    )
 
 
 class ControlConfig(_Section):
@@ -47,9 +53,35 @@ class ControlConfig(_Section):
     listen_port: int = Field(ge=1, le=65535)
     bot_id: str
     control_room_alias: str
-    operators: tuple[str, ...]
+    operators: tuple[str, ...] = Field(min_length=1)
     agents: tuple[AgentEntry, ...]
     database_url: str = Field(description="SQLAlchemy async URL")
     state_dir: Path
     runtime: Literal["process", "systemd"] = "process"
     limits: Limits = Limits()
+
+
+def load_config(path: Path) -> ControlConfig:
+    """Read the configuration.
+
+    Raises:
+        PrerequisiteError: it cannot be read. BadInputError: it is not one.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot read the configuration: {error.strerror or error}",
+            where=str(path),
+            hint="it is made from the instance: `agency render` writes it",
+        ) from error
+    try:
+        return ControlConfig.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"])) or "document"
+        raise BadInputError(
+            f"{field}: {first['msg']}",
+            where=str(path),
+            hint="do not edit it: change instance.yaml and run `agency render`",
+        ) from error

@@ -1,0 +1,1 @@
+"""The application service's HTTP interface: what the homeserver calls, and how we are."""

@@ -1,0 +1,139 @@
+"""`GET /ready`: whether the whole path works, from the homeserver to the store and back."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mautrix.api import Method, Path, PathBuilder
+from sqlalchemy.exc import SQLAlchemyError
+
+from agency import __version__, naming
+from agency.clock import Clock
+from agency.control.appservice.transactions import Intake
+from agency.control.matrix.api import MatrixApi, MatrixError
+from agency.control.store import audit, inbox, outbox, schema
+from agency.control.store.database import Database
+
+_FRESH_S = 1.0
+_CALL_TIMEOUT_S = 5.0
+_PING = PathBuilder("_matrix/client/v1/appservice")[naming.APPSERVICE_ID].ping
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Observes the path; an observation is good for a second, and only one runs at a time."""
+
+    database: Database
+    api: MatrixApi
+    intake: Intake
+    clock: Clock
+    bot_id: str
+    room_id: Callable[[], str | None]
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _last: tuple[float, dict[str, Any]] | None = None
+
+    async def observe(self) -> dict[str, Any]:
+        """The body of `/ready`: `ready`, `reasons` why not, and what was seen."""
+        async with self._lock:
+            now = self.clock.steady()
+            if self._last is None or now - self._last[0] > _FRESH_S:
+                self._last = (self.clock.steady(), await self._observe())
+            return self._last[1]
+
+    async def _observe(self) -> dict[str, Any]:
+        reasons: list[str] = []
+        store, path = await asyncio.gather(self._store(reasons), self._path(reasons))
+        return {
+            "ready": not reasons,
+            "reasons": reasons,
+            "versions": {
+                "agency": __version__,
+                "python": platform.python_version(),
+                "schema": schema.REVISION,
+            },
+            **store,
+            **path,
+            "last_transaction_age_s": await self._age(),
+        }
+
+    async def _store(self, reasons: list[str]) -> dict[str, Any]:
+        try:
+            async with self.database.write() as connection:
+                end = await audit.touch(connection)
+                waiting = await inbox.unfinished(connection)
+                counts = await outbox.counts(connection)
+        except (SQLAlchemyError, OSError) as error:
+            reasons.append(f"the database cannot be written: {type(error).__name__}")
+            return {"database": {"writable": False}}
+        return {
+            "database": {"writable": True},
+            "audit": {"count": end.count, "hash": end.hash},
+            "inbox": {"unfinished": waiting},
+            "outbox": {str(state): count for state, count in counts.items()},
+        }
+
+    async def _path(self, reasons: list[str]) -> dict[str, Any]:
+        """Whether the homeserver knows us, reaches us, and has us in the control room."""
+        room = self.room_id()
+        seen: dict[str, Any] = {"homeserver": {"reachable": False}, "room": {"id": room}}
+        try:
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                who = await self.api.request(Method.GET, Path.v3.account.whoami)
+                seen["homeserver"] = {"reachable": True, "user": who.get("user_id")}
+                if who.get("user_id") != self.bot_id:
+                    reasons.append("the homeserver takes our token for another user's")
+                seen["homeserver"]["ping_ms"] = await self._ping()
+                if room is None:
+                    reasons.append("the control room is not set up yet")
+                else:
+                    seen["room"] |= await self._room(room, reasons)
+        except MatrixError as error:
+            reasons.append(f"homeserver: {error.where}: {error.message}")
+        except TimeoutError:
+            reasons.append("homeserver: no answer in time")
+        return seen
+
+    async def _ping(self) -> int | None:
+        """Milliseconds in which the homeserver reached us; None where it cannot be asked to."""
+        try:
+            answer = await self.api.request(Method.POST, _PING, {"transaction_id": "ready"})
+        except MatrixError as error:
+            if error.errcode == "M_UNRECOGNIZED":
+                return None
+            raise
+        return int(answer.get("duration_ms", 0))
+
+    async def _room(self, room: str, reasons: list[str]) -> dict[str, Any]:
+        joined = await self.api.request(Method.GET, Path.v3.joined_rooms)
+        is_in = room in joined.get("joined_rooms", [])
+        if not is_in:
+            reasons.append("the bot is not in the control room")
+            return {"joined": False}
+        encrypted = await self._encrypted(room)
+        if encrypted:
+            reasons.append("the control room is encrypted; make a new one without encryption")
+        return {"joined": True, "encrypted": encrypted}
+
+    async def _encrypted(self, room: str) -> bool:
+        try:
+            path = Path.v3.rooms[room].state["m.room.encryption"]
+            await self.api.request(Method.GET, path)
+        except MatrixError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    async def _age(self) -> float | None:
+        last = self.intake.last_received_ts
+        if last is None:
+            try:
+                async with self.database.read() as connection:
+                    last = await inbox.last_transaction_ts(connection)
+            except SQLAlchemyError:
+                return None
+        return None if last is None else round((self.clock.now_ms() - last) / 1000, 3)

@@ -1,0 +1,138 @@
+"""`agency control` and `agency audit`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agency.clock import Clock
+from agency.control.config import load_config
+from agency.control.store.chain import AuditRow, Head
+from agency.errors import ExitCode, UsageError
+from agency.output import emit, json_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PATH = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def control() -> None:
+    """Run and examine the control plane."""
+
+
+@control.command("run")
+@click.option("--config", "config_file", type=_PATH, required=True, help="control.json")
+@click.option("--json", "_as_json", is_flag=True, help="Print an error as JSON; the log always is.")
+def run_command(config_file: Path, _as_json: bool) -> None:
+    """Run the control plane until SIGTERM or SIGINT; its log goes to standard error.
+
+    It reads matrix-as-token and matrix-hs-token from $CREDENTIALS_DIRECTORY.
+    """
+    from agency.control.service.plane import Tokens, serve
+    from agency.logs import log_to_stderr
+    from agency.secrets.credentials import read_credential
+
+    log_to_stderr()
+    for chatty in ("alembic", "mau"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    config = load_config(config_file)
+    tokens = Tokens(read_credential("matrix-as-token"), read_credential("matrix-hs-token"))
+    asyncio.run(serve(config, tokens, clock=Clock()))
+
+
+@click.group()
+def audit() -> None:
+    """Verify and read the audit log; the database is only read."""
+
+
+def _database_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--config", "config_file", type=_PATH, help="control.json, which names it"),
+        click.option("--database", metavar="URL", help="SQLAlchemy URL, or a SQLite file"),
+    ):
+        command = option(command)
+    return command
+
+
+def _database(database: str | None, config_file: Path | None) -> str:
+    if (database is None) == (config_file is None):
+        raise UsageError("give one of --database and --config")
+    return database if database is not None else load_config(config_file or Path()).database_url
+
+
+@audit.command("verify")
+@_database_options
+@click.option("--instance", help="Whose log it must be; else, whose it says it is.")
+@click.option("--head", metavar="HASH", help="The hash of a row that was kept elsewhere ...")
+@click.option("--count", type=click.IntRange(min=0), help="... and that row's number.")
+@json_option
+def verify_command(
+    database: str | None,
+    config_file: Path | None,
+    instance: str | None,
+    head: str | None,
+    count: int | None,
+    as_json: bool,
+) -> int:
+    """Find an edited, removed, reordered or inserted row.
+
+    That rows were cut off the end is surely shown only by a head that was kept elsewhere, such as
+    the one in a transcript: give it with --head and --count. Exits with 1 if the log is bad.
+    """
+    from agency.control.store.reading import verify_database
+
+    if (head is None) != (count is None):
+        raise UsageError("--head and --count go together")
+    expected = None if head is None or count is None else Head(count, head.lower())
+    place = _database(database, config_file)
+    report = verify_database(place, instance=instance, expected=expected)
+
+    def human(printer: Console) -> None:
+        if report.ok:
+            printer.print(f"The audit log is whole: {report.count} rows, head {report.head}")
+        else:
+            printer.print(f"The audit log is BAD at row {report.first_bad}: {report.reason}")
+
+    emit(asdict(report), as_json=as_json, human=human)
+    return int(ExitCode.DONE if report.ok else ExitCode.BAD)
+
+
+@audit.command("tail")
+@_database_options
+@click.option("-n", "lines", type=click.IntRange(min=1), default=10, show_default=True)
+@json_option
+def tail_command(database: str | None, config_file: Path | None, lines: int, as_json: bool) -> None:
+    """Print the last rows, as JSON lines."""
+    _export(_database(database, config_file), last=lines, as_json=as_json)
+
+
+@audit.command("export")
+@_database_options
+@json_option
+def export_command(database: str | None, config_file: Path | None, as_json: bool) -> None:
+    """Print every row, as JSON lines (with --json, as one list)."""
+    _export(_database(database, config_file), last=None, as_json=as_json)
+
+
+def _export(database: str, *, last: int | None, as_json: bool) -> None:
+    from agency.control.store.reading import export_rows
+
+    if as_json:
+        rows: list[AuditRow] = []
+        export_rows(database, rows.append, last=last)
+        click.echo(json.dumps([row.as_dict() for row in rows], indent=2, ensure_ascii=False))
+        return
+    export_rows(
+        database,
+        lambda row: click.echo(json.dumps(row.as_dict(), ensure_ascii=False)),
+        last=last,
+    )

@@ -1,0 +1,129 @@
+"""Matrix events as the control plane sees them: the few fields that it looks at, checked.
+
+Events come from a homeserver, but their content comes from anybody: every field may be missing or
+of any type. Source: Matrix specification 1.11, "Events", "m.room.message", "Event replacements",
+"Threading".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+_MAX_ID = 255
+_MAX_TS = 2**53
+_ID = re.compile(r"[!-~]{1,255}\Z")
+
+
+class MalformedEventError(ValueError):
+    """An event lacks what every event has, or has it in a wrong type."""
+
+
+class EventKind(StrEnum):
+    """The kinds of event that matter."""
+
+    MESSAGE = "message"
+    ENCRYPTED = "encrypted"
+
+
+_KINDS = {"m.room.message": EventKind.MESSAGE, "m.room.encrypted": EventKind.ENCRYPTED}
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingEvent:
+    """One message. `text` is what was said; for an edit, what it now says.
+
+    `replaces` is the event that this one edits; `thread` is the root of the thread it stands in.
+    """
+
+    event_id: str
+    room_id: str
+    sender: str
+    origin_ts: int
+    kind: EventKind
+    msgtype: str = ""
+    text: str = ""
+    replaces: str | None = None
+    thread: str | None = None
+
+    def content_json(self) -> str:
+        """The part that the inbox keeps as JSON; pure ASCII, whatever people send."""
+        return json.dumps(
+            {
+                "kind": self.kind,
+                "msgtype": self.msgtype,
+                "text": self.text,
+                "replaces": self.replaces,
+                "thread": self.thread,
+            }
+        )
+
+    @classmethod
+    def from_stored(
+        cls, *, event_id: str, room_id: str, sender: str, origin_ts: int, content: str
+    ) -> IncomingEvent:
+        """The event that `content_json` was made from."""
+        kept = json.loads(content)
+        kind = EventKind(kept.pop("kind"))
+        return cls(event_id, room_id, sender, origin_ts, kind, **kept)
+
+
+def parse_event(raw: object) -> IncomingEvent | None:
+    """The event, or None if it is of a kind that does not matter (state, reactions, redactions).
+
+    Raises:
+        MalformedEventError: it is not an event.
+    """
+    if not isinstance(raw, dict):
+        raise MalformedEventError("not an object")
+    kind = _KINDS.get(raw["type"]) if isinstance(raw.get("type"), str) else None
+    if kind is None or "state_key" in raw:
+        return None
+    ids = {key: _identifier(raw, key) for key in ("event_id", "room_id", "sender")}
+    origin_ts = raw.get("origin_server_ts")
+    if not isinstance(origin_ts, int) or isinstance(origin_ts, bool) or abs(origin_ts) > _MAX_TS:
+        raise MalformedEventError("origin_server_ts is not a time")
+    content = raw.get("content")
+    if not isinstance(content, dict):
+        raise MalformedEventError("content is not an object")
+    if kind is EventKind.ENCRYPTED:
+        return IncomingEvent(**ids, origin_ts=origin_ts, kind=kind)
+    return _message(content, ids, origin_ts)
+
+
+def _message(content: dict[str, Any], ids: dict[str, str], origin_ts: int) -> IncomingEvent:
+    relation = content.get("m.relates_to")
+    target = _optional_identifier(relation, "event_id")
+    rel_type = relation.get("rel_type") if isinstance(relation, dict) else None
+    replaces = target if rel_type == "m.replace" else None
+    said = content
+    if rel_type == "m.replace" and isinstance(content.get("m.new_content"), dict):
+        said = content["m.new_content"]
+    return IncomingEvent(
+        **ids,
+        origin_ts=origin_ts,
+        kind=EventKind.MESSAGE,
+        msgtype=_text(said.get("msgtype"))[:_MAX_ID],
+        text=_text(said.get("body")),
+        replaces=replaces or ("" if rel_type == "m.replace" else None),
+        thread=target if rel_type == "m.thread" else None,
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _identifier(raw: dict[str, Any], key: str) -> str:
+    value = raw.get(key)
+    if not isinstance(value, str) or not _ID.match(value):
+        raise MalformedEventError(f"{key} is not an identifier")
+    return value
+
+
+def _optional_identifier(relation: object, key: str) -> str | None:
+    value = relation.get(key) if isinstance(relation, dict) else None
+    return value if isinstance(value, str) and _ID.match(value) else None

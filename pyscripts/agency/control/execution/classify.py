@@ -1,0 +1,136 @@
+"""Which messages are commands that may run: one pure function, and its table of tests.
+
+Messages of the agency's own users, notices, and messages in other rooms are never answered, or
+two programs could answer each other for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agency import naming
+from agency.control.config import ControlConfig
+from agency.control.events import EventKind, IncomingEvent
+
+FUTURE_S = 300.0
+
+
+class Disposition(StrEnum):
+    """What is done with a message."""
+
+    SILENT = "silent"  # it is none of our business: nothing is recorded
+    IGNORE = "ignore"  # audited, and not answered
+    REFUSE = "refuse"  # audited, and answered
+    RUN = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The disposition, a stable code for the audit log, and what is said to people."""
+
+    disposition: Disposition
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Who may command, where, and how old a command may be."""
+
+    room_id: str
+    operators: frozenset[str]
+    bot_id: str
+    agents: frozenset[str]
+    domain: str
+    max_age_s: float
+    looks_like_command: Callable[[str], bool]
+
+    @classmethod
+    def from_config(
+        cls, config: ControlConfig, room_id: str, looks_like_command: Callable[[str], bool]
+    ) -> Rules:
+        """The rules of this control plane."""
+        return cls(
+            room_id=room_id,
+            operators=frozenset(config.operators),
+            bot_id=config.bot_id,
+            agents=frozenset(agent.matrix_id for agent in config.agents),
+            domain=config.domain,
+            max_age_s=config.limits.max_command_age_s,
+            looks_like_command=looks_like_command,
+        )
+
+    def is_own(self, sender: str) -> bool:
+        """Whether the sender is the bot or in the agents' namespace."""
+        namespace = naming.matrix_id(naming.agent_localpart(""), "").removesuffix(":")
+        return (
+            sender == self.bot_id
+            or sender in self.agents
+            or (sender.startswith(namespace) and sender.endswith(f":{self.domain}"))
+        )
+
+
+_SILENT = Verdict(Disposition.SILENT)
+
+
+def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
+    """What is to be done with a message at `now_ms` (milliseconds since the epoch)."""
+    in_control_room = event.room_id == rules.room_id
+    if event.kind is EventKind.ENCRYPTED:
+        if rules.is_own(event.sender) or not in_control_room:
+            return _SILENT
+        return Verdict(
+            Disposition.REFUSE,
+            "encrypted",
+            "The control room must not be encrypted: I cannot read this message.",
+        )
+    if not rules.looks_like_command(event.text):
+        return _SILENT
+    if rules.is_own(event.sender):
+        return Verdict(Disposition.IGNORE, "own-message")
+    if not in_control_room:
+        return Verdict(Disposition.IGNORE, "other-room")
+    if event.msgtype != "m.text":
+        return Verdict(Disposition.IGNORE, "not-text")
+    return _authorise(event, rules, now_ms)
+
+
+def _authorise(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
+    if event.sender not in rules.operators:
+        return Verdict(
+            Disposition.REFUSE,
+            "not-an-operator",
+            f"{event.sender} is not an operator of this agency.",
+        )
+    if event.replaces is not None:
+        return Verdict(
+            Disposition.REFUSE,
+            "edited",
+            "Edited messages are not run. Send the command as a new message.",
+        )
+    age_s = (now_ms - event.origin_ts) / 1000
+    if age_s > rules.max_age_s:
+        return Verdict(
+            Disposition.REFUSE,
+            "too-old",
+            f"This command is {_duration(age_s)} old, and the limit is "
+            f"{_duration(rules.max_age_s)}. Send it again if it is still wanted.",
+        )
+    if -age_s > FUTURE_S:
+        return Verdict(
+            Disposition.REFUSE,
+            "in-future",
+            f"This command is dated {_duration(-age_s)} in the future. "
+            "Check the clocks of the homeserver and of this machine.",
+        )
+    return Verdict(Disposition.RUN)
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if whole >= 2 * size:
+            return f"{whole // size} {unit}s"
+    return f"{whole} second{'' if whole == 1 else 's'}"

@@ -1,0 +1,203 @@
+"""Starting, stopping and looking at agents, through a runtime and ACP.
+
+What is said of an agent is what was observed: it runs when its process does *and* it answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agency.acp import Health, Status
+from agency.control.config import AgentEntry, Limits
+from agency.control.execution.result import RefusalError, Result
+from agency.control.runtimes.base import (
+    AgentRuntimeError,
+    Endpoint,
+    Runtime,
+    RuntimeStatus,
+    StartRequest,
+    State,
+)
+from agency.control.store.agents import AgentRecord, Desired, InventoryChange
+from agency.control.store.audit import Outcome
+from agency.errors import AgencyError
+
+
+class Acp(Protocol):
+    """What is asked of a running agent."""
+
+    async def wait_healthy(
+        self,
+        endpoint: Endpoint,
+        trace: str,
+        timeout: float,  # noqa: ASYNC109 - how long an agent may take to become healthy
+        still_running: Callable[[], Awaitable[bool]],
+    ) -> Health:
+        """Wait until it says that it can take work."""
+
+    async def status(self, endpoint: Endpoint, trace: str) -> Status:
+        """What it is and does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One agent as it is seen now; `told` is its own word, `problem` why there is none."""
+
+    entry: AgentEntry
+    status: RuntimeStatus
+    told: Status | None = None
+    problem: str | None = None
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """The agents of this instance. Of one agent, only one change happens at a time."""
+
+    agents: Mapping[str, AgentEntry]
+    runtime: Runtime
+    acp: Acp
+    limits: Limits
+    records: Callable[[], Awaitable[Mapping[str, AgentRecord]]]
+    _locks: defaultdict[str, asyncio.Lock] = field(
+        default_factory=lambda: defaultdict(asyncio.Lock)
+    )
+
+    def entry(self, name: str) -> AgentEntry:
+        """The agent of that name.
+
+        Raises:
+            RefusalError: there is none.
+        """
+        found = self.agents.get(name)
+        if found is not None:
+            return found
+        near = difflib.get_close_matches(name, self.agents, n=1)
+        known = ", ".join(sorted(self.agents)) or "none"
+        hint = f"did you mean {near[0]}?" if near else f"the agents are: {known}"
+        raise RefusalError(f"there is no agent {name}", hint=hint)
+
+    async def start(self, name: str, project: str | None, trace: str) -> Result:
+        """Start an agent and see it healthy; one that runs is left alone."""
+        entry = self.entry(name)
+        async with self._locks[name]:
+            seen = await self.runtime.status(name)
+            if seen.state is not State.RUNNING:
+                return await self._bring_up(entry, project, trace, self.runtime.start)
+            current = await self._project(name)
+            if project is not None and project != current:
+                raise RefusalError(
+                    f"{name} already runs with {_project(current)}",
+                    hint=f"restart it: !agency agents restart {name}",
+                )
+            return Result(
+                f"{name} already runs, with {_project(current)} (pid {seen.pid}).",
+                detail={"pid": seen.pid, "already": True},
+                changes=(_change(seen, Desired.RUNNING, current),),
+            )
+
+    async def restart(self, name: str, project: str | None, trace: str) -> Result:
+        """Stop an agent if it runs, and start it; without a project it keeps the one it had."""
+        entry = self.entry(name)
+        async with self._locks[name]:
+            wanted = project if project is not None else await self._project(name)
+            return await self._bring_up(entry, wanted, trace, self.runtime.restart)
+
+    async def stop(self, name: str) -> Result:
+        """Stop an agent; stopping a stopped one is no error."""
+        self.entry(name)
+        async with self._locks[name]:
+            before = await self.runtime.status(name)
+            after = await self.runtime.stop(name)
+            changes = (_change(after, Desired.STOPPED, None),)
+            if before.state is State.STOPPED:
+                return Result(f"{name} was not running.", changes=changes)
+            detail = {"pid": before.pid, "exit": after.exit_status}
+            return Result(f"{name} is stopped.", detail=detail, changes=changes)
+
+    async def observe(self, name: str, trace: str) -> Observation:
+        """What is seen of an agent now: by the runtime, and by asking it."""
+        entry = self.entry(name)
+        status = await self.runtime.status(name)
+        endpoint = self.runtime.endpoint(name)
+        if status.state is not State.RUNNING or endpoint is None:
+            return Observation(entry, status)
+        try:
+            return Observation(entry, status, told=await self.acp.status(endpoint, trace))
+        except AgencyError as error:
+            return Observation(entry, status, problem=error.message)
+
+    async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
+        """What the runtime sees of every agent, by name."""
+        return [
+            (entry, await self.runtime.status(name)) for name, entry in sorted(self.agents.items())
+        ]
+
+    async def _project(self, name: str) -> str | None:
+        record = (await self.records()).get(name)
+        return record.project if record else None
+
+    async def _bring_up(
+        self,
+        entry: AgentEntry,
+        project: str | None,
+        trace: str,
+        begin: Callable[[StartRequest], Awaitable[RuntimeStatus]],
+    ) -> Result:
+        request = StartRequest(entry.name, entry.role, entry.port, project, trace)
+        try:
+            await begin(request)
+            told = await self._confirm(request)
+        except AgencyError as error:
+            return await self._clean_up(entry.name, error)
+        seen = await self.runtime.status(entry.name)
+        return Result(
+            f"{entry.name} runs, with {_project(project)} (pid {seen.pid}).",
+            detail={"pid": seen.pid, "project": told.project, "version": told.version},
+            changes=(_change(seen, Desired.RUNNING, project),),
+        )
+
+    async def _confirm(self, request: StartRequest) -> Status:
+        """Wait until the agent is healthy, and see that it has its project."""
+        endpoint = self.runtime.endpoint(request.name)
+        if endpoint is None:
+            raise AgentRuntimeError("it ended as soon as it was started")
+
+        async def still_running() -> bool:
+            return (await self.runtime.status(request.name)).state is State.RUNNING
+
+        timeout_s = self.limits.agent_start_timeout_s
+        await self.acp.wait_healthy(endpoint, request.trace, timeout_s, still_running)
+        told = await self.acp.status(endpoint, request.trace)
+        if told.project != request.project:
+            raise AgentRuntimeError(
+                f"it reports {_project(told.project)}, not {_project(request.project)}"
+            )
+        return told
+
+    async def _clean_up(self, name: str, error: AgencyError) -> Result:
+        """Stop what did not come up, and say why."""
+        seen = await self.runtime.status(name)
+        reason = seen.detail if seen.state is State.FAILED and seen.detail else error.message
+        after = await self.runtime.stop(name)
+        text = f"{name} did not start: {reason}."
+        if error.hint:
+            text += f" ({error.hint})"
+        return Result(
+            text,
+            outcome=Outcome.FAILED,
+            detail={"error": error.message, "exit": seen.exit_status, "reason": seen.detail},
+            changes=(_change(after, Desired.STOPPED, None),),
+        )
+
+
+def _change(status: RuntimeStatus, desired: Desired, project: str | None) -> InventoryChange:
+    return InventoryChange(status.name, desired, project, str(status.state), status.pid)
+
+
+def _project(project: str | None) -> str:
+    return "no project" if project is None else f"the project {project}"

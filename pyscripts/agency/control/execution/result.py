@@ -1,0 +1,44 @@
+"""What a command's handler is told, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from agency.control.execution.replies import Reply
+from agency.control.grammar.parse import Command
+from agency.control.store.agents import InventoryChange
+from agency.control.store.audit import Outcome
+from agency.errors import AgencyError
+
+
+class RefusalError(AgencyError):
+    """What was asked cannot be done, and nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One command that may run. Times are milliseconds since the epoch."""
+
+    command: Command
+    sender: str
+    trace: str
+    origin_ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a command; the changes are committed together with its audit row and reply."""
+
+    text: str
+    block: str = ""
+    outcome: Outcome = Outcome.DONE
+    detail: Mapping[str, object] = field(default_factory=dict)
+    changes: tuple[InventoryChange, ...] = ()
+
+    def reply(self) -> Reply:
+        """What is said about it."""
+        return Reply(self.outcome is Outcome.DONE, self.text, self.block)
+
+
+Handler = Callable[[Invocation], Awaitable[Result]]

@@ -1,0 +1,1 @@
+"""Talking to the homeserver as an application service."""

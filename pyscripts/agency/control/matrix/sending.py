@@ -1,0 +1,127 @@
+"""The sender: takes messages from the outbox to the homeserver, in order, until each is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from mautrix.api import Method, Path
+from sqlalchemy.exc import SQLAlchemyError
+
+from agency.clock import Clock
+from agency.control.matrix.api import MatrixApi, MatrixError
+from agency.control.matrix.backoff import Backoff
+from agency.control.store import audit, outbox
+from agency.control.store.audit import AuditEntry, Outcome
+from agency.control.store.database import Database
+from agency.control.store.outbox import StoredMessage
+
+_log = logging.getLogger(__name__)
+_STORE_RETRY_S = 1.0
+_RELATION = "m.relates_to"
+
+
+@dataclass(slots=True)
+class Sender:
+    """Sends what is in the outbox; `wake` tells it of something new, `settled` that one is gone."""
+
+    database: Database
+    api: MatrixApi
+    clock: Clock
+    attempts: int
+    backoff: Backoff
+    wake: asyncio.Event
+    settled: asyncio.Event
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            self.wake.clear()
+            try:
+                wait_s = await self.send_due()
+            except SQLAlchemyError as error:
+                _log.error("cannot use the outbox: %s", type(error).__name__)
+                wait_s = _STORE_RETRY_S
+            if wait_s == 0:
+                continue
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self.wake.wait()
+            except TimeoutError:
+                continue
+
+    async def send_due(self) -> float | None:
+        """Send what may be sent now; returns seconds until the next attempt, None if all is done.
+
+        Of every room only the oldest message is tried: order is kept.
+        """
+        async with self.database.read() as connection:
+            waiting = await outbox.first_of_each_room(connection)
+        if not waiting:
+            return None
+        now = self.clock.now_ms()
+        due = [message for message in waiting if message.next_ts <= now]
+        if not due:
+            return max(min(message.next_ts for message in waiting) - now, 1) / 1000
+        for message in due:
+            await self._send(message)
+        self.settled.set()
+        return 0
+
+    async def _send(self, stored: StoredMessage) -> None:
+        message = stored.message
+        path = Path.v3.rooms[message.room_id].send["m.room.message"][message.txn_id]
+        try:
+            answer = await self.api.request(
+                Method.PUT, path, message.content, as_user=message.as_user
+            )
+        except MatrixError as error:
+            await self._failed(stored, error)
+            return
+        async with self.database.write() as connection:
+            await outbox.set_sent(connection, stored.sequence, str(answer.get("event_id", "")))
+
+    async def _failed(self, stored: StoredMessage, error: MatrixError) -> None:
+        attempts = stored.attempts + 1
+        fields = {
+            "trace": stored.message.trace,
+            "attempts": attempts,
+            "status": error.status,
+            "errcode": error.errcode,
+        }
+        if error.status == 400 and _RELATION in stored.message.content:
+            # The event that is answered cannot be replied to (redacted, or not known there).
+            _log.warning("the reply is not taken as one; sent without", extra={"fields": fields})
+            await self._without_relation(stored)
+        elif error.temporary and attempts < self.attempts:
+            delay_s = self.backoff.delay_s(attempts, error.retry_after_s)
+            _log.warning("not sent: %s", error.message, extra={"fields": fields})
+            next_ts = self.clock.now_ms() + int(delay_s * 1000)
+            async with self.database.write() as connection:
+                await outbox.set_waiting(
+                    connection, stored.sequence, attempts=attempts, next_ts=next_ts
+                )
+        else:
+            _log.error("given up: %s", error.message, extra={"fields": fields})
+            await self._give_up(stored, attempts, error)
+
+    async def _without_relation(self, stored: StoredMessage) -> None:
+        message = stored.message
+        content = {key: value for key, value in message.content.items() if key != _RELATION}
+        async with self.database.write() as connection:
+            await outbox.set_content(
+                connection, stored.sequence, txn_id=f"{message.txn_id}-alone", content=content
+            )
+
+    async def _give_up(self, stored: StoredMessage, attempts: int, error: MatrixError) -> None:
+        message = stored.message
+        detail = audit.audit_detail(
+            attempts=attempts, status=error.status, errcode=error.errcode, error=error.message
+        )
+        entry = AuditEntry(
+            message.trace, audit.SYSTEM, "reply", message.room_id, Outcome.FAILED, detail
+        )
+        async with self.database.write() as connection:
+            await outbox.set_failed(connection, stored.sequence, attempts=attempts)
+            await audit.append(connection, self.clock, entry)

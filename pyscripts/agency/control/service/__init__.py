@@ -1,0 +1,1 @@
+"""Running the control plane: put together, started, watched and stopped."""

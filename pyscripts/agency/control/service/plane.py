@@ -1,0 +1,298 @@
+"""The control plane as one running thing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from agency import naming
+from agency.clock import Clock, new_id
+from agency.control.acp_client import AcpClient
+from agency.control.appservice.readiness import Readiness
+from agency.control.appservice.server import AppService, make_app
+from agency.control.appservice.transactions import Intake
+from agency.control.config import ControlConfig
+from agency.control.execution.classify import Rules
+from agency.control.execution.lifecycle import Lifecycle
+from agency.control.execution.registry import build_handlers
+from agency.control.execution.worker import Worker
+from agency.control.grammar.parse import Command, looks_like_command
+from agency.control.matrix.api import MatrixApi, client_session
+from agency.control.matrix.backoff import Backoff
+from agency.control.matrix.rooms import RoomSetup
+from agency.control.matrix.sending import Sender
+from agency.control.runtimes.base import Runtime
+from agency.control.service import startup
+from agency.control.service.reconcile import reconcile
+from agency.control.store import agents, outbox, pruning
+from agency.control.store.agents import AgentRecord
+from agency.control.store.database import Database, open_database
+from agency.errors import InternalError
+from agency.secrets.values import SecretValue
+
+_log = logging.getLogger(__name__)
+
+_PRUNE_EVERY_S = 3600.0
+_COMMAND_GRACE_S = 1.5
+_FLUSH_S = 0.7
+_RUNTIME_CLOSE_S = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The two secrets of an application service."""
+
+    as_token: SecretValue
+    hs_token: SecretValue
+
+
+def new_trace() -> str:
+    """A fresh trace id."""
+    return new_id("t")
+
+
+@dataclass(slots=True)
+class ControlPlane:
+    """The parts, and how they begin and end."""
+
+    config: ControlConfig
+    clock: Clock
+    database: Database
+    api: MatrixApi
+    runtime: Runtime
+    acp: AcpClient
+    inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
+    outbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    room_id: str | None = None
+
+    async def run(self, tokens: Tokens) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            AgencyError: it could not be started, or a part of it ended.
+        """
+        lifecycle = self._lifecycle()
+        runner = await startup.listen(make_app(self._appservice(tokens)), self.config)
+        try:
+            setup = RoomSetup(self.api, self.config)
+            finding = startup.set_up_room(setup, self.config, self.clock, Backoff(longest_s=5))
+            self.room_id = await self._unless_stopped(finding)
+            if self.room_id is not None:
+                await startup.announce(self.api)
+                await self._work(lifecycle, self.room_id)
+        finally:
+            self.stopping.set()
+            await runner.cleanup()
+
+    async def _work(self, lifecycle: Lifecycle, room_id: str) -> None:
+        worker = self._worker(lifecycle, room_id)
+        sender = self._sender()
+        tasks = [
+            asyncio.create_task(worker.run(), name="worker"),
+            asyncio.create_task(sender.run(), name="sender"),
+            asyncio.create_task(self._prune(), name="pruner"),
+        ]
+        starting = asyncio.create_task(
+            reconcile(lifecycle, self.database, self.clock, new_trace), name="reconcile"
+        )
+        told = asyncio.create_task(self.stopping.wait(), name="stop")
+        fields = {"room": room_id, "port": self.config.listen_port}
+        _log.info("ready", extra={"fields": fields})
+        try:
+            await _first_end([*tasks, told], starting)
+        finally:
+            told.cancel()
+            self.stopping.set()
+            starting.cancel()
+            await self._wind_down(worker, tasks[0])
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, starting, told, return_exceptions=True)
+
+    async def _wind_down(self, worker: Worker, working: asyncio.Task[None]) -> None:
+        """Finish the command at hand, say what is to be said; both within bounds."""
+        worker.stop()
+        done, _ = await asyncio.wait([working], timeout=_COMMAND_GRACE_S)
+        if not done:
+            worker.abandon()
+            await asyncio.wait([working], timeout=_FLUSH_S)
+        self.outbox_wake.set()
+        with suppress(SQLAlchemyError, TimeoutError):
+            async with asyncio.timeout(_FLUSH_S):
+                await self._all_sent()
+
+    async def _all_sent(self) -> None:
+        while True:
+            self.inbox_wake.clear()
+            async with self.database.read() as connection:
+                if not await outbox.pending(connection):
+                    return
+            await self.inbox_wake.wait()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, str]) -> str | None:
+        """The result of `work`, or None if we were told to stop before there was one."""
+        task = asyncio.create_task(work)
+        told = asyncio.create_task(self.stopping.wait())
+        try:
+            await asyncio.wait([task, told], return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            for each in (task, told):
+                each.cancel()
+            await asyncio.gather(task, told, return_exceptions=True)
+
+    async def _prune(self) -> None:
+        keep_ms = pruning.keep_ms(self.config.limits.max_command_age_s)
+        while True:
+            try:
+                async with self.database.write() as connection:
+                    pruned = await pruning.prune(connection, self.clock.now_ms() - keep_ms)
+                _log.info("pruned", extra={"fields": {"inbox": pruned.inbox}})
+            except SQLAlchemyError as error:
+                _log.warning("cannot prune: %s", type(error).__name__)
+            await asyncio.sleep(_PRUNE_EVERY_S)
+
+    async def _records(self) -> Mapping[str, AgentRecord]:
+        async with self.database.read() as connection:
+            return {record.name: record for record in await agents.records(connection)}
+
+    def _lifecycle(self) -> Lifecycle:
+        return Lifecycle(
+            agents={agent.name: agent for agent in self.config.agents},
+            runtime=self.runtime,
+            acp=self.acp,
+            limits=self.config.limits,
+            records=self._records,
+        )
+
+    def _appservice(self, tokens: Tokens) -> AppService:
+        config = self.config
+        own = {config.bot_id, *(agent.matrix_id for agent in config.agents)}
+        intake = Intake(
+            database=self.database,
+            clock=self.clock,
+            new_trace=new_trace,
+            looks_like_command=looks_like_command,
+            max_inbox=config.limits.max_inbox,
+            wake=self.inbox_wake,
+        )
+        readiness = Readiness(
+            database=self.database,
+            api=self.api,
+            intake=intake,
+            clock=self.clock,
+            bot_id=config.bot_id,
+            room_id=lambda: self.room_id,
+        )
+        return AppService(
+            hs_token=tokens.hs_token,
+            intake=intake,
+            max_body=config.limits.max_transaction_bytes,
+            user_exists=own.__contains__,
+            alias_exists=lambda alias: (
+                self.room_id is not None and alias == naming.control_room_alias(config.domain)
+            ),
+            readiness=readiness.observe,
+            stopping=self.stopping.is_set,
+        )
+
+    def _worker(self, lifecycle: Lifecycle, room_id: str) -> Worker:
+        return Worker(
+            database=self.database,
+            clock=self.clock,
+            rules=Rules.from_config(self.config, room_id, looks_like_command),
+            handlers=build_handlers(clock=self.clock, database=self.database, lifecycle=lifecycle),
+            observe=partial(_observe, lifecycle),
+            max_command_bytes=self.config.limits.max_command_bytes,
+            max_outbox=self.config.limits.max_outbox,
+            wake=self.inbox_wake,
+            sent=self.outbox_wake,
+        )
+
+    def _sender(self) -> Sender:
+        return Sender(
+            database=self.database,
+            api=self.api,
+            clock=self.clock,
+            attempts=self.config.limits.send_attempts,
+            backoff=Backoff(),
+            wake=self.outbox_wake,
+            settled=self.inbox_wake,
+        )
+
+
+async def _observe(lifecycle: Lifecycle, command: Command, trace: str) -> str:
+    """What is seen of the agent that a command names."""
+    name = command.argument("name")
+    if name is None:
+        return ""
+    seen = await lifecycle.observe(str(name), trace)
+    return f"{name} is {seen.status.state}"
+
+
+async def _first_end(tasks: list[asyncio.Task[Any]], starting: asyncio.Task[None]) -> None:
+    """Wait until one of `tasks` ends; raise what it, or `starting`, raised."""
+    waiting = {*tasks, starting}
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            error = task.exception()
+            if error is not None:
+                _log.error("%s ended", task.get_name(), exc_info=error)
+                raise InternalError(f"{task.get_name()} ended: {type(error).__name__}") from error
+        if done - {starting}:
+            return
+
+
+@asynccontextmanager
+async def control_plane(
+    config: ControlConfig,
+    tokens: Tokens,
+    *,
+    clock: Clock,
+    make_runtime: Callable[[ControlConfig, Clock], Runtime] = startup.make_runtime,
+) -> AsyncIterator[ControlPlane]:
+    """A control plane whose store is ready; what it holds is given back at the end.
+
+    Raises:
+        AgencyError: something that it needs is not there, or not right.
+    """
+    async with AsyncExitStack() as stack:
+        stack.enter_context(startup.only_one(config))
+        database = open_database(config.database_url)
+        stack.push_async_callback(database.close)
+        await startup.prepare_store(database, config, clock)
+        session = await stack.enter_async_context(client_session())
+        api = MatrixApi(config.homeserver_url, tokens.as_token.reveal(), session)
+        acp = await stack.enter_async_context(AcpClient())
+        runtime = make_runtime(config, clock)
+        stack.push_async_callback(_close_runtime, runtime)
+        yield ControlPlane(config, clock, database, api, runtime, acp)
+
+
+async def _close_runtime(runtime: Runtime) -> None:
+    """End the agents of a runtime that ends with us; what outlasts the wait dies with us."""
+    try:
+        async with asyncio.timeout(_RUNTIME_CLOSE_S):
+            await runtime.close()
+    except TimeoutError:
+        _log.warning("agents did not end in time; they end with this process")
+
+
+async def serve(config: ControlConfig, tokens: Tokens, *, clock: Clock) -> None:
+    """Run a control plane until SIGTERM or SIGINT."""
+    async with control_plane(config, tokens, clock=clock) as plane:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, plane.stopping.set)
+        await plane.run(tokens)
+    _log.info("stopped")

@@ -1,0 +1,56 @@
+"""Making true at start what was wanted before the end: agents that ought to run, run again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from agency.clock import Clock
+from agency.control.execution.lifecycle import Lifecycle
+from agency.control.execution.result import Result
+from agency.control.store import agents, audit
+from agency.control.store.agents import AgentRecord, Desired
+from agency.control.store.audit import AuditEntry, Outcome
+from agency.control.store.database import Database
+from agency.errors import AgencyError
+
+_log = logging.getLogger(__name__)
+
+
+async def reconcile(
+    lifecycle: Lifecycle, database: Database, clock: Clock, new_trace: Callable[[], str]
+) -> None:
+    """Start, side by side, every agent whose desired state is running; each is audited.
+
+    One that does not come up stays wanted, and is tried again at the next start.
+    """
+    wanted = [
+        record
+        for name, record in (await lifecycle.records()).items()
+        if record.desired is Desired.RUNNING and name in lifecycle.agents
+    ]
+    await asyncio.gather(
+        *(_start_again(record, lifecycle, database, clock, new_trace()) for record in wanted)
+    )
+
+
+async def _start_again(
+    record: AgentRecord, lifecycle: Lifecycle, database: Database, clock: Clock, trace: str
+) -> None:
+    accepted = AuditEntry(trace, audit.SYSTEM, "agents start", record.name, Outcome.ACCEPTED)
+    async with database.write() as connection:
+        await audit.append(connection, clock, accepted)
+    try:
+        result = await lifecycle.start(record.name, record.project, trace)
+    except AgencyError as error:
+        result = Result(error.message, outcome=Outcome.FAILED, detail={"why": error.message})
+    detail = audit.audit_detail(reason="reconcile", **result.detail)
+    entry = replace(accepted, outcome=result.outcome, detail=detail)
+    async with database.write() as connection:
+        for change in result.changes:
+            await agents.apply(connection, replace(change, desired=None), clock.now_ms())
+        await audit.append(connection, clock, entry)
+    fields = {"trace": trace, "agent": record.name, "outcome": str(result.outcome)}
+    _log.info("an agent that ought to run: %s", result.text, extra={"fields": fields})

@@ -1,0 +1,159 @@
+"""What must be done before commands are taken, and what each step may refuse with."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiohttp import web
+from mautrix.api import Method, PathBuilder
+
+from agency import naming
+from agency.clock import Clock
+from agency.control.config import ControlConfig
+from agency.control.matrix.api import MatrixApi, MatrixError
+from agency.control.matrix.backoff import Backoff
+from agency.control.matrix.rooms import RoomSetup
+from agency.control.runtimes.base import Runtime
+from agency.control.store import agents, audit
+from agency.control.store.database import Database
+from agency.control.store.migrate import migrate
+from agency.errors import PrerequisiteError
+
+_log = logging.getLogger(__name__)
+
+_SHUTDOWN_S = 1.0
+_MAX_HEADER = 16 * 1024
+
+
+@contextmanager
+def only_one(config: ControlConfig) -> Iterator[None]:
+    """Hold the state directory, so that no second control plane shares it.
+
+    Raises:
+        PrerequisiteError: another one holds it, or it cannot be written.
+    """
+    path = config.state_dir / "control.lock"
+    try:
+        config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot write: {error.strerror or error}",
+            where=str(path),
+            hint="check the permissions and the free space of that directory",
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise PrerequisiteError(
+            "another control plane runs in this state directory",
+            where=str(config.state_dir),
+            hint="stop it first",
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+async def prepare_store(database: Database, config: ControlConfig, clock: Clock) -> None:
+    """Migrate, open the audit log, and bring the inventory in line with the configuration."""
+    await migrate(database)
+    async with database.write() as connection:
+        await audit.open_log(connection, config.instance, clock)
+        names = {agent.name for agent in config.agents}
+        await agents.synchronise(connection, names, clock.now_ms())
+
+
+async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
+    """Serve the application.
+
+    Raises:
+        PrerequisiteError: the port is taken.
+    """
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=_SHUTDOWN_S, max_field_size=_MAX_HEADER
+    )
+    await runner.setup()
+    place = f"{config.listen_host}:{config.listen_port}"
+    try:
+        await web.TCPSite(runner, config.listen_host, config.listen_port).start()
+    except OSError as error:
+        await runner.cleanup()
+        taken = error.errno == errno.EADDRINUSE
+        raise PrerequisiteError(
+            "the port is taken by another program" if taken else f"cannot listen: {error}",
+            where=place,
+            hint="end that program, or give the control plane another port",
+        ) from error
+    return runner
+
+
+async def set_up_room(
+    setup: RoomSetup, config: ControlConfig, clock: Clock, backoff: Backoff
+) -> str:
+    """Set the control room up, trying until the homeserver answers; returns the room's id.
+
+    Raises:
+        PrerequisiteError: it refuses, or does not answer within the limit.
+    """
+    deadline = clock.steady() + config.limits.setup_timeout_s
+    attempt = 0
+    while True:
+        try:
+            return await setup.ensure()
+        except MatrixError as error:
+            attempt += 1
+            delay_s = backoff.delay_s(attempt, error.retry_after_s)
+            if not error.temporary:
+                raise PrerequisiteError(
+                    f"the homeserver refuses: {error.message}",
+                    where=error.where,
+                    hint="check that it has loaded our registration, and that the tokens agree",
+                ) from error
+            if clock.steady() + delay_s > deadline:
+                raise PrerequisiteError(
+                    f"no use of the homeserver within {config.limits.setup_timeout_s:g} s: "
+                    f"{error.message}",
+                    where=config.homeserver_url,
+                    hint="check that it runs and that homeserver_url is right",
+                ) from error
+            _log.info(
+                "waiting for the homeserver: %s",
+                error.message,
+                extra={"fields": {"where": error.where, "attempt": attempt}},
+            )
+            await asyncio.sleep(delay_s)
+
+
+async def announce(api: MatrixApi) -> None:
+    """Tell the homeserver that we are here: it then delivers at once what it held back."""
+    path = PathBuilder("_matrix/client/v1/appservice")[naming.APPSERVICE_ID].ping
+    try:
+        await api.request(Method.POST, path, {"transaction_id": "start"})
+    except MatrixError as error:
+        _log.warning("the homeserver does not reach us: %s", error.message)
+
+
+def make_runtime(config: ControlConfig, clock: Clock) -> Runtime:
+    """The runtime that the configuration names.
+
+    Raises:
+        PrerequisiteError: this agency does not have it.
+    """
+    if config.runtime != "process":
+        raise PrerequisiteError(
+            f"the runtime {config.runtime!r} is not available",
+            where="runtime",
+            hint="use the runtime `process`",
+        )
+    from agency.control.runtimes.process import ProcessRuntime
+
+    return ProcessRuntime(
+        config.state_dir, clock=clock, stop_timeout_s=config.limits.agent_stop_timeout_s
+    )

@@ -1,0 +1,91 @@
+"""The inventory: what every agent ought to be, and what was last seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agency.control.store import schema
+
+_agents = schema.agents
+
+
+class Desired(StrEnum):
+    """What somebody last asked for."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecord:
+    """One agent in the inventory; times are milliseconds since the epoch."""
+
+    name: str
+    desired: Desired
+    project: str | None
+    observed: str | None
+    pid: int | None
+    changed_ts: int
+    observed_ts: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryChange:
+    """What a command made of an agent; `desired` None keeps what was wanted."""
+
+    name: str
+    desired: Desired | None
+    project: str | None
+    observed: str
+    pid: int | None
+
+
+async def synchronise(connection: AsyncConnection, names: Collection[str], now_ts: int) -> None:
+    """Add agents that are new in the configuration; those that left it are wanted no more."""
+    known = {record.name: record for record in await records(connection)}
+    fresh = [name for name in names if name not in known]
+    if fresh:
+        await connection.execute(
+            insert(_agents),
+            [{"name": name, "desired": Desired.STOPPED, "changed_ts": now_ts} for name in fresh],
+        )
+    for record in known.values():
+        if record.name not in names and record.desired is Desired.RUNNING:
+            await connection.execute(
+                update(_agents)
+                .where(_agents.c.name == record.name)
+                .values(desired=Desired.STOPPED, changed_ts=now_ts)
+            )
+
+
+async def records(connection: AsyncConnection) -> list[AgentRecord]:
+    """Every agent ever known, by name."""
+    return [
+        AgentRecord(
+            row.name,
+            Desired(row.desired),
+            row.project,
+            row.observed,
+            row.pid,
+            row.changed_ts,
+            row.observed_ts,
+        )
+        for row in await connection.execute(select(_agents).order_by(_agents.c.name))
+    ]
+
+
+async def apply(connection: AsyncConnection, change: InventoryChange, now_ts: int) -> None:
+    """Record a change."""
+    values: dict[str, object] = {
+        "observed": change.observed,
+        "pid": change.pid,
+        "observed_ts": now_ts,
+    }
+    if change.desired is not None:
+        values |= {"desired": change.desired, "project": change.project, "changed_ts": now_ts}
+    await connection.execute(update(_agents).where(_agents.c.name == change.name).values(**values))

@@ -1,0 +1,132 @@
+"""The durable inbox: what the homeserver delivered, once each, in order.
+
+An event's id is its identity: however often and in however many transactions it comes, it is
+stored once. Events wait (`pending`), a command that changes something is `running` while it acts,
+and is then `done`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agency.control.events import IncomingEvent
+from agency.control.store import schema
+
+_inbox = schema.inbox
+_transactions = schema.transactions
+
+
+class InboxState(StrEnum):
+    """How far an event is."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event in the inbox, with its place in the order and its trace."""
+
+    sequence: int
+    trace: str
+    received_ts: int
+    event: IncomingEvent
+
+
+async def is_known_transaction(connection: AsyncConnection, txn_id: str) -> bool:
+    """Whether this transaction was stored before."""
+    statement = select(_transactions.c.txn_id).where(_transactions.c.txn_id == txn_id)
+    return await connection.scalar(statement) is not None
+
+
+async def unfinished(connection: AsyncConnection) -> int:
+    """How many events are not done."""
+    statement = select(func.count()).where(
+        _inbox.c.state.in_([InboxState.PENDING, InboxState.RUNNING])
+    )
+    return int(await connection.scalar(statement) or 0)
+
+
+async def add_transaction(
+    connection: AsyncConnection,
+    txn_id: str,
+    received_ts: int,
+    events: Sequence[tuple[IncomingEvent, str]],
+) -> int:
+    """Store a transaction and those of its events (each with its trace) that are new.
+
+    Returns how many were new.
+    """
+    await connection.execute(insert(_transactions).values(txn_id=txn_id, received_ts=received_ts))
+    wanted = {event.event_id: (event, trace) for event, trace in reversed(events)}
+    found = await connection.scalars(
+        select(_inbox.c.event_id).where(_inbox.c.event_id.in_(list(wanted)))
+    )
+    known = set(found)
+    fresh = [
+        (event, trace)
+        for event, trace in events
+        if event.event_id not in known and wanted[event.event_id][0] is event
+    ]
+    if fresh:
+        await connection.execute(
+            insert(_inbox),
+            [
+                {
+                    "event_id": event.event_id,
+                    "room_id": event.room_id,
+                    "sender": event.sender,
+                    "origin_ts": event.origin_ts,
+                    "received_ts": received_ts,
+                    "content": event.content_json(),
+                    "state": InboxState.PENDING,
+                    "trace": trace,
+                }
+                for event, trace in fresh
+            ],
+        )
+    return len(fresh)
+
+
+async def first(connection: AsyncConnection, state: InboxState) -> StoredEvent | None:
+    """The oldest event in that state."""
+    statement = select(_inbox).where(_inbox.c.state == state).order_by(_inbox.c.sequence).limit(1)
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        return None
+    event = IncomingEvent.from_stored(
+        event_id=row.event_id,
+        room_id=row.room_id,
+        sender=row.sender,
+        origin_ts=row.origin_ts,
+        content=row.content,
+    )
+    return StoredEvent(row.sequence, row.trace, row.received_ts, event)
+
+
+async def set_running(connection: AsyncConnection, sequence: int) -> None:
+    """Say that an event's command is about to act."""
+    await connection.execute(
+        update(_inbox).where(_inbox.c.sequence == sequence).values(state=InboxState.RUNNING)
+    )
+
+
+async def set_done(connection: AsyncConnection, sequence: int) -> None:
+    """Finish an event: its id stays, so that it never comes again; its text goes."""
+    await connection.execute(
+        update(_inbox)
+        .where(_inbox.c.sequence == sequence)
+        .values(state=InboxState.DONE, content="{}")
+    )
+
+
+async def last_transaction_ts(connection: AsyncConnection) -> int | None:
+    """When the last stored transaction came."""
+    found = await connection.scalar(select(func.max(_transactions.c.received_ts)))
+    return None if found is None else int(found)

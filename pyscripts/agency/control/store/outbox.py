@@ -1,0 +1,140 @@
+"""The durable outbox: what is to be said, in order, each under a transaction id of its own.
+
+The id is derived from the event that is answered, so saying it again after a crash is the same
+message to the homeserver.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agency.canonical import sha256_hex
+from agency.control.store import schema
+
+_outbox = schema.outbox
+
+
+class OutboxState(StrEnum):
+    """How far a message is."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An `m.room.message` to be sent."""
+
+    txn_id: str
+    room_id: str
+    as_user: str
+    content: dict[str, Any]
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message in the outbox."""
+
+    sequence: int
+    attempts: int
+    next_ts: int
+    message: Message
+
+
+def transaction_id(event_id: str, index: int) -> str:
+    """The transaction id of the `index`-th message that answers an event."""
+    return "agency-" + sha256_hex(f"{event_id}/{index}".encode())[:40]
+
+
+async def add(connection: AsyncConnection, message: Message, now_ts: int) -> None:
+    """Queue a message; one that was queued before, under the same transaction id, is left alone."""
+    known = select(_outbox.c.sequence).where(_outbox.c.txn_id == message.txn_id)
+    if await connection.scalar(known) is not None:
+        return
+    await connection.execute(
+        insert(_outbox).values(
+            txn_id=message.txn_id,
+            room_id=message.room_id,
+            as_user=message.as_user,
+            content=json.dumps(message.content),
+            state=OutboxState.PENDING,
+            attempts=0,
+            next_ts=now_ts,
+            created_ts=now_ts,
+            trace=message.trace,
+        )
+    )
+
+
+async def first_of_each_room(connection: AsyncConnection) -> list[StoredMessage]:
+    """The oldest waiting message of every room: only these may be sent now."""
+    waiting = (
+        select(func.min(_outbox.c.sequence))
+        .where(_outbox.c.state == OutboxState.PENDING)
+        .group_by(_outbox.c.room_id)
+    )
+    statement = select(_outbox).where(_outbox.c.sequence.in_(waiting)).order_by(_outbox.c.sequence)
+    return [
+        StoredMessage(
+            row.sequence,
+            row.attempts,
+            row.next_ts,
+            Message(row.txn_id, row.room_id, row.as_user, json.loads(row.content), row.trace),
+        )
+        for row in await connection.execute(statement)
+    ]
+
+
+async def set_sent(connection: AsyncConnection, sequence: int, event_id: str) -> None:
+    """The homeserver has it; only its ids stay."""
+    await _update(
+        connection, sequence, state=OutboxState.SENT, event_id=event_id[:255], content="{}"
+    )
+
+
+async def set_waiting(
+    connection: AsyncConnection, sequence: int, *, attempts: int, next_ts: int
+) -> None:
+    """It was not taken; try again at `next_ts`."""
+    await _update(connection, sequence, attempts=attempts, next_ts=next_ts)
+
+
+async def set_content(
+    connection: AsyncConnection, sequence: int, *, txn_id: str, content: dict[str, Any]
+) -> None:
+    """Say it in another form, under another transaction id."""
+    await _update(connection, sequence, txn_id=txn_id, content=json.dumps(content))
+
+
+async def set_failed(connection: AsyncConnection, sequence: int, *, attempts: int) -> None:
+    """It will not be sent."""
+    await _update(connection, sequence, state=OutboxState.FAILED, attempts=attempts)
+
+
+async def pending(connection: AsyncConnection) -> int:
+    """How many messages wait."""
+    statement = select(func.count()).where(_outbox.c.state == OutboxState.PENDING)
+    return int(await connection.scalar(statement) or 0)
+
+
+async def counts(connection: AsyncConnection) -> dict[OutboxState, int]:
+    """How many messages wait, and how many were given up."""
+    statement = (
+        select(_outbox.c.state, func.count())
+        .where(_outbox.c.state != OutboxState.SENT)
+        .group_by(_outbox.c.state)
+    )
+    found = {OutboxState(state): int(count) for state, count in await connection.execute(statement)}
+    return {state: found.get(state, 0) for state in (OutboxState.PENDING, OutboxState.FAILED)}
+
+
+async def _update(connection: AsyncConnection, sequence: int, **values: object) -> None:
+    await connection.execute(update(_outbox).where(_outbox.c.sequence == sequence).values(**values))

@@ -1,0 +1,164 @@
+"""Reading the audit log from outside: read-only, in one pass, without the control plane.
+
+This is what an auditor runs, also on a copy of the database, on a read-only disk, or while the
+control plane runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import text
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import DBAPIError
+
+from agency.control.store.chain import AuditRow, ChainReport, Head, genesis, verify_chain
+from agency.control.store.database import open_database, parse_url, sqlite_path
+from agency.errors import BadInputError, PrerequisiteError
+
+T = TypeVar("T")
+_COLUMNS = ", ".join(field.name for field in fields(AuditRow))
+_ROWS = f"SELECT {_COLUMNS} FROM audit ORDER BY sequence"  # noqa: S608 - our own column names
+_INSTANCE = "SELECT value FROM meta WHERE key = 'instance'"
+_HEAD = "SELECT value FROM meta WHERE key = 'audit_head'"
+_LAST = "SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1"
+_Query = Callable[[str], Iterable[tuple[object, ...]]]
+
+
+def verify_database(
+    database: str | Path, *, instance: str | None = None, expected: Head | None = None
+) -> ChainReport:
+    """Verify the whole log of a database (a URL or a SQLite file).
+
+    `instance` is whose log it must be (as it says itself, if None); `expected` is a head that was
+    kept elsewhere.
+
+    Raises:
+        PrerequisiteError: it cannot be opened. BadInputError: it holds no audit log.
+    """
+
+    def verify(query: _Query) -> ChainReport:
+        name = instance or _one(query(_INSTANCE))
+        report = verify_chain(_rows(query(_ROWS)), instance=name, expected=expected)
+        if not report.ok:
+            return report
+        # The control plane keeps its own note of the end: it shows a cut by an unwary hand.
+        count, _, digest = _one(query(_HEAD)).partition(":")
+        noted = Head(int(count), digest)
+        if noted != Head(report.count, report.head):
+            reason = f"the log ends after row {report.count}, the control plane left it at {count}"
+            bad = min(report.count, noted.count) + 1
+            return ChainReport(False, report.count, report.head, bad, reason)
+        return report
+
+    return _with_query(database, verify)
+
+
+def read_head(database: str | Path) -> Head:
+    """Where the log of a database (a URL or a SQLite file) ends, unverified.
+
+    Raises:
+        PrerequisiteError: it cannot be opened. BadInputError: it holds no audit log.
+    """
+
+    def read(query: _Query) -> Head:
+        for sequence, digest in query(_LAST):
+            return Head(int(str(sequence)), str(digest))
+        return Head(0, genesis(_one(query(_INSTANCE))))
+
+    return _with_query(database, read)
+
+
+def export_rows(
+    database: str | Path, write: Callable[[AuditRow], None], *, last: int | None = None
+) -> int:
+    """Hand every row (or the last ones) to `write`, oldest first; returns how many."""
+
+    def export(query: _Query) -> int:
+        first = 1
+        if last is not None:
+            first = max((int(str(s)) for s, _ in query(_LAST)), default=0) - last + 1
+        count = 0
+        for row in _rows(query(_ROWS)):
+            if row.sequence >= first:
+                write(row)
+                count += 1
+        return count
+
+    return _with_query(database, export)
+
+
+def _rows(found: Iterable[tuple[object, ...]]) -> Iterator[AuditRow]:
+    return (AuditRow(*row) for row in found)  # type: ignore[arg-type]  # a wrong type fails its hash
+
+
+def _one(found: Iterable[tuple[object, ...]]) -> str:
+    for row in found:
+        return str(row[0])
+    raise BadInputError("this database holds no audit log", where="database")
+
+
+def _with_query(database: str | Path, use: Callable[[_Query], T]) -> T:
+    url = parse_url(str(database))
+    path = sqlite_path(url)
+    try:
+        if path is None:
+            return _on_server(url, use)
+        with _read_only(path) as connection:
+            return use(connection.execute)
+    except (sqlite3.Error, DBAPIError, OSError) as error:
+        missing = "no such table" in str(error) or "does not exist" in str(error)
+        if missing and (path is None or path.exists()):
+            raise BadInputError(
+                "this database holds no audit log", where=str(path or "database")
+            ) from error
+        raise PrerequisiteError(
+            f"cannot read the database: {error}",
+            where=str(path or "database"),
+            hint="name the control plane's database, and check that you may read it",
+        ) from error
+
+
+@contextmanager
+def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a SQLite file without changing it; a copy without its WAL, on any disk, will do."""
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    place = f"file:{quote(str(path))}?mode=ro"
+    try:
+        connection = sqlite3.connect(place, uri=True, timeout=5)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        if path.with_name(path.name + "-wal").exists():
+            raise
+        # A database in WAL mode that nobody has open, in a directory where none may write.
+        connection = sqlite3.connect(f"{place}&immutable=1", uri=True, timeout=5)
+    with closing(connection):
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("BEGIN")
+        yield connection
+
+
+def _on_server(url: URL, use: Callable[[_Query], T]) -> T:
+    async def run() -> T:
+        database = open_database(url.render_as_string(hide_password=False))
+        try:
+            async with database.read() as connection:
+                await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+                await connection.execute(text("SET TRANSACTION READ ONLY"))
+
+                def work(sync: Connection) -> T:
+                    return use(lambda sql: (tuple(row) for row in sync.execute(text(sql))))
+
+                return await connection.run_sync(work)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())

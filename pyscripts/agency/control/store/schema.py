@@ -1,0 +1,104 @@
+"""The tables of the control plane's store.
+
+Times are milliseconds since the epoch unless a column says otherwise; the audit log keeps RFC 3339
+text, because it is what people and other programs read. Portable between SQLite and PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+# The newest revision, and every one that this code can start from, oldest first.
+REVISIONS = ("0001",)
+REVISION = REVISIONS[-1]
+
+metadata = MetaData()
+
+# SQLite gives out row ids only for INTEGER PRIMARY KEY.
+_Sequence = BigInteger().with_variant(Integer(), "sqlite")
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("desired", String(16), nullable=False),
+    Column("project", Text),
+    Column("observed", String(16)),
+    Column("pid", Integer),
+    Column("changed_ts", BigInteger, nullable=False),
+    Column("observed_ts", BigInteger),
+)
+
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("txn_id", String(255), primary_key=True),
+    Column("received_ts", BigInteger, nullable=False),
+)
+Index("transactions_received", transactions.c.received_ts)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("sequence", _Sequence, primary_key=True, autoincrement=True),
+    Column("event_id", String(255), nullable=False, unique=True),
+    Column("room_id", String(255), nullable=False),
+    Column("sender", String(255), nullable=False),
+    Column("origin_ts", BigInteger, nullable=False),
+    Column("received_ts", BigInteger, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("trace", String(64), nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("inbox_state", inbox.c.state, inbox.c.sequence)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("sequence", _Sequence, primary_key=True, autoincrement=True),
+    Column("txn_id", String(255), nullable=False, unique=True),
+    Column("room_id", String(255), nullable=False),
+    Column("as_user", String(255), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_ts", BigInteger, nullable=False),
+    Column("created_ts", BigInteger, nullable=False),
+    Column("event_id", String(255)),
+    Column("trace", String(64), nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("outbox_state", outbox.c.state, outbox.c.sequence)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("sequence", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("ts", String(32), nullable=False),
+    Column("trace", String(64), nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("target", String(255), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+)
+Index("audit_trace", audit.c.trace)

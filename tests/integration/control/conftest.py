@@ -1,0 +1,231 @@
+"""The real `agency control run`, beside a real Synapse."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import pytest
+import requests
+
+REPLY_KEY = "org.agency.reply"
+T = TypeVar("T")
+
+
+def wait_for(look: Callable[[], T | None], what: str, seconds: float = 20) -> T:
+    """What `look` finds, asked again until it finds something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.02)
+    pytest.fail(f"within {seconds:g} s there was no {what}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Control:
+    """One control plane: its configuration, and the process while it runs."""
+
+    config: dict[str, Any]
+    credentials: Path
+    place: Path
+    process: subprocess.Popen[bytes] | None = None
+    _txn: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.config['listen_port']}"
+
+    @property
+    def database(self) -> Path:
+        return self.place / "control.db"
+
+    @property
+    def log(self) -> Path:
+        return self.place / "control.log"
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start the process; it is not waited for."""
+        file = self.place / "control.json"
+        file.write_text(json.dumps(self.config))
+        with self.log.open("ab") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "agency", "control", "run", "--config", str(file)],
+                stderr=sink,
+                stdout=sink,
+                env={
+                    **os.environ,
+                    "CREDENTIALS_DIRECTORY": str(self.credentials),
+                    "HOME": str(self.place),
+                },
+            )
+        return self.process
+
+    def start(self) -> dict[str, Any]:
+        """Start it and wait until it is ready; returns the body of /ready."""
+        process = self.launch()
+
+        def ready() -> dict[str, Any] | None:
+            assert process.poll() is None, self.log.read_text()
+            try:
+                answer = requests.get(f"{self.url}/ready", timeout=5)
+            except requests.ConnectionError:
+                return None
+            return answer.json() if answer.status_code == 200 else None
+
+        return wait_for(ready, f"readiness:\n{self.log.read_text()}", 30)
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 10) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        status = self.process.wait(seconds)
+        self.process = None
+        return status
+
+    def deliver(
+        self, events: list[Any], txn: str | None = None, token: str | None = None
+    ) -> requests.Response:
+        """Hand it a transaction as the homeserver would."""
+        self._txn += 1
+        name = quote(txn if txn is not None else f"test-{self._txn}", safe="")
+        given = token or (self.credentials / "matrix-hs-token").read_text().strip()
+        return requests.put(
+            f"{self.url}/_matrix/app/v1/transactions/{name}",
+            json={"events": events},
+            headers={"Authorization": f"Bearer {given}"},
+            timeout=10,
+        )
+
+    def audit(self) -> list[dict[str, Any]]:
+        """The audit log, as `agency audit export` prints it."""
+        done = subprocess.run(
+            [sys.executable, "-m", "agency", "audit", "export", "--database", str(self.database)],
+            capture_output=True,
+            check=True,
+        )
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def verify(self) -> int:
+        """The exit status of `agency audit verify`."""
+        argv = [sys.executable, "-m", "agency", "audit", "verify", "--database", str(self.database)]
+        return subprocess.run(argv, capture_output=True, check=False).returncode
+
+
+@dataclass
+class Room:
+    """The control room as one person sees it."""
+
+    homeserver: Any
+    room_id: str
+    token: str
+    _seen: list[dict[str, Any]] = field(default_factory=list)
+
+    def say(self, text: str) -> str:
+        return str(self.homeserver.say(self.token, self.room_id, text))
+
+    def replies(self, event_id: str) -> list[dict[str, Any]]:
+        """Every answer to a message so far."""
+        return [
+            event
+            for event in self.homeserver.messages(self.token, self.room_id)
+            if event["content"].get(REPLY_KEY, {}).get("command") == event_id
+        ]
+
+    def reply(self, event_id: str) -> dict[str, Any]:
+        """The answer to a message."""
+        return wait_for(lambda: self.replies(event_id), f"reply to {event_id}")[0]
+
+    def ask(self, text: str) -> dict[str, Any]:
+        """Say something and return the content of the answer."""
+        return dict(self.reply(self.say(text))["content"])
+
+
+def make_config(place: Path, **changes: Any) -> dict[str, Any]:
+    """The configuration of a control plane in `place`."""
+    return {
+        "instance": "test",
+        "domain": "agency.example",
+        "homeserver_url": "http://127.0.0.1:1",
+        "listen_port": free_port(),
+        "bot_id": "@agency:agency.example",
+        "control_room_alias": "#control:agency.example",
+        "operators": ["@alice:agency.example"],
+        "agents": [
+            {
+                "name": name,
+                "role": name,
+                "matrix_id": f"@agent-{name}:agency.example",
+                "port": free_port(),
+            }
+            for name in ("developer", "pm")
+        ],
+        "database_url": f"sqlite+aiosqlite:///{place}/control.db",
+        "state_dir": str(place / "state"),
+        **changes,
+    }
+
+
+@pytest.fixture
+def make_control(tmp_path: Path) -> Iterator[Callable[..., Control]]:
+    """Makes control planes, and ends those that are left running."""
+    made: list[Control] = []
+
+    def make(credentials: Path, **changes: Any) -> Control:
+        control = Control(make_config(tmp_path, **changes), credentials, tmp_path)
+        made.append(control)
+        return control
+
+    yield make
+    for control in made:
+        if control.process is not None and control.process.poll() is None:
+            control.process.kill()
+            control.process.wait()
+
+
+@pytest.fixture
+def control(homeserver: Any, make_control: Callable[..., Control]) -> Control:
+    """A control plane for the real homeserver, not started, with a store of its own."""
+    return make_control(
+        homeserver.credentials,
+        homeserver_url=homeserver.url,
+        listen_port=homeserver.appservice_port,
+    )
+
+
+@pytest.fixture(scope="module")
+def alice(homeserver: Any) -> str:
+    """The operator's access token."""
+    return str(homeserver.create_user("alice"))
+
+
+@pytest.fixture
+def room(homeserver: Any, control: Control, alice: str) -> Room:
+    """The control room, with the control plane running and the operator in it."""
+    control.start()
+    return join(homeserver, control, alice)
+
+
+def join(homeserver: Any, control: Control, token: str) -> Room:
+    """Join the control room as somebody who was invited."""
+    alias = quote(control.config["control_room_alias"])
+    answer = homeserver.request("POST", f"/_matrix/client/v3/join/{alias}", token, {})
+    answer.raise_for_status()
+    return Room(homeserver, answer.json()["room_id"], token)
