@@ -1,0 +1,113 @@
+"""What is wrong with a command: where in its text, and what was probably meant."""
+
+from __future__ import annotations
+
+import unicodedata
+from enum import StrEnum
+from typing import ClassVar
+
+from agency.control.grammar.characters import escape
+from agency.errors import AgencyError, ExitCode
+
+_WIDTH = 76  # columns of the picture
+_BEFORE = 30  # of them, kept before the place that is pointed at
+_ELLIPSIS = "..."
+_MAX_SHOWN = 40
+
+
+class Reason(StrEnum):
+    """Why a text is not a command; stable, for logs and tests."""
+
+    TOO_LONG = "too-long"
+    CHARACTER = "character"
+    EMPTY = "empty"
+    UNKNOWN_COMMAND = "unknown-command"
+    MISSING_COMMAND = "missing-command"
+    UNCLOSED_QUOTE = "unclosed-quote"
+    UNKNOWN_ESCAPE = "unknown-escape"
+    UNKNOWN_FLAG = "unknown-flag"
+    REPEATED_FLAG = "repeated-flag"
+    MISSING_VALUE = "missing-value"
+    TOO_MANY_WORDS = "too-many-words"
+    MISSING_ARGUMENT = "missing-argument"
+    BAD_VALUE = "bad-value"
+
+
+class CommandError(AgencyError):
+    """text[start:end] is what is wrong; an empty span is the place where something is missing.
+
+    `suggestion` could stand there instead. `text` is empty where it must not be shown again.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.USAGE
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason,
+        text: str,
+        start: int,
+        end: int,
+        suggestion: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        meant = f'did you mean "{suggestion}"?' if suggestion is not None else None
+        advice = "; ".join(part for part in (meant, hint) if part)
+        where = f"column {start + 1}" if text else None
+        super().__init__(message, where=where, hint=advice or None)
+        self.reason = reason
+        self.text = text
+        self.start = start
+        self.end = end
+        self.suggestion = suggestion
+
+    def pointer(self) -> str:
+        """Two lines for a fixed-width block: the command, and carets under what is wrong.
+
+        Empty if there is no text to show. Nothing in it is invisible or moves other characters.
+        """
+        return picture(self.text, self.start, self.end) if self.text else ""
+
+    def as_dict(self) -> dict[str, object]:
+        """The error as `--json` prints it."""
+        return {
+            **super().as_dict(),
+            "reason": str(self.reason),
+            "start": self.start,
+            "end": self.end,
+            "suggestion": self.suggestion,
+        }
+
+
+def shown(text: str) -> str:
+    """`text` in quotes for a message: hidden characters spelled out, and not too long."""
+    cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + _ELLIPSIS
+    return f'"{escape(cut)}"'
+
+
+def picture(text: str, start: int, end: int) -> str:
+    """The part of `text` around text[start:end], and carets under that span."""
+    first, room = start, _BEFORE
+    while first > 0 and (room := room - _columns(text[first - 1])) >= 0:
+        first -= 1
+    before = (_ELLIPSIS if first else "") + escape(text[first:start])
+    room = _WIDTH - _columns(before) - len(_ELLIPSIS)
+    last = start
+    while last < len(text) and (room := room - _columns(text[last])) >= 0:
+        last += 1
+    span = escape(text[start : min(end, last)])
+    after = escape(text[min(end, last) : last]) + (_ELLIPSIS if last < len(text) else "")
+    carets = "^" * max(1, _columns(span))
+    return f"{before}{span}{after}\n{' ' * _columns(before)}{carets}"
+
+
+def _columns(text: str) -> int:
+    """How many columns `text` takes in a fixed-width block, once escaped."""
+    return sum(_width(each) for each in escape(text))
+
+
+def _width(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -1,0 +1,78 @@
+"""Help and the reference of commands, made from the same data that the parser reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agency.control.grammar.spec import COMMANDS, PREFIX, TOPICS, CommandSpec, Kind, Parameter
+from agency.control.grammar.values import ValueProblemError, read_value
+from agency.errors import UsageError
+
+_TOPIC = Parameter("topic", Kind.TOPIC, "", required=False)
+
+
+def help_text(topic: str | None) -> str:
+    """Plain text for a fixed-width block: all commands, those of a topic, or one in full.
+
+    Raises:
+        UsageError: there is no such topic (a parsed `help` command never has one).
+    """
+    if topic is None:
+        more = f"{PREFIX} help <command> says more about one."
+        return f"{_table([(each.usage, each.summary) for each in COMMANDS])}\n\n{more}"
+    try:
+        specs = TOPICS[str(read_value(_TOPIC, topic))]
+    except ValueProblemError as problem:
+        meant = f'did you mean "{problem.suggestion}"?' if problem.suggestion else problem.hint
+        raise UsageError(problem.message, hint=meant) from None
+    if len(specs) > 1:
+        return _table([(each.usage, each.summary) for each in specs])
+    return _in_full(specs[0])
+
+
+def _in_full(spec: CommandSpec) -> str:
+    lines = [spec.usage, f"  {spec.summary}"]
+    if spec.parameters:
+        rows = [(_label(each), each.summary) for each in spec.parameters]
+        lines += ["", _table(rows, indent="  ")]
+    if spec.aliases:
+        lines += ["", f"  short: {', '.join(spec.aliases)}"]
+    return "\n".join(lines)
+
+
+def _label(parameter: Parameter) -> str:
+    return parameter.usage.strip("[]<>")
+
+
+def _table(rows: Sequence[tuple[str, str]], *, indent: str = "") -> str:
+    width = max(len(left) for left, _ in rows)
+    return "\n".join(f"{indent}{left.ljust(width)}  {right}" for left, right in rows)
+
+
+def reference_markdown() -> str:
+    """The generated part of the command reference, as Markdown; ends with a line break."""
+    table = ["| say | it does | changes something | short |", "|---|---|---|---|"]
+    for spec in COMMANDS:
+        short = ", ".join(f"`{alias}`" for alias in spec.aliases)
+        table.append(
+            f"| {_code(spec.usage)} | {spec.summary} | {_yes(spec)} | {short} |".replace("  ", " ")
+        )
+    arguments = ["| command | argument | what it is |", "|---|---|---|"]
+    for spec in COMMANDS:
+        arguments += [
+            f"| {spec.name} | `{_label(each)}` | {each.summary}{_bounds(each)} |"
+            for each in spec.parameters
+        ]
+    return "\n".join([*table, "", *arguments]) + "\n"
+
+
+def _code(usage: str) -> str:
+    return f"`{usage}`"
+
+
+def _yes(spec: CommandSpec) -> str:
+    return "yes" if spec.effect is spec.effect.CHANGE else "no"
+
+
+def _bounds(parameter: Parameter) -> str:
+    return f"; at most {parameter.most} characters" if parameter.kind is Kind.TEXT else ""

@@ -1,0 +1,306 @@
+"""From what a person typed to a `Command`, or to an error that points at the word.
+
+Pure, and linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from itertools import dropwhile, islice, takewhile
+from typing import NoReturn
+
+from agency.control.grammar.characters import first_problem, is_hidden
+from agency.control.grammar.command import Command
+from agency.control.grammar.errors import CommandError, Reason, shown
+from agency.control.grammar.spec import (
+    BY_ALIAS,
+    BY_NAME,
+    FIRST_WORDS,
+    NOUNS,
+    PREFIX,
+    PREFIXES,
+    CommandSpec,
+    Effect,
+    Kind,
+    Parameter,
+    verbs_of,
+)
+from agency.control.grammar.suggest import closest, distance
+from agency.control.grammar.values import ValueProblemError, read_value
+from agency.control.grammar.words import Word, split
+
+__all__ = ["Command", "CommandError", "Effect", "looks_like_command", "parse"]
+
+MAX_BYTES = 4096
+
+_FIRST_WORD = 64  # as much of the first word as is looked at
+_SHORT = 8  # first words up to this length are taken for a slip of ours only at one edit
+
+# What people may say in the noun's place instead: a verb, or a short form without its mark.
+_INSTEAD_OF_NOUN: Mapping[str, str] = {
+    **{spec.verb: spec.name for spec in reversed(tuple(BY_NAME.values())) if spec.verb},
+    **{alias.removeprefix("!"): spec.name for alias, spec in BY_ALIAS.items()},
+}
+
+
+def looks_like_command(text: str) -> bool:
+    """Whether a message is meant for us: its first word is one of ours, or nearly.
+
+    True wherever `parse` succeeds. A near miss counts, so that its author gets an answer; so does
+    one of our words that hides behind, or holds, characters that cannot be seen.
+    """
+    visible = (
+        " " if each.isspace() else each for each in text if each.isspace() or not is_hidden(each)
+    )
+    first = takewhile(lambda each: each != " ", dropwhile(lambda each: each == " ", visible))
+    return _near_first_word("".join(islice(first, _FIRST_WORD))) is not None
+
+
+def parse(text: str, *, max_bytes: int = MAX_BYTES) -> Command:
+    """The command that `text` is.
+
+    Raises:
+        CommandError: it is none; the error says where and why. Nothing else is raised.
+    """
+    _check_size(text, max_bytes)
+    _check_characters(text)
+    words = split(text)
+    if not words:
+        raise CommandError(
+            "there is no command", reason=Reason.EMPTY, text="", start=0, end=0, hint=_help_hint()
+        )
+    spec, rest = _find(text, words)
+    return Command(spec, _Arguments(text, spec).read(rest))
+
+
+def _check_size(text: str, max_bytes: int) -> None:
+    size = len(text.encode(errors="surrogatepass"))
+    if size > max_bytes:
+        raise CommandError(
+            f"the command has {size} bytes, and may have {max_bytes}",
+            reason=Reason.TOO_LONG,
+            text="",
+            start=0,
+            end=0,
+            hint="shorten it",
+        )
+
+
+def _check_characters(text: str) -> None:
+    problem = first_problem(text)
+    if problem is not None:
+        raise CommandError(
+            problem.message,
+            reason=Reason.CHARACTER,
+            text=text,
+            start=problem.start,
+            end=problem.end,
+            hint=problem.hint,
+        )
+
+
+def _near_first_word(word: str) -> str | None:
+    """The first word of ours that `word` is, extends, reorders or misspells."""
+    word = unicodedata.normalize("NFKC", word[:_FIRST_WORD]).casefold()
+    if not word.startswith(("!", "/")):
+        return None
+    for known in FIRST_WORDS:
+        if word.startswith(known) or _parts(word) == _parts(known):
+            return known
+    for known in FIRST_WORDS:
+        most = 1 if len(known) <= _SHORT else 2
+        if distance(word, known, most) <= most:
+            return known
+    return None
+
+
+def _parts(word: str) -> list[str]:
+    return sorted(word.removeprefix("!").split("-"))
+
+
+def _find(text: str, words: list[Word]) -> tuple[CommandSpec, list[Word]]:
+    """The command that the first words name, and the words after them."""
+    first = words[0]
+    if not first.is_bare(len(first.value)) or first.value not in FIRST_WORDS:
+        near = _near_first_word(first.value)
+        _unknown(text, first, near, _help_hint())
+    if first.value not in PREFIXES:
+        return BY_ALIAS[first.value], words[1:]
+    if len(words) == 1:
+        _missing_command(text, first, NOUNS)
+    noun = words[1]
+    if noun.value not in NOUNS:
+        meant = closest(noun.value, NOUNS) or _instead_of_noun(noun.value)
+        _unknown(text, noun, meant, f"the commands are: {', '.join(NOUNS)}")
+    verbs = verbs_of(noun.value)
+    if not verbs:
+        return BY_NAME[noun.value], words[2:]
+    if len(words) == 2:
+        _missing_command(text, noun, verbs)
+    verb = words[2]
+    if verb.value not in verbs:
+        hint = f"after {noun.value} comes one of: {', '.join(verbs)}"
+        _unknown(text, verb, closest(verb.value, verbs), hint)
+    return BY_NAME[f"{noun.value} {verb.value}"], words[3:]
+
+
+def _instead_of_noun(word: str) -> str | None:
+    near = closest(word, _INSTEAD_OF_NOUN)
+    return None if near is None else _INSTEAD_OF_NOUN[near]
+
+
+def _help_hint() -> str:
+    return f"say {PREFIX} help for all commands"
+
+
+def _unknown(text: str, word: Word, meant: str | None, hint: str) -> NoReturn:
+    raise CommandError(
+        f"unknown command {shown(word.value)}",
+        reason=Reason.UNKNOWN_COMMAND,
+        text=text,
+        start=word.start,
+        end=word.end,
+        suggestion=meant,
+        hint=hint,
+    )
+
+
+def _missing_command(text: str, after: Word, choices: tuple[str, ...]) -> NoReturn:
+    raise CommandError(
+        f"something is missing after {shown(after.value)}",
+        reason=Reason.MISSING_COMMAND,
+        text=text,
+        start=after.end,
+        end=after.end,
+        hint=f"go on with one of: {', '.join(choices)}",
+    )
+
+
+class _Arguments:
+    """Reads the words after a command's name into its arguments."""
+
+    def __init__(self, text: str, spec: CommandSpec) -> None:
+        self._text = text
+        self._spec = spec
+        self._values: dict[str, str | int] = {}
+
+    def read(self, words: list[Word]) -> Mapping[str, str | int]:
+        plain = self._read_flags(words)
+        self._read_positionals(plain)
+        missing = next(
+            (
+                each
+                for each in self._spec.parameters
+                if each.required and each.name not in self._values
+            ),
+            None,
+        )
+        if missing is not None:
+            end = len(self._text.rstrip(" "))
+            self._fail(Reason.MISSING_ARGUMENT, f"{missing.usage} is missing", (end, end))
+        return self._values
+
+    def _read_flags(self, words: list[Word]) -> list[Word]:
+        """Read the flags; returns the other words."""
+        plain: list[Word] = []
+        queue = iter(words)
+        for word in queue:
+            if not word.is_flag:
+                plain.append(word)
+            elif word.value == "--":
+                plain.extend(queue)
+            else:
+                self._read_flag(word, queue)
+        return plain
+
+    def _read_flag(self, word: Word, queue: Iterator[Word]) -> None:
+        name, equals, _ = word.value[2:].partition("=")
+        length = 2 + len(name)
+        flag = word.span(0, length)
+        parameter = self._flag(name, flag)
+        if name in self._values:
+            self._fail(Reason.REPEATED_FLAG, f"--{name} is given twice", flag)
+        if equals:
+            self._take(parameter, word.value[length + 1 :], word.span(length + 1))
+            return
+        value = next(queue, None)
+        if value is None or value.is_flag:
+            self._fail(
+                Reason.MISSING_VALUE,
+                f"--{name} needs a value",
+                flag,
+                advice=f"write --{name}=VALUE, and put quotes around a value with spaces",
+            )
+        self._take(parameter, value.value, (value.start, value.end))
+
+    def _flag(self, name: str, span: tuple[int, int]) -> Parameter:
+        flags = {each.name: each for each in self._spec.flags}
+        if name not in flags:
+            near = closest(name, flags)
+            self._fail(
+                Reason.UNKNOWN_FLAG,
+                f"{self._spec.name} has no flag {shown('--' + name)}",
+                span,
+                suggestion=None if near is None else f"--{near}",
+            )
+        return flags[name]
+
+    def _read_positionals(self, words: list[Word]) -> None:
+        queue = list(words)
+        for parameter in self._spec.positionals:
+            if not queue:
+                return
+            if parameter.kind is Kind.TOPIC:  # it takes all words that are left
+                span = (queue[0].start, queue[-1].end)
+                self._take(parameter, " ".join(word.value for word in queue), span)
+                return
+            word = queue.pop(0)
+            self._take(parameter, word.value, (word.start, word.end))
+        if queue:
+            self._too_many(queue[0])
+
+    def _too_many(self, word: Word) -> NoReturn:
+        flags = ", ".join(f"--{each.name}" for each in self._spec.flags)
+        self._fail(
+            Reason.TOO_MANY_WORDS,
+            f"{shown(word.value)} is one word too many",
+            (word.start, word.end),
+            advice=f"put quotes around a value with spaces; the flags are: {flags}"
+            if flags
+            else "",
+        )
+
+    def _take(self, parameter: Parameter, value: str, span: tuple[int, int]) -> None:
+        try:
+            self._values[parameter.name] = read_value(parameter, value)
+        except ValueProblemError as problem:
+            raise CommandError(
+                problem.message,
+                reason=Reason.BAD_VALUE,
+                text=self._text,
+                start=span[0],
+                end=span[1],
+                suggestion=problem.suggestion,
+                hint=problem.hint,
+            ) from None
+
+    def _fail(
+        self,
+        reason: Reason,
+        message: str,
+        span: tuple[int, int],
+        *,
+        advice: str = "",
+        suggestion: str | None = None,
+    ) -> NoReturn:
+        usage = f"usage: {self._spec.usage}"
+        raise CommandError(
+            message,
+            reason=reason,
+            text=self._text,
+            start=span[0],
+            end=span[1],
+            suggestion=suggestion,
+            hint=f"{advice}; {usage}" if advice else usage,
+        )

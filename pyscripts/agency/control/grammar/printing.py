@@ -1,0 +1,30 @@
+"""From a `Command` to the one text that means it; parsing that text gives the same command."""
+
+from __future__ import annotations
+
+from agency.control.grammar.command import Command
+from agency.control.grammar.spec import PREFIX, Kind, Parameter
+
+
+def format_command(command: Command) -> str:
+    """The canonical text: `!agency agents start pm --project="new app"`."""
+    parts = [PREFIX, command.name]
+    for parameter in (*command.spec.positionals, *command.spec.flags):
+        value = command.argument(parameter.name)
+        if value is not None:
+            parts.append(_format(parameter, str(value)))
+    return " ".join(parts)
+
+
+def _format(parameter: Parameter, value: str) -> str:
+    if parameter.kind is Kind.TOPIC:
+        return value  # its words are known, and none of them needs quotes
+    word = _quoted(value)
+    return word if parameter.positional else f"--{parameter.name}={word}"
+
+
+def _quoted(value: str) -> str:
+    if value and not value.startswith("--") and not any(each in " \"'" for each in value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

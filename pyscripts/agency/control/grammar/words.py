@@ -1,0 +1,103 @@
+"""Cutting a text into words, with quotes; every character of a word knows where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agency.control.grammar.errors import CommandError, Reason, shown
+
+_ESCAPABLE = '"\\'
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word: its value without quotes, its span in the text, and each character's place."""
+
+    value: str
+    start: int
+    end: int
+    places: tuple[int, ...]
+
+    def is_bare(self, length: int) -> bool:
+        """Whether the first `length` characters of the value are there and stand unquoted."""
+        return self.places[:length] == tuple(range(self.start, self.start + length))
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is `--`, or begins with that, outside quotes."""
+        return self.value.startswith("--") and self.is_bare(2)
+
+    def span(self, first: int, last: int | None = None) -> tuple[int, int]:
+        """Where value[first:last] stands in the text; the whole word if that is empty."""
+        places = self.places[first:last]
+        return (places[0], places[-1] + 1) if places else (self.start, self.end)
+
+
+def split(text: str) -> list[Word]:
+    """The words of `text`, which are parted by spaces.
+
+    In "..." a backslash makes the next quote or backslash an ordinary character; in '...' all
+    characters are. Outside quotes a backslash is a character like any other.
+
+    Raises:
+        CommandError: an unclosed quote, or a backslash in "..." before anything else.
+    """
+    words: list[Word] = []
+    position = 0
+    while position < len(text):
+        if text[position] == " ":
+            position += 1
+            continue
+        word = _read_word(text, position)
+        words.append(word)
+        position = word.end
+    return words
+
+
+def _read_word(text: str, start: int) -> Word:
+    places: list[int] = []
+    position = start
+    while position < len(text) and text[position] != " ":
+        if text[position] in "\"'":
+            position = _read_quoted(text, position, places)
+        else:
+            places.append(position)
+            position += 1
+    return Word("".join(text[place] for place in places), start, position, tuple(places))
+
+
+def _read_quoted(text: str, opening: int, places: list[int]) -> int:
+    """Append the places of a quoted part; returns the position after its closing quote."""
+    quote = text[opening]
+    position = opening + 1
+    while position < len(text):
+        character = text[position]
+        if character == quote:
+            return position + 1
+        if character == "\\" and quote == '"':
+            position = _read_escape(text, position)
+        places.append(position)
+        position += 1
+    raise CommandError(
+        f"the quote {quote} is not closed",
+        reason=Reason.UNCLOSED_QUOTE,
+        text=text,
+        start=opening,
+        end=opening + 1,
+        hint=f"add a {quote} where the quoted part ends",
+    )
+
+
+def _read_escape(text: str, backslash: int) -> int:
+    """The position of the character that a backslash makes ordinary."""
+    following = text[backslash + 1 : backslash + 2]
+    if following and following not in _ESCAPABLE:
+        raise CommandError(
+            f'in double quotes, a backslash stands before " or \\, not before {shown(following)}',
+            reason=Reason.UNKNOWN_ESCAPE,
+            text=text,
+            start=backslash,
+            end=backslash + 2,
+            hint="write \\\\ for a backslash, or use single quotes",
+        )
+    return backslash + 1
