@@ -1,0 +1,1 @@
+"""Reconcilers: observe, plan, apply; a no-op when nothing differs."""
