@@ -52,10 +52,7 @@ class CommandError(AgencyError):
         suggestion: str | None = None,
         hint: str | None = None,
     ) -> None:
-        meant = f'did you mean "{suggestion}"?' if suggestion is not None else None
-        advice = "; ".join(part for part in (meant, hint) if part)
-        where = f"column {start + 1}" if text else None
-        super().__init__(message, where=where, hint=advice or None)
+        super().__init__(message, hint=advice(suggestion, hint))
         self.reason = reason
         self.text = text
         self.start = start
@@ -78,6 +75,12 @@ class CommandError(AgencyError):
             "end": self.end,
             "suggestion": self.suggestion,
         }
+
+
+def advice(suggestion: str | None, hint: str | None) -> str | None:
+    """The hint that tells what was probably meant, and what to do."""
+    meant = f'did you mean "{suggestion}"?' if suggestion is not None else None
+    return "; ".join(part for part in (meant, hint) if part) or None
 
 
 def shown(text: str) -> str:

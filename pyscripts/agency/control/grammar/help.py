@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agency.control.grammar.spec import COMMANDS, PREFIX, TOPICS, CommandSpec, Kind, Parameter
+from agency.control.grammar.errors import advice
+from agency.control.grammar.spec import (
+    COMMANDS,
+    PREFIX,
+    TOPICS,
+    CommandSpec,
+    Effect,
+    Kind,
+    Parameter,
+)
 from agency.control.grammar.values import ValueProblemError, read_value
 from agency.errors import UsageError
 
@@ -23,8 +32,7 @@ def help_text(topic: str | None) -> str:
     try:
         specs = TOPICS[str(read_value(_TOPIC, topic))]
     except ValueProblemError as problem:
-        meant = f'did you mean "{problem.suggestion}"?' if problem.suggestion else problem.hint
-        raise UsageError(problem.message, hint=meant) from None
+        raise UsageError(problem.message, hint=advice(problem.suggestion, problem.hint)) from None
     if len(specs) > 1:
         return _table([(each.usage, each.summary) for each in specs])
     return _in_full(specs[0])
@@ -51,12 +59,11 @@ def _table(rows: Sequence[tuple[str, str]], *, indent: str = "") -> str:
 
 def reference_markdown() -> str:
     """The generated part of the command reference, as Markdown; ends with a line break."""
-    table = ["| say | it does | changes something | short |", "|---|---|---|---|"]
+    table = ["| say | it does | changes something | short form |", "|---|---|---|---|"]
     for spec in COMMANDS:
-        short = ", ".join(f"`{alias}`" for alias in spec.aliases)
-        table.append(
-            f"| {_code(spec.usage)} | {spec.summary} | {_yes(spec)} | {short} |".replace("  ", " ")
-        )
+        changes = "yes" if spec.effect is Effect.CHANGE else "no"
+        short = ", ".join(f"`{alias}`" for alias in spec.aliases) or "-"
+        table.append(f"| `{spec.usage}` | {spec.summary} | {changes} | {short} |")
     arguments = ["| command | argument | what it is |", "|---|---|---|"]
     for spec in COMMANDS:
         arguments += [
@@ -64,14 +71,6 @@ def reference_markdown() -> str:
             for each in spec.parameters
         ]
     return "\n".join([*table, "", *arguments]) + "\n"
-
-
-def _code(usage: str) -> str:
-    return f"`{usage}`"
-
-
-def _yes(spec: CommandSpec) -> str:
-    return "yes" if spec.effect is spec.effect.CHANGE else "no"
 
 
 def _bounds(parameter: Parameter) -> str:

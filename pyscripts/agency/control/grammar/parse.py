@@ -17,6 +17,7 @@ from agency.control.grammar.spec import (
     BY_ALIAS,
     BY_NAME,
     FIRST_WORDS,
+    INSTEAD_OF_NAME,
     NOUNS,
     PREFIX,
     PREFIXES,
@@ -26,7 +27,7 @@ from agency.control.grammar.spec import (
     Parameter,
     verbs_of,
 )
-from agency.control.grammar.suggest import closest, distance
+from agency.control.grammar.suggest import closest, closest_key, distance
 from agency.control.grammar.values import ValueProblemError, read_value
 from agency.control.grammar.words import Word, split
 
@@ -36,12 +37,6 @@ MAX_BYTES = 4096
 
 _FIRST_WORD = 64  # as much of the first word as is looked at
 _SHORT = 8  # first words up to this length are taken for a slip of ours only at one edit
-
-# What people may say in the noun's place instead: a verb, or a short form without its mark.
-_INSTEAD_OF_NOUN: Mapping[str, str] = {
-    **{spec.verb: spec.name for spec in reversed(tuple(BY_NAME.values())) if spec.verb},
-    **{alias.removeprefix("!"): spec.name for alias, spec in BY_ALIAS.items()},
-}
 
 
 def looks_like_command(text: str) -> bool:
@@ -131,7 +126,7 @@ def _find(text: str, words: list[Word]) -> tuple[CommandSpec, list[Word]]:
         _missing_command(text, first, NOUNS)
     noun = words[1]
     if noun.value not in NOUNS:
-        meant = closest(noun.value, NOUNS) or _instead_of_noun(noun.value)
+        meant = closest(noun.value, NOUNS) or closest_key(noun.value, INSTEAD_OF_NAME)
         _unknown(text, noun, meant, f"the commands are: {', '.join(NOUNS)}")
     verbs = verbs_of(noun.value)
     if not verbs:
@@ -143,11 +138,6 @@ def _find(text: str, words: list[Word]) -> tuple[CommandSpec, list[Word]]:
         hint = f"after {noun.value} comes one of: {', '.join(verbs)}"
         _unknown(text, verb, closest(verb.value, verbs), hint)
     return BY_NAME[f"{noun.value} {verb.value}"], words[3:]
-
-
-def _instead_of_noun(word: str) -> str | None:
-    near = closest(word, _INSTEAD_OF_NOUN)
-    return None if near is None else _INSTEAD_OF_NOUN[near]
 
 
 def _help_hint() -> str:
@@ -261,14 +251,12 @@ class _Arguments:
             self._too_many(queue[0])
 
     def _too_many(self, word: Word) -> NoReturn:
-        flags = ", ".join(f"--{each.name}" for each in self._spec.flags)
+        quotes = any(each.kind is Kind.TEXT for each in self._spec.parameters)
         self._fail(
             Reason.TOO_MANY_WORDS,
             f"{shown(word.value)} is one word too many",
             (word.start, word.end),
-            advice=f"put quotes around a value with spaces; the flags are: {flags}"
-            if flags
-            else "",
+            advice="put quotes around a value with spaces" if quotes else "",
         )
 
     def _take(self, parameter: Parameter, value: str, span: tuple[int, int]) -> None:

@@ -177,6 +177,12 @@ BY_ALIAS: Mapping[str, CommandSpec] = {alias: spec for spec in COMMANDS for alia
 NOUNS: tuple[str, ...] = tuple(dict.fromkeys(spec.noun for spec in COMMANDS))
 FIRST_WORDS: tuple[str, ...] = (*PREFIXES, *BY_ALIAS)
 
+# What people say where a command's name should stand: its verb alone, or a short form unmarked.
+INSTEAD_OF_NAME: Mapping[str, str] = {
+    **{spec.verb: spec.name for spec in COMMANDS if spec.verb is not None},
+    **{alias.removeprefix("!"): spec.name for alias, spec in BY_ALIAS.items()},
+}
+
 # What may follow `help`: a noun, a command's name, or a short form with or without its mark.
 TOPICS: Mapping[str, tuple[CommandSpec, ...]] = {
     **{noun: tuple(spec for spec in COMMANDS if spec.noun == noun) for noun in NOUNS},

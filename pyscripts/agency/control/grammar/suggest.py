@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _MAX_WORD = 64
 
@@ -46,3 +46,9 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
         if best is None or edits < best[0]:
             best = (edits, candidate)
     return None if best is None else best[1]
+
+
+def closest_key(word: str, meanings: Mapping[str, str]) -> str | None:
+    """What the key that `word` is a slip of stands for."""
+    near = closest(word, meanings)
+    return None if near is None else meanings[near]

@@ -8,8 +8,8 @@ from agency import naming
 from agency.acp import is_trace
 from agency.control.grammar.characters import first_problem
 from agency.control.grammar.errors import shown
-from agency.control.grammar.spec import TOPICS, Kind, Parameter
-from agency.control.grammar.suggest import closest
+from agency.control.grammar.spec import INSTEAD_OF_NAME, NOUNS, TOPICS, Kind, Parameter
+from agency.control.grammar.suggest import closest, closest_key
 
 _DIGITS = re.compile(r"[0-9]{1,9}\Z")
 
@@ -90,20 +90,11 @@ def _trace_id(text: str) -> str:
 
 
 def _topic(text: str) -> str:
-    words = text.split(" ")
-    topic = " ".join(word for word in words if word)
+    topic = " ".join(word for word in text.split(" ") if word)
     if topic in TOPICS:
         return topic
     raise ValueProblemError(
         f"there is no help on {shown(topic)}",
-        hint=f"the topics are: {', '.join(_main_topics())}",
-        suggestion=closest(topic, TOPICS) or _by_verb(words[-1]),
+        hint=f"the topics are: {', '.join(NOUNS)}",
+        suggestion=closest(topic, TOPICS) or closest_key(topic, INSTEAD_OF_NAME),
     )
-
-
-def _main_topics() -> tuple[str, ...]:
-    return tuple(dict.fromkeys(spec.noun for specs in TOPICS.values() for spec in specs))
-
-
-def _by_verb(word: str) -> str | None:
-    return next((topic for topic in TOPICS if topic.endswith(f" {word}")), None)
