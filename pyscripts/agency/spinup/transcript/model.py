@@ -72,7 +72,12 @@ class Subject(_Part):
 
     name: Literal["source", "instance", "system"]
     digest: dict[str, str] = Field(
-        description="sha256; of a clean git checkout also gitCommit and gitTree"
+        description="sha256; of a clean git checkout also gitCommit and gitTree",
+        json_schema_extra={
+            "required": ["sha256"],
+            "propertyNames": {"enum": ["sha256", "gitCommit", "gitTree"]},
+            "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{40}([0-9a-f]{24})?$"},
+        },
     )
 
     @model_validator(mode="after")

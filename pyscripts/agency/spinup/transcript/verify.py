@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 from securesystemslib.dsse import Envelope as SignedEnvelope
 
-from agency.errors import UsageError
+from agency.errors import BadInputError, UsageError
 from agency.spinup.transcript import judge
 from agency.spinup.transcript.envelope import (
     MAX_ENVELOPE_BYTES,
@@ -148,14 +148,33 @@ def verify(envelope: bytes, public_pem: bytes, *, policy: Policy = Policy()) -> 
     return Report(tuple(checks), statement)
 
 
+def read_unchecked(data: bytes, *, where: str) -> Statement:
+    """The statement in an envelope whose signature is not looked at.
+
+    Raises:
+        BadInputError: there is no statement in it.
+    """
+    try:
+        return _read(data, None, [])
+    except _RefusedError as refusal:
+        raise BadInputError(
+            f"not a transcript: {refusal.check}: {refusal}",
+            where=where,
+            hint="give the file that spinup_smoke wrote to --output",
+        ) from None
+
+
 class _RefusedError(Exception):
     def __init__(self, check: str, reason: str) -> None:
         super().__init__(reason)
         self.check = check
 
 
-def _read(data: bytes, key: Ed25519PublicKey, checks: list[Check]) -> Statement:
-    """The statement in the envelope, with a line in `checks` for each check that passed."""
+def _read(data: bytes, key: Ed25519PublicKey | None, checks: list[Check]) -> Statement:
+    """The statement in the envelope, with a line in `checks` for each check that passed.
+
+    Without a key the signature is not checked.
+    """
 
     def passed(name: str) -> None:
         checks.append(Check(name, "passed"))
@@ -173,7 +192,8 @@ def _read(data: bytes, key: Ed25519PublicKey, checks: list[Check]) -> Statement:
     if len(signatures) != 1:
         raise _RefusedError("one-signature", f"there are {len(signatures)} signatures")
     passed("one-signature")
-    _check_signature(key, envelope, payload, signatures[0])
+    if key is not None:
+        _check_signature(key, envelope, payload, signatures[0])
     passed("signature")
     if envelope.payload_type != PAYLOAD_TYPE:
         raise _RefusedError("payload-type", f"the payload type is not {PAYLOAD_TYPE}")
