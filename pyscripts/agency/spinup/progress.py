@@ -93,7 +93,7 @@ def summary(console: Console, recorder: Recorder, *, result: str, reasons: list[
     steps.add_column("status")
     steps.add_column("seconds", justify="right")
     for step in recorder.steps:
-        style = _GOOD if step.status == "done" else _BAD
+        style = {"done": _GOOD, "skipped": "dim"}.get(step.status, _BAD)
         steps.add_row(step.name, Text(step.status, style=style), f"{step.duration_s:.2f}")
     probes = Table(title="Probes", title_justify="left", box=None, pad_edge=False)
     probes.add_column("probe")

@@ -61,6 +61,10 @@ async def _steps(
                 with recorder.step(name):
                     await _first(asyncio.ensure_future(run()), guard, wish)
     finally:
+        reached = {step.name for step in recorder.steps}
+        for name, _ in plan.steps:
+            if name not in reached:
+                recorder.skip(name)
         guard.cancel()
         wish.cancel()
         await asyncio.gather(guard, wish, return_exceptions=True)

@@ -168,6 +168,14 @@ def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
     return {"source": digest, "instance": {"sha256": sha256_hex(canonical_json(rendered))}}
 
 
+def _reasons(outcome: Outcome) -> list[str]:
+    """What speaks against it; where it ended early, that alone: the rest is what follows."""
+    failure = outcome.recorder.failure
+    if failure is not None:
+        return [f"{failure.step}: {failure.message}"]
+    return [] if outcome.report.ok else list(outcome.report.reasons)
+
+
 def report(outcome: Outcome, console: Console, *, as_json: bool) -> None:
     """Print what came of it, and the one command that verifies the transcript."""
     options = outcome.options
@@ -185,7 +193,7 @@ def report(outcome: Outcome, console: Console, *, as_json: bool) -> None:
             console,
             outcome.recorder,
             result=str(data["result"]),
-            reasons=[] if outcome.report.ok else list(outcome.report.reasons),
+            reasons=_reasons(outcome),
         )
         console.print(f"transcript: {options.output}")
         console.print(f"verify:     {command}", soft_wrap=True)

@@ -18,7 +18,7 @@ Collect = Callable[[], Awaitable[Evidence]]
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step of the spin-up; `status` is "done" or "failed"."""
+    """One step of the spin-up; `status` is "done", "failed" or "skipped"."""
 
     name: str
     started_at: str
@@ -111,6 +111,10 @@ class Recorder:
                 self.failure = Failure(name, message, log_tail)
             raise
         end("done")
+
+    def skip(self, name: str) -> None:
+        """Record a step that was not reached."""
+        self.steps.append(StepRecord(name, self.clock.now_iso(), 0.0, "skipped"))
 
     async def probe(self, name: str, collect: Collect) -> Evidence:
         """Collect evidence and judge it; a fault while collecting is a failed probe, not an end."""
