@@ -12,9 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 _WORD = re.compile(r"[a-z0-9][a-z0-9.-]*\Z")
 
 
-def _yaml_scalar(value: object) -> str:
-    """A value as JSON, which is also a YAML flow value: nothing in it can end the quoting."""
-    return json.dumps(value, ensure_ascii=False)
+def _yaml_scalar(text: str) -> str:
+    """Text as JSON, which is also a YAML flow value: nothing in it can end the quoting."""
+    return json.dumps(str(text), ensure_ascii=False)  # str() of a missing value raises
 
 
 def _yaml_plain(text: str) -> str:

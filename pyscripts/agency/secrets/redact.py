@@ -132,7 +132,7 @@ class Redactor:
 def _merged(intervals: Iterable[Interval]) -> list[Interval]:
     merged: list[Interval] = []
     for start, end in sorted(intervals):
-        if merged and start <= merged[-1][1]:
+        if merged and start < merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:
             merged.append((start, end))
@@ -163,15 +163,16 @@ class RedactingWriter:
         self._pass_on(self._held, len(self._held))
 
     def _pass_on(self, text: str, until: int) -> None:
-        found = _merged([*self._redactor.find(text), (0, self._covered)])
+        known = [(0, self._covered)] if self._covered else []
         pieces: list[str] = []
         done = 0
         covered = 0
-        for start, end in found:
-            if start >= until and end > start:
+        for start, end in _merged([*known, *self._redactor.find(text)]):
+            is_known = bool(known) and start == 0
+            if start >= until and not is_known:
                 break
             pieces.append(text[done:start])
-            if end > start and not (start == 0 and self._covered):
+            if not is_known:
                 pieces.append(MARK)
             done = min(end, until)
             covered = max(0, end - until)

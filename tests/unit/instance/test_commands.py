@@ -1,0 +1,110 @@
+"""The commands that need no encryption: check, render, schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from agency import cli
+
+Write = Callable[[str], Path]
+
+
+def agency(*arguments: str) -> int:
+    return cli.run(cli.cli, list(arguments), prog_name="agency")
+
+
+def test_check_finds_nothing_in_a_good_one(
+    write: Write, good: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(write(good))
+    assert agency("render", root) == 0
+    assert agency("check", root) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+
+
+def test_check_lists_problems_and_exits_1(
+    write: Write, good: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write(good.replace("role: pm", "role: pm\n    colour: red"))
+    assert agency("check", str(root)) == 1
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith(f"{root}/instance.yaml:9: agents.pm.colour: is no key")
+    assert agency("check", str(root), "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is False
+    assert document["problems"][0]["line"] == 9
+
+
+def test_check_reports_a_stale_render(
+    write: Write, good: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(write(good))
+    assert agency("check", root) == 1
+    assert "run `agency render`" in capsys.readouterr().out
+
+
+def test_decrypting_an_ephemeral_instance_makes_no_sense(write: Write, good: str) -> None:
+    root = str(write(good))
+    agency("render", root)
+    assert agency("check", root, "--decrypt") == 3
+
+
+def test_a_bad_instance_writes_nothing(write: Write, good: str) -> None:
+    root = write(good.replace("domain: ", "domain: https://"))
+    assert agency("render", str(root)) == 1
+    assert [path.name for path in root.iterdir()] == ["instance.yaml"]
+
+
+def test_render_check_exits_1_and_names_the_files(
+    write: Write, good: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write(good)
+    assert agency("render", "--check", str(root)) == 1
+    assert "control.json is missing" in capsys.readouterr().err
+    assert agency("render", "--check", "--json", str(root)) == 1
+    assert json.loads(capsys.readouterr().out)["differences"][0]["kind"] == "missing"
+    assert not (root / "generated").exists()
+    assert agency("render", str(root), "--json") == 0
+    assert "control.json" in json.loads(capsys.readouterr().out)["files"]
+    assert agency("render", "--check", str(root)) == 0
+
+
+def test_render_where_a_file_is_in_the_way(write: Write, good: str) -> None:
+    root = write(good)
+    (root / "generated").write_text("mine")
+    assert agency("render", str(root)) == 3
+    assert (root / "generated").read_text() == "mine"
+
+
+def test_the_directory_that_is_meant(
+    write: Write, good: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(good)
+    monkeypatch.chdir(tmp_path)
+    assert agency("render") == 0
+    nested = tmp_path / "instance"
+    nested.mkdir()
+    (nested / "instance.yaml").write_text(good)
+    assert agency("render") == 0
+    assert (nested / "generated").is_dir()
+
+
+def test_the_schema_accepts_what_the_model_accepts(
+    good: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert agency("schema") == 0
+    schema = json.loads(capsys.readouterr().out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    document = yaml.safe_load(good)
+    assert validator.is_valid(document)
+    assert not validator.is_valid({**document, "domian": "x"})
+    assert not validator.is_valid({**document, "services": {"k3S": {}}})
+    assert validator.is_valid({**document, "services": {"k3s": {}}})
+    assert not validator.is_valid({**document, "operators": []})

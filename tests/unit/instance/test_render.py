@@ -1,0 +1,288 @@
+"""Rendering: the same bytes every time, nothing secret, and fit for those who read it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import UndefinedError
+
+from agency.control.config import ControlConfig
+from agency.instance import templates
+from agency.instance.load import LoadedInstance, load_instance
+from agency.instance.model import Agent, Instance, Services
+from agency.instance.render import check_rendered, registration, render, write_rendered
+
+Write = Callable[[str], Path]
+
+EVERYTHING = """\
+version: 1
+name: all
+domain: agency.example
+operators: ["@alice:agency.example"]
+services:
+  matrix: {enable: true, federation: true}
+  element: {enable: true}
+  edge: {enable: true}
+  gitlab: {enable: true}
+  k3s: {enable: true}
+  swarm: {enable: true}
+  traefik: {enable: true}
+  ci: {enable: true, engine: drone, maxTests: 3}
+  bridge: {enable: true}
+  dashboard: {enable: true}
+  observability: {enable: true}
+agents:
+  pm: {role: pm}
+recipes:
+  hedgedoc: {repository: recipes/hedgedoc}
+secrets: {provider: ephemeral}
+"""
+
+AGENT_NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,12}[a-z0-9])?", fullmatch=True)
+
+
+@st.composite
+def instances(draw: st.DrawFn) -> Instance:
+    agents = draw(st.dictionaries(AGENT_NAMES, st.booleans(), max_size=6))
+    chosen = draw(st.sets(st.sampled_from(sorted(Services.model_fields))))
+    return Instance.model_validate(
+        {
+            "version": 1,
+            "name": "x",
+            "domain": "agency.example",
+            "operators": ["@alice:agency.example"],
+            "services": {name: {"enable": True} for name in chosen},
+            "agents": {name: {"role": "dev", "enable": on} for name, on in agents.items()},
+            "secrets": {"provider": "ephemeral"},
+        }
+    )
+
+
+def loaded_of(instance: Instance) -> LoadedInstance:
+    return LoadedInstance(instance, Path("instance.yaml"), Path(), "0" * 64)
+
+
+@given(instances())
+def test_rendering_is_deterministic(instance: Instance) -> None:
+    again = Instance.model_validate(json.loads(instance.model_dump_json(by_alias=True)))
+    assert render(loaded_of(instance)) == render(loaded_of(again))
+
+
+@given(instances(), AGENT_NAMES)
+def test_an_agents_numbers_never_depend_on_other_agents(instance: Instance, name: str) -> None:
+    alone = instance.model_copy(update={"agents": {name: Agent(role="dev")}})
+    together = instance.model_copy(update={"agents": {**instance.agents, name: Agent(role="dev")}})
+    (expected,) = alone.resolved_agents()
+    assert expected in list(together.resolved_agents())
+    others = [agent for agent in together.resolved_agents() if agent.name != name]
+    assert others == [agent for agent in instance.resolved_agents() if agent.name != name]
+
+
+def test_rendering_does_not_depend_on_the_process(write: Write) -> None:
+    root = write(EVERYTHING)
+    code = (
+        "import hashlib, sys; from pathlib import Path;"
+        "from agency.instance.load import load_instance;"
+        "from agency.instance.render import render;"
+        "files = render(load_instance(Path(sys.argv[1])));"
+        "print(hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(root)],
+            env={"PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": zone},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for seed, locale, zone in (("1", "C", "UTC"), ("2", "C.UTF-8", "Asia/Tokyo"))
+    }
+    assert len(digests) == 1
+
+
+def test_what_is_on_decides_what_is_there(write: Write, loaded: LoadedInstance) -> None:
+    assert set(render(loaded)) == {
+        "instance.json",
+        "control.json",
+        "matrix/element-config.json",
+        "matrix/registration.yaml",
+    }
+    assert set(render(load_instance(write(EVERYTHING)))) == {
+        "instance.json",
+        "control.json",
+        "matrix/element-config.json",
+        "matrix/registration.yaml",
+        "gitlab/gitlab-ci.yml",
+        "drone/drone.yml",
+        "drone/server.env",
+        "abra/traefik.env",
+        "abra/recipes/hedgedoc.env",
+    }
+
+
+def test_every_document_parses(write: Write) -> None:
+    for path, content in render(load_instance(write(EVERYTHING))).items():
+        if path.endswith(".json"):
+            json.loads(content)
+        elif path.endswith((".yml", ".yaml")):
+            assert isinstance(yaml.safe_load(content), dict)
+        else:
+            lines = [line for line in content.decode().splitlines() if line[:1] != "#"]
+            assert all(re.fullmatch(r"[A-Z_]+=\S*", line) for line in lines), path
+        assert content.endswith(b"\n")
+        assert b"\n\n\n" not in content
+
+
+class TestInstanceJson:
+    """What Nix reads."""
+
+    def document(self, loaded: LoadedInstance) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(render(loaded)["instance.json"])
+        return document
+
+    def test_it_is_bound_to_its_source(self, loaded: LoadedInstance) -> None:
+        assert self.document(loaded)["sourceDigest"] == loaded.digest
+
+    def test_agents_have_all_their_numbers(self, loaded: LoadedInstance) -> None:
+        document = self.document(loaded)
+        assert [agent["name"] for agent in document["agentsResolved"]] == ["developer", "pm"]
+        for agent in document["agentsResolved"]:
+            assert document["agents"][agent["name"]]["uid"] == agent["uid"]
+            assert document["agents"][agent["name"]]["port"] == agent["port"]
+            assert agent["matrixId"] == f"@{agent['user']}:agency.example"
+
+    def test_services_keep_their_names(self, loaded: LoadedInstance) -> None:
+        services = self.document(loaded)["services"]
+        assert services["k3s"] == {"enable": False}
+        assert services["ci"] == {"enable": False, "engine": "builtin", "maxTests": 2}
+
+    def test_secrets_say_whose_they_are(self, loaded: LoadedInstance) -> None:
+        secrets = {secret["name"]: secret for secret in self.document(loaded)["secretsRequired"]}
+        assert secrets["matrix-hs-token"] == {
+            "name": "matrix-hs-token",
+            "class": "A2",
+            "owner": "root",
+            "mode": "0400",
+            "consumers": ["matrix-synapse.service", "agency-control.service"],
+            "optional": False,
+            "stored": True,
+        }
+        assert secrets["operator-password"]["stored"] is False
+
+
+def test_the_control_planes_file_is_what_it_reads(loaded: LoadedInstance) -> None:
+    config = ControlConfig.model_validate_json(render(loaded)["control.json"])
+    assert config.operators == ("@alice:agency.example",)
+    assert config.bot_id == "@agency:agency.example"
+    assert config.control_room_alias == "#control:agency.example"
+    assert [agent.name for agent in config.agents] == ["developer", "pm"]
+    assert config.runtime == "systemd"
+
+
+class TestRegistration:
+    """The appservice's claim on names."""
+
+    def claims(self, instance: Instance) -> dict[str, Any]:
+        content = registration(
+            instance, url='http://x/"\n: #', as_token="a: b", hs_token="'{{ c }}"
+        )
+        parsed: dict[str, Any] = yaml.safe_load(content)
+        return parsed
+
+    def test_values_cannot_leave_their_quotes(self, loaded: LoadedInstance) -> None:
+        claims = self.claims(loaded.instance)
+        assert claims["url"] == 'http://x/"\n: #'
+        assert (claims["as_token"], claims["hs_token"]) == ("a: b", "'{{ c }}")
+
+    @pytest.mark.parametrize(
+        ("user", "claimed"),
+        [
+            ("@agent-pm:agency.example", True),
+            ("@agent-a-b-2:agency.example", True),
+            ("@agency:agency.example", True),
+            ("@agent:agency.example", False),
+            ("@alice:agency.example", False),
+            ("@agencyx:agency.example", False),
+            ("@agent-pm:agencyXexample", False),
+            ("@agent-pm:agency.example.org", False),
+            ("@agency:agency.example.org", False),
+        ],
+    )
+    def test_users(self, loaded: LoadedInstance, user: str, claimed: bool) -> None:
+        users = self.claims(loaded.instance)["namespaces"]["users"]
+        assert all(entry["exclusive"] is True for entry in users)
+        # As Synapse does it.
+        assert any(re.match(entry["regex"], user) for entry in users) is claimed
+
+    def test_the_rest(self, loaded: LoadedInstance) -> None:
+        claims = self.claims(loaded.instance)
+        assert claims["rate_limited"] is False
+        assert claims["sender_localpart"] == "agency"
+        (alias,) = claims["namespaces"]["aliases"]
+        assert alias["exclusive"] is True
+        assert re.match(alias["regex"], "#control:agency.example")
+        assert not re.match(alias["regex"], "#controlx:agency.example")
+
+    def test_the_rendered_one_has_places_for_tokens(self, loaded: LoadedInstance) -> None:
+        rendered = yaml.safe_load(render(loaded)["matrix/registration.yaml"])
+        assert rendered["as_token"] == "@matrix-as-token@"
+        assert rendered["hs_token"] == "@matrix-hs-token@"
+        assert rendered["url"] == "http://127.0.0.1:8010"
+
+
+def test_a_template_without_its_value_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="as_token"):
+        templates.fill("matrix/registration.yaml.j2", id="x", url="y")
+
+
+class TestDrift:
+    """`render` writes and `render --check` compares."""
+
+    def test_nothing_differs_after_writing(self, loaded: LoadedInstance) -> None:
+        assert {str(found) for found in check_rendered(loaded)} == {
+            "instance.json is missing",
+            "control.json is missing",
+            "matrix/element-config.json is missing",
+            "matrix/registration.yaml is missing",
+        }
+        write_rendered(loaded)
+        assert check_rendered(loaded) == ()
+        before = (loaded.generated / "instance.json").stat().st_ino
+        check_rendered(loaded)
+        assert (loaded.generated / "instance.json").stat().st_ino == before
+
+    def test_every_kind_of_difference(self, loaded: LoadedInstance) -> None:
+        write_rendered(loaded)
+        (loaded.generated / "control.json").write_text("{}")
+        (loaded.generated / "matrix/registration.yaml").unlink()
+        (loaded.generated / "matrix/extra").write_text("")
+        assert [str(found) for found in check_rendered(loaded)] == [
+            "control.json is changed",
+            "matrix/extra is superfluous",
+            "matrix/registration.yaml is missing",
+        ]
+        write_rendered(loaded)
+        assert check_rendered(loaded) == ()
+
+    def test_a_comment_in_the_source_makes_it_stale(self, loaded: LoadedInstance) -> None:
+        write_rendered(loaded)
+        with loaded.path.open("a") as handle:
+            handle.write("# a comment\n")
+        assert [str(d) for d in check_rendered(load_instance(loaded.root))] == [
+            "instance.json is changed"
+        ]
+
+
+def test_the_example_instance_is_rendered() -> None:
+    example = Path(__file__).parents[3] / "instance"
+    assert check_rendered(load_instance(example)) == ()
