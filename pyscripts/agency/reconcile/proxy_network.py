@@ -178,7 +178,7 @@ class ProxyNetwork:
 
     async def _remove(self, identifier: str) -> None:
         """Remove it and wait until it is gone, as a new one could not have its name before."""
-        network = aiodocker.networks.DockerNetwork(self.client, identifier)
+        network = await self.client.networks.get(identifier)
         await network.delete()
         deadline = self.clock.steady() + _GONE_WAIT_S
         while self.clock.steady() < deadline:

@@ -181,8 +181,7 @@ _TOO_MANY = (
 )
 _NOT_OURS = (
     "this machine belongs to a swarm that it does not manage, or its swarm is locked",
-    "see `docker info`; unlock it with `docker swarm unlock`, or leave it with "
-    "`docker swarm leave` if nothing there is needed",
+    "see `docker info`; then `docker swarm unlock`, or `docker swarm leave` if it is not needed",
 )
 
 
