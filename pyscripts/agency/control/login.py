@@ -1,0 +1,119 @@
+"""The login data of an operator, for programs that speak in the control room for a person."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+)
+
+from agency import naming
+from agency.errors import BadInputError, PrerequisiteError
+from agency.files import write_atomically
+from agency.paths import state_dir
+
+_MAX_BYTES = 64 * 1024
+_UP = "start a local agency with `agency up`, or name a file with --login"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_homeserver(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.hostname or parts.scheme not in ("http", "https"):
+        raise ValueError("must be an http or https URL")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("must be https, or the access token would travel in the clear")
+    return url.rstrip("/")
+
+
+class Login(BaseModel):
+    """Who speaks, where, and in which room. The access token does not show itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    homeserver: Annotated[str, AfterValidator(_check_homeserver)]
+    user_id: str = Field(pattern=r"^@[^:\s]+:\S+$")
+    access_token: SecretStr = Field(min_length=1)
+    control_room: str = Field(pattern=r"^!\S+$", description="the room's id")
+    bot_id: str = Field(default="", description="who answers; by default the user's own server's")
+
+    @property
+    def bot(self) -> str:
+        """The Matrix id of the control plane's user."""
+        domain = self.user_id.partition(":")[2]
+        return self.bot_id or naming.matrix_id(naming.CONTROL_LOCALPART, domain)
+
+    @field_serializer("access_token", when_used="json")
+    def _write_token(self, token: SecretStr) -> str:
+        return token.get_secret_value()
+
+
+def default_login_file() -> Path:
+    """Where the local agency leaves the login data of its operator."""
+    return state_dir() / "local" / "login.json"
+
+
+def write_login(path: Path, login: Login) -> None:
+    """Write login data to a file that only its owner can read (mode 0600).
+
+    Raises:
+        PrerequisiteError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot be made: {error.strerror}", where=str(path.parent)
+        ) from error
+    write_atomically(path, login.model_dump_json(indent=2).encode() + b"\n", mode=0o600)
+
+
+def read_login(path: Path) -> Login:
+    """Read login data.
+
+    Raises:
+        PrerequisiteError: there is no such file, or others than its owner may read it.
+        BadInputError: it does not hold login data.
+    """
+    where = str(path)
+    try:
+        with path.open("rb") as handle:
+            mode = stat.S_IMODE(os.fstat(handle.fileno()).st_mode)
+            data = handle.read(_MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise PrerequisiteError("there is no login data here", where=where, hint=_UP) from error
+    except OSError as error:
+        raise PrerequisiteError(f"cannot read: {error.strerror}", where=where, hint=_UP) from error
+    if mode & 0o077:
+        raise PrerequisiteError(
+            f"others may read this access token (mode {mode:04o})",
+            where=where,
+            hint=f"chmod 600 {path}",
+        )
+    try:
+        if len(data) > _MAX_BYTES:
+            raise BadInputError(f"has more than {_MAX_BYTES} bytes", where=where, hint=_UP)
+        return Login.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = f"{field}: {first['msg']}" if field else first["msg"]
+        raise BadInputError(f"not login data: {message}", where=where, hint=_UP) from None
