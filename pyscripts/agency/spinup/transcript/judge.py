@@ -177,10 +177,6 @@ def _repetitions(predicate: Predicate) -> Iterator[str]:
     if predicate.quarantine.met != gate(predicate, "hermetic").ok:
         yield "quarantine.met is not what the gate hermetic is by the evidence"
     chain = evidence.get("audit.chain", {})
-    head = (
-        {"count": chain["count"], "head": chain["head"]}
-        if {"count", "head"} <= chain.keys()
-        else None
-    )
-    if predicate.audit is not None and predicate.audit.model_dump(mode="json") != head:
+    head = {name: chain.get(name) for name in ("count", "head")} if "head" in chain else None
+    if (predicate.audit and predicate.audit.model_dump(mode="json")) != head:
         yield "audit is not what the probe audit.chain saw"

@@ -1,0 +1,381 @@
+"""A transcript that passes, to be broken in one place at a time."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from agency.spinup.transcript.model import Statement
+from agency.spinup.transcript.signing import public_pem
+
+Document = dict[str, Any]
+
+DOMAIN = "agency.example"
+OPERATOR = f"@alice:{DOMAIN}"
+VISITOR = f"@visitor:{DOMAIN}"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+
+def _command(number: int, said: str, *, ok: bool = True, reply: str = "done") -> Document:
+    return {
+        "said": said,
+        "eventId": f"$command{number}",
+        "replyId": f"$reply{number}",
+        "ok": ok,
+        "expectedOk": ok,
+        "matched": True,
+        "trace": f"tr-{number}",
+        "reply": reply,
+    }
+
+
+COMMANDS = [
+    _command(1, "!agency ping", reply="pong"),
+    _command(2, '!start-agent pm --project="new-app"'),
+    _command(3, "!agency agents status pm", reply="pm: running, project new-app"),
+    _command(4, "!start-agentx pm", ok=False, reply="unknown command"),
+    _command(5, "!agency agents stop pm"),
+]
+
+EVIDENCE: dict[str, Document] = {
+    "quarantine.outbound": {
+        "mode": "network-namespace",
+        "interfaces": ["lo"],
+        "attempts": [
+            {"destination": "tcp://192.0.2.1:443", "outcome": "unreachable", "error": "no route"},
+            {"destination": "udp://198.51.100.53:53", "outcome": "refused", "error": None},
+        ],
+    },
+    "homeserver.versions": {
+        "status": 200,
+        "url": "http://127.0.0.1:8008/_matrix/client/versions",
+        "versions": ["v1.1", "v1.11"],
+        "serverVersion": "1.163.2",
+    },
+    "homeserver.process": {
+        "pid": 4711,
+        "alive": True,
+        "executable": "/usr/bin/python3.11",
+        "argv0": "python3",
+    },
+    "control.ready": {
+        "status": 200,
+        "ready": True,
+        "version": "0.1.0",
+        "schemaRevision": "0001",
+        "pythonVersion": "3.11.7",
+    },
+    "control.refuses-wrong-token": {
+        "attempts": [
+            {"token": "missing", "status": 403, "errcode": "M_FORBIDDEN"},
+            {"token": "wrong", "status": 403, "errcode": "M_FORBIDDEN"},
+            {"token": "query", "status": 403, "errcode": "M_FORBIDDEN"},
+        ]
+    },
+    "control.room": {
+        "roomId": f"!room:{DOMAIN}",
+        "alias": f"#control:{DOMAIN}",
+        "joined": [
+            f"@agency:{DOMAIN}",
+            f"@agent-developer:{DOMAIN}",
+            f"@agent-pm:{DOMAIN}",
+            OPERATOR,
+        ],
+        "encrypted": False,
+        "joinRule": "invite",
+    },
+    "agents.health": {
+        "agents": [
+            {
+                "name": "pm",
+                "status": 200,
+                "body": {"status": "ok", "agent": "pm"},
+                "pid": 4720,
+                "unauthorised": 401,
+            },
+            {
+                "name": "developer",
+                "status": 200,
+                "body": {"status": "ok", "agent": "developer"},
+                "pid": 4721,
+                "unauthorised": 401,
+            },
+        ]
+    },
+    "agents.stopped": {
+        "agents": [
+            {"name": "pm", "processGone": True, "portClosed": True},
+            {"name": "developer", "processGone": True, "portClosed": True},
+        ]
+    },
+    "scenario.commands": {"project": "new-app", "commands": COMMANDS},
+    "scenario.refused": {
+        "sender": VISITOR,
+        "eventId": "$intruder",
+        "replyId": "$refusal",
+        "ok": False,
+        "executed": False,
+        "auditOutcome": "refused",
+    },
+    "scenario.replay": {
+        "transactionStatuses": [200, 200],
+        "repliesBefore": 1,
+        "repliesAfter": 1,
+        "auditCountBefore": 11,
+        "auditCountAfter": 11,
+        "pidBefore": 4720,
+        "pidAfter": 4720,
+    },
+    "store.schema": {"revision": "0001", "integrity": "ok", "journalMode": "wal"},
+    "audit.chain": {"count": 14, "head": "5e" * 32, "verified": True},
+    "secrets.absent": {
+        "secretsChecked": 9,
+        "filesSearched": 12,
+        "argvSearched": 4,
+        "findings": 0,
+    },
+    "system.processes": {
+        "running": [
+            {"name": "homeserver", "pid": 4711, "rssMb": 151.3},
+            {"name": "control", "pid": 4712, "rssMb": 71.9},
+        ]
+    },
+    "teardown.clean": {"processesLeft": 0, "socketsLeft": 0, "filesLeft": 0},
+}
+
+STEPS = (
+    "quarantine",
+    "install",
+    "homeserver",
+    "accounts",
+    "control",
+    "probe",
+    "scenario",
+    "records",
+    "teardown",
+)
+AT = "2026-07-01T12:00:00.000Z"
+
+
+def _exchange(name: str, by: str, observed: Document) -> Document:
+    said = observed.get("said", "!agency agents stop pm")
+    return {
+        "name": name,
+        "said": said,
+        "by": by,
+        "expected": f"ok={observed['ok']}",
+        "observed": observed,
+        "passed": True,
+    }
+
+
+def build() -> Document:
+    """A Statement that passes, as JSON data that a test may change."""
+    refused = EVIDENCE["scenario.refused"]
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [
+            {
+                "name": "source",
+                "digest": {"sha256": "a1" * 32, "gitCommit": "b2" * 20, "gitTree": "c3" * 20},
+            },
+            {"name": "instance", "digest": {"sha256": "d4" * 32}},
+        ],
+        "predicateType": "urn:agency:spinup-transcript:v1",
+        "predicate": {
+            "run": "run-0000000000000000",
+            "target": "local",
+            "startedAt": AT,
+            "finishedAt": "2026-07-01T12:00:09.500Z",
+            "environment": {
+                "os": "Debian GNU/Linux 12 (bookworm)",
+                "kernel": "6.1.0",
+                "machine": "x86_64",
+                "python": "3.11.7",
+                "cpus": 2,
+                "memoryMb": 4096,
+                "user": "root",
+            },
+            "steps": [
+                {"name": name, "startedAt": AT, "durationS": 0.25, "status": "done"}
+                for name in STEPS
+            ],
+            "probes": [
+                {
+                    "name": name,
+                    "mandatory": name != "quarantine.outbound",
+                    "mode": "observed",
+                    "status": "passed",
+                    "at": AT,
+                    "durationS": 0.012,
+                    "evidence": evidence,
+                }
+                for name, evidence in EVIDENCE.items()
+            ],
+            "scenario": [
+                *(_exchange("command", OPERATOR, command) for command in COMMANDS),
+                _exchange("refused", VISITOR, {**refused, "reply": "you may not"}),
+            ],
+            "versions": {"agency": "0.1.0", "synapse": "1.163.2"},
+            "quarantine": {
+                "mode": "network-namespace",
+                "interfaces": ["lo"],
+                "attempts": EVIDENCE["quarantine.outbound"]["attempts"],
+                "met": True,
+                "reason": "only loopback, and every outbound attempt failed",
+            },
+            "gates": [{"name": "hermetic", "met": True, "reason": "as seen"}],
+            "audit": {"count": 14, "head": "5e" * 32},
+            "failure": None,
+            "result": "PASSED",
+        },
+    }
+    copied: Document = json.loads(json.dumps(statement))  # shares no part with anything
+    return copied
+
+
+def build_failed() -> Document:
+    """A Statement of a spin-up whose homeserver did not start."""
+    document = build()
+    predicate = document["predicate"]
+    predicate["steps"] = predicate["steps"][:3]
+    predicate["steps"][2] |= {
+        "status": "failed",
+        "error": "port taken",
+        "logTail": ["bind: in use"],
+    }
+    predicate["probes"] = [p for p in predicate["probes"] if p["name"].startswith("quarantine")]
+    predicate["scenario"] = []
+    predicate["audit"] = None
+    predicate["failure"] = {"step": "homeserver", "message": "port taken", "logTail": ["in use"]}
+    predicate["result"] = "FAILED"
+    return document
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """DSSE's pre-authentication encoding, written from its specification."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def canonical(document: object) -> bytes:
+    """The canonical form, written here a second time."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def seal_bytes(payload: bytes, key: Ed25519PrivateKey, payload_type: str = PAYLOAD_TYPE) -> bytes:
+    """An envelope around any bytes, with a good signature of `key`."""
+    signature = key.sign(pae(payload_type, payload))
+    return json.dumps(
+        {
+            "payload": base64.b64encode(payload).decode(),
+            "payloadType": payload_type,
+            "signatures": [{"keyid": "k", "sig": base64.b64encode(signature).decode()}],
+        }
+    ).encode()
+
+
+@pytest.fixture(scope="session")
+def key() -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.generate()
+
+
+@pytest.fixture(scope="session")
+def pem(key: Ed25519PrivateKey) -> bytes:
+    return public_pem(key)
+
+
+@pytest.fixture
+def document() -> Document:
+    return build()
+
+
+@pytest.fixture
+def failed_document() -> Document:
+    return build_failed()
+
+
+@pytest.fixture(scope="session")
+def statement() -> Statement:
+    return Statement.model_validate(build())
+
+
+@pytest.fixture
+def evidence() -> dict[str, Document]:
+    return copy.deepcopy(EVIDENCE)
+
+
+@pytest.fixture(scope="session")
+def seal(key: Ed25519PrivateKey) -> Callable[[object], bytes]:
+    """Sign any JSON document, true or not, without the model's help."""
+    return lambda document: seal_bytes(canonical(document), key)
+
+
+@pytest.fixture(scope="session")
+def seal_payload(key: Ed25519PrivateKey) -> Callable[..., bytes]:
+    """Sign any bytes."""
+    return lambda payload, **more: seal_bytes(payload, more.pop("key", key), **more)
+
+
+@pytest.fixture(scope="session")
+def pre_authentication() -> Callable[[str, bytes], bytes]:
+    return pae
+
+
+Path = tuple[str | int, ...]
+
+# The kernel's words, kept for the reader.
+NOT_JUDGED = {("quarantine.outbound", "error")}
+# What the agency answers, and what processes are called, may read as it likes.
+ANY_TEXT = {"reply", "name"}
+
+
+def members(value: object, path: Path = ()) -> list[Path]:
+    """The path of every member of a JSON document, inner ones included; never the root."""
+    found: list[Path] = [path] if path else []
+    items: list[tuple[str | int, object]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value))
+    for name, item in items:
+        found += members(item, (*path, name))
+    return found
+
+
+def at(value: Any, path: Path) -> Any:
+    """The member of a JSON document at a path."""
+    for part in path:
+        value = value[part]
+    return value
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`probe`: every probe; `field`: every judged field of its evidence, as (probe, path).
+
+    `claim` is a field that holds text whose wording matters.
+    """
+    if "probe" in metafunc.fixturenames:
+        metafunc.parametrize("probe", list(EVIDENCE))
+    fields = [
+        (name, path)
+        for name in EVIDENCE
+        for path in members(EVIDENCE[name])
+        if (name, path[-1]) not in NOT_JUDGED
+    ]
+    claims = [
+        (name, path)
+        for name, path in fields
+        if isinstance(at(EVIDENCE[name], path), str) and path[-1] not in ANY_TEXT
+    ]
+    for fixture, found in (("field", fields), ("claim", claims)):
+        if fixture in metafunc.fixturenames:
+            ids = [f"{name}:{'.'.join(map(str, path))}" for name, path in found]
+            metafunc.parametrize(fixture, found, ids=ids)

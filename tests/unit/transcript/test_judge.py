@@ -1,0 +1,273 @@
+"""The result is what the facts allow, whatever the transcript says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agency.spinup.transcript import judge
+from agency.spinup.transcript.model import Predicate
+
+Document = dict[str, Any]
+
+
+def predicate(document: Document) -> Predicate:
+    return Predicate.model_validate(document["predicate"])
+
+
+def result_of(document: Document) -> tuple[str, str]:
+    result, reasons = judge.overall(predicate(document))
+    return result, "\n".join(reasons)
+
+
+def probe_of(document: Document, name: str) -> Document:
+    found: Document = next(p for p in document["predicate"]["probes"] if p["name"] == name)
+    return found
+
+
+def test_good_facts_pass(document: Document) -> None:
+    assert judge.overall(predicate(document)) == ("PASSED", ())
+    assert list(judge.claims(predicate(document))) == []
+
+
+@pytest.mark.parametrize("said", ["PASSED", "FAILED"])
+def test_what_it_says_of_itself_changes_nothing(said: str, document: Document) -> None:
+    document["predicate"]["result"] = said
+    assert result_of(document)[0] == "PASSED"
+
+
+def test_a_missing_mandatory_probe_fails(probe: str, document: Document) -> None:
+    probes = document["predicate"]["probes"]
+    probes.remove(probe_of(document, probe))
+    result, reasons = result_of(document)
+    if probe == "quarantine.outbound":
+        assert result == "PASSED"
+        assert not judge.gate(predicate(document), "hermetic").ok
+    else:
+        assert result == "FAILED"
+        assert f"{probe} is missing" in reasons
+
+
+def test_a_probe_that_is_there_twice_fails(probe: str, document: Document) -> None:
+    document["predicate"]["probes"].append(probe_of(document, probe))
+    result, reasons = result_of(document)
+    assert result == "FAILED"
+    assert f"{probe} is there 2 times" in reasons
+
+
+def test_a_simulated_probe_satisfies_nothing(probe: str, document: Document) -> None:
+    probe_of(document, probe)["mode"] = "simulated"
+    result, reasons = result_of(document)
+    if probe == "quarantine.outbound":
+        assert not judge.gate(predicate(document), "hermetic").ok
+        assert "gate hermetic" in "\n".join(judge.claims(predicate(document)))
+    else:
+        assert result == "FAILED"
+        assert f"{probe} was simulated" in reasons
+
+
+def test_a_probe_without_evidence_fails(probe: str, document: Document) -> None:
+    probe_of(document, probe)["evidence"] = {}
+    claims = "\n".join(judge.claims(predicate(document)))
+    assert f"{probe} is said to have passed" in claims
+    assert result_of(document)[0] == ("PASSED" if probe == "quarantine.outbound" else "FAILED")
+
+
+def test_a_probe_that_says_failed_over_good_evidence_is_a_lie_too(
+    probe: str, document: Document
+) -> None:
+    probe_of(document, probe)["status"] = "failed"
+    assert f"{probe} is said to have failed" in "\n".join(judge.claims(predicate(document)))
+
+
+def test_a_wrong_mandatory_flag_is_a_lie(probe: str, document: Document) -> None:
+    entry = probe_of(document, probe)
+    entry["mandatory"] = not entry["mandatory"]
+    assert f"{probe} is wrongly said" in "\n".join(judge.claims(predicate(document)))
+
+
+def test_the_reason_of_a_probe_that_saw_nothing_is_its_own(document: Document) -> None:
+    entry = probe_of(document, "control.ready")
+    entry |= {"evidence": {}, "status": "failed", "reason": "could not be observed: refused"}
+    assert "control.ready does not hold: could not be observed" in result_of(document)[1]
+
+
+def test_an_unknown_probe_is_not_believed(document: Document) -> None:
+    document["predicate"]["probes"].append(
+        {**probe_of(document, "control.ready"), "name": "forge.ready"}
+    )
+    result, reasons = result_of(document)
+    assert result == "FAILED"
+    assert "no rule judges the probe forge.ready" in reasons
+
+
+@pytest.mark.parametrize("target", ["incus", "ssh"])
+def test_a_target_without_rules_cannot_pass(target: str, document: Document) -> None:
+    document["predicate"]["target"] = target
+    assert result_of(document)[0] == "FAILED"
+
+
+STEP_CHANGES: dict[str, Callable[[list[Document]], object]] = {
+    "failed": lambda steps: steps[4].update(status="failed", error="no"),
+    "skipped": lambda steps: steps[4].update(status="skipped"),
+    "removed": lambda steps: steps.pop(4),
+    "twice": lambda steps: steps.insert(4, steps[4]),
+    "out of order": lambda steps: steps.reverse(),
+    "renamed": lambda steps: steps[4].update(name="rest"),
+    "all gone": lambda steps: steps.clear(),
+}
+
+
+@pytest.mark.parametrize("how", list(STEP_CHANGES))
+def test_every_step_must_be_there_and_done(how: str, document: Document) -> None:
+    STEP_CHANGES[how](document["predicate"]["steps"])
+    result, reasons = result_of(document)
+    assert result == "FAILED"
+    assert "step" in reasons
+
+
+def test_a_failure_fails(document: Document) -> None:
+    document["predicate"]["failure"] = {"step": "records", "message": "disk full", "logTail": []}
+    assert "it failed at step records: disk full" in result_of(document)[1]
+
+
+def test_the_whole_scenario_must_have_gone_well(document: Document) -> None:
+    document["predicate"]["scenario"][0]["passed"] = False
+    assert "did not go as expected" in result_of(document)[1]
+
+
+def test_an_empty_scenario_fails(document: Document) -> None:
+    document["predicate"]["scenario"] = []
+    assert "the scenario is empty" in result_of(document)[1]
+
+
+LINK_CHANGES: dict[str, tuple[str, Callable[[Document], object], str]] = {
+    "an agent that is not in the room": (
+        "control.room",
+        lambda seen: seen["joined"].remove("@agent-developer:agency.example"),
+        "developer is not among the joined",
+    ),
+    "an agent that was never stopped": (
+        "agents.stopped",
+        lambda seen: seen["agents"].pop(),
+        "not the agents that agents.health saw",
+    ),
+    "another agent stopped": (
+        "agents.stopped",
+        lambda seen: seen["agents"].append({**seen["agents"][0], "name": "other"}),
+        "not the agents that agents.health saw",
+    ),
+    "another database": (
+        "store.schema",
+        lambda seen: seen.update(revision="0002"),
+        "not the revision that control.ready says",
+    ),
+    "another homeserver": (
+        "homeserver.process",
+        lambda seen: seen.update(pid=999),
+        "the homeserver's process is not among them",
+    ),
+    "an audit log that shrank": (
+        "audit.chain",
+        lambda seen: seen.update(count=10),
+        "shorter than when scenario.replay counted it",
+    ),
+    "an operator as the outsider": (
+        "scenario.refused",
+        lambda seen: seen.update(sender="@alice:agency.example"),
+        "one whose commands were carried out",
+    ),
+    "a refusal that nobody heard": (
+        "scenario.refused",
+        lambda seen: seen.update(eventId="$elsewhere"),
+        "lacks the command $elsewhere",
+    ),
+    "a command that nobody heard": (
+        "scenario.commands",
+        lambda seen: seen["commands"][0].update(reply="something else"),
+        "lacks the command $command1",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", list(LINK_CHANGES))
+def test_observations_must_be_of_one_system(how: str, document: Document) -> None:
+    name, change, reason = LINK_CHANGES[how]
+    entry = probe_of(document, name)
+    change(entry["evidence"])
+    assert judge.PROBES[name].judge(entry["evidence"]).ok, "the probe alone still holds"
+    result, reasons = result_of(document)
+    assert result == "FAILED"
+    assert reason in reasons
+
+
+def test_misshapen_evidence_breaks_no_link_check(probe: str, document: Document) -> None:
+    for evidence in (
+        {"agents": 7, "running": "x", "commands": [3]},
+        {"alias": None},
+        {"joined": 1},
+    ):
+        probe_of(document, probe)["evidence"] = evidence
+        assert f"{probe} is said to have passed" in "\n".join(judge.claims(predicate(document)))
+
+
+def test_a_gate_is_judged_by_its_probe(document: Document) -> None:
+    assert judge.gate(predicate(document), "hermetic").ok
+    probe_of(document, "quarantine.outbound")["evidence"]["interfaces"] = ["eth0", "lo"]
+    verdict = judge.gate(predicate(document), "hermetic")
+    assert not verdict.ok
+    assert "interfaces" in verdict.reason
+
+
+def test_without_a_namespace_it_passes_and_is_not_hermetic(document: Document) -> None:
+    body = document["predicate"]
+    seen = {"mode": "none", "interfaces": ["eth0", "lo"], "attempts": []}
+    probe_of(document, "quarantine.outbound").update(evidence=seen, status="failed", reason="mode")
+    body["quarantine"] = {**seen, "met": False, "reason": "not permitted"}
+    body["gates"] = [{"name": "hermetic", "met": False, "reason": "not permitted"}]
+    assert judge.overall(predicate(document)) == ("PASSED", ())
+    assert list(judge.claims(predicate(document))) == []
+    assert not judge.gate(predicate(document), "hermetic").ok
+
+
+def test_an_unknown_gate_is_not_met(document: Document) -> None:
+    assert not judge.gate(predicate(document), "perfect").ok
+
+
+CLAIM_CHANGES: dict[str, tuple[Callable[[Document], object], str]] = {
+    "gate denied": (lambda body: body["gates"][0].update(met=False), "gate hermetic"),
+    "gate left out": (lambda body: body["gates"].clear(), "gate hermetic is missing"),
+    "gate twice": (lambda body: body["gates"].append(body["gates"][0]), "there 2 times"),
+    "gate of no rule": (
+        lambda body: body["gates"].append({"name": "perfect", "met": True, "reason": ""}),
+        "gate perfect",
+    ),
+    "other interfaces": (
+        lambda body: body["quarantine"].update(interfaces=["eth0"]),
+        "quarantine.interfaces",
+    ),
+    "other attempts": (lambda body: body["quarantine"].update(attempts=[]), "quarantine.attempts"),
+    "other mode": (lambda body: body["quarantine"].update(mode="none"), "quarantine.mode"),
+    "quarantine denied": (lambda body: body["quarantine"].update(met=False), "quarantine.met"),
+    "other audit head": (lambda body: body["audit"].update(head="00" * 32), "audit is not"),
+    "other audit count": (lambda body: body["audit"].update(count=15), "audit is not"),
+    "no audit": (lambda body: body.update(audit=None), "audit is not"),
+}
+
+
+@pytest.mark.parametrize("how", list(CLAIM_CHANGES))
+def test_what_is_repeated_outside_the_evidence_must_be_the_same(
+    how: str, document: Document
+) -> None:
+    change, reason = CLAIM_CHANGES[how]
+    change(document["predicate"])
+    assert reason in "\n".join(judge.claims(predicate(document)))
+
+
+def test_a_failed_spin_up_tells_why(failed_document: Document) -> None:
+    result, reasons = result_of(failed_document)
+    assert result == "FAILED"
+    assert reasons.startswith("it failed at step homeserver: port taken")
+    assert list(judge.claims(predicate(failed_document))) == []
