@@ -75,6 +75,8 @@ def homeserver_config(plan: SynapsePlan) -> dict[str, object]:
         "trusted_key_servers": [],
         "suppress_key_server_warning": True,
         "report_stats": False,
+        # Passwords here are random and long: what slows guessing down would only slow log-ins.
+        "bcrypt_rounds": 4,
         "presence": {"enabled": False},
         "url_preview_enabled": False,
         "rc_message": generous,
