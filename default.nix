@@ -2,46 +2,84 @@
 {
   nixpkgs ? <nixpkgs>,
   sops-nix ? <sops-nix>,
+  home-manager ? null,
   instance ? ./instance,
   system ? "x86_64-linux",
-  # Further modules for every host: tests and private instances use it.
+  # Further modules for every host: tests and hardware configurations use it.
   extraModules ? [ ],
 }:
 let
   pkgs = import nixpkgs { inherit system; };
   inherit (pkgs) lib;
-  sops = sops-nix + "/modules/sops";
   features = import ./modules;
 
-  # A feature by itself brings what it needs; `default` is all of them.
-  modules =
-    lib.mapAttrs (_: path: {
-      imports = [
-        sops
-        path
-      ];
-    }) features
-    // {
-      default.imports = [ sops ] ++ lib.attrValues features;
-    };
+  # What the modules build on. A module imported twice counts once.
+  base = [
+    (sops-nix + "/modules/sops")
+  ]
+  ++ lib.optional (home-manager != null) (home-manager + "/nixos");
 
-  host =
-    name:
+  modules = lib.mapAttrs (_: path: { imports = base ++ [ path ]; }) features // {
+    default.imports = base ++ lib.attrValues features;
+  };
+
+  evaluate =
+    hostModules:
     import (nixpkgs + "/nixos/lib/eval-config.nix") {
       system = null;
-      modules = [
-        modules.default
-        (./hosts + "/${name}")
-        { agency.instance.directory = instance; }
-      ]
-      ++ extraModules;
+      modules = [ { agency.instance.directory = lib.mkDefault instance; } ] ++ hostModules;
     };
 
-  hosts = lib.genAttrs [ "agency" "throwaway" ] host;
+  hosts = lib.genAttrs [ "agency" "throwaway" ] (
+    name:
+    evaluate (
+      [
+        modules.default
+        (./hosts + "/${name}")
+      ]
+      ++ extraModules
+    )
+  );
+
+  portable = import ./modules/lib/portable.nix {
+    inherit lib evaluate modules;
+  };
+
+  agency = pkgs.callPackage ./packages/agency { };
+  app = program: description: {
+    type = "app";
+    program = "${agency}/bin/${program}";
+    meta = { inherit description; };
+  };
 in
 {
   inherit modules hosts;
+  lib = import ./modules/lib { inherit lib; };
+  portableUnits = portable;
+
   packages = {
-    agency = pkgs.callPackage ./packages/agency { };
+    inherit agency;
+    default = agency;
+    throwaway = hosts.throwaway.config.system.build.images.qemu;
+  };
+  apps = rec {
+    agency = app "agency" "The agency's command line";
+    spinup_smoke = app "spinup_smoke" "Spin an agency up and prove it";
+    default = agency;
+  };
+  devShells.default = pkgs.mkShell {
+    packages = [
+      pkgs.age
+      pkgs.deadnix
+      pkgs.nixfmt
+      pkgs.python3
+      pkgs.sops
+      pkgs.ssh-to-age
+      pkgs.uv
+    ];
+  };
+  formatter = pkgs.nixfmt-tree;
+  checks = import ./tests/nix/vm {
+    inherit pkgs lib modules;
   };
 }

@@ -210,6 +210,7 @@ in
     };
 
     environment.etc = lib.mkIf (!bySops) {
+      "agency/secrets.yaml" = lib.mkIf (!isEphemeral) { source = cfg.sops.file; };
       "agency/secrets.json".text = builtins.toJSON {
         inherit (facts.secrets) provider;
         file = "/etc/agency/secrets.yaml";
@@ -243,8 +244,15 @@ in
           DefaultDependencies = false;
           RequiresMountsFor = cfg.sops.ageKeyFile;
         };
+        restartTriggers = [ config.environment.etc."agency/secrets.json".text ];
         # It gives files to their owners.
-        relax.CapabilityBoundingSet = "CAP_CHOWN CAP_FOWNER";
+        relax = {
+          CapabilityBoundingSet = "CAP_CHOWN CAP_FOWNER";
+          SystemCallFilter = [
+            "@system-service"
+            "~@resources"
+          ];
+        };
         serviceConfig = {
           RemainAfterExit = true;
           RuntimeDirectory = "secrets";

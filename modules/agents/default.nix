@@ -121,6 +121,7 @@ in
   imports = [
     ../base.nix
     ./firewall.nix
+    ./home.nix
     ./audit.nix
     ./browser.nix
     ./coding-agent.nix

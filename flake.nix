@@ -1,0 +1,59 @@
+{
+  description = "A software agency on one NixOS machine, steered from a Matrix room and proven by a signed transcript";
+
+  inputs = {
+    nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
+    sops-nix = {
+      url = "github:Mic92/sops-nix";
+      inputs.nixpkgs.follows = "nixpkgs";
+    };
+    home-manager = {
+      url = "github:nix-community/home-manager";
+      inputs.nixpkgs.follows = "nixpkgs";
+    };
+    # The private facts of one deployment; override it with the repository that `agency init` made.
+    instance = {
+      url = "path:./instance";
+      flake = false;
+    };
+  };
+
+  # A thin shell: everything is in default.nix, where a plain import reaches it.
+  outputs =
+    {
+      nixpkgs,
+      sops-nix,
+      home-manager,
+      instance,
+      ...
+    }:
+    let
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+      ];
+      agencyFor =
+        system:
+        import ./. {
+          inherit
+            nixpkgs
+            sops-nix
+            home-manager
+            instance
+            system
+            ;
+        };
+      perSystem = attribute: nixpkgs.lib.genAttrs systems (system: (agencyFor system).${attribute});
+      agency = agencyFor "x86_64-linux";
+    in
+    {
+      nixosModules = agency.modules;
+      nixosConfigurations = agency.hosts;
+      inherit (agency) lib;
+      packages = perSystem "packages";
+      apps = perSystem "apps";
+      checks = perSystem "checks";
+      devShells = perSystem "devShells";
+      formatter = perSystem "formatter";
+    };
+}

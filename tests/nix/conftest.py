@@ -1,0 +1,171 @@
+"""The Nix suite: real modules in the real NixOS, from as few evaluations as can be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agency.instance.load import load_instance
+from agency.instance.render import write_rendered
+from agency.secrets.classes import SecretClass, required_secrets
+
+ROOT = Path(__file__).resolve().parents[2]
+EVALUATION_TIMEOUT_S = 900
+TREES = ("nixpkgs", "sops-nix")
+EVALUATED = (
+    "default.nix",
+    "hosts",
+    "instance",
+    "modules",
+    "packages",
+    "pyscripts",
+    "pyproject.toml",
+    "LICENSE",
+    "README.md",
+    "tests/nix",
+)
+SERVICES = (
+    "matrix",
+    "element",
+    "edge",
+    "gitlab",
+    "k3s",
+    "swarm",
+    "traefik",
+    "ci",
+    "bridge",
+    "dashboard",
+    "observability",
+)
+
+
+def missing_for_nix() -> str | None:
+    """What the suite lacks on this machine, in one line, or None."""
+    if shutil.which("nix-instantiate") is None:
+        return "Nix is not installed (there is no nix-instantiate)"
+    for tree in TREES:
+        argv = ["nix-instantiate", "--find-file", tree]
+        if subprocess.run(argv, capture_output=True, timeout=60).returncode != 0:
+            return f"<{tree}> does not resolve: set NIX_PATH, or nix-path in nix.conf"
+    return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nix() -> None:
+    missing = missing_for_nix()
+    if missing:
+        pytest.skip(f"NIX SUITE SKIPPED: {missing}")
+
+
+def nix_eval(file: Path, *arguments: str) -> Any:
+    """The value of a Nix file as JSON; the whole error message where it has none."""
+    argv = ["nix-instantiate", "--eval", "--strict", "--json", *arguments, str(file)]
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=EVALUATION_TIMEOUT_S)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def instance_facts(**changes: Any) -> dict[str, Any]:
+    """The content of an instance.yaml that runs every service."""
+    facts = {
+        "version": 1,
+        "name": "acme",
+        "domain": "agency.example.org",
+        "operators": ["@alice:agency.example.org"],
+        "services": {name: {"enable": True} for name in SERVICES},
+        "agents": {"pm": {"role": "pm"}, "dev-two": {"role": "developer"}},
+        "secrets": {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}},
+    }
+    return facts | changes
+
+
+AGENT_SECRETS = (
+    "ssh-key",
+    "ssh-passphrase",
+    "mail-password",
+    "passwords-client-secret",
+    "tailnet-auth-key",
+)
+
+
+@pytest.fixture(scope="session")
+def new_instance(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a rendered instance whose encrypted file has every secret it needs."""
+
+    def make(label: str, /, **changes: Any) -> Path:
+        directory = tmp_path_factory.mktemp(label)
+        (directory / "instance.yaml").write_text(yaml.safe_dump(instance_facts(**changes)))
+        loaded = load_instance(directory, check_recipients=False)
+        write_rendered(loaded)
+        stored = {SecretClass.A1, SecretClass.A2}
+        names = {one.name for one in required_secrets(loaded.instance) if one.cls in stored}
+        for agent in loaded.instance.agents:
+            names |= {f"agent-{agent}-{kind}" for kind in AGENT_SECRETS}
+        (directory / "secrets").mkdir()
+        lines = (f"{one}: ENC[AES256_GCM,data:{_canary(one)}]\n" for one in sorted(names))
+        (directory / "secrets/secrets.yaml").write_text("".join(lines))
+        return directory
+
+    return make
+
+
+def _canary(name: str) -> str:
+    """What stands for the value of a secret: found anywhere else, it has leaked."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def canary() -> Callable[[str], str]:
+    """The value of a secret in every instance of `new_instance`, by its name."""
+    return _canary
+
+
+@pytest.fixture(scope="session")
+def snapshot(tmp_path_factory: pytest.TempPathFactory, _nix: None) -> Path:
+    """A copy of what is evaluated, so that an edit meanwhile does not show as a difference."""
+    copy = tmp_path_factory.mktemp("snapshot")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for part in EVALUATED:
+        source, target = ROOT / part, copy / part
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=ignored)
+        elif source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
+    """What report.nix says, evaluated once for the whole session."""
+    stale = new_instance("stale")
+    with (stale / "instance.yaml").open("a") as handle:
+        handle.write("# changed after it was rendered\n")
+    unrendered = new_instance("unrendered")
+    shutil.rmtree(unrendered / "generated")
+    instances = {
+        "full": new_instance("full"),
+        "stale": stale,
+        "unrendered": unrendered,
+        "ephemeral": new_instance("ephemeral", secrets={"provider": "ephemeral"}),
+        "other": new_instance(
+            "other",
+            name="other",
+            domain="other.example.net",
+            operators=["@bob:other.example.net"],
+            agents={"pm": {"role": "pm"}, "a-first": {"role": "pm"}, "zeta": {"role": "pm"}},
+        ),
+    }
+    attrs = " ".join(f'{name} = "{path}";' for name, path in instances.items())
+    found: dict[str, Any] = nix_eval(
+        snapshot / "tests/nix/report.nix", "--arg", "instances", f"{{ {attrs} }}"
+    )
+    return found

@@ -1,0 +1,21 @@
+# What features need from a person before they can be on, for every agent of a test's instance.
+{ lib, ... }:
+{
+  options.agency.agents = lib.mkOption {
+    type = lib.types.attrsOf (
+      lib.types.submodule {
+        config = {
+          ssh.publicKey = lib.mkDefault "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA== agent";
+          egress = lib.mkDefault [
+            { to = "192.0.2.0/24"; }
+            {
+              to = "2001:db8::1";
+              port = 993;
+            }
+          ];
+          loopback = lib.mkDefault [ 8008 ];
+        };
+      }
+    );
+  };
+}

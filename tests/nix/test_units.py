@@ -1,0 +1,140 @@
+"""What holds for every own unit: hardened, one call of the command line, exported as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+
+from agency.secrets.classes import required_secrets
+
+ROOT = Path(__file__).resolve().parents[2]
+PORTABLE = ROOT / "modules/portable"
+UNITS = sorted((PORTABLE / "machine/etc/systemd/system").glob("*.service"))
+MOST_EXPOSURE = 20  # tenths
+# Each is turned off only where the unit says why, in `relax`.
+HARDENED = (
+    "CapabilityBoundingSet=",
+    "LockPersonality=true",
+    "NoNewPrivileges=true",
+    "PrivateDevices=true",
+    "PrivateTmp=true",
+    "ProtectClock=true",
+    "ProtectControlGroups=true",
+    "ProtectHostname=true",
+    "ProtectKernelLogs=true",
+    "ProtectKernelModules=true",
+    "ProtectKernelTunables=true",
+    "ProtectSystem=strict",
+    "RemoveIPC=true",
+    "RestrictRealtime=true",
+    "RestrictSUIDSGID=true",
+    "SystemCallArchitectures=native",
+    "UMask=0077",
+)
+
+
+def _services(report: dict[str, Any]) -> dict[str, str]:
+    """The own services of the full machine, without the drop-ins of single agents."""
+    return {
+        name: text
+        for name, text in report["agency"]["unitTexts"].items()
+        if name.removesuffix(".service") in report["agency"]["units"]
+    }
+
+
+def test_every_own_service_is_hardened(report: dict[str, Any]) -> None:
+    services = _services(report)
+    assert len(services) == len(report["agency"]["units"])
+    for name, text in services.items():
+        lacking = [line for line in HARDENED if f"\n{line}" not in text]
+        assert lacking == [], name
+
+
+def test_no_own_service_is_declared_past_the_one_function(report: dict[str, Any]) -> None:
+    names = {name for name in report["agency"]["unitTexts"] if name.endswith(".service")}
+    drop_ins = {name for name in names if re.search(r"@.+\.service", name)}
+    assert names - drop_ins == {f"{name}.service" for name in report["agency"]["units"]}
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_its_exposure_is_low(unit: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    argv = ["systemd-analyze", "security", "--offline=true", f"--threshold={MOST_EXPOSURE}"]
+    result = subprocess.run([*argv, str(unit)], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_exported_units_are_current(report: dict[str, Any]) -> None:
+    argv = [sys.executable, str(PORTABLE / "generate.py"), "--check"]
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_exported_files_lead_to_no_store_and_name_no_instance() -> None:
+    for path in PORTABLE.rglob("*"):
+        if path.is_file() and path.suffix not in {".py", ".pyc"}:
+            text = path.read_text()
+            assert "/nix/store" not in text, path
+            assert "agency.example" not in text, path
+
+
+def test_secrets_go_where_the_naming_says(report: dict[str, Any], new_instance: Any) -> None:
+    from agency.instance.load import load_instance
+
+    instance = load_instance(new_instance("agreement"), check_recipients=False).instance
+    specs = {spec.name: spec for spec in required_secrets(instance)}
+    for name, secret in report["agency"]["secrets"].items():
+        if name in specs:
+            spec = specs[name]
+            assert (secret["class"], secret["owner"], secret["mode"]) == (
+                spec.cls.value,
+                spec.owner,
+                spec.mode,
+            )
+            assert set(spec.consumers) <= set(secret["consumers"])
+
+
+def test_systemd_accepts_every_exported_unit(tmp_path: Path) -> None:
+    """With one agent's files in place, and a program where the prefix says."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    machine = tmp_path / "machine"
+    shutil.copytree(PORTABLE / "machine/etc/systemd/system", machine)
+    agent = {"name": "dev-two", "uid": 4002, "port": 20002}
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    source = PORTABLE / "agent/etc/systemd/system"
+    for path in sorted(one for one in source.rglob("*") if one.is_file()):
+        name = path.relative_to(source).as_posix()
+        target = machine / name.replace("AGENT_", "dev_two").replace("AGENT", agent["name"])
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(environment.from_string(path.read_text()).render(agent=agent))
+    program = tmp_path / "agency"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for path in machine.rglob("*.service"):
+        if path.is_file():
+            path.write_text(path.read_text().replace("/opt/agency/bin/agency", str(program)))
+    units = [path for path in machine.iterdir() if path.is_file()]
+    names = [str(path).replace("@.", "@dev-two.") for path in units]
+    for path, name in zip(units, names, strict=True):
+        if str(path) != name:
+            Path(name).symlink_to(path.name)
+    # Units of the distribution that ours name may be absent here; that is no fault of ours.
+    result = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *names],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{machine}:"},
+    )
+    assert result.returncode == 0, result.stderr
+    assert str(machine) not in result.stderr
