@@ -38,6 +38,10 @@ COMMANDS: Mapping[str, Entry] = {
     "up": Entry("agency.spinup.local.commands:up", "Start a local agency and keep it running."),
     "down": Entry("agency.spinup.local.commands:down", "Stop the local agency."),
     "status": Entry("agency.spinup.local.commands:status", "Say how the local agency is."),
+    "reconcile": Entry(
+        "agency.reconcile.commands:reconcile", "Bring one part of this machine to its wanted state."
+    ),
+    "completion": Entry("agency.completion:completion", "Print the completion script of a shell."),
     "version": Entry("agency.version:version", "Print the version of the agency and its parts."),
 }
 

@@ -1,0 +1,20 @@
+"""`agency completion`: the script that teaches a shell to complete our commands."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from agency.errors import UsageError
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script for a shell; `eval "$(agency completion bash)"` loads it."""
+    from agency.cli import cli
+
+    found = get_completion_class(shell)
+    if found is None:
+        raise UsageError(f"no completion for {shell}")
+    click.echo(found(cli, {}, "agency", "_AGENCY_COMPLETE").source())
