@@ -64,9 +64,9 @@ def test_base64_is_found_at_every_alignment(
     text = encoder(b"\xfb" * before + CANARY.encode() + b"\xfe" * after).decode()
     redacted = redactor(CANARY).redact(text)
     assert MARK in redacted
-    # Of each edge at most one character is left; it mixes bits of the secret with its neighbours.
-    kept = len(redacted) - len(MARK)
-    assert kept <= before * 4 // 3 + after * 4 // 3 + 6
+    # Only characters that hold bits of the neighbours are left.
+    first, last = -(-before * 8 // 6), (before + len(CANARY.encode())) * 8 // 6
+    assert len(redacted) - len(MARK) == len(text) - (last - first)
 
 
 def test_other_text_stays_as_it_is() -> None:
