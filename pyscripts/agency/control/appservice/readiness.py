@@ -62,10 +62,9 @@ class Readiness:
 
     async def _store(self, reasons: list[str]) -> dict[str, Any]:
         try:
-            async with self.database.write() as connection:
-                end = await audit.touch(connection)
-                waiting = await inbox.unfinished(connection)
-                counts = await outbox.counts(connection)
+            end = await self.database.write(audit.touch)
+            waiting = await self.database.read(inbox.unfinished)
+            counts = await self.database.read(outbox.counts)
         except (SQLAlchemyError, OSError) as error:
             reasons.append(f"the database cannot be written: {type(error).__name__}")
             return {"database": {"writable": False}}
@@ -132,8 +131,7 @@ class Readiness:
         last = self.intake.last_received_ts
         if last is None:
             try:
-                async with self.database.read() as connection:
-                    last = await inbox.last_transaction_ts(connection)
+                last = await self.database.read(inbox.last_transaction_ts)
             except SQLAlchemyError:
                 return None
         return None if last is None else round((self.clock.now_ms() - last) / 1000, 3)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from agency.clock import Clock
 from agency.control.events import EventKind, IncomingEvent, MalformedEventError, parse_event
 from agency.control.store import inbox
@@ -75,14 +77,17 @@ class Intake:
         relevant = [event for raw in events if (event := self._relevant(raw, txn_id)) is not None]
         if not relevant:
             return 0
-        async with self.database.write() as connection:
-            if await inbox.is_known_transaction(connection, txn_id):
+        traced = [(event, self.new_trace()) for event in relevant]
+
+        def store(connection: Connection) -> int:
+            if inbox.is_known_transaction(connection, txn_id):
                 return 0
-            waiting = await inbox.unfinished(connection)
-            if waiting + len(relevant) > self.max_inbox and waiting > 0:
+            waiting = inbox.unfinished(connection)
+            if waiting + len(traced) > self.max_inbox and waiting > 0:
                 raise InboxFullError
-            traced = [(event, self.new_trace()) for event in relevant]
-            fresh = await inbox.add_transaction(connection, txn_id, now, traced)
+            return inbox.add_transaction(connection, txn_id, now, traced)
+
+        fresh = await self.database.write(store)
         if fresh:
             self.wake.set()
         return fresh

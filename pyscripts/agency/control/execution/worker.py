@@ -12,9 +12,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agency.canonical import sha256_hex
 from agency.clock import Clock
@@ -34,7 +35,6 @@ _log = logging.getLogger(__name__)
 
 _UNKNOWN_ACTION = "command"
 _INTERNAL = "Something went wrong inside the control plane. The trace is in its log."
-Change = Callable[[AsyncConnection], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -82,23 +82,25 @@ class Worker:
 
     async def step(self) -> bool:
         """Settle the next event; False if there is none, or if too much waits to be said."""
-        async with self.database.read() as connection:
-            interrupted = await inbox.first(connection, InboxState.RUNNING)
-            stored = interrupted or await inbox.first(connection, InboxState.PENDING)
-            full = await outbox.pending(connection) >= self.max_outbox
-        if stored is None or full:
+        stored = await self.database.read(self._next)
+        if stored is None:
             return False
         try:
-            if interrupted is not None:
-                await self._interrupted(interrupted)
+            if stored.state is InboxState.RUNNING:
+                await self._interrupted(stored)
             else:
                 await self._settle(stored)
         except SQLAlchemyError:
             raise
         except Exception:  # noqa: BLE001 - a defect met by one event must not stop those behind it
             _log.exception("an event could not be dealt with", extra=_fields(stored))
-            await self._finish(stored, _entry(stored, Outcome.FAILED, code="internal"), None)
+            await self._finish(stored, _entry(stored, Outcome.FAILED, {"code": "internal"}), None)
         return True
+
+    def _next(self, connection: Connection) -> StoredEvent | None:
+        if outbox.pending(connection) >= self.max_outbox:
+            return None
+        return inbox.first_unfinished(connection)
 
     async def _settle(self, stored: StoredEvent) -> None:
         verdict = classify(stored.event, self.rules, self.clock.now_ms())
@@ -106,10 +108,10 @@ class Worker:
             case Disposition.SILENT:
                 await self._finish(stored, None, None)
             case Disposition.IGNORE:
-                entry = _entry(stored, Outcome.IGNORED, **self._about(stored, verdict))
+                entry = _entry(stored, Outcome.IGNORED, self._about(stored, verdict))
                 await self._finish(stored, entry, None)
             case Disposition.REFUSE:
-                entry = _entry(stored, Outcome.REFUSED, **self._about(stored, verdict))
+                entry = _entry(stored, Outcome.REFUSED, self._about(stored, verdict))
                 await self._finish(stored, entry, Reply(False, verdict.message))
             case Disposition.RUN:
                 await self._command(stored)
@@ -119,22 +121,22 @@ class Worker:
         try:
             command = parse(text, max_bytes=self.max_command_bytes)
         except CommandError as error:
-            entry = _entry(
-                stored, Outcome.REFUSED, code="not-understood", why=error.message, **_sealed(text)
-            )
+            why = {"code": "not-understood", "reason": str(error.reason), **_sealed(text)}
+            entry = _entry(stored, Outcome.REFUSED, why)
             reply = Reply(False, _sentence(error), error.pointer())
             await self._finish(stored, entry, reply)
             return
         if command.effect is Effect.CHANGE:
             # Nothing is done that is not on record: if this fails, the event stays where it is.
-            async with self.database.write() as connection:
-                await inbox.set_running(connection, stored.sequence)
-                accepted = _entry(stored, Outcome.ACCEPTED, command)
-                await audit.append(connection, self.clock, accepted)
+            await self.database.write(partial(self._accept, stored=stored, command=command))
         result = await self._act(stored, command)
         if result is not None:
-            entry = _entry(stored, result.outcome, command, **result.detail)
+            entry = _entry(stored, result.outcome, result.detail, command)
             await self._finish(stored, entry, result.reply(), result)
+
+    def _accept(self, connection: Connection, *, stored: StoredEvent, command: Command) -> None:
+        inbox.set_running(connection, stored.sequence)
+        audit.append(connection, self.clock, _entry(stored, Outcome.ACCEPTED, {}, command))
 
     async def _act(self, stored: StoredEvent, command: Command) -> Result | None:
         """Run the command's handler; None if it was abandoned because we are ending."""
@@ -181,7 +183,7 @@ class Worker:
         if seen:
             text += f" Seen now: {seen}."
         text += " Send it again if it is still wanted."
-        entry = _entry(stored, Outcome.INTERRUPTED, command, seen=seen or None)
+        entry = _entry(stored, Outcome.INTERRUPTED, {"seen": seen or None}, command)
         await self._finish(stored, entry, Reply(False, text))
 
     async def _finish(
@@ -193,24 +195,23 @@ class Worker:
     ) -> None:
         """Commit all that came of an event, trying until the store takes it or we end."""
 
-        async def change(connection: AsyncConnection) -> None:
+        def change(connection: Connection) -> None:
             now = self.clock.now_ms()
             for made in result.changes if result else ():
-                await agents.apply(connection, made, now)
+                agents.apply(connection, made, now)
             if entry is not None:
-                await audit.append(connection, self.clock, entry)
+                audit.append(connection, self.clock, entry)
             if reply is not None:
                 message = reply_message(
                     reply, stored.event, as_user=self.rules.bot_id, trace=stored.trace
                 )
-                await outbox.add(connection, message, now)
-            await inbox.set_done(connection, stored.sequence)
+                outbox.add(connection, message, now)
+            inbox.set_done(connection, stored.sequence)
 
         failures = 0
         while True:
             try:
-                async with self.database.write() as connection:
-                    await change(connection)
+                await self.database.write(change)
                 break
             except SQLAlchemyError as error:
                 failures += 1
@@ -239,18 +240,20 @@ class Worker:
 
 
 def _entry(
-    stored: StoredEvent, outcome: Outcome, command: Command | None = None, **detail: object
+    stored: StoredEvent,
+    outcome: Outcome,
+    detail: Mapping[str, object],
+    command: Command | None = None,
 ) -> AuditEntry:
-    if command is not None:
-        detail["said"] = format_command(command)
-    target = "" if command is None else str(command.argument("name") or "")
+    said = None if command is None else format_command(command)
+    target = "" if command is None else command.text("agent") or ""
     return AuditEntry(
         trace=stored.trace,
         actor=stored.event.sender,
         action=_UNKNOWN_ACTION if command is None else command.name,
         target=target[:255],
         outcome=outcome,
-        detail=audit.audit_detail(event=stored.event.event_id, **detail),
+        detail=audit.audit_detail(**{"event": stored.event.event_id, "said": said, **detail}),
     )
 
 

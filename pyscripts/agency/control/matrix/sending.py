@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from mautrix.api import Method, Path
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
@@ -56,8 +57,7 @@ class Sender:
 
         Of every room only the oldest message is tried: order is kept.
         """
-        async with self.database.read() as connection:
-            waiting = await outbox.first_of_each_room(connection)
+        waiting = await self.database.read(outbox.first_of_each_room)
         if not waiting:
             return None
         now = self.clock.now_ms()
@@ -79,8 +79,8 @@ class Sender:
         except MatrixError as error:
             await self._failed(stored, error)
             return
-        async with self.database.write() as connection:
-            await outbox.set_sent(connection, stored.sequence, str(answer.get("event_id", "")))
+        event_id = str(answer.get("event_id", ""))
+        await self.database.write(lambda c: outbox.set_sent(c, stored.sequence, event_id))
 
     async def _failed(self, stored: StoredMessage, error: MatrixError) -> None:
         attempts = stored.attempts + 1
@@ -98,10 +98,9 @@ class Sender:
             delay_s = self.backoff.delay_s(attempts, error.retry_after_s)
             _log.warning("not sent: %s", error.message, extra={"fields": fields})
             next_ts = self.clock.now_ms() + int(delay_s * 1000)
-            async with self.database.write() as connection:
-                await outbox.set_waiting(
-                    connection, stored.sequence, attempts=attempts, next_ts=next_ts
-                )
+            await self.database.write(
+                lambda c: outbox.set_waiting(c, stored.sequence, attempts=attempts, next_ts=next_ts)
+            )
         else:
             _log.error("given up: %s", error.message, extra={"fields": fields})
             await self._give_up(stored, attempts, error)
@@ -109,10 +108,10 @@ class Sender:
     async def _without_relation(self, stored: StoredMessage) -> None:
         message = stored.message
         content = {key: value for key, value in message.content.items() if key != _RELATION}
-        async with self.database.write() as connection:
-            await outbox.set_content(
-                connection, stored.sequence, txn_id=f"{message.txn_id}-alone", content=content
-            )
+        txn_id = f"{message.txn_id}-alone"
+        await self.database.write(
+            lambda c: outbox.set_content(c, stored.sequence, txn_id=txn_id, content=content)
+        )
 
     async def _give_up(self, stored: StoredMessage, attempts: int, error: MatrixError) -> None:
         message = stored.message
@@ -122,6 +121,9 @@ class Sender:
         entry = AuditEntry(
             message.trace, audit.SYSTEM, "reply", message.room_id, Outcome.FAILED, detail
         )
-        async with self.database.write() as connection:
-            await outbox.set_failed(connection, stored.sequence, attempts=attempts)
-            await audit.append(connection, self.clock, entry)
+
+        def record(connection: Connection) -> None:
+            outbox.set_failed(connection, stored.sequence, attempts=attempts)
+            audit.append(connection, self.clock, entry)
+
+        await self.database.write(record)

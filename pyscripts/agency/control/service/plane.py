@@ -133,9 +133,8 @@ class ControlPlane:
     async def _all_sent(self) -> None:
         while True:
             self.inbox_wake.clear()
-            async with self.database.read() as connection:
-                if not await outbox.pending(connection):
-                    return
+            if not await self.database.read(outbox.pending):
+                return
             await self.inbox_wake.wait()
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, str]) -> str | None:
@@ -154,16 +153,15 @@ class ControlPlane:
         keep_ms = pruning.keep_ms(self.config.limits.max_command_age_s)
         while True:
             try:
-                async with self.database.write() as connection:
-                    pruned = await pruning.prune(connection, self.clock.now_ms() - keep_ms)
+                before_ts = self.clock.now_ms() - keep_ms
+                pruned = await self.database.write(partial(pruning.prune, before_ts=before_ts))
                 _log.info("pruned", extra={"fields": {"inbox": pruned.inbox}})
             except SQLAlchemyError as error:
                 _log.warning("cannot prune: %s", type(error).__name__)
             await asyncio.sleep(_PRUNE_EVERY_S)
 
     async def _records(self) -> Mapping[str, AgentRecord]:
-        async with self.database.read() as connection:
-            return {record.name: record for record in await agents.records(connection)}
+        return {record.name: record for record in await self.database.read(agents.records)}
 
     def _lifecycle(self) -> Lifecycle:
         return Lifecycle(
@@ -232,10 +230,10 @@ class ControlPlane:
 
 async def _observe(lifecycle: Lifecycle, command: Command, trace: str) -> str:
     """What is seen of the agent that a command names."""
-    name = command.argument("name")
+    name = command.text("agent")
     if name is None:
         return ""
-    seen = await lifecycle.observe(str(name), trace)
+    seen = await lifecycle.observe(name, trace)
     return f"{name} is {seen.status.state}"
 
 

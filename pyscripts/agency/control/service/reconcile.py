@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from sqlalchemy.engine import Connection
+
 from agency.clock import Clock
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.result import Result
@@ -37,20 +39,22 @@ async def reconcile(
 
 
 async def _start_again(
-    record: AgentRecord, lifecycle: Lifecycle, database: Database, clock: Clock, trace: str
+    agent: AgentRecord, lifecycle: Lifecycle, database: Database, clock: Clock, trace: str
 ) -> None:
-    accepted = AuditEntry(trace, audit.SYSTEM, "agents start", record.name, Outcome.ACCEPTED)
-    async with database.write() as connection:
-        await audit.append(connection, clock, accepted)
+    accepted = AuditEntry(trace, audit.SYSTEM, "agents start", agent.name, Outcome.ACCEPTED)
+    await database.write(lambda connection: audit.append(connection, clock, accepted))
     try:
-        result = await lifecycle.start(record.name, record.project, trace)
+        result = await lifecycle.start(agent.name, agent.project, trace)
     except AgencyError as error:
         result = Result(error.message, outcome=Outcome.FAILED, detail={"why": error.message})
     detail = audit.audit_detail(reason="reconcile", **result.detail)
     entry = replace(accepted, outcome=result.outcome, detail=detail)
-    async with database.write() as connection:
+
+    def record(connection: Connection) -> None:
         for change in result.changes:
-            await agents.apply(connection, replace(change, desired=None), clock.now_ms())
-        await audit.append(connection, clock, entry)
-    fields = {"trace": trace, "agent": record.name, "outcome": str(result.outcome)}
+            agents.apply(connection, replace(change, desired=None), clock.now_ms())
+        audit.append(connection, clock, entry)
+
+    await database.write(record)
+    fields = {"trace": trace, "agent": agent.name, "outcome": str(result.outcome)}
     _log.info("an agent that ought to run: %s", result.text, extra={"fields": fields})

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 from mautrix.api import Method, PathBuilder
+from sqlalchemy.engine import Connection
 
 from agency import naming
 from agency.clock import Clock
@@ -64,10 +65,13 @@ def only_one(config: ControlConfig) -> Iterator[None]:
 async def prepare_store(database: Database, config: ControlConfig, clock: Clock) -> None:
     """Migrate, open the audit log, and bring the inventory in line with the configuration."""
     await migrate(database)
-    async with database.write() as connection:
-        await audit.open_log(connection, config.instance, clock)
-        names = {agent.name for agent in config.agents}
-        await agents.synchronise(connection, names, clock.now_ms())
+    names = {agent.name for agent in config.agents}
+
+    def prepare(connection: Connection) -> None:
+        audit.open_log(connection, config.instance, clock)
+        agents.synchronise(connection, names, clock.now_ms())
+
+    await database.write(prepare)
 
 
 async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:

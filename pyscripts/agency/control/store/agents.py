@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from agency.control.store import schema
 
@@ -45,25 +45,25 @@ class InventoryChange:
     pid: int | None
 
 
-async def synchronise(connection: AsyncConnection, names: Collection[str], now_ts: int) -> None:
+def synchronise(connection: Connection, names: Collection[str], now_ts: int) -> None:
     """Add agents that are new in the configuration; those that left it are wanted no more."""
-    known = {record.name: record for record in await records(connection)}
+    known = {record.name: record for record in records(connection)}
     fresh = [name for name in names if name not in known]
     if fresh:
-        await connection.execute(
+        connection.execute(
             insert(_agents),
             [{"name": name, "desired": Desired.STOPPED, "changed_ts": now_ts} for name in fresh],
         )
     for record in known.values():
         if record.name not in names and record.desired is Desired.RUNNING:
-            await connection.execute(
+            connection.execute(
                 update(_agents)
                 .where(_agents.c.name == record.name)
                 .values(desired=Desired.STOPPED, changed_ts=now_ts)
             )
 
 
-async def records(connection: AsyncConnection) -> list[AgentRecord]:
+def records(connection: Connection) -> list[AgentRecord]:
     """Every agent ever known, by name."""
     return [
         AgentRecord(
@@ -75,11 +75,11 @@ async def records(connection: AsyncConnection) -> list[AgentRecord]:
             row.changed_ts,
             row.observed_ts,
         )
-        for row in await connection.execute(select(_agents).order_by(_agents.c.name))
+        for row in connection.execute(select(_agents).order_by(_agents.c.name))
     ]
 
 
-async def apply(connection: AsyncConnection, change: InventoryChange, now_ts: int) -> None:
+def apply(connection: Connection, change: InventoryChange, now_ts: int) -> None:
     """Record a change."""
     values: dict[str, object] = {
         "observed": change.observed,
@@ -88,4 +88,4 @@ async def apply(connection: AsyncConnection, change: InventoryChange, now_ts: in
     }
     if change.desired is not None:
         values |= {"desired": change.desired, "project": change.project, "changed_ts": now_ts}
-    await connection.execute(update(_agents).where(_agents.c.name == change.name).values(**values))
+    connection.execute(update(_agents).where(_agents.c.name == change.name).values(**values))

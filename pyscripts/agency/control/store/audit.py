@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
 from agency.control.store import schema
@@ -53,15 +53,15 @@ _meta = schema.meta
 _audit = schema.audit
 
 
-async def open_log(connection: AsyncConnection, instance: str, clock: Clock) -> Head:
+def open_log(connection: Connection, instance: str, clock: Clock) -> Head:
     """Begin the log of a fresh database, or check that this one may be continued.
 
     Raises:
         BadInputError: the log is another instance's, or does not end where it did.
     """
-    found = await _value(connection, _INSTANCE)
+    found = _value(connection, _INSTANCE)
     if found is None:
-        await connection.execute(
+        connection.execute(
             insert(_meta),
             [
                 {"key": _INSTANCE, "value": instance},
@@ -70,14 +70,14 @@ async def open_log(connection: AsyncConnection, instance: str, clock: Clock) -> 
         )
         detail = audit_detail(instance=instance, schema=schema.REVISION)
         entry = AuditEntry("start", SYSTEM, "audit open", instance, Outcome.DONE, detail)
-        await append(connection, clock, entry)
+        append(connection, clock, entry)
     elif found != instance:
         raise BadInputError(
             f"this database belongs to the instance {found!r}, not to {instance!r}",
             where="database",
             hint="give every instance a database of its own",
         )
-    kept, last = await head(connection), await tail(connection, 1)
+    kept, last = head(connection), tail(connection, 1)
     if not last or kept != Head(last[0].sequence, last[0].hash):
         raise BadInputError(
             f"the audit log does not end at row {kept.count}, where it was left",
@@ -87,53 +87,53 @@ async def open_log(connection: AsyncConnection, instance: str, clock: Clock) -> 
     return kept
 
 
-async def append(connection: AsyncConnection, clock: Clock, *entries: AuditEntry) -> Head:
+def append(connection: Connection, clock: Clock, *entries: AuditEntry) -> Head:
     """Append rows in this transaction, which must be a writing one; returns the new head."""
-    end = await head(connection)
+    end = head(connection)
     for entry in entries:
         row = next_row(end, entry, clock.now_iso())
-        await connection.execute(insert(_audit).values(row.as_dict()))
+        connection.execute(insert(_audit).values(row.as_dict()))
         end = Head(row.sequence, row.hash)
     statement = update(_meta).where(_meta.c.key == _HEAD).values(value=_head_text(end))
-    await connection.execute(statement)
+    connection.execute(statement)
     return end
 
 
-async def head(connection: AsyncConnection) -> Head:
+def head(connection: Connection) -> Head:
     """Where the log ends."""
-    value = await _value(connection, _HEAD)
+    value = _value(connection, _HEAD)
     if value is None:
         raise InternalError("the audit log was not opened")
     count, _, digest = value.partition(":")
     return Head(int(count), digest)
 
 
-async def touch(connection: AsyncConnection) -> Head:
+def touch(connection: Connection) -> Head:
     """Prove that the log can be written, without adding to it; returns where it ends."""
-    await connection.execute(update(_meta).where(_meta.c.key == _HEAD).values(value=_meta.c.value))
-    return await head(connection)
+    connection.execute(update(_meta).where(_meta.c.key == _HEAD).values(value=_meta.c.value))
+    return head(connection)
 
 
-async def tail(connection: AsyncConnection, count: int) -> Sequence[AuditRow]:
+def tail(connection: Connection, count: int) -> Sequence[AuditRow]:
     """The last rows, oldest first."""
     statement = select(_audit).order_by(_audit.c.sequence.desc()).limit(count)
-    return _rows(await connection.execute(statement))[::-1]
+    return _rows(connection.execute(statement))[::-1]
 
 
-async def by_trace(connection: AsyncConnection, trace: str, limit: int) -> Sequence[AuditRow]:
+def by_trace(connection: Connection, trace: str, limit: int) -> Sequence[AuditRow]:
     """The rows of one trace, oldest first."""
     statement = (
         select(_audit).where(_audit.c.trace == trace).order_by(_audit.c.sequence).limit(limit)
     )
-    return _rows(await connection.execute(statement))
+    return _rows(connection.execute(statement))
 
 
 def _rows(result: Iterable[Sequence[object]]) -> list[AuditRow]:
     return [AuditRow(*row) for row in result]  # type: ignore[arg-type]  # columns in field order
 
 
-async def _value(connection: AsyncConnection, key: str) -> str | None:
-    found = await connection.scalar(select(_meta.c.value).where(_meta.c.key == key))
+def _value(connection: Connection, key: str) -> str | None:
+    found = connection.scalar(select(_meta.c.value).where(_meta.c.key == key))
     return None if found is None else str(found)
 
 

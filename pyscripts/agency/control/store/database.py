@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import event, text
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from agency.errors import BadInputError, PrerequisiteError
 
+T = TypeVar("T")
+
 _BUSY_MS = 5000
 _BEGIN = "agency_begin"
-_WRITER_LOCK = 0x6167656E6379  # PostgreSQL advisory lock: the one writer of this database
 
 
 def parse_url(database: str) -> URL:
@@ -51,38 +51,52 @@ def sqlite_path(url: URL) -> Path | None:
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
-class Database:
-    """The store. `write` and `read` are transactions; SQL stands in the modules beside this one."""
+class Database(Protocol):
+    """The store. What is done in it is a function over a connection, run as one transaction.
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._reader = engine.execution_options(**{_BEGIN: "DEFERRED"})
-        self._writing = asyncio.Lock()
+    The functions stand in the modules beside this one. They are plain: a whole transaction leaves
+    the event loop once, not once for every statement.
+    """
 
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether it is SQLite, not PostgreSQL."""
-        return self._engine.dialect.name == "sqlite"
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`; when this returns it is on disk, and if `work` raises it is undone."""
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that is on disk when the block ends, and undone if it raises."""
-        async with self._writing, self._engine.begin() as connection:
-            if not self.is_sqlite:
-                await connection.execute(
-                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK}
-                )
-            yield connection
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A consistent view; waits for no writer."""
-        async with self._reader.begin() as connection:
-            yield connection
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` over a consistent view; it must not write."""
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+
+
+class SqliteDatabase:
+    """A SQLite file, used by one thread of its own: one writer, and no waiting for locks."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = create_engine(url.set(drivername="sqlite"), pool_size=1, max_overflow=0)
+        _prepare_sqlite(self._engine)
+        self._reader = self._engine.execution_options(**{_BEGIN: "DEFERRED"})
+        self._thread = ThreadPoolExecutor(1, "store")
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """See `Database`."""
+        return await self._run(self._engine, work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """See `Database`."""
+        return await self._run(self._reader, work)
+
+    async def _run(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        def transaction() -> T:
+            with engine.begin() as connection:
+                return work(connection)
+
+        # A transaction that has begun is finished, also when nobody waits for it any more.
+        return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+
+    async def close(self) -> None:
+        """See `Database`."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown()
 
 
 def open_database(database: str) -> Database:
@@ -94,32 +108,31 @@ def open_database(database: str) -> Database:
     """
     url = parse_url(database)
     path = sqlite_path(url)
+    if path is not None:
+        if not path.parent.is_dir():
+            raise PrerequisiteError(
+                "the directory of the database does not exist", where=str(path.parent)
+            )
+        return SqliteDatabase(url)
     try:
-        if path is None:
-            engine = create_async_engine(url, pool_size=3, max_overflow=0, pool_pre_ping=True)
-        else:
-            if not path.parent.is_dir():
-                raise PrerequisiteError(
-                    "the directory of the database does not exist", where=str(path.parent)
-                )
-            engine = create_async_engine(url, pool_size=3, max_overflow=0)
-            _prepare_sqlite(engine)
+        from agency.control.store.postgresql import PostgresqlDatabase
+
+        return PostgresqlDatabase(url)
     except ModuleNotFoundError as error:
         raise PrerequisiteError(
             f"the database driver {error.name} is not installed",
             where="database",
             hint="install agency[postgresql]",
         ) from error
-    return Database(engine)
 
 
-def _prepare_sqlite(engine: AsyncEngine) -> None:
+def _prepare_sqlite(engine: Engine) -> None:
     """Set what SQLite keeps per connection, and begin transactions ourselves.
 
     Source: SQLAlchemy documentation, "SQLite: Serializable isolation / transactional DDL".
     """
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing on its own
         cursor = connection.cursor()
@@ -134,7 +147,7 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
         mode = connection.get_execution_options().get(_BEGIN, "IMMEDIATE")
         connection.exec_driver_sql(f"BEGIN {mode}")

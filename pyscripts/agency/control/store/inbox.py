@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from agency.control.events import IncomingEvent
 from agency.control.store import schema
@@ -29,32 +29,33 @@ class InboxState(StrEnum):
     DONE = "done"
 
 
+_UNFINISHED = _inbox.c.state.in_([InboxState.PENDING, InboxState.RUNNING])
+
+
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
     """An event in the inbox, with its place in the order and its trace."""
 
     sequence: int
     trace: str
-    received_ts: int
+    state: InboxState
     event: IncomingEvent
 
 
-async def is_known_transaction(connection: AsyncConnection, txn_id: str) -> bool:
+def is_known_transaction(connection: Connection, txn_id: str) -> bool:
     """Whether this transaction was stored before."""
     statement = select(_transactions.c.txn_id).where(_transactions.c.txn_id == txn_id)
-    return await connection.scalar(statement) is not None
+    return connection.scalar(statement) is not None
 
 
-async def unfinished(connection: AsyncConnection) -> int:
+def unfinished(connection: Connection) -> int:
     """How many events are not done."""
-    statement = select(func.count()).where(
-        _inbox.c.state.in_([InboxState.PENDING, InboxState.RUNNING])
-    )
-    return int(await connection.scalar(statement) or 0)
+    statement = select(func.count()).where(_UNFINISHED)
+    return int(connection.scalar(statement) or 0)
 
 
-async def add_transaction(
-    connection: AsyncConnection,
+def add_transaction(
+    connection: Connection,
     txn_id: str,
     received_ts: int,
     events: Sequence[tuple[IncomingEvent, str]],
@@ -63,11 +64,9 @@ async def add_transaction(
 
     Returns how many were new.
     """
-    await connection.execute(insert(_transactions).values(txn_id=txn_id, received_ts=received_ts))
+    connection.execute(insert(_transactions).values(txn_id=txn_id, received_ts=received_ts))
     wanted = {event.event_id: (event, trace) for event, trace in reversed(events)}
-    found = await connection.scalars(
-        select(_inbox.c.event_id).where(_inbox.c.event_id.in_(list(wanted)))
-    )
+    found = connection.scalars(select(_inbox.c.event_id).where(_inbox.c.event_id.in_(list(wanted))))
     known = set(found)
     fresh = [
         (event, trace)
@@ -75,7 +74,7 @@ async def add_transaction(
         if event.event_id not in known and wanted[event.event_id][0] is event
     ]
     if fresh:
-        await connection.execute(
+        connection.execute(
             insert(_inbox),
             [
                 {
@@ -94,10 +93,10 @@ async def add_transaction(
     return len(fresh)
 
 
-async def first(connection: AsyncConnection, state: InboxState) -> StoredEvent | None:
-    """The oldest event in that state."""
-    statement = select(_inbox).where(_inbox.c.state == state).order_by(_inbox.c.sequence).limit(1)
-    row = (await connection.execute(statement)).one_or_none()
+def first_unfinished(connection: Connection) -> StoredEvent | None:
+    """The oldest event that is not done; only after a crash is that one `running`."""
+    statement = select(_inbox).where(_UNFINISHED).order_by(_inbox.c.sequence).limit(1)
+    row = connection.execute(statement).one_or_none()
     if row is None:
         return None
     event = IncomingEvent.from_stored(
@@ -107,26 +106,26 @@ async def first(connection: AsyncConnection, state: InboxState) -> StoredEvent |
         origin_ts=row.origin_ts,
         content=row.content,
     )
-    return StoredEvent(row.sequence, row.trace, row.received_ts, event)
+    return StoredEvent(row.sequence, row.trace, InboxState(row.state), event)
 
 
-async def set_running(connection: AsyncConnection, sequence: int) -> None:
+def set_running(connection: Connection, sequence: int) -> None:
     """Say that an event's command is about to act."""
-    await connection.execute(
+    connection.execute(
         update(_inbox).where(_inbox.c.sequence == sequence).values(state=InboxState.RUNNING)
     )
 
 
-async def set_done(connection: AsyncConnection, sequence: int) -> None:
+def set_done(connection: Connection, sequence: int) -> None:
     """Finish an event: its id stays, so that it never comes again; its text goes."""
-    await connection.execute(
+    connection.execute(
         update(_inbox)
         .where(_inbox.c.sequence == sequence)
         .values(state=InboxState.DONE, content="{}")
     )
 
 
-async def last_transaction_ts(connection: AsyncConnection) -> int | None:
+def last_transaction_ts(connection: Connection) -> int | None:
     """When the last stored transaction came."""
-    found = await connection.scalar(select(func.max(_transactions.c.received_ts)))
+    found = connection.scalar(select(func.max(_transactions.c.received_ts)))
     return None if found is None else int(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
@@ -28,8 +27,7 @@ async def migrate(database: Database) -> str:
         PrerequisiteError: the database cannot be opened, is not ours, or is newer than this code.
     """
     try:
-        async with database.read() as connection:
-            found = await connection.run_sync(_revision)
+        found = await database.read(_revision)
         if found == REVISION:
             return REVISION
         if found is not None and found not in REVISIONS:
@@ -38,9 +36,7 @@ async def migrate(database: Database) -> str:
                 where="database",
                 hint="run the newer agency that wrote it, or restore a backup made by this one",
             )
-        await asyncio.to_thread(__import__, "alembic.command")
-        async with database.write() as connection:
-            await connection.run_sync(_upgrade)
+        await database.write(_upgrade)
     except DBAPIError as error:
         raise PrerequisiteError(
             f"cannot use the database: {error.orig}",

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from agency.canonical import sha256_hex
 from agency.control.store import schema
@@ -54,12 +54,12 @@ def transaction_id(event_id: str, index: int) -> str:
     return "agency-" + sha256_hex(f"{event_id}/{index}".encode())[:40]
 
 
-async def add(connection: AsyncConnection, message: Message, now_ts: int) -> None:
+def add(connection: Connection, message: Message, now_ts: int) -> None:
     """Queue a message; one that was queued before, under the same transaction id, is left alone."""
     known = select(_outbox.c.sequence).where(_outbox.c.txn_id == message.txn_id)
-    if await connection.scalar(known) is not None:
+    if connection.scalar(known) is not None:
         return
-    await connection.execute(
+    connection.execute(
         insert(_outbox).values(
             txn_id=message.txn_id,
             room_id=message.room_id,
@@ -74,7 +74,7 @@ async def add(connection: AsyncConnection, message: Message, now_ts: int) -> Non
     )
 
 
-async def first_of_each_room(connection: AsyncConnection) -> list[StoredMessage]:
+def first_of_each_room(connection: Connection) -> list[StoredMessage]:
     """The oldest waiting message of every room: only these may be sent now."""
     waiting = (
         select(func.min(_outbox.c.sequence))
@@ -89,52 +89,48 @@ async def first_of_each_room(connection: AsyncConnection) -> list[StoredMessage]
             row.next_ts,
             Message(row.txn_id, row.room_id, row.as_user, json.loads(row.content), row.trace),
         )
-        for row in await connection.execute(statement)
+        for row in connection.execute(statement)
     ]
 
 
-async def set_sent(connection: AsyncConnection, sequence: int, event_id: str) -> None:
+def set_sent(connection: Connection, sequence: int, event_id: str) -> None:
     """The homeserver has it; only its ids stay."""
-    await _update(
-        connection, sequence, state=OutboxState.SENT, event_id=event_id[:255], content="{}"
-    )
+    _update(connection, sequence, state=OutboxState.SENT, event_id=event_id[:255], content="{}")
 
 
-async def set_waiting(
-    connection: AsyncConnection, sequence: int, *, attempts: int, next_ts: int
-) -> None:
+def set_waiting(connection: Connection, sequence: int, *, attempts: int, next_ts: int) -> None:
     """It was not taken; try again at `next_ts`."""
-    await _update(connection, sequence, attempts=attempts, next_ts=next_ts)
+    _update(connection, sequence, attempts=attempts, next_ts=next_ts)
 
 
-async def set_content(
-    connection: AsyncConnection, sequence: int, *, txn_id: str, content: dict[str, Any]
+def set_content(
+    connection: Connection, sequence: int, *, txn_id: str, content: dict[str, Any]
 ) -> None:
     """Say it in another form, under another transaction id."""
-    await _update(connection, sequence, txn_id=txn_id, content=json.dumps(content))
+    _update(connection, sequence, txn_id=txn_id, content=json.dumps(content))
 
 
-async def set_failed(connection: AsyncConnection, sequence: int, *, attempts: int) -> None:
+def set_failed(connection: Connection, sequence: int, *, attempts: int) -> None:
     """It will not be sent."""
-    await _update(connection, sequence, state=OutboxState.FAILED, attempts=attempts)
+    _update(connection, sequence, state=OutboxState.FAILED, attempts=attempts)
 
 
-async def pending(connection: AsyncConnection) -> int:
+def pending(connection: Connection) -> int:
     """How many messages wait."""
     statement = select(func.count()).where(_outbox.c.state == OutboxState.PENDING)
-    return int(await connection.scalar(statement) or 0)
+    return int(connection.scalar(statement) or 0)
 
 
-async def counts(connection: AsyncConnection) -> dict[OutboxState, int]:
+def counts(connection: Connection) -> dict[OutboxState, int]:
     """How many messages wait, and how many were given up."""
     statement = (
         select(_outbox.c.state, func.count())
         .where(_outbox.c.state != OutboxState.SENT)
         .group_by(_outbox.c.state)
     )
-    found = {OutboxState(state): int(count) for state, count in await connection.execute(statement)}
+    found = {OutboxState(state): int(count) for state, count in connection.execute(statement)}
     return {state: found.get(state, 0) for state in (OutboxState.PENDING, OutboxState.FAILED)}
 
 
-async def _update(connection: AsyncConnection, sequence: int, **values: object) -> None:
-    await connection.execute(update(_outbox).where(_outbox.c.sequence == sequence).values(**values))
+def _update(connection: Connection, sequence: int, **values: object) -> None:
+    connection.execute(update(_outbox).where(_outbox.c.sequence == sequence).values(**values))

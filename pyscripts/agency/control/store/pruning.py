@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import delete
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from agency.control.store import schema
 from agency.control.store.inbox import InboxState
@@ -32,19 +32,19 @@ def keep_ms(max_command_age_s: float) -> int:
     return max(WEEK_MS, int(max_command_age_s * 2000))
 
 
-async def prune(connection: AsyncConnection, before_ts: int) -> Pruned:
+def prune(connection: Connection, before_ts: int) -> Pruned:
     """Delete what was dealt with and came before `before_ts`."""
-    inbox = await connection.execute(
+    inbox = connection.execute(
         delete(schema.inbox).where(
             schema.inbox.c.state == InboxState.DONE, schema.inbox.c.received_ts < before_ts
         )
     )
-    outbox = await connection.execute(
+    outbox = connection.execute(
         delete(schema.outbox).where(
             schema.outbox.c.state != OutboxState.PENDING, schema.outbox.c.created_ts < before_ts
         )
     )
-    transactions = await connection.execute(
+    transactions = connection.execute(
         delete(schema.transactions).where(schema.transactions.c.received_ts < before_ts)
     )
     return Pruned(inbox.rowcount, outbox.rowcount, transactions.rowcount)

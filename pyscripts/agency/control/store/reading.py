@@ -147,17 +147,14 @@ def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _on_server(url: URL, use: Callable[[_Query], T]) -> T:
+    def work(connection: Connection) -> T:
+        connection.execute(text("SET TRANSACTION READ ONLY"))
+        return use(lambda sql: (tuple(row) for row in connection.execute(text(sql))))
+
     async def run() -> T:
         database = open_database(url.render_as_string(hide_password=False))
         try:
-            async with database.read() as connection:
-                await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-                await connection.execute(text("SET TRANSACTION READ ONLY"))
-
-                def work(sync: Connection) -> T:
-                    return use(lambda sql: (tuple(row) for row in sync.execute(text(sql))))
-
-                return await connection.run_sync(work)
+            return await database.read(work)
         finally:
             await database.close()
 

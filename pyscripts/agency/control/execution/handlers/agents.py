@@ -56,7 +56,7 @@ async def show_agent(lifecycle: Lifecycle, invocation: Invocation) -> Result:
 
 async def agent_status(lifecycle: Lifecycle, invocation: Invocation) -> Result:
     """What an agent says of itself; without a name, every agent in one line."""
-    if invocation.command.argument("name") is None:
+    if invocation.command.text("agent") is None:
         return await list_agents(lifecycle, invocation)
     name = _name(invocation)
     seen = await lifecycle.observe(name, invocation.trace)
@@ -69,7 +69,7 @@ async def agent_status(lifecycle: Lifecycle, invocation: Invocation) -> Result:
 
 async def start_agent(lifecycle: Lifecycle, invocation: Invocation) -> Result:
     """Start an agent on a project."""
-    project = invocation.command.argument("project")
+    project = invocation.command.text("project")
     return await lifecycle.start(_name(invocation), project, invocation.trace)
 
 
@@ -80,12 +80,12 @@ async def stop_agent(lifecycle: Lifecycle, invocation: Invocation) -> Result:
 
 async def restart_agent(lifecycle: Lifecycle, invocation: Invocation) -> Result:
     """Stop and start an agent."""
-    project = invocation.command.argument("project")
+    project = invocation.command.text("project")
     return await lifecycle.restart(_name(invocation), project, invocation.trace)
 
 
 def _name(invocation: Invocation) -> str:
-    return str(invocation.command.argument("name"))
+    return invocation.command.text("agent") or ""
 
 
 def _state(status: RuntimeStatus) -> str:

@@ -13,7 +13,7 @@ from agency.control.store import schema
 
 async def show_help(invocation: Invocation) -> Result:
     """How to command."""
-    return Result("How to command this agency:", help_text(invocation.command.argument("topic")))
+    return Result("How to command this agency:", help_text(invocation.command.text("topic")))
 
 
 async def ping(clock: Clock, invocation: Invocation) -> Result:

@@ -17,17 +17,15 @@ _DETAIL = 160
 
 async def audit_tail(database: Database, invocation: Invocation) -> Result:
     """The end of the audit log."""
-    wanted = invocation.command.argument("count")
-    async with database.read() as connection:
-        rows = await audit.tail(connection, min(int(wanted or _USUAL), _MOST))
+    wanted = invocation.command.number("count") or _USUAL
+    rows = await database.read(lambda connection: audit.tail(connection, min(wanted, _MOST)))
     return Result(f"The last {len(rows)} entries of the audit log:", _table(rows))
 
 
 async def trace(database: Database, invocation: Invocation) -> Result:
     """Everything that was recorded under one trace."""
-    wanted = str(invocation.command.argument("trace"))
-    async with database.read() as connection:
-        rows = await audit.by_trace(connection, wanted, _MOST)
+    wanted = invocation.command.text("trace") or ""
+    rows = await database.read(lambda connection: audit.by_trace(connection, wanted, _MOST))
     if not rows:
         raise RefusalError(
             f"nothing is recorded under the trace {wanted}",
