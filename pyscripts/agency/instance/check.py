@@ -7,9 +7,9 @@ from pathlib import Path
 from agency.errors import AgencyError
 from agency.instance.load import GENERATED, LoadedInstance, instance_file, load_instance
 from agency.instance.problems import InstanceError, Problem
-from agency.instance.recipients import disagreements
+from agency.instance.reading.recipients import disagreements
+from agency.instance.reading.source import read_source
 from agency.instance.render import check_rendered
-from agency.instance.source import read_source
 from agency.secrets import sops
 from agency.secrets.classes import required_secrets
 from agency.secrets.doctor import remedy

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from agency.errors import BadInputError, ExitCode, PrerequisiteError
-from agency.instance.ask import complete_wish
 from agency.instance.check import default_directory, examine
-from agency.instance.create import Created, create_instance
 from agency.instance.load import load_instance
+from agency.instance.making.ask import complete_wish
+from agency.instance.making.create import Created, create_instance
 from agency.instance.model import Instance
 from agency.instance.render import check_rendered, write_rendered
 from agency.output import emit, json_option

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agency.canonical import sha256_hex
-from agency.instance.conflicts import conflicts
-from agency.instance.explain import explain
 from agency.instance.model import Agent, Domain, Instance, MatrixId
 from agency.instance.problems import InstanceError, Problem, field_name
-from agency.instance.recipients import disagreements
-from agency.instance.source import MAX_BYTES, Source, read_source
+from agency.instance.reading.conflicts import conflicts
+from agency.instance.reading.explain import explain
+from agency.instance.reading.recipients import disagreements
+from agency.instance.reading.source import MAX_BYTES, Source, read_source
 
 INSTANCE_FILE = "instance.yaml"
 GENERATED = "generated"

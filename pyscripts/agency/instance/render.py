@@ -11,9 +11,9 @@ from agency import naming
 from agency.errors import BadInputError
 from agency.files import write_tree_atomically
 from agency.instance.documents import control_document, element_document, instance_document
+from agency.instance.jinja import fill
 from agency.instance.load import LoadedInstance
 from agency.instance.model import Instance
-from agency.instance.templates import fill
 
 # What stands in the rendered registration until the machine puts the tokens in.
 AS_TOKEN_PLACEHOLDER = "@matrix-as-token@"  # noqa: S105

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from agency.errors import BadInputError, PrerequisiteError
-from agency.instance import create
 from agency.instance.load import load_instance
+from agency.instance.making import create
 from agency.secrets import age, sops
 from agency.secrets.classes import SecretClass, required_secrets
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from agency.control.config import ControlConfig
-from agency.instance import templates
+from agency.instance import jinja
 from agency.instance.load import LoadedInstance, load_instance
 from agency.instance.model import Agent, Instance, Services
 from agency.instance.render import check_rendered, registration, render, write_rendered
@@ -242,7 +242,7 @@ class TestRegistration:
 
 def test_a_template_without_its_value_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="as_token"):
-        templates.fill("matrix/registration.yaml.j2", id="x", url="y")
+        jinja.fill("matrix/registration.yaml.j2", id="x", url="y")
 
 
 class TestDrift:

@@ -10,7 +10,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from agency.errors import UsageError
-from agency.instance.create import Wish
+from agency.instance.making.create import Wish
 from agency.instance.model import AgentName, AgeRecipient, Domain, MatrixId, Name, Services
 
 Answer = TypeVar("Answer")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
+from agency.instance.jinja import fill
 from agency.instance.load import (
     GENERATED,
     INSTANCE_FILE,
@@ -17,9 +18,8 @@ from agency.instance.load import (
     parse_instance,
 )
 from agency.instance.problems import InstanceError
+from agency.instance.reading.source import read_source
 from agency.instance.render import write_rendered
-from agency.instance.source import read_source
-from agency.instance.templates import fill
 from agency.programs import find_program
 from agency.secrets import sops
 from agency.secrets.age import AgeKey, key_exists, new_key, store_key

@@ -8,7 +8,7 @@ from pathlib import Path
 from agency.errors import AgencyError
 from agency.instance.model import Instance
 from agency.instance.problems import Problem
-from agency.instance.source import Source
+from agency.instance.reading.source import Source
 from agency.secrets import sops
 
 

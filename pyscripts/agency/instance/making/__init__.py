@@ -1,0 +1,1 @@
+"""Making a new instance: what is asked for, and all of it or nothing."""
