@@ -117,9 +117,8 @@ def _parts(word: str) -> list[str]:
 def _find(text: str, words: list[Word]) -> tuple[CommandSpec, list[Word]]:
     """The command that the first words name, and the words after them."""
     first = words[0]
-    if not first.is_bare(len(first.value)) or first.value not in FIRST_WORDS:
-        near = _near_first_word(first.value)
-        _unknown(text, first, near, _help_hint())
+    if text[first.start : first.end] not in FIRST_WORDS:  # quotes here are not ours either
+        _unknown(text, first, _near_first_word(first.value), _help_hint())
     if first.value not in PREFIXES:
         return BY_ALIAS[first.value], words[1:]
     if len(words) == 1:

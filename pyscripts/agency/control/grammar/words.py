@@ -18,14 +18,10 @@ class Word:
     end: int
     places: tuple[int, ...]
 
-    def is_bare(self, length: int) -> bool:
-        """Whether the first `length` characters of the value are there and stand unquoted."""
-        return self.places[:length] == tuple(range(self.start, self.start + length))
-
     @property
     def is_flag(self) -> bool:
         """Whether it is `--`, or begins with that, outside quotes."""
-        return self.value.startswith("--") and self.is_bare(2)
+        return self.value.startswith("--") and self.places[1] == self.start + 1
 
     def span(self, first: int, last: int | None = None) -> tuple[int, int]:
         """Where value[first:last] stands in the text; the whole word if that is empty."""
