@@ -12,7 +12,6 @@ import pytest
 
 from agency import naming
 
-
 ROOT = Path(__file__).resolve().parents[2]
 STORE_DERIVATION = re.compile(r"/nix/store/[a-z0-9]{32}-nixos-system-[a-z]+-.*\.drv\Z")
 
