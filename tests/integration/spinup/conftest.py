@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from agency.children import processes_with_marker
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -148,3 +149,27 @@ def spinup(tmp_path):
         if each.process is not None and each.process.poll() is None:
             each.process.kill()
             each.process.wait()
+
+
+@pytest.fixture
+def agency(tmp_path):
+    """Run the real `agency` command in a home and state directory of its own."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "XDG_STATE_HOME": str(tmp_path / "agency-state"),
+        "LANG": "C.UTF-8",
+    }
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(BIN / "agency"), *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+        )
+
+    return call

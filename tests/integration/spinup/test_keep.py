@@ -1,0 +1,107 @@
+"""`agency up`, `status`, `room`, `down`: a local agency as somebody would try it out."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from mautrix.client import ClientAPI
+from mautrix.types import PaginationDirection
+
+from agency.children import processes_with_marker
+
+
+@pytest.fixture
+def up(agency):
+    started = agency("up", "--json")
+    assert started.returncode == 0, started.stderr
+    yield json.loads(started.stdout)["agency"]
+    agency("down")
+
+
+def test_a_day_with_a_local_agency(agency, up):
+    again = json.loads(agency("up", "--json").stdout)
+    assert again["agency"]["pid"] == up["pid"], "a second `up` must do nothing"
+    status = agency("status", "--json")
+    assert status.returncode == 0
+    assert json.loads(status.stdout)["ready"] is True
+
+    said = agency("room", "agents", "start", "pm", "--project", "new-app")
+    assert said.returncode == 0, said.stderr
+    assert "new-app" in agency("room", "agents", "status", "pm").stdout
+    refused = agency("room", "agents", "start", "nobody")
+    assert refused.returncode == 1
+    assert "nobody" in refused.stdout + refused.stderr
+
+    password = Path(up["password_file"])
+    assert password.stat().st_mode & 0o777 == 0o600
+    assert Path(up["login_file"]).stat().st_mode & 0o777 == 0o600
+    assert asyncio.run(_ask_by_library(up, password.read_text(), "!stop-agent pm"))
+
+    run = password.parents[1].name
+    assert agency("down").returncode == 0
+    assert processes_with_marker(run) == ()
+    assert not password.exists()
+    assert not Path(up["login_file"]).exists()
+    assert agency("down").stdout.strip() == "nothing was running"
+    assert agency("status").returncode == 1
+
+
+async def _ask_by_library(up: dict, password: str, text: str) -> bool:
+    """Log in with the Matrix client library as the operator, say a command, read the reply."""
+    client = ClientAPI(base_url=up["homeserver"])
+    try:
+        await client.login(up["operator"], password=password)
+        room = await client.join_room(up["control_room"])
+        asked = await client.send_text(room, text)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            page = await client.get_messages(room, PaginationDirection.BACKWARD, limit=20)
+            for event in page.events:
+                reply = event.content.get("org.agency.reply", None)
+                if reply and reply["command"] == asked:
+                    return bool(reply["ok"])
+            await asyncio.sleep(0.1)
+        return False
+    finally:
+        await client.api.session.close()
+
+
+def test_a_service_that_is_killed_is_started_again(agency, up):
+    run = Path(up["password_file"]).parents[1].name
+    control = next(
+        pid
+        for pid in processes_with_marker(run)
+        if b"control" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    )
+    os.kill(control, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        answer = agency("room", "ping")
+        if answer.returncode == 0:
+            break
+    assert answer.returncode == 0, answer.stderr
+    assert control not in processes_with_marker(run)
+
+
+def test_a_killed_local_agency_is_cleaned_up_by_the_next_down(agency, up):
+    run = Path(up["password_file"]).parents[1].name
+    os.kill(up["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while processes_with_marker(run) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert agency("status").returncode == 1
+    assert agency("down").returncode == 0
+    assert processes_with_marker(run) == ()
+    assert not Path(up["password_file"]).exists()
+
+
+def test_a_bad_instance_is_told_at_once(agency, tmp_path):
+    (tmp_path / "instance.yaml").write_text("version: 1\n")
+    failed = agency("up", "--instance", str(tmp_path))
+    assert failed.returncode == 1
+    assert "instance.yaml" in failed.stderr
+    assert agency("status").returncode == 1
