@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +42,7 @@ def run_command(config_file: Path, _as_json: bool) -> None:
     from agency.logs import log_to_stderr
     from agency.secrets.credentials import read_credential
 
+    os.umask(0o077)  # what it writes is nobody else's to read
     log_to_stderr()
     for chatty in ("alembic", "mau"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -10,10 +10,9 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-from agency.control.events import IncomingEvent
+from agency.control.events import REPLY_KEY, IncomingEvent
 from agency.control.store.outbox import Message, transaction_id
 
-REPLY_KEY = "org.agency.reply"
 _MAX_CHARACTERS = 6000  # with every character escaped, still less than an event may hold
 _CUT = "\n[cut]"
 

@@ -60,6 +60,7 @@ class MatrixApi:
         body: dict[str, Any] | None = None,
         *,
         as_user: str | None = None,
+        query: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         """One call; its answer is a JSON object.
 
@@ -72,7 +73,12 @@ class MatrixApi:
         try:
             # `sensitive` keeps the content out of mautrix's log.
             answer = await api.request(
-                method, path, body, retry_count=0, sensitive=body is not None
+                method,
+                path,
+                body,
+                query_params=query,
+                retry_count=0,
+                sensitive=body is not None,
             )
         except TimeoutError as error:
             raise MatrixError("no answer in time", where=where) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mautrix.api import Method, Path
 from sqlalchemy.engine import Connection
@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency.clock import Clock
 from agency.control.matrix.api import MatrixApi, MatrixError
 from agency.control.matrix.backoff import Backoff
+from agency.control.matrix.posted import posted_event
 from agency.control.store import audit, outbox
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.database import Database
@@ -34,12 +35,18 @@ class Sender:
     backoff: Backoff
     wake: asyncio.Event
     settled: asyncio.Event
+    _doubtful: set[int] = field(default_factory=set)  # may have been posted, though we do not know
 
     async def run(self) -> None:
         """Send until cancelled."""
+        started = False
         while True:
             self.wake.clear()
             try:
+                if not started:
+                    # What waits from before a crash may have been posted without our noting it.
+                    self._doubtful.update(await self.database.read(outbox.pending_sequences))
+                    started = True
                 wait_s = await self.send_due()
             except SQLAlchemyError as error:
                 _log.error("cannot use the outbox: %s", type(error).__name__)
@@ -73,13 +80,19 @@ class Sender:
         message = stored.message
         path = Path.v3.rooms[message.room_id].send["m.room.message"][message.txn_id]
         try:
-            answer = await self.api.request(
-                Method.PUT, path, message.content, as_user=message.as_user
-            )
+            event_id = None
+            if stored.sequence in self._doubtful:
+                event_id = await posted_event(self.api, message)
+            if event_id is None:
+                content, user = message.content, message.as_user
+                answer = await self.api.request(Method.PUT, path, content, as_user=user)
+                event_id = str(answer.get("event_id", ""))
         except MatrixError as error:
+            if error.status is None:
+                self._doubtful.add(stored.sequence)
             await self._failed(stored, error)
             return
-        event_id = str(answer.get("event_id", ""))
+        self._doubtful.discard(stored.sequence)
         await self.database.write(lambda c: outbox.set_sent(c, stored.sequence, event_id))
 
     async def _failed(self, stored: StoredMessage, error: MatrixError) -> None:
@@ -94,7 +107,7 @@ class Sender:
             # The event that is answered cannot be replied to (redacted, or not known there).
             _log.warning("the reply is not taken as one; sent without", extra={"fields": fields})
             await self._without_relation(stored)
-        elif error.temporary and attempts < self.attempts:
+        elif _may_pass(error) and attempts < self.attempts:
             delay_s = self.backoff.delay_s(attempts, error.retry_after_s)
             _log.warning("not sent: %s", error.message, extra={"fields": fields})
             next_ts = self.clock.now_ms() + int(delay_s * 1000)
@@ -127,3 +140,8 @@ class Sender:
             audit.append(connection, self.clock, entry)
 
         await self.database.write(record)
+
+
+def _may_pass(error: MatrixError) -> bool:
+    """Whether it is worth trying again; a refused token may be one that is being rotated."""
+    return error.temporary or error.status == 401

@@ -41,8 +41,10 @@ from agency.secrets.values import SecretValue
 _log = logging.getLogger(__name__)
 
 _PRUNE_EVERY_S = 3600.0
-_COMMAND_GRACE_S = 1.5
-_FLUSH_S = 0.7
+# Together under the 5 s in which a clean stop must end.
+_COMMAND_GRACE_S = 1.2
+_ABANDON_S = 0.3
+_FLUSH_S = 0.5
 _RUNTIME_CLOSE_S = 1.5
 
 
@@ -124,7 +126,7 @@ class ControlPlane:
         done, _ = await asyncio.wait([working], timeout=_COMMAND_GRACE_S)
         if not done:
             worker.abandon()
-            await asyncio.wait([working], timeout=_FLUSH_S)
+            await asyncio.wait([working], timeout=_ABANDON_S)
         self.outbox_wake.set()
         with suppress(SQLAlchemyError, TimeoutError):
             async with asyncio.timeout(_FLUSH_S):

@@ -28,7 +28,7 @@ from agency.errors import PrerequisiteError
 
 _log = logging.getLogger(__name__)
 
-_SHUTDOWN_S = 1.0
+_SHUTDOWN_S = 0.5
 _MAX_HEADER = 16 * 1024
 
 

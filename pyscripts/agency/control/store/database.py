@@ -72,7 +72,9 @@ class SqliteDatabase:
     """A SQLite file, used by one thread of its own: one writer, and no waiting for locks."""
 
     def __init__(self, url: URL) -> None:
-        self._engine = create_engine(url.set(drivername="sqlite"), pool_size=1, max_overflow=0)
+        self._engine = create_engine(
+            url.set(drivername="sqlite"), pool_size=1, max_overflow=0, hide_parameters=True
+        )
         _prepare_sqlite(self._engine)
         self._reader = self._engine.execution_options(**{_BEGIN: "DEFERRED"})
         self._thread = ThreadPoolExecutor(1, "store")

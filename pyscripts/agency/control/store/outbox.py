@@ -121,6 +121,12 @@ def pending(connection: Connection) -> int:
     return int(connection.scalar(statement) or 0)
 
 
+def pending_sequences(connection: Connection) -> list[int]:
+    """Which messages wait."""
+    statement = select(_outbox.c.sequence).where(_outbox.c.state == OutboxState.PENDING)
+    return list(connection.scalars(statement))
+
+
 def counts(connection: Connection) -> dict[OutboxState, int]:
     """How many messages wait, and how many were given up."""
     statement = (

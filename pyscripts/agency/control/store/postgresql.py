@@ -19,7 +19,12 @@ class PostgresqlDatabase:
 
     def __init__(self, url: URL) -> None:
         self._engine = create_async_engine(
-            url, pool_size=3, max_overflow=0, pool_pre_ping=True, isolation_level="REPEATABLE READ"
+            url,
+            pool_size=3,
+            max_overflow=0,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            isolation_level="REPEATABLE READ",
         )
         self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
 

@@ -1,0 +1,47 @@
+"""Whether a message is in its room already.
+
+A homeserver knows a repeated transaction id only for a while: Synapse forgets those of application
+services when it restarts. After a crash, or a call without an answer, the room itself is asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mautrix.api import Method, PathBuilder
+
+from agency.control.events import REPLY_KEY
+from agency.control.matrix.api import MatrixApi, MatrixError
+from agency.control.store.outbox import Message
+
+_V1 = PathBuilder("_matrix/client/v1")
+
+
+async def posted_event(api: MatrixApi, message: Message) -> str | None:
+    """The event id under which this reply stands in its thread, or None if it is not seen there.
+
+    Raises:
+        MatrixError: there was no answer; ask again before sending.
+    """
+    thread = message.content.get("m.relates_to", {}).get("event_id")
+    if not isinstance(thread, str):
+        return None
+    path = _V1.rooms[message.room_id].relations[thread]["m.thread"]["m.room.message"]
+    try:
+        answer = await api.request(Method.GET, path, query={"limit": "50"})
+    except MatrixError as error:
+        if error.temporary:
+            raise
+        return None
+    return next(
+        (found for event in answer.get("chunk", []) if (found := _is(message, event))), None
+    )
+
+
+def _is(message: Message, event: Any) -> str | None:
+    """The event's id, if it is this message."""
+    if not isinstance(event, dict) or event.get("sender") != message.as_user:
+        return None
+    content = event.get("content")
+    same = isinstance(content, dict) and content.get(REPLY_KEY) == message.content.get(REPLY_KEY)
+    return str(event.get("event_id")) if same else None
