@@ -33,6 +33,7 @@ class World:
     applied: list[str] = field(default_factory=list)
     lying: bool = False
     gate: asyncio.Event | None = None
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
     inside: int = 0
     most_inside: int = 0
 
@@ -41,6 +42,7 @@ class World:
 
     async def observe(self):
         if self.gate is not None:
+            self.entered.set()
             self.inside += 1
             self.most_inside = max(self.most_inside, self.inside)
             await asyncio.sleep(0)
@@ -210,8 +212,7 @@ def test_secrets_are_removed_from_changes_and_errors(tmp_path):
 async def test_two_runs_do_not_meet(tmp_path):
     world = World({"a.1": "x"}, gate=asyncio.Event())
     runs = [asyncio.create_task(Engine("w", world, tmp_path).run()) for _ in range(2)]
-    while not world.inside:
-        await asyncio.sleep(0.01)
+    await world.entered.wait()
     world.gate.set()
     reports = await asyncio.gather(*runs)
     assert world.most_inside == 1
