@@ -4,7 +4,8 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 PYTHON := python3
 
 .DEFAULT_GOAL := help
-.PHONY: help spinup test lint bench setup-spinup setup-dev setup-tools requirements clean
+
+.PHONY: help spinup test lint bench check-nix setup-spinup setup-dev setup-tools requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,12 +24,15 @@ spinup: setup-spinup ## Make an agency on this machine, prove it, sign the trans
 	@spinup_smoke --target local --output artifacts/boot_transcript.json
 
 test: setup-dev setup-tools lint ## Set up and run the tests
-	pytest
+	pytest --ignore tests/nix --ignore tests/guest
 
 lint: setup-dev ## Format check, lint, types
 	ruff format --check .
 	ruff check .
 	mypy
+
+check-nix: setup-dev ## Evaluate the NixOS modules (needs Nix, <nixpkgs> and <sops-nix>)
+	pytest tests/nix -q
 
 bench: setup-dev ## Measure the numbers; exits 1 when a limit is missed
 	@mkdir -p artifacts

@@ -32,6 +32,9 @@ COMMANDS: Mapping[str, Entry] = {
     "audit": Entry("agency.control.commands:audit", "Verify and read the audit log."),
     "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),
     "room": Entry("agency.control.room:room", "Say a command in the control room."),
+    "workspace": Entry(
+        "agency.workspace.commands:workspace", "Run the programs behind an agent's features."
+    ),
     "transcript": Entry(
         "agency.spinup.transcript.commands:transcript", "Show, verify transcripts."
     ),
