@@ -33,6 +33,11 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
     "agent_start_timeout_s": ("wait for an agent to become healthy, seconds", "the start failed"),
     "agent_stop_timeout_s": ("wait for an agent to end, seconds", "it is killed"),
     "send_attempts": ("attempts to post a reply", "the reply is given up, and the log says so"),
+    "max_outbox": ("replies made and not yet posted", "no command is run until some are posted"),
+    "setup_timeout_s": (
+        "wait for the homeserver at the control plane's start, seconds",
+        "the control plane ends with an error",
+    ),
 }
 
 

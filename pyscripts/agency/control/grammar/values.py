@@ -6,7 +6,7 @@ import re
 
 from agency import naming
 from agency.acp import is_trace
-from agency.control.grammar.characters import first_problem
+from agency.control.grammar.characters import describe, first_problem
 from agency.control.grammar.errors import shown
 from agency.control.grammar.spec import INSTEAD_OF_NAME, NOUNS, TOPICS, Kind, Parameter
 from agency.control.grammar.suggest import closest, closest_key
@@ -47,8 +47,10 @@ def _agent_name(text: str) -> str:
     if naming.is_name(text):
         return text
     folded = text.casefold().replace("_", "-")
+    foreign = next((each for each in text if not each.isascii()), None)
+    but = f", for it holds {describe(foreign)}" if foreign is not None else ""
     raise ValueProblemError(
-        f"{shown(text)} cannot be an agent's name",
+        f"{shown(text)} cannot be an agent's name{but}",
         hint="a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter",
         suggestion=folded if naming.is_name(folded) else None,
     )

@@ -1,0 +1,153 @@
+"""Help and the command reference."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agency.control.config import Limits
+from agency.control.grammar import reference
+from agency.control.grammar.help import help_text, reference_markdown
+from agency.control.grammar.parse import parse
+from agency.control.grammar.spec import COMMANDS, TOPICS
+from agency.errors import BadInputError, UsageError
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "commands.md"
+
+
+def test_all_commands_in_an_aligned_table():
+    lines = help_text(None).split("\n")
+    assert len(lines) == len(COMMANDS) + 2
+    assert lines[-2:] == ["", "!agency help <command> says more about one."]
+    for line, spec in zip(lines, COMMANDS, strict=False):
+        assert line.startswith(f"{spec.usage}  ")
+        assert line.endswith(f"  {spec.summary}")
+    assert len({line.index(spec.summary) for line, spec in zip(lines, COMMANDS, strict=False)}) == 1
+
+
+def test_the_commands_of_a_noun():
+    assert help_text("audit") == help_text("audit tail")
+    assert help_text("agents") == "\n".join(
+        [
+            "!agency agents list                              List every agent and its state.",
+            "!agency agents show <agent>                      Show what is known of an agent.",
+            "!agency agents start <agent> [--project TEXT]    Start an agent.",
+            "!agency agents stop <agent>                      Stop an agent.",
+            "!agency agents restart <agent> [--project TEXT]  Stop an agent and start it again.",
+            "!agency agents status [agent]                    Ask an agent how it is.",
+        ]
+    )
+
+
+@pytest.mark.parametrize("topic", ["agents start", "start-agent", "!start-agent"])
+def test_one_command_in_full(topic):
+    assert help_text(topic) == "\n".join(
+        [
+            "!agency agents start <agent> [--project TEXT]",
+            "  Start an agent.",
+            "",
+            "  agent           an agent's name, as `agents list` shows it",
+            "  --project TEXT  what the agent is to work on",
+            "",
+            "  short: !start-agent",
+        ]
+    )
+
+
+def test_commands_without_arguments_or_short_forms():
+    assert help_text("ping") == "!agency ping\n  Say whether commands are heard."
+    assert help_text("trace").split("\n")[2:] == [
+        "",
+        "  trace-id  a trace id, as replies and the audit log show it",
+    ]
+    assert help_text("audit tail").split("\n")[3] == (
+        "  count  how many entries, 1 to 100; 10 if left out"
+    )
+
+
+def test_an_unknown_topic():
+    with pytest.raises(UsageError) as caught:
+        help_text("agents strat")
+    assert caught.value.message == 'there is no help on "agents strat"'
+    assert caught.value.hint == (
+        'did you mean "agents start"?; the topics are: help, ping, version, agents, audit, trace'
+    )
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_whatever_can_be_asked_for_has_help(topic):
+    asked = parse(f"!agency help {topic}").text("topic")
+    assert help_text(asked)
+
+
+def test_the_reference_says_all_that_the_data_says():
+    text = reference_markdown()
+    assert text.endswith("|\n")
+    assert (
+        "| `!agency agents start <agent> [--project TEXT]` | Start an agent. | yes "
+        "| `!start-agent` |\n" in text
+    )
+    assert "| `!agency ping` | Say whether commands are heard. | no | - |\n" in text
+    assert (
+        "| agents start | `--project TEXT` | what the agent is to work on; at most 200 characters "
+        "|\n" in text
+    )
+    assert "| audit tail | `count` | how many entries, 1 to 100; 10 if left out |\n" in text
+    rows = [line for line in text.split("\n") if line]
+    assert len(rows) == 4 + len(COMMANDS) + sum(len(spec.parameters) for spec in COMMANDS)
+    assert rows[:2] == ["| say | it does | changes something | short form |", "|---|---|---|---|"]
+    assert "\n\n| command | argument | what it is |\n|---|---|---|\n" in text
+
+
+def test_the_limits_are_all_there():
+    text = reference.limits_markdown(Limits(max_command_age_s=1.5))
+    for name in Limits.model_fields:
+        assert f" | `{name}` | " in text
+    assert len(text.strip().split("\n")) == 2 + len(Limits.model_fields)
+    assert "| age of a command, seconds | `max_command_age_s` | 1.5 | refused" in text
+    assert " | `max_transaction_bytes` | 8388608 | " in text
+
+
+def test_the_written_reference_is_current():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert reference.refresh(text) == text, "run python -m agency.control.grammar.reference"
+    assert reference_markdown() in text
+
+
+def run_reference(*arguments: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "agency.control.grammar.reference", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+
+
+def test_a_stale_reference_is_found_and_mended(tmp_path):
+    good = DOCUMENT.read_text(encoding="utf-8")
+    stale = tmp_path / "commands.md"
+    stale.write_text(good.replace("!agency ping", "!agency pong"), encoding="utf-8")
+    checked = run_reference("--check", str(stale))
+    assert checked.returncode == 1
+    assert "not current" in checked.stderr
+    assert "pong" in stale.read_text(encoding="utf-8")
+    assert run_reference(str(stale)).returncode == 0
+    assert stale.read_text(encoding="utf-8") == good
+    assert run_reference("--check", str(stale)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text.replace("<!-- begin generated: limits -->\n", ""),
+        lambda text: text.replace("<!-- end generated: commands -->\n", ""),
+        lambda text: text + "<!-- begin generated: limits -->\n",
+        lambda text: (
+            text.replace("begin generated: limits", "x generated: limits")
+            .replace("end generated: limits", "begin generated: limits")
+            .replace("x generated: limits", "end generated: limits")
+        ),
+    ],
+)
+def test_broken_marks_are_refused(spoil):
+    with pytest.raises(BadInputError, match="generated part"):
+        reference.refresh(spoil(DOCUMENT.read_text(encoding="utf-8")))

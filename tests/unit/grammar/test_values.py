@@ -1,0 +1,124 @@
+"""What each argument refuses: the place, the words, the suggestion."""
+
+from __future__ import annotations
+
+import pytest
+
+from agency.control.grammar.errors import CommandError, Reason
+from agency.control.grammar.parse import parse
+
+NOUNS = "help, ping, version, agents, audit, trace"
+NAME = "a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter"
+COUNT = "give a whole number from 1 to 100"
+TRACE = "a trace id stands in every reply and in the audit log"
+EMPTY = "leave it out, or give it a value"
+
+
+def meant(word: str, hint: str) -> str:
+    return f'did you mean "{word}"?; {hint}'
+
+
+# (text, with « and » around what is pointed at), message, suggestion, hint
+CASES = [
+    (
+        "!start-agent «PM»",
+        '"PM" cannot be an agent\'s name',
+        "pm",
+        meant("pm", NAME),
+    ),
+    (
+        "!start-agent «back_end»",
+        '"back_end" cannot be an agent\'s name',
+        "back-end",
+        meant("back-end", NAME),
+    ),
+    (
+        "!stop-agent «1pm»",
+        '"1pm" cannot be an agent\'s name',
+        None,
+        NAME,
+    ),
+    (
+        '!stop-agent «""»',
+        '"" cannot be an agent\'s name',
+        None,
+        NAME,
+    ),
+    (
+        "!stop-agent «p\u0430m»",
+        '"p\u0430m" cannot be an agent\'s name, for it holds U+0430 CYRILLIC SMALL LETTER A',
+        None,
+        NAME,
+    ),
+    (
+        f"!stop-agent «{'x' * 41}»",
+        f'"{"x" * 40}..." cannot be an agent\'s name',
+        None,
+        NAME,
+    ),
+    (
+        f"!stop-agent «{'x' * 40}»",
+        f'"{"x" * 40}" cannot be an agent\'s name',
+        None,
+        NAME,
+    ),
+    ("!start-agent pm «--project=»", "project is empty", None, EMPTY),
+    ('!start-agent pm --project «""»', "project is empty", None, EMPTY),
+    ('!start-agent pm --project="«  »"', "project is empty", None, EMPTY),
+    (
+        f"!start-agent pm --project=«{'x' * 201}»",
+        "project has 201 characters, and may have 200",
+        None,
+        "shorten it",
+    ),
+    *[
+        (
+            f"!agency audit tail «{value}»",
+            f'"{value}" is not a count from 1 to 100',
+            None,
+            COUNT,
+        )
+        for value in ("0", "101", "-1", "+1", "1.0", "ten", "1_0", "٣", "9999999999", "1" * 40)
+    ],
+    ("!agency trace «a/b»", '"a/b" is not a trace id', None, TRACE),
+    (
+        "!agency help «agents strat»",
+        'there is no help on "agents strat"',
+        "agents start",
+        meant("agents start", f"the topics are: {NOUNS}"),
+    ),
+    (
+        "!agency help «tail»",
+        'there is no help on "tail"',
+        "audit tail",
+        meant("audit tail", f"the topics are: {NOUNS}"),
+    ),
+    (
+        "!agency help «dance   now»",
+        'there is no help on "dance now"',
+        None,
+        f"the topics are: {NOUNS}",
+    ),
+    (
+        '!agency help «""»',
+        'there is no help on ""',
+        None,
+        f"the topics are: {NOUNS}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("marked", "message", "suggestion", "hint"), CASES)
+def test_refusal(marked, message, suggestion, hint):
+    start = marked.index("«")
+    end = marked.index("»") - 1
+    text = marked.replace("«", "").replace("»", "")
+    with pytest.raises(CommandError) as caught:
+        parse(text)
+    error = caught.value
+    assert error.reason is Reason.BAD_VALUE
+    assert (error.start, error.end) == (start, end)
+    assert error.text == text
+    assert error.message == message
+    assert error.suggestion == suggestion
+    assert error.hint == hint
