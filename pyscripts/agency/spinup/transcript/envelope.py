@@ -23,7 +23,7 @@ class UnreadableError(ValueError):
 
 
 class SignatureEntry(BaseModel):
-    """One signature; `keyid` is a hint that nothing is decided by."""
+    """One signature; `keyid` is a hint that can make a verifier refuse, never accept."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 

@@ -156,6 +156,11 @@ def _read_private(path: Path) -> bytes:
         return handle.read(MAX_KEY_BYTES)
 
 
+def key_id(key: Ed25519PublicKey) -> str:
+    """The key's id in an envelope, as securesystemslib makes it: a SHA-256 over the key's JSON."""
+    return str(SSlibKey.from_crypto(key).keyid)
+
+
 def sign(statement: Statement, key: Ed25519PrivateKey) -> bytes:
     """The statement in a DSSE envelope with one signature, as one line of JSON."""
     envelope = Envelope(canonical_json(statement.document()), PAYLOAD_TYPE, {})

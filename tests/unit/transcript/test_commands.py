@@ -1,0 +1,233 @@
+"""`agency transcript` as a person and as a program meets it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agency.cli import cli, run
+from agency.source_digest import source_digest
+from agency.spinup.transcript.judge import PROBES
+from agency.spinup.transcript.schema import schema
+
+Document = dict[str, Any]
+Seal = Callable[[object], bytes]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def agency(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = run(cli, ["transcript", *map(str, arguments)], prog_name="agency")
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def key_file(tmp_path: Path, pem: bytes) -> Path:
+    path = tmp_path / "boot.pub"
+    path.write_bytes(pem)
+    return path
+
+
+@pytest.fixture
+def write(tmp_path: Path, seal: Seal) -> Callable[[Document], Path]:
+    def sealed(document: Document) -> Path:
+        path = tmp_path / "boot.json"
+        path.write_bytes(seal(document))
+        return path
+
+    return sealed
+
+
+Write = Callable[[Document], Path]
+
+
+def test_a_good_transcript_verifies(
+    agency: Run, write: Write, document: Document, key_file: Path
+) -> None:
+    status, out, _ = agency("verify", write(document), "--key", key_file)
+    assert status == 0
+    assert "verdict: authentic, complete, and PASSED" in out
+    assert "source   sha256:" + "a1" * 32 in out
+    assert "FAIL" not in out.replace("FAILED", "")
+
+
+def test_a_failed_one_says_where_and_why(
+    agency: Run, write: Write, failed_document: Document, key_file: Path
+) -> None:
+    status, out, _ = agency("verify", write(failed_document), "--key", key_file)
+    assert status == 1
+    assert "authentic, but the spin-up FAILED at step homeserver: port taken" in out
+
+
+def test_a_changed_one_is_refused_as_json_too(
+    agency: Run, write: Write, document: Document, key_file: Path
+) -> None:
+    path = write(document)
+    path.write_bytes(path.read_bytes().replace(b"json", b"jsom"))
+    status, out, _ = agency("verify", path, "--key", key_file, "--json")
+    found = json.loads(out)
+    assert status == 1
+    assert (found["ok"], found["authentic"], found["refusedBy"]) == (False, False, "signature")
+    assert found["subjects"] is None
+    assert [check["status"] for check in found["checks"]].count("failed") == 1
+
+
+def test_json_of_a_good_one(agency: Run, write: Write, document: Document, key_file: Path) -> None:
+    status, out, _ = agency("verify", write(document), "--key", key_file, "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["result"] == "PASSED"
+    assert found["subjects"]["instance"] == {"sha256": "d4" * 32}
+
+
+def test_what_is_demanded(agency: Run, write: Write, document: Document, key_file: Path) -> None:
+    path = write(document)
+    good = ("--require", "quarantine.outbound", "--require-gate", "hermetic")
+    subject = ("--subject", "source=gitCommit:" + "b2" * 20)
+    assert agency("verify", path, "--key", key_file, *good, *subject)[0] == 0
+    bad = ("--subject", "source=gitCommit:" + "b3" * 20)
+    status, out, _ = agency("verify", path, "--key", key_file, *bad)
+    assert status == 1
+    assert "the gitCommit of source is" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--require", "homeserver.version"),
+        ("--require-gate", "hermetical"),
+        ("--subject", "source"),
+        ("--source", "/nowhere"),
+        ("--keys", "x"),
+    ],
+)
+def test_a_typing_mistake_is_a_wrong_usage(
+    agency: Run, write: Write, document: Document, key_file: Path, arguments: tuple[str, str]
+) -> None:
+    assert agency("verify", write(document), "--key", key_file, *arguments)[0] == 2
+
+
+def test_the_key_is_needed(agency: Run, write: Write, document: Document) -> None:
+    assert agency("verify", write(document))[0] == 2
+
+
+def test_a_missing_file_is_a_wrong_usage(agency: Run, key_file: Path, tmp_path: Path) -> None:
+    assert agency("verify", tmp_path / "none.json", "--key", key_file)[0] == 2
+
+
+def test_a_bad_key_is_told_apart_from_a_bad_transcript(
+    agency: Run, write: Write, document: Document, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.pub"
+    bad.write_text("ssh-ed25519 AAAA")
+    status, _, err = agency("verify", write(document), "--key", bad)
+    assert status == 1
+    assert "not a public key in PEM" in err
+
+
+def test_an_endless_file_is_read_only_so_far(agency: Run, key_file: Path, tmp_path: Path) -> None:
+    big = tmp_path / "big.json"
+    with big.open("wb") as handle:
+        handle.truncate(10 * 2**30)
+    status, out, _ = agency("verify", big, "--key", key_file)
+    assert status == 1
+    assert "more than 16 MiB" in out
+
+
+def test_the_source_that_it_is_about(
+    agency: Run, write: Write, document: Document, key_file: Path, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "file").write_text("one")
+    document["subject"][0]["digest"] = {"sha256": source_digest(tree).sha256}
+    path = write(document)
+    assert agency("verify", path, "--key", key_file, "--source", tree)[0] == 0
+    (tree / "file").write_text("two")
+    status, out, _ = agency("verify", path, "--key", key_file, "--source", tree)
+    assert status == 1
+    assert "the sha256 of source is" in out
+    assert "not a clean git checkout" in out
+
+
+def test_show_says_that_nothing_was_checked(agency: Run, write: Write, document: Document) -> None:
+    document["predicate"]["steps"][3] |= {"status": "failed", "error": "no accounts"}
+    status, out, _ = agency("show", write(document))
+    assert status == 0
+    assert "signature not checked" in out.splitlines()[0]
+    assert "no accounts" in out
+    assert "it says: PASSED" in out
+    assert "its evidence says: FAILED" in out
+    for name in PROBES:
+        assert name in out
+
+
+def test_show_of_a_failure_has_its_log(
+    agency: Run, write: Write, failed_document: Document
+) -> None:
+    _, out, _ = agency("show", write(failed_document))
+    assert "failed at step homeserver: port taken" in out
+    assert "| in use" in out
+
+
+def test_show_as_json(agency: Run, write: Write, document: Document) -> None:
+    status, out, _ = agency("show", write(document), "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["signatureChecked"] is False
+    assert found["statement"] == document
+    assert found["judged"] == {"result": "PASSED", "reasons": []}
+
+
+def test_text_in_the_file_cannot_steer_the_terminal(
+    agency: Run, write: Write, failed_document: Document, key_file: Path
+) -> None:
+    evil = "\x1b[2J\x9b31m\u202eDESSAP\u200b[bold]x[/nothing]\r\n"
+    body = failed_document["predicate"]
+    body["run"] = "run" + evil
+    body["failure"] |= {"message": evil, "logTail": [evil]}
+    body["steps"][0]["error"] = evil
+    body["probes"][0]["reason"] = evil
+    body["versions"] = {evil: evil}
+    path = write(failed_document)
+    for out in (agency("show", path)[1], agency("verify", path, "--key", key_file)[1]):
+        assert not {"\x1b", "\x9b", "\u202e", "\u200b", "\r"} & set(out)
+        assert "\\u202eDESSAP" in out
+        assert "[bold]x[/nothing]" in out
+
+
+def test_show_of_something_else(agency: Run, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("{}")
+    status, _, err = agency("show", path)
+    assert status == 1
+    assert "not a transcript" in err
+    assert "Traceback" not in err
+
+
+def test_schema_is_printed(agency: Run) -> None:
+    status, out, _ = agency("schema")
+    assert status == 0
+    assert json.loads(out) == schema()
+
+
+def test_probes_are_listed(agency: Run) -> None:
+    status, out, _ = agency("probes", "--json")
+    found = {entry["name"]: entry for entry in json.loads(out)}
+    assert status == 0
+    assert set(found) == set(PROBES)
+    assert found["quarantine.outbound"]["gates"] == ["hermetic"]
+    assert found["quarantine.outbound"]["mandatoryFor"] == []
+    _, text, _ = agency("probes")
+    assert all(name in text for name in PROBES)
