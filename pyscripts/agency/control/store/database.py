@@ -30,7 +30,7 @@ def parse_url(database: str) -> URL:
         return URL.create("sqlite+aiosqlite", database=database)
     try:
         url = make_url(database)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise BadInputError("not a database URL", where="database") from error
     if url.drivername in ("sqlite", "postgresql"):
         driver = {"sqlite": "aiosqlite", "postgresql": "asyncpg"}[url.drivername]
@@ -78,6 +78,7 @@ class SqliteDatabase:
         _prepare_sqlite(self._engine)
         self._reader = self._engine.execution_options(**{_BEGIN: "DEFERRED"})
         self._thread = ThreadPoolExecutor(1, "store")
+        self._closed = False
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """See `Database`."""
@@ -97,8 +98,10 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         """See `Database`."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
-        self._thread.shutdown()
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+            self._thread.shutdown()
 
 
 def open_database(database: str) -> Database:

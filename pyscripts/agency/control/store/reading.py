@@ -128,19 +128,15 @@ def _with_query(database: str | Path, use: Callable[[_Query], T]) -> T:
 
 @contextmanager
 def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a SQLite file without changing it; a copy without its WAL, on any disk, will do."""
+    """Open a SQLite file and leave nothing beside it; a copy on a read-only disk will do.
+
+    Without a write-ahead log beside it nobody has the file open, and it can be taken as it is.
+    """
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))
-    place = f"file:{quote(str(path))}?mode=ro"
-    try:
-        connection = sqlite3.connect(place, uri=True, timeout=5)
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        if path.with_name(path.name + "-wal").exists():
-            raise
-        # A database in WAL mode that nobody has open, in a directory where none may write.
-        connection = sqlite3.connect(f"{place}&immutable=1", uri=True, timeout=5)
-    with closing(connection):
+    in_use = path.with_name(path.name + "-wal").exists()
+    place = f"file:{quote(str(path))}?" + ("mode=ro" if in_use else "immutable=1")
+    with closing(sqlite3.connect(place, uri=True, timeout=5)) as connection:
         connection.execute("PRAGMA query_only=ON")
         connection.execute("BEGIN")
         yield connection
