@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,13 @@ def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
     return {"source": digest, "instance": {"sha256": sha256_hex(canonical_json(rendered))}}
 
 
+def _program() -> str:
+    """How the person at this terminal can call `agency`: by path where it is part of a checkout."""
+    program = Path(sys.executable).parent / "agency"
+    here = Path.cwd()
+    return str(program.relative_to(here)) if program.is_relative_to(here) else "agency"
+
+
 def _reasons(outcome: Outcome) -> list[str]:
     """What speaks against it; where it ended early, that alone: the rest is what follows."""
     failure = outcome.recorder.failure
@@ -179,7 +187,7 @@ def _reasons(outcome: Outcome) -> list[str]:
 def report(outcome: Outcome, console: Console, *, as_json: bool) -> None:
     """Print what came of it, and the one command that verifies the transcript."""
     options = outcome.options
-    command = f"agency transcript verify {options.output} --key {options.public_key}"
+    command = f"{_program()} transcript verify {options.output} --key {options.public_key}"
     data = {
         "result": "PASSED" if outcome.report.ok else "FAILED",
         "transcript": str(options.output),

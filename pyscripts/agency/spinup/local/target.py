@@ -11,6 +11,7 @@ from agency.children import processes_with_marker
 from agency.clock import new_id
 from agency.control.runtimes.process import token_file
 from agency.errors import InternalError
+from agency.instance.model import Instance
 from agency.secrets.providers import SecretProvider
 from agency.secrets.redact import Redactor
 from agency.secrets.values import SecretValue
@@ -31,6 +32,12 @@ OUTSIDER = "visitor"
 _LOG_LINES, _LOG_BYTES = 10, 8 * 1024
 
 Step = tuple[str, Callable[[], Awaitable[None]]]
+
+
+def _by_seniority(instance: Instance) -> tuple[str, ...]:
+    """The agents' names; who plans the work comes before who does it."""
+    agents = sorted(instance.resolved_agents(), key=lambda agent: (agent.role != "pm", agent.name))
+    return tuple(agent.name for agent in agents)
 
 
 @dataclass(slots=True)
@@ -143,7 +150,7 @@ class LocalTarget:
             operator=operator,
             outsider=visitor,
             room=room,
-            agents=tuple(agent.name for agent in self.agency.instance.resolved_agents()),
+            agents=_by_seniority(self.agency.instance),
             witness=self._witness(),
             new_txn=lambda: new_id("say"),
         )
