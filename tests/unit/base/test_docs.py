@@ -1,0 +1,43 @@
+"""The documentation names things that exist: tests, files, commands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agency.reference import reference
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+TEST_NAME = re.compile(r"`(tests/[\w/.-]+\.py)::(\w+)`")
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_that_a_page_names_exists(page):
+    for path, name in TEST_NAME.findall(page.read_text()):
+        source = ROOT / path
+        assert source.is_file(), f"{page.name} names {path}"
+        assert re.search(rf"def {name}\(", source.read_text()), f"{page.name} names {path}::{name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_invariant_names_a_test_that_holds_it():
+    rows = [
+        line
+        for line in (ROOT / "docs" / "threat-model.md").read_text().splitlines()
+        if re.match(r"\| *I\d+ *\|", line)
+    ]
+    assert len(rows) >= 20
+    for row in rows:
+        assert TEST_NAME.search(row), f"no test holds: {row}"
+
+
+def test_the_command_reference_is_current():
+    written = (ROOT / "docs" / "cli.md").read_text()
+    assert written == reference(), "run: python -m agency.reference docs/cli.md"
