@@ -74,8 +74,9 @@ def test_the_in_toto_library_accepts_the_statement(envelope: dict[str, Any]) -> 
 
 def test_securesystemslib_verifies_the_envelope(envelope: dict[str, Any], pem: bytes) -> None:
     key = SSlibKey.from_crypto(load_pem_public_key(pem))
+    key.keyid = ""  # as in the envelope: this library skips signatures of other ids
     accepted = Envelope.from_dict(json.loads(json.dumps(envelope))).verify([key], 1)
-    assert list(accepted) == [key.keyid]
+    assert list(accepted) == [""]
     changed = Envelope.from_dict(envelope)
     changed.payload += b" "
     with pytest.raises(VerificationError):

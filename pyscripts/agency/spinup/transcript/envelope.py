@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -23,11 +23,11 @@ class UnreadableError(ValueError):
 
 
 class SignatureEntry(BaseModel):
-    """One signature; `keyid` is a hint that can make a verifier refuse, never accept."""
+    """One signature. The key id, which nothing protects, is empty."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    keyid: Annotated[str, StringConstraints(max_length=256)]
+    keyid: Literal[""]
     sig: Annotated[str, StringConstraints(max_length=1024)]
 
 

@@ -32,6 +32,7 @@ from agency.errors import BadInputError, PrerequisiteError
 from agency.spinup.transcript.model import Statement
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
+KEY_ID = ""
 MAX_KEY_BYTES = 16 * 1024
 
 _MAKE_NEW = "move it away and a new key is made, or give it back its mode: chmod 600"
@@ -156,13 +157,14 @@ def _read_private(path: Path) -> bytes:
         return handle.read(MAX_KEY_BYTES)
 
 
-def key_id(key: Ed25519PublicKey) -> str:
-    """The key's id in an envelope, as securesystemslib makes it: a SHA-256 over the key's JSON."""
-    return str(SSlibKey.from_crypto(key).keyid)
-
-
 def sign(statement: Statement, key: Ed25519PrivateKey) -> bytes:
-    """The statement in a DSSE envelope with one signature, as one line of JSON."""
+    """The statement in a DSSE envelope with one signature, as one line of JSON.
+
+    The key id is empty, as DSSE allows: libraries make ids from keys in ways that differ, and some
+    skip a signature whose id is not their own.
+    """
+    public = {"public": key.public_key().public_bytes_raw().hex()}
+    signer = CryptoSigner(key, SSlibKey(KEY_ID, "ed25519", "ed25519", public))
     envelope = Envelope(canonical_json(statement.document()), PAYLOAD_TYPE, {})
-    envelope.sign(CryptoSigner(key, SSlibKey.from_crypto(key.public_key())))
+    envelope.sign(signer)
     return canonical_json(envelope.to_dict()) + b"\n"
