@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agency.spinup.local.target import LocalTarget
 from agency.spinup.transcript import judge
 from agency.spinup.transcript.model import Predicate
 
@@ -273,3 +274,8 @@ def test_a_failed_spin_up_tells_why(failed_document: Document) -> None:
     assert result == "FAILED"
     assert reasons.startswith("it failed at step homeserver: port taken")
     assert list(judge.claims(predicate(failed_document))) == []
+
+
+def test_the_steps_are_those_that_a_local_spin_up_takes() -> None:
+    steps = LocalTarget.__new__(LocalTarget).steps()  # naming them needs no running target
+    assert judge.STEPS["local"] == (*(name for name, _ in steps), "teardown")
