@@ -10,10 +10,14 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
+from agency.canonical import canonical_json
 from agency.control.events import REPLY_KEY, IncomingEvent
 from agency.control.store.outbox import Message, transaction_id
 
-_MAX_CHARACTERS = 6000  # with every character escaped, still less than an event may hold
+# An event may have 65536 bytes, its envelope and JSON's escapes included.
+_MAX_TEXT_BYTES = 4_000
+_MAX_BLOCK_BYTES = 16_000
+_MAX_CONTENT_BYTES = 56_000
 _CUT = "\n[cut]"
 
 
@@ -40,8 +44,8 @@ def reply_message(
     reply: Reply, event: IncomingEvent, *, as_user: str, trace: str, index: int = 0
 ) -> Message:
     """The message that answers an event, in its thread."""
-    text = _bounded(printable(reply.text))
-    block = _bounded(printable(reply.block))
+    text = _bounded(printable(reply.text), _MAX_TEXT_BYTES)
+    block = _bounded(printable(reply.block), _MAX_BLOCK_BYTES)
     formatted = "<br>".join(html.escape(line) for line in text.split("\n"))
     if block:
         formatted += f"<pre><code>{html.escape(block)}\n</code></pre>"
@@ -59,6 +63,8 @@ def reply_message(
         },
         REPLY_KEY: {"command": event.event_id, "trace": trace, "ok": reply.ok, "final": True},
     }
+    if len(canonical_json(content)) > _MAX_CONTENT_BYTES:
+        del content["format"], content["formatted_body"]  # the plain body says the same
     return Message(
         txn_id=transaction_id(event.event_id, index),
         room_id=event.room_id,
@@ -68,5 +74,6 @@ def reply_message(
     )
 
 
-def _bounded(text: str) -> str:
-    return text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS] + _CUT
+def _bounded(text: str, most: int) -> str:
+    data = text.encode()
+    return text if len(data) <= most else data[:most].decode(errors="ignore") + _CUT

@@ -18,6 +18,8 @@ from agency.control.store.database import Database
 from agency.control.store.reading import export_rows, read_head, verify_database
 from agency.errors import BadInputError, PrerequisiteError
 
+SOME_FIELDS = "ts, trace, actor, action, target, outcome, detail, previous"
+
 
 def entry(number: int) -> AuditEntry:
     return AuditEntry(f"t-{number}", "@a:x", "ping", "", Outcome.DONE)
@@ -26,6 +28,16 @@ def entry(number: int) -> AuditEntry:
 async def append(database: Database, clock: Clock, count: int) -> Head:
     entries = [entry(number) for number in range(count)]
     return await database.write(lambda c: audit.append(c, clock, *entries))
+
+
+def copied(file: Path, place: Path) -> Path:
+    """A copy of a closed database that nobody may change, in a directory where nobody may write."""
+    place.mkdir()
+    copy = place / "log.db"
+    copy.write_bytes(file.read_bytes())
+    copy.chmod(0o400)
+    place.chmod(0o500)
+    return copy
 
 
 def tamper(file: Path, *statements: str) -> None:
@@ -70,10 +82,8 @@ async def test_append_is_undone_with_its_transaction(
         "UPDATE audit SET actor = '@b:x' WHERE sequence = 1",
         "DELETE FROM audit WHERE sequence = 1",
         "DELETE FROM audit",
-        "INSERT INTO audit SELECT 9, ts, trace, actor, action, target, outcome, detail, previous,"
-        " 'h' FROM audit WHERE sequence = 1",
-        "INSERT OR REPLACE INTO audit SELECT 1, ts, trace, '@b:x', action, target, outcome, detail,"
-        " previous, hash FROM audit WHERE sequence = 1",
+        f"INSERT INTO audit SELECT 9, {SOME_FIELDS}, 'h' FROM audit WHERE sequence = 1",
+        f"INSERT OR REPLACE INTO audit SELECT 1, {SOME_FIELDS}, 'h' FROM audit WHERE sequence = 1",
     ],
 )
 async def test_database_itself_refuses_changes(
@@ -142,11 +152,7 @@ async def test_verify_reads_a_copy_that_may_not_be_written(
     await append(database, clock, 3)
     await database.close()
     place = tmp_path / "copy"
-    place.mkdir()
-    copy = place / "log.db"
-    copy.write_bytes(database_file.read_bytes())
-    copy.chmod(0o400)
-    place.chmod(0o500)
+    copy = copied(database_file, place)
     before = sorted(place.iterdir())
     assert verify_database(copy, instance="test").count == 4
     assert verify_database(copy, instance="other").first_bad == 1
