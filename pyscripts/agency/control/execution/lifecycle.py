@@ -6,7 +6,6 @@ What is said of an agent is what was observed: it runs when its process does *an
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Protocol
 from agency.acp import Health, Status
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.result import RefusalError, Result
+from agency.control.grammar.suggest import closest
 from agency.control.runtimes.base import (
     AgentRuntimeError,
     Endpoint,
@@ -76,9 +76,9 @@ class Lifecycle:
         found = self.agents.get(name)
         if found is not None:
             return found
-        near = difflib.get_close_matches(name, self.agents, n=1)
-        known = ", ".join(sorted(self.agents)) or "none"
-        hint = f"did you mean {near[0]}?" if near else f"the agents are: {known}"
+        near = closest(name, self.agents)
+        known = f"the agents are: {', '.join(sorted(self.agents)) or 'none'}"
+        hint = f"did you mean {near}? {known}" if near else known
         raise RefusalError(f"there is no agent {name}", hint=hint)
 
     async def start(self, name: str, project: str | None, trace: str) -> Result:
@@ -92,7 +92,7 @@ class Lifecycle:
             if project is not None and project != current:
                 raise RefusalError(
                     f"{name} already runs with {_project(current)}",
-                    hint=f"restart it: !agency agents restart {name}",
+                    hint=f"restart it: !agency agents restart {name} --project={project}",
                 )
             return Result(
                 f"{name} already runs, with {_project(current)} (pid {seen.pid}).",

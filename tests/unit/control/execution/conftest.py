@@ -1,0 +1,147 @@
+"""A worker over a real store, with handlers that tests choose."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from agency.clock import Clock
+from agency.control.appservice.transactions import Intake
+from agency.control.execution.classify import Rules
+from agency.control.execution.result import Handler, Invocation, Result
+from agency.control.execution.worker import Worker
+from agency.control.grammar.command import Command
+from agency.control.grammar.parse import looks_like_command
+from agency.control.grammar.spec import COMMANDS
+from agency.control.matrix.backoff import Backoff
+from agency.control.store import audit, inbox, outbox
+from agency.control.store.database import Database
+
+ROOM = "!control:x.org"
+BOT = "@agency:x.org"
+ALICE = "@alice:x.org"
+
+
+@dataclass
+class Desk:
+    """The control plane between its HTTP server and its sender."""
+
+    database: Database
+    clock: Clock
+    held: Any
+    calls: list[str] = field(default_factory=list)
+    handlers: dict[str, Handler] = field(default_factory=dict)
+    max_outbox: int = 1000
+    max_inbox: int = 1000
+    _numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        for spec in COMMANDS:
+            self.handlers[spec.name] = self._handler(spec.name)
+        self.intake = self.make_intake()
+
+    def _handler(self, name: str) -> Handler:
+        async def handle(invocation: Invocation) -> Result:
+            self.calls.append(f"{name} by {invocation.sender}")
+            return Result(f"did {name}")
+
+        return handle
+
+    def make_intake(self) -> Intake:
+        return Intake(
+            database=self.database,
+            clock=self.clock,
+            new_trace=lambda: f"t-{next(self._numbers)}",
+            looks_like_command=looks_like_command,
+            max_inbox=self.max_inbox,
+            wake=asyncio.Event(),
+        )
+
+    def make_worker(self) -> Worker:
+        async def observe(_command: Command, _trace: str) -> str:
+            return "pm is stopped"
+
+        return Worker(
+            database=self.database,
+            clock=self.clock,
+            rules=Rules(
+                ROOM,
+                frozenset({ALICE}),
+                BOT,
+                frozenset({"@agent-pm:x.org"}),
+                "x.org",
+                600,
+                looks_like_command,
+            ),
+            handlers=self.handlers,
+            observe=observe,
+            max_command_bytes=4096,
+            max_outbox=self.max_outbox,
+            wake=self.intake.wake,
+            sent=asyncio.Event(),
+            backoff=Backoff(first_s=0.001, longest_s=0.002),
+        )
+
+    def event(self, text: str, **changes: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        return {
+            "type": "m.room.message",
+            "event_id": f"$e{number}",
+            "room_id": ROOM,
+            "sender": ALICE,
+            "origin_server_ts": self.clock.now_ms(),
+            "content": {"msgtype": "m.text", "body": text},
+            **changes,
+        }
+
+    async def take(self, *events: Any, txn: str | None = None) -> int:
+        return await self.intake.take(txn or f"txn{next(self._numbers)}", list(events))
+
+    async def settle(self) -> None:
+        """Let a worker do all that there is to do."""
+        worker = self.make_worker()
+        while await worker.step():
+            pass
+
+    async def say(self, text: str, **changes: Any) -> list[dict[str, Any]]:
+        """Deliver one message and settle it; returns the replies to it."""
+        event = self.event(text, **changes)
+        await self.take(event)
+        await self.settle()
+        return [
+            content
+            for content in await self.said()
+            if content["org.agency.reply"]["command"] == event["event_id"]
+        ]
+
+    async def said(self) -> list[dict[str, Any]]:
+        """The contents of every message in the outbox."""
+        statement = text("SELECT content FROM outbox ORDER BY sequence")
+        found = await self.database.read(lambda connection: connection.scalars(statement).all())
+        return [json.loads(content) for content in found]
+
+    async def outcomes(self) -> list[tuple[str, str, str]]:
+        """Actor, action and outcome of every audit row but the first."""
+        rows = await self.database.read(lambda c: audit.tail(c, 1000))
+        return [(row.actor, row.action, row.outcome) for row in rows[1:]]
+
+    async def details(self) -> list[dict[str, Any]]:
+        rows = await self.database.read(lambda c: audit.tail(c, 1000))
+        return [json.loads(row.detail) for row in rows[1:]]
+
+    async def unfinished(self) -> int:
+        return await self.database.read(inbox.unfinished)
+
+    async def unsent(self) -> int:
+        return await self.database.read(outbox.pending)
+
+
+@pytest.fixture
+def desk(database: Database, clock: Clock, held: Any) -> Desk:
+    return Desk(database, clock, held)

@@ -1,0 +1,142 @@
+"""What each command says, over a real store and agents that are only noted down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from agency.acp import Status
+from agency.control.config import AgentEntry, Limits
+from agency.control.execution.handlers import agents as handlers
+from agency.control.execution.handlers import general, records
+from agency.control.execution.lifecycle import Lifecycle
+from agency.control.execution.registry import build_handlers
+from agency.control.execution.result import Invocation, RefusalError
+from agency.control.grammar.parse import parse
+from agency.control.grammar.spec import COMMANDS
+from agency.control.runtimes.base import Endpoint, RuntimeStatus, State
+from agency.control.store.agents import AgentRecord, Desired
+
+
+class SeenRuntime:
+    """A runtime that shows one running, one failed and one stopped agent."""
+
+    kind = "seen"
+
+    async def status(self, name: str) -> RuntimeStatus:
+        return {
+            "pm": RuntimeStatus("pm", State.RUNNING, 42, "2026-01-01T00:00:00.000Z"),
+            "dev": RuntimeStatus("dev", State.FAILED, exit_status=3, detail="exit status 3: gone"),
+        }.get(name, RuntimeStatus(name, State.STOPPED))
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        return Endpoint("http://x", "t", name) if name == "pm" else None
+
+
+class SeenAcp:
+    """An agent that answers."""
+
+    async def status(self, endpoint: Endpoint, trace: str) -> Status:
+        return Status(
+            agent="pm",
+            role="pm",
+            version="9.9",
+            pid=42,
+            project="new-app",
+            started_at="2026-01-01T00:00:00.000Z",
+            uptime_s=12.3,
+            trace=trace,
+        )
+
+
+@pytest.fixture
+def lifecycle() -> Lifecycle:
+    async def inventory() -> Mapping[str, AgentRecord]:
+        return {"pm": AgentRecord("pm", Desired.RUNNING, "new-app", "running", 42, 1000, 1000)}
+
+    return Lifecycle(
+        {
+            name: AgentEntry(name=name, role="role", matrix_id=f"@agent-{name}:x", port=20001)
+            for name in ("pm", "dev", "qa")
+        },
+        SeenRuntime(),  # type: ignore[arg-type]  # only what is looked at
+        SeenAcp(),  # type: ignore[arg-type]
+        Limits(),
+        inventory,
+    )
+
+
+def invocation(text: str, at: int = 1000) -> Invocation:
+    return Invocation(parse(text), "@alice:x", "t-1", at)
+
+
+def test_every_command_of_the_grammar_has_a_handler_and_no_other(
+    lifecycle: Lifecycle, database: Any, clock: Any
+) -> None:
+    built = build_handlers(clock=clock, database=database, lifecycle=lifecycle)
+    assert set(built) == {spec.name for spec in COMMANDS}
+
+
+async def test_help(lifecycle: Lifecycle) -> None:
+    result = await general.show_help(invocation("!agency help"))
+    assert all(spec.name in result.block for spec in COMMANDS)
+    one = await general.show_help(invocation("!agency help agents start"))
+    assert "--project" in one.block
+
+
+async def test_ping_says_how_old_the_command_is(clock: Any) -> None:
+    result = await general.ping(clock, invocation("!agency ping", clock.now_ms() - 42))
+    assert result.text == "pong, 42 ms after you sent it"
+
+
+async def test_version() -> None:
+    result = await general.version(invocation("!agency version"))
+    assert result.text.startswith("agency ")
+    assert "schema 0001" in result.text
+
+
+async def test_list_shows_each_agent_as_it_is(lifecycle: Lifecycle) -> None:
+    result = await handlers.list_agents(lifecycle, invocation("!agency agents list"))
+    assert result.text == "1 of 3 agents run."
+    header, dev, pm, qa = result.block.splitlines()
+    assert header.split() == ["NAME", "ROLE", "STATE", "PROJECT", "PID"]
+    assert "failed (exit status 3: gone)" in dev
+    assert pm.split() == ["pm", "role", "running", "new-app", "42"]
+    assert qa.split() == ["qa", "role", "stopped", "-", "-"]
+
+
+async def test_status_of_one_agent_is_its_own_word(lifecycle: Lifecycle) -> None:
+    result = await handlers.agent_status(lifecycle, invocation("!agent-status pm"))
+    assert result.text == "pm: running"
+    assert "new-app" in result.block
+    assert "12 s" in result.block
+    failed = await handlers.agent_status(lifecycle, invocation("!agency agents status dev"))
+    assert failed.text == "dev: failed (exit status 3: gone)"
+
+
+async def test_status_of_none_is_that_of_all(lifecycle: Lifecycle) -> None:
+    result = await handlers.agent_status(lifecycle, invocation("!agent-status"))
+    assert result.text == "1 of 3 agents run."
+
+
+async def test_show(lifecycle: Lifecycle) -> None:
+    result = await handlers.show_agent(lifecycle, invocation("!agency agents show pm"))
+    assert "@agent-pm:x" in result.block
+    assert "running, since 1970-01-01T00:00:01.000Z" in result.block
+    with pytest.raises(RefusalError):
+        await handlers.show_agent(lifecycle, invocation("!agency agents show pn"))
+
+
+async def test_audit_tail_and_trace(desk: Any) -> None:
+    await desk.say("!agency ping")
+    await desk.say("!agency agents start pm")
+    tail = await records.audit_tail(desk.database, invocation("!agency audit tail 2"))
+    assert tail.text == "The last 2 entries of the audit log:"
+    assert [line.split()[2] for line in tail.block.splitlines()[1:]] == ["accepted", "done"]
+    trace = tail.block.splitlines()[1].split()[-1]
+    found = await records.trace(desk.database, invocation(f"!agency trace {trace}"))
+    assert "!agency agents start pm" in found.block
+    with pytest.raises(RefusalError, match="nothing is recorded"):
+        await records.trace(desk.database, invocation("!agency trace t-none"))

@@ -1,0 +1,271 @@
+"""Agents are started, confirmed, stopped and observed; what is said is what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+
+from agency.acp import Health, Status
+from agency.control.config import AgentEntry, Limits
+from agency.control.execution.lifecycle import Lifecycle
+from agency.control.execution.result import RefusalError
+from agency.control.runtimes.base import (
+    AgentRuntimeError,
+    Endpoint,
+    RuntimeStatus,
+    StartRequest,
+    State,
+)
+from agency.control.store.agents import AgentRecord, Desired
+from agency.control.store.audit import Outcome
+
+
+@dataclass
+class FakeRuntime:
+    """Agents that are only noted down."""
+
+    kind: str = "fake"
+    running: dict[str, StartRequest] = field(default_factory=dict)
+    failed: dict[str, RuntimeStatus] = field(default_factory=dict)
+    refuse: AgentRuntimeError | None = None
+    pids: int = 100
+    log: list[str] = field(default_factory=list)
+
+    async def start(self, request: StartRequest) -> RuntimeStatus:
+        self.log.append(f"start {request.name}")
+        if self.refuse is not None:
+            raise self.refuse
+        await asyncio.sleep(0)
+        self.pids += 1
+        self.running[request.name] = request
+        return await self.status(request.name)
+
+    async def stop(self, name: str) -> RuntimeStatus:
+        self.log.append(f"stop {name}")
+        self.running.pop(name, None)
+        self.failed.pop(name, None)
+        return await self.status(name)
+
+    async def restart(self, request: StartRequest) -> RuntimeStatus:
+        await self.stop(request.name)
+        return await self.start(request)
+
+    async def status(self, name: str) -> RuntimeStatus:
+        if name in self.failed:
+            return self.failed[name]
+        if name in self.running:
+            return RuntimeStatus(name, State.RUNNING, self.pids, "2026-01-01T00:00:00.000Z")
+        return RuntimeStatus(name, State.STOPPED)
+
+    async def list(self) -> tuple[RuntimeStatus, ...]:
+        return ()
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        return Endpoint("http://x", "token", name) if name in self.running else None
+
+    async def close(self) -> None:
+        self.log.append("close")
+
+
+@dataclass
+class FakeAcp:
+    """Agents' answers: what they were started with, unless a test says otherwise."""
+
+    runtime: FakeRuntime
+    error: AgentRuntimeError | None = None
+    status_error: AgentRuntimeError | None = None
+    project: str | None = "as asked"
+
+    async def wait_healthy(
+        self,
+        endpoint: Endpoint,
+        trace: str,
+        timeout: float,  # noqa: ASYNC109 - the client's signature
+        still_running: Callable[[], Awaitable[bool]],
+    ) -> Health:
+        if self.error is not None:
+            raise self.error
+        assert await still_running()
+        return Health(status="ok", agent=endpoint.agent or "")
+
+    async def status(self, endpoint: Endpoint, trace: str) -> Status:
+        if self.status_error is not None:
+            raise self.status_error
+        request = self.runtime.running[endpoint.agent or ""]
+        project = request.project if self.project == "as asked" else self.project
+        return Status(
+            agent=request.name,
+            role=request.role,
+            version="1",
+            pid=self.runtime.pids,
+            project=project,
+            started_at="2026-01-01T00:00:00.000Z",
+            uptime_s=1.0,
+            trace=request.trace,
+        )
+
+
+@dataclass
+class Agents:
+    """A lifecycle with its fakes, and an inventory that follows the results."""
+
+    runtime: FakeRuntime
+    acp: FakeAcp
+    records: dict[str, AgentRecord] = field(default_factory=dict)
+
+    def lifecycle(self) -> Lifecycle:
+        async def records() -> Mapping[str, AgentRecord]:
+            return self.records
+
+        names = ("developer", "pm")
+        return Lifecycle(
+            {name: AgentEntry(name=name, role=name, matrix_id="@x:y", port=1) for name in names},
+            self.runtime,
+            self.acp,
+            Limits(),
+            records,
+        )
+
+    def wanted(self, name: str, project: str | None) -> None:
+        self.records[name] = AgentRecord(name, Desired.RUNNING, project, "running", 1, 1, 1)
+
+
+@pytest.fixture
+def agents() -> Agents:
+    runtime = FakeRuntime()
+    return Agents(runtime, FakeAcp(runtime))
+
+
+async def test_start_says_what_was_confirmed(agents: Agents) -> None:
+    result = await agents.lifecycle().start("pm", "new-app", "t-1")
+    assert result.outcome is Outcome.DONE
+    assert result.text == "pm runs, with the project new-app (pid 101)."
+    assert agents.runtime.running["pm"].trace == "t-1"
+    (change,) = result.changes
+    assert (change.desired, change.project, change.pid) == (Desired.RUNNING, "new-app", 101)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("developr", "did you mean developer?"), ("zzz", "the agents are")]
+)
+async def test_unknown_agent_is_refused_with_a_suggestion(
+    agents: Agents, name: str, hint: str
+) -> None:
+    lifecycle = agents.lifecycle()
+    for call in (
+        partial(lifecycle.start, name, None, "t"),
+        partial(lifecycle.stop, name),
+        partial(lifecycle.restart, name, None, "t"),
+        partial(lifecycle.observe, name, "t"),
+    ):
+        with pytest.raises(RefusalError) as caught:
+            await call()
+        assert hint in (caught.value.hint or "")
+    assert agents.runtime.log == []
+
+
+async def test_running_agent_is_left_alone(agents: Agents) -> None:
+    lifecycle = agents.lifecycle()
+    await lifecycle.start("pm", "new-app", "t-1")
+    agents.wanted("pm", "new-app")
+    for project in ("new-app", None):
+        result = await lifecycle.start("pm", project, "t-2")
+        assert result.text == "pm already runs, with the project new-app (pid 101)."
+        assert result.changes[0].project == "new-app"
+    assert agents.runtime.log == ["start pm"]
+
+
+async def test_running_agent_is_not_moved_to_another_project(agents: Agents) -> None:
+    lifecycle = agents.lifecycle()
+    await lifecycle.start("pm", "new-app", "t-1")
+    agents.wanted("pm", "new-app")
+    with pytest.raises(RefusalError, match="already runs with the project new-app") as caught:
+        await lifecycle.start("pm", "other", "t-2")
+    assert caught.value.hint == "restart it: !agency agents restart pm --project=other"
+    result = await lifecycle.restart("pm", "other", "t-3")
+    assert result.changes[0].project == "other"
+    assert result.changes[0].pid == 102
+
+
+async def test_restart_keeps_the_project(agents: Agents) -> None:
+    agents.wanted("pm", "new-app")
+    result = await agents.lifecycle().restart("pm", None, "t-1")
+    assert agents.runtime.running["pm"].project == "new-app"
+    assert result.changes[0].project == "new-app"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda a: setattr(a.runtime, "refuse", AgentRuntimeError("port taken")), "port taken"),
+        (lambda a: setattr(a.acp, "error", AgentRuntimeError("not healthy")), "not healthy"),
+        (lambda a: setattr(a.acp, "project", None), "it reports no project, not the project new"),
+        (lambda a: setattr(a.acp, "status_error", AgentRuntimeError("hangs")), "hangs"),
+    ],
+)
+async def test_agent_that_does_not_come_up_is_stopped_and_explained(
+    agents: Agents, break_it: Callable[[Agents], None], said: str
+) -> None:
+    break_it(agents)
+    result = await agents.lifecycle().start("pm", "new-app", "t-1")
+    assert result.outcome is Outcome.FAILED
+    assert result.text.startswith(f"pm did not start: {said}")
+    assert agents.runtime.running == {}
+    assert agents.runtime.log[-1] == "stop pm"
+    assert result.changes[0].desired is Desired.STOPPED
+
+
+async def test_agent_that_died_is_explained_by_its_own_last_words(agents: Agents) -> None:
+    agents.acp.error = AgentRuntimeError("the agent ended before it was healthy")
+    dead = RuntimeStatus("pm", State.FAILED, exit_status=3, detail="exit status 3: no such role")
+
+    async def start(request: StartRequest) -> RuntimeStatus:
+        agents.runtime.running[request.name] = request
+        return RuntimeStatus(request.name, State.RUNNING, 5)
+
+    agents.runtime.start = start  # type: ignore[method-assign]  # it runs, and then it does not
+    lifecycle = agents.lifecycle()
+    starting = asyncio.create_task(lifecycle.start("pm", None, "t-1"))
+    original = agents.runtime.status
+
+    async def status(name: str) -> RuntimeStatus:
+        return dead if agents.runtime.running else await original(name)
+
+    agents.runtime.status = status  # type: ignore[method-assign]
+    result = await starting
+    assert result.text == "pm did not start: exit status 3: no such role."
+    assert result.detail["exit"] == 3
+
+
+async def test_stop_is_idempotent(agents: Agents) -> None:
+    lifecycle = agents.lifecycle()
+    await lifecycle.start("pm", None, "t-1")
+    first, second = await lifecycle.stop("pm"), await lifecycle.stop("pm")
+    assert (first.text, second.text) == ("pm is stopped.", "pm was not running.")
+    assert {first.outcome, second.outcome} == {Outcome.DONE}
+    assert first.changes[0].desired is Desired.STOPPED
+
+
+async def test_changes_of_one_agent_take_turns(agents: Agents) -> None:
+    lifecycle = agents.lifecycle()
+    agents.wanted("pm", None)
+    results = await asyncio.gather(*(lifecycle.start("pm", None, f"t-{n}") for n in range(5)))
+    assert agents.runtime.log == ["start pm"]
+    assert sum(result.detail.get("already", False) is True for result in results) == 4
+
+
+async def test_observation_tells_a_silent_agent_from_a_stopped_one(agents: Agents) -> None:
+    lifecycle = agents.lifecycle()
+    assert (await lifecycle.observe("pm", "t")).told is None
+    await lifecycle.start("pm", "new-app", "t")
+    seen = await lifecycle.observe("pm", "t")
+    assert seen.told is not None
+    assert seen.told.project == "new-app"
+    agents.acp.status_error = AgentRuntimeError("no answer within 3 s")
+    silent = await lifecycle.observe("pm", "t")
+    assert (silent.told, silent.problem) == (None, "no answer within 3 s")
+    assert silent.status.state is State.RUNNING
