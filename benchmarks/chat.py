@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import subprocess
 import sys
@@ -15,15 +16,17 @@ from pathlib import Path
 
 import aiohttp
 import yaml
+from mautrix.api import Method
+from mautrix.api import Path as Api
+
 from agency.clock import new_id
 from agency.instance.load import load_instance
 from agency.spinup.local import ports, rundir
 from agency.spinup.local.agency import LocalAgency
 from agency.spinup.local.build import build, open_provider
+from agency.spinup.local.supervisor import Supervisor
 from agency.spinup.person import REPLY_KEY, Person
 from agency.spinup.probes.homeserver import rss_mb
-from mautrix.api import Method, Path as Api
-
 from benchmarks.rows import Row, percentile
 
 _COMMANDS = 200
@@ -95,7 +98,9 @@ class Echo:
                 "hs_token": self.hs_token,
                 "sender_localpart": "echo",
                 "rate_limited": False,
-                "namespaces": {"users": [{"exclusive": True, "regex": f"@echo:{self.domain}"}]},
+                "namespaces": {
+                    "users": [{"exclusive": True, "regex": f"@echo.*:{re.escape(self.domain)}"}]
+                },
             }
         ).encode()
 
@@ -108,8 +113,9 @@ async def _echo_running(echo: Echo, homeserver: str) -> AsyncIterator[None]:
     process.stdin.write(f"{echo.as_token}\n{echo.hs_token}\n".encode())
     process.stdin.close()
     try:
-        while not ports.is_listening(echo.port):
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(_WAIT_S):
+            while not ports.is_listening(echo.port):  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(0.05)
         yield
     finally:
         process.terminate()
@@ -122,7 +128,7 @@ async def _agency(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalA
     run = rundir.create(place, new_id("bench"))
     provider = open_provider(loaded, run.credentials, None)
     async with aiohttp.ClientSession() as session:
-        agency = build(loaded, run, provider, session, {})
+        agency = build(loaded, run, provider, session, Supervisor(run.run), {})
         echo = Echo(
             port=ports.assign(("echo",), {})["echo"],
             domain=loaded.instance.domain,
@@ -147,14 +153,23 @@ async def _agency(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalA
             run.remove()
 
 
-async def _echo_room(agency: LocalAgency, operator: Person, echo: Echo) -> str:
+async def _echo_room(agency: LocalAgency, operator: Person, echo: Echo, members: int) -> str:
+    """A room of the echo appservice with as many members as the control room has."""
     created = await operator.request(Method.POST, Api.v3.createRoom, {"preset": "private_chat"})
     room = str(created["room_id"])
-    await operator.invite(room, echo.bot)
-    url = f"{agency.homeserver_url}/_matrix/client/v3/join/{room}"
     headers = {"Authorization": f"Bearer {echo.as_token}"}
-    async with agency.session.post(url, json={}, headers=headers) as answer:
-        answer.raise_for_status()
+    base = f"{agency.homeserver_url}/_matrix/client/v3"
+    for name in ("echo", *(f"echo-{n}" for n in range(members - 2))):
+        user = f"@{name}:{echo.domain}"
+        if name != "echo":
+            body = {"type": "m.login.application_service", "username": name}
+            async with agency.session.post(f"{base}/register", json=body, headers=headers) as made:
+                made.raise_for_status()
+        await operator.invite(room, user)
+        where = f"{base}/join/{room}"
+        as_user = {"user_id": user}
+        async with agency.session.post(where, json={}, headers=headers, params=as_user) as joined:
+            joined.raise_for_status()
     return room
 
 
@@ -164,7 +179,9 @@ async def _measure() -> list[Row]:
         async with _agency(Path(place), echo_of) as agency:
             operator = await agency.log_in(agency.instance.operators[0])
             control = await operator.join(agency.control_room)
-            other = await _echo_room(agency, operator, echo_of["echo"])
+            path = Api.v3.rooms[control].joined_members
+            members = len((await operator.request(Method.GET, path))["joined"])
+            other = await _echo_room(agency, operator, echo_of["echo"], members)
             watch = Stopwatch.of(operator)
             following = asyncio.ensure_future(watch.follow())
             try:
@@ -209,8 +226,14 @@ async def _memory(agency: LocalAgency, watch: Stopwatch, control: str) -> list[R
     after = rss_mb(pid)
     return [
         Row("control.rss", after, "MiB", "control plane after 500 commands", at_half, 120),
-        Row("control.rss.growth", after - at_half, "MiB", "control plane after 500 commands",
-            at_half, 5),
+        Row(
+            "control.rss.growth",
+            after - at_half,
+            "MiB",
+            "control plane after 500 commands",
+            at_half,
+            5,
+        ),
     ]
 
 

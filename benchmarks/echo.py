@@ -1,6 +1,6 @@
 """The baseline of reply latency: an appservice that does nothing but answer every message.
 
-    python -m benchmarks.echo HOMESERVER PORT BOT < TOKENS (as_token, then hs_token, a line each)
+python -m benchmarks.echo HOMESERVER PORT BOT < TOKENS (as_token, then hs_token, a line each)
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def make_app(homeserver: str, bot: str, as_token: str, hs_token: str) -> web.App
             if event["type"] != "m.room.message" or event["sender"] == bot:
                 continue
             room, event_id = event["room_id"], event["event_id"]
-            url = f"{homeserver}/_matrix/client/v3/rooms/{room}/send/m.room.message/e{time.time_ns()}"
+            url = (
+                f"{homeserver}/_matrix/client/v3/rooms/{room}/send/m.room.message/e{time.time_ns()}"
+            )
             content = {
                 "msgtype": "m.notice",
                 "body": "pong",
