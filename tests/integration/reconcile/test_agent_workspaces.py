@@ -248,7 +248,9 @@ async def test_git_runs_as_the_agent_and_never_as_root(homes, tmp_path):
     seen.touch()
     seen.chmod(0o666)
     wrapper = homes / "git"
-    wrapper.write_text(f'#!/bin/sh\nid -u >> {seen}\nexec {shutil.which("git")} "$@"\n')
+    wrapper.write_text(
+        f'#!/bin/sh\n{shutil.which("id")} -u >> {seen}\nexec {shutil.which("git")} "$@"\n'
+    )
     wrapper.chmod(0o755)
     settings = AgentWorkspacesSettings.model_validate(
         {
