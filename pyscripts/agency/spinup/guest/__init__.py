@@ -1,0 +1,1 @@
+"""The throwaway guest: its image, what is installed in it, and the machine itself."""

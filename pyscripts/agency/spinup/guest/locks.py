@@ -1,0 +1,75 @@
+"""File locks that wait without blocking the event loop and without leaving lock files behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from agency.errors import PrerequisiteError
+
+_POLL_S = 0.1
+
+
+def try_lock(path: Path, *, shared: bool = False) -> int | None:
+    """Lock a file, made where it is missing; None when another holds it.
+
+    The lock lasts until the descriptor is closed. A file that was removed between opening and
+    locking is not taken for the lock.
+    """
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise PrerequisiteError(
+                f"cannot be locked: {error.strerror}",
+                where=str(path),
+                hint="make the directory writable, or set XDG_STATE_HOME to one that is",
+            ) from error
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if _still_at(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+
+
+def _still_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+async def lock(path: Path, *, shared: bool = False) -> int:
+    """Wait for a lock; returns the descriptor that holds it. Bound it with asyncio.timeout."""
+    # flock has no event for its release.
+    while (descriptor := try_lock(path, shared=shared)) is None:  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_S)
+    return descriptor
+
+
+@contextlib.asynccontextmanager
+async def locked(path: Path, *, shared: bool = False) -> AsyncIterator[int]:
+    """Hold a lock for the length of a block."""
+    descriptor = await lock(path, shared=shared)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock; a file that does not exist is held by nobody."""
+    if not path.exists():
+        return False
+    descriptor = try_lock(path, shared=True)  # shared: two who ask do not see each other
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False
