@@ -23,11 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from agency import naming
-from agency.acp import TOKEN_CREDENTIAL, AgentConfig
-from agency.canonical import canonical_json, sha256_hex
+from agency.acp import TOKEN_CREDENTIAL
+from agency.canonical import sha256_hex
 from agency.children import Child, ChildSpec, kill_marked, start_child
 from agency.clock import Clock
 from agency.control.runtimes.base import (
@@ -38,10 +35,10 @@ from agency.control.runtimes.base import (
     State,
 )
 from agency.control.runtimes.detail import failure_detail
+from agency.control.runtimes.handover import HOST, agent_config, checked_name
 from agency.errors import PrerequisiteError
 from agency.files import write_atomically
 
-_HOST = "127.0.0.1"
 _LOG_LINES = 20
 _LOG_BYTES = 8 * 1024
 _MAX_LOG_BYTES = 1024 * 1024  # a longer log is set aside as log.1 at the next start
@@ -189,12 +186,7 @@ class ProcessRuntime:
 
     def _agent(self, name: str) -> _Agent:
         """The agent's record; the name is checked before it can become part of a path."""
-        if not naming.is_name(name):
-            raise AgentRuntimeError(
-                "not the name of an agent",
-                where=repr(name[:40]),
-                hint="a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter",
-            )
+        checked_name(name)
         if name not in self._agents:
             self._agents[name] = _Agent(name, self._root / name)
         return self._agents[name]
@@ -210,7 +202,7 @@ class ProcessRuntime:
         if agent.running:
             return agent.status()
         _refuse_taken_port(request.port)
-        endpoint = Endpoint(f"http://{_HOST}:{request.port}", self._new_token(), agent.name)
+        endpoint = Endpoint(f"http://{HOST}:{request.port}", self._new_token(), agent.name)
         try:
             config = _write_files(agent, request, endpoint.token)
             child = await start_child(self._spec(agent, config), marker=self.marker)
@@ -288,20 +280,7 @@ def _lock(root: Path) -> int:
 
 def _write_files(agent: _Agent, request: StartRequest, token: str) -> Path:
     """Write the agent's configuration and token; return the path of the configuration."""
-    try:
-        config = AgentConfig(
-            name=request.name,
-            role=request.role,
-            host=_HOST,
-            port=request.port,
-            project=request.project,
-            trace=request.trace,
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise AgentRuntimeError(
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where=agent.name
-        ) from error
+    config = agent_config(request)
     path = agent.directory / "agent.json"
     try:
         for directory in (agent.directory, agent.token_file.parent):
@@ -313,7 +292,7 @@ def _write_files(agent: _Agent, request: StartRequest, token: str) -> Path:
                 log.replace(agent.directory / "log.1")
     except OSError as error:
         raise _cannot_write(agent.directory, error) from error
-    write_atomically(path, canonical_json(config.model_dump()) + b"\n", mode=0o600)
+    write_atomically(path, config, mode=0o600)
     write_atomically(agent.token_file, token.encode(), mode=0o600)
     return path
 
@@ -331,11 +310,11 @@ def _refuse_taken_port(port: int) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_HOST, port))
+            probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
             taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
             raise AgentRuntimeError(
                 "the port is taken by another program" if taken else f"cannot listen: {error}",
-                where=f"{_HOST}:{port}",
+                where=f"{HOST}:{port}",
                 hint="end that program, or set another port for this agent in instance.yaml",
             ) from error
