@@ -70,6 +70,9 @@ WEBHOOK_HMAC = "webhook-hmac"
 WILDCARD_CERTIFICATE = "wildcard-certificate"
 WILDCARD_KEY = "wildcard-certificate-key"
 REGISTRY_CREDENTIALS = "registry-credentials"
+GITLAB_ROOT_PASSWORD = "gitlab-initial-root-password"  # noqa: S105
+GITLAB_RUNNER_TOKEN = "gitlab-runner-token"  # noqa: S105
+SANDBOX_RUNNER_TOKEN = "gitlab-sandbox-runner-token"  # noqa: S105
 K3S_TOKEN = "k3s-token"  # noqa: S105
 
 _CONTROL = "agency-control.service"
@@ -170,7 +173,7 @@ def _matrix() -> list[SecretSpec]:
 
 
 def _gitlab() -> list[SecretSpec]:
-    """GitLab's; nixpkgs reads them as the user gitlab."""
+    """GitLab's own, and what it issues for its runners."""
     rails = {
         "gitlab-db-key": ("encrypts variables in the database", Generator.HEX),
         "gitlab-otp-key": ("encrypts second factors in the database", Generator.HEX),
@@ -179,31 +182,51 @@ def _gitlab() -> list[SecretSpec]:
         "gitlab-active-record-primary-key": ("encrypts records", Generator.TOKEN),
         "gitlab-active-record-deterministic-key": ("encrypts searchable records", Generator.TOKEN),
         "gitlab-active-record-salt": ("salts the record keys", Generator.TOKEN),
-        "gitlab-initial-root-password": ("the first password of root", Generator.PASSWORD),
     }
     return [
-        SecretSpec(name, SecretClass.A2, text, generator, ("gitlab.service",), owner="gitlab")
+        SecretSpec(name, SecretClass.A2, text, generator, ("gitlab-config.service",))
         for name, (text, generator) in rails.items()
+    ] + [
+        SecretSpec(
+            GITLAB_ROOT_PASSWORD,
+            SecretClass.A2,
+            "the first password of root, with which the forge is set up",
+            Generator.PASSWORD,
+            ("gitlab-db-config.service", "agency-reconcile-gitlab-bootstrap.service"),
+        ),
+        _issued(
+            GITLAB_RUNNER_TOKEN,
+            "the token of the runner for jobs of protected branches",
+            "gitlab-runner.service",
+        ),
+        _issued(
+            SANDBOX_RUNNER_TOKEN,
+            "the token of the runner that hands merge requests to the sandbox",
+            "gitlab-runner.service",
+        ),
     ]
 
 
 def _oidc_clients(*, matrix: bool, grafana: bool) -> list[SecretSpec]:
     """What services show the forge when people log in to them with their forge account."""
     clients = {
-        **({"matrix": (_SYNAPSE, "root")} if matrix else {}),
-        **({"grafana": ("grafana.service", "grafana")} if grafana else {}),
+        **({"matrix": _SYNAPSE} if matrix else {}),
+        **({"grafana": "grafana.service"} if grafana else {}),
     }
     return [
-        SecretSpec(
-            f"{client}-oidc-client-secret",
-            SecretClass.A2,
-            f"the secret of {client}'s OpenID Connect client at the forge",
-            Generator.TOKEN,
-            (unit, "agency-reconcile-gitlab-bootstrap.service"),
-            owner=owner,
+        _issued(
+            f"{client}-oidc-client-{part}",
+            f"the {part} of {client}'s OpenID Connect client at the forge",
+            unit,
         )
-        for client, (unit, owner) in clients.items()
+        for client, unit in clients.items()
+        for part in ("id", "secret")
     ]
+
+
+def _issued(name: str, description: str, *consumers: str) -> SecretSpec:
+    """What the instance's own forge issues."""
+    return SecretSpec(name, SecretClass.C, description, Generator.TOKEN, consumers)
 
 
 def _agent_key(agent: str, unit: str) -> SecretSpec:
@@ -303,7 +326,6 @@ def _grafana() -> list[SecretSpec]:
             "encrypts data source credentials in Grafana's database",
             Generator.TOKEN,
             ("grafana.service",),
-            owner="grafana",
         ),
         SecretSpec(
             "grafana-admin-password",
@@ -311,6 +333,5 @@ def _grafana() -> list[SecretSpec]:
             "the password of Grafana's admin",
             Generator.PASSWORD,
             ("grafana.service",),
-            owner="grafana",
         ),
     ]

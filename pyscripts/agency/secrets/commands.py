@@ -1,4 +1,4 @@
-"""`agency secrets list`, `doctor` and `generate`."""
+"""`agency secrets list`, `doctor`, `generate` and `compose`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from agency.output import emit, json_option
 from agency.secrets import sops
 from agency.secrets.age import default_key_file
 from agency.secrets.classes import SecretClass, SecretSpec, required_secrets
+from agency.secrets.compose import compose, read_config
 from agency.secrets.doctor import Diagnosis, diagnose, remedy
+from agency.secrets.install import Installed, Installer, load_config
 from agency.secrets.replenish import generate_missing
 
 PIPE_WIDTH = 160  # where no terminal says how wide it is
@@ -122,6 +124,36 @@ def generate_secrets(directory: Path | None, age_key: Path | None, as_json: bool
     emit({"generated": list(made)}, as_json=as_json, human=human)
 
 
+@secrets.command("install")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="What to put where, a JSON file that the machine's modules write.",
+)
+@json_option
+def install_secrets(config_file: Path, as_json: bool) -> None:
+    """Put this machine's secrets in place; its units call this at every boot and activation.
+
+    A second run writes nothing. Exit status 1: a secret could not be put in place, which is said
+    by its name; the others are. 3: nothing can be decrypted.
+    """
+    report = Installer(load_config(config_file)).run()
+    emit(report.as_dict(), as_json=as_json, human=lambda out: _print_installed(out, report))
+    if report.failed:
+        raise click.exceptions.Exit(int(report.exit_code))
+
+
+def _print_installed(out: Console, report: Installed) -> None:
+    for what in ("written", "removed"):
+        for name in getattr(report, what):
+            out.print(Text(f"{what}: {name}"))
+    for name, error in report.failed.items():
+        out.print(Text(f"failed: {name}: {error}", style="red"))
+    out.print(Text(f"{len(report.unchanged)} unchanged"))
+
+
 def _diagnosis_json(found: Diagnosis, root: Path) -> dict[str, object]:
     def to_do(spec: SecretSpec) -> dict[str, str]:
         return {"name": spec.name, "class": spec.cls.value, "remedy": remedy(spec, root)}
@@ -156,3 +188,30 @@ def _print_diagnosis(out: Console, found: Diagnosis, root: Path) -> None:
         say("", f"optional: {spec.name}: {spec.description}\n  {remedy(spec, root)}")
     if not found.bad and not found.lacks_key:
         say("green", f"{root}: every secret that is needed can be had")
+
+
+@secrets.command("compose")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("/etc/agency/issued.json"),
+    show_default=True,
+    help="What is to be composed.",
+)
+@json_option
+def compose_issued(config: Path, as_json: bool) -> None:
+    """Write the files made of secrets that this machine's services issued.
+
+    Units that read a file that changed are restarted.
+    """
+    done = compose(read_config(config))
+
+    def human(console: Console) -> None:
+        for name in done.changed:
+            console.print(f"changed  {name}", markup=False)
+        for path in done.missing:
+            console.print(f"not yet issued  {path}", markup=False)
+        for unit in done.restarted:
+            console.print(f"restarted  {unit}", markup=False)
+
+    emit(done.as_dict(), as_json=as_json, human=human)
