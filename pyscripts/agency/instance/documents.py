@@ -53,6 +53,7 @@ def _secrets(instance: Instance) -> list[dict[str, Any]]:
             "consumers": list(spec.consumers),
             "optional": spec.optional,
             "stored": spec.stored,
+            "generator": spec.generator.value,
         }
         for spec in required_secrets(instance)
     ]
