@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 from mautrix.api import HTTPAPI, Method, PathBuilder
+from mautrix.errors import MatrixConnectionError
 from mautrix.types import UserID
 
 from agency.errors import AgencyError
@@ -82,8 +83,9 @@ class MatrixApi:
             )
         except TimeoutError as error:
             raise MatrixError("no answer in time", where=where) from error
-        except aiohttp.ClientError as error:
-            raise MatrixError(f"no answer: {type(error).__name__}", where=where) from error
+        except (MatrixConnectionError, aiohttp.ClientError) as error:
+            kind = type(error.__cause__ or error).__name__
+            raise MatrixError(f"no answer: {kind}", where=where) from error
         except _RefusedError as error:
             raise MatrixError(
                 f"HTTP {error.status} {error.errcode or ''} {error.text}".strip(),

@@ -6,13 +6,12 @@ Every step asks what is, and does what is missing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from mautrix.api import Method, Path
 
-from agency.control.config import ControlConfig
 from agency.control.matrix.api import MatrixApi, MatrixError
 
 _log = logging.getLogger(__name__)
@@ -20,6 +19,38 @@ _log = logging.getLogger(__name__)
 _BOT_POWER = 100
 _OPERATOR_POWER = 50
 _FIRST_VERSION_WITH_CREATORS = 12
+
+
+class Member(Protocol):
+    """Somebody who is brought into the room."""
+
+    @property
+    def matrix_id(self) -> str:
+        """The full Matrix id."""
+
+
+class RoomPlan(Protocol):
+    """What the control room needs to know; `ControlConfig` is one."""
+
+    @property
+    def instance(self) -> str:
+        """The instance's name."""
+
+    @property
+    def bot_id(self) -> str:
+        """Who makes the room."""
+
+    @property
+    def control_room_alias(self) -> str:
+        """Under which the room is found."""
+
+    @property
+    def operators(self) -> Sequence[str]:
+        """Who is invited, and has power there."""
+
+    @property
+    def agents(self) -> Sequence[Member]:
+        """Who is brought in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +93,7 @@ def power_levels(
 class RoomSetup:
     """Sets up the control room as the bot."""
 
-    def __init__(self, api: MatrixApi, config: ControlConfig) -> None:
+    def __init__(self, api: MatrixApi, config: RoomPlan) -> None:
         self._api = api
         self._config = config
         self._alias = config.control_room_alias
