@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,6 +125,11 @@ class Control:
         )
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Look into the store, beside the running control plane."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql).fetchall()
+
     def verify(self) -> int:
         """The exit status of `agency audit verify`."""
         argv = [sys.executable, "-m", "agency", "audit", "verify", "--database", str(self.database)]
@@ -181,6 +188,12 @@ def make_config(place: Path, **changes: Any) -> dict[str, Any]:
         "state_dir": str(place / "state"),
         **changes,
     }
+
+
+@pytest.fixture(name="wait_for")
+def _wait_for() -> Callable[..., Any]:
+    """Asks again until there is something, up to a deadline."""
+    return wait_for
 
 
 @pytest.fixture

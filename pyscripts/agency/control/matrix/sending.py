@@ -93,7 +93,10 @@ class Sender:
             await self._failed(stored, error)
             return
         self._doubtful.discard(stored.sequence)
-        await self.database.write(lambda c: outbox.set_sent(c, stored.sequence, event_id))
+        # Lost to a power cut, it would be sent again under the same transaction id: no flush.
+        await self.database.write(
+            lambda c: outbox.set_sent(c, stored.sequence, event_id), flush=False
+        )
 
     async def _failed(self, stored: StoredMessage, error: MatrixError) -> None:
         attempts = stored.attempts + 1
