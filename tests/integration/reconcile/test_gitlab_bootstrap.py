@@ -296,3 +296,19 @@ async def test_a_wrong_password_and_a_gitlab_that_is_down_are_missing_prerequisi
     with pytest.raises(PrerequisiteError, match="does not answer") as told:
         await setup.converge()
     assert "another-one" not in repr(told.value) + str(told.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [
+        ("POST /applications", {"name": "x", "redirect_uri": "x", "scopes": "x", "uid": "chosen"}),
+        ("POST /user/runners", {"description": "x"}),
+        ("PUT /groups/1", {"visibility": "secret"}),
+        ("PUT /applications/1", {"redirect_uri": "x"}),
+    ],
+)
+def test_the_simulation_takes_no_call_that_gitlab_does_not_have(key, given):
+    gitlab = simulated.SimulatedGitlab("x")
+    method, path = key.split()
+    assert gitlab.answer(method, f"/api/v4{path}", {}, given)[0] == 599
+    assert gitlab.violations
