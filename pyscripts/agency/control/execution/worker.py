@@ -132,7 +132,8 @@ class Worker:
         result = await self._act(stored, command)
         if result is not None:
             entry = _entry(stored, result.outcome, result.detail, command)
-            await self._finish(stored, entry, result.reply(), result)
+            changed = command.effect is Effect.CHANGE
+            await self._finish(stored, entry, result.reply(), result, flush=changed)
 
     def _accept(self, connection: Connection, *, stored: StoredEvent, command: Command) -> None:
         inbox.set_running(connection, stored.sequence)
@@ -192,8 +193,14 @@ class Worker:
         entry: AuditEntry | None,
         reply: Reply | None,
         result: Result | None = None,
+        *,
+        flush: bool = False,
     ) -> None:
-        """Commit all that came of an event, trying until the store takes it or we end."""
+        """Commit all that came of an event, trying until the store takes it or we end.
+
+        `flush` is for what cannot be done again: a refusal or a look can, after a power cut, and
+        its reply has the same transaction id.
+        """
 
         def change(connection: Connection) -> None:
             now = self.clock.now_ms()
@@ -211,7 +218,7 @@ class Worker:
         failures = 0
         while True:
             try:
-                await self.database.write(change)
+                await self.database.write(change, flush=flush)
                 break
             except SQLAlchemyError as error:
                 failures += 1

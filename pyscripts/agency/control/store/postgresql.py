@@ -28,10 +28,12 @@ class PostgresqlDatabase:
         )
         self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, flush: bool = True) -> T:
         """See `Database`."""
 
         def locked(connection: Connection) -> T:
+            if not flush:
+                connection.execute(text("SET LOCAL synchronous_commit TO off"))
             lock = text("SELECT pg_advisory_xact_lock(:key)")
             connection.execute(lock, {"key": _WRITER_LOCK})
             return work(connection)

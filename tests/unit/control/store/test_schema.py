@@ -111,6 +111,16 @@ async def test_sqlite_is_set_up_for_durability(
     assert await database.read(lambda c: c.scalar(text(f"PRAGMA {pragma}"))) == value
 
 
+async def test_only_what_can_be_done_again_is_not_flushed(database: Database) -> None:
+    def level(connection: Connection) -> object:
+        return connection.scalar(text("PRAGMA synchronous"))
+
+    normal, full = 1, 2
+    assert await database.write(level) == full
+    assert await database.write(level, flush=False) == normal
+    assert await database.write(level) == full
+
+
 async def test_error_does_not_quote_what_was_stored(database: Database) -> None:
     statement = text("INSERT INTO meta VALUES (:key, :value)")
     values = {"key": "instance", "value": "canary-5d1f"}
