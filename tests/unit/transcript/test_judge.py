@@ -206,6 +206,12 @@ def test_observations_must_be_of_one_system(how: str, document: Document) -> Non
     assert reason in reasons
 
 
+def test_an_audit_log_may_end_with_the_replay(document: Document) -> None:
+    count = probe_of(document, "scenario.replay")["evidence"]["auditCountAfter"]
+    probe_of(document, "audit.chain")["evidence"]["count"] = count
+    assert result_of(document)[0] == "PASSED"
+
+
 def test_misshapen_evidence_breaks_no_link_check(probe: str, document: Document) -> None:
     for evidence in (
         {"agents": 7, "running": "x", "commands": [3]},

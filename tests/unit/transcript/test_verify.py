@@ -315,6 +315,16 @@ def test_a_failed_transcript_is_authentic_and_refused(
     assert statuses(report)["result"] == "failed"
 
 
+def test_a_spin_up_that_failed_by_its_evidence_says_so(
+    document: Document, seal: Seal, pem: bytes
+) -> None:
+    document["predicate"] |= {"result": "FAILED"}
+    assert verify(seal(document), pem).verdict.endswith("FAILED without saying why")
+    document["predicate"]["scenario"][0]["passed"] = False
+    wanted = "FAILED because the scenario's command did not go as expected"
+    assert verify(seal(document), pem).verdict.endswith(wanted)
+
+
 def test_a_failed_transcript_that_says_passed_is_refused(
     failed_document: Document, seal: Seal, pem: bytes
 ) -> None:
