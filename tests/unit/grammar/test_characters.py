@@ -120,6 +120,10 @@ def test_marks_are_not_piled_up():
     most = "q" + "\u0301" * 30
     assert first_problem(most) is None
     assert first_problem(most + "q" + "\u0301" * 30) is None
+    assert first_problem(most[1:]) is None
+    problem = first_problem(most[1:] + "\u0301")
+    assert problem is not None
+    assert (problem.start, problem.end) == (0, 31)
     problem = first_problem(f"x{most}\u0301 and more")
     assert problem is not None
     assert (problem.start, problem.end) == (2, 33)

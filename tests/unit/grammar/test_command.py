@@ -21,6 +21,7 @@ def test_equal_commands_are_equal_in_every_way():
     assert one != Command(START, {"agent": "pm"})
     assert one != Command(START, {"agent": "pm", "project": "y"})
     assert one != Command(BY_NAME["agents restart"], {"agent": "pm", "project": "x"})
+    assert hash(one) != hash(Command(START, {"agent": "pm"}))
     assert len({one, other, Command(START, {"agent": "pm"})}) == 2
 
 

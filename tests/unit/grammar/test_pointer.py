@@ -56,6 +56,11 @@ def test_a_long_command_is_cut_on_both_sides():
     assert carets == " " * 33 + "^" * 5
 
 
+def test_what_is_half_cut_is_left_out():
+    before = "b\u6771" + "a" * 29
+    assert picture(f"{before}WRONG", 31, 36).split("\n")[0] == "..." + "a" * 29 + "WRONG"
+
+
 def test_what_fits_is_not_cut():
     text = "a" * 30 + "WRONG" + "b" * 38
     assert picture(text, 30, 35) == f"{text}\n{' ' * 30}^^^^^"

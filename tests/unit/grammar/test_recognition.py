@@ -95,6 +95,8 @@ def test_near_misses_are_ours(text):
         "! agency ping",
         "x" * 200 + " !agency",
         "/ruri",
+        "//rurica",
+        "!stop-agxyz",
         "//",
         "!",
         "!-",

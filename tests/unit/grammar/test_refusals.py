@@ -246,6 +246,13 @@ CASES = [
         "usage: !agency ping",
     ),
     (
+        "!stop-agent pm «developer»",
+        Reason.TOO_MANY_WORDS,
+        '"developer" is one word too many',
+        None,
+        "usage: !agency agents stop <agent>",
+    ),
+    (
         "!start-agent pm -- «--project=x»",
         Reason.TOO_MANY_WORDS,
         '"--project=x" is one word too many',

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agency.control.grammar.suggest import closest, closest_key, distance
 
-WORDS = st.text(alphabet="abc", max_size=6)
+WORDS = ["".join(letters) for size in range(6) for letters in product("ab", repeat=size)]
 
 
 def plain_distance(left: str, right: str) -> int:
@@ -28,9 +28,10 @@ def plain_distance(left: str, right: str) -> int:
     return table[len(left), len(right)]
 
 
-@given(WORDS, WORDS, st.integers(0, 7))
-def test_distance_is_what_it_is_defined_to_be(left, right, most):
-    assert distance(left, right, most) == min(plain_distance(left, right), most + 1)
+@pytest.mark.parametrize("most", range(7))
+def test_distance_is_what_it_is_defined_to_be(most):
+    for left, right in product(WORDS, WORDS):
+        assert distance(left, right, most) == min(plain_distance(left, right), most + 1)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,8 @@ def test_distance_is_what_it_is_defined_to_be(left, right, most):
         ("sta", "start"),
         ("stat", "start"),
         ("statu", "status"),
+        ("xstartx", "start"),
+        ("xlistx", None),
         ("dance", None),
         ("", None),
         ("x" * 64, None),
@@ -67,6 +70,7 @@ def test_an_exact_word_beats_a_near_one_and_of_equals_the_first_wins():
 
 def test_words_are_looked_at_up_to_64_characters():
     assert closest("x" * 64, ("x" * 65,)) == "x" * 65
+    assert closest("x", ("xy",)) == "xy"
     assert closest("x" * 65, ("x" * 64,)) is None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from itertools import zip_longest
 
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 
@@ -60,9 +61,7 @@ def is_hidden(character: str) -> bool:
 
 def escape(text: str) -> str:
     """`text` with every hidden character spelled as `<U+200B>`."""
-    return "".join(
-        f"<U+{ord(each):04X}>" if each != " " and is_hidden(each) else each for each in text
-    )
+    return "".join(f"<U+{ord(each):04X}>" if is_hidden(each) else each for each in text)
 
 
 def describe(character: str) -> str:
@@ -94,23 +93,16 @@ def first_problem(text: str) -> CharacterProblem | None:
 
 
 def _single(character: str, index: int) -> CharacterProblem | None:
-    if " " <= character <= "~":
-        return None
-    where = f"{describe(character)} at column {index + 1}"
     if is_hidden(character):
         kind, hint = _hidden_kind(character)
-        return CharacterProblem(index, index + 1, f"{kind} is not allowed: {where}", hint)
-    if character in _QUOTES:
-        return CharacterProblem(
-            index, index + 1, f"a typographic quote is not allowed: {where}",
-            "use straight quotes: \" or '",
-        )  # fmt: skip
-    if character in _DASHES:
-        return CharacterProblem(
-            index, index + 1, f"a typographic dash is not allowed: {where}",
-            "use plain hyphens: - in a name, -- before a flag",
-        )  # fmt: skip
-    return None
+    elif character in _QUOTES:
+        kind, hint = "a typographic quote", "use straight quotes: \" or '"
+    elif character in _DASHES:
+        kind, hint = "a typographic dash", "use plain hyphens: - in a name, -- before a flag"
+    else:
+        return None
+    message = f"{kind} is not allowed: {describe(character)} at column {index + 1}"
+    return CharacterProblem(index, index + 1, message, hint)
 
 
 def _hidden_kind(character: str) -> tuple[str, str]:
@@ -135,10 +127,8 @@ def _not_composed(text: str) -> CharacterProblem | None:
     composed = unicodedata.normalize("NFC", text)
     if composed == text:
         return None
-    start = next(
-        (index for index, (a, b) in enumerate(zip(text, composed, strict=False)) if a != b),
-        min(len(text), len(composed)),
-    )
+    pairs = zip_longest(text, composed)
+    start = next(index for index, (given, wanted) in enumerate(pairs) if given != wanted)
     end = start + 1
     while end < len(text) and unicodedata.combining(text[end]):
         end += 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping
-from itertools import dropwhile, islice, takewhile
+from itertools import dropwhile, takewhile
 from typing import NoReturn
 
 from agency.control.grammar.characters import first_problem, is_hidden
@@ -49,7 +49,7 @@ def looks_like_command(text: str) -> bool:
         " " if each.isspace() else each for each in text if each.isspace() or not is_hidden(each)
     )
     first = takewhile(lambda each: each != " ", dropwhile(lambda each: each == " ", visible))
-    return _near_first_word("".join(islice(first, _FIRST_WORD))) is not None
+    return _near_first_word("".join(first)) is not None
 
 
 def parse(text: str, *, max_bytes: int = MAX_BYTES) -> Command:
