@@ -22,7 +22,7 @@ from agency.output import emit
 from agency.paths import state_dir
 from agency.secrets.providers import SecretProvider
 from agency.secrets.redact import Redactor
-from agency.source_digest import source_digest
+from agency.source_digest import source_digest, source_root
 from agency.spinup import quarantine
 from agency.spinup.local import rundir
 from agency.spinup.local.agency import LocalAgency, usual_ports
@@ -83,6 +83,7 @@ async def spin_up(options: Options, network: quarantine.Quarantine, console: Con
     """
     loaded = load_instance(options.instance)
     check_port_names(loaded, options.ports)
+    subjects = _subjects(loaded)
     _must_be_writable(options.output.parent)
     runs = state_dir() / "runs"
     rundir.reap(runs)
@@ -92,7 +93,7 @@ async def spin_up(options: Options, network: quarantine.Quarantine, console: Con
         key = _signing_key(loaded, secrets)
         with Progress(console) as progress:
             recorder = Recorder(options.target, Clock(), progress)
-            return await _record(options, network, recorder, loaded, directory, secrets, key)
+            return await _record(options, network, recorder, loaded, subjects, directory, secrets, key)
     finally:
         directory.remove()
 
@@ -102,6 +103,7 @@ async def _record(
     network: quarantine.Quarantine,
     recorder: Recorder,
     loaded: LoadedInstance,
+    subjects: Mapping[str, Mapping[str, str]],
     directory: rundir.RunDirectory,
     secrets: SecretProvider,
     key: Ed25519PrivateKey,
@@ -129,7 +131,7 @@ async def _record(
         run=directory.run,
         started_at=started_at,
         finished_at=recorder.clock.now_iso(),
-        subjects=_subjects(loaded),
+        subjects=subjects,
         versions={name: value for name, value in versions().items() if value},
         network=network,
     )
@@ -160,11 +162,7 @@ def _must_be_writable(directory: Path) -> None:
 
 def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
     """The digests of the sources that run, and of what the instance renders to."""
-    package = Path(__file__).resolve().parents[3]
-    source = source_digest(package)
-    digest = {"sha256": source.sha256}
-    if not source.dirty and source.git_commit and source.git_tree:
-        digest |= {"gitCommit": source.git_commit, "gitTree": source.git_tree}
+    digest = source_digest(source_root()).digest_set()
     rendered = {name: sha256_hex(data) for name, data in render(loaded).items()}
     return {"source": digest, "instance": {"sha256": sha256_hex(canonical_json(rendered))}}
 
