@@ -93,36 +93,41 @@ async def spin_up(options: Options, network: quarantine.Quarantine, console: Con
         key = _signing_key(loaded, secrets)
         with Progress(console) as progress:
             recorder = Recorder(options.target, Clock(), progress)
-            return await _record(options, network, recorder, loaded, subjects, directory, secrets, key)
+            setting = _Setting(options, network, loaded, subjects, directory, secrets)
+            return await _record(setting, recorder, key)
     finally:
         directory.remove()
 
 
-async def _record(
-    options: Options,
-    network: quarantine.Quarantine,
-    recorder: Recorder,
-    loaded: LoadedInstance,
-    subjects: Mapping[str, Mapping[str, str]],
-    directory: rundir.RunDirectory,
-    secrets: SecretProvider,
-    key: Ed25519PrivateKey,
-) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What one run is made from, all of it there before the first step."""
+
+    options: Options
+    network: quarantine.Quarantine
+    loaded: LoadedInstance
+    subjects: Mapping[str, Mapping[str, str]]
+    directory: rundir.RunDirectory
+    secrets: SecretProvider
+
+
+async def _record(setting: _Setting, recorder: Recorder, key: Ed25519PrivateKey) -> Outcome:
+    options, directory, loaded = setting.options, setting.directory, setting.loaded
     started_at = recorder.clock.now_iso()
-    usual = usual_ports(loaded.instance) if network.mode != "none" else {}
+    usual = usual_ports(loaded.instance) if setting.network.mode != "none" else {}
     supervisor = Supervisor(marker=directory.run)
     async with aiohttp.ClientSession(trust_env=False) as session:
 
         def prepare() -> LocalAgency:
             wanted = {**usual, **options.ports}
-            return build(loaded, directory, secrets, session, supervisor, wanted)
+            return build(loaded, directory, setting.secrets, session, supervisor, wanted)
 
         target = LocalTarget(
             recorder=recorder,
-            network=network,
+            network=setting.network,
             prepare=prepare,
             run=directory,
-            secrets=secrets,
+            secrets=setting.secrets,
             supervisor=supervisor,
         )
         plan = Plan(target.steps(), target.guard, target.stop)
@@ -131,9 +136,9 @@ async def _record(
         run=directory.run,
         started_at=started_at,
         finished_at=recorder.clock.now_iso(),
-        subjects=subjects,
+        subjects=setting.subjects,
         versions={name: value for name, value in versions().items() if value},
-        network=network,
+        network=setting.network,
     )
     envelope = sign(statement(recorder, facts, Redactor(target.known_secrets)), key)
     write_atomically(options.output, envelope)
