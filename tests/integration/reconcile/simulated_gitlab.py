@@ -2,7 +2,7 @@
 
 GitLab itself cannot run where these tests do. What keeps the simulation honest is OPERATIONS:
 every path, parameter and field that GitLab's own OpenAPI description
-(doc/api/openapi/openapi_v2.yaml in gitlab-org/gitlab, GitLab 18) has for these calls, and for
+(doc/api/openapi/openapi_v2.yaml in gitlab-org/gitlab) has for these calls, and for
 users and their tokens, which that description leaves out, doc/api/users.md and
 doc/api/user_tokens.md. A call with another path, parameter or value is answered by 599 and noted
 in `violations`; so is an answer of ours with a field that GitLab does not have.

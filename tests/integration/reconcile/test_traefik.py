@@ -35,6 +35,7 @@ services:
     environment: [LOG_LEVEL]
     networks: [proxy]
     stop_grace_period: 2s
+    deploy: {update_config: {monitor: 100ms}}
   socket:
     image: agency-test/busybox:1
     command: ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"]
