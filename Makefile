@@ -40,7 +40,7 @@ bench: setup-dev ## Measure the numbers; exits 1 when a limit is missed
 
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  --extra local --extra dev -o requirements/dev.txt pyproject.toml
+	  --extra local --extra postgresql --extra dev -o requirements/dev.txt pyproject.toml
 	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	  --extra local -c requirements/dev.txt -o requirements/spinup.txt pyproject.toml
 
