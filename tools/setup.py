@@ -117,7 +117,12 @@ def install_tools() -> None:
         fail("sops is missing, and to build it Go 1.21 or newer is needed (https://go.dev)")
     say(f"building {SOPS}")
     (TOOLS / "bin").mkdir(parents=True, exist_ok=True)
-    run("go", "install", SOPS, env={**os.environ, "GOBIN": str(TOOLS / "bin"), "GOFLAGS": "-mod=mod"})
+    run(
+        "go",
+        "install",
+        SOPS,
+        env={**os.environ, "GOBIN": str(TOOLS / "bin"), "GOFLAGS": "-mod=mod"},
+    )
 
 
 def main(arguments: list[str]) -> None:
