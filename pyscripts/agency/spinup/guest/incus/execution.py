@@ -101,6 +101,9 @@ async def chunks(stream: aiohttp.ClientWebSocketResponse) -> AsyncIterator[bytes
     async for message in stream:
         if message.type is aiohttp.WSMsgType.BINARY:
             yield message.data
+        elif message.type is aiohttp.WSMsgType.PING:
+            with contextlib.suppress(ConnectionError):  # closed, but there may be more to read
+                await stream.pong(message.data)
         elif message.type is aiohttp.WSMsgType.TEXT and not message.data:
             return
 
@@ -118,7 +121,7 @@ async def open_streams(transport: Transport, name: str, command: Command) -> Asy
             async with asyncio.timeout(_CONNECT_S):
                 for key in ("control", "0", "1", "2"):
                     url = f"http://incus/1.0/operations/{identity}/websocket?secret={secrets[key]}"
-                    connecting = transport.session.ws_connect(url, max_msg_size=0, autoping=True)
+                    connecting = transport.session.ws_connect(url, max_msg_size=0, autoping=False)
                     opened[key] = await stack.enter_async_context(connecting)
         except TimeoutError as error:
             raise IncusTimeoutError(
