@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,14 +199,34 @@ def _wait_for() -> Callable[..., Any]:
 @pytest.fixture
 def make_control(tmp_path: Path) -> Iterator[Callable[..., Control]]:
     """Makes control planes, and ends those that are left running."""
+    with closing(_making(tmp_path)) as making:
+        yield next(making)
+
+
+@pytest.fixture(scope="module")
+def make_shared_control(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., Control]]:
+    """The same, for a control plane that the tests of a module share."""
+    with closing(_making(tmp_path_factory.mktemp("shared"))) as making:
+        yield next(making)
+
+
+def _making(place: Path) -> Generator[Callable[..., Control], None, None]:
     made: list[Control] = []
 
     def make(credentials: Path, **changes: Any) -> Control:
-        control = Control(make_config(tmp_path, **changes), credentials, tmp_path)
+        control = Control(make_config(place, **changes), credentials, place)
         made.append(control)
         return control
 
-    yield make
+    try:
+        yield make
+    finally:
+        _end(made)
+
+
+def _end(made: list[Control]) -> None:
     for control in made:
         if control.process is not None and control.process.poll() is None:
             control.process.kill()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mautrix.api import Method, Path, PathBuilder
+from mautrix.api import ClientPath, Method, PathBuilder
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency import __version__, naming
@@ -23,9 +23,18 @@ _CALL_TIMEOUT_S = 5.0
 _PING = PathBuilder("_matrix/client/v1/appservice")[naming.APPSERVICE_ID].ping
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What was seen of the way to the homeserver and back, and what is wrong with it."""
+
+    seen: dict[str, Any]
+    reasons: tuple[str, ...]
+    at: float
+
+
 @dataclass(slots=True)
 class Readiness:
-    """Observes the path; an observation is good for a second, and only one runs at a time."""
+    """Observes the store at each call; a homeserver that was well is asked again after a second."""
 
     database: Database
     api: MatrixApi
@@ -34,19 +43,17 @@ class Readiness:
     bot_id: str
     room_id: Callable[[], str | None]
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _last: tuple[float, dict[str, Any]] | None = None
+    _route: Route | None = None
 
     async def observe(self) -> dict[str, Any]:
         """The body of `/ready`: `ready`, `reasons` why not, and what was seen."""
-        async with self._lock:
-            now = self.clock.steady()
-            if self._last is None or now - self._last[0] > _FRESH_S:
-                self._last = (self.clock.steady(), await self._observe())
-            return self._last[1]
-
-    async def _observe(self) -> dict[str, Any]:
         reasons: list[str] = []
-        store, path = await asyncio.gather(self._store(reasons), self._path(reasons))
+        async with self._lock:
+            route = self._route
+            if route is None or route.reasons or self.clock.steady() - route.at > _FRESH_S:
+                route = self._route = await self._walk()
+            store = await self._store(reasons)
+        reasons += route.reasons
         return {
             "ready": not reasons,
             "reasons": reasons,
@@ -56,7 +63,7 @@ class Readiness:
                 "schema": schema.REVISION,
             },
             **store,
-            **path,
+            **route.seen,
             "last_transaction_age_s": await self._age(),
         }
 
@@ -75,26 +82,26 @@ class Readiness:
             "outbox": {str(state): count for state, count in counts.items()},
         }
 
-    async def _path(self, reasons: list[str]) -> dict[str, Any]:
+    async def _walk(self) -> Route:
         """Whether the homeserver knows us, reaches us, and has us in the control room."""
+        reasons: list[str] = []
         room = self.room_id()
         seen: dict[str, Any] = {"homeserver": {"reachable": False}, "room": {"id": room}}
+        if room is None:  # set-up is asking the homeserver already
+            return Route(seen, ("the control room is not set up yet",), self.clock.steady())
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
-                who = await self.api.request(Method.GET, Path.v3.account.whoami)
+                who = await self.api.request(Method.GET, ClientPath.v3.account.whoami)
                 seen["homeserver"] = {"reachable": True, "user": who.get("user_id")}
                 if who.get("user_id") != self.bot_id:
                     reasons.append("the homeserver takes our token for another user's")
                 seen["homeserver"]["ping_ms"] = await self._ping()
-                if room is None:
-                    reasons.append("the control room is not set up yet")
-                else:
-                    seen["room"] |= await self._room(room, reasons)
+                seen["room"] |= await self._room(room, reasons)
         except MatrixError as error:
             reasons.append(f"homeserver: {error.where}: {error.message}")
         except TimeoutError:
             reasons.append("homeserver: no answer in time")
-        return seen
+        return Route(seen, tuple(reasons), self.clock.steady())
 
     async def _ping(self) -> int | None:
         """Milliseconds in which the homeserver reached us; None where it cannot be asked to."""
@@ -107,7 +114,7 @@ class Readiness:
         return int(answer.get("duration_ms", 0))
 
     async def _room(self, room: str, reasons: list[str]) -> dict[str, Any]:
-        joined = await self.api.request(Method.GET, Path.v3.joined_rooms)
+        joined = await self.api.request(Method.GET, ClientPath.v3.joined_rooms)
         is_in = room in joined.get("joined_rooms", [])
         if not is_in:
             reasons.append("the bot is not in the control room")
@@ -119,7 +126,7 @@ class Readiness:
 
     async def _encrypted(self, room: str) -> bool:
         try:
-            path = Path.v3.rooms[room].state["m.room.encryption"]
+            path = ClientPath.v3.rooms[room].state["m.room.encryption"]
             await self.api.request(Method.GET, path)
         except MatrixError as error:
             if error.status == 404:

@@ -184,11 +184,29 @@ def stub() -> Iterator[StubHomeserver]:
     stop()
 
 
+@pytest.fixture(scope="module")
+def shared(make_shared_control: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A running control plane for tests that leave it as it was."""
+    made = StubHomeserver()
+    stop = serve(made)
+    credentials = make_credentials(tmp_path_factory.mktemp("credentials"))
+    control = make_shared_control(credentials, homeserver_url=made.url)
+    control.start()
+    yield control
+    control.stop()
+    stop()
+
+
 @pytest.fixture
 def credentials(tmp_path: Path) -> Path:
     """A directory with the two tokens."""
     place = tmp_path / "credentials"
     place.mkdir(mode=0o700)
+    return make_credentials(place)
+
+
+def make_credentials(place: Path) -> Path:
+    """Fresh tokens in a directory."""
     for name in ("as", "hs"):
         (place / f"matrix-{name}-token").write_text(f"{name}-{secrets.token_hex(16)}\n")
     return place
