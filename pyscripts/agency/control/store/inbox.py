@@ -65,14 +65,13 @@ def add_transaction(
     Returns how many were new.
     """
     connection.execute(insert(_transactions).values(txn_id=txn_id, received_ts=received_ts))
-    wanted = {event.event_id: (event, trace) for event, trace in reversed(events)}
-    found = connection.scalars(select(_inbox.c.event_id).where(_inbox.c.event_id.in_(list(wanted))))
-    known = set(found)
-    fresh = [
-        (event, trace)
-        for event, trace in events
-        if event.event_id not in known and wanted[event.event_id][0] is event
-    ]
+    wanted: dict[str, tuple[IncomingEvent, str]] = {}
+    for event, trace in events:
+        wanted.setdefault(event.event_id, (event, trace))
+    known = set(
+        connection.scalars(select(_inbox.c.event_id).where(_inbox.c.event_id.in_(list(wanted))))
+    )
+    fresh = [each for event_id, each in wanted.items() if event_id not in known]
     if fresh:
         connection.execute(
             insert(_inbox),
