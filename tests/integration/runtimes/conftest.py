@@ -69,6 +69,7 @@ class Bench:
     kill: Callable[[str], Awaitable[None]]  # end an agent behind the runtime's back, at once
     processes: Callable[[], tuple[int, ...]]  # what of its agents runs, as the machine sees it
     close_ends_agents: bool
+    clean: Callable[[], Awaitable[None]]  # leave nothing of a test to the next
 
 
 async def _process(tmp_path: Path) -> Bench:
@@ -79,18 +80,54 @@ async def _process(tmp_path: Path) -> Bench:
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
 
-    return Bench(runtime, kill, lambda: processes_with_marker(runtime.marker), True)
+    return Bench(runtime, kill, lambda: processes_with_marker(runtime.marker), True, runtime.close)
 
 
-BENCHES = {"process": _process}
+async def _systemd(_: Path) -> Bench:
+    """Needs a machine with the agents' unit and users: see tests/integration/guest."""
+    from agency.control.runtimes.systemd import SystemdRuntime
+
+    directory = Path("/run/agency-control/agents")
+    runtime = SystemdRuntime(directory)
+
+    async def kill(name: str) -> None:
+        pid = (await runtime.status(name)).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+
+    async def clean() -> None:
+        await runtime.close()
+        sweeper = SystemdRuntime(directory)
+        for status in await sweeper.list():
+            await sweeper.stop(status.name)
+            (directory / f"{status.name}.json").unlink()
+        await sweeper.close()
+
+    return Bench(runtime, kill, _units_of_agents, False, clean)
 
 
-@pytest.fixture(params=sorted(BENCHES))
+def _units_of_agents() -> tuple[int, ...]:
+    found = []
+    for cgroup in Path("/proc").glob("[0-9]*/cgroup"):
+        try:
+            text = cgroup.read_text()
+        except OSError:  # it ended meanwhile
+            continue
+        if "/agency-agent@" in text:
+            found.append(int(cgroup.parent.name))
+    return tuple(sorted(found))
+
+
+BENCHES = {"process": _process, "systemd": _systemd}
+WANTED = os.environ.get("AGENCY_TEST_RUNTIMES", "process").split(",")
+
+
+@pytest.fixture(params=sorted(WANTED))
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     """Every runtime in turn; all of them pass the same tests."""
     bench = await BENCHES[request.param](tmp_path)
     yield bench
-    await bench.runtime.close()
+    await bench.clean()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from enum import StrEnum
 from agency.errors import PrerequisiteError
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.daemon import POOL
+from agency.spinup.guest.incus.errors import IncusError
 from agency.spinup.guest.incus.model import Kind, Server
 from agency.spinup.guest.materials.image import DIGEST_PROPERTY, KEPT_IMAGES, Image
 
@@ -92,7 +93,12 @@ async def bring_in(incus: Incus, image: Image) -> bool:
     present = await incus.images()
     if image.fingerprint in present:
         return False
-    await incus.import_image(image.metadata, image.rootfs, timeout_s=_IMPORT_S)
+    try:
+        await incus.import_image(image.metadata, image.rootfs, timeout_s=_IMPORT_S)
+    except IncusError:
+        if image.fingerprint in await incus.images():
+            return False  # another run was faster
+        raise
     used = {instance.image for instance in await incus.instances()}
     ours = [fp for fp, properties in present.items() if DIGEST_PROPERTY in properties]
     for fingerprint in ours[: max(0, len(ours) - (KEPT_IMAGES - 1))]:

@@ -76,11 +76,14 @@ class Guest:
             InternalError: it has a network device, which no guest may have.
         """
         guest = cls(incus, spec.name, spec.kind)
+        creating = asyncio.ensure_future(incus.create(spec, timeout_s=_CREATE_S))
         try:
-            await incus.create(spec, timeout_s=_CREATE_S)
+            await asyncio.shield(creating)
             _refuse_network(await incus.instance(spec.name), spec.name)
             await incus.change_state(spec.name, "start", timeout_s=_START_S)
         except BaseException:
+            # Incus goes on making what it began: only what is whole can be removed.
+            await asyncio.wait({creating})
             await asyncio.shield(guest.destroy())
             raise
         return guest

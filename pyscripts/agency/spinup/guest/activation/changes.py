@@ -1,0 +1,86 @@
+"""What an activation did or would do, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from agency.errors import AgencyError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Change:
+    """One difference: `kind` is file, user, directory, secret, firewall or unit."""
+
+    kind: str
+    what: str
+    before: str
+    after: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The change as `--json` prints it."""
+        return {"kind": self.kind, "what": self.what, "from": self.before, "to": self.after}
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSeen:
+    """A unit after the activation. `seconds` is how long its start took, None when it ran."""
+
+    name: str
+    active: str
+    sub: str
+    seconds: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The unit as `--json` prints it."""
+        return {
+            "name": self.name,
+            "active": self.active,
+            "sub": self.sub,
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
+        }
+
+
+@dataclass(slots=True)
+class Activation:
+    """A whole activation: what differed, what was run, and what is now.
+
+    `digests` are the SHA-256 of every file that was laid down, by its path below /. `ran` are the
+    units that run at each activation and end.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    ran: list[str] = field(default_factory=list)
+    units: list[UnitSeen] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The activation as `--json` prints it."""
+        return {
+            "changed": bool(self.changes),
+            "changes": [change.as_dict() for change in self.changes],
+            "ran": self.ran,
+            "units": [unit.as_dict() for unit in self.units],
+            "digests": self.digests,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class ActivationError(AgencyError):
+    """The machine could not be brought to its definitions; the log holds why."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        log_tail: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.log_tail = log_tail
+
+    def as_dict(self) -> dict[str, object]:
+        """See AgencyError; with the log."""
+        return {**AgencyError.as_dict(self), "log_tail": list(self.log_tail)}

@@ -1,0 +1,50 @@
+"""Which units a change concerns: a unit depends on the files that its texts name, and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from agency.spinup.guest.activation.laying import UNITS
+
+
+def unit_of(path: str) -> str | None:
+    """The unit that a path among the units defines, itself or by a drop-in."""
+    if not path.startswith(f"{UNITS}/"):
+        return None
+    return path.split("/")[3].removesuffix(".d")
+
+
+def definitions_of(unit: str, texts: Mapping[str, str]) -> list[str]:
+    """The paths that define a unit: its own, its template's, and those of drop-ins."""
+    names = {unit, f"{unit}.d"}
+    if "@" in unit:
+        prefix, _, rest = unit.partition("@")
+        template = f"{prefix}@.{rest.rpartition('.')[2]}"
+        names |= {template, f"{template}.d"}
+    return [path for path in texts if unit_of(path) and path.split("/")[3] in names]
+
+
+def concerned(unit: str, texts: Mapping[str, str], changed: Iterable[str]) -> bool:
+    """Whether a change of one of the paths (below /) concerns the unit.
+
+    `texts` are all wanted files. A path counts when the unit's definition is there, when the
+    definition names it, or when a file that is named so names it.
+    """
+    changed_paths = {path.lstrip("/") for path in changed}
+    reached: set[str] = set()
+    waiting = definitions_of(unit, texts)
+    while waiting:
+        path = waiting.pop()
+        if path in reached:
+            continue
+        reached.add(path)
+        text = texts.get(path, "")
+        waiting += [other for other in texts if other not in reached and f"/{other}" in text]
+        if path in changed_paths or any(f"/{other}" in text for other in changed_paths):
+            return True
+    return any(path in changed_paths for path in _drop_ins(unit, changed_paths))
+
+
+def _drop_ins(unit: str, changed: Iterable[str]) -> list[str]:
+    """Changed paths that override the unit though nothing wants them: they were removed."""
+    return [path for path in changed if f"/{unit}.d/" in path or path.endswith(f"/{unit}")]

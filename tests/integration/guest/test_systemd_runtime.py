@@ -1,0 +1,150 @@
+"""The runtime `systemd`, as the user and with the rights that it has on a real host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+import pytest_asyncio
+
+from agency import naming
+from agency.spinup.guest.incus.execution import Command
+from agency.spinup.guest.install import install
+from agency.spinup.guest.machine import Guest, GuestFile
+from agency.spinup.guest.materials.layout import PREFIX, WHEELS, pip_install
+from agency.spinup.guest.materials.prepare import Materials
+from agency.spinup.guest.materials.wheelhouse import Ingredients, hold_libraries
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ROOT = Path(__file__).resolve().parents[3]
+UNITS = ROOT / "modules" / "portable" / "machine"
+TESTS = PurePosixPath("/opt/tests")
+AGENTS = ("pm", "developer", "tester")
+RUNNER = ("pytest", "pytest-asyncio", "pytest-timeout", "iniconfig", "pluggy", "packaging")
+PYTHON = str(PREFIX / "bin" / "python")
+# As the control plane, and with the right to kill agents behind its back, which it does not have.
+AS_CONTROL = (
+    *("setpriv", "--reuid=agency-control", "--regid=agency-control", "--init-groups"),
+    *("--inh-caps=+kill", "--ambient-caps=+kill"),
+)
+# The tests take free ports; which ports an agent may use is not theirs to show.
+ANY_PORT = b"[Service]\nSocketBindDeny=\n"
+
+ASK = """
+import asyncio, sys
+from agency.control.runtimes.base import AgentRuntimeError
+from agency.control.runtimes.systemd_bus import SystemdBus
+async def main():
+    bus = SystemdBus(changed=lambda path, values: None)
+    try:
+        await getattr(bus, sys.argv[1])(sys.argv[2], timeout_s=20)
+    except AgentRuntimeError as error:
+        sys.exit(str(error))
+    finally:
+        await bus.close()
+asyncio.run(main())
+"""
+
+
+def pins(names: tuple[str, ...]) -> str:
+    """Those of the pinned requirements for development."""
+    text = (ROOT / "requirements" / "dev.txt").read_text()
+    blocks = re.split(r"(?m)^(?=[a-z0-9])", text)
+    return "".join(block for block in blocks if block.split("==")[0] in names)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def host(
+    guest: Guest, materials: Materials, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Guest]:
+    """A guest with the project, its agents' users and unit, and the tests of runtimes."""
+    await install(guest, materials.image, materials.wheelhouse)
+    requirements = tmp_path_factory.mktemp("pins") / "runner.txt"
+    requirements.write_text(pins(RUNNER))
+    await _install_tests(guest, materials, requirements)
+    users = [f"u {naming.agent_user(name)} {4100 + n}:agents" for n, name in enumerate(AGENTS)]
+    etc = PurePosixPath("/etc")
+    exported = (
+        "usr/lib/sysusers.d/agency.conf",
+        "etc/systemd/system/agency-agent@.service",
+        "etc/systemd/system/agency-agents.slice",
+        "etc/polkit-1/rules.d/50-agency.rules",
+    )
+    files = {PurePosixPath("/", path): GuestFile((UNITS / path).read_bytes()) for path in exported}
+    files[etc / "sysusers.d/agents.conf"] = GuestFile(("\n".join(users) + "\n").encode())
+    files[etc / "systemd/system/agency-agent@.service.d/test.conf"] = GuestFile(ANY_PORT)
+    await guest.write(files)
+    await guest.run("systemd-sysusers")
+    for name in AGENTS:
+        user = naming.agent_user(name)
+        await guest.run("install", "-d", "-m", "0700", "-o", user, "-g", "agents", f"/home/{user}")
+    await guest.run("usermod", "--append", "--groups", "systemd-journal", "agency-control")
+    await guest.run(
+        *("install", "-d", "-m", "0700", "-o", "agency-control", "-g", "agency-control"),
+        "/run/agency-control",
+    )
+    await guest.run("systemctl", "daemon-reload")
+    await guest.run("systemctl", "restart", "polkit")
+    yield guest
+
+
+async def _install_tests(guest: Guest, materials: Materials, requirements: Path) -> None:
+    base = materials.image.directory.parents[1]
+    ingredients = Ingredients(requirements, materials.recipe)
+    async with hold_libraries(base / "runner", ingredients, marker="agency-tests") as runner:
+        wheels = [*runner.directory.iterdir()]
+        await guest.write({WHEELS / w.name: GuestFile(w.read_bytes()) for w in wheels})
+    await guest.run(*pip_install(WHEELS / runner.requirements.name), timeout_s=120)
+    suite = sorted((ROOT / "tests/integration/runtimes").glob("*.py"))
+    await guest.write({TESTS / path.name: GuestFile(path.read_bytes()) for path in suite})
+
+
+async def test_it_conforms(host: Guest) -> None:
+    command = _pytest("test_conformance.py")
+    done = await host.incus.exec(host.name, command, timeout_s=600)
+    report = done.stdout.decode(errors="replace")
+    assert done.exit_status == 0, report[-8000:]
+    assert re.search(r"\d\d passed", report)
+    assert "skipped" not in report
+
+
+def _pytest(file: str) -> Command:
+    options = ("--import-mode=importlib", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto")
+    argv = (*AS_CONTROL, PYTHON, "-m", "pytest", "-q", "-c", "/dev/null", f"--rootdir={TESTS}")
+    return Command(
+        (*argv, *options, "--timeout=120", str(TESTS / file)),
+        env={"AGENCY_TEST_RUNTIMES": "systemd", "HOME": "/run/agency-control"},
+        cwd=str(TESTS),
+    )
+
+
+async def test_the_control_plane_may_not_stop_what_is_not_an_agent(host: Guest) -> None:
+    await host.run("systemctl", "start", "nginx")
+    for verb in ("stop_unit", "start_unit"):
+        done = await host.look(*AS_CONTROL, PYTHON, "-c", ASK, verb, "nginx.service")
+        assert done.exit_status == 1
+        assert b"refuses" in done.stderr
+    assert await host.run("systemctl", "is-active", "nginx") == b"active\n"
+    await host.run(PYTHON, "-c", ASK, "stop_unit", "nginx.service")  # root may: the test can fail
+
+
+async def test_nobody_else_may_start_an_agent(host: Guest) -> None:
+    unit = naming.agent_unit("pm")
+    for user in ("agent-developer", "www-data"):
+        done = await host.look(
+            *("setpriv", f"--reuid={user}", "--regid=www-data", "--clear-groups"),
+            *(PYTHON, "-c", ASK, "start_unit", unit),
+        )
+        assert done.exit_status == 1
+        assert b"refuses" in done.stderr
+    assert (await host.look("systemctl", "is-active", unit)).stdout == b"inactive\n"
+
+
+async def test_a_unit_that_is_not_there_is_named(host: Guest) -> None:
+    unit = naming.agent_unit("nobody-made-this")
+    done = await host.look(*AS_CONTROL, PYTHON, "-c", ASK, "start_unit", unit)
+    assert done.exit_status == 1
+    assert unit.encode() in done.stderr
