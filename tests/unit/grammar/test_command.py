@@ -93,6 +93,7 @@ def test_refused_text_comes_with_what_to_do():
         ("!start-agent pm --project='a\\ b'", '!agency agents start pm --project="a\\\\ b"'),
         ("!start-agent pm --project='a\\b'", "!agency agents start pm --project=a\\b"),
         ("!start-agent pm --project=--x", '!agency agents start pm --project="--x"'),
+        ("!start-agent pm --project='XYZ'", "!agency agents start pm --project=XYZ"),
         ("!start-agent pm --project=-x", "!agency agents start pm --project=-x"),
         ("!agency audit tail", "!agency audit tail 10"),
         ("!agency audit tail 007", "!agency audit tail 7"),

@@ -103,7 +103,7 @@ def test_the_reference_says_all_that_the_data_says():
 
 
 def test_the_limits_are_all_there():
-    text = reference.limits_markdown(Limits(max_command_age_s=1.5))
+    text = reference.limits_markdown(Limits(max_command_age_s=1.5, agent_start_timeout_s=15.0))
     for name in Limits.model_fields:
         assert f" | `{name}` | " in text
     assert len(text.strip().split("\n")) == 2 + len(Limits.model_fields)

@@ -81,6 +81,7 @@ def test_the_first_example_that_was_ever_written_down():
         ("--project=--x", "--x"),
         ('--project "--x"', "--x"),
         ("--project=-", "-"),
+        ("--project=XYZ", "XYZ"),
         ("--project -x", "-x"),
         ('--pro"ject"=x', "x"),
         ("--project='東京 café אבג'", "東京 café אבג"),

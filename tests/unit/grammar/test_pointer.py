@@ -59,6 +59,8 @@ def test_a_long_command_is_cut_on_both_sides():
 def test_what_is_half_cut_is_left_out():
     before = "b\u6771" + "a" * 29
     assert picture(f"{before}WRONG", 31, 36).split("\n")[0] == "..." + "a" * 29 + "WRONG"
+    before = "a" * 29 + "\u6771"
+    assert picture(f"{before}WRONG", 30, 35).split("\n")[0] == f"...{before[1:]}WRONG"
 
 
 def test_what_fits_is_not_cut():
