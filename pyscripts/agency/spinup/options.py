@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def pinned_ports(
@@ -16,3 +22,33 @@ def pinned_ports(
             raise click.BadParameter(f"{value!r} is not NAME=NUMBER, such as homeserver=8008")
         ports[name] = int(number)
     return ports
+
+
+def instance_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--instance`, `--age-key` and `--port` (parameter `ports`) to a click command."""
+    options: tuple[Decorator, ...] = (
+        click.option(
+            "--instance",
+            type=click.Path(path_type=Path),
+            default=Path("instance"),
+            show_default=True,
+            help="The instance: a directory, or its instance.yaml.",
+        ),
+        click.option(
+            "--age-key",
+            type=click.Path(dir_okay=False, path_type=Path),
+            default=None,
+            help="The age key that decrypts the instance's secrets.",
+        ),
+        click.option(
+            "--port",
+            "ports",
+            multiple=True,
+            callback=pinned_ports,
+            metavar="NAME=NUMBER",
+            help="Pin a port: homeserver, control or agent-NAME. May be given several times.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -10,7 +10,7 @@ import click
 
 from agency.cli import run as run_command
 from agency.output import console, json_option
-from agency.spinup.options import pinned_ports
+from agency.spinup.options import instance_options
 
 DEFAULT_OUTPUT = Path("artifacts/boot_transcript.json")
 
@@ -30,33 +30,12 @@ DEFAULT_OUTPUT = Path("artifacts/boot_transcript.json")
     show_default=True,
     help="Where the transcript goes; the public key goes beside it as .pub.",
 )
-@click.option(
-    "--instance",
-    "instance",
-    type=click.Path(path_type=Path),
-    default=Path("instance"),
-    show_default=True,
-    help="The instance: a directory, or its instance.yaml.",
-)
+@instance_options
 @click.option(
     "--namespace/--no-namespace",
     default=True,
     show_default=True,
     help="Run inside a network namespace with only loopback.",
-)
-@click.option(
-    "--port",
-    "ports",
-    multiple=True,
-    callback=pinned_ports,
-    metavar="NAME=NUMBER",
-    help="Pin a port: homeserver, control or agent-NAME. May be given several times.",
-)
-@click.option(
-    "--age-key",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=None,
-    help="The age key that decrypts the instance's secrets.",
 )
 @click.option(
     "--timeout",

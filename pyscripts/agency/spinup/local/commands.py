@@ -12,9 +12,7 @@ from agency.clock import Clock
 from agency.errors import ExitCode
 from agency.output import console, emit, json_option
 from agency.spinup.local import keep
-from agency.spinup.options import pinned_ports
-
-_DEFAULT_INSTANCE = Path("instance")
+from agency.spinup.options import instance_options
 
 
 def _describe(printer: Console, status: keep.Status) -> None:
@@ -36,27 +34,7 @@ def _describe(printer: Console, status: keep.Status) -> None:
 
 
 @click.command()
-@click.option(
-    "--instance",
-    type=click.Path(path_type=Path),
-    default=_DEFAULT_INSTANCE,
-    show_default=True,
-    help="The instance: a directory, or its instance.yaml.",
-)
-@click.option(
-    "--age-key",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=None,
-    help="The age key that decrypts the instance's secrets.",
-)
-@click.option(
-    "--port",
-    "ports",
-    multiple=True,
-    callback=pinned_ports,
-    metavar="NAME=NUMBER",
-    help="Pin a port: homeserver, control or agent-NAME.",
-)
+@instance_options
 @click.option("--foreground", is_flag=True, help="Do not detach; end with Ctrl-C.")
 @json_option
 def up(
