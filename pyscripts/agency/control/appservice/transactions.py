@@ -18,6 +18,10 @@ from agency.control.store.database import Database
 
 _log = logging.getLogger(__name__)
 
+# How long a transaction's id alone makes it a repeated one. Later the ids of its events still do,
+# and a homeserver that was restored and counts from before is listened to again.
+_TRANSACTION_MS = 3_600_000
+
 
 class TransactionError(ValueError):
     """A transaction that is not one; `errcode` is Matrix's."""
@@ -80,7 +84,8 @@ class Intake:
         traced = [(event, self.new_trace()) for event in relevant]
 
         def store(connection: Connection) -> int:
-            if inbox.is_known_transaction(connection, txn_id):
+            if inbox.is_known_transaction(connection, txn_id, now - _TRANSACTION_MS):
+                self._check_repeated(connection, txn_id, relevant)
                 return 0
             waiting = inbox.unfinished(connection)
             if waiting + len(traced) > self.max_inbox and waiting > 0:
@@ -91,6 +96,16 @@ class Intake:
         if fresh:
             self.wake.set()
         return fresh
+
+    def _check_repeated(
+        self, connection: Connection, txn_id: str, events: list[IncomingEvent]
+    ) -> None:
+        if inbox.unknown(connection, (event.event_id for event in events)):
+            _log.warning(
+                "a transaction id came again with other events, which were dropped: "
+                "was the homeserver restored from a backup?",
+                extra={"fields": {"txn": txn_id[:80]}},
+            )
 
     def _relevant(self, raw: object, txn_id: str) -> IncomingEvent | None:
         """The event, if somebody must deal with it; a malformed one never stops the others."""

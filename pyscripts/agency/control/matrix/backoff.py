@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_MAX_ASKED_S = 300.0
+LONGEST_S = 300.0  # whatever the other side asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,4 +24,4 @@ class Backoff:
         """
         whole = min(self.first_s * 2.0 ** min(attempt - 1, 30), self.longest_s)
         own = whole * (0.5 + self.jitter() / 2)
-        return own if asked_s is None else max(own, min(asked_s, _MAX_ASKED_S))
+        return own if asked_s is None else max(own, min(asked_s, LONGEST_S))

@@ -108,9 +108,12 @@ class RoomSetup:
         agents = [agent.matrix_id for agent in self._config.agents]
         for user in (self._bot, *agents):
             await self._register(user)
-        room = await self._resolve() or await self._create()
-        await self._join(room, self._bot)
-        await self._ensure_operator_power(room)
+        room = await self._resolve()
+        if room is None:
+            room = await self._create()
+        else:
+            await self._join(room, self._bot)
+            await self._ensure_operator_power(room)
         members = await self.members(room)
         for agent in agents:
             if agent not in members.joined:
@@ -175,6 +178,7 @@ class RoomSetup:
             room = await self._resolve()
             if room is None:
                 raise
+            await self._join(room, self._bot)
             return room
         _log.info("made the control room", extra={"fields": {"room": answer["room_id"]}})
         return str(answer["room_id"])

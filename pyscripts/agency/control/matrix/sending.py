@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
 from agency.control.matrix.api import MatrixApi, MatrixError
-from agency.control.matrix.backoff import Backoff
+from agency.control.matrix.backoff import LONGEST_S, Backoff
 from agency.control.matrix.posted import posted_event
 from agency.control.store import audit, outbox
 from agency.control.store.audit import AuditEntry, Outcome
@@ -68,9 +68,11 @@ class Sender:
         if not waiting:
             return None
         now = self.clock.now_ms()
-        due = [message for message in waiting if message.next_ts <= now]
+        # A wait longer than any that is ever set means that the clock was put back.
+        waits = {message.sequence: message.next_ts - now for message in waiting}
+        due = [m for m in waiting if not 0 < waits[m.sequence] <= LONGEST_S * 1000]
         if not due:
-            return max(min(message.next_ts for message in waiting) - now, 1) / 1000
+            return min(waits.values()) / 1000
         for message in due:
             await self._send(message)
         self.settled.set()

@@ -240,13 +240,18 @@ async def _observe(lifecycle: Lifecycle, command: Command, trace: str) -> str:
 
 
 async def _first_end(tasks: list[asyncio.Task[Any]], starting: asyncio.Task[None]) -> None:
-    """Wait until one of `tasks` ends; raise what it, or `starting`, raised."""
+    """Wait until one of `tasks` ends, and raise what it raised.
+
+    That `starting` fails is no reason to end: agents can still be started by command.
+    """
     waiting = {*tasks, starting}
     while waiting:
         done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             error = task.exception()
-            if error is not None:
+            if error is not None and task is starting:
+                _log.error("agents could not be started again", exc_info=error)
+            elif error is not None:
                 _log.error("%s ended", task.get_name(), exc_info=error)
                 raise InternalError(f"{task.get_name()} ended: {type(error).__name__}") from error
         if done - {starting}:

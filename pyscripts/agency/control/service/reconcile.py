@@ -1,4 +1,4 @@
-"""Making true at start what was wanted before the end: agents that ought to run, run again."""
+"""Making true at start what was wanted before: agents that ought to run and do not, run again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from agency.clock import Clock
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.result import Result
+from agency.control.runtimes.base import State
 from agency.control.store import agents, audit
 from agency.control.store.agents import AgentRecord, Desired
 from agency.control.store.audit import AuditEntry, Outcome
@@ -24,14 +25,16 @@ _log = logging.getLogger(__name__)
 async def reconcile(
     lifecycle: Lifecycle, database: Database, clock: Clock, new_trace: Callable[[], str]
 ) -> None:
-    """Start, side by side, every agent whose desired state is running; each is audited.
+    """Start, side by side, every agent that is wanted and does not run; each start is audited.
 
     One that does not come up stays wanted, and is tried again at the next start.
     """
     wanted = [
         record
         for name, record in (await lifecycle.records()).items()
-        if record.desired is Desired.RUNNING and name in lifecycle.agents
+        if record.desired is Desired.RUNNING
+        and name in lifecycle.agents
+        and (await lifecycle.runtime.status(name)).state is not State.RUNNING
     ]
     await asyncio.gather(
         *(_start_again(record, lifecycle, database, clock, new_trace()) for record in wanted)

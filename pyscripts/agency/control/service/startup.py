@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from aiohttp import web
 from mautrix.api import Method, PathBuilder
@@ -28,6 +29,7 @@ from agency.errors import PrerequisiteError
 
 _log = logging.getLogger(__name__)
 
+_RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"  # set by systemd
 _SHUTDOWN_S = 0.5
 _MAX_HEADER = 16 * 1024
 
@@ -145,19 +147,23 @@ async def announce(api: MatrixApi) -> None:
 
 
 def make_runtime(config: ControlConfig, clock: Clock) -> Runtime:
-    """The runtime that the configuration names.
+    """The runtime that the configuration names; only that one's parts are imported.
 
     Raises:
-        PrerequisiteError: this agency does not have it.
+        PrerequisiteError: it is `systemd`, and we are not a unit with a RuntimeDirectory.
     """
-    if config.runtime != "process":
-        raise PrerequisiteError(
-            f"the runtime {config.runtime!r} is not available",
-            where="runtime",
-            hint="use the runtime `process`",
-        )
+    if config.runtime == "systemd":
+        from agency.control.runtimes.systemd import SystemdRuntime
+
+        directory = os.environ.get(_RUNTIME_DIRECTORY)
+        if not directory:
+            raise PrerequisiteError(
+                "the runtime `systemd` needs a directory to hand its agents' credentials over",
+                where=f"${_RUNTIME_DIRECTORY}",
+                hint="run the control plane as its unit agency-control.service does",
+            )
+        return SystemdRuntime(Path(directory) / "agents")
     from agency.control.runtimes.process import ProcessRuntime
 
-    return ProcessRuntime(
-        config.state_dir, clock=clock, stop_timeout_s=config.limits.agent_stop_timeout_s
-    )
+    stop_timeout_s = config.limits.agent_stop_timeout_s
+    return ProcessRuntime(config.state_dir, clock=clock, stop_timeout_s=stop_timeout_s)

@@ -7,11 +7,11 @@ and is then `done`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.control.events import IncomingEvent
@@ -42,10 +42,19 @@ class StoredEvent:
     event: IncomingEvent
 
 
-def is_known_transaction(connection: Connection, txn_id: str) -> bool:
-    """Whether this transaction was stored before."""
-    statement = select(_transactions.c.txn_id).where(_transactions.c.txn_id == txn_id)
+def is_known_transaction(connection: Connection, txn_id: str, since_ts: int) -> bool:
+    """Whether a transaction of this id was stored since then."""
+    statement = select(_transactions.c.txn_id).where(
+        _transactions.c.txn_id == txn_id, _transactions.c.received_ts >= since_ts
+    )
     return connection.scalar(statement) is not None
+
+
+def unknown(connection: Connection, event_ids: Iterable[str]) -> set[str]:
+    """Those of the events that were never stored."""
+    wanted = set(event_ids)
+    known = connection.scalars(select(_inbox.c.event_id).where(_inbox.c.event_id.in_(wanted)))
+    return wanted - set(known)
 
 
 def unfinished(connection: Connection) -> int:
@@ -64,14 +73,13 @@ def add_transaction(
 
     Returns how many were new.
     """
+    connection.execute(delete(_transactions).where(_transactions.c.txn_id == txn_id))
     connection.execute(insert(_transactions).values(txn_id=txn_id, received_ts=received_ts))
     wanted: dict[str, tuple[IncomingEvent, str]] = {}
     for event, trace in events:
         wanted.setdefault(event.event_id, (event, trace))
-    known = set(
-        connection.scalars(select(_inbox.c.event_id).where(_inbox.c.event_id.in_(list(wanted))))
-    )
-    fresh = [each for event_id, each in wanted.items() if event_id not in known]
+    new = unknown(connection, wanted)
+    fresh = [each for event_id, each in wanted.items() if event_id in new]
     if fresh:
         connection.execute(
             insert(_inbox),

@@ -145,6 +145,13 @@ def test_database_that_is_none(control: Any) -> None:
     assert "cannot use the database" in log
 
 
+def test_systemd_runtime_outside_of_systemd(control: Any) -> None:
+    control.config["runtime"] = "systemd"
+    status, log = ended(control)
+    assert status == 3
+    assert "$RUNTIME_DIRECTORY" in log
+
+
 @pytest.mark.parametrize("name", ["matrix-as-token", "matrix-hs-token"])
 def test_missing_credential(control: Any, name: str) -> None:
     (control.credentials / name).unlink()
@@ -162,6 +169,7 @@ def test_missing_credential(control: Any, name: str) -> None:
         ({"limits": {"max_inbox": -1}}, "limits.max_inbox"),
         ({"database_url": "mysql://x/y"}, "mysql"),
         ({"instance": None}, "instance"),
+        ({"runtime": "docker"}, "runtime"),
     ],
 )
 def test_bad_configuration(control: Any, changes: dict[str, Any], said: str) -> None:

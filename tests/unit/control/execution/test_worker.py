@@ -99,6 +99,17 @@ async def test_same_event_runs_once_in_any_transaction(desk: Any) -> None:
     assert len(desk.calls) == len(await desk.said()) == len(await desk.outcomes()) == 1
 
 
+async def test_transaction_id_alone_makes_a_repetition_for_an_hour(desk: Any) -> None:
+    await desk.take(desk.event("!agency ping"), txn="one")
+    assert await desk.take(desk.event("!agency version"), txn="one") == 0
+    desk.held.seconds += 3601
+    late = desk.event("!agency agents list")
+    assert await desk.take(late, txn="one") == 1, "a restored homeserver counts from before"
+    assert await desk.take(late, txn="one") == 0
+    await desk.settle()
+    assert desk.calls == [f"agents list by {ALICE}"], "the first one has become too old"
+
+
 async def test_same_event_delivered_at_the_same_time_runs_once(desk: Any) -> None:
     event = desk.event("!agency ping")
     fresh = await asyncio.gather(

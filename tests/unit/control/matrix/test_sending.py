@@ -1,0 +1,180 @@
+"""The sender over a real outbox, with a homeserver that answers as a test says."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from agency.clock import Clock
+from agency.control.matrix.api import MatrixError
+from agency.control.matrix.backoff import Backoff
+from agency.control.matrix.sending import Sender
+from agency.control.store import audit, outbox
+from agency.control.store.database import Database
+from agency.control.store.outbox import Message, OutboxState
+
+
+@dataclass
+class ScriptedApi:
+    """Gives one scripted answer after the other, then takes everything."""
+
+    script: list[MatrixError] = field(default_factory=list)
+    sent: list[tuple[str, str]] = field(default_factory=list)
+    posted: dict[str, Any] = field(default_factory=dict)
+
+    async def request(self, method: Any, path: Any, body: Any = None, **_: Any) -> dict[str, Any]:
+        parts = [unquote(part) for part in str(path).split("/")]
+        if "relations" in parts:
+            return {
+                "chunk": [
+                    {"event_id": event_id, "sender": "@bot:x", "content": content}
+                    for event_id, content in self.posted.items()
+                ]
+            }
+        if self.script:
+            raise self.script.pop(0)
+        self.sent.append((parts[4], parts[-1]))
+        return {"event_id": f"${parts[-1]}"}
+
+
+def failure(status: int | None, after_s: float | None = None) -> MatrixError:
+    return MatrixError("no", where="x", status=status, retry_after_s=after_s)
+
+
+@dataclass
+class Desk:
+    database: Database
+    api: ScriptedApi
+    sender: Sender
+    held: Any
+
+    async def queue(self, *txns: str, room: str = "!r:x") -> None:
+        for txn in txns:
+            reply = {"command": f"${txn}", "trace": "t", "ok": True, "final": True}
+            relation = {"rel_type": "m.thread", "event_id": f"${txn}"}
+            content = {"body": txn, "m.relates_to": relation, "org.agency.reply": reply}
+            message = Message(txn, room, "@bot:x", content, "t-1")
+            now = self.sender.clock.now_ms()
+            await self.database.write(partial(outbox.add, message=message, now_ts=now))
+
+    async def counts(self) -> dict[OutboxState, int]:
+        return await self.database.read(outbox.counts)
+
+
+@pytest.fixture
+def desk(database: Database, clock: Clock, held: Any) -> Desk:
+    api = ScriptedApi()
+    sender = Sender(
+        database=database,
+        api=api,  # type: ignore[arg-type]  # only its one call is made
+        clock=clock,
+        attempts=3,
+        backoff=Backoff(first_s=1.0, longest_s=60, jitter=lambda: 1.0),
+        wake=asyncio.Event(),
+        settled=asyncio.Event(),
+    )
+    return Desk(database, api, sender, held)
+
+
+async def test_all_is_sent_in_order(desk: Desk) -> None:
+    await desk.queue("one", "two", "three")
+    while await desk.sender.send_due() == 0:
+        pass
+    assert [txn for _, txn in desk.api.sent] == ["one", "two", "three"]
+    assert await desk.sender.send_due() is None
+
+
+async def test_message_that_waits_holds_up_its_room_and_no_other(desk: Desk) -> None:
+    await desk.queue("one", "two")
+    await desk.queue("three", room="!s:x")
+    desk.api.script = [failure(503)]
+    assert await desk.sender.send_due() == 0
+    assert desk.api.sent == [("!s:x", "three")]
+    assert await desk.sender.send_due() == pytest.approx(1.0)
+    desk.held.seconds += 1.0
+    while await desk.sender.send_due() == 0:
+        pass
+    assert [txn for _, txn in desk.api.sent] == ["three", "one", "two"]
+
+
+async def test_homeserver_says_how_long_to_wait(desk: Desk) -> None:
+    await desk.queue("one")
+    desk.api.script = [failure(429, after_s=17)]
+    await desk.sender.send_due()
+    assert await desk.sender.send_due() == pytest.approx(17.0)
+
+
+async def test_wait_grows_and_ends(desk: Desk) -> None:
+    await desk.queue("one")
+    desk.api.script = [failure(500)] * 3
+    waits = []
+    for _ in range(3):
+        await desk.sender.send_due()
+        wait = await desk.sender.send_due()
+        waits.append(wait)
+        desk.held.seconds += wait or 0
+    assert waits == [pytest.approx(1.0), pytest.approx(2.0), None]
+    assert await desk.counts() == {OutboxState.PENDING: 0, OutboxState.FAILED: 1}
+    (row,) = await desk.database.read(lambda c: audit.by_trace(c, "t-1", 9))
+    assert (row.action, row.outcome, row.target) == ("reply", "failed", "!r:x")
+
+
+async def test_clock_that_was_put_back_does_not_stop_the_sending(desk: Desk) -> None:
+    await desk.queue("one")
+    desk.api.script = [failure(503)]
+    await desk.sender.send_due()
+    desk.held.seconds -= 86_400
+    assert await desk.sender.send_due() == 0
+    assert desk.api.sent == [("!r:x", "one")]
+
+
+async def test_doubtful_message_is_looked_for_before_it_is_sent_again(desk: Desk) -> None:
+    await desk.queue("one")
+    desk.api.script = [failure(None)]
+    await desk.sender.send_due()
+    (stored,) = await desk.database.read(outbox.first_of_each_room)
+    desk.api.posted = {"$posted": stored.message.content}
+    desk.held.seconds += 60
+    assert await desk.sender.send_due() == 0
+    assert desk.api.sent == []
+    assert await desk.counts() == {OutboxState.PENDING: 0, OutboxState.FAILED: 0}
+
+
+@pytest.mark.parametrize("other", ["somebody else's", "another command's"])
+async def test_something_like_it_is_not_taken_for_it(desk: Desk, other: str) -> None:
+    await desk.queue("one")
+    desk.api.script = [failure(None)]
+    await desk.sender.send_due()
+    (stored,) = await desk.database.read(outbox.first_of_each_room)
+    reply = dict(stored.message.content["org.agency.reply"])
+    if other == "another command's":
+        desk.api.posted = {"$x": {"org.agency.reply": {**reply, "command": "$else"}}}
+    else:
+        desk.api.posted = {"$x": {"body": "one"}, "$y": None, "$z": "text"}
+    desk.held.seconds += 60
+    assert await desk.sender.send_due() == 0
+    assert desk.api.sent == [("!r:x", "one")]
+
+
+async def test_what_waited_at_the_start_is_doubtful(desk: Desk) -> None:
+    await desk.queue("one")
+    (stored,) = await desk.database.read(outbox.first_of_each_room)
+    desk.api.posted = {"$posted": stored.message.content}
+    running = asyncio.create_task(desk.sender.run())
+    await asyncio.wait_for(desk.sender.settled.wait(), 10)
+    running.cancel()
+    assert desk.api.sent == []
+
+
+async def test_new_message_wakes_the_sender(desk: Desk) -> None:
+    running = asyncio.create_task(desk.sender.run())
+    await desk.queue("one")
+    desk.sender.wake.set()
+    await asyncio.wait_for(desk.sender.settled.wait(), 10)
+    running.cancel()
+    assert desk.api.sent == [("!r:x", "one")]
