@@ -22,8 +22,31 @@ let
     macaroon_secret_key_path = "matrix-macaroon-secret-key";
     form_secret_path = "matrix-form-secret";
   };
-  oidcSecret = "matrix-oidc-client-secret";
-  used = lib.attrValues secrets ++ lib.optional cfg.oidc.enable oidcSecret;
+  used = lib.attrValues secrets;
+  oidcFile = "matrix-oidc.yaml";
+  # Named one by one, so that the homeserver starts and serves while the provider is down.
+  oidcProvider = {
+    idp_id = "forge";
+    idp_name = "Forge";
+    inherit (cfg.oidc) issuer;
+    client_id = "@matrix-oidc-client-id@";
+    client_secret = "@matrix-oidc-client-secret@";
+    discover = false;
+    authorization_endpoint = "${cfg.oidc.issuer}/oauth/authorize";
+    token_endpoint = "${cfg.oidc.issuer}/oauth/token";
+    userinfo_endpoint = "${cfg.oidc.issuer}/oauth/userinfo";
+    jwks_uri = "${cfg.oidc.issuer}/oauth/discovery/keys";
+    user_profile_method = "userinfo_endpoint";
+    scopes = [
+      "openid"
+      "profile"
+      "email"
+    ];
+    user_mapping_provider.config = {
+      localpart_template = "{{ user.nickname }}";
+      display_name_template = "{{ user.name }}";
+    };
+  };
   tokens = lib.optionals agency.control.enable [
     "matrix-as-token"
     "matrix-hs-token"
@@ -37,6 +60,7 @@ in
   imports = [
     ./base.nix
     ./edge.nix
+    ./issued.nix
     ./postgresql.nix
   ];
 
@@ -70,11 +94,6 @@ in
         default = "https://${hosts.gitlab}";
         defaultText = lib.literalMD "GitLab of the instance";
         description = "OpenID provider whose accounts may log in.";
-      };
-      clientId = mkOption {
-        type = types.str;
-        default = "matrix";
-        description = "Client id of Synapse at the provider.";
       };
     };
   };
@@ -111,36 +130,31 @@ in
         };
         enable_registration = false;
         report_stats = false;
+        # It would have the homeserver fetch whatever address somebody writes.
+        url_preview_enabled = lib.mkDefault false;
         trusted_key_servers = [ ];
         app_service_config_files = lib.optional agency.control.enable (credential registration);
       }
       // lib.mapAttrs (_: credential) secrets
-      // lib.optionalAttrs (!cfg.federation) { federation_domain_whitelist = [ ]; }
-      // lib.optionalAttrs cfg.oidc.enable {
-        oidc_providers = [
-          {
-            idp_id = "forge";
-            idp_name = "Forge";
-            inherit (cfg.oidc) issuer;
-            client_id = cfg.oidc.clientId;
-            client_secret_path = credential oidcSecret;
-            scopes = [
-              "openid"
-              "profile"
-              "email"
-            ];
-            user_mapping_provider.config = {
-              localpart_template = "{{ user.nickname }}";
-              display_name_template = "{{ user.name }}";
-            };
-          }
-        ];
-      };
+      // lib.optionalAttrs (!cfg.federation) { federation_domain_whitelist = [ ]; };
+      extraConfigFiles = lib.optional cfg.oidc.enable (credential oidcFile);
     };
 
     agency.secrets = lib.genAttrs (used ++ tokens) (_: {
       consumers = [ unit ];
     });
+    # The forge issues both while the machine runs; until then there is no provider.
+    agency.issuedFiles = lib.mkIf cfg.oidc.enable {
+      ${oidcFile} = {
+        content = builtins.toJSON { oidc_providers = [ oidcProvider ]; };
+        fallback = "{}";
+        secrets = [
+          "matrix-oidc-client-id"
+          "matrix-oidc-client-secret"
+        ];
+        consumers = [ unit ];
+      };
+    };
     agency.secretTemplates = lib.mkIf agency.control.enable {
       ${registration} = {
         content = appservice;
@@ -150,8 +164,11 @@ in
     systemd.services.matrix-synapse.after = [ "postgresql.target" ];
     systemd.services.matrix-synapse.requires = [ "postgresql.target" ];
     systemd.services.matrix-synapse.serviceConfig = {
+      # Upstream makes a signing key and chowns it. Ours is a credential: it is there, and read-only.
+      ExecStartPre = lib.mkForce [ ];
       LoadCredential =
         map (name: agency.secrets.${name}.credential) used
+        ++ lib.optional cfg.oidc.enable agency.issuedFiles.${oidcFile}.credential
         ++ lib.optional agency.control.enable "${registration}:/run/secrets/rendered/${registration}";
       MemoryMax = cfg.memoryMax;
     };

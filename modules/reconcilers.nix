@@ -47,6 +47,11 @@ let
         default = "loopback";
         description = "What it may reach.";
       };
+      path = mkOption {
+        type = types.listOf types.package;
+        default = [ ];
+        description = "As agency.units.<name>.path.";
+      };
       timeout = mkOption {
         type = types.str;
         default = "10min";
@@ -83,12 +88,13 @@ let
         network
         relax
         after
+        path
         ;
       wants = one.after;
       command = [
         "reconcile"
         name
-        "--input"
+        "--config"
         "/etc/${inputFile name}"
       ];
       # No RemainAfterExit: an activation starts whatever multi-user.target wants and is not active.

@@ -71,6 +71,11 @@ let
           };
           description = "Further credentials, by name, and the file each is read from at start.";
         };
+        path = mkOption {
+          type = types.listOf types.package;
+          default = [ ];
+          description = "Packages whose programs it calls.";
+        };
         instances = mkOption {
           type = types.nullOr (types.listOf types.str);
           default = if lib.hasSuffix "@" name then [ ] else null;
@@ -148,6 +153,7 @@ let
     // {
       inherit (unit)
         description
+        path
         unitConfig
         restartIfChanged
         restartTriggers

@@ -3,6 +3,8 @@
 #   file    the module that holds it
 #   says    a part of its message
 #   module  laid over the complete machine
+#
+# With sharesPackages = false the machine has packages of its own, as its module asks for them.
 { lib }:
 let
   # An agent for whom nobody has put secrets in.
@@ -11,6 +13,26 @@ let
     passwords.enable = false;
     tailnet.enable = false;
     ssh.enable = false;
+  };
+  off =
+    names:
+    lib.genAttrs names (_: {
+      enable = false;
+    });
+  recipeCi = [
+    "ci"
+    "bridge"
+    "dashboard"
+  ];
+  forge = [
+    "gitlab"
+    "gitlab-runner"
+  ];
+  # A job that the two runners of ours are not for.
+  extraRunner = {
+    executor = "docker";
+    dockerImage = "debian";
+    authenticationTokenConfigFile = "/run/none";
   };
 in
 {
@@ -86,7 +108,142 @@ in
   element-alone = {
     file = "element.nix";
     says = "nothing serves Element while the edge is off";
-    module.agency.edge.enable = false;
+    module.agency = off (recipeCi ++ forge ++ [ "traefik" ]) // {
+      edge.enable = false;
+      observability.oidc.enable = false;
+    };
+  };
+  gitlab-without-edge = {
+    file = "gitlab.nix";
+    says = "not reached by its name";
+    module.agency = off (
+      recipeCi
+      ++ [
+        "edge"
+        "element"
+        "traefik"
+      ]
+    );
+  };
+  runner-without-sandbox = {
+    file = "gitlab-runner.nix";
+    says = "merge requests need the sandbox service";
+    module.agency.sandbox.enable = false;
+  };
+  runner-with-dockers-socket = {
+    file = "gitlab-runner.nix";
+    says = "a job that sees Docker's socket owns the machine";
+    module.services.gitlab-runner.services.extra = extraRunner // {
+      dockerVolumes = [ "/var/run/docker.sock:/var/run/docker.sock" ];
+    };
+  };
+  runner-privileged = {
+    file = "gitlab-runner.nix";
+    says = "a privileged job owns the machine";
+    module.services.gitlab-runner.services.extra = extraRunner // {
+      dockerPrivileged = true;
+    };
+  };
+  runner-with-kvm = {
+    file = "gitlab-runner.nix";
+    says = "/dev/kvm is for jobs of protected branches";
+    module.services.gitlab-runner.services.extra = extraRunner // {
+      registrationFlags = [ "--docker-devices=/dev/kvm" ];
+    };
+  };
+  k3s-without-control = {
+    file = "k3s.nix";
+    says = "the control plane, which alone may use the cluster, is off";
+    module.agency.control.enable = false;
+  };
+  docker-group = {
+    file = "swarm.nix";
+    says = "person would be root by way of Docker";
+    module.users.users.person = {
+      isNormalUser = true;
+      extraGroups = [ "docker" ];
+    };
+  };
+  traefik-without-swarm = {
+    file = "traefik.nix";
+    says = "it is deployed on the swarm, which is off";
+    module.agency = off (recipeCi ++ [ "swarm" ]);
+  };
+  traefik-without-edge = {
+    file = "traefik.nix";
+    says = "port 443 belongs to the edge, which is off";
+    module.agency =
+      off (
+        forge
+        ++ [
+          "edge"
+          "element"
+        ]
+      )
+      // {
+        observability.oidc.enable = false;
+      };
+  };
+  traefik-without-recipe = {
+    file = "traefik.nix";
+    says = "no recipe at recipes/traefik";
+    module.agency.traefik.recipe = ./recipes/none;
+  };
+  traefik-recipe-of-another-shape = {
+    file = "traefik.nix";
+    says = "publishes its ports in a way that is not known here";
+    module.agency.traefik.recipe = ./recipes/short-ports;
+  };
+  ci-without-traefik = {
+    file = "ci/default.nix";
+    says = "a run deploys its recipe on the swarm behind Traefik";
+    module.agency = off [ "traefik" ];
+  };
+  ci-without-forge = {
+    file = "ci/default.nix";
+    says = "no forge is known";
+    module.agency.forge.url = null;
+  };
+  drone-licence = {
+    file = "ci/drone.nix";
+    says = "nobody has accepted their licences";
+    instance = "drone";
+    module = { };
+  };
+  drone-free-build = {
+    file = "ci/drone.nix";
+    says = "the free build of Drone has no remote runners";
+    instance = "drone";
+    sharesPackages = false;
+    module =
+      { pkgs, ... }:
+      {
+        agency.ci.drone = {
+          acceptLicence = true;
+          package = pkgs.drone-oss;
+        };
+      };
+  };
+  bridge-without-ci = {
+    file = "bridge.nix";
+    says = "there is no CI that a comment could start";
+    module.agency = off [
+      "ci"
+      "dashboard"
+    ];
+  };
+  dashboard-without-ci = {
+    file = "dashboard.nix";
+    says = "there is no CI whose runs it could show";
+    module.agency = off [
+      "ci"
+      "bridge"
+    ];
+  };
+  grafana-without-gitlab = {
+    file = "observability/default.nix";
+    says = "there is no GitLab to log in with";
+    module.agency = off forge;
   };
   agent-undeclared = {
     file = "agents/default.nix";
@@ -130,7 +287,14 @@ in
   no-firewall = {
     file = "agents/firewall.nix";
     says = "agents are confined by nftables, which is off";
-    module.networking.nftables.enable = lib.mkForce false;
+    module = {
+      networking.nftables.enable = lib.mkForce false;
+      # Incus would say so too.
+      agency = off [
+        "gitlab-runner"
+        "sandbox"
+      ];
+    };
   };
   no-home-manager = {
     file = "agents/home.nix";

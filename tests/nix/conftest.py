@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from agency.instance.render import write_rendered
 from agency.secrets.classes import SecretClass, required_secrets
 
 ROOT = Path(__file__).resolve().parents[2]
-EVALUATION_TIMEOUT_S = 900
+EVALUATION_TIMEOUT_S = 1500
 SKIPPED = pytest.StashKey[str]()
 TREES = ("nixpkgs", "sops-nix")
 EVALUATED = (
@@ -62,6 +63,8 @@ def missing_for_nix() -> str | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs Nix where it is missing, and keep the one line that says so."""
     ours = [one for one in items if "snapshot" in getattr(one, "fixturenames", ())]
+    for one in ours:
+        one.add_marker(pytest.mark.timeout(EVALUATION_TIMEOUT_S + 60))
     missing = missing_for_nix() if ours else None
     if missing is None:
         return
@@ -82,7 +85,11 @@ def pytest_terminal_summary(
 def nix_eval(file: Path, *arguments: str) -> Any:
     """The value of a Nix file as JSON; the whole error message where it has none."""
     argv = ["nix-instantiate", "--eval", "--strict", "--json", *arguments, str(file)]
-    result = subprocess.run(argv, capture_output=True, text=True, timeout=EVALUATION_TIMEOUT_S)
+    # A large heap from the start: collecting garbage would be half of the time.
+    environment = {"GC_INITIAL_HEAP_SIZE": "3G"} | os.environ
+    result = subprocess.run(
+        argv, capture_output=True, text=True, timeout=EVALUATION_TIMEOUT_S, env=environment
+    )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -99,6 +106,27 @@ def instance_facts(**changes: Any) -> dict[str, Any]:
         "secrets": {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}},
     }
     return facts | changes
+
+
+# What of the proxy's recipe the modules look at.
+RECIPE = """\
+services:
+  app:
+    image: "traefik:v3.6.2"
+    ports:
+      - target: 80
+        published: 80
+        mode: host
+      - target: 443
+        published: 443
+        mode: host
+"""
+
+
+def services_with_engine(engine: str) -> dict[str, Any]:
+    """Every service, with this engine of recipe CI."""
+    services: dict[str, Any] = {name: {"enable": True} for name in SERVICES}
+    return services | {"ci": {"enable": True, "engine": engine, "maxTests": 3}}
 
 
 AGENT_SECRETS = (
@@ -126,6 +154,8 @@ def new_instance(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
         (directory / "secrets").mkdir()
         lines = (f"{one}: ENC[AES256_GCM,data:{_canary(one)}]\n" for one in sorted(names))
         (directory / "secrets/secrets.yaml").write_text("".join(lines))
+        (directory / "recipes/traefik").mkdir(parents=True)
+        (directory / "recipes/traefik/compose.yml").write_text(RECIPE)
         return directory
 
     return make
@@ -170,6 +200,8 @@ def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
         "stale": stale,
         "unrendered": unrendered,
         "ephemeral": new_instance("ephemeral", secrets={"provider": "ephemeral"}),
+        "drone": new_instance("drone", services=services_with_engine("drone")),
+        "woodpecker": new_instance("woodpecker", services=services_with_engine("woodpecker")),
         "other": new_instance(
             "other",
             name="other",

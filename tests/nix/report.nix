@@ -76,18 +76,157 @@ let
     sites = lib.mapAttrs (_: site: site.host) config.agency.edge.sites;
   };
 
+  # The same packages for every machine: they are most of what an evaluation costs.
+  shared.nixpkgs.pkgs = full.hosts.agency.pkgs;
+
   cases = import ./assertions.nix { inherit lib; };
   fire =
     case:
     failing
-      (agencyWith (case.instance or "full") [
+      (agencyWith (case.instance or "full") (
+        [
+          everything
+          sample
+          case.module
+        ]
+        ++ lib.optional (case.sharesPackages or true) shared
+      )).hosts.agency.config;
+
+  # A machine that runs nothing but one service and what that needs.
+  withServices =
+    names:
+    let
+      machine = agencyWith "full" [
+        shared
+        sample
+        {
+          agency.services = lib.genAttrs names (_: {
+            enable = true;
+          });
+        }
+      ];
+      inherit (machine.hosts.agency) config;
+    in
+    {
+      inherit (config.system.build.toplevel) drvPath;
+      failing = failing config;
+      inherit (config) warnings;
+      units = lib.attrNames config.agency.units;
+    };
+  withEngine =
+    instance: module:
+    let
+      machine = agencyWith instance [
         everything
         sample
-        case.module
-      ]).hosts.agency.config;
+        module
+      ];
+      inherit (machine.hosts.agency) config;
+    in
+    {
+      inherit (config.system.build.toplevel) drvPath;
+      failing = failing config;
+      inherit (config) warnings;
+      services = lib.genAttrs (lib.filter (name: config.systemd.services ? ${name}) [
+        "agency-runner"
+        "drone-server"
+        "drone-runner"
+        "woodpecker-server"
+        "woodpecker-agent-local"
+      ]) (name: config.systemd.units."${name}.service".text);
+      issued = lib.mapAttrs (_: file: file.content) config.agency.issuedFiles;
+    };
+
+  services = config: {
+    slices = lib.mapAttrs (_: service: service.serviceConfig.Slice or null) config.systemd.services;
+    gitlabSlice = config.systemd.slices.system-gitlab.sliceConfig;
+    restarted = lib.mapAttrs (_: secret: secret.restartUnits) config.sops.secrets;
+    reconcilers = lib.mapAttrs (_: one: one.input) config.agency.reconcilers;
+    allUnits = lib.mapAttrs (_: unit: unit.text) (
+      lib.filterAttrs (
+        name: unit: lib.hasSuffix ".service" name && (unit.text or null) != null
+      ) config.systemd.units
+    );
+    etc = lib.mapAttrs (_: file: file.text) (
+      lib.filterAttrs (_: file: file.text != null) config.environment.etc
+    );
+    passthrough = config.agency.edge.passthrough;
+    openPorts = config.networking.firewall.allowedTCPPorts;
+    # What listens where, by what the services themselves are told.
+    listeners = {
+      nginx = 443;
+      synapse = map (one: one.port) config.services.matrix-synapse.settings.listeners;
+      gitlab = config.systemd.sockets.gitlab-http.socketConfig.ListenStream;
+      gitaly = 9236;
+      sidekiq = config.services.gitlab.extraConfig.monitoring.sidekiq_exporter.port or 3807;
+      registry = config.services.dockerRegistry.port;
+      grafana = config.services.grafana.settings.server.http_port;
+      prometheus = config.services.prometheus.port;
+      node = config.services.prometheus.exporters.node.port;
+      process = config.services.prometheus.exporters.process.port;
+      blackbox = config.services.prometheus.exporters.blackbox.port;
+      kubernetes = 6443;
+      kubelet = 10250;
+    };
+    grafana = config.services.grafana.settings;
+    k3s = config.services.k3s.extraFlags;
+    runners = lib.mapAttrs (_: one: {
+      inherit (one)
+        executor
+        registrationFlags
+        dockerVolumes
+        dockerPrivileged
+        authenticationTokenConfigFile
+        ;
+    }) config.services.gitlab-runner.services;
+    scraped = map (one: one.job_name) config.services.prometheus.scrapeConfigs;
+    probes = config.agency.observability.probes;
+    members = lib.attrNames (
+      lib.filterAttrs (_: user: lib.elem "docker" user.extraGroups) config.users.users
+    );
+  };
 in
 {
   agency = host full.hosts.agency.config;
+  services = services full.hosts.agency.config;
+  alone = lib.mapAttrs (_: withServices) {
+    matrix = [ "matrix" ];
+    edge = [ "edge" ];
+    element = [
+      "matrix"
+      "element"
+      "edge"
+    ];
+    gitlab = [
+      "gitlab"
+      "edge"
+    ];
+    k3s = [
+      "matrix"
+      "k3s"
+    ];
+    swarm = [ "swarm" ];
+    traefik = [
+      "swarm"
+      "traefik"
+      "edge"
+    ];
+    ci = [
+      "swarm"
+      "traefik"
+      "edge"
+      "gitlab"
+      "ci"
+      "bridge"
+      "dashboard"
+    ];
+    observability = [ "observability" ];
+  };
+  engines = {
+    builtin = withEngine "full" shared;
+    drone = withEngine "drone" { agency.ci.drone.acceptLicence = true; };
+    woodpecker = withEngine "woodpecker" shared;
+  };
   throwaway = host (agencyWith "full" [ ]).hosts.throwaway.config;
   again =
     (agencyWith "full" [

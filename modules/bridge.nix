@@ -1,0 +1,70 @@
+# The comment bridge: a comment on a merge request starts a run, where the forge or its owner allows.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.bridge;
+  agency = config.agency;
+  common = import ./lib/recipes-unit.nix { inherit lib config; };
+in
+{
+  imports = [
+    ./ci
+    ./edge.nix
+  ];
+
+  options.agency.bridge = {
+    enable = mkOption {
+      type = types.bool;
+      default = agency.services.bridge.enable or false;
+      defaultText = lib.literalMD "services.bridge.enable of the instance";
+      description = "The comment bridge.";
+    };
+    pollSeconds = mkOption {
+      type = types.ints.between 5 60;
+      default = 30;
+      description = "Seconds between two looks at the forge. It needs no webhook; one makes it faster.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    agency.units.agency-bridge = common // {
+      description = "Comment bridge";
+      command = [
+        "recipes"
+        "bridge"
+        "--config"
+        "/etc/agency/recipes.json"
+        "--poll-seconds"
+        (toString cfg.pollSeconds)
+      ];
+      network = "open";
+      secrets = [
+        "forge-bot-token"
+        "webhook-hmac"
+      ];
+      serviceConfig = common.serviceConfig // {
+        MemoryMax = "256M";
+      };
+    };
+    agency.edge.sites.bridge = {
+      host = agency.instance.facts.names.hosts.bridge;
+      port = agency.ports.bridge;
+      only = [ "/hook" ];
+      bodyLimit = "1m";
+    };
+
+    assertions = [
+      {
+        assertion = agency.ci.enable;
+        message = ''
+          agency.bridge: there is no CI that a comment could start.
+          Set services.ci.enable in instance.yaml and run `agency render`, or turn the bridge off.
+        '';
+      }
+    ];
+  };
+}

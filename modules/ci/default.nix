@@ -1,0 +1,94 @@
+# Recipe CI: what runs the tests of a recipe. Three engines, of which `builtin` needs nothing else.
+#
+# Runs deploy what a merge request holds on the swarm of this machine. So a run begins only when a
+# member asks for it by a comment, which the bridge checks.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.ci;
+  agency = config.agency;
+  facts = agency.services.ci or { };
+  configuration = {
+    inherit (agency) domain;
+    inherit (cfg) engine maxTests buildTimeoutMinutes;
+    inherit (agency.instance.facts) recipes;
+    forge = { inherit (agency.forge) kind url; };
+    hosts = { inherit (agency.instance.facts.names.hosts) bridge dashboard; };
+    ports = { inherit (agency.ports) bridge dashboard; };
+    wildcard = agency.traefik.wildcard;
+    state = "/var/lib/agency-recipes";
+  };
+in
+{
+  imports = [
+    ../base.nix
+    ../edge.nix
+    ../forge.nix
+    ../issued.nix
+    ../swarm.nix
+    ../traefik.nix
+    ./builtin.nix
+    ./drone.nix
+    ./woodpecker.nix
+  ];
+
+  options.agency.ci = {
+    enable = mkOption {
+      type = types.bool;
+      default = facts.enable or false;
+      defaultText = lib.literalMD "services.ci.enable of the instance";
+      description = "Recipe CI.";
+    };
+    engine = mkOption {
+      type = types.enum [
+        "builtin"
+        "drone"
+        "woodpecker"
+      ];
+      default = facts.engine or "builtin";
+      defaultText = lib.literalMD "services.ci.engine of the instance";
+      description = "What queues and starts runs.";
+    };
+    maxTests = mkOption {
+      type = types.ints.between 1 64;
+      default = facts.maxTests or 2;
+      defaultText = lib.literalMD "services.ci.maxTests of the instance";
+      description = "Runs at a time. Further ones wait.";
+    };
+    buildTimeoutMinutes = mkOption {
+      type = types.ints.between 5 1440;
+      default = 60;
+      description = "Minutes after which a run is ended, whatever it does.";
+    };
+    memoryMax = mkOption {
+      type = types.str;
+      default = "2G";
+      description = "Most memory of what runs the tests; the apps under test are services of the swarm.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    environment.etc."agency/recipes.json".text = builtins.toJSON configuration;
+
+    assertions = [
+      {
+        assertion = agency.swarm.enable && agency.traefik.enable;
+        message = ''
+          agency.ci: a run deploys its recipe on the swarm behind Traefik, and one of them is off.
+          Set services.swarm.enable and services.traefik.enable in instance.yaml and run `agency render`.
+        '';
+      }
+      {
+        assertion = agency.forge.url != null;
+        message = ''
+          agency.ci: no forge is known whose merge requests could be tested.
+          Set services.gitlab.enable in instance.yaml and run `agency render`, or set agency.forge.url.
+        '';
+      }
+    ];
+  };
+}

@@ -1,0 +1,93 @@
+# Woodpecker: server, and one agent with the local backend, because runs drive abra on this machine.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  ci = config.agency.ci;
+  agency = config.agency;
+  ports = agency.ports;
+  hosts = agency.instance.facts.names.hosts;
+  forge = lib.toUpper agency.forge.kind;
+  rpc = "woodpecker-rpc-secret";
+  oauth = lib.genAttrs [ "CLIENT" "SECRET" ] (
+    part: "woodpecker-oauth-client-${if part == "CLIENT" then "id" else "secret"}"
+  );
+  server = "woodpecker-server";
+  runner = "woodpecker-agent-local";
+  ofUnit = unit: name: "/run/credentials/${unit}.service/${name}";
+  minutes = toString ci.buildTimeoutMinutes;
+  issued = lib.filter (name: agency.secrets.${name}.class == "C") (lib.attrValues oauth);
+in
+{
+  config = lib.mkIf (ci.enable && ci.engine == "woodpecker") {
+    services.woodpecker-server = {
+      enable = true;
+      environment = {
+        WOODPECKER_HOST = "https://${hosts.woodpecker}";
+        WOODPECKER_SERVER_ADDR = "127.0.0.1:${toString ports.woodpecker}";
+        WOODPECKER_GRPC_ADDR = "127.0.0.1:${toString ports.woodpecker-agents}";
+        WOODPECKER_OPEN = "false";
+        WOODPECKER_DEFAULT_PIPELINE_TIMEOUT = minutes;
+        WOODPECKER_MAX_PIPELINE_TIMEOUT = minutes;
+        WOODPECKER_AGENT_SECRET_FILE = ofUnit server rpc;
+        "WOODPECKER_${forge}" = "true";
+        "WOODPECKER_${forge}_URL" = toString agency.forge.url;
+      }
+      // lib.mapAttrs' (
+        part: name: lib.nameValuePair "WOODPECKER_${forge}_${part}_FILE" (ofUnit server name)
+      ) oauth;
+    };
+    services.woodpecker-agents.agents.local = {
+      enable = true;
+      environment = {
+        WOODPECKER_SERVER = "127.0.0.1:${toString ports.woodpecker-agents}";
+        WOODPECKER_BACKEND = "local";
+        WOODPECKER_MAX_WORKFLOWS = toString ci.maxTests;
+        WOODPECKER_AGENT_SECRET_FILE = ofUnit runner rpc;
+        WOODPECKER_HEALTHCHECK = "false";
+      };
+      extraGroups = [ agency.swarm.dockerGroup ];
+      path = [
+        agency.package
+        agency.traefik.abra
+        config.virtualisation.docker.package
+        pkgs.bash
+        pkgs.coreutils
+        pkgs.git
+      ];
+    };
+    systemd.services.${server} = {
+      # Skipped, not failed, until the forge has issued its part.
+      unitConfig.ConditionPathExists = map (name: agency.secrets.${name}.path) issued;
+      serviceConfig = {
+        LoadCredential = map (name: agency.secrets.${name}.credential) (lib.attrValues oauth ++ [ rpc ]);
+        MemoryMax = "1G";
+      };
+    };
+    systemd.services.${runner} = {
+      after = [ "${server}.service" ];
+      serviceConfig = {
+        LoadCredential = [ agency.secrets.${rpc}.credential ];
+        StateDirectory = "woodpecker-agent";
+        MemoryMax = ci.memoryMax;
+      };
+    };
+    agency.secrets =
+      lib.genAttrs (lib.attrValues oauth) (_: {
+        consumers = [ "${server}.service" ];
+      })
+      // {
+        ${rpc}.consumers = [
+          "${server}.service"
+          "${runner}.service"
+        ];
+      };
+    agency.edge.sites.woodpecker = {
+      host = hosts.woodpecker;
+      port = ports.woodpecker;
+    };
+  };
+}

@@ -1,0 +1,67 @@
+# The dashboard: recipes, their runs and levels, logs, badges. It only reads.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.dashboard;
+  agency = config.agency;
+  common = import ./lib/recipes-unit.nix {
+    inherit lib config;
+    waits = false;
+  };
+in
+{
+  imports = [
+    ./ci
+    ./edge.nix
+  ];
+
+  options.agency.dashboard = {
+    enable = mkOption {
+      type = types.bool;
+      default = agency.services.dashboard.enable or false;
+      defaultText = lib.literalMD "services.dashboard.enable of the instance";
+      description = "The dashboard of recipe CI.";
+    };
+    retentionDays = mkOption {
+      type = types.ints.between 1 3650;
+      default = 180;
+      description = "Days after which a run's logs are no longer shown.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    agency.units.agency-dashboard = common // {
+      description = "Dashboard of recipe CI";
+      command = [
+        "recipes"
+        "dashboard"
+        "--config"
+        "/etc/agency/recipes.json"
+        "--retention-days"
+        (toString cfg.retentionDays)
+      ];
+      network = "loopback";
+      serviceConfig = common.serviceConfig // {
+        MemoryMax = "256M";
+      };
+    };
+    agency.edge.sites.dashboard = {
+      host = agency.instance.facts.names.hosts.dashboard;
+      port = agency.ports.dashboard;
+    };
+
+    assertions = [
+      {
+        assertion = agency.ci.enable;
+        message = ''
+          agency.dashboard: there is no CI whose runs it could show.
+          Set services.ci.enable in instance.yaml and run `agency render`, or turn the dashboard off.
+        '';
+      }
+    ];
+  };
+}

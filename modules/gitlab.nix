@@ -1,0 +1,281 @@
+# GitLab: the forge, its registry, and the login of everything else, held within one slice.
+#
+# Its own services speak over sockets. What reaches it from outside, and the agency's programs on
+# this machine, come through the loopback port of the instance's naming.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.gitlab;
+  agency = config.agency;
+  services = agency.services;
+  hosts = agency.instance.facts.names.hosts;
+  ports = agency.ports;
+  hardening = (import ./lib { inherit lib; }).hardening;
+  slice = "system-gitlab.slice";
+  state = config.services.gitlab.statePath;
+  workhorse = "/run/gitlab/gitlab-workhorse.socket";
+
+  credential = unit: name: "/run/credentials/${unit}.service/${name}";
+  railsSecrets = {
+    secretFile = "gitlab-secret-key";
+    dbFile = "gitlab-db-key";
+    otpFile = "gitlab-otp-key";
+    jwsFile = "gitlab-jws-key";
+    activeRecordPrimaryKeyFile = "gitlab-active-record-primary-key";
+    activeRecordDeterministicKeyFile = "gitlab-active-record-deterministic-key";
+    activeRecordSaltFile = "gitlab-active-record-salt";
+  };
+  rootPassword = "gitlab-initial-root-password";
+  bootstrap = "gitlab-bootstrap";
+
+  # Who logs in with an account of GitLab, and where GitLab sends them back to.
+  clients = {
+    matrix = {
+      enable = agency.matrix.enable && agency.matrix.oidc.enable;
+      redirectUri = "https://${hosts.matrix}/_synapse/client/oidc/callback";
+      issued = "matrix-oidc-client";
+    };
+    grafana = {
+      enable = agency.observability.enable && agency.observability.oidc.enable;
+      redirectUri = "https://${hosts.grafana}/login/generic_oauth";
+      issued = "grafana-oidc-client";
+    };
+    drone = {
+      enable = agency.ci.enable && agency.ci.engine == "drone";
+      redirectUri = "https://${hosts.drone}/login";
+      scopes = [
+        "api"
+        "read_user"
+      ];
+      issued = "drone-oauth-client";
+    };
+    woodpecker = {
+      enable = agency.ci.enable && agency.ci.engine == "woodpecker";
+      redirectUri = "https://${hosts.woodpecker}/authorize";
+      scopes = [ "api" ];
+      issued = "woodpecker-oauth-client";
+    };
+  };
+in
+{
+  imports = [
+    ./base.nix
+    ./ci
+    ./edge.nix
+    ./issued.nix
+    ./matrix.nix
+    ./observability
+    ./postgresql.nix
+    ./reconcilers.nix
+  ];
+
+  options.agency.gitlab = {
+    enable = mkOption {
+      type = types.bool;
+      default = services.gitlab.enable or false;
+      defaultText = lib.literalMD "services.gitlab.enable of the instance";
+      description = "GitLab, the forge.";
+    };
+    memoryMax = mkOption {
+      type = types.str;
+      default = "8G";
+      description = "Most memory that all units of GitLab may use together.";
+    };
+    cpuQuota = mkOption {
+      type = types.strMatching "[0-9]+%";
+      default = "400%";
+      description = "Most processor time that all units of GitLab may use together; 100% is one core.";
+    };
+    workers = mkOption {
+      type = types.ints.between 1 64;
+      default = 2;
+      description = "Processes that answer requests. Each takes about 1.2 GB.";
+    };
+    registry.enable = mkOption {
+      type = types.bool;
+      default = cfg.enable;
+      defaultText = lib.literalExpression "config.agency.gitlab.enable";
+      description = "The container registry of its projects.";
+    };
+    backup = {
+      startAt = mkOption {
+        type = types.listOf types.str;
+        default = [ "03:30" ];
+        description = "When it is backed up, as systemd calendar events. Empty: never.";
+      };
+      path = mkOption {
+        type = types.path;
+        default = "/var/backup/gitlab";
+        description = "Where backups are put. The keys that open them are among the instance's secrets, not in the backup.";
+      };
+      keepDays = mkOption {
+        type = types.ints.between 1 3650;
+        default = 14;
+        description = "Days after which a backup is removed.";
+      };
+    };
+    group = mkOption {
+      type = (import ./lib { inherit lib; }).types.name;
+      default = agency.name;
+      defaultText = lib.literalMD "the instance's name";
+      description = "Path of the group that owns the instance's projects.";
+    };
+    bot = mkOption {
+      type = (import ./lib { inherit lib; }).types.name;
+      default = "agency-bot";
+      description = "The account with which the agency comments and reports.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    services.gitlab = {
+      enable = true;
+      host = hosts.gitlab;
+      port = 443;
+      https = true;
+      initialRootEmail = "root@${agency.domain}";
+      initialRootPasswordFile = credential "gitlab-db-config" rootPassword;
+      secrets = lib.mapAttrs (_: credential "gitlab-config") railsSecrets;
+      puma.workers = cfg.workers;
+      backup = {
+        inherit (cfg.backup) startAt path;
+        keepTime = 24 * cfg.backup.keepDays;
+      };
+      registry = lib.mkIf cfg.registry.enable {
+        enable = true;
+        port = ports.registry;
+        host = hosts.registry;
+        externalAddress = hosts.registry;
+        externalPort = 443;
+        certFile = "${state}/registry/auth.crt";
+        keyFile = "${state}/registry/auth.key";
+      };
+      # People are invited, and nothing is reported elsewhere.
+      extraConfig = {
+        gitlab = {
+          signup_enabled = lib.mkDefault false;
+          usage_ping_enabled = lib.mkDefault false;
+          email_enabled = lib.mkDefault config.services.gitlab.smtp.enable;
+        };
+        gravatar.enabled = lib.mkDefault false;
+      };
+    };
+    agency.postgresql.databases = [ config.services.gitlab.databaseName ];
+
+    systemd.slices.system-gitlab.sliceConfig = {
+      MemoryMax = cfg.memoryMax;
+      MemorySwapMax = 0;
+      CPUQuota = cfg.cpuQuota;
+    };
+    systemd.services = {
+      gitlab-config.serviceConfig.LoadCredential = map (name: agency.secrets.${name}.credential) (
+        lib.attrValues railsSecrets
+      );
+      gitlab-db-config.serviceConfig.LoadCredential = [ agency.secrets.${rootPassword}.credential ];
+      redis-gitlab.serviceConfig.Slice = slice;
+      docker-registry.serviceConfig = lib.mkIf cfg.registry.enable { Slice = slice; };
+      # The registry's own key pair is made on the machine; it must be there for its first start.
+      gitlab-registry-cert.before = lib.mkIf cfg.registry.enable [ "gitlab-config.service" ];
+      gitlab-http = {
+        description = "GitLab on loopback";
+        requires = [ "gitlab-http.socket" ];
+        after = [
+          "gitlab-http.socket"
+          "gitlab-workhorse.service"
+        ];
+        serviceConfig = hardening.harden { network = "loopback"; } // {
+          ExecStart = "${config.systemd.package}/lib/systemd/systemd-socket-proxyd ${workhorse}";
+          DynamicUser = true;
+          Slice = slice;
+        };
+      };
+    };
+    systemd.sockets.gitlab-http = {
+      description = "GitLab on loopback";
+      wantedBy = [ "sockets.target" ];
+      socketConfig.ListenStream = "127.0.0.1:${toString ports.gitlab}";
+    };
+
+    agency.secrets =
+      lib.genAttrs (lib.attrValues railsSecrets) (_: {
+        consumers = [ "gitlab-config.service" ];
+      })
+      // {
+        ${rootPassword}.consumers = [ "gitlab-db-config.service" ];
+      }
+      // lib.listToAttrs (
+        lib.concatMap (
+          client:
+          map (part: lib.nameValuePair "${client.issued}-${part}" { }) [
+            "id"
+            "secret"
+          ]
+        ) (lib.filter (client: client.enable) (lib.attrValues clients))
+      );
+
+    agency.reconcilers.${bootstrap} = {
+      description = "Applications, runners, group and bot of GitLab";
+      after = [
+        "gitlab.service"
+        "gitlab-http.socket"
+      ];
+      # Root, for what it issues is read by the units of other users through systemd alone.
+      user = "root";
+      secrets = [ rootPassword ];
+      timeout = "20min";
+      input = {
+        url = "http://127.0.0.1:${toString ports.gitlab}";
+        issuedDir = "/var/lib/agency/issued";
+        group = {
+          path = cfg.group;
+          name = cfg.group;
+        };
+        bot = {
+          username = cfg.bot;
+          name = "Agency";
+          email = "${cfg.bot}@${agency.domain}";
+        };
+        applications = lib.mapAttrsToList (
+          name: client: removeAttrs client [ "enable" ] // { inherit name; }
+        ) (lib.filterAttrs (_: client: client.enable) clients);
+      };
+      serviceConfig = {
+        StateDirectory = "agency/issued";
+        StateDirectoryMode = "0700";
+      };
+    };
+
+    agency.edge.sites = {
+      gitlab = {
+        host = hosts.gitlab;
+        port = ports.gitlab;
+        # Pushes and packages; GitLab has limits of its own.
+        bodyLimit = "0";
+      };
+      registry = lib.mkIf cfg.registry.enable {
+        host = hosts.registry;
+        port = ports.registry;
+        bodyLimit = "0";
+      };
+    };
+    # Services of this machine reach it by its name, whatever the DNS outside says.
+    networking.hosts."127.0.0.1" = [
+      hosts.gitlab
+      hosts.registry
+    ];
+
+    assertions = [
+      {
+        assertion = agency.edge.enable;
+        message = ''
+          agency.gitlab: nobody can log in to a GitLab that is not reached by its name.
+          Set services.edge.enable in instance.yaml and run `agency render`, or turn GitLab off.
+        '';
+      }
+    ];
+  };
+}

@@ -1,0 +1,135 @@
+# What the instance's own forge issues while the machine runs: client ids, client secrets, tokens.
+#
+# The reconciler gitlab-bootstrap puts them under /var/lib/agency/issued. Services that must run
+# before the forge does read a file composed of them, which holds a fallback until they are issued.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  agency = config.agency;
+  directory = "/run/agency-issued";
+  source = "/var/lib/agency/issued";
+  unit = "agency-issued";
+  files = agency.issuedFiles;
+  watched = lib.filterAttrs (_: secret: secret.class == "C") agency.secrets;
+  exists = one: config.systemd.services ? ${lib.removeSuffix ".service" one};
+  configuration = {
+    inherit directory;
+    files = lib.mapAttrsToList (name: file: {
+      inherit name;
+      inherit (file) content fallback consumers;
+      secrets = lib.genAttrs file.secrets (secret: agency.secrets.${secret}.path);
+    }) files;
+    watched = lib.mapAttrsToList (_: secret: {
+      inherit (secret) path;
+      consumers = lib.filter exists (lib.unique secret.consumers);
+    }) (removeAttrs watched (lib.concatMap (file: file.secrets) (lib.attrValues files)));
+  };
+
+  fileModule =
+    { name, ... }:
+    {
+      options = {
+        content = mkOption {
+          type = types.str;
+          description = "Text of the file, with `@<secret>@` where a value belongs.";
+        };
+        fallback = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = "What stands there until every secret is issued. Null: no file.";
+        };
+        secrets = mkOption {
+          type = types.listOf types.str;
+          description = "Names of the secrets in it.";
+        };
+        consumers = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = "Units that load the file as a credential. They are restarted when it changes.";
+        };
+        credential = mkOption {
+          type = types.str;
+          readOnly = true;
+          default = "${name}:${directory}/${name}";
+          defaultText = lib.literalExpression ''"''${name}:${directory}/''${name}"'';
+          description = "The word for `LoadCredential=` that hands the file to a unit under its own name.";
+        };
+        path = mkOption {
+          type = types.str;
+          readOnly = true;
+          default = "${directory}/${name}";
+          defaultText = lib.literalExpression ''"${directory}/''${name}"'';
+          description = "Where the file is.";
+        };
+      };
+    };
+in
+{
+  imports = [ ./base.nix ];
+
+  options.agency = {
+    issued.enable = mkOption {
+      type = types.bool;
+      default = files != { } || agency.services.gitlab.enable or false;
+      defaultText = lib.literalMD "whether the instance runs its own forge, or a service needs such a file";
+      description = "Keep the files composed of issued secrets current.";
+    };
+    issuedFiles = mkOption {
+      type = types.attrsOf (types.submodule fileModule);
+      default = { };
+      description = "Files composed of secrets, those of class C among them, by name.";
+    };
+  };
+
+  config = lib.mkIf agency.issued.enable {
+    agency.secrets = lib.mkMerge (
+      lib.mapAttrsToList (
+        _: file:
+        lib.genAttrs file.secrets (_: {
+          inherit (file) consumers;
+        })
+      ) files
+    );
+    environment.etc."agency/issued.json".text = builtins.toJSON configuration;
+
+    agency.units.${unit} = {
+      description = "Files of what the forge issued";
+      command = [
+        "secrets"
+        "compose"
+        "--config"
+        "/etc/agency/issued.json"
+      ];
+      type = "oneshot";
+      user = "root";
+      before = lib.unique (lib.concatMap (file: file.consumers) (lib.attrValues files));
+      path = [ config.systemd.package ];
+      # No RemainAfterExit: the path below starts it again.
+      wantedBy = [ "multi-user.target" ];
+      restartTriggers = [ (builtins.toJSON configuration) ];
+      # Secrets may belong to other users.
+      relax.CapabilityBoundingSet = "CAP_DAC_READ_SEARCH";
+      serviceConfig = {
+        RuntimeDirectory = unit;
+        RuntimeDirectoryMode = "0700";
+        RuntimeDirectoryPreserve = true;
+        MemoryMax = "128M";
+        TasksMax = 16;
+      };
+    };
+    systemd.tmpfiles.settings.agency-issued.${source}.d = {
+      user = "root";
+      group = "root";
+      mode = "0700";
+    };
+    systemd.paths.${unit} = {
+      description = "What the forge issues";
+      wantedBy = [ "multi-user.target" ];
+      pathConfig.PathChanged = source;
+    };
+  };
+}

@@ -1,0 +1,130 @@
+# Sandboxes: leased throwaway machines for code that nobody has read yet. One service of the host
+# makes them, so that who asks for one needs neither Docker nor KVM; leases end by a timer.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.sandbox;
+  agency = config.agency;
+  group = "agency-sandbox";
+  socket = "/run/agency-sandbox.sock";
+  configuration = {
+    inherit socket;
+    inherit (cfg)
+      leaseHours
+      maxSandboxes
+      memoryMax
+      diskMax
+      ;
+    cpus = cfg.cpus;
+  };
+  etc = "agency/sandbox.json";
+  common = {
+    # Incus and its machines belong to this group.
+    serviceConfig = {
+      SupplementaryGroups = [ "incus-admin" ];
+      StateDirectory = "agency-sandbox";
+      StateDirectoryMode = "0700";
+      # One user for both units: they share the leases.
+      User = "agency-sandbox";
+      MemoryMax = "512M";
+      TasksMax = 128;
+    };
+    after = [ "incus.service" ];
+    restartTriggers = [ (builtins.toJSON configuration) ];
+  };
+in
+{
+  imports = [ ./base.nix ];
+
+  options.agency.sandbox = {
+    enable = mkOption {
+      type = types.bool;
+      default = agency.services.gitlab.enable or false;
+      defaultText = lib.literalMD "whether the instance runs GitLab";
+      description = "The service that makes sandboxes.";
+    };
+    leaseHours = mkOption {
+      type = types.ints.between 1 168;
+      default = 4;
+      description = "Hours after which a sandbox is destroyed, whoever uses it.";
+    };
+    maxSandboxes = mkOption {
+      type = types.ints.between 1 32;
+      default = 2;
+      description = "Most sandboxes at a time. Further requests wait.";
+    };
+    memoryMax = mkOption {
+      type = types.str;
+      default = "4GiB";
+      description = "Memory of one sandbox.";
+    };
+    cpus = mkOption {
+      type = types.ints.between 1 64;
+      default = 2;
+      description = "Processors of one sandbox.";
+    };
+    diskMax = mkOption {
+      type = types.str;
+      default = "20GiB";
+      description = "Disk of one sandbox.";
+    };
+    group = mkOption {
+      type = types.str;
+      readOnly = true;
+      default = group;
+      description = "Group whose members may ask for a sandbox.";
+    };
+    socket = mkOption {
+      type = types.str;
+      readOnly = true;
+      default = socket;
+      description = "Where they ask.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    virtualisation.incus.enable = true;
+    networking.nftables.enable = true;
+    users.groups.${group} = { };
+    environment.etc.${etc}.text = builtins.toJSON configuration;
+
+    agency.units.agency-sandbox = common // {
+      description = "Sandboxes for code under review";
+      command = [
+        "sandbox"
+        "serve"
+        "--config"
+        "/etc/${etc}"
+      ];
+      wants = [ "incus.service" ];
+      network = "loopback";
+      socket = {
+        ListenStream = socket;
+        SocketGroup = group;
+        SocketMode = "0660";
+      };
+    };
+    agency.units.agency-sandbox-expire = common // {
+      description = "End the leases of sandboxes that are over";
+      command = [
+        "sandbox"
+        "expire"
+        "--config"
+        "/etc/${etc}"
+      ];
+      type = "oneshot";
+      network = "loopback";
+      timer = {
+        OnCalendar = "*:0/5";
+        Persistent = true;
+      };
+      serviceConfig = common.serviceConfig // {
+        TimeoutStartSec = "10min";
+      };
+    };
+  };
+}

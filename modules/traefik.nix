@@ -1,0 +1,147 @@
+# Traefik on the swarm: the Co-op Cloud recipe, deployed by abra, with the wildcard certificate.
+#
+# The recipe is the instance's, in its repository, and so pinned with it. Only its ports are others
+# than published, since 443 belongs to the edge.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.traefik;
+  agency = config.agency;
+  hosts = agency.instance.facts.names.hosts;
+  ports = {
+    "80" = toString agency.ports.traefik-http;
+    "443" = toString agency.ports.traefik;
+  };
+
+  compose = cfg.recipe + "/compose.yml";
+  hasRecipe = builtins.pathExists compose;
+  lines = lib.splitString "\n" (builtins.readFile compose);
+  published =
+    line: builtins.match "([[:space:]]*-?[[:space:]]*published:[[:space:]]*)(80|443)[[:space:]]*" line;
+  moved =
+    line:
+    let
+      found = published line;
+    in
+    if found == null then line else lib.elemAt found 0 + ports.${lib.elemAt found 1};
+  publishes = lib.naturalSort (
+    map (line: lib.elemAt (published line) 1) (lib.filter (line: published line != null) lines)
+  );
+  # The first of two files of one name is taken.
+  recipe = pkgs.symlinkJoin {
+    name = "traefik-recipe";
+    paths = [
+      (pkgs.writeTextDir "compose.yml" (lib.concatMapStringsSep "\n" moved lines))
+      (builtins.path {
+        path = cfg.recipe;
+        name = "traefik-recipe-source";
+      })
+    ];
+  };
+in
+{
+  imports = [
+    ./base.nix
+    ./edge.nix
+    ./swarm.nix
+  ];
+
+  options.agency.traefik = {
+    enable = mkOption {
+      type = types.bool;
+      default = agency.services.traefik.enable or false;
+      defaultText = lib.literalMD "services.traefik.enable of the instance";
+      description = "Traefik, the proxy of the recipes under test.";
+    };
+    abra = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ../packages/abra { };
+      defaultText = lib.literalMD "abra of this flake";
+      description = "Co-op Cloud's command line, which deploys it.";
+    };
+    recipe = mkOption {
+      type = types.path;
+      default = agency.instance.directory + "/recipes/traefik";
+      defaultText = lib.literalExpression ''config.agency.instance.directory + "/recipes/traefik"'';
+      description = "The recipe coop-cloud/traefik at one release.";
+    };
+    wildcard = mkOption {
+      type = types.str;
+      readOnly = true;
+      default = "*.ci.${agency.domain}";
+      defaultText = lib.literalExpression ''"*.ci.''${config.agency.domain}"'';
+      description = "Names of apps under test.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    agency.edge.passthrough = {
+      ${cfg.wildcard} = agency.ports.traefik;
+      ${hosts.traefik} = agency.ports.traefik;
+    };
+    agency.reconcilers.traefik = {
+      description = "Traefik on the swarm";
+      after = [ "agency-reconcile-proxy-network.service" ];
+      path = [
+        cfg.abra
+        pkgs.git
+      ];
+      secrets = [
+        "wildcard-certificate"
+        "wildcard-certificate-key"
+      ];
+      input = {
+        domain = hosts.traefik;
+        envFile = "${agency.instance.directory + "/generated/abra/traefik.env"}";
+        recipeSource = lib.optionalString hasRecipe "${recipe}";
+      };
+      # abra is a Go program that talks to Docker, and git checks the recipe out.
+      serviceConfig = {
+        SupplementaryGroups = [ agency.swarm.dockerGroup ];
+        MemoryMax = "1G";
+      };
+    };
+
+    assertions = [
+      {
+        assertion = agency.swarm.enable;
+        message = ''
+          agency.traefik: it is deployed on the swarm, which is off.
+          Set services.swarm.enable in instance.yaml and run `agency render`, or turn Traefik off.
+        '';
+      }
+      {
+        assertion = agency.edge.enable;
+        message = ''
+          agency.traefik: port 443 belongs to the edge, which is off, so nothing would reach Traefik.
+          Set services.edge.enable in instance.yaml and run `agency render`, or turn Traefik off.
+        '';
+      }
+      {
+        assertion = hasRecipe;
+        message = ''
+          agency.traefik: the instance has no recipe at recipes/traefik.
+          Put coop-cloud/traefik there at one of its releases, and commit it: docs/install.md says how.
+        '';
+      }
+      {
+        assertion =
+          !hasRecipe
+          ||
+            publishes == [
+              "80"
+              "443"
+            ];
+        message = ''
+          agency.traefik: the recipe's compose.yml publishes its ports in a way that is not known here, so they cannot be moved from 80 and 443.
+          Take a release of the recipe with one `published: 80` and one `published: 443`.
+        '';
+      }
+    ];
+  };
+}
