@@ -176,6 +176,7 @@ class TestInstanceJson:
             "consumers": ["matrix-synapse.service", "agency-control.service"],
             "optional": False,
             "stored": True,
+            "generator": "token",
         }
         assert secrets["operator-password"]["stored"] is False
 

@@ -124,7 +124,8 @@ def lay(root: Path, wanted: Mapping[str, WantedFile], changes: Iterable[Change])
     Raises:
         PrerequisiteError: a place cannot be written.
     """
-    for change in changes:
+    # What is in the way first, however deep.
+    for change in sorted(changes, key=lambda change: change.what in wanted):
         path = root / change.what
         try:
             file = wanted.get(change.what)
