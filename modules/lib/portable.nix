@@ -10,53 +10,135 @@
 }:
 let
   prefix = "/opt/agency";
+  # Of the Debian release that guests run.
+  postgresqlVersion = "15";
+  postgresqlData = "/var/lib/postgresql/agency";
   sample = {
     name = "zzsample";
+    role = "zzrole";
     uid = 29999;
     port = 31999;
   };
+  foreign = import ./foreign.nix { inherit lib; };
 
-  inherit
-    (evaluate [
-      modules.default
-      ./everything.nix
-      {
-        nixpkgs.hostPlatform = "x86_64-linux";
-        system.stateVersion = "26.05";
-        agency = {
-          inherit prefix;
-          secretsInstaller = "agency";
-          agents.${sample.name} = {
-            inherit (sample) uid port;
-            role = "sample";
+  evaluated =
+    hostModules:
+    evaluate (
+      [
+        modules.default
+        {
+          nixpkgs.hostPlatform = "x86_64-linux";
+          system.stateVersion = "26.05";
+          agency = {
+            inherit prefix;
+            secretsInstaller = "agency";
+            agents.${sample.name} = { inherit (sample) uid port role; };
           };
-        };
-        # Paths of this distribution's own programs and data mean nothing elsewhere.
-        systemd.globalEnvironment = lib.mkForce { };
-      }
-    ])
-    config
-    ;
+          # Paths of this distribution's own programs and data mean nothing elsewhere.
+          systemd.globalEnvironment = lib.mkForce { };
+        }
+      ]
+      ++ hostModules
+    );
+
+  # Every feature, so that there is a unit for whatever an agent turns on.
+  complete = evaluated [ ./everything.nix ];
+  everything = complete.config;
+  # What the guest runs.
+  guest =
+    (evaluated [
+      ../../hosts/throwaway
+      (
+        { pkgs, ... }:
+        {
+          _module.args.pkgs = lib.mkForce (foreign.readable complete.pkgs);
+          # Neither jemalloc nor Python's journal handler is at hand there; the journal reads stderr.
+          services.matrix-synapse = {
+            withJemalloc = lib.mkForce false;
+            log = lib.mkForce {
+              version = 1;
+              disable_existing_loggers = false;
+              formatters.plain.format = "%(levelname)s %(name)s: [%(request)s] %(message)s";
+              handlers.stderr = {
+                class = "logging.StreamHandler";
+                formatter = "plain";
+              };
+              root = {
+                level = "INFO";
+                handlers = [ "stderr" ];
+              };
+            };
+          };
+          services.postgresql.package = pkgs."postgresql_${postgresqlVersion}";
+          # Debian's own cluster, which is left alone, lies where this one would.
+          services.postgresql.dataDir = postgresqlData;
+        }
+      )
+    ]).config;
 
   firewall = import ./agents-firewall.nix { inherit lib; };
-  agent = config.agency.agents.${sample.name};
-  isHome = path: lib.any (one: one.home == path) (lib.attrValues config.agency.agents);
+  agent = everything.agency.agents.${sample.name};
+  isHome = path: lib.any (one: one.home == path) (lib.attrValues everything.agency.agents);
   isSample = lib.hasInfix sample.name;
 
+  # Units of the distribution that the guest needs.
+  foreignUnits = [
+    "matrix-synapse.service"
+    "postgresql.service"
+    "postgresql-setup.service"
+    "postgresql.target"
+    "system-synapse.slice"
+  ];
+  foreignUsers = [
+    "matrix-synapse"
+    "postgres"
+  ];
+  exported = foreign.export {
+    directory = "usr/lib/agency/nixos";
+    packages = [
+      {
+        prefix = "matrix-synapse-";
+        directory = prefix;
+      }
+      {
+        prefix = "postgresql-";
+        directory = "/usr/lib/postgresql/${postgresqlVersion}";
+      }
+    ];
+  };
+
+  # What looks like a template's own signs stays as it is.
+  literal =
+    lib.replaceStrings
+      [
+        "{{"
+        "{%"
+        "{#"
+      ]
+      [
+        "{{ '{{' }}"
+        "{{ '{%' }}"
+        "{{ '{#' }}"
+      ];
+
   fill =
+    text:
     lib.replaceStrings
       [
         "agency-agents-${sample.name}"
         sample.name
+        sample.role
         (toString sample.uid)
         (toString sample.port)
       ]
       [
         "agency-agents-{{ agent.name | replace('-', '_') }}"
         "{{ agent.name }}"
+        "{{ agent.role }}"
         "{{ agent.uid }}"
         "{{ agent.port }}"
-      ];
+      ]
+      (literal text);
 
   fillPath =
     lib.replaceStrings
@@ -69,6 +151,26 @@ let
         "AGENT"
       ];
 
+  # What the instance says, in the place of what the example says.
+  facts = guest.agency.instance.facts;
+  generated = name: builtins.readFile (guest.agency.instance.directory + "/generated/${name}");
+  registration = "matrix/registration.yaml";
+  fillInstance =
+    text:
+    lib.replaceStrings
+      [
+        (literal (builtins.toJSON (generated registration)))
+        ''"provider":"${facts.secrets.provider}"''
+        facts.domain
+      ]
+      [
+        "{{ generated['${registration}'] | tojson }}"
+        ''"provider":{{ instance.secrets.provider | tojson }}''
+        "{{ instance.domain }}"
+      ]
+      (literal text);
+  namesInstance = text: lib.hasInfix facts.domain text;
+
   # Lines that only NixOS's own switch reads.
   strip =
     text:
@@ -77,35 +179,73 @@ let
     )
     + "\n";
 
+  partsOf =
+    config: name:
+    [ "${name}.service" ]
+    ++ lib.optional (config.agency.units.${name}.socket != null) "${name}.socket"
+    ++ lib.optional (config.agency.units.${name}.timer != null) "${name}.timer";
   ownNames =
-    lib.concatMap (
-      name:
-      [ "${name}.service" ]
-      ++ lib.optional (config.agency.units.${name}.socket != null) "${name}.socket"
-      ++ lib.optional (config.agency.units.${name}.timer != null) "${name}.timer"
-    ) (lib.attrNames config.agency.units)
-    ++ [ "agency-agents.slice" ];
-  unitText = name: strip config.systemd.units.${name}.text;
+    config:
+    lib.concatMap (partsOf config) (lib.attrNames config.agency.units) ++ [ "agency-agents.slice" ];
+  # NixOS links what is wanted itself; elsewhere a unit says it.
+  install =
+    unit: text:
+    text
+    + lib.optionalString (unit.wantedBy != [ ] && !lib.hasInfix "[Install]" text) (
+      "[Install]\nWantedBy=${toString unit.wantedBy}\n"
+    );
+  unitTextOf =
+    config: name:
+    let
+      unit = config.systemd.units.${name};
+    in
+    install unit (strip unit.text);
+  unitFiles =
+    config: names:
+    exported (
+      lib.listToAttrs (
+        map (name: lib.nameValuePair "etc/systemd/system/${name}" (unitTextOf config name)) (
+          lib.filter (name: !isSample name) names
+        )
+      )
+    );
+  guestUnits = unitFiles guest (ownNames guest ++ foreignUnits);
 
   sampleUnits = lib.filter (name: isSample name && !lib.hasSuffix ".target" name) (
-    lib.attrNames config.systemd.units
+    lib.attrNames everything.systemd.units
   );
   unitPath =
     name:
-    if config.systemd.units.${name}.overrideStrategy == "asDropin" then
+    if everything.systemd.units.${name}.overrideStrategy == "asDropin" then
       "etc/systemd/system/${name}.d/50-agency.conf"
     else
       "etc/systemd/system/${name}";
 
+  # What is started with the machine, as a switch of NixOS would start it.
+  wanted = lib.unique (
+    lib.concatMap (target: guest.systemd.targets.${target}.wants or [ ]) [
+      "multi-user"
+      "timers"
+    ]
+    ++ lib.filter (name: guest.systemd.units.${name}.wantedBy or [ ] != [ ]) (
+      lib.filter (name: !lib.hasInfix "@" name) (ownNames guest ++ foreignUnits)
+    )
+  );
+  ofGuest = name: lib.elem name foreignUnits || lib.hasPrefix "agency-" name;
+
+  etc = lib.filterAttrs (path: _: lib.hasPrefix "agency/" path) guest.environment.etc;
+  sampleEtc = "agency/agents/${sample.name}.json";
+  instanceEtc = lib.filterAttrs (path: _: !lib.hasPrefix "agency/agents/" path) etc;
+
   userLine =
-    name:
+    config: name:
     let
       user = config.users.users.${name};
     in
     "u ${name} ${toString user.uid}:${user.group} \"${user.description}\" ${
-      if user.isNormalUser then user.home else "-"
+      if user.isNormalUser || user.createHome then user.home else "-"
     } /usr/sbin/nologin\n";
-  groupLine = name: "g ${name} ${toString config.users.groups.${name}.gid}\n";
+  groupLine = config: name: "g ${name} ${toString config.users.groups.${name}.gid}\n";
   controlUser = "agency-control";
 
   tmpfileLine =
@@ -114,17 +254,32 @@ let
       lib.mapAttrsToList (kind: one: "${kind} ${path} ${one.mode} ${one.user} ${one.group} - -\n") kinds
     );
   tmpfiles = lib.concatMapAttrs (_: files: files) (
-    lib.filterAttrs (name: _: lib.hasPrefix "agency-" name) config.systemd.tmpfiles.settings
+    lib.filterAttrs (name: _: lib.hasPrefix "agency-" name) everything.systemd.tmpfiles.settings
   );
   tmpfileLines =
     keep:
     lib.concatStrings (lib.mapAttrsToList tmpfileLine (lib.filterAttrs (path: _: keep path) tmpfiles));
+  # NixOS makes the home of a user where it makes the user.
+  homeLine =
+    name:
+    let
+      user = guest.users.users.${name};
+    in
+    lib.optionalString user.createHome (
+      tmpfileLine user.home {
+        d = {
+          mode = user.homeMode;
+          user = name;
+          inherit (user) group;
+        };
+      }
+    );
 
   elementLines = lib.concatStrings (
     lib.mapAttrsToList (
       set: elements:
       lib.concatMapStrings (element: "add element inet agency-agents ${set} { ${element} }\n") elements
-    ) (firewall.elements (agent // { controlUid = config.agency.control.uid; }))
+    ) (firewall.elements (agent // { controlUid = everything.agency.control.uid; }))
   );
 in
 {
@@ -132,16 +287,32 @@ in
 
   # Files of every instance, by their path below /.
   files =
-    lib.listToAttrs (
-      map (name: lib.nameValuePair "etc/systemd/system/${name}" (unitText name)) (
-        lib.filter (name: !isSample name) ownNames
-      )
-    )
+    unitFiles everything (ownNames everything)
+    // lib.filterAttrs (_: text: !namesInstance text) guestUnits
     // {
       "etc/polkit-1/rules.d/50-agency.rules" = builtins.readFile ../control/polkit.rules;
       "usr/lib/sysusers.d/agency.conf" =
-        groupLine "agents" + groupLine controlUser + userLine controlUser;
-      "usr/lib/tmpfiles.d/agency.conf" = tmpfileLines (path: !isHome path);
+        groupLine everything "agents"
+        + groupLine everything controlUser
+        + userLine everything controlUser
+        + lib.concatMapStrings (name: groupLine guest name + userLine guest name) foreignUsers;
+      "usr/lib/tmpfiles.d/agency.conf" =
+        tmpfileLines (path: !isHome path)
+        + lib.concatMapStrings homeLine foreignUsers
+        + tmpfileLine postgresqlData {
+          d = {
+            mode = "0700";
+            user = "postgres";
+            group = "postgres";
+          };
+        };
+      # An empty file masks the generator that would start Debian's own clusters at every boot.
+      "etc/systemd/system-generators/postgresql-generator" = "";
+      # Read by Debian's own nftables.service. It flushes nothing that is not ours.
+      "etc/nftables.conf" = ''
+        include "/etc/nftables.d/*.nft"
+        include "/etc/nftables.d/agency-agents.d/*.nft"
+      '';
       "etc/nftables.d/agency-agents.nft" = ''
         table inet agency-agents
         delete table inet agency-agents
@@ -150,14 +321,40 @@ in
       '';
     };
 
+  # Files that follow from the instance: jinja2 templates over `instance`, which is its
+  # instance.json, and `generated`, the texts of what `agency render` wrote, by name.
+  instanceFiles =
+    lib.mapAttrs (_: fillInstance) (
+      lib.filterAttrs (_: namesInstance) guestUnits
+      // lib.mapAttrs' (path: one: lib.nameValuePair "etc/${path}" one.text) instanceEtc
+    )
+    # Tests hold that a host that overrides nothing has the rendered document.
+    // {
+      "etc/agency/control.json" = "{{ generated['control.json'] }}";
+    };
+
   # Files of one agent. The content is a jinja2 template over `agent`; in the path, AGENT_ stands
   # for its name with underscores for dashes, and AGENT for its name.
   agentFiles = lib.mapAttrs' (path: text: lib.nameValuePair (fillPath path) (fill text)) (
-    lib.listToAttrs (map (name: lib.nameValuePair (unitPath name) (unitText name)) sampleUnits)
+    exported (
+      lib.listToAttrs (
+        map (name: lib.nameValuePair (unitPath name) (unitTextOf everything name)) sampleUnits
+      )
+    )
     // {
-      "usr/lib/sysusers.d/agency-${sample.name}.conf" = userLine agent.user;
+      "etc/${sampleEtc}" = etc.${sampleEtc}.text;
+      "usr/lib/sysusers.d/agency-${sample.name}.conf" = userLine everything agent.user;
       "usr/lib/tmpfiles.d/agency-${sample.name}.conf" = tmpfileLines isSample;
       "etc/nftables.d/agency-agents.d/${sample.name}.nft" = elementLines;
     }
   );
+
+  # Units to start; `agentUnits` for each agent, AGENT standing for its name.
+  start = {
+    # The machine's own loads the firewall.
+    units =
+      lib.optional guest.networking.nftables.enable "nftables.service"
+      ++ lib.filter (name: ofGuest name && !lib.hasInfix "@" name) wanted;
+    agentUnits = map fillPath (lib.filter isSample wanted);
+  };
 }

@@ -13,31 +13,37 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TIMEOUT_S = 300
-# Below here: what every machine gets, and what each agent adds (jinja2 templates over `agent`).
-COMMON, PER_AGENT = "machine", "agent"
+# Below here: what every machine gets, what follows from the instance (jinja2 templates over
+# `instance` and `generated`), what each agent adds (over `agent`), and which units are started.
+FOLDERS = {"machine": "files", "instance": "instanceFiles", "agent": "agentFiles"}
+START = "start.json"
 
 
 def evaluated() -> dict[str, str]:
     """Every exported file, by its path below this directory."""
     argv = [
-        *("nix-instantiate", "--eval", "--strict", "--json"),
+        # Texts that NixOS writes for its units are kept in the store while they are read.
+        *("nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode"),
         *("-A", "portableUnits", str(ROOT)),
     ]
     result = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if result.returncode != 0:
         sys.exit(f"the units cannot be evaluated:\n{result.stderr}")
     export = json.loads(result.stdout)
-    return {f"{COMMON}/{path}": text for path, text in export["files"].items()} | {
-        f"{PER_AGENT}/{path}": text for path, text in export["agentFiles"].items()
+    files = {
+        f"{folder}/{path}": text
+        for folder, attribute in FOLDERS.items()
+        for path, text in export[attribute].items()
     }
+    return files | {START: json.dumps(export["start"], indent=2) + "\n"}
 
 
 def present() -> dict[str, str]:
     """Every file that is there."""
+    below = [path for folder in FOLDERS for path in sorted((HERE / folder).rglob("*"))]
     return {
         path.relative_to(HERE).as_posix(): path.read_text()
-        for folder in (COMMON, PER_AGENT)
-        for path in sorted((HERE / folder).rglob("*"))
+        for path in [*below, HERE / START]
         if path.is_file()
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,8 +18,10 @@ from agency.secrets.classes import required_secrets
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTABLE = ROOT / "modules/portable"
-UNITS = sorted((PORTABLE / "machine/etc/systemd/system").glob("*.service"))
+# The distribution's, exported with ours, are hardened by those who wrote them.
+UNITS = sorted((PORTABLE / "machine/etc/systemd/system").glob("agency-*.service"))
 MOST_EXPOSURE = 20  # tenths
+PROGRAM = re.compile(r"^(Exec\w+=)(?:/opt/agency|/usr/lib)/\S+", re.MULTILINE)
 # Each is turned off only where the unit says why, in `relax`.
 HARDENED = (
     "CapabilityBoundingSet=",
@@ -87,6 +90,30 @@ def test_the_exported_files_lead_to_no_store_and_name_no_instance() -> None:
             assert "agency.example" not in text, path
 
 
+def test_the_distributions_units_are_exported_with_the_texts_they_name() -> None:
+    machine = PORTABLE / "machine"
+    named = {
+        path
+        for file in (*machine.rglob("*"), *(PORTABLE / "instance").rglob("*"))
+        if file.is_file()
+        for path in re.findall(r"/(usr/lib/agency/nixos/[A-Za-z0-9._-]+)", file.read_text())
+    }
+    assert {"usr/lib/agency/nixos/homeserver.yaml", "usr/lib/agency/nixos/pg_hba.conf"} <= named
+    assert [p for p in named if not any((d / p).is_file() for d in _folders())] == []
+
+
+def _folders() -> tuple[Path, ...]:
+    return PORTABLE / "machine", PORTABLE / "instance"
+
+
+def test_the_rendered_control_plane_is_that_of_the_modules(
+    report: dict[str, Any], new_instance: Any
+) -> None:
+    """A machine without Nix gets the rendered document; they may differ only where a host says."""
+    rendered = json.loads((new_instance("full") / "generated/control.json").read_text())
+    assert json.loads(report["throwaway"]["control"]) == rendered
+
+
 def test_secrets_go_where_the_naming_says(report: dict[str, Any], new_instance: Any) -> None:
     from agency.instance.load import load_instance
 
@@ -122,7 +149,7 @@ def test_systemd_accepts_every_exported_unit(tmp_path: Path) -> None:
     program.chmod(0o755)
     for path in machine.rglob("*.service"):
         if path.is_file():
-            path.write_text(path.read_text().replace("/opt/agency/bin/agency", str(program)))
+            path.write_text(PROGRAM.sub(rf"\g<1>{program}", path.read_text()))
     units = [path for path in machine.iterdir() if path.is_file()]
     names = [str(path).replace("@.", "@dev-two.") for path in units]
     for path, name in zip(units, names, strict=True):
