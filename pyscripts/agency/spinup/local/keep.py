@@ -18,7 +18,7 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict
 
 from agency.clock import Clock, new_id
-from agency.control.login import Login, write_login
+from agency.control.login import Login, default_login_file, write_login
 from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
 from agency.instance.load import load_instance
@@ -70,11 +70,6 @@ def base_dir() -> Path:
     return state_dir() / "local"
 
 
-def login_file() -> Path:
-    """Where the operator's login data lies for `agency room`."""
-    return base_dir() / "login.json"
-
-
 def read_state() -> LocalState | None:
     """The state of the local agency that runs and has become ready, if there is one."""
     directory = rundir.alive(base_dir())
@@ -107,7 +102,7 @@ async def run_foreground(
                 await agency.supervisor.stop_all()
     finally:
         secrets.close()
-        login_file().unlink(missing_ok=True)
+        default_login_file().unlink(missing_ok=True)
         directory.remove()
 
 
@@ -126,7 +121,7 @@ async def _start(agency: LocalAgency, clock: Clock) -> None:
         access_token=operator.access_token.reveal(),
         control_room=room,
     )
-    write_login(login_file(), login)
+    write_login(default_login_file(), login)
     state = LocalState(
         pid=os.getpid(),
         started_at=clock.now_iso(),
@@ -135,7 +130,7 @@ async def _start(agency: LocalAgency, clock: Clock) -> None:
         control=agency.control_url,
         control_room=agency.control_room,
         operator=operator.user_id,
-        login_file=login_file(),
+        login_file=default_login_file(),
         password_file=password_file,
         logs=agency.run.logs,
     )
