@@ -93,6 +93,12 @@ let
           defaultText = lib.literalMD "from the rendered instance";
           description = "Whether the machine works without it.";
         };
+        generator = mkOption {
+          type = types.nullOr types.str;
+          default = fact.generator or null;
+          defaultText = lib.literalMD "from the rendered instance";
+          description = "How the machine makes it where nobody brings it, as `agency secrets` knows it.";
+        };
         consumers = mkOption {
           type = types.listOf types.str;
           example = [ "matrix-synapse.service" ];
@@ -217,7 +223,12 @@ in
         age_key_file = cfg.sops.ageKeyFile;
         secrets = lib.mapAttrsToList (name: secret: {
           inherit name;
-          inherit (secret) owner mode path;
+          inherit (secret)
+            owner
+            mode
+            path
+            generator
+            ;
         }) placed;
         templates = lib.mapAttrsToList (name: template: {
           inherit name;
@@ -245,9 +256,9 @@ in
           RequiresMountsFor = cfg.sops.ageKeyFile;
         };
         restartTriggers = [ config.environment.etc."agency/secrets.json".text ];
-        # It gives files to their owners.
+        # It gives files to their owners, and later compares what it cannot read as root alone.
         relax = {
-          CapabilityBoundingSet = "CAP_CHOWN CAP_FOWNER";
+          CapabilityBoundingSet = "CAP_CHOWN CAP_FOWNER CAP_DAC_READ_SEARCH";
           SystemCallFilter = [
             "@system-service"
             "~@resources"
