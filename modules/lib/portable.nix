@@ -41,8 +41,27 @@ let
       ++ hostModules
     );
 
-  # Every feature, so that there is a unit for whatever an agent turns on.
-  complete = evaluated [ ./everything.nix ];
+  # Every feature of agents, so that there is a unit for whatever one turns on.
+  complete = evaluated [
+    ./everything.nix
+    (
+      { config, ... }:
+      let
+        inherit (config.agency.instance.facts) services;
+      in
+      {
+        # The services of a full machine have no place in a guest.
+        agency.services = lib.mkForce (
+          services
+          // {
+            matrix = services.matrix // {
+              enable = true;
+            };
+          }
+        );
+      }
+    )
+  ];
   everything = complete.config;
   # What the guest runs.
   guest =
