@@ -138,15 +138,16 @@ in
     agency.reconcilers.gitlab-bootstrap.input.runners = [
       {
         description = "agency: protected branches";
+        # Asked for by tag alone; whatever names no tag runs in a sandbox.
         tags = [ "protected" ] ++ lib.optional cfg.kvm "kvm";
-        runUntagged = true;
+        runUntagged = false;
         accessLevel = "ref_protected";
         issued = token.protected;
       }
       {
         description = "agency: merge requests";
         tags = [ "sandbox" ];
-        runUntagged = false;
+        runUntagged = true;
         accessLevel = "not_protected";
         issued = token.sandbox;
       }

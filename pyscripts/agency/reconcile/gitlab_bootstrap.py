@@ -1,6 +1,6 @@
-"""gitlab-bootstrap: GitLab's OAuth applications, runner, group, and the bot with its token.
+"""gitlab-bootstrap: GitLab's OAuth applications, runners, group, and the bot with its token.
 
-What GitLab issues (client ids and secrets, the runner's and the bot's token) it shows once, so it
+What GitLab issues (client ids and secrets, the runners' and the bot's tokens) it shows once, so it
 is written at once to the directory of issued secrets. Each is seen to belong to what GitLab has;
 what is lost, refused or about to expire is issued anew.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum, auto
 from typing import Any
@@ -39,8 +39,8 @@ class Seen:
     applications: tuple[Mapping[str, Any], ...]
     issued_ids: Mapping[str, str | None]
     issued_secrets: frozenset[str]
-    runners: tuple[Mapping[str, Any], ...]
-    runner_token_works: bool
+    runners: Mapping[str, Mapping[str, Any] | None]  # by the name of the token, as issued
+    runner_tokens: frozenset[str]  # those that work
     group: Mapping[str, Any] | None
     bot: Mapping[str, Any] | None
     level: int | None
@@ -70,11 +70,12 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitlabChange(Change):
-    """A change; `identity` is GitLab's number, `application` the one it is about."""
+    """A change; `identity` is GitLab's number, the others what it is about."""
 
     step: Step
     identity: int = 0
     application: OauthApplication | None = None
+    runner: InstanceRunner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,7 @@ class GitlabBootstrap:
         """The administrator's password and everything issued."""
         names = [f"{one.issued}-secret" for one in self.settings.applications]
         names.append(self.settings.bot.issued)
-        if self.settings.runner is not None:
-            names.append(self.settings.runner.issued)
+        names += [one.issued for one in self.settings.runners]
         found = (self.issued.read(name) for name in names)
         return (self.password, *(SecretValue(value) for value in found if value is not None))
 
@@ -109,14 +109,14 @@ class GitlabBootstrap:
         if bot is not None and group is not None:
             member = api.get(f"/groups/{group['id']}/members/{bot['id']}")
         token = self._token_facts()
-        runners, works = self._runners()
+        working = {one.issued for one in wanted.runners if self._runner_token_works(one)}
         names = [one.issued for one in wanted.applications]
         return Seen(
             applications=tuple(api.list("/applications")),
             issued_ids={name: self.issued.read(f"{name}-id") for name in names},
             issued_secrets=frozenset(n for n in names if self.issued.read(f"{n}-secret")),
-            runners=runners,
-            runner_token_works=works,
+            runners=self._runners(),
+            runner_tokens=frozenset(working),
             group=group,
             bot=bot,
             level=None if member is None else member["access_level"],
@@ -128,16 +128,21 @@ class GitlabBootstrap:
         value = self.issued.read(self.settings.bot.issued)
         return None if value is None else self.api.token_facts(value)
 
-    def _runners(self) -> tuple[tuple[Mapping[str, Any], ...], bool]:
-        wanted = self.settings.runner
-        if wanted is None:
-            return (), True
+    def _runners(self) -> dict[str, Mapping[str, Any] | None]:
+        if not self.settings.runners:
+            return {}
         listed = self.api.list("/runners/all", {"type": "instance_type"})
-        ours = [one["id"] for one in listed if one["description"] == wanted.description]
-        found = [self.api.get(f"/runners/{identity}") for identity in ours]
+        identities = {one["description"]: one["id"] for one in reversed(listed)}
+        return {
+            one.issued: self.api.get(f"/runners/{identities[one.description]}")
+            if one.description in identities
+            else None
+            for one in self.settings.runners
+        }
+
+    def _runner_token_works(self, wanted: InstanceRunner) -> bool:
         value = self.issued.read(wanted.issued)
-        works = value is not None and self.api.runner_token_works(value)
-        return tuple(one for one in found if one is not None), works
+        return value is not None and self.api.runner_token_works(value)
 
     def _old_tokens(
         self, bot: Mapping[str, Any] | None, token: Mapping[str, Any] | None
@@ -154,7 +159,8 @@ class GitlabBootstrap:
         changes: list[GitlabChange] = []
         for application in self.settings.applications:
             changes += self._plan_application(application, observed)
-        changes += self._plan_runner(observed)
+        for runner in self.settings.runners:
+            changes += _plan_runner(runner, observed)
         changes += self._plan_group(observed)
         changes += self._plan_bot(observed)
         return tuple(changes)
@@ -186,25 +192,6 @@ class GitlabBootstrap:
                 GitlabChange(part=part, what="client secret", before=before, after="issued",
                              step=Step.RENEW_APPLICATION, identity=keep["id"], application=wanted)
             )  # fmt: skip
-        return changes
-
-    def _plan_runner(self, seen: Seen) -> list[GitlabChange]:
-        wanted = self.settings.runner
-        if wanted is None:
-            return []
-        part = f"runner {wanted.description}"
-        if not seen.runners:
-            return [_change(part, "runner", ABSENT, "made", Step.MAKE_RUNNER)]
-        runner = seen.runners[0]
-        changes = [
-            _change(part, key, str(runner.get(key)), str(value), Step.SET_RUNNER, runner["id"])
-            for key, value in _runner_facts(wanted).items()
-            if _comparable(runner.get(key)) != _comparable(value)
-        ]
-        if not seen.runner_token_works:
-            changes.append(
-                _change(part, "token", "lost or refused", "issued", Step.RENEW_RUNNER, runner["id"])
-            )
         return changes
 
     def _plan_group(self, seen: Seen) -> list[GitlabChange]:
@@ -275,8 +262,8 @@ class GitlabBootstrap:
             self._issue_application(change.application, identity)
         elif step is Step.REMOVE_APPLICATION:
             self.api.delete(f"/applications/{identity}")
-        elif step in {Step.MAKE_RUNNER, Step.SET_RUNNER, Step.RENEW_RUNNER}:
-            self._apply_runner(step, identity)
+        elif change.runner is not None:
+            self._apply_runner(step, identity, change.runner)
         elif step in {Step.MAKE_GROUP, Step.SET_GROUP}:
             group = self.settings.group
             facts = {"name": group.name, "visibility": group.visibility}
@@ -304,10 +291,7 @@ class GitlabBootstrap:
         self.issued.write(f"{wanted.issued}-secret", made["secret"])
         self.issued.write(f"{wanted.issued}-id", made["application_id"])
 
-    def _apply_runner(self, step: Step, identity: int) -> None:
-        wanted = self.settings.runner
-        if wanted is None:
-            return
+    def _apply_runner(self, step: Step, identity: int, wanted: InstanceRunner) -> None:
         if step is Step.SET_RUNNER:
             self.api.put(f"/runners/{identity}", _runner_facts(wanted))
             return
@@ -373,6 +357,26 @@ def _application_differs(
     return None
 
 
+def _plan_runner(wanted: InstanceRunner, seen: Seen) -> list[GitlabChange]:
+    part = f"runner {wanted.description}"
+    runner = seen.runners[wanted.issued]
+    if runner is None:
+        return [_runner_change(wanted, part, "runner", ABSENT, "made", Step.MAKE_RUNNER)]
+    changes = [
+        _runner_change(
+            wanted, part, key, str(runner.get(key)), str(value), Step.SET_RUNNER, runner["id"]
+        )
+        for key, value in _runner_facts(wanted).items()
+        if _comparable(runner.get(key)) != _comparable(value)
+    ]
+    if wanted.issued not in seen.runner_tokens:
+        lost = "lost or refused"
+        changes.append(
+            _runner_change(wanted, part, "token", lost, "issued", Step.RENEW_RUNNER, runner["id"])
+        )
+    return changes
+
+
 def _runner_facts(wanted: InstanceRunner) -> dict[str, Any]:
     return {
         "tag_list": list(wanted.tags),
@@ -393,6 +397,10 @@ def _change(
     return GitlabChange(
         part=part, what=what, before=before, after=after, step=step, identity=identity
     )
+
+
+def _runner_change(wanted: InstanceRunner, *facts: Any) -> GitlabChange:
+    return replace(_change(*facts), runner=wanted)
 
 
 @asynccontextmanager

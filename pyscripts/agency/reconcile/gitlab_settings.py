@@ -22,13 +22,13 @@ class OauthApplication(Settings):
 
 
 class InstanceRunner(Settings):
-    """The instance's runner; its authentication token is issued under the name `issued`."""
+    """A runner of the instance; its authentication token is issued under the name `issued`."""
 
     description: str = Field(min_length=1, max_length=255)
     tags: tuple[str, ...] = ()
     run_untagged: bool = False
     access_level: Literal["not_protected", "ref_protected"] = "ref_protected"
-    issued: str = Field(default="gitlab-runner-token", pattern=_SLUG)
+    issued: str = Field(pattern=_SLUG)
 
 
 class ForgeBot(Settings):
@@ -59,7 +59,7 @@ class GitlabBootstrapSettings(Settings):
     group: ForgeGroup
     bot: ForgeBot
     applications: tuple[OauthApplication, ...] = ()
-    runner: InstanceRunner | None = None
+    runners: tuple[InstanceRunner, ...] = ()
     issued_dir: Path = Path("/var/lib/agency/issued")
     admin: str = "root"
     ready_timeout_s: float = Field(default=300, ge=0)

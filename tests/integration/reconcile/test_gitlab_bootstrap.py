@@ -41,7 +41,7 @@ class Setup:
     def read(self, name: str) -> str:
         return (self.issued / name).read_text().strip()
 
-    async def converge(self, *, check: bool = False) -> Report:
+    async def converge(self, *, check: bool = False, **changes) -> Report:
         settings = GitlabBootstrapSettings.model_validate(
             {
                 "url": self.url,
@@ -49,7 +49,9 @@ class Setup:
                 "readyTimeoutS": 0,
                 "group": {"path": "agency", "name": "Agency"},
                 "bot": {"username": "agency-bot", "name": "Agency bot", "email": "bot@x.example"},
-                "runner": {"description": "agency", "tags": ["kvm"]},
+                "runners": [
+                    {"description": "agency", "tags": ["kvm"], "issued": "gitlab-runner-token"}
+                ],
                 "applications": [
                     {
                         "name": "Matrix",
@@ -63,6 +65,7 @@ class Setup:
                     },
                 ],
             }
+            | changes
         )
         async with opened(settings, Clock(wall=lambda: self.now)) as reconciler:
             engine = Engine("gitlab-bootstrap", reconciler, self.place / "lock")
@@ -112,6 +115,39 @@ async def test_makes_everything_and_then_changes_nothing(setup):
     assert gitlab.writes == []
     assert setup.files() == files
     assert gitlab.sessions == set()  # every login was revoked
+
+
+async def test_each_runner_has_a_token_of_its_own(setup):
+    runners = [
+        {"description": "protected", "tags": ["kvm"], "issued": "protected-token"},
+        {
+            "description": "sandbox",
+            "runUntagged": True,
+            "accessLevel": "not_protected",
+            "issued": "sandbox-token",
+        },
+    ]
+    assert (await setup.converge(runners=runners)).outcome is Outcome.CHANGED
+    gitlab = setup.gitlab
+    tokens = {
+        gitlab.runners[identity]["description"]: token
+        for identity, token in gitlab.runner_tokens.items()
+    }
+    assert tokens == {
+        "protected": setup.read("protected-token"),
+        "sandbox": setup.read("sandbox-token"),
+    }
+    levels = {one["description"]: one["access_level"] for one in gitlab.runners.values()}
+    assert levels == {"protected": "ref_protected", "sandbox": "not_protected"}
+    assert (await setup.converge(runners=runners)).outcome is Outcome.UNCHANGED
+
+    (lost,) = (n for n, one in gitlab.runners.items() if one["description"] == "sandbox")
+    gitlab.runner_tokens[lost] = "glrt-reset"
+    before = setup.read("protected-token")
+    report = await setup.converge(runners=runners)
+    assert [change.part for change in report.applied] == ["runner sandbox"]
+    assert setup.read("sandbox-token") == gitlab.runner_tokens[lost] != "glrt-reset"
+    assert setup.read("protected-token") == before
 
 
 async def test_a_check_writes_nothing(setup):
