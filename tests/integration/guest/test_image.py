@@ -75,10 +75,12 @@ async def test_a_recipe_that_fails_half_way_is_explained(tmp_path, small_recipe,
 
 
 async def test_a_hook_that_fails_yields_no_image(tmp_path, small_recipe, marker) -> None:
-    broken = small_recipe.model_copy(update={"disabled": ("there-is-none.service",)})
-    with pytest.raises(BuildError):
+    without_systemd = {"packages": ("ca-certificates",), "disabled": ("nginx.service",)}
+    broken = small_recipe.model_copy(update=without_systemd)
+    with pytest.raises(BuildError) as caught:
         async with hold_image(tmp_path, broken, marker=marker):
             pass
+    assert "systemctl" in "\n".join(caught.value.log_tail)
     assert image_cache(tmp_path).digests() == ()
     assert left_in(tmp_path) == []
 

@@ -25,7 +25,8 @@ def _is_unit(name: str) -> str:
 
 Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Unit = Annotated[str, AfterValidator(_is_unit)]
-GuestPath = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._@-]+)+$")]
+# No part begins with a dot: none can lead elsewhere.
+GuestPath = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9_@-][A-Za-z0-9._@-]*)+$")]
 
 _BASE = (
     *("systemd", "systemd-sysv", "dbus", "polkitd", "libpam-systemd"),

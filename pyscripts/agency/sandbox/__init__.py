@@ -1,0 +1,1 @@
+"""Leased review machines: a throwaway guest that runs somebody's change until its lease ends."""

@@ -1,0 +1,151 @@
+"""Recipes, their digests, and what is made of them."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from agency.errors import BadInputError
+from agency.spinup.guest.materials import image, wheelhouse
+from agency.spinup.guest.materials.recipe import (
+    ImageRecipe,
+    debian_architecture,
+    default_recipe,
+)
+
+CHANGES = {
+    "builder": 99,
+    "suite": "trixie",
+    "python": "3.13",
+    "architecture": "arm64",
+    "variant": "apt",
+    "packages": ("systemd",),
+    "masked": (),
+    "disabled": (),
+    "files": {},
+    "epoch": 1,
+    "kind": "virtual-machine",
+}
+
+
+def recipe(**changes: object) -> ImageRecipe:
+    return ImageRecipe.model_validate({"architecture": "amd64", **changes})
+
+
+def test_every_field_changes_the_digest():
+    assert set(CHANGES) == set(ImageRecipe.model_fields), "a new field needs a line here"
+    digests = {recipe(**{field: value}).digest for field, value in CHANGES.items()}
+    assert len(digests | {recipe().digest}) == len(CHANGES) + 1
+
+
+def test_equal_recipes_have_equal_digests():
+    assert recipe().digest == recipe().digest
+    assert default_recipe().digest == default_recipe().digest
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("packages", ("systemd; rm -rf /",)),
+        ("packages", ("--option",)),
+        ("packages", ()),
+        ("masked", ("a.service b.service",)),
+        ("disabled", ("$(id).service",)),
+        ("disabled", ("nginx",)),
+        ("files", {"etc/relative": ""}),
+        ("files", {"/etc/../../outside": ""}),
+        ("suite", "bookworm main"),
+        ("architecture", "m68k"),
+        ("unknown", 1),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(field, value):
+    with pytest.raises(ValidationError):
+        recipe(**{field: value})
+
+
+def test_no_mirror_is_named(tmp_path):
+    argv = image.mmdebstrap_argv(recipe(), None, tmp_path / "overlay", tmp_path / "rootfs.tar")
+    assert not any("://" in argument or argument.startswith("deb ") for argument in argv)
+    assert argv[-2:] == ("bookworm", str(tmp_path / "rootfs.tar"))
+
+
+def test_paths_in_hooks_are_quoted(tmp_path):
+    place = tmp_path / "with space"
+    argv = image.mmdebstrap_argv(recipe(), None, place / "overlay", place / "rootfs.tar")
+    assert f"--customize-hook=sync-in '{place}/overlay' /" in argv
+
+
+def test_metadata_is_what_incus_reads_and_always_the_same():
+    first = image.metadata_tar(recipe(), "d" * 64)
+    assert first == image.metadata_tar(recipe(), "d" * 64)
+    with tarfile.open(fileobj=io.BytesIO(first)) as tar:
+        document = json.loads(tar.extractfile("metadata.yaml").read())
+    assert document["architecture"] == "x86_64"
+    assert document["properties"][image.DIGEST_PROPERTY] == "d" * 64
+
+
+def test_the_fingerprint_is_that_of_both_parts(tmp_path):
+    import hashlib
+
+    metadata, rootfs = tmp_path / "metadata.tar", tmp_path / "rootfs.tar"
+    metadata.write_bytes(b"one")
+    rootfs.write_bytes(b"two")
+    assert image.fingerprint(metadata, rootfs) == hashlib.sha256(b"onetwo").hexdigest()
+
+
+def test_only_installed_packages_are_listed():
+    status = (
+        "Package: here\nStatus: install ok installed\nVersion: 1.2-3\nDescription: a\n b: c\n\n"
+        "Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n"
+    )
+    assert image.installed_packages(status) == {"here": "1.2-3"}
+    assert image.installed_packages("") == {}
+
+
+@given(st.text())
+def test_any_status_file_is_read(text):
+    assert isinstance(image.installed_packages(text), dict)
+
+
+def test_wheels_fit_the_guest_and_not_the_host():
+    tags = wheelhouse.platforms(recipe())
+    assert tags[0] == "manylinux_2_36_x86_64"
+    assert "manylinux2014_x86_64" in tags
+    assert not any("2_37" in tag for tag in tags), "newer than the guest's C library"
+    assert wheelhouse.platforms(recipe(architecture="arm64"))[0] == "manylinux_2_36_aarch64"
+    with pytest.raises(BadInputError, match="C library"):
+        wheelhouse.platforms(recipe(suite="sid"))
+
+
+def test_the_lock_names_every_wheel_with_its_digest(tmp_path: Path):
+    (tmp_path / "b_c-1.0-py3-none-any.whl").write_bytes(b"b")
+    (tmp_path / "a-2-cp311-cp311-linux_x86_64.whl").write_bytes(b"a")
+    lock = wheelhouse.lock_file(tmp_path.iterdir())
+    assert [line.split(" ")[0] for line in lock.splitlines()] == ["a==2", "b_c==1.0"]
+    assert lock.count("--hash=sha256:") == 2
+
+
+def test_pins_and_guest_decide_which_libraries(tmp_path: Path):
+    pins = tmp_path / "pins.txt"
+    pins.write_text("a==1\n")
+    first = wheelhouse.Ingredients(pins, recipe()).libraries_digest
+    assert wheelhouse.Ingredients(pins, recipe(epoch=1)).libraries_digest == first
+    assert wheelhouse.Ingredients(pins, recipe(python="3.12")).libraries_digest != first
+    pins.write_text("a==2\n")
+    assert wheelhouse.Ingredients(pins, recipe()).libraries_digest != first
+
+
+@pytest.mark.parametrize(("machine", "name"), [("x86_64", "amd64"), ("aarch64", "arm64")])
+def test_architectures(machine, name):
+    assert debian_architecture(machine) == name
+
+
+def test_an_architecture_without_images_is_refused():
+    with pytest.raises(ValueError, match="sparc"):
+        debian_architecture("sparc")
