@@ -32,6 +32,14 @@ COMMANDS: Mapping[str, Entry] = {
     "audit": Entry("agency.control.commands:audit", "Verify and read the audit log."),
     "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),
     "room": Entry("agency.control.room:room", "Say a command in the control room."),
+    "sandbox": Entry(
+        "agency.sandbox.commands:sandbox", "Lease throwaway machines that run a change."
+    ),
+    "guest": Entry("agency.spinup.guest.commands:guest", "Look into throwaway guests, end them."),
+    "activate": Entry(
+        "agency.spinup.guest.activation.commands:activate",
+        "Bring this Debian machine to its definitions.",
+    ),
     "workspace": Entry(
         "agency.workspace.commands:workspace", "Run the programs behind an agent's features."
     ),
