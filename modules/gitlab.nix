@@ -178,6 +178,7 @@ in
       gitlab-db-config.serviceConfig.LoadCredential = [ agency.secrets.${rootPassword}.credential ];
       redis-gitlab.serviceConfig.Slice = slice;
       docker-registry.serviceConfig = lib.mkIf cfg.registry.enable { Slice = slice; };
+      docker-registry-garbage-collect.serviceConfig = lib.mkIf cfg.registry.enable { Slice = slice; };
       # The registry's own key pair is made on the machine; it must be there for its first start.
       gitlab-registry-cert.before = lib.mkIf cfg.registry.enable [ "gitlab-config.service" ];
       gitlab-http = {

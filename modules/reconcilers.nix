@@ -106,6 +106,10 @@ let
         TimeoutStartSec = one.timeout;
         MemoryMax = "512M";
         TasksMax = 128;
+        # Its lock, also for a run by hand.
+        RuntimeDirectory = "agency-reconcile-${name}";
+        RuntimeDirectoryMode = "0700";
+        RuntimeDirectoryPreserve = true;
       }
       // one.serviceConfig;
     };

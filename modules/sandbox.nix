@@ -14,12 +14,11 @@ let
   configuration = {
     inherit socket;
     inherit (cfg)
-      leaseHours
-      maxSandboxes
-      memoryMax
-      diskMax
+      ttl
+      leases
+      memoryMb
+      cpus
       ;
-    cpus = cfg.cpus;
   };
   etc = "agency/sandbox.json";
   common = {
@@ -28,12 +27,14 @@ let
       SupplementaryGroups = [ "incus-admin" ];
       StateDirectory = "agency-sandbox";
       StateDirectoryMode = "0700";
-      # One user for both units: they share the leases.
+      # One user and one place for both units: they share the leases.
       User = "agency-sandbox";
+      Environment = "XDG_STATE_HOME=/var/lib/agency-sandbox";
       MemoryMax = "512M";
       TasksMax = 128;
     };
     after = [ "incus.service" ];
+    path = [ config.virtualisation.incus.clientPackage ];
     restartTriggers = [ (builtins.toJSON configuration) ];
   };
 in
@@ -47,30 +48,25 @@ in
       defaultText = lib.literalMD "whether the instance runs GitLab";
       description = "The service that makes sandboxes.";
     };
-    leaseHours = mkOption {
-      type = types.ints.between 1 168;
-      default = 4;
-      description = "Hours after which a sandbox is destroyed, whoever uses it.";
+    ttl = mkOption {
+      type = types.strMatching "[0-9]{1,6}[smhd]";
+      default = "4h";
+      description = "After how long the sandbox of a merge request is destroyed, whoever uses it.";
     };
-    maxSandboxes = mkOption {
+    leases = mkOption {
       type = types.ints.between 1 32;
       default = 2;
-      description = "Most sandboxes at a time. Further requests wait.";
+      description = "Most sandboxes at a time. Further requests are refused.";
     };
-    memoryMax = mkOption {
-      type = types.str;
-      default = "4GiB";
-      description = "Memory of one sandbox.";
+    memoryMb = mkOption {
+      type = types.ints.between 1024 65536;
+      default = 2048;
+      description = "Memory of one sandbox, in MiB.";
     };
     cpus = mkOption {
       type = types.ints.between 1 64;
       default = 2;
       description = "Processors of one sandbox.";
-    };
-    diskMax = mkOption {
-      type = types.str;
-      default = "20GiB";
-      description = "Disk of one sandbox.";
     };
     group = mkOption {
       type = types.str;
@@ -113,8 +109,6 @@ in
       command = [
         "sandbox"
         "expire"
-        "--config"
-        "/etc/${etc}"
       ];
       type = "oneshot";
       network = "loopback";

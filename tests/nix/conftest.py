@@ -94,6 +94,12 @@ def nix_eval(file: Path, *arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
+@pytest.fixture(scope="session")
+def evaluate() -> Callable[..., Any]:
+    """`nix_eval`, for tests that cannot import this file."""
+    return nix_eval
+
+
 def instance_facts(**changes: Any) -> dict[str, Any]:
     """The content of an instance.yaml that runs every service."""
     facts = {

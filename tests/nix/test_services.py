@@ -1,0 +1,239 @@
+"""The services: alone and together, within their limits, their secrets handed over by systemd."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import pytest
+
+from agency import naming
+from agency.cli import cli
+from agency.reconcile.registry import RECONCILERS
+from agency.secrets.compose import ComposeConfig
+
+# Commands that units call and the command line gets later. One that exists must leave this list.
+PLANNED = (("recipes",), ("sandbox", "serve"), ("workspace", "audit"))
+ALONE = ("ci", "edge", "element", "gitlab", "k3s", "matrix", "observability", "swarm", "traefik")
+
+
+@pytest.mark.parametrize("feature", ALONE)
+def test_a_service_runs_alone(report: dict[str, Any], feature: str) -> None:
+    machine = report["alone"][feature]
+    assert machine["drvPath"].endswith(".drv")
+    assert (machine["failing"], machine["warnings"]) == ([], [])
+
+
+def test_what_is_off_is_not_there(report: dict[str, Any]) -> None:
+    alone = {name: set(machine["units"]) for name, machine in report["alone"].items()}
+    assert "agency-control" not in alone["swarm"]
+    assert {"agency-reconcile-swarm-init", "agency-reconcile-proxy-network"} <= alone["swarm"]
+    assert not any(name.startswith("agency-reconcile") for name in alone["edge"])
+    assert "agency-runner" in alone["ci"]
+    assert "agency-runner" not in alone["traefik"]
+
+
+@pytest.mark.parametrize("engine", ["builtin", "drone", "woodpecker"])
+def test_every_engine_evaluates_with_everything_else(report: dict[str, Any], engine: str) -> None:
+    machine = report["engines"][engine]
+    assert machine["drvPath"].endswith(".drv")
+    assert (machine["failing"], machine["warnings"]) == ([], [])
+
+
+def test_an_engine_runs_as_many_tests_as_the_instance_says(report: dict[str, Any]) -> None:
+    engines = report["engines"]
+    assert set(engines["builtin"]["services"]) == {"agency-runner"}
+    assert set(engines["drone"]["services"]) == {"drone-runner", "drone-server"}
+    assert "DRONE_RUNNER_CAPACITY=3\n" in engines["drone"]["issued"]["drone-runner.env"]
+    assert "DRONE_CLEANUP_DEADLINE_RUNNING=60m\n" in engines["drone"]["issued"]["drone-server.env"]
+    agent = engines["woodpecker"]["services"]["woodpecker-agent-local"]
+    assert 'WOODPECKER_MAX_WORKFLOWS=3"' in agent
+    server = engines["woodpecker"]["services"]["woodpecker-server"]
+    assert 'WOODPECKER_MAX_PIPELINE_TIMEOUT=60"' in server
+
+
+def _leaf(arguments: Sequence[str]) -> tuple[click.Command | None, list[str]]:
+    """The command that `arguments` name, if there is one, and what is left for it."""
+    command: click.Command | None = cli
+    rest = list(arguments)
+    while isinstance(command, click.Group) and rest:
+        command, rest = command.get_command(click.Context(command), rest[0]), rest[1:]
+    return command, rest
+
+
+def test_every_unit_calls_a_command_that_exists(report: dict[str, Any]) -> None:
+    units = report["agency"]["units"]
+    known = {
+        name: argv
+        for name, argv in units.items()
+        if not any(tuple(argv[: len(words)]) == words for words in PLANNED)
+    }
+    assert {"agency-control", "agency-issued", "agency-reconcile-traefik"} <= set(known)
+    for name, argv in known.items():
+        command, rest = _leaf(argv)
+        assert command is not None, argv
+        assert not isinstance(command, click.Group), argv
+        context = click.Context(command, info_name=name)
+        values, left, _ = command.make_parser(context).parse_args(args=list(rest))
+        assert left == [], name
+        missing = [one.name for one in command.params if one.required and not values.get(one.name)]
+        assert missing == [], name
+
+
+def test_no_command_is_still_planned_that_exists() -> None:
+    assert [words for words in PLANNED if _leaf(words)[0] is not None] == []
+
+
+def test_reconcilers_get_what_their_programs_read(report: dict[str, Any]) -> None:
+    inputs = report["services"]["reconcilers"]
+    assert set(inputs) <= set(RECONCILERS)
+    assert {"swarm-init", "proxy-network", "traefik", "gitlab-bootstrap"} <= set(inputs)
+    for name, settings in inputs.items():
+        module = importlib.import_module(RECONCILERS[name].module)
+        module.SETTINGS.model_validate_json(json.dumps(settings))
+
+
+def test_the_forge_issues_what_is_waited_for(report: dict[str, Any]) -> None:
+    """What gitlab-bootstrap writes is what the instance calls class C, by the same names."""
+    settings = report["services"]["reconcilers"]["gitlab-bootstrap"]
+    issued = {settings["bot"].get("issued", "forge-bot-token")}
+    issued |= {one["issued"] for one in settings["runners"]}
+    issued |= {
+        f"{one['issued']}-{part}" for one in settings["applications"] for part in ("id", "secret")
+    }
+    secrets = report["agency"]["secrets"]
+    assert issued == {name for name, one in secrets.items() if one["class"] == "C"}
+    compose = ComposeConfig.model_validate_json(report["services"]["etc"]["agency/issued.json"])
+    paths = {str(path) for one in compose.files for path in one.secrets.values()}
+    paths |= {str(one.path) for one in compose.watched}
+    assert paths >= {f"{settings['issuedDir']}/{name}" for name in issued}
+
+
+def test_every_secret_restarts_who_reads_it(report: dict[str, Any]) -> None:
+    """A secret that nobody reads has no place on the machine."""
+    restarted = report["services"]["restarted"]
+    assert {"gitlab-db-key", "grafana-secret-key", "k3s-token", "webhook-hmac"} <= set(restarted)
+    assert [name for name, units in restarted.items() if not units] == []
+    assert "gitlab-config.service" in restarted["gitlab-db-key"]
+    assert restarted["k3s-token"] == ["k3s.service"]
+
+
+def test_secrets_are_read_by_way_of_systemd_alone(report: dict[str, Any]) -> None:
+    """No service opens a file under /run/secrets or the directory of issued secrets itself."""
+    places = ("/run/secrets/", "/var/lib/agency/issued/", "/run/agency-issued/")
+    handed = re.compile(r"(LoadCredential|ConditionPathExists)=")
+    found = [
+        (unit, line)
+        for unit, text in report["services"]["allUnits"].items()
+        for line in text.splitlines()
+        if any(place in line for place in places) and not handed.match(line)
+    ]
+    assert found == []
+    told = {
+        name
+        for name, text in report["services"]["etc"].items()
+        if any(place in text for place in places)
+    }
+    assert told <= {"agency/issued.json", "agency/secrets.json"}
+
+
+def test_a_credential_is_of_a_secret_of_the_same_name(report: dict[str, Any]) -> None:
+    units = report["services"]["allUnits"].values()
+    pattern = r"^LoadCredential=([^:]+):/run/secrets/(?:rendered/)?(.+)$"
+    pairs = [pair for text in units for pair in re.findall(pattern, text, re.M)]
+    assert len(pairs) > 20
+    # An agent's unit knows its own without the agent's name.
+    assert [pair for pair in pairs if pair[1].removeprefix("agent-%i-") != pair[0]] == []
+
+
+def test_all_of_gitlab_is_within_its_slice(report: dict[str, Any]) -> None:
+    services = report["services"]
+    ours = re.compile(r"(gitlab|gitaly|redis-gitlab|docker-registry)(?!-runner)")
+    units = {name: one for name, one in services["slices"].items() if ours.match(name)}
+    assert len(units) >= 8
+    assert {name for name, one in units.items() if one != "system-gitlab.slice"} == set()
+    assert services["gitlabSlice"]["MemoryMax"] == "8G"
+    assert services["gitlabSlice"]["CPUQuota"] == "400%"
+
+
+def test_no_two_services_claim_a_port(report: dict[str, Any]) -> None:
+    told = report["services"]["listeners"]
+    claims: dict[int, list[str]] = {}
+    for owner, ports in told.items():
+        for port in ports if isinstance(ports, list) else [ports]:
+            number = int(str(port).rsplit(":", 1)[-1])
+            claims.setdefault(number, []).append(owner)
+    assert {port: owners for port, owners in claims.items() if len(owners) > 1} == {}
+    named = {name for name in told if name in naming.SERVICE_PORTS}
+    for name in named - {"synapse"}:
+        assert naming.SERVICE_PORTS[name] in claims, name
+    agents = [one["port"] for one in report["agency"]["agents"].values()]
+    assert not set(agents) & (set(claims) | set(naming.SERVICE_PORTS.values()))
+
+
+def test_only_the_edge_is_open_to_the_outside(report: dict[str, Any]) -> None:
+    assert report["services"]["openPorts"] == [443]
+
+
+def test_what_is_under_test_is_passed_to_traefik(report: dict[str, Any]) -> None:
+    assert report["services"]["passthrough"] == {
+        "*.ci.agency.example.org": naming.SERVICE_PORTS["traefik"],
+        "traefik.agency.example.org": naming.SERVICE_PORTS["traefik"],
+    }
+
+
+def test_no_person_and_no_agent_may_use_docker(report: dict[str, Any]) -> None:
+    assert report["services"]["members"] == []
+
+
+def test_only_protected_branches_see_kvm_and_nobody_docker(report: dict[str, Any]) -> None:
+    runners = report["services"]["runners"]
+    assert set(runners) == {"protected", "sandbox"}
+    assert "--docker-devices=/dev/kvm" in runners["protected"]["registrationFlags"]
+    assert runners["sandbox"]["executor"] == "custom"
+    flags = " ".join(runners["sandbox"]["registrationFlags"])
+    assert "sandbox" in flags
+    assert "docker" not in flags
+    for runner in runners.values():
+        assert not runner["dockerPrivileged"]
+        assert runner["dockerVolumes"] == []
+        assert runner["authenticationTokenConfigFile"].startswith("/run/credentials/")
+    levels = {
+        one["issued"]: one["accessLevel"]
+        for one in report["services"]["reconcilers"]["gitlab-bootstrap"]["runners"]
+    }
+    assert levels == {
+        "gitlab-runner-token": "ref_protected",
+        "gitlab-sandbox-runner-token": "not_protected",
+    }
+
+
+def test_the_kubeconfig_is_for_the_control_plane(report: dict[str, Any]) -> None:
+    flags = report["services"]["k3s"]
+    assert "--write-kubeconfig-mode=0440" in flags
+    assert "--write-kubeconfig-group=agency-control" in flags
+
+
+def test_grafana_reads_its_secrets_from_files_that_systemd_gives_it(report: dict[str, Any]) -> None:
+    settings = report["services"]["grafana"]
+    credential = re.compile(r"\$__file\{/run/credentials/grafana\.service/[a-z-]+\}\Z")
+    security, oauth = settings["security"], settings["auth.generic_oauth"]
+    for value in (
+        security["secret_key"],
+        security["admin_password"],
+        oauth["client_id"],
+        oauth["client_secret"],
+    ):
+        assert credential.match(value)
+    assert settings["server"]["http_addr"] == "127.0.0.1"
+
+
+def test_prometheus_looks_at_every_service(report: dict[str, Any]) -> None:
+    services = report["services"]
+    assert set(services["scraped"]) >= {"node", "processes", "synapse", "gitlab", "probe-http"}
+    probed = {"control", "synapse", "gitlab", "grafana", "bridge", "dashboard"}
+    assert set(services["probes"]) == probed
