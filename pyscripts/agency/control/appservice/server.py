@@ -41,6 +41,7 @@ class AppService:
     user_exists: Callable[[str], bool]
     alias_exists: Callable[[str], bool]
     readiness: Callable[[], Awaitable[dict[str, Any]]]
+    answered: Callable[[], Awaitable[None]]  # returns when a reply has left, or soon after
     stopping: Callable[[], bool]
 
 
@@ -92,12 +93,15 @@ async def _transaction(service: AppService, request: web.Request) -> web.StreamR
     except TimeoutError:
         return _problem(408, "M_UNKNOWN", "the body did not come in time")
     try:
-        await service.intake.take(txn_id, read_events(body))
+        fresh = await service.intake.take(txn_id, read_events(body))
     except TransactionError as error:
         return _problem(400, error.errcode, str(error))
     except InboxFullError:
         _log.warning("the inbox is full; the homeserver is asked to deliver again later")
         return _problem(503, "M_LIMIT_EXCEEDED", "too much is waiting; deliver again later")
+    if fresh:
+        # It is on disk. What a homeserver writes when it is acknowledged would hold up the reply.
+        await service.answered()
     return web.json_response({})
 
 

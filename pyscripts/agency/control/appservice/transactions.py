@@ -84,7 +84,8 @@ class Intake:
         traced = [(event, self.new_trace()) for event in relevant]
 
         def store(connection: Connection) -> int:
-            if inbox.is_known_transaction(connection, txn_id, now - _TRANSACTION_MS):
+            before = inbox.transaction_ts(connection, txn_id)
+            if before is not None and before >= now - _TRANSACTION_MS:
                 self._check_repeated(connection, txn_id, relevant)
                 return 0
             waiting = inbox.unfinished(connection)

@@ -29,6 +29,7 @@ from agency.control.store import agents, audit, inbox, outbox
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.database import Database
 from agency.control.store.inbox import InboxState, StoredEvent
+from agency.control.store.outbox import StoredMessage
 from agency.errors import AgencyError
 
 _log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ _INTERNAL = "Something went wrong inside the control plane. The trace is in its 
 
 @dataclass(slots=True)
 class Worker:
-    """Settles what is in the inbox; `wake` tells it that there is something, `sent` the sender."""
+    """Settles what is in the inbox; `wake` tells it that there is something, `say` the sender."""
 
     database: Database
     clock: Clock
@@ -49,7 +50,7 @@ class Worker:
     max_command_bytes: int
     max_outbox: int
     wake: asyncio.Event
-    sent: asyncio.Event
+    say: Callable[[StoredMessage], None]
     backoff: Backoff = field(default_factory=Backoff)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _acting: asyncio.Task[Result] | None = None
@@ -202,7 +203,8 @@ class Worker:
         its reply has the same transaction id.
         """
 
-        def change(connection: Connection) -> None:
+        def change(connection: Connection) -> StoredMessage | None:
+            queued = None
             now = self.clock.now_ms()
             for made in result.changes if result else ():
                 agents.apply(connection, made, now)
@@ -212,13 +214,14 @@ class Worker:
                 message = reply_message(
                     reply, stored.event, as_user=self.rules.bot_id, trace=stored.trace
                 )
-                outbox.add(connection, message, now)
+                queued = outbox.add(connection, message, now)
             inbox.set_done(connection, stored.sequence)
+            return queued
 
         failures = 0
         while True:
             try:
-                await self.database.write(change, flush=flush)
+                queued = await self.database.write(change, flush=flush)
                 break
             except SQLAlchemyError as error:
                 failures += 1
@@ -226,8 +229,9 @@ class Worker:
                 if self._stop.is_set():
                     return
                 await self._pause(self.backoff.delay_s(failures))
-        if reply is not None:
-            self.sent.set()
+        if queued is not None:
+            self.say(queued)
+            await asyncio.sleep(0)  # the sender first, then the next event
         _log.info("settled", extra=_fields(stored, entry))
 
     async def _pause(self, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 
 from mautrix.api import Method, Path
@@ -21,21 +22,32 @@ from agency.control.store.outbox import StoredMessage
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_S = 1.0
+_MAX_OFFERED = 100
 _RELATION = "m.relates_to"
 
 
 @dataclass(slots=True)
 class Sender:
-    """Sends what is in the outbox; `wake` tells it of something new, `settled` that one is gone."""
+    """Sends what is in the outbox; it sets `settled` when a message is gone."""
 
     database: Database
     api: MatrixApi
     clock: Clock
     attempts: int
     backoff: Backoff
-    wake: asyncio.Event
     settled: asyncio.Event
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)  # set together with `settled`
     _doubtful: set[int] = field(default_factory=set)  # may have been posted, though we do not know
+    _offered: deque[StoredMessage] = field(default_factory=lambda: deque(maxlen=_MAX_OFFERED))
+    _drained: bool = False  # when last looked, nothing waited but what was offered since
+
+    def offer(self, message: StoredMessage) -> None:
+        """Tell of a message that has just been committed to the outbox."""
+        if len(self._offered) == _MAX_OFFERED:
+            self._drained = False
+        self._offered.append(message)
+        self.wake.set()
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -50,6 +62,7 @@ class Sender:
                 wait_s = await self.send_due()
             except SQLAlchemyError as error:
                 _log.error("cannot use the outbox: %s", type(error).__name__)
+                self._drained = False
                 wait_s = _STORE_RETRY_S
             if wait_s == 0:
                 continue
@@ -64,7 +77,7 @@ class Sender:
 
         Of every room only the oldest message is tried: order is kept.
         """
-        waiting = await self.database.read(outbox.first_of_each_room)
+        waiting = await self._waiting()
         if not waiting:
             return None
         now = self.clock.now_ms()
@@ -72,11 +85,22 @@ class Sender:
         waits = {message.sequence: message.next_ts - now for message in waiting}
         due = [m for m in waiting if not 0 < waits[m.sequence] <= LONGEST_S * 1000]
         if not due:
+            self._drained = False
             return min(waits.values()) / 1000
         for message in due:
             await self._send(message)
         self.settled.set()
+        self.answered.set()
         return 0
+
+    async def _waiting(self) -> list[StoredMessage]:
+        """What may be sent; the store is not asked for a message that is at hand and alone."""
+        if self._drained:
+            return [self._offered.popleft()] if self._offered else []
+        self._offered.clear()
+        waiting = await self.database.read(outbox.first_of_each_room)
+        self._drained = not waiting
+        return waiting if waiting or not self._offered else [self._offered.popleft()]
 
     async def _send(self, stored: StoredMessage) -> None:
         message = stored.message
@@ -101,6 +125,7 @@ class Sender:
         )
 
     async def _failed(self, stored: StoredMessage, error: MatrixError) -> None:
+        self._drained = False
         attempts = stored.attempts + 1
         fields = {
             "trace": stored.message.trace,

@@ -41,6 +41,7 @@ from agency.secrets.values import SecretValue
 _log = logging.getLogger(__name__)
 
 _PRUNE_EVERY_S = 3600.0
+_ANSWER_S = 0.05  # how long an acknowledgement waits for the reply
 # Together under the 5 s in which a clean stop must end.
 _COMMAND_GRACE_S = 1.2
 _ABANDON_S = 0.3
@@ -72,7 +73,7 @@ class ControlPlane:
     runtime: Runtime
     acp: AcpClient
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
-    outbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     room_id: str | None = None
 
@@ -96,8 +97,8 @@ class ControlPlane:
             await runner.cleanup()
 
     async def _work(self, lifecycle: Lifecycle, room_id: str) -> None:
-        worker = self._worker(lifecycle, room_id)
         sender = self._sender()
+        worker = self._worker(lifecycle, room_id, sender)
         tasks = [
             asyncio.create_task(worker.run(), name="worker"),
             asyncio.create_task(sender.run(), name="sender"),
@@ -127,7 +128,6 @@ class ControlPlane:
         if not done:
             worker.abandon()
             await asyncio.wait([working], timeout=_ABANDON_S)
-        self.outbox_wake.set()
         with suppress(SQLAlchemyError, TimeoutError):
             async with asyncio.timeout(_FLUSH_S):
                 await self._all_sent()
@@ -202,10 +202,11 @@ class ControlPlane:
                 self.room_id is not None and alias == naming.control_room_alias(config.domain)
             ),
             readiness=readiness.observe,
+            answered=self._wait_for_answer,
             stopping=self.stopping.is_set,
         )
 
-    def _worker(self, lifecycle: Lifecycle, room_id: str) -> Worker:
+    def _worker(self, lifecycle: Lifecycle, room_id: str, sender: Sender) -> Worker:
         return Worker(
             database=self.database,
             clock=self.clock,
@@ -215,7 +216,7 @@ class ControlPlane:
             max_command_bytes=self.config.limits.max_command_bytes,
             max_outbox=self.config.limits.max_outbox,
             wake=self.inbox_wake,
-            sent=self.outbox_wake,
+            say=sender.offer,
         )
 
     def _sender(self) -> Sender:
@@ -225,9 +226,16 @@ class ControlPlane:
             clock=self.clock,
             attempts=self.config.limits.send_attempts,
             backoff=Backoff(),
-            wake=self.outbox_wake,
             settled=self.inbox_wake,
+            answered=self.answered,
         )
+
+    async def _wait_for_answer(self) -> None:
+        """Return when the next reply is settled, but soon in any case: a command may take long."""
+        self.answered.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ANSWER_S):
+                await self.answered.wait()
 
 
 async def _observe(lifecycle: Lifecycle, command: Command, trace: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
@@ -51,6 +51,9 @@ _INSTANCE = "instance"
 _HEAD = "audit_head"
 _meta = schema.meta
 _audit = schema.audit
+_INSERT = insert(_audit)
+_VALUE = select(_meta.c.value).where(_meta.c.key == bindparam("which"))
+_SET_HEAD = update(_meta).where(_meta.c.key == _HEAD)
 
 
 def open_log(connection: Connection, instance: str, clock: Clock) -> Head:
@@ -92,10 +95,9 @@ def append(connection: Connection, clock: Clock, *entries: AuditEntry) -> Head:
     end = head(connection)
     for entry in entries:
         row = next_row(end, entry, clock.now_iso())
-        connection.execute(insert(_audit).values(row.as_dict()))
+        connection.execute(_INSERT, row.as_dict())
         end = Head(row.sequence, row.hash)
-    statement = update(_meta).where(_meta.c.key == _HEAD).values(value=_head_text(end))
-    connection.execute(statement)
+    connection.execute(_SET_HEAD, {"value": _head_text(end)})
     return end
 
 
@@ -133,7 +135,7 @@ def _rows(result: Iterable[Sequence[object]]) -> list[AuditRow]:
 
 
 def _value(connection: Connection, key: str) -> str | None:
-    found = connection.scalar(select(_meta.c.value).where(_meta.c.key == key))
+    found = connection.scalar(_VALUE, {"which": key})
     return None if found is None else str(found)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.control.events import IncomingEvent
@@ -29,7 +29,17 @@ class InboxState(StrEnum):
     DONE = "done"
 
 
+# Statements that every command needs are made once.
 _UNFINISHED = _inbox.c.state.in_([InboxState.PENDING, InboxState.RUNNING])
+_COUNT_UNFINISHED = select(func.count()).where(_UNFINISHED)
+_FIRST_UNFINISHED = select(_inbox).where(_UNFINISHED).order_by(_inbox.c.sequence).limit(1)
+_TRANSACTION_TS = select(_transactions.c.received_ts).where(
+    _transactions.c.txn_id == bindparam("id")
+)
+_KNOWN_EVENTS = select(_inbox.c.event_id).where(
+    _inbox.c.event_id.in_(bindparam("ids", expanding=True))
+)
+_SET_STATE = update(_inbox).where(_inbox.c.sequence == bindparam("which"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +52,21 @@ class StoredEvent:
     event: IncomingEvent
 
 
-def is_known_transaction(connection: Connection, txn_id: str, since_ts: int) -> bool:
-    """Whether a transaction of this id was stored since then."""
-    statement = select(_transactions.c.txn_id).where(
-        _transactions.c.txn_id == txn_id, _transactions.c.received_ts >= since_ts
-    )
-    return connection.scalar(statement) is not None
+def transaction_ts(connection: Connection, txn_id: str) -> int | None:
+    """When a transaction of this id was stored, if it was."""
+    found = connection.scalar(_TRANSACTION_TS, {"id": txn_id})
+    return None if found is None else int(found)
 
 
 def unknown(connection: Connection, event_ids: Iterable[str]) -> set[str]:
     """Those of the events that were never stored."""
     wanted = set(event_ids)
-    known = connection.scalars(select(_inbox.c.event_id).where(_inbox.c.event_id.in_(wanted)))
-    return wanted - set(known)
+    return wanted - set(connection.scalars(_KNOWN_EVENTS, {"ids": list(wanted)}))
 
 
 def unfinished(connection: Connection) -> int:
     """How many events are not done."""
-    statement = select(func.count()).where(_UNFINISHED)
-    return int(connection.scalar(statement) or 0)
+    return int(connection.scalar(_COUNT_UNFINISHED) or 0)
 
 
 def add_transaction(
@@ -73,8 +79,9 @@ def add_transaction(
 
     Returns how many were new.
     """
-    connection.execute(delete(_transactions).where(_transactions.c.txn_id == txn_id))
-    connection.execute(insert(_transactions).values(txn_id=txn_id, received_ts=received_ts))
+    if transaction_ts(connection, txn_id) is not None:
+        connection.execute(delete(_transactions).where(_transactions.c.txn_id == txn_id))
+    connection.execute(insert(_transactions), {"txn_id": txn_id, "received_ts": received_ts})
     wanted: dict[str, tuple[IncomingEvent, str]] = {}
     for event, trace in events:
         wanted.setdefault(event.event_id, (event, trace))
@@ -102,8 +109,7 @@ def add_transaction(
 
 def first_unfinished(connection: Connection) -> StoredEvent | None:
     """The oldest event that is not done; only after a crash is that one `running`."""
-    statement = select(_inbox).where(_UNFINISHED).order_by(_inbox.c.sequence).limit(1)
-    row = connection.execute(statement).one_or_none()
+    row = connection.execute(_FIRST_UNFINISHED).one_or_none()
     if row is None:
         return None
     event = IncomingEvent.from_stored(
@@ -118,18 +124,13 @@ def first_unfinished(connection: Connection) -> StoredEvent | None:
 
 def set_running(connection: Connection, sequence: int) -> None:
     """Say that an event's command is about to act."""
-    connection.execute(
-        update(_inbox).where(_inbox.c.sequence == sequence).values(state=InboxState.RUNNING)
-    )
+    connection.execute(_SET_STATE, {"which": sequence, "state": InboxState.RUNNING})
 
 
 def set_done(connection: Connection, sequence: int) -> None:
     """Finish an event: its id stays, so that it never comes again; its text goes."""
-    connection.execute(
-        update(_inbox)
-        .where(_inbox.c.sequence == sequence)
-        .values(state=InboxState.DONE, content="{}")
-    )
+    done = {"which": sequence, "state": InboxState.DONE, "content": "{}"}
+    connection.execute(_SET_STATE, done)
 
 
 def last_transaction_ts(connection: Connection) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.canonical import sha256_hex
@@ -49,39 +49,50 @@ class StoredMessage:
     message: Message
 
 
+# Statements that every reply needs are made once.
+_PENDING = _outbox.c.state == OutboxState.PENDING
+_COUNT_PENDING = select(func.count()).where(_PENDING)
+_FIRST_OF_EACH_ROOM = (
+    select(_outbox)
+    .where(
+        _outbox.c.sequence.in_(
+            select(func.min(_outbox.c.sequence)).where(_PENDING).group_by(_outbox.c.room_id)
+        )
+    )
+    .order_by(_outbox.c.sequence)
+)
+_KNOWN = select(_outbox.c.sequence).where(_outbox.c.txn_id == bindparam("id"))
+_INSERT = insert(_outbox)
+_UPDATE = update(_outbox).where(_outbox.c.sequence == bindparam("which"))
+
+
 def transaction_id(event_id: str, index: int) -> str:
     """The transaction id of the `index`-th message that answers an event."""
     return "agency-" + sha256_hex(f"{event_id}/{index}".encode())[:40]
 
 
-def add(connection: Connection, message: Message, now_ts: int) -> None:
-    """Queue a message; one that was queued before, under the same transaction id, is left alone."""
-    known = select(_outbox.c.sequence).where(_outbox.c.txn_id == message.txn_id)
-    if connection.scalar(known) is not None:
-        return
-    connection.execute(
-        insert(_outbox).values(
-            txn_id=message.txn_id,
-            room_id=message.room_id,
-            as_user=message.as_user,
-            content=json.dumps(message.content),
-            state=OutboxState.PENDING,
-            attempts=0,
-            next_ts=now_ts,
-            created_ts=now_ts,
-            trace=message.trace,
-        )
-    )
+def add(connection: Connection, message: Message, now_ts: int) -> StoredMessage | None:
+    """Queue a message; None if one of the same transaction id was queued before."""
+    if connection.scalar(_KNOWN, {"id": message.txn_id}) is not None:
+        return None
+    values = {
+        "txn_id": message.txn_id,
+        "room_id": message.room_id,
+        "as_user": message.as_user,
+        "content": json.dumps(message.content),
+        "state": OutboxState.PENDING,
+        "attempts": 0,
+        "next_ts": now_ts,
+        "created_ts": now_ts,
+        "trace": message.trace,
+    }
+    sequence = connection.execute(_INSERT, values).inserted_primary_key
+    assert sequence is not None  # SQLAlchemy: None only for statements that insert nothing
+    return StoredMessage(int(sequence[0]), 0, now_ts, message)
 
 
 def first_of_each_room(connection: Connection) -> list[StoredMessage]:
     """The oldest waiting message of every room: only these may be sent now."""
-    waiting = (
-        select(func.min(_outbox.c.sequence))
-        .where(_outbox.c.state == OutboxState.PENDING)
-        .group_by(_outbox.c.room_id)
-    )
-    statement = select(_outbox).where(_outbox.c.sequence.in_(waiting)).order_by(_outbox.c.sequence)
     return [
         StoredMessage(
             row.sequence,
@@ -89,7 +100,7 @@ def first_of_each_room(connection: Connection) -> list[StoredMessage]:
             row.next_ts,
             Message(row.txn_id, row.room_id, row.as_user, json.loads(row.content), row.trace),
         )
-        for row in connection.execute(statement)
+        for row in connection.execute(_FIRST_OF_EACH_ROOM)
     ]
 
 
@@ -117,8 +128,7 @@ def set_failed(connection: Connection, sequence: int, *, attempts: int) -> None:
 
 def pending(connection: Connection) -> int:
     """How many messages wait."""
-    statement = select(func.count()).where(_outbox.c.state == OutboxState.PENDING)
-    return int(connection.scalar(statement) or 0)
+    return int(connection.scalar(_COUNT_PENDING) or 0)
 
 
 def pending_sequences(connection: Connection) -> list[int]:
@@ -139,4 +149,4 @@ def counts(connection: Connection) -> dict[OutboxState, int]:
 
 
 def _update(connection: Connection, sequence: int, **values: object) -> None:
-    connection.execute(update(_outbox).where(_outbox.c.sequence == sequence).values(**values))
+    connection.execute(_UPDATE, {"which": sequence, **values})

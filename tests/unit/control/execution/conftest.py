@@ -22,6 +22,7 @@ from agency.control.grammar.spec import COMMANDS
 from agency.control.matrix.backoff import Backoff
 from agency.control.store import audit, inbox, outbox
 from agency.control.store.database import Database
+from agency.control.store.outbox import StoredMessage
 
 ROOM = "!control:x.org"
 BOT = "@agency:x.org"
@@ -36,6 +37,7 @@ class Desk:
     clock: Clock
     held: Any
     calls: list[str] = field(default_factory=list)
+    spoken: list[StoredMessage] = field(default_factory=list)
     handlers: dict[str, Handler] = field(default_factory=dict)
     max_outbox: int = 1000
     max_inbox: int = 1000
@@ -84,7 +86,7 @@ class Desk:
             max_command_bytes=4096,
             max_outbox=self.max_outbox,
             wake=self.intake.wake,
-            sent=asyncio.Event(),
+            say=self.spoken.append,
             backoff=Backoff(first_s=0.001, longest_s=0.002),
         )
 

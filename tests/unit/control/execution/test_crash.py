@@ -115,13 +115,14 @@ async def test_result_is_recorded_as_soon_as_the_store_takes_it(desk: Any) -> No
 
 async def test_worker_goes_on_when_the_store_is_back(desk: Any) -> None:
     await break_audit(desk)
-    worker = desk.make_worker()
+    worker, told = desk.make_worker(), asyncio.Event()
+    worker.say = lambda _message: told.set()
     running = asyncio.create_task(worker.run())
     await desk.take(desk.event("!agency ping"))
     await asyncio.wait([running], timeout=0.1)
     assert await desk.said() == []
     await mend_audit(desk)
-    await asyncio.wait_for(worker.sent.wait(), 10)
+    await asyncio.wait_for(told.wait(), 10)
     assert [content["body"] for content in await desk.said()] == ["did ping"]
     worker.stop()
     await asyncio.wait_for(running, 10)

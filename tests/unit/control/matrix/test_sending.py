@@ -16,7 +16,7 @@ from agency.control.matrix.backoff import Backoff
 from agency.control.matrix.sending import Sender
 from agency.control.store import audit, outbox
 from agency.control.store.database import Database
-from agency.control.store.outbox import Message, OutboxState
+from agency.control.store.outbox import Message, OutboxState, StoredMessage
 
 
 @dataclass
@@ -53,14 +53,19 @@ class Desk:
     sender: Sender
     held: Any
 
-    async def queue(self, *txns: str, room: str = "!r:x") -> None:
+    async def queue(self, *txns: str, room: str = "!r:x") -> list[StoredMessage]:
+        queued = []
         for txn in txns:
             reply = {"command": f"${txn}", "trace": "t", "ok": True, "final": True}
             relation = {"rel_type": "m.thread", "event_id": f"${txn}"}
             content = {"body": txn, "m.relates_to": relation, "org.agency.reply": reply}
             message = Message(txn, room, "@bot:x", content, "t-1")
             now = self.sender.clock.now_ms()
-            await self.database.write(partial(outbox.add, message=message, now_ts=now))
+            add = partial(outbox.add, message=message, now_ts=now)
+            stored = await self.database.write(add)
+            assert stored is not None
+            queued.append(stored)
+        return queued
 
     async def counts(self) -> dict[OutboxState, int]:
         return await self.database.read(outbox.counts)
@@ -75,7 +80,6 @@ def desk(database: Database, clock: Clock, held: Any) -> Desk:
         clock=clock,
         attempts=3,
         backoff=Backoff(first_s=1.0, longest_s=60, jitter=lambda: 1.0),
-        wake=asyncio.Event(),
         settled=asyncio.Event(),
     )
     return Desk(database, api, sender, held)
@@ -171,10 +175,32 @@ async def test_what_waited_at_the_start_is_doubtful(desk: Desk) -> None:
     assert desk.api.sent == []
 
 
-async def test_new_message_wakes_the_sender(desk: Desk) -> None:
+async def test_offered_messages_are_sent_once_each_in_order(desk: Desk) -> None:
     running = asyncio.create_task(desk.sender.run())
-    await desk.queue("one")
-    desk.sender.wake.set()
-    await asyncio.wait_for(desk.sender.settled.wait(), 10)
+    txns = [f"txn{number}" for number in range(250)]
+    for txn in txns:
+        (stored,) = await desk.queue(txn)
+        desk.sender.offer(stored)
+        if txn in txns[:5]:
+            await asyncio.wait_for(desk.sender.settled.wait(), 10)
+            desk.sender.settled.clear()
+    while sum((await desk.counts()).values()):
+        await asyncio.wait_for(desk.sender.settled.wait(), 10)
+        desk.sender.settled.clear()
     running.cancel()
-    assert desk.api.sent == [("!r:x", "one")]
+    assert [txn for _, txn in desk.api.sent] == txns
+
+
+async def test_message_offered_behind_one_that_waits_does_not_overtake_it(desk: Desk) -> None:
+    assert await desk.sender.send_due() is None
+    desk.api.script = [failure(503)]
+    for txn in ("one", "two"):
+        (stored,) = await desk.queue(txn)
+        desk.sender.offer(stored)
+    assert await desk.sender.send_due() == 0
+    assert await desk.sender.send_due() == pytest.approx(1.0)
+    assert desk.api.sent == []
+    desk.held.seconds += 1
+    while await desk.sender.send_due() == 0:
+        pass
+    assert [txn for _, txn in desk.api.sent] == ["one", "two"]

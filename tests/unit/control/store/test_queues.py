@@ -34,9 +34,8 @@ async def test_event_is_stored_once_however_often_it_comes(database: Database) -
     assert await take(database, "one", 1, 2, 1) == 2
     assert await take(database, "two", 2, 3) == 1
     assert await database.read(inbox.unfinished) == 3
-    assert await database.read(lambda c: inbox.is_known_transaction(c, "two", 5))
-    assert not await database.read(lambda c: inbox.is_known_transaction(c, "two", 6))
-    assert not await database.read(lambda c: inbox.is_known_transaction(c, "three", 0))
+    assert await database.read(lambda c: inbox.transaction_ts(c, "two")) == 5
+    assert await database.read(lambda c: inbox.transaction_ts(c, "three")) is None
 
 
 async def test_events_come_out_in_order_as_they_went_in(database: Database) -> None:
