@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import requests
+
 from agency.instance.model import Instance
 from agency.instance.render import registration
 from agency.secrets.providers import EphemeralProvider
@@ -99,7 +100,9 @@ def homeserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Homeserver]
     instance = example_instance()
     free = ports.assign(("homeserver", "appservice"), {})
     with EphemeralProvider(instance, place / "secrets") as provider:
-        tokens = {name: provider.get(f"matrix-{name}").reveal() for name in ("as-token", "hs-token")}
+        tokens = {
+            name: provider.get(f"matrix-{name}").reveal() for name in ("as-token", "hs-token")
+        }
         file = place / "registration.yaml"
         file.write_bytes(
             registration(
