@@ -4,7 +4,7 @@ import pytest
 
 from agency.spinup.guest.suite import read_report
 
-CASE = '<testcase file="tests/guest/test_a.py" classname="x" name="test_{0}" time="0.25">{1}</testcase>'
+CASE = '<testcase file="tests/guest/test_a.py" name="test_{0}" time="0.25">{1}</testcase>'
 
 
 def report(*cases: tuple[str, str]) -> bytes:
