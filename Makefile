@@ -5,7 +5,7 @@ PYTHON := python3
 
 .DEFAULT_GOAL := help
 
-.PHONY: help spinup test lint bench check-nix setup-spinup setup-dev setup-tools requirements clean
+.PHONY: help spinup test lint bench check-nix test-docker test-guest setup-spinup setup-dev setup-tools requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,7 +24,15 @@ spinup: setup-spinup ## Make an agency on this machine, prove it, sign the trans
 	@spinup_smoke --target local --output artifacts/boot_transcript.json
 
 test: setup-dev setup-tools lint ## Set up and run the tests
-	pytest --ignore tests/nix --ignore tests/guest
+	pytest -m "not docker and not guest" --ignore tests/nix --ignore tests/guest
+
+test-docker: setup-dev ## Test the reconcilers on a real Docker Swarm (root)
+	@$(PYTHON) tools/setup.py docker
+	pytest -m docker tests/integration
+
+test-guest: setup-dev setup-tools ## Test throwaway guests on a real Incus (root; builds an image)
+	@$(PYTHON) tools/guest_host.py
+	AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
 
 lint: setup-dev ## Format check, lint, types
 	ruff format --check .

@@ -5,6 +5,7 @@ Standard library only: it runs before anything is installed.
     python3 tools/setup.py spinup       what `make spinup` needs
     python3 tools/setup.py dev          what the tests and checks need
     python3 tools/setup.py tools        sops and age, which the tests of real secrets need
+    python3 tools/setup.py docker       a Docker Engine, which the tests of the swarm need
 """
 
 from __future__ import annotations
@@ -125,12 +126,19 @@ def install_tools() -> None:
     )
 
 
+def install_docker() -> None:
+    """Put Debian's Docker Engine onto the system; it is not started."""
+    if shutil.which("dockerd") is None or not Path("/bin/busybox").exists():
+        apt("docker.io", "busybox-static", "iptables")
+
+
 def main(arguments: list[str]) -> None:
     """Do what was asked for."""
     jobs = {
         "spinup": lambda: install("spinup"),
         "dev": lambda: install("dev"),
         "tools": install_tools,
+        "docker": install_docker,
     }
     unknown = [name for name in arguments if name not in jobs]
     if unknown or not arguments:

@@ -48,6 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent not in item.path.parents:
             continue
         item.add_marker(pytest.mark.needs_root)
+        item.add_marker(pytest.mark.guest)
         item.add_marker(pytest.mark.timeout(900))
         if reason is not None and not os.environ.get("AGENCY_REQUIRE_GUEST"):
             item.add_marker(pytest.mark.skip(reason=reason))

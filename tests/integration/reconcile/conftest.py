@@ -76,6 +76,13 @@ class Engine:
                 self.cli("network", "rm", identifier)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever uses the Docker Engine belongs to the suite `make test-docker`."""
+    for item in items:
+        if "_engine" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.docker)
+
+
 def _missing() -> str | None:
     if os.geteuid() != 0:
         return "a Docker Engine needs root"
