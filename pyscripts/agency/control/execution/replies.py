@@ -54,7 +54,6 @@ def reply_message(
         "body": f"{text}\n\n{block}" if block else text,
         "format": "org.matrix.custom.html",
         "formatted_body": formatted,
-        "m.mentions": {},  # whatever the text says, nobody is called
         "m.relates_to": {
             "rel_type": "m.thread",
             "event_id": event.thread or event.replaces or event.event_id,
@@ -63,6 +62,9 @@ def reply_message(
         },
         REPLY_KEY: {"command": event.event_id, "trace": trace, "ok": reply.ok, "final": True},
     }
+    if "@" in content["body"]:
+        # Nobody is called, whatever the text says. Only here: it costs Synapse 3 ms a message.
+        content["m.mentions"] = {}
     if len(canonical_json(content)) > _MAX_CONTENT_BYTES:
         del content["format"], content["formatted_body"]  # the plain body says the same
     return Message(

@@ -47,7 +47,12 @@ def test_reply_stands_in_the_thread_of_the_command() -> None:
         "final": True,
     }
     assert message.content["msgtype"] == "m.notice"
-    assert message.content["m.mentions"] == {}
+
+
+def test_reply_that_names_somebody_calls_nobody() -> None:
+    assert content(Reply(True, "@room is not an agent"))["m.mentions"] == {}
+    assert content(Reply(True, "all", "actor @alice:x"))["m.mentions"] == {}
+    assert "m.mentions" not in content(Reply(True, "pong"))
 
 
 def test_command_inside_a_thread_is_answered_there() -> None:
