@@ -51,6 +51,9 @@ requirements: ## Pin the dependencies anew (needs uv)
 	  --extra local --extra postgresql --extra dev -o requirements/dev.txt pyproject.toml
 	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	  --extra local -c requirements/dev.txt -o requirements/spinup.txt pyproject.toml
+	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	  --extra local --extra postgresql --extra guest -c requirements/dev.txt \
+	  -o requirements/guest.txt pyproject.toml
 
 clean: ## Remove what set-up and runs made
 	rm -rf .venv .tools artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
