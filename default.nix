@@ -12,6 +12,7 @@ let
   pkgs = import nixpkgs { inherit system; };
   inherit (pkgs) lib;
   features = import ./modules;
+  machine = instance + "/host.nix";
 
   # What the modules build on. A module imported twice counts once.
   base = [
@@ -37,6 +38,8 @@ let
         modules.default
         (./hosts + "/${name}")
       ]
+      # What only this deployment knows of its machine: disks, operators' keys, accepted licences.
+      ++ lib.optional (name == "agency" && builtins.pathExists machine) machine
       ++ extraModules
     )
   );

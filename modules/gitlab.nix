@@ -181,6 +181,11 @@ in
       docker-registry-garbage-collect.serviceConfig = lib.mkIf cfg.registry.enable { Slice = slice; };
       # The registry's own key pair is made on the machine; it must be there for its first start.
       gitlab-registry-cert.before = lib.mkIf cfg.registry.enable [ "gitlab-config.service" ];
+      # Also after a run that failed: it may have issued something before.
+      "agency-reconcile-${bootstrap}" = {
+        onSuccess = [ "agency-issued.service" ];
+        onFailure = [ "agency-issued.service" ];
+      };
       gitlab-http = {
         description = "GitLab on loopback";
         requires = [ "gitlab-http.socket" ];

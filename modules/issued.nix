@@ -108,7 +108,7 @@ in
       user = "root";
       before = lib.unique (lib.concatMap (file: file.consumers) (lib.attrValues files));
       path = [ config.systemd.package ];
-      # No RemainAfterExit: the path below starts it again.
+      # No RemainAfterExit: whoever issues something starts it again.
       wantedBy = [ "multi-user.target" ];
       restartTriggers = [ (builtins.toJSON configuration) ];
       # Secrets may belong to other users.
@@ -125,11 +125,6 @@ in
       user = "root";
       group = "root";
       mode = "0700";
-    };
-    systemd.paths.${unit} = {
-      description = "What the forge issues";
-      wantedBy = [ "multi-user.target" ];
-      pathConfig.PathChanged = source;
     };
   };
 }

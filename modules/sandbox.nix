@@ -34,7 +34,6 @@ let
       TasksMax = 128;
     };
     after = [ "incus.service" ];
-    path = [ config.virtualisation.incus.clientPackage ];
     restartTriggers = [ (builtins.toJSON configuration) ];
   };
 in

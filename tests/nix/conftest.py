@@ -201,6 +201,14 @@ def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
         handle.write("# changed after it was rendered\n")
     unrendered = new_instance("unrendered")
     shutil.rmtree(unrendered / "generated")
+    other = new_instance(
+        "other",
+        name="other",
+        domain="other.example.net",
+        operators=["@bob:other.example.net"],
+        agents={"pm": {"role": "pm"}, "a-first": {"role": "pm"}, "zeta": {"role": "pm"}},
+    )
+    (other / "host.nix").write_text('{ agency.operatorKeys = [ "ssh-ed25519 AAAA bob" ]; }\n')
     instances = {
         "full": new_instance("full"),
         "stale": stale,
@@ -208,13 +216,7 @@ def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
         "ephemeral": new_instance("ephemeral", secrets={"provider": "ephemeral"}),
         "drone": new_instance("drone", services=services_with_engine("drone")),
         "woodpecker": new_instance("woodpecker", services=services_with_engine("woodpecker")),
-        "other": new_instance(
-            "other",
-            name="other",
-            domain="other.example.net",
-            operators=["@bob:other.example.net"],
-            agents={"pm": {"role": "pm"}, "a-first": {"role": "pm"}, "zeta": {"role": "pm"}},
-        ),
+        "other": other,
     }
     attrs = " ".join(f'{name} = "{path}";' for name, path in instances.items())
     found: dict[str, Any] = nix_eval(

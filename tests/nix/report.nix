@@ -40,6 +40,8 @@ let
   agentsOf = config: lib.mapAttrs (_: agent: { inherit (agent) uid port user; }) config.agency.agents;
 
   host = config: {
+    rootKeys = config.users.users.root.openssh.authorizedKeys.keys;
+    sshd = config.services.openssh.enable;
     drvPath = config.system.build.toplevel.drvPath;
     failing = failing config;
     inherit (config) warnings;
@@ -169,6 +171,7 @@ let
       kubelet = 10250;
     };
     grafana = config.services.grafana.settings;
+    tables = lib.mapAttrs (_: table: table.content) config.networking.nftables.tables;
     k3s = config.services.k3s.extraFlags;
     runners = lib.mapAttrs (_: one: {
       inherit (one)
@@ -248,6 +251,8 @@ in
       control
       sites
       agents
+      rootKeys
+      sshd
       ;
   };
   assertions = lib.mapAttrs (_: case: {

@@ -62,6 +62,12 @@ def test_another_instance_changes_what_it_should(report: dict[str, Any]) -> None
     assert all(host.endswith("other.example.net") for host in other["sites"].values())
 
 
+def test_an_instance_says_what_only_it_knows_of_its_machine(report: dict[str, Any]) -> None:
+    other = report["other"]
+    assert (other["rootKeys"], other["sshd"]) == (["ssh-ed25519 AAAA bob"], True)
+    assert (report["agency"]["rootKeys"], report["agency"]["sshd"]) == ([], False)
+
+
 def test_agents_keep_their_numbers_whoever_else_there_is(report: dict[str, Any]) -> None:
     assert report["other"]["agents"]["pm"] == report["agency"]["agents"]["pm"]
     assert report["agency"]["agents"]["pm"] == {

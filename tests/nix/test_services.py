@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -210,6 +213,38 @@ def test_only_protected_branches_see_kvm_and_nobody_docker(report: dict[str, Any
         "gitlab-runner-token": "ref_protected",
         "gitlab-sandbox-runner-token": "not_protected",
     }
+
+
+def test_every_own_units_exposure_is_low(report: dict[str, Any], tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    texts = report["services"]["allUnits"]
+    names = [f"{name}.service" for name in report["agency"]["units"]] + ["gitlab-http.service"]
+    for name in names:
+        (tmp_path / name).write_text(texts[name])
+    argv = ["systemd-analyze", "security", "--offline=true", "--threshold=20"]
+    for name in names:
+        result = subprocess.run(
+            [*argv, str(tmp_path / name)], capture_output=True, text=True, timeout=60
+        )
+        assert result.returncode == 0, result.stdout
+
+
+def test_what_is_issued_is_composed_at_once(report: dict[str, Any]) -> None:
+    text = report["services"]["allUnits"]["agency-reconcile-gitlab-bootstrap.service"]
+    assert "\nOnSuccess=agency-issued.service\n" in text
+    assert "\nOnFailure=agency-issued.service\n" in text
+
+
+@pytest.mark.needs_root
+def test_the_kernel_accepts_the_rules_for_docker(report: dict[str, Any], tmp_path: Path) -> None:
+    if shutil.which("nft") is None:
+        pytest.skip("nft is not installed")
+    rules = tmp_path / "docker.nft"
+    content = report["services"]["tables"]["agency-docker"]
+    rules.write_text(f"table inet agency-docker {{\n{content}}}\n")
+    result = subprocess.run(["nft", "-c", "-f", str(rules)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_kubeconfig_is_for_the_control_plane(report: dict[str, Any]) -> None:

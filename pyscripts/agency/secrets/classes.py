@@ -123,7 +123,7 @@ def required_secrets(instance: Instance) -> tuple[SecretSpec, ...]:
             *(["nginx.service"] if services.edge.enable else []),
             *(["agency-reconcile-traefik.service"] if services.traefik.enable else []),
         ]
-        specs += _certificate(instance.domain, tuple(units))
+        specs += _certificate(instance.domain, tuple(units), apps=services.traefik.enable)
     if services.k3s.enable:
         specs.append(
             SecretSpec(
@@ -296,15 +296,17 @@ def _registry() -> SecretSpec:
     )
 
 
-def _certificate(domain: str, units: tuple[str, ...]) -> list[SecretSpec]:
+def _certificate(domain: str, units: tuple[str, ...], *, apps: bool) -> list[SecretSpec]:
+    names = [domain, f"*.{domain}", *([f"*.ci.{domain}"] if apps else [])]
+    text = f"{', '.join(names[:-1])} and {names[-1]}"
     return [
         SecretSpec(
             WILDCARD_CERTIFICATE,
             SecretClass.A1,
-            f"the TLS certificate chain for {domain} and *.{domain}, PEM",
+            f"the TLS certificate chain for {text}, PEM",
             Generator.EXTERNAL,
             units,
-            instructions=f"have a certificate issued for {domain} and *.{domain}; put in the "
+            instructions=f"have a certificate issued for {text}; put in the "
             "full chain, leaf first",
         ),
         SecretSpec(
