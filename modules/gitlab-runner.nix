@@ -105,7 +105,7 @@ in
           executor = "custom";
           authenticationTokenConfigFile = "/run/credentials/${unit}/${envFile "sandbox"}";
           registrationFlags = sandboxFlags;
-          buildsDir = "/work/builds";
+          buildsDir = "/builds";
         };
       };
     };
