@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +20,8 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from agency.spinup.local import ports
+
 REPLY_KEY = "org.agency.reply"
 T = TypeVar("T")
 
@@ -33,12 +35,6 @@ def wait_for(look: Callable[[], T | None], what: str, seconds: float = 20) -> T:
             return found
         time.sleep(0.02)
     pytest.fail(f"within {seconds:g} s there was no {what}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -93,6 +89,15 @@ class Control:
             return answer.json() if answer.status_code == 200 else None
 
         return wait_for(ready, f"readiness:\n{self.log.read_text()}", 30)
+
+    def accepts(self) -> bool:
+        """Whether a process that was launched answers yet."""
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return requests.get(f"{self.url}/health", timeout=1).status_code == 200
+        except requests.ConnectionError:
+            return False
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 10) -> int:
         """Send a signal and wait for the end; returns the exit status."""
@@ -167,11 +172,16 @@ class Room:
 
 def make_config(place: Path, **changes: Any) -> dict[str, Any]:
     """The configuration of a control plane in `place`."""
+    agents = ("developer", "pm")
+    names = ("control", *agents)
+    # Below the kernel's ephemeral range, where a connection of another test could take one.
+    found = (port for port in random.sample(range(12_000, 20_000), 500) if ports.is_free(port))
+    free = dict(zip(names, found, strict=False))
     return {
         "instance": "test",
         "domain": "agency.example",
         "homeserver_url": "http://127.0.0.1:1",
-        "listen_port": free_port(),
+        "listen_port": free["control"],
         "bot_id": "@agency:agency.example",
         "control_room_alias": "#control:agency.example",
         "operators": ["@alice:agency.example"],
@@ -180,9 +190,9 @@ def make_config(place: Path, **changes: Any) -> dict[str, Any]:
                 "name": name,
                 "role": name,
                 "matrix_id": f"@agent-{name}:agency.example",
-                "port": free_port(),
+                "port": free[name],
             }
-            for name in ("developer", "pm")
+            for name in agents
         ],
         "database_url": f"sqlite+aiosqlite:///{place}/control.db",
         "state_dir": str(place / "state"),

@@ -24,14 +24,8 @@ def test_killed_between_intake_and_execution(
     stub.fail("directory", times=1000, status=503)  # so that nothing can be run yet
     control.launch()
     event = make_event("!agency ping")
-
-    def delivered() -> bool:
-        try:
-            return bool(control.deliver([event], txn="one").status_code == 200)
-        except OSError:
-            return False
-
-    wait_for(delivered, "server")
+    wait_for(control.accepts, "server")
+    assert control.deliver([event], txn="one").status_code == 200
     assert control.query("SELECT state FROM inbox") == [("pending",)]
     assert control.stop(signal.SIGKILL) == -signal.SIGKILL
     stub.mend()

@@ -140,7 +140,7 @@ def test_full_inbox_asks_to_deliver_again(
     control = make_control(credentials, homeserver_url=stub.url, limits=limits)
     stub.fail("directory", times=1000, status=503)
     control.launch()
-    wait_for(lambda: _accepts(control), "server")
+    wait_for(control.accepts, "server")
     assert control.deliver([make_event("!agency ping")]).status_code == 200
     assert control.deliver([make_event("!agency ping")]).status_code == 200
     late = make_event("!agency version")
@@ -150,13 +150,6 @@ def test_full_inbox_asks_to_deliver_again(
     wait_for(lambda: len(stub.posted) == 2, "replies")
     assert control.deliver([late], txn="late").status_code == 200
     wait_for(lambda: stub.replies(late["event_id"]), "reply to the late one")
-
-
-def _accepts(control: Any) -> bool:
-    try:
-        return requests.get(f"{control.url}/health", timeout=1).status_code == 200
-    except requests.ConnectionError:
-        return False
 
 
 def test_redelivery_at_the_same_time_runs_once(
