@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
-from benchmarks import chat, spinup, startup
+from benchmarks import chat, nix, spinup, startup
 from benchmarks.rows import Row
 
 SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "startup": startup.rows,
     "spinup": spinup.rows,
     "chat": chat.rows,
+    "nix": nix.rows,
 }
 
 

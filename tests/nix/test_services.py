@@ -19,8 +19,6 @@ from agency.cli import cli
 from agency.reconcile.registry import RECONCILERS
 from agency.secrets.compose import ComposeConfig
 
-# Commands that units call and the command line gets later. One that exists must leave this list.
-PLANNED = (("recipes",), ("sandbox", "serve"), ("workspace", "audit"))
 ALONE = ("ci", "edge", "element", "gitlab", "k3s", "matrix", "observability", "swarm", "traefik")
 
 
@@ -70,13 +68,8 @@ def _leaf(arguments: Sequence[str]) -> tuple[click.Command | None, list[str]]:
 
 def test_every_unit_calls_a_command_that_exists(report: dict[str, Any]) -> None:
     units = report["agency"]["units"]
-    known = {
-        name: argv
-        for name, argv in units.items()
-        if not any(tuple(argv[: len(words)]) == words for words in PLANNED)
-    }
-    assert {"agency-control", "agency-issued", "agency-reconcile-traefik"} <= set(known)
-    for name, argv in known.items():
+    assert {"agency-control", "agency-issued", "agency-reconcile-traefik"} <= set(units)
+    for name, argv in units.items():
         command, rest = _leaf(argv)
         assert command is not None, argv
         assert not isinstance(command, click.Group), argv
@@ -85,10 +78,6 @@ def test_every_unit_calls_a_command_that_exists(report: dict[str, Any]) -> None:
         assert left == [], name
         missing = [one.name for one in command.params if one.required and not values.get(one.name)]
         assert missing == [], name
-
-
-def test_no_command_is_still_planned_that_exists() -> None:
-    assert [words for words in PLANNED if _leaf(words)[0] is not None] == []
 
 
 def test_reconcilers_get_what_their_programs_read(report: dict[str, Any]) -> None:

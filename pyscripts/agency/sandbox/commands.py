@@ -17,6 +17,7 @@ from agency.sandbox.machines import IncusMachines
 from agency.sandbox.manager import Manager
 from agency.sandbox.source import parse_source
 from agency.sandbox.store import Leases
+from agency.unwritten import Unwritten, add_unwritten
 
 
 @click.group()
@@ -123,3 +124,21 @@ def expire(as_json: bool) -> None:
             printer.print(f"ended {name}")
 
     emit({"ended": ended}, as_json=as_json, human=human)
+
+
+UNWRITTEN = (
+    Unwritten(
+        ("serve",), "agency.sandbox.enable", "Serve leases to the host's jobs.", flags=("--config",)
+    ),
+    *(
+        Unwritten((f"job-{stage}",), "agency.gitlabRunner", f"The {stage} stage of a job.", rest)
+        for stage, rest in (
+            ("config", ()),
+            ("prepare", ()),
+            ("run", ("script", "stage")),
+            ("cleanup", ()),
+        )
+    ),
+)
+
+add_unwritten(sandbox, UNWRITTEN)

@@ -1,0 +1,1 @@
+"""Recipe CI: comment bridge, runner, harness, dashboard."""
