@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from typing import Any
 
@@ -114,3 +115,33 @@ def test_agents_that_ought_to_run_are_started_again(
     listed = make_event("!agency agents list")
     control.deliver([listed])
     assert "0 of 2 agents run" in one_reply(control, stub, listed, wait_for)["body"]
+
+
+def test_agent_that_cannot_be_started_again_stays_wanted(
+    control: Any, stub: Any, make_event: Any, wait_for: Any
+) -> None:
+    control.start()
+    start = make_event("!start-agent pm --project=new-app")
+    control.deliver([start])
+    one_reply(control, stub, start, wait_for)
+    control.stop()
+    port = next(agent["port"] for agent in control.config["agents"] if agent["name"] == "pm")
+
+    def system() -> list[str]:
+        return [row["outcome"] for row in control.audit() if row["actor"] == "system"][1:]
+
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        control.start()
+        wait_for(lambda: system() == ["accepted", "failed"], "failed attempt")
+        ping = make_event("!agency ping")
+        control.deliver([ping])
+        assert one_reply(control, stub, ping, wait_for)["body"].startswith("pong")
+    assert control.query("SELECT desired, project FROM agents WHERE name = 'pm'") == [
+        ("running", "new-app")
+    ]
+    control.stop()
+    control.start()
+    wait_for(lambda: system()[2:] == ["accepted", "done"], "agent that runs again")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -184,3 +185,22 @@ def test_what_it_writes_is_nobody_elses_to_read(control: Any) -> None:
     for path in (control.database, *(control.place / "state").rglob("*")):
         if not path.name.startswith("control.db-"):
             assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_store_that_cannot_be_written_for_a_while(
+    control: Any, stub: Any, make_event: Any, wait_for: Any
+) -> None:
+    control.start()
+    event = make_event("!start-agent pm")
+    with closing(sqlite3.connect(control.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = control.deliver([event], txn="one")
+        assert answer.status_code == 500, "not acknowledged: the homeserver delivers again"
+        ready = requests.get(f"{control.url}/ready", timeout=30)
+        assert ready.status_code == 503
+        assert ready.json()["database"] == {"writable": False}
+        assert requests.get(f"{control.url}/health", timeout=5).status_code == 200
+        other.execute("ROLLBACK")
+    assert control.deliver([event], txn="one").status_code == 200
+    wait_for(lambda: stub.replies(event["event_id"]), "reply")
+    assert requests.get(f"{control.url}/ready", timeout=5).status_code == 200
