@@ -50,7 +50,7 @@ async def _start_again(
         result = await lifecycle.start(agent.name, agent.project, trace)
     except AgencyError as error:
         result = Result(error.message, outcome=Outcome.FAILED, detail={"why": error.message})
-    detail = audit.audit_detail(reason="reconcile", **result.detail)
+    detail = audit.audit_detail(**{**result.detail, "cause": "reconcile"})
     entry = replace(accepted, outcome=result.outcome, detail=detail)
 
     def record(connection: Connection) -> None:
