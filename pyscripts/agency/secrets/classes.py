@@ -306,8 +306,7 @@ def _certificate(domain: str, units: tuple[str, ...], *, apps: bool) -> list[Sec
             f"the TLS certificate chain for {text}, PEM",
             Generator.EXTERNAL,
             units,
-            instructions=f"have a certificate issued for {text}; put in the "
-            "full chain, leaf first",
+            instructions=f"have a certificate issued for {text}; put in the full chain, leaf first",
         ),
         SecretSpec(
             WILDCARD_KEY,
