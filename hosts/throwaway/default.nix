@@ -11,6 +11,9 @@
     # Whatever the instance runs elsewhere.
     services.matrix.enable = true;
 
+    # The control plane makes its room; a guest does not live long enough to drift.
+    rooms.enable = false;
+
     matrix.memoryMax = lib.mkDefault "512M";
     control.memoryMax = lib.mkDefault "256M";
     postgresql.memoryMax = lib.mkDefault "256M";

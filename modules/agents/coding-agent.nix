@@ -32,7 +32,7 @@ in
           "%i"
         ];
         network = "loopback";
-        after = [ "agency-agent-workspace@%i.service" ];
+        after = [ "agency-reconcile-agent-workspaces.service" ];
         # Compilers and interpreters of the code under work map executable memory.
         relax.MemoryDenyWriteExecute = false;
         serviceConfig = {

@@ -45,7 +45,7 @@ in
         ];
         type = "oneshot";
         network = "none";
-        after = [ "agency-agent-workspace@%i.service" ];
+        after = [ "agency-reconcile-agent-workspaces.service" ];
       };
       settings = agent: { inherit (agent.mcp) servers; };
     })

@@ -1,5 +1,10 @@
 # The agent's working directory: a repository with its tasks, projects, schedules and identity.
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   inherit (lib) mkOption types;
   feature = import ../lib/agent-feature.nix { inherit lib; };
@@ -7,6 +12,7 @@ let
 in
 {
   imports = [
+    ../reconcilers.nix
     (feature {
       name = "workspace";
       description = "A workspace: a repository at ~/agent-space that is made once and never overwritten.";
@@ -23,20 +29,46 @@ in
           description = "The name it signs with.";
         };
       };
-      units.workspace = {
-        description = "Workspace of agent %i";
-        command = [
-          "workspace"
-          "scaffold"
-          "%i"
-        ];
-        type = "oneshot";
-        network = "loopback";
-      };
       settings = agent: {
         inherit (agent.workspace) remote fullName;
         inherit operators;
       };
+      # Homes belong to agents, who may put anything there: the reconciler trusts nothing in them.
+      extra =
+        { config, enabled }:
+        {
+          agency.reconcilers.agent-workspaces = {
+            description = "Workspaces of the agents";
+            user = "root";
+            network = "none";
+            path = [ pkgs.gitMinimal ];
+            input = {
+              inherit (config.agency) domain operators;
+              agents = lib.mapAttrsToList (
+                name: agent:
+                {
+                  inherit name;
+                  inherit (agent) role uid matrixId;
+                  inherit (agent.workspace) fullName;
+                  gid = config.users.groups.agents.gid;
+                  home = config.users.users."agent-${name}".home;
+                }
+                // lib.optionalAttrs (agent.workspace.remote != null) { inherit (agent.workspace) remote; }
+              ) enabled;
+            };
+            relax = {
+              CapabilityBoundingSet = [
+                "CAP_CHOWN"
+                "CAP_DAC_OVERRIDE"
+                "CAP_FOWNER"
+                "CAP_SETGID"
+                "CAP_SETUID"
+              ];
+              ProtectHome = false;
+            };
+            serviceConfig.ReadWritePaths = [ "/home" ];
+          };
+        };
     })
   ];
 }

@@ -1,0 +1,39 @@
+# The rooms of the instance: the control room and its space, brought back to what is declared.
+{ config, lib, ... }:
+let
+  inherit (lib) mkOption types;
+  cfg = config.agency.rooms;
+  agency = config.agency;
+  facts = builtins.fromJSON (
+    builtins.readFile (agency.instance.directory + "/generated/control.json")
+  );
+in
+{
+  imports = [
+    ./control
+    ./matrix.nix
+    ./reconcilers.nix
+  ];
+
+  options.agency.rooms.enable = mkOption {
+    type = types.bool;
+    default = agency.control.enable;
+    defaultText = lib.literalMD "whether the control plane runs here";
+    description = "The reconciler of the control room and its space. Without it, the control plane makes the room once, at its start.";
+  };
+
+  config = lib.mkIf cfg.enable {
+    agency.reconcilers.synapse-rooms = {
+      description = "Control room and space";
+      after = [ "matrix-synapse.service" ];
+      secrets = [ "matrix-as-token" ];
+      input = {
+        homeserverUrl = "http://127.0.0.1:${toString agency.ports.synapse}";
+        inherit (facts) instance domain operators;
+        botId = facts.bot_id;
+        controlRoomAlias = facts.control_room_alias;
+        agents = lib.mapAttrsToList (_: agent: { inherit (agent) matrixId; }) agency.agents;
+      };
+    };
+  };
+}
