@@ -36,7 +36,7 @@ def reference() -> str:
 
 
 def _sections(name: str, command: click.Command, parent: click.Context | None) -> Iterator[str]:
-    context = click.Context(command, info_name=name, parent=parent)
+    context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
     context.terminal_width = context.max_content_width = 96
     if not command.hidden:
         yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
