@@ -21,9 +21,10 @@ from mautrix.api import Path as Api
 
 from agency.clock import new_id
 from agency.instance.load import load_instance
+from agency.secrets.providers import open_provider
 from agency.spinup.local import ports, rundir
 from agency.spinup.local.agency import LocalAgency
-from agency.spinup.local.build import build, open_provider
+from agency.spinup.local.build import build
 from agency.spinup.local.supervisor import Supervisor
 from agency.spinup.person import REPLY_KEY, Person
 from agency.spinup.probes.homeserver import rss_mb
@@ -126,7 +127,7 @@ async def _echo_running(echo: Echo, homeserver: str) -> AsyncIterator[None]:
 async def _agency(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalAgency]:
     loaded = load_instance(Path("instance"))
     run = rundir.create(place, new_id("bench"))
-    provider = open_provider(loaded, run.credentials, None)
+    provider = open_provider(loaded, run.credentials)
     async with aiohttp.ClientSession() as session:
         agency = build(loaded, run, provider, session, Supervisor(run.run), {})
         echo = Echo(

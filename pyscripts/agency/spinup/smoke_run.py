@@ -20,13 +20,13 @@ from agency.instance.load import LoadedInstance, load_instance
 from agency.instance.render import render
 from agency.output import emit
 from agency.paths import state_dir
-from agency.secrets.providers import SecretProvider
+from agency.secrets.providers import SecretProvider, open_provider
 from agency.secrets.redact import Redactor
 from agency.source_digest import source_digest, source_root
 from agency.spinup import quarantine
 from agency.spinup.local import rundir
 from agency.spinup.local.agency import LocalAgency, usual_ports
-from agency.spinup.local.build import build, check_port_names, open_provider
+from agency.spinup.local.build import build, check_port_names
 from agency.spinup.local.supervisor import Supervisor
 from agency.spinup.local.target import LocalTarget
 from agency.spinup.progress import Progress, summary
@@ -89,7 +89,7 @@ async def spin_up(options: Options, network: quarantine.Quarantine, console: Con
     rundir.reap(runs)
     directory = rundir.create(runs, new_id("run"))
     try:
-        secrets = open_provider(loaded, directory.credentials, options.age_key)
+        secrets = open_provider(loaded, directory.credentials, age_key_file=options.age_key)
         key = _signing_key(loaded, secrets)
         with Progress(console) as progress:
             recorder = Recorder(options.target, Clock(), progress)

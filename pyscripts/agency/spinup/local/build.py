@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import aiohttp
 
 from agency.errors import UsageError
 from agency.instance.load import LoadedInstance
-from agency.secrets.providers import EphemeralProvider, SecretProvider, SopsProvider
+from agency.secrets.providers import SecretProvider
 from agency.spinup.local import ports as loopback
 from agency.spinup.local.agency import LocalAgency, port_names
 from agency.spinup.local.rundir import RunDirectory
 from agency.spinup.local.supervisor import Supervisor
-
-
-def open_provider(loaded: LoadedInstance, directory: Path, age_key: Path | None) -> SecretProvider:
-    """The provider that the instance names."""
-    if loaded.instance.secrets.provider == "sops":
-        return SopsProvider(loaded, age_key_file=age_key)
-    return EphemeralProvider(loaded.instance, directory)
 
 
 def check_port_names(loaded: LoadedInstance, pinned: Mapping[str, int]) -> None:

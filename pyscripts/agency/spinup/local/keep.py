@@ -23,9 +23,10 @@ from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
 from agency.instance.load import load_instance
 from agency.paths import state_dir
+from agency.secrets.providers import open_provider
 from agency.spinup.local import rundir
 from agency.spinup.local.agency import LocalAgency
-from agency.spinup.local.build import build, check_port_names, open_provider
+from agency.spinup.local.build import build, check_port_names
 from agency.spinup.local.supervisor import ServiceError, Supervisor
 
 _STATE = "state.json"
@@ -91,7 +92,7 @@ async def run_foreground(
     base = base_dir()
     rundir.reap(base)
     directory = rundir.create(base, new_id("up"))
-    secrets = open_provider(loaded, directory.credentials, age_key)
+    secrets = open_provider(loaded, directory.credentials, age_key_file=age_key)
     try:
         async with aiohttp.ClientSession() as session:
             agency = build(loaded, directory, secrets, session, Supervisor(directory.run), pinned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -53,8 +53,3 @@ def stopped(ports: Mapping[str, int], pids: Mapping[str, int]) -> Evidence:
             for name, port in sorted(ports.items())
         ]
     }
-
-
-def names(evidence: Evidence) -> Sequence[str]:
-    """The agents that a `health` observation saw."""
-    return [agent["name"] for agent in evidence.get("agents", [])]
