@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agency.spinup.transcript.judge import PROBES
-from agency.spinup.transcript.rule import PLACEHOLDERS
+from agency.spinup.transcript.rules.rule import PLACEHOLDERS
 
 Evidence = dict[str, dict[str, Any]]
 Field = tuple[str, tuple[str | int, ...]]

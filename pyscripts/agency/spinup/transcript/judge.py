@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from agency.spinup.transcript import probe_rules, scenario_rules
-from agency.spinup.transcript.links import broken_links
 from agency.spinup.transcript.model import Predicate, Probe, Result
-from agency.spinup.transcript.rule import ProbeRule, Verdict
+from agency.spinup.transcript.rules import observed, scenario
+from agency.spinup.transcript.rules.links import broken_links
+from agency.spinup.transcript.rules.rule import ProbeRule, Verdict
 
 __all__ = [
     "GATES",
@@ -24,9 +24,7 @@ __all__ = [
     "shortcomings",
 ]
 
-PROBES: Mapping[str, ProbeRule] = {
-    rule.name: rule for rule in (*probe_rules.RULES, *scenario_rules.RULES)
-}
+PROBES: Mapping[str, ProbeRule] = {rule.name: rule for rule in (*observed.RULES, *scenario.RULES)}
 
 # The steps of each target, in order. A transcript that lacks one of them cannot pass, so leaving
 # out the step that failed hides nothing.

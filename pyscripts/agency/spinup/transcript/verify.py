@@ -27,7 +27,7 @@ from agency.spinup.transcript.envelope import (
     parse_envelope,
 )
 from agency.spinup.transcript.model import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement
-from agency.spinup.transcript.rule import explain
+from agency.spinup.transcript.rules.rule import explain
 from agency.spinup.transcript.signing import PAYLOAD_TYPE, load_public_key
 
 AUTHENTIC = (

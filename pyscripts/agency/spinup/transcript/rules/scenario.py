@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from agency.spinup.transcript.rule import (
+from agency.spinup.transcript.rules.rule import (
     Count,
     EventId,
     Http200,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from agency import naming
-from agency.spinup.transcript.rule import (
+from agency.spinup.transcript.rules.rule import (
     All,
     Count,
     Http200,

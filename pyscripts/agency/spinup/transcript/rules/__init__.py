@@ -1,0 +1,1 @@
+"""What a transcript must show: a rule for every probe, and the links between them."""
