@@ -1,4 +1,4 @@
-"""Running the suite that looks at a guest from inside (tests/guest), and reading what it found."""
+"""Running the suite that looks at a machine from inside (tests/guest), and what it found."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,21 @@ _MAX_MESSAGE = 500
 # pytest's own exit statuses: all passed, and some failed. Others mean that it did not run well.
 _RAN = (0, 1)
 _OUTCOMES = {"failure": "failed", "error": "error", "skipped": "skipped"}
+
+
+# The files of the suite, without their suffix: what is known of a machine's isolation when each has
+# at least one test that passed.
+FEATURES: tuple[str, ...] = (
+    "test_agents_users",
+    "test_audit",
+    "test_egress",
+    "test_limits",
+    "test_network",
+    "test_polkit",
+    "test_ports",
+    "test_system",
+    "test_units",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +78,53 @@ class Findings:
         return counts.get("passed", 0) > 0 and not counts.get("failed") and not counts.get("error")
 
 
-async def run_suite(
-    guest: Guest, suite: Path, directory: Path, *, marker: str, timeout_s: float
-) -> Findings:
-    """Run the suite of a checkout against a guest; logs and report go to `directory`.
+def incus_host(guest: Guest) -> tuple[str, dict[str, str]]:
+    """How the suite is led to a guest: the host's name for it, and what its client must know.
 
     Raises:
-        PrerequisiteError: the suite, pytest or the client of Incus is not there.
-        GuestError: the suite did not run to its end.
+        PrerequisiteError: the client of Incus is not there.
     """
     find_program("incus", hint=INSTALL_HINT)
+    return f"incus:{guest.name}", {"INCUS_SOCKET": str(guest.incus.socket)}
+
+
+async def run_suite(
+    guest_host: str,
+    environment: Mapping[str, str],
+    suite: Path,
+    directory: Path,
+    *,
+    marker: str,
+    timeout_s: float,
+    read_only: bool = False,
+) -> Findings:
+    """Run the suite of a checkout against a machine; logs and report go to `directory`.
+
+    `guest_host` is what --guest-host takes: incus:NAME (see `incus_host`), ssh:USER@HOST or
+    local. With `read_only`, tests that disturb the machine are left out.
+
+    Raises:
+        PrerequisiteError: the suite is not there.
+        GuestError: the suite did not run to its end.
+    """
     _must_be_there(suite)
     report = directory / "suite.xml"
     argv = (
         *(sys.executable, "-m", "pytest", str(suite), "--quiet", "-p", "no:cacheprovider"),
-        *("--guest-host", f"incus:{guest.name}", f"--junitxml={report}"),
+        *("--guest-host", guest_host, f"--junitxml={report}"),
         *("--override-ini", "junit_family=xunit1"),
+        *(("--read-only",) if read_only else ()),
     )
-    environment = {
-        "INCUS_SOCKET": str(guest.incus.socket),
+    ours = {
+        # The client of Incus keeps a configuration; it is the run's own.
         "INCUS_CONF": str(directory / "incus-client"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     log = directory / "suite.log"
     # The configuration of pytest is the checkout's; it is found from the working directory.
-    spec = ChildSpec("suite", argv, environment | _python_path(), suite.parents[1], log)
+    spec = ChildSpec(
+        "suite", argv, {**ours, **_python_path(), **environment}, suite.parents[1], log
+    )
     child = await start_child(spec, marker=marker)
     try:
         async with asyncio.timeout(timeout_s):
@@ -99,7 +137,7 @@ async def run_suite(
         how = f"did not end within {timeout_s:g} s" if status is None else f"ended with {status}"
         raise GuestError(
             f"the suite {how}",
-            where=guest.name,
+            where=guest_host,
             hint="install the requirements for development (requirements/dev.txt)",
             log_tail=child.log_tail(_LOG_LINES, _LOG_BYTES),
         )
