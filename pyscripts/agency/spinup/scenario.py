@@ -21,8 +21,8 @@ PROJECT = "new-app"
 class Witness:
     """What the scenario may look at beside the chat: the store, the agents, the door."""
 
-    audit_count: Callable[[], int]
-    audit_outcome: Callable[[str], str | None]
+    audit_count: Callable[[], Awaitable[int]]
+    audit_outcome: Callable[[str], Awaitable[str | None]]
     deliver: Callable[[str, list[Event]], Awaitable[int]]
     agent_pid: Callable[[str], Awaitable[int | None]]
 
@@ -95,7 +95,7 @@ class Conversation:
             "replyId": reply.event_id,
             "ok": reply.ok,
             "executed": await self.witness.agent_pid(first) != before,
-            "auditOutcome": self.witness.audit_outcome(reply.trace),
+            "auditOutcome": await self.witness.audit_outcome(reply.trace),
         }
 
     async def replay(self) -> Evidence:
@@ -104,7 +104,7 @@ class Conversation:
         reply = await self._ask("restart", f"!agency agents restart {first}", ok=True)
         path = Path.v3.rooms[self.room].event[reply.command]
         event = await self.operator.request(Method.GET, path)
-        pid, count = await self.witness.agent_pid(first), self.witness.audit_count()
+        pid, count = await self.witness.agent_pid(first), await self.witness.audit_count()
         replies = self.operator.replies_to(reply.command)
         txn = self.new_txn()
         statuses = [await self.witness.deliver(txn, [event]) for _ in range(2)]
@@ -119,7 +119,7 @@ class Conversation:
             "repliesBefore": replies,
             "repliesAfter": self.operator.replies_to(reply.command),
             "auditCountBefore": count,
-            "auditCountAfter": self.witness.audit_count() - audited_for_ping,
+            "auditCountAfter": await self.witness.audit_count() - audited_for_ping,
             "pidBefore": pid,
             "pidAfter": await self.witness.agent_pid(first),
         }
