@@ -1,0 +1,198 @@
+"""What is asked of an agency that runs, whatever it runs on: probes, and the conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import aiohttp
+
+from agency import naming
+from agency.clock import new_id
+from agency.errors import InternalError
+from agency.instance.model import Instance
+from agency.secrets.classes import MATRIX_HS_TOKEN
+from agency.secrets.values import SecretValue
+from agency.spinup.person import Event, Person
+from agency.spinup.probes import control as control_probes
+from agency.spinup.probes import homeserver as homeserver_probes
+from agency.spinup.scenario import Conversation, Witness
+from agency.spinup.steps import Evidence, Recorder
+
+OUTSIDER = "visitor"
+
+
+class Subject(Protocol):
+    """An agency that runs: how it is reached, and what can be seen of it from its machine."""
+
+    session: aiohttp.ClientSession
+
+    @property
+    def instance(self) -> Instance:
+        """The instance that runs."""
+
+    @property
+    def homeserver_url(self) -> str:
+        """The base URL of the homeserver's client API, as reached from here."""
+
+    @property
+    def control_url(self) -> str:
+        """The base URL of the control plane, as reached from here."""
+
+    @property
+    def control_room(self) -> str:
+        """The alias of the control room."""
+
+    def secret(self, name: str) -> SecretValue:
+        """One of the agency's secrets."""
+
+    async def secret_values(self) -> Sequence[SecretValue]:
+        """Every secret that the agency has now, its agents' tokens too."""
+
+    async def log_in(self, user_id: str) -> Person:
+        """Log a person in."""
+
+    async def homeserver_process(self) -> Evidence:
+        """The process behind the homeserver."""
+
+    async def agents_health(self) -> Evidence:
+        """Every agent's answer to its token, and to none."""
+
+    async def agents_stopped(self, pids: Mapping[str, int]) -> Evidence:
+        """Whether the agents' processes are gone and their ports closed."""
+
+    async def processes(self, agents: Mapping[str, int]) -> Evidence:
+        """The agency's processes, the agents among them by their pids."""
+
+    async def audit_count(self) -> int:
+        """How many rows the audit log has."""
+
+    async def audit_outcome(self, trace: str) -> str | None:
+        """The outcome of the last audit row of a trace."""
+
+    async def schema(self) -> Evidence:
+        """The store's schema and integrity."""
+
+    async def chain(self) -> Evidence:
+        """The audit log's chain."""
+
+    async def search_secrets(self, values: Sequence[SecretValue], texts: Sequence[str]) -> Evidence:
+        """Where secrets are that should not be: files, processes, and texts of ours."""
+
+
+def by_seniority(instance: Instance) -> tuple[str, ...]:
+    """The agents' names; who plans the work comes before who does it."""
+    agents = sorted(instance.resolved_agents(), key=lambda agent: (agent.role != "pm", agent.name))
+    return tuple(agent.name for agent in agents)
+
+
+@dataclass(slots=True)
+class Examination:
+    """One agency being examined. The parts are called in the order in which they stand here."""
+
+    recorder: Recorder
+    subject: Subject
+    operator: Person | None = None
+    talk: Conversation | None = None
+    pids: dict[str, int] = field(default_factory=dict)
+
+    async def homeserver(self) -> None:
+        """See that the homeserver answers, and its process."""
+        subject = self.subject
+        seen = await self.recorder.probe(
+            "homeserver.versions",
+            lambda: homeserver_probes.versions(subject.session, subject.homeserver_url),
+        )
+        self.recorder.versions["synapse"] = str(seen.get("serverVersion", ""))
+        await self.recorder.probe("homeserver.process", subject.homeserver_process)
+
+    async def control(self) -> None:
+        """See that the control plane is ready and well guarded; gather people in its room."""
+        subject, recorder = self.subject, self.recorder
+        seen = await recorder.probe(
+            "control.ready", lambda: control_probes.ready(subject.session, subject.control_url)
+        )
+        recorder.versions["schema"] = str(seen.get("schemaRevision", ""))
+        token = subject.secret(MATRIX_HS_TOKEN)
+        await recorder.probe(
+            "control.refuses-wrong-token",
+            lambda: control_probes.refuses_wrong_token(subject.session, subject.control_url, token),
+        )
+        operator = self.operator = await subject.log_in(subject.instance.operators[0])
+        room = await operator.join(subject.control_room)
+        await recorder.probe(
+            "control.room", lambda: control_probes.room(operator, room, subject.control_room)
+        )
+        visitor_id = naming.matrix_id(OUTSIDER, subject.instance.domain)
+        visitor = await subject.log_in(visitor_id)
+        await operator.invite(room, visitor_id)
+        await visitor.join(room)
+        self.talk = Conversation(
+            recorder=recorder,
+            operator=operator,
+            outsider=visitor,
+            room=room,
+            agents=by_seniority(subject.instance),
+            witness=self._witness(),
+            new_txn=lambda: new_id("say"),
+        )
+
+    def _witness(self) -> Witness:
+        subject = self.subject
+
+        async def deliver(txn: str, events: list[Event]) -> int:
+            token = subject.secret(MATRIX_HS_TOKEN)
+            return await control_probes.deliver(
+                subject.session, subject.control_url, token, txn, events
+            )
+
+        return Witness(
+            audit_count=subject.audit_count,
+            audit_outcome=subject.audit_outcome,
+            deliver=deliver,
+            agent_pid=self._agent_pid,
+        )
+
+    async def _agent_pid(self, name: str) -> int | None:
+        seen = await self.subject.agents_health()
+        found = {agent["name"]: agent["pid"] for agent in seen["agents"]}
+        pid = found.get(name)
+        return int(pid) if pid is not None else None
+
+    async def scenario(self) -> None:
+        """Hold the conversation, and look at what it does to the agents."""
+        talk, recorder, subject = self.talk, self.recorder, self.subject
+        if talk is None:
+            raise InternalError("the conversation was begun before people were gathered")
+        await talk.start_agents()
+        await recorder.probe("agents.health", subject.agents_health)
+        await recorder.probe("scenario.refused", talk.refuse_outsider)
+        await recorder.probe("scenario.replay", talk.replay)
+        running = await subject.agents_health()
+        self.pids = {agent["name"]: agent["pid"] for agent in running["agents"]}
+        await recorder.probe("system.processes", lambda: subject.processes(self.pids))
+        await recorder.probe("secrets.absent", self._search_secrets)
+        await talk.stop_agents()
+        await recorder.probe("agents.stopped", lambda: subject.agents_stopped(self.pids))
+
+        async def commands() -> Evidence:
+            return talk.command_evidence()
+
+        await recorder.probe("scenario.commands", commands)
+
+    async def secret_values(self) -> list[SecretValue]:
+        """Every secret that this run has had so far."""
+        people = [self.operator.access_token] if self.operator else []
+        if self.talk is not None:
+            people.append(self.talk.outsider.access_token)
+        return [*await self.subject.secret_values(), *people]
+
+    async def _search_secrets(self) -> Evidence:
+        texts = [str(probe.evidence) for probe in self.recorder.probes]
+        return await self.subject.search_secrets(await self.secret_values(), texts)
+
+    async def records(self) -> None:
+        """Look at the store and its audit log."""
+        await self.recorder.probe("store.schema", self.subject.schema)
+        await self.recorder.probe("audit.chain", self.subject.chain)
