@@ -39,7 +39,7 @@ class IncusMachines:
         """Make a machine that runs the source; returns the loopback port that leads to it."""
         owner = Owner(self.state, lease.name, Purpose.LEASE)
         async with self.hold_image(lease.name) as image, incus() as client:
-            kind = decide(await client.server(), Wanted.AUTO, Kind.CONTAINER).kind
+            kind = decide(await client.server(), Wanted.CONTAINER).kind
             await bring_in(client, image)
             limits = Limits(size.memory_mb, size.cpus, disk_gb=size.disk_gb)
             pool = await choose_pool(client)

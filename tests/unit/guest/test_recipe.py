@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agency.errors import BadInputError
-from agency.spinup.guest.materials import image, wheelhouse
+from agency.spinup.guest.materials import image, split, wheelhouse
 from agency.spinup.guest.materials.recipe import (
     ImageRecipe,
     debian_architecture,
@@ -82,12 +82,13 @@ def test_paths_in_hooks_are_quoted(tmp_path):
 
 
 def test_metadata_is_what_incus_reads_and_always_the_same():
-    first = image.metadata_tar(recipe(), "d" * 64)
-    assert first == image.metadata_tar(recipe(), "d" * 64)
+    description = split.Description("Debian", "bookworm", "amd64", "d" * 64, 1)
+    first = split.metadata_tar(description)
+    assert first == split.metadata_tar(description)
     with tarfile.open(fileobj=io.BytesIO(first)) as tar:
         document = json.loads(tar.extractfile("metadata.yaml").read())
     assert document["architecture"] == "x86_64"
-    assert document["properties"][image.DIGEST_PROPERTY] == "d" * 64
+    assert document["properties"][split.DIGEST_PROPERTY] == "d" * 64
 
 
 def test_the_fingerprint_is_that_of_both_parts(tmp_path):
@@ -96,7 +97,7 @@ def test_the_fingerprint_is_that_of_both_parts(tmp_path):
     metadata, rootfs = tmp_path / "metadata.tar", tmp_path / "rootfs.tar"
     metadata.write_bytes(b"one")
     rootfs.write_bytes(b"two")
-    assert image.fingerprint(metadata, rootfs) == hashlib.sha256(b"onetwo").hexdigest()
+    assert split.fingerprint(metadata, rootfs) == hashlib.sha256(b"onetwo").hexdigest()
 
 
 def test_only_installed_packages_are_listed():

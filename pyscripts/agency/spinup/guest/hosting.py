@@ -10,7 +10,8 @@ from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.daemon import POOL
 from agency.spinup.guest.incus.errors import IncusError
 from agency.spinup.guest.incus.model import Kind, Server
-from agency.spinup.guest.materials.image import DIGEST_PROPERTY, KEPT_IMAGES, Image
+from agency.spinup.guest.materials.image import KEPT_IMAGES, Image
+from agency.spinup.guest.materials.split import DIGEST_PROPERTY
 
 _IMPORT_S = 300.0
 
@@ -31,28 +32,22 @@ class Decision:
     reason: str
 
 
-def decide(server: Server, wanted: Wanted, image: Kind) -> Decision:
-    """Choose between a virtual machine and a container.
-
-    `image` is what the image at hand can boot.
+def decide(server: Server, wanted: Wanted) -> Decision:
+    """Choose between a virtual machine and a container; the image is made for what is chosen.
 
     Raises:
         PrerequisiteError: what is wanted cannot run here.
     """
-    if wanted is Wanted.VM or (wanted is Wanted.AUTO and image is Kind.VM):
-        if not server.runs_vms:
-            raise PrerequisiteError(
-                "this Incus reports no working driver for virtual machines",
-                where="--guest vm",
-                hint="it needs hardware virtualisation, vhost_vsock and QEMU; or use a container",
-            )
-        if image is not Kind.VM:
-            raise PrerequisiteError(
-                "the image at hand boots as a container only",
-                where="--guest vm",
-                hint="a NixOS image (packages.throwaway) boots as a virtual machine",
-            )
-        return Decision(Kind.VM, "the image is one of a virtual machine, and the host runs these")
+    if wanted is Wanted.VM and not server.runs_vms:
+        raise PrerequisiteError(
+            "this Incus reports no working driver for virtual machines",
+            where="--guest vm",
+            hint="it needs hardware virtualisation, vhost_vsock and QEMU; or use a container",
+        )
+    if wanted is Wanted.VM:
+        return Decision(Kind.VM, "a virtual machine was asked for")
+    if wanted is Wanted.AUTO and server.runs_vms:
+        return Decision(Kind.VM, "the host reports a working driver for virtual machines")
     if not server.runs_containers:
         raise PrerequisiteError(
             "this Incus reports no working driver for containers",
@@ -61,8 +56,6 @@ def decide(server: Server, wanted: Wanted, image: Kind) -> Decision:
         )
     if wanted is Wanted.CONTAINER:
         return Decision(Kind.CONTAINER, "a container was asked for")
-    if server.runs_vms:
-        return Decision(Kind.CONTAINER, "the image at hand boots as a container only")
     return Decision(Kind.CONTAINER, "the host reports no working driver for virtual machines")
 
 
@@ -94,7 +87,7 @@ async def bring_in(incus: Incus, image: Image) -> bool:
     if image.fingerprint in present:
         return False
     try:
-        await incus.import_image(image.metadata, image.rootfs, timeout_s=_IMPORT_S)
+        await incus.import_image(image.metadata, image.rootfs, kind=image.kind, timeout_s=_IMPORT_S)
     except IncusError:
         if image.fingerprint in await incus.images():
             return False  # another run was faster

@@ -16,6 +16,7 @@ from agency.spinup.guest.incus.execution import MAX_OUTPUT, Command, Completed, 
 from agency.spinup.guest.incus.model import (
     Instance,
     InstanceSpec,
+    Kind,
     Server,
     Usage,
     instance_from,
@@ -85,13 +86,17 @@ class Incus:
         ordered = sorted(raw or (), key=lambda image: str(image["uploaded_at"]))
         return {image["fingerprint"]: image["properties"] or {} for image in ordered}
 
-    async def import_image(self, metadata: Path, rootfs: Path, *, timeout_s: float) -> str:
+    async def import_image(
+        self, metadata: Path, rootfs: Path, *, kind: Kind = Kind.CONTAINER, timeout_s: float
+    ) -> str:
         """Bring in an image (metadata tarball and root file system); returns its fingerprint."""
         where = f"image {rootfs.parent.name[:12]}"
         with metadata.open("rb") as described, rootfs.open("rb") as content:
             form = aiohttp.FormData()
             form.add_field("metadata", described, filename=metadata.name)
-            form.add_field("rootfs", content, filename=rootfs.name)
+            # Incus takes the kind from the name of the part.
+            part = "rootfs" if kind is Kind.CONTAINER else "rootfs.img"
+            form.add_field(part, content, filename=rootfs.name)
             async with self._transport.request(
                 "POST", "/1.0/images", timeout_s=timeout_s, where=where, data=form
             ) as answer:

@@ -1,19 +1,17 @@
 """Building a guest's image with mmdebstrap, once for each recipe.
 
-In the cache an image is a directory with `metadata.tar` and `rootfs.tar` or `rootfs.tar.zst` (the
-two parts of a split Incus image), `facts.json` and `build.log`.
+In the cache an image is a directory with the two parts of a split Incus image, `facts.json` and
+`build.log`. The parts are `metadata.tar` and the root file system: `rootfs.tar` or `rootfs.tar.zst`
+for a container, the disk `rootfs.img` (qcow2) for a virtual machine.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import json
 import os
 import shlex
 import shutil
-import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,19 +21,20 @@ from agency.clock import iso
 from agency.errors import PrerequisiteError
 from agency.files import write_atomically
 from agency.programs import find_program
+from agency.spinup.guest.incus.model import Kind
 from agency.spinup.guest.materials.builder import Job, outer_environment, run_job
-from agency.spinup.guest.materials.cache import GIB, DigestCache
+from agency.spinup.guest.materials.cache import GIB, DigestCache, Kept
 from agency.spinup.guest.materials.layout import WHEELS, pip_install, venv
 from agency.spinup.guest.materials.recipe import ImageRecipe
+from agency.spinup.guest.materials.split import Description, fingerprint, metadata_tar
 from agency.spinup.guest.materials.wheelhouse import REQUIREMENTS, Libraries
 
-DIGEST_PROPERTY = "agency-digest"
 KEPT_IMAGES = 2
+FACTS = "facts.json"
 
 _NEEDS = 3 * GIB
 _TIMEOUT_S = 1800.0
 _HINT = "the end of its log says why; the log of apt needs a reachable Debian mirror"
-_FACTS = "facts.json"
 _STATUS = "dpkg-status"
 
 
@@ -43,10 +42,12 @@ _STATUS = "dpkg-status"
 class Image:
     """A whole image. `fingerprint` is what Incus calls it; `fresh` when it was just built.
 
-    `digest` is that of its recipe and of the libraries that were installed in it.
+    `kind` is what it boots as, `digest` that of all it is made of: the recipe and the libraries
+    that were installed in it, or the source of a NixOS image.
     """
 
     directory: Path
+    kind: Kind
     digest: str
     libraries: str | None  # digest
     fingerprint: str
@@ -60,8 +61,8 @@ class Image:
 
     @property
     def rootfs(self) -> Path:
-        """The tarball with its files."""
-        return next(iter(sorted(self.directory.glob("rootfs.tar*"))))
+        """The tarball with its files, or the disk of a virtual machine."""
+        return next(iter(sorted(self.directory.glob("rootfs.*"))))
 
 
 def image_cache(base: Path, *, keep: int = KEPT_IMAGES) -> DigestCache:
@@ -93,15 +94,21 @@ async def hold_image(
         await build(recipe, libraries, directory, marker=marker)
 
     async with image_cache(base).hold(digest, make) as kept:
-        facts = json.loads((kept.path / _FACTS).read_text())
-        yield Image(
-            kept.path,
-            digest,
-            libraries.digest if libraries else None,
-            facts["fingerprint"],
-            facts["packages"],
-            fresh=kept.fresh,
-        )
+        yield held(kept, recipe.kind, digest, libraries.digest if libraries else None)
+
+
+def held(kept: Kept, kind: Kind, digest: str, libraries: str | None) -> Image:
+    """The image in a place of the cache."""
+    facts = json.loads((kept.path / FACTS).read_text())
+    return Image(
+        kept.path,
+        kind,
+        digest,
+        libraries,
+        facts["fingerprint"],
+        facts["packages"],
+        fresh=kept.fresh,
+    )
 
 
 async def build(
@@ -133,13 +140,15 @@ async def build(
     environment = {"TMPDIR": str(scratch), "SOURCE_DATE_EPOCH": str(recipe.epoch)}
     await run_job(job, env=outer_environment() | environment)
     metadata = directory / "metadata.tar"
-    metadata.write_bytes(metadata_tar(recipe, image_digest(recipe, libraries)))
+    digest = image_digest(recipe, libraries)
+    described = Description("Debian", recipe.suite, recipe.architecture, digest, recipe.epoch)
+    metadata.write_bytes(metadata_tar(described))
     facts = {
         "fingerprint": fingerprint(metadata, rootfs),
         "packages": installed_packages((directory / _STATUS).read_text(errors="replace")),
         "recipe": recipe.model_dump(mode="json"),
     }
-    write_atomically(directory / _FACTS, canonical_json(facts) + b"\n")
+    write_atomically(directory / FACTS, canonical_json(facts) + b"\n")
     (directory / _STATUS).unlink()
     shutil.rmtree(overlay)
     shutil.rmtree(scratch)
@@ -198,40 +207,6 @@ def _write_overlay(recipe: ImageRecipe, overlay: Path) -> None:
         directory.chmod(0o755)
 
 
-def metadata_tar(recipe: ImageRecipe, digest: str) -> bytes:
-    """The metadata tarball of an Incus image, the same bytes for the same recipe.
-
-    Source: https://linuxcontainers.org/incus/docs/main/reference/image_format/
-    """
-    properties = {
-        "description": f"throwaway guest, Debian {recipe.suite}",
-        "os": "Debian",
-        "release": recipe.suite,
-        DIGEST_PROPERTY: digest,
-    }
-    document = {
-        "architecture": {"amd64": "x86_64", "arm64": "aarch64"}[recipe.architecture],
-        "creation_date": recipe.epoch,
-        "properties": properties,
-    }
-    content = canonical_json(document)  # JSON is YAML
-    entry = tarfile.TarInfo("metadata.yaml")
-    entry.size, entry.mtime, entry.mode = len(content), recipe.epoch, 0o644
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        tar.addfile(entry, io.BytesIO(content))
-    return archive.getvalue()
-
-
-def fingerprint(metadata: Path, rootfs: Path) -> str:
-    """What Incus calls a split image: the SHA-256 of both parts, one after the other."""
-    digest = hashlib.sha256(metadata.read_bytes())
-    with rootfs.open("rb") as handle:
-        while chunk := handle.read(1024 * 1024):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def installed_packages(status: str) -> dict[str, str]:
     """Name to version of every installed package, from dpkg's status file."""
     found = {}
@@ -248,4 +223,4 @@ def installed_packages(status: str) -> dict[str, str]:
 
 def built_at(image: Image) -> str:
     """When the image was built, RFC 3339."""
-    return iso((image.directory / _FACTS).stat().st_mtime)
+    return iso((image.directory / FACTS).stat().st_mtime)

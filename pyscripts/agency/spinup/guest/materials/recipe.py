@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.spinup.guest.incus.model import Kind
+from agency.spinup.guest.materials.virtual import machine_files, machine_packages
 
 # Raised whenever the same recipe would be built into something else.
 BUILDER_VERSION = 1
@@ -33,6 +34,7 @@ _BASE = (
     *("nftables", "iproute2", "procps", "util-linux", "acl", "e2fsprogs"),
     *("postgresql", "nginx-light"),
     *("python3", "python3-venv", "age", "ca-certificates"),
+    "nodejs",  # runs the OpenID provider that people log in through
 )
 
 # Nothing of the sort belongs into a machine that lives for minutes.
@@ -92,6 +94,14 @@ def debian_architecture(machine: str | None = None) -> Literal["amd64", "arm64"]
     return _ARCHITECTURES[named]
 
 
-def default_recipe() -> ImageRecipe:
-    """The recipe of the guest that spin-ups and sandboxes use."""
-    return ImageRecipe(architecture=debian_architecture())
+def default_recipe(kind: Kind = Kind.CONTAINER) -> ImageRecipe:
+    """The recipe of the guest that spin-ups and sandboxes use, as the kind that was decided on."""
+    architecture = debian_architecture()
+    if kind is Kind.CONTAINER:
+        return ImageRecipe(architecture=architecture)
+    return ImageRecipe(
+        kind=kind,
+        architecture=architecture,
+        packages=(*_BASE, *machine_packages(architecture)),
+        files=_FILES | machine_files(),
+    )

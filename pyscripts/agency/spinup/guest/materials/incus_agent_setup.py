@@ -1,0 +1,75 @@
+"""Have the agent of Incus in a virtual machine: copied from the share that the host offers.
+
+Runs in the guest with the system's own Python, early in the boot, before the agent itself. The
+host offers its share by 9p, by virtiofs or as a CD-ROM, whatever it has. A share that is gone is
+no error when a copy is there from before, as after a restart of the agent.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+PLACE = Path("/run/incus_agent")
+AGENT = "incus-agent"
+TIMEOUT_S = 20.0
+
+_CDROM = "/dev/disk/by-id/scsi-0QEMU_QEMU_CD-ROM_incus_agent"
+
+Run = Callable[[Sequence[str]], bool]
+
+
+def mounts(share: Path) -> tuple[tuple[str, ...], ...]:
+    """The ways to mount the share, in the order in which they are tried."""
+    at = str(share)
+    return (
+        ("mount", "-t", "9p", "-o", "ro,access=0,trans=virtio,msize=1048576", "config", at),
+        ("mount", "-t", "virtiofs", "-o", "ro", "config", at),
+        ("mount", "-o", "ro", _CDROM, at),
+    )
+
+
+def succeeds(argv: Sequence[str]) -> bool:
+    """Whether a program ends well; what it says goes to the journal."""
+    try:
+        return subprocess.run(argv, timeout=TIMEOUT_S, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def set_up(place: Path = PLACE, run: Run = succeeds) -> bool:
+    """Fill `place` from the share; returns whether an agent is there to be started."""
+    run(("modprobe", "9pnet_virtio"))
+    with tempfile.TemporaryDirectory(prefix="incus-agent-share-", dir=place.parent) as name:
+        share = Path(name)
+        if not any(run(argv) for argv in mounts(share)):
+            return os.access(place / AGENT, os.X_OK)
+        try:
+            place.mkdir(mode=0o700, exist_ok=True)
+            place.chmod(0o700)
+            _copy(share, place)
+        finally:
+            run(("umount", str(share)))
+    return os.access(place / AGENT, os.X_OK)
+
+
+def _copy(share: Path, place: Path) -> None:
+    """Each file is put there by a rename: the agent that runs keeps its own."""
+    for source in sorted(share.rglob("*")):
+        target = place / source.relative_to(share)
+        if source.is_dir():
+            target.mkdir(mode=0o700, exist_ok=True)
+        elif source.is_file():
+            partial = target.with_name(f".{target.name}.partial")
+            shutil.copy(source, partial)
+            partial.replace(target)
+
+
+if __name__ == "__main__":
+    if not set_up():
+        sys.exit("the host offers no share with the agent")

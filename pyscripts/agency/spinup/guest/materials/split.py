@@ -1,0 +1,61 @@
+"""The two parts of a split Incus image: what describes it, and what it is named by.
+
+Source: https://linuxcontainers.org/incus/docs/main/reference/image_format/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agency.canonical import canonical_json
+
+DIGEST_PROPERTY = "agency-digest"
+
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What Incus shall know of an image. `digest` is ours, `created` in seconds since 1970."""
+
+    system: str
+    release: str
+    architecture: Literal["amd64", "arm64"]
+    digest: str
+    created: int
+
+
+def metadata_tar(image: Description) -> bytes:
+    """The metadata tarball, the same bytes for the same description."""
+    properties = {
+        "description": f"throwaway guest, {image.system} {image.release}",
+        "os": image.system,
+        "release": image.release,
+        DIGEST_PROPERTY: image.digest,
+    }
+    document = {
+        "architecture": _MACHINES[image.architecture],
+        "creation_date": image.created,
+        "properties": properties,
+    }
+    content = canonical_json(document)  # JSON is YAML
+    entry = tarfile.TarInfo("metadata.yaml")
+    entry.size, entry.mtime, entry.mode = len(content), image.created, 0o644
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
+
+
+def fingerprint(metadata: Path, rootfs: Path) -> str:
+    """What Incus calls a split image: the SHA-256 of both parts, one after the other."""
+    digest = hashlib.sha256(metadata.read_bytes())
+    with rootfs.open("rb") as handle:
+        while chunk := handle.read(1024 * 1024):
+            digest.update(chunk)
+    return digest.hexdigest()
