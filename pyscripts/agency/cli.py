@@ -40,6 +40,9 @@ COMMANDS: Mapping[str, Entry] = {
         "agency.spinup.guest.activation.commands:activate",
         "Bring this Debian machine to its definitions.",
     ),
+    "observe": Entry(
+        "agency.spinup.observing.commands:observe", "Answer questions about this machine's agency."
+    ),
     "recipes": Entry("agency.recipes.commands:recipes", "Run the parts of recipe CI."),
     "workspace": Entry(
         "agency.workspace.commands:workspace", "Run the programs behind an agent's features."

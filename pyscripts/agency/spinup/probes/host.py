@@ -12,6 +12,13 @@ from agency.spinup.local.ports import is_listening
 from agency.spinup.probes.homeserver import rss_mb
 from agency.spinup.steps import Evidence
 
+OFFLINE_MODES = ("network-namespace", "guest")
+
+
+def only_loopback() -> bool:
+    """Whether this process sees no network interface but loopback."""
+    return quarantine.interfaces() == ["lo"]
+
 
 def processes(named: Mapping[str, int]) -> Evidence:
     """Name, pid and resident memory of what runs."""
@@ -33,8 +40,8 @@ def teardown(marker: str, ports: Iterable[int], directory: Path) -> Evidence:
 
 
 def outbound(state: quarantine.Quarantine) -> Evidence:
-    """Attempts to leave the network namespace; without one none is made."""
-    inside = state.mode == "network-namespace"
+    """Attempts to leave a namespace or a guest with only loopback; elsewhere none is made."""
+    inside = state.mode in OFFLINE_MODES
     attempts = quarantine.attempt_outbound() if inside else []
     own = (Path("/proc/self/ns/net")).readlink().name
     return {

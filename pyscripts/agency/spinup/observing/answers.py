@@ -1,0 +1,176 @@
+"""Answering questions about this machine. Nothing is changed by looking."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from agency.control.config import ControlConfig
+from agency.control.store.database import parse_url, sqlite_path
+from agency.errors import AgencyError, BadInputError
+from agency.programs import run_program
+from agency.secrets.redact import Redactor
+from agency.secrets.values import SecretValue
+from agency.spinup.observing import questions as asked
+from agency.spinup.probes import agents as agent_probes
+from agency.spinup.probes import homeserver as homeserver_probes
+from agency.spinup.probes import host as host_probes
+from agency.spinup.probes import records, secrecy
+from agency.spinup.quarantine import Quarantine
+from agency.spinup.steps import Evidence, describe
+
+HANDOVER = Path("/run/agency-control/agents")
+# Where a secret in plain text would be a leak. /run/secrets and /run/credentials are their homes,
+# and a homeserver's database has to hold its users' tokens.
+_SEARCHED = (
+    Path("/etc"),
+    Path("/opt/source"),
+    Path("/usr/lib/agency"),
+    Path("/var/lib/agency-control"),
+    Path("/var/log"),
+)
+_MAX_FILES = 20_000
+_JOURNAL_S = 60.0
+_ANSWER_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """This machine: its control plane's configuration, and where agents' tokens lie."""
+
+    config: ControlConfig
+    handover: Path = HANDOVER
+    searched: tuple[Path, ...] = _SEARCHED
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Every agent's port by its name."""
+        return {agent.name: agent.port for agent in self.config.agents}
+
+    @property
+    def database(self) -> Path:
+        """The control plane's SQLite file.
+
+        Raises:
+            BadInputError: its store is of another kind.
+        """
+        path = sqlite_path(parse_url(self.config.database_url))
+        if path is None:
+            raise BadInputError(
+                "only a store in SQLite can be looked at from its machine",
+                where="database_url",
+            )
+        return Path(path)
+
+    def tokens(self) -> dict[str, SecretValue]:
+        """The tokens of the agents that run."""
+        found = {}
+        for name in self.ports:
+            path = self.handover / f"{name}.token"
+            if path.is_file():
+                found[name] = SecretValue(path.read_text().strip())
+        return found
+
+
+async def answer(machine: Machine, questions: Iterable[asked.Question]) -> asked.Answers:
+    """Answer each question, in order; one that cannot be answered says why."""
+    return asked.Answers(answers=tuple([await _answered(machine, one) for one in questions]))
+
+
+async def _answered(machine: Machine, question: asked.Question) -> asked.Answer:
+    try:
+        return asked.Answer(evidence=await _evidence(machine, question))
+    except (AgencyError, OSError, aiohttp.ClientError) as error:
+        return asked.Answer(error=describe(error))
+
+
+async def _evidence(machine: Machine, question: asked.Question) -> Evidence:
+    match question:
+        case asked.Outbound():
+            return await asyncio.to_thread(_outbound)
+        case asked.Process(pid=pid):
+            return homeserver_probes.process(pid)
+        case asked.Health():
+            return await _health(machine)
+        case asked.Stopped(pids=pids):
+            return agent_probes.stopped(machine.ports, pids)
+        case asked.Processes(pids=pids):
+            return host_probes.processes(pids)
+        case asked.Secrets(values=values):
+            known = [SecretValue(value.get_secret_value()) for value in values]
+            return await asyncio.to_thread(_search, machine, known)
+        case _:
+            return await asyncio.to_thread(_stored, machine.database, question)
+
+
+def _stored(database: Path, question: asked.Stored) -> Evidence:
+    match question:
+        case asked.Schema():
+            return records.schema(database)
+        case asked.Chain():
+            return records.chain(database)
+        case asked.AuditCount():
+            return {"count": records.audit_count(database)}
+        case asked.AuditOutcome(trace=trace):
+            return {"outcome": records.audit_outcome(database, trace)}
+
+
+def _outbound() -> Evidence:
+    """Attempts to leave. They are made where there is no way out, and nowhere else."""
+    offline = host_probes.only_loopback()
+    mode = "guest" if offline else "none"
+    return host_probes.outbound(Quarantine(mode, None if offline else "there are interfaces"))
+
+
+async def _health(machine: Machine) -> Evidence:
+    tokens = machine.tokens()
+    missing = sorted(machine.ports.keys() - tokens.keys())
+    if missing:
+        raise BadInputError(f"no token was handed to {', '.join(missing)}: not running")
+    timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
+    async with aiohttp.ClientSession(trust_env=False, timeout=timeout) as session:
+        return await agent_probes.health(session, machine.ports, tokens)
+
+
+def _search(machine: Machine, known: list[SecretValue]) -> Evidence:
+    values = [*known, *machine.tokens().values()]
+    argv = ["journalctl", "--no-pager", "--quiet", "--output=json"]
+    journal = run_program(argv, timeout=_JOURNAL_S).decode(errors="replace")
+    seen = secrecy.search(
+        Redactor(values),
+        len(values),
+        files=[path for base in machine.searched for path in _files(base)],
+        pids=_every_pid(),
+        texts=(),
+    )
+    leaked = Redactor(values).redact(journal) != journal
+    return {
+        **seen,
+        "findings": int(seen["findings"]) + leaked,
+        "places": sorted({*seen["places"], *(["journal"] if leaked else [])}),
+        "journalBytes": len(journal),
+    }
+
+
+def _files(base: Path) -> Iterator[Path]:
+    if not base.is_dir():
+        return
+    count = 0
+    for path in base.rglob("*"):
+        if path.is_symlink() or not path.is_file():
+            continue
+        # The journal is compressed: it is read by its own program.
+        if "journal" in path.parts:
+            continue
+        count += 1
+        if count > _MAX_FILES:
+            raise BadInputError(f"more than {_MAX_FILES} files to search", where=str(base))
+        yield path
+
+
+def _every_pid() -> list[int]:
+    return sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())

@@ -1,0 +1,65 @@
+"""What a spin-up needs of a machine that is not this one: a guest has it, and a host over SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from agency.errors import AgencyError
+from agency.spinup.guest.incus.execution import Completed
+
+LOOK_S = 20.0
+
+
+class MachineError(AgencyError):
+    """Something on the machine is not as it has to be; `log_tail` says why."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        log_tail: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.log_tail = log_tail
+
+
+class Machine(Protocol):
+    """A machine on which programs run as root, and whose loopback ports can be reached."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    async def look(self, *argv: str, stdin: bytes = b"", timeout_s: float = LOOK_S) -> Completed:
+        """Run a program as root, whatever its exit status; secrets by standard input only.
+
+        Raises:
+            AgencyError: it could not be started, or did not end in time.
+        """
+
+    def forward(self, port: int) -> AbstractAsyncContextManager[int]:
+        """Have a free loopback port of this machine lead to a loopback port of that one."""
+
+    def suite_host(self) -> tuple[str, Mapping[str, str]]:
+        """How tests/guest reaches it: its --guest-host, and the environment that this needs."""
+
+
+async def run(machine: Machine, *argv: str, stdin: bytes = b"", timeout_s: float = LOOK_S) -> bytes:
+    """Run a program that must succeed; returns its standard output.
+
+    Raises:
+        MachineError: a non-zero exit status, with the end of what it said.
+    """
+    done = await machine.look(*argv, stdin=stdin, timeout_s=timeout_s)
+    if done.exit_status != 0:
+        said = (done.stderr or done.stdout).decode(errors="replace").splitlines()
+        raise MachineError(
+            f"exit status {done.exit_status}: {said[-1] if said else 'no message'}",
+            where=f"{machine.name}: {argv[0]}",
+            log_tail=tuple(said[-30:]),
+        )
+    return done.stdout

@@ -1,0 +1,123 @@
+"""An agency on another machine as the examination sees it: by forwarded ports and by asking."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+
+from agency import naming
+from agency.instance.model import Instance
+from agency.secrets.redact import Redactor
+from agency.secrets.values import SecretValue
+from agency.spinup.observing import questions as asked
+from agency.spinup.observing.answers import HANDOVER
+from agency.spinup.person import Person
+from agency.spinup.remote import units
+from agency.spinup.remote.asking import ask, ask_secrets
+from agency.spinup.remote.machine import Machine
+from agency.spinup.steps import Evidence
+
+HOMESERVER_UNIT = "matrix-synapse.service"
+CONTROL_UNIT = "agency-control.service"
+SERVICES = {"homeserver": HOMESERVER_UNIT, "control": CONTROL_UNIT}
+
+
+@dataclass(slots=True)
+class RemoteSubject:
+    """An agency of systemd units. `program` is `agency` as the machine knows it."""
+
+    machine: Machine
+    program: str
+    instance: Instance
+    session: aiohttp.ClientSession
+    homeserver_url: str
+    control_url: str
+    secrets: Callable[[str], SecretValue]
+    known: Callable[[], Sequence[SecretValue]]
+    password: Callable[[str], SecretValue]
+
+    @property
+    def control_room(self) -> str:
+        """See Subject."""
+        return naming.control_room_alias(self.instance.domain)
+
+    def secret(self, name: str) -> SecretValue:
+        """See Subject."""
+        return self.secrets(name)
+
+    async def secret_values(self) -> Sequence[SecretValue]:
+        """See Subject. Tokens of agents that do not run are nowhere any more."""
+        tokens = []
+        for agent in self.instance.resolved_agents():
+            done = await self.machine.look("cat", str(HANDOVER / f"{agent.name}.token"))
+            if done.exit_status == 0 and done.stdout.strip():
+                tokens.append(SecretValue(done.stdout.decode().strip()))
+        return [*self.known(), *tokens]
+
+    async def log_in(self, user_id: str) -> Person:
+        """See Subject."""
+        return await Person.log_in(
+            self.session, self.homeserver_url, user_id, self.password(user_id)
+        )
+
+    async def _ask(self, question: asked.Question) -> Evidence:
+        return (await ask(self.machine, self.program, question))[0]
+
+    async def homeserver_process(self) -> Evidence:
+        """See Subject."""
+        unit = (await units.show(self.machine, [HOMESERVER_UNIT]))[HOMESERVER_UNIT]
+        return await self._ask(asked.Process(pid=unit.pid))
+
+    async def agents_health(self) -> Evidence:
+        """See Subject."""
+        return await self._ask(asked.Health())
+
+    async def agents_stopped(self, pids: Mapping[str, int]) -> Evidence:
+        """See Subject."""
+        return await self._ask(asked.Stopped(pids=dict(pids)))
+
+    async def processes(self, agents: Mapping[str, int]) -> Evidence:
+        """See Subject."""
+        seen = await units.show(self.machine, SERVICES.values())
+        services = {name: seen[unit].pid for name, unit in SERVICES.items()}
+        workers = {naming.agent_localpart(name): pid for name, pid in agents.items()}
+        return await self._ask(asked.Processes(pids={**services, **workers}))
+
+    async def audit_count(self) -> int:
+        """See Subject."""
+        return int((await self._ask(asked.AuditCount()))["count"])
+
+    async def audit_outcome(self, trace: str) -> str | None:
+        """See Subject."""
+        outcome = (await self._ask(asked.AuditOutcome(trace=trace)))["outcome"]
+        return None if outcome is None else str(outcome)
+
+    async def schema(self) -> Evidence:
+        """See Subject."""
+        return await self._ask(asked.Schema())
+
+    async def chain(self) -> Evidence:
+        """See Subject."""
+        return await self._ask(asked.Chain())
+
+    async def search_secrets(self, values: Sequence[SecretValue], texts: Sequence[str]) -> Evidence:
+        """See Subject. The machine searches itself; the texts are ours and are searched here."""
+        seen = await ask_secrets(self.machine, self.program, values)
+        redactor = Redactor(values)
+        ours = sum(redactor.redact(text) != text for text in texts)
+        places = {*seen["places"], *(["evidence"] if ours else [])}
+        return {**seen, "findings": int(seen["findings"]) + ours, "places": sorted(places)}
+
+
+@contextlib.asynccontextmanager
+async def reached(machine: Machine) -> AsyncIterator[tuple[str, str]]:
+    """The base URLs of a machine's homeserver and control plane, for the length of the block."""
+    ports = naming.SERVICE_PORTS
+    async with (
+        machine.forward(ports["synapse"]) as homeserver,
+        machine.forward(ports["control"]) as control,
+    ):
+        yield f"http://127.0.0.1:{homeserver}", f"http://127.0.0.1:{control}"
