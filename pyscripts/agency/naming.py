@@ -42,6 +42,7 @@ SERVICE_PORTS = {
     "node-exporter": 8023,
     "process-exporter": 8024,
     "blackbox-exporter": 8025,
+    "oidc-provider": 8026,
     "traefik-http": 8080,
     "traefik": 8443,
 }
