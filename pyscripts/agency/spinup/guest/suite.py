@@ -26,21 +26,6 @@ _RAN = (0, 1)
 _OUTCOMES = {"failure": "failed", "error": "error", "skipped": "skipped"}
 
 
-# The files of the suite, without their suffix: what is known of a machine's isolation when each has
-# at least one test that passed.
-FEATURES: tuple[str, ...] = (
-    "test_agents_users",
-    "test_audit",
-    "test_egress",
-    "test_limits",
-    "test_network",
-    "test_polkit",
-    "test_ports",
-    "test_system",
-    "test_units",
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One test and how it ended: "passed", "failed", "error" or "skipped"."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from agency.spinup.transcript.model import Predicate, Probe, Result
-from agency.spinup.transcript.rules import observed, scenario
+from agency.spinup.transcript.rules import guest, observed, scenario
 from agency.spinup.transcript.rules.links import broken_links
 from agency.spinup.transcript.rules.rule import ProbeRule, Verdict
 
@@ -24,7 +24,9 @@ __all__ = [
     "shortcomings",
 ]
 
-PROBES: Mapping[str, ProbeRule] = {rule.name: rule for rule in (*observed.RULES, *scenario.RULES)}
+PROBES: Mapping[str, ProbeRule] = {
+    rule.name: rule for rule in (*observed.RULES, *scenario.RULES, *guest.RULES)
+}
 
 # The steps of each target, in order. A transcript that lacks one of them cannot pass, so leaving
 # out the step that failed hides nothing.
@@ -38,6 +40,21 @@ STEPS: Mapping[str, tuple[str, ...]] = {
         "probe",
         "scenario",
         "records",
+        "teardown",
+    ),
+    "incus": (
+        "image",
+        "create",
+        "quarantine",
+        "install",
+        "activate",
+        "accounts",
+        "probe",
+        "scenario",
+        "records",
+        "converge",
+        "isolation",
+        "reboot",
         "teardown",
     ),
 }

@@ -153,7 +153,7 @@ class Attempt(_Part):
 class Quarantine(_Part):
     """How the spin-up stood to the network; repeats the evidence of probe quarantine.outbound."""
 
-    mode: Literal["network-namespace", "none"]
+    mode: Literal["network-namespace", "guest", "none"]
     interfaces: Many[str]
     attempts: Many[Attempt]
     met: bool

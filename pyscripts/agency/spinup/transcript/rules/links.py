@@ -81,12 +81,50 @@ def _outsider(refused: Evidence, scenario: tuple[Exchange, ...]) -> str | None:
     return None
 
 
+def _one_definition(first: Evidence, again: Evidence) -> str | None:
+    if first["digests"] != again["digests"]:
+        return "activation.again: not the files that activation.first laid down"
+    return None
+
+
+def _units_started(first: Evidence, state: Evidence) -> str | None:
+    running = {unit["name"] for unit in state["units"]}
+    started = {unit["name"] for unit in first["units"] if unit["active"] == "active"}
+    if not started <= running:
+        lacking = ", ".join(sorted(started - running))
+        return f"units.state: lacks what activation.first started: {lacking}"
+    return None
+
+
+def _booted_again(running: Evidence, reboot: Evidence) -> str | None:
+    if running["bootId"] != reboot["bootIdBefore"]:
+        return "reboot.survived: not the machine that guest.running saw"
+    return None
+
+
+def _same_schema(databases: Evidence, store: Evidence) -> str | None:
+    if databases["controlSchema"] != store["revision"]:
+        return "database.versions: not the schema that store.schema saw"
+    return None
+
+
+def _chain_kept(chain: Evidence, reboot: Evidence) -> str | None:
+    if reboot["auditBefore"]["count"] < chain["count"]:
+        return "reboot.survived: the audit log was longer when audit.chain looked"
+    return None
+
+
 BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...] = (
     ("control.room", "agents.health", _members),
     ("agents.health", "agents.stopped", _all_stopped),
     ("control.ready", "store.schema", _one_schema),
     ("homeserver.process", "system.processes", _homeserver_runs),
     ("scenario.replay", "audit.chain", _log_grows),
+    ("activation.first", "activation.again", _one_definition),
+    ("activation.first", "units.state", _units_started),
+    ("guest.running", "reboot.survived", _booted_again),
+    ("database.versions", "store.schema", _same_schema),
+    ("audit.chain", "reboot.survived", _chain_kept),
 )
 
 TOLD: tuple[tuple[str, Callable[[Evidence, tuple[Exchange, ...]], str | None]], ...] = (

@@ -221,7 +221,7 @@ class OutboundAttempt(Shape):
 class QuarantineOutbound(Shape):
     """The network as the spin-up saw it."""
 
-    mode: Literal["network-namespace"]
+    mode: Literal["network-namespace", "guest"]
     interfaces: All[str]
     attempts: Some[OutboundAttempt]
 
@@ -237,7 +237,7 @@ RULES = (
         "quarantine.outbound",
         "Only loopback exists, and every attempt to reach the outside failed (gate hermetic).",
         QuarantineOutbound,
-        frozenset(),
+        frozenset(("incus",)),
     ),
     ProbeRule(
         "homeserver.versions",

@@ -81,7 +81,7 @@ class ProbeRule:
     name: str
     description: str
     shape: type[Shape]
-    targets: frozenset[Target] = frozenset(("local",))
+    targets: frozenset[Target] = frozenset(("local", "incus"))
 
     def mandatory_for(self, target: str) -> bool:
         """Whether a transcript of this target cannot pass without the probe."""

@@ -1,0 +1,17 @@
+"""The features that tests/guest shows, one file each: what the suite runs and a transcript needs."""
+
+from __future__ import annotations
+
+# The files of the suite, without their suffix: what is known of a machine's isolation when each has
+# at least one test that passed.
+FEATURES: tuple[str, ...] = (
+    "test_agents_users",
+    "test_audit",
+    "test_egress",
+    "test_limits",
+    "test_network",
+    "test_polkit",
+    "test_ports",
+    "test_system",
+    "test_units",
+)

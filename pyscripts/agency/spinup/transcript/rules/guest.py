@@ -1,0 +1,292 @@
+"""What the evidence of a throwaway guest must show, beside that of every agency."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from agency.spinup.features import FEATURES
+from agency.spinup.transcript.model import Target
+from agency.spinup.transcript.rules.rule import (
+    Count,
+    EventId,
+    MatrixId,
+    Name,
+    No,
+    ProbeRule,
+    Revision,
+    Seen,
+    Sha256,
+    Shape,
+    Some,
+    Version,
+    Yes,
+    Zero,
+    matches,
+)
+
+INCUS: frozenset[Target] = frozenset(("incus",))
+
+UnitName = Annotated[
+    str, matches(r"[A-Za-z0-9:_.@-]+\.(?:service|socket|timer|target)", "the name of a unit")
+]
+BootId = Annotated[str, matches(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "a boot id")]
+Invocation = Annotated[str, matches(r"[0-9a-f]{32}", "an invocation id")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Megabytes = Annotated[float, Field(gt=0, allow_inf_nan=False, description="MiB")]
+PackageVersion = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+MIN_PACKAGES = 20
+
+
+class GuestImage(Shape):
+    """What the guest was made from."""
+
+    kind: Literal["container", "virtual-machine"]
+    kind_reason: Seen
+    system: Literal["debian", "nixos"]
+    fingerprint: Sha256
+    recipe: Sha256
+    wheelhouse: Sha256
+    incus_version: Version
+    packages: Annotated[dict[str, PackageVersion], Field(min_length=MIN_PACKAGES)]
+
+
+class GuestRunning(Shape):
+    """The machine after its first boot."""
+
+    state: Literal["running"]
+    failed_units: Annotated[tuple[str, ...], Field(strict=False, max_length=0)]
+    boot_id: BootId
+    network_devices: Annotated[tuple[str, ...], Field(strict=False, max_length=0)]
+    running_after_s: Positive
+
+
+class GuestPackages(Shape):
+    """What is installed in the guest, as its own package managers say."""
+
+    system: Annotated[dict[str, PackageVersion], Field(min_length=MIN_PACKAGES)]
+    python: Annotated[dict[str, PackageVersion], Field(min_length=MIN_PACKAGES)]
+
+    @model_validator(mode="after")
+    def _holds_the_agency(self) -> Self:
+        if "agency" not in self.python:
+            raise ValueError("python: the agency itself is not installed")
+        return self
+
+
+class ActivatedUnit(Shape):
+    """A unit after the activation; units that run and end may be inactive."""
+
+    name: UnitName
+    active: Literal["active", "inactive"]
+    sub: Seen
+
+
+class FirstActivation(Shape):
+    """A blank machine brought to the exported definitions."""
+
+    changed: Yes
+    units: Some[ActivatedUnit]
+    digests: Annotated[dict[str, Sha256], Field(min_length=1)]
+    seconds: Positive
+
+    @model_validator(mode="after")
+    def _something_runs(self) -> Self:
+        if not any(unit.active == "active" for unit in self.units):
+            raise ValueError("units: none is active")
+        return self
+
+
+class SecondActivation(Shape):
+    """The same again, which must change nothing: no file, and no unit started anew."""
+
+    changed: No
+    changes: Annotated[tuple[object, ...], Field(strict=False, max_length=0)]
+    digests: Annotated[dict[str, Sha256], Field(min_length=1)]
+    invocations_before: Annotated[dict[UnitName, Invocation], Field(min_length=1)]
+    invocations_after: Annotated[dict[UnitName, Invocation], Field(min_length=1)]
+    seconds: Positive
+
+    @model_validator(mode="after")
+    def _nothing_restarted(self) -> Self:
+        if self.invocations_before != self.invocations_after:
+            raise ValueError("invocationsAfter: a unit was started anew")
+        return self
+
+
+class Drift(Shape):
+    """One thing that was changed by hand: how it was, how it was made, how it is after healing."""
+
+    what: Seen
+    before: Seen
+    planted: Seen
+    after: Seen
+
+    @model_validator(mode="after")
+    def _healed(self) -> Self:
+        if self.planted == self.before:
+            raise ValueError("planted: nothing was changed")
+        if self.after != self.before:
+            raise ValueError("after: it is not as it was")
+        return self
+
+
+class DriftHealed(Shape):
+    """Drift that a check names and an activation heals."""
+
+    planted: Annotated[tuple[Drift, ...], Field(strict=False, min_length=3)]
+    found_by_check: Annotated[int, Field(ge=3)]
+    left_after: Zero
+
+
+class RunningUnit(Shape):
+    """A unit that runs, as systemd shows it."""
+
+    name: UnitName
+    load: Literal["loaded"]
+    active: Literal["active"]
+    sub: Seen
+    restarts: Annotated[int, Field(ge=0)]
+
+
+class UnitsState(Shape):
+    """Every unit that the definitions start."""
+
+    units: Some[RunningUnit]
+
+
+class DatabaseVersions(Shape):
+    """The databases of the guest."""
+
+    server: Version
+    homeserver_schema: Count
+    control_schema: Revision
+
+
+class ResourcesPeak(Shape):
+    """What the guest used at most, as its host saw it."""
+
+    memory_mb: Megabytes
+    memory_peak_mb: Megabytes
+    cpu_s: Positive
+    processes: Count
+
+    @model_validator(mode="after")
+    def _peak(self) -> Self:
+        if self.memory_peak_mb < self.memory_mb:
+            raise ValueError("memoryPeakMb: less than memoryMb")
+        return self
+
+
+class SuiteTest(Shape):
+    """One test of the suite; one that was left out says why."""
+
+    name: Annotated[Seen, matches(r"[a-z0-9_]+\.py::\S.*", "FILE::TEST")]
+    outcome: Literal["passed", "skipped"]
+    message: str | None
+
+    @model_validator(mode="after")
+    def _reason(self) -> Self:
+        if self.outcome == "skipped" and not (self.message or "").strip():
+            raise ValueError("message: skipped without a reason")
+        return self
+
+
+class SuiteResults(Shape):
+    """Every test of the suite that looked at the guest from inside."""
+
+    tests: Some[SuiteTest]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({test.name for test in self.tests}) != len(self.tests):
+            raise ValueError("tests: one comes twice")
+        return self
+
+    @model_validator(mode="after")
+    def _every_feature(self) -> Self:
+        shown = {test.name.partition(".py::")[0] for test in self.tests if test.outcome == "passed"}
+        missing = [feature for feature in FEATURES if feature not in shown]
+        if missing:
+            raise ValueError(f"tests: none passed of {', '.join(missing)}")
+        return self
+
+
+class AuditEnd(Shape):
+    """Where the audit log ended."""
+
+    count: Count
+    head: Sha256
+
+
+class RebootSurvived(Shape):
+    """The whole guest before and after a reboot."""
+
+    boot_id_before: BootId
+    boot_id_after: BootId
+    state: Literal["running"]
+    audit_before: AuditEnd
+    kept: AuditEnd  # the row that was the last one before, read again after
+    chain_verified: Yes
+    user_id: MatrixId  # whose access token from before still opens the door
+    room_members_before: Some[MatrixId]
+    room_members_after: Some[MatrixId]
+    event_id: EventId  # a message from before, read again after
+    ready_after_s: Positive
+
+    @model_validator(mode="after")
+    def _booted(self) -> Self:
+        if self.boot_id_before == self.boot_id_after:
+            raise ValueError("bootIdAfter: it did not boot anew")
+        if self.kept != self.audit_before:
+            raise ValueError("kept: not the end that the audit log had")
+        if set(self.room_members_before) != set(self.room_members_after):
+            raise ValueError("roomMembersAfter: not those from before")
+        return self
+
+
+class GuestGone(Shape):
+    """Whether the guest is there after the run: only when somebody asked to keep it."""
+
+    name: Name
+    present: bool
+    kept: bool
+    images_half_made: Zero
+
+    @model_validator(mode="after")
+    def _as_asked(self) -> Self:
+        if self.present != self.kept:
+            raise ValueError("present: must be what was asked for")
+        return self
+
+
+def _rule(name: str, description: str, shape: type[Shape]) -> ProbeRule:
+    return ProbeRule(name, description, shape, INCUS)
+
+
+RULES = (
+    _rule(
+        "guest.image", "What the guest was made from, by digests, and why it is one.", GuestImage
+    ),
+    _rule("guest.running", "systemd runs, no unit failed, no network device.", GuestRunning),
+    _rule("guest.packages", "Every package in the guest with its version.", GuestPackages),
+    _rule(
+        "activation.first",
+        "The exported definitions were laid down: each file's digest, each unit's state.",
+        FirstActivation,
+    ),
+    _rule(
+        "activation.again",
+        "A second activation changes no file and starts no unit.",
+        SecondActivation,
+    ),
+    _rule("activation.drift", "What was changed by hand is found and healed.", DriftHealed),
+    _rule("units.state", "Every unit of the definitions is active, with its numbers.", UnitsState),
+    _rule("database.versions", "The database server and both schemas.", DatabaseVersions),
+    _rule("suite.results", "Every test of tests/guest, one by one; none failed.", SuiteResults),
+    _rule("resources.peak", "Memory, CPU and processes of the whole guest.", ResourcesPeak),
+    _rule("reboot.survived", "The guest comes back after a reboot, nothing lost.", RebootSurvived),
+    _rule("guest.gone", "The guest is gone, or kept because that was asked for.", GuestGone),
+)
