@@ -11,18 +11,17 @@ import io
 import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from agency import naming
 from agency.source_digest import source_root
 from agency.spinup.guest.machine import Guest, GuestFile
 from agency.spinup.guest.materials.image import Image, hold_image
-from agency.spinup.guest.materials.layout import PREFIX, WHEELS, pip_install
+from agency.spinup.guest.materials.layout import PREFIX, SOURCE, WHEELS, pip_install
 from agency.spinup.guest.materials.recipe import default_recipe
 from agency.spinup.guest.materials.wheelhouse import Ingredients, hold_libraries
 
 PINS = Path("requirements") / "guest.txt"
-SOURCE = PurePosixPath("/opt/source")
 
 _PARTS = ("pyproject.toml", "README.md", "LICENSE", "pyscripts", "modules/portable", "instance")
 _PUSH_S = 120.0

@@ -71,6 +71,9 @@ class Subject(Protocol):
     async def audit_outcome(self, trace: str) -> str | None:
         """The outcome of the last audit row of a trace."""
 
+    async def audit_row(self, sequence: int) -> Evidence:
+        """The audit log's end as it was when it had so many rows: `count` and `head`."""
+
     async def schema(self) -> Evidence:
         """The store's schema and integrity."""
 

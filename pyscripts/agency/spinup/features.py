@@ -1,4 +1,4 @@
-"""The features that tests/guest shows, one file each: what the suite runs and a transcript needs."""
+"""The features that tests/guest shows, one file each, and that a guest's transcript needs."""
 
 from __future__ import annotations
 

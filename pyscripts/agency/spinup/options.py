@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +55,103 @@ def instance_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def guest_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what may be chosen about a guest; the command gets it as one `guest` (GuestOptions)."""
+
+    @functools.wraps(command)
+    def packed(**values: Any) -> Any:
+        chosen = {field.name: values.pop(field.name) for field in dataclasses.fields(GuestOptions)}
+        return command(guest=GuestOptions(**chosen), **values)
+
+    wrapped: Callable[..., Any] = packed
+    for option in reversed(_GUEST):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@dataclass(frozen=True, slots=True)
+class GuestOptions:
+    """What the command line says of a guest: plain values, since reading them must be quick."""
+
+    guest_kind: str
+    guest_system: str
+    pool: str | None
+    memory_mb: int
+    cpus: int
+    disk_gb: int
+    boot_timeout_s: float
+    activate_timeout_s: float
+    suite_timeout_s: float
+    keep: bool
+
+
+_SECONDS = click.FloatRange(min=1, max=3600)
+_GUEST: tuple[Decorator, ...] = (
+    click.option(
+        "--guest",
+        "guest_kind",
+        type=click.Choice(["auto", "vm", "container"]),
+        default="auto",
+        show_default=True,
+        help="What a guest is: a virtual machine where the host can run one, else a container.",
+    ),
+    click.option(
+        "--image",
+        "guest_system",
+        type=click.Choice(["auto", "debian", "nixos"]),
+        default="auto",
+        show_default=True,
+        help="What a guest boots.",
+    ),
+    click.option("--pool", default=None, help="Incus storage pool of the guest."),
+    click.option(
+        "--memory",
+        "memory_mb",
+        type=click.IntRange(min=256, max=1 << 20),
+        default=2048,
+        show_default=True,
+        help="Most memory of the guest, in MiB.",
+    ),
+    click.option(
+        "--cpus",
+        type=click.IntRange(min=1, max=256),
+        default=2,
+        show_default=True,
+        help="Cores of the guest.",
+    ),
+    click.option(
+        "--disk",
+        "disk_gb",
+        type=click.IntRange(min=2, max=1 << 14),
+        default=8,
+        show_default=True,
+        help="Most disk space of the guest, in GiB, where the pool has quotas.",
+    ),
+    click.option(
+        "--boot-timeout",
+        "boot_timeout_s",
+        type=_SECONDS,
+        default=90,
+        show_default=True,
+        help="Seconds until a guest's systemd must run.",
+    ),
+    click.option(
+        "--activate-timeout",
+        "activate_timeout_s",
+        type=_SECONDS,
+        default=120,
+        show_default=True,
+        help="Seconds that an activation may take.",
+    ),
+    click.option(
+        "--suite-timeout",
+        "suite_timeout_s",
+        type=_SECONDS,
+        default=240,
+        show_default=True,
+        help="Seconds that the suite in the guest may take.",
+    ),
+    click.option("--keep", is_flag=True, help="Leave the guest; `agency guest` looks into it."),
+)

@@ -10,18 +10,20 @@ import click
 
 from agency.cli import run as run_command
 from agency.output import console, json_option
-from agency.spinup.options import instance_options
+from agency.spinup.options import GuestOptions, guest_options, instance_options
 
 DEFAULT_OUTPUT = Path("artifacts/boot_transcript.json")
+# A guest's image may have to be built first.
+TIMEOUTS_S = {"local": 180.0, "incus": 1800.0}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--target",
-    type=click.Choice(["local"]),
+    type=click.Choice(["local", "incus"]),
     default="local",
     show_default=True,
-    help="Where the agency is made: local = child processes on this machine.",
+    help="Where the agency is made: local = child processes here, incus = a throwaway machine.",
 )
 @click.option(
     "--output",
@@ -35,16 +37,16 @@ DEFAULT_OUTPUT = Path("artifacts/boot_transcript.json")
     "--namespace/--no-namespace",
     default=True,
     show_default=True,
-    help="Run inside a network namespace with only loopback.",
+    help="Run a local agency inside a network namespace with only loopback.",
 )
 @click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=1, max=3600),
-    default=180,
-    show_default=True,
-    help="Seconds after which the spin-up has failed.",
+    default=None,
+    help="Seconds after which the spin-up has failed.  [default: 180; in a guest 1800]",
 )
+@guest_options
 @json_option
 def spinup_smoke(
     target: str,
@@ -53,7 +55,8 @@ def spinup_smoke(
     namespace: bool,
     ports: dict[str, int],
     age_key: Path | None,
-    timeout_s: float,
+    timeout_s: float | None,
+    guest: GuestOptions,
     as_json: bool,
 ) -> int:
     """Make an agency from nothing, drive it as people would, and sign what was seen.
@@ -64,10 +67,12 @@ def spinup_smoke(
     # The namespace is entered before anything else: it needs a process with one thread.
     from agency.spinup import quarantine
 
-    network = (
-        quarantine.enter() if namespace else quarantine.Quarantine("none", "--no-namespace given")
-    )
-    from agency.spinup.smoke_run import Options, report, spin_up
+    network = quarantine.Quarantine("none", "--no-namespace given")
+    if target == "local" and namespace:
+        network = quarantine.enter()
+    from agency.spinup.smoke_run import report, spin_up
+    from agency.spinup.target import Options
+    from agency.spinup.targets import opener
 
     options = Options(
         target=target,
@@ -75,10 +80,10 @@ def spinup_smoke(
         instance=instance,
         ports=ports,
         age_key=age_key,
-        timeout_s=timeout_s,
+        timeout_s=timeout_s or TIMEOUTS_S[target],
     )
     printer = console(stderr=as_json)
-    outcome = asyncio.run(spin_up(options, network, printer))
+    outcome = asyncio.run(spin_up(options, network, printer, opener(target, guest)))
     report(outcome, printer, as_json=as_json)
     return outcome.exit_code
 

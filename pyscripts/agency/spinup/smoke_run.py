@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,36 +26,16 @@ from agency.secrets.redact import Redactor
 from agency.source_digest import source_digest, source_root
 from agency.spinup import quarantine
 from agency.spinup.local import rundir
-from agency.spinup.local.agency import LocalAgency, usual_ports
-from agency.spinup.local.build import build, check_port_names
-from agency.spinup.local.supervisor import Supervisor
-from agency.spinup.local.target import LocalTarget
 from agency.spinup.progress import Progress, summary
 from agency.spinup.run import Plan, execute
 from agency.spinup.statement import Facts, statement
 from agency.spinup.steps import Recorder
+from agency.spinup.target import Options, Setting, Target
 from agency.spinup.transcript.signing import load_key, load_or_create_key, public_pem, sign
 from agency.spinup.transcript.verify import Report, verify
 from agency.version import versions
 
 SIGNING_KEY = "transcript-signing-key"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line asked for."""
-
-    target: str
-    output: Path
-    instance: Path
-    ports: Mapping[str, int]
-    age_key: Path | None
-    timeout_s: float
-
-    @property
-    def public_key(self) -> Path:
-        """Where the public key goes: beside the transcript."""
-        return self.output.with_suffix(".pub")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +55,12 @@ class Outcome:
         return int(ExitCode.DONE if self.report.ok else ExitCode.BAD)
 
 
-async def spin_up(options: Options, network: quarantine.Quarantine, console: Console) -> Outcome:
+Opener = Callable[[Setting, Recorder], AbstractAsyncContextManager[Target]]
+
+
+async def spin_up(
+    options: Options, network: quarantine.Quarantine, console: Console, opener: Opener
+) -> Outcome:
     """Run a spin-up to its end and leave the transcript; nothing else is left of it.
 
     Raises:
@@ -82,7 +68,6 @@ async def spin_up(options: Options, network: quarantine.Quarantine, console: Con
         InstanceError: the instance is bad; there is no transcript.
     """
     loaded = load_instance(options.instance)
-    check_port_names(loaded, options.ports)
     subjects = _subjects(loaded)
     _must_be_writable(options.output.parent)
     runs = state_dir() / "runs"
@@ -93,52 +78,32 @@ async def spin_up(options: Options, network: quarantine.Quarantine, console: Con
         key = _signing_key(loaded, secrets)
         with Progress(console) as progress:
             recorder = Recorder(options.target, Clock(), progress)
-            setting = _Setting(options, network, loaded, subjects, directory, secrets)
-            return await _record(setting, recorder, key)
+            async with aiohttp.ClientSession(trust_env=False) as session:
+                setting = Setting(options, network, loaded, directory, secrets, session)
+                async with opener(setting, recorder) as target:
+                    return await _record(setting, recorder, target, subjects, key)
     finally:
         directory.remove()
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """What one run is made from, all of it there before the first step."""
-
-    options: Options
-    network: quarantine.Quarantine
-    loaded: LoadedInstance
-    subjects: Mapping[str, Mapping[str, str]]
-    directory: rundir.RunDirectory
-    secrets: SecretProvider
-
-
-async def _record(setting: _Setting, recorder: Recorder, key: Ed25519PrivateKey) -> Outcome:
-    options, directory, loaded = setting.options, setting.directory, setting.loaded
+async def _record(
+    setting: Setting,
+    recorder: Recorder,
+    target: Target,
+    subjects: Mapping[str, Mapping[str, str]],
+    key: Ed25519PrivateKey,
+) -> Outcome:
+    options = setting.options
     started_at = recorder.clock.now_iso()
-    usual = usual_ports(loaded.instance) if setting.network.mode != "none" else {}
-    supervisor = Supervisor(marker=directory.run)
-    async with aiohttp.ClientSession(trust_env=False) as session:
-
-        def prepare() -> LocalAgency:
-            wanted = {**usual, **options.ports}
-            return build(loaded, directory, setting.secrets, session, supervisor, wanted)
-
-        target = LocalTarget(
-            recorder=recorder,
-            network=setting.network,
-            prepare=prepare,
-            run=directory,
-            secrets=setting.secrets,
-            supervisor=supervisor,
-        )
-        plan = Plan(target.steps(), target.guard, target.stop)
-        defect = await execute(plan, recorder, timeout_s=options.timeout_s)
+    plan = Plan(target.steps(), target.guard, target.stop)
+    defect = await execute(plan, recorder, timeout_s=options.timeout_s)
     facts = Facts(
-        run=directory.run,
+        run=setting.directory.run,
         started_at=started_at,
         finished_at=recorder.clock.now_iso(),
-        subjects=setting.subjects,
+        subjects={**subjects, **target.subjects()},
         versions={name: value for name, value in versions().items() if value},
-        network=setting.network,
+        network=target.network,
     )
     envelope = sign(statement(recorder, facts, Redactor(target.known_secrets)), key)
     write_atomically(options.output, envelope)

@@ -17,11 +17,12 @@ from agency.instance.model import Instance
 from agency.instance.render import registration
 from agency.secrets.providers import SecretProvider
 from agency.secrets.values import SecretValue
+from agency.spinup.accounts import create_people
 from agency.spinup.local import synapse
 from agency.spinup.local.ports import LOOPBACK
 from agency.spinup.local.rundir import RunDirectory
 from agency.spinup.local.supervisor import Service, Supervisor
-from agency.spinup.person import Person, create_account
+from agency.spinup.person import Person
 
 HOMESERVER = "homeserver"
 CONTROL = "control"
@@ -186,22 +187,15 @@ class LocalAgency:
             return False
 
     async def create_people(self, outsider: str | None = None) -> None:
-        """Register the operators of this domain (and an outsider for trials), all with passwords.
-
-        The password is the run's own; operators of other domains have their accounts elsewhere.
-        """
-        suffix = f":{self.instance.domain}"
-        local = [
-            who[1:].removesuffix(suffix) for who in self.instance.operators if who.endswith(suffix)
-        ]
-        for localpart in [*local, *([outsider] if outsider else [])]:
-            await create_account(
-                self.session,
-                self.homeserver_url,
-                localpart,
-                self.password,
-                self.secrets.get("matrix-registration-shared-secret"),
-            )
+        """Register people, all with the run's own password; see `accounts.create_people`."""
+        await create_people(
+            self.session,
+            self.homeserver_url,
+            self.instance,
+            password=self.password,
+            shared_secret=self.secrets.get("matrix-registration-shared-secret"),
+            outsider=outsider,
+        )
 
     @property
     def password(self) -> SecretValue:

@@ -109,6 +109,10 @@ class LocalSubject:
         """See Subject."""
         return records.audit_outcome(self.agency.database, trace)
 
+    async def audit_row(self, sequence: int) -> Evidence:
+        """See Subject."""
+        return records.audit_row(self.agency.database, sequence)
+
     async def schema(self) -> Evidence:
         """See Subject."""
         return await _look(lambda: records.schema(self.agency.database))

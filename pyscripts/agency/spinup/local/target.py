@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from agency.errors import InternalError
@@ -65,6 +65,10 @@ class LocalTarget:
             ("scenario", self._scenario),
             ("records", self._records),
         )
+
+    def subjects(self) -> Mapping[str, Mapping[str, str]]:
+        """Nothing but source and instance: the system is this machine's."""
+        return {}
 
     async def guard(self) -> None:
         """Return never; raise as soon as a service ends that should run."""

@@ -117,6 +117,8 @@ def _stored(database: Path, question: asked.Stored) -> Evidence:
             return {"count": records.audit_count(database)}
         case asked.AuditOutcome(trace=trace):
             return {"outcome": records.audit_outcome(database, trace)}
+        case asked.AuditRow(sequence=sequence):
+            return records.audit_row(database, sequence)
 
 
 def _outbound() -> Evidence:

@@ -73,6 +73,13 @@ class AuditOutcome(_Question):
     trace: Annotated[str, Field(max_length=64)]
 
 
+class AuditRow(_Question):
+    """The digest of one audit row: the log's head when it was the last."""
+
+    what: Literal["audit-row"] = "audit-row"
+    sequence: Annotated[int, Field(ge=1)]
+
+
 class Secrets(_Question):
     """Where any of these values is that it should not be; the agents' own tokens are added."""
 
@@ -80,7 +87,7 @@ class Secrets(_Question):
     values: tuple[SecretStr, ...] = Field(max_length=256)
 
 
-Stored = Schema | Chain | AuditCount | AuditOutcome
+Stored = Schema | Chain | AuditCount | AuditOutcome | AuditRow
 Question = Annotated[
     Outbound | Process | Health | Stopped | Processes | Secrets | Stored,
     Field(discriminator="what"),

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from agency.control.store.reading import verify_database
+from agency.errors import BadInputError
 from agency.spinup.steps import Evidence
 
 
@@ -37,6 +38,21 @@ def audit_outcome(database: Path, trace: str) -> str | None:
             "SELECT outcome FROM audit WHERE trace = ? ORDER BY sequence DESC LIMIT 1", (trace,)
         ).fetchone()
         return None if row is None else str(row[0])
+
+
+def audit_row(database: Path, sequence: int) -> Evidence:
+    """The audit log's end as it was when it had so many rows.
+
+    Raises:
+        BadInputError: it has fewer.
+    """
+    with closing(_open(database)) as connection:
+        row = connection.execute(
+            "SELECT sequence, hash FROM audit WHERE sequence = ?", (sequence,)
+        ).fetchone()
+    if row is None:
+        raise BadInputError(f"there is no row {sequence}", where="the audit log")
+    return {"count": int(row[0]), "head": str(row[1])}
 
 
 def chain(database: Path) -> Evidence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -38,6 +38,7 @@ class RemoteSubject:
     secrets: Callable[[str], SecretValue]
     known: Callable[[], Sequence[SecretValue]]
     password: Callable[[str], SecretValue]
+    usage: Callable[[], Awaitable[Evidence]] | None = None  # of the whole machine
 
     @property
     def control_room(self) -> str:
@@ -84,7 +85,8 @@ class RemoteSubject:
         seen = await units.show(self.machine, SERVICES.values())
         services = {name: seen[unit].pid for name, unit in SERVICES.items()}
         workers = {naming.agent_localpart(name): pid for name, pid in agents.items()}
-        return await self._ask(asked.Processes(pids={**services, **workers}))
+        found = await self._ask(asked.Processes(pids={**services, **workers}))
+        return found if self.usage is None else {**found, "machine": await self.usage()}
 
     async def audit_count(self) -> int:
         """See Subject."""
@@ -94,6 +96,10 @@ class RemoteSubject:
         """See Subject."""
         outcome = (await self._ask(asked.AuditOutcome(trace=trace)))["outcome"]
         return None if outcome is None else str(outcome)
+
+    async def audit_row(self, sequence: int) -> Evidence:
+        """See Subject."""
+        return await self._ask(asked.AuditRow(sequence=sequence))
 
     async def schema(self) -> Evidence:
         """See Subject."""

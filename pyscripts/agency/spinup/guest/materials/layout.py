@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 PREFIX = PurePosixPath("/opt/agency")  # the exported units call <prefix>/bin/agency
+SOURCE = PurePosixPath("/opt/source")  # the parts of a checkout that are activated
 WHEELS = PurePosixPath("/var/cache/agency-wheelhouse")  # while they are being installed
 
 
