@@ -70,14 +70,15 @@ def test_what_cannot_be_meant_is_refused(field, value):
 
 
 def test_no_mirror_is_named(tmp_path):
-    argv = image.mmdebstrap_argv(recipe(), None, tmp_path / "overlay", tmp_path / "rootfs.tar")
+    target, status = tmp_path / "rootfs.tar", tmp_path / "status"
+    argv = image.mmdebstrap_argv(recipe(), None, tmp_path / "overlay", target, status)
     assert not any("://" in argument or argument.startswith("deb ") for argument in argv)
     assert argv[-2:] == ("bookworm", str(tmp_path / "rootfs.tar"))
 
 
 def test_paths_in_hooks_are_quoted(tmp_path):
     place = tmp_path / "with space"
-    argv = image.mmdebstrap_argv(recipe(), None, place / "overlay", place / "rootfs.tar")
+    argv = image.mmdebstrap_argv(recipe(), None, place / "overlay", place / "tar", place / "status")
     assert f"--customize-hook=sync-in '{place}/overlay' /" in argv
 
 

@@ -43,11 +43,10 @@ class Switched:
 
 
 def switch_argv(kind: Kind) -> tuple[str, ...]:
-    """The call of nixos-rebuild in the guest; nothing is substituted, for nothing can be."""
+    """The call of nixos-rebuild in the guest: nothing is fetched, for nothing can be."""
     return (
-        *(str(_PROGRAMS / "nixos-rebuild"), "switch", "--no-reexec"),
-        *("--flake", f"path:{SOURCE}#{OUTPUTS[kind].attribute}"),
-        *("--option", "substitute", "false", "--option", "warn-dirty", "false"),
+        *(str(_PROGRAMS / "nixos-rebuild"), "switch", "--no-reexec", "--offline"),
+        *("--no-write-lock-file", "--flake", f"path:{SOURCE}#{OUTPUTS[kind].attribute}"),
     )
 
 

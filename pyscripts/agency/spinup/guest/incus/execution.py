@@ -49,7 +49,11 @@ class Command:
         }
 
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The last two are where NixOS has programs.
+_PATH = (
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    ":/run/wrappers/bin:/run/current-system/sw/bin"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,8 @@ class InstanceSpec:
         }
         if self.kind is Kind.CONTAINER:
             config |= _CONTAINER | {"limits.processes": str(self.limits.processes)}
+        else:
+            config |= _VM
         root = {
             "type": "disk",
             "path": "/",
@@ -96,6 +98,12 @@ _CONTAINER = {
     # systemd in the guest mounts procfs anew for ProtectProc and the like.
     "security.nesting": "true",
     "security.privileged": "false",
+}
+
+_VM = {
+    "security.guestapi": "false",
+    # The boot loader of the images is not signed.
+    "security.secureboot": "false",
 }
 
 

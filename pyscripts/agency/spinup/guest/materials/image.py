@@ -22,6 +22,7 @@ from agency.errors import PrerequisiteError
 from agency.files import write_atomically
 from agency.programs import find_program
 from agency.spinup.guest.incus.model import Kind
+from agency.spinup.guest.materials import disk
 from agency.spinup.guest.materials.builder import Job, outer_environment, run_job
 from agency.spinup.guest.materials.cache import GIB, DigestCache, Kept
 from agency.spinup.guest.materials.layout import WHEELS, pip_install, venv
@@ -122,14 +123,18 @@ async def build(
             where="mmdebstrap",
             hint="run this once as root",
         )
+    machine = recipe.kind is Kind.VM
+    if machine:
+        disk.require_programs()
     overlay, scratch = directory / "overlay", directory / "scratch"
     scratch.mkdir()
     _write_overlay(recipe, overlay)
-    compressed = shutil.which("zstd") is not None
-    rootfs = directory / ("rootfs.tar.zst" if compressed else "rootfs.tar")
+    rootfs = directory / _rootfs_name(recipe.kind)
+    target = scratch / "root" if machine else rootfs
+    status = directory / _STATUS
     job = Job(
         name="mmdebstrap",
-        argv=mmdebstrap_argv(recipe, libraries, overlay, rootfs),
+        argv=mmdebstrap_argv(recipe, libraries, overlay, target, status),
         directory=directory,
         log=directory / "build.log",
         timeout_s=_TIMEOUT_S,
@@ -139,31 +144,40 @@ async def build(
     )
     environment = {"TMPDIR": str(scratch), "SOURCE_DATE_EPOCH": str(recipe.epoch)}
     await run_job(job, env=outer_environment() | environment)
+    if machine:
+        await disk.pack_disk(target, recipe.architecture, scratch, rootfs, job.log, marker=marker)
     metadata = directory / "metadata.tar"
     digest = image_digest(recipe, libraries)
     described = Description("Debian", recipe.suite, recipe.architecture, digest, recipe.epoch)
     metadata.write_bytes(metadata_tar(described))
     facts = {
         "fingerprint": fingerprint(metadata, rootfs),
-        "packages": installed_packages((directory / _STATUS).read_text(errors="replace")),
+        "packages": installed_packages(status.read_text(errors="replace")),
         "recipe": recipe.model_dump(mode="json"),
     }
     write_atomically(directory / FACTS, canonical_json(facts) + b"\n")
-    (directory / _STATUS).unlink()
+    status.unlink()
     shutil.rmtree(overlay)
     shutil.rmtree(scratch)
     rootfs.chmod(0o644)
 
 
+def _rootfs_name(kind: Kind) -> str:
+    if kind is Kind.VM:
+        return "rootfs.img"
+    return "rootfs.tar" if shutil.which("zstd") is None else "rootfs.tar.zst"
+
+
 def mmdebstrap_argv(
-    recipe: ImageRecipe, libraries: Libraries | None, overlay: Path, rootfs: Path
+    recipe: ImageRecipe, libraries: Libraries | None, overlay: Path, target: Path, status: Path
 ) -> tuple[str, ...]:
     """The call of mmdebstrap; it names no mirror, so mmdebstrap chooses.
+
+    `target` is the tarball or directory to make, `status` the file for dpkg's list of packages.
 
     Hooks are words of mmdebstrap's own language; `$1` is the new root. Names in them were checked
     with the recipe, or are ours.
     """
-    status = rootfs.parent / _STATUS
     hooks = [f"sync-in {shlex.quote(str(overlay))} /"]
     if recipe.disabled:
         hooks.append(_in_root("systemctl", "disable", *recipe.disabled))
@@ -179,13 +193,14 @@ def mmdebstrap_argv(
     return (
         "mmdebstrap",
         "--mode=root",
+        *(("--format=directory",) if recipe.kind is Kind.VM else ()),
         f"--variant={recipe.variant}",
         f"--architectures={recipe.architecture}",
         f"--include={','.join(recipe.packages)}",
         '--aptopt=APT::Install-Recommends "false"',
         *(f"--customize-hook={hook}" for hook in hooks),
         recipe.suite,
-        str(rootfs),
+        str(target),
     )
 
 

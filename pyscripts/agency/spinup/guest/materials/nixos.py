@@ -7,6 +7,7 @@ it needs must then be in its store, or the build fails with what is missing.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ _BUILD_HINT = (
 )
 _RELEASE = "throwaway"
 _CREATED = 1_700_000_000
+_PASSED_ON = ("NIX_REMOTE", "NIX_SSL_CERT_FILE", "XDG_CACHE_HOME", "USER")
 _FEATURES = "nix-command flakes"
 
 
@@ -99,7 +101,8 @@ async def _build(source: Path, kind: Kind, digest: str, directory: Path, marker:
         marker=marker,
         hint=_BUILD_HINT,
     )
-    await run_job(job, env=outer_environment())
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    await run_job(job, env=outer_environment() | passed_on)
     built = _image_in(_printed_path(job.log), output)
     rootfs = directory / f"rootfs.{output.suffix}"
     shutil.copyfile(built, rootfs)
@@ -115,9 +118,9 @@ async def _build(source: Path, kind: Kind, digest: str, directory: Path, marker:
 
 
 def _printed_path(log: Path) -> Path:
-    """The one store path that Nix prints last; its messages are in the same log."""
+    """The store path that Nix prints last; its messages are in the same log."""
     for line in reversed(log.read_text(errors="replace").splitlines()):
-        if line.startswith("/nix/store/") and " " not in line:
+        if line.startswith("/") and " " not in line:
             return Path(line)
     raise BadInputError("nix build printed no store path", where=str(log), hint=_BUILD_HINT)
 
