@@ -35,7 +35,10 @@ let
   # Who logs in with an account of GitLab, and where GitLab sends them back to.
   clients = {
     matrix = {
-      enable = agency.matrix.enable && agency.matrix.oidc.enable;
+      enable =
+        agency.matrix.enable
+        && agency.matrix.oidc.enable
+        && agency.matrix.oidc.issuer == "https://${hosts.gitlab}";
       redirectUri = "https://${hosts.matrix}/_synapse/client/oidc/callback";
       issued = "matrix-oidc-client";
     };

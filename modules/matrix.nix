@@ -24,29 +24,54 @@ let
   };
   used = lib.attrValues secrets;
   oidcFile = "matrix-oidc.yaml";
+  oidcSecrets = [
+    "matrix-oidc-client-id"
+    "matrix-oidc-client-secret"
+  ];
+  # GitLab's.
+  endpoints = {
+    authorization = {
+      what = "its log-in";
+      default = "/oauth/authorize";
+    };
+    token = {
+      what = "tokens for codes";
+      default = "/oauth/token";
+    };
+    userinfo = {
+      what = "the claims of who logs in";
+      default = "/oauth/userinfo";
+    };
+    jwks = {
+      what = "its public keys";
+      default = "/oauth/discovery/keys";
+    };
+  };
+  isPlain = lib.hasPrefix "http://" cfg.oidc.issuer;
+  isLoopback = builtins.match "http://127\\.0\\.0\\.1(:[0-9]+)?" cfg.oidc.issuer != null;
   # Named one by one, so that the homeserver starts and serves while the provider is down.
   oidcProvider = {
-    idp_id = "forge";
-    idp_name = "Forge";
-    inherit (cfg.oidc) issuer;
+    idp_id = cfg.oidc.id;
+    idp_name = cfg.oidc.name;
+    inherit (cfg.oidc) issuer scopes;
     client_id = "@matrix-oidc-client-id@";
     client_secret = "@matrix-oidc-client-secret@";
     discover = false;
-    authorization_endpoint = "${cfg.oidc.issuer}/oauth/authorize";
-    token_endpoint = "${cfg.oidc.issuer}/oauth/token";
-    userinfo_endpoint = "${cfg.oidc.issuer}/oauth/userinfo";
-    jwks_uri = "${cfg.oidc.issuer}/oauth/discovery/keys";
+    # A code that somebody else got hold of is worth nothing to them.
+    pkce_method = "always";
+    authorization_endpoint = cfg.oidc.issuer + cfg.oidc.endpoints.authorization;
+    token_endpoint = cfg.oidc.issuer + cfg.oidc.endpoints.token;
+    userinfo_endpoint = cfg.oidc.issuer + cfg.oidc.endpoints.userinfo;
+    jwks_uri = cfg.oidc.issuer + cfg.oidc.endpoints.jwks;
     user_profile_method = "userinfo_endpoint";
-    scopes = [
-      "openid"
-      "profile"
-      "email"
-    ];
     user_mapping_provider.config = {
-      localpart_template = "{{ user.nickname }}";
+      localpart_template = cfg.oidc.localpartTemplate;
       display_name_template = "{{ user.name }}";
     };
-  };
+  }
+  # Synapse's word for it. What it then no longer looks at is the addresses above; tokens are still
+  # verified.
+  // lib.optionalAttrs cfg.oidc.plainHttp { skip_verification = true; };
   tokens = lib.optionals agency.control.enable [
     "matrix-as-token"
     "matrix-hs-token"
@@ -87,13 +112,50 @@ in
         type = types.bool;
         default = services.gitlab.enable or false;
         defaultText = lib.literalMD "whether the instance runs GitLab";
-        description = "Log in to Matrix with an account of the forge.";
+        description = "Log in to Matrix with an account of an OpenID provider: the forge, or another. What it issued, the id and secret of the homeserver's client, is in `/var/lib/agency/issued`; until then nobody can log in with it.";
+      };
+      id = mkOption {
+        type = types.strMatching "[a-z0-9][a-z0-9_.-]{0,63}";
+        default = "forge";
+        description = "Synapse's name of the provider. It is kept with every account: with another name, they are other people.";
+      };
+      name = mkOption {
+        type = types.singleLineStr;
+        default = "Forge";
+        description = "What people who log in are shown.";
       };
       issuer = mkOption {
-        type = types.str;
+        type = types.strMatching "https?://[^/?#]+(/[^?#]*[^/?#])?";
         default = "https://${hosts.gitlab}";
         defaultText = lib.literalMD "GitLab of the instance";
         description = "OpenID provider whose accounts may log in.";
+      };
+      endpoints = lib.mapAttrs (
+        _: one:
+        mkOption {
+          type = types.strMatching "/[^?#]*";
+          inherit (one) default;
+          description = "Where the provider has ${one.what}, below its issuer.";
+        }
+      ) endpoints;
+      scopes = mkOption {
+        type = types.listOf (types.strMatching "[A-Za-z0-9_.:/-]+");
+        default = [
+          "openid"
+          "profile"
+          "email"
+        ];
+        description = "What of an account the homeserver asks for.";
+      };
+      localpartTemplate = mkOption {
+        type = types.singleLineStr;
+        default = "{{ user.nickname }}";
+        description = "The localpart of the Matrix id of who logs in, as a jinja2 template over the claims `user`.";
+      };
+      plainHttp = mkOption {
+        type = types.bool;
+        default = false;
+        description = "Whether the provider is reached without TLS. Only one on the machine's own loopback may be: what throwaway machines log in with.";
       };
     };
   };
@@ -102,6 +164,8 @@ in
     services.matrix-synapse = {
       enable = true;
       withJemalloc = true;
+      # Upstream adds it only where the provider is in the settings, and ours is in a file of its own.
+      extras = lib.optional cfg.oidc.enable "oidc";
       settings = {
         server_name = agency.domain;
         public_baseurl = "https://${hosts.matrix}/";
@@ -140,18 +204,23 @@ in
       extraConfigFiles = lib.optional cfg.oidc.enable (credential oidcFile);
     };
 
-    agency.secrets = lib.genAttrs (used ++ tokens) (_: {
-      consumers = [ unit ];
-    });
-    # The forge issues both while the machine runs; until then there is no provider.
+    agency.secrets = lib.mkMerge [
+      (lib.genAttrs (used ++ tokens) (_: {
+        consumers = [ unit ];
+      }))
+      # The instance lists them where it has a forge; whoever the provider is, it issues them.
+      (lib.mkIf cfg.oidc.enable (
+        lib.genAttrs oidcSecrets (_: {
+          class = lib.mkDefault "C";
+        })
+      ))
+    ];
+    # Both are issued while the machine runs; until then there is no provider.
     agency.issuedFiles = lib.mkIf cfg.oidc.enable {
       ${oidcFile} = {
         content = builtins.toJSON { oidc_providers = [ oidcProvider ]; };
         fallback = "{}";
-        secrets = [
-          "matrix-oidc-client-id"
-          "matrix-oidc-client-secret"
-        ];
+        secrets = oidcSecrets;
         consumers = [ unit ];
       };
     };
@@ -172,6 +241,16 @@ in
         ++ lib.optional agency.control.enable "${registration}:/run/secrets/rendered/${registration}";
       MemoryMax = cfg.memoryMax;
     };
+
+    assertions = [
+      {
+        assertion = cfg.oidc.enable -> (if cfg.oidc.plainHttp then isLoopback else !isPlain);
+        message = ''
+          agency.matrix.oidc: passwords and codes of ${cfg.oidc.issuer} would cross a network in plain HTTP, or plainHttp is set without need.
+          Name an issuer with https and leave plainHttp alone; it is for http://127.0.0.1:PORT.
+        '';
+      }
+    ];
 
     agency.postgresql.databases = [ database ];
     # Where clients that know only the domain find the homeserver.

@@ -273,7 +273,9 @@ let
       lib.mapAttrsToList (kind: one: "${kind} ${path} ${one.mode} ${one.user} ${one.group} - -\n") kinds
     );
   tmpfiles = lib.concatMapAttrs (_: files: files) (
-    lib.filterAttrs (name: _: lib.hasPrefix "agency-" name) everything.systemd.tmpfiles.settings
+    lib.filterAttrs (name: _: lib.hasPrefix "agency-" name) (
+      guest.systemd.tmpfiles.settings // everything.systemd.tmpfiles.settings
+    )
   );
   tmpfileLines =
     keep:

@@ -100,6 +100,11 @@ in
       }
     ];
   };
+  oidc-in-plain-http = {
+    file = "matrix.nix";
+    says = "would cross a network in plain HTTP";
+    module.agency.matrix.oidc.issuer = "http://id.agency.example";
+  };
   site-twofold = {
     file = "edge.nix";
     says = "a site is either a service or a directory";
