@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from agency.unwritten import Unwritten, add_unwritten
+from agency.workspace.audit.commands import audit
 
 _AGENT = ("agent",)
 _OPTION = "agency.agents.<name>"
@@ -26,12 +27,6 @@ UNWRITTEN = (
         ("coding-agent", "serve"), f"{_OPTION}.codingAgent", "Run tasks under the contract.", _AGENT
     ),
     Unwritten(("incidents", "escalate"), "agency.incidents", "Tell operators of incidents."),
-    Unwritten(
-        ("audit", "serve"),
-        "agency.audit",
-        "Write the agents' audit log.",
-        flags=("--retention-days",),
-    ),
 )
 
 
@@ -41,3 +36,4 @@ def workspace() -> None:
 
 
 add_unwritten(workspace, UNWRITTEN)
+workspace.add_command(audit)

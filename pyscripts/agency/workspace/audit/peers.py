@@ -1,0 +1,39 @@
+"""Who is at the other end of a connection: what the kernel says, and which agent that is."""
+
+from __future__ import annotations
+
+import pwd
+import socket
+import struct
+from pathlib import Path
+
+from agency import naming
+from agency.workspace.audit.record import Sender
+
+_AGENTS = Path("/etc/agency/agents")
+_CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
+
+
+def sender_of(connection: socket.socket) -> Sender:
+    """User and process that made the connection (SO_PEERCRED)."""
+    given = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(given)
+    return Sender(uid, pid)
+
+
+def agent_of(uid: int, agents: Path = _AGENTS) -> str | None:
+    """The agent whose user has this uid, by the machine's users and the instance's agents.
+
+    It takes a user of an agent's name with a uid of the agents' range, and the agent's own file
+    below `agents`: a user that outlived its agent is nobody's.
+    """
+    if uid not in naming.AGENT_UIDS:
+        return None
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+    name = user.removeprefix(naming.agent_user(""))
+    if user != naming.agent_user(name) or not naming.is_agent_name(name):
+        return None
+    return name if (agents / f"{name}.json").is_file() else None

@@ -1,0 +1,112 @@
+"""One record of the log, and the chain that it is a link of; pure.
+
+Record n holds the hash of record n-1, and its own hash covers every field, its number and its
+agent included. The first record's `previous` is bound to the agent's name. The chain goes on
+across files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from agency.canonical import canonical_json, sha256_hex
+
+# What the service itself puts on record.
+BEGUN = "log.begun"  # the first record of a file
+OPENED = "log.opened"  # the service was started and goes on with a file
+CLOSED = "log.closed"  # the last record of a file
+TORN = "log.torn"  # what followed the last whole record was put aside
+REMOVED = "log.removed"  # a file is past its retention
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record. `at` is RFC 3339 in UTC; `uid` and `pid` are the sender's, by the kernel."""
+
+    agent: str
+    sequence: int
+    at: str
+    uid: int
+    pid: int
+    event: str
+    detail: dict[str, Any]
+    previous: str
+    hash: str
+
+    def line(self) -> bytes:
+        """The record as it stands in the file: canonical JSON and a newline."""
+        return canonical_json(asdict(self)) + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a chain ends: the number and the hash of its last record."""
+
+    sequence: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose event it is: user and process as the kernel told them when the connection was made."""
+
+    uid: int
+    pid: int
+
+
+_ADAPTER = TypeAdapter(Record)
+
+
+def genesis(agent: str) -> Head:
+    """What the first record of an agent's log follows."""
+    return Head(0, sha256_hex(canonical_json({"log": "agency/agent-audit/1", "agent": agent})))
+
+
+def record_hash(record: Record) -> str:
+    """The hash that the record ought to have: over all fields but the hash itself."""
+    fields = asdict(record)
+    del fields["hash"]
+    return sha256_hex(canonical_json(fields))
+
+
+def next_record(
+    head: Head, agent: str, at: str, sender: Sender, event: str, detail: Mapping[str, Any]
+) -> Record:
+    """The record that follows `head`."""
+    record = Record(
+        agent=agent,
+        sequence=head.sequence + 1,
+        at=at,
+        uid=sender.uid,
+        pid=sender.pid,
+        event=event,
+        detail=dict(detail),
+        previous=head.hash,
+        hash="",
+    )
+    return replace(record, hash=record_hash(record))
+
+
+def parse_record(line: bytes) -> Record:
+    """The record of one line.
+
+    Raises:
+        ValueError: it is not the line of a record, byte for byte, or its hash is not its own.
+    """
+    try:
+        record = _ADAPTER.validate_json(line, strict=True)
+    except ValidationError:
+        raise ValueError("is not a record") from None
+    # One value has one form: white space, another order or a key twice are edits too.
+    try:
+        if record.line() != line:
+            raise ValueError("is not in the form in which records are written")
+    except UnicodeEncodeError:
+        raise ValueError("is not a record") from None
+    if record.hash != record_hash(record):
+        raise ValueError("was edited: its hash is not that of its fields")
+    return record

@@ -1,0 +1,203 @@
+"""The service: takes events from agents, one line each, and answers when they are on disk.
+
+Events are written one after the other in the event loop: the disk's flush is what takes time, and
+the order of the records is the order of the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable
+
+from agency.audit_socket import MAX_LINE
+from agency.canonical import canonical_json
+from agency.clock import Clock
+from agency.errors import AgencyError, BadInputError
+from agency.workspace.audit.bounds import Bounds, Bucket
+from agency.workspace.audit.event import parse_event
+from agency.workspace.audit.logs import Logs
+from agency.workspace.audit.peers import sender_of
+from agency.workspace.audit.record import Sender
+
+_log = logging.getLogger(__name__)
+
+_LINGER_S = 1.0
+_LINGER_READS = 16
+
+AgentOf = Callable[[int], str | None]
+
+
+class TooManyError(BadInputError):
+    """One connection more than is allowed."""
+
+
+class AuditServer:
+    """Answers connections; `agent_of` gives the agent of a uid, or None."""
+
+    def __init__(self, logs: Logs, agent_of: AgentOf, clock: Clock, bounds: Bounds) -> None:
+        self._logs = logs
+        self._agent_of = agent_of
+        self._clock = clock
+        self._bounds = bounds
+        self._connections: Counter[int] = Counter()
+        self._buckets: dict[int, Bucket] = {}  # of agents only, so there are few
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, listening: socket.socket, stopping: asyncio.Event) -> None:
+        """Answer until `stopping` is set; the socket is closed then."""
+        self._logs.open_all()
+        if sys.version_info >= (3, 13):  # the socket's name is systemd's, not ours to remove
+            server = await asyncio.start_unix_server(
+                self._answer, sock=listening, limit=MAX_LINE, cleanup_socket=False
+            )
+        else:
+            server = await asyncio.start_unix_server(self._answer, sock=listening, limit=MAX_LINE)
+        keeping = asyncio.create_task(self._housekeep())
+        waiting = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait({keeping, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():  # it ends by a failure only, and the service with it
+                keeping.result()
+        finally:
+            server.close()
+            for task in (keeping, waiting, *self._tasks):
+                task.cancel()
+            await asyncio.gather(keeping, waiting, *self._tasks, return_exceptions=True)
+            self._logs.close()
+
+    async def _housekeep(self) -> None:
+        while True:
+            self._logs.housekeep()
+            await asyncio.sleep(self._bounds.housekeeping_s)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        uid = -1
+        try:
+            sender = sender_of(writer.get_extra_info("socket"))
+            uid = sender.uid
+            self._connections[uid] += 1
+            agent = self._admitted(sender)
+            while await self._one(reader, writer, agent, sender):
+                pass
+        except AgencyError as error:
+            with contextlib.suppress(OSError, TimeoutError):
+                await self._send(writer, _refusal(error))
+                if not isinstance(error, TooManyError):
+                    await _let_it_read(reader, writer)
+        except (OSError, TimeoutError):
+            pass  # it is gone, or says nothing, or does not read
+        except asyncio.CancelledError:
+            pass  # the service ends; the stream's own task must not look failed
+        finally:
+            self._tasks.discard(task)
+            if uid >= 0:
+                self._connections[uid] -= 1
+                self._connections += Counter()  # drops what is zero
+            writer.close()
+
+    def _admitted(self, sender: Sender) -> str:
+        """The agent of a sender.
+
+        Raises:
+            BadInputError: it is no agent.
+            TooManyError: there are too many connections.
+        """
+        agent = self._agent_of(sender.uid)
+        if agent is None:
+            _log.warning(
+                "refused: no agent", extra={"fields": {"uid": sender.uid, "pid": sender.pid}}
+            )
+            raise BadInputError(
+                f"uid {sender.uid} is not an agent's",
+                hint="only the agents of this machine's instance can put events on record",
+            )
+        if (
+            self._connections[sender.uid] > self._bounds.connections_per_uid
+            or self._connections.total() > self._bounds.connections
+        ):
+            raise TooManyError("too many connections", hint="send events over one connection")
+        if sender.uid not in self._buckets:
+            self._buckets[sender.uid] = Bucket(self._bounds, self._clock)
+        return agent
+
+    async def _one(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        agent: str,
+        sender: Sender,
+    ) -> bool:
+        """Take one event and answer it; False at the end.
+
+        Raises:
+            BadInputError: the line is too long, so that its end is unknown.
+        """
+        try:
+            async with asyncio.timeout(self._bounds.idle_s):
+                line = await reader.readuntil(b"\n")
+        except asyncio.IncompleteReadError:
+            return False  # half a line is no event
+        except asyncio.LimitOverrunError as error:
+            raise BadInputError(
+                f"the line is longer than {MAX_LINE} bytes", hint="say less of it"
+            ) from error
+        try:
+            answer = self._recorded(line, agent, sender)
+        except AgencyError as error:
+            answer = _refusal(error)
+        await self._send(writer, answer)
+        return True
+
+    def _recorded(self, line: bytes, agent: str, sender: Sender) -> bytes:
+        if not self._buckets[sender.uid].take():
+            raise BadInputError(
+                "too many events: this one is not on record",
+                hint=f"{self._bounds.burst} at once, {self._bounds.rate_per_s:g} a second on",
+            )
+        event = parse_event(line)
+        try:
+            head = self._logs.append(agent, sender, event.event, event.detail)
+        except AgencyError as error:
+            _log.error(
+                "an event could not be put on record",
+                extra={"fields": {"agent": agent, "reason": error.message, "where": error.where}},
+            )
+            raise
+        return canonical_json({"sequence": head.sequence, "hash": head.hash}) + b"\n"
+
+    async def _send(self, writer: asyncio.StreamWriter, answer: bytes) -> None:
+        writer.write(answer)
+        async with asyncio.timeout(self._bounds.idle_s):
+            await writer.drain()
+
+
+async def _let_it_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Let a refused sender finish: who writes to a closed socket never reads the answer."""
+    writer.write_eof()
+    async with asyncio.timeout(_LINGER_S):
+        for _ in range(_LINGER_READS):
+            if not await reader.read(MAX_LINE):
+                return
+
+
+def _refusal(error: AgencyError) -> bytes:
+    # Where it failed is the operator's business; the journal has it.
+    return canonical_json({"error": error.message, "hint": error.hint}) + b"\n"
+
+
+async def serve_until_signal(server: AuditServer, listening: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await server.serve(listening, stopping)

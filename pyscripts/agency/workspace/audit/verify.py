@@ -1,0 +1,222 @@
+"""Checking an agent's log: from the first row that is kept to the head, across all of its files.
+
+It needs no service and trusts none: a copy of the directory verifies as the directory does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agency.canonical import sha256_hex
+from agency.errors import PrerequisiteError
+from agency.workspace.audit import place, record
+from agency.workspace.audit.place import Closed, Files, Place
+from agency.workspace.audit.record import Head, Record, genesis, parse_record
+from agency.workspace.audit.tail import MAX_LINE
+
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Where a chain breaks; `line` counts from 1, and is 0 where a whole file is meant."""
+
+    file: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What verifying one agent's log found.
+
+    `first` is the oldest record that is kept, `count` how many were good, `torn` how often a crash
+    left bytes that were no record, `unfinished` the bytes after the last whole line.
+    """
+
+    agent: str
+    ok: bool
+    first: int
+    count: int
+    head: Head
+    files: int
+    torn: int
+    unfinished: int
+    broken: Broken | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return asdict(self)
+
+
+class _BrokenError(Exception):
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.broken = Broken(file, line, reason)
+
+
+def verify_agent(directory: Place, agent: str, expected: Head | None = None) -> Report:
+    """Verify one agent's log; with `expected`, the log must hold that record.
+
+    Raises:
+        PrerequisiteError: the files cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        files, opened = _open_all(directory, agent, stack)
+        chain = _Chain(agent, files, expected)
+        broken = None
+        try:
+            for closed in files.closed:
+                chain.follow(closed.name, opened[closed.name], closed)
+            if files.current:
+                name = place.current_name(agent)
+                chain.follow(name, opened[name], None)
+            chain.finish()
+            _check_aside(directory, files, chain)
+        except _BrokenError as error:
+            broken = error.broken
+    return Report(
+        agent=agent,
+        ok=broken is None,
+        first=chain.first,
+        count=chain.count,
+        head=chain.head,
+        files=len(opened),
+        torn=len(chain.torn),
+        unfinished=chain.unfinished,
+        broken=broken,
+    )
+
+
+def _open_all(
+    directory: Place, agent: str, stack: contextlib.ExitStack
+) -> tuple[Files, dict[str, int]]:
+    """All files as they were at one moment: a rotation in between is noticed and tried again."""
+    for _ in range(_TRIES):
+        before = place.files_of(agent, directory.names())
+        names = [closed.name for closed in before.closed]
+        names += [place.current_name(agent)] if before.current else []
+        opened = {}
+        try:
+            for name in names:
+                opened[name] = directory.open(name)
+                stack.callback(os.close, opened[name])
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise place.cannot_read(directory.path, error) from error
+        if place.files_of(agent, directory.names()) == before:
+            return before, opened
+    raise PrerequisiteError(
+        "the files change faster than they can be opened", where=str(directory.path)
+    )
+
+
+class _Chain:
+    """How far the chain was followed, and what must still be explained."""
+
+    def __init__(self, agent: str, files: Files, expected: Head | None) -> None:
+        self.agent = agent
+        self.head = genesis(agent)
+        self.first = 0
+        self.count = 0
+        self.torn: dict[str, tuple[str, str, int]] = {}  # file put aside: digest, file, line
+        self.removed: set[str] = set()
+        self.unfinished = 0
+        self._expected = expected
+        self._last_file = files.closed[-1].name if files.closed else ""
+        self._unexplained: tuple[Head, str] | None = None
+
+    def follow(self, name: str, descriptor: int, closed: Closed | None) -> None:
+        """Follow one file; `closed` is what the name of a closed one promises."""
+        number, last, begin = 0, None, self.head.sequence + 1
+        for number, line in enumerate(_lines(descriptor), 1):
+            if not line.endswith(b"\n") and len(line) < MAX_LINE and closed is None:
+                self.unfinished = len(line)
+                break
+            if last is not None and last.event == record.CLOSED:
+                raise _BrokenError(name, number, "stands after the record that closed the file")
+            last = self._link(name, number, line)
+            if number == 1:
+                begin = last.sequence
+        if closed is None:
+            return
+        if last is None or last.event != record.CLOSED:
+            raise _BrokenError(name, number, "the file ends without the record that closes it")
+        if (closed.first, closed.last) != (begin, last.sequence):
+            raise _BrokenError(name, 0, "the file's name is not that of its records")
+
+    def _link(self, name: str, number: int, line: bytes) -> Record:
+        try:
+            found = parse_record(line)
+        except ValueError as error:
+            raise _BrokenError(name, number, str(error)) from None
+        if found.agent != self.agent:
+            raise _BrokenError(name, number, "is another agent's record")
+        if self.count == 0 and found.sequence > 1:
+            self.head = Head(found.sequence - 1, found.previous)
+            self._unexplained = (self.head, name)
+        if found.sequence != self.head.sequence + 1:
+            wanted = self.head.sequence + 1
+            raise _BrokenError(name, number, f"is record {found.sequence}, not {wanted}")
+        if found.previous != self.head.hash:
+            raise _BrokenError(name, number, f"does not follow record {self.head.sequence}")
+        self.first = self.first or found.sequence
+        self.head = Head(found.sequence, found.hash)
+        self.count += 1
+        self._note(name, number, found)
+        if self._expected and self._expected.sequence == found.sequence:
+            if self._expected.hash != found.hash:
+                raise _BrokenError(name, number, "is not the record that the given head names")
+            self._expected = None
+        return found
+
+    def _note(self, name: str, number: int, found: Record) -> None:
+        detail = found.detail
+        if found.event == record.TORN:
+            self.torn[str(detail.get("file"))] = (str(detail.get("sha256")), name, number)
+        elif found.event == record.REMOVED:
+            self.removed.add(str(detail.get("file")))
+            if self._unexplained is not None:
+                gone = self._unexplained[0]
+                if (detail.get("last"), detail.get("hash")) == (gone.sequence, gone.hash):
+                    self._unexplained = None
+
+    def finish(self) -> None:
+        """What holds for the whole: the kept end is there, and the missing beginning explained."""
+        name = self._last_file or place.current_name(self.agent)
+        if self._unexplained is not None:
+            head, file = self._unexplained
+            reason = f"records before {head.sequence + 1} are gone, and no record says why"
+            raise _BrokenError(file, 1, reason)
+        if self._expected is not None:
+            reason = (
+                f"the log holds no record {self._expected.sequence}, which the given head names"
+            )
+            raise _BrokenError(name, 0, reason)
+
+
+def _check_aside(directory: Place, files: Files, chain: _Chain) -> None:
+    """Whatever was put aside is there, unless its removal is on record, and as it was."""
+    for aside, (digest, file, line) in chain.torn.items():
+        if aside in chain.removed:
+            continue
+        if aside not in files.aside:
+            raise _BrokenError(file, line, f"names {aside}, which is gone")
+        descriptor = directory.open(aside)
+        try:
+            data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        finally:
+            os.close(descriptor)
+        if sha256_hex(data) != digest:
+            raise _BrokenError(aside, 0, "was changed since it was put aside")
+
+
+def _lines(descriptor: int) -> Iterator[bytes]:
+    with os.fdopen(os.dup(descriptor), "rb") as handle:
+        while line := handle.readline(MAX_LINE):
+            yield line
