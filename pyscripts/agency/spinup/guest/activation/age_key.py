@@ -24,6 +24,8 @@ class Runs(Protocol):
 async def put_age_key(machine: Runs, identity: SecretValue) -> None:
     """Put the key of a run on a machine, for root alone; it travels by standard input."""
     target = str(AGE_KEY_FILE)
+    # Empty first, with its mode; `install` cannot open a pipe that another user made.
+    await machine.run("install", "-D", "-m", "0400", "/dev/null", target)
     await machine.run(
-        "install", "-D", "-m", "0400", "/dev/stdin", target, stdin=identity.reveal().encode()
+        "dd", f"of={target}", "status=none", stdin=identity.reveal().encode(), timeout_s=_TIMEOUT_S
     )
