@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -22,12 +24,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).resolve().parents[3]
 UNITS = ROOT / "modules" / "portable" / "machine"
 TESTS = PurePosixPath("/opt/tests")
+STATE = PurePosixPath("/var/lib/agency-control")
 AGENTS = ("pm", "developer", "tester")
 RUNNER = ("pytest", "pytest-asyncio", "pytest-timeout", "iniconfig", "pluggy", "packaging")
 PYTHON = str(PREFIX / "bin" / "python")
 # As the control plane, and with the right to kill agents behind its back, which it does not have.
 AS_CONTROL = (
-    *("setpriv", "--reuid=agency-control", "--regid=agency-control", "--init-groups"),
+    *("setpriv", "--reuid=agency-control", "--regid=agency-control"),
+    "--groups=systemd-journal",
     *("--inh-caps=+kill", "--ambient-caps=+kill"),
 )
 # The tests take free ports; which ports an agent may use is not theirs to show.
@@ -35,17 +39,56 @@ ANY_PORT = b"[Service]\nSocketBindDeny=\n"
 
 ASK = """
 import asyncio, sys
-from agency.control.runtimes.base import AgentRuntimeError
-from agency.control.runtimes.systemd_bus import SystemdBus
+from agency.systemd.connection import Connection
+from agency.systemd.errors import SystemdError
+from agency.systemd.units import Units
 async def main():
-    bus = SystemdBus(changed=lambda path, values: None)
+    connection = Connection()
     try:
-        await getattr(bus, sys.argv[1])(sys.argv[2], timeout_s=20)
-    except AgentRuntimeError as error:
+        await getattr(Units(connection), sys.argv[1])(sys.argv[2], timeout_s=20)
+    except SystemdError as error:
         sys.exit(str(error))
     finally:
-        await bus.close()
+        await connection.close()
 asyncio.run(main())
+"""
+
+# What the control plane does for `agents start`, `status`, `logs` and `stop`, from inside its unit.
+INSIDE = """
+import asyncio, json, os
+from pathlib import Path
+from agency.control.runtimes.base import StartRequest
+from agency.control.runtimes.systemd import SystemdRuntime
+from agency.errors import AgencyError
+
+async def main():
+    runtime = SystemdRuntime(Path(os.environ["RUNTIME_DIRECTORY"]) / "agents")
+    seen = {}
+    try:
+        started = await runtime.start(StartRequest("pm", "pm", 23999, None, "trace-inside"))
+        seen["started"] = str(started.state)
+        for _ in range(200):
+            log = await runtime.log_tail("pm", 20)
+            if any("trace-inside" in line for line in log):
+                break
+            await asyncio.sleep(0.1)
+        seen["log"] = log
+        seen["memory"] = (await runtime.usage("pm")).memory
+    except AgencyError as error:
+        seen["error"] = str(error)
+    seen["stopped"] = str((await runtime.stop("pm")).state)
+    (Path(os.environ["STATE_DIRECTORY"]) / "seen.json").write_text(json.dumps(seen))
+    await runtime.close()
+
+asyncio.run(main())
+"""
+# The very unit, but for what it runs and the secrets that this machine does not have.
+INSTEAD = f"""[Service]
+Type=oneshot
+Restart=no
+LoadCredential=
+ExecStart=
+ExecStart={PYTHON} {TESTS}/inside.py
 """
 
 
@@ -70,6 +113,7 @@ async def host(
     exported = (
         "usr/lib/sysusers.d/agency.conf",
         "etc/systemd/system/agency-agent@.service",
+        "etc/systemd/system/agency-control.service",
         "etc/systemd/system/agency-agents.slice",
         "etc/polkit-1/rules.d/50-agency.rules",
     )
@@ -81,7 +125,6 @@ async def host(
     for name in AGENTS:
         user = naming.agent_user(name)
         await guest.run("install", "-d", "-m", "0700", "-o", user, "-g", "agents", f"/home/{user}")
-    await guest.run("usermod", "--append", "--groups", "systemd-journal", "agency-control")
     await guest.run(
         *("install", "-d", "-m", "0700", "-o", "agency-control", "-g", "agency-control"),
         "/run/agency-control",
@@ -123,12 +166,12 @@ def _pytest(file: str) -> Command:
 
 async def test_the_control_plane_may_not_stop_what_is_not_an_agent(host: Guest) -> None:
     await host.run("systemctl", "start", "nginx")
-    for verb in ("stop_unit", "start_unit"):
+    for verb in ("stop", "start"):
         done = await host.look(*AS_CONTROL, PYTHON, "-c", ASK, verb, "nginx.service")
         assert done.exit_status == 1
         assert b"refuses" in done.stderr
     assert await host.run("systemctl", "is-active", "nginx") == b"active\n"
-    await host.run(PYTHON, "-c", ASK, "stop_unit", "nginx.service")  # root may: the test can fail
+    await host.run(PYTHON, "-c", ASK, "stop", "nginx.service")  # root may: the test can fail
 
 
 async def test_nobody_else_may_start_an_agent(host: Guest) -> None:
@@ -136,7 +179,7 @@ async def test_nobody_else_may_start_an_agent(host: Guest) -> None:
     for user in ("agent-developer", "www-data"):
         done = await host.look(
             *("setpriv", f"--reuid={user}", "--regid=www-data", "--clear-groups"),
-            *(PYTHON, "-c", ASK, "start_unit", unit),
+            *(PYTHON, "-c", ASK, "start", unit),
         )
         assert done.exit_status == 1
         assert b"refuses" in done.stderr
@@ -145,6 +188,38 @@ async def test_nobody_else_may_start_an_agent(host: Guest) -> None:
 
 async def test_a_unit_that_is_not_there_is_named(host: Guest) -> None:
     unit = naming.agent_unit("nobody-made-this")
-    done = await host.look(*AS_CONTROL, PYTHON, "-c", ASK, "start_unit", unit)
+    done = await host.look(*AS_CONTROL, PYTHON, "-c", ASK, "start", unit)
     assert done.exit_status == 1
     assert unit.encode() in done.stderr
+
+
+async def from_inside(host: Guest, drop_in: str) -> dict[str, Any]:
+    """What the control plane's unit sees and does, with a drop-in of its own."""
+    directory = PurePosixPath("/etc/systemd/system/agency-control.service.d")
+    await host.write(
+        {
+            directory / "instead.conf": GuestFile(drop_in.encode()),
+            TESTS / "inside.py": GuestFile(INSIDE.encode()),
+        }
+    )
+    await host.run("systemctl", "daemon-reload")
+    await host.run("systemctl", "start", "agency-control", timeout_s=120)
+    seen: dict[str, Any] = json.loads(await host.read(STATE / "seen.json"))
+    return seen
+
+
+async def test_the_control_planes_unit_may_do_what_it_must(host: Guest) -> None:
+    seen = await from_inside(host, INSTEAD)
+    assert "error" not in seen, seen["error"]
+    assert (seen["started"], seen["stopped"]) == ("running", "stopped")
+    assert any("trace-inside" in line for line in seen["log"]), "what the agent wrote"
+    assert any("Started" in line and "systemd" in line for line in seen["log"]), "and systemd"
+    assert seen["memory"] > 1024 * 1024
+
+
+async def test_a_control_plane_that_may_not_read_the_journal_says_so(host: Guest) -> None:
+    seen = await from_inside(host, f"{INSTEAD}SupplementaryGroups=\n")
+    assert (seen["started"], seen["stopped"]) == ("running", "stopped")
+    assert "the journal cannot be read" in seen["error"]
+    assert "systemd-journal" in seen["error"]
+    assert "log" not in seen

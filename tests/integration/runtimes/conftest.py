@@ -69,6 +69,8 @@ class Bench:
     kill: Callable[[str], Awaitable[None]]  # end an agent behind the runtime's back, at once
     processes: Callable[[], tuple[int, ...]]  # what of its agents runs, as the machine sees it
     close_ends_agents: bool
+    counts_restarts: bool  # whether it starts agents again by itself, and says how often
+    counts_cpu: bool  # whether this machine lets it count processor time
     clean: Callable[[], Awaitable[None]]  # leave nothing of a test to the next
 
 
@@ -80,7 +82,10 @@ async def _process(tmp_path: Path) -> Bench:
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
 
-    return Bench(runtime, kill, lambda: processes_with_marker(runtime.marker), True, runtime.close)
+    def processes() -> tuple[int, ...]:
+        return processes_with_marker(runtime.marker)
+
+    return Bench(runtime, kill, processes, True, False, True, runtime.close)
 
 
 async def _systemd(_: Path) -> Bench:
@@ -103,7 +108,13 @@ async def _systemd(_: Path) -> Bench:
             (directory / f"{status.name}.json").unlink()
         await sweeper.close()
 
-    return Bench(runtime, kill, _units_of_agents, False, clean)
+    return Bench(runtime, kill, _units_of_agents, False, True, _cgroups_count_cpu(), clean)
+
+
+def _cgroups_count_cpu() -> bool:
+    """Whether there is a hierarchy in which systemd could count; some containers are given none."""
+    root = Path("/sys/fs/cgroup")
+    return any((root / file).exists() for file in ("cgroup.controllers", "cpuacct/cpuacct.usage"))
 
 
 def _units_of_agents() -> tuple[int, ...]:

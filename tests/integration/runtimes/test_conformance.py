@@ -7,9 +7,19 @@ from dataclasses import replace
 import pytest
 
 from agency.control.acp_client import AcpClient, AcpError
-from agency.control.runtimes.base import AgentRuntimeError, Endpoint, Runtime, StartRequest, State
+from agency.control.runtimes.base import (
+    MAX_LOG_LINES,
+    AgentRuntimeError,
+    Endpoint,
+    Runtime,
+    StartRequest,
+    State,
+    Usage,
+)
 
 NEVER_STARTED = "developer"
+MIB = 1024 * 1024
+NEVER_WROTE = "tester"  # no test starts it, so that no journal has a line of it
 
 
 async def test_start_is_idempotent(bench, request_for, healthy) -> None:
@@ -196,6 +206,8 @@ async def test_what_is_no_name_is_refused(
         lambda: runtime.restart(replace(request_for("pm"), name=name)),
         lambda: runtime.stop(name),
         lambda: runtime.status(name),
+        lambda: runtime.usage(name),
+        lambda: runtime.log_tail(name, 10),
     ]
     for call in calls:
         with pytest.raises(AgentRuntimeError, match="name"):
@@ -203,6 +215,97 @@ async def test_what_is_no_name_is_refused(
     with pytest.raises(AgentRuntimeError, match="name"):
         runtime.endpoint(name)
     assert await runtime.list() == ()
+
+
+async def test_what_a_running_agent_uses_is_counted(bench, request_for, healthy) -> None:
+    runtime: Runtime = bench.runtime
+    assert await runtime.usage("pm") == Usage()
+    await runtime.start(request_for("pm"))
+    await healthy(runtime, "pm")
+    used = await runtime.usage("pm")
+    assert used.memory is not None
+    assert 4 * MIB < used.memory < 1024 * MIB, "an interpreter with a server in it"
+    assert (used.cpu_s is not None) == bench.counts_cpu
+    assert used.cpu_s is None or 0 < used.cpu_s < 60
+    assert used.restarts == (0 if bench.counts_restarts else None)
+    await runtime.stop("pm")
+    assert await runtime.usage("pm") == Usage()
+
+
+async def test_starts_that_nobody_asked_for_are_counted(bench, request_for, healthy, until) -> None:
+    runtime: Runtime = bench.runtime
+    await runtime.start(request_for("pm"))
+    await healthy(runtime, "pm")
+    await bench.kill("pm")
+
+    async def counted() -> bool:
+        return (await runtime.usage("pm")).restarts == 1
+
+    async def failed() -> bool:
+        return (await runtime.status("pm")).state is State.FAILED
+
+    await until(counted if bench.counts_restarts else failed)
+    await runtime.restart(request_for("pm"))
+    assert (await runtime.usage("pm")).restarts in (0, None), "this one was asked for"
+
+
+async def test_the_log_is_that_of_all_runs_oldest_first(bench, request_for, healthy, until) -> None:
+    runtime: Runtime = bench.runtime
+    requests = [request_for("pm"), request_for("pm")]
+    for request in requests:
+        await runtime.start(request)
+        await healthy(runtime, "pm")
+        await runtime.stop("pm")
+
+    async def places() -> list[int]:
+        tail = await runtime.log_tail("pm", MAX_LOG_LINES)
+        return [
+            max((n for n, line in enumerate(tail) if f'"port": {request.port}' in line), default=-1)
+            for request in requests
+        ]
+
+    async def both() -> bool:
+        return min(await places()) >= 0
+
+    await until(both)  # a journal takes a moment
+    first, second = await places()
+    assert first < second
+
+
+async def test_the_log_is_bounded(bench, request_for, healthy, until) -> None:
+    runtime: Runtime = bench.runtime
+    await runtime.start(request_for("pm"))
+    await healthy(runtime, "pm")
+
+    async def has_two() -> bool:
+        return len(await runtime.log_tail("pm", 2)) == 2
+
+    for _ in range(2):
+        await runtime.restart(request_for("pm"))
+        await healthy(runtime, "pm")
+    await runtime.stop("pm")
+    await until(has_two)
+    every = await runtime.log_tail("pm", 10**6)
+    assert 2 < len(every) <= MAX_LOG_LINES
+    assert not any(end in line for line in every for end in "\r\n")
+    assert await runtime.log_tail("pm", 2) == every[-2:]
+
+
+async def test_who_never_wrote_has_no_log(bench) -> None:
+    assert await bench.runtime.log_tail(NEVER_WROTE, 10) == ()
+
+
+async def test_the_tokens_that_agents_hold_are_known(bench, request_for, healthy) -> None:
+    runtime: Runtime = bench.runtime
+    assert runtime.secrets() == ()
+    for name in ("pm", "developer"):
+        await runtime.start(request_for(name))
+    tokens = {runtime.endpoint(name).token for name in ("pm", "developer")}
+    assert {secret.reveal() for secret in runtime.secrets()} == tokens
+    assert not any(token in str(runtime.secrets()) for token in tokens)
+    await runtime.stop("pm")
+    left = [secret.reveal() for secret in runtime.secrets()]
+    assert left == [runtime.endpoint("developer").token]
 
 
 async def test_after_close_nothing_is_left_and_nothing_starts(bench, request_for, healthy) -> None:

@@ -7,6 +7,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from agency.errors import AgencyError
+from agency.secrets.values import SecretValue
+
+MAX_LOG_LINES = 100
+MAX_LOG_BYTES = 64 * 1024
 
 
 class AgentRuntimeError(AgencyError):
@@ -45,6 +49,18 @@ class RuntimeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What an agent uses now; None for what its runtime does not count.
+
+    Memory in bytes, processor time in seconds; `restarts` are those that nobody asked for.
+    """
+
+    memory: int | None = None
+    cpu_s: float | None = None
+    restarts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a running agent serves ACP, and the bearer token for it (never printed).
 
@@ -78,6 +94,19 @@ class Runtime(Protocol):
 
     async def list(self) -> tuple[RuntimeStatus, ...]:
         """Every agent this runtime has started and not forgotten, by name."""
+
+    async def usage(self, name: str) -> Usage:
+        """What an agent uses now; nothing is known of one that does not run."""
+
+    async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
+        """The last lines that an agent wrote, oldest first, over all of its runs.
+
+        Of at most MAX_LOG_LINES lines and MAX_LOG_BYTES bytes; empty where it wrote nothing. They
+        are as they were written: they may hold secrets, and any character but a line's end.
+        """
+
+    def secrets(self) -> tuple[SecretValue, ...]:
+        """The tokens that its agents hold: what nothing that is said may contain."""
 
     def endpoint(self, name: str) -> Endpoint | None:
         """Where a running agent serves ACP, or None."""

@@ -11,7 +11,6 @@ runtime holds it; whoever takes the lock ends what a killed predecessor left beh
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import fcntl
 import logging
@@ -20,7 +19,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from agency.acp import TOKEN_CREDENTIAL
@@ -33,11 +32,15 @@ from agency.control.runtimes.base import (
     RuntimeStatus,
     StartRequest,
     State,
+    Usage,
 )
 from agency.control.runtimes.detail import failure_detail
-from agency.control.runtimes.handover import HOST, agent_config, checked_name
+from agency.control.runtimes.handover import HOST, Handed, cannot_write
+from agency.control.runtimes.logs import file_tail, last_lines
+from agency.control.runtimes.serial import Managed, SerialRuntime
+from agency.control.runtimes.usage import session_usage
 from agency.errors import PrerequisiteError
-from agency.files import write_atomically
+from agency.secrets.values import SecretValue
 
 _LOG_LINES = 20
 _LOG_BYTES = 8 * 1024
@@ -52,19 +55,26 @@ def token_file(state_dir: Path, agent: str) -> Path:
 
 
 @dataclass(slots=True)
-class _Agent:
-    """What is known of one agent. `lock` serialises what changes it."""
+class _Agent(Managed):
+    """What is known of one agent."""
 
-    name: str
     directory: Path
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     child: Child | None = None
     endpoint: Endpoint | None = None
     wanted: bool = False  # it was started, and nobody asked for its end
 
     @property
-    def token_file(self) -> Path:
-        return self.directory / "credentials" / TOKEN_CREDENTIAL
+    def handed(self) -> Handed:
+        credentials = self.directory / "credentials"
+        return Handed(self.directory / "agent.json", credentials / TOKEN_CREDENTIAL)
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "log"
+
+    @property
+    def old_log(self) -> Path:
+        return self.directory / "log.1"
 
     @property
     def running(self) -> bool:
@@ -92,7 +102,7 @@ class _Agent:
         )
 
 
-class ProcessRuntime:
+class ProcessRuntime(SerialRuntime[_Agent]):
     """Agents as child processes; see `Runtime` for what each call promises.
 
     Start it from the thread that runs the event loop (agency.children says why). `start` returns
@@ -110,51 +120,20 @@ class ProcessRuntime:
         stop_timeout_s: float = 5,
         new_token: Callable[[], str] = secrets.token_urlsafe,
     ) -> None:
+        super().__init__()
         self._root = state_dir / "agents"
         self._clock = clock
         self._python = python
         self._stop_timeout_s = stop_timeout_s
         self._new_token = new_token
-        self._agents: dict[str, _Agent] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._holding = asyncio.Lock()
         self._held: int | None = None  # the descriptor of the lock on our directory
-        self._closed = False
 
     @property
     def marker(self) -> str:
         """The marker of every process of this state directory (agency.children)."""
         return "agents-" + sha256_hex(str(self._root.resolve()).encode())[:24]
-
-    async def start(self, request: StartRequest) -> RuntimeStatus:
-        """Start an agent; a running one is left alone.
-
-        Raises:
-            AgentRuntimeError: no such name, the port is taken, or the process cannot be made.
-            PrerequisiteError: setpriv is missing, or another control plane holds the directory.
-        """
-        agent = self._agent(request.name)
-        async with agent.lock:
-            return await self._start(agent, request)
-
-    async def stop(self, name: str) -> RuntimeStatus:
-        """Stop an agent: SIGTERM, the grace, SIGKILL. A failed one becomes a stopped one."""
-        agent = self._agent(name)
-        async with agent.lock:
-            return await self._stop(agent)
-
-    async def restart(self, request: StartRequest) -> RuntimeStatus:
-        """Stop if it runs, then start; no other call comes in between."""
-        agent = self._agent(request.name)
-        async with agent.lock:
-            await self._stop(agent)
-            return await self._start(agent, request)
-
-    async def status(self, name: str) -> RuntimeStatus:
-        """What is observed now; an agent that was never started is stopped."""
-        agent = self._agent(name)
-        await self._hold()
-        return agent.status()
 
     async def list(self) -> tuple[RuntimeStatus, ...]:
         """Every agent that was started since this runtime was made, by name."""
@@ -166,6 +145,26 @@ class ProcessRuntime:
         """Where a running agent serves ACP, or None."""
         agent = self._agent(name)
         return agent.endpoint if agent.running else None
+
+    async def usage(self, name: str) -> Usage:
+        """What an agent's processes use now; this runtime restarts nothing by itself."""
+        child = self._agent(name).child
+        if child is None or child.exit_status is not None:
+            return Usage()
+        return await asyncio.to_thread(session_usage, child.pid)
+
+    async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
+        """The last lines that an agent wrote, oldest first, over all of its runs."""
+        agent = self._agent(name)
+        tail = await asyncio.to_thread(file_tail, agent.log, lines)
+        if len(tail) < lines:
+            tail = (*await asyncio.to_thread(file_tail, agent.old_log, lines), *tail)
+        return last_lines(tail, lines)
+
+    def secrets(self) -> tuple[SecretValue, ...]:
+        """The tokens of the agents that were started and not stopped."""
+        held = (agent.endpoint for agent in self._agents.values())
+        return tuple(SecretValue(endpoint.token) for endpoint in held if endpoint is not None)
 
     async def close(self) -> None:
         """End every agent, and whatever of theirs is still there; nothing can be started after."""
@@ -184,64 +183,55 @@ class ProcessRuntime:
             if isinstance(end, BaseException):
                 raise end
 
-    def _agent(self, name: str) -> _Agent:
-        """The agent's record; the name is checked before it can become part of a path."""
-        checked_name(name)
-        if name not in self._agents:
-            self._agents[name] = _Agent(name, self._root / name)
-        return self._agents[name]
+    def _make(self, name: str) -> _Agent:
+        return _Agent(name, self._root / name)
 
-    async def _start(self, agent: _Agent, request: StartRequest) -> RuntimeStatus:
-        if self._closed:
-            raise AgentRuntimeError(
-                "the control plane is ending and starts no agents",
-                where=agent.name,
-                hint="try again when it is back",
-            )
+    async def _runs(self, agent: _Agent) -> bool:
         await self._hold()
-        if agent.running:
-            return agent.status()
+        return agent.running
+
+    async def _launch(self, agent: _Agent, request: StartRequest) -> None:
         _refuse_taken_port(request.port)
         endpoint = Endpoint(f"http://{HOST}:{request.port}", self._new_token(), agent.name)
-        try:
-            config = _write_files(agent, request, endpoint.token)
-            child = await start_child(self._spec(agent, config), marker=self.marker)
-        except BaseException:
-            agent.token_file.unlink(missing_ok=True)
-            raise
+        with agent.handed.offered(request, endpoint.token):
+            _set_aside(agent)
+            child = await start_child(self._spec(agent), marker=self.marker)
         agent.child, agent.endpoint, agent.wanted = child, endpoint, True
         watcher = asyncio.create_task(self._watch(agent, child))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
-        return agent.status()
 
-    async def _stop(self, agent: _Agent) -> RuntimeStatus:
+    async def _halt(self, agent: _Agent) -> None:
+        """SIGTERM, the grace, SIGKILL."""
         await self._hold()
         if agent.child is not None:
             agent.wanted = False
             await agent.child.stop(self._stop_timeout_s)
-            agent.token_file.unlink(missing_ok=True)
+            agent.handed.withdraw()
             agent.endpoint = None
+
+    async def _status(self, agent: _Agent) -> RuntimeStatus:
+        await self._hold()
         return agent.status()
 
     async def _watch(self, agent: _Agent, child: Child) -> None:
         """Notice the end of a process that nobody asked to end."""
         await child.wait()
         if agent.child is child and agent.wanted:
-            agent.token_file.unlink(missing_ok=True)
+            agent.handed.withdraw()
             _log.warning("agent %s failed: %s", agent.name, agent.status().detail)
 
-    def _spec(self, agent: _Agent, config: Path) -> ChildSpec:
+    def _spec(self, agent: _Agent) -> ChildSpec:
         return ChildSpec(
             name=f"agent {agent.name}",
             # -I: neither the working directory nor PYTHON* variables add code to the agent.
             argv=(
                 *(self._python, "-I", "-m", "agency"),
-                *("agent", "run", "--json", "--config", str(config)),
+                *("agent", "run", "--json", "--config", str(agent.handed.config)),
             ),
-            env={"CREDENTIALS_DIRECTORY": str(agent.token_file.parent)},
+            env={"CREDENTIALS_DIRECTORY": str(agent.handed.token.parent)},
             cwd=agent.directory,
-            log_path=agent.directory / "log",
+            log_path=agent.log,
         )
 
     async def _hold(self) -> None:
@@ -265,7 +255,7 @@ def _lock(root: Path) -> int:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise _cannot_write(root, error) from error
+        raise cannot_write(root, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -278,31 +268,15 @@ def _lock(root: Path) -> int:
     return descriptor
 
 
-def _write_files(agent: _Agent, request: StartRequest, token: str) -> Path:
-    """Write the agent's configuration and token; return the path of the configuration."""
-    config = agent_config(request)
-    path = agent.directory / "agent.json"
+def _set_aside(agent: _Agent) -> None:
+    """Begin a new log where the old one has become long."""
     try:
-        for directory in (agent.directory, agent.token_file.parent):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            directory.chmod(0o700)
-        with contextlib.suppress(FileNotFoundError):
-            log = agent.directory / "log"
-            if log.stat().st_size > _MAX_LOG_BYTES:
-                log.replace(agent.directory / "log.1")
+        if agent.log.stat().st_size > _MAX_LOG_BYTES:
+            agent.log.replace(agent.old_log)
+    except FileNotFoundError:
+        pass
     except OSError as error:
-        raise _cannot_write(agent.directory, error) from error
-    write_atomically(path, config, mode=0o600)
-    write_atomically(agent.token_file, token.encode(), mode=0o600)
-    return path
-
-
-def _cannot_write(path: Path, error: OSError) -> PrerequisiteError:
-    return PrerequisiteError(
-        f"cannot write: {error.strerror or error}",
-        where=str(path),
-        hint="check the permissions and the free space of that directory",
-    )
+        raise cannot_write(agent.directory, error) from error
 
 
 def _refuse_taken_port(port: int) -> None:

@@ -9,43 +9,45 @@ run. Agents outlive the control plane; after its restart it finds them as they a
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
+import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agency import naming
 from agency.clock import iso
-from agency.control.runtimes import journal
 from agency.control.runtimes.base import (
-    AgentRuntimeError,
+    MAX_LOG_LINES,
     Endpoint,
     RuntimeStatus,
     StartRequest,
     State,
+    Usage,
 )
 from agency.control.runtimes.detail import failure_detail
-from agency.control.runtimes.handover import HOST, agent_config, checked_name
-from agency.control.runtimes.systemd_bus import SystemdBus, UnitProperties
-from agency.errors import PrerequisiteError
-from agency.files import write_atomically
+from agency.control.runtimes.handover import HOST, Handed
+from agency.control.runtimes.logs import last_lines
+from agency.control.runtimes.serial import Managed, SerialRuntime
+from agency.secrets.values import SecretValue
+from agency.systemd import journal
+from agency.systemd.connection import Connection
+from agency.systemd.errors import JournalError
+from agency.systemd.service import ServiceProperties, about_to_restart, may_have_process
+from agency.systemd.units import Units
 
 _LOG_LINES = 20
-_RUNNING = ("active", "activating", "deactivating", "reloading")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Agent:
-    """What is known of one agent. `lock` serialises what changes it."""
+class _Agent(Managed):
+    """What is known of one agent."""
 
-    name: str
-    config: Path
-    token: Path
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    handed: Handed
     path: str | None = None  # systemd's object, once it has been looked at
     running: bool = False  # as last heard
 
@@ -55,10 +57,10 @@ class _Agent:
 
     @property
     def wanted(self) -> bool:
-        return self.token.exists()
+        return self.handed.token.exists()
 
 
-class SystemdRuntime:
+class SystemdRuntime(SerialRuntime[_Agent]):
     """Agents as systemd units; see `Runtime` for what each call promises.
 
     `directory` is where the template unit takes its credentials from. `start` returns when the
@@ -75,47 +77,17 @@ class SystemdRuntime:
         stop_timeout_s: float = 30,
         new_token: Callable[[], str] = secrets.token_urlsafe,
     ) -> None:
+        super().__init__()
         self._directory = directory
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._new_token = new_token
-        self._agents: dict[str, _Agent] = {}
-        self._bus = SystemdBus(changed=self._changed)
-        self._closed = False
-
-    async def start(self, request: StartRequest) -> RuntimeStatus:
-        """Start an agent; a running one is left alone.
-
-        Raises:
-            AgentRuntimeError: no such name or unit, or systemd refuses or fails.
-            PrerequisiteError: the directory cannot be written.
-        """
-        agent = self._agent(request.name)
-        async with agent.lock:
-            return await self._start(agent, request)
-
-    async def stop(self, name: str) -> RuntimeStatus:
-        """Stop an agent as its unit says; a failed one becomes a stopped one."""
-        agent = self._agent(name)
-        async with agent.lock:
-            return await self._stop(agent)
-
-    async def restart(self, request: StartRequest) -> RuntimeStatus:
-        """Stop if it runs, then start; no other call comes in between."""
-        agent = self._agent(request.name)
-        async with agent.lock:
-            await self._stop(agent)
-            return await self._start(agent, request)
-
-    async def status(self, name: str) -> RuntimeStatus:
-        """What is observed now; an agent that was never started is stopped."""
-        agent = self._agent(name)
-        return await self._status(agent)
+        self._connection = Connection(changed=self._changed)
+        self._units = Units(self._connection)
 
     async def list(self) -> tuple[RuntimeStatus, ...]:
         """Every agent that was started since the machine booted, by name."""
-        names = sorted(p.stem for p in _files(self._directory) if naming.is_name(p.stem))
-        return tuple([await self._status(self._agent(name)) for name in names])
+        return tuple([await self._status(self._agent(name)) for name in self._names()])
 
     def endpoint(self, name: str) -> Endpoint | None:
         """Where a running agent serves ACP, or None; known once its status was asked for."""
@@ -123,69 +95,77 @@ class SystemdRuntime:
         if not agent.running:
             return None
         try:
-            port = json.loads(agent.config.read_text())["port"]
-            token = agent.token.read_text()
+            port = json.loads(agent.handed.config.read_text())["port"]
         except FileNotFoundError:
             return None
-        return Endpoint(f"http://{HOST}:{port}", token, agent.name)
+        token = agent.handed.secret()
+        if token is None:
+            return None
+        return Endpoint(f"http://{HOST}:{port}", token.reveal(), agent.name)
 
-    async def properties(self, name: str) -> UnitProperties:
-        """What systemd counts of an agent: memory, processor time, restarts, exit status."""
-        return await self._observe(self._agent(name))
+    async def usage(self, name: str) -> Usage:
+        """What systemd counts of a running agent: memory, processor time, restarts."""
+        seen = await self._observe(self._agent(name))
+        if not seen.running:
+            return Usage()
+        cpu_s = None if seen.cpu_ns is None else seen.cpu_ns / 1e9
+        return Usage(memory=seen.memory, cpu_s=cpu_s, restarts=seen.restarts)
 
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
-        """The last lines that an agent wrote, oldest first, over all of its runs."""
-        return await journal.tail(self._agent(name).unit, lines)
+        """The last lines of an agent's journal, oldest first, over all of its runs.
+
+        What systemd says of the agent is among them, with its time.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        entries = await journal.tail(self._agent(name).unit, min(lines, MAX_LOG_LINES))
+        return last_lines((e.line if e.pid == "1" else e.message for e in entries), lines)
+
+    def secrets(self) -> tuple[SecretValue, ...]:
+        """The tokens of the agents that were started and not stopped."""
+        held = (self._agent(name).handed.secret() for name in self._names())
+        return tuple(secret for secret in held if secret is not None)
 
     async def close(self) -> None:
         """Give up the connection; the agents go on, and nothing can be started after."""
         self._closed = True
-        await self._bus.close()
+        await self._connection.close()
 
-    def _agent(self, name: str) -> _Agent:
-        checked_name(name)
-        if name not in self._agents:
-            directory = self._directory
-            self._agents[name] = _Agent(
-                name, directory / f"{name}.json", directory / f"{name}.token"
-            )
-        return self._agents[name]
+    def _names(self) -> tuple[str, ...]:
+        directory = self._directory
+        files = directory.glob("*.json") if directory.is_dir() else ()
+        return tuple(sorted(path.stem for path in files if naming.is_name(path.stem)))
 
-    async def _start(self, agent: _Agent, request: StartRequest) -> RuntimeStatus:
-        if self._closed:
-            raise AgentRuntimeError(
-                "the control plane is ending and starts no agents",
-                where=agent.name,
-                hint="try again when it is back",
-            )
+    def _make(self, name: str) -> _Agent:
+        directory = self._directory
+        return _Agent(name, Handed(directory / f"{name}.json", directory / f"{name}.token"))
+
+    async def _runs(self, agent: _Agent) -> bool:
         seen = await self._observe(agent)
-        if seen.running and agent.wanted:
-            return await self._status(agent)
+        return seen.running and agent.wanted
+
+    async def _launch(self, agent: _Agent, request: StartRequest) -> None:
+        seen = await self._observe(agent)
         if seen.running or seen.will_restart:  # with a token that nobody knows, or an old one
-            await self._bus.stop_unit(agent.unit, timeout_s=self._stop_timeout_s)
-        self._write(agent, agent_config(request), self._new_token())
-        try:
-            await self._bus.reset_failed(agent.unit)  # else systemd refuses a sixth start in 10 s
-            await self._bus.start_unit(agent.unit, timeout_s=self._start_timeout_s)
-        except BaseException:
-            agent.token.unlink(missing_ok=True)
-            raise
-        return await self._status(agent)
+            await self._units.stop(agent.unit, timeout_s=self._stop_timeout_s)
+        with agent.handed.offered(request, self._new_token()):
+            await self._units.reset_failed(agent.unit)  # else a sixth start in 10 s is refused
+            await self._units.start(agent.unit, timeout_s=self._start_timeout_s)
 
-    async def _stop(self, agent: _Agent) -> RuntimeStatus:
+    async def _halt(self, agent: _Agent) -> None:
         seen = await self._observe(agent)
-        agent.token.unlink(missing_ok=True)  # from here on its end is what was asked for
-        if seen.active_state != "inactive" and seen.active_state != "failed":
-            await self._bus.stop_unit(agent.unit, timeout_s=self._stop_timeout_s)
+        agent.handed.withdraw()  # from here on its end is what was asked for
+        if seen.active_state not in ("inactive", "failed"):
+            await self._units.stop(agent.unit, timeout_s=self._stop_timeout_s)
             seen = await self._observe(agent)
         if seen.active_state == "failed":
-            await self._bus.reset_failed(agent.unit)
-        return await self._status(agent)
+            await self._units.reset_failed(agent.unit)
 
-    async def _observe(self, agent: _Agent) -> UnitProperties:
+    async def _observe(self, agent: _Agent) -> ServiceProperties:
         if agent.path is None:
-            agent.path = await self._bus.path_of(agent.unit)
-        seen = await self._bus.properties(agent.unit)
+            agent.path = await self._units.path_of(agent.unit)
+        seen = await self._units.properties(agent.unit)
         agent.running = seen.running
         return seen
 
@@ -204,30 +184,26 @@ class SystemdRuntime:
             detail=await self._detail(agent, seen),
         )
 
-    async def _detail(self, agent: _Agent, seen: UnitProperties) -> str:
+    async def _detail(self, agent: _Agent, seen: ServiceProperties) -> str:
         """Why an agent that should run does not."""
         if seen.load_state != "loaded":
             return f"its unit is {seen.load_state}"
         if seen.exit_status is None:
             return f"systemd says {seen.active_state}, {seen.result}"
-        token = ""
-        with contextlib.suppress(FileNotFoundError):
-            token = agent.token.read_text()
-        log = await journal.tail(agent.unit, _LOG_LINES, invocation=seen.invocation)
-        detail = failure_detail(seen.exit_status, log, secrets=[token])
+        token = agent.handed.secret()
+        secrets = [token.reveal()] if token is not None else []
+        said = await self._said(agent, seen)
+        detail = failure_detail(seen.exit_status, said, secrets=secrets)
         return f"{detail} (systemd starts it again)" if seen.will_restart else detail
 
-    def _write(self, agent: _Agent, config: bytes, token: str) -> None:
+    async def _said(self, agent: _Agent, seen: ServiceProperties) -> tuple[str, ...]:
+        """The last messages of this run of the agent."""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise PrerequisiteError(
-                f"cannot be made: {error.strerror or error}",
-                where=str(self._directory),
-                hint="the control plane's unit gives it this directory (RuntimeDirectory)",
-            ) from error
-        write_atomically(agent.config, config, mode=0o600)
-        write_atomically(agent.token, token.encode(), mode=0o600)
+            entries = await journal.tail(agent.unit, _LOG_LINES, invocation=seen.invocation)
+        except JournalError as error:  # how it ended is known without
+            _log.warning("%s", error)
+            return ()
+        return tuple(entry.message for entry in entries)
 
     def _changed(self, path: str, values: Mapping[str, Any]) -> None:
         """Notice the end of an agent that nobody asked about."""
@@ -236,11 +212,7 @@ class SystemdRuntime:
                 continue
             state, pid = values.get("ActiveState"), values.get("MainPID")
             sub = str(values.get("SubState", ""))
-            if pid == 0 or sub.startswith("auto-restart"):
+            if pid == 0 or about_to_restart(sub):
                 agent.running = False
             elif pid or state is not None:
-                agent.running = bool(pid) or (state in _RUNNING and agent.running)
-
-
-def _files(directory: Path) -> list[Path]:
-    return list(directory.glob("*.json")) if directory.is_dir() else []
+                agent.running = bool(pid) or (may_have_process(str(state)) and agent.running)

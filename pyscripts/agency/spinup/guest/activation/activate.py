@@ -18,7 +18,10 @@ from agency.spinup.guest.activation import accounts, effects, firewall, laying
 from agency.spinup.guest.activation.age_key import AGE_KEY_FILE
 from agency.spinup.guest.activation.changes import Activation, ActivationError, Change, UnitSeen
 from agency.spinup.guest.activation.definitions import Definitions
-from agency.spinup.guest.activation.systemd import Systemd, UnitState, connected, journal_tail
+from agency.systemd import journal
+from agency.systemd.errors import JournalError
+from agency.systemd.service import UnitState
+from agency.systemd.units import Units, connected
 
 SECRETS_UNIT = "agency-secrets.service"
 SECRETS_CONFIG = Path("/etc/agency/secrets.json")
@@ -32,6 +35,7 @@ _POLL_S = 0.1
 _ROOT = Path("/")
 _LOCK = Path("/run/agency-activate.lock")
 _MAX_FAILED = 5
+_JOURNAL_LINES = 30
 
 
 @contextlib.contextmanager
@@ -115,7 +119,7 @@ class _Run:
     """An activation under way. `changed` are the paths below / whose content is another now."""
 
     definitions: Definitions
-    systemd: Systemd
+    systemd: Units
     clock: Clock
     deadline: float
     report: Activation = field(default_factory=Activation)
@@ -203,7 +207,7 @@ class _Run:
         """Start what is to run and does not, and restart what a change concerns; wait for all."""
         states = await self.systemd.states(names)
         for failed in await self._failed():
-            await self.systemd.reset(failed)  # so that none is refused for its many starts
+            await self.systemd.reset_failed(failed)  # so that none is refused for its many starts
         started = self.clock.steady()
         jobs: dict[str, asyncio.Future[str]] = {}
         watched: list[str] = []
@@ -271,7 +275,7 @@ class _Run:
         failed = await self._failed()
         tail: list[str] = []
         for name in (failed or list(wrong))[:_MAX_FAILED]:
-            tail += [f"{name}:", *journal_tail(name)]
+            tail += [f"{name}:", *await _journal_tail(name)]
         raise ActivationError(
             f"did not start: {told}",
             where=", ".join(failed) or "systemd",
@@ -304,6 +308,15 @@ class _Run:
             UnitSeen(name, state.active, state.sub, took.get(name))
             for name, state in sorted(states.items())
         ]
+
+
+async def _journal_tail(unit: str) -> list[str]:
+    """The end of a unit's journal of this boot, or why it cannot be had."""
+    try:
+        entries = await journal.tail(unit, _JOURNAL_LINES, this_boot=True)
+    except JournalError as error:
+        return [error.message]
+    return [entry.line for entry in entries]
 
 
 def _can_enable(name: str, texts: Mapping[str, str]) -> bool:

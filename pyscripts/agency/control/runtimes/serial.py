@@ -1,0 +1,97 @@
+"""What is the same in every runtime on one machine: turns, idempotence, and the end of it all."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from agency.control.runtimes.base import AgentRuntimeError, RuntimeStatus, StartRequest
+from agency.control.runtimes.handover import checked_name
+
+
+@dataclass(slots=True)
+class Managed:
+    """What is known of one agent. `lock` serialises what changes it."""
+
+    name: str
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, kw_only=True)
+
+
+A = TypeVar("A", bound=Managed)
+
+
+class SerialRuntime(ABC, Generic[A]):
+    """Of one agent, only one call changes anything at a time; after the end nothing starts."""
+
+    def __init__(self) -> None:
+        self._agents: dict[str, A] = {}
+        self._closed = False
+
+    async def start(self, request: StartRequest) -> RuntimeStatus:
+        """Start an agent; a running one is left alone.
+
+        Raises:
+            AgentRuntimeError: no such name, or it cannot be started.
+            PrerequisiteError: something that this runtime needs is not there.
+        """
+        agent = self._agent(request.name)
+        async with agent.lock:
+            return await self._start(agent, request)
+
+    async def stop(self, name: str) -> RuntimeStatus:
+        """Stop an agent and wait for its end; a failed one becomes a stopped one."""
+        agent = self._agent(name)
+        async with agent.lock:
+            await self._halt(agent)
+            return await self._status(agent)
+
+    async def restart(self, request: StartRequest) -> RuntimeStatus:
+        """Stop if it runs, then start; no other call comes in between."""
+        agent = self._agent(request.name)
+        async with agent.lock:
+            await self._halt(agent)
+            return await self._start(agent, request)
+
+    async def status(self, name: str) -> RuntimeStatus:
+        """What is observed now; an agent that was never started is stopped."""
+        return await self._status(self._agent(name))
+
+    async def _start(self, agent: A, request: StartRequest) -> RuntimeStatus:
+        if self._closed:
+            raise AgentRuntimeError(
+                "the control plane is ending and starts no agents",
+                where=agent.name,
+                hint="try again when it is back",
+            )
+        if not await self._runs(agent):
+            await self._launch(agent, request)
+        return await self._status(agent)
+
+    def _agent(self, name: str) -> A:
+        """The agent's record; the name is checked before it can become part of a path."""
+        checked_name(name)
+        if name not in self._agents:
+            self._agents[name] = self._make(name)
+        return self._agents[name]
+
+    @abstractmethod
+    def _make(self, name: str) -> A:
+        """A record of an agent that was never started."""
+
+    @abstractmethod
+    async def _runs(self, agent: A) -> bool:
+        """Whether it runs as it was asked to, so that a start has nothing to do."""
+
+    @abstractmethod
+    async def _launch(self, agent: A, request: StartRequest) -> None:
+        """Start it; whatever of an earlier run is left has no part in it."""
+
+    @abstractmethod
+    async def _halt(self, agent: A) -> None:
+        """End it, if it runs, and let nothing look like a failure."""
+
+    @abstractmethod
+    async def _status(self, agent: A) -> RuntimeStatus:
+        """What is observed now."""

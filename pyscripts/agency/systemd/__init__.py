@@ -1,0 +1,1 @@
+"""systemd over D-Bus and its journal: small helpers that features share."""
