@@ -31,18 +31,39 @@ let
       modules = [ { agency.instance.directory = lib.mkDefault instance; } ] ++ hostModules;
     };
 
-  hosts = lib.genAttrs [ "agency" "throwaway" ] (
-    name:
-    evaluate (
-      [
-        modules.default
-        (./hosts + "/${name}")
+  # A guest evaluates its own source, offline: the inputs go with its image. A plain import, from
+  # paths, has none that Nix could recognise there.
+  sources = {
+    system.extraDependencies = map toString (
+      lib.filter (input: input ? outPath) [
+        nixpkgs
+        sops-nix
+        home-manager
+        instance
       ]
-      # What only this deployment knows of its machine: disks, operators' keys, accepted licences.
-      ++ lib.optional (name == "agency" && builtins.pathExists machine) machine
-      ++ extraModules
-    )
-  );
+    );
+  };
+
+  hosts =
+    lib.mapAttrs
+      (
+        name: host:
+        evaluate (
+          [
+            modules.default
+            host
+          ]
+          # What only this deployment knows of its machine: disks, operators' keys, accepted licences.
+          ++ lib.optional (name == "agency" && builtins.pathExists machine) machine
+          ++ lib.optional (name != "agency") sources
+          ++ extraModules
+        )
+      )
+      {
+        agency = ./hosts/agency;
+        throwaway = ./hosts/throwaway/vm.nix;
+        throwaway-container = ./hosts/throwaway/container.nix;
+      };
 
   portable = import ./modules/lib/portable.nix {
     inherit lib evaluate modules;
@@ -63,7 +84,9 @@ in
   packages = {
     inherit agency;
     default = agency;
-    throwaway = hosts.throwaway.config.system.build.images.qemu;
+    # The images of guests, as agency.spinup.guest.materials.nixos takes them.
+    throwaway = hosts.throwaway.config.system.build.qemuImage;
+    throwaway-container = hosts.throwaway-container.config.system.build.tarball;
   };
   apps = rec {
     agency = app "agency" "The agency's command line";

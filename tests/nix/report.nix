@@ -17,6 +17,8 @@ let
   ];
   inherit (full.hosts.agency.pkgs) lib;
 
+  guestImages = (agencyWith "full" [ ]).packages;
+
   failing = config: map (one: one.message) (lib.filter (one: !one.assertion) config.assertions);
 
   user = one: {
@@ -236,6 +238,22 @@ in
       everything
       sample
     ]).hosts.agency.config.system.build.toplevel.drvPath;
+  guests =
+    lib.mapAttrs
+      (name: one: {
+        inherit (host one.config) drvPath failing warnings;
+        inherit (one.config.nix.settings) substituters;
+        image = guestImages.${name}.drvPath;
+        fileSystems = lib.attrNames one.config.fileSystems;
+        agent = one.config.virtualisation.incus.agent.enable or false;
+        sshd = one.config.services.openssh.enable;
+        rootPassword = one.config.users.users.root.hashedPassword;
+        units = lib.attrNames one.config.agency.units;
+        programs = map lib.getName one.config.environment.systemPackages;
+      })
+      {
+        inherit ((agencyWith "full" [ ]).hosts) throwaway throwaway-container;
+      };
   checks = lib.mapAttrs (_: check: check.drvPath) (import ../.. { }).checks;
   example = lib.mapAttrs (_: one: one.config.system.build.toplevel.drvPath) (import ../.. { }).hosts;
   other = {

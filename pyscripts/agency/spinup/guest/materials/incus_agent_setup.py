@@ -34,6 +34,11 @@ def mounts(share: Path) -> tuple[tuple[str, ...], ...]:
     )
 
 
+def room(place: Path) -> tuple[str, ...]:
+    """The mount of a file system of its own: from /run itself nothing may be executed."""
+    return ("mount", "-t", "tmpfs", "-o", "mode=0700,size=64M,nosuid,nodev", "tmpfs", str(place))
+
+
 def succeeds(argv: Sequence[str]) -> bool:
     """Whether a program ends well; what it says goes to the journal."""
     try:
@@ -51,8 +56,9 @@ def set_up(place: Path = PLACE, run: Run = succeeds) -> bool:
             return os.access(place / AGENT, os.X_OK)
         try:
             place.mkdir(mode=0o700, exist_ok=True)
-            place.chmod(0o700)
-            _copy(share, place)
+            if os.path.ismount(place) or run(room(place)):
+                place.chmod(0o700)
+                _copy(share, place)
         finally:
             run(("umount", str(share)))
     return os.access(place / AGENT, os.X_OK)

@@ -1,0 +1,9 @@
+# The guest as a system container of Incus: no boot loader, no file systems of its own.
+{ modulesPath, ... }:
+{
+  imports = [
+    ./.
+    ./rebuild.nix
+    (modulesPath + "/virtualisation/lxc-container.nix")
+  ];
+}
