@@ -11,12 +11,13 @@ from typing import Any, Self
 
 import aiohttp
 from mautrix.api import HTTPAPI, Method, Path
-from mautrix.errors import MatrixError
+from mautrix.errors import MatrixError, MLimitExceeded
 
 from agency.errors import AgencyError
 from agency.secrets.values import SecretValue
 
 REPLY_KEY = "org.agency.reply"
+_PATIENCE_S = 0.5
 Event = dict[str, Any]
 
 
@@ -128,10 +129,14 @@ class Person:
             ConversationError: a Matrix error or a connection fault.
         """
         try:
-            return await asyncio.wait_for(
-                self._api.request(method, path, body, query_params=query, sensitive=sensitive),
-                self._timeout_s,
-            )
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    try:
+                        return await self._api.request(
+                            method, path, body, query_params=query, sensitive=sensitive
+                        )
+                    except MLimitExceeded:  # nothing was done; a person waits and tries again
+                        await asyncio.sleep(_PATIENCE_S)
         except TimeoutError as error:
             raise ConversationError(
                 f"no answer within {self._timeout_s:g} s", where=f"{method.value} {path}"

@@ -27,6 +27,7 @@ from agency.spinup.guest.wishes import Wishes
 from agency.spinup.probes import host as host_probes
 from agency.spinup.quarantine import Quarantine
 from agency.spinup.remote import units
+from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import CONTROL_UNIT, HOMESERVER_UNIT, RemoteSubject, reached
 from agency.spinup.run import Step
 from agency.spinup.steps import Evidence, Recorder
@@ -221,9 +222,11 @@ class IncusTarget:
             shared_secret=self.secrets.get("matrix-registration-shared-secret"),
             outsider=OUTSIDER,
         )
+        observer = Observer(self.machine, PROGRAM)
+        self._held.push_async_callback(observer.close)
         subject = RemoteSubject(
             machine=self.machine,
-            program=PROGRAM,
+            observer=observer,
             instance=instance,
             session=session,
             homeserver_url=homeserver,

@@ -23,14 +23,20 @@ from agency.spinup.observing.questions import MAX_BYTES, Answers, Questions
     show_default=True,
     help="The control plane's configuration on this machine.",
 )
+@click.option("--follow", is_flag=True, help="Answer each line that is read, until the last.")
 @click.option("--json", "as_json", is_flag=True, help="JSON is what it prints anyhow.")
-def observe(config: Path, as_json: bool) -> None:  # noqa: ARG001 - every command has --json
+def observe(config: Path, follow: bool, as_json: bool) -> None:  # noqa: ARG001 - always JSON
     """Answer the questions on standard input about the agency on this machine, as root.
 
     Reads `{"questions": [{"what": "schema"}, ...]}` and prints one answer to each, as JSON. It
     changes nothing.
     """
-    click.echo(_answers(config, sys.stdin.buffer.read(MAX_BYTES + 1)).model_dump_json())
+    source = sys.stdin.buffer
+    if not follow:
+        click.echo(_answers(config, source.read(MAX_BYTES + 1)).model_dump_json())
+        return
+    while line := source.readline(MAX_BYTES + 1):
+        click.echo(_answers(config, line).model_dump_json())
 
 
 def _answers(config: Path, data: bytes) -> Answers:

@@ -2,55 +2,78 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from pydantic import ValidationError
-
+from agency.errors import AgencyError
 from agency.secrets.values import SecretValue
 from agency.spinup.observing import questions as asked
 from agency.spinup.observing.questions import Answers
-from agency.spinup.remote.machine import Machine, MachineError, run
+from agency.spinup.remote.machine import Dialogue, Machine, MachineError
 from agency.spinup.steps import Evidence
 
 _ASK_S = 120.0
 
 
-async def ask(machine: Machine, program: str, *questions: asked.Question) -> list[Evidence]:
-    """The evidence that answers each question, in order; `program` is `agency` on that machine.
+@dataclass(slots=True)
+class Observer:
+    """Asks one machine; its program stays open from question to question.
 
-    Raises:
-        MachineError: the machine has no such program, or a question could not be answered.
+    `program` is `agency` as that machine knows it. After a reboot the program is started anew.
     """
-    wanted = [question.model_dump(mode="json") for question in questions]
-    return await _ask(machine, program, wanted)
 
+    machine: Machine
+    program: str
+    _open: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    _dialogue: Dialogue | None = None
 
-async def ask_secrets(machine: Machine, program: str, values: Sequence[SecretValue]) -> Evidence:
-    """Where any of these values is on the machine; they travel by standard input."""
-    wanted: dict[str, object] = {"what": "secrets", "values": [value.reveal() for value in values]}
-    return (await _ask(machine, program, [wanted]))[0]
+    async def ask(self, question: asked.Question) -> Evidence:
+        """The evidence that answers a question.
 
+        Raises:
+            MachineError: the machine has no such program, or the question cannot be answered.
+        """
+        return await self._ask(question.model_dump(mode="json"))
 
-async def _ask(
-    machine: Machine, program: str, questions: Sequence[dict[str, object]]
-) -> list[Evidence]:
-    stdin = json.dumps({"questions": questions}).encode()
-    output = await run(machine, program, "observe", stdin=stdin, timeout_s=_ASK_S)
-    try:
-        answers = Answers.model_validate_json(output).answers
-    except ValidationError as error:
-        raise MachineError(
-            "its answer is not one of `agency observe`",
-            where=machine.name,
-            hint="is its agency as new as this one?",
-        ) from error
-    if len(answers) != len(questions):
-        raise MachineError("not every question was answered", where=machine.name)
-    return [_evidence(machine, answer.evidence, answer.error) for answer in answers]
+    async def ask_secrets(self, values: Sequence[SecretValue]) -> Evidence:
+        """Where any of these values is on the machine; they travel by standard input."""
+        wanted = {"what": "secrets", "values": [value.reveal() for value in values]}
+        return await self._ask(wanted)
 
+    async def close(self) -> None:
+        """End the program."""
+        self._dialogue = None
+        await self._open.aclose()
 
-def _evidence(machine: Machine, evidence: Evidence | None, error: str | None) -> Evidence:
-    if evidence is None:
-        raise MachineError(error or "no evidence and no reason", where=machine.name)
-    return evidence
+    async def _ask(self, question: Mapping[str, object]) -> Evidence:
+        line = json.dumps({"questions": [question]}).encode()
+        fresh = self._dialogue is None
+        try:
+            said = await self._said(line)
+        except AgencyError:
+            await self.close()
+            if fresh:
+                raise
+            said = await self._said(line)  # it ended since it was asked last, as by a reboot
+        return self._evidence(said)
+
+    async def _said(self, line: bytes) -> bytes:
+        if self._dialogue is None:
+            argv = (self.program, "observe", "--follow")
+            self._dialogue = await self._open.enter_async_context(self.machine.dialogue(*argv))
+        return await self._dialogue.ask(line, timeout_s=_ASK_S)
+
+    def _evidence(self, said: bytes) -> Evidence:
+        try:
+            (answer,) = Answers.model_validate_json(said).answers
+        except ValueError as error:  # pydantic's own is one
+            raise MachineError(
+                "its answer is not one of `agency observe`",
+                where=self.machine.name,
+                hint="is its agency as new as this one?",
+            ) from error
+        if answer.evidence is None:
+            raise MachineError(answer.error or "no evidence, no reason", where=self.machine.name)
+        return answer.evidence

@@ -27,6 +27,20 @@ class MachineError(AgencyError):
         self.log_tail = log_tail
 
 
+MAX_LINE = 1024 * 1024
+
+
+class Dialogue(Protocol):
+    """A program on the machine that answers lines with lines, one at a time."""
+
+    async def ask(self, line: bytes, *, timeout_s: float) -> bytes:
+        """Say a line and read the next one; both without their line ends, at most MAX_LINE bytes.
+
+        Raises:
+            AgencyError: the program has ended, says too much, or does not answer in time.
+        """
+
+
 class Machine(Protocol):
     """A machine on which programs run as root, and whose loopback ports can be reached."""
 
@@ -40,6 +54,9 @@ class Machine(Protocol):
         Raises:
             AgencyError: it could not be started, or did not end in time.
         """
+
+    def dialogue(self, *argv: str) -> AbstractAsyncContextManager[Dialogue]:
+        """Run a program as root for the length of the block, and talk with it."""
 
     def forward(self, port: int) -> AbstractAsyncContextManager[int]:
         """Have a free loopback port of this machine lead to a loopback port of that one."""

@@ -16,7 +16,7 @@ from agency.spinup.observing import questions as asked
 from agency.spinup.observing.answers import HANDOVER
 from agency.spinup.person import Person
 from agency.spinup.remote import units
-from agency.spinup.remote.asking import ask, ask_secrets
+from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.machine import Machine
 from agency.spinup.steps import Evidence
 
@@ -27,10 +27,10 @@ SERVICES = {"homeserver": HOMESERVER_UNIT, "control": CONTROL_UNIT}
 
 @dataclass(slots=True)
 class RemoteSubject:
-    """An agency of systemd units. `program` is `agency` as the machine knows it."""
+    """An agency of systemd units."""
 
     machine: Machine
-    program: str
+    observer: Observer
     instance: Instance
     session: aiohttp.ClientSession
     homeserver_url: str
@@ -65,7 +65,7 @@ class RemoteSubject:
         )
 
     async def _ask(self, question: asked.Question) -> Evidence:
-        return (await ask(self.machine, self.program, question))[0]
+        return await self.observer.ask(question)
 
     async def homeserver_process(self) -> Evidence:
         """See Subject."""
@@ -111,7 +111,7 @@ class RemoteSubject:
 
     async def search_secrets(self, values: Sequence[SecretValue], texts: Sequence[str]) -> Evidence:
         """See Subject. The machine searches itself; the texts are ours and are searched here."""
-        seen = await ask_secrets(self.machine, self.program, values)
+        seen = await self.observer.ask_secrets(values)
         redactor = Redactor(values)
         ours = sum(redactor.redact(text) != text for text in texts)
         places = {*seen["places"], *(["evidence"] if ours else [])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -184,11 +184,13 @@ class SuiteTest(Shape):
     """One test of the suite; one that was left out says why."""
 
     name: Annotated[Seen, matches(r"[a-z0-9_]+\.py::\S.*", "FILE::TEST")]
-    outcome: Literal["passed", "skipped"]
+    outcome: Literal["passed", "skipped", "failed", "error"]
     message: str | None
 
     @model_validator(mode="after")
     def _reason(self) -> Self:
+        if self.outcome in ("failed", "error"):
+            raise ValueError(f"{self.name} ended as {self.outcome}")
         if self.outcome == "skipped" and not (self.message or "").strip():
             raise ValueError("message: skipped without a reason")
         return self
@@ -197,6 +199,7 @@ class SuiteTest(Shape):
 class SuiteResults(Shape):
     """Every test of the suite that looked at the guest from inside."""
 
+    features: ClassVar[tuple[str, ...]] = FEATURES
     tests: Some[SuiteTest]
 
     @model_validator(mode="after")
@@ -208,7 +211,7 @@ class SuiteResults(Shape):
     @model_validator(mode="after")
     def _every_feature(self) -> Self:
         shown = {test.name.partition(".py::")[0] for test in self.tests if test.outcome == "passed"}
-        missing = [feature for feature in FEATURES if feature not in shown]
+        missing = [feature for feature in self.features if feature not in shown]
         if missing:
             raise ValueError(f"tests: none passed of {', '.join(missing)}")
         return self
@@ -262,8 +265,10 @@ class GuestGone(Shape):
         return self
 
 
-def _rule(name: str, description: str, shape: type[Shape]) -> ProbeRule:
-    return ProbeRule(name, description, shape, INCUS)
+def _rule(
+    name: str, description: str, shape: type[Shape], targets: frozenset[Target] = INCUS
+) -> ProbeRule:
+    return ProbeRule(name, description, shape, targets)
 
 
 RULES = (
@@ -283,7 +288,12 @@ RULES = (
         SecondActivation,
     ),
     _rule("activation.drift", "What was changed by hand is found and healed.", DriftHealed),
-    _rule("units.state", "Every unit of the definitions is active, with its numbers.", UnitsState),
+    _rule(
+        "units.state",
+        "Every unit of the definitions is active, with its numbers.",
+        UnitsState,
+        INCUS | {"ssh"},
+    ),
     _rule("database.versions", "The database server and both schemas.", DatabaseVersions),
     _rule("suite.results", "Every test of tests/guest, one by one; none failed.", SuiteResults),
     _rule("resources.peak", "Memory, CPU and processes of the whole guest.", ResourcesPeak),

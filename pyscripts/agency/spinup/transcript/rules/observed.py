@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from agency import naming
 from agency.spinup.transcript.rules.rule import (
+    EVERYWHERE,
     All,
     Count,
     Http200,
@@ -243,19 +244,25 @@ RULES = (
         "homeserver.versions",
         "The homeserver answers its clients, and says which version it is.",
         HomeserverVersions,
+        EVERYWHERE,
     ),
     ProbeRule(
-        "homeserver.process", "The homeserver is a live process of this run.", HomeserverProcess
+        "homeserver.process",
+        "The homeserver is a live process of this run.",
+        HomeserverProcess,
+        EVERYWHERE,
     ),
     ProbeRule(
         "control.ready",
         "The control plane is ready, with its version, Python's and its schema's revision.",
         ControlReady,
+        EVERYWHERE,
     ),
     ProbeRule(
         "control.refuses-wrong-token",
         "Transactions with no token, a wrong one, or the right one in the query get 403.",
         RefusesWrongToken,
+        EVERYWHERE,
     ),
     ProbeRule(
         "control.room",
@@ -276,9 +283,13 @@ RULES = (
         "store.schema",
         "The store has a schema revision, passes its integrity check, and uses a write-ahead log.",
         StoreSchema,
+        EVERYWHERE,
     ),
     ProbeRule(
-        "audit.chain", "The audit chain verifies from its first row to its head.", AuditChain
+        "audit.chain",
+        "The audit chain verifies from its first row to its head.",
+        AuditChain,
+        EVERYWHERE,
     ),
     ProbeRule(
         "secrets.absent",
@@ -286,9 +297,15 @@ RULES = (
         SecretsAbsent,
     ),
     ProbeRule(
-        "system.processes", "Every process runs, with its pid and resident memory.", SystemProcesses
+        "system.processes",
+        "Every process runs, with its pid and resident memory.",
+        SystemProcesses,
+        EVERYWHERE,
     ),
     ProbeRule(
-        "teardown.clean", "No process, socket or file of the run is left at its end.", TeardownClean
+        "teardown.clean",
+        "No process, socket or file of the run is left at its end.",
+        TeardownClean,
+        EVERYWHERE,
     ),
 )

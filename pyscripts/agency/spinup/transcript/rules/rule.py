@@ -24,6 +24,9 @@ from pydantic.alias_generators import to_camel
 from agency.spinup.transcript.model import Target
 
 Item = TypeVar("Item")
+
+# What every target must show, also a host that is only looked at.
+EVERYWHERE: frozenset[Target] = frozenset(("local", "incus", "ssh"))
 _SHOWN_PROBLEMS = 3
 
 # Words that say what somebody meant to see. None of them is something that was seen.
