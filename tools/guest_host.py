@@ -7,11 +7,16 @@ are taken from the archive that this machine uses already.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 PACKAGES = ("mmdebstrap", "zstd", "util-linux", "uidmap", "nftables", "git", "age")
+# It fetches the OpenID provider of guests; whoever has one keeps it.
+NPM = "npm"
+# The disk of a virtual machine: made by the first four, booted by the others' emulation in a test.
+MACHINES = ("fdisk", "dosfstools", "mtools", "qemu-utils", "qemu-system-x86", "ovmf")
 INCUS = ("incus-base", "incus-client")
 SOURCES = Path("/etc/apt/sources.list.d")
 OURS = SOURCES / "agency-backports.sources"
@@ -123,10 +128,15 @@ def has_candidate(package: str) -> bool:
     return "Candidate: (none)" not in (shown := run("apt-cache", "policy", package)) and bool(shown)
 
 
+def packages() -> tuple[str, ...]:
+    """What is to be installed here, beside Incus."""
+    return (*PACKAGES, *MACHINES, *(() if shutil.which(NPM) else (NPM,)))
+
+
 def main() -> None:
     """Install what is missing."""
     if os.geteuid() != 0:
-        fail(f"please install: {' '.join((*PACKAGES, *INCUS))} (Debian's names), or run as root")
+        fail(f"please install: {' '.join((*packages(), *INCUS))} (Debian's names), or run as root")
     release = codename()
     run("apt-get", "update", "-q", "-q")
     target: tuple[str, ...] = ()
@@ -134,9 +144,9 @@ def main() -> None:
         enable_backports(release)
     if release == "bookworm":
         target = ("--target-release", f"{release}-backports")
-    say(f"installing {' '.join((*PACKAGES, *INCUS))}")
+    say(f"installing {' '.join((*packages(), *INCUS))}")
     install = ("apt-get", "install", "-y", "-q", "-q", "--no-install-recommends")
-    run(*install, *PACKAGES)
+    run(*install, *packages())
     run(*install, *target, *INCUS)
 
 

@@ -46,3 +46,12 @@ def test_from_one_line_entries():
 def test_without_the_release_there_is_nothing_to_derive_from():
     assert tool.backports(tool.stanzas(DEB822), "trixie") is None
     assert tool.backports([], "bookworm") is None
+
+
+def test_npm_is_installed_only_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "npm" in tool.packages()
+    (tmp_path / "npm").write_text("")
+    (tmp_path / "npm").chmod(0o755)
+    assert "npm" not in tool.packages()
+    assert set(tool.packages()) >= set(tool.PACKAGES)

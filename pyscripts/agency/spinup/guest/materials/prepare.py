@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.spinup.guest.materials.image import Image, hold_image
+from agency.spinup.guest.materials.provider import ProviderPack, hold_provider
 from agency.spinup.guest.materials.recipe import ImageRecipe
 from agency.spinup.guest.materials.wheelhouse import (
     Ingredients,
@@ -19,18 +20,19 @@ from agency.spinup.guest.materials.wheelhouse import (
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """An image and a wheelhouse that fit each other."""
+    """An image and a wheelhouse that fit each other, and the provider that is logged in through."""
 
     recipe: ImageRecipe
     image: Image
     wheelhouse: Wheelhouse
+    provider: ProviderPack
 
 
 @contextlib.asynccontextmanager
 async def hold_materials(
     base: Path, recipe: ImageRecipe, *, requirements: Path, source: Path, marker: str
 ) -> AsyncIterator[Materials]:
-    """Image and wheelhouse, each made where it is missing; both stay while this is held.
+    """Image, wheelhouse and provider, each made where it is missing; all stay while this is held.
 
     `base` is where they are kept, `requirements` pins others' packages with hashes, `source` is
     the checkout that is installed, `marker` names the run.
@@ -43,6 +45,7 @@ async def hold_materials(
     async with (
         hold_libraries(base, ingredients, marker=marker) as libraries,
         hold_wheelhouse(base, libraries, source, marker=marker) as wheelhouse,
+        hold_provider(base, marker=marker) as provider,
         hold_image(base, recipe, libraries, marker=marker) as image,
     ):
-        yield Materials(recipe, image, wheelhouse)
+        yield Materials(recipe, image, wheelhouse, provider)
