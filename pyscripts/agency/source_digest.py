@@ -62,10 +62,9 @@ def source_digest(root: Path) -> SourceDigest:
         ProgramError: git refuses the checkout, such as one that belongs to another user.
         BadInputError: the tree holds what has no digest, such as another git repository.
     """
+    digest, files = _digest(root, source_files(root))
     if not (root / ".git").exists():
-        digest, files = _digest(root, _walked(root))
         return SourceDigest(digest, None, None, dirty=True, files=files)
-    digest, files = _digest(root, _listed(root))
     status = _git(root, "status", "--porcelain", "-z", "--untracked-files=all")
     commit = _revision(root, "HEAD^{commit}")
     return SourceDigest(
@@ -75,6 +74,17 @@ def source_digest(root: Path) -> SourceDigest:
         dirty=commit is None or bool(status),
         files=files,
     )
+
+
+def source_files(root: Path) -> list[str]:
+    """The paths of all files that the digest of the tree is made of, sorted by their bytes.
+
+    Raises:
+        PrerequisiteError: git is needed and not installed, or a directory cannot be read.
+        ProgramError: git refuses the checkout.
+    """
+    found = _listed(root) if (root / ".git").exists() else _walked(root)
+    return sorted(found, key=os.fsencode)
 
 
 def _git(root: Path, *arguments: str) -> bytes:

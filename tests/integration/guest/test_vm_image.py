@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agency.errors import BadInputError, PrerequisiteError
+from agency.errors import PrerequisiteError
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.model import Kind
 from agency.spinup.guest.materials import disk
 from agency.spinup.guest.materials.image import Image, build, hold_image
-from agency.spinup.guest.materials.recipe import ImageRecipe, default_recipe
+from agency.spinup.guest.materials.recipe import default_recipe
 
 OVMF = Path("/usr/share/OVMF")
 BOOT_S = 300
@@ -255,15 +255,3 @@ async def test_missing_programs_are_all_named_before_anything_is_built(
         await build(default_recipe(Kind.VM), None, tmp_path, marker=marker)
     assert "mtools qemu-utils" in (caught.value.hint or "")
     assert names_in(tmp_path) == []
-
-
-async def test_a_recipe_without_a_kernel_yields_no_image(
-    tmp_path: Path, small_recipe: ImageRecipe, marker: str
-) -> None:
-    without = small_recipe.model_copy(
-        update={"kind": Kind.VM, "packages": (*small_recipe.packages, "systemd-boot-efi")}
-    )
-    with pytest.raises(BadInputError, match="vmlinuz"):
-        async with hold_image(tmp_path, without, marker=marker):
-            pass
-    assert [name for name in names_in(tmp_path / "images") if not name.endswith(".lock")] == []

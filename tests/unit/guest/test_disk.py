@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agency.errors import BadInputError
 from agency.spinup.guest.incus.model import InstanceSpec, Kind, Limits
 from agency.spinup.guest.materials import disk, incus_agent_setup, virtual
 from agency.spinup.guest.materials.recipe import ImageRecipe, default_recipe
@@ -54,6 +55,20 @@ def test_a_virtual_machine_boots_what_nobody_signed():
     assert config["security.secureboot"] == "false"
     assert config["security.guestapi"] == "false"
     assert not any(key.startswith("limits.processes") for key in config)
+
+
+@pytest.mark.parametrize("kernels", [[], ["vmlinuz-6.1", "vmlinuz-6.2"]])
+async def test_a_root_without_one_kernel_is_refused_before_a_disk_is_made(tmp_path, kernels):
+    root, scratch, made = tmp_path / "root", tmp_path / "scratch", tmp_path / "rootfs.img"
+    loader = root / "usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+    for directory in (loader.parent, root / "boot", scratch):
+        directory.mkdir(parents=True)
+    loader.touch()
+    for name in kernels:
+        (root / "boot" / name).touch()
+    with pytest.raises(BadInputError, match=f"{len(kernels)} files match vmlinuz"):
+        await disk.pack_disk(root, "amd64", scratch, made, tmp_path / "log", marker="m")
+    assert not made.exists()
 
 
 class Share:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -209,3 +211,17 @@ def test_names_that_sha256sum_escapes_are_read_back():
         "etc/a.service": "0a",
         "etc/dev-disk-by\\x2dlabel.mount": "0b",
     }
+
+
+def test_the_archive_has_what_the_digest_counts_and_belongs_to_root(source):
+    (source / "run").write_text("#!/bin/sh\n")
+    (source / "run").chmod(0o755)
+    (source / "link").symlink_to("run")
+    (source / "__pycache__").mkdir()
+    (source / "__pycache__" / "x.pyc").touch()
+    with tarfile.open(fileobj=io.BytesIO(switching.source_archive(source))) as tar:
+        entries = {entry.name: entry for entry in tar.getmembers()}
+    assert sorted(entries) == ["flake.nix", "link", "run"]
+    assert entries["link"].linkname == "run"
+    assert entries["run"].mode & 0o111
+    assert {(entry.uid, entry.uname) for entry in entries.values()} == {(0, "root")}

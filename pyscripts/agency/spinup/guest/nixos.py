@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from agency.clock import Clock
+from agency.source_digest import source_files
 from agency.spinup.guest.activation.changes import Activation, Change, UnitSeen
 from agency.spinup.guest.incus.model import Kind
 from agency.spinup.guest.machine import Guest
@@ -42,6 +45,21 @@ class Switched:
         }
 
 
+def source_archive(source: Path) -> bytes:
+    """The files of a source, as its digest counts them, in a tar archive; all of it is root's."""
+
+    def owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.uid = entry.gid = 0
+        entry.uname = entry.gname = "root"
+        return entry
+
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in source_files(source):
+            tar.add(source / path, arcname=path, recursive=False, filter=owned)
+    return archive.getvalue()
+
+
 def switch_argv(kind: Kind) -> tuple[str, ...]:
     """The call of nixos-rebuild in the guest: nothing is fetched, for nothing can be."""
     return (
@@ -51,11 +69,11 @@ def switch_argv(kind: Kind) -> tuple[str, ...]:
 
 
 async def switch(
-    guest: Guest, source_archive: bytes, *, clock: Clock, timeout_s: float = SWITCH_S
+    guest: Guest, archive: bytes, *, clock: Clock, timeout_s: float = SWITCH_S
 ) -> Switched:
     """Put a source into a NixOS guest and switch to its `throwaway` host.
 
-    `source_archive` is a tar archive whose top holds flake.nix.
+    `archive` is a tar archive whose top holds flake.nix, such as `source_archive` makes.
 
     Raises:
         GuestError: it cannot be unpacked, evaluated, built or switched to; `log_tail` is the end
@@ -66,7 +84,7 @@ async def switch(
     before = await _current(guest)
     await guest.run("rm", "--recursive", "--force", str(SOURCE))
     await guest.run("mkdir", "--parents", "--mode=0700", str(SOURCE))
-    await guest.unpack(source_archive, SOURCE, timeout_s=_UNPACK_S)
+    await guest.unpack(archive, SOURCE, timeout_s=_UNPACK_S)
     await guest.run(*switch_argv(guest.kind), timeout_s=timeout_s)
     system = await _current(guest)
     changed = [Change("system", _CURRENT, before, system)] if system != before else []
