@@ -1,0 +1,65 @@
+"""What ssh says when it cannot connect, as an error that tells what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agency.errors import PrerequisiteError
+
+# In the order in which they are looked for: a changed key is also one that cannot be verified.
+_KNOWN: tuple[tuple[str, str, str], ...] = (
+    (
+        "HOST IDENTIFICATION HAS CHANGED",
+        "the host's key is another than the one that is known",
+        "was it made anew? compare the fingerprint on its console, then: ssh-keygen -R HOST",
+    ),
+    (
+        "host key is known for",
+        "the host's key is not known",
+        "compare its fingerprint on its console, then take it up: connect once by hand with ssh",
+    ),
+    (
+        "Host key verification failed",
+        "the host's key cannot be verified",
+        "connect once by hand with ssh and see what it says",
+    ),
+    (
+        "Permission denied",
+        "the host accepts none of the keys",
+        "load the key into the agent (ssh-add), or name it: --ssh-option IdentityFile=FILE",
+    ),
+    (
+        "Too many authentication failures",
+        "the host accepts none of the keys that were tried",
+        "name the right one: --ssh-option IdentityFile=FILE --ssh-option IdentitiesOnly=yes",
+    ),
+    (
+        "Could not resolve hostname",
+        "the host's name is not known",
+        "look at how it is written, and at the name server",
+    ),
+)
+_OTHER = "connect by hand with ssh and see what it says"
+_MAX_LINE = 300
+_THE_END = ("kex_exchange_identification:", "Connection closed by UNKNOWN", "banner exchange:")
+
+
+def refused(destination: str, said: Sequence[str]) -> PrerequisiteError:
+    """The error for a connection that did not come about; `said` are the lines of ssh."""
+    lines = [line.strip() for line in said if line.strip()]
+    # Whoever knows why, such as a jump host or a ProxyCommand, spoke before the end was noticed.
+    telling = [line for line in lines if not line.startswith(_THE_END)] or lines
+    last = telling[-1][:_MAX_LINE] if telling else "ssh said nothing"
+    for sign, message, hint in _KNOWN:
+        if any(sign in line for line in lines):
+            return PrerequisiteError(f"{message}: {last}", where=destination, hint=hint)
+    return PrerequisiteError(f"cannot be reached: {last}", where=destination, hint=_OTHER)
+
+
+def too_slow(destination: str, timeout_s: float) -> PrerequisiteError:
+    """The error for a connection that did not come about in time."""
+    return PrerequisiteError(
+        f"cannot be reached: no connection within {timeout_s:g} s",
+        where=destination,
+        hint="is it up, and does a firewall let you through?",
+    )
