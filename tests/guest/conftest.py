@@ -13,37 +13,48 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import testinfra.backend
 import testinfra.backend.base
 import testinfra.host
+from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
-_TIMEOUT_S = 120
+from agency import naming
+from agency.spinup.guest.channel import Channel
+
+HANDOVER = "/run/agency-control/agents"
+INSIDE = "/run/test-agency-inside"
+SWITCH_USER = 'setpriv --reuid=%s --regid="$(id -g %s)" --init-groups'
+
+# Prints the machine's Python. A NixOS machine may have none but that of the agency.
+FIND_PYTHON = r"""
+for python in /opt/agency/bin/python python3; do command -v "$python" && exit; done
+bin=$(systemctl show --value -p ExecStart agency-control.service |
+    sed -n 's/.*path=\([^ ;]*\)\/agency .*/\1/p')
+sed -n '1s/^#! *\([^ ]*\).*/\1/p' "$bin/.agency-wrapped"
+"""
 
 
 class IncusBackend(testinfra.backend.base.BaseBackend):
-    """Runs testinfra's commands by `incus exec`; the instance needs no network for that."""
+    """Runs testinfra's commands through one `incus exec`; the instance needs no network for it."""
 
     NAME = "incus"
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.instance = name
+        run = f'exec "$({FIND_PYTHON})" "$@"'
+        self.channel = Channel(("incus", "exec", "-T", name, "--", "sh", "-c", run))
 
-    def run(self, command: str, *args: str, **_: Any) -> testinfra.backend.base.CommandResult:
+    def run(self, command: str, *args: str, **_: Any) -> CommandResult:
         # testinfra speaks shell; it is the guest's shell that hears it.
         text = self.get_command(command, *args)
-        argv = ["incus", "exec", self.instance, "--", "/bin/sh", "-c", text]
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_S, check=False
-        )
-        return self.result(done.returncode, self.encode(text), done.stdout, done.stderr)
+        ran = self.channel.run(text)
+        return self.result(ran.status, self.encode(text), ran.stdout, ran.stderr)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,19 +78,30 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--read-only", default=False):
-        items[:] = [item for item in items if item.get_closest_marker("disturbs") is None]
+        left_out = [item for item in items if item.get_closest_marker("disturbs") is not None]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")
-def host(request: pytest.FixtureRequest) -> Host:
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     """The machine under test, as root."""
     kind, _, name = str(_wanted(request.config)).partition(":")
     if kind == "incus":
-        return Host(IncusBackend(name))
+        backend = IncusBackend(name)
+        with backend.channel:
+            yield Host(backend)
+        return
     backends = {"ssh": f"ssh://{name}", "local": "local://"}
     if kind not in backends:
         raise pytest.UsageError(f"--guest-host: {kind!r} is not incus, ssh or local")
-    return testinfra.host.get_host(backends[kind], sudo=False)
+    yield testinfra.host.get_host(backends[kind], sudo=False)
+
+
+@pytest.fixture(scope="session")
+def is_guest(request: pytest.FixtureRequest) -> bool:
+    """Whether the machine was made for this, from our own image, and has no network."""
+    return str(_wanted(request.config)).startswith("incus:")
 
 
 @pytest.fixture(scope="session")
@@ -104,20 +126,50 @@ def pair(agents: dict[str, int]) -> tuple[str, str]:
     return first, second
 
 
-RunAs = Callable[..., testinfra.backend.base.CommandResult]
+@pytest.fixture(scope="session")
+def python(host: Host) -> str:
+    """The machine's Python, which everybody there may run."""
+    found: str = host.run(FIND_PYTHON).stdout.strip()
+    assert found, "the machine has no Python"
+    return found
+
+
+RunAs = Callable[..., CommandResult]
 
 
 @pytest.fixture(scope="session")
 def run_as(host: Host) -> RunAs:
-    """Runs a command as a user, with that user's groups and nothing of root's."""
+    """Runs a command as a user, with that user's groups and nothing of root's.
 
-    def run_as(user: str, command: str, *args: str) -> testinfra.backend.base.CommandResult:
-        group = host.run("id -gn %s", user).stdout.strip()
+    Nothing else holds the program: what it cannot do, no program of that user can.
+    """
+
+    def run_as(user: str, command: str, *args: str) -> CommandResult:
         text = host.backend.get_command(command, *args)
-        wrapped = "setpriv --reuid=%s --regid=%s --init-groups --bounding-set=-all --no-new-privs"
-        return host.run(f"cd / && {wrapped} sh -c %s", user, group, text)
+        return host.run(f"cd / && exec {SWITCH_USER} sh -c %s", user, user, text)
 
     return run_as
+
+
+RunEach = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="session")
+def run_each(host: Host) -> RunEach:
+    """Runs a command as several users at once; returns what each said."""
+
+    def run_each(users: Sequence[str], command: str, *args: str) -> list[str]:
+        text = host.backend.get_command(command, *args)
+        files = [f'"$place/{number}"' for number in range(len(users))]
+        runs = [
+            host.backend.get_command(f"{SWITCH_USER} sh -c %s", user, user, text) + f" > {file} &"
+            for user, file in zip(users, files, strict=True)
+        ]
+        say = [f"cat {file}; printf '\\0'" for file in files]
+        steps = ["place=$(mktemp -d); cd /", *runs, "wait", *say, 'rm -r "$place"']
+        return list(host.run("\n".join(steps)).stdout.split("\0")[:-1])
+
+    return run_each
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +180,69 @@ def until() -> Callable[[Callable[[], bool]], None]:
         deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, "did not happen in time"
-            time.sleep(0.2)
+            time.sleep(0.1)
 
     return until
+
+
+@pytest.fixture(scope="session")
+def running(host: Host, control, run_as, until, pair) -> Iterator[tuple[str, str]]:
+    """Two agents that run, each started as the control plane does it where it does not run yet."""
+    started = [name for name in pair if not host.service(naming.agent_unit(name)).is_running]
+    by_name = {agent["name"]: agent for agent in control["agents"]}
+    for name in started:
+        facts = {key: by_name[name][key] for key in ("name", "role", "port")}
+        files = f"umask 077; mkdir -p {HANDOVER} && cd {HANDOVER} && printf %%s %s > %s.json && "
+        config = json.dumps({**facts, "host": "127.0.0.1", "project": None, "trace": None})
+        done = run_as(
+            "agency-control",
+            files + "head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \\n' > %s.token",
+            *(config, name, name),
+        )
+        assert done.rc == 0, done.stderr
+        assert host.run("systemctl start %s", naming.agent_unit(name)).rc == 0
+    for name in pair:
+        port = str(by_name[name]["port"])
+        until(lambda port=port: host.run("ss -Hltn 'sport = :%s'", port).stdout != "")
+    yield pair
+    for name in started:
+        host.run("systemctl stop %s", naming.agent_unit(name))
+        host.run(f"rm -f {HANDOVER}/%s.json {HANDOVER}/%s.token", name, name)
+
+
+@pytest.fixture(scope="session")
+def inside(host: Host, running) -> Iterator[RunAs]:
+    """Runs a command as an agent's program, within the whole of its unit.
+
+    The unit is the machine's own definition, word for word; another program is in it.
+    """
+    host.run("install -d -m 0755 %s", INSIDE)
+    units = {name: f"test-agency-inside@{name}.service" for name in running}
+    for name, unit in units.items():
+        own = f"""
+[Service]
+Type=oneshot
+Restart=no
+TimeoutStartSec=60
+ExecStart=
+ExecStart=/bin/sh {INSIDE}/{name}.sh
+StandardOutput=truncate:{INSIDE}/{name}.out
+StandardError=truncate:{INSIDE}/{name}.err
+"""
+        text = "{ systemctl cat %s && printf %%s %s; } > /run/systemd/system/%s"
+        assert host.run(text, naming.agent_unit(name), own, unit).rc == 0
+    host.run("systemctl daemon-reload")
+
+    def inside(name: str, command: str, *args: str) -> CommandResult:
+        script = f"{INSIDE}/{name}.sh"
+        host.run("printf %s %s > %s", "%s\n", host.backend.get_command(command, *args), script)
+        host.run("systemctl start %s", units[name])
+        status = host.run("systemctl show --value -p ExecMainStatus %s", units[name])
+        out, err = (host.run("cat %s", f"{INSIDE}/{name}.{end}").stdout for end in ("out", "err"))
+        host.run("systemctl reset-failed %s", units[name])
+        return CommandResult(host.backend, int(status.stdout), command.encode(), out, err)
+
+    yield inside
+    for unit in units.values():
+        host.run("rm -f /run/systemd/system/%s", unit)
+    host.run("systemctl daemon-reload; rm -r %s", INSIDE)

@@ -7,11 +7,18 @@ from __future__ import annotations
 FEATURES: tuple[str, ...] = (
     "test_agents_users",
     "test_audit",
+    "test_confinement",
     "test_egress",
     "test_limits",
     "test_network",
     "test_polkit",
     "test_ports",
+    "test_processes",
+    "test_recovery",
+    "test_secrets",
     "test_system",
     "test_units",
 )
+
+# Those that are shown without disturbing anybody, as on a host at work.
+SHOWN_READ_ONLY: tuple[str, ...] = ("test_agents_users", "test_system", "test_units")

@@ -1,0 +1,172 @@
+"""Promise: whatever an agent's program tries, its unit holds it.
+
+Each command runs in a copy of the machine's own definition of the agent's unit.
+"""
+
+import json
+
+import pytest
+
+from agency import naming
+
+pytestmark = pytest.mark.disturbs
+
+OPEN = "open-to-all-of-a-test"  # a directory that the file system's own rights would let it write
+SETUID = "/var/lib/setuid-of-a-test"
+COPY_ID = 'install -m 4755 "$(readlink -f "$(command -v id)")" %s'
+
+REFUSED = {
+    "make a program set-uid": "open('/tmp/s', 'w'); os.chmod('/tmp/s', 0o4755)",
+    "make a user namespace": "libc('unshare', 0x10000000)",
+    "make a mount namespace": "libc('unshare', 0x20000)",
+    "trace process 1": "libc('ptrace', 16, 1, 0, 0)",
+    "mount": "libc('mount', b'none', b'/tmp', b'tmpfs', 0, None)",
+    "see raw packets": "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
+    "speak to the kernel's network": "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
+    "make raw packets": "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
+    "run in real time": "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))",
+    "name the machine": "socket.sethostname('taken')",
+    "set the clock": "time.clock_settime(time.CLOCK_REALTIME, time.time())",
+    "tune the kernel": "open('/proc/sys/kernel/domainname', 'w')",
+    "read the kernel's log": "open('/dev/kmsg')",
+    "write to memory that runs": "mmap.mmap(-1, 4096, prot=7)",
+    "become root": "os.setuid(0)",
+    "leave its group": "os.setgroups([0])",
+    "signal process 1": "os.kill(1, 0)",
+}
+ALLOWED = {
+    "make a program": "open('/tmp/p', 'w'); os.chmod('/tmp/p', 0o755)",
+    "call the C library": "libc('getppid')",
+    "make a connection's end": "socket.socket(socket.AF_INET, socket.SOCK_STREAM)",
+    "use memory": "mmap.mmap(-1, 4096, prot=3)",
+    "signal itself": "os.kill(os.getpid(), 0)",
+    "tell the time": "time.clock_gettime(time.CLOCK_REALTIME)",
+}
+ATTEMPTS = """
+import ctypes, json, mmap, os, socket, sys, time
+def libc(name, *arguments):
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), name)
+results = {}
+for what, attempt in json.loads(sys.argv[1]).items():
+    try:
+        exec(attempt)
+    except Exception as error:
+        results[what] = type(error).__name__
+    else:
+        results[what] = "did it"
+print(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope="module")
+def attempted(running, inside, python) -> dict[str, str]:
+    """What came of each attempt of an agent's program: "did it", or the kind of error."""
+    attempts = json.dumps(REFUSED | ALLOWED)
+    done = inside(running[0], "%s -I -c %s %s", python, ATTEMPTS, attempts)
+    assert done.rc == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def facts_of(status: str) -> dict[str, str]:
+    lines = (line.split(":", 1) for line in status.splitlines())
+    return {key: " ".join(value.split()) for key, value in lines}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_it_may_not(attempted, what):
+    assert attempted[what] in ("OSError", "PermissionError", "FileNotFoundError")
+
+
+@pytest.mark.parametrize("what", ALLOWED)
+def test_it_may(attempted, what):
+    assert attempted[what] == "did it"
+
+
+def test_it_runs_as_its_user_without_any_right(host, running, inside):
+    mine, _ = running
+    facts = facts_of(inside(mine, "cat /proc/self/status").stdout)
+    uid = str(host.user(naming.agent_user(mine)).uid)
+    assert facts["Uid"].split() == [uid] * 4
+    assert facts["Gid"].split() == [str(naming.AGENTS_GID)] * 4
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(facts[kind], 16) == 0, kind
+    assert facts["NoNewPrivs"] == "1"
+    assert facts["Seccomp"] == "2", "a filter"
+
+
+def test_rights_would_be_noticed(host):
+    facts = facts_of(host.file("/proc/self/status").content_string)
+    assert int(facts["CapEff"], 16) != 0
+    assert facts["NoNewPrivs"] == "0"
+
+
+def test_the_agent_itself_is_held_alike(host, running):
+    """What `inside` shows is what the real agent has."""
+    for name in running:
+        show = "cat /proc/$(systemctl show --value -p MainPID %s)/status"
+        facts = facts_of(host.run(show, naming.agent_unit(name)).stdout)
+        assert int(facts["CapBnd"], 16) == 0
+        assert (facts["NoNewPrivs"], facts["Seccomp"]) == ("1", "2")
+        assert facts["Uid"].split()[0] == str(host.user(naming.agent_user(name)).uid)
+
+
+def test_setuid_programs_give_it_nothing(host, running, inside, run_as):
+    mine, _ = running
+    try:
+        assert host.run(COPY_ID, SETUID).rc == 0
+        assert run_as(naming.agent_user(mine), "%s -u", SETUID).stdout == "0\n", "it works"
+        held = inside(mine, "%s -u", SETUID)
+        assert held.stdout == f"{host.user(naming.agent_user(mine)).uid}\n"
+    finally:
+        host.run("rm -f %s", SETUID)
+
+
+@pytest.fixture(scope="module")
+def open_places(host, running):
+    """Directories of the system in which everybody may write, as far as their mode goes."""
+    places = ["/etc", "/var/lib", "/usr/local", "/opt", "/srv"]
+    # In a container with the old cgroups, ProtectSystem=strict does not reach what is mounted.
+    if host.run("systemd-detect-virt --container").rc != 0:
+        places.append("/run")
+    made = [f"{place}/{OPEN}" for place in places if host.file(place).is_directory]
+    host.run("install -d -m 1777 " + " ".join(made))
+    yield made
+    host.run("rm -r " + " ".join(made))
+
+
+def test_the_system_is_read_only_for_it(running, inside, run_as, open_places):
+    mine, _ = running
+    touch = "for place in " + " ".join(open_places) + "; do touch $place/x && echo $place; done"
+    assert inside(mine, touch).stdout.split() == []
+    assert run_as(naming.agent_user(mine), touch).stdout.split() == open_places, "else it could"
+
+
+def test_it_writes_in_its_home(host, running, inside):
+    mine, _ = running
+    own = f"/home/{naming.agent_user(mine)}/written-by-a-test"
+    try:
+        assert inside(mine, "echo hello > %s && cat %s", own, own).stdout == "hello\n"
+        assert host.file(own).content_string == "hello\n", "the home is the real one"
+    finally:
+        host.run("rm -f %s", own)
+
+
+def test_other_homes_are_not_even_there(host, running, inside):
+    mine, _ = running
+    assert len(host.run("ls /home").stdout.split()) >= 2
+    assert inside(mine, "ls /home").stdout.split() == [naming.agent_user(mine)]
+
+
+@pytest.mark.parametrize("place", ["/tmp", "/var/tmp", "/home", "/root"])
+def test_what_it_puts_in_a_shared_place_nobody_finds(host, running, inside, run_as, place):
+    mine, other = running
+    path = f"{place}/of-a-test"
+    inside(mine, "echo hello > %s", path)
+    assert not host.file(path).exists
+    assert "hello" not in inside(other, "cat %s", path).stdout
+    assert "hello" not in run_as(naming.agent_user(other), "cat %s", path).stdout
+    if place == "/tmp":
+        seen = inside(mine, "echo hello > %s && cat %s", path, path)
+        assert seen.stdout == "hello\n", "it has one of its own"

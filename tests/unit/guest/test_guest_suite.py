@@ -1,0 +1,117 @@
+"""The suite that is run in guests: what must be in it, and what it leaves out where it may not."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agency.spinup.features import FEATURES, SHOWN_READ_ONLY
+
+ROOT = Path(__file__).resolve().parents[3]
+SUITE = ROOT / "tests" / "guest"
+# Fixtures that start, stop or make something on the machine.
+DISTURBING = {"running", "inside", "killed", "outside", "declared", "serve", "free", "run_in_slice"}
+# And what a test does so by itself.
+WORDS = (
+    *("kill -", "systemd-run", "systemctl start", "systemctl stop", "systemctl restart"),
+    *("install -", "touch ", "rm -", "mkdir", "echo hello >", "ip netns", "nft add", "StopUnit"),
+)
+
+
+def collected(*options: str) -> list[str]:
+    """The tests that pytest would run, as file::test, without asking the machine for anything."""
+    argv = [sys.executable, "-m", "pytest", str(SUITE), "--collect-only", "-q", "-p"]
+    argv += ["no:cacheprovider", "--guest-host", "ssh:nobody@host.invalid", *options]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [line.rsplit("/", 1)[1] for line in done.stdout.splitlines() if "::" in line]
+
+
+def functions() -> dict[str, ast.FunctionDef]:
+    """Every test and fixture of the suite, by file::name."""
+    found = {}
+    for file in sorted(SUITE.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                found[f"{file.name}::{node.name}"] = node
+    return found
+
+
+def words_in(function: ast.FunctionDef) -> list[str]:
+    text = ast.unparse(function)
+    return [word for word in WORDS if re.search(rf"\b{re.escape(word)}", text)]
+
+
+@pytest.fixture(scope="module")
+def everything() -> list[str]:
+    return collected()
+
+
+@pytest.fixture(scope="module")
+def harmless() -> list[str]:
+    return collected("--read-only")
+
+
+def test_every_file_is_a_feature_that_a_guest_must_show():
+    assert {path.stem for path in SUITE.glob("test_*.py")} == {*FEATURES}
+    assert len({*FEATURES}) == len(FEATURES)
+
+
+def test_every_file_says_what_it_promises():
+    for path in SUITE.glob("test_*.py"):
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        assert text.startswith("Promise: "), path.name
+
+
+def test_read_only_leaves_out_what_disturbs(everything, harmless):
+    left_out = {*everything} - {*harmless}
+    assert {*harmless} < {*everything}
+    for name in (
+        "test_limits.py::test_a_memory_hog_dies_in_its_slice_and_others_live",
+        "test_recovery.py::test_the_audit_log_survives",
+        "test_egress.py::test_undeclared_egress_is_refused",
+        "test_polkit.py::test_it_stops_starts_and_restarts_an_agent",
+        "test_agents_users.py::test_another_agents_files_are_out_of_reach",
+    ):
+        assert name in left_out
+    for name in (
+        "test_units.py::test_every_own_unit_is_hardened",
+        "test_agents_users.py::test_homes_are_closed",
+        "test_secrets.py::test_no_agent_reads_a_secret",
+        "test_system.py::test_nothing_has_failed",
+    ):
+        assert name in harmless
+
+
+def test_what_a_host_at_work_must_show_is_left_in(harmless):
+    assert {*SHOWN_READ_ONLY} <= {name.partition(".py::")[0] for name in harmless}
+
+
+def test_nothing_that_read_only_keeps_disturbs(harmless):
+    """By what it uses: fixtures that start things, and programs that change them."""
+    suite = functions()
+    names = {name.split("[")[0] for name in harmless}
+    assert names <= suite.keys()
+    for name in names:
+        used = {argument.arg for argument in suite[name].args.args}
+        assert not used & DISTURBING, name
+        assert not words_in(suite[name]), name
+
+
+def test_what_disturbs_would_be_noticed():
+    suite = functions()
+    recovery = suite["test_recovery.py::test_the_audit_log_survives"]
+    assert {argument.arg for argument in recovery.args.args} & DISTURBING
+    assert words_in(suite["test_agents_users.py::test_its_own_files_are_its_own"])
+
+
+def test_without_a_machine_nothing_is_collected():
+    argv = [sys.executable, "-m", "pytest", str(SUITE), "--collect-only", "-q"]
+    environ = {key: value for key, value in os.environ.items() if key != "AGENCY_GUEST_HOST"}
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, timeout=60, env=environ)
+    assert done.returncode == 5
+    assert b"no tests" in done.stdout
