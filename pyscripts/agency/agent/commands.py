@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from agency.agent.process import load_config, load_token, serve
+from agency.audit_socket import SOCKET
 from agency.clock import Clock
 from agency.logs import log_to_stderr
 from agency.output import json_option
@@ -26,8 +27,15 @@ def agent() -> None:
     required=True,
     help="The agent's configuration, a JSON file that its runtime writes.",
 )
+@click.option(
+    "--audit-socket",
+    type=click.Path(path_type=Path),
+    default=SOCKET,
+    show_default=True,
+    help="The socket of the agents' audit log; where there is none, its log says so.",
+)
 @json_option
-def run(config_file: Path, as_json: bool) -> None:  # noqa: ARG001 - the root prints errors by it
+def run(config_file: Path, audit_socket: Path, as_json: bool) -> None:  # noqa: ARG001 - the root prints errors by it
     """Serve the agent control protocol on loopback until SIGTERM.
 
     The bearer token is read from the file acp-token in $CREDENTIALS_DIRECTORY; without it the
@@ -35,4 +43,4 @@ def run(config_file: Path, as_json: bool) -> None:  # noqa: ARG001 - the root pr
     """
     log_to_stderr()
     config = load_config(config_file)
-    asyncio.run(serve(config, load_token(), Clock()))
+    asyncio.run(serve(config, load_token(), Clock(), audit_socket))

@@ -12,9 +12,11 @@ from pathlib import Path
 from aiohttp import web
 from pydantic import ValidationError
 
-from agency import naming
+from agency import __version__, naming
 from agency.acp import TOKEN_CREDENTIAL, AgentConfig
+from agency.agent.recording import Recorder
 from agency.agent.server import build_app
+from agency.audit_socket import SOCKET, AuditClient
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
 from agency.secrets.credentials import read_credential
@@ -91,8 +93,8 @@ def load_token() -> str:
     return token
 
 
-async def serve(config: AgentConfig, token: str, clock: Clock) -> None:
-    """Serve ACP until SIGTERM or SIGINT.
+async def serve(config: AgentConfig, token: str, clock: Clock, audit_socket: Path = SOCKET) -> None:
+    """Serve ACP until SIGTERM or SIGINT; start, what was taken, and stop go to the audit log.
 
     Raises:
         PrerequisiteError: the port is taken or may not be used.
@@ -101,8 +103,15 @@ async def serve(config: AgentConfig, token: str, clock: Clock) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    async with Recorder(AuditClient(audit_socket)) as recorder:
+        await _serve(config, build_app(config, token, clock, recorder), recorder, stopping)
+
+
+async def _serve(
+    config: AgentConfig, app: web.Application, recorder: Recorder, stopping: asyncio.Event
+) -> None:
     runner = web.AppRunner(
-        build_app(config, token, clock),
+        app,
         access_log=None,  # requests are logged with their trace id by the application
         handle_signals=False,
         keepalive_timeout=_KEEP_ALIVE_S,
@@ -114,8 +123,17 @@ async def serve(config: AgentConfig, token: str, clock: Clock) -> None:
         await _listen(runner, config)
         fields = {"agent": config.name, "port": config.port, "trace": config.trace}
         _log.info("listening", extra={"fields": fields})
+        recorder.put(
+            "agent.started",
+            version=__version__,
+            role=config.role,
+            project=config.project,
+            port=config.port,
+            trace=config.trace,
+        )
         await stopping.wait()
         _log.info("stopping", extra={"fields": fields})
+        recorder.put("agent.stopping")
     finally:
         await runner.cleanup()
 

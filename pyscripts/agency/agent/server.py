@@ -26,6 +26,7 @@ from agency.acp import (
     Status,
     is_trace,
 )
+from agency.agent.recording import Recorder
 from agency.clock import Clock, iso
 
 _REFUSALS = {
@@ -39,8 +40,10 @@ _REFUSALS = {
 _log = logging.getLogger(__name__)
 
 
-def build_app(config: AgentConfig, token: str, clock: Clock) -> web.Application:
-    """The ACP application of one agent.
+def build_app(
+    config: AgentConfig, token: str, clock: Clock, recorder: Recorder | None = None
+) -> web.Application:
+    """The ACP application of one agent; what it takes goes to `recorder`, if there is one.
 
     Raises:
         ValueError: the token is empty.
@@ -48,7 +51,8 @@ def build_app(config: AgentConfig, token: str, clock: Clock) -> web.Application:
     if not token:
         raise ValueError("an empty token would let anybody in")
     app = web.Application(
-        client_max_size=MAX_BODY, middlewares=[_log_request, _problems, _authorise(token), _body]
+        client_max_size=MAX_BODY,
+        middlewares=[_log_request, _problems, _authorise(token), _put_on_record(recorder), _body],
     )
     app.on_response_prepare.append(_set_headers)
     started_wall, started_steady = clock.wall(), clock.steady()
@@ -138,6 +142,25 @@ def _authorise(token: str) -> Middleware:
         return await handler(request)
 
     return authorise
+
+
+def _put_on_record(recorder: Recorder | None) -> Middleware:
+    """Put what is taken on record: not what is refused, and not whether it is alive."""
+
+    @web.middleware
+    async def put_on_record(request: web.Request, handler: Handler) -> web.StreamResponse:
+        taken = request.match_info.http_exception is None and request.path != HEALTH_PATH
+        if recorder is not None and taken:
+            trace = request.headers.get(TRACE_HEADER, "")
+            recorder.put(
+                "acp.taken",
+                method=request.method,
+                path=request.rel_url.raw_path[:200],
+                trace=trace if is_trace(trace) else None,
+            )
+        return await handler(request)
+
+    return put_on_record
 
 
 @web.middleware

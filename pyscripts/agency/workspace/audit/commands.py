@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agency.audit_socket import SOCKET, AuditClient, Receipt
 from agency.output import emit, json_option
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from agency.workspace.audit.verify import Report
 
 _DIRECTORY = "/var/log/agency-agents"
-_SOCKET = "/run/agency-audit.sock"
 _HEAD = re.compile(r"([1-9][0-9]{0,11}):([0-9a-f]{64})")
 
 _directory_option = click.option(
@@ -34,7 +34,7 @@ _socket_option = click.option(
     "--socket",
     "socket_path",
     type=click.Path(path_type=Path),
-    default=_SOCKET,
+    default=SOCKET,
     show_default=True,
     help="The socket of the service.",
 )
@@ -85,8 +85,6 @@ def record(event: str, details: tuple[str, ...], socket_path: Path, as_json: boo
 
     An event is words of a-z and 0-9, joined by dots, dashes and underscores: task.done.
     """
-    from agency.audit_socket import AuditClient, Receipt
-
     detail = {}
     for given in details:
         key, equals, value = given.partition("=")

@@ -1,0 +1,119 @@
+"""An agent puts on record what it does, and is never held up by it."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestServer
+
+from agency.acp import TRACE_HEADER, AgentConfig
+from agency.agent.recording import Recorder
+from agency.agent.server import build_app
+from agency.audit_socket import AuditClient
+from agency.clock import Clock
+
+CONFIG = AgentConfig(name="pm", role="pm", port=20001)
+
+
+def recorder_of(path, **options) -> Recorder:
+    return Recorder(AuditClient(path, timeout_s=5), pause_s=0.01, **options)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens elsewhere
+            await asyncio.sleep(0.01)
+
+
+def said(caplog) -> list[str]:
+    return [r.fields["reason"] for r in caplog.records if "not put on record" in r.message]
+
+
+async def test_events_come_in_order_and_before_the_end(service, events) -> None:
+    async with recorder_of(service.socket) as recorder:
+        for number in range(20):
+            recorder.put(f"x.{number}")
+    assert events() == ["log.begun", *(f"x.{number}" for number in range(20))]
+
+
+async def test_no_socket_is_said_once(tmp_path, caplog) -> None:
+    caplog.set_level("INFO")
+    async with recorder_of(tmp_path / "none") as recorder:
+        for _ in range(5):
+            recorder.put("x")
+    assert said(caplog) == ["the audit log's socket is not there"]
+    assert recorder.lost == 5
+
+
+async def test_a_refusal_is_said(serving, caplog) -> None:
+    async with serving(agents={}) as service, recorder_of(service.socket) as recorder:
+        recorder.put("x")
+        recorder.put("x")
+    (reason,) = said(caplog)
+    assert "is not an agent's" in reason
+
+
+async def test_what_was_lost_is_counted_and_on_record(serving, tmp_path, records, caplog) -> None:
+    caplog.set_level("INFO")
+    async with recorder_of(tmp_path / "socket") as recorder:
+        for _ in range(3):
+            recorder.put("lost")
+        await until(lambda: recorder.lost == 3)
+        async with serving():
+            recorder.put("found")
+            await until(lambda: bool(records()) and records()[-1]["event"] == "found")
+    kept = [(record["event"], record["detail"]) for record in records()]
+    assert kept[1:] == [("audit.lost", {"events": 3}), ("found", {})]
+    assert recorder.lost == 0
+    assert any("again" in record.message for record in caplog.records)
+
+
+async def test_a_full_queue_drops_and_never_waits(service, records) -> None:
+    async with recorder_of(service.socket, capacity=5) as recorder:
+        for number in range(12):  # in one step of the loop: nothing can be taken out meanwhile
+            recorder.put("x", n=number)
+        assert recorder.lost == 7
+    kept = [(record["event"], record["detail"]) for record in records()[1:]]
+    assert kept[0] == ("audit.lost", {"events": 7})
+    assert kept[1:] == [("x", {"n": number}) for number in range(5)]
+
+
+async def test_a_service_that_does_not_answer_does_not_hold_up_the_end(tmp_path, caplog) -> None:
+    async def silent(reader, writer) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_unix_server(silent, tmp_path / "socket")
+    async with server:
+        async with recorder_of(tmp_path / "socket") as recorder:
+            recorder.put("x")
+        assert any("ended with events" in record.message for record in caplog.records)
+
+
+@pytest.fixture
+def token() -> str:
+    return secrets.token_urlsafe()
+
+
+async def test_what_an_agent_takes_is_on_record(service, token, records) -> None:
+    async with recorder_of(service.socket) as recorder:
+        server = TestServer(build_app(CONFIG, token, Clock(), recorder), host="127.0.0.1")
+        await server.start_server()
+        async with aiohttp.ClientSession() as session:
+
+            async def get(path: str, given: str = token, trace: str = "t-1") -> int:
+                headers = {"Authorization": f"Bearer {given}", TRACE_HEADER: trace}
+                async with session.get(server.make_url(path), headers=headers) as answer:
+                    return answer.status
+
+            assert await get("/status?secret=1") == 200
+            assert await get("/health") == 200
+            assert await get("/none") == 404
+            assert await get("/status", given="wrong") == 401
+            assert await get("/status", trace="not a trace") == 200
+        await server.close()
+    kept = [(record["event"], record["detail"]) for record in records()[1:]]
+    plain = {"method": "GET", "path": "/status"}
+    assert kept == [("acp.taken", plain | {"trace": "t-1"}), ("acp.taken", plain)]
