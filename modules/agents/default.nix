@@ -233,6 +233,10 @@ in
         serviceConfig = {
           SocketBindDeny = "any";
           OOMPolicy = "kill";
+          # `agents status` shows these; whether they are counted unasked depends on the kernel.
+          CPUAccounting = true;
+          MemoryAccounting = true;
+          TasksAccounting = true;
         };
       };
 

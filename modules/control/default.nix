@@ -96,6 +96,7 @@ in
       ++ lib.optional onPostgresql "postgresql.target";
       wants = [ "matrix-synapse.service" ];
       requires = lib.optional onPostgresql "postgresql.target";
+      path = [ config.systemd.package ]; # journalctl
       restartTriggers = [ (builtins.toJSON configuration) ];
       serviceConfig = {
         StateDirectory = user;
@@ -104,6 +105,8 @@ in
         RuntimeDirectory = user;
         RuntimeDirectoryMode = "0700";
         RuntimeDirectoryPreserve = "restart";
+        # `agents logs` reads the journal; it asks for the units of agents alone.
+        SupplementaryGroups = [ "systemd-journal" ];
         MemoryMax = cfg.memoryMax;
         TasksMax = 64;
         Restart = "always";

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from typing import Any
@@ -79,6 +80,28 @@ def test_agent_is_started_asked_restarted_and_stopped(room: Any, control: Any) -
         os.kill(other, 0)
     assert outcomes(control, trace(started)) == ["accepted", "done"]
     assert control.verify() == 0
+
+
+def test_end_of_an_agents_log_is_shown_and_its_status_counts(room: Any, control: Any) -> None:
+    assert room.ask("!agency agents logs pm")["body"] == "pm has written nothing yet."
+    room.ask("!start-agent pm")
+    status = str(room.ask("!agency agents status pm")["body"])
+    assert re.search(r"^memory +[0-9.]+ MiB$", status, re.MULTILINE), status
+    assert re.search(r"^processor time +[0-9.]+ s$", status, re.MULTILINE), status
+    logs = room.ask("!agency agents logs pm --lines=1")
+    assert logs["body"].startswith("The last line of pm's log:\n\n    {")
+    assert "&quot;message&quot;" in logs["formatted_body"]
+    log = control.place / "state" / "agents" / "pm" / "log"
+    with log.open("a") as more:
+        more.write(f"as {(control.credentials / 'matrix-as-token').read_text()}\n")
+        more.write(f"acp {(log.parent / 'credentials' / 'acp-token').read_text()} </code>\n")
+    logs = room.ask("!agency agents logs pm --lines=2")
+    assert logs["body"].splitlines()[2:] == ["    as [***]", "    acp [***] </code>"]
+    assert outcomes(control, trace(logs)) == ["done"]
+    for wrong in ("pn", "pm --lines=101"):
+        refused = room.ask(f"!agency agents logs {wrong}")
+        assert refused["org.agency.reply"]["ok"] is False
+        assert outcomes(control, trace(refused)) == ["refused"]
 
 
 def test_agent_that_died_is_shown_as_failed(room: Any, control: Any, wait_for: Any) -> None:

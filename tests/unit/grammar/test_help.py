@@ -38,6 +38,7 @@ def test_the_commands_of_a_noun():
             "!agency agents stop <agent>                      Stop an agent.",
             "!agency agents restart <agent> [--project TEXT]  Stop an agent and start it again.",
             "!agency agents status [agent]                    Ask an agent how it is.",
+            "!agency agents logs <agent> [--lines N]          Show the end of an agent's log.",
         ]
     )
 

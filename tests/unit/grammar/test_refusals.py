@@ -11,7 +11,7 @@ from agency.errors import ExitCode
 START = "usage: !agency agents start <agent> [--project TEXT]"
 ALL = "say !agency help for all commands"
 NOUNS = "help, ping, version, agents, audit, trace"
-VERBS = "list, show, start, stop, restart, status"
+VERBS = "list, show, start, stop, restart, status, logs"
 VALUE = f"write --project=VALUE, and put quotes around a value with spaces; {START}"
 QUOTES = "put quotes around a value with spaces"
 

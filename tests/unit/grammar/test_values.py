@@ -80,6 +80,15 @@ CASES = [
         )
         for value in ("0", "101", "-1", "+1", "1.0", "ten", "1_0", "٣", "9999999999", "1" * 40)
     ],
+    *[
+        (
+            f"!agency agents logs pm --lines=«{value}»",
+            f'"{value}" is not a number of lines from 1 to 100',
+            None,
+            COUNT,
+        )
+        for value in ("0", "101", "-1", "ten", "9999999999")
+    ],
     ("!agency trace «a/b»", '"a/b" is not a trace id', None, TRACE),
     (
         "!agency help «agents strat»",

@@ -22,10 +22,13 @@ from agency.control.runtimes.base import (
     RuntimeStatus,
     StartRequest,
     State,
+    Usage,
 )
 from agency.control.store.agents import AgentRecord, Desired, InventoryChange
 from agency.control.store.audit import Outcome
 from agency.errors import AgencyError
+from agency.secrets.redact import Redactor
+from agency.secrets.values import SecretValue
 
 
 class Acp(Protocol):
@@ -56,13 +59,17 @@ class Observation:
 
 @dataclass(slots=True)
 class Lifecycle:
-    """The agents of this instance. Of one agent, only one change happens at a time."""
+    """The agents of this instance. Of one agent, only one change happens at a time.
+
+    `secrets` are those of the control plane, which no log that it shows may contain.
+    """
 
     agents: Mapping[str, AgentEntry]
     runtime: Runtime
     acp: Acp
     limits: Limits
     records: Callable[[], Awaitable[Mapping[str, AgentRecord]]]
+    secrets: tuple[SecretValue, ...] = ()
     _locks: defaultdict[str, asyncio.Lock] = field(
         default_factory=lambda: defaultdict(asyncio.Lock)
     )
@@ -130,6 +137,19 @@ class Lifecycle:
             return Observation(entry, status, told=await self.acp.status(endpoint, trace))
         except AgencyError as error:
             return Observation(entry, status, problem=error.message)
+
+    async def usage(self, name: str) -> Usage:
+        """What the runtime counts of an agent."""
+        return await self.runtime.usage(self.entry(name).name)
+
+    async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
+        """The last lines of an agent's log, oldest first, without the secrets that we know.
+
+        They are removed before anything is cut, for a part of one would not be recognised.
+        """
+        tail = await self.runtime.log_tail(self.entry(name).name, lines)
+        redactor = Redactor([*self.secrets, *self.runtime.secrets()])
+        return tuple(redactor.redact("\n".join(tail)).split("\n")) if tail else ()
 
     async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
         """What the runtime sees of every agent, by name."""

@@ -26,6 +26,7 @@ def build_handlers(
         "agents stop": partial(agents.stop_agent, lifecycle),
         "agents restart": partial(agents.restart_agent, lifecycle),
         "agents status": partial(agents.agent_status, lifecycle),
+        "agents logs": partial(agents.agent_logs, lifecycle),
         "audit tail": partial(records.audit_tail, database),
         "trace": partial(records.trace, database),
     }

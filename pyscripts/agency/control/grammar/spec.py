@@ -101,6 +101,17 @@ _PROJECT = Parameter(
     metavar="TEXT",
 )
 
+_LINES = Parameter(
+    "lines",
+    Kind.COUNT,
+    "how many lines, 1 to 100; 20 if left out",
+    required=False,
+    positional=False,
+    default=20,
+    most=100,
+    metavar="N",
+)
+
 COMMANDS: tuple[CommandSpec, ...] = (
     CommandSpec(
         "help",
@@ -140,6 +151,7 @@ COMMANDS: tuple[CommandSpec, ...] = (
         (_ANY_AGENT,),
         ("!agent-status",),
     ),
+    CommandSpec("agents", "logs", "Show the end of an agent's log.", Effect.READ, (_AGENT, _LINES)),
     CommandSpec(
         "audit",
         "tail",

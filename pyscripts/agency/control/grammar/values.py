@@ -76,8 +76,9 @@ def _count(parameter: Parameter, text: str) -> int:
     number = int(text) if _DIGITS.match(text) else 0
     if 1 <= number <= parameter.most:
         return number
+    what = parameter.name if parameter.positional else f"number of {parameter.name}"
     raise ValueProblemError(
-        f"{shown(text)} is not a {parameter.name} from 1 to {parameter.most}",
+        f"{shown(text)} is not a {what} from 1 to {parameter.most}",
         hint=f"give a whole number from 1 to {parameter.most}",
     )
 

@@ -34,7 +34,7 @@ from agency.control.service import startup
 from agency.control.service.reconcile import reconcile
 from agency.control.store import agents, outbox, pruning
 from agency.control.store.agents import AgentRecord
-from agency.control.store.database import Database, open_database
+from agency.control.store.database import Database, open_database, url_secrets
 from agency.errors import InternalError
 from agency.secrets.values import SecretValue
 
@@ -83,7 +83,7 @@ class ControlPlane:
         Raises:
             AgencyError: it could not be started, or a part of it ended.
         """
-        lifecycle = self._lifecycle()
+        lifecycle = self._lifecycle(tokens)
         runner = await startup.listen(make_app(self._appservice(tokens)), self.config)
         try:
             setup = RoomSetup(self.api, self.config)
@@ -165,13 +165,14 @@ class ControlPlane:
     async def _records(self) -> Mapping[str, AgentRecord]:
         return {record.name: record for record in await self.database.read(agents.records)}
 
-    def _lifecycle(self) -> Lifecycle:
+    def _lifecycle(self, tokens: Tokens) -> Lifecycle:
         return Lifecycle(
             agents={agent.name: agent for agent in self.config.agents},
             runtime=self.runtime,
             acp=self.acp,
             limits=self.config.limits,
             records=self._records,
+            secrets=(tokens.as_token, tokens.hs_token, *url_secrets(self.config.database_url)),
         )
 
     def _appservice(self, tokens: Tokens) -> AppService:

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from agency.errors import BadInputError, PrerequisiteError
+from agency.secrets.values import SecretValue
 
 T = TypeVar("T")
 
@@ -45,6 +46,12 @@ def parse_url(database: str) -> URL:
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise BadInputError("the store must be a file", where="database")
     return url
+
+
+def url_secrets(database: str) -> tuple[SecretValue, ...]:
+    """The password in a SQLAlchemy URL, where there is one."""
+    password = parse_url(database).password
+    return (SecretValue(str(password)),) if password else ()
 
 
 def sqlite_path(url: URL) -> Path | None:

@@ -16,20 +16,31 @@ from agency.control.execution.registry import build_handlers
 from agency.control.execution.result import Invocation, RefusalError
 from agency.control.grammar.parse import parse
 from agency.control.grammar.spec import COMMANDS
-from agency.control.runtimes.base import Endpoint, RuntimeStatus, State
+from agency.control.runtimes.base import Endpoint, RuntimeStatus, State, Usage
 from agency.control.store.agents import AgentRecord, Desired
+from agency.secrets.values import SecretValue
 
 
 class SeenRuntime:
     """A runtime that shows one running, one failed and one stopped agent."""
 
     kind = "seen"
+    written: tuple[str, ...] = ("started", "listening")
 
     async def status(self, name: str) -> RuntimeStatus:
         return {
             "pm": RuntimeStatus("pm", State.RUNNING, 42, "2026-01-01T00:00:00.000Z"),
             "dev": RuntimeStatus("dev", State.FAILED, exit_status=3, detail="exit status 3: gone"),
         }.get(name, RuntimeStatus(name, State.STOPPED))
+
+    async def usage(self, name: str) -> Usage:
+        return Usage(52_428_800, 1.25, 2) if name == "pm" else Usage()
+
+    async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
+        return self.written[-lines:] if name == "pm" else ()
+
+    def secrets(self) -> tuple[SecretValue, ...]:
+        return (SecretValue("token-of-pm"),)
 
     def endpoint(self, name: str) -> Endpoint | None:
         return Endpoint("http://x", "t", name) if name == "pm" else None
@@ -114,6 +125,65 @@ async def test_status_of_one_agent_is_its_own_word(lifecycle: Lifecycle) -> None
     assert "12 s" in result.block
     failed = await handlers.agent_status(lifecycle, invocation("!agency agents status dev"))
     assert failed.text == "dev: failed (exit status 3: gone)"
+
+
+async def test_status_shows_what_the_runtime_counts(lifecycle: Lifecycle) -> None:
+    running = await handlers.agent_status(lifecycle, invocation("!agency agents status pm"))
+    shown = dict(line.rsplit("  ", 1) for line in running.block.splitlines())
+    counted = {key.strip(): value for key, value in shown.items()}
+    assert counted["memory"] == "50.0 MiB"
+    assert counted["processor time"] == "1.2 s"
+    assert counted["restarts by itself"] == "2"
+    assert "last exit status" not in counted
+    failed = await handlers.agent_status(lifecycle, invocation("!agency agents status dev"))
+    assert failed.block.splitlines()[-1].split() == ["last", "exit", "status", "3"]
+    assert "memory" not in failed.block, "nothing is made up where nothing is counted"
+
+
+async def test_logs_are_shown_and_their_number_is_on_record(lifecycle: Lifecycle) -> None:
+    result = await handlers.agent_logs(lifecycle, invocation("!agency agents logs pm"))
+    assert result.text == "The last 2 lines of pm's log:"
+    assert result.block == "    started\n    listening"
+    assert result.detail == {"asked": 20, "lines": 2}, "never what the lines say"
+    one = await handlers.agent_logs(lifecycle, invocation("!agency agents logs pm --lines=1"))
+    assert (one.text, one.block) == ("The last line of pm's log:", "    listening")
+    none = await handlers.agent_logs(lifecycle, invocation("!agency agents logs qa"))
+    assert (none.text, none.block) == ("qa has written nothing yet.", "")
+
+
+async def test_logs_of_an_unknown_agent_are_refused(lifecycle: Lifecycle) -> None:
+    with pytest.raises(RefusalError, match="no agent pn") as caught:
+        await handlers.agent_logs(lifecycle, invocation("!agency agents logs pn"))
+    assert "did you mean pm?" in (caught.value.hint or "")
+
+
+async def test_logs_that_do_not_fit_begin_later(lifecycle: Lifecycle) -> None:
+    lifecycle.runtime.written = tuple(f"{n} {'x' * 400}" for n in range(100))  # type: ignore[attr-defined]
+    result = await handlers.agent_logs(lifecycle, invocation("!agency agents logs pm --lines=100"))
+    assert result.text.endswith("lines of pm's log; what is older does not fit into a reply:")
+    assert result.block.splitlines()[-1].startswith("    99 ")
+    assert result.detail["lines"] == len(result.block.splitlines()) < 100
+
+
+async def test_logs_hold_no_secret_that_the_control_plane_knows(lifecycle: Lifecycle) -> None:
+    long = "as-token/" + "s" * 600  # a cut comes only after the secret is gone
+    lifecycle.secrets = (SecretValue(long), SecretValue("two lines of\nsome key material"))
+    lifecycle.runtime.written = (  # type: ignore[attr-defined]
+        f"bearer {long}!",
+        "token=token-of-pm",
+        "dG9rZW4tb2YtcG0=",  # the same in base64
+        "two lines of",
+        "some key material",
+        "nothing to hide",
+    )
+    result = await handlers.agent_logs(lifecycle, invocation("!agency agents logs pm"))
+    assert result.block.splitlines() == [
+        "    bearer [***]!",
+        "    token=[***]",
+        "    [***]0=",  # two bits that depend on what follows
+        "    [***]",
+        "    nothing to hide",
+    ]
 
 
 async def test_status_of_none_is_that_of_all(lifecycle: Lifecycle) -> None:

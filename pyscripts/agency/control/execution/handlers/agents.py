@@ -1,4 +1,4 @@
-"""agents list, show, start, stop, restart, status."""
+"""agents list, show, start, stop, restart, status, logs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Mapping
 
 from agency.clock import iso
 from agency.control.execution.lifecycle import Lifecycle, Observation
+from agency.control.execution.logs import log_block
 from agency.control.execution.result import Invocation, Result
 from agency.control.execution.tables import table
-from agency.control.runtimes.base import RuntimeStatus, State
+from agency.control.runtimes.base import RuntimeStatus, State, Usage
 from agency.control.store.agents import AgentRecord
+
+_USUAL_LINES = 20
+_MIB = 1024 * 1024
 
 
 async def list_agents(lifecycle: Lifecycle, _invocation: Invocation) -> Result:
@@ -62,9 +66,22 @@ async def agent_status(lifecycle: Lifecycle, invocation: Invocation) -> Result:
     seen = await lifecycle.observe(name, invocation.trace)
     return Result(
         f"{name}: {_state(seen.status)}" + (f", {_answer(seen)}" if _answer(seen) else ""),
-        table((), _facts(seen)),
+        table((), _facts(seen, await lifecycle.usage(name))),
         detail={"state": str(seen.status.state), "pid": seen.status.pid},
     )
+
+
+async def agent_logs(lifecycle: Lifecycle, invocation: Invocation) -> Result:
+    """The end of an agent's log."""
+    name = _name(invocation)
+    wanted = invocation.command.number("lines") or _USUAL_LINES
+    block = log_block(await lifecycle.log_tail(name, wanted))
+    detail = {"asked": wanted, "lines": block.lines}
+    if not block.lines:
+        return Result(f"{name} has written nothing yet.", detail=detail)
+    lines = "line" if block.lines == 1 else f"{block.lines} lines"
+    rest = "; what is older does not fit into a reply" if block.is_cut else ""
+    return Result(f"The last {lines} of {name}'s log{rest}:", block.text, detail=detail)
 
 
 async def start_agent(lifecycle: Lifecycle, invocation: Invocation) -> Result:
@@ -101,7 +118,7 @@ def _answer(seen: Observation) -> str:
     return ""
 
 
-def _facts(seen: Observation) -> list[tuple[str, str]]:
+def _facts(seen: Observation, usage: Usage) -> list[tuple[str, str]]:
     status, told = seen.status, seen.told
     facts: list[tuple[str, str | None]] = [
         ("role", seen.entry.role),
@@ -114,6 +131,12 @@ def _facts(seen: Observation) -> list[tuple[str, str]]:
             ("up", f"{told.uptime_s:.0f} s"),
             ("version", told.version),
         ]
+    facts += [
+        ("memory", None if usage.memory is None else f"{usage.memory / _MIB:.1f} MiB"),
+        ("processor time", None if usage.cpu_s is None else f"{usage.cpu_s:.1f} s"),
+        ("restarts by itself", None if usage.restarts is None else str(usage.restarts)),
+        ("last exit status", None if status.exit_status is None else str(status.exit_status)),
+    ]
     return [(key, value) for key, value in facts if value is not None]
 
 
