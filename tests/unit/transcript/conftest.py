@@ -6,12 +6,16 @@ import base64
 import copy
 import json
 from collections.abc import Callable
+from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agency.spinup.features import FEATURES
+from agency.spinup.transcript import judge
 from agency.spinup.transcript.model import Statement
+from agency.spinup.transcript.rules.subjects import system_digest
 from agency.spinup.transcript.signing import public_pem
 
 Document = dict[str, Any]
@@ -149,6 +153,14 @@ EVIDENCE: dict[str, Document] = {
     "teardown.clean": {"processesLeft": 0, "socketsLeft": 0, "filesLeft": 0},
 }
 
+# As a guest gave it, with as little as may be there.
+GUEST: dict[str, Document] = json.loads(
+    (FilePath(__file__).parent / "guest_evidence.json").read_text()
+)
+GUEST["suite.results"]["tests"] = [
+    {"name": f"{feature}.py::test_it", "outcome": "passed", "message": None} for feature in FEATURES
+]
+
 STEPS = (
     "quarantine",
     "install",
@@ -240,6 +252,31 @@ def build() -> Document:
     return copied
 
 
+def build_guest() -> Document:
+    """A Statement of a spin-up in a guest that passes."""
+    document = build()
+    predicate = document["predicate"]
+    predicate["target"] = "incus"
+    for probe in predicate["probes"]:
+        probe["mandatory"] = True
+    predicate["steps"] = [
+        {"name": name, "startedAt": AT, "durationS": 0.25, "status": "done"}
+        for name in judge.STEPS["incus"]
+    ]
+    frame = predicate["probes"][0]
+    evidence = json.loads(json.dumps(GUEST))
+    predicate["probes"] += [
+        {**frame, "name": name, "evidence": seen} for name, seen in evidence.items()
+    ]
+    outbound = predicate["probes"][0]["evidence"]
+    outbound["mode"] = predicate["quarantine"]["mode"] = "guest"
+    image, files = GUEST["guest.image"]["fingerprint"], GUEST["activation.first"]["digests"]
+    document["subject"].append(
+        {"name": "system", "digest": {"sha256": system_digest(image, files)}}
+    )
+    return document
+
+
 def build_failed() -> Document:
     """A Statement of a spin-up whose homeserver did not start."""
     document = build()
@@ -293,8 +330,15 @@ def pem(key: Ed25519PrivateKey) -> bytes:
 
 
 @pytest.fixture
-def document() -> Document:
-    return build()
+def document(request: pytest.FixtureRequest) -> Document:
+    """A transcript that passes; of a guest where the test is about a probe of guests alone."""
+    probe = request.getfixturevalue("probe") if "probe" in request.fixturenames else None
+    return build_guest() if probe in GUEST else build()
+
+
+@pytest.fixture
+def guest_document() -> Document:
+    return build_guest()
 
 
 @pytest.fixture
@@ -309,7 +353,7 @@ def statement() -> Statement:
 
 @pytest.fixture
 def evidence() -> dict[str, Document]:
-    return copy.deepcopy(EVIDENCE)
+    return copy.deepcopy(ALL)
 
 
 @pytest.fixture(scope="session")
@@ -330,9 +374,10 @@ def pre_authentication() -> Callable[[str, bytes], bytes]:
 
 
 Path = tuple[str | int, ...]
+ALL = {**EVIDENCE, **GUEST}
 
-# The kernel's words, kept for the reader.
-NOT_JUDGED = {("quarantine.outbound", "error")}
+# The kernel's words, and a test's, kept for the reader.
+NOT_JUDGED = {("quarantine.outbound", "error"), ("suite.results", "message")}
 # What the agency answers, and what processes are called, may read as it likes.
 ANY_TEXT = {"reply", "name"}
 
@@ -363,17 +408,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     `claim` is a field that holds text whose wording matters.
     """
     if "probe" in metafunc.fixturenames:
-        metafunc.parametrize("probe", list(EVIDENCE))
+        metafunc.parametrize("probe", list(ALL))
     fields = [
         (name, path)
-        for name in EVIDENCE
-        for path in members(EVIDENCE[name])
+        for name in ALL
+        for path in members(ALL[name])
         if (name, path[-1]) not in NOT_JUDGED
     ]
     claims = [
         (name, path)
         for name, path in fields
-        if isinstance(at(EVIDENCE[name], path), str) and path[-1] not in ANY_TEXT
+        if isinstance(at(ALL[name], path), str) and path[-1] not in ANY_TEXT
     ]
     for fixture, found in (("field", fields), ("claim", claims)):
         if fixture in metafunc.fixturenames:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from agency.canonical import canonical_json, sha256_hex
 from agency.errors import AgencyError, InternalError
 from agency.secrets.values import SecretValue
 from agency.spinup.accounts import create_people
@@ -32,6 +31,7 @@ from agency.spinup.remote.subject import CONTROL_UNIT, HOMESERVER_UNIT, RemoteSu
 from agency.spinup.run import Step
 from agency.spinup.steps import Evidence, Recorder
 from agency.spinup.target import Setting
+from agency.spinup.transcript.rules.subjects import SYSTEM, system_digest
 
 _WATCH_S = 1.0
 _EXPLAIN_S = 15.0
@@ -92,8 +92,8 @@ class IncusTarget:
         """The system, by what it was made from and every file that was laid down in it."""
         if self._made is None or not self._activation:
             return {}
-        facts = {"image": self.made.materials.image.fingerprint, "files": self._digests()}
-        return {"system": {"sha256": sha256_hex(canonical_json(facts))}}
+        fingerprint = self.made.materials.image.fingerprint
+        return {SYSTEM: {"sha256": system_digest(fingerprint, self._digests())}}
 
     def _digests(self) -> dict[str, str]:
         return dict(self._activation["digests"])

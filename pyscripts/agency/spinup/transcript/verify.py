@@ -28,6 +28,7 @@ from agency.spinup.transcript.envelope import (
 )
 from agency.spinup.transcript.model import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement
 from agency.spinup.transcript.rules.rule import explain
+from agency.spinup.transcript.rules.subjects import broken_subjects
 from agency.spinup.transcript.signing import PAYLOAD_TYPE, load_public_key
 
 AUTHENTIC = (
@@ -125,6 +126,8 @@ class Report:
             return f"authentic, but the spin-up FAILED {_why(predicate)}"
         if not self.ok:
             return f"authentic, but refused: {self.reasons[0]}"
+        if judge.read_only(predicate):
+            return "authentic, complete, and PASSED; read-only: nobody talked to the agency"
         return "authentic, complete, and PASSED"
 
 
@@ -258,6 +261,7 @@ def _check(name: str, problems: Iterable[str]) -> Check:
 
 
 def _subject_problems(statement: Statement, wanted: Sequence[SubjectClaim]) -> Iterator[str]:
+    yield from broken_subjects(statement)
     digests: dict[str, dict[str, str]] = {part.name: part.digest for part in statement.subject}
     for claim in wanted:
         has = digests.get(claim.name)

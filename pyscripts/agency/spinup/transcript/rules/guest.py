@@ -35,7 +35,7 @@ BootId = Annotated[str, matches(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", 
 Invocation = Annotated[str, matches(r"[0-9a-f]{32}", "an invocation id")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Megabytes = Annotated[float, Field(gt=0, allow_inf_nan=False, description="MiB")]
-PackageVersion = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+PackageVersion = Annotated[Seen, StringConstraints(max_length=200)]
 
 MIN_PACKAGES = 20
 

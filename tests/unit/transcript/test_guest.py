@@ -1,0 +1,136 @@
+"""The transcript of a guest: complete, about one machine, and about the system that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agency.spinup.guest.target import IncusTarget
+from agency.spinup.transcript import judge
+from agency.spinup.transcript.model import Predicate
+from agency.spinup.transcript.verify import Policy, verify
+
+Document = dict[str, Any]
+Seal = Callable[[object], bytes]
+
+
+def evidence_of(document: Document, probe: str) -> Document:
+    found: list[Document] = [p for p in document["predicate"]["probes"] if p["name"] == probe]
+    evidence: Document = found[0]["evidence"]
+    return evidence
+
+
+def test_it_passes_with_every_probe_required(
+    guest_document: Document, seal: Seal, pem: bytes
+) -> None:
+    mandatory = tuple(name for name, rule in judge.PROBES.items() if rule.mandatory_for("incus"))
+    everything = Policy(probes=mandatory, gates=("hermetic",))
+    report = verify(seal(guest_document), pem, policy=everything)
+    assert report.ok, report.reasons
+
+
+def test_the_steps_are_those_that_a_guest_takes() -> None:
+    steps = IncusTarget.__new__(IncusTarget).steps()  # naming them needs no running target
+    assert judge.STEPS["incus"] == (*(name for name, _ in steps), "teardown")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document["subject"].pop(),
+        lambda document: document["subject"][-1]["digest"].update(sha256="00" * 32),
+        lambda document: evidence_of(document, "guest.image").update(fingerprint="00" * 32),
+        lambda document: evidence_of(document, "activation.first")["digests"].update(
+            {"etc/passwd": "00" * 32}
+        ),
+    ],
+    ids=["no system", "another system", "another image", "another file"],
+)
+def test_the_system_it_names_is_the_one_it_saw(
+    change: Callable[[Document], object], guest_document: Document, seal: Seal, pem: bytes
+) -> None:
+    change(guest_document)
+    report = verify(seal(guest_document), pem)
+    assert report.refused_by == "subjects"
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "reason"),
+    [
+        ("activation.again", ("digests",), {"etc/x": "99" * 32}, "activation.again: not the files"),
+        ("units.state", ("units", 1, "name"), "nginx.service", "lacks what activation.first"),
+        ("reboot.survived", ("bootIdBefore",), "00000009-1111-2222-3333-444444444444", "not the"),
+        ("database.versions", ("controlSchema",), "0002", "not the schema"),
+        ("audit.chain", ("count",), 21, "longer when audit.chain looked"),
+    ],
+)
+def test_what_was_seen_is_one_machine(
+    name: str, path: tuple[str | int, ...], value: object, reason: str, guest_document: Document
+) -> None:
+    parent: Any = evidence_of(guest_document, name)
+    for part in path[:-1]:
+        parent = parent[part]
+    parent[path[-1]] = value
+    assert judge.PROBES[name].judge(evidence_of(guest_document, name)).ok, "alone it still holds"
+    _, reasons = judge.overall(Predicate.model_validate(guest_document["predicate"]))
+    assert reason in "\n".join(reasons)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        (
+            "suite.results",
+            lambda seen: seen["tests"][0].update(outcome="failed"),
+            "ended as failed",
+        ),
+        (
+            "suite.results",
+            lambda seen: seen["tests"][0].update(outcome="skipped"),
+            "without a reas",
+        ),
+        ("suite.results", lambda seen: seen["tests"].pop(), "none passed of test_"),
+        ("guest.gone", lambda seen: seen.update(present=True), "must be what was asked for"),
+        ("guest.gone", lambda seen: seen.update(imagesHalfMade=1), "must be 0"),
+        ("guest.running", lambda seen: seen.update(networkDevices=["eth0"]), "networkDevices"),
+        ("guest.running", lambda seen: seen.update(failedUnits=["x.service"]), "failedUnits"),
+        (
+            "activation.again",
+            lambda seen: seen["invocationsAfter"].update({"agency-control.service": "f" * 32}),
+            "started anew",
+        ),
+        (
+            "activation.drift",
+            lambda seen: seen["planted"][1].update(after="inactive (dead)"),
+            "not as it was",
+        ),
+        (
+            "activation.drift",
+            lambda seen: seen["planted"][1].update(planted="active (running)"),
+            "nothing was changed",
+        ),
+        ("activation.drift", lambda seen: seen.update(leftAfter=1), "must be 0"),
+        ("reboot.survived", lambda seen: seen["kept"].update(head="00" * 32), "not the end"),
+        (
+            "reboot.survived",
+            lambda seen: seen.update(bootIdAfter=seen["bootIdBefore"]),
+            "did not boot anew",
+        ),
+        ("reboot.survived", lambda seen: seen["roomMembersAfter"].pop(), "not those from before"),
+        ("resources.peak", lambda seen: seen.update(memoryPeakMb=1.5), "less than memoryMb"),
+    ],
+)
+def test_what_went_wrong_does_not_hold(
+    name: str, change: Callable[[Document], object], words: str, evidence: dict[str, Document]
+) -> None:
+    change(evidence[name])
+    verdict = judge.PROBES[name].judge(evidence[name])
+    assert not verdict.ok
+    assert words in verdict.reason
+
+
+def test_a_kept_guest_is_said_to_be_there(evidence: dict[str, Document]) -> None:
+    kept = {**evidence["guest.gone"], "present": True, "kept": True}
+    assert judge.PROBES["guest.gone"].judge(kept).ok
