@@ -186,11 +186,11 @@ def until() -> Callable[[Callable[[], bool]], None]:
 
 
 @pytest.fixture(scope="session")
-def running(host: Host, control, run_as, until, pair) -> Iterator[tuple[str, str]]:
-    """Two agents that run, each started as the control plane does it where it does not run yet."""
-    started = [name for name in pair if not host.service(naming.agent_unit(name)).is_running]
+def started(host: Host, control, run_as, pair) -> Iterator[tuple[str, str]]:
+    """Two agents, each started as the control plane does it where it does not run yet."""
+    stopped = [name for name in pair if not host.service(naming.agent_unit(name)).is_running]
     by_name = {agent["name"]: agent for agent in control["agents"]}
-    for name in started:
+    for name in stopped:
         facts = {key: by_name[name][key] for key in ("name", "role", "port")}
         files = f"umask 077; mkdir -p {HANDOVER} && cd {HANDOVER} && printf %%s %s > %s.json && "
         config = json.dumps({**facts, "host": "127.0.0.1", "project": None, "trace": None})
@@ -201,29 +201,41 @@ def running(host: Host, control, run_as, until, pair) -> Iterator[tuple[str, str
         )
         assert done.rc == 0, done.stderr
         assert host.run("systemctl start %s", naming.agent_unit(name)).rc == 0
-    for name in pair:
-        port = str(by_name[name]["port"])
-        until(lambda port=port: host.run("ss -Hltn 'sport = :%s'", port).stdout != "")
     yield pair
-    for name in started:
+    for name in stopped:
         host.run("systemctl stop %s", naming.agent_unit(name))
         host.run(f"rm -f {HANDOVER}/%s.json {HANDOVER}/%s.token", name, name)
 
 
+@pytest.fixture
+def running(host: Host, started, agents, until) -> tuple[str, str]:
+    """Two agents that listen, whatever the test before did to them."""
+    listening = " or ".join(f"sport = :{agents[name]}" for name in started)
+
+    def all_listen() -> bool:
+        return len(host.run("ss -Hltn %s", listening).stdout.splitlines()) == len(started)
+
+    until(all_listen)
+    return (started[0], started[1])
+
+
 @pytest.fixture(scope="session")
-def inside(host: Host, running) -> Iterator[RunAs]:
+def inside(host: Host, started) -> Iterator[RunAs]:
     """Runs a command as an agent's program, within the whole of its unit.
 
     The unit is the machine's own definition, word for word; another program is in it.
     """
     host.run("install -d -m 0755 %s", INSIDE)
-    units = {name: f"test-agency-inside@{name}.service" for name in running}
+    # A service's own PATH may be empty, as on NixOS; programs of the system change no right.
+    path = host.run("echo $PATH").stdout.strip()
+    units = {name: f"test-agency-inside@{name}.service" for name in started}
     for name, unit in units.items():
         own = f"""
 [Service]
 Type=oneshot
 Restart=no
 TimeoutStartSec=60
+Environment="PATH={path}"
 ExecStart=
 ExecStart=/bin/sh {INSIDE}/{name}.sh
 StandardOutput=truncate:{INSIDE}/{name}.out
@@ -234,13 +246,16 @@ StandardError=truncate:{INSIDE}/{name}.err
     host.run("systemctl daemon-reload")
 
     def inside(name: str, command: str, *args: str) -> CommandResult:
-        script = f"{INSIDE}/{name}.sh"
-        host.run("printf %s %s > %s", "%s\n", host.backend.get_command(command, *args), script)
-        host.run("systemctl start %s", units[name])
-        status = host.run("systemctl show --value -p ExecMainStatus %s", units[name])
-        out, err = (host.run("cat %s", f"{INSIDE}/{name}.{end}").stdout for end in ("out", "err"))
-        host.run("systemctl reset-failed %s", units[name])
-        return CommandResult(host.backend, int(status.stdout), command.encode(), out, err)
+        text = host.backend.get_command(command, *args)
+        files = f"{INSIDE}/{name}"
+        done = host.run(
+            f"printf '%%s\\n' %s > {files}.sh; systemctl start %s 2>/dev/null; "
+            f"systemctl show --value -p ExecMainStatus %s; printf '\\0'; cat {files}.out; "
+            f"printf '\\0'; cat {files}.err; systemctl reset-failed %s",
+            *(text, units[name], units[name], units[name]),
+        )
+        status, out, err = done.stdout.split("\0")
+        return CommandResult(host.backend, int(status), text.encode(), out, err)
 
     yield inside
     for unit in units.values():

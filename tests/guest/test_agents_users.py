@@ -118,15 +118,19 @@ def test_another_agents_files_are_out_of_reach(host, pair, run_as):
 @pytest.mark.disturbs
 def test_system_paths_cannot_be_written(host, pair, run_as):
     user = naming.agent_user(pair[0])
-    there = [path for path in SYSTEM_PATHS if host.file(path).is_directory]
-    assert len(there) > 10
-    for path in there:
-        probe = f"{path.rstrip('/')}/written-by-a-test"
-        try:
-            assert run_as(user, "touch %s", probe).rc != 0, path
-            assert not host.file(probe).exists, path
-        finally:
-            host.run("rm -f %s", probe)
+    probes = [f"{path.rstrip('/')}/written-by-a-test" for path in SYSTEM_PATHS]
+    touch = "touch {0} 2>/dev/null && echo {0}"
+    written = "; ".join(touch.format(probe) for probe in (*probes, f"/home/{user}/of-a-test"))
+    try:
+        assert run_as(user, written).stdout.split() == [f"/home/{user}/of-a-test"]
+        assert host.run(f"ls {' '.join(probes)}").stdout == ""
+    finally:
+        host.run(f"rm -f {' '.join(probes)} /home/{user}/of-a-test")
+
+
+def test_there_are_system_paths(host):
+    found = host.run(f"ls -d {' '.join(SYSTEM_PATHS)}").stdout.split()
+    assert len(found) > 10
 
 
 @pytest.mark.disturbs
@@ -166,7 +170,7 @@ def test_there_is_no_way_to_root(pair, run_as):
 
 
 def test_setuid_programs_are_those_of_the_distribution(host):
-    found = host.run("find / -xdev -perm -4000 -type f").stdout.splitlines()
+    found = host.run("find / /run/wrappers -xdev -perm -4000 -type f").stdout.splitlines()
     assert found, "even a plain Debian or NixOS has some"
     assert {path.rsplit("/", 1)[1] for path in found} <= KNOWN_SETUID
 
@@ -174,11 +178,12 @@ def test_setuid_programs_are_those_of_the_distribution(host):
 @pytest.mark.disturbs
 def test_a_stray_setuid_program_would_be_noticed(host, pair, run_as):
     """And would work for who is not held by a unit: test_confinement shows that agents are."""
-    stray = "/var/lib/stray-of-a-test"
+    place = "/var/lib/stray-of-a-test"
+    stray = f"{place}/id"  # its name tells a program that is many what it is to be
     try:
-        copy = 'install -m 4755 "$(readlink -f "$(command -v id)")" %s'
-        assert host.run(copy, stray).rc == 0
+        copy = 'mkdir %s && install -m 4755 "$(readlink -f "$(command -v id)")" %s'
+        assert host.run(copy, place, stray).rc == 0
         assert stray in host.run("find /var/lib -xdev -perm -4000 -type f").stdout
         assert run_as(naming.agent_user(pair[0]), "%s -u", stray).stdout == "0\n"
     finally:
-        host.run("rm -f %s", stray)
+        host.run("rm -rf %s", place)

@@ -12,8 +12,8 @@ from agency import naming
 pytestmark = pytest.mark.disturbs
 
 OPEN = "open-to-all-of-a-test"  # a directory that the file system's own rights would let it write
-SETUID = "/var/lib/setuid-of-a-test"
-COPY_ID = 'install -m 4755 "$(readlink -f "$(command -v id)")" %s'
+SETUID = "/var/lib/setuid-of-a-test/id"
+COPY_ID = 'install -D -m 4755 "$(readlink -f "$(command -v id)")" %s'
 
 REFUSED = {
     "make a program set-uid": "open('/tmp/s', 'w'); os.chmod('/tmp/s', 0o4755)",
@@ -60,10 +60,10 @@ print(json.dumps(results))
 
 
 @pytest.fixture(scope="module")
-def attempted(running, inside, python) -> dict[str, str]:
+def attempted(started, inside, python) -> dict[str, str]:
     """What came of each attempt of an agent's program: "did it", or the kind of error."""
     attempts = json.dumps(REFUSED | ALLOWED)
-    done = inside(running[0], "%s -I -c %s %s", python, ATTEMPTS, attempts)
+    done = inside(started[0], "%s -I -c %s %s", python, ATTEMPTS, attempts)
     assert done.rc == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout)
     return found
@@ -120,11 +120,11 @@ def test_setuid_programs_give_it_nothing(host, running, inside, run_as):
         held = inside(mine, "%s -u", SETUID)
         assert held.stdout == f"{host.user(naming.agent_user(mine)).uid}\n"
     finally:
-        host.run("rm -f %s", SETUID)
+        host.run("rm -r /var/lib/setuid-of-a-test")
 
 
 @pytest.fixture(scope="module")
-def open_places(host, running):
+def open_places(host, started):
     """Directories of the system in which everybody may write, as far as their mode goes."""
     places = ["/etc", "/var/lib", "/usr/local", "/opt", "/srv"]
     # In a container with the old cgroups, ProtectSystem=strict does not reach what is mounted.

@@ -16,7 +16,7 @@ DIRECTORIES = ("/run/secrets", "/run/agency-control", "/var/lib/agency-control")
 @pytest.fixture(scope="module")
 def kept(host) -> list[str]:
     """Every file that holds a secret."""
-    files = host.run("find %s %s %s %s -type f", *PLACES).stdout.split()
+    files = host.run("find -H %s %s %s %s -type f", *PLACES).stdout.split()
     assert files, "there are no secrets: the tests show nothing"
     there = {*files, *(path for path in OTHERS if host.file(path).exists)}
     return sorted(path for path in there if host.file(path).size)
@@ -82,13 +82,13 @@ def test_an_agents_token_is_for_it_and_the_control_plane(host, running, run_as, 
 def test_no_secret_is_in_a_command_line_or_environment(host, running, kept):
     """Of any process; the test can tell, because a program that has one is found."""
     search = (
-        "for file in $(find /run/secrets /run/agency-control -type f ! -name '*.json' "
+        "for file in $(find -H /run/secrets /run/agency-control -type f ! -name '*.json' "
         "! -name '*.yaml'); do grep -slaF -f \"$file\" /proc/[0-9]*/cmdline /proc/[0-9]*/environ; "
         "done | sort -u"
     )
     assert host.run(search).stdout.split() == []
     leak = (
-        'LEAK="$(cat "$(find /run/secrets -type f ! -name \'*.yaml\' | head -n 1)")" '
+        'LEAK="$(cat "$(find -H /run/secrets -type f ! -name \'*.yaml\' | head -n 1)")" '
         "sleep 30 & pid=$!; sleep 0.1; " + search + "; kill $pid"
     )
     assert "/environ" in host.run(leak).stdout

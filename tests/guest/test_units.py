@@ -7,6 +7,7 @@ import pytest
 from agency import naming
 
 LIMIT = 2.0
+OPEN_UNIT = "getty@tty1.service"  # every systemd has it, and it holds nothing back
 
 
 def exposures(host, units: list[str]) -> dict[str, float]:
@@ -35,4 +36,4 @@ def test_every_own_unit_is_hardened(host, own_units):
 
 
 def test_a_unit_without_hardening_would_be_noticed(host):
-    assert exposures(host, ["dbus.service"])["dbus.service"] > LIMIT
+    assert exposures(host, [OPEN_UNIT])[OPEN_UNIT] > LIMIT

@@ -5,13 +5,10 @@
   modules,
 }:
 let
-  testinfra = pkgs.python3.withPackages (packages: [
-    packages.pytest
-    packages.pytest-testinfra
-  ]);
+  # The suite of throwaway guests, word for word.
   guestSuite = lib.fileset.toSource {
     root = ../..;
-    fileset = lib.fileset.maybeMissing ../../guest;
+    fileset = lib.fileset.fileFilter (file: file.hasExt "py") ../../guest;
   };
 in
 {
@@ -21,7 +18,12 @@ in
     # The host names its own platform.
     node.pkgsReadOnly = false;
     nodes.machine =
-      { lib, ... }:
+      {
+        config,
+        lib,
+        pkgs,
+        ...
+      }:
       {
         imports = [
           modules.default
@@ -29,10 +31,17 @@ in
         ];
         networking.hostName = "machine";
         agency.instance.directory = ../../../instance;
-        environment.systemPackages = [ testinfra ];
+        # The suite asks the agency's own naming functions.
+        environment.systemPackages = [
+          (pkgs.python3.withPackages (packages: [
+            packages.pytest
+            packages.pytest-testinfra
+            (packages.toPythonModule config.agency.package)
+          ]))
+        ];
+        environment.etc."agency/guest-suite".source = guestSuite;
         virtualisation.memorySize = lib.mkDefault 2048;
       };
     testScript = builtins.readFile ./throwaway.py;
-    defaults.environment.etc."agency/guest-suite".source = guestSuite;
   };
 }
