@@ -29,7 +29,7 @@ def agent() -> None:
 )
 @click.option(
     "--audit-socket",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=SOCKET,
     show_default=True,
     help="The socket of the agents' audit log; where there is none, its log says so.",

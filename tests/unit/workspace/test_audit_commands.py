@@ -134,6 +134,21 @@ def test_a_kernel_that_refuses_the_flag_is_reported(directory, verify, records, 
     assert reason in found["reason"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving up capabilities of root's needs root")
+def test_the_one_capability_of_the_unit_is_enough(directory, verify) -> None:
+    drop = ["setpriv", "--inh-caps=-all", "--bounding-set=-all,+linux_immutable"]
+    argv = [*drop, sys.executable, "-c", OPEN, str(directory)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    kept, _, reason = done.stdout.strip().partition("|")
+    assert verify().ok
+    assert verify().files >= 3
+    if kept != "True":
+        pytest.skip(f"no append-only here: {reason}")
+    for file in directory.iterdir():
+        with pytest.raises(PermissionError):
+            file.unlink()
+
+
 def test_rotation_keeps_the_flags(directory, open_log) -> None:
     from agency.workspace.audit.bounds import Bounds
 

@@ -25,7 +25,7 @@ _HEAD = re.compile(r"([1-9][0-9]{0,11}):([0-9a-f]{64})")
 
 _directory_option = click.option(
     "--directory",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=_DIRECTORY,
     show_default=True,
     help="Where the logs are; a copy of them will do.",
@@ -33,7 +33,7 @@ _directory_option = click.option(
 _socket_option = click.option(
     "--socket",
     "socket_path",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=SOCKET,
     show_default=True,
     help="The socket of the service.",
