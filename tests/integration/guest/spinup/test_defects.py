@@ -1,0 +1,136 @@
+"""A guest that is broken never yields PASSED: real defects, planted in a copy of the sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from driving import SpinUp
+
+Make = Callable[..., SpinUp]
+Change = Callable[[str, Callable[[str], str]], Path]
+
+PORTABLE = "modules/portable/machine/etc"
+CONTROL = f"{PORTABLE}/systemd/system/agency-control.service"
+AGENT = f"{PORTABLE}/systemd/system/agency-agent@.service"
+FIREWALL = f"{PORTABLE}/nftables.d/agency-agents.nft"
+
+
+def before(line: str, extra: str) -> Callable[[str], str]:
+    """Put a line of a unit before the first that begins so."""
+
+    def change(text: str) -> str:
+        assert f"\n{line}" in text
+        return text.replace(f"\n{line}", f"\n{extra}\n{line}", 1)
+
+    return change
+
+
+def failed(run_up: SpinUp, ground: Any) -> dict[str, Any]:
+    """What every failed spin-up owes: exit status, a signed transcript, and nothing left."""
+    run = run_up.run
+    assert run_up.end() == 1, run_up.text
+    predicate = run_up.predicate()
+    assert predicate["result"] == "FAILED"
+    checked = run_up.verify()
+    assert checked.returncode == 1
+    assert "authentic" in checked.stdout
+    assert "result: FAILED" in run_up.text
+    ground.assert_nothing_left(run)
+    return predicate
+
+
+def failed_probes(predicate: dict[str, Any]) -> dict[str, str]:
+    return {p["name"]: p["reason"] for p in predicate["probes"] if p["status"] == "failed"}
+
+
+def test_a_unit_that_fails_is_in_the_transcript_with_its_journal(
+    spinup: Make, ground: Any, changed_checkout: Change
+) -> None:
+    said = "the disk of this machine is made of cheese"
+    start = before("ExecStart=", f"ExecStartPre=/bin/sh -c 'echo {said}; exit 1'")
+    predicate = failed(spinup(checkout=changed_checkout(CONTROL, start)).start(), ground)
+    assert predicate["failure"]["step"] == "activate"
+    assert "agency-control.service" in predicate["failure"]["message"]
+    assert any(said in line for line in predicate["failure"]["logTail"])
+
+
+def test_a_secret_in_the_journal_is_found(
+    spinup: Make, ground: Any, changed_checkout: Change
+) -> None:
+    leak = before("ExecStart=", "ExecStartPre=+/bin/cat /run/secrets/matrix-hs-token")
+    predicate = failed(spinup(checkout=changed_checkout(CONTROL, leak)).start(), ground)
+    assert set(failed_probes(predicate)) == {"secrets.absent"}
+    (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "secrets.absent"]
+    assert seen["places"] == ["journal"]
+
+
+def test_an_open_firewall_is_noticed(spinup: Make, ground: Any, changed_checkout: Change) -> None:
+    opened = before("  # Nobody but its owner", "  accept")
+    predicate = failed(spinup(checkout=changed_checkout(FIREWALL, opened)).start(), ground)
+    assert "test_egress" in failed_probes(predicate)["suite.results"]
+
+
+def test_an_agent_without_confinement_is_noticed(
+    spinup: Make, ground: Any, changed_checkout: Change
+) -> None:
+    def loosen(text: str) -> str:
+        return text.replace("ProtectHome=", "#ProtectHome=").replace(
+            "ProtectSystem=", "#ProtectSystem="
+        )
+
+    predicate = failed(spinup(checkout=changed_checkout(AGENT, loosen)).start(), ground)
+    assert "suite.results" in failed_probes(predicate)
+
+
+def test_a_control_plane_that_forgets_is_noticed(
+    spinup: Make, ground: Any, changed_checkout: Change
+) -> None:
+    forget = before("ExecStart=", "ExecStartPre=/bin/sh -c 'rm -f /var/lib/agency-control/*.db*'")
+    predicate = failed(spinup(checkout=changed_checkout(CONTROL, forget)).start(), ground)
+    found = failed_probes(predicate)
+    assert "reboot.survived" in found
+
+
+def test_a_guest_that_ends_by_itself_is_noticed(spinup: Make, ground: Any) -> None:
+    run_up = spinup().start()
+    name = f"agency-{run_up.run}"
+    run_up.reach("scenario")
+    ended = ground.end(name)
+    predicate = failed(run_up, ground)
+    assert ended
+    assert predicate["failure"]["step"] == "scenario"
+    assert "ended by itself" in predicate["failure"]["message"]
+
+
+def test_a_homeserver_that_is_killed_in_mid_conversation_is_noticed(
+    spinup: Make, ground: Any
+) -> None:
+    run_up = spinup().start()
+    name = f"agency-{run_up.run}"
+    run_up.reach("scenario")
+    ground.exec(name, "systemctl", "kill", "--signal=KILL", "matrix-synapse.service")
+    ground.exec(name, "systemctl", "mask", "--runtime", "--now", "matrix-synapse.service")
+    predicate = failed(run_up, ground)
+    assert predicate["failure"]["step"] == "scenario"
+    assert any("matrix-synapse" in line for line in predicate["failure"]["logTail"])
+
+
+def test_a_guest_that_does_not_boot_in_time_is_noticed(spinup: Make, ground: Any) -> None:
+    predicate = failed(spinup("--boot-timeout", "1").start(), ground)
+    assert predicate["failure"]["step"] == "create"
+    assert "after 1 s, not running" in predicate["failure"]["message"]
+
+
+def test_an_image_that_cannot_be_built_is_explained(
+    spinup: Make, ground: Any, changed_checkout: Change
+) -> None:
+    recipe = "pyscripts/agency/spinup/guest/materials/recipe.py"
+
+    def misspell(text: str) -> str:
+        return text.replace('"nginx-light"', '"nginx-of-nowhere"')
+
+    predicate = failed(spinup(checkout=changed_checkout(recipe, misspell)).start(), ground)
+    assert predicate["failure"]["step"] == "image"
+    assert any("nginx-of-nowhere" in line for line in predicate["failure"]["logTail"])

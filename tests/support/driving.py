@@ -1,0 +1,143 @@
+"""Driving the real `spinup_smoke` as a person or a mishap would."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from agency.children import processes_with_marker
+
+Found = TypeVar("Found")
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+DEADLINE_S = 120
+
+
+@dataclass
+class SpinUp:
+    """One `spinup_smoke` under way, in its own state directory."""
+
+    place: Path
+    arguments: tuple[str, ...] = ()
+    state: Path | None = None
+    checkout: Path = ROOT
+    environment: Mapping[str, str] = field(default_factory=dict)
+    deadline_s: float = DEADLINE_S
+    lines: list[str] = field(default_factory=list)
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def output(self) -> Path:
+        return self.place / "out" / "transcript.json"
+
+    @property
+    def public_key(self) -> Path:
+        return self.output.with_suffix(".pub")
+
+    @property
+    def state_home(self) -> Path:
+        return self.state or self.place / "state"
+
+    @property
+    def runs(self) -> Path:
+        return self.state_home / "agency" / "runs"
+
+    def start(self) -> SpinUp:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.place),
+            "XDG_STATE_HOME": str(self.state_home),
+            "LANG": "C.UTF-8",
+            # The program of the checkout that is to run; what is installed is this one's.
+            "PYTHONPATH": str(self.checkout / "pyscripts"),
+            **self.environment,
+        }
+        argv = [str(BIN / "spinup_smoke"), "--output", str(self.output), *self.arguments]
+        self.process = subprocess.Popen(
+            argv,
+            cwd=self.checkout,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+        return self
+
+    def _read(self) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        self.lines.extend(iter(self.process.stdout.readline, ""))
+
+    @property
+    def text(self) -> str:
+        return "".join(self.lines)
+
+    def until(self, condition: Callable[[], Found], what: str) -> Found:
+        """Wait until `condition()` is true; its value."""
+        deadline = time.monotonic() + self.deadline_s
+        while time.monotonic() < deadline:
+            value = condition()
+            if value:
+                return value
+            assert self.process.poll() is None, f"it ended before {what}:\n{self.text}"
+            time.sleep(0.01)
+        pytest.fail(f"no {what} within {self.deadline_s:g} s:\n{self.text}")
+
+    def reach(self, step: str) -> None:
+        """Wait until a step has begun."""
+        self.until(lambda: f"... {step}\n" in self.lines, f"step {step}")
+
+    @property
+    def run(self) -> str:
+        """The id of the run, once its directory is there."""
+        return self.until(
+            lambda: next((p.name for p in self.runs.glob("run-*")), ""), "run directory"
+        )
+
+    def find(self, *words: str) -> int:
+        """The pid of the process of this run whose command line holds all the words."""
+
+        def look() -> int | None:
+            for pid in processes_with_marker(self.run):
+                argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+                if all(word in argv for word in words):
+                    return pid
+            return None
+
+        return self.until(look, f"process {' '.join(words)}")
+
+    def end(self) -> int:
+        status = self.process.wait(self.deadline_s)
+        deadline = time.monotonic() + 5
+        while threading.active_count() > 1 and time.monotonic() < deadline:
+            if not any(t.name.endswith("(_read)") for t in threading.enumerate()):
+                break
+            time.sleep(0.01)
+        return status
+
+    def predicate(self) -> dict[str, Any]:
+        envelope = json.loads(self.output.read_text())
+        return json.loads(base64.b64decode(envelope["payload"]))["predicate"]
+
+    def verify(self, *extra: str) -> subprocess.CompletedProcess[str]:
+        argv = [str(BIN / "agency"), "transcript", "verify", str(self.output)]
+        argv += ["--key", str(self.public_key), *extra]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+
+    def assert_nothing_left(self, run: str) -> None:
+        assert processes_with_marker(run) == ()
+        assert list(self.runs.glob("run-*")) == []
