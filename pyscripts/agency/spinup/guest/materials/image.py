@@ -33,7 +33,7 @@ from agency.spinup.guest.materials.wheelhouse import REQUIREMENTS, Libraries
 KEPT_IMAGES = 2
 FACTS = "facts.json"
 
-_NEEDS = 3 * GIB
+_NEEDS = {Kind.CONTAINER: 3 * GIB, Kind.VM: 5 * GIB}
 _TIMEOUT_S = 1800.0
 _HINT = "the end of its log says why; the log of apt needs a reachable Debian mirror"
 _STATUS = "dpkg-status"
@@ -66,9 +66,9 @@ class Image:
         return next(iter(sorted(self.directory.glob("rootfs.*"))))
 
 
-def image_cache(base: Path, *, keep: int = KEPT_IMAGES) -> DigestCache:
+def image_cache(base: Path, kind: Kind = Kind.CONTAINER) -> DigestCache:
     """The cache of images below the directory of the guests' state."""
-    return DigestCache(base / "images", keep=keep, needs=_NEEDS)
+    return DigestCache(base / "images", keep=KEPT_IMAGES, needs=_NEEDS[kind])
 
 
 def image_digest(recipe: ImageRecipe, libraries: Libraries | None) -> str:
@@ -94,7 +94,7 @@ async def hold_image(
     async def make(directory: Path) -> None:
         await build(recipe, libraries, directory, marker=marker)
 
-    async with image_cache(base).hold(digest, make) as kept:
+    async with image_cache(base, recipe.kind).hold(digest, make) as kept:
         yield held(kept, recipe.kind, digest, libraries.digest if libraries else None)
 
 
