@@ -112,6 +112,11 @@ class Examination:
 
     async def control(self) -> None:
         """See that the control plane is ready and well guarded; gather people in its room."""
+        await self.readiness()
+        await self.gather()
+
+    async def readiness(self) -> None:
+        """See that the control plane is ready and well guarded; nothing is changed by it."""
         subject, recorder = self.subject, self.recorder
         seen = await recorder.probe(
             "control.ready", lambda: control_probes.ready(subject.session, subject.control_url)
@@ -122,6 +127,10 @@ class Examination:
             "control.refuses-wrong-token",
             lambda: control_probes.refuses_wrong_token(subject.session, subject.control_url, token),
         )
+
+    async def gather(self) -> None:
+        """Have people log in and come into the control room, for the conversation."""
+        subject, recorder = self.subject, self.recorder
         operator = self.operator = await subject.log_in(subject.instance.operators[0])
         room = await operator.join(subject.control_room)
         await recorder.probe(

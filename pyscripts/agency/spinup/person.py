@@ -155,6 +155,14 @@ class Person:
         """Invite somebody to a room."""
         await self.request(Method.POST, Path.v3.rooms[room_id].invite, {"user_id": user_id})
 
+    async def leave(self, room_id: str) -> None:
+        """Leave a room."""
+        await self.request(Method.POST, Path.v3.rooms[room_id].leave, {})
+
+    async def log_out(self) -> None:
+        """End the log-in: its access token is of no more use."""
+        await self.request(Method.POST, Path.v3.logout, {})
+
     async def say(self, room_id: str, text: str, txn: str) -> str:
         """Send a text message; returns its event id. `txn` makes a retry the same message."""
         return await self.send(room_id, {"msgtype": "m.text", "body": text}, txn)

@@ -12,7 +12,8 @@ from typing import Any
 from agency.errors import AgencyError
 from agency.spinup.steps import Recorder
 
-Step = tuple[str, Callable[[], Awaitable[None]]]
+# A step without a function is left out on purpose; it is on record as skipped.
+Step = tuple[str, Callable[[], Awaitable[None]] | None]
 
 
 class InterruptedRunError(AgencyError):
@@ -58,6 +59,9 @@ async def _steps(
     try:
         async with asyncio.timeout(timeout_s):
             for name, run in plan.steps:
+                if run is None:
+                    recorder.skip(name)
+                    continue
                 with recorder.step(name):
                     await _first(asyncio.ensure_future(run()), guard, wish)
     finally:

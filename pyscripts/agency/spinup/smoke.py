@@ -11,19 +11,21 @@ import click
 from agency.cli import run as run_command
 from agency.output import console, json_option
 from agency.spinup.options import GuestOptions, guest_options, instance_options
+from agency.spinup.ssh.options import SshOptions, ssh_options
 
 DEFAULT_OUTPUT = Path("artifacts/boot_transcript.json")
 # A guest's image may have to be built first.
-TIMEOUTS_S = {"local": 180.0, "incus": 1800.0}
+TIMEOUTS_S = {"local": 180.0, "incus": 1800.0, "ssh": 600.0}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--target",
-    type=click.Choice(["local", "incus"]),
+    type=click.Choice(["local", "incus", "ssh"]),
     default="local",
     show_default=True,
-    help="Where the agency is made: local = child processes here, incus = a throwaway machine.",
+    help="Where the agency is: local = made of child processes here, incus = made in a throwaway "
+    "machine, ssh = on a host that runs already.",
 )
 @click.option(
     "--output",
@@ -44,9 +46,10 @@ TIMEOUTS_S = {"local": 180.0, "incus": 1800.0}
     "timeout_s",
     type=click.FloatRange(min=1, max=3600),
     default=None,
-    help="Seconds after which the spin-up has failed.  [default: 180; in a guest 1800]",
+    help="Seconds after which the spin-up has failed.  [default: 180; incus 1800; ssh 600]",
 )
 @guest_options
+@ssh_options
 @json_option
 def spinup_smoke(
     target: str,
@@ -57,6 +60,7 @@ def spinup_smoke(
     age_key: Path | None,
     timeout_s: float | None,
     guest: GuestOptions,
+    ssh: SshOptions,
     as_json: bool,
 ) -> int:
     """Make an agency from nothing, drive it as people would, and sign what was seen.
@@ -83,7 +87,7 @@ def spinup_smoke(
         timeout_s=timeout_s or TIMEOUTS_S[target],
     )
     printer = console(stderr=as_json)
-    outcome = asyncio.run(spin_up(options, network, printer, opener(target, guest)))
+    outcome = asyncio.run(spin_up(options, network, printer, opener(target, guest, ssh)))
     report(outcome, printer, as_json=as_json)
     return outcome.exit_code
 

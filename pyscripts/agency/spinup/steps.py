@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import aiohttp
+
 from agency.clock import Clock
 from agency.errors import AgencyError
 from agency.spinup.transcript.judge import PROBES
@@ -124,7 +126,7 @@ class Recorder:
         reason: str | None
         try:
             evidence = await collect()
-        except (AgencyError, OSError) as error:
+        except (AgencyError, OSError, aiohttp.ClientError) as error:
             passed, reason = False, f"could not be observed: {describe(error)}"
         else:
             verdict = rule.judge(evidence)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agency.spinup.features import FEATURES
+from agency.spinup.features import FEATURES, SHOWN_READ_ONLY
 from agency.spinup.transcript import judge
 from agency.spinup.transcript.model import Statement
 from agency.spinup.transcript.rules.subjects import system_digest
@@ -161,6 +161,21 @@ GUEST["suite.results"]["tests"] = [
     {"name": f"{feature}.py::test_it", "outcome": "passed", "message": None} for feature in FEATURES
 ]
 
+# As a host over SSH gave it.
+HOST: dict[str, Document] = {
+    "host.system": {
+        "os": "Debian GNU/Linux 12 (bookworm)",
+        "kernel": "6.1.0-28-amd64",
+        "system": {"kind": "debian", "packages": 261, "digest": "7c" * 32},
+    },
+    "suite.host": {
+        "tests": [
+            {"name": f"{feature}.py::test_it", "outcome": "passed", "message": None}
+            for feature in SHOWN_READ_ONLY
+        ],
+    },
+}
+
 STEPS = (
     "quarantine",
     "install",
@@ -277,6 +292,32 @@ def build_guest() -> Document:
     return document
 
 
+def build_host(*, talked_to: bool = False) -> Document:
+    """A Statement of a host that passes; it was only looked at unless it was talked to."""
+    document = build()
+    predicate = document["predicate"]
+    predicate["target"] = "ssh"
+    predicate["steps"] = [
+        {"name": name, "startedAt": AT, "durationS": 0.25, "status": "done"}
+        for name in judge.STEPS["ssh"]
+    ]
+    frame = predicate["probes"][0]
+    units = {name: GUEST[name] for name in ("units.state",)}
+    evidence = json.loads(json.dumps({**HOST, **units}))
+    predicate["probes"] += [
+        {**frame, "name": name, "evidence": seen} for name, seen in evidence.items()
+    ]
+    for probe in predicate["probes"]:
+        probe["mandatory"] = judge.PROBES[probe["name"]].mandatory_for("ssh")
+    if not talked_to:
+        predicate["steps"][judge.STEPS["ssh"].index("scenario")]["status"] = "skipped"
+        predicate["scenario"] = []
+        predicate["probes"] = [
+            probe for probe in predicate["probes"] if probe["name"] not in judge.WHEN_TALKED_TO
+        ]
+    return document
+
+
 def build_failed() -> Document:
     """A Statement of a spin-up whose homeserver did not start."""
     document = build()
@@ -331,14 +372,26 @@ def pem(key: Ed25519PrivateKey) -> bytes:
 
 @pytest.fixture
 def document(request: pytest.FixtureRequest) -> Document:
-    """A transcript that passes; of a guest where the test is about a probe of guests alone."""
+    """A transcript that passes; of a guest or a host where the test is about a probe of theirs."""
     probe = request.getfixturevalue("probe") if "probe" in request.fixturenames else None
+    if probe in HOST:
+        return build_host()
     return build_guest() if probe in GUEST else build()
 
 
 @pytest.fixture
 def guest_document() -> Document:
     return build_guest()
+
+
+@pytest.fixture
+def host_document() -> Document:
+    return build_host()
+
+
+@pytest.fixture
+def talked_document() -> Document:
+    return build_host(talked_to=True)
 
 
 @pytest.fixture
@@ -374,10 +427,14 @@ def pre_authentication() -> Callable[[str, bytes], bytes]:
 
 
 Path = tuple[str | int, ...]
-ALL = {**EVIDENCE, **GUEST}
+ALL = {**EVIDENCE, **GUEST, **HOST}
 
 # The kernel's words, and a test's, kept for the reader.
-NOT_JUDGED = {("quarantine.outbound", "error"), ("suite.results", "message")}
+NOT_JUDGED = {
+    ("quarantine.outbound", "error"),
+    ("suite.results", "message"),
+    ("suite.host", "message"),
+}
 # What the agency answers, and what processes are called, may read as it likes.
 ANY_TEXT = {"reply", "name"}
 

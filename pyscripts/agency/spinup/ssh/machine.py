@@ -21,16 +21,15 @@ from agency.files import write_atomically
 from agency.programs import find_program
 from agency.spinup.guest.incus.execution import Completed
 from agency.spinup.local import ports
-from agency.spinup.remote.machine import LOOK_S, MachineError
+from agency.spinup.remote.machine import LOOK_S, Dialogue, MachineError
 from agency.spinup.ssh import failures, settings
+from agency.spinup.ssh.client import run, talk
 
 _HINT = "install the OpenSSH client (Debian: openssh-client)"
 _CONTROL_S = 10.0
 _STOP_S = 5.0
 _GRACE_S = 5  # how much longer the host lets a program run than we wait for it
 _POLL_S = 0.02
-_MAX_OUTPUT = 4 * 1024 * 1024
-_CHUNK = 64 * 1024
 _LOG_LINES, _LOG_BYTES = 15, 16 * 1024
 _FORWARDS = 3
 _BROKEN = 255  # the exit status by which ssh speaks of itself
@@ -76,6 +75,15 @@ class SshMachine:
                 f"could not be started: {said[-1] if said else 'no message'}", where=where
             )
         return done
+
+    @contextlib.asynccontextmanager
+    async def dialogue(self, *argv: str) -> AsyncIterator[Dialogue]:
+        """Run a program for the length of the block, and talk with it; see Machine."""
+        where = f"{self.name}: {argv[0]}"
+        options = ("-T", "--", self.destination, shlex.join(argv))
+        command = (self._program, "-F", str(self._configuration), *options)
+        async with talk(command, self._environment, where) as dialogue:
+            yield dialogue
 
     @contextlib.asynccontextmanager
     async def forward(self, port: int) -> AsyncIterator[int]:
@@ -130,7 +138,7 @@ class SshMachine:
 
     async def _client(self, *options: str, stdin: bytes = b"", s: float) -> Completed:
         argv = (self._program, "-F", str(self._configuration), *options)
-        return await _run(argv, self._environment, stdin, s)
+        return await run(argv, self._environment, stdin, s)
 
 
 @contextlib.asynccontextmanager
@@ -179,7 +187,8 @@ def _place(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        shutil.rmtree(directory)
+        if directory.exists():  # a run removes its own directory, with all in it, before
+            shutil.rmtree(directory)
 
 
 def _write(path: Path, text: str) -> Path:
@@ -198,51 +207,6 @@ async def _wait_for(machine: SshMachine, child: Child, socket: Path, timeout_s: 
                 await asyncio.sleep(_POLL_S)
     except TimeoutError as error:
         raise failures.too_slow(machine.name, timeout_s) from error
-
-
-async def _run(
-    argv: tuple[str, ...], env: Mapping[str, str], stdin: bytes, timeout_s: float
-) -> Completed:
-    """Run a program of this machine; it has ended when this returns, or raises TimeoutError."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *argv, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(env)
-    )
-    out, err = _Kept(), _Kept()
-    try:
-        async with asyncio.timeout(timeout_s):
-            await asyncio.gather(
-                _feed(process.stdin, stdin), out.take(process.stdout), err.take(process.stderr)
-            )
-            status = await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await asyncio.shield(process.wait())
-    return Completed(status, bytes(out.data), bytes(err.data), out.truncated or err.truncated)
-
-
-async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:
-    if stream is None:
-        return
-    with contextlib.suppress(ConnectionError):  # a program need not read its input
-        stream.write(data)
-        await stream.drain()
-    stream.close()
-
-
-@dataclass(slots=True)
-class _Kept:
-    """The beginning of a stream; the rest is read and dropped, so that the program goes on."""
-
-    data: bytearray = field(default_factory=bytearray)
-    truncated: bool = False
-
-    async def take(self, stream: asyncio.StreamReader | None) -> None:
-        while stream is not None and (chunk := await stream.read(_CHUNK)):
-            room = _MAX_OUTPUT - len(self.data)
-            self.data += chunk[:room]
-            self.truncated = self.truncated or len(chunk) > room
 
 
 def _is_there(path: Path) -> bool:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from agency.spinup.transcript.model import Predicate, Probe, Result
-from agency.spinup.transcript.rules import guest, observed, scenario
+from agency.spinup.transcript.rules import guest, observed, scenario, ssh
 from agency.spinup.transcript.rules.links import broken_links
 from agency.spinup.transcript.rules.rule import ProbeRule, Verdict
 
@@ -21,11 +21,12 @@ __all__ = [
     "gate",
     "overall",
     "probe",
+    "read_only",
     "shortcomings",
 ]
 
 PROBES: Mapping[str, ProbeRule] = {
-    rule.name: rule for rule in (*observed.RULES, *scenario.RULES, *guest.RULES)
+    rule.name: rule for rule in (*observed.RULES, *scenario.RULES, *guest.RULES, *ssh.RULES)
 }
 
 # The steps of each target, in order. A transcript that lacks one of them cannot pass, so leaving
@@ -57,7 +58,30 @@ STEPS: Mapping[str, tuple[str, ...]] = {
         "reboot",
         "teardown",
     ),
+    "ssh": (
+        "connect",
+        "quarantine",
+        "probe",
+        "scenario",
+        "isolation",
+        "records",
+        "teardown",
+    ),
 }
+
+# A host at work is looked at and not talked to, unless somebody says otherwise. Such a transcript
+# says so itself: the step was skipped, and nothing is in it that only a conversation can show.
+READ_ONLY_SKIPS: Mapping[str, str] = {"ssh": "scenario"}
+# What is mandatory beside the rules' own targets, as soon as a host was talked to.
+WHEN_TALKED_TO: frozenset[str] = frozenset(
+    (
+        "control.room",
+        "agents.health",
+        "agents.stopped",
+        "secrets.absent",
+        *(rule.name for rule in scenario.RULES),
+    )
+)
 
 # A gate is met when each of its probes is there once, was observed, and holds.
 GATES: Mapping[str, tuple[str, ...]] = {"hermetic": ("quarantine.outbound",)}
@@ -86,10 +110,22 @@ def probe(predicate: Predicate, name: str) -> Verdict:
     return Verdict(problem is None, problem or "")
 
 
+def read_only(predicate: Predicate) -> bool:
+    """Whether it only looked: the step of its target that talks was skipped on purpose."""
+    skipped = {step.name for step in predicate.steps if step.status == "skipped"}
+    return predicate.failure is None and READ_ONLY_SKIPS.get(predicate.target) in skipped
+
+
+def _mandatory(predicate: Predicate) -> frozenset[str]:
+    names = {rule.name for rule in PROBES.values() if rule.mandatory_for(predicate.target)}
+    talked = predicate.target in READ_ONLY_SKIPS and not read_only(predicate)
+    return frozenset(names | WHEN_TALKED_TO if talked else names)
+
+
 def completeness(predicate: Predicate) -> Iterator[str]:
     """What should be in the transcript and is not: steps, mandatory probes, scenario."""
     expected = STEPS.get(predicate.target)
-    mandatory = [rule for rule in PROBES.values() if rule.mandatory_for(predicate.target)]
+    mandatory = _mandatory(predicate)
     if expected is None or not mandatory:
         yield f"no rule says what a spin-up of target {predicate.target!r} must show"
         return
@@ -97,28 +133,37 @@ def completeness(predicate: Predicate) -> Iterator[str]:
     if steps != expected:
         yield f"the steps are {', '.join(steps) or 'none'}; they must be {', '.join(expected)}"
     found = Counter(probe.name for probe in predicate.probes)
-    for rule in mandatory:
-        if found[rule.name] == 0:
-            yield f"the mandatory probe {rule.name} is missing"
+    for name in PROBES:
+        if name in mandatory and found[name] == 0:
+            yield f"the mandatory probe {name} is missing"
     for name, count in found.items():
         if count > 1:
             yield f"the probe {name} is there {count} times"
         if name not in PROBES:
             yield f"no rule judges the probe {name}"
-    if not predicate.scenario:
-        yield "the scenario is empty"
+    yield from _conversation(predicate)
+
+
+def _conversation(predicate: Predicate) -> Iterator[str]:
+    if not read_only(predicate):
+        if not predicate.scenario:
+            yield "the scenario is empty"
+    elif predicate.scenario or any(entry.name in WHEN_TALKED_TO for entry in predicate.probes):
+        yield "the step scenario was skipped, and yet there is a conversation"
 
 
 def shortcomings(predicate: Predicate) -> Iterator[str]:
     """What is in the transcript and does not hold: a failure, steps, probes, scenario, links."""
     if predicate.failure is not None:
         yield f"it failed at step {predicate.failure.step}: {predicate.failure.message}"
+    left_out = READ_ONLY_SKIPS.get(predicate.target) if read_only(predicate) else None
     for step in predicate.steps:
-        if step.status != "done":
+        if step.status != "done" and step.name != left_out:
             yield f"the step {step.name} was {step.status}"
+    mandatory = _mandatory(predicate)
     for entry in predicate.probes:
         rule = PROBES.get(entry.name)
-        if rule is None or not rule.mandatory_for(predicate.target):
+        if rule is None or entry.name not in mandatory:
             continue
         problem = _entry_problem(entry, rule)
         if problem is not None:

@@ -111,7 +111,8 @@ async def serve(guest: Guest, directory: Path, kept: Path) -> Server:
     )
     await guest.run("ldconfig")
     await guest.run("useradd", "--system", "--home-dir", "/run/sshd", "sshd")
-    await guest.run("useradd", "--create-home", "--shell", "/bin/sh", "nobody-special")
+    # Without a password, and not locked: a locked account is let in by no key.
+    await guest.run("useradd", "--create-home", "--password", "*", "nobody-special")
     await guest.run("mkdir", "--parents", "/run/sshd")
     return Server(directory, guest.name)
 

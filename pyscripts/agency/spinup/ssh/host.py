@@ -1,0 +1,128 @@
+"""Looking at a host: who we are on it, what it runs, and how its agency is called."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+
+from agency.canonical import sha256_hex
+from agency.secrets.values import SecretValue
+from agency.spinup.remote import units
+from agency.spinup.remote.machine import Machine, MachineError, run
+from agency.spinup.remote.subject import CONTROL_UNIT, HOMESERVER_UNIT
+from agency.spinup.remote.units import Unit
+from agency.spinup.steps import Evidence
+
+REQUIRED = (CONTROL_UNIT, HOMESERVER_UNIT)
+SECRETS = PurePosixPath("/run/secrets")
+
+_PATTERNS = ("agency-*.service", "agency-*.socket", "agency-*.timer")
+_EXECUTABLE = re.compile(r"path=(/[^ ;]+/agency)\s")
+_SYSTEM = "/run/current-system"
+
+
+async def require_root(machine: Machine) -> None:
+    """See that programs run as root there.
+
+    Raises:
+        MachineError: they run as somebody else.
+    """
+    uid = (await run(machine, "id", "-u")).decode().strip()
+    if uid != "0":
+        raise MachineError(
+            f"logged in as a user who is not root (uid {uid})",
+            where=machine.name,
+            hint="log in as root: --host root@HOST; sudo is not used here",
+        )
+
+
+async def program(machine: Machine) -> str:
+    """The path of `agency` on a host: the one that its control plane runs.
+
+    Raises:
+        MachineError: there is no systemd, or no agency.
+    """
+    argv = ("systemctl", "show", "--property=LoadState,ExecStart", "--", CONTROL_UNIT)
+    shown = (await run(machine, *argv)).decode(errors="replace")
+    found = _EXECUTABLE.search(shown)
+    if "LoadState=loaded" not in shown or found is None:
+        raise MachineError(
+            f"there is no agency on this host: it has no {CONTROL_UNIT}",
+            where=machine.name,
+            hint="switch it to a system that has one first: nixos-rebuild switch",
+        )
+    return found[1]
+
+
+async def secret(machine: Machine, name: str) -> SecretValue:
+    """A secret as the host holds it; an instance may have it made there.
+
+    Raises:
+        MachineError: it is not there.
+    """
+    value = (await run(machine, "cat", str(SECRETS / name))).decode().strip()
+    if not value:
+        raise MachineError(f"the secret {name} is empty", where=machine.name)
+    return SecretValue(value)
+
+
+async def system(machine: Machine) -> Evidence:
+    """The evidence of `host.system`."""
+    release = (await run(machine, "cat", "/etc/os-release")).decode(errors="replace")
+    return {
+        "os": _field(release, "PRETTY_NAME"),
+        "kernel": (await run(machine, "uname", "-r")).decode().strip(),
+        "system": await _system(machine),
+    }
+
+
+def _field(release: str, name: str) -> str:
+    lines = (line.partition("=") for line in release.splitlines())
+    return next((value.strip("\"'") for key, _, value in lines if key == name), "")
+
+
+async def _system(machine: Machine) -> Evidence:
+    link = await machine.look("readlink", "--", _SYSTEM)
+    if link.exit_status != 0:
+        listed = await run(
+            machine, "dpkg-query", "--show", "--showformat=${Package} ${Architecture} ${Version}\n"
+        )
+        lines = sorted(listed.splitlines())
+        return {
+            "kind": "debian",
+            "packages": len(lines),
+            "digest": sha256_hex(b"\n".join(lines)),
+        }
+    told = json.loads(await run(machine, f"{_SYSTEM}/sw/bin/nixos-version", "--json"))
+    return {
+        "kind": "nixos",
+        "path": link.stdout.decode().strip(),
+        "version": told.get("nixosVersion", ""),
+        "revision": told.get("configurationRevision"),
+        "nixpkgs": told.get("nixpkgsRevision"),
+    }
+
+
+async def own_units(machine: Machine) -> tuple[Unit, ...]:
+    """The units without which there is no agency, and every other of ours that is not at rest."""
+    argv = ("systemctl", "list-units", "--all", "--plain", "--no-legend", "--no-pager", "--full")
+    lines = (await run(machine, *argv, *_PATTERNS)).decode(errors="replace").splitlines()
+    names = {line.split()[0] for line in lines if line.strip()}
+    seen = await units.show(machine, names | set(REQUIRED))
+    return settled(seen)
+
+
+def settled(seen: Mapping[str, Unit]) -> tuple[Unit, ...]:
+    """Those that run, and those that should; units that begin or end by themselves come and go."""
+    return tuple(
+        unit
+        for name, unit in seen.items()
+        if unit.active in ("active", "failed") or name in REQUIRED or unit.sub == "auto-restart"
+    )
+
+
+def not_running(seen: Iterable[Unit]) -> tuple[str, ...]:
+    """The names of those that do not run as they should."""
+    return tuple(unit.name for unit in seen if unit.active != "active")

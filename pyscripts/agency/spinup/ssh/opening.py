@@ -1,0 +1,46 @@
+"""Putting the target `ssh` together for a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from agency.errors import PrerequisiteError
+from agency.spinup.ssh.accounts import load_accounts
+from agency.spinup.ssh.machine import connected
+from agency.spinup.ssh.target import SshTarget
+from agency.spinup.ssh.wishes import Wishes
+from agency.spinup.steps import Recorder
+from agency.spinup.target import Setting
+
+
+@contextlib.asynccontextmanager
+async def open_ssh(
+    setting: Setting, recorder: Recorder, wishes: Wishes
+) -> AsyncIterator[SshTarget]:
+    """The target, connected and not yet begun.
+
+    Raises:
+        PrerequisiteError: the host cannot be reached, or something is missing on this side.
+        BadInputError: a file of passwords that is none.
+    """
+    if not wishes.suite.is_dir():
+        raise PrerequisiteError(
+            "the suite is not there", where=str(wishes.suite), hint="run this from a checkout"
+        )
+    file, instance = wishes.password_file, setting.loaded.instance
+    accounts = None if file is None else load_accounts(file, instance)
+    async with connected(
+        wishes.host,
+        options=wishes.ssh_options,
+        directory=setting.directory.path / "ssh",
+        marker=setting.directory.run,
+        timeout_s=wishes.connect_timeout_s,
+    ) as machine:
+        yield SshTarget(
+            setting=setting,
+            recorder=recorder,
+            wishes=wishes,
+            machine=machine,
+            accounts=accounts or {},
+        )

@@ -1,0 +1,269 @@
+"""`spinup_smoke --target ssh` against a machine that runs the agency, by a real SSH server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from agency import naming
+from agency.instance.load import load_instance
+from agency.secrets.values import SecretValue
+from agency.source_digest import source_root
+from agency.spinup.accounts import create_people
+from agency.spinup.examination import OUTSIDER
+from agency.spinup.guest.convergence import Activator
+from agency.spinup.guest.machine import Guest, GuestFile
+from agency.spinup.guest.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
+from agency.spinup.guest.reach import GuestMachine
+from agency.spinup.guest.run_secrets import RunSecrets
+from agency.spinup.remote.subject import reached
+from agency.spinup.transcript.verify import read_unchecked
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOST = "host-under-test"
+ROOT = source_root()
+CONTROL = "agency-control.service"
+# What a look must not change: programs, settings, what services keep, and everybody's home. The
+# database server writes to its files by itself.
+PLACES = ("/etc", "/opt", "/usr", "/root", "/home", "/var/lib", "/run/agency-control")
+UNITS = (CONTROL, "matrix-synapse.service", "postgresql.service", "nftables.service")
+
+
+@dataclass
+class Ran:
+    """What a command came to."""
+
+    status: int
+    stdout: str
+    stderr: str
+    transcript: Path
+
+    @property
+    def predicate(self) -> Any:
+        data = self.transcript.read_bytes()
+        document = read_unchecked(data, where=str(self.transcript)).document()
+        return document["predicate"]
+
+    def probe(self, name: str) -> Any:
+        (found,) = (one for one in self.predicate["probes"] if one["name"] == name)
+        return found
+
+
+@dataclass
+class Operator:
+    """Somebody at a terminal on this side, with an instance and its key."""
+
+    base: Path
+    server: Any
+    secrets: RunSecrets
+
+    async def smoke(self, *more: str, user: str = "root", known: str = "known_hosts") -> Ran:
+        output = self.base / "out" / "boot_transcript.json"
+        for left in output.parent.glob("*"):
+            left.unlink()
+        options = [f"--ssh-option={option}" for option in self.server.options(known=known)]
+        argv = ("spinup_smoke", "--target", "ssh", "--host", f"{user}@{HOST}", *options, *more)
+        given = ("--instance", str(self.base / "secrets/instance"), "--output", str(output))
+        key = ("--age-key", str(self.base / "secrets/age.key"))
+        return await self.run(*argv, *given, *key, transcript=output)
+
+    async def run(self, name: str, *argv: str, transcript: Path = Path("-")) -> Ran:
+        program = Path(sys.executable).with_name(name)
+        env = {**os.environ, "XDG_STATE_HOME": str(self.base), "COLUMNS": "200"}
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [str(program), *argv],
+            capture_output=True,
+            text=True,
+            timeout=500,
+            env=env,
+            check=False,
+        )
+        # Whatever came of it: nothing of the run is left on this side.
+        assert [path.name for path in (self.base / "agency/runs").glob("run-*")] == []
+        return Ran(done.returncode, done.stdout, done.stderr, transcript)
+
+    async def verify(self, ran: Ran, *more: str) -> Ran:
+        key = ran.transcript.with_suffix(".pub")
+        return await self.run(
+            "agency", "transcript", "verify", str(ran.transcript), "--key", str(key), *more
+        )
+
+
+@pytest.fixture(scope="module")
+def operator(server, private: Path) -> Operator:
+    (private / "out").mkdir()
+    secrets = RunSecrets(load_instance(ROOT / "instance"), private / "secrets")
+    secrets.prepare()
+    return Operator(private, server, secrets)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def host(guest: Guest, materials, operator: Operator) -> AsyncIterator[Guest]:
+    """The guest, brought to the exported definitions; the operators have accounts."""
+    secrets = operator.secrets
+    cargo = Cargo(ROOT / "modules/portable", secrets.loaded.root, secrets.key)
+    await provision(guest, materials, cargo)
+    machine = GuestMachine(guest)
+    await Activator(machine, PROGRAM, str(PORTABLE), str(INSTANCE), 180).activate()
+    async with reached(machine) as (homeserver, _), aiohttp.ClientSession() as session:
+        await create_people(
+            session,
+            homeserver,
+            secrets.loaded.instance,
+            password=secrets.password,
+            shared_secret=secrets.get("matrix-registration-shared-secret"),
+            outsider=OUTSIDER,
+        )
+    yield guest
+
+
+async def state_of(guest: Guest) -> dict[str, str]:
+    """What a look must leave as it was."""
+    names = "-path /var/lib/postgresql -prune -o -type f ! -name '*-shm'"
+    listing = f"find {{}} -xdev {names} -printf '%p %s %T@ %m %u\\n' | sort"
+    files = await guest.run("sh", "-c", listing.format(" ".join(PLACES)), timeout_s=60)
+    shown = await guest.run("systemctl", "show", "--property=Id,InvocationID", *UNITS)
+    count = "from agency.spinup.probes.records import audit_count; import sys; "
+    read = "from pathlib import Path; print(audit_count(Path(sys.argv[1])))"
+    database = "/var/lib/agency-control/control.db"
+    found = await guest.run("/opt/agency/bin/python", "-c", count + read, database)
+    return {"files": files.decode(), "units": shown.decode(), "audit": found.decode()}
+
+
+def changed(before: str, after: str) -> set[str]:
+    return set(before.splitlines()) ^ set(after.splitlines())
+
+
+async def test_a_host_without_an_agency(operator: Operator) -> None:
+    ran = await operator.smoke()
+    assert ran.status == 1
+    assert "there is no agency on this host" in ran.stdout + ran.stderr
+    assert ran.predicate["failure"]["step"] == "connect"
+    assert ran.predicate["result"] == "FAILED"
+    assert (await operator.verify(ran)).status == 1
+
+
+async def test_a_look_passes_and_changes_nothing(host: Guest, operator: Operator) -> None:
+    before = await state_of(host)
+    ran = await operator.smoke("--json")
+    after = await state_of(host)
+    assert ran.status == 0, ran.stdout + ran.stderr
+    assert json.loads(ran.stdout)["result"] == "PASSED"
+    assert {name: changed(before[name], after[name]) for name in before} == {
+        "files": set(),
+        "units": set(),
+        "audit": set(),
+    }
+    steps = {step["name"]: step["status"] for step in ran.predicate["steps"]}
+    assert steps.pop("scenario") == "skipped"
+    assert set(steps.values()) == {"done"}
+    assert ran.predicate["scenario"] == []
+    verified = await operator.verify(ran)
+    assert verified.status == 0, verified.stdout
+    assert "read-only" in verified.stdout
+    system = ran.probe("host.system")["evidence"]
+    assert system["os"].startswith("Debian")
+    assert ran.probe("suite.host")["evidence"]["readOnly"] is True
+    asked = await operator.verify(ran, "--require", "scenario.commands")
+    assert asked.status == 1, "a look shows no conversation"
+
+
+async def test_a_state_that_changes_would_be_noticed(host: Guest) -> None:
+    before = await state_of(host)
+    await host.run("touch", "/etc/hostname")
+    await host.run("systemctl", "restart", "nftables.service")
+    after = await state_of(host)
+    assert changed(before["files"], after["files"])
+    assert changed(before["units"], after["units"])
+
+
+async def test_somebody_who_is_not_root_is_told(host: Guest, operator: Operator) -> None:
+    ran = await operator.smoke(user="nobody-special")
+    assert ran.status == 1
+    assert "not root" in ran.predicate["failure"]["message"]
+
+
+async def test_without_a_connection_there_is_no_transcript(host: Guest, operator: Operator) -> None:
+    ran = await operator.smoke(known="changed")
+    assert ran.status == 3
+    assert "the host's key is another" in ran.stderr
+    assert not ran.transcript.exists()
+
+
+async def test_a_stopped_control_plane_is_explained(host: Guest, operator: Operator) -> None:
+    await host.run("systemctl", "stop", CONTROL)
+    try:
+        ran = await operator.smoke()
+    finally:
+        await host.run("systemctl", "start", CONTROL)
+    assert ran.status == 1
+    failure = ran.predicate["failure"]
+    assert failure["step"] == "probe"
+    assert CONTROL in failure["message"]
+    assert any("Stopped" in line for line in failure["logTail"]), failure["logTail"]
+    assert ran.probe("units.state")["status"] == "failed"
+    assert (await operator.verify(ran)).status == 1
+
+
+@pytest.fixture
+def passwords(operator: Operator) -> Path:
+    path = operator.base / "passwords.json"
+    path.touch(mode=0o600)
+    instance = operator.secrets.loaded.instance
+    people = (instance.operators[0], naming.matrix_id(OUTSIDER, instance.domain))
+    secret: SecretValue = operator.secrets.password
+    path.write_text(json.dumps({who: secret.reveal() for who in people}))
+    return path
+
+
+async def test_agents_at_work_are_not_disturbed(
+    host: Guest, operator: Operator, passwords: Path
+) -> None:
+    unit = naming.agent_unit("pm")
+    drop_in = PurePosixPath(f"/run/systemd/system/{unit}.d/at-work.conf")
+    text = b"[Service]\nType=simple\nExecStartPre=\nExecStart=\nExecStart=/bin/sleep 600\n"
+    text += b"LoadCredential=\n"
+    await host.write({drop_in: GuestFile(text)})
+    await host.run("systemctl", "daemon-reload")
+    await host.run("systemctl", "start", unit)
+    try:
+        ran = await operator.smoke("--no-read-only", "--password-file", str(passwords))
+        assert await host.run("systemctl", "is-active", unit) == b"active\n"
+    finally:
+        await host.run("systemctl", "stop", unit)
+        await host.run("rm", "--recursive", str(drop_in.parent))
+        await host.run("systemctl", "daemon-reload")
+    assert ran.status == 1
+    assert ran.predicate["failure"]["step"] == "scenario"
+    assert unit in ran.predicate["failure"]["message"]
+
+
+async def test_a_host_is_talked_to_when_that_is_asked_for(
+    host: Guest, operator: Operator, passwords: Path
+) -> None:
+    ran = await operator.smoke("--no-read-only", "--password-file", str(passwords))
+    tests = ran.probe("suite.host")["evidence"]["tests"]
+    assert [test for test in tests if test["outcome"] in ("failed", "error")] == []
+    assert ran.status == 0, ran.stdout + ran.stderr
+    assert {step["status"] for step in ran.predicate["steps"]} == {"done"}
+    verified = await operator.verify(ran, "--require", "scenario.commands")
+    assert verified.status == 0, verified.stdout
+    assert "read-only" not in verified.stdout
+    for agent in ("pm", "developer"):
+        shown = await host.look("systemctl", "is-active", naming.agent_unit(agent))
+        assert shown.stdout == b"inactive\n"
+    text = ran.transcript.read_text()
+    assert operator.secrets.password.reveal() not in text
