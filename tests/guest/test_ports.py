@@ -58,14 +58,13 @@ def serve(host, until, python):
     host.run("systemctl stop %s", UNIT)
 
 
-@pytest.fixture
-def free(host, agents, running, until):
-    """The port of the first agent, which does not run meanwhile."""
-    unit, port = naming.agent_unit(running[0]), agents[running[0]]
+@pytest.fixture(scope="module")
+def free(host, agents, started):
+    """The port of the first agent, which does not run from here to the end of this file."""
+    unit = naming.agent_unit(started[0])
     assert host.run("systemctl stop %s", unit).rc == 0
-    yield port
+    yield agents[started[0]]
     assert host.run("systemctl start %s", unit).rc == 0
-    until(lambda: host.run("ss -Hltn 'sport = :%s'", str(port)).stdout != "")
 
 
 def test_ports_are_on_loopback_alone(host, agents, control):
@@ -93,21 +92,6 @@ def test_others_cannot_connect_to_an_agent(ask, agents, running):
 
 
 @pytest.mark.disturbs
-def test_who_takes_an_agents_port_is_heard_by_nobody(serve, ask, running, free):
-    mine, other = running
-    serve(naming.agent_user(other), free)
-    users = ("agency-control", naming.agent_user(mine), naming.agent_user(other))
-    unheard = {"TimeoutError", "ConnectionRefusedError"}
-    assert all({*answers} <= unheard for answers in ask(users, free))
-
-
-@pytest.mark.disturbs
-def test_its_owner_is_heard_on_the_same_port(serve, ask, running, free):
-    serve(naming.agent_user(running[0]), free)
-    assert ask(["agency-control"], free) == [["answered"]]
-
-
-@pytest.mark.disturbs
 def test_services_are_not_the_agents_to_use(ask, running, control):
     ports = (naming.SERVICE_PORTS["synapse"], control["listen_port"])
     for answers in ask([naming.agent_user(name) for name in running], *ports, POSTGRESQL):
@@ -123,3 +107,18 @@ def test_an_agent_has_no_way_into_the_database(pair, run_as):
     for role in ("postgres", "matrix-synapse", agent):
         done = run_as(agent, "psql -h /run/postgresql -U %s -Atc 'select 1' postgres", role)
         assert done.rc != 0, role
+
+
+@pytest.mark.disturbs
+def test_who_takes_an_agents_port_is_heard_by_nobody(serve, ask, started, free):
+    mine, other = started
+    serve(naming.agent_user(other), free)
+    users = ("agency-control", naming.agent_user(mine), naming.agent_user(other))
+    unheard = {"TimeoutError", "ConnectionRefusedError"}
+    assert all({*answers} <= unheard for answers in ask(users, free))
+
+
+@pytest.mark.disturbs
+def test_its_owner_is_heard_on_the_same_port(serve, ask, started, free):
+    serve(naming.agent_user(started[0]), free)
+    assert ask(["agency-control"], free) == [["answered"]]

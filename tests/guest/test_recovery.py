@@ -143,11 +143,19 @@ def test_the_audit_log_survives(killed):
     assert after["rows"][: len(before["rows"])] == before["rows"]
 
 
-def test_a_stopped_service_stays_down(host, killed, running):
-    """The test can tell: what is stopped on purpose does not come back by itself."""
-    unit = naming.agent_unit(running[0])
-    host.run("systemctl stop %s", unit)
+def test_a_stopped_service_stays_down(host, until):
+    """The test can tell: killed, it comes back; stopped on purpose, it does not."""
+    unit = "test-agency-restarted.service"
+
+    def pid() -> str:
+        return host.run("systemctl show --value -p MainPID %s", unit).stdout.strip()
+
+    again = "systemd-run --quiet --unit=%s -p Restart=always -p RestartSec=0 sleep 60"
+    assert host.run(again, unit).rc == 0
     try:
-        assert not host.service(unit).is_running
+        before = pid()
+        assert host.run("kill -KILL %s", before).rc == 0
+        until(lambda: pid() not in ("0", before))
     finally:
-        assert host.run("systemctl start %s", unit).rc == 0
+        host.run("systemctl stop %s", unit)
+    assert not host.service(unit).is_running
