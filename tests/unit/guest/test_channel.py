@@ -52,6 +52,12 @@ def test_output_without_end_is_cut(channel):
     assert channel.run("echo on").stdout == b"on\n"
 
 
+def test_a_shell_between_changes_nothing():
+    shell = ("sh", "-c", 'exec sh -c "$1"', "sh")  # hands on one line, as ssh does
+    with Channel(shell, python=sys.executable, one_line=True) as channel:
+        assert channel.run("printf '%s' \"a  b\" '$HOME'").stdout == b"a  b$HOME"
+
+
 def test_a_machine_that_is_not_there_is_told_with_the_reason():
     with (
         Channel(("sh", "-c", "echo no such machine >&2; exit 1")) as channel,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import shlex
 import struct
 import subprocess
 import time
@@ -77,14 +78,18 @@ class Channel:
     """One open way to a machine; a context manager.
 
     `reach` is the program, with its arguments, that runs further arguments in the machine, such as
-    incus exec NAME --; `python` is the machine's interpreter.
+    incus exec NAME --; `python` is the machine's interpreter. With `one_line` it hands them to a
+    shell as one line, as ssh does, and they are quoted for that.
     """
 
-    def __init__(self, reach: Sequence[str], *, python: str = "python3") -> None:
+    def __init__(
+        self, reach: Sequence[str], *, python: str = "python3", one_line: bool = False
+    ) -> None:
         self._where = " ".join(reach[:3])
+        loop = (python, "-I", "-u", "-c", LOOP)
         try:
             self._process = subprocess.Popen(
-                [*reach, python, "-I", "-u", "-c", LOOP],
+                [*reach, *((shlex.join(loop),) if one_line else loop)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlencode
 
 from agency.children import MARKER_VARIABLE, Child, ChildSpec, start_child
 from agency.files import write_atomically
@@ -108,7 +109,7 @@ class SshMachine:
 
     def suite_host(self) -> tuple[str, Mapping[str, str]]:
         """The suite's ssh uses the same connection, and can make none of its own."""
-        query = f"ssh_config={self._configuration}&controlpersist=0"
+        query = urlencode({"ssh_config": str(self._configuration)})
         return f"ssh:{self.destination}?{query}", self._environment
 
     async def guard(self) -> None:

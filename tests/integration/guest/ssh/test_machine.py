@@ -133,3 +133,24 @@ async def test_the_directory_is_private(machine, directory: Path) -> None:
     for path in (directory, *directory.iterdir()):  # noqa: ASYNC240 - a test
         facts = path.stat()
         assert (facts.st_mode & 0o077, facts.st_uid) == (0, os.geteuid()), path
+
+
+async def test_a_program_answers_line_by_line(machine) -> None:
+    async with machine.dialogue("sed", "--unbuffered", "s/^/you said /") as talk:
+        for word in (b"it's", b"$HOME"):
+            assert await talk.ask(word, timeout_s=10) == b"you said " + word
+
+
+async def test_a_program_that_ends_or_says_nothing_is_told(machine, guest: Guest) -> None:
+    async with machine.dialogue("sh", "-c", "echo why it ended >&2") as talk:
+        with pytest.raises(MachineError, match="it has ended: why it ended"):
+            await talk.ask(b"a word", timeout_s=10)
+    async with machine.dialogue("head", "-c", "3000000", "/dev/zero") as talk:
+        with pytest.raises(MachineError, match="too long"):
+            await talk.ask(b"a word", timeout_s=10)
+    async with machine.dialogue("sh", "-c", "cat > /dev/null; : quiet-one") as talk:
+        with pytest.raises(MachineError, match="no answer"):
+            await talk.ask(b"a word", timeout_s=0.5)
+    # It read to the end of its input, and went.
+    waiting = "while pgrep -f '[q]uiet-one'; do sleep 0.2; done"
+    await guest.run("timeout", "30", "sh", "-c", waiting, timeout_s=40)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
-import subprocess
+import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pytest
 import pytest_asyncio
 
 from agency import naming
+from agency.children import processes_with_marker
 from agency.instance.load import load_instance
 from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
@@ -69,31 +71,57 @@ class Operator:
     server: Any
     secrets: RunSecrets
 
-    async def smoke(self, *more: str, user: str = "root", known: str = "known_hosts") -> Ran:
-        output = self.base / "out" / "boot_transcript.json"
-        for left in output.parent.glob("*"):
+    @property
+    def output(self) -> Path:
+        return self.base / "out" / "boot_transcript.json"
+
+    @property
+    def runs(self) -> list[str]:
+        """What is left of runs on this side."""
+        return [path.name for path in (self.base / "agency/runs").glob("run-*")]
+
+    def command(
+        self, *more: str, user: str = "root", known: str = "known_hosts"
+    ) -> tuple[str, ...]:
+        for left in self.output.parent.glob("*"):
             left.unlink()
         options = [f"--ssh-option={option}" for option in self.server.options(known=known)]
         argv = ("spinup_smoke", "--target", "ssh", "--host", f"{user}@{HOST}", *options, *more)
-        given = ("--instance", str(self.base / "secrets/instance"), "--output", str(output))
-        key = ("--age-key", str(self.base / "secrets/age.key"))
-        return await self.run(*argv, *given, *key, transcript=output)
+        given = ("--instance", str(self.base / "secrets/instance"), "--output", str(self.output))
+        return (*argv, *given, "--age-key", str(self.base / "secrets/age.key"))
 
-    async def run(self, name: str, *argv: str, transcript: Path = Path("-")) -> Ran:
-        program = Path(sys.executable).with_name(name)
-        env = {**os.environ, "XDG_STATE_HOME": str(self.base), "COLUMNS": "200"}
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [str(program), *argv],
-            capture_output=True,
-            text=True,
-            timeout=500,
-            env=env,
-            check=False,
+    async def smoke(self, *more: str, **how: str) -> Ran:
+        ran = await self.run(*self.command(*more, **how), transcript=self.output)
+        assert self.runs == [], "whatever came of it"
+        return ran
+
+    async def run(self, *argv: str, transcript: Path = Path("-")) -> Ran:
+        async with self.started(*argv) as process:
+            stdout, stderr = await process.communicate()
+        return Ran(process.returncode or 0, stdout.decode(), stderr.decode(), transcript)
+
+    @contextlib.asynccontextmanager
+    async def started(self, name: str, *argv: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        process = await asyncio.create_subprocess_exec(
+            *(str(Path(sys.executable).with_name(name)), *argv),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "XDG_STATE_HOME": str(self.base), "COLUMNS": "200"},
         )
-        # Whatever came of it: nothing of the run is left on this side.
-        assert [path.name for path in (self.base / "agency/runs").glob("run-*")] == []
-        return Ran(done.returncode, done.stdout, done.stderr, transcript)
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def until_step(self, process: asyncio.subprocess.Process, name: str) -> None:
+        """Wait for a run to say that it has begun a step."""
+        assert process.stdout is not None
+        async for line in process.stdout:
+            if line.split() == [b"...", name.encode()]:
+                return
+        raise AssertionError(f"the step {name} was not reached")
 
     async def verify(self, ran: Ran, *more: str) -> Ran:
         key = ran.transcript.with_suffix(".pub")
@@ -216,6 +244,32 @@ async def test_a_stopped_control_plane_is_explained(host: Guest, operator: Opera
     assert any("Stopped" in line for line in failure["logTail"]), failure["logTail"]
     assert ran.probe("units.state")["status"] == "failed"
     assert (await operator.verify(ran)).status == 1
+
+
+async def test_an_interrupted_look_is_on_record(host: Guest, operator: Operator) -> None:
+    async with operator.started(*operator.command()) as process:
+        await operator.until_step(process, "isolation")
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = await process.communicate()
+    ran = Ran(process.returncode or 0, stdout.decode(), stderr.decode(), operator.output)
+    assert ran.status == 1, ran.stdout + ran.stderr
+    assert ran.predicate["failure"]["step"] == "isolation"
+    assert ran.probe("teardown.clean")["status"] == "passed"
+    assert operator.runs == []
+    assert (await host.look("pgrep", "-x", "sshd")).exit_status == 1, "nobody is logged in"
+
+
+async def test_a_killed_look_leaves_nothing_running(host: Guest, operator: Operator) -> None:
+    async with operator.started(*operator.command()) as process:
+        await operator.until_step(process, "isolation")
+        (run,) = operator.runs
+        process.kill()
+        await process.communicate()
+    waiting = "while pgrep -x sshd; do sleep 0.2; done"
+    await host.run("timeout", "30", "sh", "-c", waiting, timeout_s=40)
+    ran = await operator.smoke(known="changed")  # any next run
+    assert ran.status == 3
+    assert processes_with_marker(run) == ()
 
 
 @pytest.fixture
