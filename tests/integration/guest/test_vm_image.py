@@ -24,7 +24,9 @@ from agency.spinup.guest.incus.model import Kind
 from agency.spinup.guest.materials import disk
 from agency.spinup.guest.materials.image import Image, build, hold_image
 from agency.spinup.guest.materials.recipe import default_recipe
+from agency.spinup.guest.materials.wheelhouse import Ingredients, hold_libraries
 
+REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements" / "guest.txt"
 OVMF = Path("/usr/share/OVMF")
 BOOT_S = 300
 GROWN_GIB = 6
@@ -71,7 +73,11 @@ def run(*argv: str | Path, stdin: str | None = None) -> str:
 async def built(place: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Disk]:
     raw = tmp_path_factory.mktemp("disk") / "disk.raw"
     recipe = default_recipe(Kind.VM)
-    async with hold_image(place.materials, recipe, marker="agency-tests") as image:
+    ingredients, marker = Ingredients(REQUIREMENTS, recipe), "agency-tests"
+    async with (
+        hold_libraries(place.materials, ingredients, marker=marker) as libraries,
+        hold_image(place.materials, recipe, libraries, marker=marker) as image,
+    ):
         run("qemu-img", "convert", "-O", "raw", image.rootfs, raw)
         yield Disk(image, raw)
     raw.unlink()
@@ -127,6 +133,7 @@ def test_the_root_is_whole_and_its_files_are_owned_as_in_the_recipe(root: Path) 
     for path, content in recipe.files.items():
         assert within(root, f"cat {path}") == content
     assert "User:     0" in within(root, "stat /etc/fstab")
+    assert "Type: regular" in within(root, "stat /opt/agency/bin/pip"), "libraries are not baked in"
     assert "Mode:  0640" in within(root, "stat /etc/shadow")
 
 
