@@ -82,6 +82,41 @@ def test_a_crash_anywhere(directory, moment, monkeypatch, free, torn) -> None:
     assert len(acknowledged) == 12
 
 
+def test_a_crash_anywhere_in_mending(directory, moment, monkeypatch, free) -> None:
+    """A torn end, and a crash while it is put aside: it is on record once, and nothing is lost."""
+    kernel = Kernel(monkeypatch)
+    path, after, crashes = directory / "pm.jsonl", 0, 0
+    while True:
+        acknowledged: list = []
+        with Place(directory) as place:
+            logs = Logs(place, moment.clock(), SMALL, retention_days=2)
+            acknowledged.append(logs.append(AGENT, SENDER, "x", {}))
+            logs.close()
+        free(directory)
+        path.write_bytes(path.read_bytes() + b"torn")
+        kernel.left = after
+        try:
+            with Place(directory) as place:
+                logs = Logs(place, moment.clock(), SMALL, retention_days=2)
+                logs.open_all()
+                logs.close()
+        except Crash:
+            crashes += 1
+        finished = kernel.left != 0
+        kernel.left = None
+        check(directory, moment, acknowledged)
+        lines = b"".join(file.read_bytes() for file in directory.glob("*.jsonl"))
+        assert lines.count(b'"log.torn"') == 1
+        assert [file.read_bytes() for file in directory.glob("pm.torn-*")] == [b"torn"]
+        free(directory)
+        for file in directory.iterdir():
+            file.unlink()
+        if finished:
+            break
+        after += 1
+    assert crashes > 20
+
+
 def check(directory, moment, acknowledged: list) -> None:
     """The next start mends it; the chain holds, with all that was acknowledged and not removed."""
     with Place(directory) as place:

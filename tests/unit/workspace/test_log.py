@@ -1,5 +1,6 @@
 """One agent's log: on disk when it is said to be, whole after whatever a crash left."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -264,6 +265,26 @@ def test_a_full_disk_refuses_and_nothing_half_written_counts(small_disk, moment)
             assert (report.ok, report.torn) == (True, 0)
         finally:
             log.close()
+
+
+def test_what_could_not_be_cut_off_is_cut_off_later(open_log, verify, monkeypatch) -> None:
+    """Half a record is written, and the disk fails again when it is to be taken back."""
+    log = open_log()
+    whole = log.append(SENDER, "x", {})
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        patch.setattr(os, "ftruncate", failing)
+        with pytest.raises(PrerequisiteError, match="cannot write"):
+            log.append(SENDER, "lost", {})
+    assert log.head == whole
+    after = log.append(SENDER, "y", {})
+    assert after.sequence == whole.sequence + 1
+    assert verify(after).ok
+    assert verify().torn == 0
 
 
 def test_the_test_can_tell_a_protected_file(directory, open_log) -> None:
