@@ -47,116 +47,12 @@ COMMANDS = [
     _command(5, "!agency agents stop pm"),
 ]
 
-EVIDENCE: dict[str, Document] = {
-    "quarantine.outbound": {
-        "mode": "network-namespace",
-        "interfaces": ["lo"],
-        "attempts": [
-            {"destination": "tcp://192.0.2.1:443", "outcome": "unreachable", "error": "no route"},
-            {"destination": "udp://198.51.100.53:53", "outcome": "refused", "error": None},
-        ],
-    },
-    "homeserver.versions": {
-        "status": 200,
-        "url": "http://127.0.0.1:8008/_matrix/client/versions",
-        "versions": ["v1.1", "v1.11"],
-        "serverVersion": "1.163.2",
-    },
-    "homeserver.process": {
-        "pid": 4711,
-        "alive": True,
-        "executable": "/usr/bin/python3.11",
-        "argv0": "python3",
-    },
-    "control.ready": {
-        "status": 200,
-        "ready": True,
-        "version": "0.1.0",
-        "schemaRevision": "0001",
-        "pythonVersion": "3.11.7",
-    },
-    "control.refuses-wrong-token": {
-        "attempts": [
-            {"token": "missing", "status": 403, "errcode": "M_FORBIDDEN"},
-            {"token": "wrong", "status": 403, "errcode": "M_FORBIDDEN"},
-            {"token": "query", "status": 403, "errcode": "M_FORBIDDEN"},
-        ]
-    },
-    "control.room": {
-        "roomId": f"!room:{DOMAIN}",
-        "alias": f"#control:{DOMAIN}",
-        "joined": [
-            f"@agency:{DOMAIN}",
-            f"@agent-developer:{DOMAIN}",
-            f"@agent-pm:{DOMAIN}",
-            OPERATOR,
-        ],
-        "encrypted": False,
-        "joinRule": "invite",
-    },
-    "agents.health": {
-        "agents": [
-            {
-                "name": "pm",
-                "status": 200,
-                "body": {"status": "ok", "agent": "pm"},
-                "pid": 4720,
-                "unauthorised": 401,
-            },
-            {
-                "name": "developer",
-                "status": 200,
-                "body": {"status": "ok", "agent": "developer"},
-                "pid": 4721,
-                "unauthorised": 401,
-            },
-        ]
-    },
-    "agents.stopped": {
-        "agents": [
-            {"name": "pm", "processGone": True, "portClosed": True},
-            {"name": "developer", "processGone": True, "portClosed": True},
-        ]
-    },
-    "scenario.commands": {"project": "new-app", "commands": COMMANDS},
-    "scenario.refused": {
-        "sender": VISITOR,
-        "eventId": "$intruder",
-        "replyId": "$refusal",
-        "ok": False,
-        "executed": False,
-        "auditOutcome": "refused",
-    },
-    "scenario.replay": {
-        "transactionStatuses": [200, 200],
-        "repliesBefore": 1,
-        "repliesAfter": 1,
-        "auditCountBefore": 11,
-        "auditCountAfter": 11,
-        "pidBefore": 4720,
-        "pidAfter": 4720,
-    },
-    "store.schema": {"revision": "0001", "integrity": "ok", "journalMode": "wal"},
-    "audit.chain": {"count": 14, "head": "5e" * 32, "verified": True},
-    "secrets.absent": {
-        "secretsChecked": 9,
-        "filesSearched": 12,
-        "argvSearched": 4,
-        "findings": 0,
-    },
-    "system.processes": {
-        "running": [
-            {"name": "homeserver", "pid": 4711, "rssMb": 151.3},
-            {"name": "control", "pid": 4712, "rssMb": 71.9},
-        ]
-    },
-    "teardown.clean": {"processesLeft": 0, "socketsLeft": 0, "filesLeft": 0},
-}
+HERE = FilePath(__file__).parent
+EVIDENCE: dict[str, Document] = json.loads((HERE / "evidence.json").read_text())
+EVIDENCE["scenario.commands"]["commands"] = COMMANDS
 
 # As a guest gave it, with as little as may be there.
-GUEST: dict[str, Document] = json.loads(
-    (FilePath(__file__).parent / "guest_evidence.json").read_text()
-)
+GUEST: dict[str, Document] = json.loads((HERE / "guest_evidence.json").read_text())
 GUEST["suite.results"]["tests"] = [
     {"name": f"{feature}.py::test_it", "outcome": "passed", "message": None} for feature in FEATURES
 ]
@@ -302,8 +198,7 @@ def build_host(*, talked_to: bool = False) -> Document:
         for name in judge.STEPS["ssh"]
     ]
     frame = predicate["probes"][0]
-    units = {name: GUEST[name] for name in ("units.state",)}
-    evidence = json.loads(json.dumps({**HOST, **units}))
+    evidence = json.loads(json.dumps({**HOST, "units.state": GUEST["units.state"]}))
     predicate["probes"] += [
         {**frame, "name": name, "evidence": seen} for name, seen in evidence.items()
     ]

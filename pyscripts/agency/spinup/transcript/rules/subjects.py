@@ -18,7 +18,9 @@ def system_digest(image: str, files: Mapping[str, str]) -> str:
 def broken_subjects(statement: Statement) -> Iterator[str]:
     """Where the subject `system` is not what was seen in a guest, or is missing."""
     predicate = statement.predicate
-    named = {subject.name: subject.digest["sha256"] for subject in statement.subject}
+    named: dict[str, str] = {
+        subject.name: subject.digest["sha256"] for subject in statement.subject
+    }
     seen = {entry.name: entry.evidence for entry in predicate.probes}
     image, files = seen.get("guest.image", {}), seen.get("activation.first", {})
     fingerprint, digests = image.get("fingerprint"), files.get("digests")
