@@ -32,6 +32,7 @@ EVALUATED = (
     "pyproject.toml",
     "LICENSE",
     "README.md",
+    "tests/guest",
     "tests/nix",
 )
 SERVICES = (

@@ -77,6 +77,10 @@ let
       )
       ++ [ (builtins.toJSON config.services.matrix-synapse.settings) ];
     control = config.environment.etc."agency/control.json".text;
+    synapse = {
+      inherit (config.services.matrix-synapse) extras;
+      oidc = config.agency.issuedFiles."matrix-oidc.yaml".content;
+    };
     sites = lib.mapAttrs (_: site: site.host) config.agency.edge.sites;
   };
 

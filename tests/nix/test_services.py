@@ -219,6 +219,30 @@ def test_every_own_units_exposure_is_low(report: dict[str, Any], tmp_path: Path)
         assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.parametrize("host", ["agency", "throwaway"])
+def test_people_log_in_to_matrix_through_one_provider(report: dict[str, Any], host: str) -> None:
+    synapse = report[host]["synapse"]
+    assert "oidc" in synapse["extras"]
+    (provider,) = json.loads(synapse["oidc"])["oidc_providers"]
+    assert provider["pkce_method"] == "always"
+    assert not provider["discover"]
+    places = [value for name, value in provider.items() if name.endswith(("_endpoint", "_uri"))]
+    assert len(places) == 4
+    assert [one for one in places if not one.startswith(f"{provider['issuer']}/")] == []
+
+
+def test_only_a_throwaway_s_provider_goes_without_tls(report: dict[str, Any]) -> None:
+    forge, own = (
+        json.loads(report[host]["synapse"]["oidc"])["oidc_providers"][0]
+        for host in ("agency", "throwaway")
+    )
+    assert forge["issuer"].startswith("https://gitlab.")
+    assert forge["token_endpoint"] == f"{forge['issuer']}/oauth/token"
+    assert "skip_verification" not in forge
+    assert own["issuer"] == f"http://127.0.0.1:{naming.SERVICE_PORTS['oidc-provider']}"
+    assert own["skip_verification"] is True
+
+
 def test_what_is_issued_is_composed_at_once(report: dict[str, Any]) -> None:
     text = report["services"]["allUnits"]["agency-reconcile-gitlab-bootstrap.service"]
     assert "\nOnSuccess=agency-issued.service\n" in text
