@@ -193,6 +193,11 @@ in
           };
         };
         enable_registration = false;
+        # People steer by messages: upstream's one in five seconds would keep an operator waiting.
+        rc_message = {
+          per_second = 5;
+          burst_count = 50;
+        };
         report_stats = false;
         # It would have the homeserver fetch whatever address somebody writes.
         url_preview_enabled = lib.mkDefault false;

@@ -17,6 +17,8 @@ from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.janitor import keep
 from agency.spinup.guest.machine import Guest, GuestError
 from agency.spinup.guest.making import Made, Maker
+from agency.spinup.guest.oidc import probe as oidc
+from agency.spinup.guest.oidc.provider import issue_client, start_provider, stop_provider
 from agency.spinup.guest.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
 from agency.spinup.guest.reach import GuestMachine
 from agency.spinup.guest.reboot import Before, reboot
@@ -58,6 +60,7 @@ class IncusTarget:
     _watched: bool = False
     _examination: Examination | None = None
     _activation: Evidence = field(default_factory=dict)
+    _issued: list[SecretValue] = field(default_factory=list)
     _python: dict[str, str] = field(default_factory=dict)
 
     kind = "incus"
@@ -111,6 +114,7 @@ class IncusTarget:
             ("scenario", self._scenario),
             ("records", self._records),
             ("converge", self._converge),
+            ("login", self._login),
             ("isolation", self._isolation),
             ("reboot", self._reboot),
         )
@@ -260,6 +264,15 @@ class IncusTarget:
         await self.recorder.probe("activation.again", lambda: self._activator.again(running))
         await self.recorder.probe("activation.drift", self._activator.drift)
 
+    async def _login(self) -> None:
+        """Log somebody in who has no account yet, by a provider that ends with the step."""
+        domain = self.secrets.loaded.instance.domain
+        provider = await start_provider(self.guest, self.made.materials.provider, domain=domain)
+        self._issued += [SecretValue(value) for value in provider.secret_values]
+        await issue_client(self.guest, provider)
+        await self.recorder.probe(oidc.PROBE, lambda: oidc.oidc_login(self.guest, provider))
+        await stop_provider(self.guest)
+
     async def _isolation(self) -> None:
         await self.recorder.probe("suite.results", self._suite)
         await self.recorder.probe("resources.peak", self._usage)
@@ -341,6 +354,6 @@ class IncusTarget:
             return [*self.secrets.values()]
         try:
             async with asyncio.timeout(_EXPLAIN_S):
-                return await self.examination.secret_values()
+                return [*await self.examination.secret_values(), *self._issued]
         except (AgencyError, TimeoutError):
-            return [*self.secrets.values()]
+            return [*self.secrets.values(), *self._issued]

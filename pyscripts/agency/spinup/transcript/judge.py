@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from agency.spinup.transcript.model import Predicate, Probe, Result
-from agency.spinup.transcript.rules import guest, observed, scenario, ssh
+from agency.spinup.transcript.rules import guest, observed, oidc, scenario, ssh
 from agency.spinup.transcript.rules.links import broken_links
 from agency.spinup.transcript.rules.rule import ProbeRule, Verdict
 
@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 PROBES: Mapping[str, ProbeRule] = {
-    rule.name: rule for rule in (*observed.RULES, *scenario.RULES, *guest.RULES, *ssh.RULES)
+    rule.name: rule
+    for rule in (*observed.RULES, *scenario.RULES, *guest.RULES, *oidc.RULES, *ssh.RULES)
 }
 
 # The steps of each target, in order. A transcript that lacks one of them cannot pass, so leaving
@@ -54,6 +55,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
         "scenario",
         "records",
         "converge",
+        "login",
         "isolation",
         "reboot",
         "teardown",
