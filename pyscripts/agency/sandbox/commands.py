@@ -91,9 +91,13 @@ def list_leases(as_json: bool) -> None:
         if not found:
             printer.print("no leases")
             return
-        table = Table("name", "state", "url", "until", "source")
+        table = Table(box=None, pad_edge=False)
+        for title in ("name", "state", "url"):  # to be copied: never cut
+            table.add_column(title, no_wrap=True)
+        for title in ("until (UTC)", "source"):
+            table.add_column(title, overflow="fold")
         for lease in found:
-            until = iso(lease.expires_at)
+            until = iso(lease.expires_at)[:16].replace("T", " ")
             table.add_row(lease.name, lease.state, lease.url or "", until, lease.source)
         printer.print(table)
 
