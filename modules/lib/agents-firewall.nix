@@ -55,6 +55,10 @@ in
     chain output {
       type filter hook output priority filter; policy accept;
 
+      # IPv6 finds its neighbours by these. The kernel sends them with no socket, so they belong to
+      # no uid, and the last rule would refuse them for the whole machine.
+      icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+
       # Nobody but its owner answers on an agent's port, and nobody but its owner, the control
       # plane and root opens a connection to it.
       oifname "lo" tcp sport @agent_ports tcp flags & (syn | ack) == (syn | ack) meta skuid . tcp sport != @agent_servers counter drop

@@ -156,14 +156,14 @@ RunAs = Callable[..., CommandResult]
 
 @pytest.fixture(scope="session")
 def run_as(host: Host) -> RunAs:
-    """Runs a command as a user, with that user's groups and nothing of root's.
+    """Runs a command as a user, with that user's groups and nothing of root's but by `options`.
 
     Nothing else holds the program: what it cannot do, no program of that user can.
     """
 
-    def run_as(user: str, command: str, *args: str) -> CommandResult:
+    def run_as(user: str, command: str, *args: str, options: str = "") -> CommandResult:
         text = host.backend.get_command(command, *args)
-        return host.run(f"cd / && exec {SWITCH_USER} sh -c %s", user, user, text)
+        return host.run(f"cd / && exec {SWITCH_USER} {options} sh -c %s", user, user, text)
 
     return run_as
 
