@@ -9,12 +9,17 @@ from typing import Any
 _UNKNOWN = 2**64 - 1  # what systemd says of a counter that is off
 _MICRO = 1e-6
 _CLD_EXITED = 1  # waitid(2): how a process ended
+_MERELY_STARTED = ("simple", "exec", "idle")
 _WITH_PROCESS = ("active", "activating", "deactivating", "reloading")
 
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """A unit as systemd sees it. `once` when it runs, ends, and is then inactive."""
+    """A unit as systemd sees it. `once` when it runs, ends, and is then inactive.
+
+    `tells` when its being active says that it is ready; of a program that is merely started
+    (Type=simple, exec or idle) it says nothing.
+    """
 
     name: str
     load: str
@@ -24,6 +29,7 @@ class UnitState:
     stale: bool = False  # its definition on disk is another than the loaded one
     restarts: int = 0
     up_s: float = 0.0  # for how long it has been active
+    tells: bool = True
 
     @property
     def up(self) -> bool:
@@ -92,6 +98,11 @@ def service_properties(unit: Mapping[str, Any], service: Mapping[str, Any]) -> S
         tasks=known(service["TasksCurrent"]),
         invocation=bytes(unit["InvocationID"]).hex() or None,
     )
+
+
+def tells_readiness(service_type: str) -> bool:
+    """Whether a service of that type is active only once it is ready."""
+    return service_type not in _MERELY_STARTED
 
 
 def may_have_process(active_state: str) -> bool:

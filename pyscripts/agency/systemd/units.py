@@ -13,7 +13,12 @@ from dbus_fast import Variant
 from agency.systemd.connection import PROPERTIES, SERVICE, UNIT, Connection, plain
 from agency.systemd.errors import JobError, NoSuchUnitError
 from agency.systemd.jobs import DONE
-from agency.systemd.service import ServiceProperties, UnitState, service_properties
+from agency.systemd.service import (
+    ServiceProperties,
+    UnitState,
+    service_properties,
+    tells_readiness,
+)
 
 TIMED_OUT = "timeout"
 _EVERY_UNIT = "systemd"  # where a call that is about no unit of its own belongs
@@ -98,19 +103,31 @@ class Units:
     async def running(self, pattern: str) -> list[str]:
         """Names of the active units that match a shell pattern."""
         answer = await self._connection.manager(
-            "ListUnitsByPatterns", "asas", ["active"], [pattern], where=pattern
+            "ListUnitsByPatterns", "asas", ["active", "reloading"], [pattern], where=pattern
         )
         return sorted(one[0] for one in answer[0])
 
     async def states(self, names: Iterable[str]) -> dict[str, UnitState]:
         """How the units are, by name."""
-        answer = await self._connection.manager(
-            "ListUnitsByNames", "as", [*names], where=_EVERY_UNIT
-        )
         found = {}
-        for name, _, load, active, sub, _, path, *_ in answer[0]:
+        for name, _, load, active, sub, _, path, *_ in await self._listed(names):
             found[name] = await self._state(name, load, active, sub, path)
         return found
+
+    async def failed(self, names: Iterable[str]) -> list[str]:
+        """Which of the units have failed, or ended and are about to be started again."""
+        brief = (
+            UnitState(name, load, active, sub)
+            for name, _, load, active, sub, *_ in await self._listed(names)
+        )
+        return [unit.name for unit in brief if unit.active == "failed" or unit.retrying]
+
+    async def _listed(self, names: Iterable[str]) -> list[Any]:
+        wanted = [*names]
+        if not wanted:
+            return []
+        answer = await self._connection.manager("ListUnitsByNames", "as", wanted, where=_EVERY_UNIT)
+        return list(answer[0])
 
     async def _state(self, name: str, load: str, active: str, sub: str, path: str) -> UnitState:
         async def get(interface: str, key: str) -> Any:
@@ -122,12 +139,13 @@ class Units:
         stale = bool(await get(UNIT, "NeedDaemonReload"))
         since = await get(UNIT, "ActiveEnterTimestampMonotonic")
         up_s = time.clock_gettime(time.CLOCK_MONOTONIC) - since / 1_000_000
-        once, restarts = False, 0
+        once, restarts, tells = False, 0, True
         if name.endswith(".service") and load == "loaded":
-            stays = await get(SERVICE, "RemainAfterExit")
-            once = await get(SERVICE, "Type") == "oneshot" and not stays
+            kind = await get(SERVICE, "Type")
+            once = kind == "oneshot" and not await get(SERVICE, "RemainAfterExit")
+            tells = tells_readiness(kind)
             restarts = await get(SERVICE, "NRestarts")
-        return UnitState(name, load, active, sub, once, stale, restarts, up_s)
+        return UnitState(name, load, active, sub, once, stale, restarts, up_s, tells)
 
 
 @contextlib.asynccontextmanager

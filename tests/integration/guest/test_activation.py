@@ -24,6 +24,11 @@ Restart=no
 ExecStart=
 ExecStart=sh -c 'echo the tea is cold; exit 7'
 """
+ENDS_SOON = b"""[Service]
+Restart=no
+ExecStart=
+ExecStart=sh -c 'sleep 1; echo the tea is gone; exit 8'
+"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -70,6 +75,20 @@ async def test_a_unit_that_fails_is_named_with_its_journal(activated: Guest) -> 
     assert CONTROL in error["message"]
     assert any("the tea is cold" in line for line in error["log_tail"])
     assert any("systemd[1]" in line and "status=7" in line for line in error["log_tail"])
+    await activated.run("rm", str(BREAK))
+    await activated.run("systemctl", "daemon-reload")
+    assert (await activate(activated))[0] == 0
+    assert await activated.run("systemctl", "is-active", CONTROL) == b"active\n"
+
+
+async def test_a_unit_that_ends_a_moment_after_its_start_is_named(activated: Guest) -> None:
+    await activated.run("systemctl", "stop", CONTROL)
+    await activated.write({BREAK: GuestFile(ENDS_SOON)})
+    await activated.run("systemctl", "daemon-reload")
+    status, report = await activate(activated)
+    assert status == 1
+    assert CONTROL in report["error"]["message"]
+    assert any("the tea is gone" in line for line in report["error"]["log_tail"])
     await activated.run("rm", str(BREAK))
     await activated.run("systemctl", "daemon-reload")
     assert (await activate(activated))[0] == 0

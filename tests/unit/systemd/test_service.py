@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agency.systemd.service import UnitState, service_properties
+from agency.systemd.service import UnitState, service_properties, tells_readiness
 
 UNSET = 2**64 - 1
 UNIT = {
@@ -78,3 +78,13 @@ def test_a_service_that_will_be_started_again_does_not_run(sub: str) -> None:
 )
 def test_a_unit_is_up_when_it_does_what_it_is_for(active: str, up: bool) -> None:
     assert UnitState("x", "loaded", active, "x").up is up
+
+
+@pytest.mark.parametrize(
+    ("service_type", "tells"),
+    [("notify", True), ("forking", True), ("oneshot", True), ("exec", False), ("simple", False)],
+)
+def test_a_program_that_is_merely_started_does_not_tell_that_it_is_ready(
+    service_type: str, tells: bool
+) -> None:
+    assert tells_readiness(service_type) is tells

@@ -40,13 +40,21 @@ async def provision(guest: Guest, materials: Materials, cargo: Cargo) -> dict[st
         GuestError: something cannot be put there or installed.
         PrerequisiteError: sops is not on this machine.
     """
-    versions = await install(guest, materials.image, materials.wheelhouse)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            installing = tasks.create_task(install(guest, materials.image, materials.wheelhouse))
+            tasks.create_task(_bring(guest, cargo))
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group
+    return installing.result()
+
+
+async def _bring(guest: Guest, cargo: Cargo) -> None:
     sops = await asyncio.to_thread(_program, "sops", SOPS_HINT)
     await guest.write({_SOPS: GuestFile(sops, mode=0o755)})
     await guest.run("mkdir", "--parents", str(SOURCE))
     await guest.unpack(_archive(cargo), SOURCE, timeout_s=_PUSH_S)
     await put_age_key(guest, cargo.key.identity)
-    return versions
 
 
 def _program(name: str, hint: str) -> bytes:

@@ -29,8 +29,7 @@ FIREWALL_UNIT = "nftables.service"
 # Everything else may rely on these.
 FIRST = (FIREWALL_UNIT, SECRETS_UNIT)
 AGENT_UNIT = "agency-agent@"
-SETTLE_S = 2.0
-YOUNG_S = 5.0
+SETTLE_S = 2.0  # whoever has been up for so long did not end right after its start
 _POLL_S = 0.1
 _ROOT = Path("/")
 _LOCK = Path("/run/agency-activate.lock")
@@ -215,7 +214,7 @@ class _Run:
             state = states[name]
             concerned = effects.concerned(name, self.texts, self.changed)
             if state.up and not concerned:
-                watched += [name] if state.up_s < YOUNG_S else []
+                watched += [name] if state.up_s < SETTLE_S else []
                 continue
             verb = "RestartUnit" if state.up else "StartUnit"
             if state.up and name.endswith(".socket"):
@@ -245,8 +244,10 @@ class _Run:
         }
 
     async def _settle(self, names: list[str]) -> None:
-        """Watch what was started for a moment: a program may end right after its start."""
-        end = min(self.clock.steady() + SETTLE_S, self.deadline)
+        """Look at what was started until each has been up for a moment, or said it is ready.
+
+        A program that was merely started may end right after.
+        """
         before = await self.systemd.states(names)
         while names:
             now = await self.systemd.states(names)
@@ -257,15 +258,15 @@ class _Run:
                     if not state.up or state.restarts != before[name].restarts
                 }
             )
-            if self.clock.steady() >= end:
+            late = self.clock.steady() >= self.deadline
+            if late or not any(_may_end(state) for state in now.values()):
                 break
             await asyncio.sleep(_POLL_S)
 
     async def _failed(self) -> list[str]:
         """Units of ours that have failed, whether or not we start them ourselves."""
         ours = {name for path in self.texts if (name := effects.unit_of(path)) and "@" not in name}
-        states = await self.systemd.states(sorted(ours | set(self.definitions.units)))
-        return [name for name, one in states.items() if one.active == "failed" or one.retrying]
+        return await self.systemd.failed(sorted(ours | set(self.definitions.units)))
 
     async def _refuse(self, wrong: Mapping[str, str]) -> None:
         """Raise for units that are not as they are to be, with the journals of the causes."""
@@ -293,7 +294,8 @@ class _Run:
             and "@" not in name
             and name not in self.definitions.units
         ]
-        for name, state in (await self.systemd.states(sorted(set(others)))).items():
+        running = set(others) & {*await self.systemd.running("*.service")}
+        for name, state in (await self.systemd.states(sorted(running))).items():
             is_older = state.up_s > self.clock.steady() - self.laid
             if state.up and is_older and effects.concerned(name, self.texts, self.changed):
                 result = await self.systemd.do("RestartUnit", name, timeout_s=self._left())
@@ -317,6 +319,11 @@ async def _journal_tail(unit: str) -> list[str]:
     except JournalError as error:
         return [error.message]
     return [entry.line for entry in entries]
+
+
+def _may_end(state: UnitState) -> bool:
+    """Whether it started just now, and nothing says yet that it will stay."""
+    return state.up_s < SETTLE_S and (not state.tells or state.restarts > 0)
 
 
 def _can_enable(name: str, texts: Mapping[str, str]) -> bool:
