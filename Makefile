@@ -5,7 +5,7 @@ PYTHON := python3
 
 .DEFAULT_GOAL := help
 
-.PHONY: help spinup test lint bench check-nix test-docker test-guest setup-spinup setup-dev setup-tools requirements clean
+.PHONY: help spinup test lint bench bench-guest check-nix test-docker test-guest setup-spinup setup-dev setup-tools requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,11 @@ check-nix: setup-dev ## Evaluate the NixOS modules (needs Nix, <nixpkgs> and <so
 bench: setup-dev ## Measure the numbers; exits 1 when a limit is missed
 	@mkdir -p artifacts
 	@python -m benchmarks --output artifacts/bench.jsonl
+
+bench-guest: setup-dev setup-tools ## Measure a throwaway guest (root; builds an image)
+	@$(PYTHON) tools/guest_host.py
+	@mkdir -p artifacts
+	@AGENCY_REQUIRE_GUEST=1 python -m benchmarks --output artifacts/bench-guest.jsonl guest
 
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \
