@@ -7,7 +7,10 @@
   ...
 }:
 {
-  imports = [ (modulesPath + "/profiles/minimal.nix") ];
+  imports = [
+    ./tools.nix
+    (modulesPath + "/profiles/minimal.nix")
+  ];
 
   networking.hostName = lib.mkDefault "throwaway";
   networking.useDHCP = lib.mkDefault false;

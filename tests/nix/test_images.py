@@ -27,6 +27,12 @@ def test_it_can_switch_to_its_source_without_a_network(report: dict[str, Any], n
 
 
 @pytest.mark.parametrize("name", GUESTS)
+def test_whoever_spins_it_up_finds_the_programs_to_call(report: dict[str, Any], name: str) -> None:
+    programs = report["guests"][name]["programs"]
+    assert {"agency", "python3", "nodejs-slim"} <= {one.removesuffix("-env") for one in programs}
+
+
+@pytest.mark.parametrize("name", GUESTS)
 def test_nobody_logs_in_without_a_password_or_from_outside(
     report: dict[str, Any], name: str
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from agency.spinup.guest.target import IncusTarget
 from agency.spinup.transcript import judge
 from agency.spinup.transcript.model import Predicate
+from agency.spinup.transcript.rules.subjects import system_digest
 from agency.spinup.transcript.verify import Policy, verify
 
 Document = dict[str, Any]
@@ -64,6 +65,9 @@ def test_the_system_it_names_is_the_one_it_saw(
         ("reboot.survived", ("bootIdBefore",), "00000009-1111-2222-3333-444444444444", "not the"),
         ("database.versions", ("controlSchema",), "0002", "not the schema"),
         ("audit.chain", ("count",), 21, "longer when audit.chain looked"),
+        ("agents.audit", ("agents", 1, "name"), "tester", "nothing on record of developer"),
+        ("agents.audit", ("agents", 0, "sequence"), 10, "longer when agents.audit looked"),
+        ("reboot.survived", ("agentsAuditKept", 0, "name"), "tester", "lacks the log of pm"),
     ],
 )
 def test_what_was_seen_is_one_machine(
@@ -115,6 +119,19 @@ def test_what_was_seen_is_one_machine(
         ("reboot.survived", lambda seen: seen["kept"].update(head="00" * 32), "not the end"),
         (
             "reboot.survived",
+            lambda seen: seen["agentsAuditKept"][1].update(verified=False),
+            "agentsAuditKept.1.verified",
+        ),
+        (
+            "agents.audit",
+            lambda seen: seen["agents"][0].update(verified=False),
+            "agents.0.verified: must be True",
+        ),
+        ("agents.audit", lambda seen: seen["agents"][1].update(name="pm"), "one comes twice"),
+        ("agents.audit", lambda seen: seen["agents"][0].update(count=7), "more records than"),
+        ("agents.audit", lambda seen: seen["appendOnly"].update(reason=None), "not said why"),
+        (
+            "reboot.survived",
             lambda seen: seen.update(bootIdAfter=seen["bootIdBefore"]),
             "did not boot anew",
         ),
@@ -129,6 +146,71 @@ def test_what_went_wrong_does_not_hold(
     verdict = judge.PROBES[name].judge(evidence[name])
     assert not verdict.ok
     assert words in verdict.reason
+
+
+NAR = f"sha256:{'0a' * 26}"
+STORE = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz"
+
+
+def on_nixos(document: Document) -> Document:
+    """The same of a guest that boots NixOS."""
+    image = evidence_of(document, "guest.image")
+    image.update(system="nixos", built=f"{STORE}-tarball")
+    del image["wheelhouse"], image["packages"]
+    for probe in ("activation.first", "activation.again"):
+        seen = evidence_of(document, probe)
+        seen.update(system=f"{STORE}-nixos-system-throwaway-26.11", systemDigest=NAR)
+    digests = evidence_of(document, "activation.first")["digests"]
+    document["subject"][-1]["digest"]["sha256"] = system_digest(image["fingerprint"], digests, NAR)
+    return document
+
+
+def test_a_guest_of_nixos_passes(guest_document: Document, seal: Seal, pem: bytes) -> None:
+    report = verify(seal(on_nixos(guest_document)), pem)
+    assert report.ok, report.reasons
+
+
+def test_its_whole_system_is_what_the_subject_names(
+    guest_document: Document, seal: Seal, pem: bytes
+) -> None:
+    document = on_nixos(guest_document)
+    evidence_of(document, "activation.first")["systemDigest"] = f"sha256:{'1b' * 26}"
+    assert verify(seal(document), pem).refused_by == "subjects"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda d: evidence_of(d, "guest.image").pop("built"), "built: which path"),
+        (lambda d: evidence_of(d, "guest.image").update(built="/opt/x"), "a path of Nix's store"),
+        (lambda d: evidence_of(d, "guest.image").update(system="debian"), "wheelhouse: is not"),
+        (lambda d: evidence_of(d, "activation.first").pop("system"), "or lacks it"),
+        (lambda d: evidence_of(d, "activation.first").update(systemDigest="0a"), "hash of a NAR"),
+        (
+            lambda d: evidence_of(d, "activation.again").update(systemDigest=f"sha256:{'1b' * 26}"),
+            "not the system that activation.first",
+        ),
+    ],
+)
+def test_a_guest_of_nixos_shows_its_own_evidence(
+    change: Callable[[Document], object], reason: str, guest_document: Document
+) -> None:
+    document = on_nixos(guest_document)
+    change(document)
+    _, reasons = judge.overall(Predicate.model_validate(document["predicate"]))
+    assert reason in "\n".join(reasons)
+
+
+def test_a_debian_names_no_whole_system(guest_document: Document) -> None:
+    seen = evidence_of(guest_document, "activation.first")
+    seen.update(system=f"{STORE}-nixos-system", systemDigest=NAR)
+    _, reasons = judge.overall(Predicate.model_validate(guest_document["predicate"]))
+    assert "where guest.image has no NixOS" in "\n".join(reasons)
+
+
+def test_a_log_that_only_grows_needs_no_reason(evidence: dict[str, Document]) -> None:
+    grows = {**evidence["agents.audit"], "appendOnly": {"value": True, "reason": None}}
+    assert judge.PROBES["agents.audit"].judge(grows).ok
 
 
 def test_a_kept_guest_is_said_to_be_there(evidence: dict[str, Document]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from agency.canonical import sha256_hex
 from agency.spinup.guest.evidence import activated
@@ -15,6 +16,18 @@ from agency.spinup.steps import Evidence
 _UNIT_FILE = f"/etc/systemd/system/{CONTROL_UNIT}"
 _CHAIN = ("inet", "agency-agents", "output")
 _EXTRA = b"# written by hand\n"
+_STOP_S = 60.0
+
+
+class Activates(Protocol):
+    """What brings a machine to its definitions."""
+
+    async def activate(self, *, check: bool = False) -> Evidence:
+        """Activate, or with `check` only say in `changes` what differs.
+
+        Raises:
+            AgencyError: it failed; the log says why.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +41,7 @@ class Activator:
     timeout_s: float
 
     async def activate(self, *, check: bool = False) -> Evidence:
-        """Activate, or with `check` only say what differs.
+        """See Activates.
 
         Raises:
             MachineError: it failed, with the journals of the units that are to blame.
@@ -40,8 +53,30 @@ class Activator:
         )
         return await activated(self.machine, *argv, timeout_s=self.timeout_s + 10)
 
+
+@dataclass(frozen=True, slots=True)
+class Tampering:
+    """One thing that is changed by hand; `observe` says how it is, in words or by a digest."""
+
+    what: str
+    plant: Callable[[], Awaitable[object]]
+    observe: Callable[[], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Converging:
+    """See system.Convergence: the same for every system but for how it is activated."""
+
+    machine: Machine
+    activates: Activates
+    tamperings: Sequence[Tampering]
+
+    async def activate(self) -> Evidence:
+        """See Convergence."""
+        return await self.activates.activate()
+
     async def again(self, names: Mapping[str, object]) -> Evidence:
-        """A second activation; `names` are the units that run."""
+        """See Convergence."""
         before = await self._invocations(names)
         report = await self.activate()
         after = await self._invocations(names)
@@ -52,17 +87,15 @@ class Activator:
         return {name: unit.invocation for name, unit in seen.items() if unit.invocation}
 
     async def drift(self) -> Evidence:
-        """Change a unit's file, stop a unit and empty the firewall by hand, then activate."""
+        """See Convergence."""
         before = await self._observe()
-        content = await run(self.machine, "cat", _UNIT_FILE)
-        await run(self.machine, "tee", _UNIT_FILE, stdin=content + _EXTRA)
-        await run(self.machine, "systemctl", "stop", CONTROL_UNIT, timeout_s=60)
-        await run(self.machine, "nft", "flush", "chain", *_CHAIN)
+        for tampering in self.tamperings:
+            await tampering.plant()
         planted = await self._observe()
-        found = await self.activate(check=True)
+        found = await self.activates.activate(check=True)
         await self.activate()
         after = await self._observe()
-        left = await self.activate(check=True)
+        left = await self.activates.activate(check=True)
         return {
             "planted": [
                 {"what": what, "before": before[what], "planted": planted[what], "after": now}
@@ -73,11 +106,45 @@ class Activator:
         }
 
     async def _observe(self) -> dict[str, str]:
-        content = await run(self.machine, "cat", _UNIT_FILE)
-        rules = await run(self.machine, "nft", "--stateless", "list", "chain", *_CHAIN)
-        unit = (await units.show(self.machine, [CONTROL_UNIT]))[CONTROL_UNIT]
-        return {
-            f"file {_UNIT_FILE}": sha256_hex(content),
-            f"unit {CONTROL_UNIT}": f"{unit.active} ({unit.sub})",
-            f"firewall {' '.join(_CHAIN)}": sha256_hex(rules),
-        }
+        return {each.what: await each.observe() for each in self.tamperings}
+
+
+def debian_tamperings(machine: Machine) -> tuple[Tampering, ...]:
+    """What can drift on a Debian: a unit's file, a unit, the firewall."""
+
+    async def add_line() -> None:
+        content = await run(machine, "cat", _UNIT_FILE)
+        await run(machine, "tee", _UNIT_FILE, stdin=content + _EXTRA)
+
+    async def flush() -> None:
+        await run(machine, "nft", "flush", "chain", *_CHAIN)
+
+    return (
+        Tampering(f"file {_UNIT_FILE}", add_line, lambda: file_digest(machine, _UNIT_FILE)),
+        stopped_unit(machine, CONTROL_UNIT),
+        Tampering(f"firewall {' '.join(_CHAIN)}", flush, lambda: firewall_digest(machine)),
+    )
+
+
+def stopped_unit(machine: Machine, name: str) -> Tampering:
+    """A unit that somebody stopped."""
+
+    async def stop() -> None:
+        await run(machine, "systemctl", "stop", name, timeout_s=_STOP_S)
+
+    async def observe() -> str:
+        unit = (await units.show(machine, [name]))[name]
+        return f"{unit.active} ({unit.sub})"
+
+    return Tampering(f"unit {name}", stop, observe)
+
+
+async def file_digest(machine: Machine, path: str) -> str:
+    """The SHA-256 of a file's content."""
+    return sha256_hex(await run(machine, "cat", path))
+
+
+async def firewall_digest(machine: Machine) -> str:
+    """The SHA-256 of the rules for what agents send, or "absent"."""
+    done = await machine.look("nft", "--stateless", "list", "chain", *_CHAIN)
+    return sha256_hex(done.stdout) if done.exit_status == 0 else "absent"

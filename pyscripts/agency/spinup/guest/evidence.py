@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from agency.spinup import quarantine
@@ -14,7 +13,7 @@ from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.model import Server, Usage
 from agency.spinup.guest.locks import is_held
 from agency.spinup.guest.machine import Guest
-from agency.spinup.guest.materials.prepare import Materials
+from agency.spinup.guest.system import GuestSystem
 from agency.spinup.guest.systems import SystemDecision
 from agency.spinup.remote.machine import Machine, MachineError, run
 from agency.spinup.steps import Evidence
@@ -34,21 +33,20 @@ print(json.dumps({{"interfaces": seen, "attempts": tried}}))
 
 
 def image(
-    materials: Materials, decision: Decision, system: SystemDecision, server: Server
+    system: GuestSystem, decision: Decision, choice: SystemDecision, server: Server
 ) -> Evidence:
     """What a guest is made from, and why from that."""
-    made = materials.image
+    made = system.image
     return {
         "kind": str(decision.kind),
         "kindReason": decision.reason,
-        "system": str(system.system),
-        "systemReason": system.reason,
+        "system": str(choice.system),
+        "systemReason": choice.reason,
         "fingerprint": made.fingerprint,
         "recipe": made.digest,
         "fresh": made.fresh,
-        "wheelhouse": materials.wheelhouse.digest,
         "incusVersion": server.version,
-        "packages": dict(made.packages),
+        **system.image_facts(),
     }
 
 
@@ -72,13 +70,6 @@ async def offline(machine: Machine) -> Evidence:
     return {"mode": mode, **seen}
 
 
-async def packages(machine: Machine, python: Mapping[str, str]) -> Evidence:
-    """Every package of the guest's own package manager, and of the agency's environment."""
-    listed = await run(machine, "dpkg-query", "--show", "--showformat=${Package} ${Version}\n")
-    system = dict(line.split(" ", 1) for line in listed.decode().splitlines())
-    return {"system": system, "python": dict(python)}
-
-
 async def databases(machine: Machine, control_schema: str) -> Evidence:
     """The versions of the database server and of both schemas."""
     server = await _query(machine, "SHOW server_version")
@@ -96,15 +87,19 @@ async def _query(machine: Machine, sql: str) -> str:
     return (await run(machine, *argv)).decode().strip()
 
 
-def usage(seen: Usage) -> Evidence:
-    """What the guest uses, and used at most, as its host counts it."""
+def usage(seen: Usage, most_seen: int) -> Evidence:
+    """What the guest uses, and used at most, as its host counts it.
+
+    Of a virtual machine Incus knows no peak: that is then the most that was seen, in bytes.
+    """
 
     def megabytes(count: int | None) -> float | None:
         return None if count is None else round(count / _MIB, 1)
 
     return {
         "memoryMb": megabytes(seen.memory),
-        "memoryPeakMb": megabytes(seen.memory_peak),
+        "memoryPeakMb": megabytes(seen.memory_peak or most_seen or None),
+        "memoryPeakBy": "cgroup" if seen.memory_peak else "looks",
         "cpuS": None if seen.cpu_ns is None else round(seen.cpu_ns / 1e9, 3),
         "processes": seen.processes,
         "diskMb": megabytes(seen.disk),

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency.errors import PrerequisiteError
 from agency.spinup.guest.hosting import Decision, bring_in, choose_pool, decide
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.model import InstanceSpec, Server
 from agency.spinup.guest.janitor import Owner
 from agency.spinup.guest.machine import Guest
-from agency.spinup.guest.materials.prepare import Materials, hold_materials
-from agency.spinup.guest.materials.recipe import default_recipe
+from agency.spinup.guest.system import Ground, GuestSystem, Hold
+from agency.spinup.guest.system.debian import hold_debian
+from agency.spinup.guest.system.nixos import hold_nixos
 from agency.spinup.guest.systems import System, SystemDecision, choose_system, look_at_host
 from agency.spinup.guest.wishes import Wishes
 
-REQUIREMENTS = Path("requirements") / "guest.txt"
+HOLD: Mapping[System, Hold] = {System.DEBIAN: hold_debian, System.NIXOS: hold_nixos}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Made:
 
     server: Server
     decision: Decision
-    system: SystemDecision
+    choice: SystemDecision
     pool: str
-    materials: Materials
+    system: GuestSystem
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +53,12 @@ class Maker:
         server = await self.incus.server()
         decision = decide(server, self.wishes.kind)
         host = look_at_host(self.base, self.source, decision.kind)
-        system = choose_system(host, self.wishes.system)
-        if system.system is System.NIXOS:
-            raise PrerequisiteError(
-                "a spin-up of a NixOS guest is not written",
-                where="--image nixos",
-                hint="use --image debian, or --target ssh after a switch",
-            )
+        choice = choose_system(host, self.wishes.system)
         pool = await choose_pool(self.incus, self.wishes.pool)
-        async with hold_materials(
-            self.base,
-            default_recipe(decision.kind),
-            requirements=self.source / REQUIREMENTS,
-            source=self.source,
-            marker=self.owner.run,
-        ) as materials:
-            await bring_in(self.incus, materials.image)
-            yield Made(server, decision, system, pool, materials)
+        ground = Ground(self.base, self.source, decision.kind, self.owner.run)
+        async with HOLD[choice.system](ground) as system:
+            await bring_in(self.incus, system.image)
+            yield Made(server, decision, choice, pool, system)
 
     async def create(self, made: Made) -> Guest:
         """Make and start the machine; it boots when this returns.
@@ -80,7 +69,7 @@ class Maker:
         spec = InstanceSpec(
             self.owner.instance,
             made.decision.kind,
-            made.materials.image.fingerprint,
+            made.system.image.fingerprint,
             made.pool,
             self.wishes.limits,
             self.owner.labels(),

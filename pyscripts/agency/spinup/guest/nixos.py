@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from agency.clock import Clock
@@ -17,10 +17,11 @@ from agency.spinup.guest.machine import Guest
 from agency.spinup.guest.materials.nixos import OUTPUTS
 
 SOURCE = PurePosixPath("/var/lib/agency-source")  # the clone in the guest; root's alone
+INSTANCE = PurePosixPath("/var/lib/agency-instance")  # what takes the place of its instance
 
-_PROGRAMS = PurePosixPath("/run/current-system/sw/bin")
+PROGRAMS = PurePosixPath("/run/current-system/sw/bin")
 _CURRENT = "/run/current-system"
-_UNITS = "/etc/systemd/system"
+_LAID_DOWN = ("/etc/systemd/system", "/etc/agency")
 _UNPACK_S = 120.0
 SWITCH_S = 900.0
 
@@ -60,11 +61,17 @@ def source_archive(source: Path) -> bytes:
     return archive.getvalue()
 
 
-def switch_argv(kind: Kind) -> tuple[str, ...]:
+def instance_override(instance: PurePath | None) -> tuple[str, ...]:
+    """What has Nix take an instance in place of the one that the source comes with."""
+    return () if instance is None else ("--override-input", "instance", f"path:{instance}")
+
+
+def switch_argv(kind: Kind, instance: PurePosixPath | None = None) -> tuple[str, ...]:
     """The call of nixos-rebuild in the guest: nothing is fetched, for nothing can be."""
     return (
-        *(str(_PROGRAMS / "nixos-rebuild"), "switch", "--no-reexec", "--offline"),
-        *("--no-write-lock-file", "--flake", f"path:{SOURCE}#{OUTPUTS[kind].attribute}"),
+        *(str(PROGRAMS / "nixos-rebuild"), "switch", "--no-reexec", "--offline"),
+        *("--no-write-lock-file", *instance_override(instance)),
+        *("--flake", f"path:{SOURCE}#{OUTPUTS[kind].attribute}"),
     )
 
 
@@ -80,12 +87,28 @@ async def switch(
             of what nixos-rebuild said.
         IncusError: a program could not be started or did not end in time.
     """
+    await put_tree(guest, archive, SOURCE)
+    return await rebuild(guest, clock=clock, timeout_s=timeout_s)
+
+
+async def put_tree(guest: Guest, archive: bytes, place: PurePosixPath) -> None:
+    """Have a directory of a guest hold what an archive holds, and nothing else; root's alone."""
+    await guest.run("rm", "--recursive", "--force", str(place))
+    await guest.run("mkdir", "--parents", "--mode=0700", str(place))
+    await guest.unpack(archive, place, timeout_s=_UNPACK_S)
+
+
+async def rebuild(
+    guest: Guest, *, clock: Clock, timeout_s: float, instance: PurePosixPath | None = None
+) -> Switched:
+    """Switch to the source that the guest has, with its own instance or another.
+
+    Raises:
+        GuestError: it cannot be evaluated, built or switched to; see `switch`.
+    """
     started = clock.steady()
     before = await _current(guest)
-    await guest.run("rm", "--recursive", "--force", str(SOURCE))
-    await guest.run("mkdir", "--parents", "--mode=0700", str(SOURCE))
-    await guest.unpack(archive, SOURCE, timeout_s=_UNPACK_S)
-    await guest.run(*switch_argv(guest.kind), timeout_s=timeout_s)
+    await guest.run(*switch_argv(guest.kind, instance), timeout_s=timeout_s)
     system = await _current(guest)
     changed = [Change("system", _CURRENT, before, system)] if system != before else []
     activation = Activation(
@@ -94,7 +117,7 @@ async def switch(
         digests=digests_from(await guest.run(*_digest_units())),
         seconds=clock.steady() - started,
     )
-    digest = await guest.run(str(_PROGRAMS / "nix-store"), "--query", "--hash", system)
+    digest = await guest.run(str(PROGRAMS / "nix-store"), "--query", "--hash", system)
     return Switched(activation, system, digest.decode().strip())
 
 
@@ -108,7 +131,7 @@ def _list_units() -> tuple[str, ...]:
 
 
 def _digest_units() -> tuple[str, ...]:
-    files = ("find", "-L", _UNITS, "-maxdepth", "1", "-type", "f")
+    files = ("find", "-L", *_LAID_DOWN, "-maxdepth", "2", "-type", "f")
     return (*files, "-exec", "sha256sum", "--", "{}", "+")
 
 

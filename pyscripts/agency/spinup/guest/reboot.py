@@ -13,6 +13,7 @@ from agency.errors import AgencyError, InternalError
 from agency.spinup.examination import Examination
 from agency.spinup.guest.machine import Guest, GuestError
 from agency.spinup.probes import control as control_probes
+from agency.spinup.remote.agents_audit import AgentsAudit
 from agency.spinup.steps import Evidence
 
 _POLL_S = 0.2
@@ -25,16 +26,20 @@ class Before:
 
     boot_id: str
     audit: Evidence
+    agents_audit: tuple[Evidence, ...]  # the end of each agent's log
     members: tuple[str, ...]
     event: str
     text: str
 
     @classmethod
-    async def observe(cls, guest: Guest, examination: Examination) -> Before:
+    async def observe(
+        cls, guest: Guest, examination: Examination, agents_audit: AgentsAudit
+    ) -> Before:
         """Say something in the control room, and note what is there.
 
         Raises:
             ConversationError: the homeserver does not answer as it did.
+            MachineError: the agents' audit log cannot be read.
         """
         talk = examination.talk
         if talk is None:
@@ -45,6 +50,7 @@ class Before:
         return cls(
             boot_id=await guest.boot_id(),
             audit={"count": chain["count"], "head": chain["head"]},
+            agents_audit=tuple(await agents_audit.heads()),
             members=await _members(examination),
             event=event,
             text=text,
@@ -60,7 +66,13 @@ async def _members(examination: Examination) -> tuple[str, ...]:
 
 
 async def reboot(
-    guest: Guest, examination: Examination, before: Before, *, clock: Clock, timeout_s: float
+    guest: Guest,
+    examination: Examination,
+    agents_audit: AgentsAudit,
+    before: Before,
+    *,
+    clock: Clock,
+    timeout_s: float,
 ) -> Evidence:
     """Reboot and look: the same door opens with the same token, and the records are whole.
 
@@ -88,6 +100,7 @@ async def reboot(
         "kept": await subject.audit_row(int(before.audit["count"])),
         "auditAfter": {"count": chain["count"], "head": chain["head"]},
         "chainVerified": chain["verified"],
+        "agentsAuditKept": await agents_audit.keeps(before.agents_audit),
         "userId": whoami["user_id"],
         "roomMembersBefore": list(before.members),
         "roomMembersAfter": list(await _members(examination)),

@@ -12,22 +12,22 @@ from agency.secrets.values import SecretValue
 from agency.spinup.accounts import create_people
 from agency.spinup.examination import OUTSIDER, Examination
 from agency.spinup.guest import evidence
-from agency.spinup.guest.convergence import Activator
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.janitor import keep
 from agency.spinup.guest.machine import Guest, GuestError
 from agency.spinup.guest.making import Made, Maker
 from agency.spinup.guest.oidc import probe as oidc
 from agency.spinup.guest.oidc.provider import issue_client, start_provider, stop_provider
-from agency.spinup.guest.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
 from agency.spinup.guest.reach import GuestMachine
 from agency.spinup.guest.reboot import Before, reboot
 from agency.spinup.guest.run_secrets import RunSecrets
 from agency.spinup.guest.suite import run_suite
+from agency.spinup.guest.system import Convergence
 from agency.spinup.guest.wishes import Wishes
 from agency.spinup.probes import host as host_probes
 from agency.spinup.quarantine import Quarantine
 from agency.spinup.remote import units
+from agency.spinup.remote.agents_audit import AgentsAudit
 from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import CONTROL_UNIT, HOMESERVER_UNIT, RemoteSubject, reached
 from agency.spinup.run import Step
@@ -61,7 +61,8 @@ class IncusTarget:
     _examination: Examination | None = None
     _activation: Evidence = field(default_factory=dict)
     _issued: list[SecretValue] = field(default_factory=list)
-    _python: dict[str, str] = field(default_factory=dict)
+    _convergence: Convergence | None = None
+    _most_memory: int = 0
 
     kind = "incus"
 
@@ -95,11 +96,9 @@ class IncusTarget:
         """The system, by what it was made from and every file that was laid down in it."""
         if self._made is None or not self._activation:
             return {}
-        fingerprint = self.made.materials.image.fingerprint
-        return {SYSTEM: {"sha256": system_digest(fingerprint, self._digests())}}
-
-    def _digests(self) -> dict[str, str]:
-        return dict(self._activation["digests"])
+        fingerprint = self.made.system.image.fingerprint
+        digests, system = self._activation["digests"], self._activation.get("systemDigest")
+        return {SYSTEM: {"sha256": system_digest(fingerprint, digests, system)}}
 
     def steps(self) -> tuple[Step, ...]:
         """The steps, in order; each may rely on those before it."""
@@ -169,7 +168,7 @@ class IncusTarget:
         made = self._made = await self._held.enter_async_context(self.maker.hold())
         await self._observe(
             "guest.image",
-            evidence.image(made.materials, made.decision, made.system, made.server),
+            evidence.image(made.system, made.decision, made.choice, made.server),
         )
 
     async def _create(self) -> None:
@@ -190,20 +189,21 @@ class IncusTarget:
             self.network = Quarantine("none", "the guest has a way out, or did not answer")
 
     async def _install(self) -> None:
-        loaded = await asyncio.to_thread(self.secrets.prepare)
-        cargo = Cargo(self.maker.source / "modules/portable", loaded.root, self.secrets.key)
-        self._python = await provision(self.guest, self.made.materials, cargo)
-        await self.recorder.probe(
-            "guest.packages", lambda: evidence.packages(self.machine, self._python)
-        )
+        loaded, system = await asyncio.to_thread(self.secrets.prepare), self.made.system
+        await system.provision(self.guest, loaded, self.secrets.key)
+        await self.recorder.probe("guest.packages", lambda: system.packages(self.machine))
+        timeout_s = self.wishes.activate_timeout_s
+        self._convergence = system.convergence(self.guest, timeout_s=timeout_s)
 
     @property
-    def _activator(self) -> Activator:
-        timeout_s = self.wishes.activate_timeout_s
-        return Activator(self.machine, PROGRAM, str(PORTABLE), str(INSTANCE), timeout_s)
+    def convergence(self) -> Convergence:
+        """How the guest is activated; there once the step `install` is done."""
+        if self._convergence is None:
+            raise InternalError("the guest was activated before it was provisioned")
+        return self._convergence
 
     async def _activate(self) -> None:
-        self._activation = await self._activator.activate()
+        self._activation = await self.convergence.activate()
         await self._observe("activation.first", self._activation)
         await self.recorder.probe("units.state", self._units)
 
@@ -226,7 +226,7 @@ class IncusTarget:
             shared_secret=self.secrets.get("matrix-registration-shared-secret"),
             outsider=OUTSIDER,
         )
-        observer = Observer(self.machine, PROGRAM)
+        observer = Observer(self.machine, self.made.system.programs.agency)
         self._held.push_async_callback(observer.close)
         subject = RemoteSubject(
             machine=self.machine,
@@ -243,7 +243,9 @@ class IncusTarget:
         self._examination = Examination(self.recorder, subject)
 
     async def _usage(self) -> Evidence:
-        return evidence.usage(await self.guest.usage())
+        seen = await self.guest.usage()
+        self._most_memory = max(self._most_memory, seen.memory or 0)
+        return evidence.usage(seen, self._most_memory)
 
     async def _probe(self) -> None:
         await self.examination.homeserver()
@@ -258,16 +260,24 @@ class IncusTarget:
         await self.recorder.probe(
             "database.versions", lambda: evidence.databases(self.machine, schema)
         )
+        await self.recorder.probe("agents.audit", self._agents_audit.observe)
+
+    @property
+    def _agents_audit(self) -> AgentsAudit:
+        return AgentsAudit(self.machine, self.made.system.programs.agency)
 
     async def _converge(self) -> None:
         running = dict.fromkeys(self._running())
-        await self.recorder.probe("activation.again", lambda: self._activator.again(running))
-        await self.recorder.probe("activation.drift", self._activator.drift)
+        await self.recorder.probe("activation.again", lambda: self.convergence.again(running))
+        await self.recorder.probe("activation.drift", self.convergence.drift)
 
     async def _login(self) -> None:
         """Log somebody in who has no account yet, by a provider that ends with the step."""
         domain = self.secrets.loaded.instance.domain
-        provider = await start_provider(self.guest, self.made.materials.provider, domain=domain)
+        system = self.made.system
+        provider = await start_provider(
+            self.guest, system.provider, domain=domain, programs=system.programs
+        )
         self._issued += [SecretValue(value) for value in provider.secret_values]
         await issue_client(self.guest, provider)
         await self.recorder.probe(oidc.PROBE, lambda: oidc.oidc_login(self.guest, provider))
@@ -294,7 +304,7 @@ class IncusTarget:
         }
 
     async def _reboot(self) -> None:
-        before = await Before.observe(self.guest, self.examination)
+        before = await Before.observe(self.guest, self.examination, self._agents_audit)
         self._watched = False
         try:
             await self.recorder.probe(
@@ -302,6 +312,7 @@ class IncusTarget:
                 lambda: reboot(
                     self.guest,
                     self.examination,
+                    self._agents_audit,
                     before,
                     clock=self.recorder.clock,
                     timeout_s=self.wishes.boot_timeout_s,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from agency.spinup.transcript.model import Predicate, Probe, Result
-from agency.spinup.transcript.rules import guest, observed, oidc, scenario, ssh
+from agency.spinup.transcript.rules import agents_audit, guest, observed, oidc, scenario, ssh
 from agency.spinup.transcript.rules.links import broken_links
 from agency.spinup.transcript.rules.rule import ProbeRule, Verdict
 
@@ -27,7 +27,14 @@ __all__ = [
 
 PROBES: Mapping[str, ProbeRule] = {
     rule.name: rule
-    for rule in (*observed.RULES, *scenario.RULES, *guest.RULES, *oidc.RULES, *ssh.RULES)
+    for rule in (
+        *observed.RULES,
+        *scenario.RULES,
+        *agents_audit.RULES,
+        *guest.RULES,
+        *oidc.RULES,
+        *ssh.RULES,
+    )
 }
 
 # The steps of each target, in order. A transcript that lacks one of them cannot pass, so leaving

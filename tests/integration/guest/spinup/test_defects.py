@@ -93,6 +93,33 @@ def test_a_control_plane_that_forgets_is_noticed(
     assert "reboot.survived" in found
 
 
+# Alters one letter of an agent's first record, in place, as soon as there is one.
+ALTER = """
+import pathlib, subprocess, sys, time
+log = pathlib.Path(sys.argv[1])
+while not (log.exists() and log.read_bytes().count(b"\\n")):
+    time.sleep(0.05)
+subprocess.run(["chattr", "-a", str(log)], stderr=subprocess.DEVNULL)
+with log.open("r+b") as file:
+    at = file.readline().index(b'"event":"') + len(b'"event":"')
+    file.seek(at)
+    file.write(b"x")
+"""
+
+
+def test_a_record_of_an_agent_that_was_altered_is_noticed(spinup: Make, ground: Any) -> None:
+    run_up = spinup().start()
+    name = f"agency-{run_up.run}"
+    run_up.reach("scenario")
+    ground.exec(name, "python3", "-I", "-c", ALTER, "/var/log/agency-agents/pm.jsonl")
+    predicate = failed(run_up, ground)
+    assert "verified: must be True" in failed_probes(predicate)["agents.audit"]
+    (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "agents.audit"]
+    broken = {log["name"]: log.get("broken") for log in seen["agents"]}
+    assert (broken["pm"]["file"], broken["pm"]["line"]) == ("pm.jsonl", 1)
+    assert [agent for agent in broken if broken[agent]] == ["pm"]
+
+
 def test_a_guest_that_ends_by_itself_is_noticed(spinup: Make, ground: Any) -> None:
     run_up = spinup().start()
     name = f"agency-{run_up.run}"

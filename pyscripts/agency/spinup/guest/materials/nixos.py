@@ -30,15 +30,15 @@ KEPT = 2
 _NEEDS = 8 * GIB
 _TIMEOUT_S = 3600.0
 _BUILDER_VERSION = 1
-_HINT = "install Nix (https://nixos.org/download), or take Debian: --image debian"
-_BUILD_HINT = (
+INSTALL_HINT = "install Nix (https://nixos.org/download), or take Debian: --image debian"
+BUILD_HINT = (
     "the end of its log says why; offline, all that it needs must be in Nix's store; "
     "or take Debian: --image debian"
 )
 _RELEASE = "throwaway"
 _CREATED = 1_700_000_000
-_PASSED_ON = ("NIX_REMOTE", "NIX_SSL_CERT_FILE", "XDG_CACHE_HOME", "USER")
-_FEATURES = "nix-command flakes"
+PASSED_ON = ("NIX_REMOTE", "NIX_SSL_CERT_FILE", "XDG_CACHE_HOME", "USER")
+FEATURES = "nix-command flakes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +83,14 @@ async def hold_nixos_image(
 def build_argv(kind: Kind) -> tuple[str, ...]:
     """The call of Nix, in the source's directory; it prints where the image is."""
     return (
-        *("nix", "build", "--extra-experimental-features", _FEATURES),
+        *("nix", "build", "--extra-experimental-features", FEATURES),
         *("--no-link", "--print-out-paths", "--no-update-lock-file"),
         f".#{OUTPUTS[kind].attribute}",
     )
 
 
 async def _build(source: Path, kind: Kind, digest: str, directory: Path, marker: str) -> None:
-    find_program("nix", hint=_HINT)
+    find_program("nix", hint=INSTALL_HINT)
     output = OUTPUTS[kind]
     job = Job(
         name="nix build",
@@ -99,11 +99,11 @@ async def _build(source: Path, kind: Kind, digest: str, directory: Path, marker:
         log=directory / "build.log",
         timeout_s=_TIMEOUT_S,
         marker=marker,
-        hint=_BUILD_HINT,
+        hint=BUILD_HINT,
     )
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     await run_job(job, env=outer_environment() | passed_on)
-    built = _image_in(_printed_path(job.log), output)
+    built = _image_in(printed_path(job.log), output)
     rootfs = directory / f"rootfs.{output.suffix}"
     shutil.copyfile(built, rootfs)
     metadata = directory / "metadata.tar"
@@ -117,12 +117,12 @@ async def _build(source: Path, kind: Kind, digest: str, directory: Path, marker:
     write_atomically(directory / FACTS, canonical_json(facts) + b"\n")
 
 
-def _printed_path(log: Path) -> Path:
+def printed_path(log: Path) -> Path:
     """The store path that Nix prints last; its messages are in the same log."""
     for line in reversed(log.read_text(errors="replace").splitlines()):
         if line.startswith("/") and " " not in line:
             return Path(line)
-    raise BadInputError("nix build printed no store path", where=str(log), hint=_BUILD_HINT)
+    raise BadInputError("nix build printed no store path", where=str(log), hint=BUILD_HINT)
 
 
 def _image_in(output: Path, wanted: Output) -> Path:

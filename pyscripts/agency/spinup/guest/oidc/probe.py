@@ -39,5 +39,6 @@ async def oidc_login(
         wrong_password=new_secret(),
     )
     stdin = request.model_dump_json().encode()
-    seen = await guest.run(*DRIVER, stdin=stdin, timeout_s=_LOGIN_S, uid=NOBODY, gid=NOBODY)
+    argv = (running.python, *DRIVER)
+    seen = await guest.run(*argv, stdin=stdin, timeout_s=_LOGIN_S, uid=NOBODY, gid=NOBODY)
     return {"provider": running.facts, **json.loads(seen)}

@@ -18,15 +18,16 @@ from agency import naming
 from agency.errors import BadInputError
 from agency.secrets.compose import ComposeConfig
 from agency.spinup.guest.machine import Guest, GuestError, GuestFile
-from agency.spinup.guest.materials.layout import PREFIX
 from agency.spinup.guest.materials.provider import ProviderPack
 from agency.spinup.guest.oidc.flow import CALLBACK
+from agency.spinup.guest.system import Programs
+from agency.spinup.guest.system.debian import PROGRAMS
 
 # Not `agency-...`: an activation removes units of that name that nobody declared.
 UNIT = "spinup-oidc-provider.service"
 KIND = "certified provider package, not GitLab"
 ACCOUNT = "member"
-DRIVER = (str(PREFIX / "bin" / "python"), "-I", "-m", "agency.spinup.guest.oidc.login")
+DRIVER = ("-I", "-m", "agency.spinup.guest.oidc.login")  # arguments of the guest's Python
 NOBODY = 65534
 
 _HOME = PurePosixPath("/opt/spinup-oidc-provider")
@@ -84,6 +85,7 @@ class RunningProvider:
     client_id: str = field(repr=False)
     client_secret: str = field(repr=False)
     password: str = field(repr=False)
+    python: str = PROGRAMS.python
 
     @property
     def secret_values(self) -> tuple[str, ...]:
@@ -109,7 +111,9 @@ def read_wiring(document: bytes) -> Wiring:
     return Wiring(issuer, f"oidc-{provider['idp_id']}", paths[_CLIENT_ID], paths[_CLIENT_SECRET])
 
 
-def unit_argv(settings: PurePosixPath = _SETTINGS, *, port: int) -> tuple[str, ...]:
+def unit_argv(
+    settings: PurePosixPath = _SETTINGS, *, port: int, node: str = PROGRAMS.node
+) -> tuple[str, ...]:
     """The call that starts the provider as a transient unit; it holds no secret."""
     properties = (
         *_HARDENING,
@@ -121,7 +125,7 @@ def unit_argv(settings: PurePosixPath = _SETTINGS, *, port: int) -> tuple[str, .
         "--description=OpenID provider of this spin-up",
         *(f"--property={one}" for one in properties),
         "--setenv=NODE_ENV=production",
-        *("/usr/bin/node", "--max-old-space-size=96", str(_HOME / "provider.mjs")),
+        *(node, "--max-old-space-size=96", str(_HOME / "provider.mjs")),
     )
 
 
@@ -131,6 +135,7 @@ async def start_provider(
     *,
     domain: str,
     account: str = ACCOUNT,
+    programs: Programs = PROGRAMS,
     new_secret: NewSecret = lambda: secrets.token_urlsafe(32),
 ) -> RunningProvider:
     """Start the provider in an activated guest, with one account; it answers when this returns.
@@ -141,7 +146,8 @@ async def start_provider(
         GuestError: it does not start, or does not describe itself; with the end of its journal.
         BadInputError: the guest's homeserver is not set up for a provider on loopback.
     """
-    wiring = read_wiring(await guest.read(_ISSUED_CONFIG))
+    # On NixOS it is a link, which `read` refuses.
+    wiring = read_wiring(await guest.run("cat", str(_ISSUED_CONFIG)))
     await guest.run("mkdir", "--parents", str(_HOME))
     await guest.unpack(pack.archive.read_bytes(), _HOME, timeout_s=_UNPACK_S)
     package = json.loads(await guest.read(_HOME / "node_modules" / pack.name / "package.json"))
@@ -153,12 +159,14 @@ async def start_provider(
         client_id=new_secret(),
         client_secret=new_secret(),
         password=new_secret(),
+        python=programs.python,
     )
     settings = GuestFile(json.dumps(_settings(running)).encode(), mode=0o600)
     await guest.write({_SETTINGS: settings})
-    await guest.run(*unit_argv(port=wiring.port), timeout_s=_START_S)
+    await guest.run(*unit_argv(port=wiring.port, node=programs.node), timeout_s=_START_S)
     try:
-        await guest.run(*DRIVER, wiring.issuer, timeout_s=_START_S, uid=NOBODY, gid=NOBODY)
+        argv = (programs.python, *DRIVER, wiring.issuer)
+        await guest.run(*argv, timeout_s=_START_S, uid=NOBODY, gid=NOBODY)
     except GuestError as error:
         raise await guest.unit_failure((UNIT,)) from error
     return running

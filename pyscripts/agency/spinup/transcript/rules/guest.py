@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from agency.spinup.features import FEATURES
 from agency.spinup.transcript.model import Target
+from agency.spinup.transcript.rules.agents_audit import LogKept
 from agency.spinup.transcript.rules.rule import (
     Count,
     EventId,
@@ -35,22 +36,38 @@ BootId = Annotated[str, matches(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", 
 Invocation = Annotated[str, matches(r"[0-9a-f]{32}", "an invocation id")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Megabytes = Annotated[float, Field(gt=0, allow_inf_nan=False, description="MiB")]
+StorePath = Annotated[
+    Seen, matches(r"/nix/store/[0-9a-z]{32}-[0-9A-Za-z+._?=-]+", "a path of Nix's store")
+]
+NarHash = Annotated[str, matches(r"sha256:[0-9a-z]{52}", "the hash of a NAR")]
 PackageVersion = Annotated[Seen, StringConstraints(max_length=200)]
 
 MIN_PACKAGES = 20
 
 
 class GuestImage(Shape):
-    """What the guest was made from."""
+    """What the guest was made from: Debian from packages and wheels, NixOS from Nix's build."""
 
     kind: Literal["container", "virtual-machine"]
     kind_reason: Seen
     system: Literal["debian", "nixos"]
     fingerprint: Sha256
     recipe: Sha256
-    wheelhouse: Sha256
     incus_version: Version
-    packages: Annotated[dict[str, PackageVersion], Field(min_length=MIN_PACKAGES)]
+    wheelhouse: Sha256 | None = None
+    packages: Annotated[dict[str, PackageVersion], Field(min_length=MIN_PACKAGES)] | None = None
+    built: StorePath | None = None
+
+    @model_validator(mode="after")
+    def _of_its_system(self) -> Self:
+        if self.system == "nixos":
+            if self.built is None:
+                raise ValueError("built: which path of its store Nix built is not there")
+            return self
+        for name in ("wheelhouse", "packages"):
+            if getattr(self, name) is None:
+                raise ValueError(f"{name}: is not there")
+        return self
 
 
 class GuestRunning(Shape):
@@ -85,12 +102,14 @@ class ActivatedUnit(Shape):
 
 
 class FirstActivation(Shape):
-    """A blank machine brought to the exported definitions."""
+    """A blank machine brought to the definitions; on NixOS by a switch to its whole system."""
 
     changed: Yes
     units: Some[ActivatedUnit]
     digests: Annotated[dict[str, Sha256], Field(min_length=1)]
     seconds: Positive
+    system: StorePath | None = None
+    system_digest: NarHash | None = None
 
     @model_validator(mode="after")
     def _something_runs(self) -> Self:
@@ -170,6 +189,7 @@ class ResourcesPeak(Shape):
 
     memory_mb: Megabytes
     memory_peak_mb: Megabytes
+    memory_peak_by: Literal["cgroup", "looks"]  # the kernel, or the looks of this run
     cpu_s: Positive
     processes: Count
 
@@ -233,6 +253,7 @@ class RebootSurvived(Shape):
     audit_before: AuditEnd
     kept: AuditEnd  # the row that was the last one before, read again after
     chain_verified: Yes
+    agents_audit_kept: Some[LogKept]
     user_id: MatrixId  # whose access token from before still opens the door
     room_members_before: Some[MatrixId]
     room_members_after: Some[MatrixId]

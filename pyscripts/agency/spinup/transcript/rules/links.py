@@ -7,6 +7,7 @@ from typing import Any
 
 from agency import naming
 from agency.spinup.transcript.model import Exchange, Predicate
+from agency.spinup.transcript.rules.agents_audit import each_on_record, logs_kept
 
 Evidence = Mapping[str, Any]
 
@@ -87,6 +88,21 @@ def _one_definition(first: Evidence, again: Evidence) -> str | None:
     return None
 
 
+def _whole_system(image: Evidence, first: Evidence) -> str | None:
+    whole = first.get("system") is not None and first.get("systemDigest") is not None
+    if (image["system"] == "nixos") != whole:
+        return (
+            "activation.first: names the whole system where guest.image has no NixOS, or lacks it"
+        )
+    return None
+
+
+def _one_system(first: Evidence, again: Evidence) -> str | None:
+    if first.get("systemDigest") != again.get("systemDigest"):
+        return "activation.again: not the system that activation.first switched to"
+    return None
+
+
 def _units_started(first: Evidence, state: Evidence) -> str | None:
     running = {unit["name"] for unit in state["units"]}
     started = {unit["name"] for unit in first["units"] if unit["active"] == "active"}
@@ -120,11 +136,15 @@ BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...]
     ("control.ready", "store.schema", _one_schema),
     ("homeserver.process", "system.processes", _homeserver_runs),
     ("scenario.replay", "audit.chain", _log_grows),
+    ("guest.image", "activation.first", _whole_system),
     ("activation.first", "activation.again", _one_definition),
+    ("activation.first", "activation.again", _one_system),
     ("activation.first", "units.state", _units_started),
     ("guest.running", "reboot.survived", _booted_again),
     ("database.versions", "store.schema", _same_schema),
     ("audit.chain", "reboot.survived", _chain_kept),
+    ("agents.health", "agents.audit", each_on_record),
+    ("agents.audit", "reboot.survived", logs_kept),
 )
 
 TOLD: tuple[tuple[str, Callable[[Evidence, tuple[Exchange, ...]], str | None]], ...] = (

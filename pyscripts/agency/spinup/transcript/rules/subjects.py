@@ -10,9 +10,13 @@ from agency.spinup.transcript.model import Statement
 SYSTEM = "system"
 
 
-def system_digest(image: str, files: Mapping[str, str]) -> str:
-    """The digest of a guest's system: its image's fingerprint and every file laid down in it."""
-    return sha256_hex(canonical_json({"image": image, "files": dict(files)}))
+def system_digest(image: str, files: Mapping[str, str], system: str | None = None) -> str:
+    """The digest of a guest's system: its image's fingerprint and every file laid down in it.
+
+    On NixOS `system` is the hash of the system's NAR, and part of it.
+    """
+    whole = {} if system is None else {"system": system}
+    return sha256_hex(canonical_json({"image": image, "files": dict(files), **whole}))
 
 
 def broken_subjects(statement: Statement) -> Iterator[str]:
@@ -25,6 +29,11 @@ def broken_subjects(statement: Statement) -> Iterator[str]:
     image, files = seen.get("guest.image", {}), seen.get("activation.first", {})
     fingerprint, digests = image.get("fingerprint"), files.get("digests")
     if isinstance(fingerprint, str) and isinstance(digests, dict):
-        wanted = system_digest(fingerprint, {str(k): str(v) for k, v in digests.items()})
+        whole = files.get("systemDigest")
+        wanted = system_digest(
+            fingerprint,
+            {str(k): str(v) for k, v in digests.items()},
+            None if whole is None else str(whole),
+        )
         if named.get(SYSTEM) != wanted:
             yield f"the subject {SYSTEM} is not what guest.image and activation.first show"
