@@ -5,7 +5,7 @@ PYTHON := python3
 
 .DEFAULT_GOAL := help
 
-.PHONY: help spinup test lint bench bench-guest check-nix test-docker test-guest setup-spinup setup-dev setup-tools requirements clean
+.PHONY: help spinup test lint bench bench-guest check-nix test-docker test-guest test-guest-thorough setup-spinup setup-dev setup-tools requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,10 @@ test-docker: setup-dev ## Test the reconcilers on a real Docker Swarm (root)
 test-guest: setup-dev setup-tools ## Test throwaway guests on a real Incus (root; builds an image)
 	@$(PYTHON) tools/guest_host.py
 	AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
+
+test-guest-thorough: setup-dev setup-tools ## The same, and every step interrupted (an hour)
+	@$(PYTHON) tools/guest_host.py
+	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
 
 lint: setup-dev ## Format check, lint, types
 	ruff format --check .

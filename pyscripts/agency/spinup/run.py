@@ -16,6 +16,10 @@ from agency.spinup.steps import Recorder
 Step = tuple[str, Callable[[], Awaitable[None]] | None]
 
 
+class FailedProbeError(AgencyError):
+    """A mandatory probe failed, and nothing was to be done after that."""
+
+
 class InterruptedRunError(AgencyError):
     """Somebody asked the spin-up to stop."""
 
@@ -31,6 +35,7 @@ class Plan:
     steps: tuple[Step, ...]
     guard: Callable[[], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]
+    fail_fast: bool = False  # whether a mandatory probe that failed ends it
 
 
 async def execute(plan: Plan, recorder: Recorder, *, timeout_s: float) -> Exception | None:
@@ -64,6 +69,8 @@ async def _steps(
                     continue
                 with recorder.step(name):
                     await _first(asyncio.ensure_future(run()), guard, wish)
+                    if plan.fail_fast:
+                        _refuse_failed_probes(recorder)
     finally:
         reached = {step.name for step in recorder.steps}
         for name, _ in plan.steps:
@@ -72,6 +79,12 @@ async def _steps(
         guard.cancel()
         wish.cancel()
         await asyncio.gather(guard, wish, return_exceptions=True)
+
+
+def _refuse_failed_probes(recorder: Recorder) -> None:
+    failed = [probe for probe in recorder.probes if probe.mandatory and probe.status == "failed"]
+    if failed:
+        raise FailedProbeError(f"{failed[0].name}: {failed[0].reason}", where="probe")
 
 
 async def _first(

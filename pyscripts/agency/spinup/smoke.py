@@ -48,6 +48,7 @@ TIMEOUTS_S = {"local": 180.0, "incus": 1800.0, "ssh": 600.0}
     default=None,
     help="Seconds after which the spin-up has failed.  [default: 180; incus 1800; ssh 600]",
 )
+@click.option("--fail-fast", is_flag=True, help="End at the first mandatory probe that fails.")
 @guest_options
 @ssh_options
 @json_option
@@ -59,6 +60,7 @@ def spinup_smoke(
     ports: dict[str, int],
     age_key: Path | None,
     timeout_s: float | None,
+    fail_fast: bool,
     guest: GuestOptions,
     ssh: SshOptions,
     as_json: bool,
@@ -85,6 +87,7 @@ def spinup_smoke(
         ports=ports,
         age_key=age_key,
         timeout_s=timeout_s or TIMEOUTS_S[target],
+        fail_fast=fail_fast,
     )
     printer = console(stderr=as_json)
     outcome = asyncio.run(spin_up(options, network, printer, opener(target, guest, ssh)))

@@ -95,7 +95,7 @@ async def _record(
 ) -> Outcome:
     options = setting.options
     started_at = recorder.clock.now_iso()
-    plan = Plan(target.steps(), target.guard, target.stop)
+    plan = Plan(target.steps(), target.guard, target.stop, fail_fast=options.fail_fast)
     defect = await execute(plan, recorder, timeout_s=options.timeout_s)
     facts = Facts(
         run=setting.directory.run,

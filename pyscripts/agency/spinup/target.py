@@ -29,6 +29,7 @@ class Options:
     ports: Mapping[str, int]
     age_key: Path | None
     timeout_s: float
+    fail_fast: bool = False
 
     @property
     def public_key(self) -> Path:

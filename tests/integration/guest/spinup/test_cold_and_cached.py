@@ -49,26 +49,20 @@ def test_a_guest_passes_and_leaves_only_its_transcript(
     assert names == ["transcript.json", "transcript.pub"]
 
 
-def test_two_at_once_pass_and_do_not_meet(spinup: Make, ground: Any) -> None:
+def test_two_at_once_do_not_meet_and_one_is_kept(spinup: Make, ground: Any) -> None:
     # Each looks for what killed runs left while the other one lives.
-    both = [spinup().start(), spinup().start()]
-    names = [path.name for path in both[0].runs.glob("run-*")]
-    assert [each.end() for each in both] == [0, 0], both[0].text + both[1].text
-    assert len({each.predicate()["run"] for each in both}) == 2
-    ground.assert_nothing_left(*names)
-
-
-def test_a_guest_that_is_kept_is_there_to_look_into(spinup: Make, ground: Any) -> None:
-    run_up = spinup("--keep").start()
-    assert run_up.end() == 0, run_up.text
-    gone = evidence(run_up.predicate(), "guest.gone")
+    other, kept = spinup().start(), spinup("--keep").start()
+    assert (other.end(), kept.end()) == (0, 0), other.text + kept.text
+    runs = [each.predicate()["run"] for each in (other, kept)]
+    assert len(set(runs)) == 2
+    gone = evidence(kept.predicate(), "guest.gone")
     assert (gone["present"], gone["kept"]) == (True, True)
     (listed,) = json.loads(ground.agency("guest", "list", "--json").stdout)
     assert listed["name"] == gone["name"]
     assert listed["purpose"] == "kept"
     ended = ground.agency("guest", "destroy", listed["name"])
     assert ended.returncode == 0, ended.stderr
-    ground.assert_nothing_left(run_up.predicate()["run"])
+    ground.assert_nothing_left(*runs)
 
 
 def test_only_root_begins_one(tmp_path: Path) -> None:

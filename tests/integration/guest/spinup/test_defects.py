@@ -60,15 +60,18 @@ def test_a_secret_in_the_journal_is_found(
     spinup: Make, ground: Any, changed_checkout: Change
 ) -> None:
     leak = before("ExecStart=", "ExecStartPre=+/bin/cat /run/secrets/matrix-hs-token")
-    predicate = failed(spinup(checkout=changed_checkout(CONTROL, leak)).start(), ground)
+    checkout = changed_checkout(CONTROL, leak)
+    predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
     assert set(failed_probes(predicate)) == {"secrets.absent"}
+    assert "secrets.absent: findings" in predicate["failure"]["message"], "it ended there"
     (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "secrets.absent"]
     assert seen["places"] == ["journal"]
 
 
 def test_an_open_firewall_is_noticed(spinup: Make, ground: Any, changed_checkout: Change) -> None:
     opened = before("  # Nobody but its owner", "  accept")
-    predicate = failed(spinup(checkout=changed_checkout(FIREWALL, opened)).start(), ground)
+    checkout = changed_checkout(FIREWALL, opened)
+    predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
     assert "test_egress" in failed_probes(predicate)["suite.results"]
 
 
@@ -80,7 +83,8 @@ def test_an_agent_without_confinement_is_noticed(
             "ProtectSystem=", "#ProtectSystem="
         )
 
-    predicate = failed(spinup(checkout=changed_checkout(AGENT, loosen)).start(), ground)
+    checkout = changed_checkout(AGENT, loosen)
+    predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
     assert "suite.results" in failed_probes(predicate)
 
 
@@ -108,7 +112,7 @@ with log.open("r+b") as file:
 
 
 def test_a_record_of_an_agent_that_was_altered_is_noticed(spinup: Make, ground: Any) -> None:
-    run_up = spinup().start()
+    run_up = spinup("--fail-fast").start()
     name = f"agency-{run_up.run}"
     run_up.reach("scenario")
     ground.exec(name, "python3", "-I", "-c", ALTER, "/var/log/agency-agents/pm.jsonl")
