@@ -7,6 +7,9 @@
 Without --guest-host nothing here is collected: there is no machine to look at. Tests leave the
 machine as they found it; those that disturb it on purpose (marker `disturbs`) are left out with
 --read-only, as on a host that people use.
+
+What is killed takes seconds to come back. It is killed first, and what needs none of it is looked
+at meanwhile.
 """
 
 from __future__ import annotations
@@ -41,6 +44,68 @@ bin=$(systemctl show --value -p ExecStart agency-control.service |
 sed -n '1s/^#! *\([^ ]*\).*/\1/p' "$bin/.agency-wrapped"
 """
 
+
+# Prints the program `agency` as Python text, whatever wraps it.
+FIND_AGENCY = r"""
+bin=$(systemctl show --value -p ExecStart agency-control.service |
+    sed -n 's/.*path=\([^ ;]*\)\/agency .*/\1/p')
+for file in "$bin/.agency-wrapped" "$bin/agency"; do test -e "$file" && echo "$file" && exit; done
+"""
+
+# Calls `agency` once after the other, each call in a process of its own as a user of its own.
+# Asking each command for help first loads what it needs once for all.
+CALLS = """
+import json, os, pwd, runpy, sys, tempfile
+main = runpy.run_path(sys.argv[1], run_name="called by a test")["main"]
+calls = json.loads(sys.argv[2])
+os.chdir("/")
+def become(user):
+    entry = pwd.getpwnam(user)
+    os.setgid(entry.pw_gid)
+    os.initgroups(user, entry.pw_gid)
+    os.setuid(entry.pw_uid)
+def run(arguments):
+    sys.argv = ["agency", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code or 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+def call(user, arguments, out, err):
+    os.dup2(out.fileno(), 1)
+    os.dup2(err.fileno(), 2)
+    become(user)
+    return run(arguments)
+result = os.dup(1)
+with open(os.devnull, "w") as nowhere:
+    os.dup2(nowhere.fileno(), 1)
+    for words in {tuple(arguments[:depth]) for _, depth, arguments in calls}:
+        run([*words, "--help"])
+said = []
+for user, _, arguments in calls:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if child == 0:
+            status = 70
+            try:
+                status = call(user, arguments, out, err)
+            finally:
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        texts = []
+        for stream in (out, err):
+            stream.seek(0)
+            texts.append(stream.read().decode())
+        said.append((status, *texts))
+with open(result, "w") as sink:
+    json.dump(said, sink)
+"""
+
+# Files that need no service: looked at while those come back. The agents are there sooner, so what
+# waits for them is the last.
+MEANWHILE = ("test_agents_users.py", "test_egress.py", "test_units.py", "test_confinement.py")
 
 FOUND_PYTHON = f'exec "$({FIND_PYTHON})" "$@"'
 
@@ -93,6 +158,7 @@ def pytest_ignore_collect(config: pytest.Config) -> bool | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "disturbs: interferes with running services for a moment")
+    config.addinivalue_line("markers", "kills: kills what others look at later, and is the first")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -100,6 +166,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("disturbs") is not None]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    """When a test runs: killing, what runs meanwhile, what shows that all came back, the rest."""
+    if item.get_closest_marker("kills") is not None:
+        return 0
+    order = (*MEANWHILE, "test_recovery.py")
+    return 1 + (order.index(item.path.name) if item.path.name in order else len(order))
 
 
 @pytest.fixture(scope="session")
@@ -168,6 +243,38 @@ def run_as(host: Host) -> RunAs:
     return run_as
 
 
+@pytest.fixture(scope="session")
+def agency_script(host: Host) -> str:
+    """The program `agency` of the machine's services, as a file of Python."""
+    found: str = host.run(FIND_AGENCY).stdout.strip()
+    assert found, "the services run no program of the agency"
+    return found
+
+
+AgencyCalls = Callable[..., list[CommandResult]]
+
+
+@pytest.fixture(scope="session")
+def agency_calls(host: Host, agency_script: str) -> AgencyCalls:
+    """Calls of `agency`, (user, *arguments) each, one after the other; how each ended.
+
+    They start from one process that has loaded the program, which takes longer than most calls.
+    `command` is how many of the arguments name the command.
+    """
+    python = host.run(r"sed -n '1s/^#! *\([^ ]*\).*/\1/p' %s", agency_script).stdout.strip()
+
+    def agency_calls(*calls: Sequence[str], command: int) -> list[CommandResult]:
+        wanted = json.dumps([(user, command, arguments) for user, *arguments in calls])
+        done = host.run("%s -I -c %s %s %s", python, CALLS, agency_script, wanted)
+        assert done.rc == 0, done.stderr
+        return [
+            CommandResult(host.backend, status, " ".join(call[1:]), out, err)
+            for call, (status, out, err) in zip(calls, json.loads(done.stdout), strict=True)
+        ]
+
+    return agency_calls
+
+
 RunEach = Callable[..., list[str]]
 
 
@@ -207,6 +314,7 @@ def started(host: Host, control, run_as, pair) -> Iterator[tuple[str, str]]:
     """Two agents, each started as the control plane does it where it does not run yet."""
     stopped = [name for name in pair if not host.service(naming.agent_unit(name)).is_running]
     by_name = {agent["name"]: agent for agent in control["agents"]}
+    units = " ".join(map(naming.agent_unit, stopped))
     for name in stopped:
         facts = {key: by_name[name][key] for key in ("name", "role", "port")}
         files = f"umask 077; mkdir -p {HANDOVER} && cd {HANDOVER} && printf %%s %s > %s.json && "
@@ -217,11 +325,11 @@ def started(host: Host, control, run_as, pair) -> Iterator[tuple[str, str]]:
             *(config, name, name),
         )
         assert done.rc == 0, done.stderr
-        assert host.run("systemctl start %s", naming.agent_unit(name)).rc == 0
+    assert not stopped or host.run(f"systemctl start {units}").rc == 0
     yield pair
-    for name in stopped:
-        host.run("systemctl stop %s", naming.agent_unit(name))
-        host.run(f"rm -f {HANDOVER}/%s.json {HANDOVER}/%s.token", name, name)
+    if stopped:
+        files = " ".join(f"{HANDOVER}/{name}.json {HANDOVER}/{name}.token" for name in stopped)
+        host.run(f"systemctl stop {units}; rm -f {files}")
 
 
 @pytest.fixture
@@ -275,6 +383,5 @@ StandardError=truncate:{INSIDE}/{name}.err
         return CommandResult(host.backend, int(status), text.encode(), out, err)
 
     yield inside
-    for unit in units.values():
-        host.run("rm -f /run/systemd/system/%s", unit)
-    host.run("systemctl daemon-reload; rm -r %s", INSIDE)
+    files = " ".join(f"/run/systemd/system/{unit}" for unit in units.values())
+    host.run(f"rm -rf {files} {INSIDE}; systemctl daemon-reload")

@@ -11,6 +11,7 @@ from agency import naming
 
 pytestmark = pytest.mark.disturbs
 
+SHARED = ("/tmp", "/var/tmp", "/home", "/root")
 OPEN = "open-to-all-of-a-test"  # a directory that the file system's own rights would let it write
 SETUID = "/var/lib/setuid-of-a-test/id"
 COPY_ID = 'install -D -m 4755 "$(readlink -f "$(command -v id)")" %s'
@@ -84,9 +85,15 @@ def test_it_may(attempted, what):
     assert attempted[what] == "did it"
 
 
-def test_it_runs_as_its_user_without_any_right(host, running, inside):
+@pytest.fixture(scope="module")
+def seen(started, inside) -> list[str]:
+    """What an agent's program sees: the status of its process, and /home."""
+    return inside(started[0], "cat /proc/self/status; echo ---; ls /home").stdout.split("---\n")
+
+
+def test_it_runs_as_its_user_without_any_right(host, running, seen):
     mine, _ = running
-    facts = facts_of(inside(mine, "cat /proc/self/status").stdout)
+    facts = facts_of(seen[0])
     uid = str(host.user(naming.agent_user(mine)).uid)
     assert facts["Uid"].split() == [uid] * 4
     assert facts["Gid"].split() == [str(naming.AGENTS_GID)] * 4
@@ -153,20 +160,30 @@ def test_it_writes_in_its_home(host, running, inside):
         host.run("rm -f %s", own)
 
 
-def test_other_homes_are_not_even_there(host, running, inside):
+def test_other_homes_are_not_even_there(host, running, seen):
     mine, _ = running
     assert len(host.run("ls /home").stdout.split()) >= 2
-    assert inside(mine, "ls /home").stdout.split() == [naming.agent_user(mine)]
+    assert seen[1].split() == [naming.agent_user(mine)]
 
 
-@pytest.mark.parametrize("place", ["/tmp", "/var/tmp", "/home", "/root"])
-def test_what_it_puts_in_a_shared_place_nobody_finds(host, running, inside, run_as, place):
-    mine, other = running
-    path = f"{place}/of-a-test"
-    inside(mine, "echo hello > %s", path)
-    assert not host.file(path).exists
-    assert "hello" not in inside(other, "cat %s", path).stdout
-    assert "hello" not in run_as(naming.agent_user(other), "cat %s", path).stdout
-    if place == "/tmp":
-        seen = inside(mine, "echo hello > %s && cat %s", path, path)
-        assert seen.stdout == "hello\n", "it has one of its own"
+@pytest.fixture(scope="module")
+def shared(host, started, inside, run_as) -> dict[str, set[str]]:
+    """An agent's program has put a file in each shared place: where each of these finds it."""
+    mine, other = started
+    files = [f"{place}/of-a-test" for place in SHARED]
+    put = "for file in " + " ".join(files) + "; do echo hello > $file; done"
+    look = put.replace("echo hello > $file", "grep -qs hello $file && echo ${file%/*}")
+    found = {
+        "it, a moment later": inside(mine, f"{put}; {look}"),
+        "root": host.run(look),
+        "another agent's program": inside(other, look),
+        "another agent": run_as(naming.agent_user(other), look),
+    }
+    return {who: {*done.stdout.split()} for who, done in found.items()}
+
+
+@pytest.mark.parametrize("place", SHARED)
+def test_what_it_puts_in_a_shared_place_nobody_finds(shared, place):
+    assert "/tmp" in shared["it, a moment later"], "it has one of its own"
+    finders = {who for who, places in shared.items() if place in places}
+    assert finders <= {"it, a moment later"}

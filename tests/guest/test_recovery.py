@@ -5,6 +5,7 @@ spin-up's own to show.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -15,6 +16,11 @@ pytestmark = pytest.mark.disturbs
 
 SERVICES = ("postgresql.service", "matrix-synapse.service", "agency-control.service")
 AUDIT = "agency-audit.service"
+
+
+def log_of(agent: str) -> str:
+    return f"/var/log/agency-agents/{agent}.jsonl"
+
 
 FACTS = """
 import json, subprocess, sys, urllib.parse, urllib.request
@@ -42,20 +48,36 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module")
-def facts(host, python):
+@pytest.fixture(scope="session")
+def facts(host, python, agency_script):
     """What is kept: the control room, its state, every row of the audit log. None: not yet."""
-    program = (
-        "systemctl show --value -p ExecStart agency-control.service | "
-        r"sed -n 's/.*path=\([^ ;]*\).*/\1/p'"
-    )
-    agency = host.run(program).stdout.strip()
 
     def facts() -> dict | None:
-        done = host.run("%s -I -c %s %s", python, FACTS, agency)
+        done = host.run("%s -I -c %s %s", python, FACTS, agency_script)
         return json.loads(done.stdout) if done.rc == 0 else None
 
     return facts
+
+
+def shown(host, units: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The main pid and the state of each unit."""
+    text = "systemctl show -p MainPID -p ActiveState " + " ".join(units)
+    blocks = host.run(text).stdout.strip().split("\n\n")
+    found = [dict(line.split("=", 1) for line in block.splitlines()) for block in blocks]
+    return {
+        unit: (one["MainPID"], one["ActiveState"]) for unit, one in zip(units, found, strict=True)
+    }
+
+
+@dataclass
+class Struck:
+    """What was killed, the pids before, and what was kept then."""
+
+    units: list[str]
+    pids: dict[str, str]  # of these, and of an agent that was not
+    kept: dict
+    log: str  # one agent's audit log
+    last: str  # the hash of what was put there an instant before
 
 
 @dataclass
@@ -66,40 +88,50 @@ class Killed:
     kept: tuple[dict, dict]
 
 
-@pytest.fixture(scope="module")
-def killed(host, started, until, facts) -> Killed:
-    """Each service and one of two agents, killed at once; returns when all answer again."""
+@pytest.fixture(scope="session")
+def struck(host, started, until, facts, run_as, agency_script) -> Struck:
+    """Each service and one of two agents, killed at once."""
     # Its socket would start it when somebody has something to say.
     assert host.run("systemctl start %s", AUDIT).rc == 0
     units = [*SERVICES, AUDIT, naming.agent_unit(started[0])]
-    every = [*units, naming.agent_unit(started[1])]
+    kept: list[dict | None] = []
+    until(lambda: kept.append(facts()) or kept[-1] is not None)
+    now = shown(host, [*units, naming.agent_unit(started[1])])
+    pids = {unit: pid for unit, (pid, _) in now.items()}
+    assert "0" not in pids.values()
+    log = host.file(log_of(started[0])).content_string
+    user = naming.agent_user(started[0])
+    record = run_as(user, "%s workspace audit record guest.killed --json", agency_script)
+    assert host.run("kill -KILL " + " ".join(pids[unit] for unit in units)).rc == 0
+    assert record.rc == 0, record.stderr
+    return Struck(units, pids, kept[-1], log, json.loads(record.stdout)["hash"])
 
-    def shown(name: str) -> list[str]:
-        """A property of each unit; empty while one of them has none."""
-        text = "systemctl show --value -p %s " + " ".join(every)
-        return host.run(text, name).stdout.split()
+
+@pytest.fixture(scope="session")
+def killed(host, struck, until, facts) -> Killed:
+    """When all answer again."""
 
     def is_back() -> bool:
-        now = dict(zip(every, shown("MainPID"), strict=True))
-        states = shown("ActiveState")
-        return all(now[unit] not in ("0", before[unit]) for unit in units) and {*states} == {
-            "active"
-        }
+        now = shown(host, struck.pids)
+        anew = all(now[unit][0] not in ("0", struck.pids[unit]) for unit in struck.units)
+        return anew and all(state == "active" for _, state in now.values())
 
-    kept = facts()
-    assert kept, "the homeserver and the audit log answer before anything is done"
-    before = dict(zip(every, shown("MainPID"), strict=True))
-    assert "0" not in before.values()
-    assert host.run("kill -KILL " + " ".join(before[unit] for unit in units)).rc == 0
     until(is_back)
-    later: list[dict] = []
+    later: list[dict | None] = []
     until(lambda: later.append(facts()) or later[-1] is not None)
     until(lambda: host.run("systemctl is-system-running").stdout.strip() == "running")
-    after = shown("MainPID")
-    return Killed(
-        dict(zip(every, zip(before.values(), after, strict=True), strict=True)),
-        (kept, later[-1]),
-    )
+    now = shown(host, struck.pids)
+    pids = {unit: (before, now[unit][0]) for unit, before in struck.pids.items()}
+    return Killed(pids, (struck.kept, later[-1]))
+
+
+@pytest.mark.kills
+def test_what_is_to_come_back_was_killed(host, struck, until):
+    """What runs later is not what ran before."""
+    before = [f"/proc/{struck.pids[unit]}" for unit in struck.units]
+    until(lambda: host.run("ls -d " + " ".join(before)).stdout == "")
+    (spared,) = struck.pids.keys() - {*struck.units}
+    assert host.file(f"/proc/{struck.pids[spared]}").is_directory
 
 
 @pytest.mark.parametrize("unit", [*SERVICES, AUDIT])
@@ -125,6 +157,18 @@ def test_the_audit_socket_outlives_its_service(host, killed):
         "active\n"
     )
     assert host.file("/run/agency-audit.sock").is_socket
+
+
+def test_what_an_agent_put_on_record_survives(host, killed, struck, started, run_as, agency_script):
+    """All that was acknowledged, to the last; and the log says that it was opened again."""
+    user = naming.agent_user(started[0])
+    assert run_as(user, "%s workspace audit record guest.killed", agency_script).rc == 0
+    kept = host.file(log_of(started[0])).content_string
+    assert kept.startswith(struck.log)
+    added = [json.loads(line) for line in kept[len(struck.log) :].splitlines()]
+    hashes = [record["hash"] for record in added]
+    events = [record["event"] for record in added]
+    assert "log.opened" in events[hashes.index(struck.last) + 1 :]
 
 
 def test_the_room_and_its_state_survive(killed):
