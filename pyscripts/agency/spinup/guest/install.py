@@ -33,12 +33,13 @@ async def install(guest: Guest, image: Image, wheelhouse: Wheelhouse) -> dict[st
     baked = image.libraries == wheelhouse.libraries
     wanted = [wheelhouse.own] if baked else wheelhouse.wheels()
     files = {WHEELS / wheel.name: GuestFile(wheel.read_bytes()) for wheel in wanted}
-    lock = WHEELS / wheelhouse.requirements.name
-    pins = wheelhouse.requirements.read_text()
     if not baked:
         await guest.run(*venv(), timeout_s=_UNPACK_S)
-    # Everything else is for pip to judge, which takes it seconds.
-    pins = still_to_install(pins, await _installed(guest))
+    installed = await _installed(guest)
+    pins = still_to_install(wheelhouse.requirements.read_text(), installed)
+    if not pins:
+        return installed
+    lock = WHEELS / wheelhouse.requirements.name
     files[lock] = GuestFile(pins.encode())
     await guest.run("mkdir", "--parents", "--mode=0755", str(WHEELS))
     await guest.unpack(file_archive(files), PurePosixPath("/"), timeout_s=_UNPACK_S)
@@ -54,7 +55,10 @@ async def _installed(guest: Guest) -> dict[str, str]:
 
 
 def still_to_install(pins: str, installed: Mapping[str, str]) -> str:
-    """The lines `NAME==VERSION --hash=...` whose package is not installed in that very version."""
+    """The lines `NAME==VERSION --hash=...` whose package is not installed in that very version.
+
+    They are for pip to judge; of what is installed it would look at no more either, in seconds.
+    """
     there = {(_normal(name), version) for name, version in installed.items()}
 
     def is_there(pin: str) -> bool:
