@@ -101,15 +101,20 @@ class Streams:
 
 
 async def chunks(stream: aiohttp.ClientWebSocketResponse) -> AsyncIterator[bytes]:
-    """What a stream brings, until its end."""
+    """What a stream brings, until its end.
+
+    Pings are not answered: Incus asks for no answer, and one that is written after Incus has closed
+    its side makes asyncio drop what had come and was not yet read.
+
+    Raises:
+        ConnectionError: it broke before its end, so that something may be missing.
+    """
     async for message in stream:
         if message.type is aiohttp.WSMsgType.BINARY:
             yield message.data
-        elif message.type is aiohttp.WSMsgType.PING:
-            with contextlib.suppress(ConnectionError):  # closed, but there may be more to read
-                await stream.pong(message.data)
         elif message.type is aiohttp.WSMsgType.TEXT and not message.data:
             return
+    raise ConnectionError("the stream ended without saying so")
 
 
 @contextlib.asynccontextmanager
@@ -162,7 +167,8 @@ async def run(
 
     Raises:
         IncusTimeoutError: it did not end in time; it has been killed.
-        IncusError: it could not be started, such as a program or user that does not exist.
+        IncusError: it could not be started, such as a program or user that does not exist, or
+            its output was lost.
     """
     try:
         async with asyncio.timeout(timeout_s), open_streams(transport, name, command) as streams:
@@ -177,7 +183,12 @@ async def run(
             f"did not end within {timeout_s:g} s", where=f"{name}: {command.argv[0]}"
         ) from error
     except BaseExceptionGroup as group:
-        raise group.exceptions[0] from group
+        first = group.exceptions[0]
+        if isinstance(first, ConnectionError):
+            raise IncusError(
+                f"its output was lost: {first}", where=f"{name}: {command.argv[0]}"
+            ) from first
+        raise first from group
     return Completed(
         status,
         bytes(kept_out.data),
