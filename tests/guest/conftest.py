@@ -178,7 +178,14 @@ def _turn(item: pytest.Item) -> int:
 
 
 @pytest.fixture(scope="session")
-def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+def host(reached: Host) -> Host:
+    """The machine under test, as root, when it has booted, however that ended."""
+    reached.run("timeout 100 systemctl is-system-running --wait")
+    return reached
+
+
+@pytest.fixture(scope="session")
+def reached(request: pytest.FixtureRequest) -> Iterator[Host]:
     """The machine under test, as root."""
     kind, _, name = str(_wanted(request.config)).partition(":")
     if kind == "local":

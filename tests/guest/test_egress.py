@@ -69,7 +69,7 @@ def ask(target):
     try:
         with socket.socket(family, way) as connection:
             connection.setsockopt(*errors, 1)
-            connection.settimeout(1)
+            connection.settimeout(10)
             connection.connect((address, port))
             connection.getpeername()
             if kind == "udp":
@@ -126,7 +126,7 @@ def ask(run_each, python):
 
 
 @pytest.fixture(scope="module")
-def outside(host, until, python, ask):
+def outside(host, until, python):
     """Servers in a namespace of their own, joined with this machine by a pair of interfaces."""
     if host.run("ip netns add %s", NAMESPACE).rc != 0:
         pytest.skip("this machine allows no network namespaces")
@@ -136,7 +136,8 @@ def outside(host, until, python, ask):
         start = "systemd-run --quiet --unit=%s -p NetworkNamespacePath=/run/netns/%s %s -I -c %s "
         ports = f"{TCP} {UDP} {ELSE}"
         assert host.run(start + ports, UNIT, NAMESPACE, python, SERVE).rc == 0
-        until(lambda: ask("root") == [EVERYWHERE])
+        listening = f"ip netns exec {NAMESPACE} ss -Hlntu"
+        until(lambda: len(host.run(listening).stdout.splitlines()) == 2 * 3)
         yield
     finally:
         host.run(f"systemctl stop {UNIT}; ip link delete {NEAR}; ip netns delete {NAMESPACE}")
