@@ -273,6 +273,8 @@ async def test_the_run_s_system_is_built_here_and_what_lacks_is_brought(
     assert imported == f"export of {new} {RUN_SYSTEM}\n".encode()
     assert simulated.inputs[-1] == ("dd", key.identity.reveal().encode())
     assert f"of={AGE_KEY_FILE}" in simulated.ran[-1]
+    seen = await system.packages(GuestMachine(guest_of(simulated)))
+    assert (seen["of"], simulated.ran[-1][-1]) == (RUN_SYSTEM, RUN_SYSTEM)
     secret = key.identity.reveal().splitlines()[-1]
     assert not any(secret in word for argv in simulated.ran for word in argv)
 

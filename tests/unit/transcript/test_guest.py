@@ -157,6 +157,7 @@ def on_nixos(document: Document) -> Document:
     image = evidence_of(document, "guest.image")
     image.update(system="nixos", built=f"{STORE}-tarball")
     del image["wheelhouse"], image["packages"]
+    evidence_of(document, "guest.packages")["of"] = f"{STORE}-nixos-system-throwaway-26.11"
     for probe in ("activation.first", "activation.again"):
         seen = evidence_of(document, probe)
         seen.update(system=f"{STORE}-nixos-system-throwaway-26.11", systemDigest=NAR)
@@ -186,6 +187,10 @@ def test_its_whole_system_is_what_the_subject_names(
         (lambda d: evidence_of(d, "guest.image").update(system="debian"), "wheelhouse: is not"),
         (lambda d: evidence_of(d, "activation.first").pop("system"), "or lacks it"),
         (lambda d: evidence_of(d, "activation.first").update(systemDigest="0a"), "hash of a NAR"),
+        (
+            lambda d: evidence_of(d, "guest.packages").update(of=f"{STORE}-nixos-system-image"),
+            "not the system whose packages",
+        ),
         (
             lambda d: evidence_of(d, "activation.again").update(systemDigest=f"sha256:{'1b' * 26}"),
             "not the system that activation.first",

@@ -31,8 +31,13 @@ _SEARCHED = (
     Path("/opt/source"),
     Path("/usr/lib/agency"),
     Path("/var/lib/agency-control"),
+    Path("/var/lib/agency-source"),
+    Path("/var/lib/agency-instance"),
     Path("/var/log"),
 )
+# On NixOS, files of /etc are links into it, and all units are in a directory of it.
+_STORE = Path("/nix/store")
+_UNITS = Path("/etc/systemd/system")
 _MAX_FILES = 20_000
 _JOURNAL_S = 60.0
 _ANSWER_S = 30.0
@@ -145,7 +150,7 @@ def _search(machine: Machine, known: list[SecretValue]) -> Evidence:
     seen = secrecy.search(
         Redactor(values),
         len(values),
-        files=[path for base in machine.searched for path in _files(base)],
+        files=files_of(machine.searched),
         pids=_every_pid(),
         texts=(),
     )
@@ -158,12 +163,19 @@ def _search(machine: Machine, known: list[SecretValue]) -> Evidence:
     }
 
 
-def _files(base: Path) -> Iterator[Path]:
+def files_of(searched: Iterable[Path], *, store: Path = _STORE, units: Path = _UNITS) -> list[Path]:
+    """The files to search, each once; links are followed where they lead into Nix's store."""
+    linked = [units] if units.is_symlink() else []
+    found = (path for base in (*searched, *linked) for path in _files(base, store))
+    return list({path.resolve(): path for path in found}.values())
+
+
+def _files(base: Path, store: Path) -> Iterator[Path]:
     if not base.is_dir():
         return
     count = 0
     for path in base.rglob("*"):
-        if path.is_symlink() or not path.is_file():
+        if not path.is_file() or (path.is_symlink() and not path.resolve().is_relative_to(store)):
             continue
         # The journal is compressed: it is read by its own program.
         if "journal" in path.parts:

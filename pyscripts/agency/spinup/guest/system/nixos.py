@@ -46,7 +46,9 @@ _SECRETS_UNIT = "sops-install-secrets.service"
 _FIREWALL_UNIT = "nftables.service"
 _DECLARED, _ETC, _OURS = "/run/current-system/etc", "/etc", "agency"
 _CONTROL_FILE = "/etc/agency/control.json"
-_REQUISITES = (str(nixos.PROGRAMS / "nix-store"), "--query", "--requisites", "/run/current-system")
+_CURRENT = "/run/current-system"
+_STORE = str(nixos.PROGRAMS / "nix-store")
+_REQUISITES = (_STORE, "--query", "--requisites")
 _IMPORT_S = 300.0
 
 
@@ -65,13 +67,14 @@ async def hold_nixos(ground: Ground) -> AsyncIterator[GuestSystem]:
         yield NixosSystem(ground, image, provider)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NixosSystem:
     """See GuestSystem."""
 
     ground: Ground
     image: Image
     provider: ProviderPack
+    _system: str = _CURRENT  # the run's own, once it was brought over
 
     @property
     def programs(self) -> Programs:
@@ -91,16 +94,18 @@ class NixosSystem:
         # Beside the instance, in the directory that the run removes.
         place = loaded.root.parent / "system"
         system = await build_system(wanted, place, marker=self.ground.marker)
-        present = (await guest.run(*_REQUISITES)).decode().split()
+        present = (await guest.run(*_REQUISITES, _CURRENT)).decode().split()
         missing = await missing_paths(system, present)
         if missing:
-            importing = (_REQUISITES[0], "--import")
-            await guest.run(*importing, stdin=await export(missing), timeout_s=_IMPORT_S)
+            data = await export(missing)
+            await guest.run(_STORE, "--import", stdin=data, timeout_s=_IMPORT_S)
+        self._system = system
         await put_age_key(guest, key.identity)
 
     async def packages(self, machine: Machine) -> Evidence:
-        """See GuestSystem: the closure of the system that runs."""
-        return closure_packages((await run(machine, *_REQUISITES)).decode().split())
+        """See GuestSystem: the closure of the system that the guest is to switch to."""
+        listed = await run(machine, *_REQUISITES, self._system)
+        return {"of": self._system, **closure_packages(listed.decode().split())}
 
     def convergence(self, guest: Guest, *, timeout_s: float) -> Convergence:
         """See GuestSystem."""

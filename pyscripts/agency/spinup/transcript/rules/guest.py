@@ -85,6 +85,7 @@ class GuestPackages(Shape):
 
     system: Annotated[dict[str, PackageVersion], Field(min_length=MIN_PACKAGES)]
     python: Annotated[dict[str, PackageVersion], Field(min_length=MIN_PACKAGES)]
+    of: StorePath | None = None  # of NixOS: whose closure they are
 
     @model_validator(mode="after")
     def _holds_the_agency(self) -> Self:

@@ -97,6 +97,12 @@ def _whole_system(image: Evidence, first: Evidence) -> str | None:
     return None
 
 
+def _carried_over(packages: Evidence, first: Evidence) -> str | None:
+    if packages.get("of") != first.get("system"):
+        return "activation.first: not the system whose packages guest.packages saw"
+    return None
+
+
 def _one_system(first: Evidence, again: Evidence) -> str | None:
     if first.get("systemDigest") != again.get("systemDigest"):
         return "activation.again: not the system that activation.first switched to"
@@ -137,6 +143,7 @@ BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...]
     ("homeserver.process", "system.processes", _homeserver_runs),
     ("scenario.replay", "audit.chain", _log_grows),
     ("guest.image", "activation.first", _whole_system),
+    ("guest.packages", "activation.first", _carried_over),
     ("activation.first", "activation.again", _one_definition),
     ("activation.first", "activation.again", _one_system),
     ("activation.first", "units.state", _units_started),
