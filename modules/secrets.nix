@@ -9,6 +9,7 @@
 {
   config,
   lib,
+  pkgs,
   ...
 }:
 let
@@ -213,6 +214,9 @@ in
     # Whoever reads a secret may then rely on its being there.
     systemd.services.sops-install-secrets = lib.mkIf (bySops && placed != { }) {
       before = [ "sysinit.target" ];
+      # It puts a link there, which cannot take the place of a directory: the one of our own unit,
+      # on a machine whose instance has got encrypted secrets since it booted.
+      serviceConfig.ExecStartPre = "-${pkgs.findutils}/bin/find /run/secrets -maxdepth 0 -type d -exec ${pkgs.coreutils}/bin/rm --recursive -- {} +";
     };
 
     environment.etc = lib.mkIf (!bySops) {

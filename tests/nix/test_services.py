@@ -285,3 +285,26 @@ def test_prometheus_looks_at_every_service(report: dict[str, Any]) -> None:
     assert set(services["scraped"]) >= {"node", "processes", "synapse", "gitlab", "probe-http"}
     probed = {"control", "synapse", "gitlab", "grafana", "bridge", "dashboard"}
     assert set(services["probes"]) == probed
+
+
+@pytest.mark.parametrize("before", ["directory", "link", "nothing"])
+def test_what_another_installer_left_makes_room_for_sops_nix(
+    report: dict[str, Any], before: str, tmp_path: Path
+) -> None:
+    """A link replaces the directory of the agency's own installer; what sops-nix made stays."""
+    unit = report["services"]["allUnits"]["sops-install-secrets.service"]
+    (line,) = re.findall(r"^ExecStartPre=-(.+)$", unit, re.MULTILINE)
+    secrets, made = tmp_path / "secrets", tmp_path / "secrets.d" / "1"
+    made.mkdir(parents=True)
+    (made / "kept").touch()
+    if before == "directory":
+        secrets.mkdir()
+        (secrets / "old").touch()
+    elif before == "link":
+        secrets.symlink_to(made)
+    argv = re.sub(r"/nix/store/[^/]+/bin/", "", line).replace("/run/secrets", str(secrets)).split()
+    done = subprocess.run(argv, check=False, capture_output=True)
+    assert (done.returncode == 0) is (before != "nothing"), "systemd is told not to mind"
+    assert secrets.is_symlink() is (before == "link")
+    assert secrets.exists() is (before == "link")
+    assert (made / "kept").exists()
