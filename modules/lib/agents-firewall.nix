@@ -55,10 +55,6 @@ in
     chain output {
       type filter hook output priority filter; policy accept;
 
-      # IPv6 finds its neighbours by these. The kernel sends them with no socket, so they belong to
-      # no uid, and the last rule would refuse them for the whole machine.
-      icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
-
       # Nobody but its owner answers on an agent's port, and nobody but its owner, the control
       # plane and root opens a connection to it.
       oifname "lo" tcp sport @agent_ports tcp flags & (syn | ack) == (syn | ack) meta skuid . tcp sport != @agent_servers counter drop
@@ -70,7 +66,9 @@ in
       oifname "lo" meta skuid . tcp dport @agent_loopback accept
       meta skuid . ip daddr . meta l4proto . th dport @agent_egress4 accept
       meta skuid . ip6 daddr . meta l4proto . th dport @agent_egress6 accept
-      counter reject with icmpx admin-prohibited
+      # By name, not by default: what the kernel sends without a socket (neighbour discovery, router
+      # solicitations, multicast reports) belongs to no uid, and the machine needs it.
+      meta skuid @agents counter reject with icmpx admin-prohibited
     }
   '';
 }
