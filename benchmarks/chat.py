@@ -26,7 +26,7 @@ from agency.spinup.local import ports, rundir
 from agency.spinup.local.agency import LocalAgency
 from agency.spinup.local.build import build
 from agency.spinup.local.supervisor import Supervisor
-from agency.spinup.person import REPLY_KEY, Person
+from agency.spinup.people.person import REPLY_KEY, Person
 from agency.spinup.probes.homeserver import rss_mb
 from benchmarks.rows import Row, percentile
 

@@ -27,10 +27,10 @@ from agency.errors import AgencyError
 from agency.paths import state_dir
 from agency.source_digest import source_root
 from agency.spinup.guest.incus.daemon import host_socket, incus
-from agency.spinup.guest.janitor import Owner
-from agency.spinup.guest.machine import Guest
-from agency.spinup.guest.making import Made, Maker
-from agency.spinup.guest.wishes import Wishes
+from agency.spinup.guest.machines.janitor import Owner
+from agency.spinup.guest.machines.machine import Guest
+from agency.spinup.guest.running.making import Made, Maker
+from agency.spinup.guest.running.wishes import Wishes
 from agency.spinup.local import rundir
 from benchmarks.rows import Row
 

@@ -16,8 +16,8 @@ import pytest
 
 from agency import naming
 from agency.cli import cli
-from agency.reconcile.registry import RECONCILERS
-from agency.secrets.compose import ComposeConfig
+from agency.reconcile.engine.registry import RECONCILERS
+from agency.secrets.delivery.compose import ComposeConfig
 
 ALONE = ("ci", "edge", "element", "gitlab", "k3s", "matrix", "observability", "swarm", "traefik")
 

@@ -19,7 +19,7 @@ from agency.agent.server import build_app
 from agency.audit_socket import SOCKET, AuditClient
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
-from agency.secrets.credentials import read_credential
+from agency.secrets.delivery.credentials import read_credential
 
 _MAX_CONFIG = 64 * 1024
 _SHUTDOWN_S = 1.0  # for requests in flight, at the end

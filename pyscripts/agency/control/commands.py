@@ -40,7 +40,7 @@ def run_command(config_file: Path, _as_json: bool) -> None:
     """
     from agency.control.service.plane import Tokens, serve
     from agency.logs import log_to_stderr
-    from agency.secrets.credentials import read_credential
+    from agency.secrets.delivery.credentials import read_credential
 
     os.umask(0o077)  # what it writes is nobody else's to read
     log_to_stderr()

@@ -19,10 +19,10 @@ from agency.instance.making.create import Created, create_instance
 from agency.instance.model import Instance
 from agency.instance.render import check_rendered, write_rendered
 from agency.output import emit, json_option
-from agency.secrets import sops
-from agency.secrets.age import default_key_file, new_key_file
 from agency.secrets.classes import SecretSpec
 from agency.secrets.doctor import remedy
+from agency.secrets.encryption import sops
+from agency.secrets.encryption.age import default_key_file, new_key_file
 
 directory_argument = click.argument(
     "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path)

@@ -12,9 +12,9 @@ import click
 
 from agency.errors import UsageError
 from agency.output import emit, json_option
-from agency.reconcile import registry
-from agency.reconcile.engine import Engine, Limits, Outcome, Report
-from agency.reconcile.lock import lock_dir
+from agency.reconcile.engine import registry
+from agency.reconcile.engine.engine import Engine, Limits, Outcome, Report
+from agency.reconcile.engine.lock import lock_dir
 
 if TYPE_CHECKING:
     from rich.console import Console

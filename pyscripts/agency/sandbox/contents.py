@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agency import naming
 from agency.source_digest import source_root
-from agency.spinup.guest.machine import Guest, GuestFile
+from agency.spinup.guest.machines.machine import Guest, GuestFile
 from agency.spinup.guest.materials.image import Image, hold_image
 from agency.spinup.guest.materials.layout import PREFIX, SOURCE, WHEELS, pip_install
 from agency.spinup.guest.materials.recipe import default_recipe

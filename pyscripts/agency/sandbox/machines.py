@@ -10,12 +10,12 @@ from pathlib import Path
 
 from agency.errors import PrerequisiteError
 from agency.sandbox.lease import Lease, Size
-from agency.spinup.guest.hosting import Wanted, bring_in, choose_pool, decide
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.daemon import host_socket, incus, own_daemon
 from agency.spinup.guest.incus.model import InstanceSpec, Kind, Limits
-from agency.spinup.guest.janitor import Held, Owner, Purpose, ours
-from agency.spinup.guest.machine import Guest
+from agency.spinup.guest.machines.hosting import Wanted, bring_in, choose_pool, decide
+from agency.spinup.guest.machines.janitor import Held, Owner, Purpose, ours
+from agency.spinup.guest.machines.machine import Guest
 from agency.spinup.guest.materials.image import Image
 
 _RUNNING_S = 120.0

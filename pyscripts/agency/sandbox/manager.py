@@ -18,7 +18,7 @@ from agency.errors import UsageError
 from agency.sandbox.lease import Lease, Size, State
 from agency.sandbox.source import Source, fetch
 from agency.sandbox.store import Leases
-from agency.spinup.guest.locks import is_held
+from agency.spinup.guest.machines.locks import is_held
 from agency.spinup.local import rundir
 
 

@@ -12,12 +12,12 @@ from agency.errors import ExitCode
 from agency.instance.check import default_directory
 from agency.instance.load import LoadedInstance, load_instance
 from agency.output import emit, json_option
-from agency.secrets import sops
-from agency.secrets.age import default_key_file
 from agency.secrets.classes import SecretClass, SecretSpec, required_secrets
-from agency.secrets.compose import compose, read_config
+from agency.secrets.delivery.compose import compose, read_config
+from agency.secrets.delivery.install import Installed, Installer, load_config
 from agency.secrets.doctor import Diagnosis, diagnose, remedy
-from agency.secrets.install import Installed, Installer, load_config
+from agency.secrets.encryption import sops
+from agency.secrets.encryption.age import default_key_file
 from agency.secrets.replenish import generate_missing
 
 PIPE_WIDTH = 160  # where no terminal says how wide it is

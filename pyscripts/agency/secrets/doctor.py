@@ -7,8 +7,8 @@ from pathlib import Path
 
 from agency.errors import AgencyError, PrerequisiteError
 from agency.instance.load import LoadedInstance
-from agency.secrets import sops
 from agency.secrets.classes import SecretClass, SecretSpec, required_secrets
+from agency.secrets.encryption import sops
 from agency.secrets.providers import missing_in_file
 from agency.secrets.redact import MIN_LENGTH
 

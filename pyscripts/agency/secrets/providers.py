@@ -14,9 +14,9 @@ from agency.errors import BadInputError, InternalError
 from agency.files import write_atomically
 from agency.instance.load import LoadedInstance
 from agency.instance.model import Instance
-from agency.secrets import sops
-from agency.secrets.age import default_key_file
 from agency.secrets.classes import SecretClass, SecretSpec, required_secrets
+from agency.secrets.encryption import sops
+from agency.secrets.encryption.age import default_key_file
 from agency.secrets.generators import Entropy, generate
 from agency.secrets.values import SecretValue
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from agency.errors import BadInputError
 from agency.files import write_atomically
 from agency.instance.load import LoadedInstance
-from agency.secrets import sops
 from agency.secrets.classes import SecretClass, required_secrets
+from agency.secrets.encryption import sops
 from agency.secrets.generators import Entropy, generate
 from agency.secrets.providers import missing_in_file
 

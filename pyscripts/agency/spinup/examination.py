@@ -14,10 +14,10 @@ from agency.errors import InternalError
 from agency.instance.model import Instance
 from agency.secrets.classes import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
-from agency.spinup.person import Event, Person
+from agency.spinup.people.person import Event, Person
+from agency.spinup.people.scenario import Conversation, Witness
 from agency.spinup.probes import control as control_probes
 from agency.spinup.probes import homeserver as homeserver_probes
-from agency.spinup.scenario import Conversation, Witness
 from agency.spinup.steps import Evidence, Recorder
 
 OUTSIDER = "visitor"

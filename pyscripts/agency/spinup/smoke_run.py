@@ -28,10 +28,10 @@ from agency.spinup import quarantine
 from agency.spinup.local import rundir
 from agency.spinup.progress import Progress, summary
 from agency.spinup.run import Plan, execute
-from agency.spinup.statement import Facts, statement
 from agency.spinup.steps import Recorder
 from agency.spinup.target import Options, Setting, Target
 from agency.spinup.transcript.signing import load_key, load_or_create_key, public_pem, sign
+from agency.spinup.transcript.statement import Facts, statement
 from agency.spinup.transcript.verify import Report, verify
 from agency.version import versions
 

@@ -21,8 +21,8 @@ def opener(target: str, guest: GuestOptions, ssh: SshOptions) -> Opener:
 
         return open_local
     if target == "incus":
-        from agency.spinup.guest.opening import open_incus
-        from agency.spinup.guest.wishes import wishes_of
+        from agency.spinup.guest.running.opening import open_incus
+        from agency.spinup.guest.running.wishes import wishes_of
 
         return partial(open_incus, wishes=wishes_of(guest))
     if target == "ssh":

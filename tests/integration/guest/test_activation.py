@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from agency.sandbox.contents import Contents
-from agency.spinup.guest.machine import Guest, GuestFile
+from agency.spinup.guest.machines.machine import Guest, GuestFile
 from agency.spinup.guest.materials.layout import PREFIX, SOURCE
 from agency.spinup.guest.materials.prepare import Materials
 

@@ -15,24 +15,24 @@ from click.testing import CliRunner
 
 from agency.clock import new_id
 from agency.spinup.guest.commands import guest as guest_command
-from agency.spinup.guest.hosting import bring_in, choose_pool
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.daemon import answers, incus, is_running, own_daemon
 from agency.spinup.guest.incus.errors import IncusUnreachableError
 from agency.spinup.guest.incus.model import InstanceSpec, Kind, Limits
-from agency.spinup.guest.janitor import Owner, keep, ours, reap
-from agency.spinup.guest.machine import Guest
+from agency.spinup.guest.machines.hosting import bring_in, choose_pool
+from agency.spinup.guest.machines.janitor import Owner, keep, ours, reap
+from agency.spinup.guest.machines.machine import Guest
 from agency.spinup.guest.materials.image import hold_image
 from agency.spinup.local import rundir
 
 RUN = """
 import asyncio, sys
 from pathlib import Path
-from agency.spinup.guest.hosting import bring_in, choose_pool
+from agency.spinup.guest.machines.hosting import bring_in, choose_pool
 from agency.spinup.guest.incus.daemon import incus
 from agency.spinup.guest.incus.model import InstanceSpec, Kind, Limits
-from agency.spinup.guest.janitor import Owner
-from agency.spinup.guest.machine import Guest
+from agency.spinup.guest.machines.janitor import Owner
+from agency.spinup.guest.machines.machine import Guest
 from agency.spinup.guest.materials.image import hold_image
 from agency.spinup.guest.materials.recipe import ImageRecipe
 from agency.spinup.local import rundir

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from agency.sandbox.contents import Contents
 from agency.spinup.guest.incus.execution import Command
-from agency.spinup.guest.machine import Guest, GuestError
+from agency.spinup.guest.machines.machine import Guest, GuestError
 from agency.spinup.guest.materials.layout import PREFIX
 from agency.spinup.guest.materials.prepare import Materials
 from agency.spinup.guest.oidc.probe import oidc_login

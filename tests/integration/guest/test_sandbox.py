@@ -16,8 +16,8 @@ from agency.sandbox.manager import Manager
 from agency.sandbox.source import parse_source
 from agency.sandbox.store import Leases
 from agency.spinup.guest.incus.daemon import incus, is_running
-from agency.spinup.guest.janitor import Owner, Purpose, ours, reap
-from agency.spinup.guest.machine import Guest, GuestError
+from agency.spinup.guest.machines.janitor import Owner, Purpose, ours, reap
+from agency.spinup.guest.machines.machine import Guest, GuestError
 from agency.spinup.guest.materials.image import Image
 
 ROOT = Path(__file__).resolve().parents[3]

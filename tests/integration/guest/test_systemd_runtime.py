@@ -13,11 +13,11 @@ import pytest_asyncio
 
 from agency import naming
 from agency.spinup.guest.incus.execution import Command
-from agency.spinup.guest.install import install
-from agency.spinup.guest.machine import Guest, GuestFile
+from agency.spinup.guest.machines.machine import Guest, GuestFile
 from agency.spinup.guest.materials.layout import PREFIX, WHEELS, pip_install
 from agency.spinup.guest.materials.prepare import Materials
 from agency.spinup.guest.materials.wheelhouse import Ingredients, hold_libraries
+from agency.spinup.guest.running.install import install
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

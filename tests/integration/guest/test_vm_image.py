@@ -21,7 +21,7 @@ import pytest_asyncio
 from agency.errors import PrerequisiteError
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.materials import disk
+from agency.spinup.guest.materials.disk import disk
 from agency.spinup.guest.materials.image import Image, build, hold_image
 from agency.spinup.guest.materials.recipe import default_recipe
 from agency.spinup.guest.materials.wheelhouse import Ingredients, hold_libraries

@@ -19,8 +19,8 @@ import yaml
 from agency.errors import BadInputError, PrerequisiteError
 from agency.instance.load import load_instance
 from agency.instance.making import create
-from agency.secrets import age, sops
 from agency.secrets.classes import SecretClass, required_secrets
+from agency.secrets.encryption import age, sops
 
 Agency = Callable[..., int]
 FLAGS = ("--domain", "agency.example.org", "--operator", "@alice:agency.example.org")

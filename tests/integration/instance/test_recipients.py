@@ -15,8 +15,8 @@ import pytest
 from agency.errors import BadInputError
 from agency.instance.load import load_instance
 from agency.instance.problems import InstanceError
-from agency.secrets import age, sops
-from agency.secrets.age import AgeKey
+from agency.secrets.encryption import age, sops
+from agency.secrets.encryption.age import AgeKey
 from agency.secrets.values import SecretValue
 
 Agency = Callable[..., int]

@@ -14,7 +14,7 @@ import pytest
 
 from agency.errors import BadInputError, PrerequisiteError
 from agency.instance.load import load_instance
-from agency.secrets import age, sops
+from agency.secrets.encryption import age, sops
 from agency.secrets.providers import SopsProvider, open_provider
 from agency.secrets.values import SecretValue
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from agency.reconcile import guarded
-from agency.reconcile.agent_workspaces import AgentWorkspaces, AgentWorkspacesSettings, opened
-from agency.reconcile.contract import ReconcileError
-from agency.reconcile.engine import Engine, Outcome, Report
-from agency.reconcile.repository import Repository
+from agency.reconcile.agents.workspaces import AgentWorkspaces, AgentWorkspacesSettings, opened
+from agency.reconcile.engine import guarded
+from agency.reconcile.engine.contract import ReconcileError
+from agency.reconcile.engine.engine import Engine, Outcome, Report
+from agency.reconcile.gitlab.repository import Repository
 
 UID, GID = 24242, 3999
 OTHER = 24243

@@ -13,8 +13,8 @@ import pytest
 
 from agency.clock import Clock
 from agency.errors import PrerequisiteError
-from agency.reconcile.engine import Engine, Outcome, Report
-from agency.reconcile.gitlab_bootstrap import GitlabBootstrapSettings, opened
+from agency.reconcile.engine.engine import Engine, Outcome, Report
+from agency.reconcile.gitlab.bootstrap import GitlabBootstrapSettings, opened
 
 _SPEC = importlib.util.spec_from_file_location(
     "simulated_gitlab", Path(__file__).parent / "simulated_gitlab.py"

@@ -7,10 +7,10 @@ import pytest
 
 from agency.clock import Clock
 from agency.errors import PrerequisiteError
-from agency.reconcile.docker import DockerError
-from agency.reconcile.engine import Engine as ReconcileEngine
-from agency.reconcile.engine import Outcome, Report
-from agency.reconcile.proxy_network import ProxyNetworkSettings, opened
+from agency.reconcile.engine.engine import Engine as ReconcileEngine
+from agency.reconcile.engine.engine import Outcome, Report
+from agency.reconcile.swarm.docker import DockerError
+from agency.reconcile.swarm.proxy_network import ProxyNetworkSettings, opened
 
 IMAGE = "agency-test/busybox:1"
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from agency.reconcile.engine import Engine as ReconcileEngine
-from agency.reconcile.engine import Outcome, Report
-from agency.reconcile.swarm_init import SwarmInitSettings, opened
+from agency.reconcile.engine.engine import Engine as ReconcileEngine
+from agency.reconcile.engine.engine import Outcome, Report
+from agency.reconcile.swarm.init import SwarmInitSettings, opened
 
 
 async def converge(engine, place: Path, *, check: bool = False, address="127.0.0.1") -> Report:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from agency.errors import PrerequisiteError
-from agency.reconcile.engine import Engine, Outcome, Report
-from agency.reconcile.rooms import SynapseRoomsSettings
-from agency.reconcile.synapse_rooms import opened
+from agency.reconcile.engine.engine import Engine, Outcome, Report
+from agency.reconcile.matrix.rooms import SynapseRoomsSettings
+from agency.reconcile.matrix.synapse_rooms import opened
 
 ALICE, CONTROL = "@alice:agency.example", "#control:agency.example"
 SPACE = "the space"
@@ -239,7 +239,7 @@ async def test_a_control_room_that_the_bot_left_is_left_to_a_person(setup):
 
 async def test_a_run_that_failed_half_way_converges_next_time(setup, monkeypatch):
     from agency.control.matrix.api import MatrixError
-    from agency.reconcile.synapse_rooms import SynapseRooms
+    from agency.reconcile.matrix.synapse_rooms import SynapseRooms
 
     async def refuse(_self):
         raise MatrixError("no answer in time", where="test")

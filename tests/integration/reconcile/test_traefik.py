@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agency.errors import AgencyError, PrerequisiteError
-from agency.reconcile.engine import Engine as ReconcileEngine
-from agency.reconcile.engine import Outcome, Report
-from agency.reconcile.traefik import TraefikSettings, opened
+from agency.reconcile.engine.engine import Engine as ReconcileEngine
+from agency.reconcile.engine.engine import Outcome, Report
+from agency.reconcile.swarm.traefik import TraefikSettings, opened
 
 HOST = "traefik.ci.agency.example"
 STACK = "traefik_ci_agency_example"

@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
-from agency.secrets import sops
-from agency.secrets.age import new_key, store_key
 from agency.secrets.commands import secrets as secrets_command
-from agency.secrets.install import InstallConfig, Installer, load_config
+from agency.secrets.delivery.install import InstallConfig, Installer, load_config
+from agency.secrets.encryption import sops
+from agency.secrets.encryption.age import new_key, store_key
 from agency.secrets.values import SecretValue
 
 VALUES = {"first-token": "canary-Zq81-first", "second-key": "canary-Zq81-second\nline two"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agency.errors import PrerequisiteError
-from agency.spinup.guest.locks import is_held, try_lock
+from agency.spinup.guest.machines.locks import is_held, try_lock
 from agency.spinup.guest.materials.cache import DigestCache
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from agency.errors import BadInputError
 from agency.spinup.guest.incus.model import InstanceSpec, Kind, Limits
-from agency.spinup.guest.materials import disk, incus_agent_setup, virtual
+from agency.spinup.guest.materials.disk import disk, incus_agent_setup, virtual
 from agency.spinup.guest.materials.recipe import ImageRecipe, default_recipe
 
 FIELD = re.compile(r"(\w[\w-]*)=([^,\n]+)")

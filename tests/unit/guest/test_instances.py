@@ -5,7 +5,6 @@ import os
 import pytest
 
 from agency.errors import PrerequisiteError
-from agency.spinup.guest.hosting import Wanted, decide
 from agency.spinup.guest.incus.model import (
     Instance,
     InstanceSpec,
@@ -16,8 +15,9 @@ from agency.spinup.guest.incus.model import (
     server_from,
     usage_from,
 )
-from agency.spinup.guest.janitor import Owner, Purpose, ours
-from agency.spinup.guest.locks import try_lock
+from agency.spinup.guest.machines.hosting import Wanted, decide
+from agency.spinup.guest.machines.janitor import Owner, Purpose, ours
+from agency.spinup.guest.machines.locks import try_lock
 
 
 def spec(kind: Kind = Kind.CONTAINER) -> InstanceSpec:

@@ -13,13 +13,13 @@ import pytest
 
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
-from agency.spinup.guest import nixos as switching
 from agency.spinup.guest.incus.execution import Command, Completed
 from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.machine import Guest, GuestError
+from agency.spinup.guest.machines.machine import Guest, GuestError
 from agency.spinup.guest.materials import nixos
 from agency.spinup.guest.materials.builder import BuildError
-from agency.spinup.guest.materials.split import fingerprint
+from agency.spinup.guest.materials.disk.split import fingerprint
+from agency.spinup.guest.system import switch as switching
 
 FAKE_NIX = """\
 #!/bin/sh

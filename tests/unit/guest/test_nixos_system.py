@@ -15,17 +15,17 @@ import pytest
 
 from agency.canonical import sha256_hex
 from agency.errors import BadInputError
-from agency.secrets.age import new_key
-from agency.spinup.guest import nixos as switching
+from agency.secrets.encryption.age import new_key
 from agency.spinup.guest.activation.age_key import AGE_KEY_FILE
-from agency.spinup.guest.convergence import Converging
 from agency.spinup.guest.incus.execution import Command, Completed
 from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.machine import Guest, GuestError
+from agency.spinup.guest.machines.machine import Guest, GuestError
+from agency.spinup.guest.machines.reach import GuestMachine
 from agency.spinup.guest.materials import nix_store
 from agency.spinup.guest.materials.image import FACTS, Image
-from agency.spinup.guest.reach import GuestMachine
+from agency.spinup.guest.running.convergence import Converging
 from agency.spinup.guest.system import Ground
+from agency.spinup.guest.system import switch as switching
 from agency.spinup.guest.system.nixos import NixosSystem, closure_packages, tree_archive
 from agency.spinup.transcript.judge import PROBES
 

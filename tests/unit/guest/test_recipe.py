@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agency.errors import BadInputError
-from agency.spinup.guest.materials import image, split, wheelhouse
+from agency.spinup.guest.materials import image, wheelhouse
+from agency.spinup.guest.materials.disk import split
 from agency.spinup.guest.materials.recipe import (
     ImageRecipe,
     debian_architecture,

@@ -3,7 +3,13 @@
 import pytest
 
 from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.systems import Host, System, WantedSystem, choose_system, look_at_host
+from agency.spinup.guest.system.choice import (
+    Host,
+    System,
+    WantedSystem,
+    choose_system,
+    look_at_host,
+)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from agency.errors import BadInputError, PrerequisiteError
 from agency.instance.documents import instance_document
 from agency.instance.load import load_instance
 from agency.instance.render import render
-from agency.secrets.install import InstallConfig
+from agency.secrets.delivery.install import InstallConfig
 from agency.spinup.guest.activation.definitions import (
     ENCRYPTED_FILE,
     agent_path,

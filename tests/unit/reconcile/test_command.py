@@ -12,8 +12,8 @@ import pytest
 
 from agency.cli import run
 from agency.reconcile.commands import reconcile
-from agency.reconcile.lock import lock_dir
-from agency.reconcile.registry import RECONCILERS
+from agency.reconcile.engine.lock import lock_dir
+from agency.reconcile.engine.registry import RECONCILERS
 
 
 def call(*arguments: str) -> int:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agency.errors import AgencyError, ExitCode, PrerequisiteError
-from agency.reconcile.contract import Change, ReconcileError
-from agency.reconcile.engine import MAX_ROUNDS, Engine, Limits, Outcome
+from agency.reconcile.engine.contract import Change, ReconcileError
+from agency.reconcile.engine.engine import MAX_ROUNDS, Engine, Limits, Outcome
 from agency.secrets.values import SecretValue
 
 

@@ -3,9 +3,9 @@
 import pytest
 
 from agency.clock import Clock
-from agency.reconcile.proxy_network import Network, ProxyNetwork, ProxyNetworkSettings, Step
-from agency.reconcile.swarm_init import Step as SwarmStep
-from agency.reconcile.swarm_init import Swarm, SwarmInit, SwarmInitSettings
+from agency.reconcile.swarm.init import Step as SwarmStep
+from agency.reconcile.swarm.init import Swarm, SwarmInit, SwarmInitSettings
+from agency.reconcile.swarm.proxy_network import Network, ProxyNetwork, ProxyNetworkSettings, Step
 
 NONE = None  # a plan calls nobody
 

@@ -8,7 +8,7 @@ import pytest
 
 from agency.cli import cli, run
 from agency.errors import BadInputError, PrerequisiteError
-from agency.secrets.compose import ComposeConfig, compose, read_config
+from agency.secrets.delivery.compose import ComposeConfig, compose, read_config
 
 
 class Place:

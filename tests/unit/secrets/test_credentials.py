@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agency.errors import InternalError, PrerequisiteError
-from agency.secrets.credentials import DIRECTORY_VARIABLE, MAX_BYTES, read_credential
+from agency.secrets.delivery.credentials import DIRECTORY_VARIABLE, MAX_BYTES, read_credential
 
 
 @pytest.mark.parametrize(

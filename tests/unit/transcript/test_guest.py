@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agency.spinup.guest.target import IncusTarget
+from agency.spinup.guest.running.target import IncusTarget
 from agency.spinup.transcript import judge
 from agency.spinup.transcript.model import Predicate
 from agency.spinup.transcript.rules.subjects import system_digest

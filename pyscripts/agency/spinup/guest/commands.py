@@ -17,8 +17,8 @@ from agency.paths import state_dir
 from agency.programs import find_program
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.daemon import INSTALL_HINT, host_socket, incus, is_running
-from agency.spinup.guest.janitor import Held, ours
-from agency.spinup.guest.machine import Guest
+from agency.spinup.guest.machines.janitor import Held, ours
+from agency.spinup.guest.machines.machine import Guest
 
 
 @click.group()

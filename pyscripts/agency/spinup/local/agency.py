@@ -17,12 +17,12 @@ from agency.instance.model import Instance
 from agency.instance.render import registration
 from agency.secrets.providers import SecretProvider
 from agency.secrets.values import SecretValue
-from agency.spinup.accounts import create_people
 from agency.spinup.local import synapse
 from agency.spinup.local.ports import LOOPBACK
 from agency.spinup.local.rundir import RunDirectory
 from agency.spinup.local.supervisor import Service, Supervisor
-from agency.spinup.person import Person
+from agency.spinup.people.accounts import create_people
+from agency.spinup.people.person import Person
 
 HOMESERVER = "homeserver"
 CONTROL = "control"

@@ -15,7 +15,7 @@ from agency.instance.model import Instance
 from agency.secrets.redact import Redactor
 from agency.secrets.values import SecretValue
 from agency.spinup.local.agency import CONTROL, HOMESERVER, LocalAgency
-from agency.spinup.person import Person
+from agency.spinup.people.person import Person
 from agency.spinup.probes import agents as agent_probes
 from agency.spinup.probes import homeserver as homeserver_probes
 from agency.spinup.probes import host as host_probes

@@ -8,7 +8,7 @@ import aiohttp
 from mautrix.api import Method, Path
 
 from agency.secrets.values import SecretValue
-from agency.spinup.person import Person
+from agency.spinup.people.person import Person
 from agency.spinup.steps import Evidence
 
 _EMPTY: dict[str, Any] = {"events": []}

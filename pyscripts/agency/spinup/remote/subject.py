@@ -14,7 +14,7 @@ from agency.secrets.redact import Redactor
 from agency.secrets.values import SecretValue
 from agency.spinup.observing import questions as asked
 from agency.spinup.observing.answers import HANDOVER
-from agency.spinup.person import Person
+from agency.spinup.people.person import Person
 from agency.spinup.remote import units
 from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.machine import Machine

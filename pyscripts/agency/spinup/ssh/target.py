@@ -14,9 +14,9 @@ from agency.instance.model import ResolvedAgent
 from agency.secrets.classes import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
 from agency.spinup.examination import Examination
-from agency.spinup.guest.suite import run_suite
+from agency.spinup.guest.looking.suite import run_suite
 from agency.spinup.observing import questions as asked
-from agency.spinup.person import Person
+from agency.spinup.people.person import Person
 from agency.spinup.probes import host as host_probes
 from agency.spinup.quarantine import Quarantine
 from agency.spinup.remote import units

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 import pytest_asyncio
 
-from agency.spinup.guest.machine import Guest, GuestFile
-from agency.spinup.guest.suite import incus_host
+from agency.spinup.guest.looking.suite import incus_host
+from agency.spinup.guest.machines.machine import Guest, GuestFile
 from agency.spinup.ssh.machine import SshMachine, connected
 
 # The server, and those of its libraries that nothing else in the image needs.

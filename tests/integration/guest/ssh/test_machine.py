@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from agency.errors import PrerequisiteError, UsageError
-from agency.spinup.guest.machine import Guest
+from agency.spinup.guest.machines.machine import Guest
 from agency.spinup.remote.machine import MachineError
 from agency.spinup.ssh.machine import connected
 

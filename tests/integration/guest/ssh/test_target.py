@@ -22,13 +22,13 @@ from agency.children import processes_with_marker
 from agency.instance.load import load_instance
 from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
-from agency.spinup.accounts import create_people
 from agency.spinup.examination import OUTSIDER
-from agency.spinup.guest.convergence import Activator
-from agency.spinup.guest.machine import Guest, GuestFile
-from agency.spinup.guest.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
-from agency.spinup.guest.reach import GuestMachine
-from agency.spinup.guest.run_secrets import RunSecrets
+from agency.spinup.guest.machines.machine import Guest, GuestFile
+from agency.spinup.guest.machines.reach import GuestMachine
+from agency.spinup.guest.running.convergence import Activator
+from agency.spinup.guest.running.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
+from agency.spinup.guest.running.secrets import RunSecrets
+from agency.spinup.people.accounts import create_people
 from agency.spinup.remote.subject import reached
 from agency.spinup.transcript.verify import read_unchecked
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from agency.canonical import sha256_hex
 from agency.clock import Clock
 from agency.errors import PrerequisiteError
-from agency.secrets.install import Installer, load_config
+from agency.secrets.delivery.install import Installer, load_config
 from agency.spinup.guest.activation import accounts, effects, firewall, laying
 from agency.spinup.guest.activation.age_key import AGE_KEY_FILE
 from agency.spinup.guest.activation.changes import Activation, ActivationError, Change, UnitSeen

@@ -16,7 +16,7 @@ from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
 from agency.instance.load import LoadedInstance, load_instance
 from agency.instance.render import check_rendered
-from agency.secrets.sops import SECRETS_FILE
+from agency.secrets.encryption.sops import SECRETS_FILE
 
 ENCRYPTED_FILE = "etc/agency/secrets.yaml"
 # Where an exported file may go, as the beginning of its path below /.

@@ -24,7 +24,7 @@ from agency.errors import PrerequisiteError
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.errors import IncusUnreachableError
 from agency.spinup.guest.incus.transport import MAX_SOCKET_PATH
-from agency.spinup.guest.locks import locked, try_lock
+from agency.spinup.guest.machines.locks import locked, try_lock
 
 POOL = "agency"
 

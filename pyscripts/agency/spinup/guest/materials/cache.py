@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.errors import PrerequisiteError
-from agency.spinup.guest.locks import lock, try_lock
+from agency.spinup.guest.machines.locks import lock, try_lock
 
 GIB = 1024**3
 

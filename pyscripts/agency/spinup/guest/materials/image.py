@@ -22,12 +22,12 @@ from agency.errors import PrerequisiteError
 from agency.files import write_atomically
 from agency.programs import find_program
 from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.materials import disk
 from agency.spinup.guest.materials.builder import Job, outer_environment, run_job
 from agency.spinup.guest.materials.cache import GIB, DigestCache, Kept
+from agency.spinup.guest.materials.disk import disk
+from agency.spinup.guest.materials.disk.split import Description, fingerprint, metadata_tar
 from agency.spinup.guest.materials.layout import WHEELS, pip_install, venv
 from agency.spinup.guest.materials.recipe import ImageRecipe
-from agency.spinup.guest.materials.split import Description, fingerprint, metadata_tar
 from agency.spinup.guest.materials.wheelhouse import REQUIREMENTS, Libraries
 
 KEPT_IMAGES = 2

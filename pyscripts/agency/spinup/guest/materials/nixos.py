@@ -21,9 +21,9 @@ from agency.source_digest import source_digest
 from agency.spinup.guest.incus.model import Kind
 from agency.spinup.guest.materials.builder import Job, outer_environment, run_job
 from agency.spinup.guest.materials.cache import GIB, DigestCache
+from agency.spinup.guest.materials.disk.split import Description, fingerprint, metadata_tar
 from agency.spinup.guest.materials.image import FACTS, Image, held
 from agency.spinup.guest.materials.recipe import debian_architecture
-from agency.spinup.guest.materials.split import Description, fingerprint, metadata_tar
 
 KEPT = 2
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.materials.virtual import machine_files, machine_packages
+from agency.spinup.guest.materials.disk.virtual import machine_files, machine_packages
 
 # Raised whenever the same recipe would be built into something else.
 BUILDER_VERSION = 1

@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 from agency import naming
-from agency.spinup.guest.machine import Guest
+from agency.spinup.guest.machines.machine import Guest
 from agency.spinup.guest.oidc.flow import Request
 from agency.spinup.guest.oidc.provider import DRIVER, NOBODY, NewSecret, RunningProvider
 

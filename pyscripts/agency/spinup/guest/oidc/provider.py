@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from agency import naming
 from agency.errors import BadInputError
-from agency.secrets.compose import ComposeConfig
-from agency.spinup.guest.machine import Guest, GuestError, GuestFile
+from agency.secrets.delivery.compose import ComposeConfig
+from agency.spinup.guest.machines.machine import Guest, GuestError, GuestFile
 from agency.spinup.guest.materials.provider import ProviderPack
 from agency.spinup.guest.oidc.flow import CALLBACK
 from agency.spinup.guest.system import Programs

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from agency.instance.load import LoadedInstance
-from agency.secrets.age import AgeKey
+from agency.secrets.encryption.age import AgeKey
 from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.machine import Guest
+from agency.spinup.guest.machines.machine import Guest
 from agency.spinup.guest.materials.image import Image
 from agency.spinup.guest.materials.provider import ProviderPack
 from agency.spinup.remote.machine import Machine

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agency.instance.load import LoadedInstance
-from agency.secrets.age import AgeKey
-from agency.spinup.guest.convergence import Activator, Converging, debian_tamperings
-from agency.spinup.guest.machine import Guest
+from agency.secrets.encryption.age import AgeKey
+from agency.spinup.guest.machines.machine import Guest
+from agency.spinup.guest.machines.reach import GuestMachine
 from agency.spinup.guest.materials.image import Image
 from agency.spinup.guest.materials.layout import PREFIX
 from agency.spinup.guest.materials.prepare import Materials, hold_materials
 from agency.spinup.guest.materials.provider import ProviderPack
 from agency.spinup.guest.materials.recipe import default_recipe
-from agency.spinup.guest.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
-from agency.spinup.guest.reach import GuestMachine
+from agency.spinup.guest.running.convergence import Activator, Converging, debian_tamperings
+from agency.spinup.guest.running.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
 from agency.spinup.guest.system import Convergence, Ground, GuestSystem, Programs
 from agency.spinup.remote.machine import Machine, run
 from agency.spinup.steps import Evidence

@@ -15,24 +15,24 @@ from pathlib import Path
 from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock
 from agency.instance.load import LoadedInstance
-from agency.secrets.age import AgeKey
-from agency.spinup.guest import nixos
+from agency.secrets.encryption.age import AgeKey
 from agency.spinup.guest.activation.age_key import put_age_key
 from agency.spinup.guest.activation.changes import Change
-from agency.spinup.guest.convergence import (
+from agency.spinup.guest.machines.machine import Guest
+from agency.spinup.guest.machines.reach import GuestMachine
+from agency.spinup.guest.materials.image import FACTS, Image
+from agency.spinup.guest.materials.nix_store import Wanted, build_system, export, missing_paths
+from agency.spinup.guest.materials.nixos import hold_nixos_image
+from agency.spinup.guest.materials.provider import ProviderPack, hold_provider
+from agency.spinup.guest.running.convergence import (
     Converging,
     Tampering,
     file_digest,
     firewall_digest,
     stopped_unit,
 )
-from agency.spinup.guest.machine import Guest
-from agency.spinup.guest.materials.image import FACTS, Image
-from agency.spinup.guest.materials.nix_store import Wanted, build_system, export, missing_paths
-from agency.spinup.guest.materials.nixos import hold_nixos_image
-from agency.spinup.guest.materials.provider import ProviderPack, hold_provider
-from agency.spinup.guest.reach import GuestMachine
 from agency.spinup.guest.system import Convergence, Ground, GuestSystem, Programs
+from agency.spinup.guest.system import switch as nixos
 from agency.spinup.remote import units
 from agency.spinup.remote.machine import Machine, run
 from agency.spinup.remote.subject import CONTROL_UNIT

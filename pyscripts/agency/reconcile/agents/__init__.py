@@ -1,0 +1,1 @@
+"""What each agent finds in its home."""

@@ -1,0 +1,330 @@
+"""agent-workspaces: every agent has a closed home and a workspace that is its own.
+
+What the agent changed is never overwritten; only what is missing is made. The home and all that
+is in it can be written by the agent, so nothing there is trusted (see guarded.py), and git runs
+as the agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from agency.errors import AgencyError
+from agency.programs import find_program
+from agency.reconcile.agents import scaffold
+from agency.reconcile.engine import guarded
+from agency.reconcile.engine.contract import ABSENT, Change, Settings
+from agency.reconcile.engine.guarded import NOTHING, Kind, Seen
+from agency.reconcile.gitlab.repository import Repository
+from agency.secrets.values import SecretValue
+
+WORKSPACE = "agent-space"
+_MODE = 0o700
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return text
+
+
+def _home(path: Path) -> Path:
+    if not path.is_absolute() or ".." in path.parts or path.name == "":
+        raise ValueError("must be an absolute path without '..'")
+    return path
+
+
+Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+
+
+class AgentWorkspace(Settings):
+    """One agent; `remote` is given to the repository where it has none."""
+
+    name: Line
+    role: Line
+    full_name: Line
+    matrix_id: Line
+    email: Line | None = None
+    uid: int = Field(ge=1)
+    gid: int = Field(ge=1)
+    home: Annotated[Path, AfterValidator(_home)]
+    remote: Annotated[str, Field(pattern=r"^(https|ssh)://[!-~]+$")] | None = None
+
+
+class AgentWorkspacesSettings(Settings):
+    """Every agent of the machine."""
+
+    domain: Line
+    operators: tuple[Line, ...]
+    agents: tuple[AgentWorkspace, ...]
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> Self:
+        for what in ("name", "uid", "home"):
+            values = [getattr(agent, what) for agent in self.agents]
+            doubles = {str(value) for value in values if values.count(value) > 1}
+            if doubles:
+                raise ValueError(f"two agents have the {what} {', '.join(sorted(doubles))}")
+        return self
+
+
+SETTINGS = AgentWorkspacesSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is of one agent; `problem` says why no more was seen."""
+
+    home: Seen = NOTHING
+    workspace: Seen = NOTHING
+    entries: Mapping[str, Seen] = field(default_factory=dict)
+    git: Seen = NOTHING
+    origin: str | None = None
+    problem: AgencyError | None = None
+
+
+class Step(Enum):
+    """What can be done."""
+
+    MAKE = auto()
+    GIVE = auto()
+    CLOSE = auto()
+    INIT = auto()
+    REMOTE = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceChange(Change):
+    """A change for one agent; `path` is relative to the directory that holds its home."""
+
+    agent: AgentWorkspace
+    path: tuple[str, ...]
+    step: Step | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentWorkspaces:
+    """The reconciler."""
+
+    settings: AgentWorkspacesSettings
+    repository: Repository
+
+    def secrets(self) -> tuple[SecretValue, ...]:
+        """None."""
+        return ()
+
+    async def observe(self) -> dict[str, Place]:
+        """Look at every agent's home; what is wrong with one does not hide the others."""
+        return await asyncio.to_thread(
+            lambda: {agent.name: self._place(agent) for agent in self.settings.agents}
+        )
+
+    def _place(self, agent: AgentWorkspace) -> Place:
+        try:
+            return self._looked(agent)
+        except AgencyError as error:
+            return Place(problem=error)
+
+    def _looked(self, agent: AgentWorkspace) -> Place:
+        with guarded.directory(agent.home.parent) as homes:
+            home = guarded.look(homes, agent.home.name)
+            if home.kind is not Kind.DIRECTORY:
+                return Place(home=home)
+            with guarded.subdirectory(homes, agent.home.name) as inside:
+                workspace = guarded.look(inside, WORKSPACE)
+                if workspace.kind is not Kind.DIRECTORY:
+                    return Place(home=home, workspace=workspace)
+                with guarded.subdirectory(inside, WORKSPACE) as space:
+                    names = (*scaffold.DIRECTORIES, *self._files(agent))
+                    entries = {name: guarded.look(space, name) for name in names}
+                    git = guarded.look(space, ".git")
+        origin = None
+        if agent.remote is not None and git.kind is Kind.DIRECTORY and git.uid == agent.uid:
+            origin = self.repository.origin(agent.home / WORKSPACE, agent.uid, agent.gid)
+        return Place(home, workspace, entries, git, origin)
+
+    def _files(self, agent: AgentWorkspace) -> dict[str, str]:
+        return scaffold.files(
+            scaffold.Identity(
+                name=agent.name,
+                role=agent.role,
+                full_name=agent.full_name,
+                matrix_id=agent.matrix_id,
+                email=agent.email,
+                domain=self.settings.domain,
+                operators=self.settings.operators,
+            )
+        )
+
+    def plan(self, observed: dict[str, Place]) -> tuple[WorkspaceChange, ...]:
+        """What is missing, what has another owner, and what is open to others."""
+        changes: list[WorkspaceChange] = []
+        for agent in self.settings.agents:
+            planner = _Planner(agent, observed[agent.name])
+            changes += planner.plan(tuple(self._files(agent)))
+        return tuple(changes)
+
+    async def apply(self, change: WorkspaceChange) -> None:
+        """Make one change."""
+        await asyncio.to_thread(self._apply, change)
+
+    def _apply(self, change: WorkspaceChange) -> None:
+        agent = change.agent
+        if change.step in {Step.INIT, Step.REMOTE}:
+            where = agent.home / WORKSPACE
+            if change.step is Step.INIT:
+                self.repository.init(where, agent.uid, agent.gid)
+            elif agent.remote is not None:
+                self.repository.add_origin(where, agent.remote, agent.uid, agent.gid)
+            return
+        with guarded.directory(agent.home.parent) as homes:
+            self._apply_in(homes, change.path, change)
+
+    def _apply_in(self, parent: int, path: tuple[str, ...], change: WorkspaceChange) -> None:
+        name, *rest = path
+        if rest:
+            with guarded.subdirectory(parent, name) as inside:
+                self._apply_in(inside, tuple(rest), change)
+            return
+        uid, gid = change.agent.uid, change.agent.gid
+        match change.step:
+            case Step.MAKE:
+                content = self._files(change.agent).get(name) if len(change.path) > 2 else None
+                if content is None:
+                    guarded.make_directory(parent, name, uid=uid, gid=gid)
+                else:
+                    guarded.make_file(parent, name, content.encode(), uid=uid, gid=gid)
+            case Step.GIVE:
+                trusted = len(change.path) == 1  # the agent cannot write where homes are
+                guarded.give(parent, name, uid=uid, gid=gid, trusted=trusted)
+            case Step.CLOSE:
+                guarded.set_mode(parent, name, _MODE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    """The plan for one agent."""
+
+    agent: AgentWorkspace
+    place: Place
+
+    def plan(self, files: tuple[str, ...]) -> list[WorkspaceChange]:
+        place = self.place
+        if place.problem is not None:
+            error = place.problem
+            return [self._change((), "home", "cannot be seen", "seen", blocked=str(error))]
+        home = self.agent.home.name
+        top = [
+            *self._directory((home,), place.home, closed=True),
+            *self._directory((home, WORKSPACE), place.workspace, closed=True),
+        ]
+        if any(change.blocked for change in top):
+            return top
+        changes = top
+        for name in scaffold.DIRECTORIES:
+            seen = place.entries.get(name, NOTHING)
+            changes += self._directory((home, WORKSPACE, name), seen, closed=False)
+        for name in files:
+            changes += self._file((home, WORKSPACE, name), place.entries.get(name, NOTHING))
+        return [*changes, *self._repository((home, WORKSPACE, ".git"))]
+
+    def _directory(
+        self, path: tuple[str, ...], seen: Seen, *, closed: bool
+    ) -> list[WorkspaceChange]:
+        if seen.kind is Kind.ABSENT:
+            return [self._change(path, "directory", ABSENT, "made", step=Step.MAKE)]
+        if seen.kind is not Kind.DIRECTORY:
+            return [self._in_the_way(path, seen, "a directory")]
+        changes = self._owner(path, seen)
+        if closed and seen.mode != _MODE:
+            before, after = f"{seen.mode:04o}", f"{_MODE:04o}"
+            changes.append(self._change(path, "mode", before, after, step=Step.CLOSE))
+        return changes
+
+    def _file(self, path: tuple[str, ...], seen: Seen) -> list[WorkspaceChange]:
+        if seen.kind is Kind.ABSENT:
+            return [self._change(path, "file", ABSENT, "made", step=Step.MAKE)]
+        if seen.kind is not Kind.FILE:
+            return [self._in_the_way(path, seen, "a file")]
+        return self._owner(path, seen)
+
+    def _repository(self, path: tuple[str, ...]) -> list[WorkspaceChange]:
+        git, remote = self.place.git, self.agent.remote
+        if git.kind not in {Kind.ABSENT, Kind.DIRECTORY}:
+            return [self._in_the_way(path, git, "a directory")]
+        if git.kind is Kind.DIRECTORY and git.uid != self.agent.uid:
+            return [self._strange(path, git)]
+        changes = []
+        if git.kind is Kind.ABSENT:
+            changes.append(self._change(path, "repository", ABSENT, "made", step=Step.INIT))
+        if remote is not None and self.place.origin is None:
+            changes.append(self._change(path, "remote", ABSENT, remote, step=Step.REMOTE))
+        return changes
+
+    def _owner(self, path: tuple[str, ...], seen: Seen) -> list[WorkspaceChange]:
+        wanted = f"{self.agent.uid}:{self.agent.gid}"
+        if seen.owner == wanted:
+            return []
+        # The home itself lies where the agent cannot put anything.
+        if len(path) == 1 or seen.uid == self.agent.uid or guarded.may_be_given(seen):
+            return [self._change(path, "owner", seen.owner, wanted, step=Step.GIVE)]
+        return [self._strange(path, seen)]
+
+    def _strange(self, path: tuple[str, ...], seen: Seen) -> WorkspaceChange:
+        return self._change(
+            path,
+            "owner",
+            seen.owner,
+            f"{self.agent.uid}:{self.agent.gid}",
+            blocked="it belongs to another user, and giving it away could show the agent what it "
+            "cannot read",
+            hint="look at what it is; then chown it, or move it away",
+        )
+
+    def _in_the_way(self, path: tuple[str, ...], seen: Seen, wanted: str) -> WorkspaceChange:
+        return self._change(
+            path,
+            "kind",
+            seen.kind.value,
+            wanted,
+            blocked=f"{seen.kind.value} is in its place, and is neither followed nor removed",
+            hint="look at what it is, and move it away",
+        )
+
+    def _change(
+        self,
+        path: tuple[str, ...],
+        what: str,
+        before: str,
+        after: str,
+        *,
+        step: Step | None = None,
+        blocked: str | None = None,
+        hint: str | None = None,
+    ) -> WorkspaceChange:
+        return WorkspaceChange(
+            part=f"agent {self.agent.name}",
+            what=f"{'/'.join(path)} {what}".strip(),
+            before=before,
+            after=after,
+            agent=self.agent,
+            path=path,
+            step=step,
+            blocked=blocked,
+            hint=hint,
+        )
+
+
+@asynccontextmanager
+async def opened(settings: AgentWorkspacesSettings) -> AsyncIterator[AgentWorkspaces]:
+    """The reconciler with the git of this machine."""
+    git = find_program("git", hint="install git, or add it to the unit's path")
+    yield AgentWorkspaces(settings, Repository(git))

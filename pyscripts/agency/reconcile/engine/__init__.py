@@ -1,0 +1,1 @@
+"""What runs reconcilers: observe, plan, apply, under a lock."""

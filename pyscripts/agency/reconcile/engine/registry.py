@@ -1,0 +1,118 @@
+"""Which reconcilers there are. Their modules are imported only when one is run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from agency.errors import BadInputError, PrerequisiteError, UsageError
+from agency.reconcile.engine.contract import Reconciler, Settings
+
+MAX_SETTINGS_BYTES = 1024 * 1024
+Opener = Callable[[Any], AbstractAsyncContextManager[Reconciler[Any, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A reconciler: its module has `SETTINGS`, a model, and `opened(settings)`, its maker."""
+
+    module: str
+    summary: str
+
+
+RECONCILERS: Mapping[str, Entry] = {
+    "swarm-init": Entry(
+        "agency.reconcile.swarm.init", "This machine is a Docker Swarm of one node."
+    ),
+    "proxy-network": Entry(
+        "agency.reconcile.swarm.proxy_network", "The overlay network that joins apps and the proxy."
+    ),
+    "traefik": Entry(
+        "agency.reconcile.swarm.traefik", "Traefik runs on the swarm with the wildcard certificate."
+    ),
+    "synapse-rooms": Entry(
+        "agency.reconcile.matrix.synapse_rooms", "The control room and the instance's space."
+    ),
+    "gitlab-bootstrap": Entry(
+        "agency.reconcile.gitlab.bootstrap", "GitLab's applications, runner, group and bot."
+    ),
+    "agent-workspaces": Entry(
+        "agency.reconcile.agents.workspaces", "Every agent's home and workspace."
+    ),
+}
+
+
+def find(name: str) -> Entry:
+    """The reconciler of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    entry = RECONCILERS.get(name)
+    if entry is None:
+        raise UsageError(
+            f"there is no reconciler {name!r}",
+            where="NAME",
+            hint=f"one of {', '.join(RECONCILERS)}; `agency reconcile --list` says what each does",
+        )
+    return entry
+
+
+def load(name: str, file: Path) -> tuple[Settings, Opener]:
+    """Import a reconciler and read its settings.
+
+    Raises:
+        PrerequisiteError: the file or a library is missing.
+        BadInputError: the settings do not hold.
+    """
+    entry = find(name)
+    try:
+        module = importlib.import_module(entry.module)
+    except ModuleNotFoundError as error:
+        raise PrerequisiteError(
+            f"the Python library {error.name!r} is not installed",
+            where=name,
+            hint="install the agency with all of its dependencies",
+        ) from error
+    model: type[Settings] = module.SETTINGS
+    return read_settings(model, file), module.opened
+
+
+def read_settings(model: type[Settings], file: Path) -> Settings:
+    """Read and validate a file of settings."""
+    try:
+        with file.open("rb") as handle:
+            data = handle.read(MAX_SETTINGS_BYTES + 1)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot read the settings: {error.strerror or error}",
+            where=str(file),
+            hint="name the file with --config; on NixOS it is /etc/agency/reconcile/<name>.json",
+        ) from error
+    if len(data) > MAX_SETTINGS_BYTES:
+        raise BadInputError(f"larger than {MAX_SETTINGS_BYTES} bytes", where=str(file))
+    try:
+        return model.model_validate(json.loads(data))
+    except ValueError as error:
+        raise BadInputError(
+            _reason(error),
+            where=str(file),
+            hint="the file is written from agency.reconcilers.<name>.input; change it there",
+        ) from error
+
+
+def _reason(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return f"not JSON: {error}"
+    told = []
+    for one in error.errors(include_input=False, include_url=False):
+        place = ".".join(str(part) for part in one["loc"]) or "settings"
+        told.append(f"{place}: {one['msg']}")
+    return "; ".join(told)

@@ -1,0 +1,1 @@
+"""GitLab: its settings, users, projects and clients."""

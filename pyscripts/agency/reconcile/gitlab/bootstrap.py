@@ -1,0 +1,418 @@
+"""gitlab-bootstrap: GitLab's OAuth applications, runners, group, and the bot with its token.
+
+What GitLab issues (client ids and secrets, the runners' and the bot's tokens) it shows once, so it
+is written at once to the directory of issued secrets. Each is seen to belong to what GitLab has;
+what is lost, refused or about to expire is issued anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from enum import Enum, auto
+from typing import Any
+
+from agency.clock import Clock
+from agency.reconcile.engine.contract import ABSENT, Change
+from agency.reconcile.gitlab.api import GitlabApi, logged_in
+from agency.reconcile.gitlab.settings import (
+    GitlabBootstrapSettings,
+    InstanceRunner,
+    OauthApplication,
+)
+from agency.reconcile.issued import Issued
+from agency.secrets.delivery.credentials import read_credential
+from agency.secrets.values import SecretValue
+
+ROOT_PASSWORD = "gitlab-initial-root-password"  # noqa: S105 - the name of a secret
+_LEVELS = {"reporter": 20, "developer": 30, "maintainer": 40}
+SETTINGS = GitlabBootstrapSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What GitLab has and what was issued; secrets only as answers to questions about them."""
+
+    applications: tuple[Mapping[str, Any], ...]
+    issued_ids: Mapping[str, str | None]
+    issued_secrets: frozenset[str]
+    runners: Mapping[str, Mapping[str, Any] | None]  # by the name of the token, as issued
+    runner_tokens: frozenset[str]  # those that work
+    group: Mapping[str, Any] | None
+    bot: Mapping[str, Any] | None
+    level: int | None
+    token: Mapping[str, Any] | None
+    old_tokens: tuple[int, ...]
+
+
+class Step(Enum):
+    """What can be done."""
+
+    MAKE_APPLICATION = auto()
+    REMOVE_APPLICATION = auto()
+    RENEW_APPLICATION = auto()
+    MAKE_RUNNER = auto()
+    SET_RUNNER = auto()
+    RENEW_RUNNER = auto()
+    MAKE_GROUP = auto()
+    SET_GROUP = auto()
+    MAKE_BOT = auto()
+    UNBLOCK_BOT = auto()
+    SET_BOT = auto()
+    ADD_MEMBER = auto()
+    SET_MEMBER = auto()
+    MAKE_TOKEN = auto()
+    REVOKE_TOKEN = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitlabChange(Change):
+    """A change; `identity` is GitLab's number, the others what it is about."""
+
+    step: Step
+    identity: int = 0
+    application: OauthApplication | None = None
+    runner: InstanceRunner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GitlabBootstrap:
+    """The reconciler."""
+
+    api: GitlabApi
+    settings: GitlabBootstrapSettings
+    issued: Issued
+    password: SecretValue
+    clock: Clock
+
+    def secrets(self) -> tuple[SecretValue, ...]:
+        """The administrator's password and everything issued."""
+        names = [f"{one.issued}-secret" for one in self.settings.applications]
+        names.append(self.settings.bot.issued)
+        names += [one.issued for one in self.settings.runners]
+        found = (self.issued.read(name) for name in names)
+        return (self.password, *(SecretValue(value) for value in found if value is not None))
+
+    async def observe(self) -> Seen:
+        """Ask GitLab, and look at what was issued."""
+        return await asyncio.to_thread(self._observe)
+
+    def _observe(self) -> Seen:
+        api, wanted = self.api, self.settings
+        users = api.list("/users", {"username": wanted.bot.username})
+        bot = api.get(f"/users/{users[0]['id']}") if users else None
+        group = api.get(f"/groups/{wanted.group.path}")
+        member = None
+        if bot is not None and group is not None:
+            member = api.get(f"/groups/{group['id']}/members/{bot['id']}")
+        token = self._token_facts()
+        working = {one.issued for one in wanted.runners if self._runner_token_works(one)}
+        names = [one.issued for one in wanted.applications]
+        return Seen(
+            applications=tuple(api.list("/applications")),
+            issued_ids={name: self.issued.read(f"{name}-id") for name in names},
+            issued_secrets=frozenset(n for n in names if self.issued.read(f"{n}-secret")),
+            runners=self._runners(),
+            runner_tokens=frozenset(working),
+            group=group,
+            bot=bot,
+            level=None if member is None else member["access_level"],
+            token=token,
+            old_tokens=self._old_tokens(bot, token),
+        )
+
+    def _token_facts(self) -> Mapping[str, Any] | None:
+        value = self.issued.read(self.settings.bot.issued)
+        return None if value is None else self.api.token_facts(value)
+
+    def _runners(self) -> dict[str, Mapping[str, Any] | None]:
+        if not self.settings.runners:
+            return {}
+        listed = self.api.list("/runners/all", {"type": "instance_type"})
+        identities = {one["description"]: one["id"] for one in reversed(listed)}
+        return {
+            one.issued: self.api.get(f"/runners/{identities[one.description]}")
+            if one.description in identities
+            else None
+            for one in self.settings.runners
+        }
+
+    def _runner_token_works(self, wanted: InstanceRunner) -> bool:
+        value = self.issued.read(wanted.issued)
+        return value is not None and self.api.runner_token_works(value)
+
+    def _old_tokens(
+        self, bot: Mapping[str, Any] | None, token: Mapping[str, Any] | None
+    ) -> tuple[int, ...]:
+        if bot is None or token is None:
+            return ()
+        query = {"user_id": bot["id"], "state": "active"}
+        listed = self.api.list("/personal_access_tokens", query)
+        ours = [one["id"] for one in listed if one["name"] == self.settings.bot.issued]
+        return tuple(identity for identity in ours if identity != token["id"])
+
+    def plan(self, observed: Seen) -> tuple[GitlabChange, ...]:
+        """What differs."""
+        changes: list[GitlabChange] = []
+        for application in self.settings.applications:
+            changes += self._plan_application(application, observed)
+        for runner in self.settings.runners:
+            changes += _plan_runner(runner, observed)
+        changes += self._plan_group(observed)
+        changes += self._plan_bot(observed)
+        return tuple(changes)
+
+    def _plan_application(self, wanted: OauthApplication, seen: Seen) -> list[GitlabChange]:
+        part = f"application {wanted.name}"
+        ours = [one for one in seen.applications if one["application_name"] == wanted.name]
+        right = [one for one in ours if _application_differs(one, wanted) is None]
+        issued = seen.issued_ids[wanted.issued]
+        keep = next((one for one in right if one["application_id"] == issued), None)
+        keep = keep or next(iter(right), None)
+        changes = []
+        for one in ours:
+            if one is keep:
+                continue
+            what, before, after = _application_differs(one, wanted) or ("double", "2", "1")
+            changes.append(
+                GitlabChange(part=part, what=what, before=before, after=after,
+                             step=Step.REMOVE_APPLICATION, identity=one["id"])
+            )  # fmt: skip
+        if keep is None:
+            changes.append(
+                GitlabChange(part=part, what="application", before=ABSENT, after="made",
+                             step=Step.MAKE_APPLICATION, application=wanted)
+            )  # fmt: skip
+        elif keep["application_id"] != issued or wanted.issued not in seen.issued_secrets:
+            before = "lost" if issued is None else "of another application"
+            changes.append(
+                GitlabChange(part=part, what="client secret", before=before, after="issued",
+                             step=Step.RENEW_APPLICATION, identity=keep["id"], application=wanted)
+            )  # fmt: skip
+        return changes
+
+    def _plan_group(self, seen: Seen) -> list[GitlabChange]:
+        wanted = self.settings.group
+        part = f"group {wanted.path}"
+        if seen.group is None:
+            return [_change(part, "group", ABSENT, "made", Step.MAKE_GROUP)]
+        facts = {"name": wanted.name, "visibility": wanted.visibility}
+        return [
+            _change(part, key, str(seen.group[key]), value, Step.SET_GROUP, seen.group["id"])
+            for key, value in facts.items()
+            if seen.group[key] != value
+        ]
+
+    def _plan_bot(self, seen: Seen) -> list[GitlabChange]:
+        wanted, bot = self.settings.bot, seen.bot
+        part = f"bot {wanted.username}"
+        if bot is None:
+            return [_change(part, "user", ABSENT, "made", Step.MAKE_BOT)]
+        identity = bot["id"]
+        changes = []
+        if bot["state"] != "active":
+            changes.append(
+                _change(part, "state", bot["state"], "active", Step.UNBLOCK_BOT, identity)
+            )
+        if bot.get("is_admin"):
+            changes.append(_change(part, "administrator", "yes", "no", Step.SET_BOT, identity))
+        if bot["name"] != wanted.name:
+            changes.append(_change(part, "name", bot["name"], wanted.name, Step.SET_BOT, identity))
+        if seen.group is not None:
+            level = _LEVELS[wanted.access_level]
+            if seen.level is None:
+                changes.append(_change(part, "member", "no", wanted.access_level, Step.ADD_MEMBER))
+            elif seen.level != level:
+                before = str(seen.level)
+                changes.append(_change(part, "level", before, str(level), Step.SET_MEMBER))
+        trouble = self._token_trouble(seen)
+        if trouble is not None:
+            changes.append(_change(part, "token", trouble, "issued", Step.MAKE_TOKEN, identity))
+        changes += [
+            _change(part, f"old token {old}", "active", "revoked", Step.REVOKE_TOKEN, old)
+            for old in seen.old_tokens
+        ]
+        return changes
+
+    def _token_trouble(self, seen: Seen) -> str | None:
+        token, wanted = seen.token, self.settings.bot
+        if token is None or seen.bot is None or token["user_id"] != seen.bot["id"]:
+            return "lost or refused"
+        if set(token["scopes"]) != set(wanted.scopes):
+            return f"scopes {', '.join(sorted(token['scopes']))}"
+        expires = token.get("expires_at")
+        latest = self._today() + timedelta(days=wanted.renew_days)
+        if expires is not None and date.fromisoformat(expires[:10]) <= latest:
+            return f"expires on {expires[:10]}"
+        return None
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self.clock.wall(), tz=UTC).date()
+
+    async def apply(self, change: GitlabChange) -> None:
+        """Make one change."""
+        await asyncio.to_thread(self._apply, change)
+
+    def _apply(self, change: GitlabChange) -> None:
+        step, identity = change.step, change.identity
+        if change.application is not None:
+            self._issue_application(change.application, identity)
+        elif step is Step.REMOVE_APPLICATION:
+            self.api.delete(f"/applications/{identity}")
+        elif change.runner is not None:
+            self._apply_runner(step, identity, change.runner)
+        elif step in {Step.MAKE_GROUP, Step.SET_GROUP}:
+            group = self.settings.group
+            facts = {"name": group.name, "visibility": group.visibility}
+            if step is Step.MAKE_GROUP:
+                self.api.post("/groups", {"path": group.path, **facts})
+            else:
+                self.api.put(f"/groups/{identity}", facts)
+        else:
+            self._apply_bot(step, identity)
+
+    def _issue_application(self, wanted: OauthApplication, identity: int) -> None:
+        if identity:
+            made = self.api.post(f"/applications/{identity}/renew-secret")
+        else:
+            made = self.api.post(
+                "/applications",
+                {
+                    "name": wanted.name,
+                    "redirect_uri": wanted.redirect_uri,
+                    "scopes": " ".join(wanted.scopes),
+                    "confidential": True,
+                },
+            )
+        # The id last: where it is that of the application, the secret is its secret.
+        self.issued.write(f"{wanted.issued}-secret", made["secret"])
+        self.issued.write(f"{wanted.issued}-id", made["application_id"])
+
+    def _apply_runner(self, step: Step, identity: int, wanted: InstanceRunner) -> None:
+        if step is Step.SET_RUNNER:
+            self.api.put(f"/runners/{identity}", _runner_facts(wanted))
+            return
+        if step is Step.MAKE_RUNNER:
+            facts = {"description": wanted.description, **_runner_facts(wanted)}
+            made = self.api.post("/user/runners", {"runner_type": "instance_type", **facts})
+        else:
+            made = self.api.post(f"/runners/{identity}/reset_authentication_token")
+        self.issued.write(wanted.issued, made["token"])
+
+    def _apply_bot(self, step: Step, identity: int) -> None:
+        wanted, api = self.settings.bot, self.api
+        match step:
+            case Step.MAKE_BOT:
+                facts = {"username": wanted.username, "name": wanted.name, "email": wanted.email}
+                random = {"force_random_password": True, "skip_confirmation": True}
+                api.post("/users", {**facts, **random, "can_create_group": False})
+            case Step.UNBLOCK_BOT:
+                api.post(f"/users/{identity}/unblock")
+            case Step.SET_BOT:
+                api.put(f"/users/{identity}", {"name": wanted.name, "admin": False})
+            case Step.ADD_MEMBER | Step.SET_MEMBER:
+                self._set_member(step)
+            case Step.MAKE_TOKEN:
+                until = self._today() + timedelta(days=wanted.valid_days)
+                path = f"/users/{identity}/personal_access_tokens"
+                made = api.post(
+                    path,
+                    {
+                        "name": wanted.issued,
+                        "scopes": list(wanted.scopes),
+                        "expires_at": until.isoformat(),
+                    },
+                )
+                self.issued.write(wanted.issued, made["token"])
+            case Step.REVOKE_TOKEN:
+                api.delete(f"/personal_access_tokens/{identity}")
+            case _:
+                raise AssertionError(step)
+
+    def _set_member(self, step: Step) -> None:
+        wanted = self.settings.bot
+        group = self.api.get(f"/groups/{self.settings.group.path}") or {}
+        user = self.api.list("/users", {"username": wanted.username})[0]["id"]
+        path, level = f"/groups/{group['id']}/members", _LEVELS[wanted.access_level]
+        if step is Step.ADD_MEMBER:
+            self.api.post(path, {"user_id": user, "access_level": level})
+        else:
+            self.api.put(f"{path}/{user}", {"access_level": level})
+
+
+def _application_differs(
+    seen: Mapping[str, Any], wanted: OauthApplication
+) -> tuple[str, str, str] | None:
+    """What differs, from, to; older versions of GitLab do not tell the scopes."""
+    if seen["callback_url"] != wanted.redirect_uri:
+        return "redirect URI", seen["callback_url"], wanted.redirect_uri
+    if not seen["confidential"]:
+        return "confidential", "no", "yes"
+    scopes = seen.get("scopes")
+    if scopes is not None and set(scopes) != set(wanted.scopes):
+        return "scopes", " ".join(scopes), " ".join(wanted.scopes)
+    return None
+
+
+def _plan_runner(wanted: InstanceRunner, seen: Seen) -> list[GitlabChange]:
+    part = f"runner {wanted.description}"
+    runner = seen.runners[wanted.issued]
+    if runner is None:
+        return [_runner_change(wanted, part, "runner", ABSENT, "made", Step.MAKE_RUNNER)]
+    changes = [
+        _runner_change(
+            wanted, part, key, str(runner.get(key)), str(value), Step.SET_RUNNER, runner["id"]
+        )
+        for key, value in _runner_facts(wanted).items()
+        if _comparable(runner.get(key)) != _comparable(value)
+    ]
+    if wanted.issued not in seen.runner_tokens:
+        lost = "lost or refused"
+        changes.append(
+            _runner_change(wanted, part, "token", lost, "issued", Step.RENEW_RUNNER, runner["id"])
+        )
+    return changes
+
+
+def _runner_facts(wanted: InstanceRunner) -> dict[str, Any]:
+    return {
+        "tag_list": list(wanted.tags),
+        "run_untagged": wanted.run_untagged,
+        "access_level": wanted.access_level,
+        "paused": False,
+        "locked": False,
+    }
+
+
+def _comparable(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value
+
+
+def _change(
+    part: str, what: str, before: str, after: str, step: Step, identity: int = 0
+) -> GitlabChange:
+    return GitlabChange(
+        part=part, what=what, before=before, after=after, step=step, identity=identity
+    )
+
+
+def _runner_change(wanted: InstanceRunner, *facts: Any) -> GitlabChange:
+    return replace(_change(*facts), runner=wanted)
+
+
+@asynccontextmanager
+async def opened(
+    settings: GitlabBootstrapSettings, clock: Clock | None = None
+) -> AsyncIterator[GitlabBootstrap]:
+    """The reconciler, logged in as the administrator with the first password of root."""
+    password = read_credential(ROOT_PASSWORD)
+    login = logged_in(settings.url, settings.admin, password, ready_s=settings.ready_timeout_s)
+    api = await asyncio.to_thread(login.__enter__)
+    try:
+        issued = Issued(settings.issued_dir)
+        yield GitlabBootstrap(api, settings, issued, password, clock or Clock())
+    finally:
+        await asyncio.to_thread(login.__exit__, None, None, None)

@@ -1,0 +1,65 @@
+"""What gitlab-bootstrap is told: what GitLab shall have, and what is issued under which name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from agency.reconcile.engine.contract import Settings
+
+_SLUG = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+
+
+class OauthApplication(Settings):
+    """A client of GitLab's login; its id and secret are issued as `<issued>-id`, `-secret`."""
+
+    name: str = Field(min_length=1, max_length=255)
+    redirect_uri: str = Field(pattern=r"^https?://[!-~]+$")
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    issued: str = Field(pattern=_SLUG)
+
+
+class InstanceRunner(Settings):
+    """A runner of the instance; its authentication token is issued under the name `issued`."""
+
+    description: str = Field(min_length=1, max_length=255)
+    tags: tuple[str, ...] = ()
+    run_untagged: bool = False
+    access_level: Literal["not_protected", "ref_protected"] = "ref_protected"
+    issued: str = Field(pattern=_SLUG)
+
+
+class ForgeBot(Settings):
+    """The bot, its place in the group, and its token; days are those of the token."""
+
+    username: str = Field(pattern=_SLUG)
+    name: str = Field(min_length=1, max_length=255)
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+    access_level: Literal["reporter", "developer", "maintainer"] = "developer"
+    scopes: tuple[str, ...] = ("api",)
+    issued: str = Field(default="forge-bot-token", pattern=_SLUG)
+    valid_days: int = Field(default=180, ge=2, le=365)
+    renew_days: int = Field(default=30, ge=1)
+
+
+class ForgeGroup(Settings):
+    """The group that owns the instance's projects."""
+
+    path: str = Field(pattern=_SLUG)
+    name: str = Field(min_length=1, max_length=255)
+    visibility: Literal["private", "internal", "public"] = "private"
+
+
+class GitlabBootstrapSettings(Settings):
+    """Everything that GitLab shall have."""
+
+    url: str = Field(pattern=r"^https?://[!-~]+[^/]$")
+    group: ForgeGroup
+    bot: ForgeBot
+    applications: tuple[OauthApplication, ...] = ()
+    runners: tuple[InstanceRunner, ...] = ()
+    issued_dir: Path = Path("/var/lib/agency/issued")
+    admin: str = "root"
+    ready_timeout_s: float = Field(default=300, ge=0)

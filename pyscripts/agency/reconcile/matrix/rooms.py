@@ -1,0 +1,110 @@
+"""What the control room and the space shall be, and how a room differs from that. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from agency.control.matrix.rooms import power_levels
+from agency.reconcile.engine.contract import Settings
+
+CREATE, NAME, LEVELS = "m.room.create", "m.room.name", "m.room.power_levels"
+JOIN_RULES, HISTORY = "m.room.join_rules", "m.room.history_visibility"
+ALIAS, ENCRYPTION = "m.room.canonical_alias", "m.room.encryption"
+CHILD, PARENT, SPACE_TYPE = "m.space.child", "m.space.parent", "m.space"
+# In the create event, which never changes: the space of the instance that it names.
+SPACE_OF = "agency.instance"
+_FIRST_VERSION_WITH_CREATORS = 12
+# From whom history is kept: a stranger who is let in later may see what members saw, no one else.
+_CLOSED_HISTORY = ("shared", "invited", "joined")
+_SPACE_EVENTS = 100
+
+UserId = Annotated[str, Field(pattern=r"^@[^:\s]+:[^\s]+$", max_length=255)]
+Alias = Annotated[str, Field(pattern=r"^#[^:\s]+:[^\s]+$", max_length=255)]
+State = Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+class RoomMember(Settings):
+    """An agent by its Matrix id."""
+
+    matrix_id: UserId
+
+
+class SynapseRoomsSettings(Settings):
+    """The rooms of the instance and who belongs there."""
+
+    homeserver_url: str = Field(pattern=r"^https?://[!-~]+[^/]$")
+    instance: str = Field(min_length=1, max_length=100)
+    domain: str = Field(min_length=1, max_length=253)
+    bot_id: UserId
+    control_room_alias: Alias
+    operators: tuple[UserId, ...] = Field(min_length=1)
+    agents: tuple[RoomMember, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A room as its state says; `listed` is whether the public directory shows it."""
+
+    id: str
+    state: State
+    listed: bool
+
+    def content(self, kind: str, key: str = "") -> Mapping[str, Any]:
+        """A state event's content; empty where there is none."""
+        return self.state.get((kind, key), {})
+
+    @property
+    def lists_creator(self) -> bool:
+        """Whether its power levels name the creator, as before room version 12."""
+        version = str(self.content(CREATE).get("room_version", "1"))
+        return not version.isdecimal() or int(version) < _FIRST_VERSION_WITH_CREATORS
+
+    def members(self, *memberships: str) -> frozenset[str]:
+        """Who has one of these memberships."""
+        return frozenset(
+            key
+            for (kind, key), content in self.state.items()
+            if kind == "m.room.member" and content.get("membership") in memberships
+        )
+
+
+def levels(settings: SynapseRoomsSettings, room: Room, *, space: bool) -> dict[str, Any]:
+    """The power levels a room shall have: in the space, nobody but the bot posts."""
+    wanted = power_levels(settings.bot_id, settings.operators, creator_is_listed=room.lists_creator)
+    return {**wanted, "events_default": _SPACE_EVENTS} if space else wanted
+
+
+def differences(
+    settings: SynapseRoomsSettings, room: Room, *, alias: str | None
+) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """Event type, from, to and the content that mends it, for all state that differs.
+
+    The space has no alias: it is known by its create event, and people are invited to it.
+    """
+    found = []
+    rule = room.content(JOIN_RULES).get("join_rule", "none")
+    if rule != "invite":
+        found.append((JOIN_RULES, rule, "invite", {"join_rule": "invite"}))
+    history = room.content(HISTORY).get("history_visibility", "none")
+    if history not in _CLOSED_HISTORY:
+        content = {"history_visibility": "shared"}
+        found.append((HISTORY, history, "shared", content))
+    known = room.content(ALIAS).get("alias", "none")
+    if alias is not None and known != alias:
+        found.append((ALIAS, known, alias, {"alias": alias}))
+    current, wanted = room.content(LEVELS), levels(settings, room, space=alias is None)
+    wrong = sorted(key for key, value in wanted.items() if current.get(key) != value)
+    if wrong:
+        before = ", ".join(f"{key} {current.get(key)}" for key in wrong)
+        after = ", ".join(f"{key} {wanted[key]}" for key in wrong)
+        found.append((LEVELS, before, after, {**current, **wanted}))
+    return found
+
+
+def refers(room: Room, kind: str, other: str, domain: str) -> bool:
+    """Whether a room names another as its child or parent, and says by which server."""
+    return domain in room.content(kind, other).get("via", [])

@@ -1,0 +1,1 @@
+"""Docker Swarm: itself, its networks, and the stacks on it."""

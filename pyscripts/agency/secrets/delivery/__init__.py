@@ -1,0 +1,1 @@
+"""Putting secrets where those who need them find them."""

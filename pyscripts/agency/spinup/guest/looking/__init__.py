@@ -1,0 +1,1 @@
+"""Looking at a machine from inside: the suite, and the open way into it."""

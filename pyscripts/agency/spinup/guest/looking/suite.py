@@ -1,0 +1,163 @@
+"""Running the suite that looks at a machine from inside (tests/guest), and what it found."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agency.children import ChildSpec, start_child
+from agency.errors import PrerequisiteError
+from agency.programs import find_program
+from agency.spinup.guest.incus.daemon import INSTALL_HINT
+from agency.spinup.guest.machines.machine import Guest, GuestError
+
+_LOG_LINES = 40
+_LOG_BYTES = 64 * 1024
+_STOP_S = 10.0
+_MAX_MESSAGE = 500
+# pytest's own exit statuses: all passed, and some failed. Others mean that it did not run well.
+_RAN = (0, 1)
+_OUTCOMES = {"failure": "failed", "error": "error", "skipped": "skipped"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One test and how it ended: "passed", "failed", "error" or "skipped"."""
+
+    name: str  # file::test
+    outcome: str
+    seconds: float
+    message: str | None
+
+    def as_dict(self) -> dict[str, object]:
+        """The finding as a transcript holds it."""
+        return {
+            "name": self.name,
+            "outcome": self.outcome,
+            "seconds": self.seconds,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Every test of a run of the suite."""
+
+    all: tuple[Finding, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many ended in which way."""
+        return dict(Counter(finding.outcome for finding in self.all))
+
+    @property
+    def ok(self) -> bool:
+        """Whether there were tests and none failed; skipped ones are named, not counted as bad."""
+        counts = self.counts
+        return counts.get("passed", 0) > 0 and not counts.get("failed") and not counts.get("error")
+
+
+def incus_host(guest: Guest) -> tuple[str, dict[str, str]]:
+    """How the suite is led to a guest: the host's name for it, and what its client must know.
+
+    Raises:
+        PrerequisiteError: the client of Incus is not there.
+    """
+    find_program("incus", hint=INSTALL_HINT)
+    return f"incus:{guest.name}", {"INCUS_SOCKET": str(guest.incus.socket)}
+
+
+async def run_suite(
+    guest_host: str,
+    environment: Mapping[str, str],
+    suite: Path,
+    directory: Path,
+    *,
+    marker: str,
+    timeout_s: float,
+    read_only: bool = False,
+) -> Findings:
+    """Run the suite of a checkout against a machine; logs and report go to `directory`.
+
+    `guest_host` is what --guest-host takes: incus:NAME (see `incus_host`), ssh:USER@HOST or
+    local. With `read_only`, tests that disturb the machine are left out.
+
+    Raises:
+        PrerequisiteError: the suite is not there.
+        GuestError: the suite did not run to its end.
+    """
+    _must_be_there(suite)
+    report = directory / "suite.xml"
+    argv = (
+        *(sys.executable, "-m", "pytest", str(suite), "--quiet", "-p", "no:cacheprovider"),
+        *("--guest-host", guest_host, f"--junitxml={report}"),
+        *("--override-ini", "junit_family=xunit1"),
+        # The suite generates nothing; loading what would takes longer than many of its tests.
+        *("-p", "no:hypothesispytest"),
+        *(("--read-only",) if read_only else ()),
+    )
+    ours = {
+        # The client of Incus keeps a configuration; it is the run's own.
+        "INCUS_CONF": str(directory / "incus-client"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    log = directory / "suite.log"
+    # The configuration of pytest is the checkout's; it is found from the working directory.
+    spec = ChildSpec(
+        "suite", argv, {**ours, **_python_path(), **environment}, suite.parents[1], log
+    )
+    child = await start_child(spec, marker=marker)
+    try:
+        async with asyncio.timeout(timeout_s):
+            status: int | None = await child.wait()
+    except TimeoutError:
+        status = None
+    finally:
+        await child.stop(_STOP_S)
+    if status not in _RAN or not report.exists():
+        how = f"did not end within {timeout_s:g} s" if status is None else f"ended with {status}"
+        raise GuestError(
+            f"the suite {how}",
+            where=guest_host,
+            hint="install the requirements for development (requirements/dev.txt)",
+            log_tail=child.log_tail(_LOG_LINES, _LOG_BYTES),
+        )
+    return read_report(report.read_bytes())
+
+
+def _must_be_there(suite: Path) -> None:
+    if not suite.is_dir():
+        raise PrerequisiteError(
+            "the suite is not there", where=str(suite), hint="run this from a checkout"
+        )
+
+
+def _python_path() -> dict[str, str]:
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": path} if path else {}
+
+
+def read_report(document: bytes) -> Findings:
+    """Read a JUnit report that pytest wrote."""
+    root = ET.fromstring(document)  # noqa: S314 - written by our own pytest a moment ago
+    return Findings(tuple(_finding(case) for case in root.iter("testcase")))
+
+
+def _finding(case: ET.Element) -> Finding:
+    file = Path(case.get("file") or case.get("classname", "").replace(".", "/")).name
+    name = f"{file}::{case.get('name', '')}"
+    for part in case:
+        if part.tag in _OUTCOMES:
+            message = (part.get("message") or "")[:_MAX_MESSAGE] or None
+            return Finding(name, _OUTCOMES[part.tag], _seconds(case), message)
+    return Finding(name, "passed", _seconds(case), None)
+
+
+def _seconds(case: ET.Element) -> float:
+    return round(float(case.get("time", "0")), 3)

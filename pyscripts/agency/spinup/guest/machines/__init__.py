@@ -1,0 +1,1 @@
+"""Machines of Incus: which, whose, made, reached, and removed."""

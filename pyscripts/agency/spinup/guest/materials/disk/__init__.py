@@ -1,0 +1,1 @@
+"""The disk of a virtual machine, made without mounting anything."""

@@ -1,0 +1,1 @@
+"""People at a Matrix client: their accounts, what they say, and the conversation."""
