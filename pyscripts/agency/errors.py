@@ -46,6 +46,25 @@ class AgencyError(Exception):
         }
 
 
+class LoggedError(AgencyError):
+    """An error that the end of a log explains; `log_tail` holds its lines, free of secrets."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        log_tail: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.log_tail = log_tail
+
+    def as_dict(self) -> dict[str, object]:
+        """See AgencyError; with the log."""
+        return {**AgencyError.as_dict(self), "log_tail": list(self.log_tail)}
+
+
 class BadInputError(AgencyError):
     """Something that was checked does not hold; exit 1."""
 

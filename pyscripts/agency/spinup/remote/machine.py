@@ -6,25 +6,14 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from agency.errors import AgencyError
+from agency.errors import LoggedError
 from agency.spinup.guest.incus.execution import Completed
 
 LOOK_S = 20.0
 
 
-class MachineError(AgencyError):
+class MachineError(LoggedError):
     """Something on the machine is not as it has to be; `log_tail` says why."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        where: str | None = None,
-        hint: str | None = None,
-        log_tail: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(message, where=where, hint=hint)
-        self.log_tail = log_tail
 
 
 MAX_LINE = 1024 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from agency.errors import AgencyError
+from agency.errors import LoggedError
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,20 +67,5 @@ class Activation:
         }
 
 
-class ActivationError(AgencyError):
+class ActivationError(LoggedError):
     """The machine could not be brought to its definitions; the log holds why."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        where: str | None = None,
-        hint: str | None = None,
-        log_tail: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(message, where=where, hint=hint)
-        self.log_tail = log_tail
-
-    def as_dict(self) -> dict[str, object]:
-        """See AgencyError; with the log."""
-        return {**AgencyError.as_dict(self), "log_tail": list(self.log_tail)}

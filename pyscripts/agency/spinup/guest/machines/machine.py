@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from agency.errors import AgencyError, InternalError
+from agency.errors import InternalError, LoggedError
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.errors import IncusError, IncusTimeoutError, is_missing
 from agency.spinup.guest.incus.execution import Command, Completed
@@ -25,19 +25,8 @@ _MAX_UNITS = 5
 _ENDED_STATES = ("running", "degraded", "maintenance")
 
 
-class GuestError(AgencyError):
+class GuestError(LoggedError):
     """The guest did not come up, or something in it failed; `log_tail` says why."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        where: str | None = None,
-        hint: str | None = None,
-        log_tail: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(message, where=where, hint=hint)
-        self.log_tail = log_tail
 
 
 @dataclass(frozen=True, slots=True)
