@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,24 @@ def test_an_image_that_cannot_be_built_is_explained(
     predicate = failed(spinup(checkout=changed_checkout(recipe, misspell)).start(), ground)
     assert predicate["failure"]["step"] == "image"
     assert any("nginx-of-nowhere" in line for line in predicate["failure"]["logTail"])
+
+
+def test_a_disk_without_room_is_said_so(ground: Any, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0711", "agency-test", str(state)]
+    subprocess.run(mount, check=True, timeout=30)
+    try:
+        environment = {**ground.environment(), "XDG_STATE_HOME": str(state)}
+        run_up = SpinUp(
+            tmp_path, ("--target", "incus"), state=state, environment=environment
+        ).start()
+        assert run_up.end() == 1, run_up.text
+        predicate = run_up.predicate()
+        assert predicate["failure"]["step"] == "image"
+        assert "not enough disk space" in predicate["failure"]["message"]
+        assert run_up.verify().returncode == 1
+        assert list((state / "agency" / "guest").glob("*/.making.*")) == []
+    finally:
+        subprocess.run(["umount", str(state)], check=True, timeout=30)
+    ground.assert_nothing_left(predicate["run"])
