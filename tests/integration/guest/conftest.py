@@ -49,7 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         item.add_marker(pytest.mark.needs_root)
         item.add_marker(pytest.mark.guest)
-        item.add_marker(pytest.mark.timeout(900))
+        # The first whole run builds an image, which takes minutes on a slow network.
+        item.add_marker(pytest.mark.timeout(1800 if item.path.parent.name == "spinup" else 900))
         if item.get_closest_marker("thorough") and not os.environ.get("AGENCY_THOROUGH"):
             item.add_marker(pytest.mark.skip(reason="for `make test-guest-thorough`"))
         if reason is not None and not os.environ.get("AGENCY_REQUIRE_GUEST"):
