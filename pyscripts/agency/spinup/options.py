@@ -87,7 +87,7 @@ class GuestOptions:
     keep: bool
 
 
-_SECONDS = click.FloatRange(min=1, max=3600)
+_SECONDS = click.FloatRange(min=0, min_open=True, max=3600)
 _GUEST: tuple[Decorator, ...] = (
     click.option(
         "--guest",

@@ -162,3 +162,13 @@ async def test_a_port_is_reached_from_outside(guest: Guest) -> None:
     with pytest.raises(aiohttp.ClientConnectorError):
         async with aiohttp.ClientSession() as session, session.get(url):
             pass
+
+
+async def test_one_that_is_busy_with_a_restart_is_destroyed_all_the_same(guest: Guest) -> None:
+    """The last test of this module: its guest is gone afterwards."""
+    restarting = asyncio.ensure_future(guest.reboot(timeout_s=60))
+    await asyncio.sleep(0.2)  # Incus has begun, and goes on by itself
+    restarting.cancel()
+    await asyncio.wait({restarting})
+    await guest.destroy()
+    assert await guest.incus.instance(guest.name) is None

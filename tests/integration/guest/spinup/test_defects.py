@@ -150,9 +150,9 @@ def test_a_homeserver_that_is_killed_in_mid_conversation_is_noticed(
 
 
 def test_a_guest_that_does_not_boot_in_time_is_noticed(spinup: Make, ground: Any) -> None:
-    predicate = failed(spinup("--boot-timeout", "1").start(), ground)
+    predicate = failed(spinup("--boot-timeout", "0.05").start(), ground)
     assert predicate["failure"]["step"] == "create"
-    assert "after 1 s, not running" in predicate["failure"]["message"]
+    assert "after 0.05 s, not running" in predicate["failure"]["message"]
 
 
 def test_an_image_that_cannot_be_built_is_explained(

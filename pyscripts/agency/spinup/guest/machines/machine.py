@@ -18,6 +18,7 @@ from agency.spinup.guest.incus.model import Instance, InstanceSpec, Kind, Usage
 _CREATE_S = 180.0
 _START_S = 60.0
 _STOP_S = 30.0
+_DESTROY_S = 60.0  # longer than what Incus may be busy with
 _LOOK_S = 20.0
 _POLL_S = 0.1
 _JOURNAL_LINES = 15
@@ -230,22 +231,25 @@ class Guest:
     async def destroy(self) -> None:
         """Stop it at once and remove it; one that is gone already is no error.
 
+        It may be busy with what a run began and did not wait for, such as a restart: then this
+        waits for that.
+
         Raises:
             IncusError: it could not be removed.
         """
-        for _ in range(2):  # it may end by itself between the look and the call
-            instance = await self.incus.instance(self.name)
-            if instance is None:
-                return
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _DESTROY_S
+        while (instance := await self.incus.instance(self.name)) is not None:
             try:
                 if instance.status not in ("Stopped", "Error"):
                     await self.incus.change_state(self.name, "stop", timeout_s=_STOP_S, force=True)
                 await self.incus.delete(self.name, timeout_s=_STOP_S * 2)
-            except IncusError as error:
-                last = error
+            except IncusError:
+                if loop.time() > deadline:
+                    raise
+                await asyncio.sleep(_POLL_S)
             else:
                 return
-        raise last
 
 
 def _refuse_network(made: Instance | None, name: str) -> None:

@@ -36,6 +36,7 @@ from agency.spinup.target import Setting
 from agency.spinup.transcript.rules.subjects import SYSTEM, system_digest
 
 _WATCH_S = 1.0
+_ENDING_LOOKS = 20
 _EXPLAIN_S = 15.0
 _LOG_LINES = 10
 _NOT_SEEN = Quarantine("none", "the guest was not looked at")
@@ -129,6 +130,8 @@ class IncusTarget:
                 if not getattr(error, "log_tail", ()):
                     lines = await self._journal()
                     self.recorder.log_tail = lambda: lines
+                if not isinstance(error, asyncio.CancelledError):
+                    await self._refuse_ended(error)
                 raise
 
         return explained
@@ -151,12 +154,37 @@ class IncusTarget:
         """Return never; raise when the guest ends by itself."""
         while True:
             await asyncio.sleep(_WATCH_S)
-            if not self._watched:
-                continue
-            seen = await self.incus.instance(self.guest.name)
-            if self._watched and (seen is None or not seen.running):
-                state = seen.status if seen else "gone"
-                raise GuestError(f"the guest ended by itself: {state}", where=self.guest.name)
+            ended = await self._ended()
+            if ended is not None:
+                raise ended
+
+    async def _ended(self) -> GuestError | None:
+        """The error for a guest that does not run though nobody stopped it."""
+        if not self._watched:
+            return None
+        seen = await self.incus.instance(self.guest.name)
+        if not self._watched or (seen is not None and seen.running):
+            return None
+        state = seen.status if seen else "gone"
+        return GuestError(f"the guest ended by itself: {state}", where=self.guest.name)
+
+    async def _refuse_ended(self, error: Exception) -> None:
+        """Name the cause where a step failed because the guest ends: Incus says so a bit later."""
+        for _ in range(_ENDING_LOOKS):
+            ended = await self._ended()
+            if ended is not None:
+                raise ended from error
+            if await self._answers():
+                return
+            await asyncio.sleep(_WATCH_S / 4)
+
+    async def _answers(self) -> bool:
+        if self._guest is None:
+            return True  # there is none to end
+        try:
+            return (await self.guest.look("true")).exit_status == 0
+        except AgencyError:
+            return False
 
     async def _observe(self, name: str, evidence: Evidence) -> Evidence:
         async def collect() -> Evidence:
