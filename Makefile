@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 PYTHON := python3
+# How many times its limit a measured number may be, on a machine that others use too.
+SLACK := 1
 
 .DEFAULT_GOAL := help
 
@@ -48,12 +50,12 @@ check-nix: setup-dev ## Evaluate the NixOS modules (needs Nix, <nixpkgs> and <so
 
 bench: setup-dev ## Measure the numbers; exits 1 when a limit is missed
 	@mkdir -p artifacts
-	@python -m benchmarks --output artifacts/bench.jsonl
+	@python -m benchmarks --slack $(SLACK) --output artifacts/bench.jsonl
 
 bench-guest: setup-dev setup-tools ## Measure a throwaway guest (root; builds an image)
 	@$(PYTHON) tools/guest_host.py
 	@mkdir -p artifacts
-	@AGENCY_REQUIRE_GUEST=1 python -m benchmarks --output artifacts/bench-guest.jsonl guest
+	@AGENCY_REQUIRE_GUEST=1 python -m benchmarks --slack $(SLACK) --output artifacts/bench-guest.jsonl guest
 
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \

@@ -146,7 +146,8 @@ async def _agency(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalA
             await agency.start_homeserver()
             await agency.create_people()
             async with _echo_running(echo, agency.homeserver_url):
-                await agency.start_control()
+                await agency.launch_control()
+                await agency.control_ready()
                 yield agency
         finally:
             await agency.supervisor.stop_all()

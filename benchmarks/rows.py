@@ -31,7 +31,11 @@ class Row:
     @property
     def ok(self) -> bool:
         """Whether the limit holds."""
-        return (self.ratio if self.limit_on == "ratio" else self.value) <= self.limit
+        return self.within(1.0)
+
+    def within(self, slack: float) -> bool:
+        """Whether `slack` times the limit holds."""
+        return (self.ratio if self.limit_on == "ratio" else self.value) <= self.limit * slack
 
     def line(self) -> str:
         """The row as `artifacts/bench.jsonl` keeps it."""

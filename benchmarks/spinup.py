@@ -13,9 +13,22 @@ from pathlib import Path
 
 from benchmarks.rows import Row
 
+_RUNS = 3
+
 
 def rows() -> Iterator[Row]:
-    """One whole `spinup_smoke`, from start to verified transcript."""
+    """Whole runs of `spinup_smoke`, from start to verified transcript.
+
+    The least of each number counts: what is added to it is whoever else is at work.
+    """
+    runs = [_run() for _ in range(_RUNS)]
+    total, own, synapse = (min(numbers) for numbers in zip(*runs, strict=True))
+    yield Row("spinup.total", total, "s", "start of Synapse in the same run", synapse, 15)
+    yield Row("spinup.own", own, "s", "start of Synapse in the same run", synapse, 5)
+
+
+def _run() -> tuple[float, float, float]:
+    """Seconds: the whole, the whole without Synapse's start, and Synapse's start."""
     program = str(Path(sys.executable).parent / "spinup_smoke")
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "transcript.json"
@@ -29,5 +42,4 @@ def rows() -> Iterator[Row]:
     statement = json.loads(base64.b64decode(envelope["payload"]))
     steps = {step["name"]: step["durationS"] for step in statement["predicate"]["steps"]}
     synapse = steps["homeserver"]
-    yield Row("spinup.total", wall, "s", "start of Synapse in the same run", synapse, 15)
-    yield Row("spinup.own", wall - synapse, "s", "start of Synapse in the same run", synapse, 5)
+    return wall, wall - synapse, synapse

@@ -90,10 +90,11 @@ class SpinUp:
         """Wait until `condition()` is true; its value."""
         deadline = time.monotonic() + self.deadline_s
         while time.monotonic() < deadline:
-            value = condition()
+            ended = self.process.poll() is not None
+            value = condition()  # after that: what it left at its end counts too
             if value:
                 return value
-            assert self.process.poll() is None, f"it ended before {what}:\n{self.text}"
+            assert not ended, f"it ended before {what}:\n{self.text}"
             time.sleep(0.01)
         pytest.fail(f"no {what} within {self.deadline_s:g} s:\n{self.text}")
 
@@ -103,10 +104,14 @@ class SpinUp:
 
     @property
     def run(self) -> str:
-        """The id of the run, once its directory is there."""
-        return self.until(
-            lambda: next((p.name for p in self.runs.glob("run-*")), ""), "run directory"
-        )
+        """The id of the run, once its directory is there or its transcript is."""
+
+        def look() -> str:
+            if self.output.exists():  # a run that fails at once may be over before we look
+                return str(self.predicate()["run"])
+            return next((path.name for path in self.runs.glob("run-*")), "")
+
+        return self.until(look, "run directory")
 
     def find(self, *words: str) -> int:
         """The pid of the process of this run whose command line holds all the words."""

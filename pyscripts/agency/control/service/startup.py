@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 _RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"  # set by systemd
 _SHUTDOWN_S = 0.5
+_ABSENT_S = 0.2
 _MAX_HEADER = 16 * 1024
 
 
@@ -109,13 +110,15 @@ async def set_up_room(
         PrerequisiteError: it refuses, or does not answer within the limit.
     """
     deadline = clock.steady() + config.limits.setup_timeout_s
-    attempt = 0
+    attempt, last = 0, ""
     while True:
         try:
             return await setup.ensure()
         except MatrixError as error:
             attempt += 1
-            delay_s = backoff.delay_s(attempt, error.retry_after_s)
+            # One that is not there yet is asked often: a connection refused costs it nothing.
+            absent = error.status is None
+            delay_s = _ABSENT_S if absent else backoff.delay_s(attempt, error.retry_after_s)
             if not error.temporary:
                 raise PrerequisiteError(
                     f"the homeserver refuses: {error.message}",
@@ -129,11 +132,11 @@ async def set_up_room(
                     where=config.homeserver_url,
                     hint="check that it runs and that homeserver_url is right",
                 ) from error
-            _log.info(
-                "waiting for the homeserver: %s",
-                error.message,
-                extra={"fields": {"where": error.where, "attempt": attempt}},
-            )
+            if error.message != last:
+                last = error.message
+                _log.info(
+                    "waiting for the homeserver: %s", last, extra={"fields": {"where": error.where}}
+                )
             await asyncio.sleep(delay_s)
 
 

@@ -162,8 +162,11 @@ class LocalAgency:
             Service(spec, lambda: self._answers(f"{plan.url}/health"), ready_timeout_s=60)
         )
 
-    async def start_control(self) -> Child:
-        """Start the control plane and wait until it says that it is ready."""
+    async def launch_control(self) -> Child:
+        """Start the control plane, which waits for the homeserver by itself.
+
+        Launched before the homeserver is ready, it does at the same time what needs none.
+        """
         spec = ChildSpec(
             name=CONTROL,
             argv=(
@@ -174,9 +177,13 @@ class LocalAgency:
             cwd=self.run.path / CONTROL,
             log_path=self.run.logs / f"{CONTROL}.log",
         )
-        return await self.supervisor.start(
+        return await self.supervisor.launch(
             Service(spec, lambda: self._answers(f"{self.control_url}/ready"), ready_timeout_s=60)
         )
+
+    async def control_ready(self) -> Child:
+        """Wait until the control plane that was launched says that it is ready."""
+        return await self.supervisor.ready(CONTROL)
 
     async def _answers(self, url: str) -> bool:
         try:

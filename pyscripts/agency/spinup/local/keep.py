@@ -109,9 +109,10 @@ async def run_foreground(
 
 async def _start(agency: LocalAgency, clock: Clock) -> None:
     agency.install()
+    await agency.launch_control()
     await agency.start_homeserver()
     await agency.create_people()
-    await agency.start_control()
+    await agency.control_ready()
     operator = await agency.log_in(agency.instance.operators[0])
     room = await operator.join(agency.control_room)
     password_file = agency.run.credentials / _PASSWORD

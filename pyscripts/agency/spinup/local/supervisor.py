@@ -52,27 +52,39 @@ class Supervisor:
     _running: list[_Running] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def start(self, service: Service) -> Child:
-        """Start a service and wait until it is ready.
-
-        Raises:
-            ServiceError: it ended or did not become ready in time; it has been stopped.
-        """
+    async def launch(self, service: Service) -> Child:
+        """Start a service and leave it to become ready; see `ready`."""
         child = await start_child(service.spec, marker=self.marker)
         self._running.append(_Running(service, child))
         self._changed.set()
+        return child
+
+    async def ready(self, name: str) -> Child:
+        """Wait until a service that was launched is ready; its time counts from this call.
+
+        Raises:
+            ServiceError: it ended or did not become ready in time.
+        """
+        service, child = next(
+            (r.service, r.child) for r in self._running if r.service.spec.name == name
+        )
         deadline = asyncio.get_running_loop().time() + service.ready_timeout_s
         while not await service.ready():
-            self._raise_if_ended(service.spec.name, child)
+            self._raise_if_ended(name, child)
             if asyncio.get_running_loop().time() > deadline:
                 raise ServiceError(
                     f"not ready within {service.ready_timeout_s:g} s",
-                    service=service.spec.name,
-                    log_tail=self.log_tail(service.spec.name),
+                    service=name,
+                    log_tail=self.log_tail(name),
                 )
             await asyncio.sleep(self.poll_s)
-        self._raise_if_ended(service.spec.name, child)
+        self._raise_if_ended(name, child)
         return child
+
+    async def start(self, service: Service) -> Child:
+        """Start a service and wait until it is ready; raises as `ready` does."""
+        await self.launch(service)
+        return await self.ready(service.spec.name)
 
     def _raise_if_ended(self, name: str, child: Child) -> None:
         if child.exit_status is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 
 from agency.errors import InternalError
 from agency.secrets.providers import SecretProvider
@@ -19,6 +20,7 @@ from agency.spinup.probes import host as host_probes
 from agency.spinup.run import Step
 from agency.spinup.steps import Evidence, Recorder
 
+_READS_STORE = "agency.control.store.reading"
 _LOG_LINES, _LOG_BYTES = 10, 8 * 1024
 
 
@@ -98,14 +100,17 @@ class LocalTarget:
         self.agency.install()
 
     async def _homeserver(self) -> None:
-        await self.agency.start_homeserver()
+        await self.agency.launch_control()
+        # What reads the store takes long to import; now there is time for it.
+        importing = asyncio.to_thread(import_module, _READS_STORE)
+        await asyncio.gather(self.agency.start_homeserver(), importing)
         await self.examination.homeserver()
 
     async def _accounts(self) -> None:
         await self.agency.create_people(OUTSIDER)
 
     async def _control(self) -> None:
-        await self.agency.start_control()
+        await self.agency.control_ready()
 
     async def _probe(self) -> None:
         await self.examination.control()

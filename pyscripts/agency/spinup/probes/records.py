@@ -6,7 +6,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from agency.control.store.reading import verify_database
 from agency.errors import BadInputError
 from agency.spinup.steps import Evidence
 
@@ -57,6 +56,8 @@ def audit_row(database: Path, sequence: int) -> Evidence:
 
 def chain(database: Path) -> Evidence:
     """The audit log's length and head, and whether its chain holds from the first row on."""
+    from agency.control.store.reading import verify_database
+
     report = verify_database(database)
     return {
         "count": report.count,
