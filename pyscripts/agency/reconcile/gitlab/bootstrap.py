@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from enum import Enum, auto
 from typing import Any
 
 from agency.clock import Clock
-from agency.reconcile.engine.contract import ABSENT, Change
 from agency.reconcile.gitlab.api import GitlabApi, logged_in
+from agency.reconcile.gitlab.changes import LEVELS, GitlabChange, Seen, Step, runner_facts
+from agency.reconcile.gitlab.planning import plan
 from agency.reconcile.gitlab.settings import (
     GitlabBootstrapSettings,
     InstanceRunner,
@@ -28,54 +28,7 @@ from agency.secrets.delivery.credentials import read_credential
 from agency.secrets.values import SecretValue
 
 ROOT_PASSWORD = "gitlab-initial-root-password"  # noqa: S105 - the name of a secret
-_LEVELS = {"reporter": 20, "developer": 30, "maintainer": 40}
 SETTINGS = GitlabBootstrapSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What GitLab has and what was issued; secrets only as answers to questions about them."""
-
-    applications: tuple[Mapping[str, Any], ...]
-    issued_ids: Mapping[str, str | None]
-    issued_secrets: frozenset[str]
-    runners: Mapping[str, Mapping[str, Any] | None]  # by the name of the token, as issued
-    runner_tokens: frozenset[str]  # those that work
-    group: Mapping[str, Any] | None
-    bot: Mapping[str, Any] | None
-    level: int | None
-    token: Mapping[str, Any] | None
-    old_tokens: tuple[int, ...]
-
-
-class Step(Enum):
-    """What can be done."""
-
-    MAKE_APPLICATION = auto()
-    REMOVE_APPLICATION = auto()
-    RENEW_APPLICATION = auto()
-    MAKE_RUNNER = auto()
-    SET_RUNNER = auto()
-    RENEW_RUNNER = auto()
-    MAKE_GROUP = auto()
-    SET_GROUP = auto()
-    MAKE_BOT = auto()
-    UNBLOCK_BOT = auto()
-    SET_BOT = auto()
-    ADD_MEMBER = auto()
-    SET_MEMBER = auto()
-    MAKE_TOKEN = auto()
-    REVOKE_TOKEN = auto()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GitlabChange(Change):
-    """A change; `identity` is GitLab's number, the others what it is about."""
-
-    step: Step
-    identity: int = 0
-    application: OauthApplication | None = None
-    runner: InstanceRunner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,98 +109,7 @@ class GitlabBootstrap:
 
     def plan(self, observed: Seen) -> tuple[GitlabChange, ...]:
         """What differs."""
-        changes: list[GitlabChange] = []
-        for application in self.settings.applications:
-            changes += self._plan_application(application, observed)
-        for runner in self.settings.runners:
-            changes += _plan_runner(runner, observed)
-        changes += self._plan_group(observed)
-        changes += self._plan_bot(observed)
-        return tuple(changes)
-
-    def _plan_application(self, wanted: OauthApplication, seen: Seen) -> list[GitlabChange]:
-        part = f"application {wanted.name}"
-        ours = [one for one in seen.applications if one["application_name"] == wanted.name]
-        right = [one for one in ours if _application_differs(one, wanted) is None]
-        issued = seen.issued_ids[wanted.issued]
-        keep = next((one for one in right if one["application_id"] == issued), None)
-        keep = keep or next(iter(right), None)
-        changes = []
-        for one in ours:
-            if one is keep:
-                continue
-            what, before, after = _application_differs(one, wanted) or ("double", "2", "1")
-            changes.append(
-                GitlabChange(part=part, what=what, before=before, after=after,
-                             step=Step.REMOVE_APPLICATION, identity=one["id"])
-            )  # fmt: skip
-        if keep is None:
-            changes.append(
-                GitlabChange(part=part, what="application", before=ABSENT, after="made",
-                             step=Step.MAKE_APPLICATION, application=wanted)
-            )  # fmt: skip
-        elif keep["application_id"] != issued or wanted.issued not in seen.issued_secrets:
-            before = "lost" if issued is None else "of another application"
-            changes.append(
-                GitlabChange(part=part, what="client secret", before=before, after="issued",
-                             step=Step.RENEW_APPLICATION, identity=keep["id"], application=wanted)
-            )  # fmt: skip
-        return changes
-
-    def _plan_group(self, seen: Seen) -> list[GitlabChange]:
-        wanted = self.settings.group
-        part = f"group {wanted.path}"
-        if seen.group is None:
-            return [_change(part, "group", ABSENT, "made", Step.MAKE_GROUP)]
-        facts = {"name": wanted.name, "visibility": wanted.visibility}
-        return [
-            _change(part, key, str(seen.group[key]), value, Step.SET_GROUP, seen.group["id"])
-            for key, value in facts.items()
-            if seen.group[key] != value
-        ]
-
-    def _plan_bot(self, seen: Seen) -> list[GitlabChange]:
-        wanted, bot = self.settings.bot, seen.bot
-        part = f"bot {wanted.username}"
-        if bot is None:
-            return [_change(part, "user", ABSENT, "made", Step.MAKE_BOT)]
-        identity = bot["id"]
-        changes = []
-        if bot["state"] != "active":
-            changes.append(
-                _change(part, "state", bot["state"], "active", Step.UNBLOCK_BOT, identity)
-            )
-        if bot.get("is_admin"):
-            changes.append(_change(part, "administrator", "yes", "no", Step.SET_BOT, identity))
-        if bot["name"] != wanted.name:
-            changes.append(_change(part, "name", bot["name"], wanted.name, Step.SET_BOT, identity))
-        if seen.group is not None:
-            level = _LEVELS[wanted.access_level]
-            if seen.level is None:
-                changes.append(_change(part, "member", "no", wanted.access_level, Step.ADD_MEMBER))
-            elif seen.level != level:
-                before = str(seen.level)
-                changes.append(_change(part, "level", before, str(level), Step.SET_MEMBER))
-        trouble = self._token_trouble(seen)
-        if trouble is not None:
-            changes.append(_change(part, "token", trouble, "issued", Step.MAKE_TOKEN, identity))
-        changes += [
-            _change(part, f"old token {old}", "active", "revoked", Step.REVOKE_TOKEN, old)
-            for old in seen.old_tokens
-        ]
-        return changes
-
-    def _token_trouble(self, seen: Seen) -> str | None:
-        token, wanted = seen.token, self.settings.bot
-        if token is None or seen.bot is None or token["user_id"] != seen.bot["id"]:
-            return "lost or refused"
-        if set(token["scopes"]) != set(wanted.scopes):
-            return f"scopes {', '.join(sorted(token['scopes']))}"
-        expires = token.get("expires_at")
-        latest = self._today() + timedelta(days=wanted.renew_days)
-        if expires is not None and date.fromisoformat(expires[:10]) <= latest:
-            return f"expires on {expires[:10]}"
-        return None
+        return plan(self.settings, observed, self._today())
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self.clock.wall(), tz=UTC).date()
@@ -293,10 +155,10 @@ class GitlabBootstrap:
 
     def _apply_runner(self, step: Step, identity: int, wanted: InstanceRunner) -> None:
         if step is Step.SET_RUNNER:
-            self.api.put(f"/runners/{identity}", _runner_facts(wanted))
+            self.api.put(f"/runners/{identity}", runner_facts(wanted))
             return
         if step is Step.MAKE_RUNNER:
-            facts = {"description": wanted.description, **_runner_facts(wanted)}
+            facts = {"description": wanted.description, **runner_facts(wanted)}
             made = self.api.post("/user/runners", {"runner_type": "instance_type", **facts})
         else:
             made = self.api.post(f"/runners/{identity}/reset_authentication_token")
@@ -336,71 +198,11 @@ class GitlabBootstrap:
         wanted = self.settings.bot
         group = self.api.get(f"/groups/{self.settings.group.path}") or {}
         user = self.api.list("/users", {"username": wanted.username})[0]["id"]
-        path, level = f"/groups/{group['id']}/members", _LEVELS[wanted.access_level]
+        path, level = f"/groups/{group['id']}/members", LEVELS[wanted.access_level]
         if step is Step.ADD_MEMBER:
             self.api.post(path, {"user_id": user, "access_level": level})
         else:
             self.api.put(f"{path}/{user}", {"access_level": level})
-
-
-def _application_differs(
-    seen: Mapping[str, Any], wanted: OauthApplication
-) -> tuple[str, str, str] | None:
-    """What differs, from, to; older versions of GitLab do not tell the scopes."""
-    if seen["callback_url"] != wanted.redirect_uri:
-        return "redirect URI", seen["callback_url"], wanted.redirect_uri
-    if not seen["confidential"]:
-        return "confidential", "no", "yes"
-    scopes = seen.get("scopes")
-    if scopes is not None and set(scopes) != set(wanted.scopes):
-        return "scopes", " ".join(scopes), " ".join(wanted.scopes)
-    return None
-
-
-def _plan_runner(wanted: InstanceRunner, seen: Seen) -> list[GitlabChange]:
-    part = f"runner {wanted.description}"
-    runner = seen.runners[wanted.issued]
-    if runner is None:
-        return [_runner_change(wanted, part, "runner", ABSENT, "made", Step.MAKE_RUNNER)]
-    changes = [
-        _runner_change(
-            wanted, part, key, str(runner.get(key)), str(value), Step.SET_RUNNER, runner["id"]
-        )
-        for key, value in _runner_facts(wanted).items()
-        if _comparable(runner.get(key)) != _comparable(value)
-    ]
-    if wanted.issued not in seen.runner_tokens:
-        lost = "lost or refused"
-        changes.append(
-            _runner_change(wanted, part, "token", lost, "issued", Step.RENEW_RUNNER, runner["id"])
-        )
-    return changes
-
-
-def _runner_facts(wanted: InstanceRunner) -> dict[str, Any]:
-    return {
-        "tag_list": list(wanted.tags),
-        "run_untagged": wanted.run_untagged,
-        "access_level": wanted.access_level,
-        "paused": False,
-        "locked": False,
-    }
-
-
-def _comparable(value: Any) -> Any:
-    return sorted(value) if isinstance(value, list) else value
-
-
-def _change(
-    part: str, what: str, before: str, after: str, step: Step, identity: int = 0
-) -> GitlabChange:
-    return GitlabChange(
-        part=part, what=what, before=before, after=after, step=step, identity=identity
-    )
-
-
-def _runner_change(wanted: InstanceRunner, *facts: Any) -> GitlabChange:
-    return replace(_change(*facts), runner=wanted)
 
 
 @asynccontextmanager

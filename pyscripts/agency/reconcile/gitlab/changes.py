@@ -1,0 +1,70 @@
+"""What gitlab-bootstrap sees in GitLab, and the changes that it can make there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from agency.reconcile.engine.contract import Change
+from agency.reconcile.gitlab.settings import InstanceRunner, OauthApplication
+
+LEVELS = {"reporter": 20, "developer": 30, "maintainer": 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What GitLab has and what was issued; secrets only as answers to questions about them."""
+
+    applications: tuple[Mapping[str, Any], ...]
+    issued_ids: Mapping[str, str | None]
+    issued_secrets: frozenset[str]
+    runners: Mapping[str, Mapping[str, Any] | None]  # by the name of the token, as issued
+    runner_tokens: frozenset[str]  # those that work
+    group: Mapping[str, Any] | None
+    bot: Mapping[str, Any] | None
+    level: int | None
+    token: Mapping[str, Any] | None
+    old_tokens: tuple[int, ...]
+
+
+class Step(Enum):
+    """What can be done."""
+
+    MAKE_APPLICATION = auto()
+    REMOVE_APPLICATION = auto()
+    RENEW_APPLICATION = auto()
+    MAKE_RUNNER = auto()
+    SET_RUNNER = auto()
+    RENEW_RUNNER = auto()
+    MAKE_GROUP = auto()
+    SET_GROUP = auto()
+    MAKE_BOT = auto()
+    UNBLOCK_BOT = auto()
+    SET_BOT = auto()
+    ADD_MEMBER = auto()
+    SET_MEMBER = auto()
+    MAKE_TOKEN = auto()
+    REVOKE_TOKEN = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitlabChange(Change):
+    """A change; `identity` is GitLab's number, the others what it is about."""
+
+    step: Step
+    identity: int = 0
+    application: OauthApplication | None = None
+    runner: InstanceRunner | None = None
+
+
+def runner_facts(wanted: InstanceRunner) -> dict[str, Any]:
+    """A runner as GitLab's API has it; its description and type beside."""
+    return {
+        "tag_list": list(wanted.tags),
+        "run_untagged": wanted.run_untagged,
+        "access_level": wanted.access_level,
+        "paused": False,
+        "locked": False,
+    }
