@@ -56,8 +56,12 @@ COMMANDS: Mapping[str, Entry] = {
     "reconcile": Entry(
         "agency.reconcile.commands:reconcile", "Bring one part of this machine to its wanted state."
     ),
-    "completion": Entry("agency.completion:completion", "Print the completion script of a shell."),
-    "version": Entry("agency.version:version", "Print the version of the agency and its parts."),
+    "completion": Entry(
+        "agency.commandline.completion:completion", "Print the completion script of a shell."
+    ),
+    "version": Entry(
+        "agency.commandline.version:version", "Print the version of the agency and its parts."
+    ),
 }
 
 
@@ -100,7 +104,7 @@ def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> 
 
     Set AGENCY_DEBUG=1 to see the traceback of an internal error.
     """
-    from agency.output import print_error
+    from agency.commandline.output import print_error
 
     as_json = "--json" in arguments
     try:

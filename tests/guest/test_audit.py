@@ -160,8 +160,8 @@ import sys
 from pathlib import Path
 from agency.clock import Clock
 from agency.workspace.audit.bounds import Bounds
-from agency.workspace.audit.log import AgentLog
-from agency.workspace.audit.place import Place
+from agency.workspace.audit.storage.log import AgentLog
+from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.record import Sender
 log = AgentLog(Place(Path(sys.argv[1])), "pm", Clock(), Bounds(file_bytes=600))
 for number in range(6):

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from agency.agent.process import load_config, load_token, serve
-from agency.audit_socket import SOCKET
 from agency.clock import Clock
-from agency.logs import log_to_stderr
-from agency.output import json_option
+from agency.commandline.logs import log_to_stderr
+from agency.commandline.output import json_option
+from agency.protocols.audit_socket import SOCKET
 
 
 @click.group()

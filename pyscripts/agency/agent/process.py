@@ -13,12 +13,12 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from agency import __version__, naming
-from agency.acp import TOKEN_CREDENTIAL, AgentConfig
 from agency.agent.recording import Recorder
 from agency.agent.server import build_app
-from agency.audit_socket import SOCKET, AuditClient
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
+from agency.protocols.acp import TOKEN_CREDENTIAL, AgentConfig
+from agency.protocols.audit_socket import SOCKET, AuditClient
 from agency.secrets.delivery.credentials import read_credential
 
 _MAX_CONFIG = 64 * 1024

@@ -12,8 +12,8 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Self
 
-from agency.audit_socket import AuditAbsentError, AuditClient, AuditUnreachableError
 from agency.errors import AgencyError
+from agency.protocols.audit_socket import AuditAbsentError, AuditClient, AuditUnreachableError
 
 _CAPACITY = 256
 _TRIES = 3

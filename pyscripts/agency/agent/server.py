@@ -15,7 +15,9 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel
 
 from agency import __version__
-from agency.acp import (
+from agency.agent.recording import Recorder
+from agency.clock import Clock, iso
+from agency.protocols.acp import (
     HEALTH_PATH,
     MAX_BODY,
     STATUS_PATH,
@@ -26,8 +28,6 @@ from agency.acp import (
     Status,
     is_trace,
 )
-from agency.agent.recording import Recorder
-from agency.clock import Clock, iso
 
 _REFUSALS = {
     400: "malformed request",

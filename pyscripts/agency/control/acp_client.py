@@ -11,7 +11,9 @@ import aiohttp
 from aiohttp import hdrs
 from pydantic import ValidationError
 
-from agency.acp import (
+from agency.control.runtimes.base import Endpoint
+from agency.errors import AgencyError, InternalError
+from agency.protocols.acp import (
     HEALTH_PATH,
     MAX_BODY,
     STATUS_PATH,
@@ -21,8 +23,6 @@ from agency.acp import (
     Status,
     is_trace,
 )
-from agency.control.runtimes.base import Endpoint
-from agency.errors import AgencyError, InternalError
 
 _POLL_S = 0.02
 _MAX_POLL_S = 0.1

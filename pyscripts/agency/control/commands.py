@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agency.clock import Clock
+from agency.commandline.output import emit, json_option
 from agency.control.config import load_config
 from agency.control.store.chain import AuditRow, Head
 from agency.errors import ExitCode, UsageError
-from agency.output import emit, json_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,8 +38,8 @@ def run_command(config_file: Path, _as_json: bool) -> None:
 
     It reads matrix-as-token and matrix-hs-token from $CREDENTIALS_DIRECTORY.
     """
+    from agency.commandline.logs import log_to_stderr
     from agency.control.service.plane import Tokens, serve
-    from agency.logs import log_to_stderr
     from agency.secrets.delivery.credentials import read_credential
 
     os.umask(0o077)  # what it writes is nobody else's to read

@@ -11,6 +11,7 @@ import requests
 from rich.console import Console
 from rich.text import Text
 
+from agency.commandline.output import emit, json_option
 from agency.control.grammar.characters import escape
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import advice
@@ -20,7 +21,6 @@ from agency.control.grammar.values import ValueProblemError
 from agency.control.login import default_login_file, read_login
 from agency.control.room_client import Reply, RoomClient
 from agency.errors import ExitCode, UsageError
-from agency.output import emit, json_option
 
 DEFAULT_TIMEOUT_S = 30.0
 

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from agency.commandline.output import emit, json_option
 from agency.errors import BadInputError, ExitCode, PrerequisiteError
 from agency.instance.check import default_directory, examine
 from agency.instance.load import load_instance
@@ -18,7 +19,6 @@ from agency.instance.making.ask import complete_wish
 from agency.instance.making.create import Created, create_instance
 from agency.instance.model import Instance
 from agency.instance.render import check_rendered, write_rendered
-from agency.output import emit, json_option
 from agency.secrets.classes import SecretSpec
 from agency.secrets.doctor import remedy
 from agency.secrets.encryption import sops

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agency.commandline.output import emit, json_option
 from agency.errors import UsageError
-from agency.output import emit, json_option
 from agency.reconcile.engine import registry
 from agency.reconcile.engine.engine import Engine, Limits, Outcome, Report
 from agency.reconcile.engine.lock import lock_dir

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from agency.clock import Clock, iso
-from agency.output import emit, json_option
+from agency.commandline.output import emit, json_option
+from agency.commandline.unwritten import Unwritten, add_unwritten
 from agency.paths import state_dir
 from agency.sandbox.contents import Contents
 from agency.sandbox.lease import Bounds, Lease, Size, parse_ttl
@@ -17,7 +18,6 @@ from agency.sandbox.machines import IncusMachines
 from agency.sandbox.manager import Manager
 from agency.sandbox.source import parse_source
 from agency.sandbox.store import Leases
-from agency.unwritten import Unwritten, add_unwritten
 
 
 @click.group()

@@ -8,10 +8,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from agency.commandline.output import emit, json_option
 from agency.errors import ExitCode
 from agency.instance.check import default_directory
 from agency.instance.load import LoadedInstance, load_instance
-from agency.output import emit, json_option
 from agency.secrets.classes import SecretClass, SecretSpec, required_secrets
 from agency.secrets.delivery.compose import compose, read_config
 from agency.secrets.delivery.install import Installed, Installer, load_config

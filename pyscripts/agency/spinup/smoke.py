@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from agency.cli import run as run_command
-from agency.output import console, json_option
+from agency.commandline.output import console, json_option
 from agency.spinup.options import GuestOptions, guest_options, instance_options
 from agency.spinup.ssh.options import SshOptions, ssh_options
 

@@ -15,11 +15,12 @@ from rich.console import Console
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock, new_id
+from agency.commandline.output import emit
+from agency.commandline.version import versions
 from agency.errors import ExitCode, PrerequisiteError
 from agency.files import write_atomically
 from agency.instance.load import LoadedInstance, load_instance
 from agency.instance.render import render
-from agency.output import emit
 from agency.paths import state_dir
 from agency.secrets.providers import SecretProvider, open_provider
 from agency.secrets.redact import Redactor
@@ -33,7 +34,6 @@ from agency.spinup.target import Options, Setting, Target
 from agency.spinup.transcript.signing import load_key, load_or_create_key, public_pem, sign
 from agency.spinup.transcript.statement import Facts, statement
 from agency.spinup.transcript.verify import Report, verify
-from agency.version import versions
 
 SIGNING_KEY = "transcript-signing-key"
 

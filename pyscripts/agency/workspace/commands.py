@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agency.unwritten import Unwritten, add_unwritten
+from agency.commandline.unwritten import Unwritten, add_unwritten
 from agency.workspace.audit.commands import audit
 
 _AGENT = ("agent",)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from agency import acp
+from agency.protocols import acp
 
 Start = Callable[..., "subprocess.Popen[str]"]
 

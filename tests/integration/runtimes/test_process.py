@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from agency.acp import TOKEN_CREDENTIAL
 from agency.children import ChildError, processes_with_marker
 from agency.clock import Clock
 from agency.control.runtimes import process as process_module
 from agency.control.runtimes.base import AgentRuntimeError, State
 from agency.control.runtimes.process import ProcessRuntime
 from agency.errors import PrerequisiteError
+from agency.protocols.acp import TOKEN_CREDENTIAL
 
 Make = Callable[..., ProcessRuntime]
 

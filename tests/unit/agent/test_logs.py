@@ -7,7 +7,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agency.logs import JsonLines
+from agency.commandline.logs import JsonLines
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:

@@ -12,10 +12,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from agency import __version__, acp
+from agency import __version__
 from agency.agent.server import build_app
 from agency.clock import Clock
-from agency.logs import JsonLines
+from agency.commandline.logs import JsonLines
+from agency.protocols import acp
 
 CONFIG = acp.AgentConfig(name="pm", role="pm", port=20001, project="new-app", trace="trace-1")
 

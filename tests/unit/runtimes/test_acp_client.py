@@ -12,12 +12,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from agency import acp
 from agency.agent.server import build_app
 from agency.clock import Clock
 from agency.control.acp_client import AcpClient, AcpError, AcpUnreachableError
 from agency.control.runtimes.base import Endpoint
 from agency.errors import InternalError
+from agency.protocols import acp
 
 CONFIG = acp.AgentConfig(name="pm", role="pm", port=20001, trace="trace-start")
 TRACE = "trace-1"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from agency.clock import Clock
-from agency.workspace.audit import flags
 from agency.workspace.audit.bounds import Bounds
-from agency.workspace.audit.log import AgentLog
-from agency.workspace.audit.logs import Logs
-from agency.workspace.audit.place import Place
-from agency.workspace.audit.server import AuditServer
+from agency.workspace.audit.service.server import AuditServer
+from agency.workspace.audit.storage import flags
+from agency.workspace.audit.storage.log import AgentLog
+from agency.workspace.audit.storage.logs import Logs
+from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.verify import Report, verify_agent
 
 AGENT = "pm"

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from agency.cli import cli, run
-from agency.workspace.audit import flags
 from agency.workspace.audit.record import Sender
+from agency.workspace.audit.storage import flags
 
 SENDER = Sender(4711, 42)
 COMMAND = [sys.executable, "-m", "agency", "workspace", "audit"]
@@ -106,8 +106,8 @@ import sys
 from pathlib import Path
 from agency.clock import Clock
 from agency.workspace.audit.bounds import Bounds
-from agency.workspace.audit.log import AgentLog
-from agency.workspace.audit.place import Place
+from agency.workspace.audit.storage.log import AgentLog
+from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.record import Sender
 bounds = Bounds(free_bytes=0, file_bytes=600)
 log = AgentLog(Place(Path(sys.argv[1])), "pm", Clock(), bounds)

@@ -6,9 +6,9 @@ import os
 import pytest
 
 from agency.workspace.audit.bounds import DAY_S, Bounds
-from agency.workspace.audit.logs import Logs
-from agency.workspace.audit.place import Place
 from agency.workspace.audit.record import Sender
+from agency.workspace.audit.storage.logs import Logs
+from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.verify import verify_agent
 
 AGENT = "pm"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agency.audit_socket import MAX_LINE
 from agency.errors import BadInputError
-from agency.workspace.audit.event import MAX_DETAIL, parse_event
+from agency.protocols.audit_socket import MAX_LINE
+from agency.workspace.audit.service.event import MAX_DETAIL, parse_event
 
 KEYS = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,20}", fullmatch=True)
 PLAIN = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20)

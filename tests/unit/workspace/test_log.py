@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from agency.canonical import sha256_hex
 from agency.errors import BadInputError, PrerequisiteError
-from agency.workspace.audit import flags
 from agency.workspace.audit.bounds import DAY_S, Bounds
-from agency.workspace.audit.log import AgentLog, LogFullError
-from agency.workspace.audit.place import Place
 from agency.workspace.audit.record import Sender
+from agency.workspace.audit.storage import flags
+from agency.workspace.audit.storage.log import AgentLog, LogFullError
+from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.verify import verify_agent
 
 AGENT = "pm"
@@ -196,8 +196,8 @@ import sys
 from pathlib import Path
 from agency.clock import Clock
 from agency.workspace.audit.bounds import Bounds
-from agency.workspace.audit.log import AgentLog
-from agency.workspace.audit.place import Place
+from agency.workspace.audit.storage.log import AgentLog
+from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.record import Sender
 from agency.workspace.audit.verify import verify_agent
 bounds = Bounds(free_bytes=0, file_bytes=3000)

@@ -8,11 +8,11 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
-from agency.acp import TRACE_HEADER, AgentConfig
 from agency.agent.recording import Recorder
 from agency.agent.server import build_app
-from agency.audit_socket import AuditClient
 from agency.clock import Clock
+from agency.protocols.acp import TRACE_HEADER, AgentConfig
+from agency.protocols.audit_socket import AuditClient
 
 CONFIG = AgentConfig(name="pm", role="pm", port=20001)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agency.audit_socket import MAX_LINE, AuditClient
+from agency.protocols.audit_socket import MAX_LINE, AuditClient
 from agency.workspace.audit.bounds import Bounds
 
 ROOMY = Bounds(free_bytes=0)

@@ -8,8 +8,8 @@ import pytest
 
 from agency.canonical import canonical_json
 from agency.workspace.audit.bounds import DAY_S, Bounds
-from agency.workspace.audit.logs import Logs
 from agency.workspace.audit.record import Head, Sender, parse_record, record_hash
+from agency.workspace.audit.storage.logs import Logs
 
 AGENT = "pm"
 SENDER = Sender(4711, 42)

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agency.acp import Health, Status
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.result import RefusalError, Result
 from agency.control.grammar.suggest import closest
@@ -27,6 +26,7 @@ from agency.control.runtimes.base import (
 from agency.control.store.agents import AgentRecord, Desired, InventoryChange
 from agency.control.store.audit import Outcome
 from agency.errors import AgencyError
+from agency.protocols.acp import Health, Status
 from agency.secrets.redact import Redactor
 from agency.secrets.values import SecretValue
 

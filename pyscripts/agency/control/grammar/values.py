@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from agency import naming
-from agency.acp import is_trace
 from agency.control.grammar.characters import describe, first_problem
 from agency.control.grammar.errors import shown
 from agency.control.grammar.spec import INSTEAD_OF_NAME, NOUNS, TOPICS, Kind, Parameter
 from agency.control.grammar.suggest import closest, closest_key
+from agency.protocols.acp import is_trace
 
 _DIGITS = re.compile(r"[0-9]{1,9}\Z")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from agency import naming
-from agency.acp import AgentConfig
 from agency.canonical import canonical_json
 from agency.control.runtimes.base import AgentRuntimeError, StartRequest
 from agency.errors import PrerequisiteError
 from agency.files import write_atomically
+from agency.protocols.acp import AgentConfig
 from agency.secrets.values import SecretValue
 
 HOST = "127.0.0.1"

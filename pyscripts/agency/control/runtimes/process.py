@@ -22,7 +22,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency.acp import TOKEN_CREDENTIAL
 from agency.canonical import sha256_hex
 from agency.children import Child, ChildSpec, kill_marked, start_child
 from agency.clock import Clock
@@ -40,6 +39,7 @@ from agency.control.runtimes.logs import file_tail, last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.control.runtimes.usage import session_usage
 from agency.errors import PrerequisiteError
+from agency.protocols.acp import TOKEN_CREDENTIAL
 from agency.secrets.values import SecretValue
 
 _LOG_LINES = 20

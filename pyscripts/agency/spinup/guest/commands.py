@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from agency.commandline.output import emit, json_option
 from agency.errors import UsageError
-from agency.output import emit, json_option
 from agency.paths import state_dir
 from agency.programs import find_program
 from agency.spinup.guest.incus.client import Incus

@@ -9,8 +9,8 @@ import click
 from rich.console import Console
 
 from agency.clock import Clock
+from agency.commandline.output import console, emit, json_option
 from agency.errors import ExitCode
-from agency.output import console, emit, json_option
 from agency.spinup.local import keep
 from agency.spinup.options import instance_options
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
-from agency.acp import HEALTH_PATH, STATUS_PATH
+from agency.protocols.acp import HEALTH_PATH, STATUS_PATH
 from agency.secrets.values import SecretValue
 from agency.spinup.local.ports import is_listening
 from agency.spinup.steps import Evidence

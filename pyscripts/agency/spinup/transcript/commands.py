@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from agency.commandline.output import emit, json_option
 from agency.errors import ExitCode, PrerequisiteError
-from agency.output import emit, json_option
 from agency.source_digest import source_digest
 from agency.spinup.transcript.envelope import MAX_ENVELOPE_BYTES
 from agency.spinup.transcript.judge import GATES, PROBES, overall

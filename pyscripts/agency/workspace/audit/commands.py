@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agency.audit_socket import SOCKET, AuditClient, Receipt
-from agency.output import emit, json_option
+from agency.commandline.output import emit, json_option
+from agency.protocols.audit_socket import SOCKET, AuditClient, Receipt
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,13 +57,13 @@ def audit() -> None:
 def serve(retention_days: int, directory: Path, as_json: bool) -> None:  # noqa: ARG001 - errors
     """Write the agents' audit log (started by agency-audit.socket) until SIGTERM."""
     from agency.clock import Clock
-    from agency.logs import log_to_stderr
-    from agency.workspace.audit.activation import activated_socket
+    from agency.commandline.logs import log_to_stderr
     from agency.workspace.audit.bounds import Bounds
-    from agency.workspace.audit.logs import Logs
-    from agency.workspace.audit.peers import agent_of
-    from agency.workspace.audit.place import Place
-    from agency.workspace.audit.server import AuditServer, serve_until_signal
+    from agency.workspace.audit.service.activation import activated_socket
+    from agency.workspace.audit.service.peers import agent_of
+    from agency.workspace.audit.service.server import AuditServer, serve_until_signal
+    from agency.workspace.audit.storage.logs import Logs
+    from agency.workspace.audit.storage.place import Place
 
     log_to_stderr()
     listening = activated_socket(os.environ, os.getpid())
@@ -119,7 +119,7 @@ def record(event: str, details: tuple[str, ...], socket_path: Path, as_json: boo
 def verify(agent: str | None, head: str | None, directory: Path, as_json: bool) -> int:
     """Check every log from its first kept record to its head; exit 1 where one is broken."""
     from agency.errors import PrerequisiteError
-    from agency.workspace.audit.place import Place, agents_in
+    from agency.workspace.audit.storage.place import Place, agents_in
     from agency.workspace.audit.verify import verify_agent
 
     expected = _parse_head(agent, head)

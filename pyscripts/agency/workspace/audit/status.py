@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from agency.errors import BadInputError
-from agency.workspace.audit import flags, place
-from agency.workspace.audit.flags import Protection
-from agency.workspace.audit.place import Place
 from agency.workspace.audit.record import BEGUN, OPENED, parse_record
-from agency.workspace.audit.tail import MAX_LINE, read_tail
+from agency.workspace.audit.storage import flags, place
+from agency.workspace.audit.storage.flags import Protection
+from agency.workspace.audit.storage.place import Place
+from agency.workspace.audit.storage.tail import MAX_LINE, read_tail
 
 
 @dataclass(frozen=True, slots=True)

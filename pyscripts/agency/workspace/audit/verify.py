@@ -13,10 +13,11 @@ from typing import Any
 
 from agency.canonical import sha256_hex
 from agency.errors import PrerequisiteError
-from agency.workspace.audit import place, record
-from agency.workspace.audit.place import Closed, Files, Place
+from agency.workspace.audit import record
 from agency.workspace.audit.record import Head, Record, genesis, parse_record
-from agency.workspace.audit.tail import MAX_LINE
+from agency.workspace.audit.storage import place
+from agency.workspace.audit.storage.place import Closed, Files, Place
+from agency.workspace.audit.storage.tail import MAX_LINE
 
 _TRIES = 5
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from agency.acp import Status
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.handlers import agents as handlers
 from agency.control.execution.handlers import general, records
@@ -18,6 +17,7 @@ from agency.control.grammar.parse import parse
 from agency.control.grammar.spec import COMMANDS
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, State, Usage
 from agency.control.store.agents import AgentRecord, Desired
+from agency.protocols.acp import Status
 from agency.secrets.values import SecretValue
 
 

@@ -9,7 +9,6 @@ from functools import partial
 
 import pytest
 
-from agency.acp import Health, Status
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.result import RefusalError
@@ -22,6 +21,7 @@ from agency.control.runtimes.base import (
 )
 from agency.control.store.agents import AgentRecord, Desired
 from agency.control.store.audit import Outcome
+from agency.protocols.acp import Health, Status
 
 
 @dataclass

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from agency.clock import Clock
+from agency.commandline.output import emit, json_option
 from agency.errors import ExitCode
-from agency.output import emit, json_option
 from agency.spinup.guest.activation import activate as activation
 from agency.spinup.guest.activation.changes import Activation, ActivationError
 from agency.spinup.guest.activation.definitions import load_definitions

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from agency import __version__
-from agency.output import emit, json_option
+from agency.commandline.output import emit, json_option
 
 PARTS = ("matrix-synapse", "mautrix", "pydantic", "sqlalchemy", "cryptography", "securesystemslib")
 

@@ -15,15 +15,15 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 
-from agency.audit_socket import MAX_LINE
 from agency.canonical import canonical_json
 from agency.clock import Clock
 from agency.errors import AgencyError, BadInputError
+from agency.protocols.audit_socket import MAX_LINE
 from agency.workspace.audit.bounds import Bounds, Bucket
-from agency.workspace.audit.event import parse_event
-from agency.workspace.audit.logs import Logs
-from agency.workspace.audit.peers import sender_of
 from agency.workspace.audit.record import Sender
+from agency.workspace.audit.service.event import parse_event
+from agency.workspace.audit.service.peers import sender_of
+from agency.workspace.audit.storage.logs import Logs
 
 _log = logging.getLogger(__name__)
 

@@ -16,11 +16,12 @@ from typing import Any
 from agency.canonical import sha256_hex
 from agency.clock import Clock
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
-from agency.workspace.audit import flags, place, record
+from agency.workspace.audit import record
 from agency.workspace.audit.bounds import Bounds
-from agency.workspace.audit.place import Place
 from agency.workspace.audit.record import Head, Record, Sender
-from agency.workspace.audit.tail import read_first, read_tail
+from agency.workspace.audit.storage import flags, place
+from agency.workspace.audit.storage.place import Place
+from agency.workspace.audit.storage.tail import read_first, read_tail
 
 _MODE = 0o640  # of the directory's owner and group; agents are in neither
 

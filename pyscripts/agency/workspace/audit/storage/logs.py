@@ -9,12 +9,13 @@ from typing import Any
 
 from agency.clock import Clock, iso
 from agency.errors import AgencyError
-from agency.workspace.audit import flags, place, record
+from agency.workspace.audit import record
 from agency.workspace.audit.bounds import DAY_S, Bounds
-from agency.workspace.audit.log import AgentLog
-from agency.workspace.audit.place import Place
 from agency.workspace.audit.record import Head, Sender
-from agency.workspace.audit.tail import read_tail
+from agency.workspace.audit.storage import flags, place
+from agency.workspace.audit.storage.log import AgentLog
+from agency.workspace.audit.storage.place import Place
+from agency.workspace.audit.storage.tail import read_tail
 
 _log = logging.getLogger(__name__)
 

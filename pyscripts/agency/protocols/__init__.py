@@ -1,0 +1,1 @@
+"""What two programs of the agency say to each other."""

@@ -1,0 +1,1 @@
+"""The root service that agents send their events to."""
