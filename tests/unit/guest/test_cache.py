@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from agency.errors import PrerequisiteError
 from agency.spinup.guest.machines.locks import is_held, try_lock
-from agency.spinup.guest.materials.cache import DigestCache
+from agency.spinup.guest.materials.cache import DigestCache, sweep
 
 
 def cache(base: Path, *, keep: int = 2, needs: int = 0) -> DigestCache:
@@ -99,6 +100,57 @@ async def test_the_oldest_go_and_what_is_held_stays(tmp_path):
     assert len(store.digests()) <= 2
 
 
+async def test_another_digests_half_made_rest_goes_from_every_cache_but_not_one_under_way(tmp_path):
+    left = tmp_path / "cache" / ".making.d2"
+    elsewhere = tmp_path / "other" / ".making.d3"
+    under_way = tmp_path / "other" / ".making.d4"
+    for path in (left, elsewhere, under_way):
+        path.mkdir(parents=True)
+    held = try_lock(tmp_path / "other" / ".d4.lock")
+    make, _ = maker()
+    async with cache(tmp_path).hold("d1", make):
+        left.mkdir(exist_ok=True)  # a run for another digest was killed after this was made
+    assert sorted(sweep(tmp_path)) == [".making.d2", ".making.d3"]
+    assert not left.exists()
+    assert not elsewhere.exists()
+    assert under_way.exists(), "whose lock is held is being made"
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [".d1.lock", "d1"]
+    os.close(held)
+
+
+def test_nothing_is_swept_where_nothing_is(tmp_path):
+    assert sweep(tmp_path / "none") == ()
+
+
+def test_a_removal_that_is_cut_short_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
+    store = cache(tmp_path, keep=1)
+    for name in ("old", "new"):
+        (store.base / name).mkdir(parents=True)
+        (store.base / name / "thing").write_text("whole")
+    os.utime(store.base / "old", (1, 1))
+
+    def cut_short(directory: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        store.prune(spare="new")
+    assert "old" not in store.digests()
+    monkeypatch.undo()
+    assert store.sweep() == (".making.old",)
+    assert not (store.base / ".making.old").exists()
+
+
+def test_pruning_bears_what_another_run_removes_meanwhile(tmp_path, monkeypatch):
+    store = cache(tmp_path, keep=1)
+    for name in ("a", "b"):
+        (store.base / name).mkdir(parents=True)
+    gone = store.base / "gone"
+    monkeypatch.setattr(DigestCache, "_whole", lambda _: iter([gone, *store.base.glob("[ab]")]))
+    assert store.prune(spare="a")
+    assert sorted(p.name for p in store.base.glob("[ab]")) == ["a"]
+
+
 async def test_pruning_leaves_no_locks_behind(tmp_path):
     store = cache(tmp_path, keep=1)
     make, _ = maker()
@@ -137,6 +189,7 @@ async def test_a_place_that_cannot_be_made_is_named(tmp_path):
 def test_a_lock_is_seen_and_released(tmp_path):
     path = tmp_path / "lock"
     assert not is_held(path)
+    assert not path.exists(), "asking makes nothing"
     descriptor = try_lock(path)
     assert descriptor is not None
     assert try_lock(path) is None

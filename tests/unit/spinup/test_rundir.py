@@ -12,6 +12,7 @@ import pytest
 from agency.children import processes_with_marker
 from agency.clock import new_id
 from agency.errors import PrerequisiteError
+from agency.spinup.guest.machines.locks import is_held
 from agency.spinup.local import rundir
 
 HOLDER = """
@@ -96,3 +97,38 @@ def test_a_place_that_cannot_be_written_is_a_missing_prerequisite(tmp_path):
     with pytest.raises(PrerequisiteError) as caught:
         rundir.create(Path(tmp_path / "file" / "runs"), "run-a")
     assert caught.value.exit_code == 3
+
+
+COMES_AND_GOES = """
+import sys
+from pathlib import Path
+from agency.spinup.local import rundir
+for number in range(300):
+    rundir.create(Path(sys.argv[1]), f"{sys.argv[2]}-{number}").remove()
+"""
+
+
+def test_runs_that_come_and_go_together_do_not_meet(tmp_path):
+    base = tmp_path / "runs"
+    rundir.create(base, "run-first").remove()
+    goers = [
+        subprocess.Popen([sys.executable, "-c", COMES_AND_GOES, str(base), name])
+        for name in ("run-a", "run-b")
+    ]
+    try:
+        while any(goer.poll() is None for goer in goers):
+            assert rundir.reap(base) == ()
+            for path in base.glob("run-*"):
+                is_held(path / "lock")  # as `agency guest list` asks
+    finally:
+        for goer in goers:
+            goer.kill()
+    assert [goer.wait() for goer in goers] == [0, 0]
+    assert list(base.glob("run-*")) == []
+
+
+def test_what_was_killed_without_a_lock_is_cleaned_up_too(tmp_path):
+    (tmp_path / "runs" / "run-a" / "logs").mkdir(parents=True)
+    assert rundir.alive(tmp_path / "runs") is None
+    assert rundir.reap(tmp_path / "runs") == ("run-a",)
+    assert list((tmp_path / "runs").glob("run-*")) == []

@@ -47,13 +47,14 @@ class RunDirectory:
     def remove(self) -> None:
         """Remove the directory and everything in it, then let go of the lock; once is enough."""
         if self.path.exists():
-            shutil.rmtree(self.path)
+            with _registry(self.path.parent):
+                shutil.rmtree(self.path)
         self.release()
 
 
 @contextmanager
 def _registry(base: Path) -> Iterator[None]:
-    """Serialise creating and reaping, so that a directory is never seen without its lock."""
+    """Serialise creating, removing and reaping: no directory is seen half-made or half-removed."""
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(base / ".registry", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -70,11 +71,31 @@ def _registry(base: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _try_lock(path: Path) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+@contextmanager
+def _looked_at(directory: Path) -> Iterator[bool]:
+    """Whether a run's directory is dead; it stays dead for the block. Nothing is made in it."""
+    try:
+        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:  # who makes or removes it was killed, and never holds it again
+        yield True
+        return
+    try:
+        yield _locks(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locks(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        return False
+    return True
+
+
+def _try_lock(path: Path) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if not _locks(descriptor):
         os.close(descriptor)
         return None
     return descriptor
@@ -113,10 +134,9 @@ def alive(base: Path) -> Path | None:
         return None
     with _registry(base):
         for path in sorted(p for p in base.iterdir() if p.is_dir()):
-            lock = _try_lock(path / _LOCK)
-            if lock is None:
-                return path
-            os.close(lock)
+            with _looked_at(path) as dead:
+                if not dead:
+                    return path
     return None
 
 
@@ -125,13 +145,9 @@ def reap(base: Path, timeout_s: float = 5.0) -> tuple[str, ...]:
     reaped = []
     with _registry(base):
         for path in sorted(p for p in base.iterdir() if p.is_dir()):
-            lock = _try_lock(path / _LOCK)
-            if lock is None:
-                continue
-            try:
-                kill_marked(path.name, timeout=timeout_s)
-                shutil.rmtree(path)
-            finally:
-                os.close(lock)
-            reaped.append(path.name)
+            with _looked_at(path) as dead:
+                if dead:
+                    kill_marked(path.name, timeout=timeout_s)
+                    shutil.rmtree(path)
+                    reaped.append(path.name)
     return tuple(reaped)

@@ -65,11 +65,19 @@ async def locked(path: Path, *, shared: bool = False) -> AsyncIterator[int]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock; a file that does not exist is held by nobody."""
-    if not path.exists():
+    """Whether somebody holds the lock; a file that does not exist is held by nobody.
+
+    Nothing is made: the one that it belongs to may be removing its directory.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
-    descriptor = try_lock(path, shared=True)  # shared: two who ask do not see each other
-    if descriptor is None:
+    try:
+        # Shared: two who ask do not see each other.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    os.close(descriptor)
+    finally:
+        os.close(descriptor)
     return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class DigestCache:
             if self._place(digest).is_dir():
                 return  # another run was faster
             self._check_room()
-            partial = self.base / f"{_MAKING}{digest}"
+            partial = self._partial(digest)
             _remove(partial)
             partial.mkdir(mode=0o755)
             try:
@@ -85,19 +85,28 @@ class DigestCache:
 
     def prune(self, *, spare: str | None = None) -> tuple[str, ...]:
         """Remove what was used longest ago and what killed runs left half-made; their names."""
-        removed = []
-        if not self.base.is_dir():
-            return ()
-        whole = sorted(self._whole(), key=lambda path: path.stat().st_mtime, reverse=True)
+        whole = sorted(self._whole(), key=_used_at, reverse=True)
         too_many = [path for path in whole if path.name != spare][max(0, self.keep - 1) :]
-        half_made = [path for path in self.base.glob(f"{_MAKING}*") if path.is_dir()]
-        for path in [*too_many, *half_made]:
+        return (*self._drop(too_many), *self.sweep())
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove what killed runs left half-made or half-removed; their names."""
+        return self._drop(path for path in self.base.glob(f"{_MAKING}*") if path.is_dir())
+
+    def _drop(self, paths: Iterable[Path]) -> tuple[str, ...]:
+        """Remove what nobody holds; its name says that it is not whole before it is not."""
+        removed = []
+        for path in paths:
             digest = path.name.removeprefix(_MAKING)
             descriptor = try_lock(self._lock(digest))
             if descriptor is None:
                 continue
             try:
-                _remove(path)
+                partial = self._partial(digest)
+                _remove(partial)
+                if path != partial and path.exists():
+                    path.rename(partial)
+                    _remove(partial)
                 removed.append(path.name)
                 if not self._place(digest).exists():
                     self._lock(digest).unlink(missing_ok=True)
@@ -115,6 +124,9 @@ class DigestCache:
 
     def _place(self, digest: str) -> Path:
         return self.base / digest
+
+    def _partial(self, digest: str) -> Path:
+        return self.base / f"{_MAKING}{digest}"
 
     def _lock(self, digest: str) -> Path:
         return self.base / f".{digest}{_LOCK}"
@@ -142,6 +154,21 @@ def no_room(place: Path, detail: str) -> PrerequisiteError:
         where=str(place),
         hint="free some space, or set XDG_STATE_HOME to a larger file system",
     )
+
+
+def sweep(base: Path) -> tuple[str, ...]:
+    """Remove what killed runs left half-made in every cache below a directory; their names."""
+    if not base.is_dir():
+        return ()
+    caches = [DigestCache(path, keep=0, needs=0) for path in base.iterdir() if path.is_dir()]
+    return tuple(name for cache in caches for name in cache.sweep())
+
+
+def _used_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another run removed it meanwhile
+        return 0.0
 
 
 def _remove(directory: Path) -> None:

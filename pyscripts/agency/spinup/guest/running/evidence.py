@@ -51,10 +51,15 @@ def image(
 
 
 async def running(guest: Guest, seconds: float) -> Evidence:
-    """systemd's word on the whole machine; `seconds` since it began to be made."""
+    """systemd's word on the whole machine, and what Incus says that it is made from.
+
+    `seconds` since it began to be made.
+    """
     state = await guest.look("systemctl", "is-system-running")
     made = await guest.incus.instance(guest.name)
     return {
+        "kind": str(made.kind) if made else "unknown",
+        "image": made.image if made else "unknown",
         "state": state.stdout.decode(errors="replace").strip(),
         "failedUnits": list(await guest.failed_units()),
         "bootId": await guest.boot_id(),
@@ -70,14 +75,14 @@ async def offline(machine: Machine) -> Evidence:
     return {"mode": mode, **seen}
 
 
-async def databases(machine: Machine, control_schema: str) -> Evidence:
-    """The versions of the database server and of both schemas."""
+async def databases(machine: Machine, store: Evidence) -> Evidence:
+    """The versions of the database server and of both schemas; the store says its own."""
     server = await _query(machine, "SHOW server_version")
     schema = await _query(machine, "SELECT version FROM schema_version")
     return {
         "server": server.split(" ")[0],
         "homeserverSchema": int(schema),
-        "controlSchema": control_schema,
+        "controlSchema": store["revision"],
     }
 
 
@@ -122,7 +127,8 @@ def _half_made(base: Path) -> int:
 
 def _is_orphan(half_made: Path) -> bool:
     digest = half_made.name.removeprefix(".making.")
-    return not is_held(half_made.parent / f".{digest}.lock")
+    # In this order: the run that held it may have ended and removed it between the two.
+    return not is_held(half_made.parent / f".{digest}.lock") and half_made.exists()
 
 
 async def activated(machine: Machine, *argv: str, timeout_s: float) -> Evidence:

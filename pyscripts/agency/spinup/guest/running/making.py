@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from agency.spinup.guest.incus.model import InstanceSpec, Server
 from agency.spinup.guest.machines.hosting import Decision, bring_in, choose_pool, decide
 from agency.spinup.guest.machines.janitor import Owner
 from agency.spinup.guest.machines.machine import Guest
+from agency.spinup.guest.materials.cache import sweep
 from agency.spinup.guest.running.wishes import Wishes
 from agency.spinup.guest.system import Ground, GuestSystem, Hold
 from agency.spinup.guest.system.choice import System, SystemDecision, choose_system, look_at_host
@@ -46,10 +48,13 @@ class Maker:
     async def hold(self) -> AsyncIterator[Made]:
         """Everything that the guest is made from, made where it is missing; held by the block.
 
+        What killed runs left half-made is removed, in the caches that are not needed too.
+
         Raises:
             PrerequisiteError: what is wanted cannot run here, or something it needs is missing.
             BuildError: something cannot be built; its `log_tail` says why.
         """
+        await asyncio.to_thread(sweep, self.base)
         server = await self.incus.server()
         decision = decide(server, self.wishes.kind)
         host = look_at_host(self.base, self.source, decision.kind)
