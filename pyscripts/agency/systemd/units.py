@@ -21,6 +21,7 @@ from agency.systemd.service import (
 )
 
 TIMED_OUT = "timeout"
+_ENDED = ("inactive", "failed")
 _EVERY_UNIT = "systemd"  # where a call that is about no unit of its own belongs
 _LOOK = "look at the unit's journal on that machine"
 
@@ -106,6 +107,16 @@ class Units:
             "ListUnitsByPatterns", "asas", ["active", "reloading"], [pattern], where=pattern
         )
         return sorted(one[0] for one in answer[0])
+
+    async def unended(self, pattern: str) -> list[str]:
+        """Names of the units that match a shell pattern and run, or would by themselves again.
+
+        One that waits for its next start is among them.
+        """
+        answer = await self._connection.manager(
+            "ListUnitsByPatterns", "asas", [], [pattern], where=pattern
+        )
+        return sorted(one[0] for one in answer[0] if one[3] not in _ENDED)
 
     async def states(self, names: Iterable[str]) -> dict[str, UnitState]:
         """How the units are, by name."""

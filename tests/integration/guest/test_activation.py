@@ -18,7 +18,21 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOT = Path(__file__).resolve().parents[3]
 CONTROL = "agency-control.service"
-BREAK = PurePosixPath(f"/run/systemd/system/{CONTROL}.d/break.conf")
+# Where packages put theirs, which an activation leaves alone.
+BREAK = PurePosixPath(f"/usr/lib/systemd/system/{CONTROL}.d/break.conf")
+WEAKEN = PurePosixPath(f"/run/systemd/system/{CONTROL}.d/override.conf")
+UNITS = PurePosixPath("/etc/systemd/system")
+GHOST = "agency-agent@ghost.service"
+LOOPS = b"""[Unit]
+StartLimitIntervalSec=0
+[Service]
+ExecStart=
+ExecStart=/bin/false
+Restart=always
+RestartSec=15
+"""
+OLD_SERVICE = b"[Service]\nType=oneshot\nExecStart=/bin/true\n"
+OLD_TIMER = b"[Timer]\nOnActiveSec=1h\n[Install]\nWantedBy=timers.target\n"
 BROKEN = b"""[Service]
 Restart=no
 ExecStart=
@@ -62,6 +76,53 @@ async def test_a_unit_that_was_stopped_runs_again(activated: Guest) -> None:
     assert status == 0
     assert [(change["kind"], change["what"]) for change in report["changes"]] == [("unit", CONTROL)]
     assert await activated.run("systemctl", "is-active", CONTROL) == b"active\n"
+
+
+async def active(guest: Guest, unit: str) -> str:
+    seen = await guest.run("systemctl", "show", "--property=ActiveState", "--value", unit)
+    return seen.decode().strip()
+
+
+async def test_an_override_at_run_time_is_removed(activated: Guest) -> None:
+    await activated.write({WEAKEN: GuestFile(b"[Service]\nProtectHome=no\n")})
+    await activated.run("systemctl", "daemon-reload")
+    await activated.run("systemctl", "restart", CONTROL)
+    shown = ("systemctl", "show", "--property=ProtectHome", "--value", CONTROL)
+    assert await activated.run(*shown) == b"no\n"
+    status, report = await activate(activated)
+    assert status == 0
+    assert (str(WEAKEN)[1:], "absent") in {(c["what"], c["to"]) for c in report["changes"]}
+    assert await activated.run(*shown) != b"no\n"
+    assert await active(activated, CONTROL) == "active"
+
+
+async def test_an_agent_that_is_gone_is_not_started_again(activated: Guest) -> None:
+    await activated.write({UNITS / f"{GHOST}.d/50-agency.conf": GuestFile(LOOPS)})
+    await activated.run("systemctl", "daemon-reload")
+    await activated.run("systemctl", "start", "--no-block", GHOST)
+    await activated.run("sleep", "1")
+    assert await active(activated, GHOST) == "activating"  # it waits for its next start
+    status, report = await activate(activated)
+    assert status == 0
+    assert ("unit", GHOST, "absent") in {(c["kind"], c["what"], c["to"]) for c in report["changes"]}
+    assert await active(activated, GHOST) in {"inactive", "failed"}
+    assert await active(activated, CONTROL) == "active"
+
+
+async def test_a_timer_that_is_gone_is_stopped_and_its_link_removed(activated: Guest) -> None:
+    place, link = UNITS / "agency-old.timer", UNITS / "timers.target.wants/agency-old.timer"
+    await activated.write(
+        {place: GuestFile(OLD_TIMER), UNITS / "agency-old.service": GuestFile(OLD_SERVICE)}
+    )
+    await activated.run("systemctl", "enable", "--now", "agency-old.timer")
+    assert await active(activated, "agency-old.timer") == "active"
+    status, _ = await activate(activated)
+    assert status == 0
+    assert await active(activated, "agency-old.timer") == "inactive"
+    for path in (place, link):
+        assert (await activated.look("test", "-L", str(path))).exit_status == 1
+        assert (await activated.look("test", "-e", str(path))).exit_status == 1
+    assert (await activate(activated))[1]["changes"] == []
 
 
 async def test_a_unit_that_fails_is_named_with_its_journal(activated: Guest) -> None:

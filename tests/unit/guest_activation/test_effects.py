@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agency.spinup.guest.activation.effects import concerned, unit_of
+from agency.spinup.guest.activation.changes import Change
+from agency.spinup.guest.activation.effects import concerned, gone_units, unit_of
 
 TEXTS = {
     "etc/systemd/system/a.service": "ExecStart=/opt/a --config /etc/agency/a.json\n"
@@ -68,3 +69,40 @@ def test_the_unit_of_a_path() -> None:
     assert unit_of("etc/systemd/system/a.service.d/x.conf") == "a.service"
     assert unit_of("etc/systemd/system/a.service") == "a.service"
     assert unit_of("etc/agency/a.json") is None
+
+
+def gone(*paths: str) -> list[str]:
+    return gone_units([Change("file", path, "there", "absent") for path in paths], TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("etc/systemd/system/old.service", "old.service"),
+        ("etc/systemd/system/old.timer", "old.timer"),
+        ("etc/systemd/system/t@gone.service.d/50-agency.conf", "t@gone.service"),
+        ("etc/systemd/system/u@.service", "u@*.service"),
+    ],
+)
+def test_a_unit_without_a_definition_is_gone(path: str, pattern: str) -> None:
+    assert gone(path) == [pattern]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "etc/systemd/system/a.service.d/override.conf",
+        "etc/systemd/system/t@pm.service.d/by-hand.conf",
+        "etc/systemd/system/old.service.d/override.conf",
+        "etc/systemd/system/u@.service.d/override.conf",
+        "run/systemd/system/old.service",
+        "etc/agency/a.json",
+    ],
+)
+def test_a_unit_that_lost_an_override_is_not(path: str) -> None:
+    assert gone(path) == []
+
+
+def test_what_is_mended_is_not_gone() -> None:
+    change = Change("file", "etc/systemd/system/old.service", "absent", "wanted")
+    assert gone_units([change], TEXTS) == []

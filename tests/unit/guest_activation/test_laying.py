@@ -102,6 +102,11 @@ OURS = (
     "etc/systemd/system/agency-agent@gone.service.d/50-agency.conf",
     "etc/systemd/system/agency-agents-gone.slice",
     "etc/systemd/system.control/agency-control.service.d/50-MemoryMax.conf",
+    "run/systemd/system/agency-control.service.d/override.conf",
+    "run/systemd/system/agency-control.service",
+    "usr/local/lib/systemd/system/agency-control.service.d/override.conf",
+    "etc/systemd/system/timers.target.wants/agency-gone.timer",
+    "etc/systemd/system/multi-user.target.wants/agency-agent@gone.service",
     "etc/agency/agents/gone.json",
     "usr/lib/sysusers.d/agency-gone.conf",
     "etc/nftables.d/agency-agents.d/gone.nft",
@@ -109,6 +114,8 @@ OURS = (
 OTHERS = (
     "etc/systemd/system/ssh.service.d/override.conf",
     "etc/systemd/system/multi-user.target.wants/agency-control.service",
+    "etc/systemd/system/multi-user.target.wants/ssh.service",
+    "run/systemd/system/ssh.service.d/override.conf",
     "usr/lib/sysusers.d/dbus.conf",
     "etc/passwd",
 )

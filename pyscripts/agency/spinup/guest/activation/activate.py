@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,6 @@ SECRETS_CONFIG = Path("/etc/agency/secrets.json")
 FIREWALL_UNIT = "nftables.service"
 # Everything else may rely on these.
 FIRST = (FIREWALL_UNIT, SECRETS_UNIT)
-AGENT_UNIT = "agency-agent@"
 SETTLE_S = 2.0  # whoever has been up for so long did not end right after its start
 _POLL_S = 0.1
 _ROOT = Path("/")
@@ -148,10 +147,12 @@ class _Run:
 
     async def _files(self) -> None:
         changes = _file_changes(self.definitions)
-        for unit in _gone_units(changes):
-            # By its old definition, while that is there.
-            for name in await self.systemd.running(unit):
-                await self.systemd.do("StopUnit", name, timeout_s=self._left())
+        for unit in effects.gone_units(changes, self.texts):
+            # By its old definition, while that is there: without it, a unit that still ran or
+            # was about to be started again would run unconfined.
+            for name in await self.systemd.unended(unit):
+                result = await self.systemd.do("StopUnit", name, timeout_s=self._left())
+                await self._refuse({} if result == "done" else {name: result})
                 self.report.changes.append(Change("unit", name, "active", "absent"))
         laying.lay(_ROOT, self.definitions.files, changes)
         self.report.changes += changes
@@ -330,13 +331,3 @@ def _can_enable(name: str, texts: Mapping[str, str]) -> bool:
     """Whether it says what starts it; a unit that was not exported is the machine's own."""
     paths = effects.definitions_of(name, texts)
     return not paths or any("\n[Install]\n" in texts[path] for path in paths)
-
-
-def _gone_units(changes: Iterable[Change]) -> list[str]:
-    """Patterns of units whose definition is removed: those of agents that are no more."""
-    gone = set()
-    for change in changes:
-        unit = effects.unit_of(change.what)
-        if unit is not None and change.after == "absent" and unit.startswith(AGENT_UNIT[:-1]):
-            gone.add(unit)
-    return sorted(gone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from agency.spinup.guest.activation.changes import Change
 from agency.spinup.guest.activation.laying import UNITS
 
 
@@ -48,3 +49,22 @@ def concerned(unit: str, texts: Mapping[str, str], changed: Iterable[str]) -> bo
 def _drop_ins(unit: str, changed: Iterable[str]) -> list[str]:
     """Changed paths that override the unit though nothing wants them: they were removed."""
     return [path for path in changed if f"/{unit}.d/" in path or path.endswith(f"/{unit}")]
+
+
+def gone_units(changes: Iterable[Change], texts: Mapping[str, str]) -> list[str]:
+    """Patterns of units that are no more, by their files that go; `texts` are all wanted files.
+
+    An instance of a template is gone when nothing names it any more, a template with its file.
+    """
+    named = {unit_of(path) for path in texts}
+    gone = set()
+    for change in changes:
+        unit = unit_of(change.what)
+        if unit is None or change.after != "absent" or unit in named:
+            continue
+        is_definition = change.what == f"{UNITS}/{unit}"
+        if "@." in unit:
+            gone |= {unit.replace("@.", "@*.")} if is_definition else set()
+        elif is_definition or "@" in unit:
+            gone.add(unit)
+    return sorted(gone)

@@ -24,7 +24,11 @@ OWN_PLACES = ("etc/agency", "etc/nftables.d", "usr/lib/agency")
 OWN_PREFIX = "agency-"
 _PREFIXED = ("usr/lib/sysusers.d", "usr/lib/tmpfiles.d")
 # Where an administrator's overrides of a unit lie, strongest first.
-_OVERRIDES = ("etc/systemd/system.control", "run/systemd/system.control", "run/systemd/transient")
+_OVERRIDES = (
+    *("etc/systemd/system.control", "run/systemd/system.control", "run/systemd/transient"),
+    *("run/systemd/system", "usr/local/lib/systemd/system"),
+)
+_LINKS = (".wants", ".requires")  # what starts a unit, by its name
 _SHORT = 12
 
 
@@ -98,7 +102,20 @@ def superfluous(root: Path, wanted: Mapping[str, WantedFile]) -> list[str]:
             if path not in wanted
             and is_own_unit(path.removeprefix(f"{place}/").split("/")[0], units)
         ]
+        found += [path for path in _below(root, place) if _starts_nothing(path, units)]
     return sorted(found)
+
+
+def _starts_nothing(path: str, wanted_units: frozenset[str]) -> bool:
+    """Whether this is the link that starts a unit of ours which nothing defines any more."""
+    directory, _, name = path.rpartition("/")
+    prefix, at, rest = name.partition("@")
+    template = f"{prefix}@.{rest.rpartition('.')[2]}" if at else name
+    return (
+        directory.endswith(_LINKS)
+        and name.startswith(OWN_PREFIX)
+        and not {name, template} & wanted_units
+    )
 
 
 def _name(path: str, place: str) -> bool:
