@@ -24,6 +24,10 @@ class InterruptedRunError(AgencyError):
     """Somebody asked the spin-up to stop."""
 
 
+class TimeLimitError(AgencyError):
+    """The steps took longer than they may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a target hands over to be run.
@@ -38,47 +42,63 @@ class Plan:
     fail_fast: bool = False  # whether a mandatory probe that failed ends it
 
 
-async def execute(plan: Plan, recorder: Recorder, *, timeout_s: float) -> Exception | None:
+async def execute(
+    plan: Plan, recorder: Recorder, *, timeout_s: float, interrupted: asyncio.Event
+) -> Exception | None:
     """Run the steps in order until one fails, then stop the target.
 
     What ends a step is on the record (`recorder.failure`) and is not raised: a transcript must
     tell of it. Returned is the error when it is a defect of ours rather than a finding.
     """
     defect: Exception | None = None
-    with _interruptible() as interrupted:
-        for part in (_steps(plan, recorder, interrupted, timeout_s), plan.stop()):
-            try:
-                await part
-            except (AgencyError, OSError):
-                pass  # recorder.step has it
-            except Exception as error:  # noqa: BLE001 - a defect must reach the transcript too
-                defect = defect or error
+    for part in (_steps(plan, recorder, interrupted, timeout_s), plan.stop()):
+        try:
+            await part
+        except (AgencyError, OSError):
+            pass  # recorder.step has it
+        except Exception as error:  # noqa: BLE001 - a defect must reach the transcript too
+            defect = defect or error
     return defect
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """What ends a step before its time. Each is waited for: none may disturb an end under way."""
+
+    guard: asyncio.Future[None]
+    wish: asyncio.Future[Any]
+    limit: asyncio.Future[None]
+
+    @property
+    def all(self) -> tuple[asyncio.Future[Any], ...]:
+        return (self.guard, self.wish, self.limit)
 
 
 async def _steps(
     plan: Plan, recorder: Recorder, interrupted: asyncio.Event, timeout_s: float
 ) -> None:
-    guard = asyncio.ensure_future(plan.guard())
-    wish = asyncio.ensure_future(interrupted.wait())
+    ends = _Ends(
+        guard=asyncio.ensure_future(plan.guard()),
+        wish=asyncio.ensure_future(interrupted.wait()),
+        limit=asyncio.ensure_future(asyncio.sleep(timeout_s)),
+    )
     try:
-        async with asyncio.timeout(timeout_s):
-            for name, run in plan.steps:
-                if run is None:
-                    recorder.skip(name)
-                    continue
-                with recorder.step(name):
-                    await _first(asyncio.ensure_future(run()), guard, wish)
-                    if plan.fail_fast:
-                        _refuse_failed_probes(recorder)
+        for name, run in plan.steps:
+            if run is None:
+                recorder.skip(name)
+                continue
+            with recorder.step(name):
+                await _first(asyncio.ensure_future(run()), ends)
+                if plan.fail_fast:
+                    _refuse_failed_probes(recorder)
     finally:
         reached = {step.name for step in recorder.steps}
         for name, _ in plan.steps:
             if name not in reached:
                 recorder.skip(name)
-        guard.cancel()
-        wish.cancel()
-        await asyncio.gather(guard, wish, return_exceptions=True)
+        for end in ends.all:
+            end.cancel()
+        await asyncio.gather(*ends.all, return_exceptions=True)
 
 
 def _refuse_failed_probes(recorder: Recorder) -> None:
@@ -87,17 +107,16 @@ def _refuse_failed_probes(recorder: Recorder) -> None:
         raise FailedProbeError(f"{failed[0].name}: {failed[0].reason}", where="probe")
 
 
-async def _first(
-    step: asyncio.Future[None], guard: asyncio.Future[None], wish: asyncio.Future[Any]
-) -> None:
-    """Wait for the step; a guard that ends or a wish to stop cancels it."""
+async def _first(step: asyncio.Future[None], ends: _Ends) -> None:
+    """Wait for the step; what ends before it cancels it, and waits until it has cleaned up."""
     try:
-        waits: set[asyncio.Future[Any]] = {step, guard, wish}
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        if wish.done():
+        await asyncio.wait({step, *ends.all}, return_when=asyncio.FIRST_COMPLETED)
+        if ends.wish.done():
             raise InterruptedRunError("interrupted by a signal")
-        if guard.done():
-            guard.result()
+        if ends.guard.done():
+            ends.guard.result()
+        if ends.limit.done() and not step.done():
+            raise TimeLimitError("the time limit of the spin-up ran out")
         step.result()
     finally:
         if not step.done():
@@ -106,8 +125,11 @@ async def _first(
 
 
 @contextmanager
-def _interruptible() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set; stopping goes on undisturbed by a second signal."""
+def interruptible() -> Iterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set; what is under way goes on until somebody looks.
+
+    It belongs around all that a run makes and removes: a signal ends nothing by itself.
+    """
     loop, event = asyncio.get_running_loop(), asyncio.Event()
     signals = (signal.SIGINT, signal.SIGTERM)
     for number in signals:

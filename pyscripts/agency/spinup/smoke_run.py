@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from agency.source_digest import source_digest, source_root
 from agency.spinup import quarantine
 from agency.spinup.local import rundir
 from agency.spinup.progress import Progress, summary
-from agency.spinup.run import Plan, execute
+from agency.spinup.run import Plan, execute, interruptible
 from agency.spinup.steps import Recorder
 from agency.spinup.target import Options, Setting, Target
 from agency.spinup.transcript.signing import load_key, load_or_create_key, public_pem, sign
@@ -63,27 +65,30 @@ async def spin_up(
 ) -> Outcome:
     """Run a spin-up to its end and leave the transcript; nothing else is left of it.
 
+    From beginning to end SIGINT and SIGTERM end its steps and nothing else.
+
     Raises:
         PrerequisiteError: it could not begin (no key, no place to write); there is no transcript.
         InstanceError: the instance is bad; there is no transcript.
     """
-    loaded = load_instance(options.instance)
-    subjects = _subjects(loaded)
-    _must_be_writable(options.output.parent)
-    runs = state_dir() / "runs"
-    rundir.reap(runs)
-    directory = rundir.create(runs, new_id("run"))
-    try:
-        secrets = open_provider(loaded, directory.credentials, age_key_file=options.age_key)
-        key = _signing_key(loaded, secrets)
-        with Progress(console) as progress:
-            recorder = Recorder(options.target, Clock(), progress)
-            async with aiohttp.ClientSession(trust_env=False) as session:
-                setting = Setting(options, network, loaded, directory, secrets, session)
-                async with opener(setting, recorder) as target:
-                    return await _record(setting, recorder, target, subjects, key)
-    finally:
-        directory.remove()
+    with interruptible() as interrupted:
+        loaded = load_instance(options.instance)
+        subjects = _subjects(loaded)
+        _must_be_writable(options.output.parent)
+        runs = state_dir() / "runs"
+        rundir.reap(runs)
+        directory = rundir.create(runs, new_id("run"))
+        try:
+            secrets = open_provider(loaded, directory.credentials, age_key_file=options.age_key)
+            key = _signing_key(loaded, secrets)
+            with Progress(console) as progress:
+                recorder = Recorder(options.target, Clock(), progress)
+                async with aiohttp.ClientSession(trust_env=False) as session:
+                    setting = Setting(options, network, loaded, directory, secrets, session)
+                    async with opener(setting, recorder) as target:
+                        return await _record(setting, recorder, target, subjects, key, interrupted)
+        finally:
+            directory.remove()
 
 
 async def _record(
@@ -92,11 +97,12 @@ async def _record(
     target: Target,
     subjects: Mapping[str, Mapping[str, str]],
     key: Ed25519PrivateKey,
+    interrupted: asyncio.Event,
 ) -> Outcome:
     options = setting.options
     started_at = recorder.clock.now_iso()
     plan = Plan(target.steps(), target.guard, target.stop, fail_fast=options.fail_fast)
-    defect = await execute(plan, recorder, timeout_s=options.timeout_s)
+    defect = await execute(plan, recorder, timeout_s=options.timeout_s, interrupted=interrupted)
     facts = Facts(
         run=setting.directory.run,
         started_at=started_at,
@@ -122,9 +128,11 @@ def _signing_key(loaded: LoadedInstance, secrets: SecretProvider) -> Ed25519Priv
 def _must_be_writable(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".writable."):
+            pass
     except OSError as error:
         raise PrerequisiteError(
-            f"cannot be made: {error.strerror}",
+            f"cannot be written: {error.strerror}",
             where=str(directory),
             hint="choose another --output",
         ) from error
