@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from agency.errors import BadInputError
 from agency.spinup.guest.materials import image, wheelhouse
 from agency.spinup.guest.materials.disk import split
+from agency.spinup.guest.materials.pins import read_pins
 from agency.spinup.guest.materials.recipe import (
     ImageRecipe,
     debian_architecture,
@@ -135,13 +136,16 @@ def test_the_lock_names_every_wheel_with_its_digest(tmp_path: Path):
 
 
 def test_pins_and_guest_decide_which_libraries(tmp_path: Path):
-    pins = tmp_path / "pins.txt"
-    pins.write_text("a==1\n")
-    first = wheelhouse.Ingredients(pins, recipe()).libraries_digest
-    assert wheelhouse.Ingredients(pins, recipe(epoch=1)).libraries_digest == first
-    assert wheelhouse.Ingredients(pins, recipe(python="3.12")).libraries_digest != first
-    pins.write_text("a==2\n")
-    assert wheelhouse.Ingredients(pins, recipe()).libraries_digest != first
+    file = tmp_path / "pins.txt"
+
+    def digest(version: int, wanted: ImageRecipe) -> str:
+        file.write_text(f"a=={version} --hash=sha256:{'0' * 64}\n")
+        return wheelhouse.Ingredients(file, wanted).libraries_digest(read_pins(file))
+
+    first = digest(1, recipe())
+    assert digest(1, recipe(epoch=1)) == first
+    assert digest(1, recipe(python="3.12")) != first
+    assert digest(2, recipe()) != first
 
 
 @pytest.mark.parametrize(("machine", "name"), [("x86_64", "amd64"), ("aarch64", "arm64")])

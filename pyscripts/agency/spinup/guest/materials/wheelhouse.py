@@ -18,17 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
-from agency.errors import BadInputError, PrerequisiteError
+from agency.errors import BadInputError
 from agency.files import write_atomically
 from agency.source_digest import source_digest
 from agency.spinup.guest.materials.builder import Job, outer_environment, run_job
 from agency.spinup.guest.materials.cache import GIB, DigestCache
+from agency.spinup.guest.materials.pins import Pins, read_pins
 from agency.spinup.guest.materials.recipe import ImageRecipe
 
 REQUIREMENTS = "requirements.txt"
 KEPT_WHEELHOUSES = 2
 
 _PROJECT = "agency"
+_WANTED = "wanted.txt"
 _BUILDER_VERSION = 1
 _NEEDS = GIB
 _TIMEOUT_S = 900.0
@@ -84,20 +86,11 @@ class Ingredients:
     requirements: Path
     recipe: ImageRecipe
 
-    @property
-    def libraries_digest(self) -> str:
-        """The digest of what comes from others."""
-        try:
-            pins = self.requirements.read_bytes()
-        except OSError as error:
-            raise PrerequisiteError(
-                f"cannot be read: {error.strerror}",
-                where=str(self.requirements),
-                hint="run this from a checkout, which pins what it needs there",
-            ) from error
+    def libraries_digest(self, pins: Pins) -> str:
+        """The digest of what comes from others, when that is in the requirements."""
         facts = {
             "builder": _BUILDER_VERSION,
-            "pins": sha256_hex(pins),
+            "pins": pins.digest,
             "python": self.recipe.python,
             "platforms": platforms(self.recipe),
         }
@@ -119,16 +112,20 @@ async def hold_libraries(
 
     Raises:
         PrerequisiteError: pip, the requirements or disk space are missing.
+        BadInputError: the requirements are more than pins and hashes.
         BuildError: a wheel cannot be had.
     """
+    pins = read_pins(ingredients.requirements)  # once: what is fetched is what the digest names
+    digest = ingredients.libraries_digest(pins)
 
     async def make(directory: Path) -> None:
-        await _download(ingredients, directory, marker)
+        await _download(ingredients.recipe, pins, directory, marker)
+        _refuse_others(directory)
         _write_lock(directory)
 
     libraries, _ = wheelhouse_caches(base)
-    async with libraries.hold(ingredients.libraries_digest, make) as kept:
-        yield Libraries(kept.path, ingredients.libraries_digest)
+    async with libraries.hold(digest, make) as kept:
+        yield Libraries(kept.path, digest)
 
 
 @contextlib.asynccontextmanager
@@ -155,19 +152,32 @@ async def hold_wheelhouse(
         yield Wheelhouse(kept.path, digest, libraries.digest, kept.fresh)
 
 
-async def _download(ingredients: Ingredients, directory: Path, marker: str) -> None:
-    recipe = ingredients.recipe
+async def _download(recipe: ImageRecipe, pins: Pins, directory: Path, marker: str) -> None:
     abi = "cp" + recipe.python.replace(".", "")
+    wanted = directory / _WANTED
+    wanted.write_text(pins.text)
     argv = [
         *(sys.executable, "-I", "-m", "pip", "download", "--quiet", "--no-input"),
         *("--require-hashes", "--no-deps", "--only-binary", ":all:"),
         *("--implementation", "cp", "--python-version", recipe.python),
         *(part for one in (abi, "abi3", "none") for part in ("--abi", one)),
         *(part for one in platforms(recipe) for part in ("--platform", one)),
-        *("--dest", str(directory), "--requirement", str(ingredients.requirements)),
+        *("--dest", str(directory), "--requirement", str(wanted)),
     ]
     hint = "a package may have no wheel for the guest's Python, or no index can be reached"
     await _pip("pip download", argv, directory, marker, hint)
+    wanted.unlink()
+
+
+def _refuse_others(directory: Path) -> None:
+    """Refuse what is no wheel: to install it would mean to run it."""
+    others = sorted(path.name for path in directory.iterdir() if path.suffix != ".whl")
+    if others:
+        raise BadInputError(
+            f"no wheels were fetched but {', '.join(others)[:200]}",
+            where="pip download",
+            hint="pin versions that have wheels for the guest's Python",
+        )
 
 
 async def _build_own(source: Path, directory: Path, marker: str) -> None:
