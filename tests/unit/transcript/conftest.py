@@ -84,13 +84,13 @@ STEPS = (
     "teardown",
 )
 AT = "2026-07-01T12:00:00.000Z"
+EVENTS = ("eventId", "replyId")
 
 
 def _exchange(name: str, by: str, observed: Document) -> Document:
-    said = observed.get("said", "!agency agents stop pm")
     return {
         "name": name,
-        "said": said,
+        "said": observed["said"],
         "by": by,
         "expected": f"ok={observed['ok']}",
         "observed": observed,
@@ -98,9 +98,24 @@ def _exchange(name: str, by: str, observed: Document) -> Document:
     }
 
 
+def _refusal(refused: Document) -> Document:
+    said = _command(0, "!agency agents stop pm", ok=False, reply="you may not")
+    return _exchange("refused", VISITOR, {**said, **{key: refused[key] for key in EVENTS}})
+
+
+def _replay(replay: Document) -> Document:
+    return {
+        "name": "replay",
+        "said": "transaction say-1 with the event of the restart, twice",
+        "by": "homeserver",
+        "expected": "acknowledged, and nothing runs again",
+        "observed": {**replay, "transaction": "say-1", "pingTrace": "tr-6"},
+        "passed": True,
+    }
+
+
 def build() -> Document:
     """A Statement that passes, as JSON data that a test may change."""
-    refused = EVIDENCE["scenario.refused"]
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [
@@ -143,7 +158,8 @@ def build() -> Document:
             ],
             "scenario": [
                 *(_exchange("command", OPERATOR, command) for command in COMMANDS),
-                _exchange("refused", VISITOR, {**refused, "reply": "you may not"}),
+                _refusal(EVIDENCE["scenario.refused"]),
+                _replay(EVIDENCE["scenario.replay"]),
             ],
             "versions": {"agency": "0.1.0", "synapse": "1.163.2"},
             "quarantine": {

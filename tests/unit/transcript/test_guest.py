@@ -37,6 +37,13 @@ def test_the_steps_are_those_that_a_guest_takes() -> None:
     assert judge.STEPS["incus"] == (*(name for name, _ in steps), "teardown")
 
 
+def test_the_guest_that_is_gone_is_that_of_the_run(guest_document: Document) -> None:
+    assert judge.overall(Predicate.model_validate(guest_document["predicate"]))[0] == "PASSED"
+    guest_document["predicate"]["run"] = "run-1111111111111111"
+    result, reasons = judge.overall(Predicate.model_validate(guest_document["predicate"]))
+    assert (result, reasons) == ("FAILED", ("guest.gone: not the guest of this run",))
+
+
 @pytest.mark.parametrize(
     "change",
     [

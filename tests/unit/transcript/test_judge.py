@@ -138,7 +138,63 @@ def test_a_failure_fails(document: Document) -> None:
 
 def test_the_whole_scenario_must_have_gone_well(document: Document) -> None:
     document["predicate"]["scenario"][0]["passed"] = False
-    assert "did not go as expected" in result_of(document)[1]
+    assert "the scenario's command is said to have failed" in result_of(document)[1]
+
+
+def exchange_of(document: Document, name: str) -> Document:
+    found: Document = next(e for e in document["predicate"]["scenario"] if e["name"] == name)
+    return found
+
+
+# What an exchange observed, changed so that it did not go well, though it says that it did.
+EXCHANGE_CHANGES: dict[str, tuple[str, Callable[[Document], object]]] = {
+    "a command that was refused": ("command", lambda e: e["observed"].update(ok=False)),
+    "a reply that lacks what was looked for": (
+        "command",
+        lambda e: e["observed"].update(matched=False),
+    ),
+    "no reply": ("command", lambda e: e["observed"].pop("replyId")),
+    "nothing observed": ("command", lambda e: e["observed"].clear()),
+    "other words": ("command", lambda e: e.update(said="!agency agents list")),
+    "another expectation": ("command", lambda e: e.update(expected="ok=False")),
+    "an outsider who was obeyed": ("refused", lambda e: e["observed"].update(ok=True)),
+    "an outsider who was meant to be obeyed": (
+        "refused",
+        lambda e: e["observed"].update(ok=True, expectedOk=True),
+    ),
+    "a replay that ran again": ("replay", lambda e: e["observed"].update(auditCountAfter=99)),
+    "a replay that was not taken": (
+        "replay",
+        lambda e: e["observed"].update(transactionStatuses=[200, 403]),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", list(EXCHANGE_CHANGES))
+def test_an_exchange_is_judged_by_what_it_observed(how: str, document: Document) -> None:
+    name, change = EXCHANGE_CHANGES[how]
+    entry = exchange_of(document, name)
+    change(entry)
+    assert entry["passed"] is True
+    result, reasons = result_of(document)
+    assert result == "FAILED"
+    assert f"the scenario's {name} did not go as expected" in reasons
+    said = f"the scenario's {name} is said to have passed"
+    assert said in "\n".join(judge.claims(predicate(document)))
+    entry["passed"] = False
+    assert result_of(document)[0] == "FAILED"
+    assert said not in "\n".join(judge.claims(predicate(document)))
+
+
+@pytest.mark.parametrize("version", ["9.9.9", None])
+def test_the_control_plane_is_of_the_version_that_is_named(
+    version: str | None, document: Document
+) -> None:
+    versions = document["predicate"]["versions"]
+    versions.pop("agency")
+    if version is not None:
+        versions["agency"] = version
+    assert "control.ready: not the version of the agency" in result_of(document)[1]
 
 
 def test_an_empty_scenario_fails(document: Document) -> None:

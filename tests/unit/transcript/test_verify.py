@@ -321,7 +321,7 @@ def test_a_spin_up_that_failed_by_its_evidence_says_so(
     document["predicate"] |= {"result": "FAILED"}
     assert verify(seal(document), pem).verdict.endswith("FAILED without saying why")
     document["predicate"]["scenario"][0]["passed"] = False
-    wanted = "FAILED because the scenario's command did not go as expected"
+    wanted = "FAILED because the scenario's command is said to have failed"
     assert verify(seal(document), pem).verdict.endswith(wanted)
 
 

@@ -9,6 +9,7 @@ from agency.spinup.transcript.model import Predicate, Probe, Result
 from agency.spinup.transcript.rules import agents_audit, guest, observed, oidc, scenario, ssh
 from agency.spinup.transcript.rules.links import broken_links
 from agency.spinup.transcript.rules.rule import ProbeRule, Verdict
+from agency.spinup.transcript.rules.times import broken_times
 
 __all__ = [
     "GATES",
@@ -178,9 +179,13 @@ def shortcomings(predicate: Predicate) -> Iterator[str]:
         if problem is not None:
             yield problem
     for exchange in predicate.scenario:
-        if not exchange.passed:
-            yield f"the scenario's {exchange.name} did not go as expected"
+        verdict = scenario.judge_exchange(exchange)
+        if not verdict.ok:
+            yield f"the scenario's {exchange.name} did not go as expected: {verdict.reason}"
+        elif not exchange.passed:
+            yield f"the scenario's {exchange.name} is said to have failed"
     yield from broken_links(predicate)
+    yield from broken_times(predicate)
 
 
 def claims(predicate: Predicate) -> Iterator[str]:
@@ -195,6 +200,10 @@ def claims(predicate: Predicate) -> Iterator[str]:
             yield f"the probe {entry.name} is said to have {entry.status}, its evidence {judged}"
         if entry.mandatory != rule.mandatory_for(predicate.target):
             yield f"the probe {entry.name} is wrongly said to be mandatory or not"
+    for exchange in predicate.scenario:
+        verdict = scenario.judge_exchange(exchange)
+        if exchange.passed and not verdict.ok:
+            yield f"the scenario's {exchange.name} is said to have passed: {verdict.reason}"
     yield from _gate_claims(predicate)
     yield from _repetitions(predicate)
 

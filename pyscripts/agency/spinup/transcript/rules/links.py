@@ -21,6 +21,7 @@ def broken_links(predicate: Predicate) -> Iterator[str]:
         if first in seen and second in seen
     ]
     problems += [_ask(told, seen[name], predicate.scenario) for name, told in TOLD if name in seen]
+    problems += [_ask(about, seen[name], predicate) for name, about in ABOUT if name in seen]
     yield from (problem for problem in problems if problem is not None)
 
 
@@ -136,6 +137,46 @@ def _chain_kept(chain: Evidence, reboot: Evidence) -> str | None:
     return None
 
 
+def _this_version(ready: Evidence, predicate: Predicate) -> str | None:
+    if ready["version"] != predicate.versions.get("agency"):
+        return "control.ready: not the version of the agency in versions"
+    return None
+
+
+def _this_guest(gone: Evidence, predicate: Predicate) -> str | None:
+    if gone["name"] != f"agency-{predicate.run}":
+        return "guest.gone: not the guest of this run"
+    return None
+
+
+def _hosts_version(host: Evidence, ready: Evidence) -> str | None:
+    if host["program"]["version"] != ready["version"]:
+        return "control.ready: not the version that host.system found"
+    return None
+
+
+def _hosts_room(host: Evidence, room: Evidence) -> str | None:
+    if room["alias"] != naming.control_room_alias(host["instance"]["domain"]):
+        return "control.room: not of the instance that host.system found"
+    return None
+
+
+def _hosts_agents(host: Evidence, health: Evidence) -> str | None:
+    if {agent["name"] for agent in health["agents"]} != set(host["instance"]["agents"]):
+        return "agents.health: not the agents of the instance that host.system found"
+    return None
+
+
+def _hosts_operators(host: Evidence, scenario: tuple[Exchange, ...]) -> str | None:
+    obeyed = {entry.by for entry in scenario if entry.observed.get("said") and _carried_out(entry)}
+    others = sorted(obeyed - set(host["instance"]["operators"]))
+    return f"scenario: {others[0]} is no operator by host.system" if others else None
+
+
+def _carried_out(exchange: Exchange) -> bool:
+    return exchange.observed.get("ok") is True
+
+
 BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...] = (
     ("control.room", "agents.health", _members),
     ("agents.health", "agents.stopped", _all_stopped),
@@ -152,9 +193,18 @@ BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...]
     ("audit.chain", "reboot.survived", _chain_kept),
     ("agents.health", "agents.audit", each_on_record),
     ("agents.audit", "reboot.survived", logs_kept),
+    ("host.system", "control.ready", _hosts_version),
+    ("host.system", "control.room", _hosts_room),
+    ("host.system", "agents.health", _hosts_agents),
 )
 
 TOLD: tuple[tuple[str, Callable[[Evidence, tuple[Exchange, ...]], str | None]], ...] = (
     ("scenario.commands", _commands_told),
     ("scenario.refused", _outsider),
+    ("host.system", _hosts_operators),
+)
+
+ABOUT: tuple[tuple[str, Callable[[Evidence, Predicate], str | None]], ...] = (
+    ("control.ready", _this_version),
+    ("guest.gone", _this_guest),
 )

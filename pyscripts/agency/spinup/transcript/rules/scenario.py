@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from agency.spinup.transcript.model import Exchange
 from agency.spinup.transcript.rules.rule import (
     Count,
     EventId,
@@ -19,7 +20,9 @@ from agency.spinup.transcript.rules.rule import (
     Seen,
     Shape,
     Some,
+    Verdict,
     Yes,
+    explain,
 )
 
 # The two ways to say it that a scenario uses: `!agency agents start pm` and `!start-agent pm`.
@@ -27,6 +30,10 @@ _AGENT_COMMAND = re.compile(
     r"(?:!agency|/ruriko)\s+agents\s+(start|status|stop)\s+(\S+)|!(start|stop)-agent\s+(\S+)"
     r"|!agent-(status)\s+(\S+)"
 )
+
+
+# The exchange in which the homeserver says again what it has said.
+REPLAY = "replay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,21 @@ class ScenarioReplay(Shape):
             if before != after:
                 raise ValueError(f"{name}: {after} after the replay, {before} before it")
         return self
+
+
+def judge_exchange(exchange: Exchange) -> Verdict:
+    """Whether an exchange went as expected by what was observed, whatever it says of itself."""
+    shape = ScenarioReplay if exchange.name == REPLAY else Command
+    try:
+        seen = shape.model_validate(exchange.observed)
+    except ValidationError as error:
+        return Verdict(False, explain(error))
+    if isinstance(seen, Command):
+        if seen.said != exchange.said:
+            return Verdict(False, "said: is not what was observed")
+        if exchange.expected.split(",")[0] != f"ok={seen.expected_ok}":
+            return Verdict(False, "expectedOk: is not what was expected")
+    return Verdict(True)
 
 
 RULES = (
