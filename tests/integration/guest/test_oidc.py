@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
@@ -15,6 +16,7 @@ from agency.spinup.guest.incus.execution import Command
 from agency.spinup.guest.machines.machine import Guest, GuestError
 from agency.spinup.guest.materials.layout import PREFIX
 from agency.spinup.guest.materials.prepare import Materials
+from agency.spinup.guest.oidc.flow import CALLBACK
 from agency.spinup.guest.oidc.probe import oidc_login
 from agency.spinup.guest.oidc.provider import (
     UNIT,
@@ -32,6 +34,12 @@ DOMAIN = "agency.example"
 FLOWS = "http://127.0.0.1:8008/_matrix/client/v3/login"
 PYTHON = str(PREFIX / "bin" / "python")
 ASK = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
+LOCATION = """
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=10)
+connection.request("GET", sys.stdin.read())
+print(connection.getresponse().getheader("Location"))
+"""
 SSO = "m.login.sso"
 PASSWORD = "m.login.password"
 
@@ -92,6 +100,31 @@ async def test_the_wrong_account_logs_nobody_in(
         await oidc_login(activated, stranger)
     told = f"{caught.value} {caught.value.log_tail}"
     assert [value for value in provider.secret_values if value in told] == []
+
+
+async def test_the_provider_refuses_a_request_without_pkce(
+    activated: Guest, provider: RunningProvider
+) -> None:
+    async def leads_to(**challenge: str) -> str:
+        query = {
+            "client_id": provider.client_id,
+            "redirect_uri": f"{provider.public}{CALLBACK}",
+            "response_type": "code",
+            "scope": "openid",
+            "state": "s" * 30,
+            "nonce": "n" * 30,
+            **challenge,
+        }
+        request = f"/auth?{urlencode(query)}"
+        said = await activated.run(
+            PYTHON, "-I", "-c", LOCATION, str(provider.wiring.port), stdin=request.encode()
+        )
+        return said.decode()
+
+    assert "error=invalid_request" in await leads_to()
+    allowed = await leads_to(code_challenge="c" * 43, code_challenge_method="S256")
+    assert "/interaction/" in allowed
+    assert "error" not in allowed
 
 
 async def test_the_provider_is_hardened_and_on_loopback_alone(

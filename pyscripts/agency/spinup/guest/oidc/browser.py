@@ -118,6 +118,7 @@ class Browser:
 
     addresses: Addresses
     steps: list[Step] = field(default_factory=list)
+    visited: list[str] = field(default_factory=list)  # whole addresses, which may hold secrets
     _redirects: int = 0
     _session: requests.Session = field(init=False)
 
@@ -180,6 +181,7 @@ class Browser:
             ) from None
         if len(body) > MAX_PAGE:
             raise LoginError(f"more than {MAX_PAGE} bytes", where=path_of(url))
+        self.visited.append(url)
         self.steps.append(Step(at, method, path_of(url), response.status_code))
         location = response.headers.get("Location")
         redirected = response.status_code in _REDIRECTS and location is not None

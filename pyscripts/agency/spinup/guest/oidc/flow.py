@@ -103,6 +103,7 @@ def log_in(request: Request, addresses: Addresses) -> dict[str, Any]:
         "homeserver": addresses.public,
         "idp": request.idp,
         "account": request.account,
+        "authorizationRequest": _asked(browser),
         "steps": [step.as_dict() for step in browser.steps],
         "userId": seen["user_id"],
         "deviceId": seen["device_id"],
@@ -171,6 +172,20 @@ def _to_callback(browser: Browser, request: Request, endpoint: str) -> str:
         page = browser.follow(browser.submit(consent.action, consent.values), until=callback)
         _refuse_error(page)
     return page.location
+
+
+def _asked(browser: Browser) -> dict[str, Any]:
+    """What the homeserver sent the browser to the provider with; of secrets, the length."""
+    pairs = zip(browser.visited, browser.steps, strict=True)
+    request = next(url for url, step in pairs if step.at == "provider")
+    query = {name: values[0] for name, values in parse_qs(urlsplit(request).query).items()}
+    return {
+        "responseType": query.get("response_type"),
+        "codeChallengeMethod": query.get("code_challenge_method"),
+        "codeChallengeLength": len(query.get("code_challenge", "")),
+        "stateLength": len(query.get("state", "")),
+        "nonceLength": len(query.get("nonce", "")),
+    }
 
 
 def _refuse_error(page: Page) -> None:

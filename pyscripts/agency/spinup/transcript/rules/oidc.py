@@ -45,6 +45,20 @@ class Step(Shape):
     status: Annotated[int, Field(ge=200, lt=400)]
 
 
+class AuthorizationRequest(Shape):
+    """What the homeserver asked the provider for.
+
+    Lengths in characters; of a SHA-256 in base64url (RFC 7636, section 4.2), and of at least 16
+    random ones.
+    """
+
+    response_type: Literal["code"]
+    code_challenge_method: Literal["S256"]
+    code_challenge_length: Literal[43]
+    state_length: Annotated[int, Field(ge=16)]
+    nonce_length: Annotated[int, Field(ge=16)]
+
+
 class WrongPassword(Shape):
     """The provider's answer to a wrong password."""
 
@@ -75,6 +89,7 @@ class OidcLogin(Shape):
     homeserver: Url
     idp: Annotated[Seen, matches(r"oidc-[A-Za-z0-9_.~-]+", "a provider of the homeserver")]
     account: Annotated[Seen, matches(r"[a-z0-9._=/+-]{1,200}", "a localpart")]
+    authorization_request: AuthorizationRequest
     steps: Some[Step]
     user_id: MatrixId
     device_id: Annotated[Seen, matches(r"[\x21-\x7e]{1,255}", "a device id")]
@@ -128,8 +143,8 @@ class OidcLogin(Shape):
 RULES = (
     ProbeRule(
         "login.oidc",
-        "Who logs in at the OpenID provider is that account at the homeserver; a wrong password "
-        "and a tampered state are refused.",
+        "Who logs in at the OpenID provider is that account at the homeserver, by a request with "
+        "state, nonce and PKCE; a wrong password and a tampered state are refused.",
         OidcLogin,
         frozenset(("incus",)),
     ),

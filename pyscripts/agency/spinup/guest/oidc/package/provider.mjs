@@ -45,6 +45,7 @@ const provider = new Provider(settings.issuer, {
   jwks: {
     keys: [{ ...signingKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig', kid: 'run' }],
   },
+  pkce: { required: () => true }, // by itself it asks confidential clients for none
   responseTypes: ['code'],
   ttl: { AccessToken: 300, AuthorizationCode: 60, Grant: 600, IdToken: 300, Interaction: 600, Session: 600 },
 });
