@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agency.errors import BadInputError
+from agency.errors import BadInputError, PrerequisiteError
 from agency.spinup.guest.materials import image, wheelhouse
 from agency.spinup.guest.materials.disk import split
 from agency.spinup.guest.materials.pins import read_pins
@@ -154,5 +154,5 @@ def test_architectures(machine, name):
 
 
 def test_an_architecture_without_images_is_refused():
-    with pytest.raises(ValueError, match="sparc"):
+    with pytest.raises(PrerequisiteError, match="sparc"):
         debian_architecture("sparc")

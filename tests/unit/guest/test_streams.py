@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from agency.spinup.guest.incus.execution import chunks
+from agency.spinup.guest.incus.errors import IncusError
+from agency.spinup.guest.incus.execution import Command, chunks, open_streams
+from agency.spinup.guest.incus.transport import Transport
 
 Say = Callable[[web.WebSocketResponse], Awaitable[object]]
 
@@ -83,3 +87,29 @@ async def test_a_stream_that_breaks_is_not_taken_for_a_whole_one(end: Say) -> No
     async with stream_of(broken) as (stream, _):
         with pytest.raises(ConnectionError, match="without saying so"):
             await said(stream)
+
+
+async def test_a_secret_of_a_stream_is_in_no_error(tmp_path: Path) -> None:
+    async def exec_(_: web.Request) -> web.Response:
+        secrets = {key: f"hush-{key}" for key in ("control", "0", "1", "2")}
+        operation = {"id": "op-1", "metadata": {"fds": secrets}}
+        return web.json_response({"type": "async", "metadata": operation})
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_post("/1.0/instances/g/exec", exec_)
+    app.router.add_get("/1.0/operations/op-1/websocket", refuse)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.UnixSite(runner, str(tmp_path / "s")).start()
+    try:
+        async with Transport(tmp_path / "s") as transport:
+            with pytest.raises(IncusError, match="WSServerHandshakeError 404") as caught:
+                async with open_streams(transport, "g", Command(("true",))):
+                    pass
+    finally:
+        await runner.cleanup()
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.where == "g: true"

@@ -18,6 +18,7 @@ from agency.secrets.values import SecretValue
 
 REPLY_KEY = "org.agency.reply"
 _PATIENCE_S = 0.5
+_REGISTER_S = 30.0
 Event = dict[str, Any]
 
 
@@ -49,28 +50,51 @@ async def create_account(
     Source: Synapse documentation, "Shared-Secret Registration".
 
     Raises:
-        ConversationError: the homeserver refused.
+        ConversationError: the homeserver refused, or does not answer as it should.
     """
     url = f"{homeserver}/_synapse/admin/v1/register"
-    async with session.get(url) as answer:
-        nonce = (await answer.json())["nonce"]
+    try:
+        async with asyncio.timeout(_REGISTER_S):
+            async with session.get(url) as answer:
+                nonce = str((await answer.json())["nonce"])
+            body = _registration(nonce, localpart, password, shared_secret)
+            async with session.post(url, json=body) as answer:
+                refusal = None if answer.status == 200 else await _refusal(answer)
+    except TimeoutError as error:
+        raise ConversationError(
+            f"registering {localpart}: no answer within {_REGISTER_S:g} s", where=url
+        ) from error
+    except (aiohttp.ClientError, KeyError, TypeError, ValueError) as error:
+        raise ConversationError(
+            f"registering {localpart}: {type(error).__name__}: {error}", where=url
+        ) from error
+    if refusal is not None:
+        raise ConversationError(f"registering {localpart}: {refusal}", where=url)
+
+
+async def _refusal(answer: aiohttp.ClientResponse) -> str:
+    try:
+        problem = await answer.json(content_type=None)
+    except ValueError:  # not of Synapse itself
+        problem = None
+    code = problem.get("errcode") if isinstance(problem, dict) else None
+    return f"HTTP {answer.status} {code or 'without a reason'}"
+
+
+def _registration(
+    nonce: str, localpart: str, password: SecretValue, shared_secret: SecretValue
+) -> dict[str, Any]:
     mac = hmac.new(shared_secret.reveal().encode(), digestmod=hashlib.sha1)
     mac.update(
         b"\0".join([nonce.encode(), localpart.encode(), password.reveal().encode(), b"notadmin"])
     )
-    body = {
+    return {
         "nonce": nonce,
         "username": localpart,
         "password": password.reveal(),
         "admin": False,
         "mac": mac.hexdigest(),
     }
-    async with session.post(url, json=body) as answer:
-        if answer.status != 200:
-            problem = await answer.json(content_type=None)
-            raise ConversationError(
-                f"registering {localpart}: HTTP {answer.status} {problem.get('errcode')}", where=url
-            )
 
 
 class Person:

@@ -137,7 +137,11 @@ async def open_streams(transport: Transport, name: str, command: Command) -> Asy
                 "its streams could not be opened in time", where=where
             ) from error
         except aiohttp.ClientError as error:
-            raise IncusError(f"its streams could not be opened: {error}", where=where) from error
+            # Neither its message nor itself: both hold the address, which holds a secret.
+            status = f" {error.status}" if isinstance(error, aiohttp.ClientResponseError) else ""
+            raise IncusError(
+                f"its streams could not be opened: {type(error).__name__}{status}", where=where
+            ) from None
         streams = Streams(
             transport, identity, where, opened["control"], opened["0"], opened["1"], opened["2"]
         )

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from agency.canonical import canonical_json, sha256_hex
+from agency.errors import PrerequisiteError
 from agency.spinup.guest.incus.model import Kind
 from agency.spinup.guest.materials.disk.virtual import machine_files, machine_packages
 
@@ -86,11 +87,15 @@ def debian_architecture(machine: str | None = None) -> Literal["amd64", "arm64"]
     """Debian's name of this machine's architecture.
 
     Raises:
-        ValueError: guests are not made for it.
+        PrerequisiteError: guests are not made for it.
     """
     named = machine or platform.machine()
     if named not in _ARCHITECTURES:
-        raise ValueError(f"no guest image is made for {named}")
+        raise PrerequisiteError(
+            f"no guest image is made for {named}",
+            where="this machine",
+            hint=f"use one of: {', '.join(_ARCHITECTURES)}",
+        )
     return _ARCHITECTURES[named]
 
 
