@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,7 +11,7 @@ import aiohttp
 
 from agency import naming
 from agency.clock import new_id
-from agency.errors import InternalError
+from agency.errors import AgencyError, InternalError
 from agency.instance.model import Instance
 from agency.secrets.classes import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
@@ -18,9 +19,14 @@ from agency.spinup.people.person import Event, Person
 from agency.spinup.people.scenario import Conversation, Witness
 from agency.spinup.probes import control as control_probes
 from agency.spinup.probes import homeserver as homeserver_probes
-from agency.spinup.steps import Evidence, Recorder
+from agency.spinup.steps import Evidence, Recorder, describe
 
 OUTSIDER = "visitor"
+_COLLECT_S = 15.0
+
+
+class UnknownSecretsError(AgencyError):
+    """Not every secret of the run is known, so what was recorded may hold one."""
 
 
 class Subject(Protocol):
@@ -47,8 +53,15 @@ class Subject(Protocol):
     def secret(self, name: str) -> SecretValue:
         """One of the agency's secrets."""
 
-    async def secret_values(self) -> Sequence[SecretValue]:
-        """Every secret that the agency has now, its agents' tokens too."""
+    def known_secrets(self) -> Sequence[SecretValue]:
+        """Every secret of the agency, and every token of an agent that was ever learned."""
+
+    async def learn_secrets(self) -> None:
+        """Take note of the tokens of the agents that run: they end with the agents.
+
+        Raises:
+            AgencyError: one cannot be read.
+        """
 
     async def log_in(self, user_id: str) -> Person:
         """Log a person in."""
@@ -99,6 +112,8 @@ class Examination:
     operator: Person | None = None
     talk: Conversation | None = None
     pids: dict[str, int] = field(default_factory=dict)
+    people: list[Person] = field(default_factory=list)  # who logged in
+    issued: list[SecretValue] = field(default_factory=list, repr=False)  # made meanwhile
 
     async def homeserver(self) -> None:
         """See that the homeserver answers, and its process."""
@@ -131,13 +146,13 @@ class Examination:
     async def gather(self) -> None:
         """Have people log in and come into the control room, for the conversation."""
         subject, recorder = self.subject, self.recorder
-        operator = self.operator = await subject.log_in(subject.instance.operators[0])
+        operator = self.operator = await self._log_in(subject.instance.operators[0])
         room = await operator.join(subject.control_room)
         await recorder.probe(
             "control.room", lambda: control_probes.room(operator, room, subject.control_room)
         )
         visitor_id = naming.matrix_id(OUTSIDER, subject.instance.domain)
-        visitor = await subject.log_in(visitor_id)
+        visitor = await self._log_in(visitor_id)
         await operator.invite(room, visitor_id)
         await visitor.join(room)
         self.talk = Conversation(
@@ -149,6 +164,11 @@ class Examination:
             witness=self._witness(),
             new_txn=lambda: new_id("say"),
         )
+
+    async def _log_in(self, user_id: str) -> Person:
+        person = await self.subject.log_in(user_id)
+        self.people.append(person)
+        return person
 
     def _witness(self) -> Witness:
         subject = self.subject
@@ -178,9 +198,11 @@ class Examination:
         if talk is None:
             raise InternalError("the conversation was begun before people were gathered")
         await talk.start_agents()
+        await subject.learn_secrets()
         await recorder.probe("agents.health", subject.agents_health)
         await recorder.probe("scenario.refused", talk.refuse_outsider)
         await recorder.probe("scenario.replay", talk.replay)
+        await subject.learn_secrets()  # of an agent that was started again
         running = await subject.agents_health()
         self.pids = {agent["name"]: agent["pid"] for agent in running["agents"]}
         await recorder.probe("system.processes", lambda: subject.processes(self.pids))
@@ -193,16 +215,38 @@ class Examination:
 
         await recorder.probe("scenario.commands", commands)
 
-    async def secret_values(self) -> list[SecretValue]:
-        """Every secret that this run has had so far."""
-        people = [self.operator.access_token] if self.operator else []
-        if self.talk is not None:
-            people.append(self.talk.outsider.access_token)
-        return [*await self.subject.secret_values(), *people]
+    def known_secrets(self) -> list[SecretValue]:
+        """Every secret that this run is known to have had so far."""
+        people = (person.access_token for person in self.people)
+        return [*self.subject.known_secrets(), *people, *self.issued]
+
+    async def all_secrets(self) -> list[SecretValue]:
+        """Every secret that this run has had, in whatever state it has left the agency.
+
+        Raises:
+            UnknownSecretsError: the agency does not tell the tokens that its agents have now.
+        """
+        try:
+            async with asyncio.timeout(_COLLECT_S):
+                await self.subject.learn_secrets()
+        except (AgencyError, OSError) as error:
+            late = isinstance(error, TimeoutError)
+            reason = f"no answer within {_COLLECT_S:g} s" if late else describe(error)
+            raise UnknownSecretsError(
+                f"what was recorded may hold a token of an agent that is not known: {reason}",
+                where="redaction",
+            ) from error
+        return self.known_secrets()
+
+    async def secrets_left(self) -> None:
+        """Search once more, at the end of all that is done to the agency."""
+        await self.recorder.probe("secrets.left", self._search_secrets)
 
     async def _search_secrets(self) -> Evidence:
+        values = await self.all_secrets()
         texts = [str(probe.evidence) for probe in self.recorder.probes]
-        return await self.subject.search_secrets(await self.secret_values(), texts)
+        texts += [str(exchange) for exchange in self.recorder.scenario]
+        return await self.subject.search_secrets(values, texts)
 
     async def records(self) -> None:
         """Look at the store and its audit log."""

@@ -19,7 +19,7 @@ from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock, new_id
 from agency.commandline.output import emit
 from agency.commandline.version import versions
-from agency.errors import ExitCode, PrerequisiteError
+from agency.errors import AgencyError, ExitCode, PrerequisiteError
 from agency.files import write_atomically
 from agency.instance.load import LoadedInstance, load_instance
 from agency.instance.render import render
@@ -31,7 +31,7 @@ from agency.spinup import quarantine
 from agency.spinup.local import rundir
 from agency.spinup.progress import Progress, summary
 from agency.spinup.run import Plan, execute, interruptible
-from agency.spinup.steps import Recorder
+from agency.spinup.steps import Recorder, describe
 from agency.spinup.target import Options, Setting, Target
 from agency.spinup.transcript.signing import load_key, load_or_create_key, public_pem, sign
 from agency.spinup.transcript.statement import Facts, statement
@@ -101,7 +101,18 @@ async def _record(
 ) -> Outcome:
     options = setting.options
     started_at = recorder.clock.now_iso()
-    plan = Plan(target.steps(), target.guard, target.stop, fail_fast=options.fail_fast)
+
+    async def stop() -> None:
+        # Hashing and stopping wait for different things.
+        again = asyncio.create_task(asyncio.to_thread(_source_problem, subjects["source"]))
+        try:
+            await target.stop()
+        finally:
+            problem = await again
+            if problem is not None:
+                recorder.fail(problem)
+
+    plan = Plan(target.steps(), target.guard, stop, fail_fast=options.fail_fast)
     defect = await execute(plan, recorder, timeout_s=options.timeout_s, interrupted=interrupted)
     facts = Facts(
         run=setting.directory.run,
@@ -111,7 +122,10 @@ async def _record(
         versions={name: value for name, value in versions().items() if value},
         network=target.network,
     )
-    envelope = sign(statement(recorder, facts, Redactor(target.known_secrets)), key)
+    redactor = Redactor(target.known_secrets)
+    envelope = sign(statement(recorder, facts, redactor), key)
+    if recorder.failure is not None:  # people will see it
+        recorder.failure = recorder.failure.redacted(redactor.redact)
     write_atomically(options.output, envelope)
     write_atomically(options.public_key, public_pem(key))
     report = verify(options.output.read_bytes(), options.public_key.read_bytes())
@@ -143,6 +157,17 @@ def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
     digest = source_digest(source_root()).digest_set()
     rendered = {name: sha256_hex(data) for name, data in render(loaded).items()}
     return {"source": digest, "instance": {"sha256": sha256_hex(canonical_json(rendered))}}
+
+
+def _source_problem(begun: Mapping[str, str]) -> str | None:
+    """What speaks against it that the sources from the beginning are those that ran."""
+    try:
+        ended = source_digest(source_root()).digest_set()
+    except AgencyError as error:
+        return f"the source could not be digested again at the end: {describe(error)}"
+    if ended["sha256"] != begun["sha256"]:
+        return "the source was changed during the run, so its digest does not say what ran"
+    return None
 
 
 def _program() -> str:

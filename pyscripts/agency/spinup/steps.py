@@ -9,13 +9,22 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import aiohttp
+from pydantic import ValidationError
 
 from agency.clock import Clock
 from agency.errors import AgencyError
 from agency.spinup.transcript.judge import PROBES
+from agency.spinup.transcript.rules.rule import explain
 
 Evidence = dict[str, Any]
+
+# What parsing raises where an answer is not what it should be: no JSON, a field that lacks or is
+# of another type. It is a finding about who answered, as long as somebody was asked.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
 Collect = Callable[[], Awaitable[Evidence]]
+
+
+WHOLE = "transcript"  # in the place of a step, for a failure that is of none
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,10 @@ class Failure:
     step: str
     message: str
     log_tail: tuple[str, ...]
+
+    def redacted(self, redact: Callable[[str], str]) -> Failure:
+        """The same without secrets."""
+        return Failure(self.step, redact(self.message), tuple(map(redact, self.log_tail)))
 
 
 class Listener(Protocol):
@@ -128,6 +141,8 @@ class Recorder:
             evidence = await collect()
         except (AgencyError, OSError, aiohttp.ClientError) as error:
             passed, reason = False, f"could not be observed: {describe(error)}"
+        except UNREADABLE as error:
+            passed, reason = False, f"could not be understood: {describe(error)}"
         else:
             verdict = rule.judge(evidence)
             passed, reason = verdict.ok, verdict.reason or None
@@ -143,6 +158,11 @@ class Recorder:
         self.probes.append(record)
         self.listener.probe_ended(record)
         return evidence
+
+    def fail(self, message: str) -> None:
+        """Record what is wrong with the record as a whole, unless a step has failed already."""
+        if self.failure is None:
+            self.failure = Failure(WHOLE, message, ())
 
     def heard(
         self,
@@ -162,6 +182,8 @@ def describe(error: BaseException) -> str:
     """An error in one line, without a traceback."""
     if isinstance(error, asyncio.CancelledError):
         return "the time limit of the spin-up ran out"
+    if isinstance(error, ValidationError):
+        return explain(error)
     if isinstance(error, AgencyError):
         return f"{error.where}: {error.message}" if error.where else error.message
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -214,7 +214,9 @@ def build_host(*, talked_to: bool = False) -> Document:
         for name in judge.STEPS["ssh"]
     ]
     frame = predicate["probes"][0]
-    evidence = json.loads(json.dumps({**HOST, "units.state": GUEST["units.state"]}))
+    evidence = json.loads(
+        json.dumps({**HOST, **{name: GUEST[name] for name in ("units.state", "secrets.left")}})
+    )
     predicate["probes"] += [
         {**frame, "name": name, "evidence": seen} for name, seen in evidence.items()
     ]

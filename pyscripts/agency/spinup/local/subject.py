@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +13,6 @@ from agency import naming
 from agency.children import processes_with_marker
 from agency.control.runtimes.process import token_file
 from agency.instance.model import Instance
-from agency.secrets.redact import Redactor
 from agency.secrets.values import SecretValue
 from agency.spinup.local.agency import CONTROL, HOMESERVER, LocalAgency
 from agency.spinup.people.person import Person
@@ -56,13 +56,15 @@ class LocalSubject:
         return self.agency.secrets.get(name)
 
     def known_secrets(self) -> list[SecretValue]:
-        """Every secret of the run's provider, and every agent's token that was read."""
+        """See Subject."""
         secrets = self.agency.secrets
         return [*(secrets.get(name) for name in secrets.names()), *self._tokens.values()]
 
-    async def secret_values(self) -> Sequence[SecretValue]:
+    async def learn_secrets(self) -> None:
         """See Subject."""
-        return self.known_secrets()
+        for name in self._ports():
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # it does not run
+                self._token_of(name)
 
     async def log_in(self, user_id: str) -> Person:
         """See Subject."""
@@ -130,8 +132,7 @@ class LocalSubject:
         files += list((run.path / CONTROL).rglob("*.log"))
         return await _look(
             lambda: secrecy.search(
-                Redactor(values),
-                len(values),
+                values,
                 files=files,
                 pids=processes_with_marker(run.run),
                 texts=texts,

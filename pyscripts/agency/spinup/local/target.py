@@ -124,19 +124,27 @@ class LocalTarget:
     async def stop(self) -> None:
         """Stop what runs, remove what was written, and look whether anything is left."""
         with self.recorder.step("teardown"):
-            self.known_secrets = await self._all_secrets()
-            ports = tuple(self._agency.ports.values()) if self._agency is not None else ()
             try:
-                if self._agency is not None:
-                    await self._agency.supervisor.stop_all()
+                await self._learn_secrets()
             finally:
-                self.secrets.close()
-                self.run.remove()
-            await self._observe(
-                "teardown.clean", lambda: host_probes.teardown(self.run.run, ports, self.run.path)
-            )
+                await self._take_down()
 
-    async def _all_secrets(self) -> list[SecretValue]:
-        if self._agency is not None:
-            return await self.examination.secret_values()
-        return [self.secrets.get(name) for name in self.secrets.names()]
+    async def _learn_secrets(self) -> None:
+        """Note what must not be in the transcript; what is not told is a failure."""
+        if self._agency is None:
+            self.known_secrets = [self.secrets.get(name) for name in self.secrets.names()]
+            return
+        self.known_secrets = self.examination.known_secrets()
+        self.known_secrets = await self.examination.all_secrets()
+
+    async def _take_down(self) -> None:
+        ports = tuple(self._agency.ports.values()) if self._agency is not None else ()
+        try:
+            if self._agency is not None:
+                await self._agency.supervisor.stop_all()
+        finally:
+            self.secrets.close()
+            self.run.remove()
+        await self._observe(
+            "teardown.clean", lambda: host_probes.teardown(self.run.run, ports, self.run.path)
+        )

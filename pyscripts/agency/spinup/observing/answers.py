@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
+from agency import naming
 from agency.control.config import ControlConfig
 from agency.control.store.database import parse_url, sqlite_path
 from agency.errors import AgencyError, BadInputError
-from agency.programs import run_program
-from agency.secrets.redact import Redactor
 from agency.secrets.values import SecretValue
 from agency.spinup.observing import questions as asked
 from agency.spinup.probes import agents as agent_probes
@@ -21,7 +21,7 @@ from agency.spinup.probes import homeserver as homeserver_probes
 from agency.spinup.probes import host as host_probes
 from agency.spinup.probes import records, secrecy
 from agency.spinup.quarantine import Quarantine
-from agency.spinup.steps import Evidence, describe
+from agency.spinup.steps import UNREADABLE, Evidence, describe
 
 HANDOVER = Path("/run/agency-control/agents")
 # Where a secret in plain text would be a leak. /run/secrets and /run/credentials are their homes,
@@ -29,16 +29,24 @@ HANDOVER = Path("/run/agency-control/agents")
 _SEARCHED = (
     Path("/etc"),
     Path("/opt/source"),
+    Path("/root"),
+    Path("/tmp"),  # noqa: S108 - also what services have of it for themselves
     Path("/usr/lib/agency"),
     Path("/var/lib/agency-control"),
     Path("/var/lib/agency-source"),
     Path("/var/lib/agency-instance"),
     Path("/var/log"),
+    Path("/var/tmp"),  # noqa: S108
 )
+_HOMES = Path("/home")
+# The journal is compressed: it is read by its own program, with what is long, unprintable or in
+# fields that nobody shows.
+_JOURNAL = Path("/var/log/journal")
+_READ_JOURNAL = ("journalctl", "--no-pager", "--quiet", "--all", "--output=export")
 # On NixOS, files of /etc are links into it, and all units are in a directory of it.
 _STORE = Path("/nix/store")
 _UNITS = Path("/etc/systemd/system")
-_MAX_FILES = 20_000
+_MAX_FILES = 100_000
 _JOURNAL_S = 60.0
 _ANSWER_S = 30.0
 
@@ -50,6 +58,8 @@ class Machine:
     config: ControlConfig
     handover: Path = HANDOVER
     searched: tuple[Path, ...] = _SEARCHED
+    homes: Path = _HOMES
+    read_journal: tuple[str, ...] = _READ_JOURNAL
 
     @property
     def ports(self) -> dict[str, int]:
@@ -71,6 +81,10 @@ class Machine:
             )
         return Path(path)
 
+    def places(self) -> tuple[Path, ...]:
+        """The directories to search; the agents' homes are among them."""
+        return (*self.searched, *(self.homes / naming.agent_localpart(name) for name in self.ports))
+
     def tokens(self) -> dict[str, SecretValue]:
         """The tokens of the agents that run."""
         found = {}
@@ -89,7 +103,7 @@ async def answer(machine: Machine, questions: Iterable[asked.Question]) -> asked
 async def _answered(machine: Machine, question: asked.Question) -> asked.Answer:
     try:
         return asked.Answer(evidence=await _evidence(machine, question))
-    except (AgencyError, OSError, aiohttp.ClientError) as error:
+    except (AgencyError, OSError, aiohttp.ClientError, *UNREADABLE) as error:
         return asked.Answer(error=describe(error))
 
 
@@ -145,21 +159,14 @@ async def _health(machine: Machine) -> Evidence:
 
 def _search(machine: Machine, known: list[SecretValue]) -> Evidence:
     values = [*known, *machine.tokens().values()]
-    argv = ["journalctl", "--no-pager", "--quiet", "--output=json"]
-    journal = run_program(argv, timeout=_JOURNAL_S).decode(errors="replace")
-    seen = secrecy.search(
-        Redactor(values),
-        len(values),
-        files=files_of(machine.searched),
-        pids=_every_pid(),
-        texts=(),
-    )
-    leaked = Redactor(values).redact(journal) != journal
+    size, leaked = secrecy.search_output(values, machine.read_journal, timeout_s=_JOURNAL_S)
+    files = files_of(machine.places())
+    seen = secrecy.search(values, files=files, pids=_every_pid(), texts=())
     return {
         **seen,
         "findings": int(seen["findings"]) + leaked,
         "places": sorted({*seen["places"], *(["journal"] if leaked else [])}),
-        "journalBytes": len(journal),
+        "journalBytes": size,
     }
 
 
@@ -171,19 +178,26 @@ def files_of(searched: Iterable[Path], *, store: Path = _STORE, units: Path = _U
 
 
 def _files(base: Path, store: Path) -> Iterator[Path]:
-    if not base.is_dir():
-        return
     count = 0
-    for path in base.rglob("*"):
+    for path in _below(base):
         if not path.is_file() or (path.is_symlink() and not path.resolve().is_relative_to(store)):
-            continue
-        # The journal is compressed: it is read by its own program.
-        if "journal" in path.parts:
             continue
         count += 1
         if count > _MAX_FILES:
             raise BadInputError(f"more than {_MAX_FILES} files to search", where=str(base))
         yield path
+
+
+def _below(base: Path) -> Iterator[Path]:
+    for directory, names, files in os.walk(base, onerror=_unreadable):
+        here = Path(directory)
+        names[:] = [name for name in names if here / name != _JOURNAL]
+        yield from (here / name for name in files)
+
+
+def _unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # not there, or removed in the meantime
+        raise error
 
 
 def _every_pid() -> list[int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 
@@ -17,7 +18,7 @@ from agency.spinup.observing.answers import HANDOVER
 from agency.spinup.people.person import Person
 from agency.spinup.remote import units
 from agency.spinup.remote.asking import Observer
-from agency.spinup.remote.machine import Machine
+from agency.spinup.remote.machine import Machine, MachineError
 from agency.spinup.steps import Evidence
 
 HOMESERVER_UNIT = "matrix-synapse.service"
@@ -39,6 +40,7 @@ class RemoteSubject:
     known: Callable[[], Sequence[SecretValue]]
     password: Callable[[str], SecretValue]
     usage: Callable[[], Awaitable[Evidence]] | None = None  # of the whole machine
+    _tokens: dict[str, SecretValue] = field(default_factory=dict, repr=False)  # by digest
 
     @property
     def control_room(self) -> str:
@@ -49,14 +51,25 @@ class RemoteSubject:
         """See Subject."""
         return self.secrets(name)
 
-    async def secret_values(self) -> Sequence[SecretValue]:
+    def known_secrets(self) -> list[SecretValue]:
+        """See Subject."""
+        return [*self.known(), *self._tokens.values()]
+
+    async def learn_secrets(self) -> None:
         """See Subject. Tokens of agents that do not run are nowhere any more."""
-        tokens = []
-        for agent in self.instance.resolved_agents():
-            done = await self.machine.look("cat", str(HANDOVER / f"{agent.name}.token"))
-            if done.exit_status == 0 and done.stdout.strip():
-                tokens.append(SecretValue(done.stdout.decode().strip()))
-        return [*self.known(), *tokens]
+        names = [agent.name for agent in self.instance.resolved_agents()]
+        for token in await asyncio.gather(*map(self._token_of, names)):
+            if token is not None:
+                self._tokens[token.digest()] = token
+
+    async def _token_of(self, name: str) -> SecretValue | None:
+        path = str(HANDOVER / f"{name}.token")
+        done = await self.machine.look("cat", path)
+        if done.exit_status == 0 and done.stdout.strip():
+            return SecretValue(done.stdout.decode().strip())
+        if (await self.machine.look("test", "!", "-e", path)).exit_status == 0:
+            return None
+        raise MachineError("an agent's token cannot be read", where=f"{self.machine.name}: {path}")
 
     async def log_in(self, user_id: str) -> Person:
         """See Subject."""
@@ -113,7 +126,7 @@ class RemoteSubject:
         """See Subject. The machine searches itself; the texts are ours and are searched here."""
         seen = await self.observer.ask_secrets(values)
         redactor = Redactor(values)
-        ours = sum(redactor.redact(text) != text for text in texts)
+        ours = sum(bool(redactor.find(text)) for text in texts)
         places = {*seen["places"], *(["evidence"] if ours else [])}
         return {**seen, "findings": int(seen["findings"]) + ours, "places": sorted(places)}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -30,7 +29,6 @@ from agency.spinup.ssh.wishes import Wishes
 from agency.spinup.steps import Evidence, Recorder
 from agency.spinup.target import Setting
 
-_EXPLAIN_S = 15.0
 _NOT_SEEN = Quarantine("none", "the host was not looked at")
 _ONLINE = Quarantine("none", "a host with interfaces: nothing was tried")
 
@@ -193,21 +191,28 @@ class SshTarget:
 
     async def _records(self) -> None:
         await self.examination.records()
+        if not self.wishes.read_only:
+            await self.examination.secrets_left()
 
     async def stop(self) -> None:
         """End the connection and remove what is on this side; look whether anything is left."""
         with self.recorder.step("teardown"):
-            self.known_secrets = await self._all_secrets()
             try:
-                await self._leave()
+                await self._learn_secrets()
             finally:
-                await self._close()
-            directory = self.setting.directory
+                await self._take_leave()
 
-            async def clean() -> Evidence:
-                return host_probes.teardown(directory.run, self._ports, directory.path)
+    async def _take_leave(self) -> None:
+        try:
+            await self._leave()
+        finally:
+            await self._close()
+        directory = self.setting.directory
 
-            await self.recorder.probe("teardown.clean", clean)
+        async def clean() -> Evidence:
+            return host_probes.teardown(directory.run, self._ports, directory.path)
+
+        await self.recorder.probe("teardown.clean", clean)
 
     async def _close(self) -> None:
         try:
@@ -229,12 +234,10 @@ class SshTarget:
         for person in people:
             await person.log_out()
 
-    async def _all_secrets(self) -> list[SecretValue]:
-        """What must not be in the transcript; a host that does not answer any more tells none."""
+    async def _learn_secrets(self) -> None:
+        """Note what must not be in the transcript; what a host does not tell is a failure."""
+        self.known_secrets = self._known()
         if self._examination is None or self.wishes.read_only:
-            return self._known()
-        try:
-            async with asyncio.timeout(_EXPLAIN_S):
-                return await self._examination.secret_values()
-        except (AgencyError, TimeoutError):
-            return self._known()
+            return  # nobody logged in, and no agent was started
+        self.known_secrets = self._examination.known_secrets()
+        self.known_secrets = await self._examination.all_secrets()

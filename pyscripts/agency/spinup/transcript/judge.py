@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from agency.spinup.transcript.model import Predicate, Probe, Result
-from agency.spinup.transcript.rules import agents_audit, guest, observed, oidc, scenario, ssh
+from agency.spinup.transcript.rules import (
+    agents_audit,
+    guest,
+    observed,
+    oidc,
+    scenario,
+    secrecy,
+    ssh,
+)
 from agency.spinup.transcript.rules.links import broken_links
 from agency.spinup.transcript.rules.rule import ProbeRule, Verdict
 from agency.spinup.transcript.rules.times import broken_times
@@ -31,6 +39,7 @@ PROBES: Mapping[str, ProbeRule] = {
     for rule in (
         *observed.RULES,
         *scenario.RULES,
+        *secrecy.RULES,
         *agents_audit.RULES,
         *guest.RULES,
         *oidc.RULES,
@@ -88,8 +97,7 @@ WHEN_TALKED_TO: frozenset[str] = frozenset(
         "control.room",
         "agents.health",
         "agents.stopped",
-        "secrets.absent",
-        *(rule.name for rule in scenario.RULES),
+        *(rule.name for rule in (*scenario.RULES, *secrecy.RULES)),
     )
 )
 

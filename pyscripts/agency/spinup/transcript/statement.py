@@ -8,7 +8,15 @@ from typing import Any
 
 from agency.secrets.redact import Redactor
 from agency.spinup.quarantine import Quarantine
-from agency.spinup.steps import Evidence, Failure, ProbeRecord, Recorder, StepRecord, Utterance
+from agency.spinup.steps import (
+    WHOLE,
+    Evidence,
+    Failure,
+    ProbeRecord,
+    Recorder,
+    StepRecord,
+    Utterance,
+)
 from agency.spinup.transcript.environment import environment
 from agency.spinup.transcript.judge import overall
 from agency.spinup.transcript.model import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement
@@ -36,7 +44,7 @@ def statement(recorder: Recorder, facts: Facts, redactor: Redactor) -> Statement
     clean = _redacted(raw, redactor)
     if clean != raw and clean["failure"] is None:
         message = "a secret was found in what was recorded; it has been redacted"
-        clean["failure"] = {"step": "transcript", "message": message, "logTail": []}
+        clean["failure"] = {"step": WHOLE, "message": message, "logTail": []}
     draft = Predicate.model_validate({**clean, "result": "FAILED"})
     result, _ = overall(draft)
     return Statement.model_validate(
@@ -129,7 +137,7 @@ def _redacted(value: Any, redactor: Redactor) -> Any:
     if isinstance(value, str):
         return redactor.redact(value)
     if isinstance(value, Mapping):
-        return {key: _redacted(item, redactor) for key, item in value.items()}
+        return {redactor.redact(key): _redacted(item, redactor) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_redacted(item, redactor) for item in value]
     return value

@@ -61,7 +61,6 @@ class IncusTarget:
     _watched: bool = False
     _examination: Examination | None = None
     _activation: Evidence = field(default_factory=dict)
-    _issued: list[SecretValue] = field(default_factory=list)
     _convergence: Convergence | None = None
     _most_memory: int = 0
 
@@ -306,7 +305,7 @@ class IncusTarget:
         provider = await start_provider(
             self.guest, system.provider, domain=domain, programs=system.programs
         )
-        self._issued += [SecretValue(value) for value in provider.secret_values]
+        self.examination.issued += [SecretValue(value) for value in provider.secret_values]
         await issue_client(self.guest, provider)
         await self.recorder.probe(oidc.PROBE, lambda: oidc.oidc_login(self.guest, provider))
         await stop_provider(self.guest)
@@ -348,19 +347,25 @@ class IncusTarget:
             )
         finally:
             self._watched = True
+        await self.examination.secrets_left()
 
     async def stop(self) -> None:
         """Destroy the guest, or leave it where that was asked for; look what is left."""
         with self.recorder.step("teardown"):
             self._watched = False
-            self.known_secrets = await self._all_secrets()
             try:
-                await self._held.aclose()
+                await self._learn_secrets()
             finally:
-                await self._end_guest()
-                self.secrets.close()
-                self.setting.directory.remove()
-            await self._look_back()
+                await self._take_down()
+
+    async def _take_down(self) -> None:
+        try:
+            await self._held.aclose()
+        finally:
+            await self._end_guest()
+            self.secrets.close()
+            self.setting.directory.remove()
+        await self._look_back()
 
     async def _end_guest(self) -> None:
         if self._guest is None:
@@ -387,12 +392,9 @@ class IncusTarget:
 
         await self.recorder.probe("teardown.clean", clean)
 
-    async def _all_secrets(self) -> list[SecretValue]:
-        """What must not be in the transcript; a guest that does not answer any more tells none."""
-        if self._examination is None:
-            return [*self.secrets.values()]
-        try:
-            async with asyncio.timeout(_EXPLAIN_S):
-                return [*await self.examination.secret_values(), *self._issued]
-        except (AgencyError, TimeoutError):
-            return [*self.secrets.values(), *self._issued]
+    async def _learn_secrets(self) -> None:
+        """Note what must not be in the transcript; what a guest does not tell is a failure."""
+        self.known_secrets = [*self.secrets.values()]
+        if self._examination is not None:
+            self.known_secrets = self._examination.known_secrets()
+            self.known_secrets = await self._examination.all_secrets()

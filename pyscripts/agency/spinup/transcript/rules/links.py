@@ -8,6 +8,7 @@ from typing import Any
 from agency import naming
 from agency.spinup.transcript.model import Exchange, Predicate
 from agency.spinup.transcript.rules.agents_audit import each_on_record, logs_kept
+from agency.spinup.transcript.rules.secrecy import sought_again, tokens_sought
 
 Evidence = Mapping[str, Any]
 
@@ -180,6 +181,8 @@ def _carried_out(exchange: Exchange) -> bool:
 BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...] = (
     ("control.room", "agents.health", _members),
     ("agents.health", "agents.stopped", _all_stopped),
+    ("agents.health", "secrets.absent", tokens_sought),
+    ("secrets.absent", "secrets.left", sought_again),
     ("control.ready", "store.schema", _one_schema),
     ("homeserver.process", "system.processes", _homeserver_runs),
     ("scenario.replay", "audit.chain", _log_grows),

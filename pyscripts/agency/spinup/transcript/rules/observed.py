@@ -175,15 +175,6 @@ class AuditChain(Shape):
     verified: Yes
 
 
-class SecretsAbsent(Shape):
-    """A search for every secret value of the run where none may be."""
-
-    secrets_checked: Count
-    files_searched: Count
-    argv_searched: Count
-    findings: Zero
-
-
 class RunningProcess(Shape):
     """One process of ours while it ran."""
 
@@ -290,11 +281,6 @@ RULES = (
         "The audit chain verifies from its first row to its head.",
         AuditChain,
         EVERYWHERE,
-    ),
-    ProbeRule(
-        "secrets.absent",
-        "No secret value of the run is in files, argument lists, environments or evidence.",
-        SecretsAbsent,
     ),
     ProbeRule(
         "system.processes",
