@@ -15,12 +15,14 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency.errors import PrerequisiteError
+from agency.errors import AgencyError, PrerequisiteError
+from agency.files import write_atomically
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.errors import IncusUnreachableError
 from agency.spinup.guest.incus.transport import MAX_SOCKET_PATH
@@ -33,6 +35,8 @@ DIRECTORY_VARIABLE = "AGENCY_INCUS_DIR"
 _HOST_DIRECTORY = Path("/var/lib/incus")
 _OWN_DIRECTORY = Path("/var/lib/agency-incus")
 _PROGRAMS = (Path("/usr/libexec/incus/incusd"), Path("/usr/lib/incus/incusd"))
+_CONNECT_S = 2.0
+_UCRED = struct.Struct("3i")  # pid, uid, gid
 _START_S = 30.0
 _STOP_S = 20.0
 _POLL_S = 0.05
@@ -74,7 +78,7 @@ class OwnDaemon:
 def answers(path: Path) -> bool:
     """Whether something accepts connections on a unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(2)
+        probe.settimeout(_CONNECT_S)
         try:
             probe.connect(str(path))
         except OSError:
@@ -128,7 +132,7 @@ async def stop_if_unused(daemon: OwnDaemon) -> bool:
         await _stop(daemon)
     finally:
         os.close(descriptor)
-    return True
+    return not answers(daemon.socket)
 
 
 async def _holds_guests(daemon: OwnDaemon) -> bool:
@@ -218,7 +222,13 @@ async def _start(daemon: OwnDaemon, program: Path) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # guests that are kept need it after we have gone
         )
-    daemon.pid_file.write_text(f"{process.pid} {_started_at(process.pid)}\n")
+    try:
+        started = _started_at(process.pid)
+        write_atomically(daemon.pid_file, f"{process.pid} {started}\n".encode(), mode=0o600)
+    except (AgencyError, OSError):
+        process.kill()  # nobody else would know of it
+        process.wait()
+        raise
     deadline = asyncio.get_running_loop().time() + _START_S
     while not await _is_ready(daemon.socket):
         if process.poll() is not None or asyncio.get_running_loop().time() > deadline:
@@ -268,26 +278,49 @@ async def _prepare(client: Incus) -> None:
 
 
 async def _stop(daemon: OwnDaemon) -> None:
-    """Stop the daemon by its pid, checked against the time of its start."""
-    try:
-        pid_text, started = daemon.pid_file.read_text().split()
-        pid = int(pid_text)
-        descriptor = os.pidfd_open(pid)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
+    """Stop the daemon: by its pid file, or who answers on its socket where that says nothing."""
+    descriptor, pid = _named(daemon) or _answering(daemon) or (None, 0)
+    if descriptor is None:
         return
     try:
-        if _started_at(pid) != started:
-            return
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
         if not await _ends(descriptor, _STOP_S):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             await _ends(descriptor, _STOP_S)
         _collect(pid)
-    except (FileNotFoundError, ProcessLookupError):
+    except ProcessLookupError:
         pass
     finally:
         os.close(descriptor)
     daemon.pid_file.unlink(missing_ok=True)
+
+
+def _named(daemon: OwnDaemon) -> tuple[int, int] | None:
+    """Descriptor and pid of the process that the pid file names, if it is still that one."""
+    try:
+        text, started = daemon.pid_file.read_text().split()
+        pid = int(text)
+        descriptor = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return None
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        if _started_at(pid) == started:
+            return descriptor, pid
+    os.close(descriptor)
+    return None
+
+
+def _answering(daemon: OwnDaemon) -> tuple[int, int] | None:
+    """Descriptor and pid of the process that listens on the daemon's socket, unix(7)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        try:
+            asking.settimeout(_CONNECT_S)
+            asking.connect(str(daemon.socket))
+            said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            pid = int(_UCRED.unpack(said)[0])
+            return os.pidfd_open(pid), pid
+        except OSError:
+            return None
 
 
 def _collect(pid: int) -> None:
