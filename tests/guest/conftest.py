@@ -145,6 +145,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("guest")
     group.addoption("--guest-host", help="incus:NAME, ssh:USER@HOST or local")
     group.addoption("--read-only", action="store_true", help="Leave out what disturbs the host.")
+    group.addoption("--agent-uid", action="append", default=[], help="NAME=UID of the instance.")
 
 
 def _wanted(config: pytest.Config) -> str | None:
@@ -216,6 +217,13 @@ def agents(control: dict[str, Any]) -> dict[str, int]:
     found = {agent["name"]: agent["port"] for agent in control["agents"]}
     assert len(found) >= 2, "isolation can only be shown between two agents"
     return found
+
+
+@pytest.fixture(scope="session")
+def own_uids(request: pytest.FixtureRequest) -> dict[str, int]:
+    """The uids that the instance gives its agents by name; others come from the name."""
+    pairs = (one.split("=", 1) for one in request.config.getoption("--agent-uid"))
+    return {name: int(uid) for name, uid in pairs}
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,9 @@ A uid that comes from its name, no password, no shell, no group with rights, a c
 to what is the system's or another's; no way to root.
 """
 
+import re
+from collections.abc import Sequence
+
 import pytest
 
 from agency import naming
@@ -21,12 +24,25 @@ SYSTEM_PATHS = (
     *("/var/log", "/home", "/root", "/boot", "/run", "/run/systemd/system", "/run/secrets"),
 )
 SYSTEM_FILES = ("/etc/passwd", "/etc/shadow", "/etc/agency/control.json", "/etc/nftables.conf")
-# What Debian and NixOS ship with the set-uid bit.
+# What Debian and NixOS ship with the set-uid bit, and where.
+SETUID_PLACES = ("/usr/", "/bin/", "/sbin/", "/nix/store/", "/run/wrappers/")
 KNOWN_SETUID = {
     *("su", "mount", "umount", "passwd", "chsh", "chfn", "gpasswd", "newgrp", "sg", "sudo"),
     *("sudoedit", "pkexec", "polkit-agent-helper-1", "dbus-daemon-launch-helper"),
     *("unix_chkpwd", "fusermount", "fusermount3", "newuidmap", "newgidmap", "ssh-keysign", "ping"),
 }
+# Where programs are that only root is meant to run.
+SBIN = "/usr/sbin:/sbin:/run/wrappers/bin:/run/current-system/sw/bin"
+ALLOWED = "true"
+HARMLESS = ("setpriv --reuid=0 true", "chroot / true", "nft list ruleset", "cat /etc/shadow")
+TO_ROOT = (
+    *("su -c true root", "sudo -n true", "pkexec --disable-internal-agent true"),
+    *("passwd -d root", "chsh -s /bin/sh root", "newgrp root -c true", "mount -t tmpfs t /mnt"),
+    *("umount /proc", "chown root /proc/self/fd/1", "nsenter -t 1 -m true"),
+    *("systemd-run --wait true", "systemctl daemon-reload", "ip link set lo down"),
+    *("mknod /tmp/d b 7 0", *HARMLESS),
+)
+TIMED_OUT = 124  # as timeout(1) says it
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +50,12 @@ def users(agents) -> list[str]:
     return [naming.agent_user(name) for name in agents]
 
 
-def test_uids_are_those_of_the_instance(host, agents):
+def test_uids_are_those_of_the_instance(host, agents, own_uids):
     """A stable hash of the name, or what the instance says; never a position in a list."""
     uids = {name: host.user(naming.agent_user(name)).uid for name in agents}
+    assert uids == {name: own_uids.get(name, naming.agent_uid(name)) for name in agents}
     assert all(uid in naming.AGENT_UIDS for uid in uids.values())
     assert len(set(uids.values())) == len(agents)
-    of_name = {name for name, uid in uids.items() if uid == naming.agent_uid(name)}
-    assert of_name, "no agent has the uid that comes from its name"
 
 
 def test_a_uid_of_no_agent_belongs_to_nobody(host, agents):
@@ -51,10 +66,10 @@ def test_a_uid_of_no_agent_belongs_to_nobody(host, agents):
 
 
 def test_the_uids_are_those_of_the_firewall(host, users):
+    """And of nobody else: the control plane is no agent."""
     table = host.run("nft list set inet agency-agents agents").stdout
-    for user in users:
-        assert str(host.user(user).uid) in table, user
-    assert f" {naming.CONTROL_UID} " not in table, "the control plane is no agent"
+    held = {int(number) for number in re.findall(r"\d+", table.split("elements")[1])}
+    assert held == {host.user(user).uid for user in users}
 
 
 def test_nobody_can_log_in_as_an_agent(host, users):
@@ -148,42 +163,77 @@ def test_system_files_cannot_be_changed(host, pair, run_as, path):
 
 
 @pytest.mark.disturbs
-def test_there_is_no_way_to_root(pair, run_as):
+def test_there_is_no_way_to_root(host, pair, run_as):
     """Every program that could give rights away, side by side: each takes its time to refuse."""
-    user = naming.agent_user(pair[0])
-    tries = (
-        *("su -c true root", "sudo -n true", "pkexec --disable-internal-agent true"),
-        *("passwd -d root", "chsh -s /bin/sh root", "newgrp root -c true", "mount -t tmpfs t /mnt"),
-        *("umount /proc", "setpriv --reuid=0 true", "chown root /proc/self/fd/1", "chroot / true"),
-        *("nsenter -t 1 -m true", "systemd-run --wait true", "systemctl daemon-reload"),
-        *("nft list ruleset", "ip link set lo down", "mknod /tmp/d b 7 0", "cat /etc/shadow"),
-    )
+    found = outcomes(lambda text: run_as(naming.agent_user(pair[0]), text), TO_ROOT)
+    assert [one for one, status in found.items() if status in (0, TIMED_OUT)] == []
+    there = programs(host.run, TO_ROOT)
+    assert programs(lambda text: run_as(naming.agent_user(pair[0]), text), TO_ROOT) == there
+    assert outcomes(host.run, HARMLESS) == dict.fromkeys(HARMLESS, 0), "root can"
+
+
+def outcomes(run, commands: Sequence[str]) -> dict[str, int]:
+    """The exit status of each command, all run at once."""
     each = "\n".join(
         f"(timeout 20 {one} </dev/null >/dev/null 2>&1; echo {n} $?) &"
-        for n, one in enumerate((*tries, "true"))
+        for n, one in enumerate((*commands, ALLOWED))
     )
-    done = run_as(user, f"{each}\nwait")
-    status = dict(map(int, line.split()) for line in done.stdout.splitlines())
-    assert status.pop(len(tries)) == 0, "the test can tell what is allowed"
-    assert len(status) == len(tries)
-    assert [tries[n] for n, code in sorted(status.items()) if code == 0] == []
+    lines = run(f"PATH=$PATH:{SBIN}\n{each}\nwait").stdout.splitlines()
+    status = dict(map(int, line.split()) for line in lines)
+    assert status.pop(len(commands)) == 0, "the test can tell what is allowed"
+    return {one: status[n] for n, one in enumerate(commands)}
+
+
+def programs(run, commands: Sequence[str]) -> list[str]:
+    """Which of the commands' programs are found: what is not there cannot refuse."""
+    names = " ".join({one.split()[0]: None for one in commands})
+    find = f"PATH=$PATH:{SBIN}; for name in {names}; do command -v $name >&2 && echo $name; done"
+    found: list[str] = run(find).stdout.split()
+    return found
+
+
+def setuid_programs(host) -> list[str]:
+    """All that are on file systems of the machine, but for where only root can enter."""
+    elsewhere = ("proc", "sysfs", "cgroup", "cgroup2", "tracefs", "debugfs", "nfs", "nfs4", "cifs")
+    types = " -o ".join(f"-fstype {name}" for name in elsewhere)
+    closed = r"-type d -user root ! -perm -0001 \( -group root -o ! -perm -0010 \)"
+    text = rf"find / \( {types} -o {closed} \) -prune -o -type f -perm -4000 -print"
+    found: list[str] = host.run(text).stdout.splitlines()
+    return found
+
+
+def stray(paths: Sequence[str]) -> list[str]:
+    """Those that are not known, or are not where a system puts them."""
+    return [
+        path
+        for path in paths
+        if path.rsplit("/", 1)[1] not in KNOWN_SETUID or not path.startswith(SETUID_PLACES)
+    ]
 
 
 def test_setuid_programs_are_those_of_the_distribution(host):
-    found = host.run("find / /run/wrappers -xdev -perm -4000 -type f").stdout.splitlines()
+    found = setuid_programs(host)
     assert found, "even a plain Debian or NixOS has some"
-    assert {path.rsplit("/", 1)[1] for path in found} <= KNOWN_SETUID
+    assert stray(found) == []
 
 
 @pytest.mark.disturbs
 def test_a_stray_setuid_program_would_be_noticed(host, pair, run_as):
-    """And would work for who is not held by a unit: test_confinement shows that agents are."""
+    """And would work for who is not held by a unit: test_confinement shows that agents are.
+
+    On a file system of its own, as /home may be; and whatever it is called.
+    """
     place = "/var/lib/stray-of-a-test"
-    stray = f"{place}/id"  # its name tells a program that is many what it is to be
+    strays = {
+        f"{place}/id",
+        f"{place}/su",
+    }  # a program that is many learns from its name what to be
+    copy = 'install -m 4755 "$(readlink -f "$(command -v id)")" %s && cp -p %s %s'
     try:
-        copy = 'mkdir %s && install -m 4755 "$(readlink -f "$(command -v id)")" %s'
-        assert host.run(copy, place, stray).rc == 0
-        assert stray in host.run("find /var/lib -xdev -perm -4000 -type f").stdout
-        assert run_as(naming.agent_user(pair[0]), "%s -u", stray).stdout == "0\n"
+        assert host.run("mkdir %s && mount -t tmpfs of-a-test %s", place, place).rc == 0
+        assert host.run("chmod 755 %s", place).rc == 0
+        assert host.run(copy, f"{place}/id", f"{place}/id", f"{place}/su").rc == 0
+        assert {*stray(setuid_programs(host))} == strays
+        assert run_as(naming.agent_user(pair[0]), "%s -u", f"{place}/id").stdout == "0\n"
     finally:
-        host.run("rm -rf %s", place)
+        host.run("umount %s; rmdir %s", place, place)

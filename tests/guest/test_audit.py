@@ -153,6 +153,11 @@ def test_it_is_append_only_or_says_why_not(host, pair, kept_how):
         assert begun["event"] == "log.begun"
         journal = host.run("journalctl --no-pager -u %s", SERVICE).stdout
         assert "does not keep the log append-only" in journal
+        probe = f"{DIRECTORY}/of-a-test"
+        flagged = host.run("touch %s && chattr +a %s", probe, probe)
+        host.run("chattr -a %s; rm -f %s", probe, probe)
+        assert flagged.rc != 0, "root can set the flag here: the service must have"
+        assert "of-a-test" in flagged.stderr, "chattr said no, and not that it is not there"
 
 
 ROTATE = """

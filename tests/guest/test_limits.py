@@ -30,6 +30,28 @@ print("started", started)
 end.set()
 """
 
+HANDED = "grep -sqw cpu /sys/fs/cgroup/cgroup.controllers || mountpoint -q /sys/fs/cgroup/cpu"
+# The least share of a processor's time that any of its cgroups leaves a program.
+SHARE = """
+import pathlib
+lines = pathlib.Path("/proc/self/cgroup").read_text().splitlines()
+groups = dict(line.split(":", 2)[1:] for line in lines)
+old = [group for names, group in groups.items() if "cpu" in names.split(",")]
+place = pathlib.Path("/sys/fs/cgroup" + ("/cpu" + old[0] if old else groups[""]))
+shares = []
+for at in (place, *place.parents):
+    if (at / "cpu.max").exists():
+        quota, period = (at / "cpu.max").read_text().split()
+    elif (at / "cpu.cfs_quota_us").exists():
+        files = (at / "cpu.cfs_quota_us", at / "cpu.cfs_period_us")
+        quota, period = (file.read_text().strip() for file in files)
+    else:
+        continue
+    if quota not in ("max", "-1"):
+        shares.append(int(quota) / int(period))
+print(min(shares, default=float("inf")))
+"""
+
 
 def slice_of(name: str) -> str:
     return f"agency-agents-{name.replace('-', '_')}.slice"
@@ -89,8 +111,26 @@ def test_every_agent_has_limits(host, agents):
     assert slices["user.slice"]["MemoryMax"] == "infinity", "the test can tell"
 
 
-def test_each_agent_has_a_slice_of_its_own(agents):
-    assert len({slice_of(name) for name in agents}) == len(agents)
+def test_each_agent_has_a_slice_of_its_own(host, agents):
+    shown = props(host, [*map(naming.agent_unit, agents)], "Slice")
+    slices = {found["Slice"] for found in shown.values()}
+    assert len(slices) == len(agents)
+    others = props(host, ["agency-control.service", "matrix-synapse.service"], "Slice")
+    assert not slices & {found["Slice"] for found in others.values()}
+
+
+@pytest.mark.disturbs
+def test_its_share_of_the_processors_is_bounded(host, pair, python, run_in_slice):
+    """By the kernel, as a program in the slice finds it; what is declared need not be enforced."""
+    if host.run(HANDED).rc != 0:
+        pytest.skip("this machine is handed no controller of processors")
+    declared = prop(host, slice_of(pair[0]), "CPUQuotaPerSecUSec")
+    found = float(run_in_slice(pair[0], SHARE).stdout)
+    units = {"min": 60, "s": 1, "ms": 1e-3, "us": 1e-6}
+    spans = re.findall(r"([0-9.]+)([a-z]+)", declared)
+    assert found == pytest.approx(sum(float(number) * units[unit] for number, unit in spans))
+    outside = host.run("systemd-run --quiet --wait --pipe %s -I -c %s", python, SHARE)
+    assert float(outside.stdout) > found, "it is the slice that bounds it"
 
 
 @pytest.mark.disturbs

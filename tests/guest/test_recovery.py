@@ -47,6 +47,14 @@ print(json.dumps({
 }))
 """
 
+# Prints the first line of what a port answers.
+ANSWER = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10) as connection:
+    connection.sendall(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+    print(connection.recv(4096).decode().splitlines()[0])
+"""
+
 
 @pytest.fixture(scope="session")
 def facts(host, python, agency_script):
@@ -140,11 +148,16 @@ def test_a_killed_service_comes_back(killed, unit):
     assert after not in ("0", before)
 
 
-def test_a_killed_agent_comes_back_and_answers(host, killed, running, agents, until):
+def test_a_killed_agent_comes_back_and_answers(killed, running, agents, until, run_as, python):
     before, after = killed.pids[naming.agent_unit(running[0])]
     assert after not in ("0", before)
     port = str(agents[running[0]])
-    until(lambda: host.run("ss -Hltn 'sport = :%s'", port).stdout != "")
+
+    def says(user: str) -> str:
+        return run_as(user, "%s -I -c %s %s", python, ANSWER, port).stdout
+
+    until(lambda: says("agency-control").startswith("HTTP/1.1 "))
+    assert says("nobody") == "", "the test can tell"
 
 
 def test_another_agent_does_not_notice(killed, running):

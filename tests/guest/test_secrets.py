@@ -56,13 +56,17 @@ def test_no_agent_lists_where_secrets_are(host, run_as, pair):
         assert host.run("ls %s", path).rc == 0, path
 
 
-def test_a_service_reads_its_own_credentials_alone(host, read_as):
-    """The positive side: what the control plane was given is there for it."""
+def test_a_service_reads_its_own_credentials_alone(host, read_as, kept):
+    """What the control plane was given is there for it; what others were given is not."""
     own = "/run/credentials/agency-control.service"
     files = sorted(host.run("find %s -type f", own).stdout.split())
     assert {path.rsplit("/", 1)[1] for path in files} >= {"matrix-as-token", "matrix-hs-token"}
     assert read_as("agency-control", files) == files
     assert read_as("nobody", files) == []
+    theirs = (f"{own}/", "/run/agency-control/", "/var/lib/agency-control/")
+    others = [path for path in kept if not path.startswith(theirs)]
+    assert {path.split("/")[2] for path in others} >= {"secrets", "credentials"}
+    assert read_as("agency-control", others) == []
 
 
 @pytest.mark.disturbs

@@ -10,6 +10,13 @@ from pathlib import Path
 import pytest
 
 from agency.spinup.features import FEATURES, SHOWN_READ_ONLY
+from agency.spinup.transcript import judge
+from agency.spinup.transcript.rules.suite import (
+    REFUSED_DISTURBING,
+    REFUSED_READ_ONLY,
+    SKIPS,
+    function_of,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 SUITE = ROOT / "tests" / "guest"
@@ -31,7 +38,7 @@ def collected(*options: str) -> list[str]:
     argv += ["no:cacheprovider", "--guest-host", "ssh:nobody@host.invalid", *options]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    return [line.rsplit("/", 1)[1] for line in done.stdout.splitlines() if "::" in line]
+    return [line.removeprefix("tests/guest/") for line in done.stdout.splitlines() if "::" in line]
 
 
 def functions() -> dict[str, ast.FunctionDef]:
@@ -91,6 +98,31 @@ def test_read_only_leaves_out_what_disturbs(everything, harmless):
 
 def test_what_a_host_at_work_must_show_is_left_in(harmless):
     assert {*SHOWN_READ_ONLY} <= {name.partition(".py::")[0] for name in harmless}
+
+
+def test_refusals_are_told_apart_by_what_they_disturb(everything, harmless):
+    functions = {function_of(name) for name in everything}
+    spared = functions - {function_of(name) for name in harmless}
+    assert {*REFUSED_READ_ONLY} <= functions - spared
+    assert {*REFUSED_DISTURBING} <= spared
+
+
+def test_a_suite_that_ran_holds_and_one_that_left_out_does_not(everything, harmless):
+    """By the names that it really has."""
+    (guest, host) = (judge.PROBES[name] for name in ("suite.results", "suite.host"))
+    tests = [{"name": name, "outcome": "passed", "message": None} for name in everything]
+    assert guest.judge({"tests": tests}).ok
+    looked = [test for test in tests if test["name"] in harmless]
+    assert host.judge({"readOnly": True, "tests": looked}).ok
+    assert not host.judge({"readOnly": False, "tests": looked}).ok
+    for test in tests:
+        left_out = [other for other in tests if other is not test]
+        skipped = {**test, "outcome": "skipped", "message": "did not feel like it"}
+        assert not guest.judge({"tests": [*left_out, skipped]}).ok
+
+
+def test_what_may_be_left_out_is_in_the_suite(everything):
+    assert SKIPS.keys() <= {*everything}
 
 
 def test_nothing_that_read_only_keeps_disturbs(harmless):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agency.spinup.features import FEATURES
+from agency.spinup.transcript.rules.suite import REFUSED_DISTURBING, REFUSED_READ_ONLY, SKIPS
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "isolation.md"
@@ -54,3 +55,26 @@ def test_every_feature_is_behind_a_claim():
 
 def test_a_test_that_is_not_there_would_be_noticed():
     assert ("tests/guest/test_egress.py", "test_no_such_test") not in existing()
+
+
+def refused() -> set[str]:
+    """The tests of what is refused, as file::test."""
+    found = {test for cells in claims().values() for test in TEST.findall(cells[2])}
+    return {f"{Path(file).name}::{name}" for file, name in found}
+
+
+def test_every_refusal_is_one_that_a_transcript_must_show():
+    """Add what is missing to agency.spinup.transcript.rules.suite."""
+    assert {*REFUSED_READ_ONLY, *REFUSED_DISTURBING} == refused()
+    assert len(refused()) == len(REFUSED_READ_ONLY) + len(REFUSED_DISTURBING)
+
+
+def test_what_may_be_left_out_is_left_out_in_these_words():
+    """Each test that a machine may not be able to show exists, and says so itself."""
+    for name, skip in SKIPS.items():
+        file, function = name.partition("[")[0].split("::")
+        assert (f"tests/guest/{file}", function) in existing()
+        text = (ROOT / "tests" / "guest" / file).read_text()
+        param = name.partition("[")[2].removesuffix("]")
+        said = re.sub(r"\{\w+\}", param, text)  # where the test says what it was run with
+        assert re.search(rf'pytest\.skip\(f?"{re.escape(skip.reason)}"\)', said), name

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agency.spinup.guest.looking.suite import read_report
+from agency.spinup.guest.looking.suite import disagreement, read_report
 
 CASE = '<testcase file="tests/guest/test_a.py" name="test_{0}" time="0.25">{1}</testcase>'
 
@@ -45,3 +45,38 @@ def test_each_outcome_is_told_apart():
 )
 def test_only_a_suite_that_ran_and_passed_is_ok(cases, ok):
     assert read_report(report(*cases)).ok is ok
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ('<skipped message="no network"/><error message="left behind"/>', "error"),
+        ('<error message="left behind"/><skipped message="no network"/>', "error"),
+        ('<failure message="wrong"/><error message="left behind"/>', "error"),
+        ('<skipped message="no network"/><failure message="wrong"/>', "failed"),
+        ('<skipped type="pytest.skip" message="no network"/>', "skipped"),
+        ('<skipped type="pytest.xfail" message="known"/>', "failed"),
+        ("<system-out>words</system-out>", "passed"),
+    ],
+)
+def test_the_worst_that_is_said_of_a_test_counts(said, outcome):
+    (found,) = read_report(report(("it", said))).all
+    assert found.outcome == outcome
+    expected = {"error": "left behind", "skipped": "no network", "passed": None}
+    assert outcome == "failed" or found.message == expected[outcome]
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "problem"),
+    [
+        (0, "", None),
+        (0, "<skipped/>", None),
+        (1, "<failure/>", None),
+        (1, "<error/>", None),
+        (1, "", "ended with 1, and its report names no failure"),
+        (1, "<skipped/>", "ended with 1, and its report names no failure"),
+        (0, "<error/>", "ended with 0, and its report names a failure"),
+    ],
+)
+def test_the_report_says_what_the_exit_status_says(status, said, problem):
+    assert disagreement(status, read_report(report(("it", said)))) == problem

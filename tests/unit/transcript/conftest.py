@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agency.spinup.features import FEATURES, SHOWN_READ_ONLY
 from agency.spinup.transcript import judge
 from agency.spinup.transcript.model import Statement
 from agency.spinup.transcript.rules.subjects import system_digest
+from agency.spinup.transcript.rules.suite import REFUSED_DISTURBING, REFUSED_READ_ONLY
 from agency.spinup.transcript.signing import public_pem
 
 Document = dict[str, Any]
@@ -54,7 +54,8 @@ EVIDENCE["scenario.commands"]["commands"] = COMMANDS
 # As a guest gave it, with as little as may be there.
 GUEST: dict[str, Document] = json.loads((HERE / "guest_evidence.json").read_text())
 GUEST["suite.results"]["tests"] = [
-    {"name": f"{feature}.py::test_it", "outcome": "passed", "message": None} for feature in FEATURES
+    {"name": name, "outcome": "passed", "message": None}
+    for name in (*REFUSED_READ_ONLY, *REFUSED_DISTURBING)
 ]
 
 # As a host over SSH gave it.
@@ -65,9 +66,9 @@ HOST: dict[str, Document] = {
         "system": {"kind": "debian", "packages": 261, "digest": "7c" * 32},
     },
     "suite.host": {
+        "readOnly": True,
         "tests": [
-            {"name": f"{feature}.py::test_it", "outcome": "passed", "message": None}
-            for feature in SHOWN_READ_ONLY
+            {"name": name, "outcome": "passed", "message": None} for name in REFUSED_READ_ONLY
         ],
     },
 }
@@ -222,7 +223,10 @@ def build_host(*, talked_to: bool = False) -> Document:
     ]
     for probe in predicate["probes"]:
         probe["mandatory"] = judge.PROBES[probe["name"]].mandatory_for("ssh")
-    if not talked_to:
+    if talked_to:
+        (suite,) = (p["evidence"] for p in predicate["probes"] if p["name"] == "suite.host")
+        suite.update(readOnly=False, tests=json.loads(json.dumps(GUEST["suite.results"]["tests"])))
+    else:
         predicate["steps"][judge.STEPS["ssh"].index("scenario")]["status"] = "skipped"
         predicate["scenario"] = []
         predicate["probes"] = [

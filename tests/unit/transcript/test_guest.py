@@ -89,6 +89,9 @@ def test_what_was_seen_is_one_machine(
     assert reason in "\n".join(reasons)
 
 
+LEFT_OUT = {"outcome": "skipped", "message": "this machine has no ip"}
+
+
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
@@ -103,6 +106,7 @@ def test_what_was_seen_is_one_machine(
             "without a reas",
         ),
         ("suite.results", lambda seen: seen["tests"].pop(), "none passed of test_"),
+        ("suite.results", lambda seen: seen["tests"][0].update(LEFT_OUT), "nothing allows that"),
         ("guest.gone", lambda seen: seen.update(present=True), "must be what was asked for"),
         ("guest.gone", lambda seen: seen.update(imagesHalfMade=1), "must be 0"),
         ("guest.running", lambda seen: seen.update(networkDevices=["eth0"]), "networkDevices"),

@@ -152,18 +152,3 @@ def test_a_system_of_nixos_is_named_by_its_path() -> None:
 )
 def test_another_system_is_refused(change: Document) -> None:
     assert not judged({**NIXOS, **change})
-
-
-@pytest.mark.parametrize("left_out", range(3))
-def test_the_suite_has_shown_what_every_host_can_bear(left_out: int) -> None:
-    rule = judge.PROBES["suite.host"]
-    features = ["test_agents_users", "test_system", "test_units"]
-    gone = features.pop(left_out)
-    tests = [{"name": f"{f}.py::test_it", "outcome": "passed", "message": None} for f in features]
-    assert gone in rule.judge({"tests": tests}).reason
-    skipped = {"name": f"{gone}.py::test_it", "outcome": "skipped", "message": "why"}
-    assert not rule.judge({"tests": [*tests, skipped]}).ok
-    passed = {**skipped, "outcome": "passed"}
-    assert rule.judge({"tests": [*tests, passed]}).ok
-    failed = {"name": "test_ports.py::test_it", "outcome": "failed", "message": "why"}
-    assert not rule.judge({"tests": [*tests, passed, failed]}).ok

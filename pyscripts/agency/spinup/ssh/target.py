@@ -181,6 +181,7 @@ class SshTarget:
             directory.path,
             marker=directory.run,
             timeout_s=self.wishes.suite_timeout_s,
+            uids={agent.name: agent.uid for agent in self._agents()},
             read_only=self.wishes.read_only,
         )
         return {

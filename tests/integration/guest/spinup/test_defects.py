@@ -86,7 +86,9 @@ def test_an_agent_without_confinement_is_noticed(
 
     checkout = changed_checkout(AGENT, loosen)
     predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
-    assert "suite.results" in failed_probes(predicate)
+    found = failed_probes(predicate)["suite.results"]
+    assert "test_other_homes_are_not_even_there" in found
+    assert "test_the_system_is_read_only_for_it" in found
 
 
 def test_a_control_plane_that_forgets_is_noticed(

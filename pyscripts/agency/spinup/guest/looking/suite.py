@@ -22,8 +22,10 @@ _LOG_BYTES = 64 * 1024
 _STOP_S = 10.0
 _MAX_MESSAGE = 500
 # pytest's own exit statuses: all passed, and some failed. Others mean that it did not run well.
-_RAN = (0, 1)
+_SOME_FAILED = 1
+_RAN = (0, _SOME_FAILED)
 _OUTCOMES = {"failure": "failed", "error": "error", "skipped": "skipped"}
+_WORST = ("passed", "skipped", "failed", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,14 @@ async def run_suite(
     *,
     marker: str,
     timeout_s: float,
+    uids: Mapping[str, int],
     read_only: bool = False,
 ) -> Findings:
     """Run the suite of a checkout against a machine; logs and report go to `directory`.
 
     `guest_host` is what --guest-host takes: incus:NAME (see `incus_host`), ssh:USER@HOST or
-    local. With `read_only`, tests that disturb the machine are left out.
+    local. `uids` are those that the instance gives its agents. With `read_only`, tests that
+    disturb the machine are left out.
 
     Raises:
         PrerequisiteError: the suite is not there.
@@ -97,6 +101,7 @@ async def run_suite(
     argv = (
         *(sys.executable, "-m", "pytest", str(suite), "--quiet", "-p", "no:cacheprovider"),
         *("--guest-host", guest_host, f"--junitxml={report}"),
+        *(f"--agent-uid={name}={uid}" for name, uid in uids.items()),
         *("--override-ini", "junit_family=xunit1"),
         # The suite generates nothing; loading what would takes longer than many of its tests.
         *("-p", "no:hypothesispytest"),
@@ -120,15 +125,34 @@ async def run_suite(
         status = None
     finally:
         await child.stop(_STOP_S)
-    if status not in _RAN or not report.exists():
-        how = f"did not end within {timeout_s:g} s" if status is None else f"ended with {status}"
+    problem, findings = _judged(status, timeout_s, report)
+    if problem is not None:
         raise GuestError(
-            f"the suite {how}",
+            f"the suite {problem}",
             where=guest_host,
             hint="install the requirements for development (requirements/dev.txt)",
             log_tail=child.log_tail(_LOG_LINES, _LOG_BYTES),
         )
-    return read_report(report.read_bytes())
+    return findings
+
+
+def _judged(status: int | None, timeout_s: float, report: Path) -> tuple[str | None, Findings]:
+    """What is wrong with how a run ended, and what it found."""
+    nothing = Findings(())
+    if status is None:
+        return f"did not end within {timeout_s:g} s", nothing
+    if status not in _RAN or not report.exists():
+        return f"ended with {status}", nothing
+    findings = read_report(report.read_bytes())
+    return disagreement(status, findings), findings
+
+
+def disagreement(status: int, findings: Findings) -> str | None:
+    """What pytest's exit status says, and its report does not, or the other way round."""
+    failed = bool({"failed", "error"} & findings.counts.keys())
+    if (status == _SOME_FAILED) != failed:
+        return f"ended with {status}, and its report names {'a' if failed else 'no'} failure"
+    return None
 
 
 def _must_be_there(suite: Path) -> None:
@@ -150,13 +174,17 @@ def read_report(document: bytes) -> Findings:
 
 
 def _finding(case: ET.Element) -> Finding:
+    """The worst that is said of a test: what was left out may still fail at its end."""
     file = Path(case.get("file") or case.get("classname", "").replace(".", "/")).name
     name = f"{file}::{case.get('name', '')}"
-    for part in case:
-        if part.tag in _OUTCOMES:
-            message = (part.get("message") or "")[:_MAX_MESSAGE] or None
-            return Finding(name, _OUTCOMES[part.tag], _seconds(case), message)
-    return Finding(name, "passed", _seconds(case), None)
+    said = [(_outcome(part), part.get("message")) for part in case if part.tag in _OUTCOMES]
+    outcome, message = max(said, key=lambda one: _WORST.index(one[0]), default=("passed", None))
+    return Finding(name, outcome, _seconds(case), (message or "")[:_MAX_MESSAGE] or None)
+
+
+def _outcome(part: ET.Element) -> str:
+    """What is said; a failure that was expected is one."""
+    return "failed" if part.get("type") == "pytest.xfail" else _OUTCOMES[part.tag]
 
 
 def _seconds(case: ET.Element) -> float:

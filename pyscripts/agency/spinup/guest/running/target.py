@@ -317,6 +317,7 @@ class IncusTarget:
     async def _suite(self) -> Evidence:
         host, environment = self.machine.suite_host()
         directory = self.setting.directory
+        agents = self.secrets.loaded.instance.resolved_agents()
         findings = await run_suite(
             host,
             environment,
@@ -324,6 +325,7 @@ class IncusTarget:
             directory.path,
             marker=directory.run,
             timeout_s=self.wishes.suite_timeout_s,
+            uids={agent.name: agent.uid for agent in agents},
         )
         return {
             "counts": findings.counts,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from agency.spinup.features import FEATURES
 from agency.spinup.transcript.model import Target
 from agency.spinup.transcript.rules.agents_audit import LogKept
 from agency.spinup.transcript.rules.rule import (
@@ -26,6 +25,7 @@ from agency.spinup.transcript.rules.rule import (
     Zero,
     matches,
 )
+from agency.spinup.transcript.rules.suite import SuiteResults
 
 INCUS: frozenset[Target] = frozenset(("incus",))
 
@@ -201,43 +201,6 @@ class ResourcesPeak(Shape):
         return self
 
 
-class SuiteTest(Shape):
-    """One test of the suite; one that was left out says why."""
-
-    name: Annotated[Seen, matches(r"[a-z0-9_]+\.py::\S.*", "FILE::TEST")]
-    outcome: Literal["passed", "skipped", "failed", "error"]
-    message: str | None
-
-    @model_validator(mode="after")
-    def _reason(self) -> Self:
-        if self.outcome in ("failed", "error"):
-            raise ValueError(f"{self.name} ended as {self.outcome}")
-        if self.outcome == "skipped" and not (self.message or "").strip():
-            raise ValueError("message: skipped without a reason")
-        return self
-
-
-class SuiteResults(Shape):
-    """Every test of the suite that looked at the guest from inside."""
-
-    features: ClassVar[tuple[str, ...]] = FEATURES
-    tests: Some[SuiteTest]
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        if len({test.name for test in self.tests}) != len(self.tests):
-            raise ValueError("tests: one comes twice")
-        return self
-
-    @model_validator(mode="after")
-    def _every_feature(self) -> Self:
-        shown = {test.name.partition(".py::")[0] for test in self.tests if test.outcome == "passed"}
-        missing = [feature for feature in self.features if feature not in shown]
-        if missing:
-            raise ValueError(f"tests: none passed of {', '.join(missing)}")
-        return self
-
-
 class AuditEnd(Shape):
     """Where the audit log ended."""
 
@@ -317,7 +280,11 @@ RULES = (
         INCUS | {"ssh"},
     ),
     _rule("database.versions", "The database server and both schemas.", DatabaseVersions),
-    _rule("suite.results", "Every test of tests/guest, one by one; none failed.", SuiteResults),
+    _rule(
+        "suite.results",
+        "Every test of tests/guest, one by one; none failed, and every refusal was shown.",
+        SuiteResults,
+    ),
     _rule("resources.peak", "Memory, CPU and processes of the whole guest.", ResourcesPeak),
     _rule("reboot.survived", "The guest comes back after a reboot, nothing lost.", RebootSurvived),
     _rule("guest.gone", "The guest is gone, or kept because that was asked for.", GuestGone),

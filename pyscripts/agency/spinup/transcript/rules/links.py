@@ -8,6 +8,7 @@ from typing import Any
 from agency import naming
 from agency.spinup.transcript.model import Exchange, Predicate
 from agency.spinup.transcript.rules.agents_audit import each_on_record, logs_kept
+from agency.spinup.transcript.rules.suite import skips_of_its_image, spared_when_looked_at
 from agency.spinup.transcript.rules.secrecy import sought_again, tokens_sought
 
 Evidence = Mapping[str, Any]
@@ -196,6 +197,7 @@ BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...]
     ("audit.chain", "reboot.survived", _chain_kept),
     ("agents.health", "agents.audit", each_on_record),
     ("agents.audit", "reboot.survived", logs_kept),
+    ("guest.image", "suite.results", skips_of_its_image),
     ("host.system", "control.ready", _hosts_version),
     ("host.system", "control.room", _hosts_room),
     ("host.system", "agents.health", _hosts_agents),
@@ -204,6 +206,7 @@ BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...]
 TOLD: tuple[tuple[str, Callable[[Evidence, tuple[Exchange, ...]], str | None]], ...] = (
     ("scenario.commands", _commands_told),
     ("scenario.refused", _outsider),
+    ("suite.host", spared_when_looked_at),
     ("host.system", _hosts_operators),
 )
 

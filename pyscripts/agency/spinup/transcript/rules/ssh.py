@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from agency.spinup.features import SHOWN_READ_ONLY
 from agency.spinup.transcript.model import Target
-from agency.spinup.transcript.rules.guest import MIN_PACKAGES, SuiteResults
+from agency.spinup.transcript.rules.guest import MIN_PACKAGES
 from agency.spinup.transcript.rules.rule import (
     ProbeRule,
     Seen,
@@ -17,6 +16,7 @@ from agency.spinup.transcript.rules.rule import (
     Version,
     matches,
 )
+from agency.spinup.transcript.rules.suite import HostSuite
 
 SSH: frozenset[Target] = frozenset(("ssh",))
 
@@ -48,12 +48,6 @@ class HostSystem(Shape):
     os: Seen
     kernel: Seen
     system: NixosSystem | PackagedSystem = Field(discriminator="kind")
-
-
-class HostSuite(SuiteResults):
-    """The suite, without what a host at work is spared."""
-
-    features: ClassVar[tuple[str, ...]] = SHOWN_READ_ONLY
 
 
 RULES = (
