@@ -16,7 +16,7 @@ from agency.spinup.guest.incus.model import (
     usage_from,
 )
 from agency.spinup.guest.machines.hosting import Wanted, decide
-from agency.spinup.guest.machines.janitor import Owner, Purpose, ours
+from agency.spinup.guest.machines.janitor import Owner, Purpose, ours, reap
 from agency.spinup.guest.machines.locks import try_lock
 
 
@@ -146,3 +146,36 @@ def test_left_behind_is_what_a_dead_run_made_for_itself(tmp_path, purpose, locke
     assert held.left_behind is left
     if lock is not None:
         os.close(lock)
+
+
+class Changing:
+    """An Incus whose one instance is seen with other labels at each look."""
+
+    def __init__(self, *looks: Instance | None) -> None:
+        self.looks = [*looks]
+        self.destroyed: list[str] = []
+
+    async def instances(self):
+        return [self.looks.pop(0)]
+
+    async def instance(self, name):
+        return self.looks.pop(0) if self.looks else None
+
+    async def change_state(self, name, action, **_):
+        assert action == "stop"
+
+    async def delete(self, name, **_):
+        self.destroyed.append(name)
+
+
+@pytest.mark.parametrize(
+    ("now", "destroyed"), [(Purpose.RUN, True), (Purpose.KEPT, False), (None, False)]
+)
+async def test_a_guest_that_was_kept_just_now_is_left_alone(tmp_path, now, destroyed):
+    owner = Owner(tmp_path, "run-1")
+    first = instance(owner.instance, owner.labels())
+    then = now and instance(owner.instance, Owner(tmp_path, "run-1", now).labels())
+    # The third look is that of the destruction itself.
+    incus = Changing(first, then, first)
+    assert await reap(incus, tmp_path) == ((owner.instance,) if destroyed else ())
+    assert incus.destroyed == ([owner.instance] if destroyed else [])

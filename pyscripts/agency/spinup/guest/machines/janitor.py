@@ -85,10 +85,19 @@ async def reap(incus: Incus, state: Path) -> tuple[str, ...]:
     """Destroy the guests of runs that are dead; returns their names."""
     reaped = []
     for held in ours(await incus.instances(), state):
-        if held.left_behind:
+        if held.left_behind and await _is_still(incus, held, state):
             await Guest.of(incus, held.instance).destroy()
             reaped.append(held.instance.name)
     return tuple(reaped)
+
+
+async def _is_still(incus: Incus, held: Held, state: Path) -> bool:
+    """Whether what looks left behind is: its run may have labelled it and ended between looks.
+
+    Whose lock was found free labels nothing any more, so what is seen from then on is true.
+    """
+    now = await incus.instance(held.instance.name)
+    return now is not None and any(each.left_behind for each in ours([now], state))
 
 
 async def keep(incus: Incus, name: str) -> None:
