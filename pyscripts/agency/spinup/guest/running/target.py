@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -36,8 +37,8 @@ from agency.spinup.target import Setting
 from agency.spinup.transcript.rules.subjects import SYSTEM, system_digest
 
 _WATCH_S = 1.0
-_ENDING_LOOKS = 20
 _EXPLAIN_S = 15.0
+_ANSWER_S = 5.0
 _LOG_LINES = 10
 _NOT_SEEN = Quarantine("none", "the guest was not looked at")
 _EXPLAINED = (CONTROL_UNIT, HOMESERVER_UNIT)
@@ -169,21 +170,18 @@ class IncusTarget:
 
     async def _refuse_ended(self, error: Exception) -> None:
         """Name the cause where a step failed because the guest ends: Incus says so a bit later."""
-        for _ in range(_ENDING_LOOKS):
-            ended = await self._ended()
-            if ended is not None:
-                raise ended from error
-            if await self._answers():
-                return
-            await asyncio.sleep(_WATCH_S / 4)
+        with contextlib.suppress(TimeoutError):  # it hangs: then that is not why
+            async with asyncio.timeout(_EXPLAIN_S):
+                while self._watched and not await self._answers():
+                    ended = await self._ended()
+                    if ended is not None:
+                        raise ended from error
+                    await asyncio.sleep(_WATCH_S / 4)
 
     async def _answers(self) -> bool:
-        if self._guest is None:
-            return True  # there is none to end
-        try:
-            return (await self.guest.look("true")).exit_status == 0
-        except AgencyError:
-            return False
+        with contextlib.suppress(AgencyError):
+            return (await self.guest.look("true", timeout_s=_ANSWER_S)).exit_status == 0
+        return False
 
     async def _observe(self, name: str, evidence: Evidence) -> Evidence:
         async def collect() -> Evidence:
