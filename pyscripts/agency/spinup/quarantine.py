@@ -28,6 +28,15 @@ _DESTINATIONS = (
 )
 
 
+def _shown(kind: socket.SocketKind, host: str, port: int) -> str:
+    transport = "tcp" if kind == socket.SOCK_STREAM else "udp"
+    return f"{transport}://[{host}]:{port}" if ":" in host else f"{transport}://{host}:{port}"
+
+
+# What every look at a quarantine tries to reach, as its attempts name it.
+DESTINATIONS = tuple(_shown(kind, host, port) for _, kind, host, port in _DESTINATIONS)
+
+
 @dataclass(frozen=True, slots=True)
 class Quarantine:
     """How this process stands to the network; `reason` says why there is no namespace."""
@@ -94,8 +103,7 @@ def attempt_outbound(timeout_s: float = 2.0) -> list[Attempt]:
 def _attempt(
     family: socket.AddressFamily, kind: socket.SocketKind, host: str, port: int, timeout_s: float
 ) -> Attempt:
-    transport = "tcp" if kind == socket.SOCK_STREAM else "udp"
-    shown = f"{transport}://[{host}]:{port}" if ":" in host else f"{transport}://{host}:{port}"
+    shown = _shown(kind, host, port)
     try:
         with socket.socket(family, kind) as sock:
             sock.settimeout(timeout_s)

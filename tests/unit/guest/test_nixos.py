@@ -205,14 +205,6 @@ async def test_a_switch_that_fails_shows_the_end_of_what_was_said():
     assert caught.value.log_tail == ("building", "error: attribute 'x' missing")
 
 
-def test_names_that_sha256sum_escapes_are_read_back():
-    summed = b"0a  /etc/a.service\n\\0b  /etc/dev-disk-by\\\\x2dlabel.mount\n"
-    assert switching.digests_from(summed) == {
-        "etc/a.service": "0a",
-        "etc/dev-disk-by\\x2dlabel.mount": "0b",
-    }
-
-
 def test_the_archive_has_what_the_digest_counts_and_belongs_to_root(source):
     (source / "run").write_text("#!/bin/sh\n")
     (source / "run").chmod(0o755)

@@ -27,12 +27,15 @@ from agency.spinup.guest.running.convergence import Converging
 from agency.spinup.guest.system import Ground
 from agency.spinup.guest.system import switch as switching
 from agency.spinup.guest.system.nixos import NixosSystem, closure_packages, tree_archive
+from agency.spinup.services import ALWAYS_ENDING, ALWAYS_RUNNING
 from agency.spinup.transcript.judge import PROBES
 
 HASH = "0123456789abcdfghijklmnpqrsvwxyz"
 IMAGE_SYSTEM, RUN_SYSTEM = (f"/nix/store/{HASH}-nixos-system-{name}-26.11" for name in "ab")
 NAR = f"sha256:{'0a' * 26}"
-START = ("nftables.service", "agency-control.service", "agency-issued.service", "none.service")
+SECRETS = "agency-secrets.service"  # of a machine without sops-nix
+START = (*ALWAYS_RUNNING, *ALWAYS_ENDING, SECRETS)
+OWN = [name for name in START if name.startswith("agency-") and name != SECRETS]
 CONTROL = "/etc/agency/control.json"
 DECLARED = b'{"a":1}'
 
@@ -55,8 +58,8 @@ class SimulatedGuest:
     inputs: list[tuple[str, bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.active = {"nftables.service": True, "agency-control.service": False}
-        self.active["agency-issued.service"] = False
+        self.active = dict.fromkeys((*ALWAYS_RUNNING, *ALWAYS_ENDING), False)
+        self.active["nftables.service"] = True
 
     async def exec(
         self, name: str, command: Command, *, stdin: bytes = b"", timeout_s: float
@@ -73,7 +76,7 @@ class SimulatedGuest:
         self.system = RUN_SYSTEM
         if self.heals:
             self.content = DECLARED
-            for unit in ("nftables.service", "agency-control.service"):
+            for unit in ALWAYS_RUNNING:
                 self.starts += not self.active[unit]
                 self.active[unit] = True
         return b""
@@ -103,7 +106,9 @@ class SimulatedGuest:
         declared = argv[1].startswith("/run/current-system")
         content = DECLARED if declared else self.content
         place = "/run/current-system/etc" if declared else "/etc"
-        return f"{sha256_hex(content)}  {place}/agency/control.json\n".encode()
+        units = OWN if "/etc/systemd/system" in argv else []
+        laid = [f"{place}/agency/control.json", *(f"/etc/systemd/system/{name}" for name in units)]
+        return "".join(f"{sha256_hex(content)}  {path}\n" for path in laid).encode()
 
     def nix_store(self, argv: tuple[str, ...], _: bytes) -> bytes:
         if argv[0] == "--import":
@@ -134,6 +139,9 @@ def ground(tmp_path: Path) -> Ground:
     start = source / "modules" / "portable" / "start.json"
     start.parent.mkdir(parents=True)
     start.write_text(json.dumps({"units": START}))
+    exported = start.parent / "machine" / "etc" / "systemd" / "system" / "agency-issued.service"
+    exported.parent.mkdir(parents=True)
+    exported.write_text("[Service]\nType=oneshot\n")
     (source / "flake.nix").write_text("{ }\n")
     return Ground(tmp_path, source, Kind.CONTAINER, "marker")
 
@@ -167,18 +175,33 @@ async def test_the_first_switch_is_evidence_of_an_activation(system: NixosSystem
     seen = await convergence_of(system, SimulatedGuest()).activate()
     assert holds("activation.first", {**seen, "seconds": 1.0})
     assert (seen["system"], seen["systemDigest"]) == (RUN_SYSTEM, NAR)
+    assert seen["expected"] == {
+        "running": sorted(ALWAYS_RUNNING),
+        "ending": ["agency-issued.service"],
+    }, "a unit that this system has not is left out"
     states = {unit["name"]: unit["active"] for unit in seen["units"]}
     assert states == {
-        "nftables.service": "active",
-        "agency-control.service": "active",
+        **dict.fromkeys(ALWAYS_RUNNING, "active"),
         "agency-issued.service": "inactive",
-    }, "a unit that this system has not is left out"
+    }
+
+
+@pytest.mark.parametrize("unit", ALWAYS_RUNNING)
+async def test_a_unit_that_this_system_lacks_is_missed(unit: str, system: NixosSystem) -> None:
+    simulated = SimulatedGuest(heals=False)
+    simulated.active.update(dict.fromkeys(ALWAYS_RUNNING, True))
+    seen = await convergence_of(system, simulated).activate()
+    assert holds("activation.first", {**seen, "seconds": 1.0})
+    del simulated.active[unit]
+    simulated.system = IMAGE_SYSTEM
+    seen = await convergence_of(system, simulated).activate()
+    assert not holds("activation.first", {**seen, "seconds": 1.0})
 
 
 async def test_the_second_switch_changes_nothing_and_starts_nothing(system: NixosSystem) -> None:
     converging = convergence_of(system, SimulatedGuest())
     first = await converging.activate()
-    again = await converging.again({"agency-control.service": None})
+    again = await converging.again()
     assert holds("activation.again", {**again, "seconds": 1.0})
     assert again["systemDigest"] == first["systemDigest"]
 
@@ -187,8 +210,8 @@ async def test_a_second_switch_that_starts_a_unit_anew_does_not_hold(system: Nix
     simulated = SimulatedGuest()
     converging = convergence_of(system, simulated)
     await converging.activate()
-    simulated.active["nftables.service"] = False  # which the switch starts
-    again = await converging.again({"agency-control.service": None})
+    simulated.active["agency-audit.socket"] = False  # which the switch starts
+    again = await converging.again()
     assert not holds("activation.again", {**again, "seconds": 1.0})
 
 

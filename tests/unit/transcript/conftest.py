@@ -180,6 +180,17 @@ def build() -> Document:
     return copied
 
 
+def _by_systemd(probes: list[Document]) -> None:
+    """What a machine says of agents' units beside what agents say of themselves."""
+    seen = {probe["name"]: probe["evidence"] for probe in probes}
+    for agent in seen["agents.health"]["agents"]:
+        name = f"agency-agent@{agent['name']}.service"
+        agent["unit"] = {"name": name, "active": "active", "pid": agent["pid"]}
+    for agent in seen["agents.stopped"]["agents"]:
+        name = f"agency-agent@{agent['name']}.service"
+        agent["unit"] = {"name": name, "active": "inactive", "processes": 0}
+
+
 def build_guest() -> Document:
     """A Statement of a spin-up in a guest that passes."""
     document = build()
@@ -196,6 +207,7 @@ def build_guest() -> Document:
     predicate["probes"] += [
         {**frame, "name": name, "evidence": seen} for name, seen in evidence.items()
     ]
+    _by_systemd(predicate["probes"])
     outbound = predicate["probes"][0]["evidence"]
     outbound["mode"] = predicate["quarantine"]["mode"] = "guest"
     image, files = GUEST["guest.image"]["fingerprint"], GUEST["activation.first"]["digests"]
@@ -223,6 +235,9 @@ def build_host(*, talked_to: bool = False) -> Document:
     ]
     for probe in predicate["probes"]:
         probe["mandatory"] = judge.PROBES[probe["name"]].mandatory_for("ssh")
+    outbound = predicate["probes"][0]["evidence"]
+    outbound["mode"] = predicate["quarantine"]["mode"] = "guest"
+    _by_systemd(predicate["probes"])
     if talked_to:
         (suite,) = (p["evidence"] for p in predicate["probes"] if p["name"] == "suite.host")
         suite.update(readOnly=False, tests=json.loads(json.dumps(GUEST["suite.results"]["tests"])))

@@ -8,6 +8,8 @@ import aiohttp
 
 from agency.spinup.steps import Evidence
 
+_ARGV_SHOWN = 3  # an interpreter, and what it runs
+
 
 async def versions(session: aiohttp.ClientSession, url: str) -> Evidence:
     """`GET /_matrix/client/versions`, with the server's own name and version from its header."""
@@ -24,14 +26,15 @@ async def versions(session: aiohttp.ClientSession, url: str) -> Evidence:
 
 
 def process(pid: int) -> Evidence:
-    """The process behind a service, as the kernel shows it."""
+    """The process behind a service, as the kernel shows it, with the beginning of its `argv`."""
     base = Path("/proc") / str(pid)
-    argv = (base / "cmdline").read_bytes().split(b"\0")
+    argv = (base / "cmdline").read_bytes().removesuffix(b"\0").split(b"\0")
     return {
         "pid": pid,
         "alive": base.exists(),
         "executable": str((base / "exe").readlink()),
         "argv0": argv[0].decode(errors="replace"),
+        "argv": [item.decode(errors="replace") for item in argv[:_ARGV_SHOWN]],
     }
 
 

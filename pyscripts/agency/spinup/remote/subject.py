@@ -16,14 +16,11 @@ from agency.secrets.values import SecretValue
 from agency.spinup.observing import questions as asked
 from agency.spinup.observing.answers import HANDOVER
 from agency.spinup.people.person import Person
-from agency.spinup.remote import units
+from agency.spinup.remote import agent_units, units
 from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.machine import Machine, MachineError
+from agency.spinup.services import HOMESERVER_UNIT, SERVICES
 from agency.spinup.steps import Evidence
-
-HOMESERVER_UNIT = "matrix-synapse.service"
-CONTROL_UNIT = "agency-control.service"
-SERVICES = {"homeserver": HOMESERVER_UNIT, "control": CONTROL_UNIT}
 
 
 @dataclass(slots=True)
@@ -87,11 +84,12 @@ class RemoteSubject:
 
     async def agents_health(self) -> Evidence:
         """See Subject."""
-        return await self._ask(asked.Health())
+        return await agent_units.running(self.machine, await self._ask(asked.Health()))
 
     async def agents_stopped(self, pids: Mapping[str, int]) -> Evidence:
         """See Subject."""
-        return await self._ask(asked.Stopped(pids=dict(pids)))
+        seen = await self._ask(asked.Stopped(pids=dict(pids)))
+        return await agent_units.stopped(self.machine, seen)
 
     async def processes(self, agents: Mapping[str, int]) -> Evidence:
         """See Subject."""

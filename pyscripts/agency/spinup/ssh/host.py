@@ -11,8 +11,8 @@ from agency.canonical import sha256_hex
 from agency.secrets.values import SecretValue
 from agency.spinup.remote import units
 from agency.spinup.remote.machine import Machine, MachineError, run
-from agency.spinup.remote.subject import CONTROL_UNIT, HOMESERVER_UNIT
 from agency.spinup.remote.units import Unit
+from agency.spinup.services import CONTROL_UNIT, HOMESERVER_UNIT
 from agency.spinup.steps import Evidence
 
 REQUIRED = (CONTROL_UNIT, HOMESERVER_UNIT)

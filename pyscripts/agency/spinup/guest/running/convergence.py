@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from agency.canonical import sha256_hex
 from agency.spinup.guest.running.evidence import activated
+from agency.spinup.guest.running.expected import Expected
 from agency.spinup.remote import units
+from agency.spinup.remote.digests import digests
 from agency.spinup.remote.machine import Machine, run
-from agency.spinup.remote.subject import CONTROL_UNIT
+from agency.spinup.services import CONTROL_UNIT
 from agency.spinup.steps import Evidence
 
 _UNIT_FILE = f"/etc/systemd/system/{CONTROL_UNIT}"
@@ -70,21 +72,26 @@ class Converging:
     machine: Machine
     activates: Activates
     tamperings: Sequence[Tampering]
+    expected: Expected
 
     async def activate(self) -> Evidence:
         """See Convergence."""
-        return await self.activates.activate()
+        report = await self.activates.activate()
+        # What an activation says of files is what it meant to lay down.
+        wanted = self.expected.files
+        seen = report["digests"] if wanted is None else await digests(self.machine, wanted)
+        return {**report, **self.expected.evidence(seen)}
 
-    async def again(self, names: Mapping[str, object]) -> Evidence:
+    async def again(self) -> Evidence:
         """See Convergence."""
-        before = await self._invocations(names)
+        before = await self._invocations()
         report = await self.activate()
-        after = await self._invocations(names)
+        after = await self._invocations()
         return {**report, "invocationsBefore": before, "invocationsAfter": after}
 
-    async def _invocations(self, names: Mapping[str, object]) -> dict[str, str]:
-        seen = await units.show(self.machine, names)
-        return {name: unit.invocation for name, unit in seen.items() if unit.invocation}
+    async def _invocations(self) -> dict[str, str]:
+        seen = await units.show(self.machine, self.expected.running)
+        return {name: unit.invocation for name, unit in seen.items()}
 
     async def drift(self) -> Evidence:
         """See Convergence."""
@@ -93,7 +100,7 @@ class Converging:
             await tampering.plant()
         planted = await self._observe()
         found = await self.activates.activate(check=True)
-        await self.activate()
+        await self.activates.activate()
         after = await self._observe()
         left = await self.activates.activate(check=True)
         return {

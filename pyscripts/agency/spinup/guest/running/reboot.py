@@ -12,7 +12,10 @@ from agency.clock import Clock
 from agency.errors import AgencyError, InternalError
 from agency.spinup.examination import Examination
 from agency.spinup.guest.machines.machine import Guest, GuestError
+from agency.spinup.guest.machines.reach import GuestMachine
+from agency.spinup.guest.running.convergence import firewall_digest
 from agency.spinup.probes import control as control_probes
+from agency.spinup.remote import units
 from agency.spinup.remote.agents_audit import AgentsAudit
 from agency.spinup.steps import Evidence
 
@@ -30,12 +33,18 @@ class Before:
     members: tuple[str, ...]
     event: str
     text: str
+    firewall: str  # the digest of the rules for what agents send
+    units: tuple[str, ...]  # the names of those that run, before and after
 
     @classmethod
     async def observe(
-        cls, guest: Guest, examination: Examination, agents_audit: AgentsAudit
+        cls,
+        guest: Guest,
+        examination: Examination,
+        agents_audit: AgentsAudit,
+        names: tuple[str, ...],
     ) -> Before:
-        """Say something in the control room, and note what is there.
+        """Say something in the control room, and note what is there; `names` are of units.
 
         Raises:
             ConversationError: the homeserver does not answer as it did.
@@ -54,6 +63,8 @@ class Before:
             members=await _members(examination),
             event=event,
             text=text,
+            firewall=await firewall_digest(GuestMachine(guest)),
+            units=names,
         )
 
 
@@ -74,7 +85,8 @@ async def reboot(
     clock: Clock,
     timeout_s: float,
 ) -> Evidence:
-    """Reboot and look: the same door opens with the same token, and the records are whole.
+    """Reboot and look: all runs again behind the same firewall, the same door opens with the same
+    token, and the records are whole.
 
     Raises:
         GuestError: it does not come back, or its control plane does not.
@@ -92,10 +104,15 @@ async def reboot(
     if event["content"].get("body") != before.text:
         raise GuestError("the message from before reads otherwise", where=guest.name)
     chain = await subject.chain()
+    machine = GuestMachine(guest)
+    running = await units.show(machine, before.units)
     return {
         "bootIdBefore": before.boot_id,
         "bootIdAfter": await guest.boot_id(),
         "state": state.state,
+        "units": [unit.as_dict() for unit in running.values()],
+        "firewallBefore": before.firewall,
+        "firewallAfter": await firewall_digest(machine),
         "auditBefore": before.audit,
         "kept": await subject.audit_row(int(before.audit["count"])),
         "auditAfter": {"count": chain["count"], "head": chain["head"]},

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from agency.errors import AgencyError, InternalError
 from agency.secrets.values import SecretValue
@@ -30,8 +31,9 @@ from agency.spinup.quarantine import Quarantine
 from agency.spinup.remote import units
 from agency.spinup.remote.agents_audit import AgentsAudit
 from agency.spinup.remote.asking import Observer
-from agency.spinup.remote.subject import CONTROL_UNIT, HOMESERVER_UNIT, RemoteSubject, reached
+from agency.spinup.remote.subject import RemoteSubject, reached
 from agency.spinup.run import Step
+from agency.spinup.services import CONTROL_UNIT, HOMESERVER_UNIT
 from agency.spinup.steps import Evidence, Recorder
 from agency.spinup.target import Setting
 from agency.spinup.transcript.rules.subjects import SYSTEM, system_digest
@@ -63,6 +65,7 @@ class IncusTarget:
     _examination: Examination | None = None
     _activation: Evidence = field(default_factory=dict)
     _convergence: Convergence | None = None
+    _ports: tuple[int, ...] = ()  # of this machine, that lead into the guest
     _most_memory: int = 0
 
     kind = "incus"
@@ -232,17 +235,14 @@ class IncusTarget:
         await self._observe("activation.first", self._activation)
         await self.recorder.probe("units.state", self._units)
 
-    def _running(self) -> list[str]:
-        found = self._activation["units"]
-        return [unit["name"] for unit in found if unit["active"] == "active"]
-
     async def _units(self) -> Evidence:
-        seen = await units.show(self.machine, self._running())
+        seen = await units.show(self.machine, self.convergence.expected.running)
         return {"units": [unit.as_dict() for unit in seen.values()]}
 
     async def _accounts(self) -> None:
         session, instance = self.setting.session, self.secrets.loaded.instance
         homeserver, control = await self._held.enter_async_context(reached(self.machine))
+        self._ports = tuple(int(urlsplit(url).port or 0) for url in (homeserver, control))
         await create_people(
             session,
             homeserver,
@@ -281,19 +281,18 @@ class IncusTarget:
 
     async def _records(self) -> None:
         await self.examination.records()
-        schema = self.recorder.versions.get("schema", "")
-        await self.recorder.probe(
-            "database.versions", lambda: evidence.databases(self.machine, schema)
-        )
+        await self.recorder.probe("database.versions", self._databases)
         await self.recorder.probe("agents.audit", self._agents_audit.observe)
+
+    async def _databases(self) -> Evidence:
+        return await evidence.databases(self.machine, await self.examination.subject.schema())
 
     @property
     def _agents_audit(self) -> AgentsAudit:
         return AgentsAudit(self.machine, self.made.system.programs.agency)
 
     async def _converge(self) -> None:
-        running = dict.fromkeys(self._running())
-        await self.recorder.probe("activation.again", lambda: self.convergence.again(running))
+        await self.recorder.probe("activation.again", self.convergence.again)
         await self.recorder.probe("activation.drift", self.convergence.drift)
 
     async def _login(self) -> None:
@@ -331,7 +330,8 @@ class IncusTarget:
         }
 
     async def _reboot(self) -> None:
-        before = await Before.observe(self.guest, self.examination, self._agents_audit)
+        running = self.convergence.expected.running
+        before = await Before.observe(self.guest, self.examination, self._agents_audit, running)
         self._watched = False
         try:
             await self.recorder.probe(
@@ -388,7 +388,7 @@ class IncusTarget:
         )
 
         async def clean() -> Evidence:
-            return host_probes.teardown(directory.run, (), directory.path)
+            return host_probes.teardown(directory.run, self._ports, directory.path)
 
         await self.recorder.probe("teardown.clean", clean)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from agency.spinup.guest.incus.model import Kind
 from agency.spinup.guest.machines.machine import Guest
 from agency.spinup.guest.materials.image import Image
 from agency.spinup.guest.materials.provider import ProviderPack
+from agency.spinup.guest.running.expected import Expected
 from agency.spinup.remote.machine import Machine
 from agency.spinup.steps import Evidence
 
@@ -40,11 +41,15 @@ class Programs:
 class Convergence(Protocol):
     """Bringing a guest to its definitions, again and again."""
 
+    @property
+    def expected(self) -> Expected:
+        """What the definitions ask for."""
+
     async def activate(self) -> Evidence:
         """Activate; evidence as `activation.first` needs it."""
 
-    async def again(self, names: Mapping[str, object]) -> Evidence:
-        """Activate a second time; `names` are the units that run."""
+    async def again(self) -> Evidence:
+        """Activate a second time, and see that no unit was started anew."""
 
     async def drift(self) -> Evidence:
         """Change things by hand, look that a check finds them, and activate."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agency.errors import InternalError
 from agency.instance.load import LoadedInstance
 from agency.secrets.encryption.age import AgeKey
+from agency.spinup.guest.activation.definitions import load_definitions
 from agency.spinup.guest.machines.machine import Guest
 from agency.spinup.guest.machines.reach import GuestMachine
 from agency.spinup.guest.materials.image import Image
@@ -17,6 +20,7 @@ from agency.spinup.guest.materials.prepare import Materials, hold_materials
 from agency.spinup.guest.materials.provider import ProviderPack
 from agency.spinup.guest.materials.recipe import default_recipe
 from agency.spinup.guest.running.convergence import Activator, Converging, debian_tamperings
+from agency.spinup.guest.running.expected import Expected, by_definitions
 from agency.spinup.guest.running.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
 from agency.spinup.guest.system import Convergence, Ground, GuestSystem, Programs
 from agency.spinup.remote.machine import Machine, run
@@ -51,6 +55,7 @@ class DebianSystem:
     materials: Materials
     source: Path
     _python: Mapping[str, str] = field(default_factory=dict)
+    _expected: Expected | None = None
 
     @property
     def image(self) -> Image:
@@ -76,7 +81,10 @@ class DebianSystem:
 
     async def provision(self, guest: Guest, loaded: LoadedInstance, key: AgeKey) -> None:
         """See GuestSystem."""
-        cargo = Cargo(self.source / "modules" / "portable", loaded.root, key)
+        portable = self.source / "modules" / "portable"
+        definitions = await asyncio.to_thread(load_definitions, portable, loaded.root)
+        self._expected = by_definitions(definitions)
+        cargo = Cargo(portable, loaded.root, key)
         self._python = await provision(guest, self.materials, cargo)
 
     async def packages(self, machine: Machine) -> Evidence:
@@ -87,6 +95,8 @@ class DebianSystem:
 
     def convergence(self, guest: Guest, *, timeout_s: float) -> Convergence:
         """See GuestSystem."""
+        if self._expected is None:
+            raise InternalError("the guest was activated before it was provisioned")
         machine = GuestMachine(guest)
         activator = Activator(machine, PROGRAM, str(PORTABLE), str(INSTANCE), timeout_s)
-        return Converging(machine, activator, debian_tamperings(machine))
+        return Converging(machine, activator, debian_tamperings(machine), self._expected)

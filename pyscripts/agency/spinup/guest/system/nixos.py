@@ -31,19 +31,20 @@ from agency.spinup.guest.running.convergence import (
     firewall_digest,
     stopped_unit,
 )
+from agency.spinup.guest.running.expected import by_export
 from agency.spinup.guest.system import Convergence, Ground, GuestSystem, Programs
 from agency.spinup.guest.system import switch as nixos
 from agency.spinup.remote import units
+from agency.spinup.remote.digests import digests_from
 from agency.spinup.remote.machine import Machine, run
-from agency.spinup.remote.subject import CONTROL_UNIT
+from agency.spinup.services import CONTROL_UNIT, FIREWALL_UNIT
 from agency.spinup.steps import Evidence
 
 PROGRAMS = Programs(*(str(nixos.PROGRAMS / name) for name in ("agency", "python3", "node")))
 
-_START = Path("modules") / "portable" / "start.json"
+_PORTABLE = Path("modules") / "portable"
 # Where sops-nix puts secrets in place, no unit of ours does.
-_SECRETS_UNIT = "sops-install-secrets.service"
-_FIREWALL_UNIT = "nftables.service"
+_OUR_SECRETS_UNIT, _SECRETS_UNIT = "agency-secrets.service", "sops-install-secrets.service"
 _DECLARED, _ETC, _OURS = "/run/current-system/etc", "/etc", "agency"
 _CONTROL_FILE = "/etc/agency/control.json"
 _CURRENT = "/run/current-system"
@@ -110,9 +111,11 @@ class NixosSystem:
     def convergence(self, guest: Guest, *, timeout_s: float) -> Convergence:
         """See GuestSystem."""
         machine = GuestMachine(guest)
-        names = json.loads((self.ground.source / _START).read_text())["units"]
+        portable = self.ground.source / _PORTABLE
+        names = json.loads((portable / "start.json").read_text())["units"]
         switching = Switching(guest, machine, (*names, _SECRETS_UNIT), timeout_s)
-        return Converging(machine, switching, nixos_tamperings(machine))
+        expected = by_export(portable, {*names} - {_OUR_SECRETS_UNIT})
+        return Converging(machine, switching, nixos_tamperings(machine), expected)
 
 
 def tree_archive(root: Path) -> bytes:
@@ -219,7 +222,7 @@ class Switching:
         """The SHA-256 of every file of ours, by its path below `base`."""
         place = f"{base}/{_OURS}"
         argv = ("find", "-L", place, "-type", "f", "-exec", "sha256sum", "--", "{}", "+")
-        summed = nixos.digests_from(await run(self.machine, *argv))
+        summed = digests_from(await run(self.machine, *argv))
         return {path.removeprefix(f"{base.lstrip('/')}/"): one for path, one in summed.items()}
 
 
@@ -231,11 +234,9 @@ def nixos_tamperings(machine: Machine) -> tuple[Tampering, ...]:
         await run(machine, "rm", _CONTROL_FILE)
         await run(machine, "tee", _CONTROL_FILE, stdin=content + b"\n")
 
-    firewall = stopped_unit(machine, _FIREWALL_UNIT)
+    firewall = stopped_unit(machine, FIREWALL_UNIT)
     return (
         Tampering(f"file {_CONTROL_FILE}", replace, lambda: file_digest(machine, _CONTROL_FILE)),
         stopped_unit(machine, CONTROL_UNIT),
-        Tampering(
-            f"firewall of {_FIREWALL_UNIT}", firewall.plant, lambda: firewall_digest(machine)
-        ),
+        Tampering(f"firewall of {FIREWALL_UNIT}", firewall.plant, lambda: firewall_digest(machine)),
     )

@@ -15,6 +15,7 @@ from agency.spinup.guest.activation.changes import Activation, Change, UnitSeen
 from agency.spinup.guest.incus.model import Kind
 from agency.spinup.guest.machines.machine import Guest
 from agency.spinup.guest.materials.nixos import OUTPUTS
+from agency.spinup.remote.digests import digests_from
 
 SOURCE = PurePosixPath("/var/lib/agency-source")  # the clone in the guest; root's alone
 INSTANCE = PurePosixPath("/var/lib/agency-instance")  # what takes the place of its instance
@@ -139,17 +140,3 @@ def units_from(listed: bytes) -> list[UnitSeen]:
     """The units that `systemctl list-units --output=json` names, by name."""
     found = (UnitSeen(one["unit"], one["active"], one["sub"]) for one in json.loads(listed))
     return sorted(found, key=lambda unit: unit.name)
-
-
-def digests_from(summed: bytes) -> dict[str, str]:
-    """Path below / to SHA-256, from what sha256sum prints.
-
-    It escapes names with a backslash, and marks such lines with one.
-    """
-    found = {}
-    for line in summed.decode(errors="replace").splitlines():
-        digest, _, path = line.partition("  ")
-        if digest.startswith("\\"):
-            digest, path = digest[1:], path.replace("\\\\", "\\")
-        found[path.lstrip("/")] = digest
-    return found

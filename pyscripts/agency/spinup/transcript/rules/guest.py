@@ -7,13 +7,21 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from agency.spinup.transcript.model import Target
+from agency.spinup.transcript.rules.activation import (
+    DriftHealed,
+    FirstActivation,
+    Positive,
+    RunningUnit,
+    SecondActivation,
+    StorePath,
+    UnitsState,
+)
 from agency.spinup.transcript.rules.agents_audit import LogKept
 from agency.spinup.transcript.rules.rule import (
     Count,
     EventId,
     MatrixId,
     Name,
-    No,
     ProbeRule,
     Revision,
     Seen,
@@ -29,17 +37,8 @@ from agency.spinup.transcript.rules.suite import SuiteResults
 
 INCUS: frozenset[Target] = frozenset(("incus",))
 
-UnitName = Annotated[
-    str, matches(r"[A-Za-z0-9:_.@-]+\.(?:service|socket|timer|target)", "the name of a unit")
-]
 BootId = Annotated[str, matches(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "a boot id")]
-Invocation = Annotated[str, matches(r"[0-9a-f]{32}", "an invocation id")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Megabytes = Annotated[float, Field(gt=0, allow_inf_nan=False, description="MiB")]
-StorePath = Annotated[
-    Seen, matches(r"/nix/store/[0-9a-z]{32}-[0-9A-Za-z+._?=-]+", "a path of Nix's store")
-]
-NarHash = Annotated[str, matches(r"sha256:[0-9a-z]{52}", "the hash of a NAR")]
 PackageVersion = Annotated[Seen, StringConstraints(max_length=200)]
 
 MIN_PACKAGES = 20
@@ -71,8 +70,10 @@ class GuestImage(Shape):
 
 
 class GuestRunning(Shape):
-    """The machine after its first boot."""
+    """The machine after its first boot; of which kind and image it is, Incus says."""
 
+    kind: Literal["container", "virtual-machine"]
+    image: Sha256
     state: Literal["running"]
     failed_units: Annotated[tuple[str, ...], Field(strict=False, max_length=0)]
     boot_id: BootId
@@ -92,89 +93,6 @@ class GuestPackages(Shape):
         if "agency" not in self.python:
             raise ValueError("python: the agency itself is not installed")
         return self
-
-
-class ActivatedUnit(Shape):
-    """A unit after the activation; units that run and end may be inactive."""
-
-    name: UnitName
-    active: Literal["active", "inactive"]
-    sub: Seen
-
-
-class FirstActivation(Shape):
-    """A blank machine brought to the definitions; on NixOS by a switch to its whole system."""
-
-    changed: Yes
-    units: Some[ActivatedUnit]
-    digests: Annotated[dict[str, Sha256], Field(min_length=1)]
-    seconds: Positive
-    system: StorePath | None = None
-    system_digest: NarHash | None = None
-
-    @model_validator(mode="after")
-    def _something_runs(self) -> Self:
-        if not any(unit.active == "active" for unit in self.units):
-            raise ValueError("units: none is active")
-        return self
-
-
-class SecondActivation(Shape):
-    """The same again, which must change nothing: no file, and no unit started anew."""
-
-    changed: No
-    changes: Annotated[tuple[object, ...], Field(strict=False, max_length=0)]
-    digests: Annotated[dict[str, Sha256], Field(min_length=1)]
-    invocations_before: Annotated[dict[UnitName, Invocation], Field(min_length=1)]
-    invocations_after: Annotated[dict[UnitName, Invocation], Field(min_length=1)]
-    seconds: Positive
-
-    @model_validator(mode="after")
-    def _nothing_restarted(self) -> Self:
-        if self.invocations_before != self.invocations_after:
-            raise ValueError("invocationsAfter: a unit was started anew")
-        return self
-
-
-class Drift(Shape):
-    """One thing that was changed by hand: how it was, how it was made, how it is after healing."""
-
-    what: Seen
-    before: Seen
-    planted: Seen
-    after: Seen
-
-    @model_validator(mode="after")
-    def _healed(self) -> Self:
-        if self.planted == self.before:
-            raise ValueError("planted: nothing was changed")
-        if self.after != self.before:
-            raise ValueError("after: it is not as it was")
-        return self
-
-
-class DriftHealed(Shape):
-    """Drift that a check names and an activation heals."""
-
-    planted: Annotated[tuple[Drift, ...], Field(strict=False, min_length=3)]
-    found_by_check: Annotated[int, Field(ge=3)]
-    left_after: Zero
-
-
-class RunningUnit(Shape):
-    """A unit that runs, as systemd shows it."""
-
-    name: UnitName
-    load: Literal["loaded"]
-    active: Literal["active"]
-    sub: Seen
-    restarts: Annotated[int, Field(ge=0)]
-
-
-class UnitsState(Shape):
-    """Every unit that the definitions start."""
-
-    units: Some[RunningUnit]
 
 
 class DatabaseVersions(Shape):
@@ -214,6 +132,9 @@ class RebootSurvived(Shape):
     boot_id_before: BootId
     boot_id_after: BootId
     state: Literal["running"]
+    units: Some[RunningUnit]
+    firewall_before: Sha256  # of the rules for what agents send
+    firewall_after: Sha256
     audit_before: AuditEnd
     kept: AuditEnd  # the row that was the last one before, read again after
     chain_verified: Yes
@@ -228,6 +149,8 @@ class RebootSurvived(Shape):
     def _booted(self) -> Self:
         if self.boot_id_before == self.boot_id_after:
             raise ValueError("bootIdAfter: it did not boot anew")
+        if self.firewall_before != self.firewall_after:
+            raise ValueError("firewallAfter: not the rules from before")
         if self.kept != self.audit_before:
             raise ValueError("kept: not the end that the audit log had")
         if set(self.room_members_before) != set(self.room_members_after):

@@ -7,9 +7,10 @@ from typing import Any
 
 from agency import naming
 from agency.spinup.transcript.model import Exchange, Predicate
+from agency.spinup.transcript.rules import one_agency
 from agency.spinup.transcript.rules.agents_audit import each_on_record, logs_kept
-from agency.spinup.transcript.rules.suite import skips_of_its_image, spared_when_looked_at
 from agency.spinup.transcript.rules.secrecy import sought_again, tokens_sought
+from agency.spinup.transcript.rules.suite import skips_of_its_image, spared_when_looked_at
 
 Evidence = Mapping[str, Any]
 
@@ -201,6 +202,7 @@ BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...]
     ("host.system", "control.ready", _hosts_version),
     ("host.system", "control.room", _hosts_room),
     ("host.system", "agents.health", _hosts_agents),
+    *one_agency.BETWEEN,
 )
 
 TOLD: tuple[tuple[str, Callable[[Evidence, tuple[Exchange, ...]], str | None]], ...] = (
@@ -208,9 +210,11 @@ TOLD: tuple[tuple[str, Callable[[Evidence, tuple[Exchange, ...]], str | None]], 
     ("scenario.refused", _outsider),
     ("suite.host", spared_when_looked_at),
     ("host.system", _hosts_operators),
+    *one_agency.TOLD,
 )
 
 ABOUT: tuple[tuple[str, Callable[[Evidence, Predicate], str | None]], ...] = (
     ("control.ready", _this_version),
     ("guest.gone", _this_guest),
+    *one_agency.ABOUT,
 )

@@ -6,10 +6,13 @@ To add a probe: describe its evidence by a Shape, and add a line to RULES.
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from agency import naming
+from agency.spinup.quarantine import DESTINATIONS
+from agency.spinup.services import SERVICES
 from agency.spinup.transcript.rules.rule import (
     EVERYWHERE,
     All,
@@ -36,6 +39,7 @@ from agency.spinup.transcript.rules.rule import (
 )
 
 TOKEN_ATTEMPTS = {"missing", "wrong", "query"}
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class HomeserverVersions(Shape):
@@ -46,6 +50,12 @@ class HomeserverVersions(Shape):
     versions: Some[Seen]
     server_version: Version
 
+    @model_validator(mode="after")
+    def _reached_from_here(self) -> Self:
+        if urlsplit(self.url).hostname not in LOOPBACK:
+            raise ValueError("url: not on loopback, where a spin-up reaches its own homeserver")
+        return self
+
 
 class HomeserverProcess(Shape):
     """The process behind the homeserver, as the kernel shows it."""
@@ -54,6 +64,15 @@ class HomeserverProcess(Shape):
     alive: Yes
     executable: Path
     argv0: Seen
+    argv: Some[Seen]  # its beginning
+
+    @model_validator(mode="after")
+    def _is_synapse(self) -> Self:
+        if self.argv[0] != self.argv0:
+            raise ValueError("argv: does not begin with argv0")
+        if not any("synapse" in item for item in self.argv):
+            raise ValueError("argv: not the homeserver's")
+        return self
 
 
 class ControlReady(Shape):
@@ -115,19 +134,32 @@ class HealthBody(Shape):
     agent: Name
 
 
+class AgentUnit(Shape):
+    """The unit that runs an agent, as systemd shows it."""
+
+    name: Seen
+    active: Literal["active"]
+    pid: Pid
+
+
 class AgentHealth(Shape):
-    """One agent, asked with its token and without."""
+    """One agent, asked with its token and without; where systemd runs it, with its unit."""
 
     name: Name
     status: Http200
     body: HealthBody
     pid: Pid
     unauthorised: Http401
+    unit: AgentUnit | None = None
 
     @model_validator(mode="after")
     def _is_itself(self) -> Self:
         if self.body.agent != self.name:
             raise ValueError("body.agent: another agent answered")
+        if self.unit is not None and self.unit.name != naming.agent_unit(self.name):
+            raise ValueError("unit.name: not the unit of this agent")
+        if self.unit is not None and self.unit.pid != self.pid:
+            raise ValueError("unit.pid: not the pid that the agent says")
         return self
 
 
@@ -145,12 +177,28 @@ class AgentsHealth(Shape):
         return self
 
 
+class StoppedUnit(Shape):
+    """The unit of an agent that was stopped: nothing of it is left, no child either."""
+
+    name: Seen
+    active: Literal["inactive"]
+    processes: Zero
+
+
 class StoppedAgent(Shape):
-    """One agent after it was stopped."""
+    """One agent after it was stopped; where systemd ran it, with its unit."""
 
     name: Name
+    pid: Pid
     process_gone: Yes
     port_closed: Yes
+    unit: StoppedUnit | None = None
+
+    @model_validator(mode="after")
+    def _is_its_own(self) -> Self:
+        if self.unit is not None and self.unit.name != naming.agent_unit(self.name):
+            raise ValueError("unit.name: not the unit of this agent")
+        return self
 
 
 class AgentsStopped(Shape):
@@ -192,6 +240,9 @@ class SystemProcesses(Shape):
     def _distinct(self) -> Self:
         if len({process.pid for process in self.running}) != len(self.running):
             raise ValueError("running: two processes have one pid")
+        missing = SERVICES.keys() - {process.name for process in self.running}
+        if missing:
+            raise ValueError(f"running.name: lacks {', '.join(sorted(missing))}")
         return self
 
 
@@ -216,6 +267,14 @@ class QuarantineOutbound(Shape):
     mode: Literal["network-namespace", "guest"]
     interfaces: All[str]
     attempts: Some[OutboundAttempt]
+
+    @model_validator(mode="after")
+    def _every_way(self) -> Self:
+        tried = {attempt.destination for attempt in self.attempts}
+        missing = [destination for destination in DESTINATIONS if destination not in tried]
+        if missing:
+            raise ValueError(f"attempts.destination: nobody tried {', '.join(missing)}")
+        return self
 
     @model_validator(mode="after")
     def _loopback_only(self) -> Self:
