@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agency.errors import BadInputError, PrerequisiteError
+from agency.spinup.guest.incus.model import Kind
 from agency.spinup.guest.materials import image, wheelhouse
-from agency.spinup.guest.materials.disk import split
+from agency.spinup.guest.materials.disk import disk, split
 from agency.spinup.guest.materials.pins import read_pins
 from agency.spinup.guest.materials.recipe import (
     ImageRecipe,
@@ -156,3 +158,54 @@ def test_architectures(machine, name):
 def test_an_architecture_without_images_is_refused():
     with pytest.raises(PrerequisiteError, match="sparc"):
         debian_architecture("sparc")
+
+
+LIBRARIES = wheelhouse.Libraries(Path("/somewhere"), "a" * 64)
+
+
+def test_an_image_is_known_by_how_it_is_made(monkeypatch):
+    known = image.image_digest(recipe(), LIBRARIES)
+    elsewhere = wheelhouse.Libraries(Path("/elsewhere"), LIBRARIES.digest)
+    assert image.image_digest(recipe(), elsewhere) == known, "where it is made does not matter"
+    assert image.image_digest(recipe(), None) != known
+    with monkeypatch.context() as patch:
+        patch.setattr(image, "venv", lambda: ("python3", "-m", "venv", "/opt/other"))
+        assert image.image_digest(recipe(), LIBRARIES) != known
+    with monkeypatch.context() as patch:
+        patch.setattr(image, "pip_install", lambda *_: ("pip", "install", "--other"))
+        assert image.image_digest(recipe(), LIBRARIES) != known
+    assert image.image_digest(recipe(), LIBRARIES) == known
+
+
+@pytest.mark.parametrize("constant", ["_ROOT_ID", "_LOADER", "_DISK_ID"])
+def test_a_machines_disk_is_known_by_its_layout(monkeypatch, constant):
+    machine, container = recipe(kind=Kind.VM), recipe()
+    known, other = (image.image_digest(each, None) for each in (machine, container))
+    monkeypatch.setattr(disk, constant, "another")
+    assert image.image_digest(machine, None) != known
+    assert image.image_digest(container, None) == other
+
+
+def test_the_projects_wheel_is_built_from_the_files_of_its_digest(tmp_path):
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    for name in ("pyproject.toml", "pyscripts/agency/a.py", "pyscripts/agency.egg-info/PKG-INFO"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("")
+    (source / "pyscripts/agency/ignored.py").write_text("")
+    (source / "docs").mkdir()
+    (source / "docs/not-in-the-wheel.md").write_text("")
+    (source / ".gitignore").write_text("ignored.py\n")
+    subprocess.run(["git", "init", "--quiet", source], check=True, timeout=30)
+    wheelhouse.copy_own(source, copy)
+    copied = sorted(str(p.relative_to(copy)) for p in copy.rglob("*") if p.is_file())
+    assert copied == ["pyproject.toml", "pyscripts/agency/a.py"]
+
+
+def test_no_wheel_is_built_from_what_a_link_leads_to(tmp_path):
+    source = tmp_path / "source"
+    (source / "pyscripts").mkdir(parents=True)
+    (tmp_path / "outside.py").write_text("SECRET = 1\n")
+    (source / "pyscripts" / "inside.py").symlink_to(tmp_path / "outside.py")
+    with pytest.raises(BadInputError, match="symbolic link") as caught:
+        wheelhouse.copy_own(source, tmp_path / "copy")
+    assert "inside.py" in caught.value.where

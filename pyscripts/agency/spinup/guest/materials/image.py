@@ -13,7 +13,7 @@ import os
 import shlex
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
@@ -72,8 +72,15 @@ def image_cache(base: Path, kind: Kind = Kind.CONTAINER) -> DigestCache:
 
 
 def image_digest(recipe: ImageRecipe, libraries: Libraries | None) -> str:
-    """The digest of everything that an image is made of."""
-    facts = {"recipe": recipe.digest, "libraries": libraries.digest if libraries else None}
+    """The digest of everything that an image is made of, and of how."""
+    at = replace(libraries, directory=Path("wheels")) if libraries else None
+    argv = mmdebstrap_argv(recipe, at, Path("overlay"), Path("target"), Path("status"))
+    facts = {
+        "recipe": recipe.digest,
+        "libraries": libraries.digest if libraries else None,
+        "argv": argv,  # where things are while it is built does not matter
+        "disk": disk.layout(recipe.architecture) if recipe.kind is Kind.VM else None,
+    }
     return sha256_hex(canonical_json(facts))
 
 

@@ -13,7 +13,8 @@ from agency.errors import PrerequisiteError
 from agency.spinup.guest.incus.model import Kind
 from agency.spinup.guest.materials.disk.virtual import machine_files, machine_packages
 
-# Raised whenever the same recipe would be built into something else.
+# Raised whenever the same recipe would be built into something else, by what image_digest does not
+# see.
 BUILDER_VERSION = 1
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|timer|target|mount|path)\Z")

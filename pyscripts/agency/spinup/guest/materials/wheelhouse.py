@@ -15,12 +15,12 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.errors import BadInputError
 from agency.files import write_atomically
-from agency.source_digest import source_digest
+from agency.source_digest import source_digest, source_files
 from agency.spinup.guest.materials.builder import Job, outer_environment, run_job
 from agency.spinup.guest.materials.cache import GIB, DigestCache
 from agency.spinup.guest.materials.pins import Pins, read_pins
@@ -136,6 +136,7 @@ async def hold_wheelhouse(
 
     Raises:
         BuildError: the project's wheel cannot be built.
+        BadInputError: it would be built from a symbolic link.
         PrerequisiteError: disk space is missing.
     """
     own = source_digest(source).sha256
@@ -183,13 +184,7 @@ def _refuse_others(directory: Path) -> None:
 async def _build_own(source: Path, directory: Path, marker: str) -> None:
     """Build the project's wheel from a copy: a build leaves files in the tree it builds from."""
     copy = directory / "source"
-    copy.mkdir()
-    for name in _OWN:
-        if (source / name).is_dir():
-            unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
-            shutil.copytree(source / name, copy / name, ignore=unwanted)
-        elif (source / name).is_file():
-            shutil.copyfile(source / name, copy / name)
+    copy_own(source, copy)
     argv = [
         *(sys.executable, "-I", "-m", "pip", "wheel", "--quiet", "--no-input", "--no-deps"),
         *("--no-index", "--find-links", str(directory)),  # for what the build itself needs
@@ -198,6 +193,26 @@ async def _build_own(source: Path, directory: Path, marker: str) -> None:
     hint = "the project's own wheel cannot be built from this checkout"
     await _pip("pip wheel", argv, directory, marker, hint)
     shutil.rmtree(copy)
+
+
+def copy_own(source: Path, copy: Path) -> None:
+    """Copy what of a source its wheel is built from: files of its digest, and no others.
+
+    Raises:
+        BadInputError: one is a symbolic link: what it leads to is not in the digest.
+    """
+    for name in source_files(source):
+        parts = PurePath(name).parts
+        if parts[0] not in _OWN or any(part.endswith(".egg-info") for part in parts):
+            continue
+        if (source / name).is_symlink():
+            raise BadInputError(
+                "a symbolic link, and what it leads to may be anything",
+                where=str(source / name),
+                hint="make it a file",
+            )
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, copy / name)
 
 
 async def _pip(name: str, argv: list[str], directory: Path, marker: str, hint: str) -> None:

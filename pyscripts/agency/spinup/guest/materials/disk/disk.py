@@ -42,6 +42,7 @@ _HINT = "the end of its log says why"
 _DISK_ID = "0f0d4ab0-96d1-4c6a-8a0e-3f6f3b1c7a10"
 _ESP_ID = "a5b6b1f4-6f0f-4c7c-b51f-6a1f0f3f5c21"
 _ROOT_ID = "c9f0a7d2-1f6b-4b63-9d0b-52c3c8f0a832"
+_LOADER = "default debian.conf\ntimeout 0\neditor no\n"
 _ESP_TYPE = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 
 
@@ -129,6 +130,16 @@ def partition_table(architecture: Architecture) -> str:
     )
 
 
+def layout(architecture: Architecture) -> dict[str, object]:
+    """How the disk is made of a root directory, as facts that change when that does."""
+    boot, root, raw = (Path("/nonexistent") / name for name in ("boot", "root", "raw"))
+    return {
+        "table": partition_table(architecture),
+        "loader": [_LOADER, boot_entry(architecture)],
+        "calls": [*_calls(boot, root, raw), convert_argv(raw, Path("disk"))],
+    }
+
+
 def boot_entry(architecture: Architecture) -> str:
     """The entry of the boot loader; the console that is named last is the one that counts."""
     console = _MACHINES[architecture].console
@@ -147,7 +158,7 @@ def _write_boot(root: Path, architecture: Architecture, boot: Path) -> Path:
     shutil.copyfile(loader, boot / "EFI/BOOT" / machine.fallback)
     shutil.copyfile(_only(root / "boot", "vmlinuz-*"), boot / "vmlinuz")
     shutil.copyfile(_only(root / "boot", "initrd.img-*"), boot / "initrd.img")
-    (boot / "loader/loader.conf").write_text("default debian.conf\ntimeout 0\neditor no\n")
+    (boot / "loader/loader.conf").write_text(_LOADER)
     (boot / "loader/entries/debian.conf").write_text(boot_entry(architecture))
     return boot
 
