@@ -22,19 +22,21 @@ let
   };
   etc = "agency/sandbox.json";
   common = {
-    # Incus and its machines belong to this group.
+    # Root's leases are in one place, whoever makes them: these units and `agency sandbox up`. Who
+    # may use Incus may do what root may; a user of its own would keep nothing from anyone.
+    user = "root";
+    network = "none"; # Incus answers on a socket in the file system
     serviceConfig = {
-      SupplementaryGroups = [ "incus-admin" ];
       StateDirectory = "agency-sandbox";
       StateDirectoryMode = "0700";
-      # One user and one place for both units: they share the leases.
-      User = "agency-sandbox";
-      Environment = "XDG_STATE_HOME=/var/lib/agency-sandbox";
+      # Where an Incus of our own is, on a machine that runs none: its locks.
+      ReadWritePaths = [ "-/var/lib/agency-incus" ];
       MemoryMax = "512M";
       TasksMax = 128;
     };
+    # To stop such an Incus when its last machine has gone, it is told by the time of its start.
+    relax.ProtectProc = "default";
     after = [ "incus.service" ];
-    restartTriggers = [ (builtins.toJSON configuration) ];
   };
 in
 {
@@ -46,6 +48,12 @@ in
       default = agency.services.gitlab.enable or false;
       defaultText = lib.literalMD "whether the instance runs GitLab";
       description = "The service that makes sandboxes.";
+    };
+    expiry.enable = mkOption {
+      type = types.bool;
+      default = cfg.enable;
+      defaultText = lib.literalMD "whether the service runs";
+      description = "The timer that ends leases, those that root makes by hand too.";
     };
     ttl = mkOption {
       type = types.strMatching "[0-9]{1,6}[smhd]";
@@ -81,43 +89,46 @@ in
     };
   };
 
-  config = lib.mkIf cfg.enable {
-    virtualisation.incus.enable = true;
-    networking.nftables.enable = true;
-    users.groups.${group} = { };
-    environment.etc.${etc}.text = builtins.toJSON configuration;
+  config = lib.mkMerge [
+    (lib.mkIf cfg.enable {
+      virtualisation.incus.enable = true;
+      networking.nftables.enable = true;
+      users.groups.${group} = { };
+      environment.etc.${etc}.text = builtins.toJSON configuration;
 
-    agency.units.agency-sandbox = common // {
-      description = "Sandboxes for code under review";
-      command = [
-        "sandbox"
-        "serve"
-        "--config"
-        "/etc/${etc}"
-      ];
-      wants = [ "incus.service" ];
-      network = "loopback";
-      socket = {
-        ListenStream = socket;
-        SocketGroup = group;
-        SocketMode = "0660";
+      agency.units.agency-sandbox = common // {
+        description = "Sandboxes for code under review";
+        command = [
+          "sandbox"
+          "serve"
+          "--config"
+          "/etc/${etc}"
+        ];
+        wants = [ "incus.service" ];
+        restartTriggers = [ (builtins.toJSON configuration) ];
+        socket = {
+          ListenStream = socket;
+          SocketGroup = group;
+          SocketMode = "0660";
+        };
       };
-    };
-    agency.units.agency-sandbox-expire = common // {
-      description = "End the leases of sandboxes that are over";
-      command = [
-        "sandbox"
-        "expire"
-      ];
-      type = "oneshot";
-      network = "loopback";
-      timer = {
-        OnCalendar = "*:0/5";
-        Persistent = true;
+    })
+    (lib.mkIf cfg.expiry.enable {
+      agency.units.agency-sandbox-expire = common // {
+        description = "End the leases of sandboxes that are over";
+        command = [
+          "sandbox"
+          "expire"
+        ];
+        type = "oneshot";
+        timer = {
+          OnCalendar = "*:0/5";
+          Persistent = true;
+        };
+        serviceConfig = common.serviceConfig // {
+          TimeoutStartSec = "10min";
+        };
       };
-      serviceConfig = common.serviceConfig // {
-        TimeoutStartSec = "10min";
-      };
-    };
-  };
+    })
+  ];
 }

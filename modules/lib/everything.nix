@@ -18,5 +18,6 @@
       _: service: service // { enable = true; }
     ) config.agency.instance.facts.services;
     incidents.enable = true;
+    sandbox.expiry.enable = true;
   };
 }

@@ -11,3 +11,18 @@ def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """`$XDG_STATE_HOME/agency`: keys, runs and logs that outlive a process. Not created here."""
     base = environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "agency"
+
+
+SANDBOX_VARIABLE = "AGENCY_SANDBOX_DIR"
+_SANDBOX_OF_ROOT = Path("/var/lib/agency-sandbox")
+
+
+def sandbox_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where leases are kept: root's in one place, whoever calls, so that the timer sees them.
+
+    `AGENCY_SANDBOX_DIR` names another. Not created here.
+    """
+    named = environ.get(SANDBOX_VARIABLE)
+    if named:
+        return Path(named)
+    return _SANDBOX_OF_ROOT if os.geteuid() == 0 else state_dir(environ) / "sandbox"

@@ -38,7 +38,7 @@ def run_program(
     """Run `argv` and return its standard output; secrets may travel by `stdin`, never by `argv`.
 
     Raises:
-        ProgramError: a non-zero exit (with the last line of standard error) or a time-out.
+        ProgramError: a non-zero exit (with the line of standard error that says why) or a time-out.
         PrerequisiteError: the program does not exist.
     """
     try:
@@ -58,7 +58,13 @@ def run_program(
     except subprocess.TimeoutExpired as error:
         raise ProgramError(f"no end after {timeout:g} s", where=argv[0], hint=hint) from error
     if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = lines[-1] if lines else "no message"
+        reason = _reason(done.stderr.decode(errors="replace"))
         raise ProgramError(f"exit status {done.returncode}: {reason}", where=argv[0], hint=hint)
     return done.stdout
+
+
+def _reason(said: str) -> str:
+    """The line that says why: git's first `fatal:`, after which it gives advice, else the last."""
+    lines = said.strip().splitlines()
+    fatal = [line for line in lines if line.startswith("fatal: ")]
+    return next(iter([*fatal, *lines[-1:]]), "no message")

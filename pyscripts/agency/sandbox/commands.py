@@ -11,12 +11,13 @@ from rich.table import Table
 from agency.clock import Clock, iso
 from agency.commandline.output import emit, json_option
 from agency.commandline.unwritten import Unwritten, add_unwritten
-from agency.paths import state_dir
+from agency.paths import sandbox_dir, state_dir
+from agency.sandbox import timer
 from agency.sandbox.contents import Contents
 from agency.sandbox.lease import Bounds, Lease, Size, parse_ttl
 from agency.sandbox.machines import IncusMachines
 from agency.sandbox.manager import Manager
-from agency.sandbox.source import parse_source
+from agency.sandbox.source import Source, parse_source
 from agency.sandbox.store import Leases
 
 
@@ -26,14 +27,22 @@ def sandbox() -> None:
 
 
 def _leases() -> Leases:
-    return Leases(state_dir() / "sandbox" / "leases.db", Bounds())
+    return Leases(sandbox_dir() / "leases.db", Bounds())
 
 
-def _manager() -> Manager:
-    state = state_dir()
-    contents = Contents(state / "guest")
-    machines = IncusMachines(state, contents.hold_image, contents.activate)
+def _manager(*, starts: bool = True) -> Manager:
+    state = sandbox_dir()
+    contents = Contents(state_dir() / "guest")  # images are shared with spin-ups
+    machines = IncusMachines(
+        state, contents.hold_image, contents.activate, contents.has_image, starts=starts
+    )
     return Manager(_leases(), machines, state, Clock())
+
+
+async def _up(source: Source, ttl_s: float, size: Size) -> tuple[Lease, str | None]:
+    """The lease, and why no timer ends it where none does."""
+    why_not = await timer.arm()
+    return await _manager().up(source, ttl_s, size), why_not
 
 
 def _facts(lease: Lease) -> dict[str, object]:
@@ -72,13 +81,17 @@ def _facts(lease: Lease) -> dict[str, object]:
 def up(source: str, ttl: str, memory_mb: int, cpus: int, as_json: bool) -> None:
     """Make a machine that runs the source and lead a loopback port of this host to it."""
     ttl_s, wanted = parse_ttl(ttl), parse_source(source)
-    lease = asyncio.run(_manager().up(wanted, ttl_s, Size(memory_mb, cpus)))
+    lease, why_not = asyncio.run(_up(wanted, ttl_s, Size(memory_mb, cpus)))
 
     def human(printer: Console) -> None:
         printer.print(f"{lease.name}: {lease.url} until {iso(lease.expires_at)}", soft_wrap=True)
         printer.print(f"end it: agency sandbox down {lease.name}", soft_wrap=True)
+        if why_not is not None:
+            printer.print(f"no timer ends it: {why_not}", soft_wrap=True)
+            printer.print("only `agency sandbox up`, `expire` and `down` end leases here")
 
-    emit(_facts(lease), as_json=as_json, human=human)
+    facts = {**_facts(lease), "timer": why_not is None, "no_timer_because": why_not}
+    emit(facts, as_json=as_json, human=human)
 
 
 @sandbox.command("list")
@@ -121,7 +134,7 @@ def down(name: str, as_json: bool) -> None:
 @json_option
 def expire(as_json: bool) -> None:
     """End the leases whose time is up and remove what killed runs left; for a timer to call."""
-    ended = asyncio.run(_manager().expire())
+    ended = asyncio.run(_manager(starts=False).expire())
 
     def human(printer: Console) -> None:
         for name in ended or ("nothing",):

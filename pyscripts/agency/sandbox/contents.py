@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from agency import naming
+from agency.errors import BadInputError
 from agency.source_digest import source_root
 from agency.spinup.guest.machines.machine import Guest, GuestFile
-from agency.spinup.guest.materials.image import Image, hold_image
+from agency.spinup.guest.materials.image import Image, hold_image, image_cache, image_digest
 from agency.spinup.guest.materials.layout import PREFIX, SOURCE, WHEELS, pip_install
+from agency.spinup.guest.materials.pins import read_pins
 from agency.spinup.guest.materials.recipe import default_recipe
-from agency.spinup.guest.materials.wheelhouse import Ingredients, hold_libraries
+from agency.spinup.guest.materials.wheelhouse import Ingredients, Libraries, hold_libraries
 
 PINS = Path("requirements") / "guest.txt"
 
 _PARTS = ("pyproject.toml", "README.md", "LICENSE", "pyscripts", "modules/portable", "instance")
+MAX_BYTES = 64 * 1024 * 1024
+MAX_WHEELS_BYTES = 512 * 1024 * 1024
+MAX_DEPTH = 32
+_HEADERS = 1024  # of one entry of an archive
 _PUSH_S = 120.0
 _INSTALL_S = 300.0
 _ACTIVATE_S = 180.0
@@ -45,16 +52,26 @@ class Contents:
         ):
             yield image
 
+    def has_image(self) -> bool:
+        """Whether that image need not be built."""
+        ingredients = Ingredients(source_root() / PINS, default_recipe())
+        libraries = Libraries(
+            self.base, ingredients.libraries_digest(read_pins(ingredients.requirements))
+        )
+        return image_digest(ingredients.recipe, libraries) in image_cache(self.base).digests()
+
     async def activate(self, guest: Guest, source: Path) -> int:
         """Have a booted guest run the source; returns the port of its homeserver.
 
         Raises:
             GuestError: it cannot be built, installed or activated; with what was said.
+            BadInputError: it is too large, or asks for what a source may not.
             BuildError: a library that it pins cannot be had.
         """
+        files = archive(source)
         await self._libraries(guest, source)
         await guest.run("mkdir", "--parents", str(SOURCE))
-        await guest.unpack(_archive(source), SOURCE, timeout_s=_PUSH_S)
+        await guest.unpack(files, SOURCE, timeout_s=_PUSH_S)
         pip = str(PREFIX / "bin" / "pip")
         await guest.run(
             *(pip, "install", "--quiet", "--no-input", "--no-index", "--no-deps"),
@@ -74,24 +91,46 @@ class Contents:
         ingredients = Ingredients(source / PINS, default_recipe())
         async with hold_libraries(self.base, ingredients, marker=guest.name) as libraries:
             files = sorted(path for path in libraries.directory.iterdir() if path.is_file())
+            if sum(path.stat().st_size for path in files) > MAX_WHEELS_BYTES:
+                raise _refusal(f"its libraries are larger than {MAX_WHEELS_BYTES} bytes", str(PINS))
             await guest.write({WHEELS / path.name: GuestFile(path.read_bytes()) for path in files})
             lock = WHEELS / libraries.requirements.name
             await guest.run(*pip_install(lock), timeout_s=_INSTALL_S)
 
 
-def _archive(source: Path) -> bytes:
-    """The parts of a checkout that a guest needs; links that lead elsewhere stay links."""
+def archive(source: Path) -> bytes:
+    """The parts of a checkout that a guest needs, as a tar; links stay links.
 
-    def cleaned(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    Raises:
+        BadInputError: it is too large or too deep, or what leads to a part is a link.
+    """
+    held = 0
+
+    def counted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        nonlocal held
         if "__pycache__" in entry.name or entry.name.endswith(".egg-info"):
             return None
+        if not (entry.isreg() or entry.isdir() or entry.issym()):
+            return None
+        held += entry.size + _HEADERS + 2 * len(entry.name)  # before it is read
+        if held > MAX_BYTES:
+            raise _refusal(f"what a guest needs of it is larger than {MAX_BYTES} bytes", entry.name)
+        if entry.name.count("/") > MAX_DEPTH:
+            raise _refusal(f"more than {MAX_DEPTH} directories in each other", entry.name)
         entry.uid = entry.gid = 0
         entry.uname = entry.gname = "root"
-        return entry if entry.isreg() or entry.isdir() or entry.issym() else None
+        return entry
 
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for part in _PARTS:
-            if (source / part).exists():
-                tar.add(source / part, arcname=part, filter=cleaned)
-    return archive.getvalue()
+            for above in Path(part).parents:
+                if above != Path() and (source / above).is_symlink():
+                    raise _refusal("a link: what it leads to may be another's", str(above))
+            if os.path.lexists(source / part):
+                tar.add(source / part, arcname=part, filter=counted)
+    return packed.getvalue()
+
+
+def _refusal(message: str, name: str) -> BadInputError:
+    return BadInputError(message, where=name[-200:], hint="a guest holds the source alone")

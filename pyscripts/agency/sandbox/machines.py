@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from agency.errors import PrerequisiteError
 from agency.sandbox.lease import Lease, Size
 from agency.spinup.guest.incus.client import Incus
-from agency.spinup.guest.incus.daemon import host_socket, incus, own_daemon
+from agency.spinup.guest.incus.daemon import host_socket, incus, is_running, own_daemon
 from agency.spinup.guest.incus.model import InstanceSpec, Kind, Limits
 from agency.spinup.guest.machines.hosting import Wanted, bring_in, choose_pool, decide
 from agency.spinup.guest.machines.janitor import Held, Owner, Purpose, ours
@@ -23,26 +24,43 @@ _DEVICE = "url"
 
 # Makes the image for a lease, held for as long as the block lasts.
 HoldImage = Callable[[str], contextlib.AbstractAsyncContextManager[Image]]
+# Whether that image is there already.
+HasImage = Callable[[], bool]
 # Has a booted guest run the source; returns the guest's loopback port that people shall reach.
 Activate = Callable[[Guest, Path], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class IncusMachines:
-    """Machines in Incus. What is in them is decided by `hold_image` and `activate`."""
+    """Machines in Incus. What is in them is decided by `hold_image` and `activate`.
+
+    Where `starts` is false no Incus is started to look: what does not run holds no machine that
+    runs, and what lies there is removed when it runs again.
+    """
 
     state: Path
     hold_image: HoldImage
     activate: Activate
+    has_image: HasImage = lambda: True
+    starts: bool = True
 
     async def make(self, lease: Lease, size: Size, source: Path) -> int:
         """Make a machine that runs the source; returns the loopback port that leads to it."""
         owner = Owner(self.state, lease.name, Purpose.LEASE)
-        async with self.hold_image(lease.name) as image, incus() as client:
+        if os.geteuid() != 0 and not self.has_image():
+            raise PrerequisiteError(
+                "only root can build the guest's image",
+                where="sandbox",
+                hint="lease a machine once as root",
+            )
+        async with contextlib.AsyncExitStack() as held:
+            # Incus first: it is there or not at once, and an image takes minutes.
+            client = await held.enter_async_context(incus())
             kind = decide(await client.server(), Wanted.CONTAINER).kind
+            pool = await choose_pool(client)
+            image = await held.enter_async_context(self.hold_image(lease.name))
             await bring_in(client, image)
             limits = Limits(size.memory_mb, size.cpus, disk_gb=size.disk_gb)
-            pool = await choose_pool(client)
             spec = InstanceSpec(lease.guest, kind, image.fingerprint, pool, limits, owner.labels())
             guest = await Guest.create(client, spec)
             await guest.wait_running(timeout_s=_RUNNING_S)
@@ -51,7 +69,7 @@ class IncusMachines:
 
     async def destroy(self, name: str) -> None:
         """Remove the machine of that name and all that led to it; none is no error."""
-        async with _found(self.state) as found:
+        async with self._found() as found:
             if found is None:
                 return
             client, held = found
@@ -61,19 +79,19 @@ class IncusMachines:
 
     async def existing(self) -> frozenset[str]:
         """The names of all machines that were made for leases."""
-        async with _found(self.state) as found:
+        async with self._found() as found:
             _, held = found or (None, ())
             return frozenset(one.instance.name for one in held if one.purpose is Purpose.LEASE)
 
-
-@contextlib.asynccontextmanager
-async def _found(state: Path) -> AsyncIterator[tuple[Incus, tuple[Held, ...]] | None]:
-    """Our guests, and the Incus that holds them; None where there never was one."""
-    if host_socket() is None and not own_daemon().directory.exists():
-        yield None
-        return
-    async with incus() as client:
-        yield client, ours(await client.instances(), state)
+    @contextlib.asynccontextmanager
+    async def _found(self) -> AsyncIterator[tuple[Incus, tuple[Held, ...]] | None]:
+        """Our guests, and the Incus that holds them; None where there is none to look at."""
+        there = own_daemon().directory.exists() if self.starts else is_running()
+        if host_socket() is None and not there:
+            yield None
+            return
+        async with incus() as client:
+            yield client, ours(await client.instances(), self.state)
 
 
 async def lead_to(client: Incus, guest: Guest, inner: int) -> int:

@@ -2,22 +2,23 @@
 
 A lease is in the store before its machine exists and leaves it after the machine has gone. While
 it is being made, its maker holds the lock of its run; a lease that is being made by nobody is
-removed like one that has ended.
+removed like one that has ended. A machine without a lease is removed too: so ends what was made for
+a lease that was ended meanwhile, and what lay in an Incus that did not run.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from agency.clock import Clock, new_id
-from agency.errors import UsageError
+from agency.errors import AgencyError, UsageError
 from agency.sandbox.lease import Lease, Size, State
 from agency.sandbox.source import Source, fetch
-from agency.sandbox.store import Leases
+from agency.sandbox.store import Leases, NoRoomError
 from agency.spinup.guest.machines.locks import is_held
 from agency.spinup.local import rundir
 
@@ -33,6 +34,10 @@ class Machines(Protocol):
 
     async def existing(self) -> frozenset[str]:
         """The names of all machines that were made for leases."""
+
+
+class ExpiryError(AgencyError):
+    """Something that is over could not be ended; the rest was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Manager:
             NoRoomError: the bounds are reached.
             AgencyError: it could not be made; nothing of it is left.
         """
-        await self.expire()
+        kept = await self._expire_what_can_be()
         name, now = self.new_name(), self.clock.wall()
         lease = Lease(
             name=name,
@@ -71,20 +76,39 @@ class Manager:
         )
         run = rundir.create(self._runs, name)
         try:
-            self.leases.add(lease)
+            self._add(lease, kept)
             try:
                 files = await asyncio.to_thread(fetch, source, run.path)
                 port = await self.machines.make(lease, size, files)
-                self.leases.ready(name, port)
+                self._ready(name, port)
             except BaseException:
                 await self._remove(lease.name, lease.guest)
                 raise
         finally:
             run.remove()
-        found = self.leases.get(name)
-        if found is None:
+        return replace(lease, state=State.READY, port=port)
+
+    async def _expire_what_can_be(self) -> ExpiryError | None:
+        """What stands in the way of one lease must not stand in the way of another."""
+        try:
+            await self.expire()
+        except ExpiryError as error:
+            return error
+        return None
+
+    def _add(self, lease: Lease, kept: ExpiryError | None) -> None:
+        try:
+            self.leases.add(lease)
+        except NoRoomError as error:
+            if kept is None:
+                raise
+            raise NoRoomError(
+                f"{error.message}; {kept.message}", where=kept.where, hint=error.hint
+            ) from error
+
+    def _ready(self, name: str, port: int) -> None:
+        if not self.leases.ready(name, port):
             raise UsageError("the lease was ended while it was being made", where=name)
-        return found
 
     async def down(self, name: str) -> bool:
         """End a lease; returns whether there was one."""
@@ -95,17 +119,45 @@ class Manager:
         return True
 
     async def expire(self) -> tuple[str, ...]:
-        """End the leases whose time is up or whose maker died, and machines without a lease."""
+        """End the leases whose time is up or whose maker died, and machines without a lease.
+
+        Raises:
+            ExpiryError: not all of them could be ended; each was tried.
+        """
         now = self.clock.wall()
-        leases = self.leases.all()
-        over = [lease for lease in leases if lease.expires_at <= now or self._abandoned(lease)]
+        over = [
+            lease
+            for lease in self.leases.all()
+            if lease.expires_at <= now or self._abandoned(lease)
+        ]
+        ended: list[str] = []
+        failed: dict[str, AgencyError] = {}
         for lease in over:
-            await self._remove(lease.name, lease.guest)
-        known = {lease.guest for lease in self.leases.all()}
-        orphans = sorted(await self.machines.existing() - known)
-        for guest in orphans:
-            await self.machines.destroy(guest)
-        return (*(lease.name for lease in over), *orphans)
+            try:
+                await self._remove(lease.name, lease.guest)
+                ended.append(lease.name)
+            except AgencyError as error:
+                failed[lease.name] = error
+        try:
+            # In this order: a lease is there before its machine.
+            there = await self.machines.existing()
+            known = {lease.guest for lease in self.leases.all()}
+        except AgencyError as error:
+            failed["machines without a lease"] = error
+            there, known = frozenset(), set()
+        for guest in sorted(there - known):
+            try:
+                await self.machines.destroy(guest)
+                ended.append(guest)
+            except AgencyError as error:
+                failed[guest] = error
+        try:
+            rundir.reap(self._runs)
+        except OSError as error:
+            failed[str(self._runs)] = AgencyError(f"cannot be cleared: {error.strerror}")
+        if failed:
+            raise _expiry_error(failed)
+        return tuple(ended)
 
     def _abandoned(self, lease: Lease) -> bool:
         return lease.state is State.CREATING and not is_held(self._runs / lease.name / "lock")
@@ -113,3 +165,12 @@ class Manager:
     async def _remove(self, name: str, guest: str) -> None:
         await self.machines.destroy(guest)
         self.leases.remove(name)
+
+
+def _expiry_error(failed: dict[str, AgencyError]) -> ExpiryError:
+    reasons = "; ".join(f"{what}: {error.message}" for what, error in failed.items())
+    return ExpiryError(
+        f"what is over could not all be ended: {reasons}",
+        where="sandbox",
+        hint=next(iter(failed.values())).hint or "the rest was ended; look at Incus",
+    )

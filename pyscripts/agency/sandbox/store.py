@@ -61,12 +61,13 @@ class Leases:
             _refuse_beyond(self._bounds, (*_all(db), lease))
             db.execute(f"INSERT INTO lease ({_COLUMNS}) VALUES ({_MARKS})", astuple(lease))  # noqa: S608 - constants
 
-    def ready(self, name: str, port: int) -> None:
-        """Record that the machine of a lease answers on a port."""
+    def ready(self, name: str, port: int) -> bool:
+        """Record that the machine of a lease answers on a port; False where it has been ended."""
         with self._transaction() as db:
-            db.execute(
+            changed = db.execute(
                 "UPDATE lease SET state = ?, port = ? WHERE name = ?", (State.READY, port, name)
             )
+            return changed.rowcount == 1
 
     def remove(self, name: str) -> None:
         """Forget a lease; one that is not there is no error."""

@@ -81,6 +81,7 @@ def place() -> Iterator[Place]:
                 "AGENCY_INCUS_DIR": str(base / "incus"),
                 "INCUS_SOCKET": str(base / "no-incus-of-the-host"),
                 "XDG_STATE_HOME": str(base / "state"),
+                "AGENCY_SANDBOX_DIR": str(base / "state" / "sandbox"),
             },
         )
         left = own_daemon({"AGENCY_INCUS_DIR": str(base / "incus")})

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from agency.clock import Clock
 from agency.errors import AgencyError, BadInputError, PrerequisiteError, UsageError
 from agency.sandbox.lease import Bounds, Lease, Size, State, parse_ttl
-from agency.sandbox.manager import Manager
+from agency.sandbox.manager import ExpiryError, Manager
 from agency.sandbox.source import Source, fetch, parse_source
 from agency.sandbox.store import Leases, NoRoomError
 from agency.spinup.local import rundir
@@ -26,6 +27,8 @@ class FakeMachines:
 
     there: set[str] = field(default_factory=set)
     fails_after: str | None = None  # "begin" or "make"
+    stuck: set[str] = field(default_factory=set)  # what cannot be destroyed
+    meanwhile: Callable[[str], Awaitable[object]] | None = None  # at "make" and "existing"
 
     async def make(self, lease: Lease, size: Size, source: Path) -> int:
         if self.fails_after == "begin":
@@ -33,12 +36,18 @@ class FakeMachines:
         self.there.add(lease.guest)
         if self.fails_after == "make":
             raise AgencyError("no")
+        if self.meanwhile:
+            await self.meanwhile("make")
         return 20000 + len(self.there)
 
     async def destroy(self, name: str) -> None:
+        if name in self.stuck:
+            raise AgencyError(f"{name} is stuck")
         self.there.discard(name)
 
     async def existing(self) -> frozenset[str]:
+        if self.meanwhile:
+            await self.meanwhile("existing")
         return frozenset(self.there)
 
 
@@ -137,6 +146,83 @@ async def test_a_machine_without_a_lease_is_removed(bench: Bench) -> None:
     bench.machines.there.add("agency-lease-orphan")
     lease = await bench.up()
     assert bench.machines.there == {lease.guest}
+
+
+async def test_a_lease_made_while_expiry_looks_keeps_its_machine(bench: Bench) -> None:
+    """Looking may take seconds: what is leased meanwhile is not taken for left over."""
+    made: list[Lease] = []
+
+    async def lease_one(point: str) -> None:
+        if point == "existing" and not made:
+            bench.machines.meanwhile = None
+            made.append(await bench.up())
+
+    bench.machines.meanwhile = lease_one
+    assert await bench.manager.expire() == ()
+    assert bench.machines.there == {made[0].guest}
+    assert bench.manager.leases.all() == (made[0],)
+
+
+@pytest.mark.parametrize("ended_by", ["down", "expiry"])
+async def test_a_lease_that_is_ended_while_it_is_made_leaves_nothing(
+    bench: Bench, ended_by: str
+) -> None:
+    async def end(point: str) -> None:
+        (lease,) = bench.manager.leases.all()
+        machines = set(bench.machines.there)
+        bench.machines.there.clear()  # its end finds nothing to remove yet
+        if ended_by == "down":
+            await bench.manager.down(lease.name)
+        else:
+            bench.machines.meanwhile = None
+            bench.now[0] += 1000
+            assert await bench.manager.expire() == (lease.name,)
+        bench.machines.there |= machines
+
+    async def in_time(point: str) -> None:
+        if point == "make":
+            await end(point)
+
+    bench.machines.meanwhile = in_time
+    with pytest.raises(UsageError, match="while it was being made"):
+        await bench.up()
+    assert bench.machines.there == set()
+    assert bench.manager.leases.all() == ()
+
+
+def test_only_a_lease_that_is_there_becomes_ready(bench: Bench) -> None:
+    assert bench.manager.leases.ready("lease-none", 20001) is False
+    assert bench.manager.leases.all() == ()
+
+
+async def test_what_is_stuck_stands_in_nobodys_way(bench: Bench) -> None:
+    first, second = await bench.up(ttl_s=100), await bench.up(ttl_s=200)
+    bench.machines.there |= {"agency-lease-a", "agency-lease-b"}
+    bench.machines.stuck |= {first.guest, "agency-lease-a"}
+    bench.now[0] = 2000
+    with pytest.raises(ExpiryError) as caught:
+        await bench.manager.expire()
+    assert first.name in caught.value.message
+    assert "agency-lease-a is stuck" in caught.value.message
+    assert bench.machines.there == bench.machines.stuck
+    assert bench.manager.leases.all() == (first,), "what is there still counts"
+    third = await bench.up()
+    assert third.guest in bench.machines.there
+    with pytest.raises(NoRoomError, match=f"{first.name}.*is stuck"):
+        await bench.up()
+    bench.machines.stuck.clear()
+    assert set(await bench.manager.expire()) == {first.name, "agency-lease-a"}
+    assert second.guest not in bench.machines.there
+
+
+async def test_what_a_killed_maker_had_fetched_is_removed(bench: Bench) -> None:
+    runs = bench.manager.state / "runs"
+    living, dead = rundir.create(runs, "lease-living"), rundir.create(runs, "lease-dead")
+    (dead.path / "checkout").mkdir()
+    dead.release()
+    await bench.manager.expire()
+    assert [path.name for path in runs.glob("lease-*")] == ["lease-living"]
+    living.remove()
 
 
 async def test_expiry_makes_room(bench: Bench) -> None:

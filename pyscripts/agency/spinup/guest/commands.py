@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import AsyncIterator
 
 import click
 from rich.console import Console
@@ -13,11 +15,11 @@ from rich.table import Table
 
 from agency.commandline.output import emit, json_option
 from agency.errors import UsageError
-from agency.paths import state_dir
+from agency.paths import sandbox_dir, state_dir
 from agency.programs import find_program
 from agency.spinup.guest.incus.client import Incus
 from agency.spinup.guest.incus.daemon import INSTALL_HINT, host_socket, incus, is_running
-from agency.spinup.guest.machines.janitor import Held, ours
+from agency.spinup.guest.machines.janitor import Held, Purpose, ours
 from agency.spinup.guest.machines.machine import Guest
 
 
@@ -39,11 +41,20 @@ def _facts(held: Held) -> dict[str, object]:
     }
 
 
-async def _list() -> tuple[Held, ...]:
+@contextlib.asynccontextmanager
+async def _held() -> AsyncIterator[tuple[Incus | None, tuple[Held, ...]]]:
+    """This user's guests, and the Incus that holds them."""
     if host_socket() is None and not is_running():
-        return ()  # what does not run holds no guests: nothing is started for a look
+        yield None, ()  # what does not run holds no guests: nothing is started for a look
+        return
     async with incus() as client:
-        return ours(await client.instances(), state_dir())
+        instances = await client.instances()
+        yield client, (*ours(instances, state_dir()), *ours(instances, sandbox_dir()))
+
+
+async def _list() -> tuple[Held, ...]:
+    async with _held() as (_, found):
+        return found
 
 
 @guest.command("list")
@@ -66,41 +77,57 @@ def list_guests(as_json: bool) -> None:
     emit([_facts(held) for held in found], as_json=as_json, human=human)
 
 
-async def _one(client: Incus, name: str) -> Held:
-    found = {held.instance.name: held for held in ours(await client.instances(), state_dir())}
-    if name not in found:
-        raise UsageError("no guest of that name", where=name, hint="`agency guest list` names them")
-    return found[name]
+def _one(found: tuple[Held, ...], name: str) -> Held:
+    for held in found:
+        if held.instance.name == name:
+            return held
+    raise UsageError("no guest of that name", where=name, hint="`agency guest list` names them")
 
 
-async def _destroy(names: tuple[str, ...], everything: bool, force: bool) -> tuple[str, ...]:
-    async with incus() as client:
-        if everything:
-            chosen = ours(await client.instances(), state_dir())
-        else:
-            chosen = tuple([await _one(client, name) for name in names])
-        busy = [held.instance.name for held in chosen if held.alive]
-        if busy and not force:
-            raise UsageError(
-                "its run still runs and will remove it",
-                where=", ".join(busy),
-                hint="wait for it or interrupt it; --force destroys the guest under it",
-            )
-        for held in chosen:
+def chosen(found: tuple[Held, ...], names: tuple[str, ...], *, force: bool) -> tuple[Held, ...]:
+    """The guests to destroy: those named, or without names all whose run has ended.
+
+    Raises:
+        UsageError: one is not there, or somebody still uses it and it is not forced.
+    """
+    wanted = tuple(_one(found, name) for name in names) if names else found
+    if force:
+        return wanted
+    for held in wanted:
+        name = held.instance.name
+        if held.purpose is Purpose.LEASE:
+            hint = f"agency sandbox down {held.run}; --force destroys the machine under it"
+            raise UsageError("it is leased", where=name, hint=hint)
+        if held.alive:
+            hint = "wait for it or interrupt it; --force destroys the guest under it"
+            raise UsageError("its run still runs and will remove it", where=name, hint=hint)
+        if held.purpose is Purpose.KEPT and not names:
+            hint = "name it to destroy it; --force destroys every guest"
+            raise UsageError("it was kept to be looked at", where=name, hint=hint)
+    return wanted
+
+
+async def _destroy(names: tuple[str, ...], force: bool) -> tuple[str, ...]:
+    async with _held() as (client, found):
+        wanted = chosen(found, names, force=force)
+        for held in wanted:
+            assert client is not None  # it holds them
             await Guest.of(client, held.instance).destroy()
-    return tuple(held.instance.name for held in chosen)
+    return tuple(held.instance.name for held in wanted)
 
 
 @guest.command()
 @click.argument("names", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every guest whose run has ended.")
-@click.option("--force", is_flag=True, help="Also guests whose run still runs.")
+@click.option("--all", "everything", is_flag=True, help="Every guest that nobody uses.")
+@click.option(
+    "--force", is_flag=True, help="Also guests that are leased, were kept or whose run still runs."
+)
 @json_option
 def destroy(names: tuple[str, ...], everything: bool, force: bool, as_json: bool) -> None:
     """Destroy guests: those named, or all."""
     if bool(names) == everything:
         raise UsageError("name the guests to destroy, or say --all", where="agency guest destroy")
-    destroyed = asyncio.run(_destroy(names, everything, force))
+    destroyed = asyncio.run(_destroy(names, force))
 
     def human(printer: Console) -> None:
         for name in destroyed or ("nothing",):
@@ -111,8 +138,9 @@ def destroy(names: tuple[str, ...], everything: bool, force: bool, as_json: bool
 
 async def _shell(name: str, command: tuple[str, ...]) -> int:
     program = find_program("incus", hint=INSTALL_HINT)
-    async with incus() as client:
-        held = await _one(client, name)
+    async with _held() as (client, found):
+        held = _one(found, name)
+        assert client is not None  # it holds it
         configuration = state_dir() / "incus-client"
         environment = {
             **os.environ,
