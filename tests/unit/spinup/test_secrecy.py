@@ -1,0 +1,164 @@
+"""Looking for secrets: in what a program prints, and in the places of a machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from agency.control.config import AgentEntry, ControlConfig
+from agency.errors import AgencyError
+from agency.secrets.values import SecretValue
+from agency.spinup.observing import answers
+from agency.spinup.observing import questions as asked
+from agency.spinup.observing.answers import _READ_JOURNAL, Machine, answer
+from agency.spinup.probes import secrecy
+
+SECRET = "correct-horse-battery-staple"
+VALUES = [SecretValue(SECRET)]
+
+
+def prints(program: str) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-c", f"import sys, time; write = sys.stdout.write; {program}")
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        ("write('MESSAGE=nothing of note')", False),
+        (f"write('MESSAGE={SECRET}')", True),
+        (f"write('a' * 100_000 + '{SECRET}' + 'b' * 100_000)", True),
+        (f"sys.stdout.buffer.write(b'\\x1b[1m\\xff\\x00{SECRET}\\n')", True),
+    ],
+    ids=["clean", "plain", "long", "unprintable"],
+)
+def test_what_a_program_prints_is_searched(program: str, found: bool) -> None:
+    size, leaked = secrecy.search_output(VALUES, prints(program), timeout_s=30)
+    assert leaked is found
+    assert size >= len("MESSAGE=nothing of note")
+
+
+def test_a_secret_that_is_cut_in_two_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrecy, "_CHUNK", 16)
+    program = f"write('x' * 10 + '{SECRET}' + 'y' * 100)"
+    size, leaked = secrecy.search_output(VALUES, prints(program), timeout_s=30)
+    assert (size, leaked) == (110 + len(SECRET), True)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (prints("write('')"), "nothing was searched"),
+        (prints("write('some'); sys.exit(3)"), "exit status 3"),
+        (prints("write('some'); sys.stdout.flush(); time.sleep(60)"), "no end after 0.2 s"),
+        (("/nowhere/journalctl",), "cannot be started"),
+    ],
+    ids=["empty", "fails", "never ends", "not there"],
+)
+def test_a_search_that_was_none_is_an_error(argv: tuple[str, ...], words: str) -> None:
+    with pytest.raises(AgencyError, match=re.escape(words)):
+        secrecy.search_output(VALUES, argv, timeout_s=0.2 if "0.2" in words else 30)
+
+
+def test_the_journal_is_read_with_what_is_long_or_unprintable() -> None:
+    # Without the first, journalctl leaves out long fields; JSON makes lists of unprintable ones.
+    assert {"--all", "--output=export"} <= set(_READ_JOURNAL)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine of one process and with all files below a directory; an agent runs."""
+    monkeypatch.setattr(answers, "_every_pid", lambda: [os.getpid()])
+    for name in ("etc", "handover", "home/agent-pm/work", "home/alice", "var/log/app/journal"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "etc/plain").write_text("nothing")
+    (tmp_path / "handover/pm.token").write_text("token-of-the-agent-pm")
+    config = ControlConfig(
+        instance="sample",
+        domain="a.example",
+        homeserver_url="http://127.0.0.1:8008",
+        listen_port=8010,
+        bot_id="@agency:a.example",
+        control_room_alias="#control:a.example",
+        operators=("@alice:a.example",),
+        agents=(AgentEntry(name="pm", role="pm", matrix_id="@agent-pm:a.example", port=24875),),
+        database_url="sqlite+aiosqlite:///none.db",
+        state_dir=tmp_path,
+        runtime="systemd",
+    )
+    return Machine(
+        config,
+        handover=tmp_path / "handover",
+        searched=(tmp_path / "etc", tmp_path / "var/log"),
+        homes=tmp_path / "home",
+        read_journal=prints("write('MESSAGE=nothing of note')"),
+    )
+
+
+async def searched(machine: Machine) -> asked.Answer:
+    question = asked.Secrets.model_validate({"values": [SECRET, SECRET, "another-secret"]})
+    (found,) = (await answer(machine, [question])).answers
+    return found
+
+
+async def test_a_clean_machine_is_clean(machine: Machine) -> None:
+    seen = (await searched(machine)).evidence
+    assert seen is not None
+    assert (seen["findings"], seen["places"]) == (0, [])
+    assert seen["secretsChecked"] == 3, "each value once, and the agent's own token"
+    assert seen["filesSearched"] == 1
+    assert seen["journalBytes"] == len("MESSAGE=nothing of note")
+
+
+@pytest.mark.parametrize("value", [SECRET, "token-of-the-agent-pm"])
+@pytest.mark.parametrize(
+    "place", ["etc/leak", "home/agent-pm/work/leak", "var/log/app/journal/leak"]
+)
+async def test_a_secret_in_a_file_is_found(
+    place: str, value: str, machine: Machine, tmp_path: Path
+) -> None:
+    (tmp_path / place).write_text(f"password: {value}\n")
+    seen = (await searched(machine)).evidence
+    assert seen is not None
+    assert (seen["findings"], seen["places"]) == (1, ["leak"])
+
+
+async def test_the_homes_of_people_are_their_own(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "home/alice/diary").write_text(SECRET)
+    seen = (await searched(machine)).evidence
+    assert seen is not None
+    assert seen["findings"] == 0
+
+
+async def test_a_secret_in_the_journal_is_found(machine: Machine) -> None:
+    config = {**vars_of(machine), "read_journal": prints(f"write('MESSAGE={SECRET}')")}
+    seen = (await searched(Machine(**config))).evidence
+    assert seen is not None
+    assert (seen["findings"], seen["places"]) == (1, ["journal"])
+
+
+async def test_a_machine_without_a_journal_is_not_called_clean(machine: Machine) -> None:
+    config = {**vars_of(machine), "read_journal": prints("pass")}
+    found = await searched(Machine(**config))
+    assert found.evidence is None
+    assert "nothing was searched" in str(found.error)
+
+
+def vars_of(machine: Machine) -> dict[str, object]:
+    return {name: getattr(machine, name) for name in Machine.__dataclass_fields__}
+
+
+async def test_an_answer_that_cannot_be_read_is_one_that_says_so(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def health(*_: object) -> object:
+        return json.loads("<html>403</html>")
+
+    monkeypatch.setattr("agency.spinup.probes.agents.health", health)
+    (found,) = (await answer(machine, [asked.Health()])).answers
+    assert found.evidence is None
+    assert "JSONDecodeError" in str(found.error)
