@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agency.spinup.observing.program import Program, this_program
 from agency.spinup.observing.questions import MAX_BYTES, MAX_QUESTIONS
 
 Observe = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -59,6 +60,11 @@ def observe(config: Path) -> Observe:
 
 def asked(*questions: dict[str, Any]) -> str:
     return json.dumps({"questions": questions})
+
+
+def test_a_program_says_of_which_files_it_is(observe: Observe) -> None:
+    (answer,) = json.loads(observe(asked({"what": "program"})).stdout)["answers"]
+    assert Program.model_validate(answer["evidence"]) == this_program()
 
 
 def test_each_question_has_its_answer_in_order(observe: Observe) -> None:

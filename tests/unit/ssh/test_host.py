@@ -2,47 +2,101 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from agency.errors import UsageError
+from agency.source_digest import source_root
+from agency.spinup.guest.activation.definitions import load_start
+from agency.spinup.guest.running.expected import Expected, by_export
 from agency.spinup.remote.units import Unit
+from agency.spinup.services import ALWAYS_ENDING, ALWAYS_RUNNING
 from agency.spinup.ssh import host
 from agency.spinup.ssh.options import SshOptions
 from agency.spinup.ssh.wishes import wishes_of
 
-
-def unit(name: str, active: str = "active", sub: str = "running") -> Unit:
-    return Unit(name, "loaded", active, sub, "success", 4711, 0, "ab" * 16, None, None)
-
-
-REQUIRED = {name: unit(name) for name in host.REQUIRED}
+PORTABLE = source_root() / "modules" / "portable"
+EXPECTED = by_export(PORTABLE, load_start(PORTABLE).units)
+(ISSUED,) = EXPECTED.ending
 
 
-def bad(*others: Unit) -> tuple[str, ...]:
-    return host.not_running(host.settled(REQUIRED | {one.name: one for one in others}))
+def unit(name: str, active: str = "active", sub: str = "running", load: str = "loaded") -> Unit:
+    return Unit(name, load, active, sub, "success", 4711, 0, "ab" * 16, None, None)
+
+
+def absent(name: str) -> Unit:
+    return unit(name, "inactive", "dead", "not-found")
+
+
+WELL = {
+    **{name: unit(name) for name in EXPECTED.running},
+    ISSUED: unit(ISSUED, "inactive", "dead"),
+    host.SOPS_UNIT: absent(host.SOPS_UNIT),
+}
+
+
+def roll(*others: Unit) -> host.Roll:
+    return host.call_roll(WELL | {one.name: one for one in others}, EXPECTED)
+
+
+def test_what_is_expected_comes_from_the_definitions() -> None:
+    assert set(ALWAYS_RUNNING) < set(EXPECTED.running)
+    assert set(ALWAYS_ENDING) <= set(EXPECTED.ending)
 
 
 def test_an_agency_that_runs_is_well() -> None:
-    assert bad() == ()
-    assert [one.name for one in host.settled(REQUIRED)] == list(REQUIRED)
+    assert roll().bad == ()
+    assert [one.name for one in roll().shown] == list(EXPECTED.running)
+    assert roll().ended == (ISSUED,)
 
 
 @pytest.mark.parametrize(
     ("active", "sub"),
-    [("inactive", "dead"), ("failed", "failed"), ("activating", "auto-restart")],
+    [
+        ("inactive", "dead"),
+        ("failed", "failed"),
+        ("activating", "auto-restart"),
+        ("activating", "start"),
+        ("deactivating", "stop"),
+    ],
 )
-@pytest.mark.parametrize("name", host.REQUIRED)
-def test_without_these_there_is_no_agency(name: str, active: str, sub: str) -> None:
-    assert bad(unit(name, active, sub)) == (name,)
+@pytest.mark.parametrize("name", EXPECTED.running)
+def test_what_the_definitions_start_must_run(name: str, active: str, sub: str) -> None:
+    assert roll(unit(name, active, sub)).bad == (name,)
+    assert roll(absent(name)).bad == (name,)
 
 
-def test_what_rests_or_is_under_way_is_not_held_against_it() -> None:
+def test_what_ends_by_itself_must_have_ended_well() -> None:
+    assert roll(unit(ISSUED)).bad == ()
+    assert roll(unit(ISSUED, "activating", "start")).bad == (ISSUED,)
+    assert roll(unit(ISSUED, "failed", "failed")).bad == (ISSUED,)
+    assert roll(absent(ISSUED)).bad == (ISSUED,)
+    broken = dataclasses.replace(WELL[ISSUED], result="exit-code")
+    assert roll(broken).bad == (ISSUED,)
+
+
+def test_what_nothing_starts_may_rest_or_be_under_way() -> None:
     name = "agency-reconcile-x.service"
-    assert (
-        bad(unit(name, "inactive", "dead"), unit("agency-y.service", "activating", "start")) == ()
-    )
-    assert bad(unit(name, "failed", "failed")) == (name,)
-    assert bad(unit(name, "activating", "auto-restart")) == (name,)
+    under_way = unit("agency-y.service", "activating", "start")
+    assert roll(unit(name, "inactive", "dead"), under_way).bad == ()
+    assert roll(unit(name, "failed", "failed")).bad == (name,)
+    assert roll(unit(name, "activating", "auto-restart")).bad == (name,)
+
+
+def test_sops_nix_installs_secrets_in_place_of_ours() -> None:
+    sops = unit(host.SOPS_UNIT, sub="exited")
+    gone = absent(host.SECRETS_UNIT), absent(ISSUED)
+    assert roll(sops, *gone).bad == ()
+    assert host.SOPS_UNIT in {one.name for one in roll(sops, *gone).shown}
+    assert roll(*gone).bad == (host.SECRETS_UNIT, ISSUED)
+    assert roll(unit(host.SOPS_UNIT, "inactive", "dead"), *gone).bad == (host.SOPS_UNIT,)
+    assert roll(sops, *gone, absent("nftables.service")).bad == ("nftables.service",)
+
+
+def test_nothing_expected_is_nothing_shown() -> None:
+    seen = {host.SOPS_UNIT: absent(host.SOPS_UNIT)}
+    assert host.call_roll(seen, Expected((), ())) == host.Roll((), ())
 
 
 def said(**changes: object) -> SshOptions:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agency.spinup.services import ALWAYS_RUNNING
 from agency.spinup.transcript import judge
 from agency.spinup.transcript.model import Statement
 from agency.spinup.transcript.rules.subjects import system_digest
@@ -64,6 +65,16 @@ HOST: dict[str, Document] = {
         "os": "Debian GNU/Linux 12 (bookworm)",
         "kernel": "6.1.0-28-amd64",
         "system": {"kind": "debian", "packages": 261, "digest": "7c" * 32},
+        "instance": {
+            "name": "example",
+            "domain": DOMAIN,
+            "operators": [OPERATOR],
+            "agents": [
+                {"name": name, "matrixId": f"@agent-{name}:{DOMAIN}"}
+                for name in ("developer", "pm")
+            ],
+        },
+        "program": {"version": "0.1.0", "files": 480, "digest": "8d" * 32},
     },
     "suite.host": {
         "readOnly": True,
@@ -227,9 +238,10 @@ def build_host(*, talked_to: bool = False) -> Document:
         for name in judge.STEPS["ssh"]
     ]
     frame = predicate["probes"][0]
-    evidence = json.loads(
-        json.dumps({**HOST, **{name: GUEST[name] for name in ("units.state", "secrets.left")}})
-    )
+    running = {"load": "loaded", "active": "active", "sub": "running", "restarts": 0}
+    units = [{"name": name, **running} for name in ALWAYS_RUNNING]
+    others = {"units.state": {"units": units}, "secrets.left": GUEST["secrets.left"]}
+    evidence = json.loads(json.dumps({**HOST, **others}))
     predicate["probes"] += [
         {**frame, "name": name, "evidence": seen} for name, seen in evidence.items()
     ]

@@ -121,6 +121,68 @@ def test_a_conversation_is_whole(name: str, talked_document: Document, check: Ch
     assert f"the probe {name} does not hold" in " ".join(check(talked_document).reasons)
 
 
+def seen(document: Document, name: str) -> Document:
+    (found,) = (one for one in document["predicate"]["probes"] if one["name"] == name)
+    return dict_of(found["evidence"])
+
+
+HOST_CHANGES: dict[str, tuple[str, Callable[[Document], object], str]] = {
+    "another version": (
+        "host.system",
+        lambda told: told["program"].update(version="9.9.9"),
+        "control.ready: not the version that host.system found",
+    ),
+    "another domain": (
+        "host.system",
+        lambda told: told["instance"].update(domain="other.example"),
+        "control.room: not of the instance",
+    ),
+    "another agent": (
+        "host.system",
+        lambda told: told["instance"]["agents"].pop(),
+        "agents.health: not the agents of the instance",
+    ),
+    "an operator of another": (
+        "host.system",
+        lambda told: told["instance"].update(operators=["@bob:agency.example"]),
+        "@alice:agency.example is no operator by host.system",
+    ),
+    "no firewall": (
+        "units.state",
+        lambda told: told.update(
+            units=[unit for unit in told["units"] if unit["name"] != "nftables.service"]
+        ),
+        "units.state: lacks nftables.service",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", list(HOST_CHANGES))
+def test_what_was_seen_is_of_the_host_that_was_found(
+    how: str, talked_document: Document, check: Check
+) -> None:
+    name, change, reason = HOST_CHANGES[how]
+    change(seen(talked_document, name))
+    assert judge.PROBES[name].judge(seen(talked_document, name)).ok, "the probe alone still holds"
+    assert reason in " ".join(check(talked_document).reasons)
+
+
+def test_a_look_that_names_another_version_is_refused(
+    host_document: Document, check: Check
+) -> None:
+    host_document["predicate"]["versions"]["agency"] = "9.9.9"
+    assert "not the version of the agency" in " ".join(check(host_document).reasons)
+
+
+HOST_SYSTEM = {
+    "instance": {
+        "name": "example",
+        "domain": "agency.example",
+        "operators": ["@alice:agency.example"],
+        "agents": [{"name": "pm", "matrixId": "@agent-pm:agency.example"}],
+    },
+    "program": {"version": "0.1.0", "files": 480, "digest": "8d" * 32},
+}
 NIXOS = {
     "kind": "nixos",
     "path": "/nix/store/0c5b1m3x2v9d8f7g6h4j1k2l3n4p5q6r-nixos-system-agency-24.11.710050.62c4",
@@ -129,7 +191,8 @@ NIXOS = {
 
 
 def judged(system: object) -> bool:
-    evidence = {"os": "NixOS 24.11 (Vicuna)", "kernel": "6.6.63", "system": system}
+    seen = {"os": "NixOS 24.11 (Vicuna)", "kernel": "6.6.63", "system": system}
+    evidence = {**copy.deepcopy(HOST_SYSTEM), **seen}
     return judge.PROBES["host.system"].judge(evidence).ok
 
 

@@ -16,6 +16,7 @@ from agency.control.store.database import parse_url, sqlite_path
 from agency.errors import AgencyError, BadInputError
 from agency.secrets.values import SecretValue
 from agency.spinup.observing import questions as asked
+from agency.spinup.observing.program import this_program
 from agency.spinup.probes import agents as agent_probes
 from agency.spinup.probes import homeserver as homeserver_probes
 from agency.spinup.probes import host as host_probes
@@ -119,6 +120,8 @@ async def _evidence(machine: Machine, question: asked.Question) -> Evidence:
             return agent_probes.stopped(machine.ports, pids)
         case asked.Processes(pids=pids):
             return host_probes.processes(pids)
+        case asked.Program():
+            return (await asyncio.to_thread(this_program)).model_dump()
         case asked.Secrets(values=values):
             known = [SecretValue(value.get_secret_value()) for value in values]
             return await asyncio.to_thread(_search, machine, known)

@@ -48,6 +48,12 @@ class Processes(_Question):
     pids: dict[str, Pid]
 
 
+class Program(_Question):
+    """Which program answers: its version, and the digest of each of its files."""
+
+    what: Literal["program"] = "program"
+
+
 class Schema(_Question):
     """The store's schema revision and integrity."""
 
@@ -89,7 +95,7 @@ class Secrets(_Question):
 
 Stored = Schema | Chain | AuditCount | AuditOutcome | AuditRow
 Question = Annotated[
-    Outbound | Process | Health | Stopped | Processes | Secrets | Stored,
+    Outbound | Process | Health | Stopped | Processes | Secrets | Program | Stored,
     Field(discriminator="what"),
 ]
 

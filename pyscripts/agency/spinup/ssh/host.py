@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agency.canonical import sha256_hex
 from agency.secrets.values import SecretValue
+from agency.spinup.guest.running.expected import Expected
 from agency.spinup.remote import units
 from agency.spinup.remote.machine import Machine, MachineError, run
 from agency.spinup.remote.units import Unit
-from agency.spinup.services import CONTROL_UNIT, HOMESERVER_UNIT
+from agency.spinup.services import CONTROL_UNIT
 from agency.spinup.steps import Evidence
 
-REQUIRED = (CONTROL_UNIT, HOMESERVER_UNIT)
+SECRETS_UNIT = "agency-secrets.service"
+SOPS_UNIT = "sops-install-secrets.service"
 SECRETS = PurePosixPath("/run/secrets")
 
 _PATTERNS = ("agency-*.service", "agency-*.socket", "agency-*.timer")
 _EXECUTABLE = re.compile(r"path=(/[^ ;]+/agency)\s")
 _SYSTEM = "/run/current-system"
+_AT_WORK = ("activating", "deactivating", "reloading")
+_LOOKS, _LOOK_AGAIN_S = 20, 0.5
 
 
 async def require_root(machine: Machine) -> None:
@@ -105,24 +111,65 @@ async def _system(machine: Machine) -> Evidence:
     }
 
 
-async def own_units(machine: Machine) -> tuple[Unit, ...]:
-    """The units without which there is no agency, and every other of ours that is not at rest."""
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """Units as they were seen: those that run or should, those that have ended as they should."""
+
+    shown: tuple[Unit, ...]
+    ended: tuple[str, ...]
+
+    @property
+    def bad(self) -> tuple[str, ...]:
+        """The names of those that do not run as they should."""
+        return tuple(unit.name for unit in self.shown if unit.active != "active")
+
+
+async def own_units(machine: Machine, expected: Expected) -> Roll:
+    """The units that the definitions start, and every other of ours that is not at rest.
+
+    One that ends by itself may be at work for a moment: it is given time to end.
+    """
     argv = ("systemctl", "list-units", "--all", "--plain", "--no-legend", "--no-pager", "--full")
     lines = (await run(machine, *argv, *_PATTERNS)).decode(errors="replace").splitlines()
     names = {line.split()[0] for line in lines if line.strip()}
-    seen = await units.show(machine, names | set(REQUIRED))
-    return settled(seen)
+    names |= {*expected.running, *expected.ending, SOPS_UNIT}
+    for _ in range(_LOOKS):
+        seen = await units.show(machine, names)
+        if not any(seen[name].active in _AT_WORK for name in expected.ending):
+            break
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    return call_roll(seen, expected)
 
 
-def settled(seen: Mapping[str, Unit]) -> tuple[Unit, ...]:
-    """Those that run, and those that should; units that begin or end by themselves come and go."""
-    return tuple(
+def call_roll(seen: Mapping[str, Unit], expected: Expected) -> Roll:
+    """Sort units that were seen; those of ours that nothing starts come and go as they like."""
+    wanted = on_this_host(seen, expected)
+    ended = tuple(name for name in wanted.ending if _has_ended_well(seen[name]))
+    shown = tuple(
         unit
         for name, unit in seen.items()
-        if unit.active in ("active", "failed") or name in REQUIRED or unit.sub == "auto-restart"
+        if name not in ended
+        and (
+            unit.active in ("active", "failed")
+            or unit.sub == "auto-restart"
+            or name in wanted.running
+            or name in wanted.ending
+        )
     )
+    return Roll(shown, ended)
 
 
-def not_running(seen: Iterable[Unit]) -> tuple[str, ...]:
-    """The names of those that do not run as they should."""
-    return tuple(unit.name for unit in seen if unit.active != "active")
+def on_this_host(seen: Mapping[str, Unit], expected: Expected) -> Expected:
+    """What is expected, but for what takes another's place where sops-nix installs the secrets.
+
+    An instance without services that are issued anything has no unit for that there either.
+    """
+    if seen[SOPS_UNIT].load != "loaded":
+        return expected
+    running = (*(name for name in expected.running if name != SECRETS_UNIT), SOPS_UNIT)
+    ending = tuple(name for name in expected.ending if seen[name].load == "loaded")
+    return Expected(running, ending)
+
+
+def _has_ended_well(unit: Unit) -> bool:
+    return (unit.load, unit.active, unit.result) == ("loaded", "inactive", "success")

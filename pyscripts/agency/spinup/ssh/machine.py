@@ -35,6 +35,8 @@ _LOG_LINES, _LOG_BYTES = 15, 16 * 1024
 _FORWARDS = 3
 _BROKEN = 255  # the exit status by which ssh speaks of itself
 _NOT_STARTED = (126, 127)
+# By these, whoever starts the suite could have tests left out or assertions not looked at.
+_STEERING = ("PYTEST", "PYTHON")
 
 
 @dataclass(slots=True)
@@ -110,7 +112,8 @@ class SshMachine:
     def suite_host(self) -> tuple[str, Mapping[str, str]]:
         """The suite's ssh uses the same connection, and can make none of its own."""
         query = urlencode({"ssh_config": str(self._configuration)})
-        return f"ssh:{self.destination}?{query}", self._environment
+        environment = suite_environment(self._environment)
+        return f"ssh:{self.destination}?{query}", environment
 
     async def guard(self) -> None:
         """Return never; raise when the connection ends.
@@ -140,6 +143,11 @@ class SshMachine:
     async def _client(self, *options: str, stdin: bytes = b"", s: float) -> Completed:
         argv = (self._program, "-F", str(self._configuration), *options)
         return await run(argv, self._environment, stdin, s)
+
+
+def suite_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment may reach the suite: nothing that chooses or changes its tests."""
+    return {name: text for name, text in environment.items() if not name.startswith(_STEERING)}
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,9 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from agency.errors import PrerequisiteError
+from agency.source_digest import source_root
+from agency.spinup.guest.activation.definitions import load_start
+from agency.spinup.guest.running.expected import by_export
 from agency.spinup.ssh.accounts import load_accounts
 from agency.spinup.ssh.machine import connected
 from agency.spinup.ssh.target import SshTarget
@@ -28,7 +31,9 @@ async def open_ssh(
         raise PrerequisiteError(
             "the suite is not there", where=str(wishes.suite), hint="run this from a checkout"
         )
+    portable = source_root() / "modules" / "portable"
     file, instance = wishes.password_file, setting.loaded.instance
+    expected = by_export(portable, load_start(portable).units)
     accounts = None if file is None else load_accounts(file, instance)
     async with connected(
         wishes.host,
@@ -42,5 +47,6 @@ async def open_ssh(
             recorder=recorder,
             wishes=wishes,
             machine=machine,
+            expected=expected,
             accounts=accounts or {},
         )

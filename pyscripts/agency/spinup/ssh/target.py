@@ -14,7 +14,9 @@ from agency.secrets.classes import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
 from agency.spinup.examination import Examination
 from agency.spinup.guest.looking.suite import run_suite
+from agency.spinup.guest.running.expected import Expected
 from agency.spinup.observing import questions as asked
+from agency.spinup.observing.program import this_program
 from agency.spinup.people.person import Person
 from agency.spinup.probes import host as host_probes
 from agency.spinup.quarantine import Quarantine
@@ -23,12 +25,14 @@ from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.machine import MachineError
 from agency.spinup.remote.subject import RemoteSubject, reached
 from agency.spinup.run import Step
-from agency.spinup.ssh import host
+from agency.spinup.services import CONTROL_UNIT, HOMESERVER_UNIT
+from agency.spinup.ssh import host, identity
 from agency.spinup.ssh.machine import SshMachine
 from agency.spinup.ssh.wishes import Wishes
 from agency.spinup.steps import Evidence, Recorder
 from agency.spinup.target import Setting
 
+_TALKING = (CONTROL_UNIT, HOMESERVER_UNIT)
 _NOT_SEEN = Quarantine("none", "the host was not looked at")
 _ONLINE = Quarantine("none", "a host with interfaces: nothing was tried")
 
@@ -41,6 +45,7 @@ class SshTarget:
     recorder: Recorder
     wishes: Wishes
     machine: SshMachine
+    expected: Expected
     accounts: Mapping[str, SecretValue] = field(repr=False)
     known_secrets: list[SecretValue] = field(default_factory=list)
     network: Quarantine = field(default_factory=lambda: _NOT_SEEN)
@@ -90,7 +95,16 @@ class SshTarget:
         observer = Observer(self.machine, await host.program(self.machine))
         self._observer = observer
         self._held.push_async_callback(observer.close)
-        await self.recorder.probe("host.system", lambda: host.system(self.machine))
+        settings = await identity.settings_of(self.machine)
+        program = await identity.program_of(observer)
+
+        async def collect() -> Evidence:
+            return {**await host.system(self.machine), **identity.evidence(settings, program)}
+
+        await self.recorder.probe("host.system", collect)
+        where, instance = self.machine.name, self.setting.loaded.instance
+        identity.require_instance(settings, instance, where=where)
+        identity.require_program(program, this_program(), where=where)
 
     async def _quarantine(self) -> None:
         seen = await self.recorder.probe(
@@ -123,17 +137,16 @@ class SshTarget:
             await self.recorder.probe("system.processes", lambda: subject.processes({}))
 
     async def _units(self) -> None:
-        seen: tuple[units.Unit, ...] = ()
+        roll = host.Roll((), ())
 
         async def collect() -> Evidence:
-            nonlocal seen
-            seen = await host.own_units(self.machine)
-            return {"units": [unit.as_dict() for unit in seen]}
+            nonlocal roll
+            roll = await host.own_units(self.machine, self.expected)
+            return {"units": [unit.as_dict() for unit in roll.shown], "ended": list(roll.ended)}
 
         await self.recorder.probe("units.state", collect)
-        bad = host.not_running(seen)
-        if bad:
-            raise await units.failure(self.machine, bad)
+        if roll.bad:
+            raise await units.failure(self.machine, roll.bad)
 
     def _known(self) -> list[SecretValue]:
         return [*self._secrets.values(), *self.accounts.values()]
@@ -149,7 +162,7 @@ class SshTarget:
             await self.examination.gather()
             await self.examination.scenario()
         except AgencyError:
-            lines = (await units.failure(self.machine, host.REQUIRED)).log_tail
+            lines = (await units.failure(self.machine, _TALKING)).log_tail
             self.recorder.log_tail = lambda: lines
             raise
 

@@ -23,6 +23,7 @@ ENCRYPTED_FILE = "etc/agency/secrets.yaml"
 ROOTS = ("etc/", "usr/lib/")
 MAX_FILE = 4 * 1024 * 1024
 
+_START = "start.json"
 _PORTABLE_HINT = "name the directory modules/portable of a checkout"
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|timer|target|slice|path|mount)\Z")
 _PATH = re.compile(r"[A-Za-z0-9@_.-]+(/[A-Za-z0-9@_.-]+)+\Z")
@@ -142,18 +143,27 @@ def _check_path(path: str) -> None:
         )
 
 
-def _units(portable: Path, agents: tuple[str, ...]) -> tuple[str, ...]:
-    file = portable / "start.json"
+def load_start(portable: Path) -> Start:
+    """Read which units are to be started.
+
+    Raises:
+        PrerequisiteError: it cannot be read. BadInputError: it is no such list.
+    """
+    file = portable / _START
     try:
-        start = Start.model_validate_json(_bytes(file))
+        return Start.model_validate_json(_bytes(file))
     except ValidationError as error:
         raise BadInputError("is not the list of units", where=str(file)) from error
+
+
+def _units(portable: Path, agents: tuple[str, ...]) -> tuple[str, ...]:
+    start = load_start(portable)
     names = start.units + tuple(
         agent_path(unit, agent) for agent in agents for unit in start.agentUnits
     )
     for name in names:
         if not _UNIT.match(name):
-            raise BadInputError(f"{name!r} is not the name of a unit", where=str(file))
+            raise BadInputError(f"{name!r} is not the name of a unit", where=str(portable / _START))
     return names
 
 

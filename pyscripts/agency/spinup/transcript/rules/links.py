@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from agency import naming
+from agency.spinup.services import ALWAYS_RUNNING
 from agency.spinup.transcript.model import Exchange, Predicate
 from agency.spinup.transcript.rules import one_agency
 from agency.spinup.transcript.rules.agents_audit import each_on_record, logs_kept
@@ -158,6 +159,12 @@ def _hosts_version(host: Evidence, ready: Evidence) -> str | None:
     return None
 
 
+def _hosts_units(_host: Evidence, state: Evidence) -> str | None:
+    running = {unit["name"] for unit in state["units"] if unit["active"] == "active"}
+    lacking = [name for name in ALWAYS_RUNNING if name not in running]
+    return f"units.state: lacks {', '.join(lacking)}" if lacking else None
+
+
 def _hosts_room(host: Evidence, room: Evidence) -> str | None:
     if room["alias"] != naming.control_room_alias(host["instance"]["domain"]):
         return "control.room: not of the instance that host.system found"
@@ -165,7 +172,8 @@ def _hosts_room(host: Evidence, room: Evidence) -> str | None:
 
 
 def _hosts_agents(host: Evidence, health: Evidence) -> str | None:
-    if {agent["name"] for agent in health["agents"]} != set(host["instance"]["agents"]):
+    known = {agent["name"] for agent in host["instance"]["agents"]}
+    if {agent["name"] for agent in health["agents"]} != known:
         return "agents.health: not the agents of the instance that host.system found"
     return None
 
@@ -200,6 +208,7 @@ BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...]
     ("agents.audit", "reboot.survived", logs_kept),
     ("guest.image", "suite.results", skips_of_its_image),
     ("host.system", "control.ready", _hosts_version),
+    ("host.system", "units.state", _hosts_units),
     ("host.system", "control.room", _hosts_room),
     ("host.system", "agents.health", _hosts_agents),
     *one_agency.BETWEEN,

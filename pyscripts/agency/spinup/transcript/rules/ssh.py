@@ -9,10 +9,14 @@ from pydantic import Field
 from agency.spinup.transcript.model import Target
 from agency.spinup.transcript.rules.guest import MIN_PACKAGES
 from agency.spinup.transcript.rules.rule import (
+    Count,
+    MatrixId,
+    Name,
     ProbeRule,
     Seen,
     Sha256,
     Shape,
+    Some,
     Version,
     matches,
 )
@@ -42,16 +46,47 @@ class PackagedSystem(Shape):
     digest: Sha256
 
 
+class HostAgent(Shape):
+    """One of its agents."""
+
+    name: Name
+    matrix_id: MatrixId
+
+
+class HostInstance(Shape):
+    """What the host's control plane was told of the instance that it runs."""
+
+    name: Name
+    domain: Seen
+    operators: Some[MatrixId]
+    agents: Some[HostAgent]
+
+
+class HostProgram(Shape):
+    """The agency's program on the host: its version, and the digest of all its files."""
+
+    version: Version
+    files: Count
+    digest: Sha256
+
+
 class HostSystem(Shape):
-    """What the host is."""
+    """What the host is, and which agency it runs."""
 
     os: Seen
     kernel: Seen
     system: NixosSystem | PackagedSystem = Field(discriminator="kind")
+    instance: HostInstance
+    program: HostProgram
 
 
 RULES = (
-    ProbeRule("host.system", "The system that the host runs, by path or digest.", HostSystem, SSH),
+    ProbeRule(
+        "host.system",
+        "The system that the host runs, by path or digest; the instance and the program on it.",
+        HostSystem,
+        SSH,
+    ),
     ProbeRule(
         "suite.host",
         "Every test of tests/guest that a host at work can bear, one by one; none failed.",
