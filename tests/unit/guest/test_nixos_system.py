@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ import pytest
 
 from agency.canonical import sha256_hex
 from agency.errors import BadInputError
+from agency.programs import ProgramError
 from agency.secrets.encryption.age import new_key
 from agency.spinup.guest.activation.age_key import AGE_KEY_FILE
 from agency.spinup.guest.incus.execution import Command, Completed
@@ -279,7 +282,7 @@ async def test_the_run_s_system_is_built_here_and_what_lacks_is_brought(
     built = nix("nix", f"echo warning: simulated >&2; echo {RUN_SYSTEM}")
     asked = nix(
         "nix-store",
-        f'case "$1" in --export) echo "export of $2 $3" ;;'
+        f'case "$1$2" in --query--size) echo 1 2 ;; --export*) echo "export of $2 $3" ;;'
         f" *) printf '%s\\n' {store('glibc-2.42-67')} {new} {RUN_SYSTEM} ;; esac",
     )
     simulated, key = SimulatedGuest(), new_key()
@@ -313,13 +316,35 @@ async def test_a_system_that_is_there_already_is_not_brought(
     assert not any("--import" in argv for argv in simulated.ran)
 
 
-async def test_a_system_that_is_quite_another_is_refused(
-    nix: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+async def test_a_system_that_is_quite_another_is_refused_before_it_is_read(
+    nix: Callable[[str, str], Path],
 ) -> None:
-    monkeypatch.setattr(nix_store, "MAX_EXPORT", 4)
-    nix("nix-store", "echo more than that")
-    with pytest.raises(BadInputError, match="differs from the image's"):
+    half = nix_store.MAX_EXPORT // 2
+    asked = nix("nix-store", f"printf '%s\\n' {half} {half + 1}")
+    with pytest.raises(BadInputError, match="differs from the image's by 256 MiB"):
+        await nix_store.export([IMAGE_SYSTEM, RUN_SYSTEM])
+    assert asked.read_text().splitlines() == ["--query", "--size", IMAGE_SYSTEM, RUN_SYSTEM]
+
+
+async def test_what_the_store_lacks_is_said_by_nix(nix: Callable[[str, str], Path]) -> None:
+    nix("nix-store", "echo warning >&2; echo 'error: path is not valid' >&2; exit 1")
+    with pytest.raises(ProgramError, match="exit status 1: error: path is not valid"):
         await nix_store.export([RUN_SYSTEM])
+
+
+async def test_nix_ends_when_nobody_waits_for_it_any_more(
+    nix: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    nix("nix-store", f"exec 3>{fifo}; echo $$ >&3; exec sleep 120")
+    asking = asyncio.ensure_future(nix_store.missing_paths(RUN_SYSTEM, []))
+    pid = int(await asyncio.to_thread(lambda: fifo.open().readline()))
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_the_run_s_instance_takes_the_place_of_the_source_s() -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.errors import BadInputError
-from agency.programs import run_program
+from agency.programs import ProgramError, find_program
 from agency.spinup.guest.incus.model import Kind
 from agency.spinup.guest.materials.builder import Job, outer_environment, run_job
 from agency.spinup.guest.materials.nixos import (
@@ -85,8 +85,7 @@ def _unpack(archive: bytes, into: Path) -> None:
 
 async def missing_paths(system: str, present: Iterable[str]) -> list[str]:
     """What of a system's closure is not among `present`, each path after those that it needs."""
-    argv = ("nix-store", "--query", "--requisites", system)
-    listed = await asyncio.to_thread(run_program, argv, timeout=_STORE_S, hint=INSTALL_HINT)
+    listed = await _ask("--query", "--requisites", system)
     there = set(present)
     return [path for path in listed.decode().split() if path not in there]
 
@@ -96,14 +95,44 @@ async def export(paths: list[str]) -> bytes:
 
     Raises:
         ProgramError: Nix has not all of them.
-        BadInputError: they are more than a few files of configuration.
+        BadInputError: they are more than a few files of configuration; nothing of them was read.
     """
-    argv = ("nix-store", "--export", *paths)
-    data = await asyncio.to_thread(run_program, argv, timeout=_STORE_S, hint=INSTALL_HINT)
-    if len(data) > MAX_EXPORT:
+    sizes = await _ask("--query", "--size", *paths)
+    size = sum(int(line) for line in sizes.split())
+    if size > MAX_EXPORT:
         raise BadInputError(
-            f"the run's system differs from the image's by {len(data) // 2**20} MiB",
+            f"the run's system differs from the image's by {size // 2**20} MiB",
             where=paths[-1],
             hint="is the image of this very source?",
         )
-    return data
+    return await _ask("--export", *paths)
+
+
+async def _ask(*arguments: str) -> bytes:
+    """What nix-store prints; it ends when this is cancelled.
+
+    Raises:
+        PrerequisiteError: it is not installed.
+        ProgramError: it failed, or did not end in time.
+    """
+    program = find_program("nix-store", hint=INSTALL_HINT)
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_STORE_S):
+            answer, said = await process.communicate()
+    except TimeoutError as error:
+        raise ProgramError(f"no end after {_STORE_S:g} s", where="nix-store") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        last = (said.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+        raise ProgramError(f"exit status {process.returncode}: {last}", where="nix-store")
+    return answer
