@@ -7,7 +7,7 @@ SLACK := 1
 
 .DEFAULT_GOAL := help
 
-.PHONY: help spinup test lint bench bench-guest check-nix test-docker test-guest test-guest-thorough setup-spinup setup-dev setup-tools requirements clean
+.PHONY: help spinup test lint bench bench-guest check-nix test-docker test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,8 +18,11 @@ setup-spinup:
 setup-dev:
 	@$(PYTHON) tools/setup.py dev
 
-setup-tools:
+setup-tools: ## Get sops and age, for instances with secrets
 	@$(PYTHON) tools/setup.py tools
+
+setup-guest: setup-dev setup-tools ## Get what guests need: Incus, mmdebstrap and more (root; Debian)
+	@$(PYTHON) tools/guest_host.py
 
 spinup: setup-spinup ## Make an agency on this machine, prove it, sign the transcript
 	@mkdir -p artifacts
@@ -30,14 +33,12 @@ test: setup-dev setup-tools lint ## Set up and run the tests
 
 test-docker: setup-dev ## Test the reconcilers on a real Docker Swarm (root)
 	@$(PYTHON) tools/setup.py docker
-	pytest -m docker tests/integration
+	AGENCY_REQUIRE_DOCKER=1 pytest -m docker tests/integration
 
-test-guest: setup-dev setup-tools ## Test throwaway guests on a real Incus (root; builds an image)
-	@$(PYTHON) tools/guest_host.py
+test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds an image)
 	AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
 
-test-guest-thorough: setup-dev setup-tools ## The same, and every step interrupted (an hour)
-	@$(PYTHON) tools/guest_host.py
+test-guest-thorough: setup-guest ## The same, and every step interrupted (an hour)
 	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
 
 lint: setup-dev ## Format check, lint, types
@@ -52,8 +53,7 @@ bench: setup-dev ## Measure the numbers; exits 1 when a limit is missed
 	@mkdir -p artifacts
 	@python -m benchmarks --slack $(SLACK) --output artifacts/bench.jsonl
 
-bench-guest: setup-dev setup-tools ## Measure a throwaway guest (root; builds an image)
-	@$(PYTHON) tools/guest_host.py
+bench-guest: setup-guest ## Measure a throwaway guest (root; builds an image)
 	@mkdir -p artifacts
 	@AGENCY_REQUIRE_GUEST=1 python -m benchmarks --slack $(SLACK) --output artifacts/bench-guest.jsonl guest
 
@@ -66,5 +66,5 @@ requirements: ## Pin the dependencies anew (needs uv)
 	  --extra local --extra postgresql --extra guest -c requirements/dev.txt \
 	  -o requirements/guest.txt pyproject.toml
 
-clean: ## Remove what set-up and runs made
+clean: ## Remove what set-up and runs made here (docs/guests.md: what guests leave elsewhere)
 	rm -rf .venv .tools artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis

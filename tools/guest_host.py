@@ -1,7 +1,8 @@
-"""Install what making guests needs on a Debian machine, as root.
+"""Install what making guests needs on a Debian machine, as root; what is there is left alone.
 
 Standard library only. Incus is in Debian 13 and newer; on Debian 12 it comes from backports, which
-are taken from the archive that this machine uses already.
+are taken from the archive that this machine uses already. Where the Incus of the host runs and has
+no storage pool yet, as right after Debian's package was installed, it gets one.
 """
 
 from __future__ import annotations
@@ -9,145 +10,93 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-PACKAGES = ("mmdebstrap", "zstd", "util-linux", "uidmap", "nftables", "git", "age")
-# It fetches the OpenID provider of guests; whoever has one keeps it.
-NPM = "npm"
-# The disk of a virtual machine: made by the first four, booted by the others' emulation in a test.
-MACHINES = ("fdisk", "dosfstools", "mtools", "qemu-utils", "qemu-system-x86", "ovmf")
-INCUS = ("incus-base", "incus-client")
-SOURCES = Path("/etc/apt/sources.list.d")
-OURS = SOURCES / "agency-backports.sources"
-TIMEOUT_S = 1200
+from debian_packages import codename, fail, install, run, say
+
+# Debian's packages, each with a program or file that shows that it, or a better one, is here.
+PACKAGES = {
+    "mmdebstrap": "mmdebstrap",
+    "zstd": "zstd",
+    "util-linux": "unshare",
+    "uidmap": "newuidmap",
+    "nftables": "nft",
+    "git": "git",
+    "age": "age-keygen",
+    # The tests of the target ssh call it, and its ssh-keygen.
+    "openssh-client": "ssh",
+    # It fetches the OpenID provider of guests.
+    "npm": "npm",
+    # The disk of a virtual machine: made by these, booted by the others' emulation in a test.
+    "fdisk": "sfdisk",
+    "dosfstools": "mkfs.vfat",
+    "mtools": "mcopy",
+    "e2fsprogs": "mke2fs",
+    "qemu-utils": "qemu-img",
+    "qemu-system-x86": "qemu-system-x86_64",
+    "ovmf": "/usr/share/OVMF",
+}
+INCUS = {"incus-base": "incusd", "incus-client": "incus"}
+# Where programs are that are on no PATH, or on root's alone.
+PLACES = "/usr/sbin:/sbin:/usr/libexec/incus:/usr/lib/incus"
+WITHOUT_INCUS = ("bookworm",)
+POOL = "agency"
+TIMEOUT_S = 60
 
 
-def say(text: str) -> None:
-    """One line for the person who waits."""
-    print(f"setup: {text}", flush=True)  # noqa: T201 - there is no rich yet
+def missing(packages: Mapping[str, str]) -> tuple[str, ...]:
+    """The packages of which nothing is here."""
+    path = f"{os.environ.get('PATH', os.defpath)}:{PLACES}"
+
+    def is_here(sign: str) -> bool:
+        return Path(sign).exists() if sign.startswith("/") else bool(shutil.which(sign, path=path))
+
+    return tuple(package for package, sign in packages.items() if not is_here(sign))
 
 
-def fail(text: str) -> None:
-    """End with the exit status for a missing prerequisite."""
-    say(text)
-    sys.exit(3)
+def install_packages() -> None:
+    """Install what is missing."""
+    plain, incus = missing(PACKAGES), missing(INCUS)
+    if not plain and not incus:
+        return
+    wanted = " ".join((*plain, *incus))
+    if os.geteuid() != 0:
+        fail(f"please install: {wanted} (Debian's names), or run this as root")
+    release = codename()
+    if release is None:
+        fail(f"this is not Debian; install by your system's means what Debian calls {wanted}")
+    if plain:
+        install(*plain)
+    if incus:
+        install(*incus, backports_of=release if release in WITHOUT_INCUS else None)
 
 
-def run(*argv: str) -> str:
-    """Run a program that must succeed; returns what it printed."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        argv, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False, env=environment
+def ensure_pool() -> None:
+    """Give the Incus of the host a storage pool where it has none.
+
+    Where it does not answer nothing is to be done: guests then get an Incus of their own.
+    """
+    client = shutil.which("incus") or fail("there is no incus: its client was not installed")
+    listed = subprocess.run(
+        (client, "storage", "list", "local:", "--format", "csv"),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
-    if done.returncode != 0:
-        fail(f"`{' '.join(argv[:4])} ...` ended with status {done.returncode}")
-    return done.stdout
-
-
-def codename() -> str:
-    """Debian's name of this release."""
-    lines = Path("/etc/os-release").read_text().splitlines()
-    facts = dict(line.split("=", 1) for line in lines if "=" in line)
-    if facts.get("ID", "").strip('"') != "debian":
-        fail("this is not Debian: install Incus and mmdebstrap by your system's means")
-    return facts["VERSION_CODENAME"].strip('"')
-
-
-def stanzas(text: str) -> list[dict[str, str]]:
-    """The entries of a deb822 sources file, without comments."""
-    found: list[dict[str, str]] = []
-    for block in text.split("\n\n"):
-        fields: dict[str, str] = {}
-        name = ""
-        for line in block.splitlines():
-            if line.startswith("#"):
-                continue
-            if line[:1] in (" ", "\t") and name:
-                fields[name] += "\n" + line
-            elif ":" in line:
-                name, _, value = line.partition(":")
-                fields[name] = value.strip()
-        if fields:
-            found.append(fields)
-    return found
-
-
-def one_line_stanzas(text: str) -> list[dict[str, str]]:
-    """The entries of a one-line sources file (`deb [options] URI SUITE COMPONENT...`)."""
-    found = []
-    for line in text.splitlines():
-        words = line.split("#")[0].replace("[", " [ ").replace("]", " ] ").split()
-        if not words or words[0] != "deb":
-            continue
-        options: list[str] = []
-        if "]" in words:
-            end = words.index("]")
-            options, words = words[2:end], [words[0], *words[end + 1 :]]
-        entry = {"Types": "deb", "URIs": words[1], "Suites": words[2]}
-        entry["Components"] = " ".join(words[3:])
-        signed = [o.removeprefix("signed-by=") for o in options if o.startswith("signed-by=")]
-        found.append(entry | ({"Signed-By": signed[0]} if signed else {}))
-    return found
-
-
-def backports(entries: list[dict[str, str]], release: str) -> str | None:
-    """The sources entry for backports, made from the one that names the release itself."""
-    for entry in entries:
-        suites, types = entry.get("Suites", "").split(), entry.get("Types", "").split()
-        if release in suites and "deb" in types and "main" in entry.get("Components", "").split():
-            wanted = entry | {
-                "Types": "deb",
-                "Suites": f"{release}-backports",
-                "Components": "main",
-            }
-            return "".join(f"{key}: {value}\n" for key, value in wanted.items())
-    return None
-
-
-def enable_backports(release: str) -> None:
-    """Add backports to apt's sources, unless they are there."""
-    entries: list[dict[str, str]] = []
-    for file in sorted(SOURCES.glob("*.sources")):
-        entries += stanzas(file.read_text())
-    for file in [Path("/etc/apt/sources.list"), *sorted(SOURCES.glob("*.list"))]:
-        entries += one_line_stanzas(file.read_text()) if file.exists() else []
-    if any(f"{release}-backports" in entry.get("Suites", "").split() for entry in entries):
+    if listed.returncode != 0 or listed.stdout.strip():
         return
-    text = backports(entries, release)
-    if text is None:
-        fail(f"apt's sources do not name {release}; please enable {release}-backports by hand")
-        return
-    say(f"enabling {release}-backports")
-    OURS.write_text(text)
-    run("apt-get", "update", "-q", "-q")
-
-
-def has_candidate(package: str) -> bool:
-    """Whether apt could install a package."""
-    return "Candidate: (none)" not in (shown := run("apt-cache", "policy", package)) and bool(shown)
-
-
-def packages() -> tuple[str, ...]:
-    """What is to be installed here, beside Incus."""
-    return (*PACKAGES, *MACHINES, *(() if shutil.which(NPM) else (NPM,)))
+    say(f"making the storage pool {POOL!r}: this machine's Incus has none")
+    run(client, "storage", "create", f"local:{POOL}", "dir")
 
 
 def main() -> None:
-    """Install what is missing."""
-    if os.geteuid() != 0:
-        fail(f"please install: {' '.join((*packages(), *INCUS))} (Debian's names), or run as root")
-    release = codename()
-    run("apt-get", "update", "-q", "-q")
-    target: tuple[str, ...] = ()
-    if not has_candidate("incus-base"):
-        enable_backports(release)
-    if release == "bookworm":
-        target = ("--target-release", f"{release}-backports")
-    say(f"installing {' '.join((*packages(), *INCUS))}")
-    install = ("apt-get", "install", "-y", "-q", "-q", "--no-install-recommends")
-    run(*install, *packages())
-    run(*install, *target, *INCUS)
+    """Install what is missing, and prepare the Incus that guests will be in."""
+    install_packages()
+    if os.geteuid() == 0:
+        ensure_pool()
 
 
 if __name__ == "__main__":

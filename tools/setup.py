@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from debian_packages import codename, fail, install, run, say
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -23,34 +26,18 @@ TOOLS = ROOT / ".tools"
 SOPS = "github.com/getsops/sops/v3/cmd/sops@v3.10.2"
 PYTHONS = ("python3.11", "python3.12", "python3.13", "python3")
 OLDEST = (3, 11)
+# What sops itself asks for, and the first Go that fetches a newer one where it may.
+GO_MINOR = 23
+GO_FETCHES_MINOR = 21
+GO_PLACES = Path("/usr/lib")
+WITHOUT_GO = ("bookworm",)
 
 
-def say(text: str) -> None:
-    """One line for the person who waits."""
-    print(f"setup: {text}", flush=True)  # noqa: T201 - there is no rich yet
-
-
-def fail(text: str) -> None:
-    """End with the exit status for a missing prerequisite."""
-    say(text)
-    sys.exit(3)
-
-
-def run(*argv: str, timeout: float = 1800, env: dict[str, str] | None = None) -> None:
-    """Run a program that must succeed."""
-    done = subprocess.run(argv, timeout=timeout, check=False, env=env)
-    if done.returncode != 0:
-        fail(f"`{' '.join(argv[:4])} ...` ended with status {done.returncode}")
-
-
-def apt(*packages: str) -> None:
-    """Install Debian packages, where this is Debian and we are root."""
+def apt(*packages: str, backports_of: str | None = None, recommended: bool = False) -> None:
+    """Install Debian packages, where this is Debian or alike and we are root."""
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         fail(f"please install: {' '.join(packages)} (Debian's names), then run this again")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    say(f"installing {' '.join(packages)}")
-    run("apt-get", "update", "-q", "-q", env=environment)
-    run("apt-get", "install", "-y", "-q", "-q", *packages, env=environment)
+    install(*packages, backports_of=backports_of, recommended=recommended)
 
 
 def version_of(python: str) -> tuple[int, ...]:
@@ -78,7 +65,7 @@ def find_python() -> str:
     raise AssertionError
 
 
-def install(requirements: str) -> None:
+def install_requirements(requirements: str) -> None:
     """Make `.venv` hold what `requirements/<name>.txt` pins, and the project itself."""
     pins = ROOT / "requirements" / f"{requirements}.txt"
     wanted = hashlib.sha256(pins.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
@@ -95,16 +82,46 @@ def install(requirements: str) -> None:
     stamp.write_text(wanted)
 
 
-def go_is_new_enough() -> bool:
-    """Whether the Go here can build sops (or fetch a toolchain that can: 1.21 and newer)."""
-    go = shutil.which("go")
-    if go is None:
+def can_build_sops(go: str) -> bool:
+    """Whether a Go can build sops: it is new enough, or may fetch a toolchain that is."""
+    try:
+        shown = subprocess.run(
+            [go, "env", "GOVERSION", "GOTOOLCHAIN"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        ).stdout.split()
+    except OSError:
         return False
-    shown = subprocess.run(
-        [go, "env", "GOVERSION"], capture_output=True, text=True, timeout=60, check=False
-    ).stdout
-    parts = shown.strip().removeprefix("go").split(".")
-    return len(parts) >= 2 and parts[1].isdigit() and int(parts[1]) >= 21
+    found = re.match(r"go1\.(\d+)", shown[0] if shown else "")
+    if found is None:
+        return False
+    minor = int(found[1])
+    may_fetch = shown[1:] != ["local"]
+    return minor >= GO_MINOR or (minor >= GO_FETCHES_MINOR and may_fetch)
+
+
+def find_go() -> str | None:
+    """A Go that can build sops; the one on PATH before those of Debian's packages."""
+    candidates = [shutil.which("go") or "", *map(str, sorted(GO_PLACES.glob("go-1.*/bin/go")))]
+    return next((go for go in candidates if go and can_build_sops(go)), None)
+
+
+def go() -> str:
+    """A Go that can build sops, installed where root can do that on a Debian."""
+    found = find_go()
+    release = codename() if found is None and os.geteuid() == 0 else None
+    if release is not None:
+        old = release in WITHOUT_GO
+        apt("golang-go", "ca-certificates", backports_of=release if old else None)
+        found = find_go()
+    if found is None:
+        fail(
+            f"sops is missing, and building it takes Go 1.{GO_MINOR} or newer: install that "
+            "(https://go.dev; Debian 12 has it in bookworm-backports), or put sops on PATH"
+        )
+    return found
 
 
 def install_tools() -> None:
@@ -114,29 +131,29 @@ def install_tools() -> None:
     binary = TOOLS / "bin" / "sops"
     if binary.exists() or shutil.which("sops"):
         return
-    if not go_is_new_enough():
-        fail("sops is missing, and to build it Go 1.21 or newer is needed (https://go.dev)")
+    program = go()
     say(f"building {SOPS}")
     (TOOLS / "bin").mkdir(parents=True, exist_ok=True)
+    # Without C it needs no libraries: it is put into guests as it is.
     run(
-        "go",
+        program,
         "install",
         SOPS,
-        env={**os.environ, "GOBIN": str(TOOLS / "bin"), "GOFLAGS": "-mod=mod"},
+        env={"GOBIN": str(TOOLS / "bin"), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"},
     )
 
 
 def install_docker() -> None:
-    """Put Debian's Docker Engine onto the system; it is not started."""
-    if shutil.which("dockerd") is None or not Path("/bin/busybox").exists():
-        apt("docker.io", "busybox-static", "iptables")
+    """Put Debian's Docker Engine onto the system; where systemd runs, the package starts it."""
+    if any(shutil.which(name) is None for name in ("dockerd", "busybox", "ip")):
+        apt("docker.io", "busybox-static", "iptables", "iproute2", recommended=True)
 
 
 def main(arguments: list[str]) -> None:
     """Do what was asked for."""
     jobs = {
-        "spinup": lambda: install("spinup"),
-        "dev": lambda: install("dev"),
+        "spinup": lambda: install_requirements("spinup"),
+        "dev": lambda: install_requirements("dev"),
         "tools": install_tools,
         "docker": install_docker,
     }
@@ -148,4 +165,5 @@ def main(arguments: list[str]) -> None:
         jobs[name]()
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import click
 
 from agency import __version__
-from agency.errors import AgencyError, ExitCode, InternalError
+from agency.errors import AgencyError, ExitCode, InternalError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,16 @@ def cli() -> None:
     """One flake and one age key turn a blank machine into a software agency.
 
     Exit status: 0 done, 1 the thing checked is bad, 2 wrong usage, 3 something needed first is
-    missing, 4 internal error.
+    missing, 4 internal error, 130 interrupted.
     """
+
+
+def _usage_error(error: click.ClickException) -> UsageError:
+    """What click finds wrong, as an error of ours."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else None
+    hint = f"`{command} --help` says how it is called" if command else None
+    return UsageError(error.format_message(), where=command, hint=hint)
 
 
 def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> int:
@@ -112,7 +120,10 @@ def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> 
     except click.exceptions.Exit as ending:
         return ending.exit_code
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            print_error(_usage_error(error), as_json=True)
+        else:
+            error.show()
         return int(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

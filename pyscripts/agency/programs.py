@@ -9,18 +9,21 @@ from pathlib import Path
 
 from agency.errors import AgencyError, PrerequisiteError
 
+# Where a checkout's set-up puts the programs that it builds; of an installed package, no place.
+_OF_CHECKOUT = Path(__file__).resolve().parents[2] / ".tools" / "bin"
+
 
 class ProgramError(AgencyError):
     """A program ended badly, or did not end in time."""
 
 
 def find_program(name: str, *, hint: str) -> str:
-    """The absolute path of `name` on PATH.
+    """The absolute path of `name` on PATH, or among what this checkout's set-up has built.
 
     Raises:
         PrerequisiteError: it is not there; `hint` says how to get it.
     """
-    found = shutil.which(name)
+    found = shutil.which(name) or shutil.which(name, path=str(_OF_CHECKOUT))
     if found is None:
         raise PrerequisiteError(f"the program {name!r} is not installed", where="PATH", hint=hint)
     return found

@@ -21,6 +21,7 @@ from agency.secrets.classes import SecretClass, required_secrets
 ROOT = Path(__file__).resolve().parents[2]
 EVALUATION_TIMEOUT_S = 1500
 SKIPPED = pytest.StashKey[str]()
+NIX_SITE = "https://nixos.org/download"
 TREES = ("nixpkgs", "sops-nix")
 EVALUATED = (
     "default.nix",
@@ -53,12 +54,28 @@ SERVICES = (
 def missing_for_nix() -> str | None:
     """What the suite lacks on this machine, in one line, or None."""
     if shutil.which("nix-instantiate") is None:
-        return "Nix is not installed (there is no nix-instantiate)"
+        return (
+            f"Nix is not installed (there is no nix-instantiate); get it from {NIX_SITE}, "
+            f"and the trees: {_pinned()}"
+        )
     for tree in TREES:
         argv = ["nix-instantiate", "--find-file", tree]
         if subprocess.run(argv, capture_output=True, timeout=60).returncode != 0:
-            return f"<{tree}> does not resolve: set NIX_PATH, or nix-path in nix.conf"
+            return (
+                f"<{tree}> does not resolve: set NIX_PATH=nixpkgs=DIRECTORY:sops-nix=DIRECTORY, or "
+                f"nix-path in nix.conf; the trees that flake.lock pins: {_pinned()}"
+            )
     return None
+
+
+def _pinned() -> str:
+    """The trees, each at the revision that the flake locks."""
+    nodes = json.loads((ROOT / "flake.lock").read_text())["nodes"]
+    sources = {tree: nodes[tree]["locked"] for tree in TREES}
+    return ", ".join(
+        f"{tree} is github.com/{one['owner']}/{one['repo']} at {one['rev']}"
+        for tree, one in sources.items()
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -20,8 +20,9 @@ Made from the commands themselves by `python -m agency.commandline.reference doc
 not edit. What is said in the control room is in [commands.md](commands.md).
 
 Exit status of every command: 0 done, 1 the thing checked is bad, 2 wrong usage, 3 something needed
-first is missing, 4 internal error. Every command that answers has `--json`; errors then are JSON on
-standard error. Colour follows `NO_COLOR`, and is left out where there is no terminal.
+first is missing, 4 internal error, 130 interrupted before there was anything to report. Every
+command that answers has `--json`; errors then are JSON on standard error, wrong usage too. Colour
+follows `NO_COLOR`, and is left out where there is no terminal.
 
 Completion: `agency completion bash` (or `zsh`, `fish`) prints the script for your shell.
 """

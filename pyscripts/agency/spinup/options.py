@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
+
+from agency.errors import UsageError
+from agency.spinup.ssh.options import SshOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -155,3 +159,32 @@ _GUEST: tuple[Decorator, ...] = (
     ),
     click.option("--keep", is_flag=True, help="Leave the guest; `agency guest` looks into it."),
 )
+
+
+# What only some targets have a use for, by the name of its parameter.
+_TARGETS: Mapping[str, tuple[str, ...]] = {
+    "namespace": ("local",),
+    "ports": ("local",),
+    **{field.name: ("incus",) for field in dataclasses.fields(GuestOptions)},
+    "suite_timeout_s": ("incus", "ssh"),
+    **{field.name: ("ssh",) for field in dataclasses.fields(SshOptions)},
+}
+
+
+def refuse_others(context: click.Context, target: str) -> None:
+    """Refuse an option that the target has no use for: who gives it means another target.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        targets = _TARGETS.get(name, (target,))
+        if target in targets:
+            continue
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"--target {target} has no use for it",
+                where=" or ".join((*parameter.opts, *parameter.secondary_opts)),
+                hint=f"leave it out, or say --target {' or '.join(targets)}",
+            )

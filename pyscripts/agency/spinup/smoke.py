@@ -10,7 +10,12 @@ import click
 
 from agency.cli import run as run_command
 from agency.commandline.output import console, json_option
-from agency.spinup.options import GuestOptions, guest_options, instance_options
+from agency.spinup.options import (
+    GuestOptions,
+    guest_options,
+    instance_options,
+    refuse_others,
+)
 from agency.spinup.ssh.options import SshOptions, ssh_options
 
 DEFAULT_OUTPUT = Path("artifacts/boot_transcript.json")
@@ -68,8 +73,10 @@ def spinup_smoke(
     """Make an agency from nothing, drive it as people would, and sign what was seen.
 
     Exit status: 0 the transcript says PASSED and verifies, 1 it says FAILED, 2 wrong usage,
-    3 something needed first is missing (then there is no transcript), 4 internal error.
+    3 something needed first is missing (then there is no transcript), 4 internal error,
+    130 interrupted before the run began.
     """
+    refuse_others(click.get_current_context(), target)
     # The namespace is entered before anything else: it needs a process with one thread.
     from agency.spinup import quarantine
 

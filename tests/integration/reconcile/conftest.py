@@ -3,6 +3,9 @@
 Its socket, data and pid file are the test's; it is ended by its pid, and what it mounted is
 unmounted. The kernel's state that it needs (a network namespace) is unshared, so that nothing of
 it reaches the machine that runs the tests.
+
+Where it cannot run, its tests are skipped; with AGENCY_REQUIRE_DOCKER (`make test-docker`) they
+fail.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -83,6 +86,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.docker)
 
 
+REQUIRE = "AGENCY_REQUIRE_DOCKER"
+
+
+def _refuse(reason: str) -> NoReturn:
+    if os.environ.get(REQUIRE):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
 def _missing() -> str | None:
     if os.geteuid() != 0:
         return "a Docker Engine needs root"
@@ -96,7 +108,7 @@ def _missing() -> str | None:
 def _engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     reason = _missing()
     if reason is not None:
-        pytest.skip(f"no real Docker Engine: {reason}")
+        _refuse(f"no real Docker Engine: {reason}")
     place = tmp_path_factory.mktemp("docker")
     socket = Path("/run") / f"agency-test-docker-{os.getpid()}.sock"
     log = place / "dockerd.log"
@@ -150,7 +162,7 @@ def _wait(process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            pytest.skip(f"dockerd does not run on this machine:\n{log.read_text()[-2000:]}")
+            _refuse(f"dockerd does not run on this machine:\n{log.read_text()[-2000:]}")
         probe = ["docker", "--host", f"unix://{socket}", "version"]
         if subprocess.run(probe, capture_output=True).returncode == 0:
             return

@@ -80,6 +80,31 @@ def test_an_error_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--nope"], "--nope"), (["--number", "x"], "'x' is not a valid integer"), (["y"], "(y)")],
+)
+def test_wrong_usage_has_both_forms(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @click.command()
+    @click.option("--json", "as_json", is_flag=True)
+    @click.option("--number", type=int)
+    def command(as_json: bool, number: int) -> None:
+        pass
+
+    assert cli.run(command, [*arguments, "--json"], prog_name="t") == 2
+    captured = capsys.readouterr()
+    error = json.loads(captured.err)["error"]
+    assert said in error["message"]
+    assert (error["kind"], error["where"], error["exit_code"]) == ("UsageError", "t", 2)
+    assert captured.out == ""
+    assert cli.run(command, arguments, prog_name="t") == 2
+    plain = capsys.readouterr().err
+    assert plain.startswith("Usage: t ")
+    assert said in plain
+
+
 def test_markup_in_a_message_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     cli.run(ending(raiser(BadInputError("[red]x[/red]"))), [], prog_name="t")
     assert "[red]x[/red]" in capsys.readouterr().err

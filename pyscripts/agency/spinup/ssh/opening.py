@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from agency.errors import PrerequisiteError
 from agency.source_digest import source_root
 from agency.spinup.guest.activation.definitions import load_start
+from agency.spinup.guest.looking.requirements import require_suite
 from agency.spinup.guest.running.expected import by_export
 from agency.spinup.ssh.accounts import load_accounts
 from agency.spinup.ssh.machine import connected
@@ -27,10 +27,7 @@ async def open_ssh(
         PrerequisiteError: the host cannot be reached, or something is missing on this side.
         BadInputError: a file of passwords that is none.
     """
-    if not wishes.suite.is_dir():
-        raise PrerequisiteError(
-            "the suite is not there", where=str(wishes.suite), hint="run this from a checkout"
-        )
+    require_suite(wishes.suite)
     portable = source_root() / "modules" / "portable"
     file, instance = wishes.password_file, setting.loaded.instance
     expected = by_export(portable, load_start(portable).units)

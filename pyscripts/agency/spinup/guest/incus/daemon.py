@@ -177,11 +177,21 @@ async def _ensure_running(daemon: OwnDaemon) -> None:
             await _start(daemon, _program_or_refuse(daemon))
 
 
-def _program_or_refuse(daemon: OwnDaemon) -> Path:
+def find_daemon() -> Path:
+    """The program of the daemon.
+
+    Raises:
+        IncusUnreachableError: it is not installed.
+    """
     candidates = [*_PROGRAMS, Path(shutil.which("incusd") or "/nonexistent")]
     found = next((path for path in candidates if path.exists()), None)
     if found is None:
         raise IncusUnreachableError("Incus is not installed", where="incusd", hint=INSTALL_HINT)
+    return found
+
+
+def _program_or_refuse(daemon: OwnDaemon) -> Path:
+    found = find_daemon()
     if os.geteuid() != 0:
         raise IncusUnreachableError(
             "no Incus answers, and only root can start one",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -71,10 +72,11 @@ async def choose_pool(incus: Incus, wanted: str | None = None) -> str:
     for name in candidates:
         if name in pools:
             return str(name)
+    others = f"use one of: {', '.join(sorted(pools))}; or " if pools else ""
     raise PrerequisiteError(
         "there is no such storage pool" if wanted else "Incus has no storage pool for guests",
         where=wanted or "incus storage list",
-        hint=f"make one: incus storage create {POOL} dir",
+        hint=f"{others}make it: incus storage create {shlex.quote(wanted or POOL)} dir",
     )
 
 

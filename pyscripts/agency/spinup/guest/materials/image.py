@@ -31,6 +31,7 @@ from agency.spinup.guest.materials.recipe import ImageRecipe
 from agency.spinup.guest.materials.wheelhouse import REQUIREMENTS, Libraries
 
 KEPT_IMAGES = 2
+MMDEBSTRAP_HINT = "install mmdebstrap (Debian: mmdebstrap)"
 FACTS = "facts.json"
 
 _NEEDS = {Kind.CONTAINER: 3 * GIB, Kind.VM: 5 * GIB}
@@ -123,7 +124,7 @@ async def build(
     recipe: ImageRecipe, libraries: Libraries | None, directory: Path, *, marker: str
 ) -> None:
     """Build an image into an empty directory."""
-    find_program("mmdebstrap", hint="install mmdebstrap (Debian: mmdebstrap)")
+    find_program("mmdebstrap", hint=MMDEBSTRAP_HINT)
     if os.geteuid() != 0:
         raise PrerequisiteError(
             "only root can build the guest's image",

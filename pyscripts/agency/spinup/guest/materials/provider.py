@@ -25,6 +25,7 @@ from agency.spinup.guest.materials.cache import GIB, DigestCache
 PACKAGE = Path(__file__).resolve().parents[1] / "oidc" / "package"
 NAME = "oidc-provider"
 KEPT_PACKS = 2
+NPM_HINT = "install npm (Debian: npm); it fetches the OpenID provider of guests"
 
 _ARCHIVE = "pack.tar"
 _MANIFEST = "package.json"
@@ -91,7 +92,7 @@ async def hold_provider(
 
 
 async def _fetch(package: Path, directory: Path, marker: str) -> None:
-    find_program("npm", hint="install npm (Debian: npm); it fetches the OpenID provider of guests")
+    find_program("npm", hint=NPM_HINT)
     tree = directory / "tree"
     shutil.copytree(package, tree)
     argv = (

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator
 
-from agency.errors import PrerequisiteError
 from agency.paths import state_dir
 from agency.source_digest import source_root
 from agency.spinup.guest.incus.daemon import incus
 from agency.spinup.guest.machines.janitor import Owner, reap
 from agency.spinup.guest.running.making import Maker
+from agency.spinup.guest.running.needs import Needs
 from agency.spinup.guest.running.secrets import RunSecrets
 from agency.spinup.guest.running.target import IncusTarget
 from agency.spinup.guest.running.wishes import Wishes
@@ -26,24 +25,14 @@ async def open_incus(
     """The target, not yet begun; what killed runs left has been destroyed.
 
     Raises:
-        PrerequisiteError: this user cannot make guests, or Incus is not there.
+        PrerequisiteError: something that the run needs is not here; all of it is named.
     """
-    if os.geteuid() != 0:
-        raise PrerequisiteError(
-            "only root can make a guest",
-            where="user",
-            hint="run it as root; --target local needs no rights",
-        )
-    source = source_root()
-    if not (source / "pyproject.toml").is_file():
-        raise PrerequisiteError(
-            "a guest is made from a checkout, and this is none",
-            where=str(source),
-            hint="clone the project and run it from there",
-        )
-    state = state_dir()
+    source, state = source_root(), state_dir()
     directory = setting.directory
+    needs = Needs(wishes, state / "guest", source)
+    needs.refuse_lacking_here()
     async with incus() as client:
+        await needs.refuse_lacking(client)
         await reap(client, state)
         yield IncusTarget(
             setting=setting,

@@ -1,0 +1,150 @@
+"""What a guest needs is looked at before anything is made, and all that is missing is named."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+from agency import programs
+from agency.errors import ExitCode, PrerequisiteError
+from agency.spinup.guest.incus import daemon
+from agency.spinup.guest.incus.model import Server
+from agency.spinup.guest.looking import requirements
+from agency.spinup.guest.machines.hosting import Wanted
+from agency.spinup.guest.running.needs import Needs
+from agency.spinup.guest.running.wishes import Wishes
+from agency.spinup.guest.system.choice import WantedSystem
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAMS = ("incus", "age-keygen", "sops", "setpriv", "unshare", "npm", "mmdebstrap")
+
+
+class Answers:
+    """A stand-in for an Incus: what it runs, and which pools it has."""
+
+    def __init__(self, drivers=("lxc",), pools=("agency",), default=None):
+        self.drivers, self.names, self.default = drivers, pools, default
+
+    async def server(self):
+        return Server("6", self.drivers, ("dir",))
+
+    async def pools(self):
+        return dict.fromkeys(self.names, "dir")
+
+    async def root_pool_of_default_profile(self):
+        return self.default
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine with everything, as root; returns what takes a program away."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    for name in (*PROGRAMS, "nix", "incusd"):
+        (place / name).write_text("#!/bin/sh\n")
+        (place / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(place))
+    monkeypatch.setenv("INCUS_SOCKET", str(tmp_path / "none"))
+    monkeypatch.setenv(daemon.DIRECTORY_VARIABLE, str(tmp_path / "incus"))
+    monkeypatch.setattr(programs, "_OF_CHECKOUT", tmp_path / "nothing")
+    monkeypatch.setattr(daemon, "_PROGRAMS", ())
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return lambda *names: [(place / name).unlink() for name in names]
+
+
+def needs(tmp_path, source=ROOT, **wishes):
+    # Which system it will be is said: what is built on the machine that tests is another matter.
+    return Needs(Wishes(**{"system": WantedSystem.DEBIAN, **wishes}), tmp_path / "guest", source)
+
+
+async def lacks(needs, incus=None):
+    with pytest.raises(PrerequisiteError) as caught:
+        needs.refuse_lacking_here() if incus is None else await needs.refuse_lacking(incus)
+    assert caught.value.exit_code is ExitCode.PREREQUISITE
+    return str(caught.value)
+
+
+async def test_nothing_is_missing(machine, tmp_path):
+    needs(tmp_path).refuse_lacking_here()
+    await needs(tmp_path).refuse_lacking(Answers())
+    await needs(tmp_path, pool="other").refuse_lacking(Answers(pools=("other",)))
+    assert not (tmp_path / "guest").exists(), "a look makes nothing"
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_a_missing_program_is_named_alone_with_what_to_do(name, machine, tmp_path):
+    machine(name)
+    said = await lacks(needs(tmp_path))
+    assert said.startswith(f"PATH: the program '{name}' is not installed\n  hint: install ")
+    assert await lacks(needs(tmp_path), Answers()) == said
+
+
+async def test_a_machine_without_incus(machine, tmp_path):
+    machine("incusd")
+    assert "Incus is not installed" in await lacks(needs(tmp_path))
+
+
+async def test_everything_that_is_missing_is_named_at_once(machine, tmp_path, monkeypatch):
+    machine(*PROGRAMS, "incusd")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "testinfra" else real(name)
+    )
+    said = await lacks(needs(tmp_path))
+    for name in PROGRAMS:
+        assert f"the program '{name}' is not installed" in said
+    assert "only root can make a guest" in said
+    assert "the suite runs with are missing: testinfra" in said
+    assert "Incus is not installed" in said
+    assert "make setup-guest" in said
+    asked = await lacks(needs(tmp_path, pool="it's", kind=Wanted.VM), Answers(pools=("default",)))
+    for line in said.splitlines()[1:]:
+        if "Incus is not installed" not in line:
+            assert line in asked
+    assert "it's: there is no such storage pool" in asked
+    assert """use one of: default; or make it: incus storage create 'it'"'"'s' dir""" in asked
+    assert "no working driver for virtual machines" in asked
+
+
+@pytest.mark.parametrize(
+    ("pools", "default", "said"),
+    [
+        ((), None, "incus storage create agency dir"),
+        (("a", "b"), None, "use one of: a, b; or make it"),
+    ],
+)
+async def test_an_incus_without_a_pool_for_guests(pools, default, said, machine, tmp_path):
+    text = await lacks(needs(tmp_path), Answers(pools=pools, default=default))
+    assert "Incus has no storage pool for guests" in text
+    assert said in text
+    await needs(tmp_path).refuse_lacking(Answers(pools=("a",), default="a"))
+
+
+async def test_what_is_needed_depends_on_what_is_made(machine, tmp_path):
+    machine("mmdebstrap")
+    await needs(tmp_path, system=WantedSystem.NIXOS).refuse_lacking(Answers())
+    machine("nix")
+    said = await lacks(needs(tmp_path, system=WantedSystem.NIXOS), Answers())
+    assert "'nix' is not installed" in said
+    # A virtual machine has a disk, for which the machine here has no programs.
+    said = await lacks(needs(tmp_path), Answers(drivers=("lxc", "qemu")))
+    assert "make a virtual machine's disk are missing" in said
+    assert "'mmdebstrap' is not installed" in said
+
+
+async def test_a_guest_is_made_from_a_checkout(machine, tmp_path):
+    (tmp_path / "package").mkdir()
+    said = await lacks(needs(tmp_path, tmp_path / "package"))
+    assert "a guest is made from a checkout" in said
+    assert "the suite is not there" in said
+
+
+def test_the_suite_needs_what_only_developers_have(tmp_path, monkeypatch):
+    requirements.require_suite(ROOT / "tests" / "guest")
+    monkeypatch.setattr(requirements, "PACKAGES", ("pytest", "of_nobody", "of_nowhere"))
+    with pytest.raises(PrerequisiteError) as caught:
+        requirements.require_suite(ROOT / "tests" / "guest")
+    assert "missing: of_nobody, of_nowhere" in str(caught.value)
+    assert "make setup-dev" in str(caught.value)

@@ -1,0 +1,124 @@
+"""Installing Debian's packages, backports among them, as root. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+SOURCES = Path("/etc/apt/sources.list.d")
+OURS = SOURCES / "agency-backports.sources"
+RELEASE = Path("/etc/os-release")
+TIMEOUT_S = 1800
+
+
+def say(text: str) -> None:
+    """One line for the person who waits."""
+    print(f"setup: {text}", flush=True)  # noqa: T201 - there is no rich yet
+
+
+def fail(text: str) -> NoReturn:
+    """End with the exit status for a missing prerequisite."""
+    say(text)
+    sys.exit(3)
+
+
+def run(*argv: str, env: dict[str, str] | None = None) -> None:
+    """Run a program that must succeed; it may ask nothing."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", **(env or {})}
+    done = subprocess.run(argv, timeout=TIMEOUT_S, check=False, env=environment)
+    if done.returncode != 0:
+        fail(f"`{' '.join(argv[:4])} ...` ended with status {done.returncode}")
+
+
+def codename(file: Path = RELEASE) -> str | None:
+    """Debian's name of this release; None where this is something else."""
+    if not file.exists():
+        return None
+    facts = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
+    if facts.get("ID", "").strip('"') != "debian" or shutil.which("apt-get") is None:
+        return None
+    return facts.get("VERSION_CODENAME", "").strip('"') or None
+
+
+def install(*packages: str, backports_of: str | None = None, recommended: bool = False) -> None:
+    """Install packages, as root on a Debian; from the backports of a release, if one is named."""
+    say(f"installing {' '.join(packages)}")
+    run("apt-get", "update", "-q", "-q")
+    target: tuple[str, ...] = ()
+    if backports_of is not None:
+        enable_backports(backports_of)
+        target = ("--target-release", f"{backports_of}-backports")
+    bare = () if recommended else ("--no-install-recommends",)
+    run("apt-get", "install", "-y", "-q", "-q", *bare, *target, *packages)
+
+
+def enable_backports(release: str) -> None:
+    """Add backports to apt's sources, unless they are there."""
+    entries: list[dict[str, str]] = []
+    for file in sorted(SOURCES.glob("*.sources")):
+        entries += stanzas(file.read_text())
+    for file in [Path("/etc/apt/sources.list"), *sorted(SOURCES.glob("*.list"))]:
+        entries += one_line_stanzas(file.read_text()) if file.exists() else []
+    if any(f"{release}-backports" in entry.get("Suites", "").split() for entry in entries):
+        return
+    text = backports(entries, release)
+    if text is None:
+        fail(f"apt's sources do not name {release}; please enable {release}-backports by hand")
+    say(f"enabling {release}-backports: {OURS}")
+    OURS.write_text(text)
+    run("apt-get", "update", "-q", "-q")
+
+
+def backports(entries: list[dict[str, str]], release: str) -> str | None:
+    """The sources entry for backports, made from the one that names the release itself."""
+    for entry in entries:
+        suites, types = entry.get("Suites", "").split(), entry.get("Types", "").split()
+        if release in suites and "deb" in types and "main" in entry.get("Components", "").split():
+            wanted = entry | {
+                "Types": "deb",
+                "Suites": f"{release}-backports",
+                "Components": "main",
+            }
+            return "".join(f"{key}: {value}\n" for key, value in wanted.items())
+    return None
+
+
+def stanzas(text: str) -> list[dict[str, str]]:
+    """The entries of a deb822 sources file, without comments."""
+    found: list[dict[str, str]] = []
+    for block in text.split("\n\n"):
+        fields: dict[str, str] = {}
+        name = ""
+        for line in block.splitlines():
+            if line.startswith("#"):
+                continue
+            if line[:1] in (" ", "\t") and name:
+                fields[name] += "\n" + line
+            elif ":" in line:
+                name, _, value = line.partition(":")
+                fields[name] = value.strip()
+        if fields:
+            found.append(fields)
+    return found
+
+
+def one_line_stanzas(text: str) -> list[dict[str, str]]:
+    """The entries of a one-line sources file (`deb [options] URI SUITE COMPONENT...`)."""
+    found = []
+    for line in text.splitlines():
+        words = line.split("#")[0].replace("[", " [ ").replace("]", " ] ").split()
+        if not words or words[0] != "deb":
+            continue
+        options: list[str] = []
+        if "]" in words:
+            end = words.index("]")
+            options, words = words[2:end], [words[0], *words[end + 1 :]]
+        entry = {"Types": "deb", "URIs": words[1], "Suites": words[2]}
+        entry["Components"] = " ".join(words[3:])
+        signed = [o.removeprefix("signed-by=") for o in options if o.startswith("signed-by=")]
+        found.append(entry | ({"Signed-By": signed[0]} if signed else {}))
+    return found
