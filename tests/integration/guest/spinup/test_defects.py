@@ -69,6 +69,39 @@ def test_a_secret_in_the_journal_is_found(
     assert seen["places"] == ["journal"]
 
 
+# One entry that journalctl, left alone, neither prints as text nor prints at all.
+SAY = "{ printf '\\033'; head -c 8000 /dev/zero | tr '\\0' x; cat /run/secrets/matrix-hs-token; }"
+
+
+def test_a_secret_that_is_logged_after_the_conversation_is_found(spinup: Make, ground: Any) -> None:
+    run_up = spinup("--fail-fast").start()
+    name = f"agency-{run_up.run}"
+    run_up.reach("login")
+    ground.exec(name, "sh", "-c", f"{SAY} | systemd-cat")
+    predicate = failed(run_up, ground)
+    assert set(failed_probes(predicate)) == {"secrets.left"}
+    (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "secrets.left"]
+    assert seen["places"] == ["journal"]
+
+
+def test_a_token_that_is_told_is_redacted_though_its_agent_is_gone(
+    spinup: Make, ground: Any, changed_checkout: Change
+) -> None:
+    def tell(text: str) -> str:
+        runs = "{_project(project)} (pid {seen.pid})"
+        return text.replace(runs, runs + " token <{self.runtime.endpoint(entry.name).token}>")
+
+    checkout = changed_checkout("pyscripts/agency/control/execution/lifecycle.py", tell)
+    predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
+    assert set(failed_probes(predicate)) == {"secrets.absent"}
+    (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "secrets.absent"]
+    assert seen["places"] == ["evidence"]
+    # Two agents were started, and the first once more: with another token, which ended its first.
+    replies = [said["observed"].get("reply", "") for said in predicate["scenario"]]
+    tokens = [reply.split("<")[1].split(">")[0] for reply in replies if "token <" in reply]
+    assert tokens == ["[***]"] * 3
+
+
 def test_an_open_firewall_is_noticed(spinup: Make, ground: Any, changed_checkout: Change) -> None:
     opened = before("  # Nobody but its owner", "  accept")
     checkout = changed_checkout(FIREWALL, opened)
