@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
-import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,8 +14,6 @@ from typing import Any
 import pytest
 
 from agency.canonical import sha256_hex
-from agency.errors import BadInputError
-from agency.programs import ProgramError
 from agency.secrets.encryption.age import new_key
 from agency.spinup.guest.activation.age_key import AGE_KEY_FILE
 from agency.spinup.guest.incus.execution import Command, Completed
@@ -243,29 +239,6 @@ async def test_a_switch_that_fails_says_why(system: NixosSystem) -> None:
         await convergence_of(system, SimulatedGuest(rebuild=failed)).activate()
 
 
-FAKE = """\
-#!/bin/sh
-printf '%s\\n' "$@" > {record}
-{ending}
-"""
-
-
-@pytest.fixture
-def nix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Put a program on PATH that records its arguments; returns the record."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-
-    def install(name: str, ending: str) -> Path:
-        record = tmp_path / f"{name}.record"
-        (programs / name).write_text(FAKE.format(record=record, ending=ending))
-        (programs / name).chmod(0o755)
-        return record
-
-    return install
-
-
 @pytest.fixture
 def run_instance(tmp_path: Path) -> Any:
     root = tmp_path / "secrets" / "instance"
@@ -314,37 +287,6 @@ async def test_a_system_that_is_there_already_is_not_brought(
     await system.provision(guest_of(simulated), run_instance, new_key())
     assert asked.read_text().splitlines()[0] == "--query"
     assert not any("--import" in argv for argv in simulated.ran)
-
-
-async def test_a_system_that_is_quite_another_is_refused_before_it_is_read(
-    nix: Callable[[str, str], Path],
-) -> None:
-    half = nix_store.MAX_EXPORT // 2
-    asked = nix("nix-store", f"printf '%s\\n' {half} {half + 1}")
-    with pytest.raises(BadInputError, match="differs from the image's by 256 MiB"):
-        await nix_store.export([IMAGE_SYSTEM, RUN_SYSTEM])
-    assert asked.read_text().splitlines() == ["--query", "--size", IMAGE_SYSTEM, RUN_SYSTEM]
-
-
-async def test_what_the_store_lacks_is_said_by_nix(nix: Callable[[str, str], Path]) -> None:
-    nix("nix-store", "echo warning >&2; echo 'error: path is not valid' >&2; exit 1")
-    with pytest.raises(ProgramError, match="exit status 1: error: path is not valid"):
-        await nix_store.export([RUN_SYSTEM])
-
-
-async def test_nix_ends_when_nobody_waits_for_it_any_more(
-    nix: Callable[[str, str], Path], tmp_path: Path
-) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    nix("nix-store", f"exec 3>{fifo}; echo $$ >&3; exec sleep 120")
-    asking = asyncio.ensure_future(nix_store.missing_paths(RUN_SYSTEM, []))
-    pid = int(await asyncio.to_thread(lambda: fifo.open().readline()))
-    asking.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asking
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
 
 
 def test_the_run_s_instance_takes_the_place_of_the_source_s() -> None:
