@@ -125,6 +125,8 @@ WRONG: tuple[tuple[str, str, Any], ...] = (
     ("control.refuses-wrong-token", "attempts.2.status", 200),
     ("control.refuses-wrong-token", "attempts.1.status", 401),
     ("control.refuses-wrong-token", "attempts.0.errcode", "M_UNKNOWN"),
+    ("control.refuses-wrong-token", "accepted.status", 403),
+    ("control.refuses-wrong-token", "accepted.token", "wrong"),
     ("control.room", "roomId", "#control:agency.example"),
     ("control.room", "alias", "!room:agency.example"),
     ("control.room", "alias", "#control:elsewhere.example"),

@@ -93,10 +93,18 @@ class TokenAttempt(Shape):
     errcode: Literal["M_FORBIDDEN"]
 
 
+class TokenAccepted(Shape):
+    """A ping with the right token in the right place."""
+
+    token: Literal["right"]
+    status: Http200
+
+
 class RefusesWrongToken(Shape):
-    """Transactions that must be refused."""
+    """Transactions that must be refused, by a control plane that does not refuse everybody."""
 
     attempts: Some[TokenAttempt]
+    accepted: TokenAccepted
 
     @model_validator(mode="after")
     def _all_kinds(self) -> Self:
@@ -310,7 +318,8 @@ RULES = (
     ),
     ProbeRule(
         "control.refuses-wrong-token",
-        "Transactions with no token, a wrong one, or the right one in the query get 403.",
+        "Transactions with no token, a wrong one, or the right one in the query get 403;"
+        " the right one opens.",
         RefusesWrongToken,
         EVERYWHERE,
     ),
