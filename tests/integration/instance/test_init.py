@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agency import programs
 from agency.errors import BadInputError, PrerequisiteError
 from agency.instance.load import load_instance
 from agency.instance.making import create
@@ -215,6 +216,7 @@ def test_a_missing_program_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(programs, "_OF_CHECKOUT", tmp_path)
     assert agency("init", tmp_path / "x", *FLAGS) == 3
     assert "'sops' is not installed" in capsys.readouterr().err
     assert names(tmp_path) == set()
