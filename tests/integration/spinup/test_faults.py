@@ -113,6 +113,17 @@ def test_ctrl_c(spinup):
     assert "interrupted" in predicate["failure"]["message"]
 
 
+def test_sigterm_twice_before_the_first_step(spinup):
+    run_up = spinup().start()
+    run = run_up.run  # it has a directory, and nothing else yet
+    for _ in range(2):
+        run_up.process.send_signal(signal.SIGTERM)
+    assert run_up.end() == 1, run_up.text
+    assert run_up.predicate()["failure"]["message"] == "interrupted by a signal"
+    assert "result: FAILED" in run_up.text
+    run_up.assert_nothing_left(run)
+
+
 @pytest.mark.parametrize("step", ["homeserver", "scenario"])
 def test_kill_9_leaves_no_process_and_the_next_run_removes_the_rest(spinup, step):
     killed = spinup().start()
