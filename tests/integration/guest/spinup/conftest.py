@@ -16,7 +16,7 @@ import pytest
 from driving import BIN, ROOT, SpinUp
 
 from agency.children import processes_with_marker
-from agency.spinup.guest.incus.daemon import incus
+from agency.spinup.guest.incus.daemon import incus, is_running
 from agency.spinup.guest.incus.execution import Command
 
 DEADLINE_S = 1500
@@ -33,6 +33,10 @@ class Ground:
     @property
     def state_home(self) -> Path:
         return Path(self.place.environ["XDG_STATE_HOME"])
+
+    def runs(self) -> list[str]:
+        """The runs that have a directory."""
+        return [path.name for path in (self.state_home / "agency" / "runs").glob("run-*")]
 
     def environment(self) -> dict[str, str]:
         return {key: str(value) for key, value in self.place.environ.items()}
@@ -73,9 +77,10 @@ class Ground:
         listed = self.agency("guest", "list", "--json")
         assert json.loads(listed.stdout) == [], listed
         assert self.instances() == []
+        assert not is_running(self.place.environ), "our Incus ends with its last user"
         for run in runs:
             assert processes_with_marker(run) == ()
-        assert list((self.state_home / "agency" / "runs").glob("run-*")) == []
+        assert self.runs() == []
         assert list((self.state_home / "agency" / "guest").glob("*/.making.*")) == []
         mounts = Path("/proc/self/mounts").read_text()
         assert [line for line in mounts.splitlines() if "/.making." in line] == []

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import BIN, SpinUp
+from driving import BIN, ROOT, SpinUp
 
+from agency.spinup.guest.incus import daemon
 from agency.spinup.transcript import judge
 
 Make = Callable[..., SpinUp]
@@ -68,9 +70,52 @@ def test_two_at_once_do_not_meet_and_one_is_kept(spinup: Make, ground: Any) -> N
 def test_only_root_begins_one(tmp_path: Path) -> None:
     # A user without rights, in a namespace of its own: the uid is what counts.
     argv = ["unshare", "--user", "--map-user=1000", str(BIN / "spinup_smoke"), "--target", "incus"]
-    argv += ["--output", str(tmp_path / "transcript.json"), "--json"]
-    environment = {"PATH": os.environ["PATH"], "XDG_STATE_HOME": str(tmp_path / "state")}
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60)
+    done = begin(argv, tmp_path, PATH=os.environ["PATH"])
     assert done.returncode == 3, done.stderr
     assert "only root can make a guest" in done.stderr
-    assert not (tmp_path / "transcript.json").exists()
+    assert_nothing_was_begun(tmp_path)
+
+
+def test_nobody_begins_one_without_incus(tmp_path: Path) -> None:
+    # In a mount namespace of its own, where the directories of the daemon are empty.
+    found = {path.parent for path in daemon._PROGRAMS if path.exists()}
+    hide = " && ".join(["true", *(f"mount -t tmpfs tmpfs {place}" for place in found)])
+    argv = ["unshare", "--mount", "sh", "-c", f'{hide} && exec "$@"', "sh"]
+    argv += [str(BIN / "spinup_smoke"), "--target", "incus"]
+    done = begin(argv, tmp_path, PATH=f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin")
+    assert done.returncode == 3, done.stderr
+    assert "Incus is not installed" in done.stderr
+    assert_nothing_was_begun(tmp_path)
+
+
+def test_nobody_begins_one_outside_a_checkout(tmp_path: Path) -> None:
+    installed = tmp_path / "installed"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "pyscripts" / "agency", installed / "agency", ignore=ignored)
+    argv = [str(BIN / "spinup_smoke"), "--target", "incus"]
+    done = begin(argv, tmp_path, PATH=os.environ["PATH"], PYTHONPATH=str(installed))
+    assert done.returncode == 3, done.stderr
+    assert "a guest is made from a checkout, and this is none" in done.stderr
+    assert_nothing_was_begun(tmp_path)
+
+
+def begin(argv: list[str], place: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Begin a run where nothing is: no Incus, no cache, no state."""
+    environment = {
+        "LANG": "C.UTF-8",
+        "HOME": str(place),
+        "XDG_STATE_HOME": str(place / "state"),
+        "INCUS_SOCKET": str(place / "no-incus-of-the-host"),
+        "AGENCY_INCUS_DIR": str(place / "incus"),
+        **environ,
+    }
+    output = ("--output", str(place / "out" / "transcript.json"), "--json")
+    return subprocess.run(
+        [*argv, *output], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def assert_nothing_was_begun(place: Path) -> None:
+    assert list((place / "out").glob("*")) == []
+    assert list((place / "state").glob("agency/runs/run-*")) == []
+    assert not (place / "incus").exists(), "no Incus was started"
