@@ -46,6 +46,12 @@ def failed_probes(predicate: dict[str, Any]) -> dict[str, str]:
     return {p["name"]: p["reason"] for p in predicate["probes"] if p["status"] == "failed"}
 
 
+def failed_tests(predicate: dict[str, Any]) -> set[str]:
+    """The tests of the suite that failed, as file::function."""
+    (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "suite.results"]
+    return {t["name"].split("[")[0] for t in seen["tests"] if t["outcome"] == "failed"}
+
+
 def test_a_unit_that_fails_is_in_the_transcript_with_its_journal(
     spinup: Make, ground: Any, changed_checkout: Change
 ) -> None:
@@ -106,7 +112,8 @@ def test_an_open_firewall_is_noticed(spinup: Make, ground: Any, changed_checkout
     opened = before("  # Nobody but its owner", "  accept")
     checkout = changed_checkout(FIREWALL, opened)
     predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
-    assert "test_egress" in failed_probes(predicate)["suite.results"]
+    assert "suite.results" in failed_probes(predicate)
+    assert "test_egress.py::test_undeclared_egress_is_refused" in failed_tests(predicate)
 
 
 def test_an_agent_without_confinement_is_noticed(
@@ -119,9 +126,10 @@ def test_an_agent_without_confinement_is_noticed(
 
     checkout = changed_checkout(AGENT, loosen)
     predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
-    found = failed_probes(predicate)["suite.results"]
-    assert "test_other_homes_are_not_even_there" in found
-    assert "test_the_system_is_read_only_for_it" in found
+    assert "suite.results" in failed_probes(predicate)
+    found = failed_tests(predicate)
+    assert "test_confinement.py::test_other_homes_are_not_even_there" in found
+    assert "test_confinement.py::test_the_system_is_read_only_for_it" in found
 
 
 def test_a_control_plane_that_forgets_is_noticed(
