@@ -166,6 +166,7 @@ def test_without_a_namespace_it_passes_but_is_not_hermetic(spinup):
         (("--port", "homeserver"), 2, "NAME=NUMBER"),
         (("--port", "teapot=8000"), 2, "teapot"),
         (("--target", "moon"), 2, "moon"),
+        (("--output", "/proc/self/fdinfo/transcript.json"), 3, "cannot be written"),
     ],
 )
 def test_a_spin_up_that_cannot_begin_leaves_no_transcript(spinup, arguments, status, words):
