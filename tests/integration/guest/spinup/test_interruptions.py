@@ -35,14 +35,31 @@ def seen() -> list[str]:
 
 @pytest.mark.parametrize("step", [at(step) for step in ALL[:-1]])
 def test_at_each_step(step: str, spinup: Make, ground: Any, seen: list[str]) -> None:
-    polite, killed = spinup().start(), spinup().start()
-    signals = [(killed, signal.SIGKILL), (polite, signal.SIGINT)]
-    senders = [threading.Thread(target=send_at, args=(step, *each)) for each in signals]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
-    assert killed.process.wait(60) == -signal.SIGKILL
+    interrupt(step, signal.SIGINT, spinup, ground, seen)
+
+
+def test_sigterm_is_heeded_like_ctrl_c(spinup: Make, ground: Any, seen: list[str]) -> None:
+    interrupt("create", signal.SIGTERM, spinup, ground, seen)
+
+
+def test_at_the_teardown(spinup: Make, ground: Any, seen: list[str]) -> None:
+    """All has been seen by then, so a signal changes nothing; who is killed signs nothing."""
+    polite, killed = send_both("teardown", signal.SIGINT, spinup, ground, seen)
+    assert not killed.output.exists()
+    assert polite.end() == 0, polite.text
+    assert polite.verify().returncode == 0
+    predicate = polite.predicate()
+    assert predicate["result"] == "PASSED"
+    assert predicate["steps"][-1]["name"] == "teardown"
+    assert predicate["steps"][-1]["status"] == "done"
+    seen.append(predicate["run"])
+    left = what_is_left(polite, ground)
+    assert len(left) <= 1, "Incus may have gone on removing what a killed run began to remove"
+
+
+def interrupt(step: str, number: int, spinup: Make, ground: Any, seen: list[str]) -> None:
+    """Interrupt two runs at a step, one of them politely; see what both leave."""
+    polite, killed = send_both(step, number, spinup, ground, seen)
     assert not killed.output.exists(), "who is killed signs nothing"
     assert polite.end() == 1, polite.text
     predicate = polite.predicate()
@@ -50,12 +67,29 @@ def test_at_each_step(step: str, spinup: Make, ground: Any, seen: list[str]) -> 
     assert predicate["failure"]["step"] in ALL[ALL.index(step) :][:2]
     assert predicate["failure"]["message"] == "interrupted by a signal"
     assert polite.verify().returncode == 1
-    assert processes_with_marker(predicate["run"]) == ()
-    listed = json.loads(ground.agency("guest", "list", "--json").stdout)
-    assert len(listed) <= 1, "what earlier runs left is gone"
-    assert all(guest["left_behind"] for guest in listed)
-    assert predicate["run"] not in {guest["run"] for guest in listed}
-    seen += [predicate["run"], *(guest["run"] for guest in listed)]
+    seen.append(predicate["run"])
+    left = what_is_left(polite, ground)
+    if ALL.index(step) > ALL.index("create"):
+        assert len(left) == 1, "whoever is killed destroys nothing; what earlier runs left is gone"
+    assert len(left) <= 1
+
+
+def send_both(
+    step: str, number: int, spinup: Make, ground: Any, seen: list[str]
+) -> tuple[SpinUp, SpinUp]:
+    """Two runs at once, one of which gets the signal at the step, the other one SIGKILL."""
+    polite, killed = spinup().start(), spinup().start()
+    signals = [(killed, signal.SIGKILL), (polite, number)]
+    senders = [threading.Thread(target=send_at, args=(step, *each)) for each in signals]
+    for sender in senders:
+        sender.start()
+    for run_up in (polite, killed):
+        run_up.reach(ALL[0])
+    seen += ground.runs()  # also of a run that is killed before it has a guest
+    for sender in senders:
+        sender.join()
+    assert killed.process.wait(60) == -signal.SIGKILL
+    return polite, killed
 
 
 def send_at(step: str, run_up: SpinUp, number: int) -> None:
@@ -64,8 +98,19 @@ def send_at(step: str, run_up: SpinUp, number: int) -> None:
     run_up.process.send_signal(number)
 
 
+def what_is_left(polite: SpinUp, ground: Any) -> list[str]:
+    """The runs whose guests are left; nothing is of the one that was not killed."""
+    run = polite.predicate()["run"]
+    assert processes_with_marker(run) == ()
+    assert run not in ground.runs()
+    listed = json.loads(ground.agency("guest", "list", "--json").stdout)
+    assert all(guest["left_behind"] for guest in listed)
+    assert run not in {guest["run"] for guest in listed}
+    return [guest["run"] for guest in listed]
+
+
 def test_in_the_end_nothing_is_left(spinup: Make, ground: Any, seen: list[str]) -> None:
-    assert seen, "nothing was interrupted"
+    assert len(seen) >= 2, "nothing was interrupted"
     last = spinup("--boot-timeout", "0.05").start()  # it needs not get far
     assert last.end() == 1, last.text
     ground.assert_nothing_left(*seen, last.predicate()["run"])
