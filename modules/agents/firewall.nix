@@ -1,5 +1,5 @@
 # What agents may reach: nothing, but for what each declares; and an agent's own loopback ports
-# are its alone.
+# are its alone. No agent runs without it.
 {
   config,
   lib,
@@ -34,8 +34,31 @@ let
       };
     };
   };
+
+  confined =
+    { name, ... }:
+    {
+      config = lib.mkIf (lib.hasPrefix "agency-agent" name && lib.hasSuffix "@" name) {
+        # Stops with it, and is refused where it cannot start. A reload stops nobody.
+        requires = [ "nftables.service" ];
+        after = [
+          "nftables.service"
+          "nscd.service"
+          "systemd-resolved.service"
+        ];
+        # Who listens there looks names up for others, in its own name, where no uid holds it.
+        serviceConfig.InaccessiblePaths = map (path: "-${path}") [
+          "/run/dbus"
+          "/run/nscd"
+          "/run/systemd/resolve"
+        ];
+      };
+    };
 in
 {
+  options.agency.units = mkOption {
+    type = types.attrsOf (types.submodule confined);
+  };
   options.agency.agents = mkOption {
     type = types.attrsOf (
       types.submodule {
@@ -57,6 +80,10 @@ in
 
   config = lib.mkIf (agents != { }) {
     networking.nftables.enable = true;
+    # A directory that is made anew is none that agents were kept out of when they started.
+    systemd.services.nscd = lib.mkIf config.services.nscd.enable {
+      serviceConfig.RuntimeDirectoryPreserve = true;
+    };
     networking.nftables.tables.agency-agents = {
       family = "inet";
       content = firewall.content (

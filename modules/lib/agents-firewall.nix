@@ -61,7 +61,17 @@ in
       oifname "lo" tcp dport @agent_ports tcp flags & (syn | ack) == syn meta skuid . tcp dport != @agent_clients counter reject with tcp reset
 
       meta skuid != @agents accept
-      ct state established,related accept
+
+      # From here on: agents, and packets that belong to nobody. Each is judged by itself, so that
+      # what a rule no longer allows ends when the rule does; no connection is remembered.
+      #
+      # An agent answers from its own ports and on this machine alone, and asks nobody from there.
+      oifname "lo" meta skuid . tcp sport @agent_servers tcp flags & (syn | ack) != syn accept
+      meta skuid . tcp sport @agent_servers tcp flags & (syn | ack) == syn counter reject with tcp reset
+      # It accepts no other connection. Nor does who belongs to nobody, where an agent could listen:
+      # for a listener whose queue is full the kernel answers with a SYN cookie, and not in its name.
+      tcp sport >= 1024 tcp flags & (syn | ack) == (syn | ack) counter drop
+
       oifname "lo" tcp dport @agent_ports accept
       oifname "lo" meta skuid . tcp dport @agent_loopback accept
       meta skuid . ip daddr . meta l4proto . th dport @agent_egress4 accept

@@ -12,11 +12,12 @@ from agency import naming
 NAMESPACE, NEAR, FAR = "test-agency", "test-agency0", "test-agency1"
 UNIT = "test-agency-outside.service"
 V4, V4_OTHER, V6 = "192.0.2.1", "192.0.2.3", "2001:db8:7e57::1"
-V6_NEAR = "2001:db8:7e57::2"
-TCP, UDP, ELSE = 4443, 4444, 4445
+V4_NEAR, V6_NEAR = "192.0.2.2", "2001:db8:7e57::2"
+TCP, UDP, ELSE, ECHO = 4443, 4444, 4445, 4446
+SERVER_UNIT = "test-agency-server.service"
 LINK = (
     f"ip link add {NEAR} type veth peer name {FAR} netns {NAMESPACE}",
-    f"ip address add 192.0.2.2/24 dev {NEAR}",
+    f"ip address add {V4_NEAR}/24 dev {NEAR}",
     f"ip address add {V6_NEAR}/64 dev {NEAR} nodad",
     f"ip link set {NEAR} up",
     f"ip -n {NAMESPACE} address add {V4}/24 dev {FAR}",
@@ -56,8 +57,15 @@ def udp(family, port):
     server = bound(family, socket.SOCK_DGRAM, port)
     while True:
         server.sendto(b"outside", server.recvfrom(16)[1])
+def echo(family, port):
+    server = bound(family, socket.SOCK_STREAM, port)
+    server.listen(16)
+    while True:
+        connection, _ = server.accept()
+        while data := connection.recv(16):
+            connection.sendall(data)
 for family in (socket.AF_INET, socket.AF_INET6):
-    for serve, port in zip((tcp, udp, tcp), map(int, sys.argv[1:])):
+    for serve, port in zip((tcp, udp, tcp, echo), map(int, sys.argv[1:])):
         threading.Thread(target=serve, args=(family, port)).start()
 """
 # TCP learns of a refusal by ICMP only when it tries again, a second later, but for the error queue,
@@ -73,7 +81,7 @@ def ask(target):
     try:
         with socket.socket(family, way) as connection:
             connection.setsockopt(*errors, 1)
-            connection.settimeout(10)
+            connection.settimeout(float(sys.argv[2]))
             connection.connect((address, port))
             connection.getpeername()
             if kind == "udp":
@@ -87,6 +95,14 @@ with ThreadPoolExecutor() as pool:
 """
 # An agent has no raw socket. Here its user is given one, so that it is the rules that refuse.
 NET_RAW = "--inh-caps=+net_raw --ambient-caps=+net_raw"
+ICMPV4 = {
+    "echo reply": 0,
+    "destination unreachable": 3,
+    "redirect": 5,
+    "echo request": 8,
+    "router solicitation": 10,
+    "timestamp request": 13,
+}
 ICMPV6 = {
     "echo request": 128,
     "router solicitation": 133,
@@ -99,8 +115,11 @@ ICMPV6 = {
 SEND = """
 import json, os, socket, sys
 results = {}
+way = (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+if ":" in sys.argv[1]:
+    way = (socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
 for what, kind in json.loads(sys.argv[2]).items():
-    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
+    with socket.socket(*way) as raw:
         try:
             # An identifier that nobody used: an answer to another's request may pass.
             raw.sendto(bytes((kind, 0, 0, 0)) + os.urandom(4) + bytes(16), (sys.argv[1], 0))
@@ -108,6 +127,68 @@ for what, kind in json.loads(sys.argv[2]).items():
             results[what] = "refused"
         else:
             results[what] = "sent"
+print(json.dumps(results))
+"""
+# A connection of an agent: its socket is made in the agent's name, the rules are root's to change.
+KEEP = """
+import json, os, socket, subprocess, sys
+uid, address, port, element = sys.argv[1:]
+def change(how):
+    subprocess.run(["nft", f"{how} element inet agency-agents {element}"], check=True)
+def is_heard():
+    connection.sendall(b"hello")
+    try:
+        return connection.recv(16) != b""
+    except TimeoutError:
+        return False
+change("add")
+try:
+    os.seteuid(int(uid))
+    connection = socket.create_connection((address, int(port)), 10)
+    os.seteuid(0)
+    heard = [is_heard()]
+    change("delete")
+    connection.settimeout(1)
+    heard.append(is_heard())
+    change("add")
+    connection.settimeout(30)
+    heard.append(is_heard())
+finally:
+    os.seteuid(0)
+    change("delete")
+print(json.dumps(heard))
+"""
+# Who looks names up for others, or passes on to who does.
+DAEMONS = (
+    "/run/dbus/system_bus_socket",
+    "/run/nscd/socket",
+    "/run/systemd/resolve/io.systemd.Resolve",
+)
+STAND_IN_UNIT = "test-agency-stand-in.service"
+# It hangs up at once: who looks a name up goes on by itself then, and waits for nobody.
+STAND_IN = """
+import os, socket, sys, threading
+def serve(path):
+    os.makedirs(os.path.dirname(path), 0o755)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen(16)
+    os.chmod(path, 0o777)
+    while True:
+        server.accept()[0].close()
+for path in sys.argv[1:]:
+    threading.Thread(target=serve, args=(path,)).start()
+"""
+REACH = """
+import json, socket, sys
+results = {}
+for path in sys.argv[1:]:
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+        results[path] = "reached"
+    except OSError:
+        results[path] = "refused"
 print(json.dumps(results))
 """
 NOWHERE = dict.fromkeys(TARGETS, "refused")
@@ -119,7 +200,7 @@ def ask(run_each, python):
     """What each target answers each user: "outside", or "refused" where nothing came of it."""
 
     def ask(*users: str) -> list[dict[str, str]]:
-        said = run_each(users, "%s -I -c %s %s", python, ASK, json.dumps(TARGETS))
+        said = run_each(users, "%s -I -c %s %s 10", python, ASK, json.dumps(TARGETS))
         return [
             {what: "outside" if one == "outside" else "refused" for what, one in answers.items()}
             for answers in map(json.loads, said)
@@ -141,10 +222,10 @@ def outside(host, until, python):
         done = host.run(" && ".join(LINK))
         assert done.rc == 0, done.stderr
         start = "systemd-run --quiet --unit=%s -p NetworkNamespacePath=/run/netns/%s %s -I -c %s "
-        ports = f"{TCP} {UDP} {ELSE}"
+        ports = f"{TCP} {UDP} {ELSE} {ECHO}"
         assert host.run(start + ports, UNIT, NAMESPACE, python, SERVE).rc == 0
         listening = f"ip netns exec {NAMESPACE} ss -Hlntu"
-        until(lambda: len(host.run(listening).stdout.splitlines()) == 2 * 3)
+        until(lambda: len(host.run(listening).stdout.splitlines()) == 2 * 4)
         yield
     finally:
         host.run(CLEAR)
@@ -201,17 +282,111 @@ def test_the_rules_let_ipv6_neighbours_be_found(outside, host, ask):
     assert ask("root")[0]["tcp6"] == "outside"
 
 
-@pytest.mark.disturbs
-def test_no_icmpv6_leaves(outside, run_as, python, pair):
-    """Of an agent, even of one that could make such packets; root's control shows that they go."""
+@pytest.fixture
+def sent(run_as, python):
+    """What becomes of kinds of ICMP that a user sends: "sent" or "refused"."""
 
-    def sent(user: str) -> dict[str, str]:
-        asked = (python, SEND, V6, json.dumps(ICMPV6))
+    def sent(user: str, to: str, kinds: dict[str, int]) -> dict[str, str]:
+        asked = (python, SEND, to, json.dumps(kinds))
         done = run_as(user, "%s -I -c %s %s %s", *asked, options=NET_RAW)
         assert done.rc == 0, done.stderr
         found: dict[str, str] = json.loads(done.stdout)
         return found
 
-    assert sent("root") == dict.fromkeys(ICMPV6, "sent")
+    return sent
+
+
+@pytest.mark.disturbs
+def test_no_icmpv6_leaves(outside, sent, pair):
+    """Of an agent, even of one that could make such packets; root's control shows that they go."""
+    assert sent("root", V6, ICMPV6) == dict.fromkeys(ICMPV6, "sent")
     for name in pair:
-        assert sent(naming.agent_user(name)) == dict.fromkeys(ICMPV6, "refused")
+        assert sent(naming.agent_user(name), V6, ICMPV6) == dict.fromkeys(ICMPV6, "refused")
+
+
+@pytest.mark.disturbs
+def test_no_icmpv4_leaves(outside, sent, pair):
+    assert sent("root", V4, ICMPV4) == dict.fromkeys(ICMPV4, "sent")
+    for name in pair:
+        assert sent(naming.agent_user(name), V4, ICMPV4) == dict.fromkeys(ICMPV4, "refused")
+
+
+@pytest.fixture
+def asked_from_outside(outside, host, until, python):
+    """What the outside hears from a server of a user that listens on every address."""
+
+    def asked(user: str, seconds: int = 10) -> dict[str, str]:
+        start = "systemd-run --quiet --unit=%s --uid=%s %s -I -c %s "
+        ports = f"{TCP} {UDP} {ELSE} {ECHO}"
+        assert host.run(start + ports, SERVER_UNIT, user, python, SERVE).rc == 0
+        try:
+            until(lambda: len(host.run(listening).stdout.splitlines()) == 2 * 4)
+            text = f"ip netns exec {NAMESPACE} %s -I -c %s %s {seconds}"
+            said = host.run(text, python, ASK, json.dumps(targets)).stdout
+        finally:
+            host.run("systemctl stop %s", SERVER_UNIT)
+        answers = json.loads(said).items()
+        return {what: one if one == "outside" else "unheard" for what, one in answers}
+
+    listening = f"ss -Hlntu '( sport >= :{TCP} and sport <= :{ECHO} )'"
+    targets = {
+        f"{kind} {address}": (kind, address, port)
+        for kind, port in (("tcp", TCP), ("udp", UDP))
+        for address in (V4_NEAR, V6_NEAR)
+    }
+    return asked
+
+
+@pytest.mark.disturbs
+def test_the_outside_hears_no_agent_that_serves(asked_from_outside, pair):
+    assert {*asked_from_outside(naming.agent_user(pair[0]), 2).values()} == {"unheard"}
+
+
+@pytest.mark.disturbs
+def test_the_outside_hears_others_that_serve(asked_from_outside):
+    assert {*asked_from_outside("nobody").values()} == {"outside"}
+
+
+@pytest.mark.disturbs
+def test_a_rule_that_is_withdrawn_ends_what_it_allowed(outside, host, python, pair):
+    """A connection that was made before; with the rule there again, it goes on."""
+    uid = host.user(naming.agent_user(pair[0])).uid
+    for address, place, length in ((V4, "agent_egress4", 32), (V6, "agent_egress6", 128)):
+        element = f"{place} {{ {uid} . {address}/{length} . tcp . {ECHO} }}"
+        done = host.run(
+            "%s -I -c %s %s %s %s %s", python, KEEP, str(uid), address, str(ECHO), element
+        )
+        assert done.rc == 0, done.stderr
+        assert json.loads(done.stdout) == [True, False, True], address
+
+
+@pytest.fixture(scope="module")
+def daemons(host, python, until):
+    """Those that look names up; where one does not run, another that listens in its place."""
+    missing = [path for path in DAEMONS if not host.file(path).exists]
+    # A directory of theirs that is there without its socket is not this test's to fill.
+    missing = [path for path in missing if not host.file(path.rpartition("/")[0]).exists]
+    if missing:
+        text = "systemd-run --quiet --unit=%s %s -I -c %s " + " ".join(missing)
+        assert host.run(text, STAND_IN_UNIT, python, STAND_IN).rc == 0
+        until(lambda: all(host.file(path).exists for path in missing))
+    yield [path for path in DAEMONS if host.file(path).exists]
+    if missing:
+        made = " ".join(path.rpartition("/")[0] for path in missing)
+        host.run(f"systemctl stop {STAND_IN_UNIT}; rm -rf {made}")
+
+
+@pytest.mark.disturbs
+def test_it_reaches_nobody_who_looks_names_up(daemons, inside, python, pair):
+    text = "%s -I -c %s " + " ".join(daemons)
+    assert json.loads(inside(pair[0], text, python, REACH).stdout) == dict.fromkeys(
+        daemons, "refused"
+    )
+
+
+@pytest.mark.disturbs
+def test_outside_of_its_unit_it_would_reach_them(daemons, run_as, python, pair):
+    text = "%s -I -c %s " + " ".join(daemons)
+    said = run_as(naming.agent_user(pair[0]), text, python, REACH).stdout
+    assert json.loads(said) == dict.fromkeys(daemons, "reached")
+    assert "/run/dbus/system_bus_socket" in daemons

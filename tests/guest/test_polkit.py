@@ -53,6 +53,7 @@ def not_denied(run_as):
 @pytest.fixture(scope="module")
 def services(host) -> dict[str, str]:
     """Every other service that runs, with the pid of each."""
+    assert host.run("systemctl start polkit.service").rc == 0, "which runs when it is first asked"
     listed = host.run("systemctl list-units --type=service --state=running --plain --no-legend")
     names = [line.split()[0] for line in listed.stdout.splitlines()]
     others = [name for name in names if not name.startswith("agency-agent@")]
@@ -105,6 +106,15 @@ def test_not_even_an_agent_is_its_to_kill(host, manager, running):
     assert is_denied(manager(WHO, f"KillUnit ssi {unit} all 9"))
     assert is_denied(manager(WHO, f"SetUnitProperties 'sba(sv)' {unit} true 0"))
     assert host.service(unit).is_running
+
+
+def test_isolating_an_agent_is_refused(host, manager, running, services):
+    """By systemd itself: polkit is not told how a unit is to be started."""
+    done = manager(WHO, f"StartUnit ss {naming.agent_unit(running[0])} isolate")
+    assert done.rc != 0
+    assert "isolate" in done.stderr
+    shown = host.run("systemctl show --value -p MainPID " + " ".join(services)).stdout.split()
+    assert shown == list(services.values())
 
 
 def test_who_may_is_not_refused(host, not_denied):

@@ -9,9 +9,10 @@ from agency import naming
 
 POSTGRESQL = 5432
 UNIT = "test-agency-listener.service"
+FIREWALL = "nftables.service"
 SERVE = """
 import socket, sys
-with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+with socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=int(sys.argv[2])) as server:
     while True:
         connection, _ = server.accept()
         connection.sendall(b"hello")
@@ -47,11 +48,11 @@ def ask(run_each, python):
 
 @pytest.fixture
 def serve(host, until, python):
-    """Has a user listen on a port."""
+    """Has a user listen on a port, with room for so many who wait."""
 
-    def serve(user: str, port: int) -> None:
-        text = "systemd-run --quiet --unit=%s --uid=%s %s -I -c %s %s"
-        assert host.run(text, UNIT, user, python, SERVE, str(port)).rc == 0
+    def serve(user: str, port: int, backlog: int = 16) -> None:
+        text = "systemd-run --quiet --unit=%s --uid=%s %s -I -c %s %s %s"
+        assert host.run(text, UNIT, user, python, SERVE, str(port), str(backlog)).rc == 0
         until(lambda: host.run("ss -Hltn 'sport = :%s'", str(port)).stdout != "")
 
     yield serve
@@ -68,13 +69,14 @@ def free(host, agents, started):
 
 
 def test_ports_are_on_loopback_alone(host, agents, control):
-    ports = [*agents.values(), naming.SERVICE_PORTS["synapse"], control["listen_port"], POSTGRESQL]
-    for port in ports:
+    active = [name for name in agents if host.service(naming.agent_unit(name)).is_running]
+    listen = {naming.SERVICE_PORTS["synapse"], control["listen_port"]}
+    listen |= {agents[name] for name in active}
+    for port in (*listen, *agents.values(), POSTGRESQL):
         listening = host.run("ss -Hltn 'sport = :%s'", str(port)).stdout
         addresses = {line.split()[3].rsplit(":", 1)[0] for line in listening.splitlines()}
         assert addresses <= {"127.0.0.1", "[::1]"}, port
-    synapse = host.run("ss -Hltn 'sport = :%s'", str(naming.SERVICE_PORTS["synapse"]))
-    assert synapse.stdout, "the test can tell that something listens"
+        assert addresses or port not in listen, f"nothing listens on {port}"
 
 
 @pytest.mark.disturbs
@@ -94,9 +96,11 @@ def test_others_cannot_connect_to_an_agent(ask, agents, running):
 @pytest.mark.disturbs
 def test_services_are_not_the_agents_to_use(ask, running, control):
     ports = (naming.SERVICE_PORTS["synapse"], control["listen_port"])
-    for answers in ask([naming.agent_user(name) for name in running], *ports, POSTGRESQL):
-        assert "answered" not in answers
+    agents = [naming.agent_user(name) for name in running]
+    # "No route to host" is what the rules say; a port where nobody listens says something else.
+    assert ask(agents, *ports, POSTGRESQL) == [["OSError"] * 3] * 2
     assert ask(["agency-control"], *ports) == [["answered"] * 2], "others may"
+    assert ask(["root"], POSTGRESQL)[0][0] in ("ConnectionRefusedError", "closed")
 
 
 @pytest.mark.disturbs
@@ -107,6 +111,47 @@ def test_an_agent_has_no_way_into_the_database(pair, run_as):
     for role in ("postgres", "matrix-synapse", agent):
         done = run_as(agent, "psql -h /run/postgresql -U %s -Atc 'select 1' postgres", role)
         assert done.rc != 0, role
+
+
+@pytest.mark.disturbs
+def test_with_the_firewall_it_runs_and_a_reload_does_not_end_it(host, running):
+    unit = naming.agent_unit(running[0])
+
+    def pid() -> str:
+        return host.run("systemctl show --value -p MainPID %s", unit).stdout.strip()
+
+    before = pid()
+    assert before != "0"
+    assert host.run(f"systemctl reload {FIREWALL}").rc == 0
+    assert pid() == before
+    # Whoever starts an agent starts the firewall with it.
+    assert FIREWALL in host.run("systemctl show --value -p Requires %s", unit).stdout.split()
+
+
+@pytest.fixture
+def broken_firewall(host, started):
+    """Leaves the machine without its firewall, which cannot be started; who ran runs in the end."""
+    listed = host.run("systemctl list-units --plain --no-legend 'agency-agent*@*.service'").stdout
+    ran = " ".join(line.split()[0] for line in listed.splitlines() if " active " in line)
+    place = f"/run/systemd/system/{FIREWALL}.d"
+    fails = "[Service]\nExecStart=\nExecStart=/bin/false\n"
+    try:
+        assert host.run(f"mkdir -p {place} && printf '{fails}' > {place}/test.conf").rc == 0
+        assert host.run(f"systemctl daemon-reload && systemctl stop {FIREWALL}").rc == 0
+        yield ran.split()
+    finally:
+        host.run(f"rm -r {place}; systemctl daemon-reload; systemctl reset-failed {FIREWALL}")
+        assert host.run(f"systemctl start {FIREWALL} {ran}").rc == 0
+
+
+@pytest.mark.disturbs
+def test_an_agent_does_not_run_without_the_firewall(host, started, broken_firewall):
+    """It stops with it, and is refused while that cannot be started."""
+    unit = naming.agent_unit(started[0])
+    assert unit in broken_firewall
+    assert host.run("systemctl is-active %s", unit).stdout == "inactive\n"
+    assert "dependency" in host.run("systemctl start %s", unit).stderr
+    assert host.run("systemctl is-active %s", unit).stdout == "inactive\n"
 
 
 @pytest.mark.disturbs
@@ -122,3 +167,43 @@ def test_who_takes_an_agents_port_is_heard_by_nobody(serve, ask, started, free):
 def test_its_owner_is_heard_on_the_same_port(serve, ask, started, free):
     serve(naming.agent_user(started[0]), free)
     assert ask(["agency-control"], free) == [["answered"]]
+
+
+@pytest.fixture
+def unused(host) -> int:
+    """A service's port where nobody listens."""
+    listening = host.run("ss -Hltn").stdout
+    return next(port for port in naming.SERVICE_PORTS.values() if f":{port} " not in listening)
+
+
+CLIENTS = ("agency-control", "root", "nobody")
+
+
+@pytest.mark.disturbs
+def test_who_takes_a_services_port_is_heard_by_nobody(serve, ask, started, unused):
+    serve(naming.agent_user(started[0]), unused)
+    assert ask(CLIENTS, unused, seconds=1) == [["TimeoutError"]] * 3
+
+
+@pytest.mark.disturbs
+def test_others_may_serve_there(serve, ask, unused):
+    serve("nobody", unused)
+    assert ask(CLIENTS, unused) == [["answered"]] * 3
+
+
+MANY = ["agency-control"] * 6
+
+
+@pytest.mark.disturbs
+@pytest.mark.parametrize("whose", ["a service's", "another agent's"])
+def test_not_even_when_more_ask_than_it_lets_wait(serve, ask, started, free, unused, whose):
+    """The kernel then answers for a listener without its user's name (SYN cookies)."""
+    port = unused if whose == "a service's" else free
+    serve(naming.agent_user(started[1]), port, backlog=0)
+    assert ask(MANY, port, seconds=2) == [["TimeoutError"]] * len(MANY)
+
+
+@pytest.mark.disturbs
+def test_others_are_heard_when_many_ask(serve, ask, unused):
+    serve("nobody", unused, backlog=0)
+    assert ask(MANY, unused) == [["answered"]] * len(MANY)
