@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+import yaml
 
 from agency import naming
 from agency.children import processes_with_marker
@@ -28,8 +30,10 @@ from agency.spinup.guest.machines.reach import GuestMachine
 from agency.spinup.guest.running.convergence import Activator
 from agency.spinup.guest.running.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
 from agency.spinup.guest.running.secrets import RunSecrets
+from agency.spinup.observing.program import this_program
 from agency.spinup.people.accounts import create_people
 from agency.spinup.remote.subject import reached
+from agency.spinup.services import ALWAYS_ENDING, ALWAYS_RUNNING
 from agency.spinup.transcript.verify import read_unchecked
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -40,6 +44,8 @@ CONTROL = "agency-control.service"
 # What a look must not change: programs, settings, what services keep, and everybody's home. The
 # database server writes to its files by itself.
 PLACES = ("/etc", "/opt", "/usr", "/root", "/home", "/var/lib", "/run/agency-control")
+# What would leave every test of the suite out, did it reach the suite.
+STEERING = {"PYTEST_ADDOPTS": "-k no_test_has_this_name"}
 UNITS = (CONTROL, "matrix-synapse.service", "postgresql.service", "nftables.service")
 
 
@@ -81,13 +87,17 @@ class Operator:
         return [path.name for path in (self.base / "agency/runs").glob("run-*")]
 
     def command(
-        self, *more: str, user: str = "root", known: str = "known_hosts"
+        self,
+        *more: str,
+        user: str = "root",
+        known: str = "known_hosts",
+        instance: str = "secrets/instance",
     ) -> tuple[str, ...]:
         for left in self.output.parent.glob("*"):
             left.unlink()
         options = [f"--ssh-option={option}" for option in self.server.options(known=known)]
         argv = ("spinup_smoke", "--target", "ssh", "--host", f"{user}@{HOST}", *options, *more)
-        given = ("--instance", str(self.base / "secrets/instance"), "--output", str(self.output))
+        given = ("--instance", str(self.base / instance), "--output", str(self.output))
         return (*argv, *given, "--age-key", str(self.base / "secrets/age.key"))
 
     async def smoke(self, *more: str, **how: str) -> Ran:
@@ -106,7 +116,7 @@ class Operator:
             *(str(Path(sys.executable).with_name(name)), *argv),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "XDG_STATE_HOME": str(self.base), "COLUMNS": "200"},
+            env={**os.environ, **STEERING, "XDG_STATE_HOME": str(self.base), "COLUMNS": "200"},
         )
         try:
             yield process
@@ -204,6 +214,11 @@ async def test_a_look_passes_and_changes_nothing(host: Guest, operator: Operator
     assert "read-only" in verified.stdout
     system = ran.probe("host.system")["evidence"]
     assert system["os"].startswith("Debian")
+    assert system["instance"]["domain"] == operator.secrets.loaded.instance.domain
+    assert system["program"]["digest"] == this_program().digest
+    shown = ran.probe("units.state")["evidence"]
+    assert {*ALWAYS_RUNNING} < {unit["name"] for unit in shown["units"]}
+    assert {*ALWAYS_ENDING} == {*shown["ended"]}
     assert ran.probe("suite.host")["evidence"]["readOnly"] is True
     asked = await operator.verify(ran, "--require", "scenario.commands")
     assert asked.status == 1, "a look shows no conversation"
@@ -231,17 +246,59 @@ async def test_without_a_connection_there_is_no_transcript(host: Guest, operator
     assert not ran.transcript.exists()
 
 
-async def test_a_stopped_control_plane_is_explained(host: Guest, operator: Operator) -> None:
-    await host.run("systemctl", "stop", CONTROL)
+@pytest.fixture
+def others(operator: Operator) -> Iterator[str]:
+    """An instance with the same name and key as the host's, that another person commands."""
+    place = operator.base / "others"
+    shutil.copytree(operator.secrets.loaded.root, place)
+    document = yaml.safe_load((place / "instance.yaml").read_text())
+    document["operators"] = ["@bob:agency.example"]
+    (place / "instance.yaml").write_text(yaml.safe_dump(document))
+    yield "others"
+    shutil.rmtree(place)
+
+
+async def test_a_host_of_another_instance_is_not_vouched_for(
+    host: Guest, operator: Operator, others: str
+) -> None:
+    ran = await operator.smoke(instance=others)
+    assert ran.status == 1
+    failure = ran.predicate["failure"]
+    assert failure["step"] == "connect"
+    assert "operators: there @alice:agency.example, here @bob:agency.example" in failure["message"]
+    assert ran.predicate["result"] == "FAILED"
+    assert (await operator.verify(ran)).status == 1
+
+
+async def test_a_host_of_another_program_is_not_vouched_for(
+    host: Guest, operator: Operator
+) -> None:
+    naming = (await host.run("find", "/opt/agency", "-path", "*/agency/naming.py")).decode().strip()
+    before = await host.run("cat", naming)
+    await host.run("tee", "-a", naming, stdin=b"# changed\n")
     try:
         ran = await operator.smoke()
     finally:
-        await host.run("systemctl", "start", CONTROL)
+        await host.run("tee", naming, stdin=before)
+    assert ran.status == 1
+    failure = ran.predicate["failure"]
+    assert failure["step"] == "connect"
+    assert "1 files differ: naming.py" in failure["message"]
+
+
+@pytest.mark.parametrize("unit", [CONTROL, "agency-audit.socket", "nftables.service"])
+async def test_a_stopped_unit_is_explained(host: Guest, operator: Operator, unit: str) -> None:
+    await host.run("systemctl", "stop", unit)
+    try:
+        ran = await operator.smoke()
+    finally:
+        await host.run("systemctl", "start", unit)
     assert ran.status == 1
     failure = ran.predicate["failure"]
     assert failure["step"] == "probe"
-    assert CONTROL in failure["message"]
-    assert any("Stopped" in line for line in failure["logTail"]), failure["logTail"]
+    assert unit in failure["message"]
+    said = ("Stopped", "Closed")
+    assert any(word in line for line in failure["logTail"] for word in said), failure["logTail"]
     assert ran.probe("units.state")["status"] == "failed"
     assert (await operator.verify(ran)).status == 1
 
