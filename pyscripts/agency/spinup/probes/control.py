@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
@@ -11,16 +12,30 @@ from agency.secrets.values import SecretValue
 from agency.spinup.people.person import Person
 from agency.spinup.steps import Evidence
 
+_POLL_S = 0.25
 _EMPTY: dict[str, Any] = {"events": []}
 
 
-async def ready(session: aiohttp.ClientSession, url: str) -> Evidence:
-    """`GET /ready`: whether the whole path works, and which versions make it."""
-    async with session.get(f"{url}/ready") as answer:
+async def ready(session: aiohttp.ClientSession, url: str, *, within_s: float = 60.0) -> Evidence:
+    """`GET /ready`: whether the whole path works, and which versions make it.
+
+    Who has just started it must give it time to find the homeserver, and systemd does not wait for
+    that: it is asked until it is ready, for so many seconds at most. The last answer counts.
+    """
+    deadline = asyncio.get_running_loop().time() + within_s
+    while True:
+        seen = await _answer(session, f"{url}/ready")
+        if seen["ready"] is True or asyncio.get_running_loop().time() > deadline:
+            return seen
+        await asyncio.sleep(_POLL_S)
+
+
+async def _answer(session: aiohttp.ClientSession, url: str) -> Evidence:
+    async with session.get(url) as answer:
         body = await answer.json()
         versions = body.get("versions", {})
         return {
-            "url": f"{url}/ready",
+            "url": url,
             "status": answer.status,
             "ready": body.get("ready"),
             "version": versions.get("agency"),
