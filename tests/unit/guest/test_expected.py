@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,20 +150,13 @@ def test_processes_are_counted_by_their_control_group() -> None:
     assert agent_units.processes_in(PROCESSES, names) == {names[0]: 3, names[1]: 0}
 
 
-async def test_an_agent_is_shown_with_its_unit() -> None:
-    machine = SimulatedMachine({})
-    (agent,) = (await agent_units.running(machine, ANSWERED))["agents"]  # type: ignore[arg-type]
-    unit = {"name": "agency-agent@pm.service", "active": "active", "pid": 4720}
+@pytest.mark.parametrize(("processes", "count"), [(PROCESSES, 3), (b"", 0)])
+@pytest.mark.parametrize("active", ["active", "inactive"])
+async def test_an_agent_is_shown_with_its_unit_and_what_is_in_that(
+    processes: bytes, count: int, active: str
+) -> None:
+    name = "agency-agent@pm.service"
+    machine: Any = SimulatedMachine({}, processes=processes, states={name: active})
+    (agent,) = (await agent_units.with_units(machine, ANSWERED))["agents"]
+    unit = {"name": name, "active": active, "pid": 4720, "processes": count}
     assert agent == {"name": "pm", "pid": 4720, "unit": unit}
-
-
-async def test_what_an_agent_left_in_its_unit_is_counted() -> None:
-    machine = SimulatedMachine({}, states={"agency-agent@pm.service": "inactive"})
-    for processes, count in ((PROCESSES, 3), (b"", 0)):
-        left = dataclasses.replace(machine, processes=processes)
-        (agent,) = (await agent_units.stopped(left, ANSWERED))["agents"]  # type: ignore[arg-type]
-        assert agent["unit"] == {
-            "name": "agency-agent@pm.service",
-            "active": "inactive",
-            "processes": count,
-        }

@@ -196,10 +196,10 @@ def _by_systemd(probes: list[Document]) -> None:
     seen = {probe["name"]: probe["evidence"] for probe in probes}
     for agent in seen["agents.health"]["agents"]:
         name = f"agency-agent@{agent['name']}.service"
-        agent["unit"] = {"name": name, "active": "active", "pid": agent["pid"]}
+        agent["unit"] = {"name": name, "active": "active", "pid": agent["pid"], "processes": 1}
     for agent in seen["agents.stopped"]["agents"]:
         name = f"agency-agent@{agent['name']}.service"
-        agent["unit"] = {"name": name, "active": "inactive", "processes": 0}
+        agent["unit"] = {"name": name, "active": "inactive", "pid": 0, "processes": 0}
 
 
 def build_guest() -> Document:

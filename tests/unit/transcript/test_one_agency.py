@@ -138,6 +138,7 @@ def test_the_agents_of_a_local_agency_have_no_units(document: Document) -> None:
         ("agents.health", lambda unit: unit.update(pid=9), "not the pid that the agent says"),
         ("agents.health", lambda unit: unit.update(active="activating"), "unit.active"),
         ("agents.health", lambda unit: unit.update(name="ssh.service"), "not the unit of"),
+        ("agents.health", lambda unit: unit.update(processes=0), "unit.processes"),
         ("agents.stopped", lambda unit: unit.update(active="active"), "unit.active"),
         ("agents.stopped", lambda unit: unit.update(active="failed"), "unit.active"),
         ("agents.stopped", lambda unit: unit.update(processes=1), "unit.processes"),

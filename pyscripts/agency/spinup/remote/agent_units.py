@@ -13,28 +13,19 @@ from agency.spinup.steps import Evidence
 _PROCESSES = ("ps", "-e", "-ww", "-o", "pid=", "-o", "cgroup=")
 
 
-async def running(machine: Machine, seen: Evidence) -> Evidence:
-    """What agents answered, each with its unit's state and the pid of the unit's main process."""
-    names = [str(agent["name"]) for agent in seen["agents"]]
-    shown = await units.show(machine, map(naming.agent_unit, names))
-    agents = []
-    for agent in seen["agents"]:
-        unit = shown[naming.agent_unit(agent["name"])]
-        found = {"name": unit.name, "active": unit.active, "pid": unit.pid}
-        agents.append({**agent, "unit": found})
-    return {**seen, "agents": agents}
+async def with_units(machine: Machine, seen: Evidence) -> Evidence:
+    """What is said of agents, each with its `unit`.
 
-
-async def stopped(machine: Machine, seen: Evidence) -> Evidence:
-    """What is left of agents, each with its unit's state and how many processes the unit has."""
-    names = [str(agent["name"]) for agent in seen["agents"]]
-    wanted = [naming.agent_unit(name) for name in names]
+    That is its state, the `pid` of its main process (0 for none), and how many `processes` the
+    kernel has in its control group.
+    """
+    wanted = [naming.agent_unit(agent["name"]) for agent in seen["agents"]]
     shown = await units.show(machine, wanted)
-    left = processes_in(await run(machine, *_PROCESSES), wanted)
+    counts = processes_in(await run(machine, *_PROCESSES), wanted)
     agents = []
-    for agent in seen["agents"]:
-        unit = shown[naming.agent_unit(agent["name"])]
-        found = {"name": unit.name, "active": unit.active, "processes": left[unit.name]}
+    for agent, name in zip(seen["agents"], wanted, strict=True):
+        unit = shown[name]
+        found = {"name": name, "active": unit.active, "pid": unit.pid, "processes": counts[name]}
         agents.append({**agent, "unit": found})
     return {**seen, "agents": agents}
 

@@ -16,7 +16,8 @@ from agency.secrets.values import SecretValue
 from agency.spinup.observing import questions as asked
 from agency.spinup.observing.answers import HANDOVER
 from agency.spinup.people.person import Person
-from agency.spinup.remote import agent_units, units
+from agency.spinup.remote import units
+from agency.spinup.remote.agent_units import with_units
 from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.machine import Machine, MachineError
 from agency.spinup.services import HOMESERVER_UNIT, SERVICES
@@ -84,12 +85,12 @@ class RemoteSubject:
 
     async def agents_health(self) -> Evidence:
         """See Subject."""
-        return await agent_units.running(self.machine, await self._ask(asked.Health()))
+        return await with_units(self.machine, await self._ask(asked.Health()))
 
     async def agents_stopped(self, pids: Mapping[str, int]) -> Evidence:
         """See Subject."""
         seen = await self._ask(asked.Stopped(pids=dict(pids)))
-        return await agent_units.stopped(self.machine, seen)
+        return await with_units(self.machine, seen)
 
     async def processes(self, agents: Mapping[str, int]) -> Evidence:
         """See Subject."""

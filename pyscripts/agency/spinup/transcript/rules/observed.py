@@ -148,6 +148,7 @@ class AgentUnit(Shape):
     name: Seen
     active: Literal["active"]
     pid: Pid
+    processes: Count
 
 
 class AgentHealth(Shape):
