@@ -141,6 +141,37 @@ def test_a_control_plane_that_forgets_is_noticed(
     assert "reboot.survived" in found
 
 
+def test_what_an_agent_leaves_running_in_its_unit_is_noticed(
+    spinup: Make, ground: Any, changed_checkout: Change
+) -> None:
+    leave = before("ExecStart=", "KillMode=process\nExecStartPost=/bin/sh -c '/bin/sleep 600 &'")
+    run_up = spinup("--fail-fast", checkout=changed_checkout(AGENT, leave)).start()
+    predicate = failed(run_up, ground)
+    (said,) = failed_probes(predicate).items()
+    assert said[0] == "agents.stopped"
+    assert "unit.processes: must be 0" in said[1]
+    (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "agents.stopped"]
+    assert {agent["processGone"] for agent in seen["agents"]} == {True}, "its main process is"
+    assert {agent["unit"]["processes"] for agent in seen["agents"]} != {0}
+
+
+def test_a_firewall_that_does_not_come_back_is_noticed(spinup: Make, ground: Any) -> None:
+    run_up = spinup("--fail-fast").start()
+    name = f"agency-{run_up.run}"
+    run_up.reach("isolation")
+    ground.exec(name, "systemctl", "disable", "nftables.service")
+    predicate = failed(run_up, ground)
+    (said,) = failed_probes(predicate).items()
+    assert said[0] == "reboot.survived"
+    assert "units." in said[1]
+    (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "reboot.survived"]
+    assert seen["state"] == "running", "systemd itself is content"
+    assert [unit["name"] for unit in seen["units"] if unit["active"] != "active"] == [
+        "nftables.service"
+    ]
+    assert seen["firewallAfter"] == "absent"
+
+
 # Alters one letter of an agent's first record, in place, as soon as there is one.
 ALTER = """
 import pathlib, subprocess, sys, time
