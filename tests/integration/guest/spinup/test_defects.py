@@ -101,7 +101,7 @@ def test_a_token_that_is_told_is_redacted_though_its_agent_is_gone(
     predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
     assert set(failed_probes(predicate)) == {"secrets.absent"}
     (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "secrets.absent"]
-    assert seen["places"] == ["evidence"]
+    assert "evidence" in seen["places"]  # and in the store, which keeps what is to be sent
     # Two agents were started, and the first once more: with another token, which ended its first.
     replies = [said["observed"].get("reply", "") for said in predicate["scenario"]]
     tokens = [reply.split("<")[1].split(">")[0] for reply in replies if "token <" in reply]
