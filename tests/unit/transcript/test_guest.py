@@ -68,6 +68,7 @@ def test_the_system_it_names_is_the_one_it_saw(
     ("name", "path", "value", "reason"),
     [
         ("units.state", ("units", 0, "name"), "nginx.service", "lacks what activation.first"),
+        ("units.state", ("units", 0, "restarts"), 6, "more than 5 restarts"),
         ("reboot.survived", ("bootIdBefore",), "00000009-1111-2222-3333-444444444444", "not the"),
         ("database.versions", ("controlSchema",), "0002", "not the schema"),
         ("audit.chain", ("count",), 21, "longer when audit.chain looked"),

@@ -163,20 +163,26 @@ class DriftHealed(Shape):
         return self
 
 
-class RunningUnit(Shape):
-    """A unit that runs, as systemd shows it."""
+class ShownUnit(Shape):
+    """A unit that runs, as systemd shows it. On a host it may have run for a year."""
 
     name: UnitName
     load: Literal["loaded"]
     active: Literal["active"]
     sub: Seen
+    restarts: Annotated[int, Field(ge=0)]
+
+
+class RunningUnit(ShownUnit):
+    """A unit that runs on a machine that was started a moment ago."""
+
     restarts: Annotated[int, Field(ge=0, le=MAX_RESTARTS)]
 
 
 class UnitsState(Shape):
     """Every unit that the definitions start."""
 
-    units: Some[RunningUnit]
+    units: Some[ShownUnit]
 
     @model_validator(mode="after")
     def _an_agency(self) -> Self:

@@ -9,6 +9,7 @@ from agency import naming
 from agency.spinup.services import ALWAYS_RUNNING
 from agency.spinup.transcript.model import Exchange, Predicate
 from agency.spinup.transcript.rules import one_agency
+from agency.spinup.transcript.rules.activation import MAX_RESTARTS
 from agency.spinup.transcript.rules.agents_audit import each_on_record, logs_kept
 from agency.spinup.transcript.rules.secrecy import sought_again, tokens_sought
 from agency.spinup.transcript.rules.suite import skips_of_its_image, spared_when_looked_at
@@ -120,6 +121,9 @@ def _units_started(first: Evidence, state: Evidence) -> str | None:
     if not started <= running:
         lacking = ", ".join(sorted(started - running))
         return f"units.state: lacks what activation.first started: {lacking}"
+    restless = sorted(unit["name"] for unit in state["units"] if unit["restarts"] > MAX_RESTARTS)
+    if restless:
+        return f"units.state: more than {MAX_RESTARTS} restarts: {', '.join(restless)}"
     return None
 
 
