@@ -38,7 +38,7 @@ with ThreadPoolExecutor() as pool:
 def ask(run_each, python):
     """What comes of connecting to ports, for each user: "answered", "closed", or the error."""
 
-    def ask(users: Sequence[str], *ports: int, seconds: int = 10) -> list[list[str]]:
+    def ask(users: Sequence[str], *ports: int, seconds: float = 10) -> list[list[str]]:
         text = "%s -I -c %s %s " + " ".join("%s" for _ in ports)
         said = run_each(users, text, python, ASK, str(seconds), *map(str, ports))
         return [list(json.loads(one).values()) for one in said]
@@ -160,7 +160,7 @@ def test_who_takes_an_agents_port_is_heard_by_nobody(serve, ask, started, free):
     serve(naming.agent_user(other), free)
     users = ("agency-control", naming.agent_user(mine), naming.agent_user(other))
     unheard = {"TimeoutError", "ConnectionRefusedError"}
-    assert all({*answers} <= unheard for answers in ask(users, free, seconds=1))
+    assert all({*answers} <= unheard for answers in ask(users, free, seconds=0.5))
 
 
 @pytest.mark.disturbs
@@ -182,7 +182,7 @@ CLIENTS = ("agency-control", "root", "nobody")
 @pytest.mark.disturbs
 def test_who_takes_a_services_port_is_heard_by_nobody(serve, ask, started, unused):
     serve(naming.agent_user(started[0]), unused)
-    assert ask(CLIENTS, unused, seconds=1) == [["TimeoutError"]] * 3
+    assert ask(CLIENTS, unused, seconds=0.5) == [["TimeoutError"]] * 3
 
 
 @pytest.mark.disturbs
@@ -197,10 +197,13 @@ MANY = ["agency-control"] * 6
 @pytest.mark.disturbs
 @pytest.mark.parametrize("whose", ["a service's", "another agent's"])
 def test_not_even_when_more_ask_than_it_lets_wait(serve, ask, started, free, unused, whose):
-    """The kernel then answers for a listener without its user's name (SYN cookies)."""
+    """The kernel then answers for a listener without its user's name (SYN cookies).
+
+    Who is not answered tries again after a second; that is waited for.
+    """
     port = unused if whose == "a service's" else free
     serve(naming.agent_user(started[1]), port, backlog=0)
-    assert ask(MANY, port, seconds=2) == [["TimeoutError"]] * len(MANY)
+    assert ask(MANY, port, seconds=1.2) == [["TimeoutError"]] * len(MANY)
 
 
 @pytest.mark.disturbs
