@@ -38,7 +38,7 @@ test-docker: setup-dev ## Test the reconcilers on a real Docker Swarm (root)
 test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds an image)
 	AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
 
-test-guest-thorough: setup-guest ## The same, and every step interrupted (an hour)
+test-guest-thorough: setup-guest ## The same, and more: every step interrupted (an hour)
 	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
 
 lint: setup-dev ## Format check, lint, types

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from driving import SpinUp
 
 Make = Callable[..., SpinUp]
@@ -75,21 +76,6 @@ def test_a_secret_in_the_journal_is_found(
     assert seen["places"] == ["journal"]
 
 
-# One entry that journalctl, left alone, neither prints as text nor prints at all.
-SAY = "{ printf '\\033'; head -c 8000 /dev/zero | tr '\\0' x; cat /run/secrets/matrix-hs-token; }"
-
-
-def test_a_secret_that_is_logged_after_the_conversation_is_found(spinup: Make, ground: Any) -> None:
-    run_up = spinup("--fail-fast").start()
-    name = f"agency-{run_up.run}"
-    run_up.reach("login")
-    ground.exec(name, "sh", "-c", f"{SAY} | systemd-cat")
-    predicate = failed(run_up, ground)
-    assert set(failed_probes(predicate)) == {"secrets.left"}
-    (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "secrets.left"]
-    assert seen["places"] == ["journal"]
-
-
 def test_a_token_that_is_told_is_redacted_though_its_agent_is_gone(
     spinup: Make, ground: Any, changed_checkout: Change
 ) -> None:
@@ -108,30 +94,25 @@ def test_a_token_that_is_told_is_redacted_though_its_agent_is_gone(
     assert tokens == ["[***]"] * 3
 
 
-def test_an_open_firewall_is_noticed(spinup: Make, ground: Any, changed_checkout: Change) -> None:
-    opened = before("  # Nobody but its owner", "  accept")
-    checkout = changed_checkout(FIREWALL, opened)
-    predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
-    assert "suite.results" in failed_probes(predicate)
-    assert "test_egress.py::test_undeclared_egress_is_refused" in failed_tests(predicate)
-
-
-def test_an_agent_without_confinement_is_noticed(
+def test_an_open_firewall_and_an_unconfined_agent_are_noticed(
     spinup: Make, ground: Any, changed_checkout: Change
 ) -> None:
-    def loosen(text: str) -> str:
-        return text.replace("ProtectHome=", "#ProtectHome=").replace(
-            "ProtectSystem=", "#ProtectSystem="
-        )
-
-    checkout = changed_checkout(AGENT, loosen)
+    opened = before("  # Nobody but its owner", "  accept")
+    checkout = changed_checkout(FIREWALL, opened)
+    unit = (checkout / AGENT).read_text()
+    loose = unit.replace("ProtectHome=", "#ProtectHome=")
+    loose = loose.replace("ProtectSystem=", "#ProtectSystem=")
+    assert loose.count("#Protect") == 2
+    (checkout / AGENT).write_text(loose)
     predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
     assert "suite.results" in failed_probes(predicate)
     found = failed_tests(predicate)
+    assert "test_egress.py::test_undeclared_egress_is_refused" in found
     assert "test_confinement.py::test_other_homes_are_not_even_there" in found
     assert "test_confinement.py::test_the_system_is_read_only_for_it" in found
 
 
+@pytest.mark.thorough
 def test_a_control_plane_that_forgets_is_noticed(
     spinup: Make, ground: Any, changed_checkout: Change
 ) -> None:
@@ -155,21 +136,30 @@ def test_what_an_agent_leaves_running_in_its_unit_is_noticed(
     assert {agent["unit"]["processes"] for agent in seen["agents"]} != {0}
 
 
-def test_a_firewall_that_does_not_come_back_is_noticed(spinup: Make, ground: Any) -> None:
-    run_up = spinup("--fail-fast").start()
+# One entry that journalctl, left alone, neither prints as text nor prints at all.
+SAY = "{ printf '\\033'; head -c 8000 /dev/zero | tr '\\0' x; cat /run/secrets/matrix-hs-token; }"
+
+
+def test_what_goes_wrong_late_is_noticed(spinup: Make, ground: Any) -> None:
+    """A secret that is logged after the conversation; a firewall that does not come back."""
+    run_up = spinup().start()
     name = f"agency-{run_up.run}"
+    run_up.reach("login")
+    ground.exec(name, "sh", "-c", f"{SAY} | systemd-cat")
     run_up.reach("isolation")
     ground.exec(name, "systemctl", "disable", "nftables.service")
     predicate = failed(run_up, ground)
-    (said,) = failed_probes(predicate).items()
-    assert said[0] == "reboot.survived"
-    assert "units." in said[1]
-    (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "reboot.survived"]
-    assert seen["state"] == "running", "systemd itself is content"
-    assert [unit["name"] for unit in seen["units"] if unit["active"] != "active"] == [
+    found = failed_probes(predicate)
+    assert set(found) == {"reboot.survived", "secrets.left"}
+    assert "units." in found["reboot.survived"]
+    seen = {probe["name"]: probe["evidence"] for probe in predicate["probes"]}
+    assert seen["secrets.left"]["places"] == ["journal"]
+    rebooted = seen["reboot.survived"]
+    assert rebooted["state"] == "running", "systemd itself is content"
+    assert [unit["name"] for unit in rebooted["units"] if unit["active"] != "active"] == [
         "nftables.service"
     ]
-    assert seen["firewallAfter"] == "absent"
+    assert rebooted["firewallAfter"] == "absent"
 
 
 # Alters one letter of an agent's first record, in place, as soon as there is one.

@@ -19,12 +19,13 @@ from agency.spinup.transcript.judge import STEPS
 
 Make = Callable[..., SpinUp]
 ALL = STEPS["incus"]
-# These are over in a moment, or like the ones beside them: for AGENCY_THOROUGH.
-BRIEF = {"quarantine", "install", "accounts", "probe", "records", "converge", "login"}
+# Before there is a guest, while it is made, with everything in it; the others are for
+# AGENCY_THOROUGH, and the teardown has a test of its own.
+ALWAYS = {"image", "create", "isolation"}
 
 
 def at(step: str) -> Any:
-    return pytest.param(step, marks=[pytest.mark.thorough] if step in BRIEF else [])
+    return pytest.param(step, marks=[] if step in ALWAYS else [pytest.mark.thorough])
 
 
 @pytest.fixture(scope="module")
