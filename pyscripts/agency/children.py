@@ -279,10 +279,9 @@ def _group_runs(group: int) -> bool:
         pass
     for pid in _pids():
         try:
-            text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+            state, _, its_group = stat_fields(pid)[:3]  # state, ppid, pgrp
         except OSError:  # it ended meanwhile
             continue
-        state, _, its_group = text.rpartition(")")[2].split()[:3]  # proc(5): state, ppid, pgrp
         if int(its_group) == group and state not in "ZX":
             return True
     return False
@@ -333,9 +332,18 @@ def _environment_of(pid: int) -> bytes:
         return b""
 
 
+def stat_fields(pid: int) -> list[str]:
+    """What proc(5) tells of a process, from its state on: field 3 there is the first here.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+
+
 def _between_programs(pid: int) -> bool:
     """Whether it has memory but no environment yet: the kernel sets that up late in execve."""
-    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    fields = stat_fields(pid)
     vsize, env_end = int(fields[20]), int(fields[48])  # proc(5): fields 23 and 51
     return vsize > 0 and env_end == 0
 

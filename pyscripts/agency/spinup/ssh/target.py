@@ -197,11 +197,7 @@ class SshTarget:
             uids={agent.name: agent.uid for agent in self._agents()},
             read_only=self.wishes.read_only,
         )
-        return {
-            "readOnly": self.wishes.read_only,
-            "counts": findings.counts,
-            "tests": [finding.as_dict() for finding in findings.all],
-        }
+        return {"readOnly": self.wishes.read_only, **findings.as_dict()}
 
     async def _records(self) -> None:
         await self.examination.records()

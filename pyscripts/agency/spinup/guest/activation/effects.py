@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agency.spinup.guest.activation.changes import Change
-from agency.spinup.guest.activation.laying import UNITS
+from agency.spinup.guest.activation.laying import UNITS, template_of
 
 
 def unit_of(path: str) -> str | None:
@@ -17,11 +17,8 @@ def unit_of(path: str) -> str | None:
 
 def definitions_of(unit: str, texts: Mapping[str, str]) -> list[str]:
     """The paths that define a unit: its own, its template's, and those of drop-ins."""
-    names = {unit, f"{unit}.d"}
-    if "@" in unit:
-        prefix, _, rest = unit.partition("@")
-        template = f"{prefix}@.{rest.rpartition('.')[2]}"
-        names |= {template, f"{template}.d"}
+    template = template_of(unit)
+    names = {unit, f"{unit}.d", template, f"{template}.d"}
     return [path for path in texts if unit_of(path) and path.split("/")[3] in names]
 
 

@@ -83,6 +83,12 @@ def differences(
     return changes + gone
 
 
+def template_of(unit: str) -> str:
+    """The template of an instance; of any other unit, itself."""
+    prefix, at, rest = unit.partition("@")
+    return f"{prefix}@.{rest.rpartition('.')[2]}" if at else unit
+
+
 def is_own_unit(name: str, wanted_units: frozenset[str]) -> bool:
     """Whether what lies at this name among the units is ours to decide: a unit or its drop-ins."""
     stem = name.removesuffix(".d")
@@ -109,12 +115,10 @@ def superfluous(root: Path, wanted: Mapping[str, WantedFile]) -> list[str]:
 def _starts_nothing(path: str, wanted_units: frozenset[str]) -> bool:
     """Whether this is the link that starts a unit of ours which nothing defines any more."""
     directory, _, name = path.rpartition("/")
-    prefix, at, rest = name.partition("@")
-    template = f"{prefix}@.{rest.rpartition('.')[2]}" if at else name
     return (
         directory.endswith(_LINKS)
         and name.startswith(OWN_PREFIX)
-        and not {name, template} & wanted_units
+        and not {name, template_of(name)} & wanted_units
     )
 
 

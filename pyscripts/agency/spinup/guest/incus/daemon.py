@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agency.children import stat_fields
 from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
 from agency.spinup.guest.incus.client import Incus
@@ -276,8 +277,7 @@ def _last_words(log: Path) -> str:
 
 def _started_at(pid: int) -> str:
     """Start time of a process in clock ticks since boot, proc(5) field 22."""
-    text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    return text.rpartition(")")[2].split()[19]
+    return stat_fields(pid)[19]
 
 
 async def _prepare(client: Incus) -> None:

@@ -58,6 +58,10 @@ class Findings:
         """How many ended in which way."""
         return dict(Counter(finding.outcome for finding in self.all))
 
+    def as_dict(self) -> dict[str, object]:
+        """The findings as a transcript holds them."""
+        return {"counts": self.counts, "tests": [finding.as_dict() for finding in self.all]}
+
     @property
     def ok(self) -> bool:
         """Whether there were tests and none failed; skipped ones are named, not counted as bad."""

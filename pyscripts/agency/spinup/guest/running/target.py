@@ -324,10 +324,7 @@ class IncusTarget:
             timeout_s=self.wishes.suite_timeout_s,
             uids={agent.name: agent.uid for agent in agents},
         )
-        return {
-            "counts": findings.counts,
-            "tests": [finding.as_dict() for finding in findings.all],
-        }
+        return findings.as_dict()
 
     async def _reboot(self) -> None:
         running = self.convergence.expected.running
