@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,12 +16,11 @@ from agency.spinup.transcript.judge import PROBES
 from agency.spinup.transcript.rules.rule import explain
 
 Evidence = dict[str, Any]
+Collect = Callable[[], Awaitable[Evidence]]
 
 # What parsing raises where an answer is not what it should be: no JSON, a field that lacks or is
 # of another type. It is a finding about who answered, as long as somebody was asked.
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
-Collect = Callable[[], Awaitable[Evidence]]
-
 
 WHOLE = "transcript"  # in the place of a step, for a failure that is of none
 
@@ -180,8 +178,6 @@ class Recorder:
 
 def describe(error: BaseException) -> str:
     """An error in one line, without a traceback."""
-    if isinstance(error, asyncio.CancelledError):
-        return "the time limit of the spin-up ran out"
     if isinstance(error, ValidationError):
         return explain(error)
     if isinstance(error, AgencyError):
