@@ -14,17 +14,15 @@ from pydantic import ValidationError
 
 from agency import __version__, naming
 from agency.agent.recording import Recorder
-from agency.agent.server import build_app
+from agency.agent.server import LIMITS, build_app
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
 from agency.protocols.acp import TOKEN_CREDENTIAL, AgentConfig
 from agency.protocols.audit_socket import SOCKET, AuditClient
 from agency.secrets.delivery.credentials import read_credential
+from agency.web import make_runner
 
 _MAX_CONFIG = 64 * 1024
-_SHUTDOWN_S = 1.0  # for requests in flight, at the end
-_LINGER_S = 1.0  # for a refused caller that still sends its body
-_KEEP_ALIVE_S = 15.0
 
 _log = logging.getLogger(__name__)
 
@@ -110,14 +108,7 @@ async def serve(config: AgentConfig, token: str, clock: Clock, audit_socket: Pat
 async def _serve(
     config: AgentConfig, app: web.Application, recorder: Recorder, stopping: asyncio.Event
 ) -> None:
-    runner = web.AppRunner(
-        app,
-        access_log=None,  # requests are logged with their trace id by the application
-        handle_signals=False,
-        keepalive_timeout=_KEEP_ALIVE_S,
-        lingering_time=_LINGER_S,
-        shutdown_timeout=_SHUTDOWN_S,
-    )
+    runner = make_runner(app, LIMITS)
     await runner.setup()
     try:
         await _listen(runner, config)

@@ -17,7 +17,7 @@ from agency import naming
 from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
 from agency.control.appservice.readiness import Readiness
-from agency.control.appservice.server import AppService, make_app
+from agency.control.appservice.server import AppService, build_app
 from agency.control.appservice.transactions import Intake
 from agency.control.config import ControlConfig
 from agency.control.execution.classify import Rules
@@ -82,7 +82,7 @@ class ControlPlane:
             AgencyError: it could not be started, or a part of it ended.
         """
         lifecycle = self._lifecycle(tokens)
-        runner = await startup.listen(make_app(self._appservice(tokens)), self.config)
+        runner = await startup.listen(build_app(self._appservice(tokens)), self.config)
         try:
             setup = ControlRoom(self.api, self.config)
             finding = startup.set_up_room(setup, self.config, self.clock, Backoff(longest_s=5))

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from agency import naming
 from agency.clock import Clock
+from agency.control.appservice.server import server_limits
 from agency.control.config import ControlConfig
 from agency.control.runtimes.base import Runtime
 from agency.control.store import agents, audit
@@ -23,13 +24,12 @@ from agency.control.store.database import Database
 from agency.control.store.migrate import migrate
 from agency.errors import PrerequisiteError
 from agency.matrix import Backoff, ControlRoom, MatrixError, MatrixSession, client_path
+from agency.web import make_runner
 
 _log = logging.getLogger(__name__)
 
 _RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"  # set by systemd
-_SHUTDOWN_S = 0.5
 _ABSENT_S = 0.2
-_MAX_HEADER = 16 * 1024
 
 
 @contextmanager
@@ -80,9 +80,7 @@ async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
     Raises:
         PrerequisiteError: the port is taken.
     """
-    runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=_SHUTDOWN_S, max_field_size=_MAX_HEADER
-    )
+    runner = make_runner(app, server_limits(config.limits.max_transaction_bytes))
     await runner.setup()
     place = f"{config.listen_host}:{config.listen_port}"
     try:
