@@ -16,13 +16,13 @@ from pathlib import Path
 
 from agency import naming
 from agency.errors import BadInputError
+from agency.guests.images.image import Image, hold_image, image_cache, image_digest
+from agency.guests.images.layout import PREFIX, SOURCE, WHEELS, pip_install
+from agency.guests.images.pins import read_pins
+from agency.guests.images.recipe import default_recipe
+from agency.guests.images.wheelhouse import Ingredients, Libraries, hold_libraries
+from agency.guests.machines.machine import Guest, GuestFile
 from agency.source_digest import source_root
-from agency.spinup.guest.machines.machine import Guest, GuestFile
-from agency.spinup.guest.materials.image import Image, hold_image, image_cache, image_digest
-from agency.spinup.guest.materials.layout import PREFIX, SOURCE, WHEELS, pip_install
-from agency.spinup.guest.materials.pins import read_pins
-from agency.spinup.guest.materials.recipe import default_recipe
-from agency.spinup.guest.materials.wheelhouse import Ingredients, Libraries, hold_libraries
 
 PINS = Path("requirements") / "guest.txt"
 

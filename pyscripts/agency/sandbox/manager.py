@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from agency import rundir
 from agency.clock import Clock, new_id
 from agency.errors import AgencyError, UsageError
+from agency.locks import is_held
 from agency.sandbox.lease import Lease, Size, State
 from agency.sandbox.source import Source, fetch
 from agency.sandbox.store import Leases, NoRoomError
-from agency.spinup.guest.machines.locks import is_held
-from agency.spinup.local import rundir
 
 
 class Machines(Protocol):
