@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agency.canonical import sha256_hex
+from agency.chain import Fault, Head, fault_of, head_of
 from agency.errors import PrerequisiteError
 from agency.workspace.audit import record
-from agency.workspace.audit.record import Head, Record, genesis, parse_record
+from agency.workspace.audit.record import Record, genesis, parse_record
 from agency.workspace.audit.storage import place
 from agency.workspace.audit.storage.place import Closed, Files, Place
 from agency.workspace.audit.storage.tail import MAX_LINE
@@ -161,13 +162,14 @@ class _Chain:
         if self.count == 0 and found.sequence > 1:
             self.head = Head(found.sequence - 1, found.previous)
             self._unexplained = (self.head, name)
-        if found.sequence != self.head.sequence + 1:
+        fault = fault_of(self.head, found)
+        if fault in (Fault.MISSING, Fault.REPEATED):
             wanted = self.head.sequence + 1
             raise _BrokenError(name, number, f"is record {found.sequence}, not {wanted}")
-        if found.previous != self.head.hash:
+        if fault is not None:
             raise _BrokenError(name, number, f"does not follow record {self.head.sequence}")
         self.first = self.first or found.sequence
-        self.head = Head(found.sequence, found.hash)
+        self.head = head_of(found)
         self.count += 1
         self._note(name, number, found)
         if self._expected and self._expected.sequence == found.sequence:

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from agency.canonical import sha256_hex
+from agency.chain import Head
 from agency.clock import Clock
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
 from agency.workspace.audit import record
 from agency.workspace.audit.bounds import Bounds
-from agency.workspace.audit.record import Head, Record, Sender
+from agency.workspace.audit.record import Record, Sender
 from agency.workspace.audit.storage import flags, place
 from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.storage.tail import read_first, read_tail
