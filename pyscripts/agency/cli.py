@@ -16,7 +16,7 @@ from agency.errors import InternalError
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a subcommand lives (`module:attribute`) and its one line of help."""
+    """Location of a subcommand (`module:attribute`) and its one line of help."""
 
     target: str
     help: str
@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
     """A group that knows its commands' names and help without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The names, in the order of the table: the order in which a person meets them."""
+        """List the names in the order in which a person meets them, which is the table's."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
@@ -100,7 +100,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     sys.exit(run(cli, sys.argv[1:], prog_name="agency"))
 
 

@@ -31,7 +31,7 @@ class GuardedError(AgencyError):
 
 
 class Kind(Enum):
-    """What is under a name."""
+    """Kinds of directory entries."""
 
     ABSENT = "absent"
     DIRECTORY = "a directory"
@@ -42,7 +42,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is under a name, without following a link; `mode` is its permission bits."""
+    """Facts about a name, read without following a link; `mode` is its permission bits."""
 
     kind: Kind
     uid: int = -1
@@ -70,7 +70,7 @@ class Owner:
 
 @contextmanager
 def directory(path: Path) -> Iterator[int]:
-    """A descriptor of a directory that only trusted users can have put there."""
+    """Open a directory that only trusted users can have put there."""
     with _told(str(path)):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -81,7 +81,7 @@ def directory(path: Path) -> Iterator[int]:
 
 @contextmanager
 def subdirectory(parent: int, name: str) -> Iterator[int]:
-    """A descriptor of a directory below another; a symbolic link is refused."""
+    """Open a directory below another; a symbolic link is refused."""
     with _told(name):
         descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
     try:
@@ -91,7 +91,7 @@ def subdirectory(parent: int, name: str) -> Iterator[int]:
 
 
 def look(parent: int, name: str) -> Seen:
-    """What is under `name`."""
+    """Examine `name`."""
     try:
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
@@ -124,7 +124,7 @@ def _seen(found: os.stat_result, *, empty: bool) -> Seen:
 
 
 def may_be_given(seen: Seen) -> bool:
-    """Whether giving it to another user tells that user nothing it could not read before.
+    """Tell whether a gift to another user discloses nothing that the user could not read before.
 
     Who may write the directory may also rename another's file, or link to it, to a name that is
     given away.
@@ -192,7 +192,7 @@ def _told(where: str) -> Iterator[None]:
 
 
 def read(directory: int, name: str) -> bytes | None:
-    """The content of a regular file; None for anything else and for what is not there."""
+    """Read a regular file; None for anything else and for a name that is free."""
     try:
         descriptor = os.open(name, _FILE, dir_fd=directory)
     except OSError:
@@ -204,7 +204,7 @@ def read(directory: int, name: str) -> bytes | None:
 
 
 def is_as_wanted(directory: int, name: str, data: bytes, owner: Owner, mode: int) -> bool:
-    """Whether the file has this content, owner and mode, and no second name."""
+    """Tell whether the file has this content, owner and mode, and no second name."""
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:

@@ -82,7 +82,7 @@ def only_one(path: Path, busy: AgencyError) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock; a file that does not exist is held by nobody.
+    """Tell whether another holds the lock; nobody holds a file that does not exist.
 
     Nothing is made: the one that it belongs to may be removing its directory.
     """

@@ -30,12 +30,12 @@ class RunDirectory:
 
     @property
     def logs(self) -> Path:
-        """Where the run's processes log, one file each."""
+        """Directory of the logs, one file a process."""
         return self.path / "logs"
 
     @property
     def credentials(self) -> Path:
-        """Where secrets lie that programs can only read from files."""
+        """Directory of the secrets that programs can only read from files."""
         return self.path / "credentials"
 
     def release(self) -> None:

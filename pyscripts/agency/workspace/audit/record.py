@@ -40,7 +40,7 @@ class Record:
     hash: str
 
     def line(self) -> bytes:
-        """The record as it stands in the file: canonical JSON and a newline."""
+        """Encode the record as it stands in the file: canonical JSON and a newline."""
         return canonical_json(asdict(self)) + b"\n"
 
 
@@ -56,14 +56,14 @@ _ADAPTER = TypeAdapter(Record)
 
 
 def genesis(agent: str) -> Head:
-    """What the first record of an agent's log follows."""
+    """Make the head that the first record of an agent's log follows."""
     return chain.genesis("agency/agent-audit/1", agent=agent)
 
 
 def next_record(
     head: Head, agent: str, at: str, sender: Sender, event: str, detail: Mapping[str, Any]
 ) -> Record:
-    """The record that follows `head`."""
+    """Make the record that follows `head`."""
     record = Record(
         agent=agent,
         sequence=head.sequence + 1,
@@ -79,7 +79,7 @@ def next_record(
 
 
 def parse_record(line: bytes) -> Record:
-    """The record of one line.
+    """Parse the record of one line.
 
     Raises:
         ValueError: it is not the line of a record, byte for byte, or its hash is not its own.

@@ -25,7 +25,7 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Where a chain breaks; `line` counts from 1, and is 0 where a whole file is meant."""
+    """The place where a chain breaks; `line` counts from 1, and is 0 for a whole file."""
 
     file: str
     line: int
@@ -34,7 +34,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What verifying one agent's log found.
+    """Result of verifying one agent's log.
 
     `first` is the oldest record that is kept, `count` how many were good, `torn` how often a crash
     left bytes that were no record, `unfinished` the bytes after the last whole line.
@@ -119,7 +119,7 @@ def _open_all(
 
 
 class _Chain:
-    """How far the chain was followed, and what must still be explained."""
+    """The chain as far as it was followed, and the gaps that must still be explained."""
 
     def __init__(self, agent: str, files: Files, expected: Head | None) -> None:
         self.agent = agent
@@ -190,7 +190,7 @@ class _Chain:
                     self._unexplained = None
 
     def finish(self) -> None:
-        """What holds for the whole: the kept end is there, and the missing beginning explained."""
+        """Check the whole: the expected head was met, and a missing beginning is explained."""
         name = self._last_file or place.current_name(self.agent)
         if self._unexplained is not None:
             head, file = self._unexplained

@@ -64,7 +64,7 @@ class AgentLog:
 
     @property
     def head(self) -> Head:
-        """Where the chain ends."""
+        """The end of the chain."""
         return self._head
 
     def close(self) -> None:
@@ -194,7 +194,7 @@ class AgentLog:
         return self._last is not None and self._last.event == record.CLOSED
 
     def _is_of_another_day(self) -> bool:
-        """Whether the file began on another day and holds more than its beginning."""
+        """Tell whether the file began on another day and holds more than its first record."""
         if self._last is None:
             return False
         if self._first is None:  # its first line is no record any more

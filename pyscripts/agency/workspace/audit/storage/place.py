@@ -18,12 +18,12 @@ _ASIDE = re.compile(r"(?P<agent>[a-z0-9-]+)\.torn-(?P<which>\d{12}|[0-9a-f]{64}\
 
 
 def current_name(agent: str) -> str:
-    """The file that an agent's records are added to."""
+    """Name the file that an agent's records are added to."""
     return f"{agent}.jsonl"
 
 
 def closed_name(agent: str, first: int, last: int) -> str:
-    """A closed file; the numbers are those of its first and last record."""
+    """Name a closed file by the numbers of its first and last record."""
     return f"{agent}.{first:012d}-{last:012d}.jsonl"
 
 
@@ -57,7 +57,7 @@ class Files:
 
 
 def files_of(agent: str, names: Iterable[str]) -> Files:
-    """The files of one agent among `names`."""
+    """Sort the files of one agent out of `names`."""
     names = set(names)
     closed, aside = [], []
     for name in names:
@@ -74,7 +74,7 @@ def files_of(agent: str, names: Iterable[str]) -> Files:
 
 
 def agents_in(names: Iterable[str]) -> tuple[str, ...]:
-    """The agents that have a file among `names`, sorted."""
+    """List the agents that have a file among `names`, sorted."""
     patterns = (_CURRENT, _CLOSED, _ASIDE)
     found = {match["agent"] for name in names for p in patterns if (match := p.fullmatch(name))}
     return tuple(sorted(agent for agent in found if naming.is_agent_name(agent)))
@@ -106,7 +106,7 @@ class Place(Directory):
 
 
 def cannot_read(path: Path, error: OSError) -> AgencyError:
-    """The error for a directory or file of the log that cannot be read."""
+    """Make the error for a directory or file of the log that cannot be read."""
     return PrerequisiteError(
         f"cannot read: {error.strerror or error}",
         where=str(path),
