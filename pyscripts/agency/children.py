@@ -133,7 +133,7 @@ class Child:
         return await self.wait()
 
     def log_tail(self, lines: int, max_bytes: int) -> tuple[str, ...]:
-        """Read the last lines that this child (not one before it) wrote, from at most `max_bytes`."""
+        """Read the last lines of this child (not of one before it), from at most `max_bytes`."""
         try:
             with self.log_path.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)

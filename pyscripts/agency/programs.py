@@ -67,7 +67,7 @@ def run_program(
 
 
 def _reason(said: str) -> str:
-    """Pick the line that says why: git's first `fatal:`, after which it gives advice, else the last."""
+    """Pick the line that says why: git's first `fatal:` (advice follows it), else the last."""
     lines = said.strip().splitlines()
     fatal = [line for line in lines if line.startswith("fatal: ")]
     return next(iter([*fatal, *lines[-1:]]), "no message")
