@@ -15,11 +15,11 @@ from agency.errors import AgencyError, InternalError
 from agency.instance.model import Instance
 from agency.secrets.classes import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
-from agency.spinup.people.person import Event, Person
-from agency.spinup.people.scenario import Conversation, Witness
 from agency.spinup.probes import control as control_probes
 from agency.spinup.probes import homeserver as homeserver_probes
-from agency.spinup.steps import Evidence, Recorder, describe
+from agency.spinup.record import Evidence, Recorder, describe
+from agency.spinup.scenario.conversation import Conversation, Witness
+from agency.spinup.scenario.person import Event, Person
 
 OUTSIDER = "visitor"
 _COLLECT_S = 15.0

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agency.spinup.observing.program import Program, this_program
-from agency.spinup.observing.questions import MAX_BYTES, MAX_QUESTIONS
+from agency.spinup.observe.program import Program, this_program
+from agency.spinup.observe.questions import MAX_BYTES, MAX_QUESTIONS
 
 Observe = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from agency.clock import Clock
-from agency.spinup.observing import questions as asked
+from agency.spinup.observe import questions as asked
 from agency.spinup.progress import Progress
+from agency.spinup.record import Recorder
 from agency.spinup.remote.agents_audit import _log
-from agency.spinup.steps import Recorder
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from agency.spinup.observing import questions as asked
-from agency.spinup.remote import units
+from agency.machine import units
+from agency.machine.machine import MachineError
+from agency.spinup.observe import questions as asked
 from agency.spinup.remote.asking import Observer
-from agency.spinup.remote.machine import MachineError
 
 BLOCK = """\
 Id=agency-control.service

@@ -13,9 +13,9 @@ import pytest
 from agency.control.config import AgentEntry, ControlConfig
 from agency.errors import AgencyError
 from agency.secrets.values import SecretValue
-from agency.spinup.observing import answers
-from agency.spinup.observing import questions as asked
-from agency.spinup.observing.answers import _READ_JOURNAL, Machine, answer
+from agency.spinup.observe import answers
+from agency.spinup.observe import questions as asked
+from agency.spinup.observe.answers import _READ_JOURNAL, Machine, answer
 from agency.spinup.probes import secrecy
 
 SECRET = "correct-horse-battery-staple"

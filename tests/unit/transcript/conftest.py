@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agency.spinup.services import ALWAYS_RUNNING
-from agency.spinup.transcript import judge
-from agency.spinup.transcript.model import Statement
-from agency.spinup.transcript.rules.subjects import system_digest
-from agency.spinup.transcript.rules.suite import REFUSED_DISTURBING, REFUSED_READ_ONLY
-from agency.spinup.transcript.signing import public_pem
+from agency.transcript import judge
+from agency.transcript.model import Statement
+from agency.transcript.rules.services import ALWAYS_RUNNING
+from agency.transcript.rules.subjects import system_digest
+from agency.transcript.rules.suite import REFUSED_DISTURBING, REFUSED_READ_ONLY
+from agency.transcript.signing import public_pem
 
 Document = dict[str, Any]
 

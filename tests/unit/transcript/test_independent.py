@@ -21,9 +21,9 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
-from agency.spinup.transcript.model import Statement
-from agency.spinup.transcript.schema import schema
-from agency.spinup.transcript.signing import sign
+from agency.transcript.model import Statement
+from agency.transcript.schema import schema
+from agency.transcript.signing import sign
 
 OPENSSL = shutil.which("openssl")
 

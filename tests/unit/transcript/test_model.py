@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agency.canonical import canonical_json
-from agency.spinup.transcript.model import Predicate, Statement, normalised
-from agency.spinup.transcript.schema import schema, schema_text
+from agency.transcript.model import Predicate, Statement, normalised
+from agency.transcript.schema import schema, schema_text
 
 Document = dict[str, Any]
 
@@ -159,7 +159,7 @@ def test_normalising_twice_is_normalising_once(value: Any) -> None:
 
 
 def test_the_published_schema_is_current() -> None:
-    published = resources.files("agency.spinup.transcript") / "schema.json"
+    published = resources.files("agency.transcript") / "schema.json"
     assert published.read_text() == schema_text()
 
 

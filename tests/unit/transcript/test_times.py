@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agency.spinup.transcript import judge
-from agency.spinup.transcript.model import Predicate
+from agency.transcript import judge
+from agency.transcript.model import Predicate
 
 Document = dict[str, Any]
 

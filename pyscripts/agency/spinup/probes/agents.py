@@ -7,10 +7,10 @@ from pathlib import Path
 
 import aiohttp
 
+from agency.ports import is_listening
 from agency.protocols.acp import HEALTH_PATH, STATUS_PATH
 from agency.secrets.values import SecretValue
-from agency.spinup.local.ports import is_listening
-from agency.spinup.steps import Evidence
+from agency.spinup.record import Evidence
 
 
 async def health(

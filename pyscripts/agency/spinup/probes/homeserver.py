@@ -6,7 +6,7 @@ from pathlib import Path
 
 import aiohttp
 
-from agency.spinup.steps import Evidence
+from agency.spinup.record import Evidence
 
 _ARGV_SHOWN = 3  # an interpreter, and what it runs
 

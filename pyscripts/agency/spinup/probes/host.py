@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from agency import quarantine
 from agency.children import processes_with_marker
-from agency.spinup import quarantine
-from agency.spinup.local.ports import is_listening
+from agency.ports import is_listening
 from agency.spinup.probes.homeserver import rss_mb
-from agency.spinup.steps import Evidence
+from agency.spinup.record import Evidence
 
 OFFLINE_MODES = ("network-namespace", "guest")
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from agency.errors import BadInputError
-from agency.spinup.steps import Evidence
+from agency.spinup.record import Evidence
 
 
 def _open(database: Path) -> sqlite3.Connection:

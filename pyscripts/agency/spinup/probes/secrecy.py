@@ -12,7 +12,7 @@ from agency.errors import BadInputError
 from agency.programs import ProgramError
 from agency.secrets.redact import Redactor
 from agency.secrets.values import SecretValue
-from agency.spinup.steps import Evidence
+from agency.spinup.record import Evidence
 
 _CHUNK = 4 * 1024 * 1024
 _OVERLAP = 64 * 1024

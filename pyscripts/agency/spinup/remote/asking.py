@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agency.errors import AgencyError
+from agency.machine.machine import Dialogue, Machine, MachineError
 from agency.secrets.values import SecretValue
-from agency.spinup.observing import questions as asked
-from agency.spinup.observing.questions import Answers
-from agency.spinup.remote.machine import Dialogue, Machine, MachineError
-from agency.spinup.steps import Evidence
+from agency.spinup.observe import questions as asked
+from agency.spinup.observe.questions import Answers
+from agency.spinup.record import Evidence
 
 _ASK_S = 120.0
 

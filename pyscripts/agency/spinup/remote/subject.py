@@ -11,17 +11,17 @@ import aiohttp
 
 from agency import naming
 from agency.instance.model import Instance
+from agency.machine import units
+from agency.machine.machine import Machine, MachineError
 from agency.secrets.redact import Redactor
 from agency.secrets.values import SecretValue
-from agency.spinup.observing import questions as asked
-from agency.spinup.observing.answers import HANDOVER
-from agency.spinup.people.person import Person
-from agency.spinup.remote import units
+from agency.spinup.observe import questions as asked
+from agency.spinup.observe.answers import HANDOVER
+from agency.spinup.record import Evidence
 from agency.spinup.remote.agent_units import with_units
 from agency.spinup.remote.asking import Observer
-from agency.spinup.remote.machine import Machine, MachineError
-from agency.spinup.services import HOMESERVER_UNIT, SERVICES
-from agency.spinup.steps import Evidence
+from agency.spinup.scenario.person import Person
+from agency.transcript.rules.services import HOMESERVER_UNIT, SERVICES
 
 
 @dataclass(slots=True)
