@@ -13,6 +13,7 @@ from agency import naming
 from agency.instance.model import Instance
 from agency.machine import units
 from agency.machine.machine import Machine, MachineError
+from agency.matrix import MatrixSession, Person
 from agency.secrets.redact import Redactor
 from agency.secrets.values import SecretValue
 from agency.spinup.observe import questions as asked
@@ -20,7 +21,6 @@ from agency.spinup.observe.answers import HANDOVER
 from agency.spinup.record import Evidence
 from agency.spinup.remote.agent_units import with_units
 from agency.spinup.remote.asking import Observer
-from agency.spinup.scenario.person import Person
 from agency.transcript.rules.services import HOMESERVER_UNIT, SERVICES
 
 
@@ -71,9 +71,8 @@ class RemoteSubject:
 
     async def log_in(self, user_id: str) -> Person:
         """See Subject."""
-        return await Person.log_in(
-            self.session, self.homeserver_url, user_id, self.password(user_id)
-        )
+        homeserver = MatrixSession(self.homeserver_url, self.session)
+        return await Person.log_in(homeserver, user_id, self.password(user_id).reveal())
 
     async def _ask(self, question: asked.Question) -> Evidence:
         return await self.observer.ask(question)

@@ -13,13 +13,13 @@ from agency import naming
 from agency.children import processes_with_marker
 from agency.control.runtimes.process import token_file
 from agency.instance.model import Instance
+from agency.matrix import Person
 from agency.secrets.values import SecretValue
 from agency.spinup.probes import agents as agent_probes
 from agency.spinup.probes import homeserver as homeserver_probes
 from agency.spinup.probes import host as host_probes
 from agency.spinup.probes import records, secrecy
 from agency.spinup.record import Evidence
-from agency.spinup.scenario.person import Person
 from agency.spinup.targets.local.agency import CONTROL, HOMESERVER, LocalAgency
 
 
