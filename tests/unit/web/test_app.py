@@ -24,6 +24,16 @@ async def test_a_body_has_a_limit(served, session, announced):
     assert served.bodies == [b"x" * 1000]
 
 
+async def test_an_announced_body_that_is_too_long_is_not_waited_for(served):
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    try:
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
+        head = await asyncio.wait_for(reader.readline(), 5)
+    finally:
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 413 ")
+
+
 @pytest.mark.parametrize(("part", "status"), [("x" * 300, 200), ("x" * 600, 400)])
 @pytest.mark.parametrize("where", ["header", "line"])
 async def test_a_head_has_a_limit(served, session, where, part, status):
