@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from agency.clock import Clock
 from agency.errors import AgencyError
-from agency.transcript.judge import PROBES
-from agency.transcript.rules.rule import explain
+from agency.transcript.problems import explain
+from agency.transcript.rules.v2.judge import PROBES
 
 Evidence = dict[str, Any]
 Collect = Callable[[], Awaitable[Evidence]]

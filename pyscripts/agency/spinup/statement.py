@@ -18,8 +18,8 @@ from agency.spinup.record import (
     StepRecord,
     Utterance,
 )
-from agency.transcript.judge import overall
-from agency.transcript.model import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement
+from agency.transcript.rules.v2.judge import overall
+from agency.transcript.rules.v2.model import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement
 
 
 @dataclass(frozen=True, slots=True)

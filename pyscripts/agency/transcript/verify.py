@@ -1,4 +1,4 @@
-"""Checking a transcript with nothing but the file, a public key, and the rules.
+"""Checking a transcript with nothing but the file, a public key, and the rules of its version.
 
 The checks run in a fixed order. The first group says whether the file is authentic and readable;
 each needs the one before. The second judges what it says; all of them run.
@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from securesystemslib.dsse import Envelope as SignedEnvelope
 
 from agency.errors import BadInputError, UsageError
-from agency.transcript import judge
 from agency.transcript.envelope import (
     MAX_ENVELOPE_BYTES,
     Envelope,
@@ -26,10 +25,15 @@ from agency.transcript.envelope import (
     parse_canonical,
     parse_envelope,
 )
-from agency.transcript.model import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement
-from agency.transcript.rules.rule import explain
-from agency.transcript.rules.subjects import broken_subjects
+from agency.transcript.problems import explain
 from agency.transcript.signing import PAYLOAD_TYPE, load_public_key
+from agency.transcript.versions import (
+    Predicate,
+    Statement,
+    UnknownVersionError,
+    Version,
+    version_of,
+)
 
 AUTHENTIC = (
     "size",
@@ -43,6 +47,7 @@ AUTHENTIC = (
 )
 JUDGED = ("subjects", "completeness", "claims", "evidence", "required", "result")
 _SUBJECT = re.compile(r"(?P<name>[a-z]+)=(?P<algorithm>[A-Za-z0-9]+):(?P<value>[0-9a-f]{40,128})\Z")
+_STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 _MAX_REASONS = 20
 
 
@@ -97,6 +102,11 @@ class Report:
     statement: Statement | None = field(default=None, repr=False)
 
     @property
+    def version(self) -> Version | None:
+        """The version of the rules that it was judged by, once it is readable."""
+        return None if self.statement is None else version_of(self.statement.predicate_type)
+
+    @property
     def authentic(self) -> bool:
         """Whether the holder of the key signed exactly this, and it is a transcript."""
         return self.statement is not None
@@ -122,11 +132,12 @@ class Report:
         if self.statement is None:
             return f"not authentic: {self.reasons[0]}"
         predicate = self.statement.predicate
+        version = version_of(self.statement.predicate_type)
         if predicate.result == "FAILED":
-            return f"authentic, but the spin-up FAILED {_why(predicate)}"
+            return f"authentic, but the spin-up FAILED {_why(version, predicate)}"
         if not self.ok:
             return f"authentic, but refused: {self.reasons[0]}"
-        if judge.read_only(predicate):
+        if version.judge.read_only(predicate):
             return "authentic, complete, and PASSED; read-only: nobody talked to the agency"
         return "authentic, complete, and PASSED"
 
@@ -134,7 +145,7 @@ class Report:
 def verify(envelope: bytes, public_pem: bytes, *, policy: Policy = Policy()) -> Report:
     """Check a transcript against a public key that the verifier trusts.
 
-    No key, digest or verdict inside the file is believed.
+    No key, digest or verdict inside the file is believed. Its predicate type chooses the rules.
 
     Raises:
         PublicKeyError: `public_pem` is not an Ed25519 public key.
@@ -206,11 +217,9 @@ def _read(data: bytes, key: Ed25519PublicKey | None, checks: list[Check]) -> Sta
     except UnreadableError as error:
         raise _RefusedError("canonical", str(error)) from None
     passed("canonical")
-    types = (value.get("_type"), value.get("predicateType")) if isinstance(value, dict) else None
-    if types != (STATEMENT_TYPE, PREDICATE_TYPE):
-        raise _RefusedError("predicate-type", f"not an in-toto Statement v1 of {PREDICATE_TYPE}")
+    version = _named_version(value)
     passed("predicate-type")
-    statement = _parse_statement(value)
+    statement = _parse_statement(value, version)
     passed("schema")
     return statement
 
@@ -227,9 +236,20 @@ def _check_signature(
         ) from None
 
 
-def _parse_statement(value: object) -> Statement:
+def _named_version(value: object) -> Version:
+    """Return the rules that a statement's predicate type names."""
+    if not isinstance(value, dict) or value.get("_type") != _STATEMENT_TYPE:
+        raise _RefusedError("predicate-type", "not an in-toto Statement v1")
     try:
-        statement = Statement.model_validate(value)
+        return version_of(value.get("predicateType"))
+    except UnknownVersionError as error:
+        advice = f"; {error.hint}" if error.hint else ""
+        raise _RefusedError("predicate-type", f"{error.message}{advice}") from None
+
+
+def _parse_statement(value: object, version: Version) -> Statement:
+    try:
+        statement = version.statement.model_validate(value)
     except ValidationError as error:
         raise _RefusedError("schema", explain(error)) from None
     except RecursionError:
@@ -240,14 +260,17 @@ def _parse_statement(value: object) -> Statement:
 
 
 def _judge(statement: Statement, policy: Policy) -> Iterator[Check]:
-    predicate = statement.predicate
+    predicate, version = statement.predicate, version_of(statement.predicate_type)
+    judge = version.judge
     result, _ = judge.overall(predicate)
-    yield _check("subjects", _subject_problems(statement, policy.subjects))
+    broken = version.broken_subjects(statement)
+    yield _check("subjects", (*broken, *_subject_problems(statement, policy.subjects)))
     yield _check("completeness", judge.completeness(predicate))
     yield _check("claims", judge.claims(predicate))
     yield _check("evidence", judge.shortcomings(predicate))
-    yield _check("required", _unmet(predicate, policy))
-    wrong = [] if predicate.result == "PASSED" else [f"the spin-up FAILED {_why(predicate)}"]
+    yield _check("required", _unmet(version, predicate, policy))
+    why = _why(version, predicate)
+    wrong = [] if predicate.result == "PASSED" else [f"the spin-up FAILED {why}"]
     if predicate.result != result:
         wrong.append(f"it says {predicate.result}, its evidence says {result}")
     yield _check("result", wrong)
@@ -261,7 +284,6 @@ def _check(name: str, problems: Iterable[str]) -> Check:
 
 
 def _subject_problems(statement: Statement, wanted: Sequence[SubjectClaim]) -> Iterator[str]:
-    yield from broken_subjects(statement)
     digests: dict[str, dict[str, str]] = {part.name: part.digest for part in statement.subject}
     for claim in wanted:
         has = digests.get(claim.name)
@@ -274,19 +296,19 @@ def _subject_problems(statement: Statement, wanted: Sequence[SubjectClaim]) -> I
             yield f"the {claim.algorithm} of {claim.name} is {found}, not {claim.value}"
 
 
-def _unmet(predicate: Predicate, policy: Policy) -> Iterator[str]:
+def _unmet(version: Version, predicate: Predicate, policy: Policy) -> Iterator[str]:
     for name in policy.probes:
-        verdict = judge.probe(predicate, name)
+        verdict = version.judge.probe(predicate, name)
         if not verdict.ok:
             yield verdict.reason
     for name in policy.gates:
-        verdict = judge.gate(predicate, name)
+        verdict = version.judge.gate(predicate, name)
         if not verdict.ok:
             yield f"the gate {name} is not met: {verdict.reason}"
 
 
-def _why(predicate: Predicate) -> str:
+def _why(version: Version, predicate: Predicate) -> str:
     if predicate.failure is not None:
         return f"at step {predicate.failure.step}: {predicate.failure.message}"
-    _, reasons = judge.overall(predicate)
+    _, reasons = version.judge.overall(predicate)
     return f"because {reasons[0]}" if reasons else "without saying why"

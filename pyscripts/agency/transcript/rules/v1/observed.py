@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from agency import naming
-from agency.quarantine import DESTINATIONS
-from agency.transcript.rules.rule import (
+from agency.transcript.rules.v1 import naming
+from agency.transcript.rules.v1.destinations import DESTINATIONS
+from agency.transcript.rules.v1.rule import (
     EVERYWHERE,
     All,
     Count,
@@ -36,7 +36,7 @@ from agency.transcript.rules.rule import (
     Zero,
     matches,
 )
-from agency.transcript.rules.services import SERVICES
+from agency.transcript.rules.v1.services import SERVICES
 
 TOKEN_ATTEMPTS = {"missing", "wrong", "query"}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from agency.canonical import canonical_json, sha256_hex
-from agency.transcript.rules.rule import (
+from agency.transcript.rules.v2.rule import (
     All,
     Count,
     No,
@@ -19,7 +19,7 @@ from agency.transcript.rules.rule import (
     Zero,
     matches,
 )
-from agency.transcript.rules.services import (
+from agency.transcript.rules.v2.services import (
     ALWAYS_ENDING,
     ALWAYS_RUNNING,
     CONTROL_UNIT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from agency.transcript.model import Predicate
+from agency.transcript.rules.v2.model import Predicate
 
 # Moments are of the clock of day, durations of one that is never set: a correction of the first
 # while a run lasts, and the rounding of both, are no contradiction.

@@ -13,9 +13,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from agency.transcript.model import Exchange
-from agency.transcript.rules.features import FEATURES, SHOWN_READ_ONLY
-from agency.transcript.rules.rule import Seen, Shape, Some, matches
+from agency.transcript.rules.v2.features import FEATURES, SHOWN_READ_ONLY
+from agency.transcript.rules.v2.model import Exchange
+from agency.transcript.rules.v2.rule import Seen, Shape, Some, matches
 
 # The refusals of docs/isolation.md: of these, a host at work can bear the first.
 REFUSED_READ_ONLY: tuple[str, ...] = (

@@ -6,8 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from agency.transcript.model import Target
-from agency.transcript.rules.activation import (
+from agency.transcript.rules.v2.activation import (
     DriftHealed,
     FirstActivation,
     Positive,
@@ -16,8 +15,9 @@ from agency.transcript.rules.activation import (
     StorePath,
     UnitsState,
 )
-from agency.transcript.rules.agents_audit import LogKept
-from agency.transcript.rules.rule import (
+from agency.transcript.rules.v2.agents_audit import LogKept
+from agency.transcript.rules.v2.model import Target
+from agency.transcript.rules.v2.rule import (
     Count,
     EventId,
     MatrixId,
@@ -33,7 +33,7 @@ from agency.transcript.rules.rule import (
     Zero,
     matches,
 )
-from agency.transcript.rules.suite import SuiteResults
+from agency.transcript.rules.v2.suite import SuiteResults
 
 INCUS: frozenset[Target] = frozenset(("incus",))
 

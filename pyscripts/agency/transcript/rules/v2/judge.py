@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from agency.transcript.model import Predicate, Probe, Result
-from agency.transcript.rules import (
+from agency.transcript.rules.v2 import (
     agents_audit,
     guest,
     observed,
@@ -15,9 +14,10 @@ from agency.transcript.rules import (
     secrecy,
     ssh,
 )
-from agency.transcript.rules.links import broken_links
-from agency.transcript.rules.rule import ProbeRule, Verdict
-from agency.transcript.rules.times import broken_times
+from agency.transcript.rules.v2.links import broken_links
+from agency.transcript.rules.v2.model import Predicate, Probe, Result
+from agency.transcript.rules.v2.rule import ProbeRule, Verdict
+from agency.transcript.rules.v2.times import broken_times
 
 __all__ = [
     "GATES",

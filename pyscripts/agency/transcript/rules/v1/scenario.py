@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from agency.transcript.model import Exchange
-from agency.transcript.rules.rule import (
+from agency.transcript.rules.v1.model import Exchange
+from agency.transcript.rules.v1.rule import (
     Count,
     EventId,
     Http200,

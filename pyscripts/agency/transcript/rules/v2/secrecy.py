@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from agency.transcript.rules.rule import Count, ProbeRule, Shape, Zero
+from agency.transcript.rules.v2.rule import Count, ProbeRule, Shape, Zero
 
 Nothing = Annotated[tuple[str, ...], Field(strict=False, max_length=0)]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from agency import naming
-from agency.transcript.model import Exchange, Predicate
-from agency.transcript.rules import one_agency
-from agency.transcript.rules.activation import MAX_RESTARTS
-from agency.transcript.rules.agents_audit import each_on_record, logs_kept
-from agency.transcript.rules.secrecy import sought_again, tokens_sought
-from agency.transcript.rules.services import ALWAYS_RUNNING
-from agency.transcript.rules.suite import skips_of_its_image, spared_when_looked_at
+from agency.transcript.rules.v1 import naming, one_agency
+from agency.transcript.rules.v1.activation import MAX_RESTARTS
+from agency.transcript.rules.v1.agents_audit import each_on_record, logs_kept
+from agency.transcript.rules.v1.model import Exchange, Predicate
+from agency.transcript.rules.v1.secrecy import sought_again, tokens_sought
+from agency.transcript.rules.v1.services import ALWAYS_RUNNING
+from agency.transcript.rules.v1.suite import skips_of_its_image, spared_when_looked_at
 
 Evidence = Mapping[str, Any]
 

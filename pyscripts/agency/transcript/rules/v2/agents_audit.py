@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from agency.transcript.rules.rule import (
+from agency.transcript.rules.v2.rule import (
     Count,
     Name,
     ProbeRule,

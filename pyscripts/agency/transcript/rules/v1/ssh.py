@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from agency.transcript.model import Target
-from agency.transcript.rules.guest import MIN_PACKAGES
-from agency.transcript.rules.rule import (
+from agency.transcript.rules.v1.guest import MIN_PACKAGES
+from agency.transcript.rules.v1.model import Target
+from agency.transcript.rules.v1.rule import (
     Count,
     MatrixId,
     Name,
@@ -20,7 +20,7 @@ from agency.transcript.rules.rule import (
     Version,
     matches,
 )
-from agency.transcript.rules.suite import HostSuite
+from agency.transcript.rules.v1.suite import HostSuite
 
 SSH: frozenset[Target] = frozenset(("ssh",))
 

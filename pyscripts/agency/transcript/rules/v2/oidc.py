@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from agency import naming
-from agency.transcript.rules.rule import (
+from agency.transcript.rules.v2.rule import (
     MatrixId,
     Name,
     No,

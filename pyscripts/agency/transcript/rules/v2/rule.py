@@ -21,13 +21,13 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from agency.transcript.model import Target
+from agency.transcript.problems import explain
+from agency.transcript.rules.v2.model import Target
 
 Item = TypeVar("Item")
 
 # What every target must show, also a host that is only looked at.
 EVERYWHERE: frozenset[Target] = frozenset(("local", "incus", "ssh"))
-_SHOWN_PROBLEMS = 3
 
 # Words that say what somebody meant to see. None of them is something that was seen.
 PLACEHOLDERS = frozenset(
@@ -97,19 +97,6 @@ class ProbeRule:
         except ValidationError as error:
             return Verdict(False, explain(error))
         return Verdict(True)
-
-
-def explain(error: ValidationError) -> str:
-    """The first few problems of a validation, each with the path of its field; no values."""
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    lines = []
-    for problem in problems[:_SHOWN_PROBLEMS]:
-        message = problem["msg"].removeprefix("Value error, ")
-        where = ".".join(str(part) for part in problem["loc"])
-        lines.append(f"{where}: {message}" if where else message)
-    if len(problems) > _SHOWN_PROBLEMS:
-        lines.append(f"and {len(problems) - _SHOWN_PROBLEMS} more")
-    return "; ".join(lines)
 
 
 def only(value: object) -> AfterValidator:

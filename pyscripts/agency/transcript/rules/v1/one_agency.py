@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agency import naming
-from agency.transcript.model import Exchange, Predicate
+from agency.transcript.rules.v1 import naming
+from agency.transcript.rules.v1.model import Exchange, Predicate
 
 Evidence = Mapping[str, Any]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from agency.canonical import canonical_json, sha256_hex
-from agency.transcript.model import Statement
+from agency.transcript.rules.v1.canonical import canonical_json, sha256_hex
+from agency.transcript.rules.v1.model import Statement
 
 SYSTEM = "system"
 
