@@ -18,8 +18,7 @@ from agency.spinup.record import (
     StepRecord,
     Utterance,
 )
-from agency.transcript.rules.v2.judge import overall
-from agency.transcript.rules.v2.model import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement
+from agency.transcript import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement, overall
 
 
 @dataclass(frozen=True, slots=True)

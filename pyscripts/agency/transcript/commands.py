@@ -14,8 +14,8 @@ from agency.source_digest import source_digest
 from agency.transcript.envelope import MAX_ENVELOPE_BYTES
 from agency.transcript.show import show_report, show_rules, show_statement
 from agency.transcript.signing import MAX_KEY_BYTES
-from agency.transcript.verify import Policy, Report, SubjectClaim, read_unchecked
-from agency.transcript.verify import verify as verify_transcript
+from agency.transcript.verification import Policy, Report, SubjectClaim, read_unchecked
+from agency.transcript.verification import verify as verify_transcript
 from agency.transcript.versions import CURRENT, VERSIONS, Version, version_of
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

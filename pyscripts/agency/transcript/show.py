@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agency.transcript.verify import Report
+from agency.transcript.verification import Report
 from agency.transcript.versions import Predicate, Statement, Version, version_of
 
 _GOOD, _BAD, _WEAK = "green", "bold red", "dim"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agency.transcript.rules.v2.model import Statement
 from agency.transcript.signing import sign
-from agency.transcript.verify import Report, verify
+from agency.transcript.verification import Report, verify
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from agency.spinup.targets.incus.target import IncusTarget
 from agency.transcript.rules.v2 import judge
 from agency.transcript.rules.v2.model import Predicate
 from agency.transcript.rules.v2.subjects import system_digest
-from agency.transcript.verify import Policy, verify
+from agency.transcript.verification import Policy, verify
 
 Document = dict[str, Any]
 Seal = Callable[[object], bytes]

@@ -20,7 +20,7 @@ import pytest
 from agency.cli import cli
 from agency.commandline.run import run
 from agency.transcript import rules
-from agency.transcript.verify import Policy, verify
+from agency.transcript.verification import Policy, verify
 from agency.transcript.versions import V1, VERSIONS
 
 HERE = Path(__file__).parent

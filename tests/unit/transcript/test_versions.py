@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from agency import transcript
 from agency.cli import cli
 from agency.commandline.run import run
-from agency.transcript.verify import verify
+from agency.transcript.verification import verify
 from agency.transcript.versions import CURRENT, V1, VERSIONS, UnknownVersionError, version_of
 
 Document = dict[str, Any]
@@ -119,3 +122,13 @@ def test_schema_and_rules_of_each_version_are_shown(
     assert names == list(version.judge.PROBES)
     assert run(cli, arguments, prog_name="agency") == 0
     assert capsys.readouterr().out.startswith(f"rules {version}")
+
+
+def test_the_public_names_are_those_of_the_newest_rules() -> None:
+    importlib.import_module("agency.transcript.verification")
+    found = {name: getattr(transcript, name) for name in transcript.__all__}
+    assert found["PROBES"] is CURRENT.judge.PROBES
+    assert found["Statement"] is CURRENT.statement
+    assert found["PREDICATE_TYPE"] == CURRENT.predicate_type
+    assert found["verify"] is verify
+    assert not [name for name, value in found.items() if isinstance(value, ModuleType)]

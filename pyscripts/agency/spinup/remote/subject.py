@@ -21,7 +21,7 @@ from agency.spinup.record import Evidence
 from agency.spinup.remote.agent_units import with_units
 from agency.spinup.remote.asking import Observer
 from agency.spinup.scenario.person import Person
-from agency.transcript.rules.v2.services import HOMESERVER_UNIT, SERVICES
+from agency.transcript import HOMESERVER_UNIT, SERVICES
 
 
 @dataclass(slots=True)

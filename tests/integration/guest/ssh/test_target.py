@@ -34,7 +34,7 @@ from agency.spinup.scenario.accounts import create_people
 from agency.spinup.targets.incus.reach import GuestMachine
 from agency.spinup.targets.incus.secrets import RunSecrets
 from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
-from agency.transcript.verify import read_unchecked
+from agency.transcript.verification import read_unchecked
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

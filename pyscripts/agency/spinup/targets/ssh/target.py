@@ -30,7 +30,7 @@ from agency.spinup.suite.runner import run_suite
 from agency.spinup.target import Setting
 from agency.spinup.targets.ssh import host, identity
 from agency.spinup.targets.ssh.config import Wishes
-from agency.transcript.rules.v2.services import CONTROL_UNIT, HOMESERVER_UNIT
+from agency.transcript import CONTROL_UNIT, HOMESERVER_UNIT
 
 _TALKING = (CONTROL_UNIT, HOMESERVER_UNIT)
 _NOT_SEEN = Quarantine("none", "the host was not looked at")
