@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any, Protocol
+from importlib import import_module, resources
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from agency import __version__
 from agency.errors import BadInputError
-from agency.transcript.rules import v1, v2
-from agency.transcript.rules.v1 import judge as judge_v1
-from agency.transcript.rules.v1 import model as model_v1
-from agency.transcript.rules.v1 import subjects as subjects_v1
-from agency.transcript.rules.v2 import judge as judge_v2
-from agency.transcript.rules.v2 import model as model_v2
-from agency.transcript.rules.v2 import subjects as subjects_v2
 
-Statement = model_v1.Statement | model_v2.Statement
-Predicate = model_v1.Predicate | model_v2.Predicate
+if TYPE_CHECKING:
+    from agency.transcript.rules.v1 import judge as judge_v1
+    from agency.transcript.rules.v1 import model as model_v1
+    from agency.transcript.rules.v2 import judge as judge_v2
+    from agency.transcript.rules.v2 import model as model_v2
 
-_TYPE = re.compile(r"urn:agency:spinup-transcript:v(?P<number>0|[1-9][0-9]{0,8})\Z")
+Statement: TypeAlias = "model_v1.Statement | model_v2.Statement"
+Predicate: TypeAlias = "model_v1.Predicate | model_v2.Predicate"
+
+_PREFIX = "urn:agency:spinup-transcript:"
+_NAME = re.compile(r"v(?P<number>0|[1-9][0-9]{0,8})\Z")
 
 
 class UnknownVersionError(BadInputError):
@@ -29,11 +30,11 @@ class UnknownVersionError(BadInputError):
 
 
 class Verdict(Protocol):
-    """Whether something holds, and if not, the reason."""
+    """Outcome of judging one thing."""
 
     @property
     def ok(self) -> bool:
-        """Whether it holds."""
+        """True when it holds."""
 
     @property
     def reason(self) -> str:
@@ -89,46 +90,59 @@ class Judge(Protocol):
         """Return whether the run only looked."""
 
 
+if TYPE_CHECKING:
+    _JUDGES: tuple[Judge, ...] = (judge_v1, judge_v2)
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of the rules. A draft's rules may still change; released ones never do."""
+    """One version of the rules. A draft's rules may still change; released ones never do.
+
+    Its modules are imported when they are asked for: a spin-up needs those of one version.
+    """
 
     name: str
-    predicate_type: str
     draft: bool
-    package: str
-    statement: type[model_v1.Statement] | type[model_v2.Statement]
-    judge: Judge
-    broken_subjects: Callable[[Any], Iterator[str]]
 
     def __str__(self) -> str:
         return f"{self.name} (draft)" if self.draft else self.name
 
+    @property
+    def predicate_type(self) -> str:
+        """The predicate type of the version's transcripts."""
+        return _PREFIX + self.name
+
+    @property
+    def judge(self) -> Judge:
+        """The module that judges a predicate."""
+        return cast("Judge", self._module("judge"))
+
+    @property
+    def statement(self) -> type[model_v1.Statement] | type[model_v2.Statement]:
+        """The model of the version's Statement."""
+        model: type[model_v1.Statement] | type[model_v2.Statement]
+        model = self._module("model").Statement
+        return model
+
+    def broken_subjects(self, statement: Statement) -> Iterator[str]:
+        """Yield where the subjects of a statement are not what its evidence shows."""
+        problems: Iterator[str] = self._module("subjects").broken_subjects(statement)
+        return problems
+
     def schema_text(self) -> str:
         """Return the published JSON Schema of the version's Statement."""
-        return (resources.files(self.package) / "schema.json").read_text()
+        return (resources.files(f"agency.transcript.rules.{self.name}") / "schema.json").read_text()
+
+    def _module(self, name: str) -> ModuleType:
+        return import_module(f"agency.transcript.rules.{self.name}.{name}")
 
 
-V1 = Version(
-    "v1",
-    model_v1.PREDICATE_TYPE,
-    draft=False,
-    package=v1.__name__,
-    statement=model_v1.Statement,
-    judge=judge_v1,
-    broken_subjects=subjects_v1.broken_subjects,
-)
-V2 = Version(
-    "v2",
-    model_v2.PREDICATE_TYPE,
-    draft=True,
-    package=v2.__name__,
-    statement=model_v2.Statement,
-    judge=judge_v2,
-    broken_subjects=subjects_v2.broken_subjects,
-)
+V1 = Version("v1", draft=False)
+V2 = Version("v2", draft=True)
 CURRENT = V2  # by which spin-ups write
 VERSIONS: Mapping[str, Version] = {version.predicate_type: version for version in (V1, V2)}
+
+_NOT_OURS = "not the predicate type of a spin-up's transcript"
 
 
 def version_of(predicate_type: object) -> Version:
@@ -138,12 +152,14 @@ def version_of(predicate_type: object) -> Version:
         UnknownVersionError: they are newer than this agency, or were never released; the message
             says which of the two, the hint what to install.
     """
-    if isinstance(predicate_type, str) and predicate_type in VERSIONS:
+    if not isinstance(predicate_type, str):
+        raise UnknownVersionError(_NOT_OURS)
+    if predicate_type in VERSIONS:
         return VERSIONS[predicate_type]
-    found = _TYPE.match(predicate_type) if isinstance(predicate_type, str) else None
-    if found is None:
-        raise UnknownVersionError("not the predicate type of a spin-up's transcript")
-    name = f"v{found['number']}"
+    name = predicate_type.removeprefix(_PREFIX)
+    found = _NAME.match(name)
+    if found is None or name == predicate_type:
+        raise UnknownVersionError(_NOT_OURS)
     known = f"agency {__version__} knows {', '.join(str(known) for known in VERSIONS.values())}"
     if int(found["number"]) < int(CURRENT.name.removeprefix("v")):
         raise UnknownVersionError(

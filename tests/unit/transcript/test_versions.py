@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +45,8 @@ def test_each_version_is_judged_by_its_own_rules(
     assert report.ok, report.reasons
     assert report.version is version
     assert isinstance(report.statement, version.statement)
+    model = importlib.import_module(version.statement.__module__)
+    assert version.predicate_type == model.PREDICATE_TYPE
     assert version.statement.__module__ == f"agency.transcript.rules.{version.name}.model"
     assert vars(version.judge)["__name__"] == f"agency.transcript.rules.{version.name}.judge"
 
@@ -73,6 +77,7 @@ REFUSED = [
     ("v0", "never released", "make it again with a released agency"),
     ("v02", "not the predicate type of a spin-up's transcript", ""),
     ("v2-draft", "not the predicate type of a spin-up's transcript", ""),
+    ("", "not the predicate type of a spin-up's transcript", ""),
     ("v2\n", "not the predicate type of a spin-up's transcript", ""),
 ]
 
@@ -107,6 +112,16 @@ def test_what_names_no_rules_is_refused(value: object) -> None:
     with pytest.raises(UnknownVersionError):
         version_of(value)
     assert version_of(CURRENT.predicate_type) is CURRENT
+
+
+def test_who_needs_one_version_imports_no_other() -> None:
+    script = "import sys; from agency.transcript import PROBES, sign, verify; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(done.stdout.split())
+    assert "agency.transcript.rules.v2.judge" in loaded
+    assert "agency.transcript.rules.v1.judge" not in loaded
 
 
 @pytest.mark.parametrize("version", VERSIONS.values(), ids=str)
