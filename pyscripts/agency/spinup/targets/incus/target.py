@@ -284,7 +284,9 @@ class IncusTarget:
         await self.recorder.probe("agents.audit", self._agents_audit.observe)
 
     async def _databases(self) -> Evidence:
-        return await evidence.databases(self.machine, await self.examination.subject.schema())
+        return await evidence.databases(
+            self.machine, await self.examination.subject.observe("store.schema")
+        )
 
     @property
     def _agents_audit(self) -> AgentsAudit:

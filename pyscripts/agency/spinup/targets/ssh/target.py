@@ -19,9 +19,8 @@ from agency.secrets.values import SecretValue
 from agency.spinup.examination import Examination
 from agency.spinup.execute import Step
 from agency.spinup.expected import Expected
-from agency.spinup.observe import questions as asked
-from agency.spinup.observe.program import this_program
 from agency.spinup.probes import host as host_probes
+from agency.spinup.program import this_program
 from agency.spinup.record import Evidence, Recorder
 from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import RemoteSubject, reached
@@ -108,7 +107,7 @@ class SshTarget:
 
     async def _quarantine(self) -> None:
         seen = await self.recorder.probe(
-            "quarantine.outbound", lambda: self.observer.ask(asked.Outbound())
+            "quarantine.outbound", lambda: self.observer.ask("quarantine.outbound")
         )
         self.network = Quarantine("guest") if seen.get("mode") == "guest" else _ONLINE
 
@@ -134,7 +133,7 @@ class SshTarget:
         await self.examination.readiness()
         if self.wishes.read_only:
             # The conversation takes it while agents run.
-            await self.recorder.probe("system.processes", lambda: subject.processes({}))
+            await self.examination.processes()
 
     async def _units(self) -> None:
         roll = host.Roll((), ())
