@@ -13,7 +13,7 @@ from agency.machine.machine import Machine, run
 from agency.spinup.expected import Expected
 from agency.spinup.record import Evidence
 from agency.spinup.targets.incus.evidence import activated
-from agency.transcript.rules.services import CONTROL_UNIT
+from agency.transcript import CONTROL_UNIT
 
 _UNIT_FILE = f"/etc/systemd/system/{CONTROL_UNIT}"
 _CHAIN = ("inet", "agency-agents", "output")

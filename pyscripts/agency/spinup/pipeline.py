@@ -33,8 +33,7 @@ from agency.spinup.progress import Progress, summary
 from agency.spinup.record import Recorder, describe
 from agency.spinup.statement import Facts, statement
 from agency.spinup.target import Options, Setting, Target
-from agency.transcript.signing import load_key, load_or_create_key, public_pem, sign
-from agency.transcript.verify import Report, verify
+from agency.transcript import Report, load_key, load_or_create_key, public_pem, sign, verify
 
 SIGNING_KEY = "transcript-signing-key"
 

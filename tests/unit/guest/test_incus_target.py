@@ -17,7 +17,7 @@ from agency.spinup.record import ProbeRecord, Recorder
 from agency.spinup.targets.incus import evidence
 from agency.spinup.targets.incus.config import Wishes
 from agency.spinup.targets.incus.target import IncusTarget
-from agency.transcript.judge import PROBES
+from agency.transcript.rules.v2.judge import PROBES
 
 FINGERPRINT = "5c" * 32
 BOOT = "e24fd5b6-a2f1-4087-8ace-8044c90ffdbe"

@@ -57,8 +57,9 @@ class SimulatedMachine:
 class SearchedHere:
     """A simulated observer of a machine that finds nothing itself."""
 
-    async def ask_secrets(self, values: list[SecretValue]) -> dict[str, Any]:
-        return {"secretsChecked": len(values), "findings": 0, "places": []}
+    async def ask(self, probe: str, told: dict[str, Any]) -> dict[str, Any]:
+        assert probe == "secrets.search"
+        return {"secretsChecked": len(told["values"]), "findings": 0, "places": []}
 
 
 @pytest.fixture

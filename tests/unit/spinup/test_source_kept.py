@@ -18,7 +18,7 @@ from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
 from agency.spinup import pipeline as smoke_run
 from agency.spinup.target import Options
-from agency.transcript.verify import read_unchecked
+from agency.transcript.verification import read_unchecked
 
 INSTANCE = source_root() / "instance"
 

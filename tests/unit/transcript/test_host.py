@@ -10,8 +10,8 @@ import pytest
 
 from agency.spinup.targets.ssh.config import Wishes
 from agency.spinup.targets.ssh.target import SshTarget
-from agency.transcript import judge
-from agency.transcript.verify import Policy, Report, verify
+from agency.transcript.rules.v2 import judge
+from agency.transcript.verification import Policy, Report, verify
 
 Document = dict[str, Any]
 Seal = Callable[[object], bytes]

@@ -14,7 +14,7 @@ import pytest
 from driving import BIN, ROOT, SpinUp
 
 from agency.guests.incus import daemon
-from agency.transcript import judge
+from agency.transcript.rules.v2 import judge
 
 Make = Callable[..., SpinUp]
 MANDATORY = [name for name, rule in judge.PROBES.items() if rule.mandatory_for("incus")]

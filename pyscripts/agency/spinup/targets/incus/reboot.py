@@ -55,7 +55,7 @@ class Before:
             raise InternalError("nobody was gathered in the control room")
         text = "Before the reboot"
         event = await talk.operator.say(talk.room, text, talk.new_txn())
-        chain = await examination.subject.chain()
+        chain = await examination.subject.observe("audit.chain")
         return cls(
             boot_id=await guest.boot_id(),
             audit={"count": chain["count"], "head": chain["head"]},
@@ -105,7 +105,7 @@ async def reboot(
     )
     if event["content"].get("body") != before.text:
         raise GuestError("the message from before reads otherwise", where=guest.name)
-    chain = await subject.chain()
+    chain = await subject.observe("audit.chain")
     machine = GuestMachine(guest)
     running = await units.show(machine, before.units)
     return {
@@ -116,7 +116,7 @@ async def reboot(
         "firewallBefore": before.firewall,
         "firewallAfter": await firewall_digest(machine),
         "auditBefore": before.audit,
-        "kept": await subject.audit_row(int(before.audit["count"])),
+        "kept": await subject.observe("audit.row", {"sequence": int(before.audit["count"])}),
         "auditAfter": {"count": chain["count"], "head": chain["head"]},
         "chainVerified": chain["verified"],
         "agentsAuditKept": await agents_audit.keeps(before.agents_audit),

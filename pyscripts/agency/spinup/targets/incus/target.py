@@ -35,8 +35,7 @@ from agency.spinup.targets.incus.reach import GuestMachine
 from agency.spinup.targets.incus.reboot import Before, reboot
 from agency.spinup.targets.incus.secrets import RunSecrets
 from agency.spinup.targets.incus.system import Convergence
-from agency.transcript.rules.services import CONTROL_UNIT, HOMESERVER_UNIT
-from agency.transcript.rules.subjects import SYSTEM, system_digest
+from agency.transcript import CONTROL_UNIT, HOMESERVER_UNIT, SYSTEM, system_digest
 
 _WATCH_S = 1.0
 _EXPLAIN_S = 15.0
@@ -285,7 +284,9 @@ class IncusTarget:
         await self.recorder.probe("agents.audit", self._agents_audit.observe)
 
     async def _databases(self) -> Evidence:
-        return await evidence.databases(self.machine, await self.examination.subject.schema())
+        return await evidence.databases(
+            self.machine, await self.examination.subject.observe("store.schema")
+        )
 
     @property
     def _agents_audit(self) -> AgentsAudit:

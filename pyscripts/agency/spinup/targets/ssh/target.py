@@ -20,9 +20,8 @@ from agency.secrets.values import SecretValue
 from agency.spinup.examination import Examination
 from agency.spinup.execute import Step
 from agency.spinup.expected import Expected
-from agency.spinup.observe import questions as asked
-from agency.spinup.observe.program import this_program
 from agency.spinup.probes import host as host_probes
+from agency.spinup.program import this_program
 from agency.spinup.record import Evidence, Recorder
 from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import RemoteSubject, reached
@@ -30,7 +29,7 @@ from agency.spinup.suite.runner import run_suite
 from agency.spinup.target import Setting
 from agency.spinup.targets.ssh import host, identity
 from agency.spinup.targets.ssh.config import Wishes
-from agency.transcript.rules.services import CONTROL_UNIT, HOMESERVER_UNIT
+from agency.transcript import CONTROL_UNIT, HOMESERVER_UNIT
 
 _TALKING = (CONTROL_UNIT, HOMESERVER_UNIT)
 _NOT_SEEN = Quarantine("none", "the host was not looked at")
@@ -108,7 +107,7 @@ class SshTarget:
 
     async def _quarantine(self) -> None:
         seen = await self.recorder.probe(
-            "quarantine.outbound", lambda: self.observer.ask(asked.Outbound())
+            "quarantine.outbound", lambda: self.observer.ask("quarantine.outbound")
         )
         self.network = Quarantine("guest") if seen.get("mode") == "guest" else _ONLINE
 
@@ -134,7 +133,7 @@ class SshTarget:
         await self.examination.readiness()
         if self.wishes.read_only:
             # The conversation takes it while agents run.
-            await self.recorder.probe("system.processes", lambda: subject.processes({}))
+            await self.examination.processes()
 
     async def _units(self) -> None:
         roll = host.Roll((), ())
