@@ -23,11 +23,19 @@ in
       defaultText = lib.literalMD "the package of this flake";
       description = "The agency itself: the program that every own unit runs.";
     };
+    platform = mkOption {
+      type = types.enum [
+        "nixos"
+        "portable"
+      ];
+      default = "nixos";
+      description = "What the units are for: this machine, or files for a machine without Nix. Only their export sets it.";
+    };
     prefix = mkOption {
       type = types.str;
-      default = "${cfg.package}";
+      default = if cfg.platform == "portable" then "/opt/agency" else "${cfg.package}";
       defaultText = lib.literalExpression ''"''${config.agency.package}"'';
-      description = "Directory whose `bin/agency` the units run. Only the export for machines without Nix sets it.";
+      description = "Directory whose `bin/agency` the units run.";
     };
     operatorKeys = mkOption {
       type = types.listOf types.singleLineStr;

@@ -12,6 +12,7 @@ let
   inherit (lib) mkOption types;
   cfg = config.agency.gitlab-runner;
   agency = config.agency;
+  inherit ((import ./lib { inherit lib; }).preview) allows;
   unit = "gitlab-runner.service";
   program = "${agency.prefix}/bin/agency";
 
@@ -56,8 +57,8 @@ in
   options.agency.gitlab-runner = {
     enable = mkOption {
       type = types.bool;
-      default = agency.gitlab.enable;
-      defaultText = lib.literalExpression "config.agency.gitlab.enable";
+      default = agency.gitlab.enable && allows agency.preview "gitlab-runner";
+      defaultText = lib.literalMD "whether GitLab runs here, and the program is there or previewed";
       description = "Runners for GitLab's jobs.";
     };
     concurrent = mkOption {
@@ -154,6 +155,13 @@ in
     ];
 
     assertions = [
+      {
+        assertion = allows agency.preview "gitlab-runner";
+        message = ''
+          agency.preview: the program of gitlab-runner, which runs jobs in sandboxes, is not part of this version.
+          Turn agency.gitlab-runner.enable off, or list gitlab-runner under preview in instance.yaml and run `agency render`.
+        '';
+      }
       {
         assertion = agency.sandbox.enable;
         message = ''

@@ -7,6 +7,7 @@
 let
   inherit (lib) mkOption types;
   cfg = config.agency.instance;
+  preview = (import ./lib { inherit lib; }).preview;
   rendered = cfg.directory + "/generated/instance.json";
   source = cfg.directory + "/instance.yaml";
   isRendered = builtins.pathExists rendered;
@@ -57,6 +58,12 @@ in
       default = cfg.facts.services;
       defaultText = lib.literalMD "services of the instance";
       description = "Which services run, as instance.yaml says it. A host that runs less than its instance sets it.";
+    };
+    preview = mkOption {
+      type = types.listOf (types.enum (lib.attrNames preview.unwritten));
+      default = cfg.facts.preview or [ ];
+      defaultText = lib.literalMD "preview of the instance";
+      description = "Features to set up although their programs are not part of this version. Their units fail, once each, and say so.";
     };
     ports = mkOption {
       type = types.attrsOf types.port;

@@ -10,7 +10,7 @@ let
   agency = config.agency;
   token = "k3s-token";
   # Nobody else is in it.
-  controlGroup = "agency-control";
+  controlGroup = (import ./lib { inherit lib; }).naming.control.user;
 in
 {
   imports = [

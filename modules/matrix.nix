@@ -47,6 +47,20 @@ let
       default = "/oauth/discovery/keys";
     };
   };
+  isPortable = agency.platform == "portable";
+  plainLog = {
+    version = 1;
+    disable_existing_loggers = false;
+    formatters.plain.format = "%(levelname)s %(name)s: [%(request)s] %(message)s";
+    handlers.stderr = {
+      class = "logging.StreamHandler";
+      formatter = "plain";
+    };
+    root = {
+      level = "INFO";
+      handlers = [ "stderr" ];
+    };
+  };
   isPlain = lib.hasPrefix "http://" cfg.oidc.issuer;
   isLoopback = builtins.match "http://127\\.0\\.0\\.1(:[0-9]+)?" cfg.oidc.issuer != null;
   # Named one by one, so that the homeserver starts and serves while the provider is down.
@@ -163,7 +177,9 @@ in
   config = lib.mkIf cfg.enable {
     services.matrix-synapse = {
       enable = true;
-      withJemalloc = true;
+      # Neither jemalloc nor Python's journal handler is at hand without Nix; the journal reads stderr.
+      withJemalloc = !isPortable;
+      log = lib.mkIf isPortable (lib.mkForce plainLog);
       # Upstream adds it only where the provider is in the settings, and ours is in a file of its own.
       extras = lib.optional cfg.oidc.enable "oidc";
       settings = {

@@ -3,13 +3,17 @@
 {
   config,
   lib,
+  pkgs,
   ...
 }:
 let
   inherit (lib) mkOption types;
   cfg = config.agency.postgresql;
+  isPortable = config.agency.platform == "portable";
 in
 {
+  imports = [ ./base.nix ];
+
   options.agency.postgresql = {
     enable = mkOption {
       type = types.bool;
@@ -32,6 +36,9 @@ in
   config = lib.mkIf cfg.enable {
     services.postgresql = {
       enable = true;
+      # Of the Debian release that guests run, whose own cluster lies where this one would.
+      package = lib.mkIf isPortable pkgs.postgresql_15;
+      dataDir = lib.mkIf isPortable "/var/lib/postgresql/agency";
       enableTCPIP = false;
       settings.listen_addresses = lib.mkForce "";
       # Synapse refuses a database whose collation is not C.

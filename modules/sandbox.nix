@@ -9,6 +9,7 @@ let
   inherit (lib) mkOption types;
   cfg = config.agency.sandbox;
   agency = config.agency;
+  inherit ((import ./lib { inherit lib; }).preview) allows;
   group = "agency-sandbox";
   socket = "/run/agency-sandbox.sock";
   configuration = {
@@ -45,8 +46,8 @@ in
   options.agency.sandbox = {
     enable = mkOption {
       type = types.bool;
-      default = agency.services.gitlab.enable or false;
-      defaultText = lib.literalMD "whether the instance runs GitLab";
+      default = agency.services.gitlab.enable or false && allows agency.preview "sandbox";
+      defaultText = lib.literalMD "whether the instance runs GitLab, and the program is there or previewed";
       description = "The service that makes sandboxes.";
     };
     expiry.enable = mkOption {

@@ -12,6 +12,7 @@ let
   inherit (lib) mkOption types;
   cfg = config.agency;
   agencyLib = import ./lib { inherit lib; };
+  inherit (agencyLib.preview) unwritten featureOf;
 
   unitModule =
     { name, config, ... }:
@@ -175,6 +176,10 @@ let
           Restart = "on-failure";
           RestartSec = "2s";
         }
+        # It says that its program is not written, and would say nothing else the next time.
+        // lib.optionalAttrs (unit.type == "exec" && featureOf unit.command != null) {
+          RestartPreventExitStatus = 3;
+        }
         // lib.optionalAttrs (unit.secrets != [ ] || unit.credentials != { }) {
           LoadCredential =
             map (secret: cfg.secrets.${secret}.credential) unit.secrets
@@ -230,12 +235,26 @@ in
       ) cfg.units
     );
 
-    assertions = map (name: {
-      assertion = lib.hasPrefix "agency-" name;
-      message = ''
-        agency.units.${name}: own units are told apart by their prefix.
-        Name it agency-${name}.
-      '';
-    }) (lib.attrNames cfg.units);
+    assertions =
+      map (name: {
+        assertion = lib.hasPrefix "agency-" name;
+        message = ''
+          agency.units.${name}: own units are told apart by their prefix.
+          Name it agency-${name}.
+        '';
+      }) (lib.attrNames cfg.units)
+      ++ lib.mapAttrsToList (
+        feature: one:
+        let
+          units = lib.filter (name: featureOf cfg.units.${name}.command == feature) (lib.attrNames cfg.units);
+        in
+        {
+          assertion = units == [ ] || agencyLib.preview.allows cfg.preview feature;
+          message = ''
+            agency.preview: the program of ${feature}, for ${lib.concatStringsSep ", " units}, is not part of this version.
+            Turn ${one.option} off, or list ${feature} under preview in instance.yaml and run `agency render`.
+          '';
+        }
+      ) unwritten;
   };
 }

@@ -39,7 +39,7 @@ in
         socket = {
           ListenStream = "/run/agency-audit.sock";
           SocketUser = "root";
-          SocketGroup = "agents";
+          SocketGroup = (import ../lib { inherit lib; }).naming.agents.group;
           SocketMode = "0660";
         };
         # Sets and clears the append-only flag. Nothing else of root's is needed: it made the files.

@@ -11,11 +11,9 @@ let
   agency = config.agency;
   agents = agency.agents;
   names = lib.attrNames agents;
+  isName = name: builtins.match naming.namePattern name != null;
   agencyLib = import ../lib { inherit lib; };
-  uidRange = {
-    lowest = 4000;
-    highest = 29999;
-  };
+  naming = agencyLib.naming.agents;
 
   agentModule =
     { name, config, ... }:
@@ -28,7 +26,7 @@ let
         uid = mkOption {
           type = types.nullOr types.int;
           default = null;
-          description = "Uid, from ${toString uidRange.lowest} to ${toString uidRange.highest}. The rendered instance allocates one from the name, whatever other agents there are.";
+          description = "Uid, from ${toString naming.uids.lowest} to ${toString naming.uids.highest}. The rendered instance allocates one from the name, whatever other agents there are.";
         };
         port = mkOption {
           type = types.nullOr types.port;
@@ -38,25 +36,25 @@ let
         user = mkOption {
           type = types.str;
           readOnly = true;
-          default = "agent-${name}";
+          default = naming.prefix + name;
           description = "Its user.";
         };
         home = mkOption {
           type = types.str;
           readOnly = true;
-          default = "/home/agent-${name}";
+          default = "/home/${config.user}";
           description = "Its home directory, open to nobody else.";
         };
         slice = mkOption {
           type = types.str;
           readOnly = true;
           # A dash nests slices, so the name's own dashes must not be there.
-          default = "agency-agents-${lib.replaceStrings [ "-" ] [ "_" ] name}";
+          default = "${naming.slice}-${lib.replaceStrings [ "-" ] [ "_" ] name}";
           description = "The slice of everything that runs for it.";
         };
         matrixId = mkOption {
           type = types.str;
-          default = "@agent-${name}:${agency.domain}";
+          default = "@${config.user}:${agency.domain}";
           defaultText = lib.literalExpression ''"@agent-''${name}:''${config.agency.domain}"'';
           description = "Its Matrix id.";
         };
@@ -104,7 +102,7 @@ let
   templates = lib.filterAttrs (
     name: _: lib.hasPrefix "agency-agent" name && lib.hasSuffix "@" name
   ) agency.units;
-  belongs = unit: name: unit == "agency-agent@" || lib.elem name templates.${unit}.instances;
+  belongs = unit: name: unit == naming.unit || lib.elem name templates.${unit}.instances;
   dropIn =
     unit: name:
     lib.nameValuePair "${unit}${name}" {
@@ -157,33 +155,34 @@ in
       );
     }
     (lib.mkIf (agents != { }) {
-      users.groups.agents.gid = agency.instance.facts.names.agentsGid;
+      users.groups.${naming.group}.gid = agency.instance.facts.names.agentsGid;
       users.users = lib.mapAttrs' (
         name: agent:
         lib.nameValuePair agent.user {
           isNormalUser = true;
           description = "Agent ${name}";
           inherit (agent) uid home;
-          group = "agents";
+          inherit (naming) group;
           homeMode = "0700";
           shell = "${pkgs.shadow}/bin/nologin";
           autoSubUidGidRange = false;
         }
-      ) agents;
+        # At a longer one NixOS would stop, before anybody is told what an agent's name may be.
+      ) (lib.filterAttrs (name: _: isName name) agents);
       # The mode is put right at every activation, not only when the user is made.
       systemd.tmpfiles.settings.agency-agents = lib.mapAttrs' (
         _: agent:
         lib.nameValuePair agent.home {
           d = {
             inherit (agent) user;
-            group = "agents";
+            inherit (naming) group;
             mode = "0700";
           };
         }
       ) agents;
 
       systemd.slices = {
-        agency-agents.description = "All agents";
+        ${naming.slice}.description = "All agents";
       }
       // lib.mapAttrs' (
         name: agent:
@@ -211,7 +210,7 @@ in
         }
       ) agents;
 
-      agency.units."agency-agent@" = {
+      agency.units.${naming.unit} = {
         description = "Agent %i";
         command = [
           "agent"
@@ -219,9 +218,9 @@ in
           "--config"
           "%d/agent.json"
         ];
-        user = "agent-%i";
-        group = "agents";
-        home = "/home/agent-%i";
+        user = "${naming.prefix}%i";
+        inherit (naming) group;
+        home = "/home/${naming.prefix}%i";
         network = "loopback";
         # The control plane writes both before it starts an agent; nobody else can read them.
         credentials = {
@@ -256,17 +255,17 @@ in
         ++ map (name: {
           assertion =
             agents.${name}.uid == null
-            || (agents.${name}.uid >= uidRange.lowest && agents.${name}.uid <= uidRange.highest);
+            || (agents.${name}.uid >= naming.uids.lowest && agents.${name}.uid <= naming.uids.highest);
           message = ''
-            agency.agents.${name}: uid ${toString agents.${name}.uid} is outside ${toString uidRange.lowest} to ${toString uidRange.highest}, the range of agents.
+            agency.agents.${name}: uid ${toString agents.${name}.uid} is outside ${toString naming.uids.lowest} to ${toString naming.uids.highest}, the range of agents.
             Choose one in that range, or leave it out to have one allocated.
           '';
         }) names
         ++ map (name: {
-          assertion = builtins.match "[a-z]([a-z0-9-]{0,28}[a-z0-9])?" name != null;
+          assertion = isName name;
           message = ''
             agency.agents.${name}: not a name that an agent may have.
-            Use 1 to 30 characters of a-z, 0-9 and inner dashes, beginning with a letter.
+            Use 1 to ${toString naming.mostOfName} characters of a-z, 0-9 and inner dashes, beginning with a letter.
           '';
         }) names
         ++

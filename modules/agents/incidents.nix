@@ -3,6 +3,7 @@
 let
   inherit (lib) mkOption types;
   cfg = config.agency.incidents;
+  inherit ((import ../lib { inherit lib; }).naming.agents) group;
 in
 {
   options.agency.incidents = {
@@ -22,7 +23,7 @@ in
     # Sticky: an agent adds files and removes none but its own.
     systemd.tmpfiles.settings.agency-incidents."/var/lib/agency-incidents".d = {
       user = "root";
-      group = "agents";
+      inherit group;
       mode = "1770";
     };
     agency.units.agency-incidents = {
@@ -33,7 +34,7 @@ in
         "escalate"
       ];
       type = "oneshot";
-      group = "agents";
+      inherit group;
       network = "loopback";
       timer.OnUnitInactiveSec = cfg.checkEvery;
       timer.OnBootSec = "1min";

@@ -51,7 +51,7 @@ in
                   inherit (agent) role uid matrixId;
                   inherit (agent.workspace) fullName;
                   gid = config.users.groups.agents.gid;
-                  home = config.users.users."agent-${name}".home;
+                  inherit (agent) home;
                 }
                 // lib.optionalAttrs (agent.workspace.remote != null) { inherit (agent.workspace) remote; }
               ) enabled;

@@ -9,7 +9,7 @@ let
   cfg = config.agency.control;
   agency = config.agency;
   facts = agency.instance.facts;
-  user = "agency-control";
+  user = (import ../lib { inherit lib; }).naming.control.user;
   onPostgresql = cfg.database == "postgresql";
 
   # The rendered document, with what this machine decides about itself.

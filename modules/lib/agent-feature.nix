@@ -21,6 +21,7 @@
 { config, ... }:
 let
   inherit (lib) mkOption types;
+  naming = (import ./. { inherit lib; }).naming.agents;
   enabled = lib.filterAttrs (_: agent: agent.${name}.enable) config.agency.agents;
   agents = lib.attrNames enabled;
   templateName = unit: "agency-agent-${unit}@";
@@ -58,9 +59,9 @@ in
           unit: definition:
           lib.nameValuePair (templateName unit) (
             {
-              user = "agent-%i";
-              group = "agents";
-              home = "/home/agent-%i";
+              user = "${naming.prefix}%i";
+              inherit (naming) group;
+              home = "/home/${naming.prefix}%i";
               instances = agents;
               credentials = credentialsOf unit;
             }
@@ -72,7 +73,7 @@ in
             agent:
             lib.mapAttrs' (
               suffix: secret:
-              lib.nameValuePair "agent-${agent}-${suffix}" {
+              lib.nameValuePair "${naming.prefix}${agent}-${suffix}" {
                 class = lib.mkDefault secret.class;
                 consumers = consumersOf agent secret;
               }

@@ -19,6 +19,9 @@ let
     lib.genAttrs names (_: {
       enable = false;
     });
+  previewed =
+    except:
+    lib.mkForce (lib.remove except (lib.attrNames (lib.importJSON ../../modules/unwritten.json)));
   recipeCi = [
     "ci"
     "bridge"
@@ -90,6 +93,11 @@ in
       command = [ "version" ];
     };
   };
+  unwritten-program = {
+    file = "units.nix";
+    says = "the program of mail, for agency-agent-mail@, is not part of this version";
+    module.agency.preview = previewed "mail";
+  };
   superuser = {
     file = "postgresql.nix";
     says = "asks to be a superuser";
@@ -154,6 +162,14 @@ in
     says = "/dev/kvm is for jobs of protected branches";
     module.services.gitlab-runner.services.extra = extraRunner // {
       registrationFlags = [ "--docker-devices=/dev/kvm" ];
+    };
+  };
+  runner-without-program = {
+    file = "gitlab-runner.nix";
+    says = "the program of gitlab-runner, which runs jobs in sandboxes, is not part of this version";
+    module.agency = {
+      preview = previewed "gitlab-runner";
+      gitlab-runner.enable = true;
     };
   };
   k3s-without-control = {
@@ -266,6 +282,15 @@ in
     file = "agents/default.nix";
     says = "not a name that an agent may have";
     module.agency.agents."1st" = withoutSecrets // {
+      role = "pm";
+      uid = 4321;
+      port = 20321;
+    };
+  };
+  agent-name-of-26 = {
+    file = "agents/default.nix";
+    says = "Use 1 to 25 characters";
+    module.agency.agents."aaaaaaaaaaaaaaaaaaaaaaaaaa" = withoutSecrets // {
       role = "pm";
       uid = 4321;
       port = 20321;

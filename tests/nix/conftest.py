@@ -17,6 +17,7 @@ import yaml
 from agency.instance.load import load_instance
 from agency.instance.render import write_rendered
 from agency.secrets.classes import SecretClass, required_secrets
+from agency.unwritten import FEATURES
 
 ROOT = Path(__file__).resolve().parents[2]
 EVALUATION_TIMEOUT_S = 1500
@@ -128,6 +129,7 @@ def instance_facts(**changes: Any) -> dict[str, Any]:
         "services": {name: {"enable": True} for name in SERVICES},
         "agents": {"pm": {"role": "pm"}, "dev-two": {"role": "developer"}},
         "secrets": {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}},
+        "preview": list(FEATURES),
     }
     return facts | changes
 
@@ -235,6 +237,7 @@ def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
         "drone": new_instance("drone", services=services_with_engine("drone")),
         "woodpecker": new_instance("woodpecker", services=services_with_engine("woodpecker")),
         "other": other,
+        "unpreviewed": new_instance("unpreviewed", preview=[]),
     }
     attrs = " ".join(f'{name} = "{path}";' for name, path in instances.items())
     found: dict[str, Any] = nix_eval(

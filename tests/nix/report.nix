@@ -102,9 +102,9 @@ let
 
   # A machine that runs nothing but one service and what that needs.
   withServices =
-    names:
+    instance: names:
     let
-      machine = agencyWith "full" [
+      machine = agencyWith instance [
         shared
         sample
         {
@@ -198,7 +198,7 @@ in
 {
   agency = host full.hosts.agency.config;
   services = services full.hosts.agency.config;
-  alone = lib.mapAttrs (_: withServices) {
+  alone = lib.mapAttrs (_: withServices "full") {
     matrix = [ "matrix" ];
     edge = [ "edge" ];
     element = [
@@ -231,6 +231,38 @@ in
     ];
     observability = [ "observability" ];
   };
+  # With every feature on and none previewed; and with what GitLab alone turns on.
+  unpreviewed =
+    failing
+      (agencyWith "unpreviewed" [
+        everything
+        sample
+        shared
+        { agency.preview = lib.mkForce [ ]; }
+      ]).hosts.agency.config;
+  gitlabUnpreviewed = withServices "unpreviewed" [
+    "gitlab"
+    "edge"
+  ];
+  # The longest name: the positive control of the assertion that refuses one more.
+  longestName =
+    failing
+      (agencyWith "full" [
+        everything
+        sample
+        shared
+        {
+          agency.agents.aaaaaaaaaaaaaaaaaaaaaaaaa = {
+            role = "pm";
+            uid = 4321;
+            port = 20321;
+            mail.enable = false;
+            passwords.enable = false;
+            tailnet.enable = false;
+            ssh.enable = false;
+          };
+        }
+      ]).hosts.agency.config;
   engines = {
     builtin = withEngine "full" shared;
     drone = withEngine "drone" { agency.ci.drone.acceptLicence = true; };
