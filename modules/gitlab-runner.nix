@@ -9,7 +9,7 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.gitlab-runner;
   agency = config.agency;
   inherit ((import ./lib { inherit lib; }).preview) allows;
@@ -55,32 +55,15 @@ in
   ];
 
   options.agency.gitlab-runner = {
-    enable = mkOption {
-      type = types.bool;
-      default = agency.gitlab.enable && allows agency.preview "gitlab-runner";
-      defaultText = lib.literalMD "whether GitLab runs here, and the program is there or previewed";
-      description = "Runners for GitLab's jobs.";
-    };
-    concurrent = mkOption {
-      type = types.ints.between 1 64;
-      default = 2;
-      description = "Most jobs at a time, of both kinds together.";
-    };
-    image = mkOption {
-      type = types.str;
-      default = "debian:stable-slim";
-      description = "Image of jobs of protected branches that name none.";
-    };
-    kvm = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Let jobs of protected branches use /dev/kvm.";
-    };
-    memoryMax = mkOption {
-      type = types.str;
-      default = "1G";
-      description = "Most memory that the runner itself may use; its jobs are containers and sandboxes with limits of their own.";
-    };
+    enable =
+      opt.bool (
+        agency.gitlab.enable && allows agency.preview "gitlab-runner"
+      ) "Runners for GitLab's jobs."
+      // opt.md "whether GitLab runs here, and the program is there or previewed";
+    concurrent = opt.between 1 64 2 "Most jobs at a time, of both kinds together.";
+    image = opt.str "debian:stable-slim" "Image of jobs of protected branches that name none.";
+    kvm = opt.bool true "Let jobs of protected branches use /dev/kvm.";
+    memoryMax = opt.str "1G" "Most memory that the runner itself may use; its jobs are containers and sandboxes with limits of their own.";
   };
 
   config = lib.mkIf cfg.enable {

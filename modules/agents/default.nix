@@ -8,6 +8,7 @@
 }:
 let
   inherit (lib) mkOption types;
+  opt = import ../lib/options.nix { inherit lib; };
   agency = config.agency;
   agents = agency.agents;
   names = lib.attrNames agents;
@@ -19,32 +20,11 @@ let
     { name, config, ... }:
     {
       options = {
-        role = mkOption {
-          type = agencyLib.types.name;
-          description = "What it works as.";
-        };
-        uid = mkOption {
-          type = types.nullOr types.int;
-          default = null;
-          description = "Uid, from ${toString naming.uids.lowest} to ${toString naming.uids.highest}. The rendered instance allocates one from the name, whatever other agents there are.";
-        };
-        port = mkOption {
-          type = types.nullOr types.port;
-          default = null;
-          description = "Loopback port of its control interface. The rendered instance allocates one from the name.";
-        };
-        user = mkOption {
-          type = types.str;
-          readOnly = true;
-          default = naming.prefix + name;
-          description = "Its user.";
-        };
-        home = mkOption {
-          type = types.str;
-          readOnly = true;
-          default = "/home/${config.user}";
-          description = "Its home directory, open to nobody else.";
-        };
+        role = opt.must agencyLib.types.name "What it works as.";
+        uid = opt.nullOr types.int "Uid, from ${toString naming.uids.lowest} to ${toString naming.uids.highest}. The rendered instance allocates one from the name, whatever other agents there are.";
+        port = opt.nullOr types.port "Loopback port of its control interface. The rendered instance allocates one from the name.";
+        user = opt.fixed types.str (naming.prefix + name) "Its user.";
+        home = opt.fixed types.str "/home/${config.user}" "Its home directory, open to nobody else.";
         slice = mkOption {
           type = types.str;
           readOnly = true;
@@ -52,40 +32,20 @@ let
           default = "${naming.slice}-${lib.replaceStrings [ "-" ] [ "_" ] name}";
           description = "The slice of everything that runs for it.";
         };
-        matrixId = mkOption {
-          type = types.str;
-          default = "@${config.user}:${agency.domain}";
-          defaultText = lib.literalExpression ''"@agent-''${name}:''${config.agency.domain}"'';
-          description = "Its Matrix id.";
-        };
+        matrixId =
+          opt.str "@${config.user}:${agency.domain}" "Its Matrix id."
+          // opt.code ''"@agent-''${name}:''${config.agency.domain}"'';
         limits = {
-          memoryMax = mkOption {
-            type = types.str;
-            default = "1G";
-            description = "Most memory that all of its processes may use together.";
-          };
-          cpuQuota = mkOption {
-            type = types.str;
-            default = "100%";
-            description = "Most processor time; 100% is one core.";
-          };
-          tasksMax = mkOption {
-            type = types.ints.positive;
-            default = 256;
-            description = "Most processes and threads.";
-          };
+          memoryMax = opt.str "1G" "Most memory that all of its processes may use together.";
+          cpuQuota = opt.str "100%" "Most processor time; 100% is one core.";
+          tasksMax = opt.is types.ints.positive 256 "Most processes and threads.";
         };
-        ports = mkOption {
-          type = types.attrsOf types.port;
-          default = lib.optionalAttrs (config.port != null) { acp = config.port; };
-          defaultText = lib.literalExpression "{ acp = port; }";
-          description = "Every loopback port that belongs to it: no other agent may listen there or connect.";
-        };
-        settings = mkOption {
-          type = types.attrsOf types.anything;
-          default = { };
-          description = "What its features read at start, as JSON at /etc/agency/agents/<name>.json. Never a secret.";
-        };
+        ports =
+          opt.is (types.attrsOf types.port) (lib.optionalAttrs (config.port != null) {
+            acp = config.port;
+          }) "Every loopback port that belongs to it: no other agent may listen there or connect."
+          // opt.code "{ acp = port; }";
+        settings = opt.attrsOf types.anything "What its features read at start, as JSON at /etc/agency/agents/<name>.json. Never a secret.";
       };
     };
 
@@ -134,11 +94,7 @@ in
     ./workspace.nix
   ];
 
-  options.agency.agents = mkOption {
-    type = types.attrsOf (types.submodule agentModule);
-    default = { };
-    description = "The agents of this machine, by name.";
-  };
+  options.agency.agents = opt.attrsOf (types.submodule agentModule) "The agents of this machine, by name.";
 
   config = lib.mkMerge [
     {

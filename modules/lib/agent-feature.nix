@@ -21,6 +21,7 @@
 { config, ... }:
 let
   inherit (lib) mkOption types;
+  opt = import ./options.nix { inherit lib; };
   naming = (import ./. { inherit lib; }).naming.agents;
   enabled = lib.filterAttrs (_: agent: agent.${name}.enable) config.agency.agents;
   agents = lib.attrNames enabled;
@@ -39,11 +40,7 @@ in
         { config, ... }:
         {
           options.${name} = {
-            enable = mkOption {
-              type = types.bool;
-              default = false;
-              inherit description;
-            };
+            enable = opt.enable description;
           }
           // (if lib.isFunction options then options config else options);
           config.settings = lib.mkIf config.${name}.enable { ${name} = settings config; };
