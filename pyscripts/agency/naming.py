@@ -142,11 +142,9 @@ def facts() -> dict[str, object]:
             "namePattern": _pattern(MAX_AGENT_NAME),
             "prefix": AGENT_PREFIX,
             "group": AGENTS_GROUP,
-            "gid": AGENTS_GID,
             "slice": AGENTS_SLICE,
             "unit": AGENT_UNIT,
             "uids": {"lowest": AGENT_UIDS.start, "highest": AGENT_UIDS.stop - 1},
-            "ports": {"lowest": AGENT_PORTS.start, "highest": AGENT_PORTS.stop - 1},
         },
-        "control": {"user": CONTROL_USER, "uid": CONTROL_UID},
+        "control": {"user": CONTROL_USER},
     }

@@ -3,6 +3,7 @@
 #   file    the module that holds it
 #   says    a part of its message
 #   module  laid over the complete machine
+#   further whether another case has proven the same assertion, with other input
 #
 # With sharesPackages = false the machine has packages of its own, as its module asks for them.
 { lib }:
@@ -290,6 +291,7 @@ in
   agent-name-of-26 = {
     file = "agents/default.nix";
     says = "Use 1 to 25 characters";
+    further = true;
     module.agency.agents."aaaaaaaaaaaaaaaaaaaaaaaaaa" = withoutSecrets // {
       role = "pm";
       uid = 4321;

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agency import naming
 from agency.instance.load import load_instance
 from agency.instance.render import write_rendered
 from agency.secrets.classes import SecretClass, required_secrets
@@ -155,6 +156,7 @@ def services_with_engine(engine: str) -> dict[str, Any]:
     return services | {"ci": {"enable": True, "engine": engine, "maxTests": 3}}
 
 
+LONGEST_NAME = "a" * naming.MAX_AGENT_NAME
 AGENT_SECRETS = (
     "ssh-key",
     "ssh-passphrase",
@@ -226,7 +228,7 @@ def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
         name="other",
         domain="other.example.net",
         operators=["@bob:other.example.net"],
-        agents={"pm": {"role": "pm"}, "a-first": {"role": "pm"}, "zeta": {"role": "pm"}},
+        agents={name: {"role": "pm"} for name in ("pm", "a-first", "zeta", LONGEST_NAME)},
     )
     (other / "host.nix").write_text('{ agency.operatorKeys = [ "ssh-ed25519 AAAA bob" ]; }\n')
     instances = {

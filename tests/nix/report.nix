@@ -244,25 +244,6 @@ in
     "gitlab"
     "edge"
   ];
-  # The longest name: the positive control of the assertion that refuses one more.
-  longestName =
-    failing
-      (agencyWith "full" [
-        everything
-        sample
-        shared
-        {
-          agency.agents.aaaaaaaaaaaaaaaaaaaaaaaaa = {
-            role = "pm";
-            uid = 4321;
-            port = 20321;
-            mail.enable = false;
-            passwords.enable = false;
-            tailnet.enable = false;
-            ssh.enable = false;
-          };
-        }
-      ]).hosts.agency.config;
   engines = {
     builtin = withEngine "full" shared;
     drone = withEngine "drone" { agency.ci.drone.acceptLicence = true; };
@@ -311,6 +292,7 @@ in
   };
   assertions = lib.mapAttrs (_: case: {
     inherit (case) file says;
+    further = case.further or false;
     fired = fire case;
   }) cases;
 }

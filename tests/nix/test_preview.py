@@ -42,7 +42,3 @@ def test_a_unit_without_its_program_is_not_restarted_for_ever(report: dict[str, 
         expected = words is not None and "Type=exec" in text
         assert ("RestartPreventExitStatus=3" in text) == expected, name
     assert len(seen) >= 5
-
-
-def test_the_longest_name_of_an_agent_is_taken(report: dict[str, Any]) -> None:
-    assert report["longestName"] == []
