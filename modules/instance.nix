@@ -51,7 +51,7 @@ in
       // opt.md "services of the instance";
     preview =
       opt.is (types.listOf (types.enum (lib.attrNames preview.unwritten))) (cfg.facts.preview or [ ])
-        "Features to set up although their programs are not part of this version. Their units fail, once each, and say so."
+        "Features to set up although their programs are not part of this version. Their units fail, say so, and are not restarted."
       // opt.md "preview of the instance";
     ports = opt.must (types.attrsOf types.port) "Loopback port of each service, by its name.";
   };

@@ -240,10 +240,10 @@ in
         shared
         { agency.preview = lib.mkForce [ ]; }
       ]).hosts.agency.config;
-  gitlabUnpreviewed = withServices "unpreviewed" [
+  gitlabUnpreviewed = removeAttrs (withServices "unpreviewed" [
     "gitlab"
     "edge"
-  ];
+  ]) [ "drvPath" ];
   engines = {
     builtin = withEngine "full" shared;
     drone = withEngine "drone" { agency.ci.drone.acceptLicence = true; };
