@@ -16,7 +16,7 @@ MODULES = Path(__file__).resolve().parent.parent / "modules"
 
 
 def wanted() -> Mapping[Path, str]:
-    """The text of each file."""
+    """Give the text of each file."""
     documents = {"naming.json": naming.facts(), "unwritten.json": unwritten.facts()}
     return {
         MODULES / name: json.dumps(document, indent=2) + "\n"
@@ -25,7 +25,7 @@ def wanted() -> Mapping[Path, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 current or written, 1 stale, 2 wrong usage."""
+    """Write or check the files; exit status 0 current or written, 1 stale, 2 wrong usage."""
     if arguments not in ([], ["--check"]):
         sys.stderr.write("usage: facts.py [--check]\n")
         return 2

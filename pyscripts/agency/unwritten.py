@@ -93,7 +93,7 @@ FEATURES = tuple(sorted({entry.feature for entry in UNWRITTEN}))
 
 
 def facts() -> Mapping[str, object]:
-    """The list for Nix: of each feature its option, and the commands that are not written."""
+    """Give the list to Nix: of each feature its option, and the commands that are not written."""
     return {
         feature: {
             "option": next(e.option for e in UNWRITTEN if e.feature == feature),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from agency.cli import run
+from agency.commandline.run import run
 from agency.control.config import Limits
 from agency.control.grammar.help import reference_markdown
 from agency.errors import BadInputError
@@ -42,7 +42,7 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
 
 
 def limits_markdown(limits: Limits) -> str:
-    """The table of limits, as Markdown; ends with a line break."""
+    """Write the table of limits as Markdown, with a line break at its end."""
     rows = ["| limit | setting | usually | beyond it |", "|---|---|---|---|"]
     for name, (what, beyond) in _LIMITS.items():
         rows.append(f"| {what} | `{name}` | {_number(getattr(limits, name))} | {beyond} |")
@@ -54,7 +54,7 @@ def _number(value: float) -> str:
 
 
 def refresh(document: str) -> str:
-    """`document` with its generated parts made anew.
+    """Make the generated parts of `document` anew.
 
     Raises:
         BadInputError: the marks of a part are not there exactly once, in order.

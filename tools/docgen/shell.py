@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from agency.cli import cli
-from agency.spinup.smoke import spinup_smoke
+from agency.spinup.cli import spinup_smoke
 
 _INTRODUCTION = """# Commands of the shell
 
@@ -29,7 +29,7 @@ Completion: `agency completion bash` (or `zsh`, `fish`) prints the script for yo
 
 
 def reference() -> str:
-    """The whole page as Markdown."""
+    """Write the whole page as Markdown."""
     parts = [_INTRODUCTION]
     for name, command in (("agency", cli), ("spinup_smoke", spinup_smoke)):
         parts.extend(_sections(name, command, None))

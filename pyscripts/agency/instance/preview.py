@@ -22,7 +22,7 @@ def note_unwritten(source: Source, instance: Instance) -> None:
 
 
 def _turned_on(instance: Instance) -> Iterator[tuple[Loc, str]]:
-    """What of instance.yaml turns a feature on that `preview` knows by name."""
+    """Find what of instance.yaml turns a feature on that `preview` knows by name."""
     services = instance.services
     if services.bridge.enable:
         yield ("services", "bridge"), "bridge"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agency.cli import cli, run
+from agency.cli import cli
+from agency.commandline.run import run
 from agency.unwritten import FEATURES, UNWRITTEN, facts
 
 
