@@ -21,6 +21,8 @@
 { config, ... }:
 let
   inherit (lib) mkOption types;
+  opt = import ./options.nix { inherit lib; };
+  naming = (import ./. { inherit lib; }).naming.agents;
   enabled = lib.filterAttrs (_: agent: agent.${name}.enable) config.agency.agents;
   agents = lib.attrNames enabled;
   templateName = unit: "agency-agent-${unit}@";
@@ -38,11 +40,7 @@ in
         { config, ... }:
         {
           options.${name} = {
-            enable = mkOption {
-              type = types.bool;
-              default = false;
-              inherit description;
-            };
+            enable = opt.enable description;
           }
           // (if lib.isFunction options then options config else options);
           config.settings = lib.mkIf config.${name}.enable { ${name} = settings config; };
@@ -58,9 +56,9 @@ in
           unit: definition:
           lib.nameValuePair (templateName unit) (
             {
-              user = "agent-%i";
-              group = "agents";
-              home = "/home/agent-%i";
+              user = "${naming.prefix}%i";
+              inherit (naming) group;
+              home = "/home/${naming.prefix}%i";
               instances = agents;
               credentials = credentialsOf unit;
             }
@@ -72,7 +70,7 @@ in
             agent:
             lib.mapAttrs' (
               suffix: secret:
-              lib.nameValuePair "agent-${agent}-${suffix}" {
+              lib.nameValuePair "${naming.prefix}${agent}-${suffix}" {
                 class = lib.mkDefault secret.class;
                 consumers = consumersOf agent secret;
               }
