@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic.alias_generators import to_camel
 
 from agency import naming
+from agency.instance.conflicts import conflicts
 from agency.instance.problems import field_name
-from agency.instance.reading.conflicts import conflicts
 from agency.unwritten import FEATURES
 
 SCHEMA_VERSION = 1
