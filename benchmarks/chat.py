@@ -21,7 +21,7 @@ from mautrix.api import Path as Api
 
 from agency.clock import new_id
 from agency.instance.load import load_instance
-from agency.secrets.providers import open_provider
+from agency.instance.secret_provider import open_provider
 from agency.spinup.local import ports, rundir
 from agency.spinup.local.agency import LocalAgency
 from agency.spinup.local.build import build

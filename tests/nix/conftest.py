@@ -16,7 +16,8 @@ import yaml
 
 from agency.instance.load import load_instance
 from agency.instance.render import write_rendered
-from agency.secrets.classes import SecretClass, required_secrets
+from agency.instance.required_secrets import required_secrets
+from agency.secrets.classes import SecretClass
 
 ROOT = Path(__file__).resolve().parents[2]
 EVALUATION_TIMEOUT_S = 1500
@@ -31,6 +32,8 @@ EVALUATED = (
     "packages",
     "pyscripts",
     "pyproject.toml",
+    "secrets",
+    "setup.py",
     "LICENSE",
     "README.md",
     "tests/guest",

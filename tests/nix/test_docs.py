@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agency.instance.model import Instance, Services
-from agency.secrets.classes import required_secrets
+from agency.instance.required_secrets import required_secrets
 
 ROOT = Path(__file__).resolve().parents[2]
 ON = {"enable": True}

@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 import pytest
 
-from agency.secrets.classes import required_secrets
+from agency.instance.required_secrets import required_secrets
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTABLE = ROOT / "modules/portable"

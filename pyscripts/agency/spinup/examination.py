@@ -13,7 +13,7 @@ from agency import naming
 from agency.clock import new_id
 from agency.errors import AgencyError, InternalError
 from agency.instance.model import Instance
-from agency.secrets.classes import MATRIX_HS_TOKEN
+from agency.secrets.names import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
 from agency.spinup.people.person import Event, Person
 from agency.spinup.people.scenario import Conversation, Witness

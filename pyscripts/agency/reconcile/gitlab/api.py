@@ -17,6 +17,7 @@ import requests
 
 from agency.errors import AgencyError, PrerequisiteError
 from agency.reconcile.engine.contract import ReconcileError
+from agency.secrets.names import GITLAB_ROOT_PASSWORD
 from agency.secrets.values import SecretValue
 
 _TIMEOUT_S = 30.0
@@ -186,7 +187,7 @@ def _asked_token(url: str, user: str, password: SecretValue) -> str:
         raise PrerequisiteError(
             f"GitLab does not let {user} in (HTTP {answer.status_code})",
             where=f"{url}/oauth/token",
-            hint="the password must be that of gitlab-initial-root-password; if it was changed "
+            hint=f"the password must be that of {GITLAB_ROOT_PASSWORD}; if it was changed "
             "in GitLab, set it back there or put the new one into the encrypted secrets",
         )
     token = _object(answer.json()).get("access_token")

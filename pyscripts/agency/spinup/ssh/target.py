@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from agency import naming
 from agency.errors import AgencyError, InternalError
 from agency.instance.model import ResolvedAgent
-from agency.secrets.classes import MATRIX_HS_TOKEN
+from agency.secrets.names import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
 from agency.spinup.examination import Examination
 from agency.spinup.guest.looking.suite import run_suite

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from agency.errors import AgencyError, InternalError
+from agency.secrets.names import MATRIX_REGISTRATION_SHARED_SECRET
 from agency.secrets.values import SecretValue
 from agency.spinup.examination import OUTSIDER, Examination
 from agency.spinup.guest.incus.client import Incus
@@ -248,7 +249,7 @@ class IncusTarget:
             homeserver,
             instance,
             password=self.secrets.password,
-            shared_secret=self.secrets.get("matrix-registration-shared-secret"),
+            shared_secret=self.secrets.get(MATRIX_REGISTRATION_SHARED_SECRET),
             outsider=OUTSIDER,
         )
         observer = Observer(self.machine, self.made.system.programs.agency)
