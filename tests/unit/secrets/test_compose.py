@@ -180,7 +180,7 @@ def test_a_missing_configuration(tmp_path):
 def test_a_name_that_the_file_has_no_secret_for_is_refused(place):
     """A placeholder that stayed would be a secret that everybody knows."""
     place.issue(client_id="7", client_token="t")
-    with pytest.raises(BadInputError, match="the secret other, .* is not a secret of this machine"):
+    with pytest.raises(BadInputError, match=r"secret other, .* is not a secret of this"):
         place.run(content="ID=@client-id@\nOTHER=@other@\n")
     assert not place.file.exists()
     place.run(content="ID=@client-id@\nMAIL=a@b\n")
