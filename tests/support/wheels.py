@@ -30,6 +30,12 @@ def build(source: Path, place: Path) -> Path:
     return wheel
 
 
+def build_by(hook: str, source: Path, place: Path) -> None:
+    """Have the build back end make something else of a source tree, such as `build_editable`."""
+    program = f"import setuptools.build_meta as back_end, sys; back_end.{hook}(sys.argv[1])"
+    run(sys.executable, "-c", program, str(place), cwd=source)
+
+
 def install(wheel: Path, place: Path) -> Path:
     """The Python of a new virtual environment that has the wheel, and our libraries beside it."""
     run(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=place)

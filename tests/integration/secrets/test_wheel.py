@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -48,6 +49,17 @@ def test_the_wheel_carries_it(source: Path, tmp_path: Path) -> None:
     assert CATALOGUE in seen["program"]
 
 
+def test_an_editable_install_reads_its_own_checkouts(source: Path, tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree(source, checkout)
+    wheels.build_by("build_editable", checkout, tmp_path)
+    (wheel,) = tmp_path.glob("agency-*editable*.whl")
+    python = wheels.install(wheel, tmp_path)
+    seen = json.loads(wheels.run(str(python), "-c", PROGRAM, cwd=tmp_path))
+    assert Path(seen["file"]) == checkout / CATALOGUE
+    assert not list((checkout / "pyscripts").rglob("catalogue.json"))
+
+
 def test_a_wheel_without_it_says_so(source: Path, tmp_path: Path) -> None:
     python = wheels.install(wheels.build(source, tmp_path), tmp_path)
     program = "from agency.secrets.catalogue import catalogue_file; catalogue_file().unlink()"
@@ -58,8 +70,7 @@ def test_a_wheel_without_it_says_so(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_source_distribution_holds_what_the_wheel_needs(source: Path, tmp_path: Path) -> None:
-    program = "import setuptools.build_meta as it, sys; it.build_sdist(sys.argv[1])"
-    wheels.run(sys.executable, "-c", program, str(tmp_path), cwd=source)
+    wheels.build_by("build_sdist", source, tmp_path)
     (archive,) = tmp_path.glob("agency-*.tar.gz")
     wheels.run("tar", "xzf", str(archive), cwd=tmp_path)
     (unpacked,) = (one for one in tmp_path.glob("agency-*") if one.is_dir())
