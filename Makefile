@@ -59,11 +59,11 @@ bench-guest: setup-guest ## Measure a throwaway guest (root; builds an image)
 
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  --extra local --extra postgresql --extra dev -o requirements/dev.txt pyproject.toml
+	  --extra full --extra local --extra postgresql --extra dev -o requirements/dev.txt pyproject.toml
 	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  --extra local -c requirements/dev.txt -o requirements/spinup.txt pyproject.toml
+	  --extra full --extra local -c requirements/dev.txt -o requirements/spinup.txt pyproject.toml
 	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  --extra local --extra postgresql --extra guest -c requirements/dev.txt \
+	  --extra full --extra local --extra postgresql --extra guest -c requirements/dev.txt \
 	  -o requirements/guest.txt pyproject.toml
 
 clean: ## Remove what set-up and runs made here (docs/guests.md: what guests leave elsewhere)

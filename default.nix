@@ -84,7 +84,7 @@ in
   packages = {
     inherit agency;
     default = agency;
-    # The images of guests, as agency.spinup.guest.materials.nixos takes them.
+    # The images of guests, as agency.guests.images.nixos takes them.
     throwaway = hosts.throwaway.config.system.build.qemuImage;
     throwaway-container = hosts.throwaway-container.config.system.build.tarball;
   };

@@ -19,15 +19,15 @@ import yaml
 from mautrix.api import Method
 from mautrix.api import Path as Api
 
+from agency import ports, rundir
 from agency.clock import new_id
 from agency.instance.load import load_instance
 from agency.instance.secret_provider import open_provider
-from agency.spinup.local import ports, rundir
-from agency.spinup.local.agency import LocalAgency
-from agency.spinup.local.build import build
-from agency.spinup.local.supervisor import Supervisor
-from agency.spinup.people.person import REPLY_KEY, Person
 from agency.spinup.probes.homeserver import rss_mb
+from agency.spinup.scenario.person import REPLY_KEY, Person
+from agency.spinup.targets.local.agency import LocalAgency
+from agency.spinup.targets.local.build import build
+from agency.spinup.targets.local.supervisor import Supervisor
 from benchmarks.rows import Row, percentile
 
 _COMMANDS = 200

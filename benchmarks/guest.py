@@ -22,16 +22,16 @@ from typing import Any
 
 import click
 
+from agency import rundir
 from agency.clock import new_id
 from agency.errors import AgencyError
+from agency.guests.incus.daemon import host_socket, incus
+from agency.guests.machines.janitor import Owner
+from agency.guests.machines.machine import Guest
 from agency.paths import state_dir
 from agency.source_digest import source_root
-from agency.spinup.guest.incus.daemon import host_socket, incus
-from agency.spinup.guest.machines.janitor import Owner
-from agency.spinup.guest.machines.machine import Guest
-from agency.spinup.guest.running.making import Made, Maker
-from agency.spinup.guest.running.wishes import Wishes
-from agency.spinup.local import rundir
+from agency.spinup.targets.incus.config import Wishes
+from agency.spinup.targets.incus.creation import Made, Maker
 from benchmarks.rows import Row
 
 TOTAL_S = 90

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import click
 
 from agency import __version__
-from agency.errors import AgencyError, ExitCode, InternalError, UsageError
+from agency.commandline.run import run
+from agency.errors import InternalError
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a subcommand lives (`module:attribute`) and its one line of help."""
+    """Location of a subcommand (`module:attribute`) and its one line of help."""
 
     target: str
     help: str
@@ -37,24 +37,24 @@ COMMANDS: Mapping[str, Entry] = {
     "sandbox": Entry(
         "agency.sandbox.commands:sandbox", "Lease throwaway machines that run a change."
     ),
-    "guest": Entry("agency.spinup.guest.commands:guest", "Look into throwaway guests, end them."),
+    "guest": Entry("agency.guests.commands:guest", "Look into throwaway guests, end them."),
     "activate": Entry(
-        "agency.spinup.guest.activation.commands:activate",
+        "agency.guests.activation.commands:activate",
         "Bring this Debian machine to its definitions.",
     ),
     "observe": Entry(
-        "agency.spinup.observing.commands:observe", "Answer questions about this machine's agency."
+        "agency.spinup.observe.commands:observe", "Answer questions about this machine's agency."
     ),
     "recipes": Entry("agency.recipes.commands:recipes", "Run the parts of recipe CI."),
     "workspace": Entry(
         "agency.workspace.commands:workspace", "Run the programs behind an agent's features."
     ),
-    "transcript": Entry(
-        "agency.spinup.transcript.commands:transcript", "Show, verify transcripts."
+    "transcript": Entry("agency.transcript.commands:transcript", "Show, verify transcripts."),
+    "up": Entry(
+        "agency.spinup.targets.local.commands:up", "Start a local agency and keep it running."
     ),
-    "up": Entry("agency.spinup.local.commands:up", "Start a local agency and keep it running."),
-    "down": Entry("agency.spinup.local.commands:down", "Stop the local agency."),
-    "status": Entry("agency.spinup.local.commands:status", "Say how the local agency is."),
+    "down": Entry("agency.spinup.targets.local.commands:down", "Stop the local agency."),
+    "status": Entry("agency.spinup.targets.local.commands:status", "Say how the local agency is."),
     "reconcile": Entry(
         "agency.reconcile.commands:reconcile", "Bring one part of this machine to its wanted state."
     ),
@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
     """A group that knows its commands' names and help without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The names, in the order of the table: the order in which a person meets them."""
+        """List the names in the order in which a person meets them, which is the table's."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
@@ -101,56 +101,8 @@ def cli() -> None:
     """
 
 
-def _usage_error(error: click.ClickException) -> UsageError:
-    """What click finds wrong, as an error of ours."""
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    command = context.command_path if context else None
-    hint = f"`{command} --help` says how it is called" if command else None
-    return UsageError(error.format_message(), where=command, hint=hint)
-
-
-def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> int:
-    """Run a click command and turn every way it can end into an exit status.
-
-    Set AGENCY_DEBUG=1 to see the traceback of an internal error.
-    """
-    from agency.commandline.output import print_error
-
-    as_json = "--json" in arguments
-    try:
-        result = command.main(list(arguments), prog_name=prog_name, standalone_mode=False)
-    except click.exceptions.Exit as ending:
-        return ending.exit_code
-    except click.ClickException as error:
-        if as_json:
-            print_error(_usage_error(error), as_json=True)
-        else:
-            error.show()
-        return int(ExitCode.USAGE)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return 130
-    except AgencyError as error:
-        print_error(error, as_json=as_json)
-        return int(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output went away: not an error of ours. Keep Python's exit quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.DONE)
-    except Exception as error:  # the outermost edge: anything else is a defect of ours
-        if os.environ.get("AGENCY_DEBUG"):
-            raise
-        wrapped = InternalError(
-            f"{type(error).__name__}: {error}",
-            hint="this is a defect; run again with AGENCY_DEBUG=1 and report the traceback",
-        )
-        print_error(wrapped, as_json=as_json)
-        return int(ExitCode.INTERNAL)
-    return int(result) if isinstance(result, int) else int(ExitCode.DONE)
-
-
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     sys.exit(run(cli, sys.argv[1:], prog_name="agency"))
 
 

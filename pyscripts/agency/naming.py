@@ -63,12 +63,12 @@ PUBLIC_SERVICES = (
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` may be a name: a-z, 0-9 and inner dashes, 1 to 30 long."""
+    """Tell whether `text` may be a name: a-z, 0-9 and inner dashes, 1 to 30 long."""
     return NAME_PATTERN.match(text) is not None
 
 
 def is_agent_name(text: str) -> bool:
-    """Whether `text` may name an agent: a name of at most MAX_AGENT_NAME characters."""
+    """Tell whether `text` may name an agent: a name of at most MAX_AGENT_NAME characters."""
     return is_name(text) and len(text) <= MAX_AGENT_NAME
 
 
@@ -78,40 +78,40 @@ def _stable_index(kind: str, name: str, size: int) -> int:
 
 
 def agent_uid(name: str) -> int:
-    """The uid of an agent whose instance sets none."""
+    """Derive the uid of an agent whose instance sets none."""
     return AGENT_UIDS[_stable_index("uid", name, len(AGENT_UIDS))]
 
 
 def agent_port(name: str) -> int:
-    """The loopback port of an agent's control interface (ACP) whose instance sets none."""
+    """Derive the loopback port (ACP) of an agent whose instance sets none."""
     return AGENT_PORTS[_stable_index("acp-port", name, len(AGENT_PORTS))]
 
 
 def agent_user(name: str) -> str:
-    """The OS user of an agent."""
+    """Name the OS user of an agent."""
     return f"agent-{name}"
 
 
 def agent_unit(name: str) -> str:
-    """The systemd unit that runs an agent."""
+    """Name the systemd unit that runs an agent."""
     return f"agency-agent@{name}.service"
 
 
 def agent_localpart(name: str) -> str:
-    """The localpart of an agent's Matrix user; all lie in the appservice's namespace."""
+    """Name the localpart of an agent's Matrix user, which lies in the appservice's namespace."""
     return f"agent-{name}"
 
 
 def matrix_id(localpart: str, domain: str) -> str:
-    """A full Matrix user id."""
+    """Make a full Matrix user id."""
     return f"@{localpart}:{domain}"
 
 
 def control_room_alias(domain: str) -> str:
-    """The alias of the control room."""
+    """Name the alias of the control room."""
     return f"#{CONTROL_ROOM_LOCALPART}:{domain}"
 
 
 def public_host(service: str, domain: str) -> str:
-    """The host name under which a service is reached from outside, behind the edge."""
+    """Name the host under which a service is reached from outside, behind the edge."""
     return f"{service}.{domain}"

@@ -30,7 +30,7 @@ from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
 from agency import naming
-from agency.spinup.guest.looking.channel import Channel
+from agency.spinup.suite.channel import Channel
 
 HANDOVER = "/run/agency-control/agents"
 INSIDE = "/run/test-agency-inside"

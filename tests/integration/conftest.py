@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 import requests
 
+from agency import ports
 from agency.instance.model import Instance
 from agency.instance.render import registration
 from agency.instance.required_secrets import required_secrets
 from agency.secrets.providers import EphemeralProvider
-from agency.spinup.local import ports, synapse
+from agency.spinup.targets.local import synapse
 
 DOMAIN = "agency.example"
 

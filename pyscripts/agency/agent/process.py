@@ -10,7 +10,6 @@ import signal
 from pathlib import Path
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from agency import __version__, naming
 from agency.agent.recording import Recorder
@@ -20,6 +19,7 @@ from agency.errors import BadInputError, PrerequisiteError
 from agency.protocols.acp import TOKEN_CREDENTIAL, AgentConfig
 from agency.protocols.audit_socket import SOCKET, AuditClient
 from agency.secrets.delivery.credentials import read_credential
+from agency.settings import load
 
 _MAX_CONFIG = 64 * 1024
 _SHUTDOWN_S = 1.0  # for requests in flight, at the end
@@ -36,25 +36,13 @@ def load_config(path: Path) -> AgentConfig:
         PrerequisiteError: the file cannot be read.
         BadInputError: it is not what the schema says, or asks for a port that others could reach.
     """
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(_MAX_CONFIG + 1)
-    except OSError as error:
-        raise PrerequisiteError(
-            f"cannot read the configuration: {error.strerror or error}",
-            where=str(path),
-            hint="agents are started by their runtime, which writes this file",
-        ) from error
-    if len(data) > _MAX_CONFIG:
-        raise BadInputError(f"longer than {_MAX_CONFIG} bytes", where=str(path))
-    try:
-        config = AgentConfig.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise BadInputError(
-            f"{field}: {first['msg']}" if field else first["msg"], where=str(path)
-        ) from error
+    config = load(
+        path,
+        AgentConfig,
+        most=_MAX_CONFIG,
+        what="the configuration",
+        hint="agents are started by their runtime, which writes this file",
+    )
     if not naming.is_name(config.name):
         raise BadInputError(
             "name: not the name of an agent",

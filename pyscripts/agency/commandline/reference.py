@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from agency.cli import cli
-from agency.spinup.smoke import spinup_smoke
+from agency.spinup.cli import spinup_smoke
 
 _INTRODUCTION = """# Commands of the shell
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agency.chain import Head
 from agency.clock import Clock
 from agency.commandline.output import emit, json_option
 from agency.control.config import load_config
-from agency.control.store.chain import AuditRow, Head
+from agency.control.store.chain import AuditRow
 from agency.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

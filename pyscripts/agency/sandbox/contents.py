@@ -1,4 +1,4 @@
-"""What is in a lease's machine: the source's own code, built in the guest and nowhere else.
+"""Contents of a lease's machine: the source's own code, built in the guest and nowhere else.
 
 A change under review is not trusted. On the host nothing of it is executed: its pinned libraries
 are fetched as wheels, which runs no code, and everything else happens in the guest.
@@ -16,13 +16,13 @@ from pathlib import Path
 
 from agency import naming
 from agency.errors import BadInputError
+from agency.guests.images.image import Image, hold_image, image_cache, image_digest
+from agency.guests.images.layout import PREFIX, SOURCE, WHEELS, pip_install
+from agency.guests.images.pins import read_pins
+from agency.guests.images.recipe import default_recipe
+from agency.guests.images.wheelhouse import Ingredients, Libraries, hold_libraries
+from agency.guests.machines.machine import Guest, GuestFile
 from agency.source_digest import source_root
-from agency.spinup.guest.machines.machine import Guest, GuestFile
-from agency.spinup.guest.materials.image import Image, hold_image, image_cache, image_digest
-from agency.spinup.guest.materials.layout import PREFIX, SOURCE, WHEELS, pip_install
-from agency.spinup.guest.materials.pins import read_pins
-from agency.spinup.guest.materials.recipe import default_recipe
-from agency.spinup.guest.materials.wheelhouse import Ingredients, Libraries, hold_libraries
 
 PINS = Path("requirements") / "guest.txt"
 
@@ -47,7 +47,7 @@ class Contents:
 
     @contextlib.asynccontextmanager
     async def hold_image(self, marker: str) -> AsyncIterator[Image]:
-        """The image of this program's own version, with its own libraries."""
+        """Hold the image of this program's own version, with its own libraries."""
         ingredients = Ingredients(source_root() / PINS, default_recipe())
         async with (
             hold_libraries(self.base, ingredients, marker=marker) as libraries,
@@ -56,7 +56,7 @@ class Contents:
             yield image
 
     def has_image(self) -> bool:
-        """Whether that image need not be built."""
+        """Tell whether that image is cached."""
         ingredients = Ingredients(source_root() / PINS, default_recipe())
         libraries = Libraries(
             self.base, ingredients.libraries_digest(read_pins(ingredients.requirements))
@@ -102,7 +102,7 @@ class Contents:
 
 
 def archive(source: Path) -> bytes:
-    """The parts of a checkout that a guest needs, as a tar; links stay links.
+    """Pack the parts of a checkout that a guest needs into a tar; links stay links.
 
     Raises:
         BadInputError: it is too large or too deep, or what leads to a part is a link.

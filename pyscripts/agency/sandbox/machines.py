@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.errors import PrerequisiteError
+from agency.guests.images.image import Image
+from agency.guests.incus.client import Incus
+from agency.guests.incus.daemon import host_socket, incus, is_running, own_daemon
+from agency.guests.incus.model import InstanceSpec, Kind, Limits
+from agency.guests.machines.janitor import Held, Owner, Purpose, ours
+from agency.guests.machines.machine import Guest
+from agency.guests.machines.placement import Wanted, bring_in, choose_pool, decide
 from agency.sandbox.lease import Lease, Size
-from agency.spinup.guest.incus.client import Incus
-from agency.spinup.guest.incus.daemon import host_socket, incus, is_running, own_daemon
-from agency.spinup.guest.incus.model import InstanceSpec, Kind, Limits
-from agency.spinup.guest.machines.hosting import Wanted, bring_in, choose_pool, decide
-from agency.spinup.guest.machines.janitor import Held, Owner, Purpose, ours
-from agency.spinup.guest.machines.machine import Guest
-from agency.spinup.guest.materials.image import Image
 
 _RUNNING_S = 120.0
 _DEVICE = "url"
@@ -78,7 +78,7 @@ class IncusMachines:
                     await Guest.of(client, guest.instance).destroy()
 
     async def existing(self) -> frozenset[str]:
-        """The names of all machines that were made for leases."""
+        """List the names of all machines that were made for leases."""
         async with self._found() as found:
             _, held = found or (None, ())
             return frozenset(one.instance.name for one in held if one.purpose is Purpose.LEASE)

@@ -10,8 +10,8 @@ from typing import Any
 
 from dbus_fast import Variant
 
+from agency.guests.incus.daemon import DIRECTORY_VARIABLE
 from agency.paths import SANDBOX_VARIABLE
-from agency.spinup.guest.incus.daemon import DIRECTORY_VARIABLE
 from agency.systemd.connection import Connection
 from agency.systemd.errors import SystemdError
 from agency.systemd.units import Units

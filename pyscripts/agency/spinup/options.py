@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from agency.errors import UsageError
-from agency.spinup.ssh.options import SshOptions
+from agency.spinup.targets.ssh.options import SshOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

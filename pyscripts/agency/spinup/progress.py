@@ -11,7 +11,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from agency.spinup.steps import ProbeRecord, Recorder, StepRecord
+from agency.spinup.record import ProbeRecord, Recorder, StepRecord
 
 _GOOD, _BAD = "green", "bold red"
 

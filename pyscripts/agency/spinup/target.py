@@ -10,11 +10,11 @@ from typing import Protocol
 import aiohttp
 
 from agency.instance.load import LoadedInstance
+from agency.quarantine import Quarantine
+from agency.rundir import RunDirectory
 from agency.secrets.providers import SecretProvider
 from agency.secrets.values import SecretValue
-from agency.spinup.local.rundir import RunDirectory
-from agency.spinup.quarantine import Quarantine
-from agency.spinup.run import Step
+from agency.spinup.execute import Step
 
 Digests = Mapping[str, str]
 

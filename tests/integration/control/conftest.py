@@ -20,7 +20,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from agency.spinup.local import ports
+from agency import ports
 
 REPLY_KEY = "org.agency.reply"
 T = TypeVar("T")

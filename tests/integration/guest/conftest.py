@@ -21,14 +21,14 @@ import pytest_asyncio
 
 from agency.children import kill_marked, processes_with_marker
 from agency.clock import new_id
-from agency.spinup.guest.incus.client import Incus
-from agency.spinup.guest.incus.daemon import incus, own_daemon
-from agency.spinup.guest.incus.model import InstanceSpec, Kind, Limits
-from agency.spinup.guest.machines.hosting import bring_in, choose_pool
-from agency.spinup.guest.machines.janitor import Owner
-from agency.spinup.guest.machines.machine import Guest
-from agency.spinup.guest.materials.prepare import Materials, hold_materials
-from agency.spinup.guest.materials.recipe import ImageRecipe, debian_architecture, default_recipe
+from agency.guests.images.prepare import Materials, hold_materials
+from agency.guests.images.recipe import ImageRecipe, debian_architecture, default_recipe
+from agency.guests.incus.client import Incus
+from agency.guests.incus.daemon import incus, own_daemon
+from agency.guests.incus.model import InstanceSpec, Kind, Limits
+from agency.guests.machines.janitor import Owner
+from agency.guests.machines.machine import Guest
+from agency.guests.machines.placement import bring_in, choose_pool
 
 ROOT = Path(__file__).resolve().parents[3]
 REQUIREMENTS = ROOT / "requirements" / "guest.txt"

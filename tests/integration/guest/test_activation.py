@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from agency.guests.images.layout import PREFIX, SOURCE
+from agency.guests.images.prepare import Materials
+from agency.guests.machines.machine import Guest, GuestFile
 from agency.sandbox.contents import Contents
-from agency.spinup.guest.machines.machine import Guest, GuestFile
-from agency.spinup.guest.materials.layout import PREFIX, SOURCE
-from agency.spinup.guest.materials.prepare import Materials
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -14,10 +14,10 @@ import pytest
 
 from agency.children import processes_with_marker
 from agency.errors import PrerequisiteError
-from agency.spinup.guest.materials.builder import BuildError
-from agency.spinup.guest.materials.cache import DigestCache
-from agency.spinup.guest.materials.image import build, hold_image, image_cache
-from agency.spinup.guest.materials.recipe import ImageRecipe
+from agency.guests.images.builder import BuildError
+from agency.guests.images.cache import DigestCache
+from agency.guests.images.image import build, hold_image, image_cache
+from agency.guests.images.recipe import ImageRecipe
 
 
 def left_in(base: Path) -> list[str]:
@@ -102,8 +102,8 @@ async def test_an_interruption_leaves_nothing(tmp_path, small_recipe, marker) ->
 KILLED = """
 import asyncio, sys
 from pathlib import Path
-from agency.spinup.guest.materials.image import hold_image
-from agency.spinup.guest.materials.recipe import ImageRecipe
+from agency.guests.images.image import hold_image
+from agency.guests.images.recipe import ImageRecipe
 async def main():
     recipe = ImageRecipe.model_validate_json(sys.argv[1])
     async with hold_image(Path(sys.argv[2]), recipe, marker=sys.argv[3]):

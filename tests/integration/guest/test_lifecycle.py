@@ -13,29 +13,29 @@ import pytest
 import pytest_asyncio
 from click.testing import CliRunner
 
+from agency import rundir
 from agency.clock import new_id
-from agency.spinup.guest.commands import guest as guest_command
-from agency.spinup.guest.incus.client import Incus
-from agency.spinup.guest.incus.daemon import answers, incus, is_running, own_daemon
-from agency.spinup.guest.incus.errors import IncusUnreachableError
-from agency.spinup.guest.incus.model import InstanceSpec, Kind, Limits
-from agency.spinup.guest.machines.hosting import bring_in, choose_pool
-from agency.spinup.guest.machines.janitor import Owner, keep, ours, reap
-from agency.spinup.guest.machines.machine import Guest
-from agency.spinup.guest.materials.image import hold_image
-from agency.spinup.local import rundir
+from agency.guests.commands import guest as guest_command
+from agency.guests.images.image import hold_image
+from agency.guests.incus.client import Incus
+from agency.guests.incus.daemon import answers, incus, is_running, own_daemon
+from agency.guests.incus.errors import IncusUnreachableError
+from agency.guests.incus.model import InstanceSpec, Kind, Limits
+from agency.guests.machines.janitor import Owner, keep, ours, reap
+from agency.guests.machines.machine import Guest
+from agency.guests.machines.placement import bring_in, choose_pool
 
 RUN = """
 import asyncio, sys
 from pathlib import Path
-from agency.spinup.guest.machines.hosting import bring_in, choose_pool
-from agency.spinup.guest.incus.daemon import incus
-from agency.spinup.guest.incus.model import InstanceSpec, Kind, Limits
-from agency.spinup.guest.machines.janitor import Owner
-from agency.spinup.guest.machines.machine import Guest
-from agency.spinup.guest.materials.image import hold_image
-from agency.spinup.guest.materials.recipe import ImageRecipe
-from agency.spinup.local import rundir
+from agency.guests.machines.placement import bring_in, choose_pool
+from agency.guests.incus.daemon import incus
+from agency.guests.incus.model import InstanceSpec, Kind, Limits
+from agency.guests.machines.janitor import Owner
+from agency.guests.machines.machine import Guest
+from agency.guests.images.image import hold_image
+from agency.guests.images.recipe import ImageRecipe
+from agency import rundir
 async def main():
     recipe, base, state, run = sys.argv[1:]
     state = Path(state)
@@ -218,7 +218,7 @@ async def test_a_directory_that_containers_cannot_enter_is_refused(tmp_path: Pat
 
 
 async def test_a_host_without_incus_is_told_what_to_install(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("agency.spinup.guest.incus.daemon._PROGRAMS", ())
+    monkeypatch.setattr("agency.guests.incus.daemon._PROGRAMS", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(IncusUnreachableError, match="not installed") as caught:
         async with incus({"INCUS_SOCKET": "/nonexistent"}):
@@ -238,7 +238,7 @@ async def test_an_incus_that_does_not_start_is_explained(tmp_path, monkeypatch) 
     program = tmp_path / "incusd"
     program.write_text("#!/bin/sh\necho the database is broken\nexit 1\n")
     program.chmod(0o755)
-    monkeypatch.setattr("agency.spinup.guest.incus.daemon._PROGRAMS", (program,))
+    monkeypatch.setattr("agency.guests.incus.daemon._PROGRAMS", (program,))
     place = Path("/var/tmp") / new_id("agency-test")
     try:
         with pytest.raises(IncusUnreachableError, match="the database is broken"):

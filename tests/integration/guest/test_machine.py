@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 import aiohttp
 import pytest
 
-from agency.spinup.guest.incus.errors import IncusError, IncusTimeoutError
-from agency.spinup.guest.incus.execution import Command
-from agency.spinup.guest.machines.forward import forward
-from agency.spinup.guest.machines.machine import Guest, GuestError, GuestFile
+from agency.guests.incus.errors import IncusError, IncusTimeoutError
+from agency.guests.incus.execution import Command
+from agency.guests.machines.forward import forward
+from agency.guests.machines.machine import Guest, GuestError, GuestFile
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,21 +11,21 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 
+from agency.guests.images.layout import PREFIX
+from agency.guests.images.prepare import Materials
+from agency.guests.incus.execution import Command
+from agency.guests.machines.machine import Guest, GuestError
 from agency.sandbox.contents import Contents
-from agency.spinup.guest.incus.execution import Command
-from agency.spinup.guest.machines.machine import Guest, GuestError
-from agency.spinup.guest.materials.layout import PREFIX
-from agency.spinup.guest.materials.prepare import Materials
-from agency.spinup.guest.oidc.flow import CALLBACK
-from agency.spinup.guest.oidc.probe import oidc_login
-from agency.spinup.guest.oidc.provider import (
+from agency.spinup.targets.incus.oidc.flow import CALLBACK
+from agency.spinup.targets.incus.oidc.probe import oidc_login
+from agency.spinup.targets.incus.oidc.provider import (
     UNIT,
     RunningProvider,
     issue_client,
     start_provider,
     stop_provider,
 )
-from agency.spinup.transcript.rules.oidc import RULES
+from agency.transcript.rules.v2.oidc import RULES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

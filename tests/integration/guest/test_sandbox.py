@@ -10,15 +10,15 @@ import aiohttp
 import pytest
 
 from agency.clock import Clock
+from agency.guests.images.image import Image
+from agency.guests.incus.daemon import incus, is_running
+from agency.guests.machines.janitor import Owner, Purpose, ours, reap
+from agency.guests.machines.machine import Guest, GuestError
 from agency.sandbox.lease import Bounds, Size, State
 from agency.sandbox.machines import IncusMachines
 from agency.sandbox.manager import Manager
 from agency.sandbox.source import parse_source
 from agency.sandbox.store import Leases
-from agency.spinup.guest.incus.daemon import incus, is_running
-from agency.spinup.guest.machines.janitor import Owner, Purpose, ours, reap
-from agency.spinup.guest.machines.machine import Guest, GuestError
-from agency.spinup.guest.materials.image import Image
 
 ROOT = Path(__file__).resolve().parents[3]
 

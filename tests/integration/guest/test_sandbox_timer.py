@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 import pytest_asyncio
 
+from agency.guests.images.layout import PREFIX
+from agency.guests.images.prepare import Materials
+from agency.guests.install import install
+from agency.guests.machines.machine import Guest, GuestFile
 from agency.sandbox.timer import SERVICE, TIMER
-from agency.spinup.guest.machines.machine import Guest, GuestFile
-from agency.spinup.guest.materials.layout import PREFIX
-from agency.spinup.guest.materials.prepare import Materials
-from agency.spinup.guest.running.install import install
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agency.spinup.guest.machines.machine import Guest, GuestFile
-from agency.spinup.guest.materials.layout import PREFIX
-from agency.spinup.guest.materials.prepare import Materials
-from agency.spinup.guest.running.install import install
+from agency.guests.images.layout import PREFIX
+from agency.guests.images.prepare import Materials
+from agency.guests.install import install
+from agency.guests.machines.machine import Guest, GuestFile
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,12 +12,12 @@ import pytest
 import pytest_asyncio
 
 from agency import naming
-from agency.spinup.guest.incus.execution import Command
-from agency.spinup.guest.machines.machine import Guest, GuestFile
-from agency.spinup.guest.materials.layout import PREFIX, WHEELS, pip_install
-from agency.spinup.guest.materials.prepare import Materials
-from agency.spinup.guest.materials.wheelhouse import Ingredients, hold_libraries
-from agency.spinup.guest.running.install import install
+from agency.guests.images.layout import PREFIX, WHEELS, pip_install
+from agency.guests.images.prepare import Materials
+from agency.guests.images.wheelhouse import Ingredients, hold_libraries
+from agency.guests.incus.execution import Command
+from agency.guests.install import install
+from agency.guests.machines.machine import Guest, GuestFile
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -19,12 +19,12 @@ import pytest
 import pytest_asyncio
 
 from agency.errors import PrerequisiteError
-from agency.spinup.guest.incus.client import Incus
-from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.materials.disk import disk
-from agency.spinup.guest.materials.image import Image, build, hold_image
-from agency.spinup.guest.materials.recipe import default_recipe
-from agency.spinup.guest.materials.wheelhouse import Ingredients, hold_libraries
+from agency.guests.images.disk import disk
+from agency.guests.images.image import Image, build, hold_image
+from agency.guests.images.recipe import default_recipe
+from agency.guests.images.wheelhouse import Ingredients, hold_libraries
+from agency.guests.incus.client import Incus
+from agency.guests.incus.model import Kind
 
 REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements" / "guest.txt"
 OVMF = Path("/usr/share/OVMF")

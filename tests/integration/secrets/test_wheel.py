@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import wheels
 
+from agency.guests.images.wheelhouse import copy_own
 from agency.secrets.catalogue import CATALOGUE, catalogue
-from agency.spinup.guest.materials.wheelhouse import copy_own
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import json
 from agency.secrets.catalogue import catalogue, catalogue_file
-from agency.spinup.observing.program import this_program
+from agency.spinup.program import this_program
 print(json.dumps({
     "file": str(catalogue_file()),
     "names": sorted(catalogue().secrets),

@@ -10,7 +10,7 @@ import pytest
 
 from agency.children import ChildSpec, processes_with_marker
 from agency.clock import new_id
-from agency.spinup.local.supervisor import Service, ServiceError, Supervisor
+from agency.spinup.targets.local.supervisor import Service, ServiceError, Supervisor
 
 ENDS = "import signal, sys, time; from pathlib import Path\n"
 WRITES = (

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agency.cli import cli, run
+from agency.cli import cli
+from agency.commandline.run import run
 from agency.recipes.commands import UNWRITTEN as RECIPES
 from agency.sandbox.commands import UNWRITTEN as SANDBOX
 from agency.workspace.commands import UNWRITTEN as WORKSPACE

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agency.errors import PrerequisiteError
-from agency.spinup.guest.machines.locks import is_held, try_lock
-from agency.spinup.guest.materials.cache import DigestCache, sweep
+from agency.guests.images.cache import DigestCache, sweep
+from agency.locks import is_held, try_lock
 
 
 def cache(base: Path, *, keep: int = 2, needs: int = 0) -> DigestCache:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from agency.spinup.guest.looking.channel import MAX_OUTPUT, TIMED_OUT, Channel, ChannelError
+from agency.spinup.suite.channel import MAX_OUTPUT, TIMED_OUT, Channel, ChannelError
 
 
 @pytest.fixture

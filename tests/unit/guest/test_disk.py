@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from agency.errors import BadInputError
-from agency.spinup.guest.incus.model import InstanceSpec, Kind, Limits
-from agency.spinup.guest.materials.disk import disk, incus_agent_setup, virtual
-from agency.spinup.guest.materials.recipe import ImageRecipe, default_recipe
+from agency.guests.images.disk import disk, incus_agent_setup, virtual
+from agency.guests.images.recipe import ImageRecipe, default_recipe
+from agency.guests.incus.model import InstanceSpec, Kind, Limits
 
 FIELD = re.compile(r"(\w[\w-]*)=([^,\n]+)")
 

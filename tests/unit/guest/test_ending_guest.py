@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from agency.spinup.guest.incus.errors import IncusError, IncusTimeoutError
-from agency.spinup.guest.incus.execution import Completed
-from agency.spinup.guest.incus.model import Instance, Kind
-from agency.spinup.guest.machines.machine import GuestError
-from agency.spinup.guest.running import target as targets
-from agency.spinup.guest.running.target import IncusTarget
+from agency.guests.incus.errors import IncusError, IncusTimeoutError
+from agency.guests.incus.model import Instance, Kind
+from agency.guests.machines.machine import GuestError
+from agency.machine.completed import Completed
+from agency.spinup.targets.incus import target as targets
+from agency.spinup.targets.incus.target import IncusTarget
 
 CAUSE = IncusError("the step failed")
 

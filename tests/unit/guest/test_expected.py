@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from agency.canonical import sha256_hex
-from agency.spinup.guest.activation.definitions import Definitions, WantedFile
-from agency.spinup.guest.incus.execution import Completed
-from agency.spinup.guest.running.convergence import Converging
-from agency.spinup.guest.running.expected import by_definitions, by_export
-from agency.spinup.remote import agent_units, digests
-from agency.spinup.services import ALWAYS_ENDING, ALWAYS_RUNNING
-from agency.spinup.transcript.judge import PROBES
+from agency.guests.activation.definitions import Definitions, WantedFile
+from agency.machine import digests
+from agency.machine.completed import Completed
+from agency.spinup.convergence import Converging
+from agency.spinup.expected import by_definitions, by_export
+from agency.spinup.remote import agent_units
+from agency.transcript.rules.v2.judge import PROBES
+from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
 
 PORTABLE = Path(__file__).resolve().parents[3] / "modules" / "portable"
 UNITS = (*ALWAYS_RUNNING, *ALWAYS_ENDING)

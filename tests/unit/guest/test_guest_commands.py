@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from agency.errors import UsageError
-from agency.spinup.guest import commands
-from agency.spinup.guest.incus.model import Instance, Kind
-from agency.spinup.guest.machines.janitor import Held, Purpose
+from agency.guests import commands
+from agency.guests.incus.model import Instance, Kind
+from agency.guests.machines.janitor import Held, Purpose
 
 
 def held(name: str, purpose: Purpose = Purpose.RUN, *, alive: bool = False) -> Held:

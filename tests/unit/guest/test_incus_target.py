@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from agency.clock import Clock
-from agency.spinup.guest.incus.execution import Completed
-from agency.spinup.guest.incus.model import instance_from
-from agency.spinup.guest.running import evidence
-from agency.spinup.guest.running.target import IncusTarget
-from agency.spinup.guest.running.wishes import Wishes
-from agency.spinup.steps import ProbeRecord, Recorder
-from agency.spinup.transcript.judge import PROBES
+from agency.guests.incus.model import instance_from
+from agency.machine.completed import Completed
+from agency.spinup.record import ProbeRecord, Recorder
+from agency.spinup.targets.incus import evidence
+from agency.spinup.targets.incus.config import Wishes
+from agency.spinup.targets.incus.target import IncusTarget
+from agency.transcript.rules.v2.judge import PROBES
 
 FINGERPRINT = "5c" * 32
 BOOT = "e24fd5b6-a2f1-4087-8ace-8044c90ffdbe"

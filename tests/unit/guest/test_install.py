@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from agency.spinup.guest.running.install import still_to_install
+from agency.guests.install import still_to_install
 
 PINS = (
     "agency==0.1.0 --hash=sha256:aa\n"

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from agency.errors import PrerequisiteError
-from agency.spinup.guest.incus.model import (
+from agency.guests.incus.model import (
     Instance,
     InstanceSpec,
     Kind,
@@ -15,9 +15,9 @@ from agency.spinup.guest.incus.model import (
     server_from,
     usage_from,
 )
-from agency.spinup.guest.machines.hosting import Wanted, decide
-from agency.spinup.guest.machines.janitor import Owner, Purpose, ours, reap
-from agency.spinup.guest.machines.locks import try_lock
+from agency.guests.machines.janitor import Owner, Purpose, ours, reap
+from agency.guests.machines.placement import Wanted, decide
+from agency.locks import try_lock
 
 
 def spec(kind: Kind = Kind.CONTAINER) -> InstanceSpec:

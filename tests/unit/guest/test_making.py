@@ -3,9 +3,9 @@
 import pytest
 
 from agency.errors import PrerequisiteError
-from agency.spinup.guest.machines.janitor import Owner
-from agency.spinup.guest.running.evidence import _half_made
-from agency.spinup.guest.running.making import Maker
+from agency.guests.machines.janitor import Owner
+from agency.spinup.targets.incus.creation import Maker
+from agency.spinup.targets.incus.evidence import _half_made
 
 
 class NoIncus:

@@ -8,13 +8,13 @@ import pytest
 
 from agency import programs
 from agency.errors import ExitCode, PrerequisiteError
-from agency.spinup.guest.incus import daemon
-from agency.spinup.guest.incus.model import Server
-from agency.spinup.guest.looking import requirements
-from agency.spinup.guest.machines.hosting import Wanted
-from agency.spinup.guest.running.needs import Needs
-from agency.spinup.guest.running.wishes import Wishes
-from agency.spinup.guest.system.choice import WantedSystem
+from agency.guests.incus import daemon
+from agency.guests.incus.model import Server
+from agency.guests.machines.placement import Wanted
+from agency.spinup.suite import requirements
+from agency.spinup.targets.incus.config import Wishes
+from agency.spinup.targets.incus.needs import Needs
+from agency.spinup.targets.incus.system.choice import WantedSystem
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = ("incus", "age-keygen", "sops", "setpriv", "unshare", "npm", "mmdebstrap")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from agency.errors import BadInputError
+from agency.guests.images import nix_store
 from agency.programs import ProgramError
-from agency.spinup.guest.materials import nix_store
 
 HASH = "0123456789abcdfghijklmnpqrsvwxyz"
 IMAGE_SYSTEM, RUN_SYSTEM = (f"/nix/store/{HASH}-nixos-system-{name}-26.11" for name in "ab")

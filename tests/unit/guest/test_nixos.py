@@ -13,13 +13,14 @@ import pytest
 
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
-from agency.spinup.guest.incus.execution import Command, Completed
-from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.machines.machine import Guest, GuestError
-from agency.spinup.guest.materials import nixos
-from agency.spinup.guest.materials.builder import BuildError
-from agency.spinup.guest.materials.disk.split import fingerprint
-from agency.spinup.guest.system import switch as switching
+from agency.guests.images import nixos
+from agency.guests.images.builder import BuildError
+from agency.guests.images.disk.split import fingerprint
+from agency.guests.incus.execution import Command
+from agency.guests.incus.model import Kind
+from agency.guests.machines.machine import Guest, GuestError
+from agency.machine.completed import Completed
+from agency.spinup.targets.incus.system import switch as switching
 
 FAKE_NIX = """\
 #!/bin/sh

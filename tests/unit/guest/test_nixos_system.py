@@ -14,20 +14,21 @@ from typing import Any
 import pytest
 
 from agency.canonical import sha256_hex
+from agency.guests.activation.age_key import AGE_KEY_FILE
+from agency.guests.images import nix_store
+from agency.guests.images.image import FACTS, Image
+from agency.guests.incus.execution import Command
+from agency.guests.incus.model import Kind
+from agency.guests.machines.machine import Guest, GuestError
+from agency.machine.completed import Completed
 from agency.secrets.encryption.age import new_key
-from agency.spinup.guest.activation.age_key import AGE_KEY_FILE
-from agency.spinup.guest.incus.execution import Command, Completed
-from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.machines.machine import Guest, GuestError
-from agency.spinup.guest.machines.reach import GuestMachine
-from agency.spinup.guest.materials import nix_store
-from agency.spinup.guest.materials.image import FACTS, Image
-from agency.spinup.guest.running.convergence import Converging
-from agency.spinup.guest.system import Ground
-from agency.spinup.guest.system import switch as switching
-from agency.spinup.guest.system.nixos import NixosSystem, closure_packages, tree_archive
-from agency.spinup.services import ALWAYS_ENDING, ALWAYS_RUNNING
-from agency.spinup.transcript.judge import PROBES
+from agency.spinup.convergence import Converging
+from agency.spinup.targets.incus.reach import GuestMachine
+from agency.spinup.targets.incus.system import Ground
+from agency.spinup.targets.incus.system import switch as switching
+from agency.spinup.targets.incus.system.nixos import NixosSystem, closure_packages, tree_archive
+from agency.transcript.rules.v2.judge import PROBES
+from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
 
 HASH = "0123456789abcdfghijklmnpqrsvwxyz"
 IMAGE_SYSTEM, RUN_SYSTEM = (f"/nix/store/{HASH}-nixos-system-{name}-26.11" for name in "ab")

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from agency.errors import BadInputError
-from agency.spinup.guest.oidc import flow, login
-from agency.spinup.guest.oidc.browser import (
+from agency.spinup.targets.incus.oidc import flow, login
+from agency.spinup.targets.incus.oidc.browser import (
     MAX_PAGE,
     MAX_REDIRECTS,
     MAX_REQUESTS,
@@ -25,8 +25,8 @@ from agency.spinup.guest.oidc.browser import (
     Page,
     path_of,
 )
-from agency.spinup.guest.oidc.pages import error_code, forms
-from agency.spinup.guest.oidc.provider import RunningProvider, read_wiring, unit_argv
+from agency.spinup.targets.incus.oidc.pages import error_code, forms
+from agency.spinup.targets.incus.oidc.provider import RunningProvider, read_wiring, unit_argv
 
 ROOT = Path(__file__).resolve().parents[3]
 PUBLIC = "https://matrix.agency.example"

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from agency.errors import PrerequisiteError
-from agency.spinup.guest.incus import daemon as daemons
-from agency.spinup.guest.incus.daemon import OwnDaemon, answers
+from agency.guests.incus import daemon as daemons
+from agency.guests.incus.daemon import OwnDaemon, answers
 
 # What a daemon is to us: a program that listens on its socket until it is told to end.
 LISTENS = """

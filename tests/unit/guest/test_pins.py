@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
-from agency.spinup.guest.materials import wheelhouse
-from agency.spinup.guest.materials.pins import MAX_BYTES, normalised, read_pins
-from agency.spinup.guest.materials.recipe import ImageRecipe
-from agency.spinup.guest.materials.wheelhouse import Ingredients, hold_libraries
+from agency.guests.images import wheelhouse
+from agency.guests.images.pins import MAX_BYTES, normalised, read_pins
+from agency.guests.images.recipe import ImageRecipe
+from agency.guests.images.wheelhouse import Ingredients, hold_libraries
 
 ROOT = Path(__file__).resolve().parents[3]
 HASH = f"--hash=sha256:{'0' * 64}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agency.errors import InternalError, PrerequisiteError
-from agency.spinup.guest.materials.provider import (
+from agency.guests.images.provider import (
     NAME,
     PACKAGE,
     archive_of,

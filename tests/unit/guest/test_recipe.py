@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agency.errors import BadInputError, PrerequisiteError
-from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.materials import image, wheelhouse
-from agency.spinup.guest.materials.disk import disk, split
-from agency.spinup.guest.materials.pins import read_pins
-from agency.spinup.guest.materials.recipe import (
+from agency.guests.images import image, wheelhouse
+from agency.guests.images.disk import disk, split
+from agency.guests.images.pins import read_pins
+from agency.guests.images.recipe import (
     ImageRecipe,
     debian_architecture,
     default_recipe,
 )
+from agency.guests.incus.model import Kind
 
 CHANGES = {
     "builder": 99,

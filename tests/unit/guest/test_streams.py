@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from agency.spinup.guest.incus.errors import IncusError
-from agency.spinup.guest.incus.execution import Command, chunks, open_streams
-from agency.spinup.guest.incus.transport import Transport
+from agency.guests.incus.errors import IncusError
+from agency.guests.incus.execution import Command, chunks, open_streams
+from agency.guests.incus.transport import Transport
 
 Say = Callable[[web.WebSocketResponse], Awaitable[object]]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agency.spinup.guest.looking.suite import disagreement, read_report
+from agency.spinup.suite.runner import disagreement, read_report
 
 CASE = '<testcase file="tests/guest/test_a.py" name="test_{0}" time="0.25">{1}</testcase>'
 

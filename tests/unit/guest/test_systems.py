@@ -2,8 +2,8 @@
 
 import pytest
 
-from agency.spinup.guest.incus.model import Kind
-from agency.spinup.guest.system.choice import (
+from agency.guests.incus.model import Kind
+from agency.spinup.targets.incus.system.choice import (
     Host,
     System,
     WantedSystem,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agency.errors import BadInputError
-from agency.spinup.guest.activation.accounts import (
+from agency.guests.activation.accounts import (
     Directory,
     SeenUser,
     User,

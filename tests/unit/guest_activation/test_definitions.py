@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
-from agency.instance.documents import instance_document
-from agency.instance.load import load_instance
-from agency.instance.render import render
-from agency.secrets.delivery.install import InstallConfig
-from agency.spinup.guest.activation.definitions import (
+from agency.guests.activation.definitions import (
     ENCRYPTED_FILE,
     agent_path,
     filled,
     load_definitions,
     wanted_file,
 )
+from agency.instance.documents import instance_document
+from agency.instance.load import load_instance
+from agency.instance.render import render
+from agency.secrets.delivery.install import InstallConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 PORTABLE = ROOT / "modules/portable"

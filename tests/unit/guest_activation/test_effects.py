@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agency.spinup.guest.activation.changes import Change
-from agency.spinup.guest.activation.effects import concerned, gone_units, unit_of
+from agency.guests.activation.changes import Change
+from agency.guests.activation.dependents import concerned, gone_units, unit_of
 
 TEXTS = {
     "etc/systemd/system/a.service": "ExecStart=/opt/a --config /etc/agency/a.json\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agency.spinup.guest.activation.firewall import normal
+from agency.guests.activation.firewall import normal
 
 
 def listing(*, handle: int = 1, elements: tuple[int, ...] = (1, 2), rule: str = "accept") -> bytes:

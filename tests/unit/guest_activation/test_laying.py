@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agency.spinup.guest.activation import laying
-from agency.spinup.guest.activation.definitions import WantedFile
+from agency.guests.activation import files as laying
+from agency.guests.activation.definitions import WantedFile
 
 UNIT = "etc/systemd/system/agency-control.service"
 WANTED = {

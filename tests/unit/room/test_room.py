@@ -7,7 +7,8 @@ import json
 import click
 import pytest
 
-from agency.cli import cli, run
+from agency.cli import cli
+from agency.commandline.run import run
 from agency.control.grammar.spec import COMMANDS
 from agency.control.login import write_login
 from agency.control.room import room

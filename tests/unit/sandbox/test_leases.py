@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agency import rundir
 from agency.clock import Clock
 from agency.errors import AgencyError, BadInputError, PrerequisiteError, UsageError
 from agency.sandbox.lease import Bounds, Lease, Size, State, parse_ttl
 from agency.sandbox.manager import ExpiryError, Manager
 from agency.sandbox.source import Source, fetch, parse_source
 from agency.sandbox.store import Leases, NoRoomError
-from agency.spinup.local import rundir
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 

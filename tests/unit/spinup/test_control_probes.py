@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from agency.control.appservice.server import AppService, make_app
 from agency.secrets.values import SecretValue
 from agency.spinup.probes.control import refuses_wrong_token
-from agency.spinup.transcript.judge import PROBES, Verdict
+from agency.transcript.rules.v2.judge import PROBES, Verdict
 
 TOKEN = SecretValue("the-homeservers-token")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agency import cli
-from agency.spinup.smoke import spinup_smoke
+from agency.spinup.cli import spinup_smoke
 
 
 @pytest.mark.parametrize(

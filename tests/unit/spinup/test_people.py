@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from agency.secrets.values import SecretValue
-from agency.spinup.people import person
-from agency.spinup.people.person import ConversationError, create_account
+from agency.spinup.scenario import person
+from agency.spinup.scenario.person import ConversationError, create_account
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PATH = "/_synapse/admin/v1/register"

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
+from agency import ports
 from agency.errors import PrerequisiteError
-from agency.spinup.local import ports
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 INSIDE = """
 import json, os, socket, threading
-from agency.spinup import quarantine
+from agency import quarantine
 outer = os.readlink("/proc/self/ns/net")
 state = quarantine.enter()
 server = socket.create_server(("127.0.0.1", 0))
@@ -54,7 +54,7 @@ def test_an_unprivileged_user_gets_one_too_or_is_told_why_not():
 
 
 def test_without_a_namespace_no_attempt_is_made(monkeypatch):
-    from agency.spinup import quarantine
+    from agency import quarantine
     from agency.spinup.probes import host
 
     def never() -> list:

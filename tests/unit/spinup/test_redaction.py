@@ -14,20 +14,20 @@ import pytest
 from rich.console import Console
 
 from agency.clock import Clock
+from agency.machine.machine import MachineError
+from agency.quarantine import Quarantine
 from agency.secrets.redact import MARK, Redactor
 from agency.secrets.values import SecretValue
 from agency.spinup import examination as examining
 from agency.spinup.examination import Examination, UnknownSecretsError
-from agency.spinup.guest.running.target import IncusTarget
-from agency.spinup.local.target import LocalTarget
 from agency.spinup.progress import Progress
-from agency.spinup.quarantine import Quarantine
-from agency.spinup.remote.machine import MachineError
+from agency.spinup.record import Recorder
 from agency.spinup.remote.subject import RemoteSubject
-from agency.spinup.ssh.target import SshTarget
-from agency.spinup.ssh.wishes import Wishes
-from agency.spinup.steps import Recorder
-from agency.spinup.transcript.statement import Facts, statement
+from agency.spinup.statement import Facts, statement
+from agency.spinup.targets.incus.target import IncusTarget
+from agency.spinup.targets.local.target import LocalTarget
+from agency.spinup.targets.ssh.config import Wishes
+from agency.spinup.targets.ssh.target import SshTarget
 
 HANDOVER = "/run/agency-control/agents"
 PASSWORD = SecretValue("the-password-of-all")
@@ -57,8 +57,9 @@ class SimulatedMachine:
 class SearchedHere:
     """A simulated observer of a machine that finds nothing itself."""
 
-    async def ask_secrets(self, values: list[SecretValue]) -> dict[str, Any]:
-        return {"secretsChecked": len(values), "findings": 0, "places": []}
+    async def ask(self, probe: str, told: dict[str, Any]) -> dict[str, Any]:
+        assert probe == "secrets.search"
+        return {"secretsChecked": len(told["values"]), "findings": 0, "places": []}
 
 
 @pytest.fixture

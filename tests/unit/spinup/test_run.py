@@ -10,10 +10,10 @@ from rich.console import Console
 
 from agency.clock import Clock
 from agency.errors import PrerequisiteError
+from agency.spinup.execute import FailedProbeError, Plan, execute, interruptible
+from agency.spinup.pipeline import _must_be_writable
 from agency.spinup.progress import Progress
-from agency.spinup.run import FailedProbeError, Plan, execute, interruptible
-from agency.spinup.smoke_run import _must_be_writable
-from agency.spinup.steps import Recorder
+from agency.spinup.record import Recorder
 
 
 class Bench:

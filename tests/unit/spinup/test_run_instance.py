@@ -10,7 +10,7 @@ from agency.instance.load import load_instance
 from agency.instance.render import check_rendered
 from agency.secrets.encryption import sops
 from agency.secrets.encryption.age import new_key, store_key
-from agency.spinup.guest.running.secrets import RunSecrets
+from agency.spinup.targets.incus.secrets import RunSecrets
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "instance"
 

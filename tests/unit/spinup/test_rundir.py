@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from agency import rundir
 from agency.children import processes_with_marker
 from agency.clock import new_id
 from agency.errors import PrerequisiteError
-from agency.spinup.guest.machines.locks import is_held
-from agency.spinup.local import rundir
+from agency.locks import is_held
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from agency.spinup.local import rundir
+from agency import rundir
 run = rundir.create(Path(sys.argv[1]), sys.argv[2])
 (run.path / "file").write_text("x")
 print("held", flush=True)
@@ -102,7 +102,7 @@ def test_a_place_that_cannot_be_written_is_a_missing_prerequisite(tmp_path):
 COMES_AND_GOES = """
 import sys
 from pathlib import Path
-from agency.spinup.local import rundir
+from agency import rundir
 for number in range(300):
     rundir.create(Path(sys.argv[1]), f"{sys.argv[2]}-{number}").remove()
 """

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from agency.quarantine import Quarantine
 from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
-from agency.spinup import smoke_run
-from agency.spinup.quarantine import Quarantine
+from agency.spinup import pipeline as smoke_run
 from agency.spinup.target import Options
-from agency.spinup.transcript.verify import read_unchecked
+from agency.transcript.verification import read_unchecked
 
 INSTANCE = source_root() / "instance"
 

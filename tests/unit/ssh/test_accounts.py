@@ -10,7 +10,7 @@ import pytest
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
 from agency.instance.load import load_instance
 from agency.source_digest import source_root
-from agency.spinup.ssh.accounts import load_accounts
+from agency.spinup.targets.ssh.accounts import load_accounts
 
 INSTANCE = load_instance(source_root() / "instance").instance
 BOTH = {"@alice:agency.example": "secret-one", "@visitor:agency.example": "secret-two"}

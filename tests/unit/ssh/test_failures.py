@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agency.spinup.ssh import failures
+from agency.machine.ssh import failures
 
 CHANGED = (
     "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @",

@@ -7,14 +7,14 @@ import dataclasses
 import pytest
 
 from agency.errors import UsageError
+from agency.guests.activation.definitions import load_start
+from agency.machine.units import Unit
 from agency.source_digest import source_root
-from agency.spinup.guest.activation.definitions import load_start
-from agency.spinup.guest.running.expected import Expected, by_export
-from agency.spinup.remote.units import Unit
-from agency.spinup.services import ALWAYS_ENDING, ALWAYS_RUNNING
-from agency.spinup.ssh import host
-from agency.spinup.ssh.options import SshOptions
-from agency.spinup.ssh.wishes import wishes_of
+from agency.spinup.expected import Expected, by_export
+from agency.spinup.targets.ssh import host
+from agency.spinup.targets.ssh.config import wishes_of
+from agency.spinup.targets.ssh.options import SshOptions
+from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
 
 PORTABLE = source_root() / "modules" / "portable"
 EXPECTED = by_export(PORTABLE, load_start(PORTABLE).units)

@@ -12,12 +12,13 @@ import pytest
 from agency.control.config import ControlConfig
 from agency.instance.documents import control_document
 from agency.instance.load import load_instance
+from agency.machine.completed import Completed
+from agency.machine.machine import MachineError
+from agency.machine.ssh import machine
 from agency.source_digest import source_root
-from agency.spinup.guest.incus.execution import Completed
-from agency.spinup.observing.program import Program, program_at, this_program
-from agency.spinup.remote.machine import MachineError
-from agency.spinup.ssh import identity, machine
-from agency.spinup.transcript.judge import PROBES
+from agency.spinup.program import Program, program_at, this_program
+from agency.spinup.targets.ssh import identity
+from agency.transcript.rules.v2.judge import PROBES
 
 INSTANCE = load_instance(source_root() / "instance").instance
 DOCUMENT = control_document(INSTANCE)
@@ -163,7 +164,7 @@ def test_a_program_is_all_that_an_installation_keeps(tmp_path: Path) -> None:
     before = found.digest
     (tmp_path / "t/b.j2").write_text("changed")
     assert program_at(tmp_path).digest != before
-    assert "spinup/ssh/identity.py" in this_program().files
+    assert "spinup/targets/ssh/identity.py" in this_program().files
 
 
 def test_the_evidence_satisfies_the_rule() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agency.errors import PrerequisiteError, UsageError
-from agency.spinup.ssh import settings
+from agency.machine.ssh import settings
 
 SOCKET = Path("/run/x/s")
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from agency.cli import cli, run
+from agency.cli import cli
+from agency.commandline.run import run
 from agency.source_digest import source_digest
-from agency.spinup.transcript.judge import PROBES
-from agency.spinup.transcript.schema import schema
+from agency.transcript.rules.v2.judge import PROBES
+from agency.transcript.schema import schema
 
 Document = dict[str, Any]
 Seal = Callable[[object], bytes]

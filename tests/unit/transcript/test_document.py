@@ -12,10 +12,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic.alias_generators import to_camel
 
-from agency.spinup.transcript.judge import GATES, PROBES
-from agency.spinup.transcript.model import PREDICATE_TYPE, Predicate, Statement
-from agency.spinup.transcript.signing import sign
-from agency.spinup.transcript.verify import AUTHENTIC, JUDGED
+from agency.transcript.rules.v2.judge import GATES, PROBES
+from agency.transcript.rules.v2.model import PREDICATE_TYPE, Predicate, Statement
+from agency.transcript.signing import sign
+from agency.transcript.verification import AUTHENTIC, JUDGED
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "transcript.md").read_text()
 

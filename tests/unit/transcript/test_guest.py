@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from agency.spinup.guest.running.target import IncusTarget
-from agency.spinup.transcript import judge
-from agency.spinup.transcript.model import Predicate
-from agency.spinup.transcript.rules.subjects import system_digest
-from agency.spinup.transcript.verify import Policy, verify
+from agency.spinup.targets.incus.target import IncusTarget
+from agency.transcript.rules.v2 import judge
+from agency.transcript.rules.v2.model import Predicate
+from agency.transcript.rules.v2.subjects import system_digest
+from agency.transcript.verification import Policy, verify
 
 Document = dict[str, Any]
 Seal = Callable[[object], bytes]

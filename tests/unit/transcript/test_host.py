@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from agency.spinup.ssh.target import SshTarget
-from agency.spinup.ssh.wishes import Wishes
-from agency.spinup.transcript import judge
-from agency.spinup.transcript.verify import Policy, Report, verify
+from agency.spinup.targets.ssh.config import Wishes
+from agency.spinup.targets.ssh.target import SshTarget
+from agency.transcript.rules.v2 import judge
+from agency.transcript.verification import Policy, Report, verify
 
 Document = dict[str, Any]
 Seal = Callable[[object], bytes]

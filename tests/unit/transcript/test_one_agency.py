@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from agency.spinup.quarantine import DESTINATIONS
-from agency.spinup.transcript import judge
-from agency.spinup.transcript.model import Predicate
+from agency.quarantine import DESTINATIONS
+from agency.transcript.rules.v2 import judge
+from agency.transcript.rules.v2.model import Predicate
 
 Document = dict[str, Any]
 Evidence = dict[str, Any]

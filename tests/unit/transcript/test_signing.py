@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from agency.errors import AgencyError, PrerequisiteError
-from agency.spinup.transcript import signing
-from agency.spinup.transcript.signing import (
+from agency.transcript import signing
+from agency.transcript.signing import (
     KeyFileError,
     PublicKeyError,
     load_key,

@@ -225,7 +225,7 @@ def test_a_checkout_that_git_refuses_is_an_error(tree: Path) -> None:
 
 NAMES = st.text(
     st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=12
-).filter(lambda name: name not in (".", "..", "__pycache__") and len(name.encode()) < 100)
+).filter(lambda name: name not in (".", "..", ".git", "__pycache__") and len(name.encode()) < 100)
 
 
 @settings(

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from agency.cli import cli, run
+from agency.cli import cli
+from agency.commandline.run import run
 from agency.workspace.audit.record import Sender
 from agency.workspace.audit.storage import flags
 

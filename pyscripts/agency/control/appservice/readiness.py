@@ -77,7 +77,7 @@ class Readiness:
             return {"database": {"writable": False}}
         return {
             "database": {"writable": True},
-            "audit": {"count": end.count, "hash": end.hash},
+            "audit": {"count": end.sequence, "hash": end.hash},
             "inbox": {"unfinished": waiting},
             "outbox": {str(state): count for state, count in counts.items()},
         }

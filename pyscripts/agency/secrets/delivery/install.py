@@ -16,10 +16,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from agency import guarded
 from agency.errors import AgencyError, BadInputError, ExitCode, PrerequisiteError
+from agency.guarded import Owner
 from agency.secrets.classes import Generator
 from agency.secrets.delivery import places
-from agency.secrets.delivery.places import Owner
 from agency.secrets.delivery.templates import fill
 from agency.secrets.encryption import sops
 from agency.secrets.generators import Entropy, generate
@@ -170,7 +171,7 @@ class Installer:
                     owner = _owner("root")
                     _place(report, template, directories, data, owner, _TEMPLATE_MODE)
             for parent, descriptor in directories.items():
-                gone = places.remove_others(descriptor, self._kept(parent))
+                gone = guarded.remove_others(descriptor, self._kept(parent))
                 report.removed += [str(parent / name) for name in gone]
         return report
 
@@ -206,7 +207,7 @@ class Installer:
 
     def _made(self, secret: WantedSecret, directory: int) -> SecretValue:
         """What is there already, or a new one: an ephemeral secret lasts until the next boot."""
-        present = places.read(directory, secret.path.name)
+        present = guarded.read(directory, secret.path.name)
         if present:
             with contextlib.suppress(UnicodeDecodeError):
                 return SecretValue(present.decode())
@@ -245,10 +246,10 @@ def _place(
     mode: int,
 ) -> None:
     directory, name = directories[wanted.path.parent], wanted.path.name
-    if places.is_as_wanted(directory, name, data, owner, mode):
+    if guarded.is_as_wanted(directory, name, data, owner, mode):
         report.unchanged.append(wanted.name)
         return
-    places.write(directory, name, data, owner, mode)
+    guarded.write(directory, name, data, owner, mode)
     report.written.append(wanted.name)
 
 

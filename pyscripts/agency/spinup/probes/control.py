@@ -9,8 +9,8 @@ import aiohttp
 from mautrix.api import Method, Path
 
 from agency.secrets.values import SecretValue
-from agency.spinup.people.person import Person
-from agency.spinup.steps import Evidence
+from agency.spinup.record import Evidence
+from agency.spinup.scenario.person import Person
 
 _POLL_S = 0.25
 _EMPTY: dict[str, Any] = {"events": []}

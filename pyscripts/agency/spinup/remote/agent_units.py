@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 
 from agency import naming
-from agency.spinup.remote import units
-from agency.spinup.remote.machine import Machine, run
-from agency.spinup.steps import Evidence
+from agency.machine import units
+from agency.machine.machine import Machine, run
+from agency.spinup.record import Evidence
 
 _PROCESSES = ("ps", "-e", "-ww", "-o", "pid=", "-o", "cgroup=")
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agency.spinup.remote.machine import Machine, MachineError
-from agency.spinup.steps import Evidence
+from agency.machine.machine import Machine, MachineError
+from agency.spinup.record import Evidence
 
 _LOOK_S = 60.0
 _BROKEN = 1  # the exit status of `verify` for a log that does not hold

@@ -16,8 +16,8 @@ import pytest
 from driving import BIN, ROOT, SpinUp
 
 from agency.children import processes_with_marker
-from agency.spinup.guest.incus.daemon import incus, is_running
-from agency.spinup.guest.incus.execution import Command
+from agency.guests.incus.daemon import incus, is_running
+from agency.guests.incus.execution import Command
 
 DEADLINE_S = 1500
 COPIED = ("pyproject.toml", "README.md", "LICENSE", "pyscripts", "modules", "instance", "tests")

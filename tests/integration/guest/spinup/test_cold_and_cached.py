@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from driving import BIN, ROOT, SpinUp
 
-from agency.spinup.guest.incus import daemon
-from agency.spinup.transcript import judge
+from agency.guests.incus import daemon
+from agency.transcript.rules.v2 import judge
 
 Make = Callable[..., SpinUp]
 MANDATORY = [name for name, rule in judge.PROBES.items() if rule.mandatory_for("incus")]

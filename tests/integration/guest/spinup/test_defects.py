@@ -222,7 +222,7 @@ def test_a_guest_that_does_not_boot_in_time_is_noticed(spinup: Make, ground: Any
 def test_an_image_that_cannot_be_built_is_explained(
     spinup: Make, ground: Any, changed_checkout: Change
 ) -> None:
-    recipe = "pyscripts/agency/spinup/guest/materials/recipe.py"
+    recipe = "pyscripts/agency/guests/images/recipe.py"
 
     def misspell(text: str) -> str:
         return text.replace('"nginx-light"', '"nginx-of-nowhere"')

@@ -13,8 +13,8 @@ from typing import Any
 import pytest_asyncio
 from driving import ROOT, SpinUp
 
-from agency.spinup.guest.incus.client import Incus
-from agency.spinup.guest.incus.daemon import POOL, incus, own_daemon
+from agency.guests.incus.client import Incus
+from agency.guests.incus.daemon import POOL, incus, own_daemon
 
 Make = Callable[..., SpinUp]
 

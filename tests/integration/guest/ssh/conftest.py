@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 import pytest_asyncio
 
-from agency.spinup.guest.looking.suite import incus_host
-from agency.spinup.guest.machines.machine import Guest, GuestFile
-from agency.spinup.ssh.machine import SshMachine, connected
+from agency.guests.machines.machine import Guest, GuestFile
+from agency.machine.ssh.machine import SshMachine, connected
+from agency.spinup.suite.runner import incus_host
 
 # The server, and those of its libraries that nothing else in the image needs.
 PACKAGES = ("openssh-server", "libwrap0", "libnsl2", "libtirpc3", "libtirpc-common")

@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from agency.errors import PrerequisiteError, UsageError
-from agency.spinup.guest.machines.machine import Guest
-from agency.spinup.remote.machine import MachineError
-from agency.spinup.ssh.machine import connected
+from agency.guests.machines.machine import Guest
+from agency.machine.machine import MachineError
+from agency.machine.ssh.machine import connected
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

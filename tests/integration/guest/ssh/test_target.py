@@ -21,20 +21,20 @@ import yaml
 
 from agency import naming
 from agency.children import processes_with_marker
+from agency.guests.machines.machine import Guest, GuestFile
+from agency.guests.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
 from agency.instance.load import load_instance
 from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
+from agency.spinup.convergence import Activator
 from agency.spinup.examination import OUTSIDER
-from agency.spinup.guest.machines.machine import Guest, GuestFile
-from agency.spinup.guest.machines.reach import GuestMachine
-from agency.spinup.guest.running.convergence import Activator
-from agency.spinup.guest.running.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
-from agency.spinup.guest.running.secrets import RunSecrets
-from agency.spinup.observing.program import this_program
-from agency.spinup.people.accounts import create_people
+from agency.spinup.program import this_program
 from agency.spinup.remote.subject import reached
-from agency.spinup.services import ALWAYS_ENDING, ALWAYS_RUNNING
-from agency.spinup.transcript.verify import read_unchecked
+from agency.spinup.scenario.accounts import create_people
+from agency.spinup.targets.incus.reach import GuestMachine
+from agency.spinup.targets.incus.secrets import RunSecrets
+from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
+from agency.transcript.verification import read_unchecked
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -174,10 +174,7 @@ async def state_of(guest: Guest) -> dict[str, str]:
     listing = f"find {{}} -xdev {names} -printf '%p %s %T@ %m %u\\n' | sort"
     files = await guest.run("sh", "-c", listing.format(" ".join(PLACES)), timeout_s=60)
     shown = await guest.run("systemctl", "show", "--property=Id,InvocationID", *UNITS)
-    count = "from agency.spinup.probes.records import audit_count; import sys; "
-    read = "from pathlib import Path; print(audit_count(Path(sys.argv[1])))"
-    database = "/var/lib/agency-control/control.db"
-    found = await guest.run("/opt/agency/bin/python", "-c", count + read, database)
+    found = await guest.run("/opt/agency/bin/agency", "observe", "audit.count")
     return {"files": files.decode(), "units": shown.decode(), "audit": found.decode()}
 
 

@@ -105,7 +105,7 @@ class AuditServer:
             writer.close()
 
     def _admitted(self, sender: Sender) -> str:
-        """The agent of a sender.
+        """Find the agent of a sender.
 
         Raises:
             BadInputError: it is no agent.

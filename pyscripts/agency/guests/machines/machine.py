@@ -1,0 +1,270 @@
+"""One throwaway machine: made, waited for, used, rebooted, destroyed."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from agency.errors import InternalError, LoggedError
+from agency.guests.incus.client import Incus
+from agency.guests.incus.errors import IncusError, IncusTimeoutError, is_missing
+from agency.guests.incus.execution import Command
+from agency.guests.incus.model import Instance, InstanceSpec, Kind, Usage
+from agency.machine.completed import Completed
+
+_CREATE_S = 180.0
+_START_S = 60.0
+_STOP_S = 30.0
+_DESTROY_S = 60.0  # longer than what Incus may be busy with
+_LOOK_S = 20.0
+_POLL_S = 0.1
+_JOURNAL_LINES = 15
+_MAX_UNITS = 5
+_ENDED_STATES = ("running", "degraded", "maintenance")
+
+
+class GuestError(LoggedError):
+    """The guest did not come up, or something in it failed; `log_tail` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemState:
+    """What systemd says of the whole machine, and which units have failed."""
+
+    state: str
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GuestFile:
+    """A file to write in a guest."""
+
+    content: bytes
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(slots=True)
+class Guest:
+    """A machine that exists in Incus. Nothing here decides who may use or remove it."""
+
+    incus: Incus
+    name: str
+    kind: Kind
+    _boots: int = field(default=0)
+
+    @classmethod
+    async def create(cls, incus: Incus, spec: InstanceSpec) -> Guest:
+        """Make and start a machine; it boots when this returns.
+
+        Raises:
+            IncusError: it could not be made or started; nothing of it is left.
+            InternalError: it has a network device, which no guest may have.
+        """
+        guest = cls(incus, spec.name, spec.kind)
+        creating = asyncio.ensure_future(incus.create(spec, timeout_s=_CREATE_S))
+        try:
+            await asyncio.shield(creating)
+            _refuse_network(await incus.instance(spec.name), spec.name)
+            await incus.change_state(spec.name, "start", timeout_s=_START_S)
+        except BaseException:
+            # Incus goes on making what it began: only what is whole can be removed.
+            await asyncio.wait({creating})
+            await asyncio.shield(guest.destroy())
+            raise
+        return guest
+
+    @classmethod
+    def of(cls, incus: Incus, instance: Instance) -> Guest:
+        """A machine that Incus already has."""
+        return cls(incus, instance.name, instance.kind)
+
+    async def wait_running(self, *, timeout_s: float, allow_degraded: bool = False) -> SystemState:
+        """Wait until systemd has started everything.
+
+        Raises:
+            GuestError: a unit failed (each failed unit with the end of its journal), or it did
+                not end in time (the jobs that still wait, and the console).
+        """
+        state = "unreachable"
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    state = await self._system_state(timeout_s)
+                    if state in _ENDED_STATES:
+                        break
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError as error:
+            raise GuestError(
+                f"systemd is {state!r} after {timeout_s:g} s, not running",
+                where=self.name,
+                hint="the log holds the jobs that still wait and the console; allow more time",
+                log_tail=await self._what_it_waits_for(),
+            ) from error
+        failed = await self.failed_units() if state != "running" else ()
+        if failed and not allow_degraded:
+            raise await self.unit_failure(failed)
+        return SystemState(state, failed)
+
+    async def _system_state(self, timeout_s: float) -> str:
+        """systemd's own word, or what stands in its way while it starts."""
+        try:
+            done = await self.look("systemctl", "is-system-running", "--wait", timeout_s=timeout_s)
+        except IncusTimeoutError:
+            return "starting"
+        except IncusError as error:
+            if is_missing(error):
+                raise
+            return "unreachable"  # nothing runs in it yet, or the VM's agent does not answer
+        return done.stdout.decode(errors="replace").strip() or "unreachable"
+
+    async def _what_it_waits_for(self) -> tuple[str, ...]:
+        try:
+            jobs = await self.look("systemctl", "list-jobs", "--no-legend", "--no-pager")
+            console = await self.incus.console_log(self.name)
+        except IncusError as error:
+            return (f"it cannot be looked into: {error.message}",)
+        lines = [*jobs.stdout.decode(errors="replace").splitlines(), "console:"]
+        return (*lines, *console.splitlines()[-_JOURNAL_LINES:])
+
+    async def failed_units(self) -> tuple[str, ...]:
+        """The names of the units that have failed."""
+        argv = ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")
+        done = await self.look(*argv)
+        lines = done.stdout.decode(errors="replace").splitlines()
+        return tuple(line.split()[0] for line in lines if line.strip())
+
+    async def unit_failure(self, units: Sequence[str]) -> GuestError:
+        """The error for failed units, with the end of their journals."""
+        tail: list[str] = []
+        for unit in units[:_MAX_UNITS]:
+            tail += [f"{unit}:", *await self.journal(unit)]
+        return GuestError(
+            f"failed: {', '.join(units)}",
+            where=self.name,
+            hint="the log holds the end of each unit's journal",
+            log_tail=tuple(tail),
+        )
+
+    async def journal(self, unit: str, lines: int = _JOURNAL_LINES) -> tuple[str, ...]:
+        """The end of a unit's journal of this boot."""
+        argv = ["journalctl", "--boot", "--no-pager", "--quiet", "--output=short-iso"]
+        done = await self.look(*argv, f"--lines={lines}", f"--unit={unit}")
+        return tuple(done.stdout.decode(errors="replace").splitlines())
+
+    async def look(self, *argv: str, timeout_s: float = _LOOK_S) -> Completed:
+        """Run a program as root, whatever its exit status."""
+        return await self.incus.exec(self.name, Command(argv), timeout_s=timeout_s)
+
+    async def run(
+        self,
+        *argv: str,
+        stdin: bytes = b"",
+        timeout_s: float = _LOOK_S,
+        env: Mapping[str, str] | None = None,
+        uid: int = 0,
+        gid: int = 0,
+    ) -> bytes:
+        """Run a program that must succeed; returns its standard output.
+
+        Raises:
+            GuestError: a non-zero exit status, with the end of standard error.
+            IncusError: it could not be started, or did not end in time.
+        """
+        command = Command(argv, env or {}, uid, gid)
+        done = await self.incus.exec(self.name, command, stdin=stdin, timeout_s=timeout_s)
+        if done.exit_status != 0:
+            said = (done.stderr or done.stdout).decode(errors="replace").splitlines()
+            raise GuestError(
+                f"exit status {done.exit_status}: {said[-1] if said else 'no message'}",
+                where=f"{self.name}: {argv[0]}",
+                log_tail=tuple(said[-_JOURNAL_LINES * 2 :]),
+            )
+        return done.stdout
+
+    async def write(self, files: Mapping[PurePosixPath, GuestFile]) -> None:
+        """Write files at absolute paths; missing directories are made, root's and 0755.
+
+        Raises:
+            GuestError: one cannot be written.
+        """
+        parents = sorted({str(path.parent) for path in files})
+        await self.run("mkdir", "--parents", "--", *parents)
+        await self.unpack(file_archive(files), PurePosixPath("/"), timeout_s=_START_S)
+
+    async def unpack(self, archive: bytes, into: PurePosixPath, *, timeout_s: float) -> None:
+        """Unpack a tar archive into an existing directory; owners and modes are the archive's."""
+        options = ("--preserve-permissions", "--same-owner", "--numeric-owner", "--touch")
+        argv = ("tar", "--extract", *options, "--directory", str(into))
+        await self.run(*argv, stdin=archive, timeout_s=timeout_s)
+
+    async def read(self, path: PurePosixPath, *, max_bytes: int = 1024 * 1024) -> bytes:
+        """Read a regular file."""
+        return await self.incus.pull(self.name, path, max_bytes=max_bytes)
+
+    async def boot_id(self) -> str:
+        """The kernel's id of this boot."""
+        done = await self.run("cat", "/proc/sys/kernel/random/boot_id")
+        return done.decode().strip()
+
+    async def reboot(self, *, timeout_s: float, allow_degraded: bool = False) -> SystemState:
+        """Reboot cleanly and wait until it runs again.
+
+        Raises:
+            GuestError: it did not boot anew, or did not come up; see `wait_running`.
+        """
+        before = await self.boot_id()
+        await self.incus.change_state(self.name, "restart", timeout_s=timeout_s)
+        state = await self.wait_running(timeout_s=timeout_s, allow_degraded=allow_degraded)
+        if await self.boot_id() == before:
+            raise GuestError("it did not boot anew", where=self.name)
+        return state
+
+    async def usage(self) -> Usage:
+        """What it uses now, as the host sees it."""
+        return await self.incus.usage(self.name)
+
+    async def destroy(self) -> None:
+        """Stop it at once and remove it; one that is gone already is no error.
+
+        It may be busy with what a run began and did not wait for, such as a restart: then this
+        waits for that.
+
+        Raises:
+            IncusError: it could not be removed.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _DESTROY_S
+        while (instance := await self.incus.instance(self.name)) is not None:
+            try:
+                if instance.status not in ("Stopped", "Error"):
+                    await self.incus.change_state(self.name, "stop", timeout_s=_STOP_S, force=True)
+                await self.incus.delete(self.name, timeout_s=_STOP_S * 2)
+            except IncusError:
+                if loop.time() > deadline:
+                    raise
+                await asyncio.sleep(_POLL_S)
+            else:
+                return
+
+
+def _refuse_network(made: Instance | None, name: str) -> None:
+    if made is None or made.network_devices:
+        raise InternalError("the guest has a network device", where=name)
+
+
+def file_archive(files: Mapping[PurePosixPath, GuestFile]) -> bytes:
+    """A tar archive of files by their absolute path, without directories."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path, file in sorted(files.items()):
+            entry = tarfile.TarInfo(str(path).lstrip("/"))
+            entry.size, entry.mode = len(file.content), file.mode
+            entry.uid, entry.gid = file.uid, file.gid
+            tar.addfile(entry, io.BytesIO(file.content))
+    return archive.getvalue()

@@ -1,0 +1,15 @@
+"""The end of a program that ran on a machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """Exit status and output of a program; `truncated` when it wrote more than was kept."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+    truncated: bool

@@ -1,0 +1,1 @@
+"""Access to a machine over one SSH connection."""

@@ -1,0 +1,119 @@
+"""Running ssh for one errand: a program that ends, or one that answers line by line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+from agency.machine.completed import Completed
+from agency.machine.machine import MAX_LINE, MachineError
+
+MAX_OUTPUT = 4 * 1024 * 1024
+
+_CHUNK = 64 * 1024
+_END_S = 2.0
+_PIPE = asyncio.subprocess.PIPE
+
+
+async def run(
+    argv: tuple[str, ...], env: Mapping[str, str], stdin: bytes, timeout_s: float
+) -> Completed:
+    """Run a program of this machine; it has ended when this returns, or raises TimeoutError.
+
+    Of each stream MAX_OUTPUT bytes are kept.
+    """
+    async with _started(argv, env) as process:
+        out, err = _Kept(), _Kept()
+        async with asyncio.timeout(timeout_s):
+            await asyncio.gather(
+                _feed(process.stdin, stdin), out.take(process.stdout), err.take(process.stderr)
+            )
+            status = await process.wait()
+    return Completed(status, bytes(out.data), bytes(err.data), out.truncated or err.truncated)
+
+
+@contextlib.asynccontextmanager
+async def _started(
+    argv: tuple[str, ...], env: Mapping[str, str]
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdin=_PIPE, stdout=_PIPE, stderr=_PIPE, env=dict(env), limit=MAX_LINE
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await asyncio.shield(process.wait())
+
+
+async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:
+    if stream is None:
+        return
+    with contextlib.suppress(ConnectionError):  # a program need not read its input
+        stream.write(data)
+        await stream.drain()
+    stream.close()
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The beginning of a stream; the rest is read and dropped, so that the program goes on."""
+
+    data: bytearray = field(default_factory=bytearray)
+    truncated: bool = False
+
+    async def take(self, stream: asyncio.StreamReader | None) -> None:
+        while stream is not None and (chunk := await stream.read(_CHUNK)):
+            room = MAX_OUTPUT - len(self.data)
+            self.data += chunk[:room]
+            self.truncated = self.truncated or len(chunk) > room
+
+
+@dataclass(slots=True)
+class Lines:
+    """See `agency.machine.machine.Dialogue`."""
+
+    where: str
+    _stdin: asyncio.StreamWriter
+    _stdout: asyncio.StreamReader
+    _errors: asyncio.Task[None]
+    _said: _Kept
+
+    async def ask(self, line: bytes, *, timeout_s: float) -> bytes:
+        """See Dialogue."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                self._stdin.write(line + b"\n")
+                await self._stdin.drain()
+                return (await self._stdout.readuntil(b"\n"))[:-1]
+        except TimeoutError as error:
+            raise MachineError(f"no answer within {timeout_s:g} s", where=self.where) from error
+        except asyncio.LimitOverrunError as error:
+            raise MachineError("its answer is too long", where=self.where) from error
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            raise await self._ended() from error
+
+    async def _ended(self) -> MachineError:
+        await asyncio.wait({self._errors}, timeout=_END_S)
+        said = tuple(self._said.data.decode(errors="replace").splitlines()[-15:])
+        last = f": {said[-1]}" if said else ""
+        return MachineError(f"it has ended{last}", where=self.where, log_tail=said)
+
+
+@contextlib.asynccontextmanager
+async def talk(argv: tuple[str, ...], env: Mapping[str, str], where: str) -> AsyncIterator[Lines]:
+    """A program of this machine that answers lines; it has ended after the block."""
+    async with _started(argv, env) as process:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("a program was started without its streams")
+        said = _Kept()
+        errors = asyncio.create_task(said.take(process.stderr))
+        try:
+            yield Lines(where, process.stdin, process.stdout, errors, said)
+        finally:
+            process.stdin.close()
+            errors.cancel()
+            await asyncio.gather(errors, return_exceptions=True)

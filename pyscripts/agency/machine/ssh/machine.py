@@ -1,0 +1,222 @@
+"""A host reached by the OpenSSH client: one connection, over which everything travels.
+
+Programs are started as whoever logs in; that it is root is looked at by the target. What is
+started ends with its time on the host too, also when the connection breaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import shlex
+import shutil
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+from agency import ports
+from agency.children import MARKER_VARIABLE, Child, ChildSpec, start_child
+from agency.files import write_atomically
+from agency.machine.completed import Completed
+from agency.machine.machine import LOOK_S, Dialogue, MachineError
+from agency.machine.ssh import failures, settings
+from agency.machine.ssh.client import run, talk
+from agency.programs import find_program
+
+_HINT = "install the OpenSSH client (Debian: openssh-client)"
+_CONTROL_S = 10.0
+_STOP_S = 5.0
+_GRACE_S = 5  # how much longer the host lets a program run than we wait for it
+_POLL_S = 0.02
+_LOG_LINES, _LOG_BYTES = 15, 16 * 1024
+_FORWARDS = 3
+_BROKEN = 255  # the exit status by which ssh speaks of itself
+_NOT_STARTED = (126, 127)
+# By these, whoever starts the suite could have tests left out or assertions not looked at.
+_STEERING = ("PYTEST", "PYTHON")
+
+
+@dataclass(slots=True)
+class SshMachine:
+    """See `agency.machine.machine.Machine`. `destination` is as the person wrote it."""
+
+    destination: str
+    _program: str
+    _configuration: Path
+    _connection: Child
+    _environment: Mapping[str, str] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.destination
+
+    async def look(self, *argv: str, stdin: bytes = b"", timeout_s: float = LOOK_S) -> Completed:
+        """Run a program, whatever its exit status; secrets by standard input only.
+
+        Output beyond 4 MiB a stream is read and dropped.
+
+        Raises:
+            MachineError: it could not be started, did not end in time, or the connection broke.
+        """
+        where = f"{self.name}: {argv[0]}"
+        # The words become one line for the host's shell, so they are quoted for it.
+        limit = str(math.ceil(timeout_s) + _GRACE_S)
+        line = shlex.join(("timeout", "--signal=KILL", limit, *argv))
+        try:
+            done = await self._client("-T", "--", self.destination, line, stdin=stdin, s=timeout_s)
+        except TimeoutError as error:
+            raise MachineError(f"did not end within {timeout_s:g} s", where=where) from error
+        if done.exit_status == _BROKEN and self._connection.exit_status is not None:
+            raise self.broken()
+        if done.exit_status in _NOT_STARTED:
+            said = done.stderr.decode(errors="replace").splitlines()
+            raise MachineError(
+                f"could not be started: {said[-1] if said else 'no message'}", where=where
+            )
+        return done
+
+    @contextlib.asynccontextmanager
+    async def dialogue(self, *argv: str) -> AsyncIterator[Dialogue]:
+        """Run a program for the length of the block, and talk with it; see Machine."""
+        where = f"{self.name}: {argv[0]}"
+        options = ("-T", "--", self.destination, shlex.join(argv))
+        command = (self._program, "-F", str(self._configuration), *options)
+        async with talk(command, self._environment, where) as dialogue:
+            yield dialogue
+
+    @contextlib.asynccontextmanager
+    async def forward(self, port: int) -> AsyncIterator[int]:
+        """Have a free loopback port of this machine lead to a loopback port of the host.
+
+        Raises:
+            MachineError: ssh does not listen there, or the connection is gone.
+        """
+        for attempt in range(1, _FORWARDS + 1):  # another program may take the port meanwhile
+            local = ports.assign(["forward"], {})["forward"]
+            what = f"{ports.LOOPBACK}:{local}:{ports.LOOPBACK}:{port}"
+            done = await self._control("forward", "-L", what)
+            if done.exit_status == 0:
+                break
+            if self._connection.exit_status is not None or attempt == _FORWARDS:
+                raise self.broken(f"port {port} cannot be forwarded")
+        try:
+            yield local
+        finally:
+            if self._connection.exit_status is None:
+                await self._control("cancel", "-L", what)
+
+    def suite_host(self) -> tuple[str, Mapping[str, str]]:
+        """The suite's ssh uses the same connection, and can make none of its own."""
+        query = urlencode({"ssh_config": str(self._configuration)})
+        environment = suite_environment(self._environment)
+        return f"ssh:{self.destination}?{query}", environment
+
+    async def guard(self) -> None:
+        """Return never; raise when the connection ends.
+
+        Raises:
+            MachineError: it has ended, with what ssh said.
+        """
+        await self._connection.wait()
+        raise self.broken()
+
+    async def close(self) -> None:
+        """End the connection; calling it twice is no error."""
+        await self._connection.stop(_STOP_S)
+
+    def broken(self, what: str = "the connection broke") -> MachineError:
+        """The error for a connection that does not serve any more."""
+        said = self._connection.log_tail(_LOG_LINES, _LOG_BYTES)
+        last = f": {said[-1]}" if said else ""
+        return MachineError(f"{what}{last}", where=self.name, log_tail=said)
+
+    async def _control(self, order: str, *options: str) -> Completed:
+        try:
+            return await self._client("-O", order, *options, "--", self.destination, s=_CONTROL_S)
+        except TimeoutError as error:
+            raise self.broken("the connection does not answer") from error
+
+    async def _client(self, *options: str, stdin: bytes = b"", s: float) -> Completed:
+        argv = (self._program, "-F", str(self._configuration), *options)
+        return await run(argv, self._environment, stdin, s)
+
+
+def suite_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment may reach the suite: nothing that chooses or changes its tests."""
+    return {name: text for name, text in environment.items() if not name.startswith(_STEERING)}
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    destination: str,
+    *,
+    options: Iterable[str] = (),
+    directory: Path,
+    marker: str,
+    timeout_s: float = 30.0,
+) -> AsyncIterator[SshMachine]:
+    """A host, connected to for the length of the block.
+
+    `destination` is [USER@]HOST, `options` are KEYWORD=VALUE (see `settings.OPTIONS`); the user's
+    own configuration of ssh counts after them. `directory` is made for socket, configuration and
+    log, and removed at the end. Nobody is ever asked anything, and a host whose key is not known
+    is refused.
+
+    Raises:
+        UsageError: a bad destination or option.
+        PrerequisiteError: no ssh, no connection; with what ssh said and what to do.
+    """
+    program = find_program("ssh", hint=_HINT)
+    settings.check_destination(destination)
+    given = settings.read_options(options)
+    with _place(directory):
+        socket = settings.socket_in(directory)
+        mine = _write(directory / "connection.conf", settings.connection(given, socket, timeout_s))
+        theirs = _write(directory / "passenger.conf", settings.passenger(socket))
+        # All of it: the agent's socket, and what a ProxyCommand may need.
+        env = {name: value for name, value in os.environ.items() if name != MARKER_VARIABLE}
+        argv = (program, "-F", str(mine), "-N", "-T", "--", destination)
+        spec = ChildSpec("ssh", argv, env, Path.cwd(), directory / "log")
+        child = await start_child(spec, marker=marker)
+        machine = SshMachine(destination, program, theirs, child, {**env, MARKER_VARIABLE: marker})
+        try:
+            await _wait_for(machine, child, socket, timeout_s)
+            yield machine
+        finally:
+            await machine.close()
+
+
+@contextlib.contextmanager
+def _place(directory: Path) -> Iterator[None]:
+    directory.mkdir(mode=0o700)
+    try:
+        yield
+    finally:
+        if directory.exists():  # a run removes its own directory, with all in it, before
+            shutil.rmtree(directory)
+
+
+def _write(path: Path, text: str) -> Path:
+    write_atomically(path, text.encode(), mode=0o600)
+    return path
+
+
+async def _wait_for(machine: SshMachine, child: Child, socket: Path, timeout_s: float) -> None:
+    """Until ssh has made its socket, which it does once the host has let it in."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not _is_there(socket):
+                if child.exit_status is not None:
+                    said = child.log_tail(_LOG_LINES, _LOG_BYTES)
+                    raise failures.refused(machine.name, said)
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError as error:
+        raise failures.too_slow(machine.name, timeout_s) from error
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists()

@@ -1,0 +1,64 @@
+"""Loopback ports: finding free ones, and saying clearly when a wanted one is taken."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+
+from agency.errors import PrerequisiteError
+
+LOOPBACK = "127.0.0.1"
+_RANGE = range(12000, 20000)  # no service or agent of ours is there by default
+_ATTEMPTS = 200
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could bind `port` on loopback now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def is_listening(port: int, timeout_s: float = 0.5) -> bool:
+    """Tell whether something accepts connections on `port`."""
+    with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout_s):
+        return True
+    return False
+
+
+def assign(names: Iterable[str], wanted: Mapping[str, int]) -> dict[str, int]:
+    """Assign a port to each name: the wanted one, or else a free one that no other name got.
+
+    Raises:
+        PrerequisiteError: a wanted port is taken, or no port is free.
+    """
+    assigned: dict[str, int] = {}
+    for name in names:
+        if name not in wanted:
+            assigned[name] = _free_port(taken={*assigned.values(), *wanted.values()})
+            continue
+        if not is_free(wanted[name]):
+            raise PrerequisiteError(
+                f"port {wanted[name]} for {name} is taken by another program",
+                where=f"{LOOPBACK}:{wanted[name]}",
+                hint=f"end that program, or choose another port: --port {name}=NUMBER",
+            )
+        assigned[name] = wanted[name]
+    return assigned
+
+
+def _free_port(taken: set[int]) -> int:
+    """Find a free port below those that the kernel gives to outgoing connections."""
+    for _ in range(_ATTEMPTS):
+        port = secrets.choice(_RANGE)
+        if port not in taken and is_free(port):
+            return port
+    raise PrerequisiteError(
+        "no free port was found", where=f"{LOOPBACK}:{_RANGE.start}-{_RANGE.stop - 1}"
+    )

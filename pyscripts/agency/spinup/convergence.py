@@ -1,0 +1,157 @@
+"""Activating again: nothing may change; and after something was changed by hand, it must heal."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from agency.canonical import sha256_hex
+from agency.machine import units
+from agency.machine.digests import digests
+from agency.machine.machine import Machine, run
+from agency.spinup.expected import Expected
+from agency.spinup.record import Evidence
+from agency.spinup.targets.incus.evidence import activated
+from agency.transcript import CONTROL_UNIT
+
+_UNIT_FILE = f"/etc/systemd/system/{CONTROL_UNIT}"
+_CHAIN = ("inet", "agency-agents", "output")
+_EXTRA = b"# written by hand\n"
+_STOP_S = 60.0
+
+
+class Activates(Protocol):
+    """What brings a machine to its definitions."""
+
+    async def activate(self, *, check: bool = False) -> Evidence:
+        """Activate, or with `check` only say in `changes` what differs.
+
+        Raises:
+            AgencyError: it failed; the log says why.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Activator:
+    """Calls `agency activate` on a machine, always with the same definitions."""
+
+    machine: Machine
+    program: str
+    portable: str
+    instance: str
+    timeout_s: float
+
+    async def activate(self, *, check: bool = False) -> Evidence:
+        """See Activates.
+
+        Raises:
+            MachineError: it failed, with the journals of the units that are to blame.
+        """
+        argv = (
+            *(self.program, "activate", "--portable", self.portable, "--instance", self.instance),
+            *("--timeout", str(self.timeout_s), "--json"),
+            *(("--check",) if check else ()),
+        )
+        return await activated(self.machine, *argv, timeout_s=self.timeout_s + 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Tampering:
+    """One thing that is changed by hand; `observe` says how it is, in words or by a digest."""
+
+    what: str
+    plant: Callable[[], Awaitable[object]]
+    observe: Callable[[], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Converging:
+    """See system.Convergence: the same for every system but for how it is activated."""
+
+    machine: Machine
+    activates: Activates
+    tamperings: Sequence[Tampering]
+    expected: Expected
+
+    async def activate(self) -> Evidence:
+        """See Convergence."""
+        report = await self.activates.activate()
+        # What an activation says of files is what it meant to lay down.
+        wanted = self.expected.files
+        seen = report["digests"] if wanted is None else await digests(self.machine, wanted)
+        return {**report, **self.expected.evidence(seen)}
+
+    async def again(self) -> Evidence:
+        """See Convergence."""
+        before = await self._invocations()
+        report = await self.activate()
+        after = await self._invocations()
+        return {**report, "invocationsBefore": before, "invocationsAfter": after}
+
+    async def _invocations(self) -> dict[str, str]:
+        seen = await units.show(self.machine, self.expected.running)
+        return {name: unit.invocation for name, unit in seen.items()}
+
+    async def drift(self) -> Evidence:
+        """See Convergence."""
+        before = await self._observe()
+        for tampering in self.tamperings:
+            await tampering.plant()
+        planted = await self._observe()
+        found = await self.activates.activate(check=True)
+        await self.activates.activate()
+        after = await self._observe()
+        left = await self.activates.activate(check=True)
+        return {
+            "planted": [
+                {"what": what, "before": before[what], "planted": planted[what], "after": now}
+                for what, now in after.items()
+            ],
+            "foundByCheck": len(found["changes"]),
+            "leftAfter": len(left["changes"]),
+        }
+
+    async def _observe(self) -> dict[str, str]:
+        return {each.what: await each.observe() for each in self.tamperings}
+
+
+def debian_tamperings(machine: Machine) -> tuple[Tampering, ...]:
+    """What can drift on a Debian: a unit's file, a unit, the firewall."""
+
+    async def add_line() -> None:
+        content = await run(machine, "cat", _UNIT_FILE)
+        await run(machine, "tee", _UNIT_FILE, stdin=content + _EXTRA)
+
+    async def flush() -> None:
+        await run(machine, "nft", "flush", "chain", *_CHAIN)
+
+    return (
+        Tampering(f"file {_UNIT_FILE}", add_line, lambda: file_digest(machine, _UNIT_FILE)),
+        stopped_unit(machine, CONTROL_UNIT),
+        Tampering(f"firewall {' '.join(_CHAIN)}", flush, lambda: firewall_digest(machine)),
+    )
+
+
+def stopped_unit(machine: Machine, name: str) -> Tampering:
+    """A unit that somebody stopped."""
+
+    async def stop() -> None:
+        await run(machine, "systemctl", "stop", name, timeout_s=_STOP_S)
+
+    async def observe() -> str:
+        unit = (await units.show(machine, [name]))[name]
+        return f"{unit.active} ({unit.sub})"
+
+    return Tampering(f"unit {name}", stop, observe)
+
+
+async def file_digest(machine: Machine, path: str) -> str:
+    """The SHA-256 of a file's content."""
+    return sha256_hex(await run(machine, "cat", path))
+
+
+async def firewall_digest(machine: Machine) -> str:
+    """The SHA-256 of the rules for what agents send, or "absent"."""
+    done = await machine.look("nft", "--stateless", "list", "chain", *_CHAIN)
+    return sha256_hex(done.stdout) if done.exit_status == 0 else "absent"

@@ -1,0 +1,210 @@
+"""A whole spin-up: run the target, then write, sign and verify what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from rich.console import Console
+
+from agency import quarantine, rundir
+from agency.canonical import canonical_json, sha256_hex
+from agency.clock import Clock, new_id
+from agency.commandline.output import emit
+from agency.commandline.version import versions
+from agency.errors import AgencyError, ExitCode, PrerequisiteError
+from agency.files import write_atomically
+from agency.instance.load import LoadedInstance, load_instance
+from agency.instance.render import render
+from agency.instance.secret_provider import open_provider
+from agency.paths import state_dir
+from agency.secrets.names import TRANSCRIPT_SIGNING_KEY
+from agency.secrets.providers import SecretProvider
+from agency.secrets.redact import Redactor
+from agency.source_digest import source_digest, source_root
+from agency.spinup.execute import Plan, execute, interruptible
+from agency.spinup.progress import Progress, summary
+from agency.spinup.record import Recorder, describe
+from agency.spinup.statement import Facts, statement
+from agency.spinup.target import Options, Setting, Target
+from agency.transcript import Report, load_key, load_or_create_key, public_pem, sign, verify
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a spin-up."""
+
+    options: Options
+    recorder: Recorder
+    report: Report
+    defect: Exception | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 when the transcript says PASSED and verifies; 4 when we are at fault; else 1."""
+        if self.defect is not None:
+            return int(ExitCode.INTERNAL)
+        return int(ExitCode.DONE if self.report.ok else ExitCode.BAD)
+
+
+Opener = Callable[[Setting, Recorder], AbstractAsyncContextManager[Target]]
+
+
+async def spin_up(
+    options: Options, network: quarantine.Quarantine, console: Console, opener: Opener
+) -> Outcome:
+    """Run a spin-up to its end and leave the transcript; nothing else is left of it.
+
+    From beginning to end SIGINT and SIGTERM end its steps and nothing else.
+
+    Raises:
+        PrerequisiteError: it could not begin (no key, no place to write); there is no transcript.
+        InstanceError: the instance is bad; there is no transcript.
+    """
+    with interruptible() as interrupted:
+        loaded = load_instance(options.instance)
+        subjects = _subjects(loaded)
+        _must_be_writable(options.output.parent)
+        runs = state_dir() / "runs"
+        rundir.reap(runs)
+        directory = rundir.create(runs, new_id("run"))
+        try:
+            secrets = open_provider(loaded, directory.credentials, age_key_file=options.age_key)
+            key = _signing_key(loaded, secrets)
+            with Progress(console) as progress:
+                recorder = Recorder(options.target, Clock(), progress)
+                async with aiohttp.ClientSession(trust_env=False) as session:
+                    setting = Setting(options, network, loaded, directory, secrets, session)
+                    async with opener(setting, recorder) as target:
+                        return await _record(setting, recorder, target, subjects, key, interrupted)
+        finally:
+            directory.remove()
+
+
+async def _record(
+    setting: Setting,
+    recorder: Recorder,
+    target: Target,
+    subjects: Mapping[str, Mapping[str, str]],
+    key: Ed25519PrivateKey,
+    interrupted: asyncio.Event,
+) -> Outcome:
+    options = setting.options
+    started_at = recorder.clock.now_iso()
+
+    async def stop() -> None:
+        # Hashing and stopping wait for different things.
+        again = asyncio.create_task(asyncio.to_thread(_source_problem, subjects["source"]))
+        try:
+            await target.stop()
+        finally:
+            problem = await again
+            if problem is not None:
+                recorder.fail(problem)
+
+    plan = Plan(target.steps(), target.guard, stop, fail_fast=options.fail_fast)
+    defect = await execute(plan, recorder, timeout_s=options.timeout_s, interrupted=interrupted)
+    facts = Facts(
+        run=setting.directory.run,
+        started_at=started_at,
+        finished_at=recorder.clock.now_iso(),
+        subjects={**subjects, **target.subjects()},
+        versions={name: value for name, value in versions().items() if value},
+        network=target.network,
+    )
+    redactor = Redactor(target.known_secrets)
+    envelope = sign(statement(recorder, facts, redactor), key)
+    if recorder.failure is not None:  # people will see it
+        recorder.failure = recorder.failure.redacted(redactor.redact)
+    write_atomically(options.output, envelope)
+    write_atomically(options.public_key, public_pem(key))
+    report = verify(options.output.read_bytes(), options.public_key.read_bytes())
+    return Outcome(options, recorder, report, defect)
+
+
+def _signing_key(loaded: LoadedInstance, secrets: SecretProvider) -> Ed25519PrivateKey:
+    """The instance's own key, or this user's where the instance keeps no secrets."""
+    if loaded.instance.secrets.provider == "sops":
+        return load_key(secrets.get(TRANSCRIPT_SIGNING_KEY).reveal().encode())
+    return load_or_create_key(state_dir() / "transcript.key")
+
+
+def _must_be_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".writable."):
+            pass
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot be written: {error.strerror}",
+            where=str(directory),
+            hint="choose another --output",
+        ) from error
+
+
+def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
+    """The digests of the sources that run, and of what the instance renders to."""
+    digest = source_digest(source_root()).digest_set()
+    rendered = {name: sha256_hex(data) for name, data in render(loaded).items()}
+    return {"source": digest, "instance": {"sha256": sha256_hex(canonical_json(rendered))}}
+
+
+def _source_problem(begun: Mapping[str, str]) -> str | None:
+    """What speaks against it that the sources from the beginning are those that ran."""
+    try:
+        ended = source_digest(source_root()).digest_set()
+    except AgencyError as error:
+        return f"the source could not be digested again at the end: {describe(error)}"
+    if ended["sha256"] != begun["sha256"]:
+        return "the source was changed during the run, so its digest does not say what ran"
+    return None
+
+
+def _program() -> str:
+    """How the person at this terminal can call `agency`: by path where it is part of a checkout."""
+    program = Path(sys.executable).parent / "agency"
+    here = Path.cwd()
+    return str(program.relative_to(here)) if program.is_relative_to(here) else "agency"
+
+
+def _reasons(outcome: Outcome) -> list[str]:
+    """What speaks against it; where it ended early, that alone: the rest is what follows."""
+    failure = outcome.recorder.failure
+    if failure is not None:
+        return [f"{failure.step}: {failure.message}"]
+    return [] if outcome.report.ok else list(outcome.report.reasons)
+
+
+def report(outcome: Outcome, console: Console, *, as_json: bool) -> None:
+    """Print what came of it, and the one command that verifies the transcript."""
+    options = outcome.options
+    command = f"{_program()} transcript verify {options.output} --key {options.public_key}"
+    data = {
+        "result": "PASSED" if outcome.report.ok else "FAILED",
+        "transcript": str(options.output),
+        "publicKey": str(options.public_key),
+        "verify": command,
+        "failure": outcome.recorder.failure.message if outcome.recorder.failure else None,
+    }
+
+    def human(_: Console) -> None:
+        summary(
+            console,
+            outcome.recorder,
+            result=str(data["result"]),
+            reasons=_reasons(outcome),
+        )
+        console.print(f"transcript: {options.output}")
+        console.print(f"verify:     {command}", soft_wrap=True)
+
+    emit(data, as_json=as_json, human=human)
+    if outcome.defect is not None and os.environ.get("AGENCY_DEBUG"):
+        raise outcome.defect

@@ -1,0 +1,150 @@
+"""The conversation that proves the control room works, held as people would hold it.
+
+An operator starts agents, asks for their status and stops them; somebody who is no operator is
+refused; a transaction delivered again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from mautrix.api import Method, Path
+
+from agency.spinup.record import Evidence, Recorder
+from agency.spinup.scenario.person import ConversationError, Event, Person, Reply
+
+PROJECT = "new-app"
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """What the scenario may look at beside the chat: the store, the agents, the door."""
+
+    audit_count: Callable[[], Awaitable[int]]
+    audit_outcome: Callable[[str], Awaitable[str | None]]
+    deliver: Callable[[str, list[Event]], Awaitable[int]]
+    agent_pid: Callable[[str], Awaitable[int | None]]
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One scenario under way."""
+
+    recorder: Recorder
+    operator: Person
+    outsider: Person
+    room: str
+    agents: tuple[str, ...]
+    witness: Witness
+    new_txn: Callable[[], str]
+    commands: list[Evidence] = field(default_factory=list)
+
+    async def _ask(
+        self, name: str, text: str, *, ok: bool, contains: str = "", who: Person | None = None
+    ) -> Reply:
+        person = who or self.operator
+        reply = await person.ask(self.room, text, self.new_txn())
+        matched = reply.ok is ok and contains in reply.body
+        observed = {
+            "said": text,
+            "eventId": reply.command,
+            "replyId": reply.event_id,
+            "ok": reply.ok,
+            "expectedOk": ok,
+            "matched": matched,
+            "trace": reply.trace,
+            "reply": reply.body[:500],
+        }
+        wanted = f"ok={ok}" + (f", reply holds {contains!r}" if contains else "")
+        self.recorder.heard(
+            name,
+            said=text,
+            by=person.user_id,
+            expected=wanted,
+            observed=observed,
+            passed=matched,
+        )
+        if person is self.operator:
+            self.commands.append(observed)
+        if not matched:
+            raise ConversationError(
+                f"expected {wanted}, got ok={reply.ok}: {reply.body[:300]}", where=text
+            )
+        return reply
+
+    async def start_agents(self) -> None:
+        """Start every agent, the first by the short form, and see the project in its status."""
+        first, *others = self.agents
+        await self._ask("ping", "!agency ping", ok=True)
+        await self._ask("start", f'!start-agent {first} --project="{PROJECT}"', ok=True)
+        for name in others:
+            await self._ask("start", f"!agency agents start {name} --project={PROJECT}", ok=True)
+        await self._ask("status", f"!agency agents status {first}", ok=True, contains=PROJECT)
+        await self._ask("mistake", f"!start-agentx {first}", ok=False)
+
+    async def refuse_outsider(self) -> Evidence:
+        """Let somebody who is no operator try to stop an agent."""
+        first = self.agents[0]
+        before = await self.witness.agent_pid(first)
+        text = f"!agency agents stop {first}"
+        reply = await self._ask("refused", text, ok=False, who=self.outsider)
+        return {
+            "sender": self.outsider.user_id,
+            "eventId": reply.command,
+            "replyId": reply.event_id,
+            "ok": reply.ok,
+            "executed": await self.witness.agent_pid(first) != before,
+            "auditOutcome": await self.witness.audit_outcome(reply.trace),
+        }
+
+    async def replay(self) -> Evidence:
+        """Deliver an executed command again, in a new transaction and in one that was used."""
+        first = self.agents[0]
+        reply = await self._ask("restart", f"!agency agents restart {first}", ok=True)
+        path = Path.v3.rooms[self.room].event[reply.command]
+        event = await self.operator.request(Method.GET, path)
+        pid, count = await self.witness.agent_pid(first), await self.witness.audit_count()
+        replies = self.operator.replies_to(reply.command)
+        txn = self.new_txn()
+        statuses = [await self.witness.deliver(txn, [event]) for _ in range(2)]
+        # An answered ping after the replay shows that the replayed event has been dealt with.
+        ping = await self._ask("ping", "!agency ping", ok=True)
+        await self.operator.sync()
+        audited_for_ping = 1
+        evidence = {
+            "eventId": reply.command,
+            "transaction": txn,
+            "transactionStatuses": statuses,
+            "repliesBefore": replies,
+            "repliesAfter": self.operator.replies_to(reply.command),
+            "auditCountBefore": count,
+            "auditCountAfter": await self.witness.audit_count() - audited_for_ping,
+            "pidBefore": pid,
+            "pidAfter": await self.witness.agent_pid(first),
+        }
+        same = all(
+            evidence[f"{key}Before"] == evidence[f"{key}After"]
+            for key in ("replies", "auditCount", "pid")
+        )
+        self.recorder.heard(
+            "replay",
+            said=f"transaction {txn} with the event of the restart, twice",
+            by="homeserver",
+            expected="acknowledged, and nothing runs again",
+            observed={**evidence, "pingTrace": ping.trace},
+            passed=same and set(statuses) == {200},
+        )
+        return evidence
+
+    async def stop_agents(self) -> None:
+        """Stop every agent, the first by the short form."""
+        first, *others = self.agents
+        await self._ask("stop", f"!stop-agent {first}", ok=True)
+        for name in others:
+            await self._ask("stop", f"!agency agents stop {name}", ok=True)
+        await self._ask("list", "!agency agents list", ok=True, contains="stopped")
+
+    def command_evidence(self) -> Evidence:
+        """Everything the operator said, for the probe `scenario.commands`."""
+        return {"project": PROJECT, "commands": self.commands}

@@ -1,0 +1,195 @@
+"""Running the suite that looks at a machine from inside (tests/guest), and what it found."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agency.children import ChildSpec, start_child
+from agency.errors import PrerequisiteError
+from agency.guests.incus.daemon import INSTALL_HINT
+from agency.guests.machines.machine import Guest, GuestError
+from agency.programs import find_program
+
+_LOG_LINES = 40
+_LOG_BYTES = 64 * 1024
+_STOP_S = 10.0
+_MAX_MESSAGE = 500
+# pytest's own exit statuses: all passed, and some failed. Others mean that it did not run well.
+_SOME_FAILED = 1
+_RAN = (0, _SOME_FAILED)
+_OUTCOMES = {"failure": "failed", "error": "error", "skipped": "skipped"}
+_WORST = ("passed", "skipped", "failed", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One test and how it ended: "passed", "failed", "error" or "skipped"."""
+
+    name: str  # file::test
+    outcome: str
+    seconds: float
+    message: str | None
+
+    def as_dict(self) -> dict[str, object]:
+        """The finding as a transcript holds it."""
+        return {
+            "name": self.name,
+            "outcome": self.outcome,
+            "seconds": self.seconds,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Every test of a run of the suite."""
+
+    all: tuple[Finding, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many ended in which way."""
+        return dict(Counter(finding.outcome for finding in self.all))
+
+    def as_dict(self) -> dict[str, object]:
+        """The findings as a transcript holds them."""
+        return {"counts": self.counts, "tests": [finding.as_dict() for finding in self.all]}
+
+    @property
+    def ok(self) -> bool:
+        """Whether there were tests and none failed; skipped ones are named, not counted as bad."""
+        counts = self.counts
+        return counts.get("passed", 0) > 0 and not counts.get("failed") and not counts.get("error")
+
+
+def incus_host(guest: Guest) -> tuple[str, dict[str, str]]:
+    """How the suite is led to a guest: the host's name for it, and what its client must know.
+
+    Raises:
+        PrerequisiteError: the client of Incus is not there.
+    """
+    find_program("incus", hint=INSTALL_HINT)
+    return f"incus:{guest.name}", {"INCUS_SOCKET": str(guest.incus.socket)}
+
+
+async def run_suite(
+    guest_host: str,
+    environment: Mapping[str, str],
+    suite: Path,
+    directory: Path,
+    *,
+    marker: str,
+    timeout_s: float,
+    uids: Mapping[str, int],
+    read_only: bool = False,
+) -> Findings:
+    """Run the suite of a checkout against a machine; logs and report go to `directory`.
+
+    `guest_host` is what --guest-host takes: incus:NAME (see `incus_host`), ssh:USER@HOST or
+    local. `uids` are those that the instance gives its agents. With `read_only`, tests that
+    disturb the machine are left out.
+
+    Raises:
+        PrerequisiteError: the suite is not there.
+        GuestError: the suite did not run to its end.
+    """
+    _must_be_there(suite)
+    report = directory / "suite.xml"
+    argv = (
+        *(sys.executable, "-m", "pytest", str(suite), "--quiet", "-p", "no:cacheprovider"),
+        *("--guest-host", guest_host, f"--junitxml={report}"),
+        *(f"--agent-uid={name}={uid}" for name, uid in uids.items()),
+        *("--override-ini", "junit_family=xunit1"),
+        # The suite generates nothing; loading what would takes longer than many of its tests.
+        *("-p", "no:hypothesispytest"),
+        *(("--read-only",) if read_only else ()),
+    )
+    ours = {
+        # The client of Incus keeps a configuration; it is the run's own.
+        "INCUS_CONF": str(directory / "incus-client"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    log = directory / "suite.log"
+    # The configuration of pytest is the checkout's; it is found from the working directory.
+    spec = ChildSpec(
+        "suite", argv, {**ours, **_python_path(), **environment}, suite.parents[1], log
+    )
+    child = await start_child(spec, marker=marker)
+    try:
+        async with asyncio.timeout(timeout_s):
+            status: int | None = await child.wait()
+    except TimeoutError:
+        status = None
+    finally:
+        await child.stop(_STOP_S)
+    problem, findings = _judged(status, timeout_s, report)
+    if problem is not None:
+        raise GuestError(
+            f"the suite {problem}",
+            where=guest_host,
+            hint="install the requirements for development (requirements/dev.txt)",
+            log_tail=child.log_tail(_LOG_LINES, _LOG_BYTES),
+        )
+    return findings
+
+
+def _judged(status: int | None, timeout_s: float, report: Path) -> tuple[str | None, Findings]:
+    """What is wrong with how a run ended, and what it found."""
+    nothing = Findings(())
+    if status is None:
+        return f"did not end within {timeout_s:g} s", nothing
+    if status not in _RAN or not report.exists():
+        return f"ended with {status}", nothing
+    findings = read_report(report.read_bytes())
+    return disagreement(status, findings), findings
+
+
+def disagreement(status: int, findings: Findings) -> str | None:
+    """What pytest's exit status says, and its report does not, or the other way round."""
+    failed = bool({"failed", "error"} & findings.counts.keys())
+    if (status == _SOME_FAILED) != failed:
+        return f"ended with {status}, and its report names {'a' if failed else 'no'} failure"
+    return None
+
+
+def _must_be_there(suite: Path) -> None:
+    if not suite.is_dir():
+        raise PrerequisiteError(
+            "the suite is not there", where=str(suite), hint="run this from a checkout"
+        )
+
+
+def _python_path() -> dict[str, str]:
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": path} if path else {}
+
+
+def read_report(document: bytes) -> Findings:
+    """Read a JUnit report that pytest wrote."""
+    root = ET.fromstring(document)  # noqa: S314 - written by our own pytest a moment ago
+    return Findings(tuple(_finding(case) for case in root.iter("testcase")))
+
+
+def _finding(case: ET.Element) -> Finding:
+    """The worst that is said of a test: what was left out may still fail at its end."""
+    file = Path(case.get("file") or case.get("classname", "").replace(".", "/")).name
+    name = f"{file}::{case.get('name', '')}"
+    said = [(_outcome(part), part.get("message")) for part in case if part.tag in _OUTCOMES]
+    outcome, message = max(said, key=lambda one: _WORST.index(one[0]), default=("passed", None))
+    return Finding(name, outcome, _seconds(case), (message or "")[:_MAX_MESSAGE] or None)
+
+
+def _outcome(part: ET.Element) -> str:
+    """What is said; a failure that was expected is one."""
+    return "failed" if part.get("type") == "pytest.xfail" else _OUTCOMES[part.tag]
+
+
+def _seconds(case: ET.Element) -> float:
+    return round(float(case.get("time", "0")), 3)

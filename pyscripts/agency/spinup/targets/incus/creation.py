@@ -1,0 +1,87 @@
+"""Making a run's guest: what it will be, its image, and the machine itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agency.guests.images.cache import sweep
+from agency.guests.incus.client import Incus
+from agency.guests.incus.model import InstanceSpec, Server
+from agency.guests.machines.janitor import Owner
+from agency.guests.machines.machine import Guest
+from agency.guests.machines.placement import Decision, bring_in, choose_pool, decide
+from agency.spinup.targets.incus.config import Wishes
+from agency.spinup.targets.incus.system import Ground, GuestSystem, Hold
+from agency.spinup.targets.incus.system.choice import (
+    System,
+    SystemDecision,
+    choose_system,
+    look_at_host,
+)
+from agency.spinup.targets.incus.system.debian import hold_debian
+from agency.spinup.targets.incus.system.nixos import hold_nixos
+
+HOLD: Mapping[System, Hold] = {System.DEBIAN: hold_debian, System.NIXOS: hold_nixos}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a guest is made from, and every choice on the way."""
+
+    server: Server
+    decision: Decision
+    choice: SystemDecision
+    pool: str
+    system: GuestSystem
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes the guest of one run. `base` keeps images and wheels, `source` is the checkout."""
+
+    incus: Incus
+    base: Path
+    source: Path
+    owner: Owner
+    wishes: Wishes
+
+    @contextlib.asynccontextmanager
+    async def hold(self) -> AsyncIterator[Made]:
+        """Everything that the guest is made from, made where it is missing; held by the block.
+
+        What killed runs left half-made is removed, in the caches that are not needed too.
+
+        Raises:
+            PrerequisiteError: what is wanted cannot run here, or something it needs is missing.
+            BuildError: something cannot be built; its `log_tail` says why.
+        """
+        await asyncio.to_thread(sweep, self.base)
+        server = await self.incus.server()
+        decision = decide(server, self.wishes.kind)
+        host = look_at_host(self.base, self.source, decision.kind)
+        choice = choose_system(host, self.wishes.system)
+        pool = await choose_pool(self.incus, self.wishes.pool)
+        ground = Ground(self.base, self.source, decision.kind, self.owner.run)
+        async with HOLD[choice.system](ground) as system:
+            await bring_in(self.incus, system.image)
+            yield Made(server, decision, choice, pool, system)
+
+    async def create(self, made: Made) -> Guest:
+        """Make and start the machine; it boots when this returns.
+
+        Raises:
+            IncusError: it could not be made or started; nothing of it is left.
+        """
+        spec = InstanceSpec(
+            self.owner.instance,
+            made.decision.kind,
+            made.system.image.fingerprint,
+            made.pool,
+            self.wishes.limits,
+            self.owner.labels(),
+        )
+        return await Guest.create(self.incus, spec)

@@ -1,0 +1,155 @@
+"""What is seen of a guest, as evidence for its probes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+from agency import quarantine
+from agency.guests.incus.client import Incus
+from agency.guests.incus.model import Server, Usage
+from agency.guests.machines.machine import Guest
+from agency.guests.machines.placement import Decision
+from agency.locks import is_held
+from agency.machine.machine import Machine, MachineError, run
+from agency.spinup.record import Evidence
+from agency.spinup.targets.incus.system import GuestSystem
+from agency.spinup.targets.incus.system.choice import SystemDecision
+
+_MIB = 2**20
+_SYNAPSE_DATABASE = "matrix-synapse"
+# What is asked of a guest in which nothing of ours is installed yet: this module alone is enough.
+_OFFLINE = f"""{Path(quarantine.__file__).read_text()}
+
+import json
+from dataclasses import asdict
+
+seen = interfaces()
+tried = [asdict(one) for one in attempt_outbound()] if seen == ["lo"] else []
+print(json.dumps({{"interfaces": seen, "attempts": tried}}))
+"""
+
+
+def image(
+    system: GuestSystem, decision: Decision, choice: SystemDecision, server: Server
+) -> Evidence:
+    """What a guest is made from, and why from that."""
+    made = system.image
+    return {
+        "kind": str(decision.kind),
+        "kindReason": decision.reason,
+        "system": str(choice.system),
+        "systemReason": choice.reason,
+        "fingerprint": made.fingerprint,
+        "recipe": made.digest,
+        "fresh": made.fresh,
+        "incusVersion": server.version,
+        **system.image_facts(),
+    }
+
+
+async def running(guest: Guest, seconds: float) -> Evidence:
+    """systemd's word on the whole machine, and what Incus says that it is made from.
+
+    `seconds` since it began to be made.
+    """
+    state = await guest.look("systemctl", "is-system-running")
+    made = await guest.incus.instance(guest.name)
+    return {
+        "kind": str(made.kind) if made else "unknown",
+        "image": made.image if made else "unknown",
+        "state": state.stdout.decode(errors="replace").strip(),
+        "failedUnits": list(await guest.failed_units()),
+        "bootId": await guest.boot_id(),
+        "networkDevices": list(made.network_devices) if made else ["unknown"],
+        "runningAfterS": seconds,
+    }
+
+
+async def offline(machine: Machine) -> Evidence:
+    """The guest's interfaces, and how attempts to leave it end; none is made where one might."""
+    seen = json.loads(await run(machine, "python3", "-I", "-", stdin=_OFFLINE.encode()))
+    mode = "guest" if seen["interfaces"] == ["lo"] else "none"
+    return {"mode": mode, **seen}
+
+
+async def databases(machine: Machine, store: Evidence) -> Evidence:
+    """The versions of the database server and of both schemas; the store says its own."""
+    server = await _query(machine, "SHOW server_version")
+    schema = await _query(machine, "SELECT version FROM schema_version")
+    return {
+        "server": server.split(" ")[0],
+        "homeserverSchema": int(schema),
+        "controlSchema": store["revision"],
+    }
+
+
+async def _query(machine: Machine, sql: str) -> str:
+    psql = ("psql", "--no-psqlrc", "--tuples-only", "--no-align", "--host=/run/postgresql")
+    argv = ("runuser", "--user", "postgres", "--", *psql, "--command", sql, _SYNAPSE_DATABASE)
+    return (await run(machine, *argv)).decode().strip()
+
+
+def usage(seen: Usage, most_seen: int) -> Evidence:
+    """What the guest uses, and used at most, as its host counts it.
+
+    Of a virtual machine Incus knows no peak: that is then the most that was seen, in bytes.
+    """
+
+    def megabytes(count: int | None) -> float | None:
+        return None if count is None else round(count / _MIB, 1)
+
+    return {
+        "memoryMb": megabytes(seen.memory),
+        "memoryPeakMb": megabytes(seen.memory_peak or most_seen or None),
+        "memoryPeakBy": "cgroup" if seen.memory_peak else "looks",
+        "cpuS": None if seen.cpu_ns is None else round(seen.cpu_ns / 1e9, 3),
+        "processes": seen.processes,
+        "diskMb": megabytes(seen.disk),
+    }
+
+
+async def gone(incus: Incus, name: str, base: Path, *, kept: bool) -> Evidence:
+    """Whether the guest is still there, and whether anything half-made is."""
+    return {
+        "name": name,
+        "present": await incus.instance(name) is not None,
+        "kept": kept,
+        "imagesHalfMade": await asyncio.to_thread(_half_made, base),
+    }
+
+
+def _half_made(base: Path) -> int:
+    return sum(_is_orphan(path) for path in base.glob("*/.making.*"))
+
+
+def _is_orphan(half_made: Path) -> bool:
+    digest = half_made.name.removeprefix(".making.")
+    # In this order: the run that held it may have ended and removed it between the two.
+    return not is_held(half_made.parent / f".{digest}.lock") and half_made.exists()
+
+
+async def activated(machine: Machine, *argv: str, timeout_s: float) -> Evidence:
+    """What `agency activate --json` says of itself.
+
+    Raises:
+        MachineError: it failed, with the journals of the units that are to blame.
+    """
+    done = await machine.look(*argv, timeout_s=timeout_s)
+    if done.exit_status not in (0, 1) or not done.stdout.strip():
+        raise _activation_error(machine, done.stderr.decode(errors="replace"))
+    report: Evidence = json.loads(done.stdout)
+    return report | {"exitStatus": done.exit_status}
+
+
+def _activation_error(machine: Machine, said: str) -> MachineError:
+    found = re.search(r'^\{"error".*\}$', said, re.MULTILINE)
+    error = json.loads(found[0])["error"] if found else {}
+    return MachineError(
+        f"the activation failed: {error.get('message') or said[-500:] or 'no message'}",
+        where=f"{machine.name}: {error.get('where') or 'agency activate'}",
+        hint=error.get("hint"),
+        log_tail=tuple(error.get("log_tail") or said.splitlines()[-30:]),
+    )

@@ -1,0 +1,149 @@
+"""Rebooting the whole guest, and seeing that what was there before is there again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import aiohttp
+from mautrix.api import Method, Path
+
+from agency.clock import Clock
+from agency.errors import AgencyError, InternalError
+from agency.guests.machines.machine import Guest, GuestError
+from agency.machine import units
+from agency.spinup.convergence import firewall_digest
+from agency.spinup.examination import Examination
+from agency.spinup.probes import control as control_probes
+from agency.spinup.record import Evidence
+from agency.spinup.remote.agents_audit import AgentsAudit
+from agency.spinup.targets.incus.reach import GuestMachine
+
+_POLL_S = 0.2
+_MEMBERS = "joined"
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a guest held before it was rebooted."""
+
+    boot_id: str
+    audit: Evidence
+    agents_audit: tuple[Evidence, ...]  # the end of each agent's log
+    members: tuple[str, ...]
+    event: str
+    text: str
+    firewall: str  # the digest of the rules for what agents send
+    units: tuple[str, ...]  # the names of those that run, before and after
+
+    @classmethod
+    async def observe(
+        cls,
+        guest: Guest,
+        examination: Examination,
+        agents_audit: AgentsAudit,
+        names: tuple[str, ...],
+    ) -> Before:
+        """Say something in the control room, and note what is there; `names` are of units.
+
+        Raises:
+            ConversationError: the homeserver does not answer as it did.
+            MachineError: the agents' audit log cannot be read.
+        """
+        talk = examination.talk
+        if talk is None:
+            raise InternalError("nobody was gathered in the control room")
+        text = "Before the reboot"
+        event = await talk.operator.say(talk.room, text, talk.new_txn())
+        chain = await examination.subject.observe("audit.chain")
+        return cls(
+            boot_id=await guest.boot_id(),
+            audit={"count": chain["count"], "head": chain["head"]},
+            agents_audit=tuple(await agents_audit.heads()),
+            members=await _members(examination),
+            event=event,
+            text=text,
+            firewall=await firewall_digest(GuestMachine(guest)),
+            units=names,
+        )
+
+
+async def _members(examination: Examination) -> tuple[str, ...]:
+    talk = examination.talk
+    if talk is None:
+        raise InternalError("nobody was gathered in the control room")
+    path = Path.v3.rooms[talk.room].joined_members
+    return tuple(sorted((await talk.operator.request(Method.GET, path))[_MEMBERS]))
+
+
+async def reboot(
+    guest: Guest,
+    examination: Examination,
+    agents_audit: AgentsAudit,
+    before: Before,
+    *,
+    clock: Clock,
+    timeout_s: float,
+) -> Evidence:
+    """Reboot and look: all runs again behind the same firewall, the same door opens with the same
+    token, and the records are whole.
+
+    Raises:
+        GuestError: it does not come back, or its control plane does not.
+        ConversationError: the homeserver does not know the person or the message any more.
+    """
+    talk, subject = examination.talk, examination.subject
+    if talk is None:
+        raise InternalError("nobody was gathered in the control room")
+    started = clock.steady()
+    state = await guest.reboot(timeout_s=timeout_s)
+    await _until_ready(examination, timeout_s=timeout_s)
+    seconds = round(clock.steady() - started, 3)
+    whoami = await talk.operator.request(Method.GET, Path.v3.account.whoami)
+    event = await talk.operator.request(Method.GET, Path.v3.rooms[talk.room].event[before.event])
+    if event["content"].get("body") != before.text:
+        raise GuestError("the message from before reads otherwise", where=guest.name)
+    chain = await subject.observe("audit.chain")
+    machine = GuestMachine(guest)
+    running = await units.show(machine, before.units)
+    return {
+        "bootIdBefore": before.boot_id,
+        "bootIdAfter": await guest.boot_id(),
+        "state": state.state,
+        "units": [unit.as_dict() for unit in running.values()],
+        "firewallBefore": before.firewall,
+        "firewallAfter": await firewall_digest(machine),
+        "auditBefore": before.audit,
+        "kept": await subject.observe("audit.row", {"sequence": int(before.audit["count"])}),
+        "auditAfter": {"count": chain["count"], "head": chain["head"]},
+        "chainVerified": chain["verified"],
+        "agentsAuditKept": await agents_audit.keeps(before.agents_audit),
+        "userId": whoami["user_id"],
+        "roomMembersBefore": list(before.members),
+        "roomMembersAfter": list(await _members(examination)),
+        "eventId": event["event_id"],
+        "readyAfterS": seconds,
+    }
+
+
+async def _until_ready(examination: Examination, *, timeout_s: float) -> None:
+    subject = examination.subject
+    try:
+        async with asyncio.timeout(timeout_s):
+            # A program in another machine: there is no event to wait for.
+            while not await _is_ready(examination):  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError as error:
+        raise GuestError(
+            f"the control plane is not ready {timeout_s:g} s after the reboot",
+            where=subject.control_url,
+        ) from error
+
+
+async def _is_ready(examination: Examination) -> bool:
+    subject = examination.subject
+    try:
+        seen = await control_probes.ready(subject.session, subject.control_url)
+    except (AgencyError, OSError, ValueError, aiohttp.ClientError):
+        return False
+    return seen["status"] == 200 and seen["ready"] is True

@@ -1,0 +1,102 @@
+"""Debian as a guest's system: a wheelhouse, and `agency activate` with the exported definitions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agency.errors import InternalError
+from agency.guests.activation.definitions import load_definitions
+from agency.guests.images.image import Image
+from agency.guests.images.layout import PREFIX
+from agency.guests.images.prepare import Materials, hold_materials
+from agency.guests.images.provider import ProviderPack
+from agency.guests.images.recipe import default_recipe
+from agency.guests.machines.machine import Guest
+from agency.guests.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
+from agency.instance.load import LoadedInstance
+from agency.machine.machine import Machine, run
+from agency.secrets.encryption.age import AgeKey
+from agency.spinup.convergence import Activator, Converging, debian_tamperings
+from agency.spinup.expected import Expected, by_definitions
+from agency.spinup.record import Evidence
+from agency.spinup.targets.incus.reach import GuestMachine
+from agency.spinup.targets.incus.system import Convergence, Ground, GuestSystem, Programs
+
+REQUIREMENTS = Path("requirements") / "guest.txt"
+PROGRAMS = Programs(PROGRAM, str(PREFIX / "bin" / "python"), "/usr/bin/node")
+
+
+@contextlib.asynccontextmanager
+async def hold_debian(ground: Ground) -> AsyncIterator[GuestSystem]:
+    """See Hold.
+
+    Raises:
+        PrerequisiteError: rights, programs, files or disk space are missing.
+        BuildError: something cannot be built; its `log_tail` says why.
+    """
+    async with hold_materials(
+        ground.base,
+        default_recipe(ground.kind),
+        requirements=ground.source / REQUIREMENTS,
+        source=ground.source,
+        marker=ground.marker,
+    ) as materials:
+        yield DebianSystem(materials, ground.source)
+
+
+@dataclass(slots=True)
+class DebianSystem:
+    """See GuestSystem."""
+
+    materials: Materials
+    source: Path
+    _python: Mapping[str, str] = field(default_factory=dict)
+    _expected: Expected | None = None
+
+    @property
+    def image(self) -> Image:
+        """See GuestSystem."""
+        return self.materials.image
+
+    @property
+    def provider(self) -> ProviderPack:
+        """See GuestSystem."""
+        return self.materials.provider
+
+    @property
+    def programs(self) -> Programs:
+        """See GuestSystem."""
+        return PROGRAMS
+
+    def image_facts(self) -> Evidence:
+        """See GuestSystem: the wheels that go with it, and every package that is in it."""
+        return {
+            "wheelhouse": self.materials.wheelhouse.digest,
+            "packages": dict(self.image.packages),
+        }
+
+    async def provision(self, guest: Guest, loaded: LoadedInstance, key: AgeKey) -> None:
+        """See GuestSystem."""
+        portable = self.source / "modules" / "portable"
+        definitions = await asyncio.to_thread(load_definitions, portable, loaded.root)
+        self._expected = by_definitions(definitions)
+        cargo = Cargo(portable, loaded.root, key)
+        self._python = await provision(guest, self.materials, cargo)
+
+    async def packages(self, machine: Machine) -> Evidence:
+        """See GuestSystem: dpkg's, and those of the agency's environment."""
+        listed = await run(machine, "dpkg-query", "--show", "--showformat=${Package} ${Version}\n")
+        system = dict(line.split(" ", 1) for line in listed.decode().splitlines())
+        return {"system": system, "python": dict(self._python)}
+
+    def convergence(self, guest: Guest, *, timeout_s: float) -> Convergence:
+        """See GuestSystem."""
+        if self._expected is None:
+            raise InternalError("the guest was activated before it was provisioned")
+        machine = GuestMachine(guest)
+        activator = Activator(machine, PROGRAM, str(PORTABLE), str(INSTANCE), timeout_s)
+        return Converging(machine, activator, debian_tamperings(machine), self._expected)

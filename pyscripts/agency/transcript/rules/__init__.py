@@ -1,0 +1,1 @@
+"""The rules by which transcripts are judged: one folder a version."""
