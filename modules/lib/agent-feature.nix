@@ -23,6 +23,8 @@
 let
   inherit (lib) mkOption types;
   catalogue = import ./catalogue.nix { inherit lib; };
+  opt = import ./options.nix { inherit lib; };
+  naming = (import ./. { inherit lib; }).naming.agents;
   enabled = lib.filterAttrs (_: agent: agent.${name}.enable) config.agency.agents;
   agents = lib.attrNames enabled;
   templateName = unit: "agency-agent-${unit}@";
@@ -50,11 +52,7 @@ in
         { config, ... }:
         {
           options.${name} = {
-            enable = mkOption {
-              type = types.bool;
-              default = false;
-              inherit description;
-            };
+            enable = opt.enable description;
           }
           // (if lib.isFunction options then options config else options);
           config.settings = lib.mkIf config.${name}.enable { ${name} = settings config; };
@@ -70,9 +68,9 @@ in
           unit: definition:
           lib.nameValuePair (templateName unit) (
             {
-              user = "agent-%i";
-              group = "agents";
-              home = "/home/agent-%i";
+              user = "${naming.prefix}%i";
+              inherit (naming) group;
+              home = "/home/${naming.prefix}%i";
               instances = agents;
               credentials = credentialsOf unit;
             }
@@ -84,9 +82,10 @@ in
             agent:
             lib.mapAttrs' (
               suffix: secret:
-              lib.nameValuePair "agent-${agent}-${suffix}" (
-                factsOf "agent-${agent}-${suffix}" // { consumers = consumersOf agent secret; }
-              )
+              let
+                full = "${naming.prefix}${agent}-${suffix}";
+              in
+              lib.nameValuePair full (factsOf full // { consumers = consumersOf agent secret; })
             ) secrets
           ) agents
         );

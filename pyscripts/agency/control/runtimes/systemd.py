@@ -135,7 +135,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
     def _names(self) -> tuple[str, ...]:
         directory = self._directory
         files = directory.glob("*.json") if directory.is_dir() else ()
-        return tuple(sorted(path.stem for path in files if naming.is_name(path.stem)))
+        return tuple(sorted(path.stem for path in files if naming.is_agent_name(path.stem)))
 
     def _make(self, name: str) -> _Agent:
         directory = self._directory

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from agency.clock import Clock
-from agency.reconcile.gitlab.api import GitlabApi, logged_in
+from agency.forge.gitlab import GitlabApi, logged_in
 from agency.reconcile.gitlab.changes import LEVELS, GitlabChange, Seen, Step, runner_facts
 from agency.reconcile.gitlab.planning import plan
 from agency.reconcile.gitlab.settings import (
@@ -211,7 +211,9 @@ async def opened(
 ) -> AsyncIterator[GitlabBootstrap]:
     """The reconciler, logged in as the administrator with the first password of root."""
     password = read_credential(GITLAB_ROOT_PASSWORD)
-    login = logged_in(settings.url, settings.admin, password, ready_s=settings.ready_timeout_s)
+    login = logged_in(
+        settings.url, settings.admin, password.reveal(), ready_s=settings.ready_timeout_s
+    )
     api = await asyncio.to_thread(login.__enter__)
     try:
         issued = Issued(settings.issued_dir)

@@ -20,12 +20,22 @@ from pydantic import Field
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock
+from agency.coopcloud import (
+    INPUTS,
+    NAMESPACE,
+    SERVICES,
+    SPEC,
+    Abra,
+    Recipe,
+    Service,
+    Stack,
+    find_abra,
+    stack_name,
+)
+from agency.docker import DEFAULT_URL, answers, docker_at, require_swarm
 from agency.errors import BadInputError, PrerequisiteError
 from agency.reconcile.engine.contract import ABSENT, Change, Settings
-from agency.reconcile.swarm.abra import Abra, Recipe, find_abra, stack_name
 from agency.reconcile.swarm.certificate import ServerCertificate
-from agency.reconcile.swarm.docker import DEFAULT_URL, answers, docker_at, require_swarm
-from agency.reconcile.swarm.stack import INPUTS, NAMESPACE, SERVICES, SPEC, Service, Stack
 from agency.secrets.delivery.credentials import read_credential
 from agency.secrets.names import WILDCARD_CERTIFICATE, WILDCARD_CERTIFICATE_KEY
 from agency.secrets.values import SecretValue

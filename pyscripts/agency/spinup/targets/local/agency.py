@@ -15,6 +15,7 @@ from agency.control.config import AgentEntry, ControlConfig
 from agency.files import write_atomically
 from agency.instance.model import Instance
 from agency.instance.render import registration
+from agency.matrix import MatrixSession, Person
 from agency.ports import LOOPBACK
 from agency.rundir import RunDirectory
 from agency.secrets.names import (
@@ -26,7 +27,6 @@ from agency.secrets.names import (
 from agency.secrets.providers import SecretProvider
 from agency.secrets.values import SecretValue
 from agency.spinup.scenario.accounts import create_people
-from agency.spinup.scenario.person import Person
 from agency.spinup.targets.local import synapse
 from agency.spinup.targets.local.supervisor import Service, Supervisor
 
@@ -216,4 +216,5 @@ class LocalAgency:
 
     async def log_in(self, user_id: str) -> Person:
         """Log a person in."""
-        return await Person.log_in(self.session, self.homeserver_url, user_id, self.password)
+        homeserver = MatrixSession(self.homeserver_url, self.session)
+        return await Person.log_in(homeserver, user_id, self.password.reveal())

@@ -120,7 +120,7 @@ async def _start(agency: LocalAgency, clock: Clock) -> None:
     login = Login(
         homeserver=agency.homeserver_url,
         user_id=operator.user_id,
-        access_token=operator.access_token.reveal(),
+        access_token=operator.access_token,
         control_room=room,
     )
     write_login(default_login_file(), login)

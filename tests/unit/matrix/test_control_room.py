@@ -10,8 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from agency.control.config import AgentEntry, ControlConfig
-from agency.control.matrix.api import MatrixError
-from agency.control.matrix.rooms import RoomSetup, power_levels
+from agency.matrix import ControlRoom, MatrixError, power_levels
 
 BOT = "@agency:x.org"
 PM = "@agent-pm:x.org"
@@ -49,14 +48,14 @@ class FakeApi:
     async def request(
         self, method: Any, path: Any, body: Any = None, *, as_user: str | None = None
     ) -> dict[str, Any]:
-        what = unquote(str(path)).removeprefix("_matrix/client/v3/")
-        call = f"{method.value} {what}"
+        what = unquote(str(path)).removeprefix("/_matrix/client/v3/")
+        call = f"{method} {what}"
         if body and "user_id" in body:
             call += f" {body['user_id']}"
         for part, error in self.fail.items():
             if part in call:
                 raise error
-        if method.value != "GET":
+        if method != "GET":
             self.done.append(call + (f" as {as_user}" if as_user else ""))
         return self._answer(call, body, as_user)
 
@@ -89,7 +88,7 @@ class FakeApi:
 
 
 async def ensure(api: FakeApi) -> str:
-    return await RoomSetup(api, CONFIG).ensure()  # type: ignore[arg-type]
+    return await ControlRoom(api, CONFIG).ensure()  # type: ignore[arg-type]
 
 
 async def test_room_is_made_and_everybody_is_brought_in() -> None:

@@ -17,8 +17,8 @@ import aiodocker
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock
-from agency.reconcile.engine.contract import ReconcileError
-from agency.reconcile.swarm.docker import answers, call
+from agency.docker import answers, call
+from agency.errors import AgencyError
 
 NAMESPACE = "com.docker.stack.namespace"
 INPUTS = "agency.deployed.inputs"
@@ -28,6 +28,10 @@ _OURS = (INPUTS, SERVICES, SPEC)
 _POLL_S = 0.2
 # An update that Docker ended by itself: what runs is not what was deployed.
 _ENDED_BADLY = ("paused", "rollback_paused", "rollback_completed", "rollback_started")
+
+
+class StackError(AgencyError):
+    """A stack that does not run as it was deployed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,12 @@ class Service:
 
     @property
     def settled(self) -> bool:
-        """Whether it runs as deployed."""
+        """True if it runs as deployed."""
         return self.running == self.replicas and self.update_state != "updating"
 
     @property
     def ended_badly(self) -> bool:
-        """Whether Docker gave its update up."""
+        """True if Docker gave its update up."""
         return self.update_state in _ENDED_BADLY
 
 
@@ -63,7 +67,7 @@ class Stack:
     clock: Clock
 
     async def services(self) -> tuple[Service, ...]:
-        """What is deployed, by name."""
+        """Ask what is deployed, by name."""
         with answers(self.url):
             listed = await self.client.services.list(
                 filters={"label": [f"{NAMESPACE}={self.name}"]}
@@ -92,7 +96,7 @@ class Stack:
         """Wait until every service runs as deployed.
 
         Raises:
-            ReconcileError: one does not, or there is none.
+            StackError: one does not, or there is none.
         """
         deadline = self.clock.steady() + seconds
         while True:
@@ -100,7 +104,7 @@ class Stack:
             if services and all(s.settled and not s.ended_badly for s in services):
                 return services
             if self.clock.steady() >= deadline or any(s.ended_badly for s in services):
-                raise ReconcileError(
+                raise StackError(
                     _unsettled(services),
                     where=f"stack {self.name}",
                     hint=f"see why: docker stack ps --no-trunc {self.name}",
@@ -129,7 +133,7 @@ class Stack:
 
 
 def spec_digest(spec: Mapping[str, Any]) -> str:
-    """The digest of a service's definition without the labels that we write."""
+    """Compute the digest of a service's definition without the labels that we write."""
     labels = {k: v for k, v in (spec.get("Labels") or {}).items() if k not in _OURS}
     return sha256_hex(canonical_json({**spec, "Labels": labels}))
 

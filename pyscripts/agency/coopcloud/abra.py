@@ -1,4 +1,4 @@
-"""What we ask of abra, Co-op Cloud's command line: one call, in a directory of its own.
+"""abra, Co-op Cloud's command line: one call, in a directory of its own.
 
 abra keeps its state below $ABRA_DIR: `servers/<server>/<domain>.env` says how an app is
 configured, `recipes/<recipe>` is a git checkout of the recipe, `catalogue` an index that is not
@@ -18,46 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency.canonical import canonical_json, sha256_hex
-from agency.errors import PrerequisiteError
+from agency.coopcloud.recipe import Recipe, stack_name
 from agency.programs import find_program, run_program
 
 SERVER = "default"  # abra's name for the Docker Engine of this machine
-MAX_STACK_NAME = 45  # longer names are cut by abra
 _IDENTITY = ("-c", "user.name=agency", "-c", "user.email=agency@localhost")
 _GIT_TIMEOUT_S = 60.0
-
-
-def stack_name(domain: str) -> str:
-    """The name of an app's stack: abra replaces dots and cuts what is too long."""
-    return domain.replace(".", "_")[:MAX_STACK_NAME]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """A recipe's files in a directory that does not change, such as a path of the Nix store."""
-
-    name: str
-    source: Path
-
-    def digest(self) -> str:
-        """SHA-256 over the names and contents of all files, git's own excepted.
-
-        Raises:
-            PrerequisiteError: there is no recipe.
-        """
-        if not (self.source / "compose.yml").is_file():
-            raise PrerequisiteError(
-                "no recipe is there: compose.yml is missing",
-                where=str(self.source),
-                hint="set recipeSource to a checkout of the recipe",
-            )
-        files = {
-            str(path.relative_to(self.source)): sha256_hex(path.read_bytes())
-            for path in sorted(self.source.rglob("*"))
-            if path.is_file() and ".git" not in path.relative_to(self.source).parts
-        }
-        return sha256_hex(canonical_json(files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +107,7 @@ class Abra:
 
 
 def find_abra(docker_url: str | None, *, timeout_s: float) -> Abra:
-    """abra and git on PATH.
+    """Find abra and git on PATH.
 
     Raises:
         PrerequisiteError: one is not there.

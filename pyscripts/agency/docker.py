@@ -1,4 +1,4 @@
-"""The Docker Engine of this machine: opening it, and one kind of error for its refusals."""
+"""The Docker client: an engine that is opened, and one kind of error for its refusals."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from typing import Any
 import aiodocker
 import aiohttp
 
-from agency.errors import PrerequisiteError
-from agency.reconcile.engine.contract import ReconcileError
+from agency.errors import AgencyError, PrerequisiteError
 
 DEFAULT_URL = "unix:///run/docker.sock"
 _TIMEOUT = aiohttp.ClientTimeout(total=60)
 _START_DOCKER = "start it: systemctl start docker; see why not: journalctl -u docker"
 
 
-class DockerError(ReconcileError):
-    """The Docker Engine refused; `status` is that of HTTP."""
+class DockerError(AgencyError):
+    """A call that the Docker Engine refused (`status` is that of HTTP) or did not end (None)."""
 
-    def __init__(self, message: str, *, where: str, status: int, hint: str | None = None) -> None:
-        super().__init__(message, where=where, hint=hint)
+    def __init__(self, message: str, *, where: str, status: int | None) -> None:
+        super().__init__(message, where=where)
         self.status = status
 
 
 @asynccontextmanager
 async def docker_at(url: str) -> AsyncIterator[aiodocker.Docker]:
-    """A client of the Docker Engine at `url`, with a time limit for every call.
+    """Open a client of the Docker Engine at `url`, with a time limit for every call.
 
     Raises:
         PrerequisiteError: nothing answers there.
@@ -51,7 +50,9 @@ def answers(where: str) -> Iterator[None]:
             raise PrerequisiteError(error.message, where=where, hint=_START_DOCKER) from error
         raise DockerError(error.message, where=where, status=error.status) from error
     except TimeoutError as error:
-        raise ReconcileError("the Docker Engine does not answer in time", where=where) from error
+        raise DockerError(
+            "the Docker Engine does not answer in time", where=where, status=None
+        ) from error
     except (aiohttp.ClientError, ConnectionError) as error:
         raise PrerequisiteError(
             f"no Docker Engine answers: {error}", where=where, hint=_START_DOCKER
@@ -66,7 +67,7 @@ async def call(
     params: dict[str, str] | None = None,
     data: dict[str, Any] | None = None,
 ) -> Any:
-    """One call that aiodocker has no method for; returns the JSON that answers it."""
+    """Make one call that aiodocker has no method for; return the JSON that answers it."""
     query = client._query_json  # noqa: SLF001 - the library's only way to any other call
     return await query(path, method=method, params=params, data=data)
 
