@@ -35,7 +35,6 @@ in
         };
       };
       secrets.mail-password = {
-        class = "A1";
         units = [ "mail" ];
       };
       settings = agent: { inherit (agent.mail) address server allowedSenders; };

@@ -30,7 +30,6 @@ in
         };
       };
       secrets.passwords-client-secret = {
-        class = "A1";
         units = [ "passwords" ];
       };
       settings = agent: { inherit (agent.passwords) server collection; };

@@ -33,7 +33,6 @@ in
         };
       };
       secrets = lib.genAttrs [ "ssh-key" "ssh-passphrase" ] (_: {
-        class = "A2";
         units = [ "ssh" ];
       });
       settings = agent: { inherit (agent.ssh) publicKey; };

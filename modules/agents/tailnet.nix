@@ -31,7 +31,6 @@ in
         };
       };
       secrets.tailnet-auth-key = {
-        class = "A1";
         units = [ "tailnet" ];
       };
       settings = agent: { inherit (agent.tailnet) hostname controlServer; };

@@ -17,7 +17,8 @@ import yaml
 from agency import naming
 from agency.instance.load import load_instance
 from agency.instance.render import write_rendered
-from agency.secrets.classes import SecretClass, required_secrets
+from agency.instance.required_secrets import required_secrets
+from agency.secrets.classes import SecretClass
 from agency.unwritten import FEATURES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,8 @@ EVALUATED = (
     "packages",
     "pyscripts",
     "pyproject.toml",
+    "secrets",
+    "setup.py",
     "LICENSE",
     "README.md",
     "tests/guest",

@@ -11,7 +11,7 @@ from agency.instance.problems import InstanceError, Problem
 from agency.instance.reading.recipients import disagreements
 from agency.instance.reading.source import read_source
 from agency.instance.render import check_rendered
-from agency.secrets.classes import required_secrets
+from agency.instance.required_secrets import required_secrets
 from agency.secrets.doctor import remedy
 from agency.secrets.encryption import sops
 from agency.secrets.providers import missing_in_file

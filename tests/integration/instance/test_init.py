@@ -20,7 +20,8 @@ from agency import programs
 from agency.errors import BadInputError, PrerequisiteError
 from agency.instance.load import load_instance
 from agency.instance.making import create
-from agency.secrets.classes import SecretClass, required_secrets
+from agency.instance.required_secrets import required_secrets
+from agency.secrets.classes import SecretClass
 from agency.secrets.encryption import age, sops
 
 Agency = Callable[..., int]

@@ -21,8 +21,9 @@ from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError
 from agency.instance.reading.source import read_source
 from agency.instance.render import write_rendered
+from agency.instance.required_secrets import required_secrets
 from agency.programs import find_program
-from agency.secrets.classes import SecretClass, SecretSpec, required_secrets
+from agency.secrets.classes import SecretClass, SecretSpec
 from agency.secrets.encryption import sops
 from agency.secrets.encryption.age import AgeKey, key_exists, new_key, store_key
 from agency.secrets.generators import generate
