@@ -24,6 +24,7 @@ from agency.files import write_atomically
 from agency.instance.load import load_instance
 from agency.paths import state_dir
 from agency.secrets.providers import open_provider
+from agency.signals import stop_signals
 from agency.spinup.local import rundir
 from agency.spinup.local.agency import LocalAgency
 from agency.spinup.local.build import build, check_port_names
@@ -141,7 +142,7 @@ async def _start(agency: LocalAgency, clock: Clock) -> None:
 
 async def _keep(agency: LocalAgency, clock: Clock) -> None:
     loop, wish = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         loop.add_signal_handler(number, wish.set)
     restarts: deque[float] = deque(maxlen=_MAX_RESTARTS)
     stop = asyncio.ensure_future(wish.wait())
