@@ -41,10 +41,11 @@ test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
 
 test-docker: setup-dev ## Test the reconcilers on a real Docker Swarm (root)
 	@$(PYTHON) tools/setup.py docker
-	AGENCY_REQUIRE_DOCKER=1 pytest -m docker tests/integration
+	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m docker tests/integration
 
 test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds an image)
-	AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
+	AGENCY_TEST_GUEST_DIR="$${XDG_CACHE_HOME:-$$HOME/.cache}/agency/guest-tests" \
+	  AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration
 
 test-guest-thorough: setup-guest ## The same, and more: every step interrupted (an hour)
 	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
