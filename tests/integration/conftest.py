@@ -26,6 +26,7 @@ DOMAIN = "agency.example"
 HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file on one worker: they share a homeserver, or measure time."""
     for item in items:
@@ -165,6 +166,6 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         try:
             if requests.get(f"{url}/health", timeout=1).status_code == 200:
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             time.sleep(0.05)
     pytest.fail(f"{sys.executable} -m synapse did not start:\n{log.read_text()}")

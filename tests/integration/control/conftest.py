@@ -85,7 +85,7 @@ class Control:
             assert process.poll() is None, self.log.read_text()
             try:
                 answer = requests.get(f"{self.url}/ready", timeout=5)
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 return None
             return answer.json() if answer.status_code == 200 else None
 
@@ -97,7 +97,7 @@ class Control:
         assert self.process.poll() is None, self.log.read_text()
         try:
             return requests.get(f"{self.url}/health", timeout=1).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 10) -> int:
