@@ -4,8 +4,8 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 PYTHON := python3
 # How many times its limit a measured number may be, on a machine that others use too.
 SLACK := 1
-# Tests of one group, as those of a file of tests/integration, stay on one worker.
-WORKERS := --numprocesses 2 --dist loadgroup
+# The tests of a file stay on one worker: they share a homeserver, an engine or a guest.
+WORKERS := --numprocesses 2 --dist loadfile
 # Subjects of commits have a form from the one after this on (tools/commit_message.py).
 SUBJECTS_SINCE := 5d2daef
 
@@ -48,7 +48,7 @@ test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds a
 	  AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration
 
 test-guest-thorough: setup-guest ## The same, and more: every step interrupted (an hour)
-	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
+	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration
 
 lint: setup-dev ## Format check, lint, types, layers; names commits of another form
 	ruff format --check .

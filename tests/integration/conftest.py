@@ -23,15 +23,6 @@ from agency.secrets.providers import EphemeralProvider
 from agency.spinup.local import ports, synapse
 
 DOMAIN = "agency.example"
-HERE = Path(__file__).parent
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker: they share a homeserver, or measure time."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(HERE))))
 
 
 def example_instance() -> Instance:
