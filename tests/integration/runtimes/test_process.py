@@ -281,6 +281,7 @@ async def test_a_killed_parent_leaves_no_agent(
     runtime = make()
     assert processes_with_marker(runtime.marker) == tuple(sorted(pids))
     parent.kill()
+    parent.wait()  # it holds its lock until then
 
     async def gone() -> bool:
         return processes_with_marker(runtime.marker) == ()

@@ -26,6 +26,7 @@ from agency.instance.load import load_instance
 from agency.instance.secret_provider import open_provider
 from agency.paths import state_dir
 from agency.secrets.names import OPERATOR_PASSWORD
+from agency.signals import stop_signals
 from agency.spinup.targets.local.agency import LocalAgency
 from agency.spinup.targets.local.build import build, check_port_names
 from agency.spinup.targets.local.supervisor import ServiceError, Supervisor
@@ -141,7 +142,7 @@ async def _start(agency: LocalAgency, clock: Clock) -> None:
 
 async def _keep(agency: LocalAgency, clock: Clock) -> None:
     loop, wish = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         loop.add_signal_handler(number, wish.set)
     restarts: deque[float] = deque(maxlen=_MAX_RESTARTS)
     stop = asyncio.ensure_future(wish.wait())
