@@ -8,24 +8,33 @@ from pathlib import Path
 
 import pytest
 
+from agency.control.commands import GRAMMAR, parse, reference
 from agency.control.config import Limits
-from agency.control.grammar import reference
-from agency.control.grammar.help import help_text, reference_markdown
-from agency.control.grammar.parse import parse
-from agency.control.grammar.spec import COMMANDS, TOPICS
+from agency.control.grammar import help as grammar_help
 from agency.errors import BadInputError, UsageError
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "commands.md"
 
 
+def help_text(topic: str | None) -> str:
+    return grammar_help.help_text(GRAMMAR, topic)
+
+
+def reference_markdown() -> str:
+    return grammar_help.reference_markdown(GRAMMAR)
+
+
 def test_all_commands_in_an_aligned_table():
     lines = help_text(None).split("\n")
-    assert len(lines) == len(COMMANDS) + 2
+    assert len(lines) == len(GRAMMAR.commands) + 2
     assert lines[-2:] == ["", "!agency help <command> says more about one."]
-    for line, spec in zip(lines, COMMANDS, strict=False):
+    for line, spec in zip(lines, GRAMMAR.commands, strict=False):
         assert line.startswith(f"{spec.usage}  ")
         assert line.endswith(f"  {spec.summary}")
-    assert len({line.index(spec.summary) for line, spec in zip(lines, COMMANDS, strict=False)}) == 1
+    assert (
+        len({line.index(spec.summary) for line, spec in zip(lines, GRAMMAR.commands, strict=False)})
+        == 1
+    )
 
 
 def test_the_commands_of_a_noun():
@@ -78,7 +87,7 @@ def test_an_unknown_topic():
     )
 
 
-@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("topic", GRAMMAR.topics)
 def test_whatever_can_be_asked_for_has_help(topic):
     asked = parse(f"!agency help {topic}").text("topic")
     assert help_text(asked)
@@ -98,7 +107,9 @@ def test_the_reference_says_all_that_the_data_says():
     )
     assert "| audit tail | `count` | how many entries, 1 to 100; 10 if left out |\n" in text
     rows = [line for line in text.split("\n") if line]
-    assert len(rows) == 4 + len(COMMANDS) + sum(len(spec.parameters) for spec in COMMANDS)
+    assert len(rows) == 4 + len(GRAMMAR.commands) + sum(
+        len(spec.parameters) for spec in GRAMMAR.commands
+    )
     assert rows[:2] == ["| say | it does | changes something | short form |", "|---|---|---|---|"]
     assert "\n\n| command | argument | what it is |\n|---|---|---|\n" in text
 
@@ -115,12 +126,12 @@ def test_the_limits_are_all_there():
 
 def test_the_written_reference_is_current():
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert reference.refresh(text) == text, "run python -m agency.control.grammar.reference"
+    assert reference.refresh(text) == text, "run python -m agency.control.commands.reference"
     assert reference_markdown() in text
 
 
 def run_reference(*arguments: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "agency.control.grammar.reference", *arguments]
+    argv = [sys.executable, "-m", "agency.control.commands.reference", *arguments]
     return subprocess.run(argv, capture_output=True, text=True, timeout=60)
 
 

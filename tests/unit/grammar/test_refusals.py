@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from agency.control.commands import parse
 from agency.control.grammar.errors import CommandError, Reason
-from agency.control.grammar.parse import parse
 from agency.errors import ExitCode
 
 START = "usage: !agency agents start <agent> [--project TEXT]"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from agency.control.commands import parse
 from agency.control.grammar.errors import CommandError, Reason
-from agency.control.grammar.parse import parse
 
 NOUNS = "help, ping, version, agents, audit, trace"
 NAME = "a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter"

@@ -9,7 +9,7 @@ import pytest
 
 from agency.cli import cli
 from agency.commandline.run import run
-from agency.control.grammar.spec import COMMANDS
+from agency.control.commands import GRAMMAR
 from agency.control.login import write_login
 from agency.control.room import room
 
@@ -65,7 +65,7 @@ def test_every_command_is_said_in_its_canonical_text(agency, homeserver, argumen
 
 
 def test_every_command_of_the_grammar_is_there():
-    for spec in COMMANDS:
+    for spec in GRAMMAR.commands:
         command: click.Command = room
         for word in spec.name.split(" "):
             assert isinstance(command, click.Group)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from agency.control.execution.replies import Reply
-from agency.control.grammar.parse import Command
+from agency.control.grammar.command import Command
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import Outcome
 from agency.errors import AgencyError

@@ -19,10 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agency.canonical import sha256_hex
 from agency.clock import Clock
+from agency.control.commands import parse
 from agency.control.execution.classify import Disposition, Rules, Verdict, classify
 from agency.control.execution.replies import Reply, reply_message
 from agency.control.execution.result import Handler, Invocation, RefusalError, Result
-from agency.control.grammar.parse import Command, CommandError, Effect, parse
+from agency.control.grammar.command import Command
+from agency.control.grammar.errors import CommandError
 from agency.control.grammar.printing import format_command
 from agency.control.store import agents, audit, inbox, outbox
 from agency.control.store.audit import AuditEntry, Outcome
@@ -127,13 +129,13 @@ class Worker:
             reply = Reply(False, _sentence(error), error.pointer())
             await self._finish(stored, entry, reply)
             return
-        if command.effect is Effect.CHANGE:
+        if command.changes:
             # Nothing is done that is not on record: if this fails, the event stays where it is.
             await self.database.write(partial(self._accept, stored=stored, command=command))
         result = await self._act(stored, command)
         if result is not None:
             entry = _entry(stored, result.outcome, result.detail, command)
-            changed = command.effect is Effect.CHANGE
+            changed = command.changes
             await self._finish(stored, entry, result.reply(), result, flush=changed)
 
     def _accept(self, connection: Connection, *, stored: StoredEvent, command: Command) -> None:
@@ -257,7 +259,7 @@ def _entry(
     command: Command | None = None,
 ) -> AuditEntry:
     said = None if command is None else format_command(command)
-    target = "" if command is None else command.text("agent") or ""
+    target = "" if command is None else command.target or ""
     return AuditEntry(
         trace=stored.trace,
         actor=stored.event.sender,

@@ -19,12 +19,13 @@ from agency.control.acp_client import AcpClient
 from agency.control.appservice.readiness import Readiness
 from agency.control.appservice.server import AppService, build_app
 from agency.control.appservice.transactions import Intake
+from agency.control.commands import GRAMMAR, Services, looks_like_command
 from agency.control.config import ControlConfig
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.registry import build_handlers
 from agency.control.execution.worker import Worker
-from agency.control.grammar.parse import Command, looks_like_command
+from agency.control.grammar.command import Command
 from agency.control.matrix.sending import Sender
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
@@ -210,7 +211,7 @@ class ControlPlane:
             database=self.database,
             clock=self.clock,
             rules=Rules.from_config(self.config, room_id, looks_like_command),
-            handlers=build_handlers(clock=self.clock, database=self.database, lifecycle=lifecycle),
+            handlers=build_handlers(Services(self.clock, self.database, lifecycle, GRAMMAR)),
             observe=partial(_observe, lifecycle),
             max_command_bytes=self.config.limits.max_command_bytes,
             max_outbox=self.config.limits.max_outbox,
@@ -239,7 +240,7 @@ class ControlPlane:
 
 async def _observe(lifecycle: Lifecycle, command: Command, trace: str) -> str:
     """What is seen of the agent that a command names."""
-    name = command.text("agent")
+    name = command.target
     if name is None:
         return ""
     seen = await lifecycle.observe(name, trace)

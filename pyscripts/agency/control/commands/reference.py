@@ -1,6 +1,6 @@
 """Keeps the generated parts of the command reference current.
 
-`python -m agency.control.grammar.reference docs/commands.md` writes them anew between their marks;
+`python -m agency.control.commands.reference docs/commands.md` writes them anew between their marks;
 what stands outside the marks is written by hand.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from agency.commandline.run import run
+from agency.control.commands import GRAMMAR
 from agency.control.config import Limits
 from agency.control.grammar.help import reference_markdown
 from agency.errors import BadInputError
@@ -59,7 +60,7 @@ def refresh(document: str) -> str:
     Raises:
         BadInputError: the marks of a part are not there exactly once, in order.
     """
-    parts = {"commands": reference_markdown(), "limits": limits_markdown(Limits())}
+    parts = {"commands": reference_markdown(GRAMMAR), "limits": limits_markdown(Limits())}
     for name, text in parts.items():
         begin, end = f"<!-- begin generated: {name} -->\n", f"<!-- end generated: {name} -->\n"
         if document.count(begin) != 1 or document.count(end) != 1:
@@ -83,11 +84,11 @@ def main(document: Path, check: bool) -> None:
         raise BadInputError(
             "its generated parts are not current",
             where=str(document),
-            hint=f"python -m agency.control.grammar.reference {document}",
+            hint=f"python -m agency.control.commands.reference {document}",
         )
     if old != new:
         write_atomically(document, new.encode())
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, sys.argv[1:], prog_name="agency.control.grammar.reference"))
+    sys.exit(run(main, sys.argv[1:], prog_name="agency.control.commands.reference"))
