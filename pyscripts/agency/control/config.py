@@ -13,6 +13,8 @@ from pydantic import Field
 
 from agency.settings import Strict, load
 
+RuntimeName = Literal["process", "systemd"]  # runtimes.registry has a factory for each
+
 
 class AgentEntry(Strict):
     """An agent that the control plane may start."""
@@ -21,6 +23,7 @@ class AgentEntry(Strict):
     role: str
     matrix_id: str
     port: int = Field(ge=1, le=65535)
+    runtime: RuntimeName | None = Field(default=None, description="else that of all agents")
 
 
 class Limits(Strict):
@@ -53,7 +56,7 @@ class ControlConfig(Strict):
     agents: tuple[AgentEntry, ...]
     database_url: str = Field(description="SQLAlchemy async URL")
     state_dir: Path
-    runtime: Literal["process", "systemd"] = "process"
+    runtime: RuntimeName = Field(default="process", description="of agents that set none")
     limits: Limits = Limits()
 
 

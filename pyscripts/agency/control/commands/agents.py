@@ -42,7 +42,7 @@ async def list_agents(ctx: Context) -> Result:
             entry.role,
             _state(status),
             _project(records, entry.name) if status.state is State.RUNNING else "-",
-            "-" if status.pid is None else str(status.pid),
+            status.handle or "-",
         )
         for entry, status in await lifecycle.observe_all()
     ]
@@ -70,7 +70,7 @@ async def show_agent(ctx: Context, agent: str) -> Result:
     rows = [
         ("role", seen.entry.role),
         ("Matrix id", seen.entry.matrix_id),
-        ("runtime", lifecycle.runtime.kind),
+        ("runtime", lifecycle.runtime.kind_of(agent)),
         ("ACP port", str(seen.entry.port)),
         ("state", _state(seen.status)),
     ]
@@ -143,7 +143,7 @@ async def agent_status(ctx: Context, agent: str | None = None) -> Result:
     return Result(
         f"{agent}: {_state(seen.status)}" + (f", {_answer(seen)}" if _answer(seen) else ""),
         table((), _facts(seen, await lifecycle.usage(agent))),
-        detail={"state": str(seen.status.state), "pid": seen.status.pid},
+        detail={"state": str(seen.status.state), **seen.status.handle_detail},
     )
 
 
@@ -189,7 +189,7 @@ def _facts(seen: Observation, usage: Usage) -> list[tuple[str, str]]:
     status, told = seen.status, seen.told
     facts: list[tuple[str, str | None]] = [
         ("role", seen.entry.role),
-        ("pid", None if status.pid is None else str(status.pid)),
+        (status.handle_name, status.handle),
         ("started", status.started_at if status.state is not State.STOPPED else None),
     ]
     if told is not None:

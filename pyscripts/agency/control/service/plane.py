@@ -28,6 +28,7 @@ from agency.control.execution.worker import Worker
 from agency.control.grammar.command import Command
 from agency.control.matrix.sending import Sender
 from agency.control.runtimes.base import Runtime
+from agency.control.runtimes.registry import open_runtimes
 from agency.control.service import startup
 from agency.control.service.reconcile import reconcile
 from agency.control.store import agents, outbox, pruning
@@ -272,7 +273,7 @@ async def control_plane(
     tokens: Tokens,
     *,
     clock: Clock,
-    make_runtime: Callable[[ControlConfig, Clock], Runtime] = startup.make_runtime,
+    make_runtime: Callable[[ControlConfig, Clock], Runtime] = open_runtimes,
 ) -> AsyncIterator[ControlPlane]:
     """A control plane whose store is ready; what it holds is given back at the end.
 

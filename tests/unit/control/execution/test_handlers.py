@@ -26,11 +26,12 @@ class SeenRuntime:
 
     async def status(self, name: str) -> RuntimeStatus:
         return {
-            "pm": RuntimeStatus("pm", State.RUNNING, 42, "2026-01-01T00:00:00.000Z"),
+            "pm": RuntimeStatus("pm", State.RUNNING, "42", "2026-01-01T00:00:00.000Z"),
             "dev": RuntimeStatus("dev", State.FAILED, exit_status=3, detail="exit status 3: gone"),
         }.get(name, RuntimeStatus(name, State.STOPPED))
 
-    kind = "seen"
+    def kind_of(self, _name: str) -> str:
+        return "seen"
 
     async def usage(self, name: str) -> Usage:
         return Usage(52_428_800, 1.25, 2) if name == "pm" else Usage()
@@ -64,7 +65,7 @@ class SeenAcp:
 @pytest.fixture
 def lifecycle() -> Lifecycle:
     async def inventory() -> Mapping[str, AgentRecord]:
-        return {"pm": AgentRecord("pm", Desired.RUNNING, "new-app", "running", 42, 1000, 1000)}
+        return {"pm": AgentRecord("pm", Desired.RUNNING, "new-app", "running", "42", 1000, 1000)}
 
     return Lifecycle(
         {
@@ -116,7 +117,7 @@ async def test_ping_says_how_old_the_command_is(say: Say, clock: Clock) -> None:
 async def test_version(say: Say) -> None:
     result = await say("!agency version")
     assert result.text.startswith("agency ")
-    assert "schema 0001" in result.text
+    assert "schema 0003" in result.text
 
 
 async def test_list_shows_each_agent_as_it_is(say: Say) -> None:
