@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from agency.clock import iso
 from agency.control.commands.context import Context
 from agency.control.commands.noun import Noun
-from agency.control.execution.lifecycle import Observation
-from agency.control.execution.logs import log_block
 from agency.control.execution.result import Result
 from agency.control.execution.tables import table
 from agency.control.grammar.kinds import AgentName, Count, Text
 from agency.control.grammar.spec import argument, flag
 from agency.control.runtimes.base import RuntimeStatus, State, Usage
-from agency.control.store.agents import AgentRecord
+
+if TYPE_CHECKING:
+    from agency.control.execution.lifecycle import Observation
+    from agency.control.store.agents import AgentRecord
 
 AGENTS = Noun("agents")
 
@@ -163,6 +165,8 @@ async def agent_status(ctx: Context, agent: str | None = None) -> Result:
 )
 async def agent_logs(ctx: Context, agent: str, lines: int) -> Result:
     """Show the end of an agent's log."""
+    from agency.control.execution.logs import log_block
+
     block = log_block(await ctx.services.lifecycle.log_tail(agent, lines))
     detail = {"asked": lines, "lines": block.lines}
     if not block.lines:

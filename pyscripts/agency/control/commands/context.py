@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agency.clock import Clock
     from agency.control.execution.lifecycle import Lifecycle
+    from agency.control.execution.result import Invocation
     from agency.control.grammar.grammar import Grammar
     from agency.control.store.database import Database
 
@@ -24,12 +25,12 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who commanded, under which trace, and the parts at hand.
-
-    `sent_ts` is when it was sent, in milliseconds since the epoch.
-    """
+    """One command at work: the parts at hand, and who commanded what and when."""
 
     services: Services
-    actor: str
-    trace: str
-    sent_ts: int
+    invocation: Invocation
+
+    @property
+    def trace(self) -> str:
+        """The trace id of the command."""
+        return self.invocation.trace

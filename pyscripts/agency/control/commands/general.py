@@ -11,7 +11,6 @@ from agency.control.execution.result import Result
 from agency.control.grammar.help import help_text
 from agency.control.grammar.kinds import Topic
 from agency.control.grammar.spec import argument
-from agency.control.store import schema
 
 HELP, PING, VERSION = Noun("help"), Noun("ping"), Noun("version")
 
@@ -30,13 +29,15 @@ async def show_help(ctx: Context, topic: str | None = None) -> Result:
 @PING.command(None, summary="Say whether commands are heard.", permission="general.look")
 async def ping(ctx: Context) -> Result:
     """Say how long this command was on its way."""
-    age_ms = ctx.services.clock.now_ms() - ctx.sent_ts
+    age_ms = ctx.services.clock.now_ms() - ctx.invocation.origin_ts
     return Result(f"pong, {age_ms} ms after you sent it", detail={"age_ms": age_ms})
 
 
 @VERSION.command(None, summary="Say which version runs.", permission="general.look")
 async def version(ctx: Context) -> Result:  # noqa: ARG001 - every handler takes it
     """Say what runs."""
+    from agency.control.store import schema
+
     return Result(
         f"agency {__version__}, Python {platform.python_version()}, schema {schema.REVISION}"
     )

@@ -14,6 +14,9 @@
 
 A handler takes the context, and each declared argument by its name, in the declared order. That
 is checked here, when its module is loaded.
+
+`agency room` loads these modules for what they declare: a handler imports what is heavy, such as
+the store, when it runs.
 """
 
 from __future__ import annotations

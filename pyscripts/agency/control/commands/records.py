@@ -10,8 +10,7 @@ from agency.control.execution.result import RefusalError, Result
 from agency.control.execution.tables import table
 from agency.control.grammar.kinds import Count, TraceId
 from agency.control.grammar.spec import argument
-from agency.control.store import audit
-from agency.control.store.audit import AuditRow
+from agency.control.store.chain import AuditRow
 
 AUDIT, TRACE = Noun("audit"), Noun("trace")
 
@@ -33,6 +32,8 @@ _DETAIL = 160
 )
 async def audit_tail(ctx: Context, count: int) -> Result:
     """Show the end of the audit log."""
+    from agency.control.store import audit
+
     rows = await ctx.services.database.read(lambda connection: audit.tail(connection, count))
     return Result(f"The last {len(rows)} entries of the audit log:", _table(rows))
 
@@ -50,6 +51,8 @@ async def audit_tail(ctx: Context, count: int) -> Result:
 )
 async def show_trace(ctx: Context, trace: str) -> Result:
     """Show everything that was recorded under one trace."""
+    from agency.control.store import audit
+
     rows = await ctx.services.database.read(
         lambda connection: audit.by_trace(connection, trace, _MOST)
     )

@@ -14,8 +14,7 @@ def build_handlers(services: Services) -> Mapping[str, Handler]:
     """Make the handler of every command, by the command's name."""
 
     async def run(invocation: Invocation) -> Result:
-        context = Context(services, invocation.sender, invocation.trace, invocation.origin_ts)
         command = invocation.command
-        return await handler(command)(context, **command.arguments)
+        return await handler(command)(Context(services, invocation), **command.arguments)
 
     return dict.fromkeys(GRAMMAR.by_name, run)

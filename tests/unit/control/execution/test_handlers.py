@@ -11,7 +11,7 @@ from agency.clock import Clock
 from agency.control.commands import GRAMMAR, NOUNS, Context, Services, handler, parse
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.lifecycle import Lifecycle
-from agency.control.execution.result import RefusalError, Result
+from agency.control.execution.result import Invocation, RefusalError, Result
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, State, Usage
 from agency.control.store.agents import AgentRecord, Desired
 from agency.control.store.database import Database
@@ -87,9 +87,9 @@ def say(lifecycle: Lifecycle, database: Database, clock: Clock) -> Say:
     """Run the handler of a command, as if it had been said at a time."""
 
     async def say(text: str, at: int = 1000) -> Result:
-        services = Services(clock, database, lifecycle, GRAMMAR)
         command = parse(text)
-        context = Context(services, "@alice:x", "t-1", at)
+        invocation = Invocation(command, "@alice:x", "t-1", at)
+        context = Context(Services(clock, database, lifecycle, GRAMMAR), invocation)
         return await handler(command)(context, **command.arguments)
 
     return say
