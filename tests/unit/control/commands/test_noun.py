@@ -203,6 +203,13 @@ def test_what_each_command_needs() -> None:
     assert {spec.approval for spec in specs.values()} == {None}
 
 
+def test_the_order_in_which_commands_are_shown() -> None:
+    """A new one comes after these."""
+    assert GRAMMAR.nouns[:6] == ("help", "ping", "version", "agents", "audit", "trace")
+    verbs = ("list", "show", "start", "stop", "restart", "status", "logs")
+    assert GRAMMAR.verbs_of("agents")[:7] == verbs
+
+
 def test_nobody_changes_anything_by_a_permission_to_look() -> None:
     changing = [spec for spec in GRAMMAR.commands if spec.changes]
     assert {"agents start", "agents stop", "agents restart"} <= {spec.name for spec in changing}
