@@ -7,13 +7,23 @@ names in `$CREDENTIALS_DIRECTORY` (systemd's LoadCredential, or the local superv
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from agency.control.runtimes.registry import FACTORIES
 from agency.settings import Strict, load
 
-RuntimeName = Literal["process", "systemd"]  # runtimes.registry has a factory for each
+
+def _known(name: str) -> str:
+    if name not in FACTORIES:
+        known = " or ".join(repr(each) for each in FACTORIES)
+        raise PydanticCustomError("runtime", "Input should be {known}", {"known": known})
+    return name
+
+
+RuntimeName = Annotated[str, AfterValidator(_known)]
 
 
 class AgentEntry(Strict):

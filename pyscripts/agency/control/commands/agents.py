@@ -38,6 +38,7 @@ async def list_agents(ctx: Context) -> Result:
     """Show every agent in one line."""
     lifecycle = ctx.services.lifecycle
     records = await lifecycle.records()
+    observed = await lifecycle.observe_all()
     rows = [
         (
             entry.name,
@@ -46,14 +47,16 @@ async def list_agents(ctx: Context) -> Result:
             _project(records, entry.name) if status.state is State.RUNNING else "-",
             status.handle or "-",
         )
-        for entry, status in await lifecycle.observe_all()
+        for entry, status in observed
     ]
     if not rows:
         return Result("This agency has no agents; add some in instance.yaml.")
     running = sum(state.startswith("running") for _, _, state, _, _ in rows)
+    handles = {status.handle_name for _, status in observed}
+    handle = handles.pop().upper() if len(handles) == 1 else "HANDLE"
     return Result(
         f"{running} of {len(rows)} agents run.",
-        table(("NAME", "ROLE", "STATE", "PROJECT", "PID"), rows),
+        table(("NAME", "ROLE", "STATE", "PROJECT", handle), rows),
     )
 
 

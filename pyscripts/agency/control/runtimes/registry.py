@@ -1,6 +1,7 @@
 """Registry of runtimes: a factory a kind, and every agent in the runtime that it is set to.
 
-To add a runtime, write its class and its factory here, and its name in control.config.
+To add a runtime: its module here, a factory in this one, and a bench for the conformance tests in
+tests/integration/runtimes/conftest.py. control.json may then name it.
 """
 
 from __future__ import annotations
@@ -8,9 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agency.clock import Clock
-from agency.control.config import ControlConfig
 from agency.control.runtimes.base import (
     AgentRuntimeError,
     Endpoint,
@@ -22,7 +22,11 @@ from agency.control.runtimes.base import (
 from agency.errors import PrerequisiteError
 from agency.secrets.values import SecretValue
 
-Factory = Callable[[ControlConfig, Clock], Runtime]
+if TYPE_CHECKING:  # the configuration asks this module which runtimes there are
+    from agency.clock import Clock
+    from agency.control.config import ControlConfig
+
+Factory = Callable[["ControlConfig", "Clock"], Runtime]
 
 _RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"  # set by systemd
 
@@ -124,7 +128,7 @@ def _systemd(config: ControlConfig, _clock: Clock) -> Runtime:
     return SystemdRuntime(Path(directory) / "agents", port_of=_ports(config))
 
 
-# By the names that control.config.RuntimeName allows. Each imports its own parts alone.
+# By the names that the configuration may give. Each imports its own parts alone.
 FACTORIES: Mapping[str, Factory] = {"process": _process, "systemd": _systemd}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,12 +24,14 @@ class SeenRuntime:
     """A runtime that shows one running, one failed and one stopped agent."""
 
     written: tuple[str, ...] = ("started", "listening")
+    boxes: frozenset[str] = frozenset()  # those that are known by a container
 
     async def status(self, name: str) -> RuntimeStatus:
-        return {
+        seen = {
             "pm": RuntimeStatus("pm", State.RUNNING, "42", "2026-01-01T00:00:00.000Z"),
             "dev": RuntimeStatus("dev", State.FAILED, exit_status=3, detail="exit status 3: gone"),
         }.get(name, RuntimeStatus(name, State.STOPPED))
+        return replace(seen, handle_name="container") if name in self.boxes else seen
 
     def kind_of(self, _name: str) -> str:
         return "seen"
@@ -128,6 +131,15 @@ async def test_list_shows_each_agent_as_it_is(say: Say) -> None:
     assert "failed (exit status 3: gone)" in dev
     assert pm.split() == ["pm", "role", "running", "new-app", "42"]
     assert qa.split() == ["qa", "role", "stopped", "-", "-"]
+
+
+async def test_list_names_what_agents_are_known_by(say: Say, lifecycle: Lifecycle) -> None:
+    lifecycle.runtime.boxes = {"pm"}  # type: ignore[attr-defined]
+    mixed = await say("!agency agents list")
+    assert mixed.block.splitlines()[0].split()[-1] == "HANDLE"
+    lifecycle.runtime.boxes = {"pm", "dev", "qa"}  # type: ignore[attr-defined]
+    alike = await say("!agency agents list")
+    assert alike.block.splitlines()[0].split()[-1] == "CONTAINER"
 
 
 async def test_status_of_one_agent_is_its_own_word(say: Say) -> None:
