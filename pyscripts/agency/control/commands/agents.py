@@ -31,7 +31,7 @@ _PROJECT = flag("project", Text(most=200), "what the agent is to work on", metav
 @AGENTS.command(
     "list",
     summary="List every agent and its state.",
-    permission="agents.look",
+    permission="agents.list",
     aliases=("!list-agents",),
 )
 async def list_agents(ctx: Context) -> Result:
@@ -64,7 +64,7 @@ async def list_agents(ctx: Context) -> Result:
     "show",
     _AGENT,
     summary="Show what is known of an agent.",
-    permission="agents.look",
+    permission="agents.show",
     target="agent",
 )
 async def show_agent(ctx: Context, agent: str) -> Result:
@@ -92,7 +92,7 @@ async def show_agent(ctx: Context, agent: str) -> Result:
     _AGENT,
     _PROJECT,
     summary="Start an agent.",
-    permission="agents.run",
+    permission="agents.start",
     changes=True,
     target="agent",
     aliases=("!start-agent",),
@@ -106,7 +106,7 @@ async def start_agent(ctx: Context, agent: str, project: str | None = None) -> R
     "stop",
     _AGENT,
     summary="Stop an agent.",
-    permission="agents.run",
+    permission="agents.stop",
     changes=True,
     target="agent",
     aliases=("!stop-agent",),
@@ -121,7 +121,7 @@ async def stop_agent(ctx: Context, agent: str) -> Result:
     _AGENT,
     _PROJECT,
     summary="Stop an agent and start it again.",
-    permission="agents.run",
+    permission="agents.restart",
     changes=True,
     target="agent",
     aliases=("!restart-agent",),
@@ -135,7 +135,7 @@ async def restart_agent(ctx: Context, agent: str, project: str | None = None) ->
     "status",
     argument("agent", AgentName(), "an agent's name; all if left out", required=False),
     summary="Ask an agent how it is.",
-    permission="agents.look",
+    permission="agents.status",
     target="agent",
     aliases=("!agent-status",),
 )

@@ -19,21 +19,21 @@ HELP, PING, VERSION = Noun("help"), Noun("ping"), Noun("version")
     None,
     argument("topic", Topic(), "a command, or a group of them", required=False),
     summary="Say which commands there are, or how one is used.",
-    permission="general.look",
+    permission="help",
 )
 async def show_help(ctx: Context, topic: str | None = None) -> Result:
     """Say how to command."""
     return Result("How to command this agency:", help_text(ctx.services.grammar, topic))
 
 
-@PING.command(None, summary="Say whether commands are heard.", permission="general.look")
+@PING.command(None, summary="Say whether commands are heard.", permission="ping")
 async def ping(ctx: Context) -> Result:
     """Say how long this command was on its way."""
     age_ms = ctx.services.clock.now_ms() - ctx.invocation.origin_ts
     return Result(f"pong, {age_ms} ms after you sent it", detail={"age_ms": age_ms})
 
 
-@VERSION.command(None, summary="Say which version runs.", permission="general.look")
+@VERSION.command(None, summary="Say which version runs.", permission="version")
 async def version(ctx: Context) -> Result:  # noqa: ARG001 - every handler takes it
     """Say what runs."""
     from agency.control.store import schema

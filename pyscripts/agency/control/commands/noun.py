@@ -6,7 +6,7 @@
         "stop",
         argument("agent", AgentName(), "an agent's name"),
         summary="Stop an agent.",
-        permission="agents.run",
+        permission="agents.stop",
         changes=True,
         target="agent",
     )

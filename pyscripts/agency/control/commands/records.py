@@ -28,7 +28,7 @@ _DETAIL = 160
         default=_USUAL,
     ),
     summary="Show the newest entries of the audit log.",
-    permission="audit.look",
+    permission="audit.tail",
 )
 async def audit_tail(ctx: Context, count: int) -> Result:
     """Show the end of the audit log."""
@@ -47,7 +47,7 @@ async def audit_tail(ctx: Context, count: int) -> Result:
         metavar="trace-id",
     ),
     summary="Show everything that was recorded under one trace id.",
-    permission="audit.look",
+    permission="trace",
 )
 async def show_trace(ctx: Context, trace: str) -> Result:
     """Show everything that was recorded under one trace."""
