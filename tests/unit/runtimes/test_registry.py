@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from agency.clock import Clock
 from agency.control.config import ControlConfig
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, StartRequest, State, Usage
-from agency.control.runtimes.registry import FACTORIES, RuntimePerAgent, open_runtimes
+from agency.control.runtimes.registry import FACTORIES, RuntimePerAgent, RuntimeSettings
+from agency.control.service.startup import open_runtimes
 from agency.errors import PrerequisiteError
 from agency.secrets.values import SecretValue
 
@@ -94,18 +95,21 @@ def config(tmp_path: Path, **agents: str | None) -> ControlConfig:
     )
 
 
-def opened(config: ControlConfig) -> tuple[Any, dict[str, NotedRuntime]]:
+def opened(
+    config: ControlConfig, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Any, dict[str, NotedRuntime]]:
     made: dict[str, NotedRuntime] = {}
 
     def factory(kind: str) -> Any:
-        def make(_config: ControlConfig, _clock: Clock) -> NotedRuntime:
+        def make(_settings: RuntimeSettings) -> NotedRuntime:
             made[kind] = NotedRuntime(kind)
             return made[kind]
 
         return make
 
-    factories = {kind: factory(kind) for kind in ("process", "systemd")}
-    return open_runtimes(config, Clock(), factories), made
+    for kind in ("process", "systemd"):
+        monkeypatch.setitem(FACTORIES, kind, factory(kind))
+    return open_runtimes(config, Clock()), made
 
 
 def test_a_name_without_a_factory_is_refused_by_the_configuration(tmp_path: Path) -> None:
@@ -118,8 +122,10 @@ def test_a_name_without_a_factory_is_refused_by_the_configuration(tmp_path: Path
     assert error["msg"] == "Input should be 'process' or 'systemd'"
 
 
-async def test_an_agent_is_in_its_own_runtime_and_all_others_in_the_default(tmp_path: Path) -> None:
-    runtime, made = opened(config(tmp_path, pm=None, dev="systemd"))
+async def test_an_agent_is_in_its_own_runtime_and_all_others_in_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, made = opened(config(tmp_path, pm=None, dev="systemd"), monkeypatch)
     for name, kind in (("pm", "process"), ("dev", "systemd")):
         request = StartRequest(name, name, None, "t-1")
         assert runtime.kind_of(name) == kind
@@ -139,10 +145,10 @@ async def test_an_agent_is_in_its_own_runtime_and_all_others_in_the_default(tmp_
     assert tokens == ["token of process", "token of systemd"]
 
 
-def test_only_what_is_named_is_made(tmp_path: Path) -> None:
-    assert list(opened(config(tmp_path, pm=None))[1]) == ["process"]
-    assert list(opened(config(tmp_path, pm="process"))[1]) == ["process"]
-    assert list(opened(config(tmp_path, pm="systemd"))[1]) == ["process", "systemd"]
+def test_only_what_is_named_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(opened(config(tmp_path, pm=None), monkeypatch)[1]) == ["process"]
+    assert list(opened(config(tmp_path, pm="process"), monkeypatch)[1]) == ["process"]
+    assert list(opened(config(tmp_path, pm="systemd"), monkeypatch)[1]) == ["process", "systemd"]
 
 
 async def test_all_are_closed_though_one_fails() -> None:

@@ -19,12 +19,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agency.canonical import sha256_hex
 from agency.clock import Clock
-from agency.control.commands import parse
 from agency.control.execution.classify import Disposition, Rules, Verdict, classify
 from agency.control.execution.replies import Reply, reply_message
 from agency.control.execution.result import Handler, Invocation, RefusalError, Result
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError
+from agency.control.grammar.grammar import Grammar
+from agency.control.grammar.parse import parse
 from agency.control.grammar.printing import format_command
 from agency.control.store import agents, audit, inbox, outbox
 from agency.control.store.audit import AuditEntry, Outcome
@@ -47,6 +48,7 @@ class Worker:
     database: Database
     clock: Clock
     rules: Rules
+    grammar: Grammar
     handlers: Mapping[str, Handler]
     observe: Callable[[Command, str], Awaitable[str]]
     max_command_bytes: int
@@ -122,7 +124,7 @@ class Worker:
     async def _command(self, stored: StoredEvent) -> None:
         text = stored.event.text
         try:
-            command = parse(text, max_bytes=self.max_command_bytes)
+            command = parse(self.grammar, text, max_bytes=self.max_command_bytes)
         except CommandError as error:
             why = {"code": "not-understood", "reason": str(error.reason), **_sealed(text)}
             entry = _entry(stored, Outcome.REFUSED, why)
@@ -179,7 +181,7 @@ class Worker:
         """Answer a command during which we ended: what is seen now, and that it did not run on."""
         command, seen = None, ""
         try:
-            command = parse(stored.event.text, max_bytes=self.max_command_bytes)
+            command = parse(self.grammar, stored.event.text, max_bytes=self.max_command_bytes)
             seen = await self.observe(command, stored.trace)
         except AgencyError as error:
             seen = error.message
@@ -246,7 +248,7 @@ class Worker:
         """What to record of a message that is not run: the command, if it is one."""
         detail: dict[str, object] = {"code": verdict.code, "room": stored.event.room_id}
         try:
-            command = parse(stored.event.text, max_bytes=self.max_command_bytes)
+            command = parse(self.grammar, stored.event.text, max_bytes=self.max_command_bytes)
         except CommandError:
             return {**detail, **_sealed(stored.event.text)}
         return {**detail, "said": format_command(command)}

@@ -9,16 +9,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 from agency import naming
 from agency.control.grammar.characters import describe, first_problem
 from agency.control.grammar.errors import shown
 from agency.control.grammar.suggest import closest, closest_key
 from agency.protocols.acp import is_trace
-
-if TYPE_CHECKING:
-    from agency.control.grammar.spec import Parameter
 
 Value = str | int
 
@@ -47,6 +44,18 @@ class Words:
     meanings: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
+class Named(Protocol):
+    """What a kind may say of the parameter that it reads."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def positional(self) -> bool:
+        """Whether it is a word in its place, and no flag."""
+
+
 class Kind(ABC):
     """A kind of argument."""
 
@@ -55,7 +64,7 @@ class Kind(ABC):
     free: ClassVar[bool] = False  # any text will do, spaces too
 
     @abstractmethod
-    def read(self, text: str, parameter: Parameter) -> Value:
+    def read(self, text: str, parameter: Named) -> Value:
         """Read the value of a parameter.
 
         Raises:
@@ -80,7 +89,7 @@ class Kind(ABC):
 class AgentName(Kind):
     """The name of an agent."""
 
-    def read(self, text: str, parameter: Parameter) -> str:  # noqa: ARG002 - it says "name"
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "name"
         """Read a name; see Kind."""
         if naming.is_name(text):
             return text
@@ -102,7 +111,7 @@ class Text(Kind):
 
     most: int = 200
 
-    def read(self, text: str, parameter: Parameter) -> str:
+    def read(self, text: str, parameter: Named) -> str:
         """Read a text; see Kind."""
         problem = first_problem(text)
         if problem is not None:
@@ -132,7 +141,7 @@ class Count(Kind):
 
     most: int
 
-    def read(self, text: str, parameter: Parameter) -> int:
+    def read(self, text: str, parameter: Named) -> int:
         """Read a number; see Kind."""
         number = int(text) if _DIGITS.match(text) else 0
         if 1 <= number <= self.most:
@@ -148,7 +157,7 @@ class Count(Kind):
 class TraceId(Kind):
     """The trace id of a command."""
 
-    def read(self, text: str, parameter: Parameter) -> str:  # noqa: ARG002 - it says "trace id"
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "trace id"
         """Read a trace id; see Kind."""
         if is_trace(text):
             return text
@@ -166,7 +175,7 @@ class Topic(Kind):
 
     words: Words = Words()
 
-    def read(self, text: str, parameter: Parameter) -> str:  # noqa: ARG002 - it says "help"
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "help"
         """Read a topic; see Kind."""
         topic = " ".join(word for word in text.split(" ") if word)
         if topic in self.words.topics:

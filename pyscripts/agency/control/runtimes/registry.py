@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from agency.clock import Clock
 from agency.control.runtimes.base import (
     AgentRuntimeError,
     Endpoint,
@@ -22,11 +23,30 @@ from agency.control.runtimes.base import (
 from agency.errors import PrerequisiteError
 from agency.secrets.values import SecretValue
 
-if TYPE_CHECKING:  # the configuration asks this module which runtimes there are
-    from agency.clock import Clock
-    from agency.control.config import ControlConfig
 
-Factory = Callable[["ControlConfig", "Clock"], Runtime]
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """What factories make runtimes of; `ports` are the loopback ports of agents, by name."""
+
+    state_dir: Path
+    ports: Mapping[str, int]
+    stop_timeout_s: float
+    clock: Clock
+
+    def port_of(self, name: str) -> int:
+        """Find the port on which an agent of this machine serves ACP.
+
+        Raises:
+            AgentRuntimeError: it has none.
+        """
+        if name not in self.ports:
+            raise AgentRuntimeError(
+                "the agent has no port", where=name, hint="add it in instance.yaml"
+            )
+        return self.ports[name]
+
+
+Factory = Callable[[RuntimeSettings], Runtime]
 
 _RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"  # set by systemd
 
@@ -104,18 +124,18 @@ class RuntimePerAgent:
             raise errors[0]
 
 
-def _process(config: ControlConfig, clock: Clock) -> Runtime:
+def _process(settings: RuntimeSettings) -> Runtime:
     from agency.control.runtimes.process import ProcessRuntime
 
     return ProcessRuntime(
-        config.state_dir,
-        clock=clock,
-        port_of=_ports(config),
-        stop_timeout_s=config.limits.agent_stop_timeout_s,
+        settings.state_dir,
+        clock=settings.clock,
+        port_of=settings.port_of,
+        stop_timeout_s=settings.stop_timeout_s,
     )
 
 
-def _systemd(config: ControlConfig, _clock: Clock) -> Runtime:
+def _systemd(settings: RuntimeSettings) -> Runtime:
     from agency.control.runtimes.systemd import SystemdRuntime
 
     directory = os.environ.get(_RUNTIME_DIRECTORY)
@@ -125,37 +145,25 @@ def _systemd(config: ControlConfig, _clock: Clock) -> Runtime:
             where=f"${_RUNTIME_DIRECTORY}",
             hint="run the control plane as its unit agency-control.service does",
         )
-    return SystemdRuntime(Path(directory) / "agents", port_of=_ports(config))
+    return SystemdRuntime(Path(directory) / "agents", port_of=settings.port_of)
 
 
 # By the names that the configuration may give. Each imports its own parts alone.
-FACTORIES: Mapping[str, Factory] = {"process": _process, "systemd": _systemd}
+FACTORIES: dict[str, Factory] = {"process": _process, "systemd": _systemd}
 
 
 def open_runtimes(
-    config: ControlConfig, clock: Clock, factories: Mapping[str, Factory] = FACTORIES
+    default: str,
+    chosen: Mapping[str, str],
+    settings: RuntimeSettings,
+    factories: Mapping[str, Factory] = FACTORIES,
 ) -> Runtime:
-    """Make the runtimes that a configuration names: the default, and those set for agents.
+    """Make the default runtime, and those that are chosen for agents, by the agents' names.
 
     Raises:
         PrerequisiteError: what one of them needs is not there, such as `systemd` in a process
             that is not a unit with a RuntimeDirectory.
     """
-    chosen = {agent.name: agent.runtime for agent in config.agents if agent.runtime is not None}
-    names: tuple[str, ...] = (config.runtime, *chosen.values())
-    made = {name: factories[name](config, clock) for name in dict.fromkeys(names)}
-    return RuntimePerAgent(made, chosen, config.runtime)
-
-
-def _ports(config: ControlConfig) -> Callable[[str], int]:
-    """Make the function that gives the port on which an agent of this machine serves ACP."""
-    ports = {agent.name: agent.port for agent in config.agents}
-
-    def port_of(name: str) -> int:
-        if name not in ports:
-            raise AgentRuntimeError(
-                "the agent has no port", where=name, hint="add it in instance.yaml"
-            )
-        return ports[name]
-
-    return port_of
+    names = dict.fromkeys((default, *chosen.values()))
+    made = {name: factories[name](settings) for name in names}
+    return RuntimePerAgent(made, chosen, default)

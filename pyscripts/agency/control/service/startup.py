@@ -17,6 +17,8 @@ from agency import naming
 from agency.clock import Clock
 from agency.control.appservice.server import server_limits
 from agency.control.config import ControlConfig
+from agency.control.runtimes import registry
+from agency.control.runtimes.base import Runtime
 from agency.control.store import agents, audit
 from agency.control.store.database import Database
 from agency.control.store.migrate import migrate
@@ -139,3 +141,15 @@ async def announce(api: MatrixSession) -> None:
         await api.request("POST", path, {"transaction_id": "start"})
     except MatrixError as error:
         _log.warning("the homeserver does not reach us: %s", error.message)
+
+
+def open_runtimes(config: ControlConfig, clock: Clock) -> Runtime:
+    """Make the runtimes that the configuration names; raises as runtimes.registry does."""
+    settings = registry.RuntimeSettings(
+        state_dir=config.state_dir,
+        ports={agent.name: agent.port for agent in config.agents},
+        stop_timeout_s=config.limits.agent_stop_timeout_s,
+        clock=clock,
+    )
+    chosen = {agent.name: agent.runtime for agent in config.agents if agent.runtime is not None}
+    return registry.open_runtimes(config.runtime, chosen, settings)

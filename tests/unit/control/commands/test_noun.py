@@ -12,7 +12,7 @@ from agency.control.commands.noun import Noun
 from agency.control.execution.result import Result
 from agency.control.grammar.grammar import Grammar
 from agency.control.grammar.help import help_text
-from agency.control.grammar.kinds import AgentName, Count, Kind, Text, ValueProblemError
+from agency.control.grammar.kinds import AgentName, Count, Kind, Named, Text, ValueProblemError
 from agency.control.grammar.parse import looks_like_command, parse
 from agency.control.grammar.printing import format_command
 from agency.control.grammar.spec import Parameter, argument, flag
@@ -73,7 +73,7 @@ async def test_a_command_needs_its_declaration_and_nothing_else() -> None:
 class Colour(Kind):
     """A kind that only this test knows."""
 
-    def read(self, text: str, parameter: Parameter) -> str:
+    def read(self, text: str, parameter: Named) -> str:
         if text in ("red", "blue"):
             return text
         raise ValueProblemError(f"{text} is no {parameter.name}", suggestion="red")

@@ -80,6 +80,7 @@ class Desk:
                 600,
                 looks_like_command,
             ),
+            grammar=GRAMMAR,
             handlers=self.handlers,
             observe=observe,
             max_command_bytes=4096,

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt  # rich brings it
 
 from agency.control.commands import GRAMMAR, Services
+from agency.control.commands.registry import build_handlers
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.logs import MAX_BLOCK_BYTES, MAX_LINE, log_block
-from agency.control.execution.registry import build_handlers
 from agency.secrets.values import SecretValue
 
 HOSTILE = [
