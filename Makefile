@@ -7,7 +7,7 @@ SLACK := 1
 
 .DEFAULT_GOAL := help
 
-.PHONY: help spinup test lint bench bench-guest check-nix test-docker test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+.PHONY: help spinup test lint docs bench bench-guest check-nix test-docker test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -45,6 +45,11 @@ lint: setup-dev ## Format check, lint, types
 	ruff format --check .
 	ruff check .
 	mypy
+
+docs: setup-dev ## Write the generated files anew: the pages of commands, what NixOS reads of the program
+	python tools/docgen/shell.py docs/cli.md
+	python tools/docgen/room.py docs/commands.md
+	python tools/facts.py
 
 check-nix: setup-dev ## Evaluate the NixOS modules (needs Nix, <nixpkgs> and <sops-nix>)
 	pytest tests/nix -q

@@ -20,6 +20,7 @@ import requests
 from agency import ports
 from agency.instance.model import Instance
 from agency.instance.render import registration
+from agency.instance.required_secrets import required_secrets
 from agency.secrets.providers import EphemeralProvider
 from agency.spinup.targets.local import synapse
 
@@ -100,7 +101,7 @@ def homeserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Homeserver]
     place = tmp_path_factory.mktemp("synapse")
     instance = example_instance()
     free = ports.assign(("homeserver", "appservice"), {})
-    with EphemeralProvider(instance, place / "secrets") as provider:
+    with EphemeralProvider(required_secrets(instance), place / "secrets") as provider:
         tokens = {
             name: provider.get(f"matrix-{name}").reveal() for name in ("as-token", "hs-token")
         }

@@ -41,11 +41,11 @@ def load_config(path: Path) -> AgentConfig:
         what="the configuration",
         hint="agents are started by their runtime, which writes this file",
     )
-    if not naming.is_name(config.name):
+    if not naming.is_agent_name(config.name):
         raise BadInputError(
             "name: not the name of an agent",
             where=str(path),
-            hint="a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter",
+            hint=naming.AGENT_NAME_HINT,
         )
     if not _is_loopback(config.host):
         raise BadInputError(

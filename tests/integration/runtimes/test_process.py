@@ -158,7 +158,7 @@ async def test_a_crash_at_start_says_why_without_the_token(
     await until(failed)
     status = await runtime.status("pm")
     assert status.exit_status == 7
-    assert status.detail == "exit status 7: cannot use [redacted]"
+    assert status.detail == "exit status 7: cannot use [***]"
     assert runtime.endpoint("pm") is None
 
 

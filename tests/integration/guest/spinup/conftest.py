@@ -21,7 +21,7 @@ from agency.guests.incus.execution import Command
 
 DEADLINE_S = 1500
 COPIED = ("pyproject.toml", "README.md", "LICENSE", "pyscripts", "modules", "instance", "tests")
-COPIED += ("requirements", "docs")
+COPIED += ("requirements", "docs", "setup.py", "secrets")
 
 
 @dataclass(frozen=True)

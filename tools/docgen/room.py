@@ -1,6 +1,6 @@
-"""Keeps the generated parts of the command reference current.
+"""Keep the generated parts of docs/commands.md, the reference of the room's commands, current.
 
-`python -m agency.control.commands.reference docs/commands.md` writes them anew between their marks;
+`python tools/docgen/room.py docs/commands.md` writes them anew between their marks;
 what stands outside the marks is written by hand.
 """
 
@@ -43,7 +43,7 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
 
 
 def limits_markdown(limits: Limits) -> str:
-    """The table of limits, as Markdown; ends with a line break."""
+    """Write the table of limits as Markdown, with a line break at its end."""
     rows = ["| limit | setting | usually | beyond it |", "|---|---|---|---|"]
     for name, (what, beyond) in _LIMITS.items():
         rows.append(f"| {what} | `{name}` | {_number(getattr(limits, name))} | {beyond} |")
@@ -55,7 +55,7 @@ def _number(value: float) -> str:
 
 
 def refresh(document: str) -> str:
-    """`document` with its generated parts made anew.
+    """Make the generated parts of `document` anew.
 
     Raises:
         BadInputError: the marks of a part are not there exactly once, in order.
@@ -84,11 +84,11 @@ def main(document: Path, check: bool) -> None:
         raise BadInputError(
             "its generated parts are not current",
             where=str(document),
-            hint=f"python -m agency.control.commands.reference {document}",
+            hint=f"run: python tools/docgen/room.py {document}",
         )
     if old != new:
         write_atomically(document, new.encode())
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, sys.argv[1:], prog_name="agency.control.commands.reference"))
+    sys.exit(run(main, sys.argv[1:], prog_name="room.py"))
