@@ -16,7 +16,7 @@ from agency.clock import Clock
 from agency.control.appservice.transactions import Intake
 from agency.control.matrix.api import MatrixApi, MatrixError
 from agency.control.store import audit, inbox, outbox, schema
-from agency.control.store.database import Database
+from agency.store import Database
 
 _FRESH_S = 1.0
 _CALL_TIMEOUT_S = 5.0

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from agency.clock import Clock
 from agency.control.events import EventKind, IncomingEvent, MalformedEventError, parse_event
 from agency.control.store import inbox
-from agency.control.store.database import Database
+from agency.store import Database
 
 _log = logging.getLogger(__name__)
 

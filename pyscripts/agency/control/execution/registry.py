@@ -9,7 +9,7 @@ from agency.clock import Clock
 from agency.control.execution.handlers import agents, general, records
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.result import Handler
-from agency.control.store.database import Database
+from agency.store import Database
 
 
 def build_handlers(

@@ -71,6 +71,26 @@ class CommandSpec:
         return self.noun if self.verb is None else f"{self.noun} {self.verb}"
 
     @property
+    def changes(self) -> bool:
+        """Whether it changes something."""
+        return self.effect is Effect.CHANGE
+
+    @property
+    def target(self) -> str | None:
+        """The parameter that names what it is about."""
+        return next((p.name for p in self.parameters if p.kind is Kind.AGENT_NAME), None)
+
+    @property
+    def permission(self) -> str:
+        """What somebody must hold to ask for it: `agents.start`."""
+        return self.noun if self.verb is None else f"{self.noun}.{self.verb}"
+
+    @property
+    def approval(self) -> str | None:
+        """The rule by which somebody else must approve it; there is none yet."""
+        return None
+
+    @property
     def positionals(self) -> tuple[Parameter, ...]:
         """The parameters that are words, in their order."""
         return tuple(each for each in self.parameters if each.positional)

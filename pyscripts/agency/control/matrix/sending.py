@@ -17,8 +17,8 @@ from agency.control.matrix.backoff import LONGEST_S, Backoff
 from agency.control.matrix.posted import posted_event
 from agency.control.store import audit, outbox
 from agency.control.store.audit import AuditEntry, Outcome
-from agency.control.store.database import Database
 from agency.control.store.outbox import StoredMessage
+from agency.store import Database
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_S = 1.0

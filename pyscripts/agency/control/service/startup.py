@@ -22,10 +22,9 @@ from agency.control.matrix.api import MatrixApi, MatrixError
 from agency.control.matrix.backoff import Backoff
 from agency.control.matrix.rooms import RoomSetup
 from agency.control.runtimes.base import Runtime
-from agency.control.store import agents, audit
-from agency.control.store.database import Database
-from agency.control.store.migrate import migrate
+from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
+from agency.store import Database, migrate
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ def only_one(config: ControlConfig) -> Iterator[None]:
 
 async def prepare_store(database: Database, config: ControlConfig, clock: Clock) -> None:
     """Migrate, open the audit log, and bring the inventory in line with the configuration."""
-    await migrate(database)
+    await migrate(database, schema.SCHEMA)
     names = {agent.name for agent in config.agents}
 
     def prepare(connection: Connection) -> None:

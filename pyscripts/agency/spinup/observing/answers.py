@@ -12,7 +12,6 @@ import aiohttp
 
 from agency import naming
 from agency.control.config import ControlConfig
-from agency.control.store.database import parse_url, sqlite_path
 from agency.errors import AgencyError, BadInputError
 from agency.secrets.values import SecretValue
 from agency.spinup.observing import questions as asked
@@ -23,6 +22,7 @@ from agency.spinup.probes import host as host_probes
 from agency.spinup.probes import records, secrecy
 from agency.spinup.quarantine import Quarantine
 from agency.spinup.steps import UNREADABLE, Evidence, describe
+from agency.store import parse_url, sqlite_path
 
 HANDOVER = Path("/run/agency-control/agents")
 # Where a secret in plain text would be a leak. /run/secrets and /run/credentials are their homes,

@@ -77,7 +77,7 @@ def test_killed_while_a_change_is_under_way(
     control.start()
     event = make_event("!agency agents start pm")
     control.deliver([event])
-    wait_for(lambda: control.query("SELECT 1 FROM inbox WHERE state = 'running'"), "start")
+    wait_for(lambda: control.query("SELECT 1 FROM operations WHERE state = 'running'"), "start")
     control.stop(signal.SIGKILL)
     assert [row["outcome"] for row in control.audit()][1:] == ["accepted"]
     control.start()

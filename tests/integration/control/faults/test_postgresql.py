@@ -24,10 +24,11 @@ from agency.control.events import EventKind, IncomingEvent
 from agency.control.store import agents, audit, inbox, outbox, pruning, schema
 from agency.control.store.agents import Desired, InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
-from agency.control.store.database import Database, open_database
-from agency.control.store.migrate import migrate
+from agency.control.store.inbox import InboxState
 from agency.control.store.outbox import Message
 from agency.control.store.reading import export_rows, read_head, verify_database
+from agency.store.database import Database, open_database
+from agency.store.migration import migrate
 
 pytest.importorskip("asyncpg", reason="PostgreSQL is optional: install agency[postgresql]")
 
@@ -88,7 +89,7 @@ def url(server: Path) -> str:
 async def database(url: str) -> AsyncIterator[Database]:
     """A migrated database with an opened log; emptied afterwards."""
     opened = open_database(url)
-    await migrate(opened)
+    await migrate(opened, schema.SCHEMA)
     await opened.write(lambda c: audit.open_log(c, "test", Clock()))
     yield opened
     drop = text("DROP SCHEMA public CASCADE")
@@ -102,7 +103,7 @@ def entry(number: int) -> AuditEntry:
 
 
 async def test_migrating_again_changes_nothing(database: Database) -> None:
-    assert await migrate(database) == schema.REVISION
+    assert await migrate(database, schema.SCHEMA) == schema.REVISION
 
 
 async def test_audit_is_guarded_and_verified(database: Database, url: str) -> None:
@@ -143,8 +144,9 @@ async def test_queues_and_inventory(database: Database) -> None:
     add = [(event, "t-1"), (event, "t-2")]
     assert await database.write(lambda c: inbox.add_transaction(c, "one", 5, add)) == 1
     assert await database.write(lambda c: inbox.add_transaction(c, "two", 5, add)) == 0
-    stored = await database.read(inbox.first_unfinished)
-    assert stored is not None
+    (stored,) = await database.read(
+        lambda c: inbox.in_state(c, InboxState.PENDING, after=0, most=9)
+    )
     assert stored.event == event
     await database.write(lambda c: inbox.set_done(c, stored.sequence))
     assert await database.read(inbox.unfinished) == 0

@@ -39,7 +39,7 @@ def test_clean_stop(control: Any, stub: Any, make_event: Any, wait_for: Any, num
 def test_stop_while_an_agent_is_being_started(control: Any, make_event: Any, wait_for: Any) -> None:
     control.start()
     control.deliver([make_event("!start-agent pm")])
-    wait_for(lambda: control.query("SELECT 1 FROM inbox WHERE state = 'running'"), "start")
+    wait_for(lambda: control.query("SELECT 1 FROM operations WHERE state = 'running'"), "start")
     begun = time.monotonic()
     assert control.stop() == 0
     assert time.monotonic() - begun < 5

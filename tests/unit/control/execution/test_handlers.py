@@ -16,6 +16,7 @@ from agency.control.execution.result import Invocation, RefusalError
 from agency.control.grammar.parse import parse
 from agency.control.grammar.spec import COMMANDS
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, State, Usage
+from agency.control.store import schema
 from agency.control.store.agents import AgentRecord, Desired
 from agency.protocols.acp import Status
 from agency.secrets.values import SecretValue
@@ -105,7 +106,7 @@ async def test_ping_says_how_old_the_command_is(clock: Any) -> None:
 async def test_version() -> None:
     result = await general.version(invocation("!agency version"))
     assert result.text.startswith("agency ")
-    assert "schema 0001" in result.text
+    assert f"schema {schema.REVISION}" in result.text
 
 
 async def test_list_shows_each_agent_as_it_is(lifecycle: Lifecycle) -> None:

@@ -15,8 +15,8 @@ from agency.control.matrix.api import MatrixError
 from agency.control.matrix.backoff import Backoff
 from agency.control.matrix.sending import Sender
 from agency.control.store import audit, outbox
-from agency.control.store.database import Database
 from agency.control.store.outbox import Message, OutboxState, StoredMessage
+from agency.store.database import Database
 
 
 @dataclass

@@ -8,7 +8,7 @@ from agency.control.execution.result import Invocation, RefusalError, Result
 from agency.control.execution.tables import table
 from agency.control.store import audit
 from agency.control.store.audit import AuditRow
-from agency.control.store.database import Database
+from agency.store import Database
 
 _MOST = 100
 _USUAL = 10
