@@ -44,6 +44,7 @@ class Desk:
     max_outbox: int = 1000
     max_inbox: int = 1000
     max_target_queue: int = 1000
+    policy: Policy = field(default_factory=lambda: Policy(frozenset({ALICE, BOB})))
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class Desk:
             wake=asyncio.Event(),
         )
 
-    def make_operations(self, **changes: Any) -> Operations:
+    def make_operations(self) -> Operations:
         async def observe(_command: Command, _trace: str) -> str:
             return "pm is stopped"
 
@@ -78,7 +79,7 @@ class Desk:
             clock=self.clock,
             rules=Rules(
                 ROOM,
-                Policy(frozenset({ALICE, BOB})),
+                self.policy,
                 BOT,
                 frozenset({"@agent-pm:x.org"}),
                 "x.org",
@@ -93,7 +94,6 @@ class Desk:
             wake=self.intake.wake,
             say=self.say_to,
             backoff=Backoff(first_s=0.001, longest_s=0.002),
-            **changes,
         )
 
     def event(self, text: str, **changes: Any) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class Operations:
     _asked: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
     _admitted: int = 0  # the place in the inbox of the newest event that was admitted
     _recovered: bool = False
+    _recovery: asyncio.Lock = field(default_factory=asyncio.Lock)  # nothing is proposed meanwhile
     _fatal: BaseException | None = None
     _full_up: bool = False  # more is there, and waits until something under way has ended
     _bounds: Bounds = field(init=False)
@@ -170,8 +171,9 @@ class Operations:
     async def step(self) -> bool:
         """Admit what may be admitted now; True if there may be more at once."""
         self._raise_fatal()
-        if not self._recovered:
-            await self._recover()
+        async with self._recovery:
+            if not self._recovered:
+                await self._recover()
         for late in self._approvals.due():
             self._spawn(self._changes.expire(late))
         while self._proposed:
@@ -209,11 +211,13 @@ class Operations:
             operations.add(connection, made, now)
             return None
 
-        known = await self.database.write(record)
-        if known is not None:
-            return known
-        operation = replace(made, stored=True)
-        self._proposed.append(operation)
+        async with self._recovery:
+            known = await self.database.write(record)
+            if known is not None:
+                return known
+            operation = replace(made, stored=True)
+            if self._recovered:  # else it is found in the store
+                self._proposed.append(operation)
         self.wake.set()
         return operation
 
