@@ -204,3 +204,26 @@ def test_store_that_cannot_be_written_for_a_while(
     assert control.deliver([event], txn="one").status_code == 200
     wait_for(lambda: stub.replies(event["event_id"]), "reply")
     assert requests.get(f"{control.url}/ready", timeout=5).status_code == 200
+
+
+def test_second_control_plane_on_one_database(
+    control: Any, make_control: Any, tmp_path: Path
+) -> None:
+    """Each has a state directory and a port of its own; the database is the same."""
+    control.start()
+    assert control.process is not None
+    first = control.process.pid
+    other = make_control(
+        control.credentials,
+        homeserver_url=control.config["homeserver_url"],
+        state_dir=str(tmp_path / "other"),
+    )
+    assert other.config["listen_port"] != control.config["listen_port"]
+    assert other.config["database_url"] == control.config["database_url"]
+    status, log = ended(other)
+    assert status == 3
+    assert f"in use by another control plane: process {first} on {os.uname().nodename}" in log
+    assert f"the state directory {control.config['state_dir']}" in log
+    control.stop(signal.SIGKILL)
+    other.start()
+    assert other.stop() == 0
