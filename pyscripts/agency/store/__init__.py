@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agency.store.database import Database, open_database, parse_url, sqlite_path
-    from agency.store.holding import Holder, hold
+    from agency.store.holding import Hold, Holder, hold
     from agency.store.migration import Schema, migrate
 
 __all__ = [
     "Database",
+    "Hold",
     "Holder",
     "Schema",
     "hold",
@@ -26,6 +27,7 @@ __all__ = [
 
 _HOMES = {
     "Database": "database",
+    "Hold": "holding",
     "Holder": "holding",
     "Schema": "migration",
     "hold": "holding",

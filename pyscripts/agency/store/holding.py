@@ -40,6 +40,14 @@ _MARK = "agency holder "
 _CHECK_EVERY_S = 10.0
 _ANSWER_S = 10.0
 _RETRY_S = 1.0
+_TRIES = 5  # a server needs a moment to notice that a killed holder is gone
+_TRY_EVERY_S = 0.2
+# So that it notices a holder whose machine is gone, too; in seconds, and a count.
+_KEEPALIVE = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
 _WHO = f"""
 SELECT a.query, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
@@ -115,7 +123,7 @@ def _held(by: Holder | None, otherwise: str) -> PrerequisiteError:
         else otherwise
     )
     return PrerequisiteError(
-        f"the database is in use by another control plane: {who}",
+        f"the database is held by {who}",
         where="database",
         hint="stop it first, or give this one a database of its own",
     )
@@ -146,7 +154,7 @@ def _hold_file(database: Path, holder: Holder) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             record = os.pread(descriptor, _MAX_RECORD_BYTES + 1, 0)
-            raise _held(Holder.read(record), "one that has only begun") from error
+            raise _held(Holder.read(record), "a process that has only begun") from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, holder.record() + b"\n", 0)
         yield
@@ -175,13 +183,19 @@ class _ServerHold:
 
         if self._engine is None:
             self._engine = create_async_engine(
-                self.url, poolclass=NullPool, hide_parameters=True, isolation_level="AUTOCOMMIT"
+                self.url,
+                poolclass=NullPool,
+                hide_parameters=True,
+                isolation_level="AUTOCOMMIT",
+                connect_args={"server_settings": _KEEPALIVE},
             )
         try:
             async with asyncio.timeout(_ANSWER_S):
                 self._session = await self._engine.connect()
-                if await self._ask(f"SELECT pg_try_advisory_lock({_KEY})"):
-                    return
+                for left in reversed(range(_TRIES)):
+                    if await self._ask(f"SELECT pg_try_advisory_lock({_KEY})"):
+                        return
+                    await asyncio.sleep(_TRY_EVERY_S if left else 0)
                 row = (await self._session.exec_driver_sql(_WHO)).first()
         except (SQLAlchemyError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error) or type(error).__name__
@@ -237,7 +251,7 @@ class _ServerHold:
 def _described(row: Sequence[object] | None) -> tuple[Holder | None, str]:
     """The holder as its own statement describes it, or else its session."""
     if row is None:
-        return None, "one that ended just now"
+        return None, "a process that ended just now"
     query, pid = row
     record = str(query).partition(_MARK)[2].partition(" ")[0]
     with suppress(ValueError):

@@ -68,7 +68,7 @@ async def test_another_name_of_the_file_is_the_same_database(tmp_path: Path, lin
         (tmp_path / "x").mkdir()
         other = tmp_path / "x" / ".." / "control.db"
     async with hold(parse_url(str(database)), Holder.here(tmp_path)):
-        with pytest.raises(PrerequisiteError, match="in use by another control plane"):
+        with pytest.raises(PrerequisiteError, match="the database is held by process"):
             await take(other)
     await take(other)
 
@@ -92,7 +92,7 @@ async def test_holder_that_has_not_written_yet_is_still_one(tmp_path: Path) -> N
     database = tmp_path / "control.db"
     async with hold(parse_url(str(database)), Holder.here(tmp_path)):
         (tmp_path / "control.db.lock").write_bytes(b"")
-        with pytest.raises(PrerequisiteError, match="one that has only begun"):
+        with pytest.raises(PrerequisiteError, match="a process that has only begun"):
             await take(database)
 
 

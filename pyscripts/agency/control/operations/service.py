@@ -49,7 +49,7 @@ from agency.clock import Clock
 from agency.control.execution.classify import Rules
 from agency.control.execution.replies import Reply
 from agency.control.execution.result import Handler, RefusalError
-from agency.control.grammar.parse import Command, CommandError, parse
+from agency.control.grammar.parse import Command
 from agency.control.matrix.backoff import Backoff
 from agency.control.operations import admission
 from agency.control.operations.admission import Admitted, Bounds, Settled
@@ -59,6 +59,7 @@ from agency.control.operations.entries import message_entry, operation_entry, st
 from agency.control.operations.model import FINAL, Operation, Origin, State, operation_id
 from agency.control.operations.queues import TargetQueues
 from agency.control.operations.recorder import Recorder, Settlement
+from agency.control.operations.recovery import recover
 from agency.control.store import inbox, operations, outbox
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import InboxState, StoredEvent
@@ -321,41 +322,14 @@ class Operations:
 
     async def _recover(self) -> None:
         """Take up what an earlier run left: each target's changes in their order."""
-        await self._adopt()
-        found = await self.database.read(operations.unfinished)
+        left = await recover(self._recorder, self._bounds, self.rules.max_age_s)
         # What ran when we ended is answered before what waited behind it.
-        for operation in operations.in_state(found, State.RUNNING):
+        for operation in (*left[State.RUNNING], *left[State.GRANTED]):
             self._queues.put(operation)
-        for operation in operations.in_state(found, State.GRANTED):
-            self._queues.put(operation)
-        for operation in operations.in_state(found, State.WAITING):
+        for operation in left[State.WAITING]:
             self._approvals.add(operation)
-        self._proposed.extend(operations.in_state(found, State.PROPOSED))
+        self._proposed.extend(left[State.PROPOSED])
         self._recovered = True
-
-    async def _adopt(self) -> None:
-        """Make operations of the events that ran under an agency that knew no operations."""
-        old = await self.database.read(
-            lambda c: inbox.in_state(c, InboxState.RUNNING, after=0, most=self.max_outbox)
-        )
-        for stored in old:
-            event, now = stored.event, self.clock.now_ms()
-            origin = Origin.of_event(event)
-            try:
-                command = parse(event.text, max_bytes=self.max_command_bytes)
-            except CommandError:
-                entry = message_entry(stored.trace, event.sender, origin, Outcome.INTERRUPTED, {})
-                reply = Reply(
-                    False, "The control plane ended while this ran; it was not run again."
-                )
-                settled = Settled(entry, reply)
-                await self._settle(settled, origin, stored.trace, stored.sequence)
-                continue
-            made = admission.propose(
-                command, origin, event.sender, stored.trace, self.rules.max_age_s, now
-            )
-            running = replace(made, state=State.RUNNING)
-            await self._recorder.keep(running, event=stored.sequence)
 
     def _spawn(self, work: Coroutine[Any, Any, None], stored: StoredEvent | None = None) -> None:
         """Let a look or a refusal go on by itself; `stored` is the event that it answers."""

@@ -37,8 +37,7 @@ from agency.control.store.agents import AgentRecord
 from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
 from agency.secrets.values import SecretValue
-from agency.store import Database, Holder, hold, open_database, parse_url
-from agency.store.holding import Hold
+from agency.store import Database, Hold, Holder, hold, open_database, parse_url
 
 _log = logging.getLogger(__name__)
 

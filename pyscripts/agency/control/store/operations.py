@@ -5,7 +5,6 @@ Every change of state names the state before it, so that nothing is ever run fro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, update
@@ -84,9 +83,9 @@ def move(
         raise InternalError(f"the operation {before.id} is not {before.state} any more")
 
 
-def unfinished(connection: Connection) -> list[tuple[Operation, str]]:
-    """Every operation that has not ended, oldest first, with the digest it was recorded under."""
-    return [(_operation(row), str(row.digest)) for row in connection.execute(_UNFINISHED)]
+def unfinished(connection: Connection) -> list[Operation]:
+    """Every operation that has not ended, oldest first."""
+    return [_operation(row) for row in connection.execute(_UNFINISHED)]
 
 
 def recorded(connection: Connection, operation_id: str) -> tuple[Operation, str] | None:
@@ -139,11 +138,6 @@ def prune(connection: Connection, before_ts: int) -> int:
     old = select(_operations.c.id).where(ended)
     connection.execute(delete(_grants).where(_grants.c.operation_id.in_(old)))
     return connection.execute(delete(_operations).where(ended)).rowcount
-
-
-def in_state(found: Iterable[tuple[Operation, str]], *states: State) -> Sequence[Operation]:
-    """Those of `found` that are in one of the states."""
-    return [operation for operation, _digest in found if operation.state in states]
 
 
 def _operation(row: Row[tuple[object, ...]]) -> Operation:

@@ -222,7 +222,7 @@ def test_second_control_plane_on_one_database(
     assert other.config["database_url"] == control.config["database_url"]
     status, log = ended(other)
     assert status == 3
-    assert f"in use by another control plane: process {first} on {os.uname().nodename}" in log
+    assert f"the database is held by process {first} on {os.uname().nodename}" in log
     assert f"the state directory {control.config['state_dir']}" in log
     control.stop(signal.SIGKILL)
     other.start()

@@ -126,6 +126,17 @@ async def test_event_that_ran_under_an_older_agency_is_answered_and_not_run(desk
     assert await desk.unfinished() == 0
 
 
+async def test_old_event_that_nobody_understands_any_more_is_answered(desk: Any) -> None:
+    await desk.take(desk.event("!agency juggle pm"))
+    mark = text("UPDATE inbox SET state = 'running'")
+    await desk.database.write(lambda c: c.execute(mark))
+    await desk.settle()
+    (reply,) = await desk.said()
+    assert reply["body"].endswith("it was not run again.")
+    assert [row[2] for row in await desk.outcomes()] == ["interrupted"]
+    assert await desk.unfinished() == 0
+
+
 async def test_state_is_changed_from_the_one_that_is_on_record_only(desk: Any) -> None:
     from agency.errors import InternalError
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from agency.control.store import schema
 from agency.errors import BadInputError, PrerequisiteError
 from agency.store.database import Database, SqliteDatabase, open_database, parse_url
-from agency.store.migration import alembic_config, migrate
+from agency.store.migration import Schema, alembic_config, migrate
 
 
 def test_code_names_the_newest_revision() -> None:
@@ -140,3 +140,17 @@ def test_other_databases_are_refused(url: str) -> None:
 def test_directory_must_exist(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="directory"):
         open_database(str(tmp_path / "none" / "control.db"))
+
+
+async def test_database_of_the_first_schema_keeps_what_it_holds(tmp_path: Path) -> None:
+    opened = open_database(str(tmp_path / "control.db"))
+    first = Schema(schema.SCHEMA.scripts, ("0001",))
+    assert await migrate(opened, first) == "0001"
+    row = "(1, '$e', '!r:x', '@a:x', 1, 2, '{}', 'pending', 't-1')"
+    await opened.write(lambda c: c.execute(text(f"INSERT INTO inbox VALUES {row}")))
+    assert await migrate(opened, schema.SCHEMA) == schema.REVISION
+    assert await opened.read(lambda c: c.scalar(text("SELECT event_id FROM inbox"))) == "$e"
+    assert await opened.read(lambda c: c.scalar(text("SELECT count(*) FROM operations"))) == 0
+    with pytest.raises(PrerequisiteError, match=f"revision '{schema.REVISION}'"):
+        await migrate(opened, first)
+    await opened.close()
