@@ -53,7 +53,7 @@ class Changes:
         """Run a look, and put it on record when it has ended."""
         progress = Progress(self.recorder, operation)
         result = await execute(self.handler, operation, command, progress)
-        await self.recorder.settle(settlement_of(operation, result, event=event))
+        await self._record(operation, result, event=event)
 
     async def settle(self, settled: Settled, operation: Operation) -> None:
         """Record the end of an operation that did not begin."""
@@ -95,13 +95,17 @@ class Changes:
             return
         progress = Progress(self.recorder, running)
         result = await execute(self.handler, running, command, progress)
-        ended = replace(running, replies=progress.count)
+        await self._record(replace(running, replies=progress.count), result, flush=True)
+
+    async def _record(
+        self, operation: Operation, result: Result, *, event: int | None = None, flush: bool = False
+    ) -> None:
         try:
-            await self.recorder.settle(settlement_of(ended, result, flush=True))
-        except Exception:  # noqa: BLE001 - a result that cannot be said: at least the end is told
+            await self.recorder.settle(settlement_of(operation, result, event=event, flush=flush))
+        except Exception:  # noqa: BLE001 - a result that cannot be said: at least its end is told
             _log.exception("a result could not be recorded", extra=fields_of(operation))
             failed = Result(INTERNAL, outcome=Outcome.FAILED, detail={"code": "internal"})
-            await self.recorder.settle(settlement_of(ended, failed, flush=True))
+            await self.recorder.settle(settlement_of(operation, failed, event=event, flush=flush))
 
     async def _begin(self, operation: Operation) -> Operation | None:
         """Mark an operation as running: nothing is done that is not on record. None: it is not."""

@@ -30,12 +30,16 @@ class Progress:
     recorder: Recorder
     operation: Operation
     count: int = field(init=False)
+    ended: bool = False
 
     def __post_init__(self) -> None:
         self.count = self.operation.replies
 
     async def say(self, text: str) -> None:
         """Reply now; what cannot be queued, or is one too many, is left out."""
+        if self.ended:
+            _log.warning("a reply before the end, after the end", extra=fields_of(self.operation))
+            return
         if self.count >= _MOST_PROGRESS:
             _log.warning("too many replies to one command", extra=fields_of(self.operation))
             return
@@ -71,6 +75,8 @@ async def execute(
         _log.exception("a command failed inside", extra=fields_of(operation))
         kind = type(error).__name__
         return Result(INTERNAL, outcome=Outcome.FAILED, detail={"code": "internal", "kind": kind})
+    finally:
+        progress.ended = True
 
 
 def fields_of(operation: Operation) -> dict[str, dict[str, object]]:

@@ -205,6 +205,31 @@ async def test_too_many_replies_before_the_end_are_left_out(desk: Any) -> None:
     assert replies[-1]["body"] == "started"
 
 
+async def test_no_progress_is_replied_after_the_end(desk: Any) -> None:
+    kept: list[Any] = []
+
+    async def start(invocation: Invocation) -> Result:
+        kept.append(invocation.progress)
+        return Result("started")
+
+    desk.handlers["agents start"] = start
+    await desk.say("!start-agent pm")
+    await kept[0]("too late")
+    assert [content["body"] for content in await desk.said()] == ["started"]
+
+
+@pytest.mark.parametrize("text", ["!start-agent pm", "!agency ping"])
+async def test_result_that_cannot_be_recorded_still_has_an_end(desk: Any, text: str) -> None:
+    async def odd(_invocation: Invocation) -> Result:
+        return Result("done", detail={"odd": object()})
+
+    desk.handlers["agents start"] = desk.handlers["ping"] = odd
+    (reply,) = await desk.say(text)
+    assert reply["body"].startswith("Something went wrong inside")
+    assert (await desk.outcomes())[-1][2] == "failed"
+    assert await desk.unfinished() == 0
+
+
 async def test_error_that_nobody_settles_ends_the_whole(desk: Any) -> None:
     class EndedError(BaseException):
         pass
