@@ -102,6 +102,20 @@ async def test_granted_too_long_ago_it_expires(desk: Any, late: bool) -> None:
     assert len(desk.calls) == (not late)
 
 
+@pytest.mark.parametrize("changed", [False, True])
+async def test_operation_that_was_changed_on_record_does_not_run(desk: Any, changed: bool) -> None:
+    operation = made(desk, "!agency agents stop pm", State.GRANTED)
+    await record(desk, operation)
+    if changed:
+        change = text("UPDATE operations SET command = '!agency agents stop developer'")
+        await desk.database.write(lambda c: c.execute(change))
+    await desk.settle()
+    assert len(desk.calls) == (not changed)
+    assert await state_of(desk, operation) == ("refused" if changed else "done")
+    (reply,) = await desk.said()
+    assert ("changed on record after it was admitted" in reply["body"]) is changed
+
+
 @pytest.mark.parametrize("state", [State.PROPOSED, State.GRANTED, State.RUNNING])
 async def test_command_that_this_agency_does_not_know_is_answered(desk: Any, state: State) -> None:
     """A newer agency may have left it there."""
