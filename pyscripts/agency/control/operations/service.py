@@ -56,6 +56,7 @@ from agency.control.operations.admission import Admitted, Bounds, Settled
 from agency.control.operations.approvals import Approvals
 from agency.control.operations.changes import Changes
 from agency.control.operations.entries import message_entry, operation_entry, store_reason
+from agency.control.operations.execution import INTERNAL, fields_of
 from agency.control.operations.model import FINAL, Operation, Origin, State, operation_id
 from agency.control.operations.queues import TargetQueues
 from agency.control.operations.recorder import Recorder, Settlement
@@ -69,6 +70,7 @@ from agency.store import Database
 _log = logging.getLogger(__name__)
 
 _LOOKS = 32  # looks and refusals that are under way at one time
+_PROPOSED = 100  # proposals that wait for admission
 _LONGEST_REST_S = 60.0  # a deadline is looked at again, should the clock be set
 
 
@@ -201,7 +203,15 @@ class Operations:
         return 0 < most == len(events)
 
     async def propose(self, command: Command, origin: Origin, actor: str, trace: str) -> Operation:
-        """Put a command on record that came by another way than a message; the same once only."""
+        """Put a command on record that came by another way than a message; the same once only.
+
+        Raises:
+            RefusalError: too many are under way.
+        """
+        if len(self._proposed) >= _PROPOSED or self.active >= self.max_outbox:
+            raise RefusalError(
+                "too many commands are under way", hint="send it again when some of them are done"
+            )
         now = self.clock.now_ms()
         made = admission.propose(command, origin, actor, trace, self.rules.max_age_s, now)
 
@@ -223,11 +233,15 @@ class Operations:
         return operation
 
     async def ask(self, command: Command, origin: Origin, actor: str, trace: str) -> Reply:
-        """Propose a command and wait for its answer."""
+        """Propose a command and wait for its answer. Raises as `propose` does."""
         future = self._asked.setdefault(
             operation_id(origin), asyncio.get_running_loop().create_future()
         )
-        operation = await self.propose(command, origin, actor, trace)
+        try:
+            operation = await self.propose(command, origin, actor, trace)
+        except BaseException:
+            self._asked.pop(operation_id(origin), None)
+            raise
         if operation.state not in FINAL:
             return await asyncio.shield(future)
         self._asked.pop(operation.id, None)
@@ -247,20 +261,20 @@ class Operations:
         self._queues.put(await self._approvals.grant(operation_id, by))
 
     async def _admit_event(self, stored: StoredEvent) -> None:
-        event = stored.event
-        origin = Origin.of_event(event)
+        event, origin = stored.event, Origin.of_event(stored.event)
         try:
             admitted = admission.admit_event(stored, self.rules, self._bounds, self.clock.now_ms())
+            if isinstance(admitted, Admitted):
+                await self._dispatch(admitted, stored)
+                return
+        except SQLAlchemyError:
+            raise
         except Exception:  # noqa: BLE001 - a defect met by one event must not stop those behind it
             _log.exception("an event could not be admitted", extra={"fields": origin.facts})
-            entry = message_entry(
-                stored.trace, event.sender, origin, Outcome.FAILED, {"code": "internal"}
-            )
+            detail = {"code": "internal"}
+            entry = message_entry(stored.trace, event.sender, origin, Outcome.FAILED, detail)
             admitted = Settled(entry)
-        if isinstance(admitted, Admitted):
-            await self._dispatch(admitted, stored)
-        else:
-            self._spawn(self._settle(admitted, origin, stored.trace, stored.sequence), stored)
+        self._spawn(self._settle(admitted, origin, stored.trace, stored.sequence), stored)
 
     async def _admit_proposed(self, operation: Operation) -> None:
         command = admission.reread(operation, self._bounds)
@@ -269,12 +283,18 @@ class Operations:
             settled = admission.refuse(operation, "not-understood", text)
             self._spawn(self._changes.settle(settled, operation))
             return
-        now = self.clock.now_ms()
-        admitted = admission.admit(operation, command, self.rules.policy, self._bounds, now)
-        if isinstance(admitted, Admitted):
-            await self._dispatch(admitted, None)
-        else:
-            self._spawn(self._changes.settle(admitted, operation))
+        try:
+            now = self.clock.now_ms()
+            admitted = admission.admit(operation, command, self.rules.policy, self._bounds, now)
+            if isinstance(admitted, Admitted):
+                await self._dispatch(admitted, None)
+            else:
+                self._spawn(self._changes.settle(admitted, operation))
+        except SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001 - nor one met by a proposal
+            _log.exception("a proposal could not be admitted", extra=fields_of(operation))
+            self._answer(operation.id, Reply(False, INTERNAL))
 
     async def _dispatch(self, admitted: Admitted, stored: StoredEvent | None) -> None:
         """Send an admitted operation on its way."""

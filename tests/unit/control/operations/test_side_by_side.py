@@ -11,6 +11,7 @@ import pytest
 
 from agency.control.execution.result import Invocation, Result
 from agency.control.operations import State
+from agency.control.policy import Allow, Policy
 from agency.control.store.audit import Outcome
 
 WAIT_S = 20
@@ -157,6 +158,15 @@ async def test_looks_that_hang_leave_room_for_others(desk: Any) -> None:
         await until(done)
 
 
+async def test_what_is_not_answered_makes_room_for_the_next(desk: Any) -> None:
+    """With room for one reply, and no sender that would tell of a change."""
+    desk.max_outbox = 1
+    async with running(desk):
+        own = [desk.event("!agency ping", sender="@agency:x.org") for _ in range(3)]
+        await desk.take(*own, desk.event("!agency ping"))
+        await until(answered(desk, "did ping"))
+
+
 async def test_progress_is_replied_before_the_end(desk: Any) -> None:
     async def start(invocation: Invocation) -> Result:
         await invocation.progress("half way")
@@ -227,6 +237,22 @@ async def test_result_that_cannot_be_recorded_still_has_an_end(desk: Any, text: 
     (reply,) = await desk.say(text)
     assert reply["body"].startswith("Something went wrong inside")
     assert (await desk.outcomes())[-1][2] == "failed"
+    assert await desk.unfinished() == 0
+
+
+async def test_defect_met_at_admission_stops_nobody_behind(
+    desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decide(_policy: Policy, _actor: str, command: Any, target: str) -> Allow:
+        if target == "odd":
+            raise ZeroDivisionError
+        return Allow()
+
+    monkeypatch.setattr(Policy, "decide", decide)
+    await desk.take(desk.event("!start-agent odd"), desk.event("!start-agent pm"))
+    await desk.settle()
+    assert len(desk.calls) == 1
+    assert sorted(row[2] for row in await desk.outcomes()) == ["accepted", "done", "failed"]
     assert await desk.unfinished() == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 from desk import ALICE
 from sqlalchemy import text
 
-from agency.control.execution.result import Invocation, Result
+from agency.control.execution.result import Invocation, RefusalError, Result
 from agency.control.grammar.parse import parse
 from agency.control.operations import Operation, Origin, OriginKind, State
 from agency.control.policy import SYSTEM
@@ -209,6 +209,19 @@ async def test_proposal_is_run_by_the_next_start(desk: Any) -> None:
     assert await desk.states() == {State.PROPOSED: 1}
     await desk.settle()
     assert len(desk.calls) == 1
+
+
+async def test_proposals_are_bounded(desk: Any) -> None:
+    front = desk.make_operations()
+    await front.step()
+    for number in range(100):
+        await front.propose(parse("!agency ping"), asked(desk, number), ALICE, "t-9")
+    with pytest.raises(RefusalError, match="too many commands are under way"):
+        await front.ask(parse("!agency ping"), asked(desk, 100), ALICE, "t-9")
+    await desk.finish(front)
+    await front.propose(parse("!agency ping"), asked(desk, 100), ALICE, "t-9")
+    await desk.finish(front)
+    assert len(desk.calls) == 101
 
 
 async def test_proposal_of_a_stranger_is_refused(desk: Any) -> None:
