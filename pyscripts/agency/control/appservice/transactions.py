@@ -57,7 +57,7 @@ def _refuse_constant(name: str) -> None:
 
 @dataclass(slots=True)
 class Intake:
-    """Puts what matters of a transaction into the inbox, once; `wake` tells the worker."""
+    """Puts what matters of a transaction into the inbox, once; `wake` says that there is some."""
 
     database: Database
     clock: Clock
