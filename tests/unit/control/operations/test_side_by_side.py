@@ -158,6 +158,26 @@ async def test_looks_that_hang_leave_room_for_others(desk: Any) -> None:
         await until(done)
 
 
+async def test_what_is_under_way_counts_as_said(desk: Any) -> None:
+    """Each of them is answered: no more run than there is room for replies."""
+    desk.max_outbox = 2
+    held = Held(desk, "agents start")
+    async with running(desk) as operations:
+        await desk.take(*(desk.event("!start-agent slow") for _ in range(5)))
+        await until(answered_states(desk, {State.RUNNING: 1, State.GRANTED: 1}))
+        for _ in range(3):
+            operations.wake.set()
+            await asyncio.sleep(0.02)
+        assert await desk.states() == {State.RUNNING: 1, State.GRANTED: 1}
+        held.gate.set()
+
+        async def both() -> bool:
+            return len(await desk.said()) == 2
+
+        await until(both)
+    assert held.began == ["slow", "slow"]
+
+
 async def test_what_is_not_answered_makes_room_for_the_next(desk: Any) -> None:
     """With room for one reply, and no sender that would tell of a change."""
     desk.max_outbox = 1
