@@ -1,35 +1,4 @@
-"""The operations of a control plane: admitted in order, executed side by side.
-
-      inbox (Matrix events)     propose(): CLI, HTTP, reconciler
-                │                        │
-                ▼                        ▼
-      ┌──────────────── admission ────────────────┐   serial, in order, no waiting:
-      │ classify ─▶ parse ─▶ policy.decide        │   is it a command, may this actor
-      └──┬──────────┬───────────────┬──────────┬──┘
-         │ no       │ a look        │ a change │ needs an approval
-         │          │               ▼          ▼
-         │          │          granted ◀── waiting ──(deadline)──▶ expired
-         │          │               │  grant()
-         │          │               ▼
-         │          │        queue of its target      bounded; full: refused
-         │          │               │ its turn
-         │          │               ▼
-         │          │            running              one transaction with the audit row
-         │          │               │                 `accepted`; approvals are spent
-         │          ▼               ▼
-         │       handler         handler ───────────▶ progress replies
-         │          │               │
-         ▼          ▼               ▼
-      ┌──────────────── recorder ─────────────────┐   one transaction: state, inventory,
-      │ operation + audit + reply + inbox done    │   audit row, reply
-      └─────────────────────┬─────────────────────┘
-                            ▼
-      outbox (Matrix thread)  or  the operation's row (CLI, HTTP, reconciler)
-
-A look may run again after a crash, and is put on record when it ends. A change that has not begun
-when we end is run by the next start; one that was running is looked at and answered, never run
-again.
-"""
+"""The operations of a control plane: the package says in a diagram who hands what to whom."""
 
 from __future__ import annotations
 
