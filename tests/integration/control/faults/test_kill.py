@@ -222,20 +222,22 @@ def test_killed_before_it_is_taken_up_again(
 
 
 def test_killed_while_it_waits_for_an_approval(control: Any, stub: Any, wait_for: Any) -> None:
-    """It waits on, and expires: also when the deadline passes while nobody is there."""
+    """It waits on; one whose deadline passed while nobody was there expires."""
     control.start()
     control.stop(signal.SIGKILL)
-    soon = int(time.time() * 1000) + 4000
-    changes = {"rule": "two-people", "deadline_ts": soon}
-    plant(control, State.WAITING, "!agency agents start pm", **changes)
+    start = "!agency agents start pm"
+    plant(control, State.WAITING, start, rule="two-people")
     control.start()
-    assert states(control) == ["waiting"]
     control.stop(signal.SIGKILL)
     assert states(control) == ["waiting"]
+    late = Origin(OriginKind.MATRIX, "$late", 1, "!control:agency.example", "$late")
+    plant(control, State.WAITING, start, rule="two-people", origin=late, deadline_ts=1000)
     control.start()
-    reply = one_reply(control, stub, {"event_id": "$planted"}, wait_for)
+    reply = one_reply(control, stub, {"event_id": "$late"}, wait_for)
     assert reply["body"].startswith("Nobody approved this in time")
-    assert states(control) == ["expired"]
+    control.stop(signal.SIGKILL)
+    assert states(control) == ["waiting", "expired"]
+    assert stub.replies("$planted") == []
     assert [row["outcome"] for row in control.audit()][1:] == ["expired"]
 
 
