@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
-from benchmarks import chat, guest, nix, spinup, startup
+from benchmarks import chat, guest, nix, operations, spinup, startup
 from benchmarks.rows import Row
 
 SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "startup": startup.rows,
     "spinup": spinup.rows,
     "chat": chat.rows,
+    "operations": operations.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }

@@ -123,7 +123,7 @@ async def _echo_running(echo: Echo, homeserver: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _agency(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalAgency]:
+async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalAgency]:
     loaded = load_instance(Path("instance"))
     run = rundir.create(place, new_id("bench"))
     provider = open_provider(loaded, run.credentials)
@@ -154,8 +154,10 @@ async def _agency(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalA
             run.remove()
 
 
-async def _echo_room(agency: LocalAgency, operator: Person, echo: Echo, members: int) -> str:
+async def echo_room(agency: LocalAgency, operator: Person, echo: Echo, control: str) -> str:
     """A room of the echo appservice with as many members as the control room has."""
+    path = client_path("rooms", control, "joined_members")
+    members = len((await operator.request("GET", path))["joined"])
     created = await operator.request("POST", client_path("createRoom"), {"preset": "private_chat"})
     room = str(created["room_id"])
     headers = {"Authorization": f"Bearer {echo.as_token}"}
@@ -177,12 +179,10 @@ async def _echo_room(agency: LocalAgency, operator: Person, echo: Echo, members:
 async def _measure() -> list[Row]:
     echo_of: dict[str, Echo] = {}
     with tempfile.TemporaryDirectory() as place:
-        async with _agency(Path(place), echo_of) as agency:
+        async with agency_with_echo(Path(place), echo_of) as agency:
             operator = await agency.log_in(agency.instance.operators[0])
             control = await operator.join(agency.control_room)
-            path = client_path("rooms", control, "joined_members")
-            members = len((await operator.request("GET", path))["joined"])
-            other = await _echo_room(agency, operator, echo_of["echo"], members)
+            other = await echo_room(agency, operator, echo_of["echo"], control)
             watch = Stopwatch.of(operator)
             following = asyncio.ensure_future(watch.follow())
             try:

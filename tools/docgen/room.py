@@ -31,6 +31,10 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
         "messages taken in and not yet settled",
         "answered with HTTP 503; the homeserver delivers again",
     ),
+    "max_target_queue": (
+        "changes that wait for their turn at one agent",
+        "refused with a reply",
+    ),
     "agent_start_timeout_s": ("wait for an agent to become healthy, seconds", "the start failed"),
     "agent_stop_timeout_s": ("wait for an agent to end, seconds", "it is killed"),
     "send_attempts": ("attempts to post a reply", "the reply is given up, and the log says so"),
