@@ -5,8 +5,11 @@
     pytest tests/guest --guest-host local          the machine that pytest runs on, as root
 
 Without --guest-host nothing here is collected: there is no machine to look at. Tests leave the
-machine as they found it; those that disturb it on purpose (marker `disturbs`) are left out with
---read-only, as on a host that people use.
+machine as they found it; those that disturb it on purpose (`disturbs` in their claim) are left out
+with --read-only, as on a host that people use.
+
+Each test carries the claim that it shows (agency.spinup.suite.claims), which the report names beside
+the test, as properties.
 
 What is killed takes seconds to come back. It is killed first, and what needs none of it is looked
 at meanwhile.
@@ -30,7 +33,9 @@ from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
 from agency import naming
+from agency.errors import BadInputError
 from agency.spinup.suite.channel import Channel
+from agency.spinup.suite.claims import Claim, claim_of
 
 HANDOVER = "/run/agency-control/agents"
 INSIDE = "/run/test-agency-inside"
@@ -158,16 +163,28 @@ def pytest_ignore_collect(config: pytest.Config) -> bool | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "disturbs: interferes with running services for a moment")
+    config.addinivalue_line("markers", "claim(id, promise, *, disturbs): what the test shows")
     config.addinivalue_line("markers", "kills: kills what others look at later, and is the first")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    claims = {item: _claim(item) for item in items}
+    for item, claim in claims.items():
+        item.user_properties.append(("claim", claim.id))
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            item.user_properties.append(("case", item.callspec.id))
     if config.getoption("--read-only", default=False):
-        left_out = [item for item in items if item.get_closest_marker("disturbs") is not None]
+        left_out = [item for item in items if claims[item].disturbs]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
     items.sort(key=_turn)
+
+
+def _claim(item: pytest.Item) -> Claim:
+    try:
+        return claim_of(item.nodeid, list(item.iter_markers("claim")))
+    except BadInputError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _turn(item: pytest.Item) -> int:
