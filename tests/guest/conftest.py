@@ -8,8 +8,8 @@ Without --guest-host nothing here is collected: there is no machine to look at. 
 machine as they found it; those that disturb it on purpose (`disturbs` in their claim) are left out
 with --read-only, as on a host that people use.
 
-Each test carries the claim that it shows (agency.spinup.suite.claims), which the report names beside
-the test, as properties.
+Each test carries the claim that it shows (agency.spinup.suite.claims). The report names the claim
+beside the test, as a property.
 
 What is killed takes seconds to come back. It is killed first, and what needs none of it is looked
 at meanwhile.
