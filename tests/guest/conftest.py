@@ -8,8 +8,7 @@ Without --guest-host nothing here is collected: there is no machine to look at. 
 machine as they found it; those that disturb it on purpose (`disturbs` in their claim) are left out
 with --read-only, as on a host that people use.
 
-Each test carries the claim that it shows (agency.spinup.suite.claims). The report names the claim
-beside the test, as a property.
+Each test carries the claim that it shows (claim.py); the report names it as a property of the test.
 
 What is killed takes seconds to come back. It is killed first, and what needs none of it is looked
 at meanwhile.
@@ -29,13 +28,12 @@ import pytest
 import testinfra.backend
 import testinfra.backend.base
 import testinfra.host
+from claim import claim_of
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
 from agency import naming
-from agency.errors import BadInputError
 from agency.spinup.suite.channel import Channel
-from agency.spinup.suite.claims import Claim, claim_of
 
 HANDOVER = "/run/agency-control/agents"
 INSIDE = "/run/test-agency-inside"
@@ -168,7 +166,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    claims = {item: _claim(item) for item in items}
+    claims = {item: claim_of(item) for item in items}
     for item, claim in claims.items():
         item.user_properties.append(("claim", claim.id))
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
@@ -178,13 +176,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
     items.sort(key=_turn)
-
-
-def _claim(item: pytest.Item) -> Claim:
-    try:
-        return claim_of(item.nodeid, list(item.iter_markers("claim")))
-    except BadInputError as error:
-        raise pytest.UsageError(str(error)) from error
 
 
 def _turn(item: pytest.Item) -> int:

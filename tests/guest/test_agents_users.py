@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 
 import pytest
+from claim import absent
 
 from agency import naming
-from agency.spinup.suite.claims import absent
 
 # Who is in one of these can do more than its own.
 PRIVILEGED = {

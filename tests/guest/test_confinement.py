@@ -6,9 +6,9 @@ Each command runs in a copy of the machine's own definition of the agent's unit.
 import json
 
 import pytest
+from claim import CONTAINER_MOUNTS, absent
 
 from agency import naming
-from agency.spinup.suite.claims import CONTAINER_MOUNTS, absent
 
 SYSTEM = ("/etc", "/var/lib", "/usr/local", "/opt", "/srv", "/run")
 SHARED = ("/tmp", "/var/tmp", "/home", "/root")

@@ -3,9 +3,9 @@
 import re
 
 import pytest
+from claim import LITTLE_MEMORY, NO_CPU_CONTROLLER
 
 from agency import naming
-from agency.spinup.suite.claims import LITTLE_MEMORY, NO_CPU_CONTROLLER
 
 UNIT = "test-agency-hog.service"
 SPARE = 64 << 20

@@ -1,9 +1,9 @@
 """Promise: a guest is offline, and proven so from inside. A real host has a network."""
 
 import pytest
+from claim import HAS_NETWORK
 
 from agency import naming
-from agency.spinup.suite.claims import HAS_NETWORK
 
 TCP = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
 

@@ -13,11 +13,14 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from agency.spinup.suite.claims import Claim, claim_of
 from agency.transcript.versions import CURRENT
+
+if TYPE_CHECKING:
+    from claim import Claim
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = ROOT / "tests/guest"
@@ -31,7 +34,7 @@ END = "<!-- end of claims -->\n"
 class Carried:
     """A claim, as its marker describes it, and a test that carries it."""
 
-    claim: Claim
+    claim: Claim  # of tests/guest/claim.py
     test: str  # file::function
 
 
@@ -43,9 +46,11 @@ class Collector:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Read the markers."""
+        from claim import claim_of  # of tests/guest, which pytest puts on the path
+
         for item in session.items:
             path = item.path.relative_to(ROOT)
-            claim = claim_of(item.nodeid, list(item.iter_markers("claim")))
+            claim = claim_of(item)
             name = getattr(item, "originalname", item.name)
             self.carried.append(Carried(claim, f"{path}::{name}"))
 

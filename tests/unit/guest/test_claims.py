@@ -12,9 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from claim import Claim, absent, claim_of
 
-from agency.errors import BadInputError
-from agency.spinup.suite.claims import Claim, absent, claim_of
 from agency.spinup.suite.runner import Findings, read_report
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,12 +29,25 @@ class Carried:
     kwargs: dict[str, object]
 
 
+class Item:
+    """A test, as pytest gives it."""
+
+    nodeid = "test_a.py::test_it"
+
+    def __init__(self, carried: list[Carried]) -> None:
+        self._carried = carried
+
+    def iter_markers(self, name: str) -> list[Carried]:
+        assert name == "claim"
+        return self._carried
+
+
 def marks(*arguments: object, **named: object) -> list[Carried]:
     return [Carried(arguments, named)]
 
 
 def test_a_marker_is_read():
-    assert claim_of("it", marks(CLAIM.id, CLAIM.promise, disturbs=True)) == CLAIM
+    assert claim_of(Item(marks(CLAIM.id, CLAIM.promise, disturbs=True))) == CLAIM
 
 
 @pytest.mark.parametrize(
@@ -52,18 +64,26 @@ def test_a_marker_is_read():
     ],
 )
 def test_a_marker_that_says_too_little_or_too_much_is_refused(carried, words):
-    with pytest.raises(BadInputError, match=words):
-        claim_of("it", carried)
+    with pytest.raises(pytest.UsageError, match=words):
+        claim_of(Item(carried))
 
 
 def ran(directory: Path, text: str) -> tuple[int, str, Findings | None]:
     """How pytest ended on these tests with the suite's conftest, what it said and reported."""
-    shutil.copy(ROOT / "tests" / "guest" / "conftest.py", directory)
+    for name in ("conftest.py", "claim.py"):
+        shutil.copy(ROOT / "tests" / "guest" / name, directory)
     (directory / "test_it.py").write_text(f"import pytest\n{text}")
     report = directory / "report.xml"
     argv = [sys.executable, "-m", "pytest", str(directory), "-q", "-p", "no:cacheprovider"]
     argv += ["--guest-host", "ssh:nobody@host.invalid", f"--junitxml={report}"]
-    argv += [f"--rootdir={directory}", "--override-ini", "junit_family=xunit1", "-c", "/dev/null"]
+    argv += [
+        f"--override-ini=pythonpath={directory}",
+        f"--rootdir={directory}",
+        "--override-ini",
+        "junit_family=xunit1",
+        "-c",
+        "/dev/null",
+    ]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     found = read_report(report.read_bytes()) if report.exists() else None
     return done.returncode, done.stdout + done.stderr, found

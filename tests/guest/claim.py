@@ -7,25 +7,11 @@ docs/isolation.md are made from the markers: `python tools/docgen/claims.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-from agency.errors import BadInputError
+import pytest
 
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
-
-
-class Mark(Protocol):
-    """A marker, as pytest gives it."""
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """Its positional arguments."""
-
-    @property
-    def kwargs(self) -> Mapping[str, Any]:
-        """Its named arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +50,20 @@ LITTLE_MEMORY = Skip("this machine has no more memory than an agent may use")
 HAS_NETWORK = Skip("a host that people use has a network", guest=False)
 
 
-def claim_of(test: str, marks: Sequence[Mark]) -> Claim:
+def claim_of(item: pytest.Item) -> Claim:
     """Return the claim that a test's markers name.
 
     Raises:
-        BadInputError: they name none or several, or one that is not well formed.
+        UsageError: they name none or several, or one that is not well formed.
     """
+    marks = list(item.iter_markers("claim"))
     if len(marks) != 1:
-        raise BadInputError(f"carries {len(marks)} claims; each test carries one", where=test)
+        raise pytest.UsageError(f"{item.nodeid} carries {len(marks)} claims; each test carries one")
     try:
         claim = Claim(*marks[0].args, **marks[0].kwargs)
     except TypeError as error:
-        raise BadInputError(f"its claim is not well formed: {error}", where=test) from error
+        raise pytest.UsageError(f"{item.nodeid}: its claim is not well formed: {error}") from error
     for word in (claim.id, claim.promise):
         if not _ID.match(word):
-            raise BadInputError(f"{word!r} is not lower-case words with hyphens", where=test)
+            raise pytest.UsageError(f"{item.nodeid}: {word!r} is not lower-case words with hyphens")
     return claim
