@@ -6,25 +6,23 @@ import asyncio
 import errno
 import ipaddress
 import logging
-import signal
 from pathlib import Path
 
 from aiohttp import web
 
 from agency import __version__, naming
 from agency.agent.recording import Recorder
-from agency.agent.server import build_app
+from agency.agent.server import LIMITS, build_app
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
 from agency.protocols.acp import TOKEN_CREDENTIAL, AgentConfig
 from agency.protocols.audit_socket import SOCKET, AuditClient
 from agency.secrets.delivery.credentials import read_credential
 from agency.settings import load
+from agency.signals import stop_signals
+from agency.web import make_runner
 
 _MAX_CONFIG = 64 * 1024
-_SHUTDOWN_S = 1.0  # for requests in flight, at the end
-_LINGER_S = 1.0  # for a refused caller that still sends its body
-_KEEP_ALIVE_S = 15.0
 
 _log = logging.getLogger(__name__)
 
@@ -43,11 +41,11 @@ def load_config(path: Path) -> AgentConfig:
         what="the configuration",
         hint="agents are started by their runtime, which writes this file",
     )
-    if not naming.is_name(config.name):
+    if not naming.is_agent_name(config.name):
         raise BadInputError(
             "name: not the name of an agent",
             where=str(path),
-            hint="a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter",
+            hint=naming.AGENT_NAME_HINT,
         )
     if not _is_loopback(config.host):
         raise BadInputError(
@@ -89,7 +87,7 @@ async def serve(config: AgentConfig, token: str, clock: Clock, audit_socket: Pat
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
     async with Recorder(AuditClient(audit_socket)) as recorder:
         await _serve(config, build_app(config, token, clock, recorder), recorder, stopping)
@@ -98,14 +96,7 @@ async def serve(config: AgentConfig, token: str, clock: Clock, audit_socket: Pat
 async def _serve(
     config: AgentConfig, app: web.Application, recorder: Recorder, stopping: asyncio.Event
 ) -> None:
-    runner = web.AppRunner(
-        app,
-        access_log=None,  # requests are logged with their trace id by the application
-        handle_signals=False,
-        keepalive_timeout=_KEEP_ALIVE_S,
-        lingering_time=_LINGER_S,
-        shutdown_timeout=_SHUTDOWN_S,
-    )
+    runner = make_runner(app, LIMITS)
     await runner.setup()
     try:
         await _listen(runner, config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -13,7 +13,8 @@ from agency import naming
 from agency.clock import new_id
 from agency.errors import AgencyError, InternalError
 from agency.instance.model import Instance
-from agency.secrets.classes import MATRIX_HS_TOKEN
+from agency.matrix import Person
+from agency.secrets.names import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
 from agency.spinup.probes import control as control_probes
 from agency.spinup.probes import homeserver as homeserver_probes
@@ -21,7 +22,6 @@ from agency.spinup.probes.probe import Moment, taken_at
 from agency.spinup.probes.secrecy import search_texts
 from agency.spinup.record import Evidence, Recorder, describe
 from agency.spinup.scenario.conversation import Conversation, Witness
-from agency.spinup.scenario.person import Event, Person
 
 OUTSIDER = "visitor"
 _COLLECT_S = 15.0
@@ -160,7 +160,7 @@ class Examination:
     def _witness(self) -> Witness:
         subject = self.subject
 
-        async def deliver(txn: str, events: list[Event]) -> int:
+        async def deliver(txn: str, events: list[dict[str, Any]]) -> int:
             token = subject.secret(MATRIX_HS_TOKEN)
             return await control_probes.deliver(
                 subject.session, subject.control_url, token, txn, events
@@ -225,7 +225,7 @@ class Examination:
 
     def known_secrets(self) -> list[SecretValue]:
         """Every secret that this run is known to have had so far."""
-        people = (person.access_token for person in self.people)
+        people = (SecretValue(person.access_token) for person in self.people)
         return [*self.subject.known_secrets(), *people, *self.issued]
 
     async def all_secrets(self) -> list[SecretValue]:

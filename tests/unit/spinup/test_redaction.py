@@ -149,7 +149,7 @@ async def test_who_logged_in_is_known_whatever_came_after(
         """Somebody whom nobody can invite, or ask anything."""
 
         def __init__(self, user_id: str) -> None:
-            self.access_token = SecretValue(f"access-token-of-{user_id}")
+            self.access_token = f"access-token-of-{user_id}"
 
         async def join(self, alias: str) -> str:
             return "!room:a.example"

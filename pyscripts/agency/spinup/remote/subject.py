@@ -13,12 +13,12 @@ from agency import naming
 from agency.instance.model import Instance
 from agency.machine import units
 from agency.machine.machine import Machine, MachineError
+from agency.matrix import MatrixSession, Person
 from agency.secrets.values import SecretValue
 from agency.spinup.observe.machine import HANDOVER
 from agency.spinup.record import Evidence
 from agency.spinup.remote.agent_units import with_units
 from agency.spinup.remote.asking import Observer
-from agency.spinup.scenario.person import Person
 from agency.transcript import SERVICES
 
 _OF_AGENTS = ("agents.health", "agents.stopped")
@@ -71,9 +71,8 @@ class RemoteSubject:
 
     async def log_in(self, user_id: str) -> Person:
         """See Subject."""
-        return await Person.log_in(
-            self.session, self.homeserver_url, user_id, self.password(user_id)
-        )
+        homeserver = MatrixSession(self.homeserver_url, self.session)
+        return await Person.log_in(homeserver, user_id, self.password(user_id).reveal())
 
     async def observe(self, probe: str, told: Mapping[str, object] | None = None) -> Evidence:
         """See Subject. Agents get what systemd says of their units beside what they say."""

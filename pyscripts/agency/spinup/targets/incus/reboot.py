@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import dataclass
 
 import aiohttp
-from mautrix.api import Method, Path
 
 from agency.clock import Clock
 from agency.errors import AgencyError, InternalError
 from agency.guests.machines.machine import Guest, GuestError
 from agency.machine import units
+from agency.matrix import client_path
 from agency.spinup.convergence import firewall_digest
 from agency.spinup.examination import Examination
 from agency.spinup.probes import control as control_probes
@@ -47,7 +47,7 @@ class Before:
         """Say something in the control room, and note what is there; `names` are of units.
 
         Raises:
-            ConversationError: the homeserver does not answer as it did.
+            MatrixError: the homeserver does not answer as it did.
             MachineError: the agents' audit log cannot be read.
         """
         talk = examination.talk
@@ -72,8 +72,8 @@ async def _members(examination: Examination) -> tuple[str, ...]:
     talk = examination.talk
     if talk is None:
         raise InternalError("nobody was gathered in the control room")
-    path = Path.v3.rooms[talk.room].joined_members
-    return tuple(sorted((await talk.operator.request(Method.GET, path))[_MEMBERS]))
+    path = client_path("rooms", talk.room, "joined_members")
+    return tuple(sorted((await talk.operator.request("GET", path))[_MEMBERS]))
 
 
 async def reboot(
@@ -90,7 +90,7 @@ async def reboot(
 
     Raises:
         GuestError: it does not come back, or its control plane does not.
-        ConversationError: the homeserver does not know the person or the message any more.
+        MatrixError: the homeserver does not know the person or the message any more.
     """
     talk, subject = examination.talk, examination.subject
     if talk is None:
@@ -99,8 +99,10 @@ async def reboot(
     state = await guest.reboot(timeout_s=timeout_s)
     await _until_ready(examination, timeout_s=timeout_s)
     seconds = round(clock.steady() - started, 3)
-    whoami = await talk.operator.request(Method.GET, Path.v3.account.whoami)
-    event = await talk.operator.request(Method.GET, Path.v3.rooms[talk.room].event[before.event])
+    whoami = await talk.operator.request("GET", client_path("account", "whoami"))
+    event = await talk.operator.request(
+        "GET", client_path("rooms", talk.room, "event", before.event)
+    )
     if event["content"].get("body") != before.text:
         raise GuestError("the message from before reads otherwise", where=guest.name)
     chain = await subject.observe("audit.chain")

@@ -13,8 +13,9 @@ from agency.instance.model import ResolvedAgent
 from agency.machine import units
 from agency.machine.machine import MachineError
 from agency.machine.ssh.machine import SshMachine
+from agency.matrix import Person
 from agency.quarantine import Quarantine
-from agency.secrets.classes import MATRIX_HS_TOKEN
+from agency.secrets.names import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
 from agency.spinup.examination import Examination
 from agency.spinup.execute import Step
@@ -24,7 +25,6 @@ from agency.spinup.program import this_program
 from agency.spinup.record import Evidence, Recorder
 from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import RemoteSubject, reached
-from agency.spinup.scenario.person import Person
 from agency.spinup.suite.runner import run_suite
 from agency.spinup.target import Setting
 from agency.spinup.targets.ssh import host, identity
