@@ -1,4 +1,4 @@
-"""The root of the `agency` command. A subcommand's code is imported only when it is called."""
+"""Root of the `agency` command. A subcommand's code is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ COMMANDS: Mapping[str, Entry] = {
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands' names and help without importing them."""
+    """Group that knows its commands' names and help without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """List the names in the order in which a person meets them, which is the table's."""
+        """List the names in the order of the table: the order in which a person meets them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002

@@ -1,7 +1,7 @@
-"""The directory of one run, held by a lock for as long as the run lives.
+"""Directory of one run, held by a lock for as long as the run lives.
 
-A run whose lock can be taken is dead, however it died: its processes are ended by their marker
-and its directory is removed. Age never decides.
+A run whose lock is free is dead, however it died: `reap` ends its processes by their marker and
+removes its directory. Age never decides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LOCK = "lock"
 
 @dataclass(slots=True)
 class RunDirectory:
-    """A private directory (0700) and the lock that says its run is alive."""
+    """Private directory (0700) of a run, with the lock that shows that the run is alive."""
 
     path: Path
     run: str
@@ -39,13 +39,13 @@ class RunDirectory:
         return self.path / "credentials"
 
     def release(self) -> None:
-        """Let go of the lock; the directory stays."""
+        """Release the lock; the directory stays."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def remove(self) -> None:
-        """Remove the directory and everything in it, then let go of the lock; once is enough."""
+        """Remove the directory and everything in it, then release the lock; safe to repeat."""
         if self.path.exists():
             with _registry(self.path.parent):
                 shutil.rmtree(self.path)
@@ -73,7 +73,7 @@ def _registry(base: Path) -> Iterator[None]:
 
 @contextmanager
 def _looked_at(directory: Path) -> Iterator[bool]:
-    """Whether a run's directory is dead; it stays dead for the block. Nothing is made in it."""
+    """Yield whether a run is dead; it stays dead for the block. Create no file in its directory."""
     try:
         descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:  # who makes or removes it was killed, and never holds it again
@@ -102,14 +102,14 @@ def _try_lock(path: Path) -> int | None:
 
 
 class RunBusyError(AgencyError):
-    """Another process holds this run."""
+    """A run that another process holds."""
 
 
 def create(base: Path, run: str) -> RunDirectory:
     """Make and lock `base/run`.
 
     Raises:
-        RunBusyError: a living process holds a run of that name.
+        RunBusyError: a running process holds a run of that name.
         PrerequisiteError: the place cannot be written.
     """
     path = base / run
@@ -129,7 +129,7 @@ def create(base: Path, run: str) -> RunDirectory:
 
 
 def alive(base: Path) -> Path | None:
-    """The directory of a run under `base` that a process holds, if there is one."""
+    """Return the directory of a run under `base` that a process holds, if there is one."""
     if not base.is_dir():
         return None
     with _registry(base):
@@ -141,7 +141,7 @@ def alive(base: Path) -> Path | None:
 
 
 def reap(base: Path, timeout_s: float = 5.0) -> tuple[str, ...]:
-    """End and remove what dead runs under `base` left behind; returns their names."""
+    """End and remove what dead runs under `base` left behind; return their names."""
     reaped = []
     with _registry(base):
         for path in sorted(p for p in base.iterdir() if p.is_dir()):

@@ -21,7 +21,7 @@ _TRACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 def is_trace(text: str) -> bool:
-    """Tell whether `text` is a trace id: 1 to 64 of A-Z, a-z, 0-9, dot, underscore and dash."""
+    """Return whether `text` is a trace id: 1 to 64 of A-Z, a-z, 0-9, dot, underscore and dash."""
     return _TRACE.match(text) is not None
 
 

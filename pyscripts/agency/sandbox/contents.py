@@ -53,7 +53,7 @@ class Contents:
             yield image
 
     def has_image(self) -> bool:
-        """Tell whether that image is cached."""
+        """Return whether that image is cached."""
         ingredients = Ingredients(source_root() / PINS, default_recipe())
         libraries = Libraries(
             self.base, ingredients.libraries_digest(read_pins(ingredients.requirements))

@@ -101,15 +101,15 @@ def service_properties(unit: Mapping[str, Any], service: Mapping[str, Any]) -> S
 
 
 def tells_readiness(service_type: str) -> bool:
-    """Tell whether a service of that type is active only once it is ready."""
+    """Return whether a service of that type is active only once it is ready."""
     return service_type not in _MERELY_STARTED
 
 
 def may_have_process(active_state: str) -> bool:
-    """Tell whether a unit in that state can have a main process."""
+    """Return whether a unit in that state can have a main process."""
     return active_state in _WITH_PROCESS
 
 
 def about_to_restart(sub_state: str) -> bool:
-    """Tell whether that sub-state is of a service that ended and will be started again."""
+    """Return whether that sub-state is of a service that ended and will be started again."""
     return sub_state.startswith("auto-restart")

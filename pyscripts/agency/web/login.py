@@ -21,7 +21,7 @@ COOKIE = "__Host-agency-session"
 
 
 def carries_bearer(request: web.Request, token: str) -> bool:
-    """Tell, in constant time, if a request's one Authorization header carries `token`."""
+    """Return, in constant time, whether a request's one Authorization header carries `token`."""
     given = request.headers.getall(hdrs.AUTHORIZATION, [])
     presented = given[0].encode(errors="surrogateescape") if len(given) == 1 else b""
     return bool(token) and hmac.compare_digest(presented, f"Bearer {token}".encode())
@@ -37,7 +37,7 @@ class Session:
     used: float
 
     def takes_form(self, form_token: str) -> bool:
-        """Tell, in constant time, if a form was made for this session."""
+        """Return, in constant time, whether a form was made for this session."""
         return hmac.compare_digest(
             form_token.encode(errors="surrogateescape"), self.form_token.encode()
         )

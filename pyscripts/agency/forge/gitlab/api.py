@@ -70,7 +70,7 @@ class GitlabApi:
         self._call("DELETE", path, lambda: self.client.http_delete(path))
 
     def runner_token_works(self, token: str) -> bool:
-        """Ask if a runner could log in with `token`."""
+        """Ask whether a runner could log in with `token`."""
         try:
             path = "/runners/verify"
             self._call(

@@ -194,7 +194,7 @@ class AgentLog:
         return self._last is not None and self._last.event == record.CLOSED
 
     def _is_of_another_day(self) -> bool:
-        """Tell whether the file began on another day and holds more than its first record."""
+        """Return whether the file began on another day and holds more than its first record."""
         if self._last is None:
             return False
         if self._first is None:  # its first line is no record any more
