@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from agency.errors import PrerequisiteError
 
 LOOPBACK = "127.0.0.1"
-_RANGE = range(12000, 20000)  # no service or agent of ours is there by default
+_RANGE = range(12000, 20000)  # the agency's services and agents are elsewhere by default
 _ATTEMPTS = 200
 
 

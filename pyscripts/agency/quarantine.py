@@ -20,7 +20,7 @@ _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 
-# Documentation prefixes (RFC 5737, RFC 3849): an attempt could reach nobody even if it got out.
+# Documentation prefixes (RFC 5737, RFC 3849): an attempt reaches no host even if it gets out.
 _DESTINATIONS = (
     (socket.AF_INET, socket.SOCK_STREAM, "192.0.2.1", 443),
     (socket.AF_INET, socket.SOCK_DGRAM, "198.51.100.53", 53),
