@@ -77,7 +77,7 @@ class AuditClient:
         except asyncio.LimitOverrunError as error:
             await self.close()
             raise AuditUnreachableError("the answer is too long", where=self._where) from error
-        except BaseException:  # a refusal or a cancellation: a later answer is not for the next event
+        except BaseException:  # refused or cancelled: a late answer must not meet the next event
             await self.close()
             raise
 

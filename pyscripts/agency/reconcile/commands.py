@@ -1,4 +1,4 @@
-"""`agency reconcile`: bring one part of the machine to what is declared."""
+"""`agency reconcile`: bring one part of the machine to its declared state."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def run(name: str, file: Path, *, check: bool, timeout_s: float) -> Report
     """Run the reconciler `name` with the settings in `file`.
 
     Raises:
-        AgencyError: wrong settings, something missing, or a world that cannot be observed.
+        AgencyError: invalid settings, a missing prerequisite, or a state that cannot be observed.
     """
     settings, opened = registry.load(name, file)
     async with opened(settings) as reconciler:
