@@ -16,7 +16,7 @@ TIMEOUT_S = 1800
 
 
 def say(text: str) -> None:
-    """One line for the person who waits."""
+    """Print one line for the person who waits."""
     print(f"setup: {text}", flush=True)  # noqa: T201 - there is no rich yet
 
 
@@ -27,7 +27,7 @@ def fail(text: str) -> NoReturn:
 
 
 def run(*argv: str, env: dict[str, str] | None = None) -> None:
-    """Run a program that must succeed; it may ask nothing."""
+    """Run a program that must succeed; it may not prompt."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", **(env or {})}
     done = subprocess.run(argv, timeout=TIMEOUT_S, check=False, env=environment)
     if done.returncode != 0:
@@ -35,7 +35,7 @@ def run(*argv: str, env: dict[str, str] | None = None) -> None:
 
 
 def codename(file: Path = RELEASE) -> str | None:
-    """Debian's name of this release; None where this is something else."""
+    """Read Debian's name of this release; None on another system."""
     if not file.exists():
         return None
     facts = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
@@ -45,7 +45,7 @@ def codename(file: Path = RELEASE) -> str | None:
 
 
 def install(*packages: str, backports_of: str | None = None, recommended: bool = False) -> None:
-    """Install packages, as root on a Debian; from the backports of a release, if one is named."""
+    """Install packages, as root on Debian; from the backports of a release, if one is named."""
     say(f"installing {' '.join(packages)}")
     run("apt-get", "update", "-q", "-q")
     target: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ def enable_backports(release: str) -> None:
 
 
 def backports(entries: list[dict[str, str]], release: str) -> str | None:
-    """The sources entry for backports, made from the one that names the release itself."""
+    """Make the sources entry for backports, from the entry that names the release itself."""
     for entry in entries:
         suites, types = entry.get("Suites", "").split(), entry.get("Types", "").split()
         if release in suites and "deb" in types and "main" in entry.get("Components", "").split():
@@ -88,7 +88,7 @@ def backports(entries: list[dict[str, str]], release: str) -> str | None:
 
 
 def stanzas(text: str) -> list[dict[str, str]]:
-    """The entries of a deb822 sources file, without comments."""
+    """Parse the entries of a deb822 sources file, without comments."""
     found: list[dict[str, str]] = []
     for block in text.split("\n\n"):
         fields: dict[str, str] = {}
@@ -107,7 +107,7 @@ def stanzas(text: str) -> list[dict[str, str]]:
 
 
 def one_line_stanzas(text: str) -> list[dict[str, str]]:
-    """The entries of a one-line sources file (`deb [options] URI SUITE COMPONENT...`)."""
+    """Parse the entries of a one-line sources file (`deb [options] URI SUITE COMPONENT...`)."""
     found = []
     for line in text.splitlines():
         words = line.split("#")[0].replace("[", " [ ").replace("]", " ] ").split()

@@ -1,7 +1,7 @@
-"""Contents of a lease's machine: the source's own code, built in the guest and nowhere else.
+"""Contents of a lease's machine: the source's own code, built only in the guest.
 
-A change under review is not trusted. On the host nothing of it is executed: its pinned libraries
-are fetched as wheels, which runs no code, and everything else happens in the guest.
+A change under review is not trusted, so the host runs none of its code: it fetches the pinned
+libraries as wheels, which runs no code, and everything else happens in the guest.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ACTIVATE_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Puts a checkout into guests; `base` is where images and wheels are kept."""
+    """Installer of a checkout into guests; `base` is the directory of cached images and wheels."""
 
     base: Path
 
@@ -61,12 +61,12 @@ class Contents:
         return image_digest(ingredients.recipe, libraries) in image_cache(self.base).digests()
 
     async def activate(self, guest: Guest, source: Path) -> int:
-        """Have a booted guest run the source; returns the port of its homeserver.
+        """Build, install and start the source in a booted guest; return the port of its homeserver.
 
         Raises:
-            GuestError: it cannot be built, installed or activated; with what was said.
-            BadInputError: it is too large, or asks for what a source may not.
-            BuildError: a library that it pins cannot be had.
+            GuestError: it cannot be built, installed or activated; with the output.
+            BadInputError: it is too large, or asks for something that a source may not have.
+            BuildError: a pinned library cannot be fetched.
         """
         files = archive(source)
         await self._libraries(guest, source)
@@ -102,7 +102,7 @@ def archive(source: Path) -> bytes:
     """Pack the parts of a checkout that a guest needs into a tar; links stay links.
 
     Raises:
-        BadInputError: it is too large or too deep, or what leads to a part is a link.
+        BadInputError: it is too large or too deep, or a directory above a part is a link.
     """
     held = 0
 

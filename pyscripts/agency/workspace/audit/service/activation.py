@@ -1,4 +1,4 @@
-"""The socket that systemd hands over (sd_listen_fds)."""
+"""Socket passed by systemd (sd_listen_fds)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HINT = "start agency-audit.socket; systemd hands the socket over at the first c
 
 
 def activated_socket(environ: Mapping[str, str], pid: int) -> socket.socket:
-    """Take the one listening Unix stream socket that this process was started with.
+    """Take the one listening Unix stream socket that systemd passed to this process.
 
     Raises:
         PrerequisiteError: there is none, more than one, or one of another kind.
