@@ -125,7 +125,7 @@ class Child:
                 self._kill_group()
                 if not await self._ends_within(_KILL_WAIT_S):
                     raise ChildError(
-                        "does not end, even by SIGKILL",
+                        "does not end, even after SIGKILL",
                         where=f"{self.name} (pid {self.pid})",
                         hint="it hangs inside the kernel; look at /proc/<pid>/stack and dmesg",
                     )
@@ -374,7 +374,7 @@ def kill_marked(marker: str, timeout: float) -> tuple[int, ...]:
             raise ChildError(
                 f"processes of a killed run do not end: {', '.join(map(str, left))}",
                 where=marker,
-                hint="look at what they are with ps, and end them by hand",
+                hint="find them with ps, and end them by hand",
             )
         asked.update(pid for pid in left if _signal_if_marked(pid, marker, signal.SIGKILL))
         time.sleep(_POLL_S)

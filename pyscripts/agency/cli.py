@@ -31,11 +31,11 @@ COMMANDS: Mapping[str, Entry] = {
     "control": Entry("agency.control.commands:control", "Run and examine the control plane."),
     "audit": Entry("agency.control.commands:audit", "Verify and read the audit log."),
     "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),
-    "room": Entry("agency.control.room:room", "Say a command in the control room."),
+    "room": Entry("agency.control.room:room", "Send a command to the control room."),
     "sandbox": Entry(
         "agency.sandbox.commands:sandbox", "Lease throwaway machines that run a change."
     ),
-    "guest": Entry("agency.guests.commands:guest", "Look into throwaway guests, end them."),
+    "guest": Entry("agency.guests.commands:guest", "List, enter and end throwaway guests."),
     "activate": Entry(
         "agency.guests.activation.commands:activate",
         "Bring this Debian machine to its definitions.",
@@ -52,7 +52,9 @@ COMMANDS: Mapping[str, Entry] = {
         "agency.spinup.targets.local.commands:up", "Start a local agency and keep it running."
     ),
     "down": Entry("agency.spinup.targets.local.commands:down", "Stop the local agency."),
-    "status": Entry("agency.spinup.targets.local.commands:status", "Say how the local agency is."),
+    "status": Entry(
+        "agency.spinup.targets.local.commands:status", "Show the local agency's state."
+    ),
     "reconcile": Entry(
         "agency.reconcile.commands:reconcile", "Bring one part of this machine to its wanted state."
     ),

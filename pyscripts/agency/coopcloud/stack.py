@@ -140,7 +140,7 @@ def spec_digest(spec: Mapping[str, Any]) -> str:
 
 def _unsettled(services: tuple[Service, ...]) -> str:
     if not services:
-        return "abra ended well, and no service is there"
+        return "abra succeeded, but the stack has no service"
     told = [
         f"{s.name} {s.running}/{s.replicas} running"
         + (f", {s.update_state}" * bool(s.update_state))

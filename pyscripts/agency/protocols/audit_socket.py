@@ -65,7 +65,7 @@ class AuditClient:
         try:
             line = canonical_json({"event": event, "detail": detail}) + b"\n"
         except (TypeError, ValueError) as error:
-            raise AuditRefusedError("the detail is not what JSON can carry") from error
+            raise AuditRefusedError("the detail cannot be written as JSON") from error
         if len(line) > MAX_LINE:
             raise AuditRefusedError(f"the event is longer than {MAX_LINE} bytes")
         try:
@@ -116,7 +116,7 @@ class AuditClient:
                 raise AuditRefusedError(
                     error, where=self._where, hint=hint if isinstance(hint, str) else None
                 )
-        raise AuditUnreachableError("the answer is not one of the audit log's", where=self._where)
+        raise AuditUnreachableError("the answer is not the audit log's", where=self._where)
 
     def _failure(self, error: Exception) -> AgencyError:
         if isinstance(error, FileNotFoundError):

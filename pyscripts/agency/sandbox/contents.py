@@ -114,7 +114,7 @@ def archive(source: Path) -> bytes:
             return None
         held += entry.size + _HEADERS + 2 * len(entry.name)  # before it is read
         if held > MAX_BYTES:
-            raise _refusal(f"what a guest needs of it is larger than {MAX_BYTES} bytes", entry.name)
+            raise _refusal(f"the guest's parts are larger than {MAX_BYTES} bytes", entry.name)
         if entry.name.count("/") > MAX_DEPTH:
             raise _refusal(f"more than {MAX_DEPTH} directories in each other", entry.name)
         entry.uid = entry.gid = 0
@@ -126,7 +126,7 @@ def archive(source: Path) -> bytes:
         for part in _PARTS:
             for above in Path(part).parents:
                 if above != Path() and (source / above).is_symlink():
-                    raise _refusal("a link: what it leads to may be another's", str(above))
+                    raise _refusal("a link, which may lead to another user's files", str(above))
             if os.path.lexists(source / part):
                 tar.add(source / part, arcname=part, filter=counted)
     return packed.getvalue()

@@ -170,7 +170,7 @@ class Manager:
 def _expiry_error(failed: dict[str, AgencyError]) -> ExpiryError:
     reasons = "; ".join(f"{what}: {error.message}" for what, error in failed.items())
     return ExpiryError(
-        f"what is over could not all be ended: {reasons}",
+        f"some leases that are over could not be removed: {reasons}",
         where="sandbox",
-        hint=next(iter(failed.values())).hint or "the rest was ended; look at Incus",
+        hint=next(iter(failed.values())).hint or "the others were removed; examine Incus",
     )

@@ -48,7 +48,7 @@ def _why_not(environ: Mapping[str, str], booted: Path) -> str | None:
         return "only root's leases are ended by a timer"
     moved = [name for name in _ELSEWHERE if environ.get(name)]
     if moved:
-        return f"the timer does not look where {moved[0]} leads"
+        return f"the timer does not use {moved[0]}"
     if not booted.is_dir():
         return "systemd does not run this machine"
     return None

@@ -147,7 +147,7 @@ def _error_of(where: str, reply: Message) -> SystemdError:
     if reply.error_name == "org.freedesktop.systemd1.NoSuchUnit":
         return NoSuchUnitError(said, where=where, hint="is the unit's file on this machine?")
     if reply.error_name in _REFUSED:
-        hint = "polkit's rules say who may do what with which unit"
+        hint = "check polkit's rules for this user and unit"
         return RefusedError(f"systemd refuses: {said}", where=where, hint=hint)
     return SystemdError(f"systemd refuses: {said}", where=where)
 

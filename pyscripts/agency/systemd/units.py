@@ -62,10 +62,10 @@ class Units:
         result = await self.do(verb, name, timeout_s=timeout_s)
         if result == TIMED_OUT:
             raise JobError(
-                f"systemd was not done with it within {timeout_s:g} s", where=name, hint=_LOOK
+                f"systemd did not finish the job within {timeout_s:g} s", where=name, hint=_LOOK
             )
         if result != DONE:
-            raise JobError(f"systemd could not do it: {result}", where=name, hint=_LOOK)
+            raise JobError(f"the job ended with the result {result}", where=name, hint=_LOOK)
 
     async def reset_failed(self, name: str) -> None:
         """Reset a unit's failed state and its count of starts; an unloaded unit is no error."""

@@ -98,7 +98,7 @@ def decode_base64(text: str) -> bytes:
     except (binascii.Error, ValueError):
         raise UnreadableError("not standard base64") from None
     if base64.b64encode(data).decode() != text:
-        raise UnreadableError("base64 with bits that stand for nothing")
+        raise UnreadableError("base64 with unused bits that are not zero")
     return data
 
 

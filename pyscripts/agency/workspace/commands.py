@@ -19,7 +19,7 @@ UNWRITTEN = (
     ),
     Unwritten(("tailnet",), f"{_OPTION}.tailnet", "Join the agent to its tailnet.", _AGENT),
     Unwritten(("ssh-agent",), f"{_OPTION}.ssh", "Hold the agent's SSH key.", _AGENT),
-    Unwritten(("scaffold",), f"{_OPTION}.workspace", "Make and mend the workspace.", _AGENT),
+    Unwritten(("scaffold",), f"{_OPTION}.workspace", "Make and repair the workspace.", _AGENT),
     Unwritten(("mcp", "configure"), f"{_OPTION}.mcp", "Write the MCP configuration.", _AGENT),
     Unwritten(("schedule",), f"{_OPTION}.taskLoop", "Take new work into the task list.", _AGENT),
     Unwritten(("task-loop",), f"{_OPTION}.taskLoop", "Work through the task list once.", _AGENT),

@@ -10,13 +10,13 @@ from agency.errors import PrerequisiteError
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         "HOST IDENTIFICATION HAS CHANGED",
-        "the host's key is another than the one that is known",
-        "was it made anew? compare the fingerprint on its console, then: ssh-keygen -R HOST",
+        "the host's key differs from the known one",
+        "reinstalled? compare the fingerprint on its console, then: ssh-keygen -R HOST",
     ),
     (
         "host key is known for",
         "the host's key is not known",
-        "compare its fingerprint on its console, then take it up: connect once by hand with ssh",
+        "compare its fingerprint on its console, then accept it: connect once by hand with ssh",
     ),
     (
         "Host key verification failed",
@@ -36,7 +36,7 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         "Could not resolve hostname",
         "the host's name is not known",
-        "look at how it is written, and at the name server",
+        "check its spelling, and the name server",
     ),
 )
 _OTHER = "connect by hand with ssh and see what it says"

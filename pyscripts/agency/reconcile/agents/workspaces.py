@@ -286,7 +286,7 @@ class _Planner:
             f"{self.agent.uid}:{self.agent.gid}",
             blocked="it belongs to another user, and giving it away could show the agent what it "
             "cannot read",
-            hint="look at what it is; then chown it, or move it away",
+            hint="examine it; then chown it, or move it away",
         )
 
     def _in_the_way(self, path: tuple[str, ...], seen: Seen, wanted: str) -> WorkspaceChange:
@@ -296,7 +296,7 @@ class _Planner:
             seen.kind.value,
             wanted,
             blocked=f"{seen.kind.value} is in its place, and is neither followed nor removed",
-            hint="look at what it is, and move it away",
+            hint="examine it, and move it away",
         )
 
     def _change(

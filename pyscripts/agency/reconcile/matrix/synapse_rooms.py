@@ -176,7 +176,7 @@ class SynapseRooms:
             )  # fmt: skip
         if not rooms.refers(control, rooms.PARENT, space.id, settings.domain):
             changes.append(
-                _change(part, "control room's parent", "not it", "it", step=Step.STATE,
+                _change(part, "control room's parent", ABSENT, "the space", step=Step.STATE,
                         room=control.id, kind=rooms.PARENT, key=space.id,
                         content={**via, "canonical": True})
             )  # fmt: skip
@@ -246,7 +246,7 @@ def _encrypted(part: str, room: Room) -> RoomChange:
         "encryption",
         str(room.content(rooms.ENCRYPTION).get("algorithm", "on")),
         "off",
-        blocked="the room is encrypted: commands in it cannot be read, and it cannot be undone",
+        blocked="the room is encrypted, which cannot be undone: the bot cannot read commands",
         hint=f"remove the alias from {room.id}; a new control room is then made by the next run",
     )
 

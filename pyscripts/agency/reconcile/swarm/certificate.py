@@ -34,7 +34,7 @@ class ServerCertificate:
         leaf = self._leaf()
         public = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         if public != self._key_bytes():
-            raise BadInputError("the key is not that of the certificate", where=_KEY, hint=_SEE)
+            raise BadInputError("the key does not belong to the certificate", where=_KEY, hint=_SEE)
         moment = datetime.fromtimestamp(now, tz=UTC)
         if moment > leaf.not_valid_after_utc:
             until = leaf.not_valid_after_utc.isoformat()

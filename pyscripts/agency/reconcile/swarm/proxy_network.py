@@ -190,7 +190,7 @@ class ProxyNetwork:
                     return
                 raise
             await asyncio.sleep(_POLL_S)
-        raise ReconcileError("the network was removed and does not go away", where=identifier)
+        raise ReconcileError("the network was removed, but still exists", where=identifier)
 
     def _config(self) -> dict[str, Any]:
         wanted = self.settings

@@ -122,7 +122,7 @@ def _said(descriptor: int, agent: str) -> str | None:
                 found = Protection(record.detail.get("appendOnly") is True, reason)
     if found is None:
         return None
-    return "the flag was set, and was taken off since" if found.append_only else found.reason
+    return "the flag was set, and was cleared since" if found.append_only else found.reason
 
 
 def _is_socket(path: Path) -> bool:

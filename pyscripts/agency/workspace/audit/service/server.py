@@ -148,7 +148,7 @@ class AuditServer:
             return False  # half a line is no event
         except asyncio.LimitOverrunError as error:
             raise BadInputError(
-                f"the line is longer than {MAX_LINE} bytes", hint="say less of it"
+                f"the line is longer than {MAX_LINE} bytes", hint="shorten the detail"
             ) from error
         try:
             answer = self._recorded(line, agent, sender)

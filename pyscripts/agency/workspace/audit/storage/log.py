@@ -263,7 +263,7 @@ class AgentLog:
             raise LogFullError(
                 f"this agent's log holds {self._bounds.agent_bytes} bytes and takes no more",
                 where=str(self._place.path),
-                hint="an operator must look; files past their retention make room",
+                hint="ask an operator; files past their retention are removed",
             )
         if self._bounds.free_bytes:
             room = os.statvfs(self._place.descriptor)

@@ -74,7 +74,7 @@ class Logs:
         if not protection.append_only and protection.reason not in self._said:
             self._said.add(protection.reason)
             _log.warning(
-                "the kernel does not keep the log append-only; its hash chain shows changes still",
+                "the kernel does not keep the log append-only; its hash chain still shows changes",
                 extra={"fields": {"reason": protection.reason}},
             )
 
