@@ -20,9 +20,9 @@ import yaml
 from agency import ports, rundir
 from agency.clock import new_id
 from agency.instance.load import load_instance
+from agency.instance.secret_provider import open_provider
 from agency.matrix import Person, client_path
 from agency.protocols.reply import REPLY_KEY
-from agency.secrets.providers import open_provider
 from agency.spinup.probes.homeserver import rss_mb
 from agency.spinup.targets.local.agency import LocalAgency
 from agency.spinup.targets.local.build import build

@@ -22,6 +22,8 @@ python3Packages.buildPythonApplication {
     inherit root;
     fileset = lib.fileset.unions [
       (root + "/pyproject.toml")
+      (root + "/setup.py")
+      (root + "/secrets/catalogue.json")
       (root + "/LICENSE")
       (lib.fileset.maybeMissing (root + "/README.md"))
       (lib.fileset.fileFilter (

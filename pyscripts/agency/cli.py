@@ -27,7 +27,9 @@ COMMANDS: Mapping[str, Entry] = {
     "check": Entry("agency.instance.commands:check", "Check an instance and say what is wrong."),
     "render": Entry("agency.instance.commands:render", "Write instance/generated/ from it."),
     "schema": Entry("agency.instance.commands:schema", "Print the JSON Schema of instance.yaml."),
-    "secrets": Entry("agency.secrets.commands:secrets", "List and examine an instance's secrets."),
+    "secrets": Entry(
+        "agency.instance.secret_commands:secrets", "List and examine an instance's secrets."
+    ),
     "control": Entry("agency.control.commands:control", "Run and examine the control plane."),
     "audit": Entry("agency.control.commands:audit", "Verify and read the audit log."),
     "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import ipaddress
 import logging
-import signal
 from pathlib import Path
 
 from aiohttp import web
@@ -20,6 +19,7 @@ from agency.protocols.acp import TOKEN_CREDENTIAL, AgentConfig
 from agency.protocols.audit_socket import SOCKET, AuditClient
 from agency.secrets.delivery.credentials import read_credential
 from agency.settings import load
+from agency.signals import stop_signals
 from agency.web import make_runner
 
 _MAX_CONFIG = 64 * 1024
@@ -41,11 +41,11 @@ def load_config(path: Path) -> AgentConfig:
         what="the configuration",
         hint="agents are started by their runtime, which writes this file",
     )
-    if not naming.is_name(config.name):
+    if not naming.is_agent_name(config.name):
         raise BadInputError(
             "name: not the name of an agent",
             where=str(path),
-            hint="a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter",
+            hint=naming.AGENT_NAME_HINT,
         )
     if not _is_loopback(config.host):
         raise BadInputError(
@@ -87,7 +87,7 @@ async def serve(config: AgentConfig, token: str, clock: Clock, audit_socket: Pat
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
     async with Recorder(AuditClient(audit_socket)) as recorder:
         await _serve(config, build_app(config, token, clock, recorder), recorder, stopping)

@@ -26,7 +26,10 @@ from agency.source_digest import source_root
 
 PINS = Path("requirements") / "guest.txt"
 
-_PARTS = ("pyproject.toml", "README.md", "LICENSE", "pyscripts", "modules/portable", "instance")
+_PARTS = (
+    *("pyproject.toml", "setup.py", "README.md", "LICENSE"),
+    *("pyscripts", "secrets", "modules/portable", "instance"),
+)
 MAX_BYTES = 64 * 1024 * 1024
 MAX_WHEELS_BYTES = 512 * 1024 * 1024
 MAX_DEPTH = 32

@@ -14,7 +14,7 @@ from agency.clock import new_id
 from agency.errors import AgencyError, InternalError
 from agency.instance.model import Instance
 from agency.matrix import Person
-from agency.secrets.classes import MATRIX_HS_TOKEN
+from agency.secrets.names import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
 from agency.spinup.probes import control as control_probes
 from agency.spinup.probes import homeserver as homeserver_probes

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from agency.errors import AgencyError
+from agency.signals import stop_signals
 from agency.spinup.record import Recorder
 
 # A step without a function is left out on purpose; it is on record as skipped.
@@ -128,10 +128,11 @@ async def _first(step: asyncio.Future[None], ends: _Ends) -> None:
 def interruptible() -> Iterator[asyncio.Event]:
     """An event that SIGINT and SIGTERM set; what is under way goes on until somebody looks.
 
-    It belongs around all that a run makes and removes: a signal ends nothing by itself.
+    It belongs around all that a run makes and removes: a signal ends nothing by itself. Where
+    SIGINT is ignored, as in a background job, it stays so.
     """
     loop, event = asyncio.get_running_loop(), asyncio.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = stop_signals()
     for number in signals:
         loop.add_signal_handler(number, event.set)
     try:

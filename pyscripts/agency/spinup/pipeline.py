@@ -24,8 +24,10 @@ from agency.errors import AgencyError, ExitCode, PrerequisiteError
 from agency.files import write_atomically
 from agency.instance.load import LoadedInstance, load_instance
 from agency.instance.render import render
+from agency.instance.secret_provider import open_provider
 from agency.paths import state_dir
-from agency.secrets.providers import SecretProvider, open_provider
+from agency.secrets.names import TRANSCRIPT_SIGNING_KEY
+from agency.secrets.providers import SecretProvider
 from agency.secrets.redact import Redactor
 from agency.source_digest import source_digest, source_root
 from agency.spinup.execute import Plan, execute, interruptible
@@ -34,8 +36,6 @@ from agency.spinup.record import Recorder, describe
 from agency.spinup.statement import Facts, statement
 from agency.spinup.target import Options, Setting, Target
 from agency.transcript import Report, load_key, load_or_create_key, public_pem, sign, verify
-
-SIGNING_KEY = "transcript-signing-key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ async def _record(
 def _signing_key(loaded: LoadedInstance, secrets: SecretProvider) -> Ed25519PrivateKey:
     """The instance's own key, or this user's where the instance keeps no secrets."""
     if loaded.instance.secrets.provider == "sops":
-        return load_key(secrets.get(SIGNING_KEY).reveal().encode())
+        return load_key(secrets.get(TRANSCRIPT_SIGNING_KEY).reveal().encode())
     return load_or_create_key(state_dir() / "transcript.key")
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 import agency
 from agency.canonical import canonical_json, sha256_hex
+from agency.secrets.catalogue import CATALOGUE, catalogue_file
 
 # What every way of installing keeps, byte for byte.
 _SUFFIXES = frozenset((".py", ".j2", ".json", ".ini", ".mako"))
@@ -36,7 +37,10 @@ class Program(BaseModel):
 
 def this_program() -> Program:
     """The program that runs this."""
-    return program_at(Path(agency.__file__).parent)
+    program = program_at(Path(agency.__file__).parent)
+    # A checkout has it beside the package, a wheel in it: it counts as the same file.
+    catalogue = {CATALOGUE: sha256_hex(catalogue_file().read_bytes())}
+    return Program(version=program.version, files=program.files | catalogue)
 
 
 def program_at(package: Path) -> Program:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ from agency.control.store.database import Database, open_database, url_secrets
 from agency.errors import InternalError
 from agency.matrix import Backoff, ControlRoom, MatrixSession, client_session
 from agency.secrets.values import SecretValue
+from agency.signals import stop_signals
 
 _log = logging.getLogger(__name__)
 
@@ -304,7 +304,7 @@ async def serve(config: ControlConfig, tokens: Tokens, *, clock: Clock) -> None:
     """Run a control plane until SIGTERM or SIGINT."""
     async with control_plane(config, tokens, clock=clock) as plane:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in stop_signals():
             loop.add_signal_handler(number, plane.stopping.set)
         await plane.run(tokens)
     _log.info("stopped")

@@ -197,7 +197,7 @@ def _asked_token(url: str, user: str, password: str) -> str:
         raise PrerequisiteError(
             f"GitLab does not let {user} in (HTTP {answer.status_code})",
             where=f"{url}/oauth/token",
-            hint="the password must be that of gitlab-initial-root-password; if it was changed "
+            hint=f"the password must be that which the secrets have for {user}; if it was changed "
             "in GitLab, set it back there or put the new one into the encrypted secrets",
         )
     body = _json(answer)

@@ -34,7 +34,7 @@ _WANTED = "wanted.txt"
 _BUILDER_VERSION = 1
 _NEEDS = GIB
 _TIMEOUT_S = 900.0
-_OWN = ("pyproject.toml", "README.md", "LICENSE", "pyscripts")
+_OWN = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "pyscripts", "secrets")
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 # The newest C library of each suite, as the manylinux tags count it.
 _GLIBC = {"bookworm": 36, "trixie": 41}

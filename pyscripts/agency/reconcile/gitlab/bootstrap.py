@@ -25,9 +25,9 @@ from agency.reconcile.gitlab.settings import (
 )
 from agency.reconcile.issued import Issued
 from agency.secrets.delivery.credentials import read_credential
+from agency.secrets.names import GITLAB_ROOT_PASSWORD
 from agency.secrets.values import SecretValue
 
-ROOT_PASSWORD = "gitlab-initial-root-password"  # noqa: S105 - the name of a secret
 SETTINGS = GitlabBootstrapSettings
 
 
@@ -210,7 +210,7 @@ async def opened(
     settings: GitlabBootstrapSettings, clock: Clock | None = None
 ) -> AsyncIterator[GitlabBootstrap]:
     """Open the reconciler, logged in as the administrator with root's first password."""
-    password = read_credential(ROOT_PASSWORD)
+    password = read_credential(GITLAB_ROOT_PASSWORD)
     login = logged_in(
         settings.url, settings.admin, password.reveal(), ready_s=settings.ready_timeout_s
     )

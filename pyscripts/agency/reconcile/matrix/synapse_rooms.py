@@ -18,10 +18,10 @@ from agency.reconcile.engine.contract import ABSENT, Change
 from agency.reconcile.matrix import rooms
 from agency.reconcile.matrix.rooms import Room, SynapseRoomsSettings
 from agency.secrets.delivery.credentials import read_credential
+from agency.secrets.names import MATRIX_AS_TOKEN
 from agency.secrets.values import SecretValue
 
 SETTINGS = SynapseRoomsSettings
-_TOKEN = "matrix-as-token"  # noqa: S105 - the name of a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,7 @@ def _change(
 @asynccontextmanager
 async def opened(settings: SynapseRoomsSettings) -> AsyncIterator[SynapseRooms]:
     """Open the reconciler, as the application service's bot."""
-    token = read_credential(_TOKEN)
+    token = read_credential(MATRIX_AS_TOKEN)
     async with client_session() as session:
         api = MatrixSession(settings.homeserver_url, session, token.reveal())
         yield SynapseRooms(api, settings, token)

@@ -37,6 +37,7 @@ from agency.errors import BadInputError, PrerequisiteError
 from agency.reconcile.engine.contract import ABSENT, Change, Settings
 from agency.reconcile.swarm.certificate import ServerCertificate
 from agency.secrets.delivery.credentials import read_credential
+from agency.secrets.names import WILDCARD_CERTIFICATE, WILDCARD_CERTIFICATE_KEY
 from agency.secrets.values import SecretValue
 
 _SETTLE_S = 120.0
@@ -246,7 +247,7 @@ async def opened(settings: TraefikSettings, clock: Clock | None = None) -> Async
     """Open the reconciler, with the certificate from the unit's credentials and abra from PATH."""
     clock = clock or Clock()
     certificate = ServerCertificate(
-        read_credential("wildcard-certificate"), read_credential("wildcard-certificate-key")
+        read_credential(WILDCARD_CERTIFICATE), read_credential(WILDCARD_CERTIFICATE_KEY)
     )
     certificate.check(settings.domain, clock.wall())
     environment = app_environment(_read(settings.env_file), certificate, str(settings.env_file))

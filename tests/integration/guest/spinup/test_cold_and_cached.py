@@ -92,6 +92,7 @@ def test_nobody_begins_one_outside_a_checkout(tmp_path: Path) -> None:
     installed = tmp_path / "installed"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "pyscripts" / "agency", installed / "agency", ignore=ignored)
+    shutil.copy(ROOT / "secrets/catalogue.json", installed / "agency/secrets/")
     argv = [str(BIN / "spinup_smoke"), "--target", "incus"]
     done = begin(argv, tmp_path, PATH=os.environ["PATH"], PYTHONPATH=str(installed))
     assert done.returncode == 3, done.stderr

@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 import yaml
+from interrupting import sigint
 
 from agency import naming
 from agency.children import processes_with_marker
@@ -112,12 +113,13 @@ class Operator:
 
     @contextlib.asynccontextmanager
     async def started(self, name: str, *argv: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        process = await asyncio.create_subprocess_exec(
-            *(str(Path(sys.executable).with_name(name)), *argv),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **STEERING, "XDG_STATE_HOME": str(self.base), "COLUMNS": "200"},
-        )
+        with sigint():
+            process = await asyncio.create_subprocess_exec(
+                *(str(Path(sys.executable).with_name(name)), *argv),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **STEERING, "XDG_STATE_HOME": str(self.base), "COLUMNS": "200"},
+            )
         try:
             yield process
         finally:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from agency.errors import InternalError
 from agency.instance.load import LoadedInstance
-from agency.secrets.classes import OPERATOR_PASSWORD
+from agency.instance.secret_provider import sops_provider
 from agency.secrets.encryption.age import AgeKey, new_key, store_key
+from agency.secrets.names import OPERATOR_PASSWORD
 from agency.secrets.providers import SopsProvider
 from agency.secrets.values import SecretValue
 from agency.spinup.targets.incus.instance import make_run_instance
@@ -36,7 +37,7 @@ class RunSecrets:
         key = self._key = new_key()
         store_key(key, self.directory / _KEY_FILE)
         loaded = self._loaded = make_run_instance(self.given, self.directory / "instance", key)
-        self._provider = SopsProvider(
+        self._provider = sops_provider(
             loaded, age_key_file=self.directory / _KEY_FILE, directory=self.directory
         )
         return loaded

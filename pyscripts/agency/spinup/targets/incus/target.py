@@ -15,6 +15,7 @@ from agency.guests.machines.janitor import keep
 from agency.guests.machines.machine import Guest, GuestError
 from agency.machine import units
 from agency.quarantine import Quarantine
+from agency.secrets.names import MATRIX_REGISTRATION_SHARED_SECRET
 from agency.secrets.values import SecretValue
 from agency.spinup.examination import OUTSIDER, Examination
 from agency.spinup.execute import Step
@@ -247,7 +248,7 @@ class IncusTarget:
             homeserver,
             instance,
             password=self.secrets.password,
-            shared_secret=self.secrets.get("matrix-registration-shared-secret"),
+            shared_secret=self.secrets.get(MATRIX_REGISTRATION_SHARED_SECRET),
             outsider=OUTSIDER,
         )
         observer = Observer(self.machine, self.made.system.programs.agency)

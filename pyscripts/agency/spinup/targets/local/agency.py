@@ -18,6 +18,12 @@ from agency.instance.render import registration
 from agency.matrix import MatrixSession, Person
 from agency.ports import LOOPBACK
 from agency.rundir import RunDirectory
+from agency.secrets.names import (
+    MATRIX_AS_TOKEN,
+    MATRIX_HS_TOKEN,
+    MATRIX_REGISTRATION_SHARED_SECRET,
+    OPERATOR_PASSWORD,
+)
 from agency.secrets.providers import SecretProvider
 from agency.secrets.values import SecretValue
 from agency.spinup.scenario.accounts import create_people
@@ -26,8 +32,7 @@ from agency.spinup.targets.local.supervisor import Service, Supervisor
 
 HOMESERVER = "homeserver"
 CONTROL = "control"
-OPERATOR_PASSWORD = "operator-password"  # noqa: S105 - the secret's name
-_CONTROL_SECRETS = ("matrix-as-token", "matrix-hs-token")
+_CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN)
 
 
 def port_names(instance: Instance) -> tuple[str, ...]:
@@ -98,8 +103,8 @@ class LocalAgency:
         content = registration(
             self.instance,
             url=self.control_url,
-            as_token=self.secrets.get("matrix-as-token").reveal(),
-            hs_token=self.secrets.get("matrix-hs-token").reveal(),
+            as_token=self.secrets.get(MATRIX_AS_TOKEN).reveal(),
+            hs_token=self.secrets.get(MATRIX_HS_TOKEN).reveal(),
         )
         write_atomically(self._registration_file(), content, mode=0o600)
         self._credentials = {
@@ -200,7 +205,7 @@ class LocalAgency:
             self.homeserver_url,
             self.instance,
             password=self.password,
-            shared_secret=self.secrets.get("matrix-registration-shared-secret"),
+            shared_secret=self.secrets.get(MATRIX_REGISTRATION_SHARED_SECRET),
             outsider=outsider,
         )
 

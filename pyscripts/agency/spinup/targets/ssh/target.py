@@ -15,7 +15,7 @@ from agency.machine.machine import MachineError
 from agency.machine.ssh.machine import SshMachine
 from agency.matrix import Person
 from agency.quarantine import Quarantine
-from agency.secrets.classes import MATRIX_HS_TOKEN
+from agency.secrets.names import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
 from agency.spinup.examination import Examination
 from agency.spinup.execute import Step

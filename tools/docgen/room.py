@@ -1,7 +1,7 @@
-"""Keeps the generated parts of the command reference current.
+"""Keep the generated parts of docs/commands.md, the reference of the room's commands, current.
 
-`python -m agency.control.grammar.reference docs/commands.md` writes them anew between their marks;
-what stands outside the marks is written by hand.
+`python tools/docgen/room.py docs/commands.md` writes them between their marks;
+text outside the marks is written by hand.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
 
 
 def limits_markdown(limits: Limits) -> str:
-    """The table of limits, as Markdown; ends with a line break."""
+    """Write the table of limits as Markdown, with a line break at its end."""
     rows = ["| limit | setting | usually | beyond it |", "|---|---|---|---|"]
     for name, (what, beyond) in _LIMITS.items():
         rows.append(f"| {what} | `{name}` | {_number(getattr(limits, name))} | {beyond} |")
@@ -54,10 +54,10 @@ def _number(value: float) -> str:
 
 
 def refresh(document: str) -> str:
-    """`document` with its generated parts made anew.
+    """Write the generated parts of `document` again.
 
     Raises:
-        BadInputError: the marks of a part are not there exactly once, in order.
+        BadInputError: a part's marks do not appear exactly once, in order.
     """
     parts = {"commands": reference_markdown(), "limits": limits_markdown(Limits())}
     for name, text in parts.items():
@@ -76,18 +76,18 @@ def refresh(document: str) -> str:
 @click.argument("document", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--check", is_flag=True, help="Only say whether it is current.")
 def main(document: Path, check: bool) -> None:
-    """Write the generated parts of DOCUMENT anew."""
+    """Write the generated parts of DOCUMENT again."""
     old = document.read_text(encoding="utf-8")
     new = refresh(old)
     if old != new and check:
         raise BadInputError(
             "its generated parts are not current",
             where=str(document),
-            hint=f"python -m agency.control.grammar.reference {document}",
+            hint=f"run: python tools/docgen/room.py {document}",
         )
     if old != new:
         write_atomically(document, new.encode())
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, sys.argv[1:], prog_name="agency.control.grammar.reference"))
+    sys.exit(run(main, sys.argv[1:], prog_name="room.py"))

@@ -1,6 +1,6 @@
-"""The command-line reference, made from the commands themselves.
+"""Write docs/cli.md, the command-line reference, from the commands themselves.
 
-`python -m agency.commandline.reference docs/cli.md` writes it; a test holds the page to it.
+`python tools/docgen/shell.py docs/cli.md` writes it; a test checks that the page is current.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from agency.spinup.cli import spinup_smoke
 
 _INTRODUCTION = """# Commands of the shell
 
-Made from the commands themselves by `python -m agency.commandline.reference docs/cli.md`; do
-not edit. What is said in the control room is in [commands.md](commands.md).
+Made from the commands themselves by `python tools/docgen/shell.py docs/cli.md`; do not
+edit. What is said in the control room is in [commands.md](commands.md).
 
 Exit status of every command: 0 done, 1 the thing checked is bad, 2 wrong usage, 3 something needed
 first is missing, 4 internal error, 130 interrupted before there was anything to report. Every
@@ -29,7 +29,7 @@ Completion: `agency completion bash` (or `zsh`, `fish`) prints the script for yo
 
 
 def reference() -> str:
-    """The whole page as Markdown."""
+    """Write the whole page as Markdown."""
     parts = [_INTRODUCTION]
     for name, command in (("agency", cli), ("spinup_smoke", spinup_smoke)):
         parts.extend(_sections(name, command, None))

@@ -1,19 +1,13 @@
 """The tools that set a machine up: what is missing, where it comes from, what is left alone."""
 
 import os
-import sys
 from pathlib import Path
 
+import build_cache
+import debian_packages as debian
+import guest_host
 import pytest
-
-TOOLS = Path(__file__).resolve().parents[3] / "tools"
-sys.path.insert(0, str(TOOLS))  # as for a program that is run from there
-try:
-    import debian_packages as debian
-    import guest_host
-    import setup
-finally:
-    sys.path.remove(str(TOOLS))
+import setup
 
 DEB822 = """\
 # comment
@@ -164,29 +158,35 @@ def test_there_may_be_no_go_at_all(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("uid", [0, 1000])
-def test_without_go_and_without_a_debian_to_take_it_from_there_is_one_line(
+def test_without_go_and_without_a_debian_to_take_it_from_the_last_line_says_so(
     uid, path, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(setup, "GO_PLACES", tmp_path)
     monkeypatch.setattr(setup, "TOOLS", tmp_path / "tools")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(setup, "codename", lambda: None if uid == 0 else "bookworm")
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     path("age-keygen")
     with pytest.raises(SystemExit) as ending:
         setup.install_tools()
     assert ending.value.code == 3
-    (line,) = capsys.readouterr().out.splitlines()
+    *_, line = capsys.readouterr().out.splitlines()
     assert "Go 1.23 or newer" in line
 
 
 def test_sops_is_built_to_need_no_libraries(path, tmp_path, monkeypatch):
     monkeypatch.setattr(setup, "TOOLS", tmp_path / "tools")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path("age-keygen")
     said = tmp_path / "said"
-    asked = f'case "$1" in env) echo go1.23;; *) echo "$CGO_ENABLED $GOBIN $@" > {said};; esac'
-    path("go", asked)
+    built = f'echo "$CGO_ENABLED $@" > {said}; echo built > "$GOBIN/sops"'
+    path("go", f'case "$1" in env) echo go1.23;; *) {built};; esac')
     setup.install_tools()
-    assert said.read_text() == f"0 {tmp_path / 'tools' / 'bin'} install {setup.SOPS}\n"
+    assert said.read_text() == f"0 install {setup.SOPS}\n"
+    program = tmp_path / "tools" / "bin" / "sops"
+    assert program.read_text() == "built\n"
+    assert program.stat().st_mode & 0o777 == 0o755
+    assert build_cache.find(setup.SOPS_BUILD, tmp_path / "cache" / "agency") is not None
 
 
 @pytest.mark.parametrize(
