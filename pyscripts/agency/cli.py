@@ -58,7 +58,8 @@ COMMANDS: Mapping[str, Entry] = {
         "agency.spinup.targets.local.commands:status", "Show the local agency's state."
     ),
     "reconcile": Entry(
-        "agency.reconcile.commands:reconcile", "Bring one part of this machine to its wanted state."
+        "agency.reconcile.commands:reconcile",
+        "Bring one part of this machine to its declared state.",
     ),
     "completion": Entry(
         "agency.commandline.completion:completion", "Print the completion script of a shell."

@@ -1,7 +1,7 @@
 """List of programs that units call already but that are not written yet.
 
 Python (`agency init`, `agency check`) refuses a feature that needs one of them. So does NixOS, from
-`modules/unwritten.json`, which `tools/facts.py` writes from it. `preview` in the instance lets
+`modules/unwritten.json`, made by `tools/facts.py`. `preview` in the instance lets
 a feature through. To add a program, remove its row.
 """
 

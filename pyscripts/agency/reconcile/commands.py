@@ -49,9 +49,9 @@ def reconcile(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Bring one part of this machine to what is declared, or say what differs.
+    """Bring one part of this machine to its declared state, or list the differences.
 
-    A run changes nothing when nothing differs. Secrets are read from $CREDENTIALS_DIRECTORY.
+    A run changes nothing if nothing differs. Secrets are read from $CREDENTIALS_DIRECTORY.
     """
     if show_list:
         if name is not None:

@@ -97,7 +97,7 @@ def up(source: str, ttl: str, memory_mb: int, cpus: int, as_json: bool) -> None:
 @sandbox.command("list")
 @json_option
 def list_leases(as_json: bool) -> None:
-    """List the leases, the one that ends first first."""
+    """List the leases, earliest end first."""
     found = _leases().all()
 
     def human(printer: Console) -> None:

@@ -68,7 +68,7 @@ class Contents:
 
         Raises:
             GuestError: it cannot be built, installed or activated; with the output.
-            BadInputError: it is too large, or asks for something that a source may not have.
+            BadInputError: it is too large, or breaks a rule for sources.
             BuildError: a pinned library cannot be fetched.
         """
         files = archive(source)

@@ -101,7 +101,7 @@ class SwarmInit:
         return tuple(f"{count} {kind}" for kind, count in counts.items() if count)
 
     def plan(self, observed: Swarm) -> tuple[SwarmChange, ...]:
-        """Plan to make the swarm, or to mend it where this loses none of its contents."""
+        """Plan to make the swarm, or to repair it if this loses none of its contents."""
         address = str(self.settings.advertise_address)
         if observed.state == "inactive":
             after = f"a swarm of one node at {address}"
