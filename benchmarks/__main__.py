@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: print the numbers, keep them, and exit 1 when a limit is missed."""
+"""`python -m benchmarks`: print the numbers, write them to a file, exit 1 on a missed limit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WHEN_NAMED = ("guest",)
 )
 @click.argument("suites", nargs=-1, type=click.Choice(list(SUITES)))
 def main(output: Path, slack: float, suites: tuple[str, ...]) -> None:
-    """Measure SUITES (when none is named, all that need no guest)."""
+    """Measure SUITES (without any, all that need no guest)."""
     output.parent.mkdir(parents=True, exist_ok=True)
     good = True
     with output.open("w") as kept:

@@ -37,7 +37,7 @@ _WAIT_S = 30.0
 
 @dataclass(slots=True)
 class Stopwatch:
-    """One person whose /sync runs all the time, and tells when each reply became visible."""
+    """Stopwatch of a person whose /sync runs all the time: notes when each reply became visible."""
 
     person: Person
     _waiting: dict[str, asyncio.Future[float]]
@@ -45,11 +45,11 @@ class Stopwatch:
 
     @classmethod
     def of(cls, person: Person) -> Stopwatch:
-        """A stopwatch that has seen nothing yet."""
+        """Make a stopwatch that has seen nothing yet."""
         return cls(person, {}, {})
 
     async def follow(self) -> None:
-        """Sync without end."""
+        """Sync for ever."""
         since: str | None = None
         while True:
             query = {"timeout": "10000"} | ({"since": since} if since else {})
@@ -64,7 +64,7 @@ class Stopwatch:
                         self._early[command] = now
 
     async def ask(self, room: str, text: str) -> float:
-        """Seconds from the message accepted to its reply visible in /sync."""
+        """Measure the seconds from the accepted message to its reply visible in /sync."""
         event_id = await self.person.say(room, text, new_id("bench"))
         accepted = time.perf_counter()
         if event_id in self._early:
@@ -76,7 +76,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """The echo appservice: where it listens, who its bot is, and its two tokens."""
+    """Echo appservice: its port, its domain, and its two tokens."""
 
     port: int
     domain: str
@@ -85,11 +85,11 @@ class Echo:
 
     @property
     def bot(self) -> str:
-        """Its Matrix id."""
+        """Matrix id of its bot."""
         return f"@echo:{self.domain}"
 
     def registration(self) -> bytes:
-        """What Synapse must know of it."""
+        """Write its registration for Synapse."""
         return yaml.safe_dump(
             {
                 "id": "echo",
@@ -239,5 +239,5 @@ async def _memory(agency: LocalAgency, watch: Stopwatch, control: str) -> list[R
 
 
 def rows() -> list[Row]:
-    """Latency and memory, on one local agency."""
+    """Measure latency and memory on one local agency."""
     return asyncio.run(_measure())

@@ -4,8 +4,8 @@
                                                                    |
     agency transcript verify <-- judge (the rules it names) <-- verify
 
-Rules, steps and names here are those of the newest version, by which spin-ups write. What verifies
-knows them all (versions.py).
+Rules, steps and names here are those of the newest version, which spin-ups write. Verification
+knows every version (versions.py).
 """
 
 from __future__ import annotations
