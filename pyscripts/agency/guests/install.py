@@ -28,7 +28,7 @@ async def install(guest: Guest, image: Image, wheelhouse: Wheelhouse) -> dict[st
     of every installed package by name.
 
     Raises:
-        GuestError: a wheel is missing, altered, or not for this guest; with what pip said.
+        MachineError: a wheel is missing, altered, or not for this guest; with what pip said.
     """
     baked = image.libraries == wheelhouse.libraries
     wanted = [wheelhouse.own] if baked else wheelhouse.wheels()

@@ -37,7 +37,7 @@ async def provision(guest: Guest, materials: Materials, cargo: Cargo) -> dict[st
     """Install everything that the activation needs; returns the installed Python packages.
 
     Raises:
-        GuestError: something cannot be put there or installed.
+        MachineError: something cannot be put there or installed.
         PrerequisiteError: sops is not on this machine.
     """
     try:

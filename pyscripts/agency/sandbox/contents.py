@@ -64,7 +64,7 @@ class Contents:
         """Have a booted guest run the source; returns the port of its homeserver.
 
         Raises:
-            GuestError: it cannot be built, installed or activated; with what was said.
+            MachineError: it cannot be built, installed or activated; with what was said.
             BadInputError: it is too large, or asks for what a source may not.
             BuildError: a library that it pins cannot be had.
         """

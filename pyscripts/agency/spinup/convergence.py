@@ -67,7 +67,7 @@ class Tampering:
 
 @dataclass(frozen=True, slots=True)
 class Converging:
-    """See system.Convergence: the same for every system but for how it is activated."""
+    """Brings a guest to its definitions, again and again; systems differ in how they activate."""
 
     machine: Machine
     activates: Activates
@@ -75,7 +75,7 @@ class Converging:
     expected: Expected
 
     async def activate(self) -> Evidence:
-        """See Convergence."""
+        """Activate; evidence as `activation.first` needs it."""
         report = await self.activates.activate()
         # What an activation says of files is what it meant to lay down.
         wanted = self.expected.files
@@ -83,7 +83,7 @@ class Converging:
         return {**report, **self.expected.evidence(seen)}
 
     async def again(self) -> Evidence:
-        """See Convergence."""
+        """Activate a second time, and see that no unit was started anew."""
         before = await self._invocations()
         report = await self.activate()
         after = await self._invocations()
@@ -94,7 +94,7 @@ class Converging:
         return {name: unit.invocation for name, unit in seen.items()}
 
     async def drift(self) -> Evidence:
-        """See Convergence."""
+        """Change things by hand, look that a check finds them, and activate."""
         before = await self._observe()
         for tampering in self.tamperings:
             await tampering.plant()

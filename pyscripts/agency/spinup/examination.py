@@ -11,7 +11,7 @@ import aiohttp
 
 from agency import naming
 from agency.clock import new_id
-from agency.errors import AgencyError, InternalError
+from agency.errors import AgencyError
 from agency.instance.model import Instance
 from agency.secrets.classes import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
@@ -109,9 +109,6 @@ class Examination:
 
     recorder: Recorder
     subject: Subject
-    operator: Person | None = None
-    talk: Conversation | None = None
-    pids: dict[str, int] = field(default_factory=dict)
     people: list[Person] = field(default_factory=list)  # who logged in
     issued: list[SecretValue] = field(default_factory=list, repr=False)  # made meanwhile
 
@@ -125,10 +122,10 @@ class Examination:
         self.recorder.versions["synapse"] = str(seen.get("serverVersion", ""))
         await self.recorder.probe("homeserver.process", subject.homeserver_process)
 
-    async def control(self) -> None:
+    async def control(self) -> Conversation:
         """See that the control plane is ready and well guarded; gather people in its room."""
         await self.readiness()
-        await self.gather()
+        return await self.gather()
 
     async def readiness(self) -> None:
         """See that the control plane is ready and well guarded; nothing is changed by it."""
@@ -143,10 +140,10 @@ class Examination:
             lambda: control_probes.refuses_wrong_token(subject.session, subject.control_url, token),
         )
 
-    async def gather(self) -> None:
+    async def gather(self) -> Conversation:
         """Have people log in and come into the control room, for the conversation."""
         subject, recorder = self.subject, self.recorder
-        operator = self.operator = await self._log_in(subject.instance.operators[0])
+        operator = await self._log_in(subject.instance.operators[0])
         room = await operator.join(subject.control_room)
         await recorder.probe(
             "control.room", lambda: control_probes.room(operator, room, subject.control_room)
@@ -155,7 +152,7 @@ class Examination:
         visitor = await self._log_in(visitor_id)
         await operator.invite(room, visitor_id)
         await visitor.join(room)
-        self.talk = Conversation(
+        return Conversation(
             recorder=recorder,
             operator=operator,
             outsider=visitor,
@@ -192,11 +189,9 @@ class Examination:
         pid = found.get(name)
         return int(pid) if pid is not None else None
 
-    async def scenario(self) -> None:
+    async def scenario(self, talk: Conversation) -> None:
         """Hold the conversation, and look at what it does to the agents."""
-        talk, recorder, subject = self.talk, self.recorder, self.subject
-        if talk is None:
-            raise InternalError("the conversation was begun before people were gathered")
+        recorder, subject = self.recorder, self.subject
         await talk.start_agents()
         await subject.learn_secrets()
         await recorder.probe("agents.health", subject.agents_health)
@@ -204,11 +199,11 @@ class Examination:
         await recorder.probe("scenario.replay", talk.replay)
         await subject.learn_secrets()  # of an agent that was started again
         running = await subject.agents_health()
-        self.pids = {agent["name"]: agent["pid"] for agent in running["agents"]}
-        await recorder.probe("system.processes", lambda: subject.processes(self.pids))
+        pids = {agent["name"]: agent["pid"] for agent in running["agents"]}
+        await recorder.probe("system.processes", lambda: subject.processes(pids))
         await recorder.probe("secrets.absent", self._search_secrets)
         await talk.stop_agents()
-        await recorder.probe("agents.stopped", lambda: subject.agents_stopped(self.pids))
+        await recorder.probe("agents.stopped", lambda: subject.agents_stopped(pids))
 
         async def commands() -> Evidence:
             return talk.command_evidence()

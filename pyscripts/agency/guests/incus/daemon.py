@@ -25,7 +25,7 @@ from agency.children import stat_fields
 from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
 from agency.guests.incus.client import Incus
-from agency.guests.incus.errors import IncusUnreachableError
+from agency.guests.incus.errors import INSTALL_HINT, IncusUnreachableError
 from agency.guests.incus.transport import MAX_SOCKET_PATH
 from agency.locks import locked, try_lock
 
@@ -45,8 +45,6 @@ _LOG_LINES = 5
 _GROUP = "incus-admin"
 # Incus looks for news on the web when it starts. Nothing may leave: a proxy that refuses.
 _NO_WAY_OUT = "http://127.0.0.1:9"
-
-INSTALL_HINT = "install Incus (Debian: incus-base and incus-client, from backports on Debian 12)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from agency import quarantine
 from agency.guests.incus.client import Incus
-from agency.guests.incus.model import Server, Usage
+from agency.guests.incus.model import Server
 from agency.guests.machines.machine import Guest
 from agency.guests.machines.placement import Decision
 from agency.locks import is_held
+from agency.machine import units
 from agency.machine.machine import Machine, MachineError, run
 from agency.spinup.record import Evidence
 from agency.spinup.targets.incus.system import GuestSystem
@@ -61,7 +63,7 @@ async def running(guest: Guest, seconds: float) -> Evidence:
         "kind": str(made.kind) if made else "unknown",
         "image": made.image if made else "unknown",
         "state": state.stdout.decode(errors="replace").strip(),
-        "failedUnits": list(await guest.failed_units()),
+        "failedUnits": list(await units.failed(guest)),
         "bootId": await guest.boot_id(),
         "networkDevices": list(made.network_devices) if made else ["unknown"],
         "runningAfterS": seconds,
@@ -92,23 +94,32 @@ async def _query(machine: Machine, sql: str) -> str:
     return (await run(machine, *argv)).decode().strip()
 
 
-def usage(seen: Usage, most_seen: int) -> Evidence:
-    """What the guest uses, and used at most, as its host counts it.
+@dataclass(slots=True)
+class Meter:
+    """Reads what a guest uses, as its host counts it, and remembers the most memory seen."""
 
-    Of a virtual machine Incus knows no peak: that is then the most that was seen, in bytes.
-    """
+    guest: Guest
+    _most: int = 0
 
-    def megabytes(count: int | None) -> float | None:
-        return None if count is None else round(count / _MIB, 1)
+    async def read(self) -> Evidence:
+        """What is used now, and was at most.
 
-    return {
-        "memoryMb": megabytes(seen.memory),
-        "memoryPeakMb": megabytes(seen.memory_peak or most_seen or None),
-        "memoryPeakBy": "cgroup" if seen.memory_peak else "looks",
-        "cpuS": None if seen.cpu_ns is None else round(seen.cpu_ns / 1e9, 3),
-        "processes": seen.processes,
-        "diskMb": megabytes(seen.disk),
-    }
+        Of a virtual machine Incus knows no peak: that is then the most that was seen, in bytes.
+        """
+        seen = await self.guest.usage()
+        self._most = max(self._most, seen.memory or 0)
+
+        def megabytes(count: int | None) -> float | None:
+            return None if count is None else round(count / _MIB, 1)
+
+        return {
+            "memoryMb": megabytes(seen.memory),
+            "memoryPeakMb": megabytes(seen.memory_peak or self._most or None),
+            "memoryPeakBy": "cgroup" if seen.memory_peak else "looks",
+            "cpuS": None if seen.cpu_ns is None else round(seen.cpu_ns / 1e9, 3),
+            "processes": seen.processes,
+            "diskMb": megabytes(seen.disk),
+        }
 
 
 async def gone(incus: Incus, name: str, base: Path, *, kept: bool) -> Evidence:

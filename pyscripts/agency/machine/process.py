@@ -1,4 +1,4 @@
-"""Running ssh for one errand: a program that ends, or one that answers line by line."""
+"""Programs of this machine that lead to another: one that ends, or one that answers lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def run(
 
     Of each stream MAX_OUTPUT bytes are kept.
     """
-    async with _started(argv, env) as process:
+    async with started(argv, env) as process:
         out, err = _Kept(), _Kept()
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(
@@ -35,9 +35,10 @@ async def run(
 
 
 @contextlib.asynccontextmanager
-async def _started(
+async def started(
     argv: tuple[str, ...], env: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program of this machine for the length of the block, with its streams open."""
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=_PIPE, stdout=_PIPE, stderr=_PIPE, env=dict(env), limit=MAX_LINE
     )
@@ -104,16 +105,15 @@ class Lines:
 
 
 @contextlib.asynccontextmanager
-async def talk(argv: tuple[str, ...], env: Mapping[str, str], where: str) -> AsyncIterator[Lines]:
-    """A program of this machine that answers lines; it has ended after the block."""
-    async with _started(argv, env) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("a program was started without its streams")
-        said = _Kept()
-        errors = asyncio.create_task(said.take(process.stderr))
-        try:
-            yield Lines(where, process.stdin, process.stdout, errors, said)
-        finally:
-            process.stdin.close()
-            errors.cancel()
-            await asyncio.gather(errors, return_exceptions=True)
+async def talk(process: asyncio.subprocess.Process, where: str) -> AsyncIterator[Lines]:
+    """Talk with a program that was started; `where` names it in errors."""
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("a program was started without its streams")
+    said = _Kept()
+    errors = asyncio.create_task(said.take(process.stderr))
+    try:
+        yield Lines(where, process.stdin, process.stdout, errors, said)
+    finally:
+        process.stdin.close()
+        errors.cancel()
+        await asyncio.gather(errors, return_exceptions=True)
