@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,10 +11,9 @@ from typing import Protocol
 from agency.canonical import sha256_hex
 from agency.machine import units
 from agency.machine.digests import digests
-from agency.machine.machine import Machine, run
+from agency.machine.machine import Machine, MachineError, run
 from agency.spinup.expected import Expected
 from agency.spinup.record import Evidence
-from agency.spinup.targets.incus.evidence import activated
 from agency.transcript.rules.services import CONTROL_UNIT
 
 _UNIT_FILE = f"/etc/systemd/system/{CONTROL_UNIT}"
@@ -54,6 +55,30 @@ class Activator:
             *(("--check",) if check else ()),
         )
         return await activated(self.machine, *argv, timeout_s=self.timeout_s + 10)
+
+
+async def activated(machine: Machine, *argv: str, timeout_s: float) -> Evidence:
+    """What `agency activate --json` says of itself.
+
+    Raises:
+        MachineError: it failed, with the journals of the units that are to blame.
+    """
+    done = await machine.look(*argv, timeout_s=timeout_s)
+    if done.exit_status not in (0, 1) or not done.stdout.strip():
+        raise _activation_error(machine, done.stderr.decode(errors="replace"))
+    report: Evidence = json.loads(done.stdout)
+    return report | {"exitStatus": done.exit_status}
+
+
+def _activation_error(machine: Machine, said: str) -> MachineError:
+    found = re.search(r'^\{"error".*\}$', said, re.MULTILINE)
+    error = json.loads(found[0])["error"] if found else {}
+    return MachineError(
+        f"the activation failed: {error.get('message') or said[-500:] or 'no message'}",
+        where=f"{machine.name}: {error.get('where') or 'agency activate'}",
+        hint=error.get("hint"),
+        log_tail=tuple(error.get("log_tail") or said.splitlines()[-30:]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

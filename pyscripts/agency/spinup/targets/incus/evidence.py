@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from agency.guests.machines.machine import Guest
 from agency.guests.machines.placement import Decision
 from agency.locks import is_held
 from agency.machine import units
-from agency.machine.machine import Machine, MachineError, run
+from agency.machine.machine import Machine, run
 from agency.spinup.record import Evidence
 from agency.spinup.targets.incus.system import GuestSystem
 from agency.spinup.targets.incus.system.choice import SystemDecision
@@ -140,27 +139,3 @@ def _is_orphan(half_made: Path) -> bool:
     digest = half_made.name.removeprefix(".making.")
     # In this order: the run that held it may have ended and removed it between the two.
     return not is_held(half_made.parent / f".{digest}.lock") and half_made.exists()
-
-
-async def activated(machine: Machine, *argv: str, timeout_s: float) -> Evidence:
-    """What `agency activate --json` says of itself.
-
-    Raises:
-        MachineError: it failed, with the journals of the units that are to blame.
-    """
-    done = await machine.look(*argv, timeout_s=timeout_s)
-    if done.exit_status not in (0, 1) or not done.stdout.strip():
-        raise _activation_error(machine, done.stderr.decode(errors="replace"))
-    report: Evidence = json.loads(done.stdout)
-    return report | {"exitStatus": done.exit_status}
-
-
-def _activation_error(machine: Machine, said: str) -> MachineError:
-    found = re.search(r'^\{"error".*\}$', said, re.MULTILINE)
-    error = json.loads(found[0])["error"] if found else {}
-    return MachineError(
-        f"the activation failed: {error.get('message') or said[-500:] or 'no message'}",
-        where=f"{machine.name}: {error.get('where') or 'agency activate'}",
-        hint=error.get("hint"),
-        log_tail=tuple(error.get("log_tail") or said.splitlines()[-30:]),
-    )
