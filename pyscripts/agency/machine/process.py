@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
@@ -42,12 +44,19 @@ async def started(
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=_PIPE, stdout=_PIPE, stderr=_PIPE, env=dict(env), limit=MAX_LINE
     )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await asyncio.shield(process.wait())
+    with contextlib.ExitStack() as stack:
+        # Process.kill takes the exit status of one that has just ended from who waits for it.
+        handle = None
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(process.pid)
+            stack.callback(os.close, handle)
+        try:
+            yield process
+        finally:
+            if handle is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+            await asyncio.shield(process.wait())
 
 
 async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:

@@ -101,9 +101,12 @@ class NixosSystem:
             data = await export(missing)
             await guest.run(_STORE, "--import", stdin=data, timeout_s=_IMPORT_S)
         await put_age_key(guest, key.identity)
-        return Provisioned(lambda: packages(guest, system), self._convergence(guest, timeout_s))
+        return Provisioned(
+            lambda: packages(guest, system), self.convergence(guest, timeout_s=timeout_s)
+        )
 
-    def _convergence(self, guest: Guest, timeout_s: float) -> Converging:
+    def convergence(self, guest: Guest, *, timeout_s: float) -> Converging:
+        """How a guest that has its source and instance is activated."""
         portable = self.ground.source / _PORTABLE
         names = json.loads((portable / "start.json").read_text())["units"]
         switching = Switching(guest, (*names, _SECRETS_UNIT), timeout_s)
