@@ -16,6 +16,7 @@ from agency.guests.incus.execution import client_environment
 from agency.guests.incus.model import Kind
 from agency.guests.machines.machine import Guest
 from agency.machine.machine import MachineError
+from agency.machine.process import MAX_OUTPUT
 
 # What the client does is simulated: it drops its own words, and runs the rest here.
 CLIENT = """#!/bin/sh
@@ -54,6 +55,15 @@ async def test_status_and_streams_are_the_programs(client: Path, tmp_path: Path)
     words = said.read_text().splitlines()
     assert words[:4] == ["--force-local", "exec", "-T", "g"]
     assert {"--user=0", "--group=0", "--cwd=/"} <= set(words)
+
+
+async def test_output_is_bounded_and_the_program_goes_on(client: Path, tmp_path: Path) -> None:
+    acts(client, RUNS)
+    for more in (0, 1):
+        script = f"head -c {MAX_OUTPUT + more} /dev/zero; echo end >&2"
+        done = await guest(tmp_path).look("sh", "-c", script)
+        assert (len(done.stdout), done.truncated) == (MAX_OUTPUT, bool(more))
+        assert done.stderr == b"end\n"
 
 
 async def test_user_and_environment_are_told_to_incus(client: Path, tmp_path: Path) -> None:

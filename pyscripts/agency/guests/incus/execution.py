@@ -76,7 +76,13 @@ async def run(
     """
     where = f"{name}: {command.argv[0]}"
     try:
-        done = await process.run(command.client(name), client_environment(socket), stdin, timeout_s)
+        done = await process.run(
+            command.client(name),
+            client_environment(socket),
+            stdin,
+            timeout_s,
+            most=process.MAX_OUTPUT + len(_MARK),
+        )
     except TimeoutError as error:
         raise IncusTimeoutError(f"did not end within {timeout_s:g} s", where=where) from error
     return told(done, where)
