@@ -42,7 +42,7 @@ async def provision(guest: Guest, materials: Materials, cargo: Cargo) -> dict[st
     """
     try:
         async with asyncio.TaskGroup() as tasks:
-            installing = tasks.create_task(install(guest, materials.image, materials.wheelhouse))
+            installing = tasks.create_task(install(guest, materials))
             tasks.create_task(_bring(guest, cargo))
     except ExceptionGroup as group:
         raise group.exceptions[0] from group

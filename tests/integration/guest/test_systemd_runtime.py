@@ -104,7 +104,7 @@ async def host(
     guest: Guest, materials: Materials, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Guest]:
     """A guest with the project, its agents' users and unit, and the tests of runtimes."""
-    await install(guest, materials.image, materials.wheelhouse)
+    await install(guest, materials)
     requirements = tmp_path_factory.mktemp("pins") / "runner.txt"
     requirements.write_text(pins(RUNNER))
     await _install_tests(guest, materials, requirements)

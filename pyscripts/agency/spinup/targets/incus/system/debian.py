@@ -1,4 +1,4 @@
-"""Debian as a guest's system: a wheelhouse, and `agency activate` with the exported definitions."""
+"""Debian as a guest's system: libraries, source, and `agency activate` with exported definitions."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class DebianSystem:
     def image_facts(self) -> Evidence:
         """See GuestSystem: the wheels that go with it, and every package that is in it."""
         return {
-            "wheelhouse": self.materials.wheelhouse.digest,
+            "wheelhouse": self.materials.python_digest(),
             "packages": dict(self.image.packages),
         }
 
