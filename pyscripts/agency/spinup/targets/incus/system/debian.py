@@ -1,4 +1,4 @@
-"""Debian as a guest's system: libraries, source, and `agency activate` with exported definitions."""
+"""Debian as a guest's system: libraries, source, and `agency activate` with the export."""
 
 from __future__ import annotations
 
