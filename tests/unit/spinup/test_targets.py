@@ -129,7 +129,8 @@ def local_target(world: World, patch: Monkey) -> Any:
         create_people=AsyncMock(),
         control_ready=AsyncMock(),
     )
-    patch.setattr(local, "build", lambda *_: agency)
+    patch.setattr(local, "assign_ports", lambda *_: agency.ports)
+    patch.setattr(local, "LocalAgency", lambda *_: agency)
     patch.setattr(local, "Examination", world.examination)
     return local.LocalTarget(world.setting, {})
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.children import ChildSpec, start_child
-from agency.errors import PrerequisiteError
 from agency.instance.model import ResolvedAgent
 from agency.machine.machine import Machine, MachineError
 from agency.rundir import RunDirectory
@@ -80,14 +79,12 @@ async def run_suite(
 ) -> Findings:
     """Run the suite of a checkout against a machine; logs and report go to the run's directory.
 
-    `agents` are those of the instance, whose uids the suite expects. With `read_only`, tests that
-    disturb the machine are left out.
+    It must be there, see `require_suite`. `agents` are those of the instance, whose uids the suite
+    expects. With `read_only`, tests that disturb the machine are left out.
 
     Raises:
-        PrerequisiteError: the suite is not there.
         MachineError: the suite did not run to its end.
     """
-    _must_be_there(suite)
     guest_host, environment = machine.suite_host()
     report = directory.path / "suite.xml"
     argv = (
@@ -145,13 +142,6 @@ def disagreement(status: int, findings: Findings) -> str | None:
     if (status == _SOME_FAILED) != failed:
         return f"ended with {status}, and its report names {'a' if failed else 'no'} failure"
     return None
-
-
-def _must_be_there(suite: Path) -> None:
-    if not suite.is_dir():
-        raise PrerequisiteError(
-            "the suite is not there", where=str(suite), hint="run this from a checkout"
-        )
 
 
 def _python_path() -> dict[str, str]:

@@ -12,8 +12,12 @@ from agency.spinup.examination import OUTSIDER, Examination
 from agency.spinup.probes import host as host_probes
 from agency.spinup.run import Run
 from agency.spinup.target import Setting, hold_secrets
-from agency.spinup.targets.local.agency import LocalAgency, usual_ports
-from agency.spinup.targets.local.build import build, check_port_names
+from agency.spinup.targets.local.agency import (
+    LocalAgency,
+    assign_ports,
+    check_port_names,
+    usual_ports,
+)
 from agency.spinup.targets.local.subject import LocalSubject
 from agency.spinup.targets.local.supervisor import Supervisor
 
@@ -28,9 +32,9 @@ async def open_local(setting: Setting) -> AsyncIterator[LocalTarget]:
     Raises:
         UsageError: a port was pinned of something that the instance does not have.
     """
-    loaded, pinned = setting.loaded, setting.options.ports
-    check_port_names(loaded, pinned)
-    usual = usual_ports(loaded.instance) if setting.network.mode != "none" else {}
+    instance, pinned = setting.loaded.instance, setting.options.ports
+    check_port_names(instance, pinned)
+    usual = usual_ports(instance) if setting.network.mode != "none" else {}
     yield LocalTarget(setting, {**usual, **pinned})
 
 
@@ -81,14 +85,10 @@ class LocalTarget:
         return tuple(lines)
 
     def _build(self, supervisor: Supervisor) -> LocalAgency:
-        setting = self.setting
-        return build(
-            setting.loaded,
-            setting.directory,
-            setting.secrets,
-            setting.session,
-            supervisor,
-            self.ports,
+        setting, instance = self.setting, self.setting.loaded.instance
+        ports = assign_ports(instance, self.ports)
+        return LocalAgency(
+            instance, setting.directory, setting.secrets, ports, setting.session, supervisor
         )
 
     def _hold(self, run: Run, agency: LocalAgency) -> Examination:
