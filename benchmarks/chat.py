@@ -25,8 +25,7 @@ from agency.instance.load import load_instance
 from agency.secrets.providers import open_provider
 from agency.spinup.probes.homeserver import rss_mb
 from agency.spinup.scenario.person import REPLY_KEY, Person
-from agency.spinup.targets.local.agency import LocalAgency
-from agency.spinup.targets.local.build import build
+from agency.spinup.targets.local.agency import LocalAgency, assign_ports
 from agency.spinup.targets.local.supervisor import Supervisor
 from benchmarks.rows import Row, percentile
 
@@ -129,7 +128,8 @@ async def _agency(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalA
     run = rundir.create(place, new_id("bench"))
     provider = open_provider(loaded, run.credentials)
     async with aiohttp.ClientSession() as session:
-        agency = build(loaded, run, provider, session, Supervisor(run.run), {})
+        own = assign_ports(loaded.instance, {})
+        agency = LocalAgency(loaded.instance, run, provider, own, session, Supervisor(run.run))
         echo = Echo(
             port=ports.assign(("echo",), {})["echo"],
             domain=loaded.instance.domain,
