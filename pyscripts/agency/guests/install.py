@@ -28,7 +28,8 @@ import sys
 
 from {module} import {function}
 
-sys.exit({function}())
+if __name__ == "__main__":  # as pip has it: who reads it without running it finds the function
+    sys.exit({function}())
 """
 
 
