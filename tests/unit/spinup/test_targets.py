@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
@@ -98,16 +99,10 @@ class World:
         recorder = Recorder(name, Clock(), Progress(Console(quiet=True), quiet=True))
         run = Run(recorder, STEPS[name][:-1])
         hold_setting(run, self.setting)
-        wish = AsyncMock()
-        wish.wait = AsyncMock(side_effect=self._never)
+        wish = asyncio.Event()
         assert await take_steps(run, target.spin_up(run), timeout_s=60, interrupted=wish) == ()
         assert await tear_down(run) == ()
         return run
-
-    async def _never(self) -> None:
-        import asyncio
-
-        await asyncio.Event().wait()
 
 
 def statuses(run: Run) -> dict[str, str]:
@@ -174,8 +169,6 @@ def observer(world: World) -> Any:
 
 
 async def never_ends() -> None:
-    import asyncio
-
     await asyncio.Event().wait()
 
 
