@@ -151,7 +151,7 @@ def system(ground: Ground, tmp_path: Path) -> NixosSystem:
     directory = tmp_path / "image"
     directory.mkdir()
     (directory / FACTS).write_text(json.dumps({"built": store("tarball")}))
-    image = Image(directory, Kind.CONTAINER, "d" * 64, None, "f" * 64, {}, fresh=True)
+    image = Image(directory, Kind.CONTAINER, "d" * 64, "f" * 64, {}, fresh=True)
     return NixosSystem(ground, image, provider=None)  # type: ignore[arg-type]
 
 
