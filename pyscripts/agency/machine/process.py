@@ -24,15 +24,13 @@ async def run(
     env: Mapping[str, str],
     stdin: bytes,
     timeout_s: float,
-    *,
-    most: int = MAX_OUTPUT,
 ) -> Completed:
     """Run a program of this machine; it has ended when this returns, or raises TimeoutError.
 
-    Of each stream `most` bytes are kept.
+    Of each stream MAX_OUTPUT bytes are kept.
     """
     async with started(argv, env) as process:
-        out, err = _Kept(most), _Kept(most)
+        out, err = _Kept(), _Kept()
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(
                 _feed(process.stdin, stdin), out.take(process.stdout), err.take(process.stderr)
@@ -77,13 +75,12 @@ async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:
 class _Kept:
     """The beginning of a stream; the rest is read and dropped, so that the program goes on."""
 
-    most: int = MAX_OUTPUT
     data: bytearray = field(default_factory=bytearray)
     truncated: bool = False
 
     async def take(self, stream: asyncio.StreamReader | None) -> None:
         while stream is not None and (chunk := await stream.read(_CHUNK)):
-            room = self.most - len(self.data)
+            room = MAX_OUTPUT - len(self.data)
             self.data += chunk[:room]
             self.truncated = self.truncated or len(chunk) > room
 

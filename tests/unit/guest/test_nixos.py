@@ -75,7 +75,7 @@ async def test_a_disk_is_built_once_and_kept_with_its_source(tmp_path, nix, sour
     (nix.output / "nixos.qcow2").write_bytes(b"disk")
     for fresh in (True, False):
         async with nixos.hold_nixos_image(tmp_path, source, Kind.VM, marker="m") as image:
-            assert (image.fresh, image.kind, image.libraries) == (fresh, Kind.VM, None)
+            assert (image.fresh, image.kind) == (fresh, Kind.VM)
             assert (image.rootfs.name, image.rootfs.read_bytes()) == ("rootfs.img", b"disk")
             assert image.fingerprint == fingerprint(image.metadata, image.rootfs)
     assert nix.calls() == [str(source), *nixos.build_argv(Kind.VM)[1:]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio.subprocess import Process
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ import aiohttp
 
 from agency.guests.incus import execution
 from agency.guests.incus.errors import IncusError, is_missing
-from agency.guests.incus.execution import Command
+from agency.guests.incus.execution import Command, Streams
 from agency.guests.incus.model import (
     Instance,
     InstanceSpec,
@@ -180,11 +179,11 @@ class Incus:
         self, name: str, command: Command, *, stdin: bytes = b"", timeout_s: float
     ) -> Completed:
         """Run a program in an instance to its end; see `execution.run`."""
-        return await execution.run(self.socket, name, command, stdin=stdin, timeout_s=timeout_s)
+        return await execution.run(self._transport, name, command, stdin=stdin, timeout_s=timeout_s)
 
-    def streams(self, name: str, command: Command) -> AbstractAsyncContextManager[Process]:
-        """Run a program in an instance with its streams open; see `execution.streams`."""
-        return execution.streams(self.socket, name, command)
+    def streams(self, name: str, command: Command) -> AbstractAsyncContextManager[Streams]:
+        """Run a program in an instance with its streams open; leaving ends it."""
+        return execution.open_streams(self._transport, name, command)
 
     async def pull(
         self,

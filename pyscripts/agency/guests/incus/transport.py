@@ -86,6 +86,15 @@ class Transport:
         """A request that is answered at once; returns its metadata."""
         return (await self._json(method, path, body, where))["metadata"]
 
+    async def begin(
+        self, method: str, path: str, body: object = None, *, where: str | None = None
+    ) -> Json:
+        """A request that starts an operation; returns the operation."""
+        answer = await self._json(method, path, body, where)
+        if answer.get("type") != "async":
+            raise IncusError(f"{method} was not answered by an operation", where=where or path)
+        return dict(answer["metadata"])
+
     async def operate(
         self, method: str, path: str, body: object = None, *, timeout_s: float, where: str
     ) -> Json:
@@ -95,10 +104,8 @@ class Transport:
             IncusError: it failed, with the reason that Incus gives.
             IncusTimeoutError: it did not end in time; Incus was asked to cancel it.
         """
-        answer = await self._json(method, path, body, where)
-        if answer.get("type") != "async":
-            raise IncusError(f"{method} was not answered by an operation", where=where)
-        return await self.finish(str(answer["metadata"]["id"]), timeout_s=timeout_s, where=where)
+        operation = await self.begin(method, path, body, where=where)
+        return await self.finish(str(operation["id"]), timeout_s=timeout_s, where=where)
 
     async def finish(self, operation: str, *, timeout_s: float, where: str) -> Json:
         """Wait for the end of an operation; see `operate`."""

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from agency.errors import AgencyError
 from agency.guests.incus.client import Incus
-from agency.guests.incus.execution import Command
+from agency.guests.incus.execution import Command, Streams, chunks
 
 _HOST = "127.0.0.1"
 _CHUNK = 64 * 1024
@@ -36,8 +35,8 @@ async def forward(incus: Incus, name: str, port: int, *, uid: int) -> AsyncItera
         try:
             # A broken connection is the client's to see, as it would be without us between.
             with contextlib.suppress(AgencyError, ConnectionError):
-                async with room, incus.streams(name, command) as process:
-                    await _splice(reader, writer, process)
+                async with room, incus.streams(name, command) as streams:
+                    await _splice(reader, writer, streams)
         finally:
             writer.close()
 
@@ -59,22 +58,16 @@ async def forward(incus: Incus, name: str, port: int, *, uid: int) -> AsyncItera
 
 
 async def _splice(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, process: Process
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, streams: Streams
 ) -> None:
-    sink, source = process.stdin, process.stdout
-    if sink is None or source is None:
-        raise RuntimeError("a program was started without its streams")
-
     async def upstream() -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(_CHUNK):
-                sink.write(data)
-                await sink.drain()
-        sink.close()
+        while data := await reader.read(_CHUNK):
+            await streams.write(data)
+        await streams.end_input()
 
     sending = asyncio.create_task(upstream())
     try:
-        while chunk := await source.read(_CHUNK):
+        async for chunk in chunks(streams.stdout):
             writer.write(chunk)
             await writer.drain()
     finally:

@@ -19,13 +19,12 @@ from agency.guests.incus.errors import (
     IncusTimeoutError,
     is_missing,
 )
-from agency.guests.incus.execution import Command
+from agency.guests.incus.execution import Command, Lines
 from agency.guests.incus.model import Instance, InstanceSpec, Kind, Usage
 from agency.guests.machines.forward import forward
 from agency.machine import units
 from agency.machine.completed import Completed
 from agency.machine.machine import LOOK_S, Dialogue, MachineError, succeeded
-from agency.machine.process import talk
 from agency.programs import find_program
 
 _CREATE_S = 180.0
@@ -171,12 +170,11 @@ class Guest:
     @contextlib.asynccontextmanager
     async def dialogue(self, *argv: str) -> AsyncIterator[Dialogue]:
         """Run a program for the length of the block, and talk with it; see Machine."""
-        where = f"{self.name}: {argv[0]}"
-        async with (
-            self.incus.streams(self.name, Command(argv)) as process,
-            talk(process, where) as dialogue,
-        ):
-            yield dialogue
+        async with self.incus.streams(self.name, Command(argv)) as streams:
+            try:
+                yield Lines(streams)
+            finally:
+                await streams.kill()
 
     def forward(self, port: int, *, uid: int = 0) -> AbstractAsyncContextManager[int]:
         """Have a loopback port of this machine lead to one of the guest; see Machine.
