@@ -4,10 +4,15 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 PYTHON := python3
 # How many times its limit a measured number may be, on a machine that others use too.
 SLACK := 1
+# The tests of a file stay on one worker: they share a homeserver, an engine or a guest.
+WORKERS := --numprocesses 2 --dist loadfile
+# Subjects of commits have a form from the one after this on (tools/commit_message.py).
+SUBJECTS_SINCE := 5d2daef
 
 .DEFAULT_GOAL := help
 
-.PHONY: help spinup test lint bench bench-guest check-nix test-docker test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+.PHONY: help spinup test test-thorough lint docs bench bench-guest check-nix test-docker test-guest \
+  test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -29,22 +34,33 @@ spinup: setup-spinup ## Make an agency on this machine, prove it, sign the trans
 	@spinup_smoke --target local --output artifacts/boot_transcript.json
 
 test: setup-dev setup-tools lint ## Set up and run the tests
-	pytest -m "not docker and not guest" --ignore tests/nix --ignore tests/guest
+	pytest $(WORKERS) -m "not docker and not guest and not thorough" --ignore tests/nix --ignore tests/guest
+
+test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
+	pytest $(WORKERS) -m "thorough and not docker and not guest" --ignore tests/nix --ignore tests/guest
 
 test-docker: setup-dev ## Test the reconcilers on a real Docker Swarm (root)
 	@$(PYTHON) tools/setup.py docker
-	AGENCY_REQUIRE_DOCKER=1 pytest -m docker tests/integration
+	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m docker tests/integration
 
 test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds an image)
-	AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
+	AGENCY_TEST_GUEST_DIR="$${XDG_CACHE_HOME:-$$HOME/.cache}/agency/guest-tests" \
+	  AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration
 
 test-guest-thorough: setup-guest ## The same, and more: every step interrupted (an hour)
-	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 pytest -m guest tests/integration
+	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration
 
-lint: setup-dev ## Format check, lint, types
+lint: setup-dev ## Format check, lint, types, layers; names commits of another form
 	ruff format --check .
 	ruff check .
 	mypy
+	if grep -q '^\[tool\.importlinter\]' pyproject.toml; then lint-imports; fi
+	@$(PYTHON) tools/commit_message.py --since $(SUBJECTS_SINCE)
+
+docs: setup-dev ## Write the generated files anew: the pages of commands, what NixOS reads of the program
+	python tools/docgen/shell.py docs/cli.md
+	python tools/docgen/room.py docs/commands.md
+	python tools/facts.py
 
 check-nix: setup-dev ## Evaluate the NixOS modules (needs Nix, <nixpkgs> and <sops-nix>)
 	pytest tests/nix -q
@@ -59,12 +75,12 @@ bench-guest: setup-guest ## Measure a throwaway guest (root; builds an image)
 
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  --extra local --extra postgresql --extra dev -o requirements/dev.txt pyproject.toml
+	  --extra full --extra local --extra postgresql --extra dev -o requirements/dev.txt pyproject.toml
 	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  --extra local -c requirements/dev.txt -o requirements/spinup.txt pyproject.toml
+	  --extra full --extra local -c requirements/dev.txt -o requirements/spinup.txt pyproject.toml
 	uv pip compile -q --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  --extra local --extra postgresql --extra guest -c requirements/dev.txt \
+	  --extra full --extra local --extra postgresql --extra guest -c requirements/dev.txt \
 	  -o requirements/guest.txt pyproject.toml
 
 clean: ## Remove what set-up and runs made here (docs/guests.md: what guests leave elsewhere)
-	rm -rf .venv .tools artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools artifacts .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,15 +16,14 @@ from pathlib import Path
 
 import aiohttp
 import yaml
-from mautrix.api import Method
-from mautrix.api import Path as Api
 
 from agency import ports, rundir
 from agency.clock import new_id
 from agency.instance.load import load_instance
-from agency.secrets.providers import open_provider
+from agency.instance.secret_provider import open_provider
+from agency.matrix import Person, client_path
+from agency.protocols.reply import REPLY_KEY
 from agency.spinup.probes.homeserver import rss_mb
-from agency.spinup.scenario.person import REPLY_KEY, Person
 from agency.spinup.targets.local.agency import LocalAgency, assign_ports
 from agency.spinup.targets.local.supervisor import Supervisor
 from benchmarks.rows import Row, percentile
@@ -53,7 +52,7 @@ class Stopwatch:
         since: str | None = None
         while True:
             query = {"timeout": "10000"} | ({"since": since} if since else {})
-            answer = await self.person.request(Method.GET, Api.v3.sync, query=query)
+            answer = await self.person.request("GET", client_path("sync"), query=query, wait_s=10.0)
             now, since = time.perf_counter(), answer["next_batch"]
             for room in answer.get("rooms", {}).get("join", {}).values():
                 for event in room["timeline"]["events"]:
@@ -157,7 +156,7 @@ async def _agency(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalA
 
 async def _echo_room(agency: LocalAgency, operator: Person, echo: Echo, members: int) -> str:
     """A room of the echo appservice with as many members as the control room has."""
-    created = await operator.request(Method.POST, Api.v3.createRoom, {"preset": "private_chat"})
+    created = await operator.request("POST", client_path("createRoom"), {"preset": "private_chat"})
     room = str(created["room_id"])
     headers = {"Authorization": f"Bearer {echo.as_token}"}
     base = f"{agency.homeserver_url}/_matrix/client/v3"
@@ -181,8 +180,8 @@ async def _measure() -> list[Row]:
         async with _agency(Path(place), echo_of) as agency:
             operator = await agency.log_in(agency.instance.operators[0])
             control = await operator.join(agency.control_room)
-            path = Api.v3.rooms[control].joined_members
-            members = len((await operator.request(Method.GET, path))["joined"])
+            path = client_path("rooms", control, "joined_members")
+            members = len((await operator.request("GET", path))["joined"])
             other = await _echo_room(agency, operator, echo_of["echo"], members)
             watch = Stopwatch.of(operator)
             following = asyncio.ensure_future(watch.follow())

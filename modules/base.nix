@@ -6,7 +6,8 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency;
 in
 {
@@ -17,24 +18,29 @@ in
   ];
 
   options.agency = {
-    package = mkOption {
-      type = types.package;
-      default = pkgs.callPackage ../packages/agency { };
-      defaultText = lib.literalMD "the package of this flake";
-      description = "The agency itself: the program that every own unit runs.";
-    };
-    prefix = mkOption {
-      type = types.str;
-      default = "${cfg.package}";
-      defaultText = lib.literalExpression ''"''${config.agency.package}"'';
-      description = "Directory whose `bin/agency` the units run. Only the export for machines without Nix sets it.";
-    };
-    operatorKeys = mkOption {
-      type = types.listOf types.singleLineStr;
-      default = [ ];
-      example = [ "ssh-ed25519 AAAA... alice" ];
-      description = "SSH public keys that may log in as root to operate the machine. Empty: sshd stays off.";
-    };
+    package =
+      opt.package (pkgs.callPackage ../packages/agency
+        { }
+      ) "The agency itself: the program that every own unit runs."
+      // opt.md "the package of this flake";
+    platform =
+      opt.oneOf
+        [
+          "nixos"
+          "portable"
+        ]
+        "nixos"
+        "What the units are for: this machine, or files for a machine without Nix. Only their export sets it.";
+    prefix =
+      opt.str (
+        if cfg.platform == "portable" then "/opt/agency" else "${cfg.package}"
+      ) "Directory whose `bin/agency` the units run."
+      // opt.code ''"''${config.agency.package}"'';
+    operatorKeys =
+      opt.listOf types.singleLineStr "SSH public keys that may log in as root to operate the machine. Empty: sshd stays off."
+      // {
+        example = [ "ssh-ed25519 AAAA... alice" ];
+      };
   };
 
   config = {

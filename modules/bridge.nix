@@ -5,7 +5,7 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.bridge;
   agency = config.agency;
   common = import ./lib/recipes-unit.nix { inherit lib config; };
@@ -17,17 +17,10 @@ in
   ];
 
   options.agency.bridge = {
-    enable = mkOption {
-      type = types.bool;
-      default = agency.services.bridge.enable or false;
-      defaultText = lib.literalMD "services.bridge.enable of the instance";
-      description = "The comment bridge.";
-    };
-    pollSeconds = mkOption {
-      type = types.ints.between 5 60;
-      default = 30;
-      description = "Seconds between two looks at the forge. It needs no webhook; one makes it faster.";
-    };
+    enable = opt.service agency.services "bridge" "The comment bridge.";
+    pollSeconds =
+      opt.between 5 60 30
+        "Seconds between two looks at the forge. It needs no webhook; one makes it faster.";
   };
 
   config = lib.mkIf cfg.enable {

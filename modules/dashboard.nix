@@ -5,7 +5,7 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.dashboard;
   agency = config.agency;
   common = import ./lib/recipes-unit.nix {
@@ -20,17 +20,8 @@ in
   ];
 
   options.agency.dashboard = {
-    enable = mkOption {
-      type = types.bool;
-      default = agency.services.dashboard.enable or false;
-      defaultText = lib.literalMD "services.dashboard.enable of the instance";
-      description = "The dashboard of recipe CI.";
-    };
-    retentionDays = mkOption {
-      type = types.ints.between 1 3650;
-      default = 180;
-      description = "Days after which a run's logs are no longer shown.";
-    };
+    enable = opt.service agency.services "dashboard" "The dashboard of recipe CI.";
+    retentionDays = opt.between 1 3650 180 "Days after which a run's logs are no longer shown.";
   };
 
   config = lib.mkIf cfg.enable {

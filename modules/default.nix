@@ -3,7 +3,9 @@ let
   notModules = [
     "default.nix"
     "lib"
+    "naming.json"
     "portable"
+    "unwritten.json"
   ];
   entries = removeAttrs (builtins.readDir ./.) notModules;
   stem = file: builtins.substring 0 (builtins.stringLength file - 4) file;

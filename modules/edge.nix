@@ -10,7 +10,8 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.edge;
   agency = config.agency;
   services = agency.services;
@@ -29,37 +30,16 @@ let
     { name, ... }:
     {
       options = {
-        host = mkOption {
-          type = types.str;
-          default = "${name}.${agency.domain}";
-          defaultText = lib.literalExpression ''"''${name}.''${config.agency.domain}"'';
-          description = "Name by which the site is reached.";
-        };
-        port = mkOption {
-          type = types.nullOr types.port;
-          default = null;
-          description = "Loopback port of the service behind it.";
-        };
-        root = mkOption {
-          type = types.nullOr types.path;
-          default = null;
-          description = "Directory of static files.";
-        };
-        only = mkOption {
-          type = types.listOf types.str;
-          default = [ "/" ];
-          description = "Path prefixes that reach the service; anything else is 404.";
-        };
-        bodyLimit = mkOption {
-          type = types.str;
-          default = "10m";
-          description = "Largest request body.";
-        };
-        files = mkOption {
-          type = types.attrsOf types.str;
-          default = { };
-          description = "Small public JSON documents of the site, by their path.";
-        };
+        host =
+          opt.str "${name}.${agency.domain}" "Name by which the site is reached."
+          // opt.code ''"''${name}.''${config.agency.domain}"'';
+        port = opt.nullOr types.port "Loopback port of the service behind it.";
+        root = opt.nullOr types.path "Directory of static files.";
+        only = opt.is (types.listOf types.str) [
+          "/"
+        ] "Path prefixes that reach the service; anything else is 404.";
+        bodyLimit = opt.str "10m" "Largest request body.";
+        files = opt.attrsOf types.str "Small public JSON documents of the site, by their path.";
       };
     };
 
@@ -111,25 +91,15 @@ in
   imports = [ ./base.nix ];
 
   options.agency.edge = {
-    enable = mkOption {
-      type = types.bool;
-      default = services.edge.enable or false;
-      defaultText = lib.literalMD "services.edge.enable of the instance";
-      description = "nginx as the one way in.";
-    };
-    sites = mkOption {
-      type = types.attrsOf (types.submodule siteModule);
-      default = { };
-      description = "What is reachable from outside, by name. Features add theirs; without the edge nothing listens.";
-    };
-    passthrough = mkOption {
-      type = types.attrsOf types.port;
-      default = { };
-      example = {
-        "*.ci.agency.example.org" = 8443;
+    enable = opt.service services "edge" "nginx as the one way in.";
+    sites = opt.attrsOf (types.submodule siteModule) "What is reachable from outside, by name. Features add theirs; without the edge nothing listens.";
+    passthrough =
+      opt.attrsOf types.port "Names whose TLS is passed on undecrypted, and the loopback port that takes it."
+      // {
+        example = {
+          "*.ci.agency.example.org" = 8443;
+        };
       };
-      description = "Names whose TLS is passed on undecrypted, and the loopback port that takes it.";
-    };
   };
 
   config = lib.mkIf cfg.enable {

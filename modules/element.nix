@@ -6,7 +6,8 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.element;
   facts = config.agency.instance.facts;
 in
@@ -14,16 +15,8 @@ in
   imports = [ ./edge.nix ];
 
   options.agency.element = {
-    enable = mkOption {
-      type = types.bool;
-      default = config.agency.services.element.enable or false;
-      defaultText = lib.literalMD "services.element.enable of the instance";
-      description = "Element Web.";
-    };
-    settings = mkOption {
-      type = types.attrsOf types.anything;
-      description = "Element's config.json.";
-    };
+    enable = opt.service config.agency.services "element" "Element Web.";
+    settings = opt.must (types.attrsOf types.anything) "Element's config.json.";
   };
 
   config = lib.mkIf cfg.enable {

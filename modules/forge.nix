@@ -1,7 +1,8 @@
 # Where merge requests come from: the instance's own GitLab, or a forge elsewhere.
 { config, lib, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   agency = config.agency;
   own = agency.services.gitlab.enable or false;
 in
@@ -9,21 +10,19 @@ in
   imports = [ ./base.nix ];
 
   options.agency.forge = {
-    kind = mkOption {
-      type = types.enum [
+    kind =
+      opt.oneOf [
         "gitea"
         "gitlab"
-      ];
-      default = if own then "gitlab" else "gitea";
-      defaultText = lib.literalMD "gitlab where the instance runs it, else gitea";
-      description = "What the forge is.";
-    };
-    url = mkOption {
-      type = types.nullOr (types.strMatching "https://[a-z0-9.-]+(:[0-9]+)?");
-      default = if own then "https://${agency.instance.facts.names.hosts.gitlab}" else null;
-      defaultText = lib.literalMD "the instance's GitLab";
-      example = "https://git.example.org";
-      description = "Where it is, without a path.";
-    };
+      ] (if own then "gitlab" else "gitea") "What the forge is."
+      // opt.md "gitlab where the instance runs it, else gitea";
+    url =
+      opt.is (types.nullOr (types.strMatching "https://[a-z0-9.-]+(:[0-9]+)?")) (
+        if own then "https://${agency.instance.facts.names.hosts.gitlab}" else null
+      ) "Where it is, without a path."
+      // opt.md "the instance's GitLab"
+      // {
+        example = "https://git.example.org";
+      };
   };
 }

@@ -9,9 +9,10 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.gitlab-runner;
   agency = config.agency;
+  inherit ((import ./lib { inherit lib; }).preview) allows;
   unit = "gitlab-runner.service";
   program = "${agency.prefix}/bin/agency";
 
@@ -54,32 +55,15 @@ in
   ];
 
   options.agency.gitlab-runner = {
-    enable = mkOption {
-      type = types.bool;
-      default = agency.gitlab.enable;
-      defaultText = lib.literalExpression "config.agency.gitlab.enable";
-      description = "Runners for GitLab's jobs.";
-    };
-    concurrent = mkOption {
-      type = types.ints.between 1 64;
-      default = 2;
-      description = "Most jobs at a time, of both kinds together.";
-    };
-    image = mkOption {
-      type = types.str;
-      default = "debian:stable-slim";
-      description = "Image of jobs of protected branches that name none.";
-    };
-    kvm = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Let jobs of protected branches use /dev/kvm.";
-    };
-    memoryMax = mkOption {
-      type = types.str;
-      default = "1G";
-      description = "Most memory that the runner itself may use; its jobs are containers and sandboxes with limits of their own.";
-    };
+    enable =
+      opt.bool (
+        agency.gitlab.enable && allows agency.preview "gitlab-runner"
+      ) "Runners for GitLab's jobs."
+      // opt.md "whether GitLab runs here, and the program is there or previewed";
+    concurrent = opt.between 1 64 2 "Most jobs at a time, of both kinds together.";
+    image = opt.str "debian:stable-slim" "Image of jobs of protected branches that name none.";
+    kvm = opt.bool true "Let jobs of protected branches use /dev/kvm.";
+    memoryMax = opt.str "1G" "Most memory that the runner itself may use; its jobs are containers and sandboxes with limits of their own.";
   };
 
   config = lib.mkIf cfg.enable {
@@ -154,6 +138,13 @@ in
     ];
 
     assertions = [
+      {
+        assertion = allows agency.preview "gitlab-runner";
+        message = ''
+          agency.preview: the program of gitlab-runner, which runs jobs in sandboxes, is not part of this version.
+          Turn agency.gitlab-runner.enable off, or list gitlab-runner under preview in instance.yaml and run `agency render`.
+        '';
+      }
       {
         assertion = agency.sandbox.enable;
         message = ''

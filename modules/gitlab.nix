@@ -8,7 +8,8 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.gitlab;
   agency = config.agency;
   services = agency.services;
@@ -77,61 +78,28 @@ in
   ];
 
   options.agency.gitlab = {
-    enable = mkOption {
-      type = types.bool;
-      default = services.gitlab.enable or false;
-      defaultText = lib.literalMD "services.gitlab.enable of the instance";
-      description = "GitLab, the forge.";
-    };
-    memoryMax = mkOption {
-      type = types.str;
-      default = "8G";
-      description = "Most memory that all units of GitLab may use together.";
-    };
-    cpuQuota = mkOption {
-      type = types.strMatching "[0-9]+%";
-      default = "400%";
-      description = "Most processor time that all units of GitLab may use together; 100% is one core.";
-    };
-    workers = mkOption {
-      type = types.ints.between 1 64;
-      default = 2;
-      description = "Processes that answer requests. Each takes about 1.2 GB.";
-    };
-    registry.enable = mkOption {
-      type = types.bool;
-      default = cfg.enable;
-      defaultText = lib.literalExpression "config.agency.gitlab.enable";
-      description = "The container registry of its projects.";
-    };
+    enable = opt.service services "gitlab" "GitLab, the forge.";
+    memoryMax = opt.str "8G" "Most memory that all units of GitLab may use together.";
+    cpuQuota =
+      opt.matching "[0-9]+%" "400%"
+        "Most processor time that all units of GitLab may use together; 100% is one core.";
+    workers = opt.between 1 64 2 "Processes that answer requests. Each takes about 1.2 GB.";
+    registry.enable =
+      opt.bool cfg.enable "The container registry of its projects."
+      // opt.code "config.agency.gitlab.enable";
     backup = {
-      startAt = mkOption {
-        type = types.listOf types.str;
-        default = [ "03:30" ];
-        description = "When it is backed up, as systemd calendar events. Empty: never.";
-      };
-      path = mkOption {
-        type = types.path;
-        default = "/var/backup/gitlab";
-        description = "Where backups are put. The keys that open them are among the instance's secrets, not in the backup.";
-      };
-      keepDays = mkOption {
-        type = types.ints.between 1 3650;
-        default = 14;
-        description = "Days after which a backup is removed.";
-      };
+      startAt = opt.is (types.listOf types.str) [
+        "03:30"
+      ] "When it is backed up, as systemd calendar events. Empty: never.";
+      path = opt.path "/var/backup/gitlab" "Where backups are put. The keys that open them are among the instance's secrets, not in the backup.";
+      keepDays = opt.between 1 3650 14 "Days after which a backup is removed.";
     };
-    group = mkOption {
-      type = (import ./lib { inherit lib; }).types.name;
-      default = agency.name;
-      defaultText = lib.literalMD "the instance's name";
-      description = "Path of the group that owns the instance's projects.";
-    };
-    bot = mkOption {
-      type = (import ./lib { inherit lib; }).types.name;
-      default = "agency-bot";
-      description = "The account with which the agency comments and reports.";
-    };
+    group =
+      opt.is ((import ./lib { inherit lib; }).types.name
+      ) agency.name "Path of the group that owns the instance's projects."
+      // opt.md "the instance's name";
+    bot = opt.is ((import ./lib { inherit lib; }).types.name
+    ) "agency-bot" "The account with which the agency comments and reports.";
   };
 
   config = lib.mkIf cfg.enable {

@@ -5,8 +5,10 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.instance;
+  preview = (import ./lib { inherit lib; }).preview;
   rendered = cfg.directory + "/generated/instance.json";
   source = cfg.directory + "/instance.yaml";
   isRendered = builtins.pathExists rendered;
@@ -29,39 +31,29 @@ in
 {
   options.agency = {
     instance = {
-      directory = mkOption {
-        type = types.path;
-        example = lib.literalExpression "inputs.instance";
-        description = "Directory of the instance: `instance.yaml` and what `agency render` wrote under `generated/`.";
-      };
-      facts = mkOption {
-        type = types.attrsOf types.anything;
-        readOnly = true;
-        description = "The rendered instance as it was read. Modules take their defaults from it.";
-      };
+      directory =
+        opt.must types.path "Directory of the instance: `instance.yaml` and what `agency render` wrote under `generated/`."
+        // {
+          example = lib.literalExpression "inputs.instance";
+        };
+      facts =
+        opt.must (types.attrsOf types.anything) "The rendered instance as it was read. Modules take their defaults from it."
+        // {
+          readOnly = true;
+        };
     };
-    name = mkOption {
-      type = types.str;
-      description = "Name of the instance.";
-    };
-    domain = mkOption {
-      type = types.str;
-      description = "Domain under which every service of the instance has its name.";
-    };
-    operators = mkOption {
-      type = types.listOf types.str;
-      description = "Full Matrix ids of those who may command the agency.";
-    };
-    services = mkOption {
-      type = types.attrsOf types.anything;
-      default = cfg.facts.services;
-      defaultText = lib.literalMD "services of the instance";
-      description = "Which services run, as instance.yaml says it. A host that runs less than its instance sets it.";
-    };
-    ports = mkOption {
-      type = types.attrsOf types.port;
-      description = "Loopback port of each service, by its name.";
-    };
+    name = opt.must types.str "Name of the instance.";
+    domain = opt.must types.str "Domain under which every service of the instance has its name.";
+    operators = opt.must (types.listOf types.str) "Full Matrix ids of those who may command the agency.";
+    services =
+      opt.is (types.attrsOf types.anything) cfg.facts.services
+        "Which services run, as instance.yaml says it. A host that runs less than its instance sets it."
+      // opt.md "services of the instance";
+    preview =
+      opt.is (types.listOf (types.enum (lib.attrNames preview.unwritten))) (cfg.facts.preview or [ ])
+        "Features to set up although their programs are not part of this version. Their units fail, say so, and are not restarted."
+      // opt.md "preview of the instance";
+    ports = opt.must (types.attrsOf types.port) "Loopback port of each service, by its name.";
   };
 
   config = {

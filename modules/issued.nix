@@ -8,7 +8,8 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   agency = config.agency;
   directory = "/run/agency-issued";
   source = "/var/lib/agency/issued";
@@ -33,38 +34,17 @@ let
     { name, ... }:
     {
       options = {
-        content = mkOption {
-          type = types.str;
-          description = "Text of the file, with `@<secret>@` where a value belongs.";
-        };
-        fallback = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = "What stands there until every secret is issued. Null: no file.";
-        };
-        secrets = mkOption {
-          type = types.listOf types.str;
-          description = "Names of the secrets in it.";
-        };
-        consumers = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = "Units that load the file as a credential. They are restarted when it changes.";
-        };
-        credential = mkOption {
-          type = types.str;
-          readOnly = true;
-          default = "${name}:${directory}/${name}";
-          defaultText = lib.literalExpression ''"''${name}:${directory}/''${name}"'';
-          description = "The word for `LoadCredential=` that hands the file to a unit under its own name.";
-        };
-        path = mkOption {
-          type = types.str;
-          readOnly = true;
-          default = "${directory}/${name}";
-          defaultText = lib.literalExpression ''"${directory}/''${name}"'';
-          description = "Where the file is.";
-        };
+        content = opt.must types.str "Text of the file, with `@<secret>@` where a value belongs.";
+        fallback = opt.nullOr types.str "What stands there until every secret is issued. Null: no file.";
+        secrets = opt.must (types.listOf types.str) "Names of the secrets in it.";
+        consumers = opt.listOf types.str "Units that load the file as a credential. They are restarted when it changes.";
+        credential =
+          opt.fixed types.str "${name}:${directory}/${name}"
+            "The word for `LoadCredential=` that hands the file to a unit under its own name."
+          // opt.code ''"''${name}:${directory}/''${name}"'';
+        path =
+          opt.fixed types.str "${directory}/${name}" "Where the file is."
+          // opt.code ''"${directory}/''${name}"'';
       };
     };
 in
@@ -72,17 +52,12 @@ in
   imports = [ ./base.nix ];
 
   options.agency = {
-    issued.enable = mkOption {
-      type = types.bool;
-      default = files != { } || agency.services.gitlab.enable or false;
-      defaultText = lib.literalMD "whether the instance runs its own forge, or a service needs such a file";
-      description = "Keep the files composed of issued secrets current.";
-    };
-    issuedFiles = mkOption {
-      type = types.attrsOf (types.submodule fileModule);
-      default = { };
-      description = "Files composed of secrets, those of class C among them, by name.";
-    };
+    issued.enable =
+      opt.bool (
+        files != { } || agency.services.gitlab.enable or false
+      ) "Keep the files composed of issued secrets current."
+      // opt.md "whether the instance runs its own forge, or a service needs such a file";
+    issuedFiles = opt.attrsOf (types.submodule fileModule) "Files composed of secrets, those of class C among them, by name.";
   };
 
   config = lib.mkIf agency.issued.enable {

@@ -5,12 +5,13 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.k3s;
   agency = config.agency;
   token = "k3s-token";
   # Nobody else is in it.
-  controlGroup = "agency-control";
+  controlGroup = (import ./lib { inherit lib; }).naming.control.user;
 in
 {
   imports = [
@@ -19,31 +20,15 @@ in
   ];
 
   options.agency.k3s = {
-    enable = mkOption {
-      type = types.bool;
-      default = agency.services.k3s.enable or false;
-      defaultText = lib.literalMD "services.k3s.enable of the instance";
-      description = "Kubernetes, one server that also runs the pods.";
-    };
-    maxPods = mkOption {
-      type = types.ints.between 1 250;
-      default = 60;
-      description = "Most pods at a time.";
-    };
-    reserved = mkOption {
-      type = types.attrsOf types.str;
-      default = {
-        cpu = "1";
-        memory = "2Gi";
-      };
-      description = "What of the machine pods never get.";
-    };
-    kubeconfig = mkOption {
-      type = types.str;
-      readOnly = true;
-      default = "/etc/rancher/k3s/k3s.yaml";
-      description = "Administrator's access to the cluster: root and the control plane can read it.";
-    };
+    enable = opt.service agency.services "k3s" "Kubernetes, one server that also runs the pods.";
+    maxPods = opt.between 1 250 60 "Most pods at a time.";
+    reserved = opt.is (types.attrsOf types.str) {
+      cpu = "1";
+      memory = "2Gi";
+    } "What of the machine pods never get.";
+    kubeconfig =
+      opt.fixed types.str "/etc/rancher/k3s/k3s.yaml"
+        "Administrator's access to the cluster: root and the control plane can read it.";
   };
 
   config = lib.mkIf cfg.enable {

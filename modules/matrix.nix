@@ -6,7 +6,8 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.matrix;
   agency = config.agency;
   services = agency.services;
@@ -45,6 +46,20 @@ let
     jwks = {
       what = "its public keys";
       default = "/oauth/discovery/keys";
+    };
+  };
+  isPortable = agency.platform == "portable";
+  plainLog = {
+    version = 1;
+    disable_existing_loggers = false;
+    formatters.plain.format = "%(levelname)s %(name)s: [%(request)s] %(message)s";
+    handlers.stderr = {
+      class = "logging.StreamHandler";
+      formatter = "plain";
+    };
+    root = {
+      level = "INFO";
+      handlers = [ "stderr" ];
     };
   };
   isPlain = lib.hasPrefix "http://" cfg.oidc.issuer;
@@ -90,80 +105,43 @@ in
   ];
 
   options.agency.matrix = {
-    enable = mkOption {
-      type = types.bool;
-      default = services.matrix.enable or false;
-      defaultText = lib.literalMD "services.matrix.enable of the instance";
-      description = "Synapse, the homeserver.";
-    };
-    federation = mkOption {
-      type = types.bool;
-      default = services.matrix.federation or false;
-      defaultText = lib.literalMD "services.matrix.federation of the instance";
-      description = "Whether it talks to other homeservers.";
-    };
-    memoryMax = mkOption {
-      type = types.str;
-      default = "4G";
-      description = "Most memory that Synapse may use.";
-    };
+    enable = opt.service services "matrix" "Synapse, the homeserver.";
+    federation =
+      opt.bool (services.matrix.federation or false) "Whether it talks to other homeservers."
+      // opt.md "services.matrix.federation of the instance";
+    memoryMax = opt.str "4G" "Most memory that Synapse may use.";
     oidc = {
-      enable = mkOption {
-        type = types.bool;
-        default = services.gitlab.enable or false;
-        defaultText = lib.literalMD "whether the instance runs GitLab";
-        description = "Log in to Matrix with an account of an OpenID provider: the forge, or another. What it issued, the id and secret of the homeserver's client, is in `/var/lib/agency/issued`; until then nobody can log in with it.";
-      };
-      id = mkOption {
-        type = types.strMatching "[a-z0-9][a-z0-9_.-]{0,63}";
-        default = "forge";
-        description = "Synapse's name of the provider. It is kept with every account: with another name, they are other people.";
-      };
-      name = mkOption {
-        type = types.singleLineStr;
-        default = "Forge";
-        description = "What people who log in are shown.";
-      };
-      issuer = mkOption {
-        type = types.strMatching "https?://[^/?#]+(/[^?#]*[^/?#])?";
-        default = "https://${hosts.gitlab}";
-        defaultText = lib.literalMD "GitLab of the instance";
-        description = "OpenID provider whose accounts may log in.";
-      };
+      enable =
+        opt.bool (services.gitlab.enable or false)
+          "Log in to Matrix with an account of an OpenID provider: the forge, or another. What it issued, the id and secret of the homeserver's client, is in `/var/lib/agency/issued`; until then nobody can log in with it."
+        // opt.md "whether the instance runs GitLab";
+      id =
+        opt.matching "[a-z0-9][a-z0-9_.-]{0,63}" "forge"
+          "Synapse's name of the provider. It is kept with every account: with another name, they are other people.";
+      name = opt.line "Forge" "What people who log in are shown.";
+      issuer =
+        opt.matching "https?://[^/?#]+(/[^?#]*[^/?#])?" "https://${hosts.gitlab}"
+          "OpenID provider whose accounts may log in."
+        // opt.md "GitLab of the instance";
       endpoints = lib.mapAttrs (
-        _: one:
-        mkOption {
-          type = types.strMatching "/[^?#]*";
-          inherit (one) default;
-          description = "Where the provider has ${one.what}, below its issuer.";
-        }
+        _: one: opt.matching "/[^?#]*" one.default "Where the provider has ${one.what}, below its issuer."
       ) endpoints;
-      scopes = mkOption {
-        type = types.listOf (types.strMatching "[A-Za-z0-9_.:/-]+");
-        default = [
-          "openid"
-          "profile"
-          "email"
-        ];
-        description = "What of an account the homeserver asks for.";
-      };
-      localpartTemplate = mkOption {
-        type = types.singleLineStr;
-        default = "{{ user.nickname }}";
-        description = "The localpart of the Matrix id of who logs in, as a jinja2 template over the claims `user`.";
-      };
-      plainHttp = mkOption {
-        type = types.bool;
-        default = false;
-        description = "Whether the provider is reached without TLS. Only one on the machine's own loopback may be: what throwaway machines log in with.";
-      };
+      scopes = opt.is (types.listOf (types.strMatching "[A-Za-z0-9_.:/-]+")) [
+        "openid"
+        "profile"
+        "email"
+      ] "What of an account the homeserver asks for.";
+      localpartTemplate = opt.line "{{ user.nickname }}" "The localpart of the Matrix id of who logs in, as a jinja2 template over the claims `user`.";
+      plainHttp = opt.bool false "Whether the provider is reached without TLS. Only one on the machine's own loopback may be: what throwaway machines log in with.";
     };
   };
 
   config = lib.mkIf cfg.enable {
     services.matrix-synapse = {
       enable = true;
-      withJemalloc = true;
+      # Neither jemalloc nor Python's journal handler is at hand without Nix; the journal reads stderr.
+      withJemalloc = !isPortable;
+      log = lib.mkIf isPortable (lib.mkForce plainLog);
       # Upstream adds it only where the provider is in the settings, and ours is in a file of its own.
       extras = lib.optional cfg.oidc.enable "oidc";
       settings = {

@@ -3,35 +3,32 @@
 {
   config,
   lib,
+  pkgs,
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.postgresql;
+  isPortable = config.agency.platform == "portable";
 in
 {
+  imports = [ ./base.nix ];
+
   options.agency.postgresql = {
-    enable = mkOption {
-      type = types.bool;
-      default = cfg.databases != [ ];
-      defaultText = lib.literalMD "whether a feature asks for a database";
-      description = "The shared PostgreSQL.";
-    };
-    databases = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "Databases to keep, each owned by the role, and reachable by the system user, of the same name.";
-    };
-    memoryMax = mkOption {
-      type = types.str;
-      default = "2G";
-      description = "Most memory that PostgreSQL may use.";
-    };
+    enable =
+      opt.bool (cfg.databases != [ ]) "The shared PostgreSQL."
+      // opt.md "whether a feature asks for a database";
+    databases = opt.listOf types.str "Databases to keep, each owned by the role, and reachable by the system user, of the same name.";
+    memoryMax = opt.str "2G" "Most memory that PostgreSQL may use.";
   };
 
   config = lib.mkIf cfg.enable {
     services.postgresql = {
       enable = true;
+      # Of the Debian release that guests run, whose own cluster lies where this one would.
+      package = lib.mkIf isPortable pkgs.postgresql_15;
+      dataDir = lib.mkIf isPortable "/var/lib/postgresql/agency";
       enableTCPIP = false;
       settings.listen_addresses = lib.mkForce "";
       # Synapse refuses a database whose collation is not C.

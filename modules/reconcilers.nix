@@ -6,72 +6,31 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.reconcilers;
   agencyLib = import ./lib { inherit lib; };
 
   reconciler = types.submodule {
     options = {
-      description = mkOption {
-        type = types.singleLineStr;
-        description = "What it converges, in one line.";
-      };
-      after = mkOption {
-        type = types.listOf types.str;
-        default = [ ];
+      description = opt.must types.singleLineStr "What it converges, in one line.";
+      after = opt.listOf types.str "Units that it needs: it starts them, and runs after them." // {
         example = [ "docker.service" ];
-        description = "Units that it needs: it starts them, and runs after them.";
       };
-      input = mkOption {
-        type = types.attrsOf types.anything;
-        default = { };
-        description = "The wanted state, as JSON at /etc/agency/reconcile/<name>.json. Never a secret. A change runs the reconciler.";
-      };
-      secrets = mkOption {
-        type = types.listOf types.str;
-        default = [ ];
-        description = "Names of `agency.secrets` it gets as credentials. A change runs the reconciler.";
-      };
-      user = mkOption {
-        type = types.nullOr types.str;
-        default = null;
-        description = "User it runs as. Null: a dynamic user of its own.";
-      };
-      group = mkOption {
-        type = types.nullOr types.str;
-        default = null;
-        description = "Group it runs as.";
-      };
-      network = mkOption {
-        type = types.enum (lib.attrNames agencyLib.hardening.networks);
-        default = "loopback";
-        description = "What it may reach.";
-      };
-      path = mkOption {
-        type = types.listOf types.package;
-        default = [ ];
-        description = "As agency.units.<name>.path.";
-      };
-      timeout = mkOption {
-        type = types.str;
-        default = "10min";
-        description = "Longest that one run may take.";
-      };
-      every = mkOption {
-        type = types.nullOr types.str;
-        default = "1h";
-        description = "How often it also runs by itself, so that drift heals between activations. Null: it does not.";
-      };
-      relax = mkOption {
-        type = types.attrsOf types.anything;
-        default = { };
-        description = "As agency.units.<name>.relax.";
-      };
-      serviceConfig = mkOption {
-        type = types.attrsOf types.anything;
-        default = { };
-        description = "As agency.units.<name>.serviceConfig.";
-      };
+      input = opt.attrsOf types.anything "The wanted state, as JSON at /etc/agency/reconcile/<name>.json. Never a secret. A change runs the reconciler.";
+      secrets = opt.listOf types.str "Names of `agency.secrets` it gets as credentials. A change runs the reconciler.";
+      user = opt.nullOr types.str "User it runs as. Null: a dynamic user of its own.";
+      group = opt.nullOr types.str "Group it runs as.";
+      network = opt.is (types.enum (
+        lib.attrNames agencyLib.hardening.networks
+      )) "loopback" "What it may reach.";
+      path = opt.listOf types.package "As agency.units.<name>.path.";
+      timeout = opt.str "10min" "Longest that one run may take.";
+      every =
+        opt.is (types.nullOr types.str) "1h"
+          "How often it also runs by itself, so that drift heals between activations. Null: it does not.";
+      relax = opt.attrsOf types.anything "As agency.units.<name>.relax.";
+      serviceConfig = opt.attrsOf types.anything "As agency.units.<name>.serviceConfig.";
     };
   };
 
@@ -117,11 +76,7 @@ in
 {
   imports = [ ./base.nix ];
 
-  options.agency.reconcilers = mkOption {
-    type = types.attrsOf reconciler;
-    default = { };
-    description = "The reconcilers of this machine, by the name that `agency reconcile` knows.";
-  };
+  options.agency.reconcilers = opt.attrsOf reconciler "The reconcilers of this machine, by the name that `agency reconcile` knows.";
 
   config = {
     agency.units = lib.mapAttrs' unit cfg;

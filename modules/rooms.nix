@@ -1,7 +1,7 @@
 # The rooms of the instance: the control room and its space, brought back to what is declared.
 { config, lib, ... }:
 let
-  inherit (lib) mkOption types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.rooms;
   agency = config.agency;
   facts = builtins.fromJSON (
@@ -15,12 +15,9 @@ in
     ./reconcilers.nix
   ];
 
-  options.agency.rooms.enable = mkOption {
-    type = types.bool;
-    default = agency.control.enable;
-    defaultText = lib.literalMD "whether the control plane runs here";
-    description = "The reconciler of the control room and its space. Without it, the control plane makes the room once, at its start.";
-  };
+  options.agency.rooms.enable =
+    opt.bool agency.control.enable "The reconciler of the control room and its space. Without it, the control plane makes the room once, at its start."
+    // opt.md "whether the control plane runs here";
 
   config = lib.mkIf cfg.enable {
     agency.reconcilers.synapse-rooms = {

@@ -6,9 +6,11 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.sandbox;
   agency = config.agency;
+  inherit ((import ./lib { inherit lib; }).preview) allows;
   group = "agency-sandbox";
   socket = "/run/agency-sandbox.sock";
   configuration = {
@@ -43,50 +45,22 @@ in
   imports = [ ./base.nix ];
 
   options.agency.sandbox = {
-    enable = mkOption {
-      type = types.bool;
-      default = agency.services.gitlab.enable or false;
-      defaultText = lib.literalMD "whether the instance runs GitLab";
-      description = "The service that makes sandboxes.";
-    };
-    expiry.enable = mkOption {
-      type = types.bool;
-      default = cfg.enable;
-      defaultText = lib.literalMD "whether the service runs";
-      description = "The timer that ends leases, those that root makes by hand too.";
-    };
-    ttl = mkOption {
-      type = types.strMatching "[0-9]{1,6}[smhd]";
-      default = "4h";
-      description = "After how long the sandbox of a merge request is destroyed, whoever uses it.";
-    };
-    leases = mkOption {
-      type = types.ints.between 1 32;
-      default = 2;
-      description = "Most sandboxes at a time. Further requests are refused.";
-    };
-    memoryMb = mkOption {
-      type = types.ints.between 1024 65536;
-      default = 2048;
-      description = "Memory of one sandbox, in MiB.";
-    };
-    cpus = mkOption {
-      type = types.ints.between 1 64;
-      default = 2;
-      description = "Processors of one sandbox.";
-    };
-    group = mkOption {
-      type = types.str;
-      readOnly = true;
-      default = group;
-      description = "Group whose members may ask for a sandbox.";
-    };
-    socket = mkOption {
-      type = types.str;
-      readOnly = true;
-      default = socket;
-      description = "Where they ask.";
-    };
+    enable =
+      opt.bool (
+        agency.services.gitlab.enable or false && allows agency.preview "sandbox"
+      ) "The service that makes sandboxes."
+      // opt.md "whether the instance runs GitLab, and the program is there or previewed";
+    expiry.enable =
+      opt.bool cfg.enable "The timer that ends leases, those that root makes by hand too."
+      // opt.md "whether the service runs";
+    ttl =
+      opt.matching "[0-9]{1,6}[smhd]" "4h"
+        "After how long the sandbox of a merge request is destroyed, whoever uses it.";
+    leases = opt.between 1 32 2 "Most sandboxes at a time. Further requests are refused.";
+    memoryMb = opt.between 1024 65536 2048 "Memory of one sandbox, in MiB.";
+    cpus = opt.between 1 64 2 "Processors of one sandbox.";
+    group = opt.fixed types.str group "Group whose members may ask for a sandbox.";
+    socket = opt.fixed types.str socket "Where they ask.";
   };
 
   config = lib.mkMerge [

@@ -3,9 +3,10 @@
 # On NixOS with a sops file, sops-nix decrypts it. Where there is no NixOS (the exported units), or
 # no file (an instance whose secrets the machine makes at each boot), a unit of our own does it.
 #
-# Which secrets there are, of what class, and who reads them is decided by the program that renders
-# the instance. A module names those that its services use here; the rest of the instance's
-# secrets never reach this machine. The age key is the one thing that is not in git.
+# The facts of a secret are in the catalogue, secrets/catalogue.json; which of them an instance needs
+# is decided by the program that renders it. A module names those that its services use here; the
+# rest of the instance's secrets never reach this machine. The age key is the one thing that is not
+# in git.
 {
   config,
   lib,
@@ -17,13 +18,9 @@ let
   cfg = config.agency;
   facts = cfg.instance.facts;
   secrets = cfg.secrets;
-  known = lib.listToAttrs (map (one: lib.nameValuePair one.name one) facts.secretsRequired);
-  safeModes = [
-    "0400"
-    "0440"
-    "0600"
-    "0640"
-  ];
+  catalogue = import ./lib/catalogue.nix { inherit lib; };
+  required = lib.listToAttrs (map (one: lib.nameValuePair one.name one) facts.secretsRequired);
+  safeModes = catalogue.modes;
 
   hasFile = builtins.pathExists cfg.sops.file;
   # Keys of a sops file are readable without a key; a value that sops made begins with ENC[.
@@ -54,27 +51,31 @@ let
   brought = lib.attrNames (
     lib.filterAttrs (_: secret: secret.class == "A1" && !secret.optional) secrets
   );
+  # Readers that need no restart, because they look at the secret each time they use it.
+  restartedBy =
+    name: secret:
+    let
+      facts = catalogue.factsOf name;
+    in
+    lib.subtractLists (lib.subtractLists (facts.restarts or [ ]) (facts.consumers or [ ])) (
+      lib.unique secret.consumers
+    );
   hasUnit = unit: config.systemd.services ? ${lib.removeSuffix ".service" unit};
 
   secretModule =
     { name, config, ... }:
     let
-      fact = known.${name} or { };
+      fact = required.${name} or { };
     in
     {
       options = {
         class = mkOption {
-          type = types.nullOr (
-            types.enum [
-              "A1"
-              "A2"
-              "B"
-              "C"
-            ]
-          );
+          type = types.nullOr (types.enum (lib.attrNames catalogue.classes));
           default = fact.class or null;
           defaultText = lib.literalMD "from the rendered instance";
-          description = "A1: brought by an operator. A2: made by us. B: made for one run. C: issued by the instance's own services.";
+          description = lib.concatStringsSep " " (
+            lib.mapAttrsToList (class: text: "${class}: ${text}.") catalogue.classes
+          );
         };
         owner = mkOption {
           type = types.str;
@@ -201,9 +202,9 @@ in
       age.keyFile = cfg.sops.ageKeyFile;
       age.sshKeyPaths = [ ];
       gnupg.sshKeyPaths = [ ];
-      secrets = lib.mapAttrs (_: secret: {
+      secrets = lib.mapAttrs (name: secret: {
         inherit (secret) mode owner;
-        restartUnits = lib.filter hasUnit (lib.unique secret.consumers);
+        restartUnits = lib.filter hasUnit (restartedBy name secret);
       }) placed;
       templates = lib.mapAttrs (_: template: {
         inherit (template) content;

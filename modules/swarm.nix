@@ -5,7 +5,8 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.swarm;
   agency = config.agency;
   members =
@@ -23,41 +24,23 @@ in
   ];
 
   options.agency.swarm = {
-    enable = mkOption {
-      type = types.bool;
-      default = agency.services.swarm.enable or false;
-      defaultText = lib.literalMD "services.swarm.enable of the instance";
-      description = "Docker, and a swarm of this machine alone.";
-    };
-    advertiseAddress = mkOption {
-      type = types.str;
-      default = "127.0.0.1";
-      description = "Address of the swarm. Loopback is enough for one node, and closed to others.";
-    };
-    network = mkOption {
-      type = types.strMatching "[a-z0-9][a-z0-9_.-]{0,62}";
-      default = "proxy";
-      description = "Overlay network that joins apps and their proxy; recipes know it by this name.";
-    };
-    dockerGroup = mkOption {
-      type = types.str;
-      readOnly = true;
-      default = "docker";
-      description = "Group that may use Docker, which is as good as root: for units that deploy, never for people or agents.";
-    };
-    insideInterfaces = mkOption {
-      type = types.listOf types.str;
-      default = [
-        "br-*"
-        "cni0"
-        "docker0"
-        "docker_gwbridge"
-        "incusbr0"
-        "lo"
-        "veth*"
-      ];
-      description = "Interfaces from which ports that containers publish can be reached. `*` stands for any ending.";
-    };
+    enable = opt.service agency.services "swarm" "Docker, and a swarm of this machine alone.";
+    advertiseAddress = opt.str "127.0.0.1" "Address of the swarm. Loopback is enough for one node, and closed to others.";
+    network =
+      opt.matching "[a-z0-9][a-z0-9_.-]{0,62}" "proxy"
+        "Overlay network that joins apps and their proxy; recipes know it by this name.";
+    dockerGroup =
+      opt.fixed types.str "docker"
+        "Group that may use Docker, which is as good as root: for units that deploy, never for people or agents.";
+    insideInterfaces = opt.is (types.listOf types.str) [
+      "br-*"
+      "cni0"
+      "docker0"
+      "docker_gwbridge"
+      "incusbr0"
+      "lo"
+      "veth*"
+    ] "Interfaces from which ports that containers publish can be reached. `*` stands for any ending.";
   };
 
   config = lib.mkIf cfg.enable {

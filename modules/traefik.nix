@@ -9,7 +9,8 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.traefik;
   agency = config.agency;
   hosts = agency.instance.facts.names.hosts;
@@ -52,31 +53,18 @@ in
   ];
 
   options.agency.traefik = {
-    enable = mkOption {
-      type = types.bool;
-      default = agency.services.traefik.enable or false;
-      defaultText = lib.literalMD "services.traefik.enable of the instance";
-      description = "Traefik, the proxy of the recipes under test.";
-    };
-    abra = mkOption {
-      type = types.package;
-      default = pkgs.callPackage ../packages/abra { };
-      defaultText = lib.literalMD "abra of this flake";
-      description = "Co-op Cloud's command line, which deploys it.";
-    };
-    recipe = mkOption {
-      type = types.path;
-      default = agency.instance.directory + "/recipes/traefik";
-      defaultText = lib.literalExpression ''config.agency.instance.directory + "/recipes/traefik"'';
-      description = "The recipe coop-cloud/traefik at one release.";
-    };
-    wildcard = mkOption {
-      type = types.str;
-      readOnly = true;
-      default = "*.ci.${agency.domain}";
-      defaultText = lib.literalExpression ''"*.ci.''${config.agency.domain}"'';
-      description = "Names of apps under test.";
-    };
+    enable = opt.service agency.services "traefik" "Traefik, the proxy of the recipes under test.";
+    abra =
+      opt.package (pkgs.callPackage ../packages/abra { }) "Co-op Cloud's command line, which deploys it."
+      // opt.md "abra of this flake";
+    recipe =
+      opt.path (
+        agency.instance.directory + "/recipes/traefik"
+      ) "The recipe coop-cloud/traefik at one release."
+      // opt.code ''config.agency.instance.directory + "/recipes/traefik"'';
+    wildcard =
+      opt.fixed types.str "*.ci.${agency.domain}" "Names of apps under test."
+      // opt.code ''"*.ci.''${config.agency.domain}"'';
   };
 
   config = lib.mkIf cfg.enable {

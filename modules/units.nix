@@ -9,126 +9,66 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency;
   agencyLib = import ./lib { inherit lib; };
+  inherit (agencyLib.preview) unwritten featureOf;
 
   unitModule =
     { name, config, ... }:
     {
       options = {
-        description = mkOption {
-          type = types.singleLineStr;
-          description = "What the unit is, in one line.";
-        };
-        command = mkOption {
-          type = types.nonEmptyListOf agencyLib.types.argument;
-          example = [
-            "control"
-            "run"
-          ];
-          description = "Arguments of `agency`. `%i`, `%d` and the other specifiers of systemd are its to expand.";
-        };
-        type = mkOption {
-          type = types.enum [
-            "exec"
-            "oneshot"
-          ];
-          default = "exec";
-          description = "How systemd starts it: a service that stays, or one that ends.";
-        };
-        user = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = "User it runs as. Null: a dynamic user of its own.";
-        };
-        group = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = "Group it runs as. Null: the user's own.";
-        };
-        network = mkOption {
-          type = types.enum (lib.attrNames agencyLib.hardening.networks);
-          default = "none";
-          description = "What it may reach: nothing, this machine, or anything that the firewall lets out.";
-        };
-        home = mkOption {
-          type = types.nullOr types.str;
-          default = null;
+        description = opt.must types.singleLineStr "What the unit is, in one line.";
+        command =
+          opt.must (types.nonEmptyListOf agencyLib.types.argument) "Arguments of `agency`. `%i`, `%d` and the other specifiers of systemd are its to expand."
+          // {
+            example = [
+              "control"
+              "run"
+            ];
+          };
+        type = opt.oneOf [
+          "exec"
+          "oneshot"
+        ] "exec" "How systemd starts it: a service that stays, or one that ends.";
+        user = opt.nullOr types.str "User it runs as. Null: a dynamic user of its own.";
+        group = opt.nullOr types.str "Group it runs as. Null: the user's own.";
+        network = opt.is (types.enum (
+          lib.attrNames agencyLib.hardening.networks
+        )) "none" "What it may reach: nothing, this machine, or anything that the firewall lets out.";
+        home = opt.nullOr types.str "The one home directory that it sees. Null: none." // {
           example = "/home/agent-%i";
-          description = "The one home directory that it sees. Null: none.";
         };
-        secrets = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = "Names of `agency.secrets` it gets as credentials of the same name. It is restarted when one changes.";
-        };
-        credentials = mkOption {
-          type = types.attrsOf types.str;
-          default = { };
-          example = {
-            "acp-token" = "/run/agency-control/agents/%i.token";
+        secrets = opt.listOf types.str "Names of `agency.secrets` it gets as credentials of the same name. It is restarted when one changes.";
+        credentials =
+          opt.attrsOf types.str "Further credentials, by name, and the file each is read from at start."
+          // {
+            example = {
+              "acp-token" = "/run/agency-control/agents/%i.token";
+            };
           };
-          description = "Further credentials, by name, and the file each is read from at start.";
-        };
-        path = mkOption {
-          type = types.listOf types.package;
-          default = [ ];
-          description = "Packages whose programs it calls.";
-        };
-        instances = mkOption {
-          type = types.nullOr (types.listOf types.str);
-          default = if lib.hasSuffix "@" name then [ ] else null;
-          defaultText = lib.literalMD "none for a template, null for any other unit";
-          description = "For a template: the instances that are started with the machine.";
-        };
-        relax = mkOption {
-          type = types.attrsOf types.anything;
-          default = { };
-          description = "What of the hardening does not hold for this unit; say why beside it.";
-        };
-        serviceConfig = mkOption {
-          type = types.attrsOf types.anything;
-          default = { };
-          description = "Further settings of the [Service] section: limits, directories, restarts.";
-        };
-        unitConfig = mkOption {
-          type = types.attrsOf types.anything;
-          default = { };
-          description = "Further settings of the [Unit] section.";
-        };
-        socket = mkOption {
-          type = types.nullOr (types.attrsOf types.anything);
-          default = null;
-          description = "The [Socket] section of a socket that starts the unit.";
-        };
-        timer = mkOption {
-          type = types.nullOr (types.attrsOf types.anything);
-          default = null;
-          example = {
-            OnCalendar = "daily";
+        path = opt.listOf types.package "Packages whose programs it calls.";
+        instances =
+          opt.is (types.nullOr (types.listOf types.str)) (
+            if lib.hasSuffix "@" name then [ ] else null
+          ) "For a template: the instances that are started with the machine."
+          // opt.md "none for a template, null for any other unit";
+        relax = opt.attrsOf types.anything "What of the hardening does not hold for this unit; say why beside it.";
+        serviceConfig = opt.attrsOf types.anything "Further settings of the [Service] section: limits, directories, restarts.";
+        unitConfig = opt.attrsOf types.anything "Further settings of the [Unit] section.";
+        socket = opt.nullOr (types.attrsOf types.anything) "The [Socket] section of a socket that starts the unit.";
+        timer =
+          opt.nullOr (types.attrsOf types.anything) "The [Timer] section of a timer that starts the unit."
+          // {
+            example = {
+              OnCalendar = "daily";
+            };
           };
-          description = "The [Timer] section of a timer that starts the unit.";
-        };
-        restartTriggers = mkOption {
-          type = types.listOf types.anything;
-          default = [ ];
-          description = "Values whose change restarts the unit at a switch.";
-        };
-        restartIfChanged = mkOption {
-          type = types.bool;
-          default = true;
-          description = "Whether a switch restarts the unit when its definition changed.";
-        };
+        restartTriggers = opt.listOf types.anything "Values whose change restarts the unit at a switch.";
+        restartIfChanged = opt.bool true "Whether a switch restarts the unit when its definition changed.";
       }
-      // lib.genAttrs orderings (
-        which:
-        mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = "As ${which} in a unit file.";
-        }
-      );
+      // lib.genAttrs orderings (which: opt.listOf types.str "As ${which} in a unit file.");
       config.wantedBy = lib.mkIf (
         config.instances == null && config.socket == null && config.timer == null
       ) (lib.mkDefault [ "multi-user.target" ]);
@@ -175,6 +115,10 @@ let
           Restart = "on-failure";
           RestartSec = "2s";
         }
+        # It says that its program is not written, and would say nothing else the next time.
+        // lib.optionalAttrs (unit.type == "exec" && featureOf unit.command != null) {
+          RestartPreventExitStatus = 3;
+        }
         // lib.optionalAttrs (unit.secrets != [ ] || unit.credentials != { }) {
           LoadCredential =
             map (secret: cfg.secrets.${secret}.credential) unit.secrets
@@ -193,11 +137,7 @@ in
 {
   imports = [ ./secrets.nix ];
 
-  options.agency.units = mkOption {
-    type = types.attrsOf (types.submodule unitModule);
-    default = { };
-    description = "The project's own units, by the name of the service without its suffix. A name that ends in @ is a template.";
-  };
+  options.agency.units = opt.attrsOf (types.submodule unitModule) "The project's own units, by the name of the service without its suffix. A name that ends in @ is a template.";
 
   config = {
     systemd.services = lib.mapAttrs (_: serviceOf) cfg.units;
@@ -230,12 +170,26 @@ in
       ) cfg.units
     );
 
-    assertions = map (name: {
-      assertion = lib.hasPrefix "agency-" name;
-      message = ''
-        agency.units.${name}: own units are told apart by their prefix.
-        Name it agency-${name}.
-      '';
-    }) (lib.attrNames cfg.units);
+    assertions =
+      map (name: {
+        assertion = lib.hasPrefix "agency-" name;
+        message = ''
+          agency.units.${name}: own units are told apart by their prefix.
+          Name it agency-${name}.
+        '';
+      }) (lib.attrNames cfg.units)
+      ++ lib.mapAttrsToList (
+        feature: one:
+        let
+          units = lib.filter (name: featureOf cfg.units.${name}.command == feature) (lib.attrNames cfg.units);
+        in
+        {
+          assertion = units == [ ] || agencyLib.preview.allows cfg.preview feature;
+          message = ''
+            agency.preview: the program of ${feature}, for ${lib.concatStringsSep ", " units}, is not part of this version.
+            Turn ${one.option} off, or list ${feature} under preview in instance.yaml and run `agency render`.
+          '';
+        }
+      ) unwritten;
   };
 }

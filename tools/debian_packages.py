@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +16,17 @@ SOURCES = Path("/etc/apt/sources.list.d")
 OURS = SOURCES / "agency-backports.sources"
 RELEASE = Path("/etc/os-release")
 TIMEOUT_S = 1800
+# The files that apt and dpkg lock, by fcntl(2).
+LOCKS = (
+    Path("/var/lib/dpkg/lock-frontend"),
+    Path("/var/lib/dpkg/lock"),
+    Path("/var/lib/apt/lists/lock"),
+    Path("/var/cache/apt/archives/lock"),
+)
+LOCK_WAIT_S = 600.0
+LOCK_POLL_S = 1.0
+# struct flock: l_type, l_whence, l_start, l_len, l_pid.
+_FLOCK = "hhqqi"
 
 
 def say(text: str) -> None:
@@ -28,10 +42,64 @@ def fail(text: str) -> NoReturn:
 
 def run(*argv: str, env: dict[str, str] | None = None) -> None:
     """Run a program that must succeed; it may ask nothing."""
+    status = status_of(*argv, env=env)
+    if status != 0:
+        fail(f"`{' '.join(argv[:4])} ...` ended with status {status}")
+
+
+def status_of(*argv: str, env: dict[str, str] | None = None) -> int:
+    """Run a program that may ask nothing, and return its exit status."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", **(env or {})}
-    done = subprocess.run(argv, timeout=TIMEOUT_S, check=False, env=environment)
-    if done.returncode != 0:
-        fail(f"`{' '.join(argv[:4])} ...` ended with status {done.returncode}")
+    return subprocess.run(argv, timeout=TIMEOUT_S, check=False, env=environment).returncode
+
+
+def holder(lock: Path) -> int | None:
+    """Return the process that holds a lock of apt or dpkg; None where it is free.
+
+    A look: the lock is not taken, so an apt that starts at this moment does not meet us.
+    """
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # not there, or not ours to open: apt itself will say so
+        return None
+    try:
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+    finally:
+        os.close(descriptor)
+    return None if kind == fcntl.F_UNLCK else pid
+
+
+def held() -> str | None:
+    """Name the process that keeps apt from working, and the lock that it holds."""
+    for lock in LOCKS:
+        pid = holder(lock)
+        if pid is not None:
+            try:
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+            except OSError:
+                name = "unknown"
+            return f"process {pid} ({name}) holds {lock}"
+    return None
+
+
+def apt_get(*arguments: str, wait_s: float = LOCK_WAIT_S) -> None:
+    """Run apt-get; wait for another apt or dpkg, but not longer than `wait_s`."""
+    deadline = time.monotonic() + wait_s
+    said = False
+    while True:
+        while (reason := held()) is not None:
+            if time.monotonic() >= deadline:
+                fail(f"{reason} for {wait_s:.0f} s now; let it end, or end it, and run this again")
+            if not said:
+                say(f"{reason}; waiting for it, {wait_s:.0f} s at most")
+                said = True
+            time.sleep(LOCK_POLL_S)
+        status = status_of("apt-get", *arguments)
+        if status == 0:
+            return
+        if held() is None:  # else another one was faster than this one
+            fail(f"`apt-get {' '.join(arguments[:3])} ...` ended with status {status}")
 
 
 def codename(file: Path = RELEASE) -> str | None:
@@ -47,13 +115,13 @@ def codename(file: Path = RELEASE) -> str | None:
 def install(*packages: str, backports_of: str | None = None, recommended: bool = False) -> None:
     """Install packages, as root on a Debian; from the backports of a release, if one is named."""
     say(f"installing {' '.join(packages)}")
-    run("apt-get", "update", "-q", "-q")
+    apt_get("update", "-q", "-q")
     target: tuple[str, ...] = ()
     if backports_of is not None:
         enable_backports(backports_of)
         target = ("--target-release", f"{backports_of}-backports")
     bare = () if recommended else ("--no-install-recommends",)
-    run("apt-get", "install", "-y", "-q", "-q", *bare, *target, *packages)
+    apt_get("install", "-y", "-q", "-q", *bare, *target, *packages)
 
 
 def enable_backports(release: str) -> None:
@@ -70,7 +138,7 @@ def enable_backports(release: str) -> None:
         fail(f"apt's sources do not name {release}; please enable {release}-backports by hand")
     say(f"enabling {release}-backports: {OURS}")
     OURS.write_text(text)
-    run("apt-get", "update", "-q", "-q")
+    apt_get("update", "-q", "-q")
 
 
 def backports(entries: list[dict[str, str]], release: str) -> str | None:

@@ -3,7 +3,7 @@
 Standard library only: it runs before anything is installed.
 
     python3 tools/setup.py spinup       what `make spinup` needs
-    python3 tools/setup.py dev          what the tests and checks need
+    python3 tools/setup.py dev          what the tests and checks need, and the hook of commits
     python3 tools/setup.py tools        sops and age, which the tests of real secrets need
     python3 tools/setup.py docker       a Docker Engine, which the tests of the swarm need
 """
@@ -18,12 +18,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import build_cache
+import commit_message
 from debian_packages import codename, fail, install, run, say
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 TOOLS = ROOT / ".tools"
-SOPS = "github.com/getsops/sops/v3/cmd/sops@v3.10.2"
+SOPS_VERSION = "v3.10.2"
+SOPS = f"github.com/getsops/sops/v3/cmd/sops@{SOPS_VERSION}"
+SOPS_BUILD = build_cache.Build("sops", SOPS_VERSION, "2 to 5 minutes")
 PYTHONS = ("python3.11", "python3.12", "python3.13", "python3")
 OLDEST = (3, 11)
 # What sops itself asks for, and the first Go that fetches a newer one where it may.
@@ -65,11 +69,40 @@ def find_python() -> str:
     raise AssertionError
 
 
+def made_for(venv: Path) -> Path | None:
+    """Return the place that a virtual environment was made for; None where it does not say."""
+    try:
+        lines = (venv / "pyvenv.cfg").read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    commands = [line for line in lines if line.startswith("command = ")]
+    found = re.search(r" -m venv (?:-\S+ )*(/.*)$", commands[0]) if commands else None
+    return Path(found[1]) if found else None
+
+
+def remove_stray_venv() -> None:
+    """Remove a virtual environment that does not work here.
+
+    It holds absolute paths: in a copied or renamed checkout it would run the code of the place
+    that it was made for. And its Python may have gone from the system.
+    """
+    if VENV.is_symlink():
+        say(f"{VENV} is a link to another place: it is made anew")
+        VENV.unlink()
+    elif VENV.exists() and made_for(VENV) != VENV:
+        say(f"{VENV} was made for {made_for(VENV)}: it is made anew")
+        shutil.rmtree(VENV)
+    elif VENV.exists() and not (VENV / "bin" / "python").exists():
+        say(f"the Python of {VENV} is gone: it is made anew")
+        shutil.rmtree(VENV)
+
+
 def install_requirements(requirements: str) -> None:
     """Make `.venv` hold what `requirements/<name>.txt` pins, and the project itself."""
     pins = ROOT / "requirements" / f"{requirements}.txt"
     wanted = hashlib.sha256(pins.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
     stamp = VENV / f".installed-{requirements}"
+    remove_stray_venv()
     if stamp.exists() and stamp.read_text() == wanted:
         return
     pip = VENV / "bin" / "pip"
@@ -131,16 +164,13 @@ def install_tools() -> None:
     binary = TOOLS / "bin" / "sops"
     if binary.exists() or shutil.which("sops"):
         return
-    program = go()
-    say(f"building {SOPS}")
-    (TOOLS / "bin").mkdir(parents=True, exist_ok=True)
-    # Without C it needs no libraries: it is put into guests as it is.
-    run(
-        program,
-        "install",
-        SOPS,
-        env={"GOBIN": str(TOOLS / "bin"), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"},
-    )
+    build_cache.take(SOPS_BUILD, binary, build_sops)
+
+
+def build_sops(place: Path) -> None:
+    """Build sops into a directory. Without C it needs no libraries: guests get it as it is."""
+    settings = {"GOBIN": str(place), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
+    run(go(), "install", SOPS, env=settings)
 
 
 def install_docker() -> None:
@@ -149,11 +179,17 @@ def install_docker() -> None:
         apt("docker.io", "busybox-static", "iptables", "iproute2", recommended=True)
 
 
+def set_up_development() -> None:
+    """Install what tests and checks need, and the hook that looks at commits' subjects."""
+    install_requirements("dev")
+    commit_message.install_hook(ROOT)
+
+
 def main(arguments: list[str]) -> None:
     """Do what was asked for."""
     jobs = {
         "spinup": lambda: install_requirements("spinup"),
-        "dev": lambda: install_requirements("dev"),
+        "dev": set_up_development,
         "tools": install_tools,
         "docker": install_docker,
     }

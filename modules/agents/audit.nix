@@ -2,23 +2,16 @@
 # sender from the kernel, and keeps each file append-only.
 { config, lib, ... }:
 let
-  inherit (lib) mkOption types;
+  opt = import ../lib/options.nix { inherit lib; };
   cfg = config.agency.audit;
   hasAgents = config.agency.agents != { };
 in
 {
   options.agency.audit = {
-    enable = mkOption {
-      type = types.bool;
-      default = hasAgents;
-      defaultText = lib.literalMD "whether there are agents";
-      description = "The agents' audit log.";
-    };
-    retentionDays = mkOption {
-      type = types.ints.between 1 3650;
-      default = 90;
-      description = "Days after which a closed log file is removed. The removal is on record.";
-    };
+    enable = opt.bool hasAgents "The agents' audit log." // opt.md "whether there are agents";
+    retentionDays =
+      opt.between 1 3650 90
+        "Days after which a closed log file is removed. The removal is on record.";
   };
 
   config = lib.mkMerge [
@@ -39,7 +32,7 @@ in
         socket = {
           ListenStream = "/run/agency-audit.sock";
           SocketUser = "root";
-          SocketGroup = "agents";
+          SocketGroup = (import ../lib { inherit lib; }).naming.agents.group;
           SocketMode = "0660";
         };
         # Sets and clears the append-only flag. Nothing else of root's is needed: it made the files.

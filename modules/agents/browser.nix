@@ -1,7 +1,8 @@
 # A browser on the desktop, driven over a pipe: no debugging port for others to find.
 { config, lib, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
   agents = config.agency.agents;
 in
@@ -11,11 +12,7 @@ in
       name = "browser";
       description = "A browser on the agent's desktop, with a profile that lasts.";
       options = {
-        extensions = mkOption {
-          type = types.listOf (types.strMatching "[a-p]{32}");
-          default = [ ];
-          description = "Identifiers of extensions to install.";
-        };
+        extensions = opt.listOf (types.strMatching "[a-p]{32}") "Identifiers of extensions to install.";
       };
       units.browser = {
         description = "Browser of agent %i";

@@ -1,7 +1,7 @@
 # Coding work under a contract: a task gets a checkout and a branch of its own, and no way to push.
 { config, lib, ... }:
 let
-  inherit (lib) mkOption types;
+  opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
   agents = config.agency.agents;
 in
@@ -11,17 +11,10 @@ in
       name = "codingAgent";
       description = "Contribute code under the coding contract.";
       options = agent: {
-        branchPrefix = mkOption {
-          type = types.strMatching "[a-z0-9][a-z0-9/-]*/";
-          default = "${agent.user}/";
-          defaultText = lib.literalExpression ''"agent-''${name}/"'';
-          description = "What the names of its branches begin with.";
-        };
-        maxReviews = mkOption {
-          type = types.ints.between 0 10;
-          default = 2;
-          description = "Rounds of review before a person is asked.";
-        };
+        branchPrefix =
+          opt.matching "[a-z0-9][a-z0-9/-]*/" "${agent.user}/" "What the names of its branches begin with."
+          // opt.code ''"agent-''${name}/"'';
+        maxReviews = opt.between 0 10 2 "Rounds of review before a person is asked.";
       };
       units.coding = {
         description = "Coding agent of agent %i";

@@ -8,86 +8,44 @@
 }:
 let
   inherit (lib) mkOption types;
+  opt = import ../lib/options.nix { inherit lib; };
   agency = config.agency;
   agents = agency.agents;
   names = lib.attrNames agents;
+  isName = name: builtins.match naming.namePattern name != null;
   agencyLib = import ../lib { inherit lib; };
-  uidRange = {
-    lowest = 4000;
-    highest = 29999;
-  };
+  naming = agencyLib.naming.agents;
 
   agentModule =
     { name, config, ... }:
     {
       options = {
-        role = mkOption {
-          type = agencyLib.types.name;
-          description = "What it works as.";
-        };
-        uid = mkOption {
-          type = types.nullOr types.int;
-          default = null;
-          description = "Uid, from ${toString uidRange.lowest} to ${toString uidRange.highest}. The rendered instance allocates one from the name, whatever other agents there are.";
-        };
-        port = mkOption {
-          type = types.nullOr types.port;
-          default = null;
-          description = "Loopback port of its control interface. The rendered instance allocates one from the name.";
-        };
-        user = mkOption {
-          type = types.str;
-          readOnly = true;
-          default = "agent-${name}";
-          description = "Its user.";
-        };
-        home = mkOption {
-          type = types.str;
-          readOnly = true;
-          default = "/home/agent-${name}";
-          description = "Its home directory, open to nobody else.";
-        };
+        role = opt.must agencyLib.types.name "What it works as.";
+        uid = opt.nullOr types.int "Uid, from ${toString naming.uids.lowest} to ${toString naming.uids.highest}. The rendered instance allocates one from the name, whatever other agents there are.";
+        port = opt.nullOr types.port "Loopback port of its control interface. The rendered instance allocates one from the name.";
+        user = opt.fixed types.str (naming.prefix + name) "Its user.";
+        home = opt.fixed types.str "/home/${config.user}" "Its home directory, open to nobody else.";
         slice = mkOption {
           type = types.str;
           readOnly = true;
           # A dash nests slices, so the name's own dashes must not be there.
-          default = "agency-agents-${lib.replaceStrings [ "-" ] [ "_" ] name}";
+          default = "${naming.slice}-${lib.replaceStrings [ "-" ] [ "_" ] name}";
           description = "The slice of everything that runs for it.";
         };
-        matrixId = mkOption {
-          type = types.str;
-          default = "@agent-${name}:${agency.domain}";
-          defaultText = lib.literalExpression ''"@agent-''${name}:''${config.agency.domain}"'';
-          description = "Its Matrix id.";
-        };
+        matrixId =
+          opt.str "@${config.user}:${agency.domain}" "Its Matrix id."
+          // opt.code ''"@agent-''${name}:''${config.agency.domain}"'';
         limits = {
-          memoryMax = mkOption {
-            type = types.str;
-            default = "1G";
-            description = "Most memory that all of its processes may use together.";
-          };
-          cpuQuota = mkOption {
-            type = types.str;
-            default = "100%";
-            description = "Most processor time; 100% is one core.";
-          };
-          tasksMax = mkOption {
-            type = types.ints.positive;
-            default = 256;
-            description = "Most processes and threads.";
-          };
+          memoryMax = opt.str "1G" "Most memory that all of its processes may use together.";
+          cpuQuota = opt.str "100%" "Most processor time; 100% is one core.";
+          tasksMax = opt.is types.ints.positive 256 "Most processes and threads.";
         };
-        ports = mkOption {
-          type = types.attrsOf types.port;
-          default = lib.optionalAttrs (config.port != null) { acp = config.port; };
-          defaultText = lib.literalExpression "{ acp = port; }";
-          description = "Every loopback port that belongs to it: no other agent may listen there or connect.";
-        };
-        settings = mkOption {
-          type = types.attrsOf types.anything;
-          default = { };
-          description = "What its features read at start, as JSON at /etc/agency/agents/<name>.json. Never a secret.";
-        };
+        ports =
+          opt.is (types.attrsOf types.port) (lib.optionalAttrs (config.port != null) {
+            acp = config.port;
+          }) "Every loopback port that belongs to it: no other agent may listen there or connect."
+          // opt.code "{ acp = port; }";
+        settings = opt.attrsOf types.anything "What its features read at start, as JSON at /etc/agency/agents/<name>.json. Never a secret.";
       };
     };
 
@@ -104,7 +62,7 @@ let
   templates = lib.filterAttrs (
     name: _: lib.hasPrefix "agency-agent" name && lib.hasSuffix "@" name
   ) agency.units;
-  belongs = unit: name: unit == "agency-agent@" || lib.elem name templates.${unit}.instances;
+  belongs = unit: name: unit == naming.unit || lib.elem name templates.${unit}.instances;
   dropIn =
     unit: name:
     lib.nameValuePair "${unit}${name}" {
@@ -136,11 +94,7 @@ in
     ./workspace.nix
   ];
 
-  options.agency.agents = mkOption {
-    type = types.attrsOf (types.submodule agentModule);
-    default = { };
-    description = "The agents of this machine, by name.";
-  };
+  options.agency.agents = opt.attrsOf (types.submodule agentModule) "The agents of this machine, by name.";
 
   config = lib.mkMerge [
     {
@@ -157,33 +111,34 @@ in
       );
     }
     (lib.mkIf (agents != { }) {
-      users.groups.agents.gid = agency.instance.facts.names.agentsGid;
+      users.groups.${naming.group}.gid = agency.instance.facts.names.agentsGid;
       users.users = lib.mapAttrs' (
         name: agent:
         lib.nameValuePair agent.user {
           isNormalUser = true;
           description = "Agent ${name}";
           inherit (agent) uid home;
-          group = "agents";
+          inherit (naming) group;
           homeMode = "0700";
           shell = "${pkgs.shadow}/bin/nologin";
           autoSubUidGidRange = false;
         }
-      ) agents;
+        # At a longer one NixOS would stop, before anybody is told what an agent's name may be.
+      ) (lib.filterAttrs (name: _: isName name) agents);
       # The mode is put right at every activation, not only when the user is made.
       systemd.tmpfiles.settings.agency-agents = lib.mapAttrs' (
         _: agent:
         lib.nameValuePair agent.home {
           d = {
             inherit (agent) user;
-            group = "agents";
+            inherit (naming) group;
             mode = "0700";
           };
         }
       ) agents;
 
       systemd.slices = {
-        agency-agents.description = "All agents";
+        ${naming.slice}.description = "All agents";
       }
       // lib.mapAttrs' (
         name: agent:
@@ -211,7 +166,7 @@ in
         }
       ) agents;
 
-      agency.units."agency-agent@" = {
+      agency.units.${naming.unit} = {
         description = "Agent %i";
         command = [
           "agent"
@@ -219,9 +174,9 @@ in
           "--config"
           "%d/agent.json"
         ];
-        user = "agent-%i";
-        group = "agents";
-        home = "/home/agent-%i";
+        user = "${naming.prefix}%i";
+        inherit (naming) group;
+        home = "/home/${naming.prefix}%i";
         network = "loopback";
         # The control plane writes both before it starts an agent; nobody else can read them.
         credentials = {
@@ -256,17 +211,17 @@ in
         ++ map (name: {
           assertion =
             agents.${name}.uid == null
-            || (agents.${name}.uid >= uidRange.lowest && agents.${name}.uid <= uidRange.highest);
+            || (agents.${name}.uid >= naming.uids.lowest && agents.${name}.uid <= naming.uids.highest);
           message = ''
-            agency.agents.${name}: uid ${toString agents.${name}.uid} is outside ${toString uidRange.lowest} to ${toString uidRange.highest}, the range of agents.
+            agency.agents.${name}: uid ${toString agents.${name}.uid} is outside ${toString naming.uids.lowest} to ${toString naming.uids.highest}, the range of agents.
             Choose one in that range, or leave it out to have one allocated.
           '';
         }) names
         ++ map (name: {
-          assertion = builtins.match "[a-z]([a-z0-9-]{0,28}[a-z0-9])?" name != null;
+          assertion = isName name;
           message = ''
             agency.agents.${name}: not a name that an agent may have.
-            Use 1 to 30 characters of a-z, 0-9 and inner dashes, beginning with a letter.
+            Use 1 to ${toString naming.mostOfName} characters of a-z, 0-9 and inner dashes, beginning with a letter.
           '';
         }) names
         ++

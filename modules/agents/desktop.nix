@@ -1,7 +1,8 @@
 # A headless Wayland desktop of its own, seen through a VNC socket that only its owner can open.
 { lib, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
 in
 {
@@ -10,13 +11,12 @@ in
       name = "desktop";
       description = "A headless Wayland desktop.";
       options = {
-        resolution = mkOption {
-          type = types.strMatching "[1-9][0-9]{2,4}x[1-9][0-9]{2,4}" // {
+        resolution = opt.is (
+          types.strMatching "[1-9][0-9]{2,4}x[1-9][0-9]{2,4}"
+          // {
             description = "a resolution such as 1920x1080";
-          };
-          default = "1920x1080";
-          description = "Size of the screen.";
-        };
+          }
+        ) "1920x1080" "Size of the screen.";
       };
       units.desktop = {
         description = "Desktop of agent %i";

@@ -7,6 +7,7 @@
 }:
 let
   inherit (lib) mkOption types;
+  opt = import ../lib/options.nix { inherit lib; };
   agency = config.agency;
   agencyLib = import ../lib { inherit lib; };
   firewall = import ../lib/agents-firewall.nix { inherit lib; };
@@ -14,24 +15,14 @@ let
 
   rule = types.submodule {
     options = {
-      to = mkOption {
-        type = agencyLib.types.address;
+      to = opt.must agencyLib.types.address "Where to: an address or a CIDR block." // {
         example = "192.0.2.0/24";
-        description = "Where to: an address or a CIDR block.";
       };
-      protocol = mkOption {
-        type = types.enum [
-          "tcp"
-          "udp"
-        ];
-        default = "tcp";
-        description = "Transport protocol.";
-      };
-      port = mkOption {
-        type = types.port;
-        default = 443;
-        description = "Destination port.";
-      };
+      protocol = opt.oneOf [
+        "tcp"
+        "udp"
+      ] "tcp" "Transport protocol.";
+      port = opt.port 443 "Destination port.";
     };
   };
 
@@ -63,16 +54,8 @@ in
     type = types.attrsOf (
       types.submodule {
         options = {
-          egress = mkOption {
-            type = types.listOf rule;
-            default = [ ];
-            description = "What it may reach beyond this machine. Nothing else leaves it.";
-          };
-          loopback = mkOption {
-            type = types.listOf types.port;
-            default = [ ];
-            description = "Loopback TCP ports of services that it may use.";
-          };
+          egress = opt.listOf rule "What it may reach beyond this machine. Nothing else leaves it.";
+          loopback = opt.listOf types.port "Loopback TCP ports of services that it may use.";
         };
       }
     );

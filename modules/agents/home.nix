@@ -7,6 +7,7 @@
 }:
 let
   inherit (lib) mkOption types;
+  opt = import ../lib/options.nix { inherit lib; };
   hasHomeManager = options ? home-manager;
   agents = lib.filterAttrs (_: agent: agent.homeModules != [ ]) config.agency.agents;
 in
@@ -14,11 +15,7 @@ in
   options.agency.agents = mkOption {
     type = types.attrsOf (
       types.submodule {
-        options.homeModules = mkOption {
-          type = types.listOf types.deferredModule;
-          default = [ ];
-          description = "Modules of home-manager for its home.";
-        };
+        options.homeModules = opt.listOf types.deferredModule "Modules of home-manager for its home.";
       }
     );
   };

@@ -1,7 +1,8 @@
 # A mail account of its own: the client's configuration; the password stays a credential.
 { config, lib, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
   domain = config.agency.domain;
 in
@@ -11,23 +12,13 @@ in
       name = "mail";
       description = "A mail account and a client that is set up for it.";
       options = agent: {
-        address = mkOption {
-          type = types.str;
-          default = "${agent.user}@${domain}";
-          defaultText = lib.literalExpression ''"agent-''${name}@''${config.agency.domain}"'';
-          description = "Its address.";
-        };
-        server = mkOption {
-          type = types.str;
-          default = "mail.${domain}";
-          defaultText = lib.literalExpression ''"mail.''${config.agency.domain}"'';
-          description = "Server for reading and sending.";
-        };
-        allowedSenders = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = "Addresses whose mail may become a task. Nobody's, unless listed.";
-        };
+        address =
+          opt.str "${agent.user}@${domain}" "Its address."
+          // opt.code ''"agent-''${name}@''${config.agency.domain}"'';
+        server =
+          opt.str "mail.${domain}" "Server for reading and sending."
+          // opt.code ''"mail.''${config.agency.domain}"'';
+        allowedSenders = opt.listOf types.str "Addresses whose mail may become a task. Nobody's, unless listed.";
       };
       units.mail = {
         description = "Mail of agent %i";
@@ -44,7 +35,6 @@ in
         };
       };
       secrets.mail-password = {
-        class = "A1";
         units = [ "mail" ];
       };
       settings = agent: { inherit (agent.mail) address server allowedSenders; };

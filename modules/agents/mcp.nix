@@ -1,25 +1,15 @@
 # The tools of an agent: which MCP servers it may start. Each is a program that speaks over pipes.
 { lib, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
 
   server = types.submodule {
     options = {
-      command = mkOption {
-        type = types.str;
-        description = "Program that is the server.";
-      };
-      args = mkOption {
-        type = types.listOf types.str;
-        default = [ ];
-        description = "Its arguments.";
-      };
-      credentials = mkOption {
-        type = types.listOf types.str;
-        default = [ ];
-        description = "Names of the agent's credentials that it may read. Values are never written here.";
-      };
+      command = opt.must types.str "Program that is the server.";
+      args = opt.listOf types.str "Its arguments.";
+      credentials = opt.listOf types.str "Names of the agent's credentials that it may read. Values are never written here.";
     };
   };
 in
@@ -29,11 +19,7 @@ in
       name = "mcp";
       description = "Tool servers for the agent.";
       options = {
-        servers = mkOption {
-          type = types.attrsOf server;
-          default = { };
-          description = "The servers, by name.";
-        };
+        servers = opt.attrsOf server "The servers, by name.";
       };
       units.mcp = {
         description = "Tool configuration of agent %i";

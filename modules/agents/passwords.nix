@@ -1,7 +1,7 @@
 # A password manager's client, unlocked for the agent's own collection only.
 { config, lib, ... }:
 let
-  inherit (lib) mkOption types;
+  opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
 in
 {
@@ -10,18 +10,10 @@ in
       name = "passwords";
       description = "Access to the agent's own collection in a password manager.";
       options = agent: {
-        server = mkOption {
-          type = types.str;
-          default = "https://passwords.${config.agency.domain}";
-          defaultText = lib.literalExpression ''"https://passwords.''${config.agency.domain}"'';
-          description = "URL of the password manager.";
-        };
-        collection = mkOption {
-          type = types.str;
-          default = agent.user;
-          defaultText = lib.literalExpression ''"agent-''${name}"'';
-          description = "The collection it may read.";
-        };
+        server =
+          opt.str "https://passwords.${config.agency.domain}" "URL of the password manager."
+          // opt.code ''"https://passwords.''${config.agency.domain}"'';
+        collection = opt.str agent.user "The collection it may read." // opt.code ''"agent-''${name}"'';
       };
       units.passwords = {
         description = "Password store of agent %i";
@@ -38,7 +30,6 @@ in
         };
       };
       secrets.passwords-client-secret = {
-        class = "A1";
         units = [ "passwords" ];
       };
       settings = agent: { inherit (agent.passwords) server collection; };

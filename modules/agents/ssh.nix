@@ -1,7 +1,8 @@
 # A key of its own, held by a key agent: the agent signs and logs in with it, and cannot read it.
 { config, lib, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
   agents = config.agency.agents;
 in
@@ -11,12 +12,11 @@ in
       name = "ssh";
       description = "An SSH key for logging in and for signing commits.";
       options = {
-        publicKey = mkOption {
-          type = types.nullOr (types.strMatching "ssh-ed25519 [A-Za-z0-9+/=]+( .*)?");
-          default = null;
-          example = "ssh-ed25519 AAAA... agent-pm";
-          description = "The public half of its key.";
-        };
+        publicKey =
+          opt.nullOr (types.strMatching "ssh-ed25519 [A-Za-z0-9+/=]+( .*)?") "The public half of its key."
+          // {
+            example = "ssh-ed25519 AAAA... agent-pm";
+          };
       };
       units.ssh = {
         description = "SSH keys of agent %i";
@@ -33,7 +33,6 @@ in
         };
       };
       secrets = lib.genAttrs [ "ssh-key" "ssh-passphrase" ] (_: {
-        class = "A2";
         units = [ "ssh" ];
       });
       settings = agent: { inherit (agent.ssh) publicKey; };

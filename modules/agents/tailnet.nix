@@ -1,7 +1,8 @@
 # A node of its own on the tailnet, in user space: no interface, no privilege, no shared identity.
 { lib, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
 in
 {
@@ -10,17 +11,9 @@ in
       name = "tailnet";
       description = "An identity of its own on the tailnet.";
       options = agent: {
-        hostname = mkOption {
-          type = types.str;
-          default = agent.user;
-          defaultText = lib.literalExpression ''"agent-''${name}"'';
-          description = "Its name on the tailnet.";
-        };
-        controlServer = mkOption {
-          type = types.nullOr types.str;
-          default = null;
+        hostname = opt.str agent.user "Its name on the tailnet." // opt.code ''"agent-''${name}"'';
+        controlServer = opt.nullOr types.str "Coordination server. Null: the default of the client." // {
           example = "https://headscale.example.org";
-          description = "Coordination server. Null: the default of the client.";
         };
       };
       units.tailnet = {
@@ -38,7 +31,6 @@ in
         };
       };
       secrets.tailnet-auth-key = {
-        class = "A1";
         units = [ "tailnet" ];
       };
       settings = agent: { inherit (agent.tailnet) hostname controlServer; };

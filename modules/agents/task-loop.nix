@@ -1,7 +1,7 @@
 # The task loop: a scheduler that collects work, and a loop that does it within limits.
 { config, lib, ... }:
 let
-  inherit (lib) mkOption types;
+  opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
   agents = config.agency.agents;
   calendars = {
@@ -15,31 +15,11 @@ in
       name = "taskLoop";
       description = "Work through tasks on a timer.";
       options = {
-        scheduleAt = mkOption {
-          type = types.str;
-          default = "*-*-* 05:00:00";
-          description = "When new work is collected, as a systemd calendar event.";
-        };
-        runAt = mkOption {
-          type = types.str;
-          default = "*:0/15";
-          description = "When the queue is worked on, as a systemd calendar event.";
-        };
-        maxTasks = mkOption {
-          type = types.ints.between 1 100;
-          default = 5;
-          description = "Most tasks in one run.";
-        };
-        maxWallTime = mkOption {
-          type = types.ints.between 60 86400;
-          default = 3600;
-          description = "Longest run, in seconds.";
-        };
-        maxErrors = mkOption {
-          type = types.ints.between 1 100;
-          default = 3;
-          description = "Failed tasks in a row that end a run.";
-        };
+        scheduleAt = opt.str "*-*-* 05:00:00" "When new work is collected, as a systemd calendar event.";
+        runAt = opt.str "*:0/15" "When the queue is worked on, as a systemd calendar event.";
+        maxTasks = opt.between 1 100 5 "Most tasks in one run.";
+        maxWallTime = opt.between 60 86400 3600 "Longest run, in seconds.";
+        maxErrors = opt.between 1 100 3 "Failed tasks in a row that end a run.";
       };
       units = {
         scheduler = {

@@ -6,7 +6,8 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
   operators = config.agency.operators;
 in
@@ -17,17 +18,8 @@ in
       name = "workspace";
       description = "A workspace: a repository at ~/agent-space that is made once and never overwritten.";
       options = agent: {
-        remote = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = "Remote of the repository. With one, the workspace is cloned; without, scaffolded.";
-        };
-        fullName = mkOption {
-          type = types.str;
-          default = agent.role;
-          defaultText = lib.literalExpression "role";
-          description = "The name it signs with.";
-        };
+        remote = opt.nullOr types.str "Remote of the repository. With one, the workspace is cloned; without, scaffolded.";
+        fullName = opt.str agent.role "The name it signs with." // opt.code "role";
       };
       settings = agent: {
         inherit (agent.workspace) remote fullName;
@@ -51,7 +43,7 @@ in
                   inherit (agent) role uid matrixId;
                   inherit (agent.workspace) fullName;
                   gid = config.users.groups.agents.gid;
-                  home = config.users.users."agent-${name}".home;
+                  inherit (agent) home;
                 }
                 // lib.optionalAttrs (agent.workspace.remote != null) { inherit (agent.workspace) remote; }
               ) enabled;

@@ -8,7 +8,7 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  opt = import ../lib/options.nix { inherit lib; };
   cfg = config.agency.ci;
   agency = config.agency;
   facts = agency.services.ci or { };
@@ -37,38 +37,20 @@ in
   ];
 
   options.agency.ci = {
-    enable = mkOption {
-      type = types.bool;
-      default = facts.enable or false;
-      defaultText = lib.literalMD "services.ci.enable of the instance";
-      description = "Recipe CI.";
-    };
-    engine = mkOption {
-      type = types.enum [
+    enable =
+      opt.bool (facts.enable or false) "Recipe CI." // opt.md "services.ci.enable of the instance";
+    engine =
+      opt.oneOf [
         "builtin"
         "drone"
         "woodpecker"
-      ];
-      default = facts.engine or "builtin";
-      defaultText = lib.literalMD "services.ci.engine of the instance";
-      description = "What queues and starts runs.";
-    };
-    maxTests = mkOption {
-      type = types.ints.between 1 64;
-      default = facts.maxTests or 2;
-      defaultText = lib.literalMD "services.ci.maxTests of the instance";
-      description = "Runs at a time. Further ones wait.";
-    };
-    buildTimeoutMinutes = mkOption {
-      type = types.ints.between 5 1440;
-      default = 60;
-      description = "Minutes after which a run is ended, whatever it does.";
-    };
-    memoryMax = mkOption {
-      type = types.str;
-      default = "2G";
-      description = "Most memory of what runs the tests; the apps under test are services of the swarm.";
-    };
+      ] (facts.engine or "builtin") "What queues and starts runs."
+      // opt.md "services.ci.engine of the instance";
+    maxTests =
+      opt.between 1 64 (facts.maxTests or 2) "Runs at a time. Further ones wait."
+      // opt.md "services.ci.maxTests of the instance";
+    buildTimeoutMinutes = opt.between 5 1440 60 "Minutes after which a run is ended, whatever it does.";
+    memoryMax = opt.str "2G" "Most memory of what runs the tests; the apps under test are services of the swarm.";
   };
 
   config = lib.mkIf cfg.enable {

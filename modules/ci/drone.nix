@@ -7,7 +7,7 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  opt = import ../lib/options.nix { inherit lib; };
   cfg = config.agency.ci.drone;
   ci = config.agency.ci;
   agency = config.agency;
@@ -45,28 +45,13 @@ let
 in
 {
   options.agency.ci.drone = {
-    package = mkOption {
-      type = types.package;
-      default = pkgs.drone;
-      defaultText = lib.literalExpression "pkgs.drone";
-      description = "The server.";
-    };
-    runnerPackage = mkOption {
-      type = types.package;
-      default = pkgs.drone-runner-exec;
-      defaultText = lib.literalExpression "pkgs.drone-runner-exec";
-      description = "The exec runner.";
-    };
-    acceptLicence = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether the operator has read and accepts the licences of Drone's server and exec runner, which are not free.";
-    };
-    admin = mkOption {
-      type = types.strMatching "[a-z0-9][a-z0-9._-]{0,62}";
-      default = "root";
-      description = "Account of the forge that administers Drone.";
-    };
+    package = opt.package pkgs.drone "The server." // opt.code "pkgs.drone";
+    runnerPackage =
+      opt.package pkgs.drone-runner-exec "The exec runner." // opt.code "pkgs.drone-runner-exec";
+    acceptLicence = opt.bool false "Whether the operator has read and accepts the licences of Drone's server and exec runner, which are not free.";
+    admin =
+      opt.matching "[a-z0-9][a-z0-9._-]{0,62}" "root"
+        "Account of the forge that administers Drone.";
   };
 
   config = lib.mkIf (ci.enable && ci.engine == "drone") {

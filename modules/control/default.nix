@@ -5,11 +5,12 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ../lib/options.nix { inherit lib; };
   cfg = config.agency.control;
   agency = config.agency;
   facts = agency.instance.facts;
-  user = "agency-control";
+  user = (import ../lib { inherit lib; }).naming.control.user;
   onPostgresql = cfg.database == "postgresql";
 
   # The rendered document, with what this machine decides about itself.
@@ -36,31 +37,19 @@ in
   ];
 
   options.agency.control = {
-    enable = mkOption {
-      type = types.bool;
-      default = agency.services.matrix.enable or false;
-      defaultText = lib.literalMD "whether the instance runs Matrix";
-      description = "The control plane: it takes commands from the control room and starts agents.";
-    };
-    database = mkOption {
-      type = types.enum [
-        "sqlite"
-        "postgresql"
-      ];
-      default = "sqlite";
-      description = "Where the control plane keeps its inbox, inventory and audit log.";
-    };
-    memoryMax = mkOption {
-      type = types.str;
-      default = "512M";
-      description = "Most memory the control plane may use.";
-    };
-    uid = mkOption {
-      type = types.int;
-      default = facts.names.controlUid;
-      defaultText = lib.literalMD "from the rendered instance";
-      description = "Uid and gid of the control plane, fixed because firewall rules name it.";
-    };
+    enable =
+      opt.bool (agency.services.matrix.enable or false
+      ) "The control plane: it takes commands from the control room and starts agents."
+      // opt.md "whether the instance runs Matrix";
+    database = opt.oneOf [
+      "sqlite"
+      "postgresql"
+    ] "sqlite" "Where the control plane keeps its inbox, inventory and audit log.";
+    memoryMax = opt.str "512M" "Most memory the control plane may use.";
+    uid =
+      opt.is types.int facts.names.controlUid
+        "Uid and gid of the control plane, fixed because firewall rules name it."
+      // opt.md "from the rendered instance";
   };
 
   config = lib.mkIf cfg.enable {

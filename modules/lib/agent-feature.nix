@@ -5,7 +5,8 @@
 #   description  one line for the option
 #   options      further options of the feature, an attrset, or a function of the agent's `config`
 #   units        name of a template (without agency-agent-) -> a definition for agency.units
-#   secrets      suffixes of the agent's secrets: agent-<agent>-<suffix> -> { class, units }
+#   secrets      suffixes of the agent's secrets: agent-<agent>-<suffix> -> { units }, those that load
+#                it; its other facts are in the catalogue of secrets
 #   settings     what the feature's programs read at start, a function of the agent's `config`
 #   extra        further configuration, a function of { config, enabled }
 { lib }:
@@ -21,9 +22,22 @@
 { config, ... }:
 let
   inherit (lib) mkOption types;
+  catalogue = import ./catalogue.nix { inherit lib; };
+  opt = import ./options.nix { inherit lib; };
+  naming = (import ./. { inherit lib; }).naming.agents;
   enabled = lib.filterAttrs (_: agent: agent.${name}.enable) config.agency.agents;
   agents = lib.attrNames enabled;
   templateName = unit: "agency-agent-${unit}@";
+  # An instance does not say which features its agents have: what holds of their secrets is in the
+  # catalogue alone.
+  factsOf =
+    secret:
+    lib.mapAttrs (_: lib.mkDefault) (
+      removeAttrs (catalogue.factsOf secret) [
+        "consumers"
+        "restarts"
+      ]
+    );
   consumersOf = agent: secret: map (unit: "${templateName unit}${agent}.service") secret.units;
   credentialsOf =
     unit:
@@ -38,11 +52,7 @@ in
         { config, ... }:
         {
           options.${name} = {
-            enable = mkOption {
-              type = types.bool;
-              default = false;
-              inherit description;
-            };
+            enable = opt.enable description;
           }
           // (if lib.isFunction options then options config else options);
           config.settings = lib.mkIf config.${name}.enable { ${name} = settings config; };
@@ -58,9 +68,9 @@ in
           unit: definition:
           lib.nameValuePair (templateName unit) (
             {
-              user = "agent-%i";
-              group = "agents";
-              home = "/home/agent-%i";
+              user = "${naming.prefix}%i";
+              inherit (naming) group;
+              home = "/home/${naming.prefix}%i";
               instances = agents;
               credentials = credentialsOf unit;
             }
@@ -72,10 +82,10 @@ in
             agent:
             lib.mapAttrs' (
               suffix: secret:
-              lib.nameValuePair "agent-${agent}-${suffix}" {
-                class = lib.mkDefault secret.class;
-                consumers = consumersOf agent secret;
-              }
+              let
+                full = "${naming.prefix}${agent}-${suffix}";
+              in
+              lib.nameValuePair full (factsOf full // { consumers = consumersOf agent secret; })
             ) secrets
           ) agents
         );

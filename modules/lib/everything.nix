@@ -14,9 +14,13 @@
     );
   };
   config.agency = {
+    # The services of a full machine have no place in a guest without Nix, which runs Matrix alone.
     services = lib.mapAttrs (
-      _: service: service // { enable = true; }
+      name: service:
+      service
+      // lib.optionalAttrs (name == "matrix" || config.agency.platform == "nixos") { enable = true; }
     ) config.agency.instance.facts.services;
+    preview = lib.attrNames (import ./. { inherit lib; }).preview.unwritten;
     incidents.enable = true;
     sandbox.expiry.enable = true;
   };

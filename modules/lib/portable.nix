@@ -9,10 +9,6 @@
   modules,
 }:
 let
-  prefix = "/opt/agency";
-  # Of the Debian release that guests run.
-  postgresqlVersion = "15";
-  postgresqlData = "/var/lib/postgresql/agency";
   sample = {
     name = "zzsample";
     role = "zzrole";
@@ -30,7 +26,7 @@ let
           nixpkgs.hostPlatform = "x86_64-linux";
           system.stateVersion = "26.05";
           agency = {
-            inherit prefix;
+            platform = "portable";
             secretsInstaller = "agency";
             agents.${sample.name} = { inherit (sample) uid port role; };
           };
@@ -42,63 +38,24 @@ let
     );
 
   # Every feature of agents, so that there is a unit for whatever one turns on.
-  complete = evaluated [
-    ./everything.nix
-    (
-      { config, ... }:
-      let
-        inherit (config.agency.instance.facts) services;
-      in
-      {
-        # The services of a full machine have no place in a guest.
-        agency.services = lib.mkForce (
-          services
-          // {
-            matrix = services.matrix // {
-              enable = true;
-            };
-          }
-        );
-      }
-    )
-  ];
+  complete = evaluated [ ./everything.nix ];
   everything = complete.config;
   # What the guest runs.
   guest =
     (evaluated [
       ../../hosts/throwaway
-      (
-        { pkgs, ... }:
-        {
-          _module.args.pkgs = lib.mkForce (foreign.readable complete.pkgs);
-          # Neither jemalloc nor Python's journal handler is at hand there; the journal reads stderr.
-          services.matrix-synapse = {
-            withJemalloc = lib.mkForce false;
-            log = lib.mkForce {
-              version = 1;
-              disable_existing_loggers = false;
-              formatters.plain.format = "%(levelname)s %(name)s: [%(request)s] %(message)s";
-              handlers.stderr = {
-                class = "logging.StreamHandler";
-                formatter = "plain";
-              };
-              root = {
-                level = "INFO";
-                handlers = [ "stderr" ];
-              };
-            };
-          };
-          services.postgresql.package = pkgs."postgresql_${postgresqlVersion}";
-          # Debian's own cluster, which is left alone, lies where this one would.
-          services.postgresql.dataDir = postgresqlData;
-        }
-      )
+      # A function that writes a text is called all over NixOS, and no option stands for it.
+      { _module.args.pkgs = lib.mkForce (foreign.readable complete.pkgs); }
     ]).config;
+
+  inherit (everything.agency) prefix;
+  postgresql = guest.services.postgresql;
 
   firewall = import ./agents-firewall.nix { inherit lib; };
   agent = everything.agency.agents.${sample.name};
   isHome = path: lib.any (one: one.home == path) (lib.attrValues everything.agency.agents);
   isSample = lib.hasInfix sample.name;
+  naming = lib.importJSON ../naming.json;
 
   # Units of the distribution that the guest needs.
   foreignUnits = [
@@ -121,7 +78,7 @@ let
       }
       {
         prefix = "postgresql-";
-        directory = "/usr/lib/postgresql/${postgresqlVersion}";
+        directory = "/usr/lib/postgresql/${lib.versions.major postgresql.package.version}";
       }
     ];
   };
@@ -144,14 +101,14 @@ let
     text:
     lib.replaceStrings
       [
-        "agency-agents-${sample.name}"
+        "${naming.agents.slice}-${sample.name}"
         sample.name
         sample.role
         (toString sample.uid)
         (toString sample.port)
       ]
       [
-        "agency-agents-{{ agent.name | replace('-', '_') }}"
+        "${naming.agents.slice}-{{ agent.name | replace('-', '_') }}"
         "{{ agent.name }}"
         "{{ agent.role }}"
         "{{ agent.uid }}"
@@ -162,11 +119,11 @@ let
   fillPath =
     lib.replaceStrings
       [
-        "agency-agents-${sample.name}"
+        "${naming.agents.slice}-${sample.name}"
         sample.name
       ]
       [
-        "agency-agents-AGENT_"
+        "${naming.agents.slice}-AGENT_"
         "AGENT"
       ];
 
@@ -205,7 +162,8 @@ let
     ++ lib.optional (config.agency.units.${name}.timer != null) "${name}.timer";
   ownNames =
     config:
-    lib.concatMap (partsOf config) (lib.attrNames config.agency.units) ++ [ "agency-agents.slice" ];
+    lib.concatMap (partsOf config) (lib.attrNames config.agency.units)
+    ++ [ "${naming.agents.slice}.slice" ];
   # NixOS links what is wanted itself; elsewhere a unit says it.
   install =
     unit: text:
@@ -265,7 +223,7 @@ let
       if user.isNormalUser || user.createHome then user.home else "-"
     } /usr/sbin/nologin\n";
   groupLine = config: name: "g ${name} ${toString config.users.groups.${name}.gid}\n";
-  controlUser = "agency-control";
+  controlUser = naming.control.user;
 
   tmpfileLine =
     path: kinds:
@@ -313,14 +271,14 @@ in
     // {
       "etc/polkit-1/rules.d/50-agency.rules" = builtins.readFile ../control/polkit.rules;
       "usr/lib/sysusers.d/agency.conf" =
-        groupLine everything "agents"
+        groupLine everything naming.agents.group
         + groupLine everything controlUser
         + userLine everything controlUser
         + lib.concatMapStrings (name: groupLine guest name + userLine guest name) foreignUsers;
       "usr/lib/tmpfiles.d/agency.conf" =
         tmpfileLines (path: !isHome path)
         + lib.concatMapStrings homeLine foreignUsers
-        + tmpfileLine postgresqlData {
+        + tmpfileLine postgresql.dataDir {
           d = {
             mode = "0700";
             user = "postgres";

@@ -2,6 +2,7 @@
 { lib }:
 let
   inherit (lib) types;
+  naming = lib.importJSON ../naming.json;
 in
 {
   # One word of a command line. The alphabet needs no escaping in a unit file; `%` is systemd's own.
@@ -9,8 +10,8 @@ in
     description = "a word of letters, digits and @%:=.,/_+-";
   };
 
-  name = types.strMatching "[a-z]([a-z0-9-]{0,28}[a-z0-9])?" // {
-    description = "1 to 30 characters of a-z, 0-9 and inner dashes, beginning with a letter";
+  name = types.strMatching naming.name.pattern // {
+    description = "1 to ${toString naming.name.most} characters of a-z, 0-9 and inner dashes, beginning with a letter";
   };
 
   # A CIDR block or an address; names are refused because nftables resolves them only once.

@@ -7,7 +7,8 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  opt = import ../lib/options.nix { inherit lib; };
   cfg = config.agency.observability;
   agency = config.agency;
   hosts = agency.instance.facts.names.hosts;
@@ -80,46 +81,20 @@ in
   ];
 
   options.agency.observability = {
-    enable = mkOption {
-      type = types.bool;
-      default = agency.services.observability.enable or false;
-      defaultText = lib.literalMD "services.observability.enable of the instance";
-      description = "Prometheus and Grafana.";
-    };
-    retention = mkOption {
-      type = types.strMatching "[0-9]+[dwy]";
-      default = "90d";
-      description = "How long numbers are kept.";
-    };
-    memoryMax = mkOption {
-      type = types.str;
-      default = "2G";
-      description = "Most memory of Prometheus, and again of Grafana.";
-    };
-    probes = mkOption {
-      type = types.attrsOf types.str;
-      default = { };
-      description = "URLs on this machine that must answer with success, by the name of the service. Features add theirs.";
-    };
-    rules = mkOption {
-      type = types.listOf types.path;
-      default = [ ./alerts.yml ];
-      defaultText = lib.literalMD "the rules of this flake";
-      description = "Files of alert rules.";
-    };
+    enable = opt.service agency.services "observability" "Prometheus and Grafana.";
+    retention = opt.matching "[0-9]+[dwy]" "90d" "How long numbers are kept.";
+    memoryMax = opt.str "2G" "Most memory of Prometheus, and again of Grafana.";
+    probes = opt.attrsOf types.str "URLs on this machine that must answer with success, by the name of the service. Features add theirs.";
+    rules =
+      opt.is (types.listOf types.path) [ ./alerts.yml ] "Files of alert rules."
+      // opt.md "the rules of this flake";
     oidc = {
-      enable = mkOption {
-        type = types.bool;
-        default = agency.services.gitlab.enable or false;
-        defaultText = lib.literalMD "whether the instance runs GitLab";
-        description = "Log in to Grafana with an account of the forge.";
-      };
-      adminGroup = mkOption {
-        type = types.str;
-        default = agency.name;
-        defaultText = lib.literalMD "the instance's name";
-        description = "Group of the forge whose members administer Grafana; anyone else may look.";
-      };
+      enable =
+        opt.bool (agency.services.gitlab.enable or false) "Log in to Grafana with an account of the forge."
+        // opt.md "whether the instance runs GitLab";
+      adminGroup =
+        opt.str agency.name "Group of the forge whose members administer Grafana; anyone else may look."
+        // opt.md "the instance's name";
     };
   };
 

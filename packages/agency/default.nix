@@ -6,6 +6,12 @@ let
   # `name[extra]>=1` to `name`; nixpkgs names packages in the normalised form that PyPI uses.
   requirementName = requirement: builtins.head (builtins.match "([A-Za-z0-9._-]+).*" requirement);
   packageOf = requirement: python3Packages.${requirementName requirement};
+  # All that an agency on a machine needs. The other extras are for guests, local runs and tests; an
+  # extra that contains another names the package itself.
+  inherit (project) optional-dependencies;
+  requirements = builtins.filter (requirement: requirementName requirement != project.name) (
+    project.dependencies ++ optional-dependencies.full ++ optional-dependencies.postgresql
+  );
 in
 python3Packages.buildPythonApplication {
   pname = project.name;
@@ -16,6 +22,8 @@ python3Packages.buildPythonApplication {
     inherit root;
     fileset = lib.fileset.unions [
       (root + "/pyproject.toml")
+      (root + "/setup.py")
+      (root + "/secrets/catalogue.json")
       (root + "/LICENSE")
       (lib.fileset.maybeMissing (root + "/README.md"))
       (lib.fileset.fileFilter (
@@ -34,8 +42,7 @@ python3Packages.buildPythonApplication {
 
   build-system = [ python3Packages.setuptools ];
   dependencies =
-    map packageOf (project.dependencies ++ project.optional-dependencies.postgresql)
-    ++ python3Packages.sqlalchemy.optional-dependencies.asyncio;
+    map packageOf requirements ++ python3Packages.sqlalchemy.optional-dependencies.asyncio;
 
   pythonImportsCheck = [ "agency.cli" ];
 

@@ -18,5 +18,5 @@ def canonical_json(value: object) -> bytes:
 
 
 def sha256_hex(data: bytes) -> str:
-    """The SHA-256 of `data` as 64 lower-case hexadecimal digits."""
+    """Compute the SHA-256 of `data` as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

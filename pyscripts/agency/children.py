@@ -53,7 +53,7 @@ class ChildError(AgencyError):
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """What to start.
+    """Description of a child process to start.
 
     `env` is the child's whole environment but for PATH (the caller's), HOME (`cwd`) and
     LANG (C.UTF-8), which it may override, and the marker. `log_path` gets standard output and
@@ -133,7 +133,7 @@ class Child:
         return await self.wait()
 
     def log_tail(self, lines: int, max_bytes: int) -> tuple[str, ...]:
-        """The last lines that this child (not one before it) wrote, from at most `max_bytes`."""
+        """Read the last lines of this child (not of one before it), from at most `max_bytes`."""
         try:
             with self.log_path.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)
@@ -270,7 +270,7 @@ def _pidfd_of(process: subprocess.Popen[bytes], name: str) -> int:
 
 
 def _group_runs(group: int) -> bool:
-    """Whether a process of that group runs; zombies that nobody has reaped do not."""
+    """Tell whether a process of that group runs; zombies do not count."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:  # the common case, without a look at every process
@@ -298,7 +298,7 @@ def _checked(marker: str) -> str:
 
 
 def processes_with_marker(marker: str) -> tuple[int, ...]:
-    """The pids of every running process of that run, this process excluded.
+    """List the pids of the running processes of that run, without this one.
 
     Zombies are not running, and processes whose environment may not be read are another user's.
     """
@@ -317,7 +317,7 @@ def _carries(pid: int, marker: str) -> bool:
 
 
 def _environment_of(pid: int) -> bytes:
-    """What /proc says, seen through the moment in which a process that execs shows nothing."""
+    """Read a process's environment; retries while it executes a program and shows none."""
     path = Path(f"/proc/{pid}/environ")
     try:
         for _ in range(_EXEC_LOOKS):
@@ -333,7 +333,7 @@ def _environment_of(pid: int) -> bytes:
 
 
 def stat_fields(pid: int) -> list[str]:
-    """What proc(5) tells of a process, from its state on: field 3 there is the first here.
+    """Read the fields of /proc/PID/stat from the state on: field 3 of proc(5) is the first here.
 
     Raises:
         OSError: there is no such process.
@@ -342,7 +342,7 @@ def stat_fields(pid: int) -> list[str]:
 
 
 def _between_programs(pid: int) -> bool:
-    """Whether it has memory but no environment yet: the kernel sets that up late in execve."""
+    """Tell whether execve has given the process memory but no environment yet."""
     fields = stat_fields(pid)
     vsize, env_end = int(fields[20]), int(fields[48])  # proc(5): fields 23 and 51
     return vsize > 0 and env_end == 0

@@ -16,7 +16,7 @@ from agency.errors import InternalError
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a subcommand lives (`module:attribute`) and its one line of help."""
+    """Location of a subcommand (`module:attribute`) and its one line of help."""
 
     target: str
     help: str
@@ -27,7 +27,9 @@ COMMANDS: Mapping[str, Entry] = {
     "check": Entry("agency.instance.commands:check", "Check an instance and say what is wrong."),
     "render": Entry("agency.instance.commands:render", "Write instance/generated/ from it."),
     "schema": Entry("agency.instance.commands:schema", "Print the JSON Schema of instance.yaml."),
-    "secrets": Entry("agency.secrets.commands:secrets", "List and examine an instance's secrets."),
+    "secrets": Entry(
+        "agency.instance.secret_commands:secrets", "List and examine an instance's secrets."
+    ),
     "control": Entry("agency.control.commands:control", "Run and examine the control plane."),
     "audit": Entry("agency.control.commands:audit", "Verify and read the audit log."),
     "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),
@@ -69,7 +71,7 @@ class LazyGroup(click.Group):
     """A group that knows its commands' names and help without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The names, in the order of the table: the order in which a person meets them."""
+        """List the names in the order in which a person meets them, which is the table's."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
@@ -100,7 +102,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     sys.exit(run(cli, sys.argv[1:], prog_name="agency"))
 
 

@@ -32,6 +32,6 @@ def iso(seconds: float) -> str:
 
 
 def new_id(prefix: str) -> str:
-    """A fresh identifier: the prefix, a dash and 80 random bits, in lower-case base 32 digits."""
+    """Make an identifier: the prefix, a dash and 80 random bits, in lower-case base 32 digits."""
     alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
     return prefix + "-" + "".join(secrets.choice(alphabet) for _ in range(16))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """What a command's exit status means."""
+    """Exit statuses of the commands."""
 
     DONE = 0
     BAD = 1  # the thing checked is bad
@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
 
 
 class AgencyError(Exception):
-    """What was wrong, where, and what to do next.
+    """Base of all errors: the fault, its place, and the next step.
 
     `where` is a file with line, a field, a URL or a unit; `hint` is an instruction. None of the
     three may hold a secret value: they are printed, logged and put into transcripts.
@@ -36,7 +36,7 @@ class AgencyError(Exception):
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
     def as_dict(self) -> dict[str, object]:
-        """The error as `--json` prints it."""
+        """Describe the error as `--json` prints it."""
         return {
             "kind": type(self).__name__,
             "message": self.message,

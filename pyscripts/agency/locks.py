@@ -6,28 +6,33 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from agency.errors import PrerequisiteError
+from agency.errors import AgencyError, PrerequisiteError
 
 _POLL_S = 0.1
 
 
-def try_lock(path: Path, *, shared: bool = False) -> int | None:
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_HINT = "make the directory writable, or set XDG_STATE_HOME to one that is"
+
+
+def try_lock(path: Path, *, shared: bool = False, hint: str = _HINT) -> int | None:
     """Lock a file, made where it is missing; None when another holds it.
 
     The lock lasts until the descriptor is closed. A file that was removed between opening and
     locking is not taken for the lock.
+
+    Raises:
+        PrerequisiteError: the file cannot be opened; `hint` says what to do then.
     """
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, _FLAGS, 0o600)
         except OSError as error:
             raise PrerequisiteError(
-                f"cannot be locked: {error.strerror}",
-                where=str(path),
-                hint="make the directory writable, or set XDG_STATE_HOME to one that is",
+                f"cannot use the lock: {error.strerror or error}", where=str(path), hint=hint
             ) from error
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -64,8 +69,20 @@ async def locked(path: Path, *, shared: bool = False) -> AsyncIterator[int]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def only_one(path: Path, busy: AgencyError) -> Iterator[None]:
+    """Hold a lock for the length of a block; raises `busy` at once when another holds it."""
+    descriptor = try_lock(path)
+    if descriptor is None:
+        raise busy
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock; a file that does not exist is held by nobody.
+    """Tell whether another holds the lock; nobody holds a file that does not exist.
 
     Nothing is made: the one that it belongs to may be removing its directory.
     """

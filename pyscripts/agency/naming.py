@@ -9,10 +9,23 @@ from __future__ import annotations
 import hashlib
 import re
 
-NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,29}(?<!-)\Z")
-
+MAX_NAME = 30
+AGENT_PREFIX = "agent-"
 # A Linux user name, which NixOS limits to 31 characters, is made of an agent's name.
-MAX_AGENT_NAME = 31 - len("agent-")
+MAX_AGENT_NAME = 31 - len(AGENT_PREFIX)
+
+
+def _pattern(most: int) -> str:
+    """Write an expression that Python and Nix (POSIX, extended) read alike; it is matched whole."""
+    return f"[a-z]([a-z0-9-]{{0,{most - 2}}}[a-z0-9])?"
+
+
+def _rule(most: int) -> str:
+    return f"1 to {most} of a-z, 0-9 and inner dashes, and begins with a letter"
+
+
+AGENT_NAME_HINT = f"a name is {_rule(MAX_AGENT_NAME)}"
+_NAME = re.compile(_pattern(MAX_NAME))
 
 AGENT_UIDS = range(4000, 30000)
 AGENT_PORTS = range(20000, 32000)  # below the kernel's ephemeral range
@@ -20,6 +33,9 @@ AGENT_PORTS = range(20000, 32000)  # below the kernel's ephemeral range
 AGENTS_GROUP = "agents"
 AGENTS_GID = 3999
 CONTROL_UID = 3998  # fixed, because firewall rules name it
+CONTROL_USER = "agency-control"
+AGENTS_SLICE = "agency-agents"
+AGENT_UNIT = "agency-agent@"
 CONTROL_LOCALPART = "agency"
 CONTROL_ROOM_LOCALPART = "control"
 APPSERVICE_ID = "agency"
@@ -63,12 +79,12 @@ PUBLIC_SERVICES = (
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` may be a name: a-z, 0-9 and inner dashes, 1 to 30 long."""
-    return NAME_PATTERN.match(text) is not None
+    """Tell whether `text` may be a name: a-z, 0-9 and inner dashes, at most MAX_NAME long."""
+    return _NAME.fullmatch(text) is not None
 
 
 def is_agent_name(text: str) -> bool:
-    """Whether `text` may name an agent: a name of at most MAX_AGENT_NAME characters."""
+    """Tell whether `text` may name an agent: a name of at most MAX_AGENT_NAME characters."""
     return is_name(text) and len(text) <= MAX_AGENT_NAME
 
 
@@ -78,40 +94,57 @@ def _stable_index(kind: str, name: str, size: int) -> int:
 
 
 def agent_uid(name: str) -> int:
-    """The uid of an agent whose instance sets none."""
+    """Derive the uid of an agent whose instance sets none."""
     return AGENT_UIDS[_stable_index("uid", name, len(AGENT_UIDS))]
 
 
 def agent_port(name: str) -> int:
-    """The loopback port of an agent's control interface (ACP) whose instance sets none."""
+    """Derive the loopback port (ACP) of an agent whose instance sets none."""
     return AGENT_PORTS[_stable_index("acp-port", name, len(AGENT_PORTS))]
 
 
 def agent_user(name: str) -> str:
-    """The OS user of an agent."""
-    return f"agent-{name}"
+    """Name the OS user of an agent."""
+    return f"{AGENT_PREFIX}{name}"
 
 
 def agent_unit(name: str) -> str:
-    """The systemd unit that runs an agent."""
-    return f"agency-agent@{name}.service"
+    """Name the systemd unit that runs an agent."""
+    return f"{AGENT_UNIT}{name}.service"
 
 
 def agent_localpart(name: str) -> str:
-    """The localpart of an agent's Matrix user; all lie in the appservice's namespace."""
-    return f"agent-{name}"
+    """Name the localpart of an agent's Matrix user, which lies in the appservice's namespace."""
+    return f"{AGENT_PREFIX}{name}"
 
 
 def matrix_id(localpart: str, domain: str) -> str:
-    """A full Matrix user id."""
+    """Make a full Matrix user id."""
     return f"@{localpart}:{domain}"
 
 
 def control_room_alias(domain: str) -> str:
-    """The alias of the control room."""
+    """Name the alias of the control room."""
     return f"#{CONTROL_ROOM_LOCALPART}:{domain}"
 
 
 def public_host(service: str, domain: str) -> str:
-    """The host name under which a service is reached from outside, behind the edge."""
+    """Name the host under which a service is reached from outside, behind the edge."""
     return f"{service}.{domain}"
+
+
+def facts() -> dict[str, object]:
+    """Give all that Nix needs of this module, as data for a JSON file."""
+    return {
+        "name": {"most": MAX_NAME, "pattern": _pattern(MAX_NAME)},
+        "agents": {
+            "mostOfName": MAX_AGENT_NAME,
+            "namePattern": _pattern(MAX_AGENT_NAME),
+            "prefix": AGENT_PREFIX,
+            "group": AGENTS_GROUP,
+            "slice": AGENTS_SLICE,
+            "unit": AGENT_UNIT,
+            "uids": {"lowest": AGENT_UIDS.start, "highest": AGENT_UIDS.stop - 1},
+        },
+        "control": {"user": CONTROL_USER},
+    }

@@ -1,4 +1,4 @@
-"""Where the agency keeps what belongs to a user of a machine (XDG base directories)."""
+"""Directories of a user of a machine (XDG base directories)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SANDBOX_OF_ROOT = Path("/var/lib/agency-sandbox")
 
 
 def sandbox_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where leases are kept: root's in one place, whoever calls, so that the timer sees them.
+    """Name the directory of leases: root's in one place, whoever calls, for the timer.
 
     `AGENCY_SANDBOX_DIR` names another. Not created here.
     """

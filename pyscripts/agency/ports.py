@@ -15,7 +15,7 @@ _ATTEMPTS = 200
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could bind `port` on loopback now."""
+    """Tell whether a server could bind `port` on loopback now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -26,14 +26,14 @@ def is_free(port: int) -> bool:
 
 
 def is_listening(port: int, timeout_s: float = 0.5) -> bool:
-    """Whether something accepts connections on `port`."""
+    """Tell whether something accepts connections on `port`."""
     with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout_s):
         return True
     return False
 
 
 def assign(names: Iterable[str], wanted: Mapping[str, int]) -> dict[str, int]:
-    """A port for each name: the wanted one, or else a free one that no other name got.
+    """Assign a port to each name: the wanted one, or else a free one that no other name got.
 
     Raises:
         PrerequisiteError: a wanted port is taken, or no port is free.
@@ -54,7 +54,7 @@ def assign(names: Iterable[str], wanted: Mapping[str, int]) -> dict[str, int]:
 
 
 def _free_port(taken: set[int]) -> int:
-    """A free port below those that the kernel gives to outgoing connections."""
+    """Find a free port below those that the kernel gives to outgoing connections."""
     for _ in range(_ATTEMPTS):
         port = secrets.choice(_RANGE)
         if port not in taken and is_free(port):

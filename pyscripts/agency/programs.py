@@ -18,7 +18,7 @@ class ProgramError(AgencyError):
 
 
 def find_program(name: str, *, hint: str) -> str:
-    """The absolute path of `name` on PATH, or among what this checkout's set-up has built.
+    """Find a program on PATH, or among the tools that set-up has built for this checkout.
 
     Raises:
         PrerequisiteError: it is not there; `hint` says how to get it.
@@ -67,7 +67,7 @@ def run_program(
 
 
 def _reason(said: str) -> str:
-    """The line that says why: git's first `fatal:`, after which it gives advice, else the last."""
+    """Pick the line that says why: git's first `fatal:` (advice follows it), else the last."""
     lines = said.strip().splitlines()
     fatal = [line for line in lines if line.startswith("fatal: ")]
     return next(iter([*fatal, *lines[-1:]]), "no message")

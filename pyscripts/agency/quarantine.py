@@ -39,7 +39,7 @@ DESTINATIONS = tuple(_shown(kind, host, port) for _, kind, host, port in _DESTIN
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """How this process stands to the network; `reason` says why there is no namespace."""
+    """Relation of this process to the network; `reason` says why there is no namespace."""
 
     mode: str  # "network-namespace" or "none"
     reason: str | None = None
@@ -91,7 +91,7 @@ def _loopback_up() -> None:
 
 
 def interfaces() -> list[str]:
-    """The network interfaces that this process sees, by name."""
+    """List the network interfaces that this process sees."""
     return sorted(name for _, name in socket.if_nameindex())
 
 

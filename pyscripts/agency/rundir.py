@@ -30,12 +30,12 @@ class RunDirectory:
 
     @property
     def logs(self) -> Path:
-        """Where the run's processes log, one file each."""
+        """Directory of the logs, one file a process."""
         return self.path / "logs"
 
     @property
     def credentials(self) -> Path:
-        """Where secrets lie that programs can only read from files."""
+        """Directory of the secrets that programs can only read from files."""
         return self.path / "credentials"
 
     def release(self) -> None:
@@ -71,33 +71,39 @@ def _registry(base: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-@contextmanager
-def _looked_at(directory: Path) -> Iterator[bool]:
-    """Whether a run's directory is dead; it stays dead for the block. Nothing is made in it."""
+def _is_dead(directory: Path) -> bool:
+    """Return whether no process holds a run's directory. Call this under the registry.
+
+    Creators hold the registry too, so a dead run stays dead for as long as the caller holds it.
+    """
     try:
-        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(directory / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:  # who makes or removes it was killed, and never holds it again
-        yield True
-        return
+        return True
     try:
-        yield _locks(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _locks(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared: those who ask without the registry (`agency guest list`) must not look alive.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    finally:
+        os.close(descriptor)
     return True
 
 
-def _try_lock(path: Path) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not _locks(descriptor):
+def _lock(directory: Path) -> int:
+    """Lock a run's directory that is dead, and return the descriptor that holds the lock.
+
+    The file gets its name once it is locked: who asks without the registry never finds it free,
+    nor holds it for the moment in which it is locked.
+    """
+    unnamed = directory / f".{_LOCK}"
+    descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unnamed.rename(directory / _LOCK)
+    except OSError:
         os.close(descriptor)
-        return None
+        raise
     return descriptor
 
 
@@ -116,9 +122,9 @@ def create(base: Path, run: str) -> RunDirectory:
     with _registry(base):
         try:
             path.mkdir(mode=0o700, exist_ok=True)
-            lock = _try_lock(path / _LOCK)
-            if lock is None:
+            if not _is_dead(path):
                 raise RunBusyError("another process runs this", where=str(path))
+            lock = _lock(path)
             for name in ("logs", "credentials"):
                 (path / name).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -134,9 +140,8 @@ def alive(base: Path) -> Path | None:
         return None
     with _registry(base):
         for path in sorted(p for p in base.iterdir() if p.is_dir()):
-            with _looked_at(path) as dead:
-                if not dead:
-                    return path
+            if not _is_dead(path):
+                return path
     return None
 
 
@@ -145,9 +150,8 @@ def reap(base: Path, timeout_s: float = 5.0) -> tuple[str, ...]:
     reaped = []
     with _registry(base):
         for path in sorted(p for p in base.iterdir() if p.is_dir()):
-            with _looked_at(path) as dead:
-                if dead:
-                    kill_marked(path.name, timeout=timeout_s)
-                    shutil.rmtree(path)
-                    reaped.append(path.name)
+            if _is_dead(path):
+                kill_marked(path.name, timeout=timeout_s)
+                shutil.rmtree(path)
+                reaped.append(path.name)
     return tuple(reaped)

@@ -47,7 +47,7 @@ class SourceDigest:
 
 
 def source_root() -> Path:
-    """Where this program's own source is: its checkout, or its package where it is installed."""
+    """Find this program's own source: its checkout, or its package where it is installed."""
     package = Path(__file__).resolve().parent
     checkout = package.parents[1]
     is_checkout = (checkout / "pyproject.toml").is_file() and package.parent.name == "pyscripts"
@@ -55,7 +55,7 @@ def source_root() -> Path:
 
 
 def source_digest(root: Path) -> SourceDigest:
-    """The digest of the tree at `root`.
+    """Compute the digest of the tree at `root`.
 
     Raises:
         PrerequisiteError: git is needed and not installed, or a file cannot be read.
@@ -77,7 +77,7 @@ def source_digest(root: Path) -> SourceDigest:
 
 
 def source_files(root: Path) -> list[str]:
-    """The paths of all files that the digest of the tree is made of, sorted by their bytes.
+    """List the files that the digest of the tree covers, sorted by their bytes.
 
     Raises:
         PrerequisiteError: git is needed and not installed, or a directory cannot be read.
@@ -138,7 +138,7 @@ def _digest(root: Path, paths: Iterable[str]) -> tuple[str, int]:
 
 
 def _file(path: Path) -> tuple[str, str]:
-    """The mode of a file as git writes it, and the SHA-256 of its content."""
+    """Describe a file: its mode as git writes it, and the SHA-256 of its content."""
     facts = path.lstat()
     if stat.S_ISLNK(facts.st_mode):
         target = os.readlink(path)  # noqa: PTH115 - Path.readlink tidies the text

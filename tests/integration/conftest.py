@@ -20,6 +20,7 @@ import requests
 from agency import ports
 from agency.instance.model import Instance
 from agency.instance.render import registration
+from agency.instance.required_secrets import required_secrets
 from agency.secrets.providers import EphemeralProvider
 from agency.spinup.targets.local import synapse
 
@@ -100,7 +101,7 @@ def homeserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Homeserver]
     place = tmp_path_factory.mktemp("synapse")
     instance = example_instance()
     free = ports.assign(("homeserver", "appservice"), {})
-    with EphemeralProvider(instance, place / "secrets") as provider:
+    with EphemeralProvider(required_secrets(instance), place / "secrets") as provider:
         tokens = {
             name: provider.get(f"matrix-{name}").reveal() for name in ("as-token", "hs-token")
         }
@@ -158,6 +159,6 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         try:
             if requests.get(f"{url}/health", timeout=1).status_code == 200:
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             time.sleep(0.05)
     pytest.fail(f"{sys.executable} -m synapse did not start:\n{log.read_text()}")

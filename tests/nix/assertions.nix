@@ -3,6 +3,7 @@
 #   file    the module that holds it
 #   says    a part of its message
 #   module  laid over the complete machine
+#   further whether another case has proven the same assertion, with other input
 #
 # With sharesPackages = false the machine has packages of its own, as its module asks for them.
 { lib }:
@@ -19,6 +20,9 @@ let
     lib.genAttrs names (_: {
       enable = false;
     });
+  previewed =
+    except:
+    lib.mkForce (lib.remove except (lib.attrNames (lib.importJSON ../../modules/unwritten.json)));
   recipeCi = [
     "ci"
     "bridge"
@@ -90,6 +94,11 @@ in
       command = [ "version" ];
     };
   };
+  unwritten-program = {
+    file = "units.nix";
+    says = "the program of mail, for agency-agent-mail@, is not part of this version";
+    module.agency.preview = previewed "mail";
+  };
   superuser = {
     file = "postgresql.nix";
     says = "asks to be a superuser";
@@ -154,6 +163,14 @@ in
     says = "/dev/kvm is for jobs of protected branches";
     module.services.gitlab-runner.services.extra = extraRunner // {
       registrationFlags = [ "--docker-devices=/dev/kvm" ];
+    };
+  };
+  runner-without-program = {
+    file = "gitlab-runner.nix";
+    says = "the program of gitlab-runner, which runs jobs in sandboxes, is not part of this version";
+    module.agency = {
+      preview = previewed "gitlab-runner";
+      gitlab-runner.enable = true;
     };
   };
   k3s-without-control = {
@@ -266,6 +283,16 @@ in
     file = "agents/default.nix";
     says = "not a name that an agent may have";
     module.agency.agents."1st" = withoutSecrets // {
+      role = "pm";
+      uid = 4321;
+      port = 20321;
+    };
+  };
+  agent-name-of-26 = {
+    file = "agents/default.nix";
+    says = "Use 1 to 25 characters";
+    further = true;
+    module.agency.agents."aaaaaaaaaaaaaaaaaaaaaaaaaa" = withoutSecrets // {
       role = "pm";
       uid = 4321;
       port = 20321;

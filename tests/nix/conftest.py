@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
+from agency import naming
 from agency.instance.load import load_instance
 from agency.instance.render import write_rendered
-from agency.secrets.classes import SecretClass, required_secrets
+from agency.instance.required_secrets import required_secrets
+from agency.secrets.classes import SecretClass
+from agency.unwritten import FEATURES
 
 ROOT = Path(__file__).resolve().parents[2]
 EVALUATION_TIMEOUT_S = 1500
@@ -31,6 +34,8 @@ EVALUATED = (
     "packages",
     "pyscripts",
     "pyproject.toml",
+    "secrets",
+    "setup.py",
     "LICENSE",
     "README.md",
     "tests/guest",
@@ -128,6 +133,7 @@ def instance_facts(**changes: Any) -> dict[str, Any]:
         "services": {name: {"enable": True} for name in SERVICES},
         "agents": {"pm": {"role": "pm"}, "dev-two": {"role": "developer"}},
         "secrets": {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}},
+        "preview": list(FEATURES),
     }
     return facts | changes
 
@@ -153,6 +159,7 @@ def services_with_engine(engine: str) -> dict[str, Any]:
     return services | {"ci": {"enable": True, "engine": engine, "maxTests": 3}}
 
 
+LONGEST_NAME = "a" * naming.MAX_AGENT_NAME
 AGENT_SECRETS = (
     "ssh-key",
     "ssh-passphrase",
@@ -224,7 +231,7 @@ def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
         name="other",
         domain="other.example.net",
         operators=["@bob:other.example.net"],
-        agents={"pm": {"role": "pm"}, "a-first": {"role": "pm"}, "zeta": {"role": "pm"}},
+        agents={name: {"role": "pm"} for name in ("pm", "a-first", "zeta", LONGEST_NAME)},
     )
     (other / "host.nix").write_text('{ agency.operatorKeys = [ "ssh-ed25519 AAAA bob" ]; }\n')
     instances = {
@@ -235,6 +242,7 @@ def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
         "drone": new_instance("drone", services=services_with_engine("drone")),
         "woodpecker": new_instance("woodpecker", services=services_with_engine("woodpecker")),
         "other": other,
+        "unpreviewed": new_instance("unpreviewed", preview=[]),
     }
     attrs = " ".join(f'{name} = "{path}";' for name, path in instances.items())
     found: dict[str, Any] = nix_eval(

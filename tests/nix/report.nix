@@ -102,9 +102,9 @@ let
 
   # A machine that runs nothing but one service and what that needs.
   withServices =
-    names:
+    instance: names:
     let
-      machine = agencyWith "full" [
+      machine = agencyWith instance [
         shared
         sample
         {
@@ -198,7 +198,7 @@ in
 {
   agency = host full.hosts.agency.config;
   services = services full.hosts.agency.config;
-  alone = lib.mapAttrs (_: withServices) {
+  alone = lib.mapAttrs (_: withServices "full") {
     matrix = [ "matrix" ];
     edge = [ "edge" ];
     element = [
@@ -231,6 +231,19 @@ in
     ];
     observability = [ "observability" ];
   };
+  # With every feature on and none previewed; and with what GitLab alone turns on.
+  unpreviewed =
+    failing
+      (agencyWith "unpreviewed" [
+        everything
+        sample
+        shared
+        { agency.preview = lib.mkForce [ ]; }
+      ]).hosts.agency.config;
+  gitlabUnpreviewed = removeAttrs (withServices "unpreviewed" [
+    "gitlab"
+    "edge"
+  ]) [ "drvPath" ];
   engines = {
     builtin = withEngine "full" shared;
     drone = withEngine "drone" { agency.ci.drone.acceptLicence = true; };
@@ -279,6 +292,7 @@ in
   };
   assertions = lib.mapAttrs (_: case: {
     inherit (case) file says;
+    further = case.further or false;
     fired = fire case;
   }) cases;
 }

@@ -77,6 +77,12 @@ def test_agents_keep_their_numbers_whoever_else_there_is(report: dict[str, Any])
     }
 
 
+def test_the_longest_name_of_an_agent_is_taken(report: dict[str, Any]) -> None:
+    """The positive control of the assertion that refuses one character more."""
+    assert "a" * 25 in report["other"]["agents"]
+    assert report["other"]["failing"] == []
+
+
 def test_agents_are_users_without_password_or_privilege(report: dict[str, Any]) -> None:
     users = report["agency"]["users"]
     for name in report["agency"]["agents"]:

@@ -112,6 +112,10 @@ def test_every_secret_restarts_who_reads_it(report: dict[str, Any]) -> None:
     assert [name for name, units in restarted.items() if not units] == []
     assert "gitlab-config.service" in restarted["gitlab-db-key"]
     assert restarted["k3s-token"] == ["k3s.service"]
+    # Docker's own reader looks at it at each pull: the catalogue says that nothing restarts it.
+    consumers = report["agency"]["secrets"]["registry-credentials"]["consumers"]
+    assert "docker.service" in consumers
+    assert restarted["registry-credentials"] == ["agency-runner.service"]
 
 
 def test_secrets_are_read_by_way_of_systemd_alone(report: dict[str, Any]) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import jinja2
 import pytest
 
-from agency.secrets.classes import required_secrets
+from agency.instance.required_secrets import required_secrets
+from agency.secrets.catalogue import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTABLE = ROOT / "modules/portable"
@@ -128,6 +129,30 @@ def test_secrets_go_where_the_naming_says(report: dict[str, Any], new_instance: 
                 spec.mode,
             )
             assert set(spec.consumers) <= set(secret["consumers"])
+
+
+def test_every_secret_of_the_machine_is_that_of_the_catalogue(report: dict[str, Any]) -> None:
+    """Those of agents' features too, which no instance lists."""
+    entries = catalogue().secrets
+    patterns = {
+        re.compile(re.sub(r"\\\{[a-z]+\\\}", "([a-z0-9-]+)", re.escape(name))): name
+        for name in entries
+    }
+    seen = set()
+    for name, secret in report["agency"]["secrets"].items():
+        found = [(at, one.fullmatch(name)) for one, at in patterns.items() if one.fullmatch(name)]
+        assert len(found) == 1, name
+        template, match = found[0]
+        seen.add(template)
+        value = "".join(match.groups()) if match else ""
+        spec = catalogue().spec(template, agent=value, engine=value, domains="")
+        assert (secret["class"], secret["owner"], secret["mode"]) == (
+            spec.cls.value,
+            spec.owner,
+            spec.mode,
+        )
+        assert set(spec.consumers) <= set(secret["consumers"])
+    assert {"agent-{agent}-mail-password", "agent-{agent}-ssh-passphrase"} <= seen
 
 
 def test_systemd_accepts_every_exported_unit(tmp_path: Path) -> None:

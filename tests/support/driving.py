@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from interrupting import sigint
 
 from agency.children import processes_with_marker
 
@@ -35,6 +37,7 @@ class SpinUp:
     checkout: Path = ROOT
     environment: Mapping[str, str] = field(default_factory=dict)
     deadline_s: float = DEADLINE_S
+    sigint: signal.Handlers = signal.SIG_DFL
     lines: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
 
@@ -65,15 +68,16 @@ class SpinUp:
             **self.environment,
         }
         argv = [str(BIN / "spinup_smoke"), "--output", str(self.output), *self.arguments]
-        self.process = subprocess.Popen(
-            argv,
-            cwd=self.checkout,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with sigint(self.sigint):
+            self.process = subprocess.Popen(
+                argv,
+                cwd=self.checkout,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
         threading.Thread(target=self._read, daemon=True).start()
         return self
 

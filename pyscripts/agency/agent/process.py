@@ -6,25 +6,23 @@ import asyncio
 import errno
 import ipaddress
 import logging
-import signal
 from pathlib import Path
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from agency import __version__, naming
 from agency.agent.recording import Recorder
-from agency.agent.server import build_app
+from agency.agent.server import LIMITS, build_app
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
 from agency.protocols.acp import TOKEN_CREDENTIAL, AgentConfig
 from agency.protocols.audit_socket import SOCKET, AuditClient
 from agency.secrets.delivery.credentials import read_credential
+from agency.settings import load
+from agency.signals import stop_signals
+from agency.web import make_runner
 
 _MAX_CONFIG = 64 * 1024
-_SHUTDOWN_S = 1.0  # for requests in flight, at the end
-_LINGER_S = 1.0  # for a refused caller that still sends its body
-_KEEP_ALIVE_S = 15.0
 
 _log = logging.getLogger(__name__)
 
@@ -36,30 +34,18 @@ def load_config(path: Path) -> AgentConfig:
         PrerequisiteError: the file cannot be read.
         BadInputError: it is not what the schema says, or asks for a port that others could reach.
     """
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(_MAX_CONFIG + 1)
-    except OSError as error:
-        raise PrerequisiteError(
-            f"cannot read the configuration: {error.strerror or error}",
-            where=str(path),
-            hint="agents are started by their runtime, which writes this file",
-        ) from error
-    if len(data) > _MAX_CONFIG:
-        raise BadInputError(f"longer than {_MAX_CONFIG} bytes", where=str(path))
-    try:
-        config = AgentConfig.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise BadInputError(
-            f"{field}: {first['msg']}" if field else first["msg"], where=str(path)
-        ) from error
-    if not naming.is_name(config.name):
+    config = load(
+        path,
+        AgentConfig,
+        most=_MAX_CONFIG,
+        what="the configuration",
+        hint="agents are started by their runtime, which writes this file",
+    )
+    if not naming.is_agent_name(config.name):
         raise BadInputError(
             "name: not the name of an agent",
             where=str(path),
-            hint="a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter",
+            hint=naming.AGENT_NAME_HINT,
         )
     if not _is_loopback(config.host):
         raise BadInputError(
@@ -101,7 +87,7 @@ async def serve(config: AgentConfig, token: str, clock: Clock, audit_socket: Pat
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
     async with Recorder(AuditClient(audit_socket)) as recorder:
         await _serve(config, build_app(config, token, clock, recorder), recorder, stopping)
@@ -110,14 +96,7 @@ async def serve(config: AgentConfig, token: str, clock: Clock, audit_socket: Pat
 async def _serve(
     config: AgentConfig, app: web.Application, recorder: Recorder, stopping: asyncio.Event
 ) -> None:
-    runner = web.AppRunner(
-        app,
-        access_log=None,  # requests are logged with their trace id by the application
-        handle_signals=False,
-        keepalive_timeout=_KEEP_ALIVE_S,
-        lingering_time=_LINGER_S,
-        shutdown_timeout=_SHUTDOWN_S,
-    )
+    runner = make_runner(app, LIMITS)
     await runner.setup()
     try:
         await _listen(runner, config)

@@ -6,7 +6,6 @@ not even learn which paths there are. Every refusal has a `Problem` as its body.
 
 from __future__ import annotations
 
-import hmac
 import logging
 import os
 
@@ -28,6 +27,7 @@ from agency.protocols.acp import (
     Status,
     is_trace,
 )
+from agency.web import Limits, carries_bearer, make_app
 
 _REFUSALS = {
     400: "malformed request",
@@ -36,6 +36,13 @@ _REFUSALS = {
     413: f"the body is longer than {MAX_BODY} bytes",
     500: "the agent failed to answer; see its log",
 }
+
+LIMITS = Limits(
+    body_bytes=MAX_BODY,
+    keep_alive_s=15.0,
+    linger_s=1.0,  # for a refused caller that still sends its body
+    shutdown_s=1.0,  # for requests in flight, at the end
+)
 
 _log = logging.getLogger(__name__)
 
@@ -50,9 +57,8 @@ def build_app(
     """
     if not token:
         raise ValueError("an empty token would let anybody in")
-    app = web.Application(
-        client_max_size=MAX_BODY,
-        middlewares=[_log_request, _problems, _authorise(token), _put_on_record(recorder), _body],
+    app = make_app(
+        LIMITS, _refuse, outer=[_log_request], inner=[_authorise(token), _put_on_record(recorder)]
     )
     app.on_response_prepare.append(_set_headers)
     started_wall, started_steady = clock.wall(), clock.steady()
@@ -89,6 +95,10 @@ def _refusal(status: int, reason: str) -> web.Response:
     return _answer(Problem(error=reason), status)
 
 
+def _refuse(_: web.Request, status: int, reason: str) -> web.Response:
+    return _refusal(status, _REFUSALS.get(status, reason))
+
+
 async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers[hdrs.SERVER] = f"agency/{__version__}"
     response.headers[hdrs.CACHE_CONTROL] = "no-store"
@@ -113,29 +123,10 @@ async def _log_request(request: web.Request, handler: Handler) -> web.StreamResp
     return response
 
 
-@web.middleware
-async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give every refusal of the framework, and every failure of ours, a Problem as its body."""
-    try:
-        return await handler(request)
-    except web.HTTPException as refusal:
-        response = _refusal(refusal.status, _REFUSALS.get(refusal.status, refusal.reason))
-        if hdrs.ALLOW in refusal.headers:
-            response.headers[hdrs.ALLOW] = refusal.headers[hdrs.ALLOW]
-        return response
-    except Exception:  # noqa: BLE001 - the outermost edge of a request; it is logged whole
-        _log.exception("a request failed")
-        return _refusal(500, _REFUSALS[500])
-
-
 def _authorise(token: str) -> Middleware:
-    expected = f"Bearer {token}".encode()
-
     @web.middleware
     async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.getall(hdrs.AUTHORIZATION, [])
-        presented = given[0].encode(errors="surrogateescape") if len(given) == 1 else b""
-        if not hmac.compare_digest(presented, expected):
+        if not carries_bearer(request, token):
             refusal = _refusal(401, "a valid bearer token is needed")
             refusal.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="agency-agent"'
             return refusal
@@ -161,13 +152,3 @@ def _put_on_record(recorder: Recorder | None) -> Middleware:
         return await handler(request)
 
     return put_on_record
-
-
-@web.middleware
-async def _body(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse a body that is too long, whether its length is announced or not."""
-    if request.content_length is not None and request.content_length > MAX_BODY:
-        raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length)
-    if request.can_read_body:
-        await request.read()
-    return await handler(request)

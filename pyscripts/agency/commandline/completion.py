@@ -12,9 +12,8 @@ from agency.errors import UsageError
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion script for a shell; `eval "$(agency completion bash)"` loads it."""
-    from agency.cli import cli
-
+    root = click.get_current_context().find_root().command
     found = get_completion_class(shell)
     if found is None:
         raise UsageError(f"no completion for {shell}")
-    click.echo(found(cli, {}, "agency", "_AGENCY_COMPLETE").source())
+    click.echo(found(root, {}, "agency", "_AGENCY_COMPLETE").source())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from agency.commandline.extras import missing_extra
 from agency.errors import AgencyError, ExitCode, InternalError, UsageError
 
 
@@ -48,6 +49,10 @@ def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.DONE)
     except Exception as error:  # the outermost edge: anything else is a defect of ours
+        missing = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None:
+            print_error(missing, as_json=as_json)
+            return int(missing.exit_code)
         if os.environ.get("AGENCY_DEBUG"):
             raise
         wrapped = InternalError(

@@ -6,45 +6,35 @@ feature on sees a failed unit with the reason, rather than a feature that does n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import click
 
 from agency.errors import PrerequisiteError
+from agency.unwritten import UNWRITTEN, Unwritten
 
 
-@dataclass(frozen=True, slots=True)
-class Unwritten:
-    """A command to come: its words below its group, the option that turns it on, its arguments."""
-
-    words: tuple[str, ...]
-    option: str
-    help: str
-    arguments: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
-
-
-def add_unwritten(group: click.Group, commands: Sequence[Unwritten]) -> None:
-    """Add commands to a group, with the groups between them and it."""
-    for entry in commands:
+def add_unwritten(group: click.Group) -> None:
+    """Add the commands to come to a group of `agency`, with the groups between them and it."""
+    for entry in UNWRITTEN:
+        if entry.words[0] != group.name:
+            continue
         parent = group
-        for word in entry.words[:-1]:
+        for word in entry.words[1:-1]:
             found = parent.commands.get(word)
             if not isinstance(found, click.Group):
-                found = click.Group(word, help=f"The feature {entry.option}.")
+                found = click.Group(word, help=f"The feature {entry.feature}.")
                 parent.add_command(found)
             parent = found
-        parent.add_command(_command(group, entry))
+        parent.add_command(_command(entry))
 
 
-def _command(group: click.Group, entry: Unwritten) -> click.Command:
+def _command(entry: Unwritten) -> click.Command:
+    command = " ".join(("agency", *entry.words))
+
     def run(**_given: str) -> None:
-        command = " ".join(("agency", group.name or "", *entry.words))
         raise PrerequisiteError(
             f"the program behind `{command}` is not part of this version",
             where=entry.option,
-            hint="leave this option off",
+            hint="leave this option off; `preview` of the instance sets it up without its program",
         )
 
     parameters: list[click.Parameter] = [click.Argument([name]) for name in entry.arguments]

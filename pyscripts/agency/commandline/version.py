@@ -11,7 +11,7 @@ from rich.console import Console
 from agency import __version__
 from agency.commandline.output import emit, json_option
 
-PARTS = ("matrix-synapse", "mautrix", "pydantic", "sqlalchemy", "cryptography", "securesystemslib")
+PARTS = ("matrix-synapse", "aiohttp", "pydantic", "sqlalchemy", "cryptography", "securesystemslib")
 
 
 def versions() -> dict[str, str | None]:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agency.chain import Head
 from agency.clock import Clock
 from agency.commandline.output import emit, json_option
 from agency.control.config import load_config
-from agency.control.store.chain import AuditRow, Head
+from agency.control.store.chain import AuditRow
 from agency.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -41,13 +42,14 @@ def run_command(config_file: Path, _as_json: bool) -> None:
     from agency.commandline.logs import log_to_stderr
     from agency.control.service.plane import Tokens, serve
     from agency.secrets.delivery.credentials import read_credential
+    from agency.secrets.names import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN
 
     os.umask(0o077)  # what it writes is nobody else's to read
     log_to_stderr()
     for chatty in ("alembic", "mau"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     config = load_config(config_file)
-    tokens = Tokens(read_credential("matrix-as-token"), read_credential("matrix-hs-token"))
+    tokens = Tokens(read_credential(MATRIX_AS_TOKEN), read_credential(MATRIX_HS_TOKEN))
     asyncio.run(serve(config, tokens, clock=Clock()))
 
 

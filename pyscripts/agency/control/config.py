@@ -9,16 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from agency.errors import BadInputError, PrerequisiteError
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from agency.settings import Strict, load
 
 
-class AgentEntry(_Section):
+class AgentEntry(Strict):
     """An agent that the control plane may start."""
 
     name: str
@@ -27,7 +23,7 @@ class AgentEntry(_Section):
     port: int = Field(ge=1, le=65535)
 
 
-class Limits(_Section):
+class Limits(Strict):
     """Bounds; every one is documented in docs/commands.md."""
 
     max_command_age_s: float = Field(default=600, gt=0)
@@ -43,7 +39,7 @@ class Limits(_Section):
     )
 
 
-class ControlConfig(_Section):
+class ControlConfig(Strict):
     """The whole configuration."""
 
     instance: str
@@ -67,21 +63,10 @@ def load_config(path: Path) -> ControlConfig:
     Raises:
         PrerequisiteError: it cannot be read. BadInputError: it is not one.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise PrerequisiteError(
-            f"cannot read the configuration: {error.strerror or error}",
-            where=str(path),
-            hint="it is made from the instance: `agency render` writes it",
-        ) from error
-    try:
-        return ControlConfig.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(map(str, first["loc"])) or "document"
-        raise BadInputError(
-            f"{field}: {first['msg']}",
-            where=str(path),
-            hint="do not edit it: change instance.yaml and run `agency render`",
-        ) from error
+    return load(
+        path,
+        ControlConfig,
+        what="the configuration",
+        hint="it is made from the instance: `agency render` writes it",
+        broken_hint="do not edit it: change instance.yaml and run `agency render`",
+    )

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-# In the content of our answers: which command, and what came of it.
-REPLY_KEY = "org.agency.reply"
-
 _MAX_ID = 255
 _MAX_TS = 2**53
 _ID = re.compile(r"[!-~]{1,255}\Z")

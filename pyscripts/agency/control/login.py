@@ -11,8 +11,6 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -23,6 +21,7 @@ from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
 from agency.files import write_atomically
 from agency.paths import state_dir
+from agency.settings import Strict, explain
 
 _MAX_BYTES = 64 * 1024
 _UP = "start a local agency with `agency up`, or name a file with --login"
@@ -44,10 +43,8 @@ def _check_homeserver(url: str) -> str:
     return url.rstrip("/")
 
 
-class Login(BaseModel):
+class Login(Strict):
     """Who speaks, where, and in which room. The access token does not show itself."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     homeserver: Annotated[str, AfterValidator(_check_homeserver)]
     user_id: str = Field(pattern=r"^@[^:\s]+:\S+$")
@@ -108,12 +105,9 @@ def read_login(path: Path) -> Login:
             where=where,
             hint=f"chmod 600 {path}",
         )
+    if len(data) > _MAX_BYTES:
+        raise BadInputError(f"has more than {_MAX_BYTES} bytes", where=where, hint=_UP)
     try:
-        if len(data) > _MAX_BYTES:
-            raise BadInputError(f"has more than {_MAX_BYTES} bytes", where=where, hint=_UP)
         return Login.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = f"{field}: {first['msg']}" if field else first["msg"]
-        raise BadInputError(f"not login data: {message}", where=where, hint=_UP) from None
+        raise BadInputError(f"not login data: {explain(error)}", where=where, hint=_UP) from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-import requests
 from rich.console import Console
 from rich.text import Text
 
@@ -19,8 +19,8 @@ from agency.control.grammar.printing import format_command
 from agency.control.grammar.spec import COMMANDS, NOUNS, CommandSpec, Kind, Parameter, verbs_of
 from agency.control.grammar.values import ValueProblemError
 from agency.control.login import default_login_file, read_login
-from agency.control.room_client import Reply, RoomClient
 from agency.errors import ExitCode, UsageError
+from agency.protocols.reply import Reply
 
 DEFAULT_TIMEOUT_S = 30.0
 
@@ -41,8 +41,9 @@ def say(command: Command, login_file: Path | None, timeout_s: float, as_json: bo
     """
     login = read_login(login_file if login_file is not None else default_login_file())
     text = format_command(command)
-    with requests.Session() as session:
-        reply = RoomClient(login, session, timeout_s=timeout_s).ask(text)
+    from agency.control.room_client import ask  # only now: --help does without aiohttp
+
+    reply = asyncio.run(ask(login, text, timeout_s=timeout_s))
     emit(_as_json(text, reply), as_json=as_json, human=lambda console: _show(console, reply))
     return int(ExitCode.DONE if reply.ok else ExitCode.BAD)
 

@@ -16,6 +16,7 @@ from agency.source_digest import source_files
 
 _INSTALL_S = 300.0
 _PACKAGES = PurePosixPath("pyscripts")
+_CATALOGUE = PurePosixPath("secrets/catalogue.json")
 _PYTHON = PREFIX / "bin" / "python3"
 # pip takes half a second to say the same.
 _LISTING = """\
@@ -70,6 +71,7 @@ def own_files(source: Path, site: PurePosixPath) -> Mapping[PurePosixPath, Guest
                 hint="make it a file",
             )
         files[site / path.relative_to(_PACKAGES)] = GuestFile((source / path).read_bytes())
+    files[site / name / _CATALOGUE] = GuestFile((source / _CATALOGUE).read_bytes())  # see setup.py
     about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     files[site / f"{name}-{version}.dist-info" / "METADATA"] = GuestFile(about.encode())
     for script, target in project["scripts"].items():

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from agency.errors import AgencyError
 from agency.instance.load import GENERATED, LoadedInstance, instance_file, load_instance
+from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError, Problem
 from agency.instance.reading.recipients import disagreements
 from agency.instance.reading.source import read_source
 from agency.instance.render import check_rendered
-from agency.secrets.classes import required_secrets
+from agency.instance.required_secrets import required_secrets
 from agency.secrets.doctor import remedy
 from agency.secrets.encryption import sops
 from agency.secrets.providers import missing_in_file
@@ -23,7 +24,9 @@ def examine(path: Path) -> tuple[Problem, ...]:
     except InstanceError as error:
         return error.problems
     source = read_source(str(loaded.path), loaded.path.read_bytes())
+    note_unwritten(source, loaded.instance)
     return (
+        *source.problems,
         *disagreements(loaded.instance, loaded.root, source),
         *_stale(loaded),
         *_secrets(loaded),

@@ -52,6 +52,12 @@ directory_argument = click.argument(
     help="One more who can decrypt, such as a host; may be repeated.",
 )
 @click.option(
+    "--preview",
+    multiple=True,
+    metavar="FEATURE",
+    help="Set a feature up although its program is not written yet; may be repeated.",
+)
+@click.option(
     "--age-key",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where the private key goes; below the user's state directory if not given.",
@@ -65,6 +71,7 @@ def init(
     agents: tuple[str, ...],
     services: tuple[str, ...],
     recipients: tuple[str, ...],
+    preview: tuple[str, ...],
     age_key: Path | None,
     as_json: bool,
 ) -> None:
@@ -81,6 +88,7 @@ def init(
         agents=agents,
         services=services,
         recipients=recipients,
+        preview=preview,
         ask=sys.stdin.isatty() and not as_json,
     )
     created = create_instance(directory, wish, age_key or new_key_file(wish.name))

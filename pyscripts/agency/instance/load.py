@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agency.canonical import sha256_hex
+from agency.instance.conflicts import conflicts
 from agency.instance.model import Agent, Domain, Instance, MatrixId
 from agency.instance.problems import InstanceError, Problem, field_name
-from agency.instance.reading.conflicts import conflicts
 from agency.instance.reading.explain import explain
 from agency.instance.reading.recipients import disagreements
 from agency.instance.reading.source import MAX_BYTES, Source, read_source

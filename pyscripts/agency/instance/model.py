@@ -15,8 +15,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic.alias_generators import to_camel
 
 from agency import naming
+from agency.instance.conflicts import conflicts
 from agency.instance.problems import field_name
-from agency.instance.reading.conflicts import conflicts
+from agency.unwritten import FEATURES
 
 SCHEMA_VERSION = 1
 
@@ -30,7 +31,8 @@ _AGE_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}\Z")
 def _name(text: str) -> str:
     if not naming.is_name(text):
         raise ValueError(
-            "must be 1 to 30 characters of a-z, 0-9 and inner dashes, and begin with a letter"
+            f"must be 1 to {naming.MAX_NAME} characters of a-z, 0-9 and inner dashes, and begin "
+            "with a letter"
         )
     return text
 
@@ -59,6 +61,13 @@ def _matrix_id(text: str) -> str:
     return text
 
 
+def _feature(text: str) -> str:
+    if text not in FEATURES:
+        waiting = f"one of {', '.join(FEATURES)}" if FEATURES else "left out: every program is here"
+        raise ValueError(f"names no feature that waits for its program; must be {waiting}")
+    return text
+
+
 def _age_recipient(text: str) -> str:
     if text.upper().startswith("AGE-SECRET-KEY-"):
         raise ValueError(
@@ -74,6 +83,7 @@ Name = Annotated[str, AfterValidator(_name)]
 AgentName = Annotated[str, AfterValidator(_agent_name)]
 Domain = Annotated[str, AfterValidator(_domain)]
 MatrixId = Annotated[str, AfterValidator(_matrix_id)]
+Feature = Annotated[str, AfterValidator(_feature)]
 AgeRecipient = Annotated[str, AfterValidator(_age_recipient)]
 
 
@@ -175,6 +185,10 @@ class Instance(Strict):
     services: Services = Services()
     agents: dict[AgentName, Agent] = Field(default_factory=dict)
     recipes: dict[Name, Recipe] = Field(default_factory=dict)
+    preview: list[Feature] = Field(
+        default_factory=list,
+        description="features to set up although their programs are not written yet",
+    )
     secrets: SecretsPolicy
 
     @model_validator(mode="after")

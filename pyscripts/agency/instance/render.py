@@ -14,10 +14,12 @@ from agency.instance.documents import control_document, element_document, instan
 from agency.instance.jinja import fill
 from agency.instance.load import LoadedInstance
 from agency.instance.model import Instance
+from agency.secrets.delivery.templates import placeholder
+from agency.secrets.names import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN
 
 # What stands in the rendered registration until the machine puts the tokens in.
-AS_TOKEN_PLACEHOLDER = "@matrix-as-token@"  # noqa: S105
-HS_TOKEN_PLACEHOLDER = "@matrix-hs-token@"  # noqa: S105
+AS_TOKEN_PLACEHOLDER = placeholder(MATRIX_AS_TOKEN)
+HS_TOKEN_PLACEHOLDER = placeholder(MATRIX_HS_TOKEN)
 
 
 def registration(instance: Instance, *, url: str, as_token: str, hs_token: str) -> bytes:

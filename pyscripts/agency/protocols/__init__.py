@@ -1,1 +1,1 @@
-"""What two programs of the agency say to each other."""
+"""Protocols between two programs of the agency."""

@@ -21,7 +21,7 @@ _TRACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 def is_trace(text: str) -> bool:
-    """Whether `text` is a trace id: 1 to 64 of A-Z, a-z, 0-9, dot, underscore and dash."""
+    """Tell whether `text` is a trace id: 1 to 64 of A-Z, a-z, 0-9, dot, underscore and dash."""
     return _TRACE.match(text) is not None
 
 
@@ -56,7 +56,7 @@ class Problem(_Message):
 
 
 class AgentConfig(_Message):
-    """What a runtime hands an agent at start, as a JSON file; the token travels as a credential."""
+    """Configuration of an agent, a JSON file by its runtime; the token travels as a credential."""
 
     name: str
     role: str

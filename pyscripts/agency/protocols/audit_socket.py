@@ -37,7 +37,7 @@ class AuditRefusedError(BadInputError):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What proves that an event is on record: its number and its hash in the chain."""
+    """Proof that an event is on record: its number and its hash in the chain."""
 
     sequence: int
     hash: str

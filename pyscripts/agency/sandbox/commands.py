@@ -10,7 +10,7 @@ from rich.table import Table
 
 from agency.clock import Clock, iso
 from agency.commandline.output import emit, json_option
-from agency.commandline.unwritten import Unwritten, add_unwritten
+from agency.commandline.unwritten import add_unwritten
 from agency.paths import sandbox_dir, state_dir
 from agency.sandbox import timer
 from agency.sandbox.contents import Contents
@@ -40,7 +40,7 @@ def _manager(*, starts: bool = True) -> Manager:
 
 
 async def _up(source: Source, ttl_s: float, size: Size) -> tuple[Lease, str | None]:
-    """The lease, and why no timer ends it where none does."""
+    """Make a lease; returns it with the reason why no timer will end it, if none will."""
     why_not = await timer.arm()
     return await _manager().up(source, ttl_s, size), why_not
 
@@ -143,19 +143,4 @@ def expire(as_json: bool) -> None:
     emit({"ended": ended}, as_json=as_json, human=human)
 
 
-UNWRITTEN = (
-    Unwritten(
-        ("serve",), "agency.sandbox.enable", "Serve leases to the host's jobs.", flags=("--config",)
-    ),
-    *(
-        Unwritten((f"job-{stage}",), "agency.gitlabRunner", f"The {stage} stage of a job.", rest)
-        for stage, rest in (
-            ("config", ()),
-            ("prepare", ()),
-            ("run", ("script", "stage")),
-            ("cleanup", ()),
-        )
-    ),
-)
-
-add_unwritten(sandbox, UNWRITTEN)
+add_unwritten(sandbox)

@@ -1,4 +1,4 @@
-"""What is in a lease's machine: the source's own code, built in the guest and nowhere else.
+"""Contents of a lease's machine: the source's own code, built in the guest and nowhere else.
 
 A change under review is not trusted. On the host nothing of it is executed: its pinned libraries
 are fetched as wheels, which runs no code, and everything else happens in the guest.
@@ -26,7 +26,10 @@ from agency.source_digest import source_root
 
 PINS = Path("requirements") / "guest.txt"
 
-_PARTS = ("pyproject.toml", "README.md", "LICENSE", "pyscripts", "modules/portable", "instance")
+_PARTS = (
+    *("pyproject.toml", "setup.py", "README.md", "LICENSE"),
+    *("pyscripts", "secrets", "modules/portable", "instance"),
+)
 MAX_BYTES = 64 * 1024 * 1024
 MAX_WHEELS_BYTES = 512 * 1024 * 1024
 MAX_DEPTH = 32
@@ -44,7 +47,7 @@ class Contents:
 
     @contextlib.asynccontextmanager
     async def hold_image(self, marker: str) -> AsyncIterator[Image]:
-        """The image of this program's own version, with its own libraries."""
+        """Hold the image of this program's own version, with its own libraries."""
         ingredients = Ingredients(source_root() / PINS, default_recipe())
         async with (
             hold_libraries(self.base, ingredients, marker=marker) as libraries,
@@ -53,7 +56,7 @@ class Contents:
             yield image
 
     def has_image(self) -> bool:
-        """Whether that image need not be built."""
+        """Tell whether that image is cached."""
         ingredients = Ingredients(source_root() / PINS, default_recipe())
         libraries = Libraries(
             self.base, ingredients.libraries_digest(read_pins(ingredients.requirements))
@@ -99,7 +102,7 @@ class Contents:
 
 
 def archive(source: Path) -> bytes:
-    """The parts of a checkout that a guest needs, as a tar; links stay links.
+    """Pack the parts of a checkout that a guest needs into a tar; links stay links.
 
     Raises:
         BadInputError: it is too large or too deep, or what leads to a part is a link.

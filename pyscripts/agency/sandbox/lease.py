@@ -17,7 +17,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": HOUR, "d": 24 * HOUR}
 
 
 class State(StrEnum):
-    """How far a lease is."""
+    """Stages of a lease."""
 
     CREATING = "creating"  # its maker holds the lock of its run
     READY = "ready"
@@ -25,7 +25,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What all leases of this machine may use together."""
+    """Limits for all leases of this machine together."""
 
     leases: int = 2
     memory_mb: int = 6144
@@ -34,7 +34,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What one lease's machine may use."""
+    """Limits for the machine of one lease."""
 
     memory_mb: int = 2048
     cpus: int = 2
@@ -59,7 +59,7 @@ class Lease:
 
     @property
     def url(self) -> str | None:
-        """Where the machine answers, once it is ready."""
+        """The address of the machine, once it is ready."""
         return f"http://127.0.0.1:{self.port}" if self.port is not None else None
 
     @property

@@ -78,7 +78,7 @@ class IncusMachines:
                     await Guest.of(client, guest.instance).destroy()
 
     async def existing(self) -> frozenset[str]:
-        """The names of all machines that were made for leases."""
+        """List the names of all machines that were made for leases."""
         async with self._found() as found:
             _, held = found or (None, ())
             return frozenset(one.instance.name for one in held if one.purpose is Purpose.LEASE)

@@ -24,7 +24,7 @@ from agency.sandbox.store import Leases, NoRoomError
 
 
 class Machines(Protocol):
-    """What makes and removes the machines of leases."""
+    """Maker and remover of the machines of leases."""
 
     async def make(self, lease: Lease, size: Size, source: Path) -> int:
         """Make a machine that runs the source; returns the loopback port that leads to it."""
@@ -33,7 +33,7 @@ class Machines(Protocol):
         """Remove the machine of that name and all that led to it; none is no error."""
 
     async def existing(self) -> frozenset[str]:
-        """The names of all machines that were made for leases."""
+        """List the names of all machines that were made for leases."""
 
 
 class ExpiryError(AgencyError):
@@ -89,7 +89,7 @@ class Manager:
         return replace(lease, state=State.READY, port=port)
 
     async def _expire_what_can_be(self) -> ExpiryError | None:
-        """What stands in the way of one lease must not stand in the way of another."""
+        """End every lease that is over; a failure with one does not keep the others."""
         try:
             await self.expire()
         except ExpiryError as error:

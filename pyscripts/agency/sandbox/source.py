@@ -1,4 +1,4 @@
-"""What a sandbox is to run: a directory, or one commit of a git repository."""
+"""Source of a sandbox: a directory, or one commit of a git repository."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def parse_source(text: str) -> Source:
 
 
 def fetch(source: Source, into: Path) -> Path:
-    """The directory with the source's files: itself, or a checkout made in `into`.
+    """Give the directory with the source's files: itself, or a checkout made in `into`.
 
     Raises:
         ProgramError: git could not get that commit.

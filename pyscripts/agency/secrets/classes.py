@@ -1,14 +1,9 @@
-"""Which secrets an instance needs, of which class, for whom.
-
-Names are made here and nowhere else; Nix reads them from the rendered instance.
-"""
+"""Types of a secret: its class, its form, its generator, and the specification of one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-
-from agency.instance.model import Instance
 
 
 class SecretClass(StrEnum):
@@ -35,10 +30,11 @@ class Generator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SecretSpec:
-    """One secret: what it is for, who makes it, who may read it.
+    """One secret: its purpose, who makes it, who may read it.
 
-    `owner` and `mode` are those of its file; `consumers` are units. A spec that is `optional`
-    blocks nothing while it is missing.
+    `owner` and `mode` are those of its file; `consumers` are the units that read it, and
+    `restarts` those of them that are restarted when it changes. A spec that is `optional` blocks
+    nothing while it is missing.
     """
 
     name: str
@@ -46,8 +42,9 @@ class SecretSpec:
     description: str
     generator: Generator
     consumers: tuple[str, ...]
-    owner: str = "root"
-    mode: str = "0400"
+    restarts: tuple[str, ...]
+    owner: str
+    mode: str
     instructions: str = ""
     optional: bool = False
 
@@ -55,284 +52,3 @@ class SecretSpec:
     def stored(self) -> bool:
         """Whether its place is the instance's encrypted file."""
         return self.cls in {SecretClass.A1, SecretClass.A2}
-
-
-MATRIX_AS_TOKEN = "matrix-as-token"  # noqa: S105 - this and the next are names of secrets
-MATRIX_HS_TOKEN = "matrix-hs-token"  # noqa: S105
-MATRIX_REGISTRATION = "matrix-registration-shared-secret"
-MATRIX_SIGNING_KEY = "matrix-signing-key"
-MATRIX_MACAROON = "matrix-macaroon-secret-key"
-MATRIX_FORM = "matrix-form-secret"
-TRANSCRIPT_SIGNING_KEY = "transcript-signing-key"
-OPERATOR_PASSWORD = "operator-password"  # noqa: S105
-FORGE_BOT_TOKEN = "forge-bot-token"  # noqa: S105
-WEBHOOK_HMAC = "webhook-hmac"
-WILDCARD_CERTIFICATE = "wildcard-certificate"
-WILDCARD_KEY = "wildcard-certificate-key"
-REGISTRY_CREDENTIALS = "registry-credentials"
-GITLAB_ROOT_PASSWORD = "gitlab-initial-root-password"  # noqa: S105
-GITLAB_RUNNER_TOKEN = "gitlab-runner-token"  # noqa: S105
-SANDBOX_RUNNER_TOKEN = "gitlab-sandbox-runner-token"  # noqa: S105
-K3S_TOKEN = "k3s-token"  # noqa: S105
-
-_CONTROL = "agency-control.service"
-_SYNAPSE = "matrix-synapse.service"
-
-
-def agent_ssh_key(agent: str) -> str:
-    """The name of the secret that is an agent's SSH private key for the forge."""
-    return f"agent-{agent}-ssh-key"
-
-
-def required_secrets(instance: Instance) -> tuple[SecretSpec, ...]:
-    """Every secret this instance needs with its enabled services and agents, by name."""
-    services = instance.services
-    specs = [
-        SecretSpec(
-            TRANSCRIPT_SIGNING_KEY,
-            SecretClass.A2,
-            "signs the transcripts of this instance's spin-ups",
-            Generator.ED25519,
-            ("agency-spinup.service",),
-        )
-    ]
-    if services.matrix.enable:
-        specs += _matrix()
-    if services.gitlab.enable:
-        specs += _gitlab()
-        specs += _oidc_clients(matrix=services.matrix.enable, grafana=services.observability.enable)
-        specs += [_agent_key(agent.name, agent.unit) for agent in instance.resolved_agents()]
-    if services.gitlab.enable or services.bridge.enable or services.ci.enable:
-        specs.append(_forge_bot(own_forge=services.gitlab.enable))
-    if services.bridge.enable:
-        specs.append(
-            SecretSpec(
-                WEBHOOK_HMAC,
-                SecretClass.A2,
-                "authenticates the forge's webhooks to the comment bridge",
-                Generator.HEX,
-                ("agency-bridge.service",),
-            )
-        )
-    if services.ci.enable:
-        specs += _ci(services.ci.engine, own_forge=services.gitlab.enable)
-    if services.ci.enable or services.swarm.enable:
-        specs.append(_registry())
-    if services.edge.enable or services.traefik.enable:
-        units = [
-            *(["nginx.service"] if services.edge.enable else []),
-            *(["agency-reconcile-traefik.service"] if services.traefik.enable else []),
-        ]
-        specs += _certificate(instance.domain, tuple(units), apps=services.traefik.enable)
-    if services.k3s.enable:
-        specs.append(
-            SecretSpec(
-                K3S_TOKEN,
-                SecretClass.A2,
-                "lets nodes join the cluster",
-                Generator.TOKEN,
-                ("k3s.service",),
-            )
-        )
-    if services.observability.enable:
-        specs += _grafana()
-    return tuple(sorted(specs, key=lambda spec: spec.name))
-
-
-def _matrix() -> list[SecretSpec]:
-    both = (_SYNAPSE, _CONTROL)
-
-    def internal(name: str, description: str, generator: Generator, *consumers: str) -> SecretSpec:
-        return SecretSpec(name, SecretClass.A2, description, generator, consumers)
-
-    return [
-        internal(
-            MATRIX_AS_TOKEN, "the control plane's token at the homeserver", Generator.TOKEN, *both
-        ),
-        internal(
-            MATRIX_HS_TOKEN, "the homeserver's token at the control plane", Generator.TOKEN, *both
-        ),
-        internal(
-            MATRIX_REGISTRATION,
-            "lets the accounts reconciler register people",
-            Generator.TOKEN,
-            _SYNAPSE,
-            "agency-reconcile-accounts.service",
-        ),
-        internal(MATRIX_SIGNING_KEY, "signs the homeserver's events", Generator.SYNAPSE, _SYNAPSE),
-        internal(MATRIX_MACAROON, "signs login tokens", Generator.TOKEN, _SYNAPSE),
-        internal(MATRIX_FORM, "signs the homeserver's web forms", Generator.TOKEN, _SYNAPSE),
-        SecretSpec(
-            OPERATOR_PASSWORD,
-            SecretClass.B,
-            "the password of the people's accounts in a throwaway or local agency",
-            Generator.PASSWORD,
-            (),
-        ),
-    ]
-
-
-def _gitlab() -> list[SecretSpec]:
-    """GitLab's own, and what it issues for its runners."""
-    rails = {
-        "gitlab-db-key": ("encrypts variables in the database", Generator.HEX),
-        "gitlab-otp-key": ("encrypts second factors in the database", Generator.HEX),
-        "gitlab-secret-key": ("signs sessions and cookies", Generator.HEX),
-        "gitlab-jws-key": ("signs OpenID Connect tokens", Generator.RSA),
-        "gitlab-active-record-primary-key": ("encrypts records", Generator.TOKEN),
-        "gitlab-active-record-deterministic-key": ("encrypts searchable records", Generator.TOKEN),
-        "gitlab-active-record-salt": ("salts the record keys", Generator.TOKEN),
-    }
-    return [
-        SecretSpec(name, SecretClass.A2, text, generator, ("gitlab-config.service",))
-        for name, (text, generator) in rails.items()
-    ] + [
-        SecretSpec(
-            GITLAB_ROOT_PASSWORD,
-            SecretClass.A2,
-            "the first password of root, with which the forge is set up",
-            Generator.PASSWORD,
-            ("gitlab-db-config.service", "agency-reconcile-gitlab-bootstrap.service"),
-        ),
-        _issued(
-            GITLAB_RUNNER_TOKEN,
-            "the token of the runner for jobs of protected branches",
-            "gitlab-runner.service",
-        ),
-        _issued(
-            SANDBOX_RUNNER_TOKEN,
-            "the token of the runner that hands merge requests to the sandbox",
-            "gitlab-runner.service",
-        ),
-    ]
-
-
-def _oidc_clients(*, matrix: bool, grafana: bool) -> list[SecretSpec]:
-    """What services show the forge when people log in to them with their forge account."""
-    clients = {
-        **({"matrix": _SYNAPSE} if matrix else {}),
-        **({"grafana": "grafana.service"} if grafana else {}),
-    }
-    return [
-        _issued(
-            f"{client}-oidc-client-{part}",
-            f"the {part} of {client}'s OpenID Connect client at the forge",
-            unit,
-        )
-        for client, unit in clients.items()
-        for part in ("id", "secret")
-    ]
-
-
-def _issued(name: str, description: str, *consumers: str) -> SecretSpec:
-    """What the instance's own forge issues."""
-    return SecretSpec(name, SecretClass.C, description, Generator.TOKEN, consumers)
-
-
-def _agent_key(agent: str, unit: str) -> SecretSpec:
-    return SecretSpec(
-        agent_ssh_key(agent),
-        SecretClass.A2,
-        f"the SSH key with which {agent} pushes to the forge",
-        Generator.SSH,
-        (unit,),
-    )
-
-
-def _forge_bot(*, own_forge: bool) -> SecretSpec:
-    description = "the bot's token at the forge"
-    consumers = ("agency-bridge.service", "agency-runner.service")
-    if own_forge:
-        return SecretSpec(FORGE_BOT_TOKEN, SecretClass.C, description, Generator.TOKEN, consumers)
-    return SecretSpec(
-        FORGE_BOT_TOKEN,
-        SecretClass.A1,
-        description,
-        Generator.EXTERNAL,
-        consumers,
-        instructions="on the forge, log in as the bot and make an access token that may read "
-        "the recipes' repositories and comment on them; it needs no admin rights",
-    )
-
-
-def _ci(engine: str, *, own_forge: bool) -> list[SecretSpec]:
-    if engine == "builtin":
-        return []
-    units = (f"{engine}-server.service",)
-    shared = SecretSpec(
-        f"{engine}-rpc-secret",
-        SecretClass.A2,
-        "authenticates the runner to the CI server",
-        Generator.HEX,
-        (*units, f"{engine}-runner.service"),
-    )
-    oauth = [
-        SecretSpec(
-            f"{engine}-oauth-client-{part}",
-            SecretClass.C if own_forge else SecretClass.A1,
-            f"the {part} of the CI server's OAuth application at the forge",
-            Generator.TOKEN if own_forge else Generator.EXTERNAL,
-            units,
-            instructions=""
-            if own_forge
-            else "on the forge, make an OAuth application for the CI server and copy its "
-            f"client {part}",
-        )
-        for part in ("id", "secret")
-    ]
-    return [shared, *oauth]
-
-
-def _registry() -> SecretSpec:
-    return SecretSpec(
-        REGISTRY_CREDENTIALS,
-        SecretClass.A1,
-        "a Docker config.json with pull credentials, against anonymous rate limits",
-        Generator.EXTERNAL,
-        ("docker.service",),
-        instructions="make a read-only access token at the registry, and put in a config.json "
-        'of the form {"auths": {"https://index.docker.io/v1/": {"auth": "<base64 user:token>"}}}',
-        optional=True,
-    )
-
-
-def _certificate(domain: str, units: tuple[str, ...], *, apps: bool) -> list[SecretSpec]:
-    names = [domain, f"*.{domain}", *([f"*.ci.{domain}"] if apps else [])]
-    text = f"{', '.join(names[:-1])} and {names[-1]}"
-    return [
-        SecretSpec(
-            WILDCARD_CERTIFICATE,
-            SecretClass.A1,
-            f"the TLS certificate chain for {text}, PEM",
-            Generator.EXTERNAL,
-            units,
-            instructions=f"have a certificate issued for {text}; put in the full chain, leaf first",
-        ),
-        SecretSpec(
-            WILDCARD_KEY,
-            SecretClass.A1,
-            "the private key of the wildcard certificate, PEM",
-            Generator.EXTERNAL,
-            units,
-            instructions="the private key that belongs to the wildcard certificate, unencrypted",
-        ),
-    ]
-
-
-def _grafana() -> list[SecretSpec]:
-    return [
-        SecretSpec(
-            "grafana-secret-key",
-            SecretClass.A2,
-            "encrypts data source credentials in Grafana's database",
-            Generator.TOKEN,
-            ("grafana.service",),
-        ),
-        SecretSpec(
-            "grafana-admin-password",
-            SecretClass.A2,
-            "the password of Grafana's admin",
-            Generator.PASSWORD,
-            ("grafana.service",),
-        ),
-    ]

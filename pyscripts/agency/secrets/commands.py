@@ -1,4 +1,4 @@
-"""`agency secrets list`, `doctor`, `generate` and `compose`."""
+"""`agency secrets install` and `compose`: what a machine's units call, without an instance."""
 
 from __future__ import annotations
 
@@ -9,122 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from agency.commandline.output import emit, json_option
-from agency.errors import ExitCode
-from agency.instance.check import default_directory
-from agency.instance.load import LoadedInstance, load_instance
-from agency.secrets.classes import SecretClass, SecretSpec, required_secrets
 from agency.secrets.delivery.compose import compose, read_config
 from agency.secrets.delivery.install import Installed, Installer, load_config
-from agency.secrets.doctor import Diagnosis, diagnose, remedy
-from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import default_key_file
-from agency.secrets.replenish import generate_missing
-
-PIPE_WIDTH = 160  # where no terminal says how wide it is
-
-directory_argument = click.argument(
-    "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path)
-)
 
 
-@click.group()
-def secrets() -> None:
-    """List and examine an instance's secrets; no value is ever shown."""
-
-
-def _load(directory: Path | None) -> LoadedInstance:
-    return load_instance(directory if directory is not None else default_directory())
-
-
-@secrets.command("list")
-@directory_argument
-@json_option
-def list_secrets(directory: Path | None, as_json: bool) -> None:
-    """List every secret that the instance in DIR needs, and where it is."""
-    loaded = _load(directory)
-    specs = required_secrets(loaded.instance)
-    stored: frozenset[str] = frozenset()
-    if loaded.instance.secrets.provider == "sops":
-        stored = sops.names_in_file(loaded.root / sops.SECRETS_FILE)
-    rows = [
-        {
-            "name": spec.name,
-            "class": spec.cls.value,
-            "state": _state(spec, stored, loaded.instance.secrets.provider),
-            "description": spec.description,
-            "owner": spec.owner,
-            "mode": spec.mode,
-            "consumers": list(spec.consumers),
-            "optional": spec.optional,
-        }
-        for spec in specs
-    ]
-
-    def human(out: Console) -> None:
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False)
-        for column in ("name", "class", "state", "for"):
-            table.add_column(column, no_wrap=True)
-        for row in rows:
-            cells = (row["name"], row["class"], row["state"], row["description"])
-            table.add_row(*(Text(str(cell)) for cell in cells))
-        if not out.is_terminal:
-            out.width = PIPE_WIDTH
-        out.print(table)
-
-    emit(rows, as_json=as_json, human=human)
-
-
-def _state(spec: SecretSpec, stored: frozenset[str], provider: str) -> str:
-    if spec.name in stored:
-        return "in the file"
-    if spec.cls is SecretClass.B or (provider == "ephemeral" and spec.cls is not SecretClass.A1):
-        return "made per run"
-    if spec.cls is SecretClass.C:
-        return "issued on the machine"
-    return "missing (optional)" if spec.optional else "missing"
-
-
-@secrets.command()
-@directory_argument
-@click.option("--age-key", type=click.Path(path_type=Path), help="The private key to try.")
-@json_option
-def doctor(directory: Path | None, age_key: Path | None, as_json: bool) -> None:
-    """Say which secrets of the instance in DIR are missing, left over or unusable, and what to do.
-
-    Exit status 1: something is missing or unusable; 3: all is there, but this machine cannot
-    decrypt it.
-    """
-    loaded = _load(directory)
-    found = diagnose(loaded, age_key or default_key_file(loaded.instance.name))
-    answer = _diagnosis_json(found, loaded.root)
-    emit(answer, as_json=as_json, human=lambda out: _print_diagnosis(out, found, loaded.root))
-    if found.bad:
-        raise click.exceptions.Exit(int(ExitCode.BAD))
-    if found.lacks_key:
-        raise click.exceptions.Exit(int(ExitCode.PREREQUISITE))
-
-
-@secrets.command("generate")
-@directory_argument
-@click.option("--age-key", type=click.Path(path_type=Path), help="The private key that decrypts.")
-@json_option
-def generate_secrets(directory: Path | None, age_key: Path | None, as_json: bool) -> None:
-    """Generate the internal secrets that the instance in DIR needs and does not have.
-
-    For after a service or an agent was added. Secrets that are there stay as they are.
-    """
-    loaded = _load(directory)
-    made = generate_missing(loaded, age_key or default_key_file(loaded.instance.name))
-
-    def human(out: Console) -> None:
-        out.print(Text(f"generated: {', '.join(made)}" if made else "nothing was missing"))
-
-    emit({"generated": list(made)}, as_json=as_json, human=human)
-
-
-@secrets.command("install")
+@click.command("install")
 @click.option(
     "--config",
     "config_file",
@@ -154,43 +43,7 @@ def _print_installed(out: Console, report: Installed) -> None:
     out.print(Text(f"{len(report.unchanged)} unchanged"))
 
 
-def _diagnosis_json(found: Diagnosis, root: Path) -> dict[str, object]:
-    def to_do(spec: SecretSpec) -> dict[str, str]:
-        return {"name": spec.name, "class": spec.cls.value, "remedy": remedy(spec, root)}
-
-    return {
-        "ok": not found.bad and not found.lacks_key,
-        "provider": found.provider,
-        "missing": [to_do(spec) for spec in found.missing],
-        "optional": [to_do(spec) for spec in found.optional],
-        "superfluous": list(found.superfluous),
-        "unusable": list(found.unusable),
-        "decrypt": None if found.decrypt_error is None else found.decrypt_error.as_dict(),
-    }
-
-
-def _print_diagnosis(out: Console, found: Diagnosis, root: Path) -> None:
-    def say(style: str, text: str) -> None:
-        out.print(Text(text, style=style))
-
-    for spec in found.missing:
-        say("red", f"missing: {spec.name} ({spec.cls.value}): {spec.description}")
-        say("", f"  {remedy(spec, root)}")
-    for name in found.unusable:
-        say("red", f"unusable: {name}: its value is empty or shorter than any secret may be")
-        say("", f"  `sops edit {root / sops.SECRETS_FILE}`")
-    if found.decrypt_error is not None:
-        say("red", f"cannot decrypt: {found.decrypt_error}")
-    for name in found.superfluous:
-        say("yellow", f"superfluous: {name}: nothing that is enabled reads it")
-        say("", f"  `sops unset {root / sops.SECRETS_FILE} '[\"{name}\"]'`")
-    for spec in found.optional:
-        say("", f"optional: {spec.name}: {spec.description}\n  {remedy(spec, root)}")
-    if not found.bad and not found.lacks_key:
-        say("green", f"{root}: every secret that is needed can be had")
-
-
-@secrets.command("compose")
+@click.command("compose")
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),

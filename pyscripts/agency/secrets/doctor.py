@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from agency.errors import AgencyError, PrerequisiteError
-from agency.instance.load import LoadedInstance
-from agency.secrets.classes import SecretClass, SecretSpec, required_secrets
+from agency.secrets.classes import SecretClass, SecretSpec
 from agency.secrets.encryption import sops
 from agency.secrets.providers import missing_in_file
 from agency.secrets.redact import MIN_LENGTH
@@ -40,26 +40,29 @@ class Diagnosis:
         return isinstance(self.decrypt_error, PrerequisiteError)
 
 
-def diagnose(loaded: LoadedInstance, age_key_file: Path | None) -> Diagnosis:
-    """Examine the secrets of an instance; `age_key_file` is that of this machine.
+def diagnose(
+    specs: Collection[SecretSpec], file: Path | None, age_key_file: Path | None
+) -> Diagnosis:
+    """Examine the secrets of an instance that needs `specs`.
+
+    `file` is its encrypted file, None where the provider is ephemeral; `age_key_file` is that of
+    this machine.
 
     Raises:
         BadInputError: the encrypted file is not there or no sops file.
     """
-    specs = required_secrets(loaded.instance)
-    if loaded.instance.secrets.provider == "ephemeral":
+    if file is None:
         brought = [spec for spec in specs if spec.cls is SecretClass.A1]
         return Diagnosis(
             "ephemeral",
             missing=tuple(spec for spec in brought if not spec.optional),
             optional=tuple(spec for spec in brought if spec.optional),
         )
-    path = loaded.root / sops.SECRETS_FILE
-    stored = sops.names_in_file(path)
+    stored = sops.names_in_file(file)
     unusable: tuple[str, ...] = ()
     decrypt_error: AgencyError | None = None
     try:
-        values = sops.decrypt(path, age_key_file)
+        values = sops.decrypt(file, age_key_file)
         short = (name for name, v in values.items() if len(v.reveal().strip()) < MIN_LENGTH)
         unusable = tuple(sorted(short))
     except AgencyError as error:

@@ -12,11 +12,8 @@ from typing import Protocol, Self
 
 from agency.errors import BadInputError, InternalError
 from agency.files import write_atomically
-from agency.instance.load import LoadedInstance
-from agency.instance.model import Instance
-from agency.secrets.classes import SecretClass, SecretSpec, required_secrets
+from agency.secrets.classes import SecretClass, SecretSpec
 from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import default_key_file
 from agency.secrets.generators import Entropy, generate
 from agency.secrets.values import SecretValue
 
@@ -78,8 +75,10 @@ class CredentialFiles:
 class _Provider(ABC):
     """What the providers have in common: names, a memory, files, an end."""
 
-    def __init__(self, instance: Instance, directory: Path | None, entropy: Entropy) -> None:
-        self._specs = {spec.name: spec for spec in required_secrets(instance)}
+    def __init__(
+        self, specs: Iterable[SecretSpec], directory: Path | None, entropy: Entropy
+    ) -> None:
+        self._specs = {spec.name: spec for spec in specs}
         self._entropy = entropy
         self._values: dict[str, SecretValue] = {}
         self._files = CredentialFiles(directory)
@@ -134,9 +133,13 @@ class EphemeralProvider(_Provider):
     """
 
     def __init__(
-        self, instance: Instance, directory: Path, *, entropy: Entropy = secrets.token_bytes
+        self,
+        specs: Iterable[SecretSpec],
+        directory: Path,
+        *,
+        entropy: Entropy = secrets.token_bytes,
     ) -> None:
-        super().__init__(instance, directory, entropy)
+        super().__init__(specs, directory, entropy)
 
     def names(self) -> tuple[str, ...]:
         """All but the external inputs."""
@@ -154,7 +157,7 @@ class EphemeralProvider(_Provider):
 
 
 class SopsProvider(_Provider):
-    """The secrets of a real instance, decrypted by sops when the first one is asked for.
+    """The secrets in `file`, decrypted by sops with `key_file` when the first one is asked for.
 
     Per-run secrets (B) are generated. `directory` is where `credentials` puts its files; without
     one they go below the directory for temporary files.
@@ -162,15 +165,16 @@ class SopsProvider(_Provider):
 
     def __init__(
         self,
-        loaded: LoadedInstance,
+        specs: Iterable[SecretSpec],
+        file: Path,
+        key_file: Path | None,
         *,
-        age_key_file: Path | None = None,
         directory: Path | None = None,
         entropy: Entropy = secrets.token_bytes,
     ) -> None:
-        super().__init__(loaded.instance, directory, entropy)
-        self._path = loaded.root / sops.SECRETS_FILE
-        self._key_file = age_key_file or default_key_file(loaded.instance.name)
+        super().__init__(specs, directory, entropy)
+        self._path = file
+        self._key_file = key_file
         self._decrypted: dict[str, SecretValue] | None = None
 
     def names(self) -> tuple[str, ...]:
@@ -200,15 +204,6 @@ class SopsProvider(_Provider):
         """See SecretProvider."""
         super().close()
         self._decrypted = None
-
-
-def open_provider(
-    loaded: LoadedInstance, directory: Path, *, age_key_file: Path | None = None
-) -> SecretProvider:
-    """The provider that the instance names; its files go below `directory`."""
-    if loaded.instance.secrets.provider == "ephemeral":
-        return EphemeralProvider(loaded.instance, directory)
-    return SopsProvider(loaded, age_key_file=age_key_file, directory=directory)
 
 
 def missing_in_file(specs: Iterable[SecretSpec], stored: Iterable[str]) -> tuple[SecretSpec, ...]:

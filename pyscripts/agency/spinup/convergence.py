@@ -14,7 +14,7 @@ from agency.machine.digests import digests
 from agency.machine.machine import Machine, MachineError, run
 from agency.spinup.expected import Expected
 from agency.spinup.record import Evidence
-from agency.transcript.rules.services import CONTROL_UNIT
+from agency.transcript import CONTROL_UNIT
 
 _UNIT_FILE = f"/etc/systemd/system/{CONTROL_UNIT}"
 _CHAIN = ("inet", "agency-agents", "output")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -13,13 +13,15 @@ from agency import naming
 from agency.clock import new_id
 from agency.errors import AgencyError
 from agency.instance.model import Instance
-from agency.secrets.classes import MATRIX_HS_TOKEN
+from agency.matrix import Person
+from agency.secrets.names import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
 from agency.spinup.probes import control as control_probes
 from agency.spinup.probes import homeserver as homeserver_probes
+from agency.spinup.probes.probe import Moment, taken_at
+from agency.spinup.probes.secrecy import search_texts
 from agency.spinup.record import Evidence, Recorder, describe
 from agency.spinup.scenario.conversation import Conversation, Witness
-from agency.spinup.scenario.person import Event, Person
 
 OUTSIDER = "visitor"
 _COLLECT_S = 15.0
@@ -66,35 +68,15 @@ class Subject(Protocol):
     async def log_in(self, user_id: str) -> Person:
         """Log a person in."""
 
-    async def homeserver_process(self) -> Evidence:
-        """The process behind the homeserver."""
+    async def observe(self, probe: str, told: Mapping[str, object] | None = None) -> Evidence:
+        """Run a probe on the machine of the agency.
 
-    async def agents_health(self) -> Evidence:
-        """Every agent's answer to its token, and to none."""
+        Raises:
+            AgencyError: it cannot look.
+        """
 
-    async def agents_stopped(self, pids: Mapping[str, int]) -> Evidence:
-        """Whether the agents' processes are gone and their ports closed."""
-
-    async def processes(self, agents: Mapping[str, int]) -> Evidence:
-        """The agency's processes, the agents among them by their pids."""
-
-    async def audit_count(self) -> int:
-        """How many rows the audit log has."""
-
-    async def audit_outcome(self, trace: str) -> str | None:
-        """The outcome of the last audit row of a trace."""
-
-    async def audit_row(self, sequence: int) -> Evidence:
-        """The audit log's end as it was when it had so many rows: `count` and `head`."""
-
-    async def schema(self) -> Evidence:
-        """The store's schema and integrity."""
-
-    async def chain(self) -> Evidence:
-        """The audit log's chain."""
-
-    async def search_secrets(self, values: Sequence[SecretValue], texts: Sequence[str]) -> Evidence:
-        """Where secrets are that should not be: files, processes, and texts of ours."""
+    async def services(self) -> Mapping[str, int]:
+        """Find the pids of the agency's services, by their names."""
 
 
 def by_seniority(instance: Instance) -> tuple[str, ...]:
@@ -109,6 +91,7 @@ class Examination:
 
     recorder: Recorder
     subject: Subject
+    pids: dict[str, int] = field(default_factory=dict)
     people: list[Person] = field(default_factory=list)  # who logged in
     issued: list[SecretValue] = field(default_factory=list, repr=False)  # made meanwhile
 
@@ -120,7 +103,12 @@ class Examination:
             lambda: homeserver_probes.versions(subject.session, subject.homeserver_url),
         )
         self.recorder.versions["synapse"] = str(seen.get("serverVersion", ""))
-        await self.recorder.probe("homeserver.process", subject.homeserver_process)
+
+        async def process() -> Evidence:
+            pid = (await subject.services())["homeserver"]
+            return await subject.observe("homeserver.process", {"pid": pid})
+
+        await self.recorder.probe("homeserver.process", process)
 
     async def control(self) -> Conversation:
         """See that the control plane is ready and well guarded; gather people in its room."""
@@ -170,21 +158,28 @@ class Examination:
     def _witness(self) -> Witness:
         subject = self.subject
 
-        async def deliver(txn: str, events: list[Event]) -> int:
+        async def deliver(txn: str, events: list[dict[str, Any]]) -> int:
             token = subject.secret(MATRIX_HS_TOKEN)
             return await control_probes.deliver(
                 subject.session, subject.control_url, token, txn, events
             )
 
+        async def audit_count() -> int:
+            return int((await subject.observe("audit.count"))["count"])
+
+        async def audit_outcome(trace: str) -> str | None:
+            outcome = (await subject.observe("audit.outcome", {"trace": trace}))["outcome"]
+            return None if outcome is None else str(outcome)
+
         return Witness(
-            audit_count=subject.audit_count,
-            audit_outcome=subject.audit_outcome,
+            audit_count=audit_count,
+            audit_outcome=audit_outcome,
             deliver=deliver,
             agent_pid=self._agent_pid,
         )
 
     async def _agent_pid(self, name: str) -> int | None:
-        seen = await self.subject.agents_health()
+        seen = await self.subject.observe("agents.health")
         found = {agent["name"]: agent["pid"] for agent in seen["agents"]}
         pid = found.get(name)
         return int(pid) if pid is not None else None
@@ -194,25 +189,39 @@ class Examination:
         recorder, subject = self.recorder, self.subject
         await talk.start_agents()
         await subject.learn_secrets()
-        await recorder.probe("agents.health", subject.agents_health)
+        await self._take("agents.health")
         await recorder.probe("scenario.refused", talk.refuse_outsider)
         await recorder.probe("scenario.replay", talk.replay)
         await subject.learn_secrets()  # of an agent that was started again
-        running = await subject.agents_health()
-        pids = {agent["name"]: agent["pid"] for agent in running["agents"]}
-        await recorder.probe("system.processes", lambda: subject.processes(pids))
+        running = await subject.observe("agents.health")
+        self.pids = {agent["name"]: agent["pid"] for agent in running["agents"]}
+        await self.processes()
         await recorder.probe("secrets.absent", self._search_secrets)
         await talk.stop_agents()
-        await recorder.probe("agents.stopped", lambda: subject.agents_stopped(pids))
+        await self._take("agents.stopped", {"pids": self.pids})
 
         async def commands() -> Evidence:
             return talk.command_evidence()
 
         await recorder.probe("scenario.commands", commands)
 
+    async def _take(self, probe: str, told: Mapping[str, object] | None = None) -> Evidence:
+        """Record the evidence of a probe under its own name."""
+        return await self.recorder.probe(probe, lambda: self.subject.observe(probe, told))
+
+    async def processes(self) -> None:
+        """See the processes of the agency, with those of the agents that are known."""
+
+        async def collect() -> Evidence:
+            workers = {naming.agent_localpart(name): pid for name, pid in self.pids.items()}
+            pids = {**await self.subject.services(), **workers}
+            return await self.subject.observe("system.processes", {"pids": pids})
+
+        await self.recorder.probe("system.processes", collect)
+
     def known_secrets(self) -> list[SecretValue]:
         """Every secret that this run is known to have had so far."""
-        people = (person.access_token for person in self.people)
+        people = (SecretValue(person.access_token) for person in self.people)
         return [*self.subject.known_secrets(), *people, *self.issued]
 
     async def all_secrets(self) -> list[SecretValue]:
@@ -241,9 +250,11 @@ class Examination:
         values = await self.all_secrets()
         texts = [str(probe.evidence) for probe in self.recorder.probes]
         texts += [str(exchange) for exchange in self.recorder.scenario]
-        return await self.subject.search_secrets(values, texts)
+        told = {"values": [value.reveal() for value in values]}
+        seen = await self.subject.observe("secrets.search", told)
+        return search_texts(values, texts, seen)
 
     async def records(self) -> None:
         """Look at the store and its audit log."""
-        await self.recorder.probe("store.schema", self.subject.schema)
-        await self.recorder.probe("audit.chain", self.subject.chain)
+        for name in taken_at(Moment.RECORDS):
+            await self._take(name)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from agency.errors import AgencyError
+from agency.signals import stop_signals
 from agency.spinup.record import TEARDOWN, describe
 from agency.spinup.run import Run
 
@@ -74,10 +74,11 @@ async def _limit(timeout_s: float) -> None:
 def interruptible() -> Iterator[asyncio.Event]:
     """An event that SIGINT and SIGTERM set; what is under way goes on until somebody looks.
 
-    It belongs around all that a run makes and removes: a signal ends nothing by itself.
+    It belongs around all that a run makes and removes: a signal ends nothing by itself. Where
+    SIGINT is ignored, as in a background job, it stays so.
     """
     loop, event = asyncio.get_running_loop(), asyncio.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = stop_signals()
     for number in signals:
         loop.add_signal_handler(number, event.set)
     try:

@@ -23,8 +23,10 @@ from agency.errors import AgencyError, ExitCode, PrerequisiteError
 from agency.files import write_atomically
 from agency.instance.load import LoadedInstance, load_instance
 from agency.instance.render import render
+from agency.instance.secret_provider import open_provider
 from agency.paths import state_dir
-from agency.secrets.providers import SecretProvider, open_provider
+from agency.secrets.names import TRANSCRIPT_SIGNING_KEY
+from agency.secrets.providers import SecretProvider
 from agency.secrets.redact import Redactor
 from agency.source_digest import source_digest, source_root
 from agency.spinup.execute import interruptible, take_steps, tear_down
@@ -33,11 +35,7 @@ from agency.spinup.record import Recorder, describe
 from agency.spinup.run import Digests, Run
 from agency.spinup.statement import Facts, statement
 from agency.spinup.target import Opener, Options, Setting, Target, hold_setting
-from agency.transcript.judge import STEPS
-from agency.transcript.signing import load_key, load_or_create_key, public_pem, sign
-from agency.transcript.verify import Report, verify
-
-SIGNING_KEY = "transcript-signing-key"
+from agency.transcript import STEPS, Report, load_key, load_or_create_key, public_pem, sign, verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ def _leave(
 def _signing_key(loaded: LoadedInstance, secrets: SecretProvider) -> Ed25519PrivateKey:
     """The instance's own key, or this user's where the instance keeps no secrets."""
     if loaded.instance.secrets.provider == "sops":
-        return load_key(secrets.get(SIGNING_KEY).reveal().encode())
+        return load_key(secrets.get(TRANSCRIPT_SIGNING_KEY).reveal().encode())
     return load_or_create_key(state_dir() / "transcript.key")
 
 

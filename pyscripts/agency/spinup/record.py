@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from agency.clock import Clock
 from agency.errors import AgencyError
-from agency.transcript.judge import PROBES
-from agency.transcript.rules.rule import explain
+from agency.transcript import PROBES, explain
 
 Evidence = dict[str, Any]
 Collect = Callable[[], Awaitable[Evidence]]

@@ -18,8 +18,7 @@ from agency.spinup.record import (
     StepRecord,
     Utterance,
 )
-from agency.transcript.judge import overall
-from agency.transcript.model import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement
+from agency.transcript import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement, overall
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What can go wrong between us and systemd."""
+"""Errors between this program and systemd."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ MAX_ENDED = 256  # jobs of everyone are announced; ours is asked for at once
 
 
 class Jobs:
-    """Which jobs are waited for, and how those ended that nobody has asked for yet."""
+    """Jobs that are waited for, and the results of ended jobs that were not asked for yet."""
 
     def __init__(self) -> None:
         # systemd gives the same job to all that ask for the same: each waits on its own.
@@ -28,7 +28,7 @@ class Jobs:
             self._ended.pop(next(iter(self._ended)))
 
     def end_of(self, job: str) -> asyncio.Future[str]:
-        """The result of a job, once there is one: "done" when it went well."""
+        """Get the result of a job, once there is one: "done" when it went well."""
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         if job in self._ended:
             future.set_result(self._ended.pop(job))

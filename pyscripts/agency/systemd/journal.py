@@ -40,7 +40,7 @@ class Entry:
 async def tail(
     unit: str, lines: int, *, invocation: str | None = None, this_boot: bool = False
 ) -> tuple[Entry, ...]:
-    """The last entries of a unit, oldest first, of at most 1 MiB; none if there are none.
+    """Read the last entries of a unit, oldest first, of at most 1 MiB; none if there are none.
 
     `invocation` limits them to one run of the unit, `this_boot` to those since the machine's start.
 
@@ -89,7 +89,7 @@ async def tail(
 
 
 async def _end_of(stream: asyncio.StreamReader | None, most: int) -> bytes:
-    """The last bytes of a stream, at most `most`."""
+    """Read the last bytes of a stream, at most `most`."""
     kept = bytearray()
     while stream is not None and (chunk := await stream.read(_CHUNK)):
         kept += chunk
@@ -98,7 +98,7 @@ async def _end_of(stream: asyncio.StreamReader | None, most: int) -> bytes:
 
 
 def entries(output: bytes) -> list[Entry]:
-    """The entries of journalctl's JSON lines; a first line that is cut is left out."""
+    """Parse journalctl's JSON lines; a first line that is cut is left out."""
     found = []
     for line in output.splitlines():
         try:
@@ -120,7 +120,7 @@ def entries(output: bytes) -> list[Entry]:
 
 
 def _text(value: object) -> str:
-    """A field: text, or a list of bytes where it is not printable."""
+    """Decode a field: text, or a list of bytes where it is not printable."""
     if isinstance(value, list):
         try:
             return bytes(value).decode(errors="replace")

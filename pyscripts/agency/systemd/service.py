@@ -1,4 +1,4 @@
-"""What systemd says of a unit, as plain data."""
+"""State of a unit as systemd reports it, as plain data."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class UnitState:
 
     @property
     def up(self) -> bool:
-        """Whether it does what it is for."""
+        """True when the unit does its work."""
         return self.active in {"active", "reloading"}
 
     @property
     def retrying(self) -> bool:
-        """Whether it ended and is about to be started again."""
+        """True when the service ended and systemd is about to start it again."""
         return about_to_restart(self.sub)
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceProperties:
-    """What systemd counts of a service now; None for what it does not count or know.
+    """Properties of a service; None for a figure that systemd does not count or know.
 
     Memory in bytes, processor time in nanoseconds, times in seconds since the epoch. Exit status:
     negative for the number of a signal.
@@ -65,12 +65,12 @@ class ServiceProperties:
 
     @property
     def running(self) -> bool:
-        """Whether its main process runs, or is about to."""
+        """True when the main process runs, or is about to."""
         return self.pid is not None and may_have_process(self.active_state)
 
     @property
     def will_restart(self) -> bool:
-        """Whether it ended and systemd is about to start it again."""
+        """True when the service ended and systemd is about to start it again."""
         return about_to_restart(self.sub_state)
 
 
@@ -101,15 +101,15 @@ def service_properties(unit: Mapping[str, Any], service: Mapping[str, Any]) -> S
 
 
 def tells_readiness(service_type: str) -> bool:
-    """Whether a service of that type is active only once it is ready."""
+    """Tell whether a service of that type is active only once it is ready."""
     return service_type not in _MERELY_STARTED
 
 
 def may_have_process(active_state: str) -> bool:
-    """Whether a unit in that state can have a main process."""
+    """Tell whether a unit in that state can have a main process."""
     return active_state in _WITH_PROCESS
 
 
 def about_to_restart(sub_state: str) -> bool:
-    """Whether that sub-state is of a service that ended and will be started again."""
+    """Tell whether that sub-state is of a service that ended and will be started again."""
     return sub_state.startswith("auto-restart")

@@ -89,11 +89,11 @@ class Units:
         return [change[1] for change in answer[0]]
 
     async def path_of(self, name: str) -> str:
-        """The object path of a unit, loaded where it is not."""
+        """Get the object path of a unit, loading the unit where it is not loaded."""
         return str((await self._connection.manager("LoadUnit", "s", name, where=name))[0])
 
     async def properties(self, name: str) -> ServiceProperties:
-        """What systemd counts of a service now."""
+        """Read the properties of a service."""
         path = await self.path_of(name)
         unit, service = [
             await self._connection.call(PROPERTIES, "GetAll", "s", interface, path=path, where=name)
@@ -113,14 +113,14 @@ class Units:
         return sorted(one[0] for one in await self._matching(pattern) if one[3] not in _ENDED)
 
     async def states(self, names: Iterable[str]) -> dict[str, UnitState]:
-        """How the units are, by name."""
+        """Read the states of units, by name."""
         found = {}
         for name, _, load, active, sub, _, path, *_ in await self._listed(names):
             found[name] = await self._state(name, load, active, sub, path)
         return found
 
     async def failed(self, names: Iterable[str]) -> list[str]:
-        """Which of the units have failed, or ended and are about to be started again."""
+        """List the units that have failed, or ended and are about to be started again."""
         brief = (
             UnitState(name, load, active, sub)
             for name, _, load, active, sub, *_ in await self._listed(names)
@@ -128,7 +128,7 @@ class Units:
         return [unit.name for unit in brief if unit.active == "failed" or unit.retrying]
 
     async def _matching(self, pattern: str, *states: str) -> list[Any]:
-        """Loaded units by a shell pattern: those in one of the states, or in any."""
+        """List loaded units by a shell pattern: those in one of the states, or in any."""
         answer = await self._connection.manager(
             "ListUnitsByPatterns", "asas", [*states], [pattern], where=pattern
         )
@@ -162,7 +162,7 @@ class Units:
 
 @contextlib.asynccontextmanager
 async def connected(*, timeout_s: float = 30.0) -> AsyncIterator[Units]:
-    """The units of this machine, over a connection that is there from the start.
+    """Connect to the units of this machine.
 
     Raises:
         NoBusError: there is no system bus.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,28 @@ from agency.commandline.output import emit, json_option
 from agency.errors import ExitCode, PrerequisiteError
 from agency.source_digest import source_digest
 from agency.transcript.envelope import MAX_ENVELOPE_BYTES
-from agency.transcript.judge import GATES, PROBES, overall
-from agency.transcript.schema import schema_text
 from agency.transcript.show import show_report, show_rules, show_statement
 from agency.transcript.signing import MAX_KEY_BYTES
-from agency.transcript.verify import Policy, Report, SubjectClaim, read_unchecked
-from agency.transcript.verify import verify as verify_transcript
+from agency.transcript.verification import Policy, Report, SubjectClaim, read_unchecked
+from agency.transcript.verification import verify as verify_transcript
+from agency.transcript.versions import CURRENT, VERSIONS, Version, version_of
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _file_argument = click.argument("file", type=_FILE)
+_BY_NAME = {version.name: version for version in VERSIONS.values()}
+_rules_option = click.option(
+    "--rules",
+    "name",
+    type=click.Choice(list(_BY_NAME)),
+    default=CURRENT.name,
+    show_default=True,
+    help="The version of the rules.",
+)
+
+
+def _names(of: Callable[[Version], Iterable[str]]) -> list[str]:
+    """What any version has, once each."""
+    return list(dict.fromkeys(name for version in VERSIONS.values() for name in of(version)))
 
 
 @click.group()
@@ -34,7 +48,7 @@ def transcript() -> None:
     "--require",
     "probes",
     multiple=True,
-    type=click.Choice(list(PROBES)),
+    type=click.Choice(_names(lambda version: version.judge.PROBES)),
     metavar="PROBE",
     help="Demand a probe that is not mandatory. May be repeated.",
 )
@@ -42,7 +56,7 @@ def transcript() -> None:
     "--require-gate",
     "gates",
     multiple=True,
-    type=click.Choice(list(GATES)),
+    type=click.Choice(_names(lambda version: version.judge.GATES)),
     metavar="GATE",
     help="Demand that a gate is met, such as hermetic. May be repeated.",
 )
@@ -98,10 +112,12 @@ def verify(
 def show(file: Path, as_json: bool) -> None:
     """Show what a transcript says: steps, probes, times, verdict. Its signature is not checked."""
     statement = read_unchecked(_read(file, MAX_ENVELOPE_BYTES + 1), where=str(file))
-    result, reasons = overall(statement.predicate)
+    version = version_of(statement.predicate_type)
+    result, reasons = version.judge.overall(statement.predicate)
     emit(
         {
             "signatureChecked": False,
+            "rules": _version_document(version),
             "statement": statement.document(),
             "judged": {"result": result, "reasons": reasons},
         },
@@ -111,26 +127,29 @@ def show(file: Path, as_json: bool) -> None:
 
 
 @transcript.command()
+@_rules_option
 @json_option
-def schema(as_json: bool) -> None:  # noqa: ARG001 - it is JSON either way
+def schema(name: str, as_json: bool) -> None:  # noqa: ARG001 - it is JSON either way
     """Print the JSON Schema of a transcript's Statement."""
-    click.echo(schema_text(), nl=False)
+    click.echo(_BY_NAME[name].schema_text(), nl=False)
 
 
 @transcript.command()
+@_rules_option
 @json_option
-def probes(as_json: bool) -> None:
+def probes(name: str, as_json: bool) -> None:
     """List the probes and gates: what each proves, and where it is mandatory."""
+    version = _BY_NAME[name]
     rules = [
         {
             "name": rule.name,
             "description": rule.description,
             "mandatoryFor": sorted(rule.targets),
-            "gates": [gate for gate, needed in GATES.items() if rule.name in needed],
+            "gates": [gate for gate, needed in version.judge.GATES.items() if rule.name in needed],
         }
-        for rule in PROBES.values()
+        for rule in version.judge.PROBES.values()
     ]
-    emit(rules, as_json=as_json, human=show_rules)
+    emit(rules, as_json=as_json, human=lambda printer: show_rules(version, printer))
 
 
 def _read(file: Path, limit: int) -> bytes:
@@ -146,11 +165,21 @@ def _read(file: Path, limit: int) -> bytes:
         ) from error
 
 
+def _version_document(version: Version) -> dict[str, Any]:
+    """The rules that a transcript was judged by."""
+    return {
+        "version": version.name,
+        "predicateType": version.predicate_type,
+        "draft": version.draft,
+    }
+
+
 def _report_document(report: Report) -> dict[str, Any]:
     statement = report.statement
     return {
         "ok": report.ok,
         "authentic": report.authentic,
+        "rules": _version_document(report.version) if report.version else None,
         "verdict": report.verdict,
         "refusedBy": report.refused_by,
         "checks": [

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from agency.canonical import canonical_json
-from agency.transcript.rules.rule import explain
+from agency.transcript.problems import explain
 
 MAX_ENVELOPE_BYTES = 16 * 1024 * 1024
 

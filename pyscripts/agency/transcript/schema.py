@@ -1,9 +1,10 @@
-"""The published JSON Schema of a transcript's Statement.
+"""The JSON Schema of the Statement that spin-ups write now.
 
-Run as a program it prints the schema; schema.json beside it is that output, and a test holds the
-two together. To make it anew, from the root of the repository:
+Each version publishes its schema as schema.json beside its rules. Run as a program this prints the
+one of the newest version, and a test holds the two together. To make it anew, from the root of the
+repository:
 
-    f=pyscripts/agency/transcript/schema.json
+    f=pyscripts/agency/transcript/rules/v2/schema.json
     python -m agency.transcript.schema > $f.new && mv $f.new $f
 """
 
@@ -13,15 +14,15 @@ import json
 import sys
 from typing import Any
 
-from agency.transcript.model import PREDICATE_TYPE, Statement
+from agency.transcript.versions import CURRENT
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema() -> dict[str, Any]:
     """The schema as JSON data."""
-    generated = Statement.model_json_schema(by_alias=True, mode="validation")
-    return {"$schema": DIALECT, "$id": f"{PREDICATE_TYPE}:schema", **generated}
+    generated = CURRENT.statement.model_json_schema(by_alias=True, mode="validation")
+    return {"$schema": DIALECT, "$id": f"{CURRENT.predicate_type}:schema", **generated}
 
 
 def schema_text() -> str:

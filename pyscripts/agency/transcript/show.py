@@ -8,9 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agency.transcript.judge import GATES, PROBES, overall
-from agency.transcript.model import Predicate, Statement
-from agency.transcript.verify import Report
+from agency.transcript.verification import Report
+from agency.transcript.versions import Predicate, Statement, Version, version_of
 
 _GOOD, _BAD, _WEAK = "green", "bold red", "dim"
 _STYLES = {
@@ -39,7 +38,7 @@ def show_statement(statement: Statement, printer: Console) -> None:
         printer.print(table)
         printer.print()
     _failure(predicate, printer)
-    _result(predicate, printer)
+    _result(statement, printer)
 
 
 def show_report(report: Report, printer: Console, *, notes: Iterable[str] = ()) -> None:
@@ -58,16 +57,18 @@ def show_report(report: Report, printer: Console, *, notes: Iterable[str] = ()) 
     printer.print(Text("verdict: ").append(plain(report.verdict), style=style))
 
 
-def show_rules(printer: Console) -> None:
+def show_rules(version: Version, printer: Console) -> None:
     """Print every probe with what it proves, and every gate with the probes that it needs."""
+    printer.print(Text(f"rules {version}"))
+    printer.print()
     table = _table("Probes", "probe", "mandatory for", "proves")
-    for rule in PROBES.values():
+    for rule in version.judge.PROBES.values():
         needed = ", ".join(sorted(rule.targets)) or "-"
         table.add_row(rule.name, needed, rule.description)
     printer.print(table)
     printer.print()
     gates = _table("Gates", "gate", "needs")
-    for name, probes in GATES.items():
+    for name, probes in version.judge.GATES.items():
         gates.add_row(name, ", ".join(probes))
     printer.print(gates)
 
@@ -75,6 +76,7 @@ def show_rules(printer: Console) -> None:
 def _facts(statement: Statement, printer: Console) -> None:
     predicate, machine = statement.predicate, statement.predicate.environment
     facts = [
+        ("rules", _judged_by(version_of(statement.predicate_type))),
         ("run", f"{predicate.run} on target {predicate.target}"),
         ("time", f"{predicate.started_at} to {predicate.finished_at}"),
         ("machine", f"{machine.os}, {machine.kernel}, {machine.machine}, as {machine.user}"),
@@ -85,6 +87,12 @@ def _facts(statement: Statement, printer: Console) -> None:
     for name, value in facts:
         printer.print(Text(f"{name:<9}", style=_WEAK).append(plain(value), style="not dim"))
     printer.print()
+
+
+def _judged_by(version: Version) -> str:
+    if version.draft:
+        return f"{version}: they may change until {version.name} is released"
+    return str(version)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -146,9 +154,10 @@ def _failure(predicate: Predicate, printer: Console) -> None:
     printer.print()
 
 
-def _result(predicate: Predicate, printer: Console) -> None:
+def _result(statement: Statement, printer: Console) -> None:
+    predicate, version = statement.predicate, version_of(statement.predicate_type)
     printer.print(Text("it says: ").append(predicate.result, style=_STYLES[predicate.result]))
-    result, reasons = overall(predicate)
+    result, reasons = version.judge.overall(predicate)
     printer.print(Text("its evidence says: ").append(result, style=_STYLES[result]))
     for reason in reasons:
         printer.print(Text(f"  {plain(reason)}", style="red"))

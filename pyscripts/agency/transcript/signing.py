@@ -29,7 +29,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-
 from agency.canonical import canonical_json
 from agency.clock import new_id
 from agency.errors import BadInputError, PrerequisiteError
-from agency.transcript.model import Statement
+from agency.transcript.versions import Statement
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 KEY_ID = ""

@@ -1,1 +1,1 @@
-"""What an agent user has at hand: workspace, task loop, audit log, and the programs beside them."""
+"""The workspace of an agent user: task loop, audit log, and the programs beside them."""

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from interrupting import sigint
 
 from agency import ports
 
@@ -59,11 +60,11 @@ class Control:
     def log(self) -> Path:
         return self.place / "control.log"
 
-    def launch(self) -> subprocess.Popen[bytes]:
-        """Start the process; it is not waited for."""
+    def launch(self, disposition: signal.Handlers = signal.SIG_DFL) -> subprocess.Popen[bytes]:
+        """Start the process with a disposition of SIGINT; it is not waited for."""
         file = self.place / "control.json"
         file.write_text(json.dumps(self.config))
-        with self.log.open("ab") as sink:
+        with self.log.open("ab") as sink, sigint(disposition):
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "agency", "control", "run", "--config", str(file)],
                 stderr=sink,
@@ -76,15 +77,15 @@ class Control:
             )
         return self.process
 
-    def start(self) -> dict[str, Any]:
+    def start(self, disposition: signal.Handlers = signal.SIG_DFL) -> dict[str, Any]:
         """Start it and wait until it is ready; returns the body of /ready."""
-        process = self.launch()
+        process = self.launch(disposition)
 
         def ready() -> dict[str, Any] | None:
             assert process.poll() is None, self.log.read_text()
             try:
                 answer = requests.get(f"{self.url}/ready", timeout=5)
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 return None
             return answer.json() if answer.status_code == 200 else None
 
@@ -96,7 +97,7 @@ class Control:
         assert self.process.poll() is None, self.log.read_text()
         try:
             return requests.get(f"{self.url}/health", timeout=1).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 10) -> int:

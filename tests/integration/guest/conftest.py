@@ -2,7 +2,8 @@
 
 The first run builds an image (about a minute). AGENCY_TEST_GUEST_DIR names a directory in which
 image and wheels stay from run to run; AGENCY_REQUIRE_GUEST makes missing parts an error, not a
-skip.
+skip. Each worker of pytest-xdist has an Incus of its own, and images of its own: tests look for
+what is left of a build.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def place() -> Iterator[Place]:
         kept = os.environ.get("AGENCY_TEST_GUEST_DIR")
         (base / "state").mkdir()
         yield Place(
-            Path(kept) if kept else base / "materials",
+            Path(kept) / os.environ.get("PYTEST_XDIST_WORKER", "") if kept else base / "materials",
             base / "state" / "agency",
             {
                 "AGENCY_INCUS_DIR": str(base / "incus"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from click.testing import CliRunner
+from interrupting import sigint
 
 from agency import rundir
 from agency.clock import new_id
@@ -67,11 +68,12 @@ async def run_in_child(place, small_recipe):
         async with hold_image(place.materials, small_recipe, marker="agency-tests"):
             pass
         arguments = (small_recipe.model_dump_json(), str(place.materials), str(place.state), run)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", RUN, *arguments),
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, **place.environ},
-        )
+        with sigint():
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", RUN, *arguments),
+                stdout=asyncio.subprocess.PIPE,
+                env={**os.environ, **place.environ},
+            )
         started.append(process)
         return process
 

@@ -26,7 +26,7 @@ from agency.spinup.targets.incus.oidc.provider import (
     start_provider,
     stop_provider,
 )
-from agency.transcript.rules.oidc import RULES
+from agency.transcript.rules.v2.oidc import RULES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

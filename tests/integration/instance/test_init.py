@@ -20,7 +20,8 @@ from agency import programs
 from agency.errors import BadInputError, PrerequisiteError
 from agency.instance.load import load_instance
 from agency.instance.making import create
-from agency.secrets.classes import SecretClass, required_secrets
+from agency.instance.required_secrets import required_secrets
+from agency.secrets.classes import SecretClass
 from agency.secrets.encryption import age, sops
 
 Agency = Callable[..., int]
@@ -82,6 +83,7 @@ def test_json_tells_what_is_missing_and_where_it_goes(
 ) -> None:
     root = tmp_path / "big"
     flags = ("--enable", "edge", "--enable", "gitlab", "--enable", "k3s", "--enable", "ci")
+    flags += ("--preview", "ci-builtin")
     assert agency("init", root, *FLAGS, *flags, "--json") == 0
     document = json.loads(capsys.readouterr().out)
     missing = {entry["name"]: entry for entry in document["secretsMissing"]}
@@ -116,6 +118,32 @@ def test_every_flag_arrives(tmp_path: Path, agency: Agency) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("service", "feature"),
+    [("bridge", "bridge"), ("dashboard", "dashboard"), ("ci", "ci-builtin")],
+)
+def test_what_has_no_program_yet_needs_preview(
+    tmp_path: Path,
+    own_state: Path,
+    agency: Agency,
+    capsys: pytest.CaptureFixture[str],
+    service: str,
+    feature: str,
+) -> None:
+    root = tmp_path / "acme"
+    assert agency("init", root, *FLAGS, "--enable", service) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"services.{service}: the program behind it is not part of this version" in said
+    assert f"--preview {feature}" in said
+    assert not root.exists()
+    assert not list(own_state.rglob("*.key"))
+
+    assert agency("init", root, *FLAGS, "--enable", service, "--preview", feature) == 0
+    assert load_instance(root).instance.preview == [feature]
+    agency("check", root)
+    assert "not part of this version" not in capsys.readouterr().out
+
+
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     (("--operator", "@a:b.example"), 2, "--domain is needed"),
     (("--domain", "b.example"), 2, "--operator is needed"),
@@ -128,6 +156,7 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     ((*FLAGS, "--recipient", "alice=age1" + "q" * 58), 2, "there twice"),
     ((*FLAGS, "--recipient", "bob=ssh-ed25519 x"), 2, "age public key"),
     ((*FLAGS, "--name", "Acme"), 2, "a-z"),
+    ((*FLAGS, "--preview", "teapot"), 2, "names no feature that waits for its program"),
     ((*FLAGS, *FLAGS[2:]), 1, "listed twice"),
     ((*FLAGS, "--operator", "@agent-pm:agency.example.org"), 1, "name a person"),
 ]

@@ -14,8 +14,9 @@ import pytest
 
 from agency.errors import BadInputError, PrerequisiteError
 from agency.instance.load import load_instance
+from agency.instance.secret_provider import open_provider, sops_provider
 from agency.secrets.encryption import age, sops
-from agency.secrets.providers import SopsProvider, open_provider
+from agency.secrets.providers import SopsProvider
 from agency.secrets.values import SecretValue
 
 Agency = Callable[..., int]
@@ -50,13 +51,13 @@ class TestProvider:
 
     def test_per_run_secrets_differ_from_run_to_run(self, made: Any) -> None:
         loaded = load_instance(made.root)
-        with SopsProvider(loaded) as one, SopsProvider(loaded) as two:
+        with sops_provider(loaded) as one, sops_provider(loaded) as two:
             assert one.get("operator-password") == one.get("operator-password")
             assert one.get("operator-password") != two.get("operator-password")
 
     def test_without_a_key_names_are_known_and_values_are_not(self, made: Any) -> None:
         made.key.unlink()
-        with SopsProvider(load_instance(made.root)) as provider:
+        with sops_provider(load_instance(made.root)) as provider:
             assert "matrix-as-token" in provider.names()
             assert provider.missing() == ()
             with pytest.raises(PrerequisiteError, match="no age key") as caught:
@@ -65,7 +66,7 @@ class TestProvider:
 
     def test_what_is_not_in_the_file_is_missing(self, made: Any) -> None:
         sops_run(made, "unset", str(made.encrypted), '["matrix-as-token"]')
-        with SopsProvider(load_instance(made.root)) as provider:
+        with sops_provider(load_instance(made.root)) as provider:
             assert [spec.name for spec in provider.missing()] == ["matrix-as-token"]
             with pytest.raises(BadInputError, match="missing"):
                 provider.get("matrix-as-token")

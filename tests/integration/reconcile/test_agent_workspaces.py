@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from agency import guarded
+from agency.guarded import GuardedError
 from agency.reconcile.agents.workspaces import AgentWorkspaces, AgentWorkspacesSettings, opened
-from agency.reconcile.engine import guarded
-from agency.reconcile.engine.contract import ReconcileError
 from agency.reconcile.engine.engine import Engine, Outcome, Report
 from agency.reconcile.gitlab.repository import Repository
 
@@ -218,10 +218,10 @@ def test_what_is_exchanged_between_the_look_and_the_gift_is_not_given(homes):
     secret.write_text("root's")
     secret.chmod(0o600)
     with guarded.directory(homes) as place:
-        with pytest.raises(ReconcileError, match="not what was looked at"):
+        with pytest.raises(GuardedError, match="not what was looked at"):
             guarded.give(place, "secret", uid=UID, gid=GID)
         (homes / "link").symlink_to("secret")
-        with pytest.raises(ReconcileError):
+        with pytest.raises(GuardedError):
             guarded.give(place, "link", uid=UID, gid=GID)
     assert secret.stat().st_uid == 0
 
@@ -229,7 +229,7 @@ def test_what_is_exchanged_between_the_look_and_the_gift_is_not_given(homes):
 def test_a_file_is_never_written_over_nor_seen_half_made(homes, monkeypatch):
     (homes / "SOUL.md").write_text("mine")
     with guarded.directory(homes) as place:
-        with pytest.raises(ReconcileError):
+        with pytest.raises(GuardedError):
             guarded.make_file(place, "SOUL.md", b"new", uid=UID, gid=GID)
         assert (homes / "SOUL.md").read_text() == "mine"
 
@@ -237,7 +237,7 @@ def test_a_file_is_never_written_over_nor_seen_half_made(homes, monkeypatch):
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", crash)
-        with pytest.raises(ReconcileError, match="No space left"):
+        with pytest.raises(GuardedError, match="No space left"):
             guarded.make_file(place, "TASKS.yaml", b"new", uid=UID, gid=GID)
     assert {path.name for path in homes.iterdir()} == {"SOUL.md"}
 

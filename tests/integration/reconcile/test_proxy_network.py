@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from agency.clock import Clock
+from agency.docker import DockerError
 from agency.errors import PrerequisiteError
 from agency.reconcile.engine.engine import Engine as ReconcileEngine
 from agency.reconcile.engine.engine import Outcome, Report
-from agency.reconcile.swarm.docker import DockerError
 from agency.reconcile.swarm.proxy_network import ProxyNetworkSettings, opened
 
 IMAGE = "agency-test/busybox:1"

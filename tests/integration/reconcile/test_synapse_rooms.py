@@ -238,7 +238,7 @@ async def test_a_control_room_that_the_bot_left_is_left_to_a_person(setup):
 
 
 async def test_a_run_that_failed_half_way_converges_next_time(setup, monkeypatch):
-    from agency.control.matrix.api import MatrixError
+    from agency.matrix import MatrixError
     from agency.reconcile.matrix.synapse_rooms import SynapseRooms
 
     async def refuse(_self):

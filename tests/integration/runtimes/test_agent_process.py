@@ -65,7 +65,7 @@ def ask(port: int, path: str, token: str) -> requests.Response:
                 headers={"Authorization": f"Bearer {token}"},
                 timeout=20,
             )
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             assert time.monotonic() < deadline, "it does not listen"
             time.sleep(0.01)
 

@@ -159,7 +159,7 @@ async def test_a_crash_at_start_says_why_without_the_token(
     await until(failed)
     status = await runtime.status("pm")
     assert status.exit_status == 7
-    assert status.detail == "exit status 7: cannot use [redacted]"
+    assert status.detail == "exit status 7: cannot use [***]"
     assert runtime.endpoint("pm") is None
 
 
@@ -281,6 +281,7 @@ async def test_a_killed_parent_leaves_no_agent(
     runtime = make()
     assert processes_with_marker(runtime.marker) == tuple(sorted(pids))
     parent.kill()
+    parent.wait()  # it holds its lock until then
 
     async def gone() -> bool:
         return processes_with_marker(runtime.marker) == ()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from agency import naming
 
+ROOT = Path(__file__).resolve().parents[3]
 NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,23}[a-z0-9])?", fullmatch=True)
 
 
@@ -30,6 +34,33 @@ def test_an_agents_name_leaves_room_for_its_user() -> None:
     assert naming.is_agent_name("a" * naming.MAX_AGENT_NAME)
     assert not naming.is_agent_name("a" * (naming.MAX_AGENT_NAME + 1))
     assert not naming.is_agent_name("A")
+
+
+def test_what_nixos_reads_is_current() -> None:
+    argv = [sys.executable, str(ROOT / "tools/facts.py"), "--check"]
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+
+
+def test_what_nixos_reads_is_found_stale(tmp_path: Path) -> None:
+    copy = tmp_path / "tools/facts.py"
+    copy.parent.mkdir()
+    copy.write_bytes((ROOT / "tools/facts.py").read_bytes())
+    modules = tmp_path / "modules"
+    modules.mkdir()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, str(copy), *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+
+    assert run().returncode == 0
+    assert run("--check").returncode == 0
+    naming_json = modules / "naming.json"
+    naming_json.write_text(naming_json.read_text().replace("4000", "4001"))
+    stale = run("--check")
+    assert stale.returncode == 1
+    assert "modules/naming.json" in stale.stderr
+    assert "unwritten.json" not in stale.stderr
 
 
 def test_numbers_are_those_of_every_earlier_release() -> None:

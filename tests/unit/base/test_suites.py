@@ -1,6 +1,7 @@
 """What a suite does that cannot run: say why, and fail where it was told that it must run."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,8 +34,8 @@ def test_without_docker_its_suite_passes_only_where_it_need_not_run(required, st
 
 def test_make_requires_what_it_installs():
     rules = (ROOT / "Makefile").read_text()
-    for name in ("AGENCY_REQUIRE_DOCKER=1 pytest -m docker", "AGENCY_REQUIRE_GUEST=1 pytest"):
-        assert name in rules
+    for name in ("DOCKER=1 pytest .*-m docker", "GUEST=1 pytest .*-m guest"):
+        assert re.search(f"AGENCY_REQUIRE_{name}", rules)
 
 
 def test_without_nix_it_is_said_how_to_get_what_the_suite_needs(tmp_path):

@@ -4,27 +4,25 @@ import pytest
 
 from agency.cli import cli
 from agency.commandline.run import run
-from agency.recipes.commands import UNWRITTEN as RECIPES
-from agency.sandbox.commands import UNWRITTEN as SANDBOX
-from agency.workspace.commands import UNWRITTEN as WORKSPACE
-
-ALL = [
-    (group, entry)
-    for group, entries in (("workspace", WORKSPACE), ("recipes", RECIPES), ("sandbox", SANDBOX))
-    for entry in entries
-]
+from agency.unwritten import FEATURES, UNWRITTEN, facts
 
 
-@pytest.mark.parametrize(
-    ("group", "entry"), ALL, ids=[" ".join((group, *entry.words)) for group, entry in ALL]
-)
-def test_an_unwritten_program_is_a_missing_prerequisite(group, entry, capsys):
+@pytest.mark.parametrize("entry", UNWRITTEN, ids=lambda entry: " ".join(entry.words))
+def test_an_unwritten_program_is_a_missing_prerequisite(entry, capsys):
     flags = [word for flag in entry.flags for word in (flag, "1")]
-    arguments = [group, *entry.words, *flags, *("pm" for _ in entry.arguments)]
+    arguments = [*entry.words, *flags, *("pm" for _ in entry.arguments)]
     assert run(cli, arguments, prog_name="agency") == 3
     said = " ".join(capsys.readouterr().err.split())
     assert "not part of this version" in said
     assert entry.option in said
+
+
+def test_nix_is_told_every_feature_and_every_command():
+    told = facts()
+    assert set(told) == set(FEATURES)
+    commands = [tuple(words) for one in told.values() for words in one["commands"]]
+    assert sorted(commands) == sorted(entry.words for entry in UNWRITTEN)
+    assert {entry.option for entry in UNWRITTEN} == {one["option"] for one in told.values()}
 
 
 def test_a_wrong_word_is_wrong_usage():

@@ -36,7 +36,7 @@ FORBIDDEN = st.one_of(
     st.characters(categories=["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"]),
 )
 VISIBLE = st.characters(exclude_categories=["C", "Z", "M"])
-NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?", fullmatch=True)
+NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,23}[a-z0-9])?", fullmatch=True)
 TEXTS = (
     st.text(st.one_of(VISIBLE, st.sampled_from(" \"'\\-=")), min_size=1, max_size=200)
     .map(lambda text: unicodedata.normalize("NFC", text))

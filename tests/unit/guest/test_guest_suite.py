@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agency.transcript import judge
-from agency.transcript.rules.features import FEATURES, SHOWN_READ_ONLY
-from agency.transcript.rules.suite import (
+from agency.transcript.rules.v2 import judge
+from agency.transcript.rules.v2.features import FEATURES, SHOWN_READ_ONLY
+from agency.transcript.rules.v2.suite import (
     REFUSED_DISTURBING,
     REFUSED_READ_ONLY,
     SKIPS,

@@ -11,7 +11,7 @@ import pytest
 from agency.guests.incus.model import instance_from
 from agency.machine.completed import Completed
 from agency.spinup.targets.incus import evidence
-from agency.transcript.judge import PROBES
+from agency.transcript.rules.v2.judge import PROBES
 
 FINGERPRINT = "5c" * 32
 BOOT = "e24fd5b6-a2f1-4087-8ace-8044c90ffdbe"

@@ -33,6 +33,7 @@ def source(tmp_path: Path) -> Path:
         "pyscripts/agency.egg-info/PKG-INFO": "",
         "pyscripts/agency/ignored.py": "",
         "docs/not-installed.md": "",
+        "secrets/catalogue.json": "{}",
         ".gitignore": "ignored.py\n",
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +47,7 @@ def test_installed_are_the_files_of_the_digest_and_the_programs(source: Path) ->
     assert {str(path) for path in files} == {
         f"{SITE}/agency/a.py",
         f"{SITE}/agency/deep/b.json",
+        f"{SITE}/agency/secrets/catalogue.json",
         f"{SITE}/agency-1.2.dist-info/METADATA",
         "/opt/agency/bin/agency",
     }

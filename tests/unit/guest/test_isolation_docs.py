@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agency.transcript.rules.features import FEATURES
-from agency.transcript.rules.suite import REFUSED_DISTURBING, REFUSED_READ_ONLY, SKIPS
+from agency.transcript.rules.v2.features import FEATURES
+from agency.transcript.rules.v2.suite import REFUSED_DISTURBING, REFUSED_READ_ONLY, SKIPS
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "isolation.md"
@@ -64,7 +64,7 @@ def refused() -> set[str]:
 
 
 def test_every_refusal_is_one_that_a_transcript_must_show():
-    """Add what is missing to agency.transcript.rules.suite."""
+    """Add what is missing to agency.transcript.rules.v2.suite."""
     assert {*REFUSED_READ_ONLY, *REFUSED_DISTURBING} == refused()
     assert len(refused()) == len(REFUSED_READ_ONLY) + len(REFUSED_DISTURBING)
 

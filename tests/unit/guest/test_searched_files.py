@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agency.spinup.observe.answers import files_of
+from agency.spinup.observe.machine import files_of
 
 
 def test_links_into_the_store_are_followed_and_others_are_not(tmp_path: Path) -> None:

@@ -49,6 +49,44 @@ def test_check_reports_a_stale_render(
     assert "run `agency render`" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("service", "feature"),
+    [
+        ("bridge: {enable: true}", "bridge"),
+        ("dashboard: {enable: true}", "dashboard"),
+        ("ci: {enable: true}", "ci-builtin"),
+    ],
+)
+def test_check_refuses_what_has_no_program_yet_without_preview(
+    write: Write, good: str, capsys: pytest.CaptureFixture[str], service: str, feature: str
+) -> None:
+    text = f"{good}services:\n  {service}\n"
+    root = str(write(text))
+    agency("render", root)
+    capsys.readouterr()
+    assert agency("check", root) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "instance.yaml:14: services." in line
+    assert f"list {feature} under preview" in line
+
+    write(f"{text}preview: [{feature}]\n")
+    agency("render", root)
+    assert agency("check", root) == 0
+
+
+def test_an_engine_with_a_program_of_its_own_needs_no_preview(write: Write, good: str) -> None:
+    root = str(write(f"{good}services:\n  ci: {{enable: true, engine: woodpecker}}\n"))
+    agency("render", root)
+    assert agency("check", root) == 0
+
+
+def test_preview_knows_its_features(
+    write: Write, good: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert agency("check", str(write(f"{good}preview: [teapot]\n"))) == 1
+    assert "must be one of bridge, browser" in capsys.readouterr().out
+
+
 def test_decrypting_an_ephemeral_instance_makes_no_sense(write: Write, good: str) -> None:
     root = str(write(good))
     agency("render", root)

@@ -62,6 +62,7 @@ class StandIn:
     events: list[dict[str, Any]] = field(default_factory=lambda: [reply()])
     on_send: Callable[[int], Answer] = lambda number: (200, {"event_id": COMMAND})
     on_sync: Callable[[int], Answer] | None = None
+    stall: threading.Event | None = None  # what is waited for between head and body
     on_relations: Callable[[int], Answer] = lambda number: (200, {"chunk": []})
 
     def of(self, method: str, word: str) -> list[Request]:
@@ -115,6 +116,9 @@ def homeserver() -> Iterator[StandIn]:
                 self.send_header("Location", f"{stand_in.url}{unquote(parts.path)}/elsewhere")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
+            if stand_in.stall is not None and request.method == "PUT":
+                self.wfile.flush()
+                stand_in.stall.wait(10)
             self.wfile.write(data)
 
         do_GET = do_PUT = handle_any  # noqa: N815 - the library's names

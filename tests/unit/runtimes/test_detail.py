@@ -1,12 +1,15 @@
 """The one line that says why an agent ended."""
 
+import base64
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agency.control.runtimes.detail import REDACTED, failure_detail
+from agency.control.runtimes.detail import failure_detail
+from agency.secrets.redact import MARK, encodings
+from agency.secrets.values import SecretValue
 
 
 def test_an_error_document_gives_its_place_and_message() -> None:
@@ -40,8 +43,34 @@ def test_signals_have_names() -> None:
 
 
 def test_a_secret_is_not_repeated() -> None:
-    detail = failure_detail(1, ["bad token s3cret!"], secrets=["s3cret", ""])
-    assert detail == f"exit status 1: bad token {REDACTED}!"
+    detail = failure_detail(1, ["bad token s3cret!"], secrets=[SecretValue("s3cret")])
+    assert detail == f"exit status 1: bad token {MARK}!"
+
+
+TOKEN = 'Zq81-"<token>"_+/ =& of-an-agent'
+
+
+def _basic(user: str) -> str:
+    return base64.b64encode(f"{user}:{TOKEN}".encode()).decode()
+
+
+@pytest.mark.parametrize("form", [*sorted(encodings(TOKEN)), *map(_basic, ("a", "pm", "agent"))])
+def test_no_form_of_a_secret_is_repeated(form: str) -> None:
+    secret = SecretValue(TOKEN)
+    for line in (f"Authorization: Basic {form}", json.dumps({"message": f"got {form}."})):
+        plain = failure_detail(1, [line])
+        assert plain.isprintable()
+        detail = failure_detail(1, [line], secrets=[secret])
+        assert MARK in detail
+        assert not any(known in detail for known in encodings(TOKEN)), detail
+        assert plain != detail, "the same line without a secret to hide is shown whole"
+
+
+def test_a_secret_is_removed_before_the_line_is_cut() -> None:
+    line = "x" * 290 + TOKEN
+    detail = failure_detail(1, [line], secrets=[SecretValue(TOKEN)])
+    assert TOKEN[:6] not in detail
+    assert TOKEN[:6] in failure_detail(1, [line])
 
 
 @given(st.text(), st.integers(-64, 255))

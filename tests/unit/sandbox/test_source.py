@@ -170,9 +170,13 @@ def test_a_guest_gets_the_parts_it_needs(repository: Path) -> None:
     (repository / "pyscripts/link").symlink_to("/etc/passwd")
     os.mkfifo(repository / "pyscripts/pipe")
     (repository / "pyscripts/__pycache__").mkdir()
+    for name in ("secrets/catalogue.json", "setup.py", "secrets.yaml"):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).touch()
     assert names(archive(repository)) == {
         *("pyproject.toml", "pyscripts", "pyscripts/y", "pyscripts/link"),
         *("modules/portable", "modules/portable/x"),
+        *("secrets", "secrets/catalogue.json", "setup.py"),
     }
 
 

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 
 from agency.errors import BadInputError, InternalError
 from agency.instance.model import Instance, Services
-from agency.secrets.classes import Generator, SecretClass, required_secrets
+from agency.instance.required_secrets import required_secrets
+from agency.secrets.classes import Generator, SecretClass, SecretSpec
 from agency.secrets.generators import generate
 from agency.secrets.providers import EphemeralProvider
 
@@ -43,8 +44,12 @@ def instance(**services: object) -> Instance:
     )
 
 
+def specs(**services: object) -> tuple[SecretSpec, ...]:
+    return required_secrets(instance(**services))
+
+
 def names(**services: object) -> set[str]:
-    return {spec.name for spec in required_secrets(instance(**services))}
+    return {spec.name for spec in specs(**services)}
 
 
 ON = {"enable": True}
@@ -94,15 +99,13 @@ class TestRequired:
 
     def test_the_forges_bot_brings_its_token_or_gets_one(self) -> None:
         def bot(**services: object) -> SecretClass:
-            specs = required_secrets(instance(**services))
-            return next(spec.cls for spec in specs if spec.name == "forge-bot-token")
+            return next(spec.cls for spec in specs(**services) if spec.name == "forge-bot-token")
 
         assert bot(bridge=ON) is SecretClass.A1
         assert bot(bridge=ON, gitlab=ON) is SecretClass.C
 
     def test_every_spec_is_whole(self) -> None:
-        specs = [*required_secrets(instance(**EVERYTHING)), *required_secrets(instance(ci=ON))]
-        for spec in specs:
+        for spec in [*specs(**EVERYTHING), *specs(ci=ON)]:
             assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", spec.name)
             assert spec.description
             assert spec.mode in {"0400", "0440"}
@@ -113,7 +116,7 @@ class TestRequired:
             assert all(unit.endswith(".service") for unit in spec.consumers)
 
     def test_names_are_in_order_and_once(self) -> None:
-        found = [spec.name for spec in required_secrets(instance(**EVERYTHING))]
+        found = [spec.name for spec in specs(**EVERYTHING)]
         assert found == sorted(set(found))
 
 
@@ -158,7 +161,7 @@ class TestEphemeral:
     """Secrets that last as long as a run."""
 
     def test_values_stay_the_same_until_the_end(self, tmp_path: Path) -> None:
-        with EphemeralProvider(instance(), tmp_path / "run") as provider:
+        with EphemeralProvider(specs(), tmp_path / "run") as provider:
             assert set(provider.names()) == MATRIX | {"transcript-signing-key"}
             first = provider.get("matrix-as-token")
             assert provider.get("matrix-as-token") == first
@@ -169,15 +172,15 @@ class TestEphemeral:
 
     def test_two_runs_share_nothing(self, tmp_path: Path) -> None:
         with (
-            EphemeralProvider(instance(), tmp_path / "a") as one,
-            EphemeralProvider(instance(), tmp_path / "b") as two,
+            EphemeralProvider(specs(), tmp_path / "a") as one,
+            EphemeralProvider(specs(), tmp_path / "b") as two,
         ):
             for name in one.names():
                 assert one.get(name) != two.get(name)
 
     def test_credentials_are_files_for_one_reader(self, tmp_path: Path) -> None:
         run = tmp_path / "run"
-        with EphemeralProvider(instance(), run) as provider:
+        with EphemeralProvider(specs(), run) as provider:
             one = provider.credentials(["matrix-as-token"])
             two = provider.credentials(["matrix-as-token", "matrix-hs-token"])
             assert one != two
@@ -192,13 +195,13 @@ class TestEphemeral:
 
     def test_a_directory_that_was_there_stays(self, tmp_path: Path) -> None:
         (tmp_path / "mine").write_text("x")
-        with EphemeralProvider(instance(), tmp_path) as provider:
+        with EphemeralProvider(specs(), tmp_path) as provider:
             provider.credentials(["matrix-as-token"])
         assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
     def test_files_are_gone_after_an_error_too(self, tmp_path: Path) -> None:
         def run() -> None:
-            with EphemeralProvider(instance(), tmp_path / "r") as provider:
+            with EphemeralProvider(specs(), tmp_path / "r") as provider:
                 provider.credentials(["matrix-as-token"])
                 raise ZeroDivisionError
 
@@ -207,7 +210,7 @@ class TestEphemeral:
         assert not (tmp_path / "r").exists()
 
     def test_external_inputs_are_not_made_up(self, tmp_path: Path) -> None:
-        with EphemeralProvider(instance(**EVERYTHING), tmp_path / "r") as provider:
+        with EphemeralProvider(specs(**EVERYTHING), tmp_path / "r") as provider:
             missing = {spec.name for spec in provider.missing()}
             assert missing == {"wildcard-certificate", "wildcard-certificate-key"}
             assert not missing & set(provider.names())
@@ -218,7 +221,7 @@ class TestEphemeral:
 
     def test_an_unknown_name(self, tmp_path: Path) -> None:
         with (
-            EphemeralProvider(instance(), tmp_path / "r") as provider,
+            EphemeralProvider(specs(), tmp_path / "r") as provider,
             pytest.raises(BadInputError, match="no secret 'k3s-token'"),
         ):
             provider.get("k3s-token")

@@ -176,3 +176,19 @@ def test_a_bad_configuration_says_where(tmp_path, text, error):
 def test_a_missing_configuration(tmp_path):
     with pytest.raises(PrerequisiteError):
         read_config(tmp_path / "none.json")
+
+
+def test_a_name_that_the_file_has_no_secret_for_is_refused(place):
+    """A placeholder that stayed would be a secret that everybody knows."""
+    place.issue(client_id="7", client_token="t")
+    with pytest.raises(BadInputError, match=r"secret other, .* is not a secret of this"):
+        place.run(content="ID=@client-id@\nOTHER=@other@\n")
+    assert not place.file.exists()
+    place.run(content="ID=@client-id@\nMAIL=a@b\n")
+    assert place.file.read_text() == "ID=7\nMAIL=a@b\n"
+
+
+def test_a_value_is_not_filled_in_itself(place):
+    place.issue(client_id="@client-token@", client_token="t")
+    place.run()
+    assert place.file.read_text() == "ID=@client-token@\nTOKEN=t\n"

@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
-from agency.control.appservice.server import AppService, make_app
+from agency.control.appservice.server import AppService, build_app
 from agency.secrets.values import SecretValue
 from agency.spinup.probes.control import refuses_wrong_token
-from agency.transcript.judge import PROBES, Verdict
+from agency.transcript.rules.v2.judge import PROBES, Verdict
 
 TOKEN = SecretValue("the-homeservers-token")
 
@@ -36,7 +36,7 @@ async def judged(started_with: SecretValue) -> Verdict:
     service = AppService(
         started_with, intake, 1024, nobody, nobody, nothing, nothing, stopping=lambda: False
     )
-    server = TestServer(make_app(service), host="127.0.0.1")
+    server = TestServer(build_app(service), host="127.0.0.1")
     await server.start_server()
     try:
         async with aiohttp.ClientSession() as session:

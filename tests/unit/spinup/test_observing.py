@@ -1,4 +1,4 @@
-"""`agency observe`: what may be asked, and that an answer is evidence or a reason."""
+"""`agency observe`: which probes there are, and that an answer is evidence or a reason."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agency.spinup.observe.program import Program, this_program
-from agency.spinup.observe.questions import MAX_BYTES, MAX_QUESTIONS
+from agency.spinup.observe.commands import MAX_BYTES
+from agency.spinup.program import Program, this_program
 
 Observe = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -58,28 +58,27 @@ def observe(config: Path) -> Observe:
     return run
 
 
-def asked(*questions: dict[str, Any]) -> str:
-    return json.dumps({"questions": questions})
+def asked(probe: str, **told: Any) -> str:
+    return json.dumps({"probe": probe, "told": told})
 
 
 def test_a_program_says_of_which_files_it_is(observe: Observe) -> None:
-    (answer,) = json.loads(observe(asked({"what": "program"})).stdout)["answers"]
-    assert Program.model_validate(answer["evidence"]) == this_program()
+    done = observe("", "agency.program")
+    assert Program.model_validate(json.loads(done.stdout)) == this_program()
 
 
-def test_each_question_has_its_answer_in_order(observe: Observe) -> None:
-    done = observe(
-        asked(
-            {"what": "audit-count"},
-            {"what": "audit-outcome", "trace": "t-2"},
-            {"what": "audit-outcome", "trace": "t-9"},
-            {"what": "audit-row", "sequence": 1},
-            {"what": "audit-row", "sequence": 7},
-            {"what": "health"},
-        )
+def test_each_line_has_its_answer_in_order(observe: Observe) -> None:
+    lines = (
+        asked("audit.count"),
+        asked("audit.outcome", trace="t-2"),
+        asked("audit.outcome", trace="t-9"),
+        asked("audit.row", sequence=1),
+        asked("audit.row", sequence=7),
+        asked("agents.health"),
     )
+    done = observe("".join(f"{line}\n" for line in lines), "--follow")
     assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout)["answers"]
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["evidence"] for answer in answers[:4]] == [
         {"count": 2},
         {"outcome": "refused"},
@@ -91,45 +90,79 @@ def test_each_question_has_its_answer_in_order(observe: Observe) -> None:
     assert answers[4]["evidence"] is answers[5]["evidence"] is None
 
 
-def test_it_follows_line_by_line(observe: Observe) -> None:
-    done = observe(f"{asked({'what': 'audit-count'})}\n" * 3, "--follow")
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line)["answers"][0]["evidence"] for line in done.stdout.splitlines()]
-    assert lines == [{"count": 2}] * 3
+def test_one_probe_takes_its_input_from_standard_input(observe: Observe) -> None:
+    done = observe('{"trace": "t-2"}', "audit.outcome")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"outcome": "refused"})
+
+
+def test_a_probe_that_cannot_look_is_a_finding(observe: Observe) -> None:
+    done = observe('{"sequence": 7}', "audit.row")
+    assert done.returncode == 1
+    assert "there is no row 7" in done.stderr
+
+
+def test_probes_are_listed_with_what_they_look_at(observe: Observe) -> None:
+    done = observe("", "--list", "--json")
+    listed = json.loads(done.stdout)
+    assert {"agents.health", "audit.chain", "secrets.search", "store.schema"} <= listed.keys()
+    assert all(listed.values())
+    assert "audit.chain" in observe("", "--list").stdout
 
 
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("", "JSON"),
-        ("{}", "questions"),
-        (asked(), "at least 1"),
-        (asked({"what": "shell", "argv": ["true"]}), "shell"),
-        (asked({"what": "process", "pid": 1}), "pid"),
-        (asked({"what": "chain", "path": "/etc/passwd"}), "path"),
-        (asked(*[{"what": "audit-count"}] * (MAX_QUESTIONS + 1)), "at most"),
+        ("\n", "JSON"),
+        ("{}", "probe"),
+        (asked("shell", argv=["true"]), "shell"),
+        (asked("homeserver.process", pid=1), "pid"),
+        (asked("audit.chain", path="/etc/passwd"), "path"),
         (" " * (MAX_BYTES + 1), "more than"),
     ],
-    ids=["nothing", "empty", "none", "unknown", "pid 1", "more", "too many", "too large"],
+    ids=["nothing", "empty", "unknown", "pid 1", "more", "too large"],
 )
-def test_what_is_no_question_is_refused(said: str, words: str, observe: Observe) -> None:
-    done = observe(said)
+def test_a_line_that_names_no_probe_is_refused(said: str, words: str, observe: Observe) -> None:
+    done = observe(said, "--follow")
     assert done.returncode == 2, done.stdout
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
-def test_a_secret_that_is_asked_for_is_never_repeated(observe: Observe) -> None:
+@pytest.mark.parametrize(
+    ("said", "arguments", "words"),
+    [
+        ("", (), "name a probe"),
+        ("", ("shell",), "no probe 'shell'"),
+        ("[]", ("audit.count",), "document"),
+        ('{"pid": 1}', ("homeserver.process",), "pid"),
+        (" " * (MAX_BYTES + 1), ("audit.count",), "more than"),
+    ],
+    ids=["no name", "unknown", "no object", "pid 1", "too large"],
+)
+def test_a_call_that_names_no_probe_is_refused(
+    said: str, arguments: tuple[str, ...], words: str, observe: Observe
+) -> None:
+    done = observe(said, *arguments)
+    assert done.returncode == 2, done.stdout
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_secret_that_is_asked_for_is_never_repeated(observe: Observe, follow: bool) -> None:
     secret = "correct-horse-battery"
-    bad = asked({"what": "secrets", "values": [secret, 7, {"x": secret}]})
-    done = observe(bad)
+    told = {"values": [secret, 7, {"x": secret}]}
+    if follow:
+        done = observe(asked("secrets.search", **told), "--follow")
+    else:
+        done = observe(json.dumps(told), "secrets.search")
     assert done.returncode == 2
     assert secret not in done.stdout + done.stderr
 
 
 def test_a_machine_without_an_agency_is_told_so(observe: Observe, config: Path) -> None:
     config.unlink()
-    done = observe(asked({"what": "audit-count"}))
+    done = observe("", "audit.count")
     assert done.returncode == 3
     assert "cannot read the configuration" in done.stderr

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from agency.secrets.values import SecretValue
-from agency.spinup.scenario import person
-from agency.spinup.scenario.person import ConversationError, create_account
+from agency.spinup.scenario import accounts
+from agency.spinup.scenario.accounts import ConversationError, create_account
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PATH = "/_synapse/admin/v1/register"
@@ -98,7 +98,7 @@ async def test_what_a_dying_homeserver_does_is_a_finding(get, post, words) -> No
 
 
 async def test_a_homeserver_that_says_nothing_is_one_too(monkeypatch) -> None:
-    monkeypatch.setattr(person, "_REGISTER_S", 0.05)
+    monkeypatch.setattr(accounts, "_REGISTER_S", 0.05)
     accepted: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

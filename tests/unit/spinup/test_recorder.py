@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from agency.clock import Clock
-from agency.spinup.observe import questions as asked
+from agency.spinup.probes.probe import Pids
+from agency.spinup.probes.records import Trace
 from agency.spinup.progress import Progress
 from agency.spinup.record import Recorder
 from agency.spinup.remote.agents_audit import _log
@@ -27,7 +28,7 @@ NO_HEAD = {"agent": "pm", "count": 0, "head": None, "ok": True, "broken": None}
     ("understand", "words"),
     [
         (lambda: json.loads("<html>403 Forbidden</html>"), "JSONDecodeError"),
-        (lambda: asked.Stopped(pids={"pm": 0}), "pids.pm: Input should be greater than 1"),
+        (lambda: Pids(pids={"pm": 0}), "pids.pm: Input should be greater than 1"),
         (lambda: _log(NO_HEAD), "TypeError"),
         (lambda: {}["agents"], "KeyError: 'agents'"),
         (lambda: [].get("pid"), "AttributeError"),  # type: ignore[attr-defined]
@@ -50,7 +51,7 @@ async def test_what_cannot_be_understood_is_a_probe_that_failed(
 
 async def test_what_was_given_is_not_repeated(recorder: Recorder) -> None:
     async def collect() -> Any:
-        return asked.AuditOutcome(trace="a-token-that-is-long" * 10)
+        return Trace(trace="a-token-that-is-long" * 10)
 
     await recorder.probe("control.ready", collect)
     assert "a-token" not in str(recorder.probes[0].reason)

@@ -55,8 +55,9 @@ class SimulatedMachine:
 class SearchedHere:
     """A simulated observer of a machine that finds nothing itself."""
 
-    async def ask_secrets(self, values: list[SecretValue]) -> dict[str, Any]:
-        return {"secretsChecked": len(values), "findings": 0, "places": []}
+    async def ask(self, probe: str, told: dict[str, Any]) -> dict[str, Any]:
+        assert probe == "secrets.search"
+        return {"secretsChecked": len(told["values"]), "findings": 0, "places": []}
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ async def test_who_logged_in_is_known_whatever_came_after(
         """Somebody whom nobody can invite, or ask anything."""
 
         def __init__(self, user_id: str) -> None:
-            self.access_token = SecretValue(f"access-token-of-{user_id}")
+            self.access_token = f"access-token-of-{user_id}"
 
         async def join(self, alias: str) -> str:
             return "!room:a.example"

@@ -12,7 +12,6 @@ import pytest
 
 from agency.machine import units
 from agency.machine.machine import MachineError
-from agency.spinup.observe import questions as asked
 from agency.spinup.remote.asking import Observer
 
 BLOCK = """\
@@ -89,14 +88,14 @@ class SimulatedMachine:
 
 
 def said(**evidence: object) -> bytes:
-    return json.dumps({"answers": [{"evidence": evidence}]}).encode()
+    return json.dumps({"evidence": evidence}).encode()
 
 
 async def test_one_program_answers_everything() -> None:
     machine = SimulatedMachine([[said(count=1), said(count=2)]])
     observer = Observer(machine, "agency")  # type: ignore[arg-type]
-    assert await observer.ask(asked.AuditCount()) == {"count": 1}
-    assert await observer.ask(asked.AuditCount()) == {"count": 2}
+    assert await observer.ask("audit.count") == {"count": 1}
+    assert await observer.ask("audit.count") == {"count": 2}
     await observer.close()
     assert (machine.started, machine.ended) == (1, 1)
 
@@ -104,8 +103,8 @@ async def test_one_program_answers_everything() -> None:
 async def test_a_program_that_ended_is_started_anew_and_asked_again() -> None:
     machine = SimulatedMachine([[said(count=1)], [said(count=2)]])
     observer = Observer(machine, "agency")  # type: ignore[arg-type]
-    await observer.ask(asked.AuditCount())
-    assert await observer.ask(asked.AuditCount()) == {"count": 2}
+    await observer.ask("audit.count")
+    assert await observer.ask("audit.count") == {"count": 2}
     assert (machine.started, machine.ended) == (2, 1)
     await observer.close()
 
@@ -114,7 +113,7 @@ async def test_one_that_never_answers_is_not_asked_for_ever() -> None:
     machine = SimulatedMachine([[], []])
     observer = Observer(machine, "agency")  # type: ignore[arg-type]
     with pytest.raises(MachineError, match="it has ended"):
-        await observer.ask(asked.AuditCount())
+        await observer.ask("audit.count")
     assert machine.started == 1
 
 
@@ -123,12 +122,13 @@ async def test_one_that_never_answers_is_not_asked_for_ever() -> None:
     [
         (b"bash: agency: command not found", "is not one of"),
         (b'{"answers": []}', "is not one of"),
-        (b'{"answers": [{"evidence": null, "error": "no such row"}]}', "no such row"),
-        (b'{"answers": [{"evidence": null}]}', "no evidence"),
+        (b"[]", "is not one of"),
+        (b'{"evidence": null, "error": "no such row"}', "no such row"),
+        (b'{"evidence": null}', "no evidence"),
     ],
 )
 async def test_what_is_no_evidence_is_an_error(answer: bytes, words: str) -> None:
     observer = Observer(SimulatedMachine([[answer]]), "agency")  # type: ignore[arg-type]
     with pytest.raises(MachineError, match=words):
-        await observer.ask(asked.AuditCount())
+        await observer.ask("audit.count")
     await observer.close()

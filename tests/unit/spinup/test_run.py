@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from interrupting import sigint
 from rich.console import Console
 
 from agency.clock import Clock
@@ -253,12 +254,25 @@ async def test_contexts_are_left_in_reverse_and_a_defect_among_them_is_told(benc
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_signals_are_wishes_for_the_whole_block(number):
-    with interruptible() as interrupted:
+    with sigint(), interruptible() as interrupted:
         for _ in range(2):  # a second one disturbs no more than the first
             os.kill(os.getpid(), number)
             async with asyncio.timeout(30):
                 await interrupted.wait()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+async def test_an_ignored_ctrl_c_stays_ignored():
+    with sigint(signal.SIG_IGN):
+        with interruptible() as interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.1)
+            assert not interrupted.is_set()
+            os.kill(os.getpid(), signal.SIGTERM)
+            async with asyncio.timeout(30):
+                await interrupted.wait()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_a_place_that_can_be_written_is_taken_and_left_as_it_was(tmp_path):

@@ -1,5 +1,6 @@
 """A run's directory: locked while it lives, cleaned up once it is dead, never before."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -132,3 +133,58 @@ def test_what_was_killed_without_a_lock_is_cleaned_up_too(tmp_path):
     assert rundir.alive(tmp_path / "runs") is None
     assert rundir.reap(tmp_path / "runs") == ("run-a",)
     assert list((tmp_path / "runs").glob("run-*")) == []
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """A dead run whose lock somebody is just asking for, as `is_held` does."""
+    base = tmp_path / "runs"
+    rundir.create(base, "run-a").release()
+    descriptor = os.open(base / "run-a" / "lock", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    yield base
+    os.close(descriptor)
+
+
+def test_asking_for_a_lock_does_not_make_a_dead_run_alive(asked):
+    assert rundir.alive(asked) is None
+    assert rundir.reap(asked) == ("run-a",)
+
+
+def test_asking_for_a_lock_does_not_keep_a_run_from_being_made(asked):
+    run = rundir.create(asked, "run-a")
+    assert is_held(run.path / "lock")
+    assert rundir.alive(asked) == run.path
+    run.remove()
+
+
+ASKS = """
+import sys
+from pathlib import Path
+from agency.spinup.guest.machines.locks import is_held
+print("asking", flush=True)
+while True:
+    is_held(Path(sys.argv[1]) / "run-a" / "lock")
+"""
+
+
+def test_who_asks_all_the_time_never_finds_a_lock_free_that_is_being_taken(tmp_path):
+    asker = subprocess.Popen(
+        [sys.executable, "-c", ASKS, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert asker.stdout.readline() == "asking\n"
+        for _ in range(500):
+            rundir.create(tmp_path, "run-a").remove()
+    finally:
+        asker.kill()
+        asker.wait()
+
+
+def test_a_run_that_was_killed_before_its_lock_had_its_name_is_made_anew(tmp_path):
+    (tmp_path / "run-a").mkdir()
+    (tmp_path / "run-a" / ".lock").touch()
+    assert rundir.alive(tmp_path) is None
+    run = rundir.create(tmp_path, "run-a")
+    assert not (run.path / ".lock").exists()
+    run.remove()

@@ -13,9 +13,8 @@ import pytest
 from agency.control.config import AgentEntry, ControlConfig
 from agency.errors import AgencyError
 from agency.secrets.values import SecretValue
-from agency.spinup.observe import answers
-from agency.spinup.observe import questions as asked
-from agency.spinup.observe.answers import _READ_JOURNAL, Machine, answer
+from agency.spinup.observe.commands import Answer, Request, answer
+from agency.spinup.observe.machine import READ_JOURNAL, ThisMachine
 from agency.spinup.probes import secrecy
 
 SECRET = "correct-horse-battery-staple"
@@ -66,13 +65,13 @@ def test_a_search_that_was_none_is_an_error(argv: tuple[str, ...], words: str) -
 
 def test_the_journal_is_read_with_what_is_long_or_unprintable() -> None:
     # Without the first, journalctl leaves out long fields; JSON makes lists of unprintable ones.
-    assert {"--all", "--output=export"} <= set(_READ_JOURNAL)
+    assert {"--all", "--output=export"} <= set(READ_JOURNAL)
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ThisMachine:
     """A machine of one process and with all files below a directory; an agent runs."""
-    monkeypatch.setattr(answers, "_every_pid", lambda: [os.getpid()])
+    monkeypatch.setattr(ThisMachine, "pids", lambda _: [os.getpid()])
     for name in ("etc", "handover", "home/agent-pm/work", "home/alice", "var/log/app/journal"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "etc/plain").write_text("nothing")
@@ -90,22 +89,21 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         state_dir=tmp_path,
         runtime="systemd",
     )
-    return Machine(
+    return ThisMachine(
         config,
         handover=tmp_path / "handover",
         searched=(tmp_path / "etc", tmp_path / "var/log"),
         homes=tmp_path / "home",
-        read_journal=prints("write('MESSAGE=nothing of note')"),
+        journal=prints("write('MESSAGE=nothing of note')"),
     )
 
 
-async def searched(machine: Machine) -> asked.Answer:
-    question = asked.Secrets.model_validate({"values": [SECRET, SECRET, "another-secret"]})
-    (found,) = (await answer(machine, [question])).answers
-    return found
+async def searched(machine: ThisMachine) -> Answer:
+    told = {"values": [SECRET, SECRET, "another-secret"]}
+    return await answer(machine, Request(probe="secrets.search", told=told))
 
 
-async def test_a_clean_machine_is_clean(machine: Machine) -> None:
+async def test_a_clean_machine_is_clean(machine: ThisMachine) -> None:
     seen = (await searched(machine)).evidence
     assert seen is not None
     assert (seen["findings"], seen["places"]) == (0, [])
@@ -119,7 +117,7 @@ async def test_a_clean_machine_is_clean(machine: Machine) -> None:
     "place", ["etc/leak", "home/agent-pm/work/leak", "var/log/app/journal/leak"]
 )
 async def test_a_secret_in_a_file_is_found(
-    place: str, value: str, machine: Machine, tmp_path: Path
+    place: str, value: str, machine: ThisMachine, tmp_path: Path
 ) -> None:
     (tmp_path / place).write_text(f"password: {value}\n")
     seen = (await searched(machine)).evidence
@@ -127,38 +125,38 @@ async def test_a_secret_in_a_file_is_found(
     assert (seen["findings"], seen["places"]) == (1, ["leak"])
 
 
-async def test_the_homes_of_people_are_their_own(machine: Machine, tmp_path: Path) -> None:
+async def test_the_homes_of_people_are_their_own(machine: ThisMachine, tmp_path: Path) -> None:
     (tmp_path / "home/alice/diary").write_text(SECRET)
     seen = (await searched(machine)).evidence
     assert seen is not None
     assert seen["findings"] == 0
 
 
-async def test_a_secret_in_the_journal_is_found(machine: Machine) -> None:
-    config = {**vars_of(machine), "read_journal": prints(f"write('MESSAGE={SECRET}')")}
-    seen = (await searched(Machine(**config))).evidence
+async def test_a_secret_in_the_journal_is_found(machine: ThisMachine) -> None:
+    config = {**vars_of(machine), "journal": prints(f"write('MESSAGE={SECRET}')")}
+    seen = (await searched(ThisMachine(**config))).evidence
     assert seen is not None
     assert (seen["findings"], seen["places"]) == (1, ["journal"])
 
 
-async def test_a_machine_without_a_journal_is_not_called_clean(machine: Machine) -> None:
-    config = {**vars_of(machine), "read_journal": prints("pass")}
-    found = await searched(Machine(**config))
+async def test_a_machine_without_a_journal_is_not_called_clean(machine: ThisMachine) -> None:
+    config = {**vars_of(machine), "journal": prints("pass")}
+    found = await searched(ThisMachine(**config))
     assert found.evidence is None
     assert "nothing was searched" in str(found.error)
 
 
-def vars_of(machine: Machine) -> dict[str, object]:
-    return {name: getattr(machine, name) for name in Machine.__dataclass_fields__}
+def vars_of(machine: ThisMachine) -> dict[str, object]:
+    return {name: getattr(machine, name) for name in ThisMachine.__dataclass_fields__}
 
 
 async def test_an_answer_that_cannot_be_read_is_one_that_says_so(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: ThisMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def health(*_: object) -> object:
         return json.loads("<html>403</html>")
 
-    monkeypatch.setattr("agency.spinup.probes.agents.health", health)
-    (found,) = (await answer(machine, [asked.Health()])).answers
+    monkeypatch.setattr("agency.spinup.probes.agents._health", health)
+    found = await answer(machine, Request(probe="agents.health"))
     assert found.evidence is None
     assert "JSONDecodeError" in str(found.error)

@@ -19,8 +19,8 @@ from agency.source_digest import source_root
 from agency.spinup import pipeline as smoke_run
 from agency.spinup.run import Run
 from agency.spinup.target import Options
-from agency.transcript.judge import STEPS
-from agency.transcript.verify import read_unchecked
+from agency.transcript.rules.v2.judge import STEPS
+from agency.transcript.verification import read_unchecked
 
 INSTANCE = source_root() / "instance"
 

@@ -28,7 +28,7 @@ from agency.spinup.targets.incus.config import Config as GuestConfig
 from agency.spinup.targets.local import target as local
 from agency.spinup.targets.ssh import target as ssh
 from agency.spinup.targets.ssh.config import Config as HostConfig
-from agency.transcript.judge import STEPS
+from agency.transcript.rules.v2.judge import STEPS
 
 Monkey = pytest.MonkeyPatch
 DIGEST = "5c" * 32

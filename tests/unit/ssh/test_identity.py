@@ -16,9 +16,9 @@ from agency.machine.completed import Completed
 from agency.machine.machine import MachineError
 from agency.machine.ssh import machine
 from agency.source_digest import source_root
-from agency.spinup.observe.program import Program, program_at, this_program
+from agency.spinup.program import Program, program_at, this_program
 from agency.spinup.targets.ssh import identity
-from agency.transcript.judge import PROBES
+from agency.transcript.rules.v2.judge import PROBES
 
 INSTANCE = load_instance(source_root() / "instance").instance
 DOCUMENT = control_document(INSTANCE)

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agency.transcript import judge
-from agency.transcript.model import Statement
-from agency.transcript.rules.services import ALWAYS_RUNNING
-from agency.transcript.rules.subjects import system_digest
-from agency.transcript.rules.suite import REFUSED_DISTURBING, REFUSED_READ_ONLY
+from agency.transcript.rules.v2 import judge
+from agency.transcript.rules.v2.model import Statement
+from agency.transcript.rules.v2.services import ALWAYS_RUNNING
+from agency.transcript.rules.v2.subjects import system_digest
+from agency.transcript.rules.v2.suite import REFUSED_DISTURBING, REFUSED_READ_ONLY
 from agency.transcript.signing import public_pem
 
 Document = dict[str, Any]
@@ -137,7 +137,7 @@ def build() -> Document:
             },
             {"name": "instance", "digest": {"sha256": "d4" * 32}},
         ],
-        "predicateType": "urn:agency:spinup-transcript:v1",
+        "predicateType": "urn:agency:spinup-transcript:v2",
         "predicate": {
             "run": "run-0000000000000000",
             "target": "local",

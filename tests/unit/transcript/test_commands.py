@@ -12,7 +12,7 @@ import pytest
 from agency.cli import cli
 from agency.commandline.run import run
 from agency.source_digest import source_digest
-from agency.transcript.judge import PROBES
+from agency.transcript.rules.v2.judge import PROBES
 from agency.transcript.schema import schema
 
 Document = dict[str, Any]

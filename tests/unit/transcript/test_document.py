@@ -12,10 +12,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic.alias_generators import to_camel
 
-from agency.transcript.judge import GATES, PROBES
-from agency.transcript.model import PREDICATE_TYPE, Predicate, Statement
+from agency.transcript.rules.v2.judge import GATES, PROBES
+from agency.transcript.rules.v2.model import PREDICATE_TYPE, Predicate, Statement
 from agency.transcript.signing import sign
-from agency.transcript.verify import AUTHENTIC, JUDGED
+from agency.transcript.verification import AUTHENTIC, JUDGED
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "transcript.md").read_text()
 

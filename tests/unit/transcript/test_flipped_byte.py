@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agency.transcript.model import Statement
+from agency.transcript.rules.v2.model import Statement
 from agency.transcript.signing import sign
-from agency.transcript.verify import Report, verify
+from agency.transcript.verification import Report, verify
 
 
 @pytest.fixture(scope="module")

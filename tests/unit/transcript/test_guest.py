@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from agency.transcript import judge
-from agency.transcript.model import Predicate
-from agency.transcript.rules.subjects import system_digest
-from agency.transcript.verify import Policy, verify
+from agency.transcript.rules.v2 import judge
+from agency.transcript.rules.v2.model import Predicate
+from agency.transcript.rules.v2.subjects import system_digest
+from agency.transcript.verification import Policy, verify
 
 Document = dict[str, Any]
 Seal = Callable[[object], bytes]

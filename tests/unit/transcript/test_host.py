@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agency.transcript import judge
-from agency.transcript.verify import Policy, Report, verify
+from agency.transcript.rules.v2 import judge
+from agency.transcript.verification import Policy, Report, verify
 
 Document = dict[str, Any]
 Seal = Callable[[object], bytes]

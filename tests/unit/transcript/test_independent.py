@@ -21,7 +21,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
-from agency.transcript.model import Statement
+from agency.transcript.rules.v2.model import Statement
 from agency.transcript.schema import schema
 from agency.transcript.signing import sign
 
@@ -63,7 +63,7 @@ def test_the_in_toto_library_accepts_the_statement(envelope: dict[str, Any]) -> 
     parsed = json_format.Parse(payload, statement_pb2.Statement())
     statement = InTotoStatement.copy_from_pb(parsed)
     statement.validate()
-    assert statement.pb.predicate_type == "urn:agency:spinup-transcript:v1"
+    assert statement.pb.predicate_type == "urn:agency:spinup-transcript:v2"
     assert statement.pb.subject[0].digest["gitCommit"] == "b2" * 20
     assert statement.pb.predicate["result"] == "PASSED"
     del parsed.subject[0].digest["sha256"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from agency.transcript import judge
-from agency.transcript.model import Predicate
+from agency.transcript.rules.v2 import judge
+from agency.transcript.rules.v2.model import Predicate
 
 Document = dict[str, Any]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agency.canonical import canonical_json
-from agency.transcript.model import Predicate, Statement, normalised
+from agency.transcript.rules.v2.model import Predicate, Statement, normalised
 from agency.transcript.schema import schema, schema_text
 
 Document = dict[str, Any]
@@ -66,7 +66,7 @@ def test_field_names_are_those_of_the_format_alone(document: Document) -> None:
     ("path", "value"),
     [
         (("_type",), "https://in-toto.io/Statement/v0.1"),
-        (("predicateType",), "urn:agency:spinup-transcript:v2"),
+        (("predicateType",), "urn:agency:spinup-transcript:v1"),
         (("subject",), []),
         (("subject", 0, "name"), "image"),
         (("subject", 1, "name"), "source"),
@@ -159,7 +159,7 @@ def test_normalising_twice_is_normalising_once(value: Any) -> None:
 
 
 def test_the_published_schema_is_current() -> None:
-    published = resources.files("agency.transcript") / "schema.json"
+    published = resources.files("agency.transcript.rules.v2") / "schema.json"
     assert published.read_text() == schema_text()
 
 

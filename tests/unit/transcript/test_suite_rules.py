@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from agency.transcript import judge
-from agency.transcript.model import Predicate
-from agency.transcript.rules.features import FEATURES, SHOWN_READ_ONLY
-from agency.transcript.rules.suite import REFUSED_DISTURBING, REFUSED_READ_ONLY, SKIPS
+from agency.transcript.rules.v2 import judge
+from agency.transcript.rules.v2.features import FEATURES, SHOWN_READ_ONLY
+from agency.transcript.rules.v2.model import Predicate
+from agency.transcript.rules.v2.suite import REFUSED_DISTURBING, REFUSED_READ_ONLY, SKIPS
 
 Document = dict[str, Any]
 REFUSALS = (*REFUSED_READ_ONLY, *REFUSED_DISTURBING)

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agency.errors import BadInputError, UsageError
 from agency.transcript.envelope import MAX_ENVELOPE_BYTES
-from agency.transcript.model import Statement
+from agency.transcript.rules.v2.model import Statement
 from agency.transcript.signing import PublicKeyError, private_pem, public_pem, sign
-from agency.transcript.verify import (
+from agency.transcript.verification import (
     AUTHENTIC,
     JUDGED,
     Policy,

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from agency.canonical import canonical_json
+from agency.chain import Head, link_hash
 from agency.workspace.audit.bounds import DAY_S, Bounds
-from agency.workspace.audit.record import Head, Sender, parse_record, record_hash
+from agency.workspace.audit.record import Sender, parse_record
 from agency.workspace.audit.storage.logs import Logs
 
 AGENT = "pm"
@@ -54,7 +55,7 @@ def test_an_edited_record(written, verify) -> None:
 def test_an_edited_record_with_a_hash_of_its_own(written, verify) -> None:
     before = lines_of(written[1])
     record = replace(parse_record(before[1]), detail={"n": 99})
-    before[1] = replace(record, hash=record_hash(record)).line()
+    before[1] = replace(record, hash=link_hash(record)).line()
     written[1].write_bytes(b"".join(before))
     assert "does not follow" in broken_at(verify(), written[1], 3)
 
@@ -144,7 +145,7 @@ def test_records_that_claim_a_removal_have_odd_fields(written, verify) -> None:
     for detail in ({"last": "x"}, {"last": None, "hash": 3}, {"file": []}):
         record = replace(last, event="log.removed", detail=detail)
         before[-1] = (
-            canonical_json({**json.loads(record.line()), "hash": record_hash(record)}) + b"\n"
+            canonical_json({**json.loads(record.line()), "hash": link_hash(record)}) + b"\n"
         )
         written[-1].write_bytes(b"".join(before))
         assert "are gone" in verify().broken.reason

@@ -8,19 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mautrix.api import ClientPath, Method, PathBuilder
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency import __version__, naming
 from agency.clock import Clock
 from agency.control.appservice.transactions import Intake
-from agency.control.matrix.api import MatrixApi, MatrixError
 from agency.control.store import audit, inbox, outbox, schema
 from agency.control.store.database import Database
+from agency.matrix import MatrixError, MatrixSession, client_path
 
 _FRESH_S = 1.0
 _CALL_TIMEOUT_S = 5.0
-_PING = PathBuilder("_matrix/client/v1/appservice")[naming.APPSERVICE_ID].ping
+_PING = client_path("appservice", naming.APPSERVICE_ID, "ping", version="v1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Readiness:
     """Observes the store at each call; a homeserver that was well is asked again after a second."""
 
     database: Database
-    api: MatrixApi
+    api: MatrixSession
     intake: Intake
     clock: Clock
     bot_id: str
@@ -77,7 +76,7 @@ class Readiness:
             return {"database": {"writable": False}}
         return {
             "database": {"writable": True},
-            "audit": {"count": end.count, "hash": end.hash},
+            "audit": {"count": end.sequence, "hash": end.hash},
             "inbox": {"unfinished": waiting},
             "outbox": {str(state): count for state, count in counts.items()},
         }
@@ -91,7 +90,7 @@ class Readiness:
             return Route(seen, ("the control room is not set up yet",), self.clock.steady())
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
-                who = await self.api.request(Method.GET, ClientPath.v3.account.whoami)
+                who = await self.api.request("GET", client_path("account", "whoami"))
                 seen["homeserver"] = {"reachable": True, "user": who.get("user_id")}
                 if who.get("user_id") != self.bot_id:
                     reasons.append("the homeserver takes our token for another user's")
@@ -106,7 +105,7 @@ class Readiness:
     async def _ping(self) -> int | None:
         """Milliseconds in which the homeserver reached us; None where it cannot be asked to."""
         try:
-            answer = await self.api.request(Method.POST, _PING, {"transaction_id": "ready"})
+            answer = await self.api.request("POST", _PING, {"transaction_id": "ready"})
         except MatrixError as error:
             if error.errcode == "M_UNRECOGNIZED":
                 return None
@@ -114,7 +113,7 @@ class Readiness:
         return int(answer.get("duration_ms", 0))
 
     async def _room(self, room: str, reasons: list[str]) -> dict[str, Any]:
-        joined = await self.api.request(Method.GET, ClientPath.v3.joined_rooms)
+        joined = await self.api.request("GET", client_path("joined_rooms"))
         is_in = room in joined.get("joined_rooms", [])
         if not is_in:
             reasons.append("the bot is not in the control room")
@@ -126,8 +125,8 @@ class Readiness:
 
     async def _encrypted(self, room: str) -> bool:
         try:
-            path = ClientPath.v3.rooms[room].state["m.room.encryption"]
-            await self.api.request(Method.GET, path)
+            path = client_path("rooms", room, "state", "m.room.encryption")
+            await self.api.request("GET", path)
         except MatrixError as error:
             if error.status == 404:
                 return False

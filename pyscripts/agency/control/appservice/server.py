@@ -6,14 +6,13 @@ Source: Matrix specification 1.11, "Application Service API". The homeserver pro
 
 from __future__ import annotations
 
-import asyncio
-import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from agency.control.appservice.transactions import (
     InboxFullError,
@@ -22,13 +21,12 @@ from agency.control.appservice.transactions import (
     read_events,
 )
 from agency.secrets.values import SecretValue
+from agency.web import Limits, carries_bearer, make_app
 
 _log = logging.getLogger(__name__)
 
 _PREFIX = "/_matrix/app/v1"
 _MAX_TXN_ID = 255
-_BODY_TIMEOUT_S = 30.0
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +43,15 @@ class AppService:
     stopping: Callable[[], bool]
 
 
-def make_app(service: AppService) -> web.Application:
-    """The application; its handlers are small and know nothing of one another."""
-    app = web.Application(
-        client_max_size=service.max_body, middlewares=[_errors, _authorised(service.hs_token)]
-    )
+def server_limits(max_body: int) -> Limits:
+    """Return the limits of the server; a homeserver keeps its connections for long."""
+    return Limits(body_bytes=max_body, line_bytes=16 * 1024, keep_alive_s=3630.0, shutdown_s=0.5)
+
+
+def build_app(service: AppService) -> web.Application:
+    """Build the application; its handlers are small and know nothing of one another."""
+    limits = server_limits(service.max_body)
+    app = make_app(limits, _refuse, inner=[_authorised(service.hs_token)])
 
     async def transaction(request: web.Request) -> web.StreamResponse:
         return await _transaction(service, request)
@@ -88,12 +90,7 @@ async def _transaction(service: AppService, request: web.Request) -> web.StreamR
     if not 0 < len(txn_id) <= _MAX_TXN_ID or not txn_id.isprintable():
         return _problem(400, "M_INVALID_PARAM", "a malformed transaction id")
     try:
-        async with asyncio.timeout(_BODY_TIMEOUT_S):
-            body = await request.read()
-    except TimeoutError:
-        return _problem(408, "M_UNKNOWN", "the body did not come in time")
-    try:
-        fresh = await service.intake.take(txn_id, read_events(body))
+        fresh = await service.intake.take(txn_id, read_events(await request.read()))
     except TransactionError as error:
         return _problem(400, error.errcode, str(error))
     except InboxFullError:
@@ -113,29 +110,19 @@ def _problem(status: int, errcode: str, message: str) -> web.Response:
     return web.json_response({"errcode": errcode, "error": message}, status=status)
 
 
-def _authorised(hs_token: SecretValue) -> Any:
-    wanted = f"Bearer {hs_token.reveal()}".encode()
-
+def _authorised(hs_token: SecretValue) -> Middleware:
     @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def authorised(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.path.startswith("/_matrix/"):
             return await handler(request)
-        given = request.headers.getall("Authorization", [])
-        right = len(given) == 1 and hmac.compare_digest(
-            given[0].encode(errors="surrogateescape"), wanted
-        )
+        right = carries_bearer(request, hs_token.reveal())
         if not right or "access_token" in request.query:
-            _log.warning(
-                "a call without the homeserver's token", extra={"fields": _origin(request)}
-            )
+            fields = {"from": request.remote, "method": request.method}
+            _log.warning("a call without the homeserver's token", extra={"fields": fields})
             return _problem(403, "M_FORBIDDEN", "hs_token is needed, in the Authorization header")
         return await handler(request)
 
-    return middleware
-
-
-def _origin(request: web.Request) -> dict[str, Any]:
-    return {"from": request.remote, "method": request.method}
+    return authorised
 
 
 _ERRCODES = {
@@ -145,14 +132,6 @@ _ERRCODES = {
 }
 
 
-@web.middleware
-async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error as Matrix's JSON; what went wrong inside goes to the log alone."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        errcode, message = _ERRCODES.get(error.status, ("M_UNKNOWN", error.reason))
-        return _problem(error.status, errcode, message)
-    except Exception:  # noqa: BLE001 - the edge of a request: the homeserver gets an answer
-        _log.exception("a call failed", extra={"fields": _origin(request)})
-        return _problem(500, "M_UNKNOWN", "internal error")
+def _refuse(_request: web.Request, status: int, reason: str) -> web.Response:
+    """Make a refusal as Matrix's JSON."""
+    return _problem(status, *_ERRCODES.get(status, ("M_UNKNOWN", reason)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from agency.control.config import AgentEntry, Limits
@@ -129,14 +129,14 @@ class Lifecycle:
     async def observe(self, name: str, trace: str) -> Observation:
         """What is seen of an agent now: by the runtime, and by asking it."""
         entry = self.entry(name)
-        status = await self.runtime.status(name)
+        status = _redacted(await self.runtime.status(name), self._redactor())
         endpoint = self.runtime.endpoint(name)
         if status.state is not State.RUNNING or endpoint is None:
             return Observation(entry, status)
         try:
             return Observation(entry, status, told=await self.acp.status(endpoint, trace))
         except AgencyError as error:
-            return Observation(entry, status, problem=error.message)
+            return Observation(entry, status, problem=self._redactor().redact(error.message))
 
     async def usage(self, name: str) -> Usage:
         """What the runtime counts of an agent."""
@@ -148,14 +148,19 @@ class Lifecycle:
         They are removed before anything is cut, for a part of one would not be recognised.
         """
         tail = await self.runtime.log_tail(self.entry(name).name, lines)
-        redactor = Redactor([*self.secrets, *self.runtime.secrets()])
-        return tuple(redactor.redact("\n".join(tail)).split("\n")) if tail else ()
+        return tuple(self._redactor().redact("\n".join(tail)).split("\n")) if tail else ()
 
     async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
         """What the runtime sees of every agent, by name."""
+        redactor = self._redactor()
         return [
-            (entry, await self.runtime.status(name)) for name, entry in sorted(self.agents.items())
+            (entry, _redacted(await self.runtime.status(name), redactor))
+            for name, entry in sorted(self.agents.items())
         ]
+
+    def _redactor(self) -> Redactor:
+        """What removes every secret that the control plane and its agents hold now."""
+        return Redactor([*self.secrets, *self.runtime.secrets()])
 
     async def _project(self, name: str) -> str | None:
         record = (await self.records()).get(name)
@@ -200,19 +205,26 @@ class Lifecycle:
         return told
 
     async def _clean_up(self, name: str, error: AgencyError) -> Result:
-        """Stop what did not come up, and say why."""
-        seen = await self.runtime.status(name)
-        reason = seen.detail if seen.state is State.FAILED and seen.detail else error.message
+        """Stop what did not come up, and say why, without the secrets that it may have said."""
+        redactor = self._redactor()  # before the stop, which takes the agent's token back
+        seen = _redacted(await self.runtime.status(name), redactor)
+        message = redactor.redact(error.message)
+        reason = seen.detail if seen.state is State.FAILED and seen.detail else message
         after = await self.runtime.stop(name)
         text = f"{name} did not start: {reason}."
         if error.hint:
-            text += f" ({error.hint})"
+            text += f" ({redactor.redact(error.hint)})"
         return Result(
             text,
             outcome=Outcome.FAILED,
-            detail={"error": error.message, "exit": seen.exit_status, "reason": seen.detail},
+            detail={"error": message, "exit": seen.exit_status, "reason": seen.detail},
             changes=(_change(after, Desired.STOPPED, None),),
         )
+
+
+def _redacted(status: RuntimeStatus, redactor: Redactor) -> RuntimeStatus:
+    detail = status.detail
+    return status if detail is None else replace(status, detail=redactor.redact(detail))
 
 
 def _change(status: RuntimeStatus, desired: Desired, project: str | None) -> InventoryChange:

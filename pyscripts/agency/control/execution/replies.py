@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from agency.canonical import canonical_json
-from agency.control.events import REPLY_KEY, IncomingEvent
+from agency.control.events import IncomingEvent
 from agency.control.store.outbox import Message, transaction_id
+from agency.protocols.reply import REPLY_KEY
 
 # An event may have 65536 bytes, its envelope and JSON's escapes included.
 _MAX_TEXT_BYTES = 4_000

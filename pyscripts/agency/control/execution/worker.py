@@ -24,13 +24,13 @@ from agency.control.execution.replies import Reply, reply_message
 from agency.control.execution.result import Handler, Invocation, RefusalError, Result
 from agency.control.grammar.parse import Command, CommandError, Effect, parse
 from agency.control.grammar.printing import format_command
-from agency.control.matrix.backoff import Backoff
 from agency.control.store import agents, audit, inbox, outbox
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.database import Database
 from agency.control.store.inbox import InboxState, StoredEvent
 from agency.control.store.outbox import StoredMessage
 from agency.errors import AgencyError
+from agency.matrix import Backoff
 
 _log = logging.getLogger(__name__)
 

@@ -44,15 +44,15 @@ def read_value(parameter: Parameter, text: str) -> str | int:
 
 
 def _agent_name(text: str) -> str:
-    if naming.is_name(text):
+    if naming.is_agent_name(text):
         return text
     folded = text.casefold().replace("_", "-")
     foreign = next((each for each in text if not each.isascii()), None)
     but = f", for it holds {describe(foreign)}" if foreign is not None else ""
     raise ValueProblemError(
         f"{shown(text)} cannot be an agent's name{but}",
-        hint="a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter",
-        suggestion=folded if naming.is_name(folded) else None,
+        hint=naming.AGENT_NAME_HINT,
+        suggestion=folded if naming.is_agent_name(folded) else None,
     )
 
 

@@ -1,1 +1,1 @@
-"""Talking to the homeserver as an application service."""
+"""Replies on their way to the homeserver: from the outbox, in order, each posted once."""

@@ -1,4 +1,4 @@
-"""Whether a message is in its room already.
+"""A message that may be in its room already.
 
 A homeserver knows a repeated transaction id only for a while: Synapse forgets those of application
 services when it restarts. After a crash, or a call without an answer, the room itself is asked.
@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from mautrix.api import Method, PathBuilder
-
-from agency.control.events import REPLY_KEY
-from agency.control.matrix.api import MatrixApi, MatrixError
 from agency.control.store.outbox import Message
+from agency.matrix import MatrixError, MatrixSession, client_path
+from agency.protocols.reply import REPLY_KEY
 
-_V1 = PathBuilder("_matrix/client/v1")
 
-
-async def posted_event(api: MatrixApi, message: Message) -> str | None:
-    """The event id under which this reply stands in its thread, or None if it is not seen there.
+async def posted_event(api: MatrixSession, message: Message) -> str | None:
+    """Return the event id under which this reply stands in its thread, None if it does not.
 
     Raises:
         MatrixError: there was no answer; ask again before sending.
@@ -26,9 +22,11 @@ async def posted_event(api: MatrixApi, message: Message) -> str | None:
     thread = message.content.get("m.relates_to", {}).get("event_id")
     if not isinstance(thread, str):
         return None
-    path = _V1.rooms[message.room_id].relations[thread]["m.thread"]["m.room.message"]
+    path = client_path(
+        "rooms", message.room_id, "relations", thread, "m.thread", "m.room.message", version="v1"
+    )
     try:
-        answer = await api.request(Method.GET, path, query={"limit": "50"})
+        answer = await api.request("GET", path, query={"limit": "50"})
     except MatrixError as error:
         if error.temporary:
             raise

@@ -7,18 +7,16 @@ import logging
 from collections import deque
 from dataclasses import dataclass, field
 
-from mautrix.api import Method, Path
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
-from agency.control.matrix.api import MatrixApi, MatrixError
-from agency.control.matrix.backoff import LONGEST_S, Backoff
 from agency.control.matrix.posted import posted_event
 from agency.control.store import audit, outbox
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.database import Database
 from agency.control.store.outbox import StoredMessage
+from agency.matrix import LONGEST_S, Backoff, MatrixError, MatrixSession, client_path
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_S = 1.0
@@ -31,7 +29,7 @@ class Sender:
     """Sends what is in the outbox; it sets `settled` when a message is gone."""
 
     database: Database
-    api: MatrixApi
+    api: MatrixSession
     clock: Clock
     attempts: int
     backoff: Backoff
@@ -104,17 +102,17 @@ class Sender:
 
     async def _send(self, stored: StoredMessage) -> None:
         message = stored.message
-        path = Path.v3.rooms[message.room_id].send["m.room.message"][message.txn_id]
+        path = client_path("rooms", message.room_id, "send", "m.room.message", message.txn_id)
         try:
             event_id = None
             if stored.sequence in self._doubtful:
                 event_id = await posted_event(self.api, message)
             if event_id is None:
                 content, user = message.content, message.as_user
-                answer = await self.api.request(Method.PUT, path, content, as_user=user)
+                answer = await self.api.request("PUT", path, content, as_user=user)
                 event_id = str(answer.get("event_id", ""))
         except MatrixError as error:
-            if error.status is None:
+            if error.doubtful:
                 self._doubtful.add(stored.sequence)
             await self._failed(stored, error)
             return

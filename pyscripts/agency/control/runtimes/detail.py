@@ -6,18 +6,22 @@ import json
 import signal
 from collections.abc import Iterable
 
+from agency.secrets.redact import Redactor
+from agency.secrets.values import SecretValue
+
 _MAX_CHARACTERS = 300
-REDACTED = "[redacted]"
 
 
-def failure_detail(exit_status: int, log: Iterable[str], *, secrets: Iterable[str] = ()) -> str:
+def failure_detail(
+    exit_status: int, log: Iterable[str], *, secrets: Iterable[SecretValue] = ()
+) -> str:
     """How the process ended and the last thing it said, without secrets and control characters.
 
-    `log` is the end of its log, oldest line first; `exit_status` is negative for a signal.
+    `log` is the end of its log, oldest line first; `exit_status` is negative for a signal. The
+    secrets are removed before anything is cut, for a part of one would not be recognised.
     """
     said = next((text for line in reversed([*log]) if (text := _message(line))), "")
-    for secret in secrets:
-        said = said.replace(secret, REDACTED) if secret else said
+    said = Redactor(secrets).redact(said)
     said = " ".join("".join(c if c.isprintable() else " " for c in said).split())
     if len(said) > _MAX_CHARACTERS:
         said = said[:_MAX_CHARACTERS] + "..."

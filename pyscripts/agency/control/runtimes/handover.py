@@ -26,11 +26,11 @@ def checked_name(name: str) -> str:
     Raises:
         AgentRuntimeError: it is not the name of an agent.
     """
-    if not naming.is_name(name):
+    if not naming.is_agent_name(name):
         raise AgentRuntimeError(
             "not the name of an agent",
             where=repr(name[:40]),
-            hint="a name is 1 to 30 of a-z, 0-9 and inner dashes, and begins with a letter",
+            hint=naming.AGENT_NAME_HINT,
         )
     return name
 

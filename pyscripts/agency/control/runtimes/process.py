@@ -89,10 +89,9 @@ class _Agent(Managed):
             return RuntimeStatus(self.name, State.RUNNING, child.pid, child.started_at)
         if not self.wanted:
             return RuntimeStatus(self.name, State.STOPPED, exit_status=exit_status)
-        token = self.endpoint.token if self.endpoint else ""
-        detail = failure_detail(
-            exit_status, child.log_tail(_LOG_LINES, _LOG_BYTES), secrets=[token]
-        )
+        secrets = [SecretValue(self.endpoint.token)] if self.endpoint else []
+        said = child.log_tail(_LOG_LINES, _LOG_BYTES)
+        detail = failure_detail(exit_status, said, secrets=secrets)
         return RuntimeStatus(
             self.name,
             State.FAILED,

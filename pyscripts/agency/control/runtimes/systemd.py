@@ -135,7 +135,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
     def _names(self) -> tuple[str, ...]:
         directory = self._directory
         files = directory.glob("*.json") if directory.is_dir() else ()
-        return tuple(sorted(path.stem for path in files if naming.is_name(path.stem)))
+        return tuple(sorted(path.stem for path in files if naming.is_agent_name(path.stem)))
 
     def _make(self, name: str) -> _Agent:
         directory = self._directory
@@ -191,7 +191,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         if seen.exit_status is None:
             return f"systemd says {seen.active_state}, {seen.result}"
         token = agent.handed.secret()
-        secrets = [token.reveal()] if token is not None else []
+        secrets = [token] if token is not None else []
         said = await self._said(agent, seen)
         detail = failure_detail(seen.exit_status, said, secrets=secrets)
         return f"{detail} (systemd starts it again)" if seen.will_restart else detail

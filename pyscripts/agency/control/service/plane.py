@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from agency import naming
 from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
 from agency.control.appservice.readiness import Readiness
-from agency.control.appservice.server import AppService, make_app
+from agency.control.appservice.server import AppService, build_app
 from agency.control.appservice.transactions import Intake
 from agency.control.config import ControlConfig
 from agency.control.execution.classify import Rules
@@ -25,9 +24,6 @@ from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.registry import build_handlers
 from agency.control.execution.worker import Worker
 from agency.control.grammar.parse import Command, looks_like_command
-from agency.control.matrix.api import MatrixApi, client_session
-from agency.control.matrix.backoff import Backoff
-from agency.control.matrix.rooms import RoomSetup
 from agency.control.matrix.sending import Sender
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
@@ -36,7 +32,9 @@ from agency.control.store import agents, outbox, pruning
 from agency.control.store.agents import AgentRecord
 from agency.control.store.database import Database, open_database, url_secrets
 from agency.errors import InternalError
+from agency.matrix import Backoff, ControlRoom, MatrixSession, client_session
 from agency.secrets.values import SecretValue
+from agency.signals import stop_signals
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +67,7 @@ class ControlPlane:
     config: ControlConfig
     clock: Clock
     database: Database
-    api: MatrixApi
+    api: MatrixSession
     runtime: Runtime
     acp: AcpClient
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,9 +82,9 @@ class ControlPlane:
             AgencyError: it could not be started, or a part of it ended.
         """
         lifecycle = self._lifecycle(tokens)
-        runner = await startup.listen(make_app(self._appservice(tokens)), self.config)
+        runner = await startup.listen(build_app(self._appservice(tokens)), self.config)
         try:
-            setup = RoomSetup(self.api, self.config)
+            setup = ControlRoom(self.api, self.config)
             finding = startup.set_up_room(setup, self.config, self.clock, Backoff(longest_s=5))
             self.room_id = await self._unless_stopped(finding)
             if self.room_id is not None:
@@ -286,7 +284,7 @@ async def control_plane(
         stack.push_async_callback(database.close)
         await startup.prepare_store(database, config, clock)
         session = await stack.enter_async_context(client_session())
-        api = MatrixApi(config.homeserver_url, tokens.as_token.reveal(), session)
+        api = MatrixSession(config.homeserver_url, session, tokens.as_token.reveal())
         acp = await stack.enter_async_context(AcpClient())
         runtime = make_runtime(config, clock)
         stack.push_async_callback(_close_runtime, runtime)
@@ -306,7 +304,7 @@ async def serve(config: ControlConfig, tokens: Tokens, *, clock: Clock) -> None:
     """Run a control plane until SIGTERM or SIGINT."""
     async with control_plane(config, tokens, clock=clock) as plane:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in stop_signals():
             loop.add_signal_handler(number, plane.stopping.set)
         await plane.run(tokens)
     _log.info("stopped")

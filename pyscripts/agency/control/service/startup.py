@@ -12,27 +12,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aiohttp import web
-from mautrix.api import Method, PathBuilder
 from sqlalchemy.engine import Connection
 
 from agency import naming
 from agency.clock import Clock
+from agency.control.appservice.server import server_limits
 from agency.control.config import ControlConfig
-from agency.control.matrix.api import MatrixApi, MatrixError
-from agency.control.matrix.backoff import Backoff
-from agency.control.matrix.rooms import RoomSetup
 from agency.control.runtimes.base import Runtime
 from agency.control.store import agents, audit
 from agency.control.store.database import Database
 from agency.control.store.migrate import migrate
 from agency.errors import PrerequisiteError
+from agency.matrix import Backoff, ControlRoom, MatrixError, MatrixSession, client_path
+from agency.web import make_runner
 
 _log = logging.getLogger(__name__)
 
 _RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"  # set by systemd
-_SHUTDOWN_S = 0.5
 _ABSENT_S = 0.2
-_MAX_HEADER = 16 * 1024
 
 
 @contextmanager
@@ -83,9 +80,7 @@ async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
     Raises:
         PrerequisiteError: the port is taken.
     """
-    runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=_SHUTDOWN_S, max_field_size=_MAX_HEADER
-    )
+    runner = make_runner(app, server_limits(config.limits.max_transaction_bytes))
     await runner.setup()
     place = f"{config.listen_host}:{config.listen_port}"
     try:
@@ -102,7 +97,7 @@ async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
 
 
 async def set_up_room(
-    setup: RoomSetup, config: ControlConfig, clock: Clock, backoff: Backoff
+    setup: ControlRoom, config: ControlConfig, clock: Clock, backoff: Backoff
 ) -> str:
     """Set the control room up, trying until the homeserver answers; returns the room's id.
 
@@ -140,11 +135,11 @@ async def set_up_room(
             await asyncio.sleep(delay_s)
 
 
-async def announce(api: MatrixApi) -> None:
+async def announce(api: MatrixSession) -> None:
     """Tell the homeserver that we are here: it then delivers at once what it held back."""
-    path = PathBuilder("_matrix/client/v1/appservice")[naming.APPSERVICE_ID].ping
+    path = client_path("appservice", naming.APPSERVICE_ID, "ping", version="v1")
     try:
-        await api.request(Method.POST, path, {"transaction_id": "start"})
+        await api.request("POST", path, {"transaction_id": "start"})
     except MatrixError as error:
         _log.warning("the homeserver does not reach us: %s", error.message)
 

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.engine import Connection
 
+from agency.chain import Head
 from agency.clock import Clock
 from agency.control.store import schema
 from agency.control.store.chain import (
     AuditEntry,
     AuditRow,
     ChainReport,
-    Head,
     Outcome,
     audit_detail,
     genesis,
@@ -83,7 +83,7 @@ def open_log(connection: Connection, instance: str, clock: Clock) -> Head:
     kept, last = head(connection), tail(connection, 1)
     if not last or kept != Head(last[0].sequence, last[0].hash):
         raise BadInputError(
-            f"the audit log does not end at row {kept.count}, where it was left",
+            f"the audit log does not end at row {kept.sequence}, where it was left",
             where="database",
             hint="run `agency audit verify`; keep the file as evidence, and restore a backup",
         )
@@ -140,4 +140,4 @@ def _value(connection: Connection, key: str) -> str | None:
 
 
 def _head_text(end: Head) -> str:
-    return f"{end.count}:{end.hash}"
+    return f"{end.sequence}:{end.hash}"

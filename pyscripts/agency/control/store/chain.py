@@ -9,11 +9,13 @@ a head (number and hash) that was kept elsewhere, as a transcript does.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from agency import chain
 from agency.canonical import canonical_json, sha256_hex
+from agency.chain import Fault, Head
 
 MAX_DETAIL_BYTES = 4096
 
@@ -62,14 +64,6 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The end of the log: how many rows, and the hash of the last (the genesis, if none)."""
-
-    count: int
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
 class ChainReport:
     """What verifying found. `first_bad` is the number of the first row that is wrong or missing."""
 
@@ -102,20 +96,13 @@ def _encodable(value: object) -> object:
 
 def genesis(instance: str) -> str:
     """What stands in for the hash before the first row of an instance's log."""
-    return sha256_hex(canonical_json({"log": "agency/audit/1", "instance": instance}))
-
-
-def row_hash(row: AuditRow) -> str:
-    """The hash that the row ought to have: over all fields but the hash itself."""
-    fields = asdict(row)
-    del fields["hash"]
-    return sha256_hex(canonical_json(fields))
+    return chain.genesis("agency/audit/1", instance=instance).hash
 
 
 def next_row(head: Head, entry: AuditEntry, ts: str) -> AuditRow:
     """The row that follows `head`."""
     row = AuditRow(
-        sequence=head.count + 1,
+        sequence=head.sequence + 1,
         ts=ts,
         trace=entry.trace,
         actor=entry.actor,
@@ -126,7 +113,7 @@ def next_row(head: Head, entry: AuditEntry, ts: str) -> AuditRow:
         previous=head.hash,
         hash="",
     )
-    return replace(row, hash=row_hash(row))
+    return chain.sealed(row)
 
 
 def verify_chain(
@@ -140,22 +127,28 @@ def verify_chain(
     head = Head(0, genesis(instance))
 
     def bad(sequence: int, reason: str) -> ChainReport:
-        return ChainReport(False, head.count, head.hash, sequence, reason)
+        return ChainReport(False, head.sequence, head.hash, sequence, reason)
 
     for row in rows:
-        wanted = head.count + 1
-        if row.sequence != wanted:
-            kind = "is missing" if row.sequence > wanted else "comes twice or out of order"
-            return bad(min(row.sequence, wanted), f"row {min(row.sequence, wanted)} {kind}")
-        if row.hash != row_hash(row):
-            return bad(wanted, f"row {wanted} was edited: its hash is not that of its fields")
-        if row.previous != head.hash:
-            what = "this instance's log" if wanted == 1 else f"row {wanted - 1}"
-            return bad(wanted, f"row {wanted} does not follow {what}")
-        head = Head(wanted, row.hash)
-        if expected is not None and expected.count == wanted and expected.hash != row.hash:
-            return bad(wanted, f"row {wanted} is not the one that the given head names")
-    if expected is not None and expected.count > head.count:
-        missing = head.count + 1
-        return bad(missing, f"the log ends after row {head.count}, the given head is later")
-    return ChainReport(True, head.count, head.hash)
+        fault = chain.fault_of(head, row)
+        if fault is not None:
+            wanted = head.sequence + 1
+            place = min(row.sequence, wanted)
+            return bad(place, _reason(fault, place))
+        head = chain.head_of(row)
+        if expected is not None and expected.sequence == head.sequence and expected != head:
+            return bad(row.sequence, f"row {row.sequence} is not the one that the given head names")
+    if expected is not None and expected.sequence > head.sequence:
+        reason = f"the log ends after row {head.sequence}, the given head is later"
+        return bad(head.sequence + 1, reason)
+    return ChainReport(True, head.sequence, head.hash)
+
+
+def _reason(fault: Fault, row: int) -> str:
+    before = "this instance's log" if row == 1 else f"row {row - 1}"
+    return {
+        Fault.MISSING: f"row {row} is missing",
+        Fault.REPEATED: f"row {row} comes twice or out of order",
+        Fault.EDITED: f"row {row} was edited: its hash is not that of its fields",
+        Fault.FOREIGN: f"row {row} does not follow {before}",
+    }[fault]

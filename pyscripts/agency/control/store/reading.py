@@ -19,7 +19,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
-from agency.control.store.chain import AuditRow, ChainReport, Head, genesis, verify_chain
+from agency.chain import Head
+from agency.control.store.chain import AuditRow, ChainReport, genesis, verify_chain
 from agency.control.store.database import open_database, parse_url, sqlite_path
 from agency.errors import BadInputError, PrerequisiteError
 
@@ -54,7 +55,7 @@ def verify_database(
         noted = Head(int(count), digest)
         if noted != Head(report.count, report.head):
             reason = f"the log ends after row {report.count}, the control plane left it at {count}"
-            bad = min(report.count, noted.count) + 1
+            bad = min(report.count, noted.sequence) + 1
             return ChainReport(False, report.count, report.head, bad, reason)
         return report
 

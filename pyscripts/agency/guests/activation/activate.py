@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agency import locks
 from agency.canonical import sha256_hex
 from agency.clock import Clock
 from agency.errors import PrerequisiteError
@@ -47,16 +47,9 @@ def only_one(lock: Path = _LOCK) -> Iterator[None]:
     """
     if os.geteuid() != 0:
         raise PrerequisiteError("only root can activate", where="user", hint="run it as root")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    busy = PrerequisiteError("another activation runs", where=str(lock), hint="wait for its end")
+    with locks.only_one(lock, busy):
         yield
-    except BlockingIOError as error:
-        raise PrerequisiteError(
-            "another activation runs", where=str(lock), hint="wait for its end"
-        ) from error
-    finally:
-        os.close(descriptor)
 
 
 async def activate(definitions: Definitions, *, timeout_s: float, clock: Clock) -> Activation:

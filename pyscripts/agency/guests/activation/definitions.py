@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
 from agency.instance.load import LoadedInstance, load_instance
 from agency.instance.render import check_rendered
 from agency.secrets.encryption.sops import SECRETS_FILE
+from agency.settings import Strict, parse, read_bounded
 
 ENCRYPTED_FILE = "etc/agency/secrets.yaml"
 # Where an exported file may go, as the beginning of its path below /.
@@ -29,10 +29,8 @@ _UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|timer|target|slice|path|
 _PATH = re.compile(r"[A-Za-z0-9@_.-]+(/[A-Za-z0-9@_.-]+)+\Z")
 
 
-class Start(BaseModel):
+class Start(Strict):
     """start.json: the units to start; in `agentUnits`, AGENT stands for each agent's name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     units: tuple[str, ...]
     agentUnits: tuple[str, ...] = ()  # noqa: N815 - the document's own key
@@ -150,10 +148,7 @@ def load_start(portable: Path) -> Start:
         PrerequisiteError: it cannot be read. BadInputError: it is no such list.
     """
     file = portable / _START
-    try:
-        return Start.model_validate_json(_bytes(file))
-    except ValidationError as error:
-        raise BadInputError("is not the list of units", where=str(file)) from error
+    return parse(Start, _bytes(file), where=str(file))
 
 
 def _units(portable: Path, agents: tuple[str, ...]) -> tuple[str, ...]:
@@ -183,13 +178,4 @@ def _files(directory: Path) -> Iterator[tuple[str, str]]:
 
 
 def _bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(MAX_FILE + 1)
-    except OSError as error:
-        raise PrerequisiteError(
-            f"cannot be read: {error.strerror or error}", where=str(path), hint=_PORTABLE_HINT
-        ) from error
-    if len(data) > MAX_FILE:
-        raise BadInputError(f"is larger than {MAX_FILE} bytes", where=str(path))
-    return data
+    return read_bounded(path, most=MAX_FILE, what="it", hint=_PORTABLE_HINT)

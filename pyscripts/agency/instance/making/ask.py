@@ -11,7 +11,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from agency.errors import UsageError
 from agency.instance.making.create import Wish
-from agency.instance.model import AgentName, AgeRecipient, Domain, MatrixId, Name, Services
+from agency.instance.model import (
+    AgentName,
+    AgeRecipient,
+    Domain,
+    Feature,
+    MatrixId,
+    Name,
+    Services,
+)
 
 Answer = TypeVar("Answer")
 
@@ -23,6 +31,7 @@ DEFAULT_AGENTS = ("pm=pm", "developer=developer")
 _NAME, _DOMAIN = TypeAdapter[str](Name), TypeAdapter[str](Domain)
 _AGENT_NAME = TypeAdapter[str](AgentName)
 _MATRIX_ID, _RECIPIENT = TypeAdapter[str](MatrixId), TypeAdapter[str](AgeRecipient)
+_FEATURE = TypeAdapter[str](Feature)
 
 
 def complete_wish(
@@ -34,6 +43,7 @@ def complete_wish(
     agents: tuple[str, ...],
     services: tuple[str, ...],
     recipients: tuple[str, ...],
+    preview: tuple[str, ...] = (),
     ask: bool,
 ) -> Wish:
     """A whole wish from flags and, with `ask`, from the answers of a person.
@@ -64,6 +74,7 @@ def complete_wish(
         services=chosen_services,
         recipients=_distinct("--recipient", others, taken=(owner,)),
         key_owner=owner,
+        preview=tuple(dict.fromkeys(_checked("--preview", _feature, text) for text in preview)),
     )
 
 
@@ -122,6 +133,10 @@ def _service(text: str) -> str:
     if service not in SERVICES:
         raise ValueError(f"must be one of {', '.join(SERVICES)}")
     return service
+
+
+def _feature(text: str) -> str:
+    return _valid(_FEATURE, text)
 
 
 def _checked(flag: str, parse: Callable[[str], Answer], text: str) -> Answer:

@@ -17,11 +17,13 @@ from agency.instance.load import (
     load_instance,
     parse_instance,
 )
+from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError
 from agency.instance.reading.source import read_source
 from agency.instance.render import write_rendered
+from agency.instance.required_secrets import required_secrets
 from agency.programs import find_program
-from agency.secrets.classes import SecretClass, SecretSpec, required_secrets
+from agency.secrets.classes import SecretClass, SecretSpec
 from agency.secrets.encryption import sops
 from agency.secrets.encryption.age import AgeKey, key_exists, new_key, store_key
 from agency.secrets.generators import generate
@@ -44,6 +46,7 @@ class Wish:
     services: tuple[str, ...] = ()
     recipients: Mapping[str, str] = field(default_factory=dict)
     key_owner: str = "operator"
+    preview: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def instance_yaml(wish: Wish, recipient: str) -> bytes:
         services=tuple(dict.fromkeys(["matrix", *wish.services])),
         agents=tuple(wish.agents.items()),
         recipients=tuple(recipients.items()),
+        preview=wish.preview,
     )
 
 
@@ -80,7 +84,7 @@ def create_instance(root: Path, wish: Wish, age_key_file: Path) -> Created:
 
     Raises:
         BadInputError: `root` or the key file is there already.
-        InstanceError: parts of the wish conflict.
+        InstanceError: parts of the wish conflict, or the program of a feature is not written yet.
         PrerequisiteError: sops or age is missing, or a place cannot be written.
     """
     root, age_key_file = root.absolute(), age_key_file.absolute()
@@ -89,7 +93,10 @@ def create_instance(root: Path, wish: Wish, age_key_file: Path) -> Created:
     key = new_key()
     content = instance_yaml(wish, key.recipient)
     source = read_source(str(root / INSTANCE_FILE), content)
-    if parse_instance(source) is None or source.problems:
+    instance = parse_instance(source)
+    if instance is not None:
+        note_unwritten(source, instance)
+    if instance is None or source.problems:
         raise InstanceError(source.problems)
     fresh: Path | None = None
     try:

@@ -17,12 +17,12 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from agency import guarded
 from agency.errors import AgencyError
+from agency.guarded import NOTHING, Kind, Seen
 from agency.programs import find_program
 from agency.reconcile.agents import scaffold
-from agency.reconcile.engine import guarded
 from agency.reconcile.engine.contract import ABSENT, Change, Settings
-from agency.reconcile.engine.guarded import NOTHING, Kind, Seen
 from agency.reconcile.gitlab.repository import Repository
 from agency.secrets.values import SecretValue
 

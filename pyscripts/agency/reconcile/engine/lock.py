@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,10 +10,12 @@ from pathlib import Path
 
 from agency.clock import Clock
 from agency.errors import PrerequisiteError
+from agency.locks import try_lock
 from agency.paths import state_dir
 from agency.reconcile.engine.contract import ReconcileError
 
 _POLL_S = 0.05
+_HINT = "run it as its systemd unit does, or as root"
 
 
 def lock_dir(name: str, environ: Mapping[str, str] = os.environ) -> Path:
@@ -39,38 +40,31 @@ async def held(directory: Path, *, wait_s: float, clock: Clock) -> AsyncIterator
         PrerequisiteError: the directory cannot be used.
     """
     path = directory / "lock"
-    descriptor = _opened(path)
+    _make(directory)
+    descriptor = await _acquire(path, wait_s, clock)
     try:
-        await _acquire(descriptor, path, wait_s, clock)
         yield
     finally:
         os.close(descriptor)
 
 
-def _opened(path: Path) -> int:
+def _make(directory: Path) -> None:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise PrerequisiteError(
-            f"cannot use the lock: {error.strerror or error}",
-            where=str(path),
-            hint="run it as its systemd unit does, or as root",
+            f"cannot use the lock: {error.strerror or error}", where=str(directory), hint=_HINT
         ) from error
 
 
-async def _acquire(descriptor: int, path: Path, wait_s: float, clock: Clock) -> None:
+async def _acquire(path: Path, wait_s: float, clock: Clock) -> int:
     deadline = clock.steady() + wait_s
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if clock.steady() >= deadline:
-                raise ReconcileError(
-                    f"another run has held the lock for {wait_s:g} s",
-                    where=str(path),
-                    hint="wait for it to end, or see what it does: lslocks, systemctl status",
-                ) from None
-            await asyncio.sleep(_POLL_S)
-        else:
-            return
+    while (descriptor := try_lock(path, hint=_HINT)) is None:
+        if clock.steady() >= deadline:
+            raise ReconcileError(
+                f"another run has held the lock for {wait_s:g} s",
+                where=str(path),
+                hint="wait for it to end, or see what it does: lslocks, systemctl status",
+            )
+        await asyncio.sleep(_POLL_S)
+    return descriptor

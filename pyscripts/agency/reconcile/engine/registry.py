@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from agency.errors import BadInputError, PrerequisiteError, UsageError
+from agency import settings
+from agency.errors import PrerequisiteError, UsageError
 from agency.reconcile.engine.contract import Reconciler, Settings
 
-MAX_SETTINGS_BYTES = 1024 * 1024
 Opener = Callable[[Any], AbstractAsyncContextManager[Reconciler[Any, Any]]]
 
 
@@ -87,32 +84,9 @@ def load(name: str, file: Path) -> tuple[Settings, Opener]:
 
 def read_settings(model: type[Settings], file: Path) -> Settings:
     """Read and validate a file of settings."""
-    try:
-        with file.open("rb") as handle:
-            data = handle.read(MAX_SETTINGS_BYTES + 1)
-    except OSError as error:
-        raise PrerequisiteError(
-            f"cannot read the settings: {error.strerror or error}",
-            where=str(file),
-            hint="name the file with --config; on NixOS it is /etc/agency/reconcile/<name>.json",
-        ) from error
-    if len(data) > MAX_SETTINGS_BYTES:
-        raise BadInputError(f"larger than {MAX_SETTINGS_BYTES} bytes", where=str(file))
-    try:
-        return model.model_validate(json.loads(data))
-    except ValueError as error:
-        raise BadInputError(
-            _reason(error),
-            where=str(file),
-            hint="the file is written from agency.reconcilers.<name>.input; change it there",
-        ) from error
-
-
-def _reason(error: ValueError) -> str:
-    if not isinstance(error, ValidationError):
-        return f"not JSON: {error}"
-    told = []
-    for one in error.errors(include_input=False, include_url=False):
-        place = ".".join(str(part) for part in one["loc"]) or "settings"
-        told.append(f"{place}: {one['msg']}")
-    return "; ".join(told)
+    return settings.load(
+        file,
+        model,
+        hint="name the file with --config; on NixOS it is /etc/agency/reconcile/<name>.json",
+        broken_hint="the file is written from agency.reconcilers.<name>.input; change it there",
+    )

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from agency.clock import Clock
-from agency.reconcile.gitlab.api import GitlabApi, logged_in
+from agency.forge.gitlab import GitlabApi, logged_in
 from agency.reconcile.gitlab.changes import LEVELS, GitlabChange, Seen, Step, runner_facts
 from agency.reconcile.gitlab.planning import plan
 from agency.reconcile.gitlab.settings import (
@@ -25,9 +25,9 @@ from agency.reconcile.gitlab.settings import (
 )
 from agency.reconcile.issued import Issued
 from agency.secrets.delivery.credentials import read_credential
+from agency.secrets.names import GITLAB_ROOT_PASSWORD
 from agency.secrets.values import SecretValue
 
-ROOT_PASSWORD = "gitlab-initial-root-password"  # noqa: S105 - the name of a secret
 SETTINGS = GitlabBootstrapSettings
 
 
@@ -210,8 +210,10 @@ async def opened(
     settings: GitlabBootstrapSettings, clock: Clock | None = None
 ) -> AsyncIterator[GitlabBootstrap]:
     """The reconciler, logged in as the administrator with the first password of root."""
-    password = read_credential(ROOT_PASSWORD)
-    login = logged_in(settings.url, settings.admin, password, ready_s=settings.ready_timeout_s)
+    password = read_credential(GITLAB_ROOT_PASSWORD)
+    login = logged_in(
+        settings.url, settings.admin, password.reveal(), ready_s=settings.ready_timeout_s
+    )
     api = await asyncio.to_thread(login.__enter__)
     try:
         issued = Issued(settings.issued_dir)

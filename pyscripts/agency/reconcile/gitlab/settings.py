@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from agency.reconcile.engine.contract import Settings
+from agency.secrets.names import FORGE_BOT_TOKEN
 
 _SLUG = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
@@ -39,7 +40,7 @@ class ForgeBot(Settings):
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
     access_level: Literal["reporter", "developer", "maintainer"] = "developer"
     scopes: tuple[str, ...] = ("api",)
-    issued: str = Field(default="forge-bot-token", pattern=_SLUG)
+    issued: str = Field(default=FORGE_BOT_TOKEN, pattern=_SLUG)
     valid_days: int = Field(default=180, ge=2, le=365)
     renew_days: int = Field(default=30, ge=1)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from agency.control.matrix.rooms import power_levels
+from agency.matrix import lists_creator, power_levels
 from agency.reconcile.engine.contract import Settings
 
 CREATE, NAME, LEVELS = "m.room.create", "m.room.name", "m.room.power_levels"
@@ -17,7 +17,6 @@ ALIAS, ENCRYPTION = "m.room.canonical_alias", "m.room.encryption"
 CHILD, PARENT, SPACE_TYPE = "m.space.child", "m.space.parent", "m.space"
 # In the create event, which never changes: the space of the instance that it names.
 SPACE_OF = "agency.instance"
-_FIRST_VERSION_WITH_CREATORS = 12
 # From whom history is kept: a stranger who is let in later may see what members saw, no one else.
 _CLOSED_HISTORY = ("shared", "invited", "joined")
 _SPACE_EVENTS = 100
@@ -59,9 +58,8 @@ class Room:
 
     @property
     def lists_creator(self) -> bool:
-        """Whether its power levels name the creator, as before room version 12."""
-        version = str(self.content(CREATE).get("room_version", "1"))
-        return not version.isdecimal() or int(version) < _FIRST_VERSION_WITH_CREATORS
+        """True if its power levels name the creator."""
+        return lists_creator(str(self.content(CREATE).get("room_version", "1")))
 
     def members(self, *memberships: str) -> frozenset[str]:
         """Who has one of these memberships."""

@@ -1,7 +1,7 @@
 """synapse-rooms: the control room and the instance's space are there, closed, and as declared.
 
-Making the control room and bringing its members in is the control plane's own code
-(`RoomSetup`); here is what goes beyond it: putting right what somebody changed, and the space.
+Making the control room and bringing its members in is code shared with the control plane
+(`ControlRoom`); here is what goes beyond it: putting right what somebody changed, and the space.
 """
 
 from __future__ import annotations
@@ -12,19 +12,16 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from mautrix.api import Method, Path
-
-from agency.control.matrix.api import MatrixApi, MatrixError, client_session
-from agency.control.matrix.rooms import RoomSetup
 from agency.errors import PrerequisiteError
+from agency.matrix import ControlRoom, MatrixError, MatrixSession, client_path, client_session
 from agency.reconcile.engine.contract import ABSENT, Change
 from agency.reconcile.matrix import rooms
 from agency.reconcile.matrix.rooms import Room, SynapseRoomsSettings
 from agency.secrets.delivery.credentials import read_credential
+from agency.secrets.names import MATRIX_AS_TOKEN
 from agency.secrets.values import SecretValue
 
 SETTINGS = SynapseRoomsSettings
-_TOKEN = "matrix-as-token"  # noqa: S105 - the name of a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ class RoomChange(Change):
 class SynapseRooms:
     """The reconciler."""
 
-    api: MatrixApi
+    api: MatrixSession
     settings: SynapseRoomsSettings
     token: SecretValue
 
@@ -73,7 +70,7 @@ class SynapseRooms:
         """Ask the homeserver, as the bot."""
         alias = self.settings.control_room_alias
         try:
-            answer = await self.api.request(Method.GET, Path.v3.directory.room[alias])
+            answer = await self.api.request("GET", client_path("directory", "room", alias))
         except MatrixError as error:
             if error.status != 404:
                 raise _down(error, self.settings.homeserver_url) from error
@@ -91,7 +88,7 @@ class SynapseRooms:
         )
 
     async def _joined(self) -> list[str]:
-        answer = await self.api.request(Method.GET, Path.v3.joined_rooms)
+        answer = await self.api.request("GET", client_path("joined_rooms"))
         return sorted(answer.get("joined_rooms", []))
 
     async def _space_among(self, joined: list[str]) -> str | None:
@@ -111,23 +108,22 @@ class SynapseRooms:
         state = {(kind, ""): await self._event(room, kind) for kind in kinds}
         if reference is not None:
             state[reference] = await self._event(room, *reference)
-        members = await self.api.request(Method.GET, Path.v3.rooms[room].members)
+        members = await self.api.request("GET", client_path("rooms", room, "members"))
         for event in members.get("chunk", []):
             state["m.room.member", event["state_key"]] = event["content"]
         return Room(room, state, await self._listed(room))
 
     async def _event(self, room: str, kind: str, key: str = "") -> dict[str, Any]:
-        path = Path.v3.rooms[room].state[kind]
         try:
-            return await self.api.request(Method.GET, path[key] if key else path)
+            return await self.api.request("GET", _state_path(room, kind, key))
         except MatrixError as error:
             if error.status == 404:
                 return {}
             raise
 
     async def _listed(self, room: str) -> bool:
-        path = Path.v3.directory.list.room[room]
-        answer = await self.api.request(Method.GET, path)
+        path = client_path("directory", "list", "room", room)
+        answer = await self.api.request("GET", path)
         return answer.get("visibility") != "private"
 
     def plan(self, observed: Rooms) -> tuple[RoomChange, ...]:
@@ -210,25 +206,24 @@ class SynapseRooms:
         """Make one change."""
         match change.step:
             case Step.SET_UP:
-                await RoomSetup(self.api, self.settings).ensure()
+                await ControlRoom(self.api, self.settings).ensure()
             case Step.MAKE_SPACE:
                 await self._make_space()
             case Step.STATE:
-                path = Path.v3.rooms[change.room].state[change.kind]
-                path = path[change.key] if change.key else path
-                await self.api.request(Method.PUT, path, change.content)
+                path = _state_path(change.room, change.kind, change.key)
+                await self.api.request("PUT", path, change.content)
             case Step.UNLIST:
-                path = Path.v3.directory.list.room[change.room]
-                await self.api.request(Method.PUT, path, {"visibility": "private"})
+                path = client_path("directory", "list", "room", change.room)
+                await self.api.request("PUT", path, {"visibility": "private"})
             case Step.INVITE:
-                path = Path.v3.rooms[change.room].invite
-                await self.api.request(Method.POST, path, {"user_id": change.key})
+                path = client_path("rooms", change.room, "invite")
+                await self.api.request("POST", path, {"user_id": change.key})
 
     async def _make_space(self) -> None:
         """An empty closed space; its power levels, members and child are further differences."""
         await self.api.request(
-            Method.POST,
-            Path.v3.createRoom,
+            "POST",
+            client_path("createRoom"),
             {
                 "preset": "private_chat",
                 "visibility": "private",
@@ -239,6 +234,10 @@ class SynapseRooms:
                 "name": f"Agency {self.settings.instance}",
             },
         )
+
+
+def _state_path(room: str, kind: str, key: str) -> str:
+    return client_path("rooms", room, "state", kind, *([key] if key else []))
 
 
 def _encrypted(part: str, room: Room) -> RoomChange:
@@ -253,7 +252,7 @@ def _encrypted(part: str, room: Room) -> RoomChange:
 
 
 def _down(error: MatrixError, url: str) -> Exception:
-    if error.status is not None and error.status < 500:
+    if not error.doubtful and error.status is not None and error.status < 500:
         return error
     return PrerequisiteError(
         f"the homeserver does not answer: {error.message}",
@@ -294,7 +293,7 @@ def _change(
 @asynccontextmanager
 async def opened(settings: SynapseRoomsSettings) -> AsyncIterator[SynapseRooms]:
     """The reconciler, as the application service's bot."""
-    token = read_credential(_TOKEN)
+    token = read_credential(MATRIX_AS_TOKEN)
     async with client_session() as session:
-        api = MatrixApi(settings.homeserver_url, token.reveal(), session)
+        api = MatrixSession(settings.homeserver_url, session, token.reveal())
         yield SynapseRooms(api, settings, token)

@@ -10,8 +10,8 @@ from enum import Enum, auto
 import aiodocker
 from pydantic import Field, IPvAnyAddress
 
+from agency.docker import DEFAULT_URL, answers, call, docker_at
 from agency.reconcile.engine.contract import ABSENT, Change, Settings
-from agency.reconcile.swarm.docker import DEFAULT_URL, answers, call, docker_at
 from agency.secrets.values import SecretValue
 
 _PART = "swarm"

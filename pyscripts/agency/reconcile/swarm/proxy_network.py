@@ -13,14 +13,8 @@ import aiodocker
 from pydantic import Field, IPvAnyNetwork
 
 from agency.clock import Clock
+from agency.docker import DEFAULT_URL, DockerError, answers, docker_at, require_swarm
 from agency.reconcile.engine.contract import ABSENT, Change, ReconcileError, Settings
-from agency.reconcile.swarm.docker import (
-    DEFAULT_URL,
-    DockerError,
-    answers,
-    docker_at,
-    require_swarm,
-)
 from agency.secrets.values import SecretValue
 
 _GONE_WAIT_S = 20.0

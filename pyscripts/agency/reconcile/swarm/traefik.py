@@ -20,13 +20,24 @@ from pydantic import Field
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock
+from agency.coopcloud import (
+    INPUTS,
+    NAMESPACE,
+    SERVICES,
+    SPEC,
+    Abra,
+    Recipe,
+    Service,
+    Stack,
+    find_abra,
+    stack_name,
+)
+from agency.docker import DEFAULT_URL, answers, docker_at, require_swarm
 from agency.errors import BadInputError, PrerequisiteError
 from agency.reconcile.engine.contract import ABSENT, Change, Settings
-from agency.reconcile.swarm.abra import Abra, Recipe, find_abra, stack_name
 from agency.reconcile.swarm.certificate import ServerCertificate
-from agency.reconcile.swarm.docker import DEFAULT_URL, answers, docker_at, require_swarm
-from agency.reconcile.swarm.stack import INPUTS, NAMESPACE, SERVICES, SPEC, Service, Stack
 from agency.secrets.delivery.credentials import read_credential
+from agency.secrets.names import WILDCARD_CERTIFICATE, WILDCARD_CERTIFICATE_KEY
 from agency.secrets.values import SecretValue
 
 _SETTLE_S = 120.0
@@ -236,7 +247,7 @@ async def opened(settings: TraefikSettings, clock: Clock | None = None) -> Async
     """The reconciler, with the certificate from the unit's credentials and abra from PATH."""
     clock = clock or Clock()
     certificate = ServerCertificate(
-        read_credential("wildcard-certificate"), read_credential("wildcard-certificate-key")
+        read_credential(WILDCARD_CERTIFICATE), read_credential(WILDCARD_CERTIFICATE_KEY)
     )
     certificate.check(settings.domain, clock.wall())
     environment = app_environment(_read(settings.env_file), certificate, str(settings.env_file))

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agency.errors import BadInputError, PrerequisiteError
 from agency.files import write_atomically
 from agency.programs import find_program, run_program
+from agency.secrets.delivery.templates import fill
 
 MAX_BYTES = 1024 * 1024
 _STATE = ".seen.json"
@@ -144,7 +145,7 @@ def _missing(config: ComposeConfig) -> set[str]:
 
 
 def _text(file: ComposedFile) -> bytes | None:
-    text = file.content
+    values = {}
     for name, path in file.secrets.items():
         value = _read(path)
         if value is None:
@@ -156,8 +157,8 @@ def _text(file: ComposedFile) -> bytes | None:
                 where=str(path),
                 hint="it must be one line of printable ASCII without quotes and backslashes",
             )
-        text = text.replace(f"@{name}@", plain)
-    return text.encode()
+        values[name] = plain
+    return fill(file.content, values, where=file.name, absent={}).encode()
 
 
 def _read(path: Path) -> bytes | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import pwd
-import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,17 +16,18 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from agency import guarded
 from agency.errors import AgencyError, BadInputError, ExitCode, PrerequisiteError
+from agency.guarded import Owner
 from agency.secrets.classes import Generator
 from agency.secrets.delivery import places
-from agency.secrets.delivery.places import Owner
+from agency.secrets.delivery.templates import fill
 from agency.secrets.encryption import sops
 from agency.secrets.generators import Entropy, generate
 from agency.secrets.values import SecretValue
 
 MAX_CONFIG_BYTES = 1024 * 1024
 _TEMPLATE_MODE = 0o400
-_PLACEHOLDER = re.compile(r"@([a-z0-9][a-z0-9-]*)@")
 _HINT = "the file is written by the machine's modules: change them, not it"
 
 
@@ -167,19 +167,24 @@ class Installer:
                     values[secret.name] = value
             for template in self.config.templates:
                 with _caught(report, template.name):
-                    data = _filled(template, values, self._names()).encode()
+                    data = self._filled(template, values).encode()
                     owner = _owner("root")
                     _place(report, template, directories, data, owner, _TEMPLATE_MODE)
             for parent, descriptor in directories.items():
-                gone = places.remove_others(descriptor, self._kept(parent))
+                gone = guarded.remove_others(descriptor, self._kept(parent))
                 report.removed += [str(parent / name) for name in gone]
         return report
 
     def _wanted(self) -> Iterable[WantedSecret | WantedTemplate]:
         return (*self.config.secrets, *self.config.templates)
 
-    def _names(self) -> frozenset[str]:
-        return frozenset(secret.name for secret in self.config.secrets)
+    def _filled(self, template: WantedTemplate, values: Mapping[str, SecretValue]) -> str:
+        return fill(
+            template.content,
+            {name: value.reveal() for name, value in values.items()},
+            where=template.name,
+            absent={secret.name: "could not be had" for secret in self.config.secrets},
+        )
 
     def _parents(self) -> list[Path]:
         return sorted({self.config.directory, *(one.path.parent for one in self._wanted())})
@@ -202,7 +207,7 @@ class Installer:
 
     def _made(self, secret: WantedSecret, directory: int) -> SecretValue:
         """What is there already, or a new one: an ephemeral secret lasts until the next boot."""
-        present = places.read(directory, secret.path.name)
+        present = guarded.read(directory, secret.path.name)
         if present:
             with contextlib.suppress(UnicodeDecodeError):
                 return SecretValue(present.decode())
@@ -241,24 +246,11 @@ def _place(
     mode: int,
 ) -> None:
     directory, name = directories[wanted.path.parent], wanted.path.name
-    if places.is_as_wanted(directory, name, data, owner, mode):
+    if guarded.is_as_wanted(directory, name, data, owner, mode):
         report.unchanged.append(wanted.name)
         return
-    places.write(directory, name, data, owner, mode)
+    guarded.write(directory, name, data, owner, mode)
     report.written.append(wanted.name)
-
-
-def _filled(
-    template: WantedTemplate, values: Mapping[str, SecretValue], known: frozenset[str]
-) -> str:
-    for name in _PLACEHOLDER.findall(template.content):
-        if name not in values:
-            reason = "could not be had" if name in known else "is not a secret of this machine"
-            # A placeholder that stayed would be a secret that everybody knows.
-            raise BadInputError(
-                f"the secret {name}, which it is made of, {reason}", where=template.name
-            )
-    return _PLACEHOLDER.sub(lambda match: values[match[1]].reveal(), template.content)
 
 
 def _owner(name: str) -> Owner:

@@ -1,38 +1,20 @@
-"""Putting secrets into files of a directory in memory, without following what lies in the way.
-
-Every step down goes through an open directory, so that no symbolic link is followed and nothing
-can be exchanged under the writer's hands.
-"""
+"""The directory that secrets are put into: in memory, and reached without following a link."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from agency.errors import BadInputError, PrerequisiteError
+from agency.errors import PrerequisiteError
+from agency.guarded import DIRECTORY_FLAGS
 
 DIRECTORY_MODE = 0o751
-MAX_BYTES = 1024 * 1024
 
-_STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS_WRITE = 0o022
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _MOUNTS = Path("/proc/self/mountinfo")
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose a file is, by number."""
-
-    uid: int
-    gid: int
 
 
 def file_system_of(descriptor: int) -> str:
@@ -57,13 +39,13 @@ def open_place(
             not in memory.
     """
     where = str(directory)
-    descriptor = os.open("/", _STEP)
+    descriptor = os.open("/", DIRECTORY_FLAGS)
     try:
         for part in directory.parts[1:]:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(part, DIRECTORY_MODE, dir_fd=descriptor)
                 os.chmod(part, DIRECTORY_MODE, dir_fd=descriptor, follow_symlinks=False)
-            below = os.open(part, _STEP, dir_fd=descriptor)
+            below = os.open(part, DIRECTORY_FLAGS, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = below
         status = os.fstat(descriptor)
@@ -89,62 +71,3 @@ def open_place(
         ) from error
     finally:
         os.close(descriptor)
-
-
-def read(directory: int, name: str) -> bytes | None:
-    """The content of a regular file; None for anything else and for what is not there."""
-    try:
-        descriptor = os.open(name, _READ, dir_fd=directory)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, "rb") as handle:
-        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-            return None
-        return handle.read(MAX_BYTES + 1)
-
-
-def is_as_wanted(directory: int, name: str, data: bytes, owner: Owner, mode: int) -> bool:
-    """Whether the file has this content, owner and mode, and no second name."""
-    try:
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return (
-        stat.S_ISREG(status.st_mode)
-        and status.st_nlink == 1
-        and stat.S_IMODE(status.st_mode) == mode
-        and (status.st_uid, status.st_gid) == (owner.uid, owner.gid)
-        and read(directory, name) == data
-    )
-
-
-def write(directory: int, name: str, data: bytes, owner: Owner, mode: int) -> None:
-    """Replace a file in one step; it is never open to more than its owner and mode say.
-
-    Raises:
-        BadInputError: it cannot be written; what was there is whole.
-    """
-    temporary = f".{name}.{secrets.token_hex(8)}"
-    try:
-        descriptor = os.open(temporary, _MAKE, 0o600, dir_fd=directory)
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fchmod(handle.fileno(), mode)
-            os.fchown(handle.fileno(), owner.uid, owner.gid)
-        os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError as error:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=directory)
-        raise BadInputError(f"cannot be written: {error.strerror or error}", where=name) from error
-
-
-def remove_others(directory: int, keep: frozenset[str]) -> tuple[str, ...]:
-    """Remove every file and link that is not to be kept; directories stay. Gives their names."""
-    removed = []
-    for entry in sorted(os.listdir(directory)):
-        status = os.stat(entry, dir_fd=directory, follow_symlinks=False)
-        if entry not in keep and not stat.S_ISDIR(status.st_mode):
-            os.unlink(entry, dir_fd=directory)
-            removed.append(entry)
-    return tuple(removed)

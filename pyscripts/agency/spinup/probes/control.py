@@ -6,11 +6,10 @@ import asyncio
 from typing import Any
 
 import aiohttp
-from mautrix.api import Method, Path
 
+from agency.matrix import Person, client_path
 from agency.secrets.values import SecretValue
 from agency.spinup.record import Evidence
-from agency.spinup.scenario.person import Person
 
 _POLL_S = 0.25
 _EMPTY: dict[str, Any] = {"events": []}
@@ -72,9 +71,8 @@ async def refuses_wrong_token(
 
 async def room(operator: Person, room_id: str, alias: str) -> Evidence:
     """The control room's members and rules, asked as an operator."""
-    base = Path.v3.rooms[room_id]
-    members = await operator.request(Method.GET, base.joined_members)
-    state = await operator.request(Method.GET, base.state)
+    members = await operator.request("GET", client_path("rooms", room_id, "joined_members"))
+    state = await operator.state(room_id)
     by_type = {event["type"]: event["content"] for event in state if event["state_key"] == ""}
     return {
         "roomId": room_id,

@@ -1,4 +1,4 @@
-"""What is seen of the homeserver."""
+"""Probes of the homeserver."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from pathlib import Path
 
 import aiohttp
 
+from agency.spinup.probes.probe import Here, Nothing, Pid, probe
 from agency.spinup.record import Evidence
 
 _ARGV_SHOWN = 3  # an interpreter, and what it runs
 
 
 async def versions(session: aiohttp.ClientSession, url: str) -> Evidence:
-    """`GET /_matrix/client/versions`, with the server's own name and version from its header."""
+    """Get `/_matrix/client/versions`, with the server's own name and version from its header."""
     asked = f"{url}/_matrix/client/versions"
     async with session.get(asked) as answer:
         body = await answer.json()
@@ -25,12 +26,19 @@ async def versions(session: aiohttp.ClientSession, url: str) -> Evidence:
         }
 
 
-def process(pid: int) -> Evidence:
-    """The process behind a service, as the kernel shows it, with the beginning of its `argv`."""
-    base = Path("/proc") / str(pid)
+class OnePid(Nothing):
+    """One process."""
+
+    pid: Pid
+
+
+@probe("homeserver.process", OnePid)
+def process(_here: Here, told: OnePid) -> Evidence:
+    """Describe the process behind a service as the kernel shows it, with the begin of its argv."""
+    base = Path("/proc") / str(told.pid)
     argv = (base / "cmdline").read_bytes().removesuffix(b"\0").split(b"\0")
     return {
-        "pid": pid,
+        "pid": told.pid,
         "alive": base.exists(),
         "executable": str((base / "exe").readlink()),
         "argv0": argv[0].decode(errors="replace"),
@@ -39,7 +47,7 @@ def process(pid: int) -> Evidence:
 
 
 def rss_mb(pid: int) -> float:
-    """Resident memory of a process, in MiB; 0 when it has ended."""
+    """Read the resident memory of a process, in MiB; 0 when it has ended."""
     try:
         status = (Path("/proc") / str(pid) / "status").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,8 +1,8 @@
-"""What is seen of the machine: our processes while they run, and nothing after them."""
+"""Probes of the machine: processes while they run, their remains, and the way out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,27 +10,30 @@ from agency import quarantine
 from agency.children import processes_with_marker
 from agency.ports import is_listening
 from agency.spinup.probes.homeserver import rss_mb
+from agency.spinup.probes.probe import Here, Nothing, Pids, probe
 from agency.spinup.record import Evidence
 
 OFFLINE_MODES = ("network-namespace", "guest")
 
 
 def only_loopback() -> bool:
-    """Whether this process sees no network interface but loopback."""
+    """Tell whether this process sees no network interface but loopback."""
     return quarantine.interfaces() == ["lo"]
 
 
-def processes(named: Mapping[str, int]) -> Evidence:
-    """Name, pid and resident memory of what runs."""
+@probe("system.processes", Pids)
+def processes(_here: Here, told: Pids) -> Evidence:
+    """List name, pid and resident memory of processes."""
     return {
         "running": [
-            {"name": name, "pid": pid, "rssMb": rss_mb(pid)} for name, pid in sorted(named.items())
+            {"name": name, "pid": pid, "rssMb": rss_mb(pid)}
+            for name, pid in sorted(told.pids.items())
         ]
     }
 
 
 def teardown(marker: str, ports: Iterable[int], directory: Path) -> Evidence:
-    """What is left of a run: processes with its marker, open ports, files."""
+    """Count the remains of a run: processes with its marker, open ports, files."""
     left = [path for path in directory.rglob("*") if path.is_file()] if directory.exists() else []
     return {
         "processesLeft": len(processes_with_marker(marker)),
@@ -39,8 +42,16 @@ def teardown(marker: str, ports: Iterable[int], directory: Path) -> Evidence:
     }
 
 
+@probe("quarantine.outbound", Nothing)
+def outbound_here(_here: Here, _told: Nothing) -> Evidence:
+    """Attempt to leave the machine, where it has no interface but loopback."""
+    offline = only_loopback()
+    mode = "guest" if offline else "none"
+    return outbound(quarantine.Quarantine(mode, None if offline else "there are interfaces"))
+
+
 def outbound(state: quarantine.Quarantine) -> Evidence:
-    """Attempts to leave a namespace or a guest with only loopback; elsewhere none is made."""
+    """Attempt to leave a namespace or a guest with only loopback; elsewhere none is made."""
     inside = state.mode in OFFLINE_MODES
     attempts = quarantine.attempt_outbound() if inside else []
     own = (Path("/proc/self/ns/net")).readlink().name

@@ -1,4 +1,4 @@
-"""Looking for secrets where none may be: logs, argument lists, environments, stores, evidence."""
+"""Search for secrets where none may be: logs, argument lists, environments, stores."""
 
 from __future__ import annotations
 
@@ -8,24 +8,61 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from pydantic import Field, SecretStr
+
 from agency.errors import BadInputError
 from agency.programs import ProgramError
 from agency.secrets.redact import Redactor
 from agency.secrets.values import SecretValue
+from agency.spinup.probes.probe import Here, Nothing, probe
 from agency.spinup.record import Evidence
 
 _CHUNK = 4 * 1024 * 1024
 _OVERLAP = 64 * 1024
+_JOURNAL_S = 60.0
+
+
+class Values(Nothing):
+    """The secrets to search for, beside the agents' own tokens."""
+
+    values: tuple[SecretStr, ...] = Field(max_length=256)
+
+
+@probe("secrets.search", Values)
+def search_here(here: Here, told: Values) -> Evidence:
+    """Search the machine for any of these values; names the places, never the values."""
+    known = [SecretValue(value.get_secret_value()) for value in told.values]
+    values = [*known, *here.tokens().values()]
+    journal = _search_journal(values, here.journal)
+    return _joined(search(values, files=here.files(), pids=here.pids()), journal)
+
+
+def _search_journal(values: Sequence[SecretValue], argv: Sequence[str]) -> Evidence:
+    if not argv:
+        return {}
+    size, leaked = search_output(values, argv, timeout_s=_JOURNAL_S)
+    places = ["journal"] if leaked else []
+    return {"findings": int(leaked), "places": places, "journalBytes": size}
+
+
+def search_texts(values: Sequence[SecretValue], texts: Iterable[str], seen: Evidence) -> Evidence:
+    """Search texts of this process too; returns what was seen before with what was found."""
+    redactor = Redactor(values)
+    found = sum(bool(redactor.find(text)) for text in texts)
+    return _joined(seen, {"findings": found, "places": ["evidence"] if found else []})
+
+
+def _joined(seen: Evidence, more: Evidence) -> Evidence:
+    if not more:
+        return seen
+    places = sorted({*seen["places"], *more["places"]})
+    return {**seen, **more, "findings": seen["findings"] + more["findings"], "places": places}
 
 
 def search(
-    values: Sequence[SecretValue],
-    *,
-    files: Sequence[Path],
-    pids: Iterable[int],
-    texts: Iterable[str],
+    values: Sequence[SecretValue], *, files: Sequence[Path], pids: Iterable[int]
 ) -> Evidence:
-    """Search files, the argv and environment of processes, and texts; names where, never what."""
+    """Search files, and the argv and environment of processes; names the places."""
     redactor = Redactor(values)
     findings: list[str] = []
     searched = 0
@@ -40,7 +77,6 @@ def search(
             argv += part == "cmdline" and content is not None
             if content is not None and _has(redactor, content):
                 findings.append(f"{part} of a process")
-    findings.extend("evidence" for text in texts if redactor.find(text))
     return {
         "secretsChecked": len({value.digest() for value in values}),
         "filesSearched": searched,
@@ -53,7 +89,7 @@ def search(
 def search_output(
     values: Sequence[SecretValue], argv: Sequence[str], *, timeout_s: float
 ) -> tuple[int, bool]:
-    """Search what a program prints, however long: how many bytes, and whether a secret is there.
+    """Search the output of a program, however long; returns its bytes and if a secret is there.
 
     Raises:
         ProgramError: it cannot be started, fails, or takes too long.
@@ -92,7 +128,7 @@ def _has(redactor: Redactor, content: bytes) -> bool:
 
 
 def _chunks(stream: IO[bytes] | None) -> Iterator[tuple[bytes, int]]:
-    """What a stream holds, each part with the end of the one before it; and its own length."""
+    """Read a stream in parts, each with the end of the one before it; and the part's own length."""
     carried = b""
     while stream is not None and (chunk := stream.read(_CHUNK)):
         yield carried + chunk, len(chunk)

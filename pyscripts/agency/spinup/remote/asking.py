@@ -1,17 +1,15 @@
-"""Asking a machine about its agency, by the program `agency observe` on it."""
+"""Run probes on another machine, by the program `agency observe` there."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agency.errors import AgencyError
 from agency.machine.machine import Dialogue, Machine, MachineError
-from agency.secrets.values import SecretValue
-from agency.spinup.observe import questions as asked
-from agency.spinup.observe.questions import Answers
+from agency.spinup.observe.commands import Answer
 from agency.spinup.record import Evidence
 
 _ASK_S = 120.0
@@ -19,7 +17,7 @@ _ASK_S = 120.0
 
 @dataclass(slots=True)
 class Observer:
-    """Asks one machine; its program stays open from question to question.
+    """The probes of one machine; its program stays open from probe to probe.
 
     `program` is `agency` as that machine knows it. After a reboot the program is started anew.
     """
@@ -29,26 +27,13 @@ class Observer:
     _open: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _dialogue: Dialogue | None = None
 
-    async def ask(self, question: asked.Question) -> Evidence:
-        """The evidence that answers a question.
+    async def ask(self, probe: str, told: Mapping[str, object] | None = None) -> Evidence:
+        """Run a probe on the machine. Secrets in `told` travel by standard input alone.
 
         Raises:
-            MachineError: the machine has no such program, or the question cannot be answered.
+            MachineError: the machine has no such program, or the probe cannot look.
         """
-        return await self._ask(question.model_dump(mode="json"))
-
-    async def ask_secrets(self, values: Sequence[SecretValue]) -> Evidence:
-        """Where any of these values is on the machine; they travel by standard input."""
-        wanted = {"what": "secrets", "values": [value.reveal() for value in values]}
-        return await self._ask(wanted)
-
-    async def close(self) -> None:
-        """End the program."""
-        self._dialogue = None
-        await self._open.aclose()
-
-    async def _ask(self, question: Mapping[str, object]) -> Evidence:
-        line = json.dumps({"questions": [question]}).encode()
+        line = json.dumps({"probe": probe, "told": dict(told or {})}).encode()
         fresh = self._dialogue is None
         try:
             said = await self._said(line)
@@ -59,6 +44,11 @@ class Observer:
             said = await self._said(line)  # it ended since it was asked last, as by a reboot
         return self._evidence(said)
 
+    async def close(self) -> None:
+        """End the program."""
+        self._dialogue = None
+        await self._open.aclose()
+
     async def _said(self, line: bytes) -> bytes:
         if self._dialogue is None:
             argv = (self.program, "observe", "--follow")
@@ -67,7 +57,7 @@ class Observer:
 
     def _evidence(self, said: bytes) -> Evidence:
         try:
-            (answer,) = Answers.model_validate_json(said).answers
+            answer = Answer.model_validate_json(said)
         except ValueError as error:  # pydantic's own is one
             raise MachineError(
                 "its answer is not one of `agency observe`",

@@ -13,15 +13,15 @@ from agency import naming
 from agency.instance.model import Instance
 from agency.machine import units
 from agency.machine.machine import Machine, MachineError
-from agency.secrets.redact import Redactor
+from agency.matrix import MatrixSession, Person
 from agency.secrets.values import SecretValue
-from agency.spinup.observe import questions as asked
-from agency.spinup.observe.answers import HANDOVER
+from agency.spinup.observe.machine import HANDOVER
 from agency.spinup.record import Evidence
 from agency.spinup.remote.agent_units import with_units
 from agency.spinup.remote.asking import Observer
-from agency.spinup.scenario.person import Person
-from agency.transcript.rules.services import HOMESERVER_UNIT, SERVICES
+from agency.transcript import SERVICES
+
+_OF_AGENTS = ("agents.health", "agents.stopped")
 
 
 @dataclass(slots=True)
@@ -71,63 +71,22 @@ class RemoteSubject:
 
     async def log_in(self, user_id: str) -> Person:
         """See Subject."""
-        return await Person.log_in(
-            self.session, self.homeserver_url, user_id, self.password(user_id)
-        )
+        homeserver = MatrixSession(self.homeserver_url, self.session)
+        return await Person.log_in(homeserver, user_id, self.password(user_id).reveal())
 
-    async def _ask(self, question: asked.Question) -> Evidence:
-        return await self.observer.ask(question)
+    async def observe(self, probe: str, told: Mapping[str, object] | None = None) -> Evidence:
+        """See Subject. Agents get what systemd says of their units beside what they say."""
+        seen = await self.observer.ask(probe, told)
+        if probe in _OF_AGENTS:
+            return await with_units(self.machine, seen)
+        if probe == "system.processes" and self.usage is not None:
+            return {**seen, "machine": await self.usage()}
+        return seen
 
-    async def homeserver_process(self) -> Evidence:
-        """See Subject."""
-        unit = (await units.show(self.machine, [HOMESERVER_UNIT]))[HOMESERVER_UNIT]
-        return await self._ask(asked.Process(pid=unit.pid))
-
-    async def agents_health(self) -> Evidence:
-        """See Subject."""
-        return await with_units(self.machine, await self._ask(asked.Health()))
-
-    async def agents_stopped(self, pids: Mapping[str, int]) -> Evidence:
-        """See Subject."""
-        seen = await self._ask(asked.Stopped(pids=dict(pids)))
-        return await with_units(self.machine, seen)
-
-    async def processes(self, agents: Mapping[str, int]) -> Evidence:
+    async def services(self) -> Mapping[str, int]:
         """See Subject."""
         seen = await units.show(self.machine, SERVICES.values())
-        services = {name: seen[unit].pid for name, unit in SERVICES.items()}
-        workers = {naming.agent_localpart(name): pid for name, pid in agents.items()}
-        found = await self._ask(asked.Processes(pids={**services, **workers}))
-        return found if self.usage is None else {**found, "machine": await self.usage()}
-
-    async def audit_count(self) -> int:
-        """See Subject."""
-        return int((await self._ask(asked.AuditCount()))["count"])
-
-    async def audit_outcome(self, trace: str) -> str | None:
-        """See Subject."""
-        outcome = (await self._ask(asked.AuditOutcome(trace=trace)))["outcome"]
-        return None if outcome is None else str(outcome)
-
-    async def audit_row(self, sequence: int) -> Evidence:
-        """See Subject."""
-        return await self._ask(asked.AuditRow(sequence=sequence))
-
-    async def schema(self) -> Evidence:
-        """See Subject."""
-        return await self._ask(asked.Schema())
-
-    async def chain(self) -> Evidence:
-        """See Subject."""
-        return await self._ask(asked.Chain())
-
-    async def search_secrets(self, values: Sequence[SecretValue], texts: Sequence[str]) -> Evidence:
-        """See Subject. The machine searches itself; the texts are ours and are searched here."""
-        seen = await self.observer.ask_secrets(values)
-        redactor = Redactor(values)
-        ours = sum(bool(redactor.find(text)) for text in texts)
-        places = {*seen["places"], *(["evidence"] if ours else [])}
-        return {**seen, "findings": int(seen["findings"]) + ours, "places": sorted(places)}
+        return {name: seen[unit].pid for name, unit in SERVICES.items()}
 
 
 @contextlib.asynccontextmanager

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import hmac
+from typing import Any
+
 import aiohttp
 
+from agency.errors import AgencyError
 from agency.instance.model import Instance
 from agency.secrets.values import SecretValue
-from agency.spinup.scenario.person import create_account
+
+_REGISTER_S = 30.0
+
+
+class ConversationError(AgencyError):
+    """A homeserver or a control plane that does not answer as a person may expect."""
 
 
 async def create_people(
@@ -29,3 +40,62 @@ async def create_people(
     local = [who[1:].removesuffix(suffix) for who in instance.operators if who.endswith(suffix)]
     for localpart in [*local, *([outsider] if outsider else [])]:
         await create_account(session, homeserver, localpart, password, shared_secret)
+
+
+async def create_account(
+    session: aiohttp.ClientSession,
+    homeserver: str,
+    localpart: str,
+    password: SecretValue,
+    shared_secret: SecretValue,
+) -> None:
+    """Register a user with Synapse's shared-secret admin API.
+
+    Source: Synapse documentation, "Shared-Secret Registration".
+
+    Raises:
+        ConversationError: the homeserver refused, or does not answer as it should.
+    """
+    url = f"{homeserver}/_synapse/admin/v1/register"
+    try:
+        async with asyncio.timeout(_REGISTER_S):
+            async with session.get(url) as answer:
+                nonce = str((await answer.json())["nonce"])
+            body = _registration(nonce, localpart, password, shared_secret)
+            async with session.post(url, json=body) as answer:
+                refusal = None if answer.status == 200 else await _refusal(answer)
+    except TimeoutError as error:
+        raise ConversationError(
+            f"registering {localpart}: no answer within {_REGISTER_S:g} s", where=url
+        ) from error
+    except (aiohttp.ClientError, KeyError, TypeError, ValueError) as error:
+        raise ConversationError(
+            f"registering {localpart}: {type(error).__name__}: {error}", where=url
+        ) from error
+    if refusal is not None:
+        raise ConversationError(f"registering {localpart}: {refusal}", where=url)
+
+
+async def _refusal(answer: aiohttp.ClientResponse) -> str:
+    try:
+        problem = await answer.json(content_type=None)
+    except ValueError:  # not of Synapse itself
+        problem = None
+    code = problem.get("errcode") if isinstance(problem, dict) else None
+    return f"HTTP {answer.status} {code or 'without a reason'}"
+
+
+def _registration(
+    nonce: str, localpart: str, password: SecretValue, shared_secret: SecretValue
+) -> dict[str, Any]:
+    mac = hmac.new(shared_secret.reveal().encode(), digestmod=hashlib.sha1)
+    mac.update(
+        b"\0".join([nonce.encode(), localpart.encode(), password.reveal().encode(), b"notadmin"])
+    )
+    return {
+        "nonce": nonce,
+        "username": localpart,
+        "password": password.reveal(),
+        "admin": False,
+        "mac": mac.hexdigest(),
+    }

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from mautrix.api import Method, Path
-
+from agency.matrix import Person, client_path
+from agency.protocols.reply import Reply
 from agency.spinup.record import Evidence, Recorder
-from agency.spinup.scenario.person import ConversationError, Event, Person, Reply
+from agency.spinup.scenario.accounts import ConversationError
 
 PROJECT = "new-app"
 
@@ -23,7 +24,7 @@ class Witness:
 
     audit_count: Callable[[], Awaitable[int]]
     audit_outcome: Callable[[str], Awaitable[str | None]]
-    deliver: Callable[[str, list[Event]], Awaitable[int]]
+    deliver: Callable[[str, list[dict[str, Any]]], Awaitable[int]]
     agent_pid: Callable[[str], Awaitable[int | None]]
 
 
@@ -102,8 +103,8 @@ class Conversation:
         """Deliver an executed command again, in a new transaction and in one that was used."""
         first = self.agents[0]
         reply = await self._ask("restart", f"!agency agents restart {first}", ok=True)
-        path = Path.v3.rooms[self.room].event[reply.command]
-        event = await self.operator.request(Method.GET, path)
+        path = client_path("rooms", self.room, "event", reply.command)
+        event = await self.operator.request("GET", path)
         pid, count = await self.witness.agent_pid(first), await self.witness.audit_count()
         replies = self.operator.replies_to(reply.command)
         txn = self.new_txn()

@@ -1,1 +1,1 @@
-"""What a transcript must show: a rule for every probe, and the links between them."""
+"""The rules by which transcripts are judged: one folder a version."""

@@ -11,7 +11,7 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one agent, and all together, may ask of the service. Sizes are bytes."""
+    """Limits of the service for one agent and for all together. Sizes are bytes."""
 
     rate_per_s: float = 10.0
     burst: int = 100
@@ -35,7 +35,7 @@ class Bucket:
         self._seen = clock.steady()
 
     def take(self) -> bool:
-        """Whether one more event may pass now."""
+        """Count one more event; False when it must wait."""
         now = self._clock.steady()
         gained = (now - self._seen) * self._bounds.rate_per_s
         self._level = min(float(self._bounds.burst), self._level + gained)

@@ -16,7 +16,7 @@ from agency.protocols.audit_socket import SOCKET, AuditClient, Receipt
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from agency.workspace.audit.record import Head
+    from agency.chain import Head
     from agency.workspace.audit.status import Status
     from agency.workspace.audit.verify import Report
 
@@ -155,7 +155,7 @@ def status(directory: Path, socket_path: Path, as_json: bool) -> None:
 
 
 def _parse_head(agent: str | None, head: str | None) -> Head | None:
-    from agency.workspace.audit.record import Head
+    from agency.chain import Head
 
     if head is None:
         return None

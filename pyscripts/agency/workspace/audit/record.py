@@ -8,12 +8,14 @@ across files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from agency.canonical import canonical_json, sha256_hex
+from agency import chain
+from agency.canonical import canonical_json
+from agency.chain import Head
 
 # What the service itself puts on record.
 BEGUN = "log.begun"  # the first record of a file
@@ -38,16 +40,8 @@ class Record:
     hash: str
 
     def line(self) -> bytes:
-        """The record as it stands in the file: canonical JSON and a newline."""
+        """Encode the record as it stands in the file: canonical JSON and a newline."""
         return canonical_json(asdict(self)) + b"\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where a chain ends: the number and the hash of its last record."""
-
-    sequence: int
-    hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +56,14 @@ _ADAPTER = TypeAdapter(Record)
 
 
 def genesis(agent: str) -> Head:
-    """What the first record of an agent's log follows."""
-    return Head(0, sha256_hex(canonical_json({"log": "agency/agent-audit/1", "agent": agent})))
-
-
-def record_hash(record: Record) -> str:
-    """The hash that the record ought to have: over all fields but the hash itself."""
-    fields = asdict(record)
-    del fields["hash"]
-    return sha256_hex(canonical_json(fields))
+    """Make the head that the first record of an agent's log follows."""
+    return chain.genesis("agency/agent-audit/1", agent=agent)
 
 
 def next_record(
     head: Head, agent: str, at: str, sender: Sender, event: str, detail: Mapping[str, Any]
 ) -> Record:
-    """The record that follows `head`."""
+    """Make the record that follows `head`."""
     record = Record(
         agent=agent,
         sequence=head.sequence + 1,
@@ -88,11 +75,11 @@ def next_record(
         previous=head.hash,
         hash="",
     )
-    return replace(record, hash=record_hash(record))
+    return chain.sealed(record)
 
 
 def parse_record(line: bytes) -> Record:
-    """The record of one line.
+    """Parse the record of one line.
 
     Raises:
         ValueError: it is not the line of a record, byte for byte, or its hash is not its own.
@@ -107,6 +94,6 @@ def parse_record(line: bytes) -> Record:
             raise ValueError("is not in the form in which records are written")
     except UnicodeEncodeError:
         raise ValueError("is not a record") from None
-    if record.hash != record_hash(record):
+    if record.hash != chain.link_hash(record):
         raise ValueError("was edited: its hash is not that of its fields")
     return record

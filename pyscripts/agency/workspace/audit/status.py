@@ -1,4 +1,4 @@
-"""What the logs are like now, as the kernel and their own records say it."""
+"""State of the logs, as the kernel and the logs' own records tell it."""
 
 from __future__ import annotations
 

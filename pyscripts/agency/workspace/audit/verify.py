@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agency.canonical import sha256_hex
+from agency.chain import Fault, Head, fault_of, head_of
 from agency.errors import PrerequisiteError
 from agency.workspace.audit import record
-from agency.workspace.audit.record import Head, Record, genesis, parse_record
+from agency.workspace.audit.record import Record, genesis, parse_record
 from agency.workspace.audit.storage import place
 from agency.workspace.audit.storage.place import Closed, Files, Place
 from agency.workspace.audit.storage.tail import MAX_LINE
@@ -24,7 +25,7 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Where a chain breaks; `line` counts from 1, and is 0 where a whole file is meant."""
+    """The place where a chain breaks; `line` counts from 1, and is 0 for a whole file."""
 
     file: str
     line: int
@@ -33,7 +34,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What verifying one agent's log found.
+    """Result of verifying one agent's log.
 
     `first` is the oldest record that is kept, `count` how many were good, `torn` how often a crash
     left bytes that were no record, `unfinished` the bytes after the last whole line.
@@ -118,7 +119,7 @@ def _open_all(
 
 
 class _Chain:
-    """How far the chain was followed, and what must still be explained."""
+    """The chain as far as it was followed, and the gaps that must still be explained."""
 
     def __init__(self, agent: str, files: Files, expected: Head | None) -> None:
         self.agent = agent
@@ -161,13 +162,14 @@ class _Chain:
         if self.count == 0 and found.sequence > 1:
             self.head = Head(found.sequence - 1, found.previous)
             self._unexplained = (self.head, name)
-        if found.sequence != self.head.sequence + 1:
+        fault = fault_of(self.head, found)
+        if fault in (Fault.MISSING, Fault.REPEATED):
             wanted = self.head.sequence + 1
             raise _BrokenError(name, number, f"is record {found.sequence}, not {wanted}")
-        if found.previous != self.head.hash:
+        if fault is not None:
             raise _BrokenError(name, number, f"does not follow record {self.head.sequence}")
         self.first = self.first or found.sequence
-        self.head = Head(found.sequence, found.hash)
+        self.head = head_of(found)
         self.count += 1
         self._note(name, number, found)
         if self._expected and self._expected.sequence == found.sequence:
@@ -188,7 +190,7 @@ class _Chain:
                     self._unexplained = None
 
     def finish(self) -> None:
-        """What holds for the whole: the kept end is there, and the missing beginning explained."""
+        """Check the whole: the expected head was met, and a missing beginning is explained."""
         name = self._last_file or place.current_name(self.agent)
         if self._unexplained is not None:
             head, file = self._unexplained

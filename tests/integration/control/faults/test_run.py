@@ -8,6 +8,7 @@ import signal
 import socket
 import sqlite3
 import stat
+import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -34,6 +35,15 @@ def test_clean_stop(control: Any, stub: Any, make_event: Any, wait_for: Any, num
     assert "ready" in messages
     assert messages[-1] == "stopped"
     assert control.verify() == 0
+
+
+def test_ctrl_c_is_not_for_a_background_job_and_sigterm_is(control: Any) -> None:
+    control.start(signal.SIG_IGN)
+    control.process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        control.process.wait(1)
+    assert requests.get(f"{control.url}/ready", timeout=5).status_code == 200
+    assert control.stop() == 0
 
 
 def test_stop_while_an_agent_is_being_started(control: Any, make_event: Any, wait_for: Any) -> None:

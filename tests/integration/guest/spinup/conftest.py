@@ -21,7 +21,7 @@ from agency.guests.incus.execution import Command
 
 DEADLINE_S = 1500
 COPIED = ("pyproject.toml", "README.md", "LICENSE", "pyscripts", "modules", "instance", "tests")
-COPIED += ("requirements", "docs")
+COPIED += ("requirements", "docs", "setup.py", "secrets")
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,10 @@ class Ground:
             assert processes_with_marker(run) == ()
         assert self.runs() == []
         assert list((self.state_home / "agency" / "guest").glob("*/.making.*")) == []
-        mounts = Path("/proc/self/mounts").read_text()
-        assert [line for line in mounts.splitlines() if "/.making." in line] == []
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        places = (str(self.state_home), str(self.place.materials))  # not those of another worker
+        making = [line.split()[1] for line in mounts if "/.making." in line]
+        assert [path for path in making if path.startswith(places)] == []
 
 
 @pytest.fixture(scope="session")

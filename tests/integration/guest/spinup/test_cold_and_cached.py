@@ -14,7 +14,7 @@ import pytest
 from driving import BIN, ROOT, SpinUp
 
 from agency.guests.incus import daemon
-from agency.transcript import judge
+from agency.transcript.rules.v2 import judge
 
 Make = Callable[..., SpinUp]
 MANDATORY = [name for name, rule in judge.PROBES.items() if rule.mandatory_for("incus")]
@@ -92,6 +92,7 @@ def test_nobody_begins_one_outside_a_checkout(tmp_path: Path) -> None:
     installed = tmp_path / "installed"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "pyscripts" / "agency", installed / "agency", ignore=ignored)
+    shutil.copy(ROOT / "secrets/catalogue.json", installed / "agency/secrets/")
     argv = [str(BIN / "spinup_smoke"), "--target", "incus"]
     done = begin(argv, tmp_path, PATH=os.environ["PATH"], PYTHONPATH=str(installed))
     assert done.returncode == 3, done.stderr

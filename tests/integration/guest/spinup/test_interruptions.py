@@ -15,7 +15,7 @@ import pytest
 from driving import SpinUp
 
 from agency.children import processes_with_marker
-from agency.transcript.judge import STEPS
+from agency.transcript.rules.v2.judge import STEPS
 
 Make = Callable[..., SpinUp]
 ALL = STEPS["incus"]

@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 import yaml
+from interrupting import sigint
 
 from agency import naming
 from agency.children import processes_with_marker
@@ -28,12 +29,12 @@ from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
 from agency.spinup.convergence import Activator
 from agency.spinup.examination import OUTSIDER
-from agency.spinup.observe.program import this_program
+from agency.spinup.program import this_program
 from agency.spinup.remote.subject import reached
 from agency.spinup.scenario.accounts import create_people
 from agency.spinup.targets.incus.secrets import RunSecrets
-from agency.transcript.rules.services import ALWAYS_ENDING, ALWAYS_RUNNING
-from agency.transcript.verify import read_unchecked
+from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
+from agency.transcript.verification import read_unchecked
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -111,12 +112,13 @@ class Operator:
 
     @contextlib.asynccontextmanager
     async def started(self, name: str, *argv: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        process = await asyncio.create_subprocess_exec(
-            *(str(Path(sys.executable).with_name(name)), *argv),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **STEERING, "XDG_STATE_HOME": str(self.base), "COLUMNS": "200"},
-        )
+        with sigint():
+            process = await asyncio.create_subprocess_exec(
+                *(str(Path(sys.executable).with_name(name)), *argv),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **STEERING, "XDG_STATE_HOME": str(self.base), "COLUMNS": "200"},
+            )
         try:
             yield process
         finally:
@@ -171,10 +173,7 @@ async def state_of(guest: Guest) -> dict[str, str]:
     listing = f"find {{}} -xdev {names} -printf '%p %s %T@ %m %u\\n' | sort"
     files = await guest.run("sh", "-c", listing.format(" ".join(PLACES)), timeout_s=60)
     shown = await guest.run("systemctl", "show", "--property=Id,InvocationID", *UNITS)
-    count = "from agency.spinup.probes.records import audit_count; import sys; "
-    read = "from pathlib import Path; print(audit_count(Path(sys.argv[1])))"
-    database = "/var/lib/agency-control/control.db"
-    found = await guest.run("/opt/agency/bin/python", "-c", count + read, database)
+    found = await guest.run("/opt/agency/bin/agency", "observe", "audit.count")
     return {"files": files.decode(), "units": shown.decode(), "audit": found.decode()}
 
 

@@ -19,10 +19,10 @@ from agency.control.execution.worker import Worker
 from agency.control.grammar.command import Command
 from agency.control.grammar.parse import looks_like_command
 from agency.control.grammar.spec import COMMANDS
-from agency.control.matrix.backoff import Backoff
 from agency.control.store import audit, inbox, outbox
 from agency.control.store.database import Database
 from agency.control.store.outbox import StoredMessage
+from agency.matrix import Backoff
 
 ROOM = "!control:x.org"
 BOT = "@agency:x.org"

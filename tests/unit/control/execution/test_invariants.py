@@ -81,7 +81,10 @@ async def until_done(call: Any) -> None:
         return
 
 
-@pytest.mark.parametrize("seed", range(3))
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(1, 10))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_invariants(desk: Any, seed: int) -> None:
     chance = random.Random(seed)
     began: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +23,12 @@ from agency.control.runtimes.base import (
 from agency.control.store.agents import AgentRecord, Desired
 from agency.control.store.audit import Outcome
 from agency.protocols.acp import Health, Status
+from agency.secrets.redact import MARK, encodings
+from agency.secrets.values import SecretValue
+
+TOKEN = 'Zq81-"<token>"_+/ =& of-an-agent'
+BASIC = base64.b64encode(f"agent:{TOKEN}".encode()).decode()
+CONTROL_TOKEN = "Zq82-token-of-the-control-plane"
 
 
 @dataclass
@@ -32,6 +39,7 @@ class FakeRuntime:
     running: dict[str, StartRequest] = field(default_factory=dict)
     failed: dict[str, RuntimeStatus] = field(default_factory=dict)
     refuse: AgentRuntimeError | None = None
+    crashed: RuntimeStatus | None = None  # what is seen of an agent that was started
     pids: int = 100
     log: list[str] = field(default_factory=list)
 
@@ -55,6 +63,8 @@ class FakeRuntime:
         return await self.start(request)
 
     async def status(self, name: str) -> RuntimeStatus:
+        if self.crashed is not None and name in self.running:
+            return self.crashed
         if name in self.failed:
             return self.failed[name]
         if name in self.running:
@@ -66,6 +76,9 @@ class FakeRuntime:
 
     def endpoint(self, name: str) -> Endpoint | None:
         return Endpoint("http://x", "token", name) if name in self.running else None
+
+    def secrets(self) -> tuple[SecretValue, ...]:
+        return (SecretValue(TOKEN),) if self.running else ()
 
     async def close(self) -> None:
         self.log.append("close")
@@ -128,6 +141,7 @@ class Agents:
             self.acp,
             Limits(),
             records,
+            (SecretValue(CONTROL_TOKEN),),
         )
 
     def wanted(self, name: str, project: str | None) -> None:
@@ -239,6 +253,36 @@ async def test_agent_that_died_is_explained_by_its_own_last_words(agents: Agents
     result = await starting
     assert result.text == "pm did not start: exit status 3: no such role."
     assert result.detail["exit"] == 3
+
+
+@pytest.mark.parametrize("form", [*sorted(encodings(TOKEN)), BASIC, CONTROL_TOKEN])
+async def test_no_failure_repeats_a_token_however_it_is_encoded(agents: Agents, form: str) -> None:
+    """What the room is told and what the audit log keeps: the agent's own words, and ours."""
+    words = f"Authorization: Basic {form}"
+    agents.acp.error = AgentRuntimeError(f"it says {form}", hint=f"not {form}")
+    agents.runtime.crashed = RuntimeStatus("pm", State.FAILED, exit_status=3, detail=words)
+    result = await agents.lifecycle().start("pm", None, "t-1")
+    assert result.outcome is Outcome.FAILED
+    said = [result.text, *map(str, result.detail.values())]
+    assert said[0].count(MARK) == 2, said
+    assert MARK in str(result.detail["error"])
+    assert MARK in str(result.detail["reason"])
+    for secret in (TOKEN, CONTROL_TOKEN):
+        assert not [text for text in said if any(known in text for known in encodings(secret))]
+
+
+async def test_no_look_repeats_a_token(agents: Agents) -> None:
+    await agents.lifecycle().start("pm", None, "t-1")
+    agents.acp.status_error = AgentRuntimeError(f"refused {BASIC}")
+    assert MARK in str((await agents.lifecycle().observe("pm", "t-2")).problem)
+    agents.runtime.crashed = RuntimeStatus("pm", State.FAILED, exit_status=3, detail=BASIC)
+    for status in (
+        (await agents.lifecycle().observe("pm", "t-3")).status,
+        {e.name: s for e, s in await agents.lifecycle().observe_all()}["pm"],
+    ):
+        assert status.detail is not None
+        assert MARK in status.detail
+        assert BASIC[-12:] not in status.detail
 
 
 async def test_stop_is_idempotent(agents: Agents) -> None:

@@ -11,12 +11,11 @@ from urllib.parse import unquote
 import pytest
 
 from agency.clock import Clock
-from agency.control.matrix.api import MatrixError
-from agency.control.matrix.backoff import Backoff
 from agency.control.matrix.sending import Sender
 from agency.control.store import audit, outbox
 from agency.control.store.database import Database
 from agency.control.store.outbox import Message, OutboxState, StoredMessage
+from agency.matrix import Backoff, MatrixError
 
 
 @dataclass
@@ -38,7 +37,7 @@ class ScriptedApi:
             }
         if self.script:
             raise self.script.pop(0)
-        self.sent.append((parts[4], parts[-1]))
+        self.sent.append((parts[5], parts[-1]))
         return {"event_id": f"${parts[-1]}"}
 
 

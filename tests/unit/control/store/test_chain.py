@@ -10,16 +10,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agency.canonical import sha256_hex
+from agency.chain import Head, link_hash
 from agency.control.store.chain import (
     MAX_DETAIL_BYTES,
     AuditEntry,
     AuditRow,
-    Head,
     Outcome,
     audit_detail,
     genesis,
     next_row,
-    row_hash,
     verify_chain,
 )
 
@@ -80,7 +79,7 @@ def test_edit_with_a_recomputed_hash_is_found_by_the_next_row(
     assume(len(rows) > 1)
     index = data.draw(st.integers(0, len(rows) - 2))
     edited = replace(rows[index], actor=rows[index].actor + "x")
-    rows[index] = replace(edited, hash=row_hash(edited))
+    rows[index] = replace(edited, hash=link_hash(edited))
     report = verify_chain(rows, instance="one")
     assert report.first_bad == index + 2
 

@@ -6,13 +6,13 @@ import asyncio
 from dataclasses import dataclass
 
 import aiohttp
-from mautrix.api import Method, Path
 
 from agency.clock import Clock
 from agency.errors import AgencyError
 from agency.guests.machines.machine import Guest
 from agency.machine import units
 from agency.machine.machine import MachineError
+from agency.matrix import client_path
 from agency.spinup.convergence import firewall_digest
 from agency.spinup.examination import Subject
 from agency.spinup.probes import control as control_probes
@@ -49,12 +49,12 @@ class Before:
         """Say something in the control room, and note what is there; `names` are of units.
 
         Raises:
-            ConversationError: the homeserver does not answer as it did.
+            MatrixError: the homeserver does not answer as it did.
             MachineError: the agents' audit log cannot be read.
         """
         text = "Before the reboot"
         event = await talk.operator.say(talk.room, text, talk.new_txn())
-        chain = await subject.chain()
+        chain = await subject.observe("audit.chain")
         return cls(
             boot_id=await guest.boot_id(),
             audit={"count": chain["count"], "head": chain["head"]},
@@ -68,8 +68,8 @@ class Before:
 
 
 async def _members(talk: Conversation) -> tuple[str, ...]:
-    path = Path.v3.rooms[talk.room].joined_members
-    return tuple(sorted((await talk.operator.request(Method.GET, path))[_MEMBERS]))
+    path = client_path("rooms", talk.room, "joined_members")
+    return tuple(sorted((await talk.operator.request("GET", path))[_MEMBERS]))
 
 
 async def reboot(
@@ -87,17 +87,19 @@ async def reboot(
 
     Raises:
         MachineError: it does not come back, or its control plane does not.
-        ConversationError: the homeserver does not know the person or the message any more.
+        MatrixError: the homeserver does not know the person or the message any more.
     """
     started = clock.steady()
     state = await guest.reboot(timeout_s=timeout_s)
     await _until_ready(subject, timeout_s=timeout_s)
     seconds = round(clock.steady() - started, 3)
-    whoami = await talk.operator.request(Method.GET, Path.v3.account.whoami)
-    event = await talk.operator.request(Method.GET, Path.v3.rooms[talk.room].event[before.event])
+    whoami = await talk.operator.request("GET", client_path("account", "whoami"))
+    event = await talk.operator.request(
+        "GET", client_path("rooms", talk.room, "event", before.event)
+    )
     if event["content"].get("body") != before.text:
         raise MachineError("the message from before reads otherwise", where=guest.name)
-    chain = await subject.chain()
+    chain = await subject.observe("audit.chain")
     running = await units.show(guest, before.units)
     return {
         "bootIdBefore": before.boot_id,
@@ -107,7 +109,7 @@ async def reboot(
         "firewallBefore": before.firewall,
         "firewallAfter": await firewall_digest(guest),
         "auditBefore": before.audit,
-        "kept": await subject.audit_row(int(before.audit["count"])),
+        "kept": await subject.observe("audit.row", {"sequence": int(before.audit["count"])}),
         "auditAfter": {"count": chain["count"], "head": chain["head"]},
         "chainVerified": chain["verified"],
         "agentsAuditKept": await agents_audit.keeps(before.agents_audit),

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agency.instance.load import LoadedInstance
-from agency.secrets.classes import OPERATOR_PASSWORD
+from agency.instance.secret_provider import sops_provider
 from agency.secrets.encryption.age import AgeKey, new_key, store_key
+from agency.secrets.names import OPERATOR_PASSWORD
 from agency.secrets.providers import SopsProvider
 from agency.secrets.values import SecretValue
 from agency.spinup.targets.incus.instance import make_run_instance
@@ -34,7 +35,7 @@ class RunSecrets:
         key = new_key()
         store_key(key, directory / _KEY_FILE)
         loaded = make_run_instance(given, directory / "instance", key)
-        provider = SopsProvider(loaded, age_key_file=directory / _KEY_FILE, directory=directory)
+        provider = sops_provider(loaded, age_key_file=directory / _KEY_FILE, directory=directory)
         return cls(loaded, key, provider)
 
     @property

@@ -15,6 +15,7 @@ from agency.guests.machines.machine import Guest
 from agency.machine import units
 from agency.paths import state_dir
 from agency.quarantine import Quarantine
+from agency.secrets.names import MATRIX_REGISTRATION_SHARED_SECRET
 from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
 from agency.spinup.convergence import Converging
@@ -38,7 +39,7 @@ from agency.spinup.targets.incus.oidc.provider import issue_client, start_provid
 from agency.spinup.targets.incus.reboot import Before, reboot
 from agency.spinup.targets.incus.secrets import RunSecrets
 from agency.spinup.targets.incus.watch import Watch
-from agency.transcript.rules.subjects import SYSTEM, system_digest
+from agency.transcript import SYSTEM, system_digest
 
 
 @contextlib.asynccontextmanager
@@ -145,7 +146,7 @@ class IncusTarget:
             homeserver,
             instance,
             password=secrets.password,
-            shared_secret=secrets.get("matrix-registration-shared-secret"),
+            shared_secret=secrets.get(MATRIX_REGISTRATION_SHARED_SECRET),
             outsider=OUTSIDER,
         )
         observer = Observer(guest, fit.made.system.programs.agency)
@@ -247,7 +248,9 @@ async def _activate(run: Run, made: Made, guest: Guest, convergence: Converging)
 
 async def _records(run: Run, fit: _Fitted, examination: Examination) -> None:
     async def databases() -> Evidence:
-        return await evidence.databases(fit.guest, await examination.subject.schema())
+        return await evidence.databases(
+            fit.guest, await examination.subject.observe("store.schema")
+        )
 
     await examination.records()
     await run.probe("database.versions", databases)

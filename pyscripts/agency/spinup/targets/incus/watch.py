@@ -12,7 +12,7 @@ from agency.guests.machines.machine import Guest
 from agency.machine import units
 from agency.machine.machine import MachineError
 from agency.spinup.record import Recorder
-from agency.transcript.rules.services import CONTROL_UNIT, HOMESERVER_UNIT
+from agency.transcript import CONTROL_UNIT, HOMESERVER_UNIT
 
 _WATCH_S = 1.0
 _EXPLAIN_S = 15.0

@@ -17,19 +17,24 @@ from agency.errors import UsageError
 from agency.files import write_atomically
 from agency.instance.model import Instance
 from agency.instance.render import registration
+from agency.matrix import MatrixSession, Person
 from agency.ports import LOOPBACK
 from agency.rundir import RunDirectory
+from agency.secrets.names import (
+    MATRIX_AS_TOKEN,
+    MATRIX_HS_TOKEN,
+    MATRIX_REGISTRATION_SHARED_SECRET,
+    OPERATOR_PASSWORD,
+)
 from agency.secrets.providers import SecretProvider
 from agency.secrets.values import SecretValue
 from agency.spinup.scenario.accounts import create_people
-from agency.spinup.scenario.person import Person
 from agency.spinup.targets.local import synapse
 from agency.spinup.targets.local.supervisor import Service, Supervisor
 
 HOMESERVER = "homeserver"
 CONTROL = "control"
-OPERATOR_PASSWORD = "operator-password"  # noqa: S105 - the secret's name
-_CONTROL_SECRETS = ("matrix-as-token", "matrix-hs-token")
+_CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN)
 
 
 def port_names(instance: Instance) -> tuple[str, ...]:
@@ -123,8 +128,8 @@ class LocalAgency:
         content = registration(
             self.instance,
             url=self.control_url,
-            as_token=self.secrets.get("matrix-as-token").reveal(),
-            hs_token=self.secrets.get("matrix-hs-token").reveal(),
+            as_token=self.secrets.get(MATRIX_AS_TOKEN).reveal(),
+            hs_token=self.secrets.get(MATRIX_HS_TOKEN).reveal(),
         )
         write_atomically(self._registration_file(), content, mode=0o600)
         self._credentials = {
@@ -225,7 +230,7 @@ class LocalAgency:
             self.homeserver_url,
             self.instance,
             password=self.password,
-            shared_secret=self.secrets.get("matrix-registration-shared-secret"),
+            shared_secret=self.secrets.get(MATRIX_REGISTRATION_SHARED_SECRET),
             outsider=outsider,
         )
 
@@ -236,4 +241,5 @@ class LocalAgency:
 
     async def log_in(self, user_id: str) -> Person:
         """Log a person in."""
-        return await Person.log_in(self.session, self.homeserver_url, user_id, self.password)
+        homeserver = MatrixSession(self.homeserver_url, self.session)
+        return await Person.log_in(homeserver, user_id, self.password.reveal())

@@ -23,13 +23,14 @@ from agency.control.login import Login, default_login_file, write_login
 from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
 from agency.instance.load import load_instance
+from agency.instance.secret_provider import open_provider
 from agency.paths import state_dir
-from agency.secrets.providers import open_provider
+from agency.secrets.names import OPERATOR_PASSWORD
+from agency.signals import stop_signals
 from agency.spinup.targets.local.agency import LocalAgency, assign_ports, check_port_names
 from agency.spinup.targets.local.supervisor import ServiceError, Supervisor
 
 _STATE = "state.json"
-_PASSWORD = "operator-password"  # noqa: S105 - a file's name
 _UP_TIMEOUT_S = 120.0
 _DOWN_TIMEOUT_S = 30.0
 _MAX_RESTARTS, _RESTART_WINDOW_S = 5, 60.0
@@ -116,12 +117,12 @@ async def _start(agency: LocalAgency, clock: Clock) -> None:
     await agency.control_ready()
     operator = await agency.log_in(agency.instance.operators[0])
     room = await operator.join(agency.control_room)
-    password_file = agency.run.credentials / _PASSWORD
+    password_file = agency.run.credentials / OPERATOR_PASSWORD
     write_atomically(password_file, agency.password.reveal().encode(), mode=0o600)
     login = Login(
         homeserver=agency.homeserver_url,
         user_id=operator.user_id,
-        access_token=operator.access_token.reveal(),
+        access_token=operator.access_token,
         control_room=room,
     )
     write_login(default_login_file(), login)
@@ -142,7 +143,7 @@ async def _start(agency: LocalAgency, clock: Clock) -> None:
 
 async def _keep(agency: LocalAgency, clock: Clock) -> None:
     loop, wish = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         loop.add_signal_handler(number, wish.set)
     restarts: deque[float] = deque(maxlen=_MAX_RESTARTS)
     stop = asyncio.ensure_future(wish.wait())

@@ -10,13 +10,14 @@ from pathlib import Path
 import yaml
 
 from agency.errors import PrerequisiteError
+from agency.secrets import names
 
 # What Synapse reads from files: the setting, and the name of the secret in its directory.
 _SECRET_FILES = {
-    "registration_shared_secret_path": "matrix-registration-shared-secret",
-    "macaroon_secret_key_path": "matrix-macaroon-secret-key",
-    "form_secret_path": "matrix-form-secret",
-    "signing_key_path": "matrix-signing-key",
+    "registration_shared_secret_path": names.MATRIX_REGISTRATION_SHARED_SECRET,
+    "macaroon_secret_key_path": names.MATRIX_MACAROON_SECRET_KEY,
+    "form_secret_path": names.MATRIX_FORM_SECRET,
+    "signing_key_path": names.MATRIX_SIGNING_KEY,
 }
 
 

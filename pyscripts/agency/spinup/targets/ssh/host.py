@@ -16,7 +16,7 @@ from agency.machine.units import Unit
 from agency.secrets.values import SecretValue
 from agency.spinup.expected import Expected
 from agency.spinup.record import Evidence
-from agency.transcript.rules.services import CONTROL_UNIT
+from agency.transcript import CONTROL_UNIT
 
 SECRETS_UNIT = "agency-secrets.service"
 SOPS_UNIT = "sops-install-secrets.service"

@@ -13,8 +13,7 @@ from pydantic import ValidationError
 from agency.control.config import ControlConfig
 from agency.instance.model import Instance
 from agency.machine.machine import Machine, MachineError
-from agency.spinup.observe import questions as asked
-from agency.spinup.observe.program import Program
+from agency.spinup.program import Program
 from agency.spinup.record import Evidence
 from agency.spinup.remote.asking import Observer
 
@@ -52,7 +51,7 @@ async def program_of(observer: Observer) -> Program:
         MachineError: it does not say.
     """
     try:
-        return Program.model_validate(await observer.ask(asked.Program()))
+        return Program.model_validate(await observer.ask("agency.program"))
     except ValidationError:
         raise MachineError(
             "it does not say what it is", where=observer.machine.name, hint=_AS_NEW

@@ -16,13 +16,12 @@ from agency.machine import units
 from agency.machine.machine import MachineError
 from agency.machine.ssh.machine import SshMachine, connected
 from agency.quarantine import Quarantine
-from agency.secrets.classes import MATRIX_HS_TOKEN
+from agency.secrets.names import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
 from agency.spinup.examination import Examination
 from agency.spinup.expected import Expected, by_export
-from agency.spinup.observe import questions as asked
-from agency.spinup.observe.program import this_program
+from agency.spinup.program import this_program
 from agency.spinup.record import Evidence
 from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import RemoteSubject, reached
@@ -34,7 +33,7 @@ from agency.spinup.target import Setting, hold_secrets
 from agency.spinup.targets.ssh import host, identity
 from agency.spinup.targets.ssh.accounts import load_accounts
 from agency.spinup.targets.ssh.config import Config
-from agency.transcript.rules.services import CONTROL_UNIT, HOMESERVER_UNIT
+from agency.transcript import CONTROL_UNIT, HOMESERVER_UNIT
 
 _TALKING = (CONTROL_UNIT, HOMESERVER_UNIT)
 _ONLINE = Quarantine("none", "a host with interfaces: nothing was tried")
@@ -82,7 +81,9 @@ class SshTarget:
         async with run.step("connect"):
             observer = await self._connect(run)
         async with run.step("quarantine"):
-            seen = await run.probe("quarantine.outbound", lambda: observer.ask(asked.Outbound()))
+            seen = await run.probe(
+                "quarantine.outbound", lambda: observer.ask("quarantine.outbound")
+            )
             run.network = Quarantine("guest") if seen.get("mode") == "guest" else _ONLINE
         async with run.step("probe"):
             await self._units(run)
@@ -90,8 +91,7 @@ class SshTarget:
             await examination.homeserver()
             await examination.readiness()
             if read_only:  # the conversation takes it while agents run
-                subject = examination.subject
-                await run.probe("system.processes", lambda: subject.processes({}))
+                await examination.processes()
         if read_only:
             run.skip("scenario")
         else:

@@ -12,7 +12,7 @@ _HINT = "start agency-audit.socket; systemd hands the socket over at the first c
 
 
 def activated_socket(environ: Mapping[str, str], pid: int) -> socket.socket:
-    """The one listening Unix stream socket that this process was started with.
+    """Take the one listening Unix stream socket that this process was started with.
 
     Raises:
         PrerequisiteError: there is none, more than one, or one of another kind.

@@ -26,7 +26,7 @@ _HINT = 'one line is {"event": "name.of-it", "detail": {"key": "value"}}'
 
 
 class Event(BaseModel):
-    """What happened, and a few facts about it; nothing in it says who sends it."""
+    """An event with a few facts; nothing in it names its sender."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -50,7 +50,7 @@ class Event(BaseModel):
 
 
 def parse_event(line: bytes) -> Event:
-    """The event of one line.
+    """Parse the event of one line.
 
     Raises:
         BadInputError: it is not one; the message names the field and never repeats its value.

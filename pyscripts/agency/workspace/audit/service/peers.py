@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection: what the kernel says, and which agent that is."""
+"""The peer of a connection: the kernel's credentials, and the agent that they belong to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sender_of(connection: socket.socket) -> Sender:
 
 
 def agent_of(uid: int, agents: Path = _AGENTS) -> str | None:
-    """The agent whose user has this uid, by the machine's users and the instance's agents.
+    """Find the agent of a uid, by the machine's users and the instance's agents.
 
     It takes a user of an agent's name with a uid of the agents' range, and the agent's own file
     below `agents`: a user that outlived its agent is nobody's.

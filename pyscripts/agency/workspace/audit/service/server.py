@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 import sys
 from collections import Counter
@@ -19,6 +18,7 @@ from agency.canonical import canonical_json
 from agency.clock import Clock
 from agency.errors import AgencyError, BadInputError
 from agency.protocols.audit_socket import MAX_LINE
+from agency.signals import stop_signals
 from agency.workspace.audit.bounds import Bounds, Bucket
 from agency.workspace.audit.record import Sender
 from agency.workspace.audit.service.event import parse_event
@@ -105,7 +105,7 @@ class AuditServer:
             writer.close()
 
     def _admitted(self, sender: Sender) -> str:
-        """The agent of a sender.
+        """Find the agent of a sender.
 
         Raises:
             BadInputError: it is no agent.
@@ -198,6 +198,6 @@ async def serve_until_signal(server: AuditServer, listening: socket.socket) -> N
     """Serve until SIGTERM or SIGINT."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
     await server.serve(listening, stopping)

@@ -28,7 +28,7 @@ _UNSUPPORTED = (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """Whether the kernel lets a file only grow, and if not, why."""
+    """Append-only protection of a file by the kernel, or the reason why there is none."""
 
     append_only: bool
     reason: str | None = None
@@ -39,7 +39,7 @@ class Protection:
 
 
 def observe(descriptor: int) -> Protection:
-    """What the flags of an open file are now."""
+    """Read the flags of an open file."""
     try:
         flags = _get(descriptor)
     except OSError as error:

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from agency.canonical import sha256_hex
+from agency.chain import Head
 from agency.clock import Clock
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
 from agency.workspace.audit import record
 from agency.workspace.audit.bounds import Bounds
-from agency.workspace.audit.record import Head, Record, Sender
+from agency.workspace.audit.record import Record, Sender
 from agency.workspace.audit.storage import flags, place
 from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.storage.tail import read_first, read_tail
@@ -63,7 +64,7 @@ class AgentLog:
 
     @property
     def head(self) -> Head:
-        """Where the chain ends."""
+        """The end of the chain."""
         return self._head
 
     def close(self) -> None:
@@ -193,7 +194,7 @@ class AgentLog:
         return self._last is not None and self._last.event == record.CLOSED
 
     def _is_of_another_day(self) -> bool:
-        """Whether the file began on another day and holds more than its beginning."""
+        """Tell whether the file began on another day and holds more than its first record."""
         if self._last is None:
             return False
         if self._first is None:  # its first line is no record any more

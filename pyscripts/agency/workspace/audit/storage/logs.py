@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from agency.chain import Head
 from agency.clock import Clock, iso
 from agency.errors import AgencyError
 from agency.workspace.audit import record
 from agency.workspace.audit.bounds import DAY_S, Bounds
-from agency.workspace.audit.record import Head, Sender
+from agency.workspace.audit.record import Sender
 from agency.workspace.audit.storage import flags, place
 from agency.workspace.audit.storage.log import AgentLog
 from agency.workspace.audit.storage.place import Place

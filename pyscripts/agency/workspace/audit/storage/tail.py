@@ -43,7 +43,7 @@ def read_tail(descriptor: int, agent: str) -> Tail:
 
 
 def read_first(descriptor: int, agent: str) -> Record | None:
-    """The first record of an agent's file, if its first line is one."""
+    """Read the first record of an agent's file, if its first line is one."""
     line, newline, _ = _read(descriptor, 0, MAX_LINE).partition(b"\n")
     return _parsed(line + newline, agent)
 

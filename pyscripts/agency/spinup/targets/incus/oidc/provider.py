@@ -21,6 +21,8 @@ from agency.guests.machines.machine import Guest, GuestFile
 from agency.machine import units
 from agency.machine.machine import MachineError
 from agency.secrets.delivery.compose import ComposeConfig
+from agency.secrets.names import MATRIX_OIDC_CLIENT_ID as _CLIENT_ID
+from agency.secrets.names import MATRIX_OIDC_CLIENT_SECRET as _CLIENT_SECRET
 from agency.spinup.targets.incus.oidc.flow import CALLBACK
 from agency.spinup.targets.incus.system import Programs
 from agency.spinup.targets.incus.system.debian import PROGRAMS
@@ -37,7 +39,6 @@ _SETTINGS = PurePosixPath("/run/spinup-oidc-provider.json")
 _ISSUED_CONFIG = PurePosixPath("/etc/agency/issued.json")
 _ISSUED_UNIT = "agency-issued.service"
 _OIDC_FILE = "matrix-oidc.yaml"
-_CLIENT_ID, _CLIENT_SECRET = "matrix-oidc-client-id", "matrix-oidc-client-secret"
 _UNPACK_S = 60.0
 _START_S = 60.0
 _LIFETIME_S = 900

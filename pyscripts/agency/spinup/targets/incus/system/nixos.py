@@ -37,7 +37,7 @@ from agency.spinup.expected import by_export
 from agency.spinup.record import Evidence
 from agency.spinup.targets.incus.system import Ground, GuestSystem, Programs, Provisioned
 from agency.spinup.targets.incus.system import switch as nixos
-from agency.transcript.rules.services import CONTROL_UNIT, FIREWALL_UNIT
+from agency.transcript import CONTROL_UNIT, FIREWALL_UNIT
 
 PROGRAMS = Programs(*(str(nixos.PROGRAMS / name) for name in ("agency", "python3", "node")))
 

@@ -1,0 +1,86 @@
+"""A hash chain: every link holds the hash of the link before it, and its own covers all its fields.
+
+A chain shows a change inside it. That links were cut off its end is shown by a head, which
+was kept elsewhere, as a transcript does. The control plane's audit log and the agents' logs are
+chains; each has links of its own type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from agency.canonical import canonical_json, sha256_hex
+
+
+class Link(Protocol):
+    """A link of a chain: a frozen dataclass with at least these fields, `sequence` from 1."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def sequence(self) -> int:
+        """Place in the chain."""
+
+    @property
+    def previous(self) -> str:
+        """Hash of the link before it, or of the genesis."""
+
+    @property
+    def hash(self) -> str:
+        """Hash over all other fields."""
+
+
+LinkT = TypeVar("LinkT", bound=Link)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a chain: number and hash of its last link; number 0 and the genesis if empty."""
+
+    sequence: int
+    hash: str
+
+
+class Fault(Enum):
+    """The ways in which a link does not follow a head."""
+
+    MISSING = "links before it are missing"
+    REPEATED = "it comes twice or out of order"
+    EDITED = "its hash is not that of its fields"
+    FOREIGN = "it does not follow the link before it"
+
+
+def genesis(log: str, **owner: str) -> Head:
+    """Make the head of an empty chain, bound to the kind of log and to whose it is."""
+    return Head(0, sha256_hex(canonical_json({"log": log, **owner})))
+
+
+def link_hash(link: Link) -> str:
+    """Compute the hash that a link ought to have: over all fields but the hash itself."""
+    fields = asdict(link)
+    del fields["hash"]
+    return sha256_hex(canonical_json(fields))
+
+
+def sealed(link: LinkT) -> LinkT:
+    """Copy a link with its hash filled in."""
+    return replace(link, hash=link_hash(link))
+
+
+def fault_of(head: Head, link: Link) -> Fault | None:
+    """Judge whether a link follows a head; None when it does."""
+    wanted = head.sequence + 1
+    if link.sequence != wanted:
+        return Fault.MISSING if link.sequence > wanted else Fault.REPEATED
+    if link.hash != link_hash(link):
+        return Fault.EDITED
+    if link.previous != head.hash:
+        return Fault.FOREIGN
+    return None
+
+
+def head_of(link: Link) -> Head:
+    """Make the head of a chain that ends with this link."""
+    return Head(link.sequence, link.hash)

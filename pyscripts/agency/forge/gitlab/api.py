@@ -1,0 +1,207 @@
+"""GitLab's REST API through python-gitlab, with one kind of error.
+
+Paths, parameters and fields are those of GitLab's own OpenAPI description
+(doc/api/openapi/openapi_v2.yaml) and, for users, of doc/api/users.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gitlab
+import requests
+
+from agency.errors import PrerequisiteError
+from agency.forge.errors import ForgeError, ForgeUnreachableError
+from agency.forge.gitlab.session import TIMEOUT_S, AnswerTooLongError, BoundedSession
+
+_POLL_S = 1.0
+_STARTING = (502, 503, 504)
+
+
+class GitlabError(ForgeError):
+    """A call that GitLab refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class GitlabApi:
+    """One GitLab, as the user of the client's token sees it."""
+
+    url: str
+    client: gitlab.Gitlab
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        """Read one object; None when there is none."""
+        try:
+            found = self._call("GET", path, lambda: self.client.http_get(path))
+            return _object(found, f"GET {path}")
+        except GitlabError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def list(self, path: str, query: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Read all objects, of all pages."""
+
+        def fetch() -> Any:
+            return list(self.client.http_list(path, query_data=dict(query or {}), get_all=True))
+
+        return [_object(one, f"GET {path}") for one in self._call("GET", path, fetch)]
+
+    def post(self, path: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Create or do something; empty where GitLab has nothing to tell of it."""
+        done = self._call(
+            "POST", path, lambda: self.client.http_post(path, post_data=dict(data or {}))
+        )
+        if isinstance(done, requests.Response) and done.content:
+            raise _unlike(f"POST {path}", done.status_code)
+        return done if isinstance(done, dict) else {}
+
+    def put(self, path: str, data: Mapping[str, Any]) -> None:
+        """Change something."""
+        self._call("PUT", path, lambda: self.client.http_put(path, post_data=dict(data)))
+
+    def delete(self, path: str) -> None:
+        """Remove something."""
+        self._call("DELETE", path, lambda: self.client.http_delete(path))
+
+    def runner_token_works(self, token: str) -> bool:
+        """Ask if a runner could log in with `token`."""
+        try:
+            path = "/runners/verify"
+            self._call(
+                "POST", path, lambda: self.client.http_post(path, post_data={"token": token})
+            )
+        except GitlabError as error:
+            if error.status == 403:
+                return False
+            raise
+        return True
+
+    def token_facts(self, token: str) -> dict[str, Any] | None:
+        """Ask about a personal access token; None when GitLab does not take it."""
+        path = "/api/v4/personal_access_tokens/self"
+        with _reached(self.url), BoundedSession() as session:
+            answer = session.get(
+                self.url + path, headers={"PRIVATE-TOKEN": token}, timeout=TIMEOUT_S
+            )
+        if answer.status_code == 401:
+            return None
+        if answer.status_code != 200:
+            raise GitlabError(
+                f"HTTP {answer.status_code}", where=f"GET {path}", status=answer.status_code
+            )
+        return _object(_json(answer), f"GET {path}")
+
+    def _call(self, method: str, path: str, call: Callable[[], Any]) -> Any:
+        where = f"{method} {path}"
+        with _reached(self.url):
+            try:
+                return call()
+            except gitlab.GitlabError as error:
+                status = error.response_code
+                told = type(error).__name__ if status is None else f"HTTP {status}"
+                raise GitlabError(told, where=where, status=status) from None
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    # For what is no JSON, python-gitlab returns the whole response.
+    if not isinstance(value, dict):
+        raise _unlike(where, getattr(value, "status_code", 200))
+    return value
+
+
+def _json(answer: requests.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        return answer
+
+
+def _unlike(where: str, status: int) -> GitlabError:
+    return GitlabError(f"HTTP {status} without a JSON object", where=where, status=status)
+
+
+@contextmanager
+def _reached(url: str) -> Iterator[None]:
+    try:
+        yield
+    except AnswerTooLongError as error:
+        raise GitlabError(f"the answer has {error}", where=url) from None
+    except requests.RequestException as error:
+        raise ForgeUnreachableError(
+            f"GitLab does not answer: {type(error).__name__}",
+            where=url,
+            hint="see whether it runs: systemctl status gitlab",
+        ) from None  # the cause would quote the request
+
+
+@contextmanager
+def logged_in(url: str, user: str, password: str, *, ready_s: float) -> Iterator[GitlabApi]:
+    """Log in as an administrator for the time of the block; the access is revoked after it.
+
+    GitLab takes minutes to start: it is waited for, at most `ready_s` seconds.
+    Source: doc/api/oauth2.md, "Resource owner password credentials flow".
+
+    Raises:
+        PrerequisiteError: GitLab does not answer, or does not let this user in.
+    """
+    token = _token(url, user, password, ready_s)
+    try:
+        with BoundedSession() as session:
+            yield GitlabApi(
+                url, gitlab.Gitlab(url, oauth_token=token, timeout=TIMEOUT_S, session=session)
+            )
+    finally:
+        with _reached(url), BoundedSession() as session:
+            session.post(f"{url}/oauth/revoke", data={"token": token}, timeout=TIMEOUT_S)
+
+
+def _token(url: str, user: str, password: str, ready_s: float) -> str:
+    deadline = time.monotonic() + ready_s
+    while True:
+        try:
+            return _asked_token(url, user, password)
+        except PrerequisiteError as error:
+            if not isinstance(error, _NotReadyError) or time.monotonic() >= deadline:
+                raise
+        time.sleep(_POLL_S)
+
+
+class _NotReadyError(ForgeUnreachableError):
+    """GitLab may answer later."""
+
+
+def _asked_token(url: str, user: str, password: str) -> str:
+    form = {"grant_type": "password", "username": user, "password": password}
+    try:
+        with BoundedSession() as session:
+            answer = session.post(f"{url}/oauth/token", data=form, timeout=TIMEOUT_S)
+    except requests.RequestException as error:
+        raise _NotReadyError(
+            f"GitLab does not answer: {type(error).__name__}",
+            where=url,
+            hint="see whether it runs: systemctl status gitlab",
+        ) from None
+    if answer.status_code in _STARTING:
+        raise _NotReadyError(
+            f"GitLab is still starting (HTTP {answer.status_code})",
+            where=url,
+            hint="see what it does: journalctl -u gitlab",
+        )
+    if answer.status_code != 200:
+        raise PrerequisiteError(
+            f"GitLab does not let {user} in (HTTP {answer.status_code})",
+            where=f"{url}/oauth/token",
+            hint=f"the password must be that which the secrets have for {user}; if it was changed "
+            "in GitLab, set it back there or put the new one into the encrypted secrets",
+        )
+    body = _json(answer)
+    token = body.get("access_token") if isinstance(body, dict) else None
+    if not isinstance(token, str):
+        raise GitlabError("GitLab answered without a token", where=f"{url}/oauth/token")
+    return token

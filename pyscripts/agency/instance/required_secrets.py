@@ -1,0 +1,98 @@
+"""Which secrets an instance needs: the catalogue's entries, by its services and agents.
+
+This is decided here alone. Nix reads the answer from the rendered instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from agency.instance.model import Instance
+from agency.secrets import names
+from agency.secrets.catalogue import Catalogue, catalogue
+from agency.secrets.classes import SecretSpec
+
+
+def required_secrets(instance: Instance) -> tuple[SecretSpec, ...]:
+    """Every secret this instance needs with its enabled services and agents, by name."""
+    known = catalogue()
+    specs = [
+        *(known.spec(name) for name in _of_services(instance)),
+        *_of_ci(instance, known),
+        *_of_agents(instance, known),
+        *_certificate(instance, known),
+    ]
+    return tuple(sorted(specs, key=lambda spec: spec.name))
+
+
+def _of_services(instance: Instance) -> Iterator[str]:
+    """The names of the secrets that are the same wherever a service runs."""
+    services = instance.services
+    yield names.TRANSCRIPT_SIGNING_KEY
+    if services.matrix.enable:
+        yield names.MATRIX_AS_TOKEN
+        yield names.MATRIX_HS_TOKEN
+        yield names.MATRIX_REGISTRATION_SHARED_SECRET
+        yield names.MATRIX_SIGNING_KEY
+        yield names.MATRIX_MACAROON_SECRET_KEY
+        yield names.MATRIX_FORM_SECRET
+        yield names.OPERATOR_PASSWORD
+    if services.gitlab.enable:
+        yield from names.GITLAB_RAILS
+        yield names.GITLAB_ROOT_PASSWORD
+        yield names.GITLAB_RUNNER_TOKEN
+        yield names.GITLAB_SANDBOX_RUNNER_TOKEN
+        # What a service shows the forge when people log in to it with their forge account.
+        if services.matrix.enable:
+            yield names.MATRIX_OIDC_CLIENT_ID
+            yield names.MATRIX_OIDC_CLIENT_SECRET
+        if services.observability.enable:
+            yield names.GRAFANA_OIDC_CLIENT_ID
+            yield names.GRAFANA_OIDC_CLIENT_SECRET
+    if services.bridge.enable:
+        yield names.WEBHOOK_HMAC
+    if services.ci.enable or services.swarm.enable:
+        yield names.REGISTRY_CREDENTIALS
+    if services.k3s.enable:
+        yield names.K3S_TOKEN
+    if services.observability.enable:
+        yield names.GRAFANA_SECRET_KEY
+        yield names.GRAFANA_ADMIN_PASSWORD
+
+
+def _of_ci(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
+    """The secrets of recipe CI; its own forge issues some that another forge's people bring."""
+    services = instance.services
+    own_forge = services.gitlab.enable
+    if own_forge or services.bridge.enable or services.ci.enable:
+        yield known.spec(names.FORGE_BOT_TOKEN, own_forge=own_forge)
+    engine = services.ci.engine
+    if services.ci.enable and engine != "builtin":
+        yield known.spec(names.CI_RPC_SECRET, engine=engine)
+        for name in (names.CI_OAUTH_CLIENT_ID, names.CI_OAUTH_CLIENT_SECRET):
+            yield known.spec(name, own_forge=own_forge, engine=engine)
+
+
+def _of_agents(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
+    if instance.services.gitlab.enable:
+        for agent in instance.resolved_agents():
+            yield known.spec(names.AGENT_SSH_KEY, agent=agent.name)
+
+
+def _certificate(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
+    """The wildcard certificate, for those of its readers that this instance runs."""
+    edge, traefik = instance.services.edge.enable, instance.services.traefik.enable
+    if not (edge or traefik):
+        return
+    runs = {"nginx.service": edge, "agency-reconcile-traefik.service": traefik}
+    domain = instance.domain
+    hosts = [domain, f"*.{domain}", *([f"*.ci.{domain}"] if traefik else [])]
+    domains = f"{', '.join(hosts[:-1])} and {hosts[-1]}"
+    for name in (names.WILDCARD_CERTIFICATE, names.WILDCARD_CERTIFICATE_KEY):
+        spec = known.spec(name, domains=domains)
+        yield replace(
+            spec,
+            consumers=tuple(unit for unit in spec.consumers if runs[unit]),
+            restarts=tuple(unit for unit in spec.restarts if runs[unit]),
+        )

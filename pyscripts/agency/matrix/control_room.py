@@ -1,0 +1,179 @@
+"""The control room: its users, the room itself and its members are made where they are missing.
+
+Every step asks what is, and does what is missing: running it again is a no-op.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from agency.matrix.errors import MatrixError
+from agency.matrix.paths import client_path
+from agency.matrix.rooms import (
+    OPERATOR_POWER,
+    Membership,
+    lists_creator,
+    localpart,
+    membership,
+    power_levels,
+)
+from agency.matrix.session import MatrixSession
+
+_log = logging.getLogger(__name__)
+
+
+class Member(Protocol):
+    """Somebody who is brought into the room."""
+
+    @property
+    def matrix_id(self) -> str:
+        """The full Matrix id."""
+
+
+class RoomPlan(Protocol):
+    """What the control room needs to know; `ControlConfig` is one."""
+
+    @property
+    def instance(self) -> str:
+        """The instance's name."""
+
+    @property
+    def bot_id(self) -> str:
+        """Who makes the room."""
+
+    @property
+    def control_room_alias(self) -> str:
+        """Under which the room is found."""
+
+    @property
+    def operators(self) -> Sequence[str]:
+        """Who is invited, and has power there."""
+
+    @property
+    def agents(self) -> Sequence[Member]:
+        """Who is brought in."""
+
+
+class ControlRoom:
+    """The control room, set up as the bot."""
+
+    def __init__(self, api: MatrixSession, config: RoomPlan) -> None:
+        self._api = api
+        self._config = config
+        self._alias = config.control_room_alias
+        self._bot = config.bot_id
+
+    async def ensure(self) -> str:
+        """Register the users, make or find the room, bring everybody in; return the room id.
+
+        Raises:
+            MatrixError: the homeserver refused or did not answer.
+        """
+        agents = [agent.matrix_id for agent in self._config.agents]
+        for user in (self._bot, *agents):
+            await self._register(user)
+        room = await self._resolve()
+        if room is None:
+            room = await self._create()
+        else:
+            await self._join(room, self._bot)
+            await self._ensure_operator_power(room)
+        members = await self.members(room)
+        for agent in agents:
+            if agent not in members.joined:
+                if agent not in members.invited:
+                    await self._invite(room, agent)
+                await self._join(room, agent)
+        for operator in self._config.operators:
+            if operator not in members.joined | members.invited:
+                await self._invite_operator(room, operator)
+        return room
+
+    async def members(self, room: str) -> Membership:
+        """Ask who is in the room and who is invited."""
+        return membership(await self._api.request("GET", client_path("rooms", room, "members")))
+
+    async def _found(self, path: str) -> dict[str, Any] | None:
+        try:
+            return await self._api.request("GET", path)
+        except MatrixError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def _register(self, user: str) -> None:
+        body = {
+            "type": "m.login.application_service",
+            "username": localpart(user),
+            "inhibit_login": True,
+        }
+        try:
+            await self._api.request("POST", client_path("register"), body)
+        except MatrixError as error:
+            if error.errcode != "M_USER_IN_USE":
+                raise
+
+    async def _resolve(self) -> str | None:
+        found = await self._found(client_path("directory", "room", self._alias))
+        return None if found is None else str(found["room_id"])
+
+    async def _create(self) -> str:
+        config = self._config
+        body = {
+            "preset": "private_chat",
+            "visibility": "private",
+            "room_alias_name": localpart(self._alias),
+            "name": f"Control room of {config.instance}",
+            "topic": "Say !agency help. Only operators are obeyed; everything is audited.",
+            "power_level_content_override": power_levels(
+                self._bot, config.operators, creator_is_listed=await self._lists_creator()
+            ),
+        }
+        try:
+            answer = await self._api.request("POST", client_path("createRoom"), body)
+        except MatrixError as error:
+            # Without an answer the room may have been made all the same.
+            if error.errcode != "M_ROOM_IN_USE":
+                raise
+            room = await self._resolve()
+            if room is None:
+                raise
+            await self._join(room, self._bot)
+            return room
+        _log.info("made the control room", extra={"fields": {"room": answer["room_id"]}})
+        return str(answer["room_id"])
+
+    async def _lists_creator(self) -> bool:
+        answer = await self._api.request("GET", client_path("capabilities"))
+        versions = answer.get("capabilities", {}).get("m.room_versions", {})
+        return lists_creator(str(versions.get("default", "")))
+
+    async def _ensure_operator_power(self, room: str) -> None:
+        path = client_path("rooms", room, "state", "m.room.power_levels")
+        levels = await self._found(path) or {}
+        users = dict(levels.get("users", {}))
+        weak = [who for who in self._config.operators if users.get(who, 0) < OPERATOR_POWER]
+        if weak:
+            users |= dict.fromkeys(weak, OPERATOR_POWER)
+            await self._api.request("PUT", path, {**levels, "users": users})
+
+    async def _invite(self, room: str, user: str) -> None:
+        await self._api.request("POST", client_path("rooms", room, "invite"), {"user_id": user})
+
+    async def _invite_operator(self, room: str, operator: str) -> None:
+        """Invite one; an operator who cannot be reached must not keep the others waiting."""
+        try:
+            await self._invite(room, operator)
+        except MatrixError as error:
+            if error.temporary and error.status != 502:
+                raise
+            _log.warning(
+                "cannot invite an operator: %s",
+                error.message,
+                extra={"fields": {"operator": operator}},
+            )
+
+    async def _join(self, room: str, user: str) -> None:
+        await self._api.request("POST", client_path("join", room), {}, as_user=user)

@@ -1,0 +1,152 @@
+"""Calls of the client-server API: one call, one answer, one kind of error. Nothing is retried.
+
+Source: Matrix specification 1.11, "Standard error response", "Rate limiting".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from agency.matrix.errors import AnswerError, MatrixError
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+_TIMEOUT_S = 30.0
+_CONNECT_S = 5.0
+_CHUNK_BYTES = 64 * 1024
+_MAX_MESSAGE = 300
+
+
+def client_session() -> aiohttp.ClientSession:
+    """Return a session for `MatrixSession`: without cookies, proxies and ~/.netrc."""
+    return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixSession:
+    """A homeserver, called as the user of `token` (or as a user of the token's namespace)."""
+
+    url: str
+    http: aiohttp.ClientSession
+    token: str | None = field(default=None, repr=False)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        as_user: str | None = None,
+        query: Mapping[str, str] | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> dict[str, Any]:
+        """Make one call whose answer is a JSON object; `path` is made by `client_path`.
+
+        Raises:
+            MatrixError: any other ending.
+        """
+        answer = await self._call(method, path, body, as_user, query, timeout_s)
+        if not isinstance(answer.value, dict):
+            raise answer.unlike("object")
+        return answer.value
+
+    async def request_list(
+        self, method: str, path: str, *, timeout_s: float = _TIMEOUT_S
+    ) -> list[Any]:
+        """Make one call whose answer is a JSON array.
+
+        Raises:
+            MatrixError: any other ending.
+        """
+        answer = await self._call(method, path, None, None, None, timeout_s)
+        if not isinstance(answer.value, list):
+            raise answer.unlike("array")
+        return answer.value
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        as_user: str | None,
+        query: Mapping[str, str] | None,
+        timeout_s: float,
+    ) -> _Answer:
+        given = {**(query or {}), **({} if as_user is None else {"user_id": as_user})}
+        where = f"{method} {path}"
+        try:
+            async with self.http.request(
+                method,
+                URL(self.url + path, encoded=True).extend_query(given),
+                json=body if body is not None or method == "GET" else {},
+                headers={} if self.token is None else {"Authorization": f"Bearer {self.token}"},
+                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S),
+                allow_redirects=False,
+            ) as response:
+                answer = _Answer(where, response.status, await _read(response, where))
+                if not 200 <= response.status < 300:
+                    raise answer.refusal(response.headers.get("Retry-After"))
+                return answer
+        except TimeoutError as error:
+            raise MatrixError("no answer from the homeserver in time", where=where) from error
+        except aiohttp.ClientError as error:
+            kind = type(error).__name__
+            raise MatrixError(f"no answer from the homeserver ({kind})", where=where) from error
+
+
+async def _read(response: aiohttp.ClientResponse, where: str) -> Any:
+    """Read a JSON value; None for anything else."""
+    data = bytearray()
+    try:
+        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+            data += chunk
+            if len(data) > MAX_ANSWER_BYTES:
+                raise AnswerError(
+                    f"the answer has more than {MAX_ANSWER_BYTES} bytes",
+                    where=where,
+                    status=response.status,
+                )
+    except TimeoutError as error:
+        raise AnswerError("the answer does not end", where=where, status=response.status) from error
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    where: str
+    status: int
+    value: Any
+
+    def unlike(self, wanted: str) -> MatrixError:
+        return MatrixError(
+            f"HTTP {self.status} without a JSON {wanted}", where=self.where, status=self.status
+        )
+
+    def refusal(self, retry_after: str | None) -> MatrixError:
+        body = self.value if isinstance(self.value, dict) else {}
+        errcode, text = _text(body.get("errcode")), _text(body.get("error"))
+        return MatrixError(
+            " ".join(part for part in (f"HTTP {self.status}", errcode, text) if part),
+            where=self.where,
+            status=self.status,
+            errcode=errcode,
+            retry_after_s=_seconds(body.get("retry_after_ms"), retry_after),
+        )
+
+
+def _text(value: object) -> str | None:
+    return value[:_MAX_MESSAGE] if isinstance(value, str) else None
+
+
+def _seconds(milliseconds: object, header: str | None) -> float | None:
+    if isinstance(milliseconds, int | float) and 0 <= milliseconds < float("inf"):
+        return milliseconds / 1000
+    return float(header) if header is not None and header.isdecimal() else None

@@ -1,0 +1,20 @@
+"""What is wrong with data that a model refuses, in words for a person."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+_SHOWN_PROBLEMS = 3
+
+
+def explain(error: ValidationError) -> str:
+    """The first few problems of a validation, each with the path of its field; no values."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    lines = []
+    for problem in problems[:_SHOWN_PROBLEMS]:
+        message = problem["msg"].removeprefix("Value error, ")
+        where = ".".join(str(part) for part in problem["loc"])
+        lines.append(f"{where}: {message}" if where else message)
+    if len(problems) > _SHOWN_PROBLEMS:
+        lines.append(f"and {len(problems) - _SHOWN_PROBLEMS} more")
+    return "; ".join(lines)

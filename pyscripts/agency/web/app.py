@@ -1,0 +1,118 @@
+"""The application factory: every server of ours has the same limits and one form of refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+_log = logging.getLogger(__name__)
+
+# Makes the answer of a refusal from the request, the HTTP status and the reason.
+Refuse = Callable[[web.Request, int, str], web.Response]
+
+_answer_limit: ContextVar[asyncio.Timeout | None] = ContextVar("answer_limit", default=None)
+_KEPT = (hdrs.ALLOW, hdrs.LOCATION, hdrs.RETRY_AFTER, hdrs.WWW_AUTHENTICATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of a server; sizes are in bytes.
+
+    `line_bytes` is for the request line and for each header; `answer_s` for a handler, body not
+    counted.
+    """
+
+    body_bytes: int
+    body_s: float = 30.0
+    answer_s: float = 60.0
+    line_bytes: int = 8190
+    keep_alive_s: float = 75.0
+    linger_s: float = 10.0
+    shutdown_s: float = 5.0
+
+
+def make_app(
+    limits: Limits,
+    refuse: Refuse,
+    *,
+    outer: Sequence[Middleware] = (),
+    inner: Sequence[Middleware] = (),
+) -> web.Application:
+    """Make an application; `outer` sees every answer, `inner` decides before a body is read."""
+    return web.Application(
+        client_max_size=limits.body_bytes,
+        middlewares=[*outer, _refusals(refuse), *inner, _limited(limits)],
+    )
+
+
+def make_runner(app: web.Application, limits: Limits) -> web.AppRunner:
+    """Make the runner of an application; signals and access logs are its program's."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=limits.keep_alive_s,
+        lingering_time=limits.linger_s,
+        shutdown_timeout=limits.shutdown_s,
+        max_line_size=limits.line_bytes,
+        max_field_size=limits.line_bytes,
+    )
+
+
+def lift_answer_limit() -> None:
+    """Let the handler that runs take as long as it likes; it has a bound of its own."""
+    limit = _answer_limit.get()
+    if limit is not None:
+        limit.reschedule(None)
+
+
+def _refusals(refuse: Refuse) -> Middleware:
+    @web.middleware
+    async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Give every refusal one form; what went wrong inside goes to the log alone."""
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            response = refuse(request, error.status, error.reason)
+            for name in _KEPT:
+                if name in error.headers:
+                    response.headers[name] = error.headers[name]
+            return response
+        except Exception:  # noqa: BLE001 - the outermost edge of a request; it is logged whole
+            fields = {"from": request.remote, "method": request.method[:16]}
+            _log.exception("a request failed", extra={"fields": fields})
+            return refuse(request, 500, "internal error")
+
+    return refusals
+
+
+def _limited(limits: Limits) -> Middleware:
+    @web.middleware
+    async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Read the body within its limits, then answer in time."""
+        length = request.content_length
+        if length is not None and length > limits.body_bytes:
+            raise web.HTTPRequestEntityTooLarge(limits.body_bytes, length)
+        if request.can_read_body:
+            try:
+                async with asyncio.timeout(limits.body_s):
+                    await request.read()
+            except TimeoutError:
+                raise web.HTTPRequestTimeout(reason="the body did not come in time") from None
+        try:
+            async with asyncio.timeout(limits.answer_s) as limit:
+                _answer_limit.set(limit)
+                return await handler(request)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            _log.error("no answer within %g s", limits.answer_s)
+            raise web.HTTPServiceUnavailable(reason="not answered in time") from None
+
+    return limited

@@ -1,0 +1,38 @@
+"""Public names that load when first used: they are all there, and cost nothing before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+PACKAGES = [
+    "agency.coopcloud",
+    "agency.forge",
+    "agency.forge.gitea",
+    "agency.forge.gitlab",
+    "agency.matrix",
+    "agency.web",
+]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_there(package):
+    module = import_module(package)
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = module.nothing
+
+
+def test_a_package_loads_nothing_heavy_before_it_is_used():
+    code = (
+        f"import sys, importlib; [importlib.import_module(p) for p in {PACKAGES}];"
+        "print(sorted({'aiohttp','gitlab','requests','aiodocker','pydantic'} & set(sys.modules)))"
+    )
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,197 @@
+"""Every suite that this machine can run, one after another; called by `.ci/run`.
+
+A suite that cannot run is SKIPPED, with its reason; one that fails does not keep the others from
+running, and is named at the end. Each has a budget (docs/numbers.md): its time stands beside it,
+and a suite that takes more than one and a half times its budget is named as a defect.
+
+Standard library only: it runs before set-up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import build_cache
+from setup import SOPS_BUILD, TOOLS
+
+ROOT = Path(__file__).resolve().parent.parent
+MINUTE_S = 60.0
+# All of it, on a machine with warm caches.
+BUDGET_MIN = 40
+DEFECT = 1.5
+# No suite begins after this minute. At the other one, what still runs is ended, so that the result
+# is said before the machine's own limit of 90 minutes.
+LAST_BEGIN_MIN = 75
+END_MIN = 87
+END_GRACE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One row of the table: what to run, its budget, and what it needs.
+
+    Attributes:
+        builds: Programs that take long to build; the suite is skipped where the cache lacks one.
+        root: Why the suite needs root, if it does.
+    """
+
+    name: str
+    budget_min: int
+    commands: tuple[tuple[str, ...], ...]
+    root: str | None = None
+    builds: tuple[build_cache.Build, ...] = ()
+
+
+def made(target: str, *settings: str) -> tuple[tuple[str, ...], ...]:
+    """Return the commands of a suite that is one target of the Makefile."""
+    return (("make", target, *settings),)
+
+
+VERIFY = (
+    *(".venv/bin/agency", "transcript", "verify", "artifacts/boot_transcript.json"),
+    *("--key", "artifacts/boot_transcript.pub", "--require-gate", "hermetic", "--source", "."),
+)
+# The limits of numbers are for a machine with nothing else to do, and this one may be shared; a
+# number that misses its limit by less than this is still named.
+SLACK = "SLACK=1.4"
+
+SUITES = (
+    Suite("set-up", 2, (("make", "setup-dev", "setup-tools"),)),
+    Suite("make test", 6, made("test")),
+    Suite("make spinup", 1, (*made("spinup"), VERIFY)),
+    Suite("make bench", 4, made("bench", SLACK)),
+    Suite("make test-docker", 4, made("test-docker"), root="to start a Docker Engine"),
+    Suite(
+        "make test-guest", 15, made("test-guest"), root="to start Incus", builds=(SOPS_BUILD,)
+    ),
+    Suite(
+        *("make bench-guest", 4, made("bench-guest", SLACK)),
+        root="to start Incus",
+        builds=(SOPS_BUILD,),
+    ),
+    Suite("make check-nix", 4, made("check-nix")),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a suite. `took_s` is None where it was skipped."""
+
+    suite: Suite
+    took_s: float | None
+    failure: str | None = None
+    skipped: str | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it missed its budget by half."""
+        limit_s = self.suite.budget_min * MINUTE_S * DEFECT
+        return self.took_s is not None and self.took_s > limit_s
+
+    def line(self) -> str:
+        """Say it in one line."""
+        if self.took_s is None:
+            return f"{self.suite.name} SKIPPED: {self.skipped}"
+        outcome = f"FAILED ({self.failure})" if self.failure else "passed"
+        late = ", DEFECT: more than half above its budget" if self.is_late else ""
+        return f"{self.suite.name} {outcome}, {beside(self.took_s, self.suite.budget_min)}{late}"
+
+
+def beside(took_s: float, budget_min: int) -> str:
+    """A time beside its budget."""
+    return f"took {took_s / MINUTE_S:.1f} min of {budget_min}"
+
+
+def say(text: str) -> None:
+    """Print a line at once, between those of the suites."""
+    print(text, flush=True)  # noqa: T201 - there is no rich yet
+
+
+def is_built(build: build_cache.Build) -> bool:
+    """Return whether nothing has to be built: the program is on PATH, in the checkout or cached."""
+    here = shutil.which(build.name) or (TOOLS / "bin" / build.name).exists()
+    return bool(here) or build_cache.find(build, build_cache.cache_directory()) is not None
+
+
+def why_not(suite: Suite, elapsed_s: float) -> str | None:
+    """Say why a suite cannot run now; None where it can."""
+    if suite.root is not None and os.geteuid() != 0:
+        return f"needs root {suite.root}"
+    if elapsed_s > LAST_BEGIN_MIN * MINUTE_S:
+        return f"it is minute {elapsed_s / MINUTE_S:.0f}; none begins after minute {LAST_BEGIN_MIN}"
+    for build in suite.builds:
+        if not is_built(build):
+            return (
+                f"{build.name} {build.version} is not in the cache, and building it takes "
+                f"{build.takes}: `make setup-tools` does so"
+            )
+    return None
+
+
+def run(argv: tuple[str, ...], until: float) -> str | None:
+    """Run one command to its end, but not longer than `until`; returns what went wrong."""
+    process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        status = process.wait(max(0.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        end(process)
+        return f"ended at minute {END_MIN}"
+    except BaseException:
+        end(process)
+        raise
+    return f"exit status {status}" if status else None
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a command and what it has started: first politely, then for sure."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_GRACE_S)
+
+
+def result_of(suite: Suite, begun: float) -> Result:
+    """Run one suite, or say why not; `begun` is when the whole run began."""
+    started = time.monotonic()
+    skipped = why_not(suite, started - begun)
+    if skipped is not None:
+        return Result(suite, None, skipped=skipped)
+    say(f"\n== {suite.name} (budget {suite.budget_min} min)")
+    failure = None
+    for argv in suite.commands:
+        failure = run(argv, begun + END_MIN * MINUTE_S)
+        if failure is not None:
+            break
+    return Result(suite, time.monotonic() - started, failure)
+
+
+def main(suites: tuple[Suite, ...] = SUITES) -> int:
+    """Run all suites; returns the exit status."""
+    begun = time.monotonic()
+    results = []
+    for suite in suites:
+        results.append(result_of(suite, begun))
+        say(f"== {results[-1].line()}")
+    say("\n== all suites")
+    for result in results:
+        say(result.line())
+    say(f"all of them {beside(time.monotonic() - begun, BUDGET_MIN)}")
+    failed = [result.suite.name for result in results if result.failure is not None]
+    for name in failed:
+        say(f"FAILED: {name}")
+    if not failed:
+        say("every suite that can run here passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Keep the generated parts of docs/commands.md, the reference of the room's commands, current.
+
+`python tools/docgen/room.py docs/commands.md` writes them anew between their marks;
+what stands outside the marks is written by hand.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from agency.commandline.run import run
+from agency.control.config import Limits
+from agency.control.grammar.help import reference_markdown
+from agency.errors import BadInputError
+from agency.files import write_atomically
+
+# What each limit means to the people of the room: every field of Limits is here.
+_LIMITS: Mapping[str, tuple[str, str]] = {
+    "max_command_age_s": ("age of a command, seconds", "refused with a reply"),
+    "max_command_bytes": ("length of a command, bytes of UTF-8", "refused with a reply"),
+    "max_transaction_bytes": (
+        "one delivery by the homeserver, bytes",
+        "answered with HTTP 413; nothing of it is taken",
+    ),
+    "max_inbox": (
+        "messages taken in and not yet settled",
+        "answered with HTTP 503; the homeserver delivers again",
+    ),
+    "agent_start_timeout_s": ("wait for an agent to become healthy, seconds", "the start failed"),
+    "agent_stop_timeout_s": ("wait for an agent to end, seconds", "it is killed"),
+    "send_attempts": ("attempts to post a reply", "the reply is given up, and the log says so"),
+    "max_outbox": ("replies made and not yet posted", "no command is run until some are posted"),
+    "setup_timeout_s": (
+        "wait for the homeserver at the control plane's start, seconds",
+        "the control plane ends with an error",
+    ),
+}
+
+
+def limits_markdown(limits: Limits) -> str:
+    """Write the table of limits as Markdown, with a line break at its end."""
+    rows = ["| limit | setting | usually | beyond it |", "|---|---|---|---|"]
+    for name, (what, beyond) in _LIMITS.items():
+        rows.append(f"| {what} | `{name}` | {_number(getattr(limits, name))} | {beyond} |")
+    return "\n".join(rows) + "\n"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def refresh(document: str) -> str:
+    """Make the generated parts of `document` anew.
+
+    Raises:
+        BadInputError: the marks of a part are not there exactly once, in order.
+    """
+    parts = {"commands": reference_markdown(), "limits": limits_markdown(Limits())}
+    for name, text in parts.items():
+        begin, end = f"<!-- begin generated: {name} -->\n", f"<!-- end generated: {name} -->\n"
+        if document.count(begin) != 1 or document.count(end) != 1:
+            raise BadInputError(f"the marks of the generated part {name} are not there once")
+        before, _, rest = document.partition(begin)
+        _, found, after = rest.partition(end)
+        if not found:
+            raise BadInputError(f"the generated part {name} ends before it begins")
+        document = f"{before}{begin}{text}{end}{after}"
+    return document
+
+
+@click.command()
+@click.argument("document", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--check", is_flag=True, help="Only say whether it is current.")
+def main(document: Path, check: bool) -> None:
+    """Write the generated parts of DOCUMENT anew."""
+    old = document.read_text(encoding="utf-8")
+    new = refresh(old)
+    if old != new and check:
+        raise BadInputError(
+            "its generated parts are not current",
+            where=str(document),
+            hint=f"run: python tools/docgen/room.py {document}",
+        )
+    if old != new:
+        write_atomically(document, new.encode())
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:], prog_name="room.py"))
