@@ -30,8 +30,8 @@ COMMANDS: Mapping[str, Entry] = {
     "secrets": Entry(
         "agency.instance.secret_commands:secrets", "List and examine an instance's secrets."
     ),
-    "control": Entry("agency.control.commands:control", "Run and examine the control plane."),
-    "audit": Entry("agency.control.commands:audit", "Verify and read the audit log."),
+    "control": Entry("agency.control.cli:control", "Run and examine the control plane."),
+    "audit": Entry("agency.control.cli:audit", "Verify and read the audit log."),
     "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),
     "room": Entry("agency.control.room:room", "Say a command in the control room."),
     "sandbox": Entry(

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from agency.commandline.run import run
+from agency.control.commands import GRAMMAR
 from agency.control.config import Limits
 from agency.control.grammar.help import reference_markdown
 from agency.errors import BadInputError
@@ -59,7 +60,7 @@ def refresh(document: str) -> str:
     Raises:
         BadInputError: the marks of a part are not there exactly once, in order.
     """
-    parts = {"commands": reference_markdown(), "limits": limits_markdown(Limits())}
+    parts = {"commands": reference_markdown(GRAMMAR), "limits": limits_markdown(Limits())}
     for name, text in parts.items():
         begin, end = f"<!-- begin generated: {name} -->\n", f"<!-- end generated: {name} -->\n"
         if document.count(begin) != 1 or document.count(end) != 1:

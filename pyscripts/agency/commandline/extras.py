@@ -25,6 +25,7 @@ EXTRAS: Mapping[str, str] = {
     "yarl": "full",
     "asyncpg": "postgresql",
     "authlib": "guest",
+    "mechanicalsoup": "guest",
     "psycopg2": "guest",
     "synapse": "local",
 }

@@ -7,11 +7,23 @@ names in `$CREDENTIALS_DIRECTORY` (systemd's LoadCredential, or the local superv
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from agency.control.runtimes.registry import FACTORIES
 from agency.settings import Strict, load
+
+
+def _known(name: str) -> str:
+    if name not in FACTORIES:
+        known = " or ".join(repr(each) for each in FACTORIES)
+        raise PydanticCustomError("runtime", "Input should be {known}", {"known": known})
+    return name
+
+
+RuntimeName = Annotated[str, AfterValidator(_known)]
 
 
 class AgentEntry(Strict):
@@ -21,6 +33,7 @@ class AgentEntry(Strict):
     role: str
     matrix_id: str
     port: int = Field(ge=1, le=65535)
+    runtime: RuntimeName | None = Field(default=None, description="else that of all agents")
 
 
 class Limits(Strict):
@@ -53,7 +66,7 @@ class ControlConfig(Strict):
     agents: tuple[AgentEntry, ...]
     database_url: str = Field(description="SQLAlchemy async URL")
     state_dir: Path
-    runtime: Literal["process", "systemd"] = "process"
+    runtime: RuntimeName = Field(default="process", description="of agents that set none")
     limits: Limits = Limits()
 
 

@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from agency.commandline.output import emit, json_option
+from agency.control.commands import GRAMMAR
 from agency.control.grammar.characters import escape
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import advice
+from agency.control.grammar.kinds import ValueProblemError
 from agency.control.grammar.printing import format_command
-from agency.control.grammar.spec import COMMANDS, NOUNS, CommandSpec, Kind, Parameter, verbs_of
-from agency.control.grammar.values import ValueProblemError
+from agency.control.grammar.spec import CommandSpec, Parameter
 from agency.control.login import default_login_file, read_login
 from agency.errors import ExitCode, UsageError
 from agency.protocols.reply import Reply
@@ -64,18 +65,23 @@ def _show(console: Console, reply: Reply) -> None:
 
 
 def _click_parameter(parameter: Parameter) -> click.Parameter:
+    def complete(_context: click.Context, _of: click.Parameter, begun: str) -> list[str]:
+        return list(parameter.kind.complete(begun))
+
     if not parameter.positional:
         return click.Option(
             [f"--{parameter.name}", parameter.name],
             required=parameter.required,
             metavar=parameter.metavar or None,
             help=parameter.summary[:1].upper() + parameter.summary[1:] + ".",
+            shell_complete=complete,
         )
     return click.Argument(
         [parameter.name],
         required=parameter.required,
-        nargs=-1 if parameter.kind is Kind.TOPIC else 1,
+        nargs=-1 if parameter.kind.rest else 1,
         metavar=parameter.usage,
+        shell_complete=complete,
     )
 
 
@@ -132,12 +138,12 @@ def _click_command(spec: CommandSpec) -> click.Command:
 
 
 def _add_commands() -> None:
-    for noun in NOUNS:
-        specs = [spec for spec in COMMANDS if spec.noun == noun]
-        if not verbs_of(noun):
+    for noun in GRAMMAR.nouns:
+        specs = [spec for spec in GRAMMAR.commands if spec.noun == noun]
+        if not GRAMMAR.verbs_of(noun):
             room.add_command(_click_command(specs[0]))
             continue
-        verbs = ", ".join(verbs_of(noun))
+        verbs = ", ".join(GRAMMAR.verbs_of(noun))
         group = click.Group(noun, help=f"Commands on {noun}: {verbs}.")
         for spec in specs:
             group.add_command(_click_command(spec))

@@ -66,12 +66,12 @@ def test_agent_is_started_asked_restarted_and_stopped(room: Any, control: Any) -
     status = room.ask("!agent-status pm")["body"]
     assert "pm: running" in status
     assert "new app" in status
-    pid = int(control.query("SELECT pid FROM agents WHERE name = 'pm'")[0][0])
+    pid = int(control.query("SELECT handle FROM agents WHERE name = 'pm'")[0][0])
     os.kill(pid, 0)
     again = room.ask("!agency agents start pm")["body"]
     assert again == f"pm already runs, with the project new app (pid {pid})."
     assert "new app" in room.ask("!agency agents restart pm")["body"]
-    other = int(control.query("SELECT pid FROM agents WHERE name = 'pm'")[0][0])
+    other = int(control.query("SELECT handle FROM agents WHERE name = 'pm'")[0][0])
     assert other != pid
     listed = room.ask("!list-agents")["body"]
     assert "1 of 2 agents run." in listed
@@ -106,7 +106,7 @@ def test_end_of_an_agents_log_is_shown_and_its_status_counts(room: Any, control:
 
 def test_agent_that_died_is_shown_as_failed(room: Any, control: Any, wait_for: Any) -> None:
     room.ask("!start-agent developer")
-    pid = int(control.query("SELECT pid FROM agents WHERE name = 'developer'")[0][0])
+    pid = int(control.query("SELECT handle FROM agents WHERE name = 'developer'")[0][0])
     os.kill(pid, 9)
 
     def failed() -> str | None:
@@ -210,11 +210,11 @@ def test_replayed_transaction_changes_nothing(room: Any, control: Any, homeserve
     room.reply(said)
     path = f"/_matrix/client/v3/rooms/{room.room_id}/event/{said}"
     event = homeserver.request("GET", path, room.token).json()
-    before = (control.query("SELECT pid FROM agents WHERE name = 'pm'"), len(control.audit()))
+    before = (control.query("SELECT handle FROM agents WHERE name = 'pm'"), len(control.audit()))
     for txn in ("replay-1", "replay-1", "replay-2"):
         assert control.deliver([event], txn=txn).status_code == 200
     room.ask("!agency ping")
-    after = (control.query("SELECT pid FROM agents WHERE name = 'pm'"), len(control.audit()) - 1)
+    after = (control.query("SELECT handle FROM agents WHERE name = 'pm'"), len(control.audit()) - 1)
     assert after == before
     assert len(room.replies(said)) == 1
 

@@ -62,10 +62,11 @@ from agency.control.runtimes.systemd import SystemdRuntime
 from agency.errors import AgencyError
 
 async def main():
-    runtime = SystemdRuntime(Path(os.environ["RUNTIME_DIRECTORY"]) / "agents")
+    directory = Path(os.environ["RUNTIME_DIRECTORY"]) / "agents"
+    runtime = SystemdRuntime(directory, port_of=lambda _: 23999)
     seen = {}
     try:
-        started = await runtime.start(StartRequest("pm", "pm", 23999, None, "trace-inside"))
+        started = await runtime.start(StartRequest("pm", "pm", None, "trace-inside"))
         seen["started"] = str(started.state)
         for _ in range(200):
             log = await runtime.log_tail("pm", 20)

@@ -16,7 +16,9 @@ from agency.clock import Clock
 from agency.control.acp_client import AcpClient
 from agency.control.runtimes.base import Runtime, StartRequest, State
 from agency.control.runtimes.process import ProcessRuntime
+from agency.control.runtimes.registry import RuntimePerAgent
 
+Ports = dict[str, int]
 Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 
@@ -46,11 +48,18 @@ def free_port() -> Callable[[], int]:
 
 
 @pytest.fixture
-def request_for(free_port: Callable[[], int]) -> Callable[..., StartRequest]:
-    """Makes a StartRequest on a free port."""
+def ports() -> Ports:
+    """The port of every agent that was requested, by name."""
+    return {}
+
+
+@pytest.fixture
+def request_for(free_port: Callable[[], int], ports: Ports) -> Callable[..., StartRequest]:
+    """Makes a StartRequest, and gives that agent a free port."""
 
     def request_for(name: str, *, project: str | None = None) -> StartRequest:
-        return StartRequest(name, role=name, port=free_port(), project=project, trace="trace-1")
+        ports[name] = free_port()
+        return StartRequest(name, role=name, project=project, trace="trace-1")
 
     return request_for
 
@@ -67,42 +76,64 @@ class Bench:
 
     runtime: Runtime
     kill: Callable[[str], Awaitable[None]]  # end an agent behind the runtime's back, at once
-    processes: Callable[[], tuple[int, ...]]  # what of its agents runs, as the machine sees it
+    processes: Callable[[], tuple[str, ...]]  # handles of what runs, as the machine sees it
     close_ends_agents: bool
     counts_restarts: bool  # whether it starts agents again by itself, and says how often
     counts_cpu: bool  # whether this machine lets it count processor time
     clean: Callable[[], Awaitable[None]]  # leave nothing of a test to the next
 
 
-async def _process(tmp_path: Path) -> Bench:
-    runtime = ProcessRuntime(tmp_path / "state", clock=Clock(), stop_timeout_s=10)
+async def _kill(runtime: Runtime, name: str) -> None:
+    status = await runtime.status(name)
+    assert status.handle is not None
+    assert status.handle_name == "pid"
+    os.kill(int(status.handle), signal.SIGKILL)
+
+
+def _process_runtime(state_dir: Path, ports: Ports) -> ProcessRuntime:
+    return ProcessRuntime(state_dir, clock=Clock(), port_of=ports.__getitem__, stop_timeout_s=10)
+
+
+async def _process(tmp_path: Path, ports: Ports) -> Bench:
+    runtime = _process_runtime(tmp_path / "state", ports)
 
     async def kill(name: str) -> None:
-        pid = (await runtime.status(name)).pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+        await _kill(runtime, name)
 
-    def processes() -> tuple[int, ...]:
-        return processes_with_marker(runtime.marker)
+    def processes() -> tuple[str, ...]:
+        return tuple(map(str, processes_with_marker(runtime.marker)))
 
     return Bench(runtime, kill, processes, True, False, True, runtime.close)
 
 
-async def _systemd(_: Path) -> Bench:
+async def _per_agent(tmp_path: Path, ports: Ports) -> Bench:
+    """Two runtimes behind one: `developer` is set to the second, all others run in the first."""
+    one, two = (_process_runtime(tmp_path / name, ports) for name in ("one", "two"))
+    runtime = RuntimePerAgent({"one": one, "two": two}, {"developer": "two"}, default="one")
+
+    async def kill(name: str) -> None:
+        await _kill(runtime, name)
+
+    def processes() -> tuple[str, ...]:
+        markers = (one.marker, two.marker)
+        return tuple(str(pid) for marker in markers for pid in processes_with_marker(marker))
+
+    return Bench(runtime, kill, processes, True, False, True, runtime.close)
+
+
+async def _systemd(_: Path, ports: Ports) -> Bench:
     """Needs a machine with the agents' unit and users: see tests/integration/guest."""
     from agency.control.runtimes.systemd import SystemdRuntime
 
     directory = Path("/run/agency-control/agents")
-    runtime = SystemdRuntime(directory)
+    runtime = SystemdRuntime(directory, port_of=ports.__getitem__)
 
     async def kill(name: str) -> None:
-        pid = (await runtime.status(name)).pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+        await _kill(runtime, name)
 
     async def clean() -> None:
         await runtime.close()
-        sweeper = SystemdRuntime(directory)
+        sweeper = SystemdRuntime(directory, port_of=ports.__getitem__)
         for status in await sweeper.list():
             await sweeper.stop(status.name)
             (directory / f"{status.name}.json").unlink()
@@ -117,7 +148,7 @@ def _cgroups_count_cpu() -> bool:
     return any((root / file).exists() for file in ("cgroup.controllers", "cpuacct/cpuacct.usage"))
 
 
-def _units_of_agents() -> tuple[int, ...]:
+def _units_of_agents() -> tuple[str, ...]:
     found = []
     for cgroup in Path("/proc").glob("[0-9]*/cgroup"):
         try:
@@ -126,17 +157,19 @@ def _units_of_agents() -> tuple[int, ...]:
             continue
         if "/agency-agent@" in text:
             found.append(int(cgroup.parent.name))
-    return tuple(sorted(found))
+    return tuple(map(str, sorted(found)))
 
 
-BENCHES = {"process": _process, "systemd": _systemd}
-WANTED = os.environ.get("AGENCY_TEST_RUNTIMES", "process").split(",")
+BENCHES = {"process": _process, "per-agent": _per_agent, "systemd": _systemd}
+WANTED = os.environ.get("AGENCY_TEST_RUNTIMES", "process,per-agent").split(",")
 
 
 @pytest.fixture(params=sorted(WANTED))
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(
+    request: pytest.FixtureRequest, tmp_path: Path, ports: Ports
+) -> AsyncIterator[Bench]:
     """Every runtime in turn; all of them pass the same tests."""
-    bench = await BENCHES[request.param](tmp_path)
+    bench = await BENCHES[request.param](tmp_path, ports)
     yield bench
     await bench.clean()
 

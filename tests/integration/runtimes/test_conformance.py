@@ -27,7 +27,7 @@ async def test_start_is_idempotent(bench, request_for, healthy) -> None:
     first = await bench.runtime.start(request)
     assert first.name == "pm"
     assert first.state is State.RUNNING
-    assert first.pid is not None
+    assert first.handle is not None
     assert first.started_at is not None
     await healthy(bench.runtime, "pm")
     processes = bench.processes()
@@ -39,9 +39,9 @@ async def test_start_is_idempotent(bench, request_for, healthy) -> None:
 async def test_concurrent_starts_start_one(bench, request_for, healthy) -> None:
     request = request_for("pm")
     seen = await asyncio.gather(*(bench.runtime.start(request) for _ in range(8)))
-    assert len({status.pid for status in seen}) == 1
+    assert len({status.handle for status in seen}) == 1
     await healthy(bench.runtime, "pm")
-    assert bench.processes() == (seen[0].pid,)
+    assert bench.processes() == (seen[0].handle,)
 
 
 async def test_concurrent_starts_and_stops_leave_one_of_both(bench, request_for) -> None:
@@ -54,7 +54,7 @@ async def test_concurrent_starts_and_stops_leave_one_of_both(bench, request_for)
     )
     status = await bench.runtime.status("pm")
     assert status.state in (State.RUNNING, State.STOPPED)
-    assert bench.processes() == ((status.pid,) if status.pid else ())
+    assert bench.processes() == ((status.handle,) if status.handle else ())
 
 
 async def test_a_start_during_a_stop_starts_anew(bench, request_for, healthy) -> None:
@@ -64,9 +64,9 @@ async def test_a_start_during_a_stop_starts_anew(bench, request_for, healthy) ->
     stopped, started = await asyncio.gather(bench.runtime.stop("pm"), bench.runtime.start(request))
     assert stopped.state is State.STOPPED
     assert started.state is State.RUNNING
-    assert started.pid != first.pid
+    assert started.handle != first.handle
     await healthy(bench.runtime, "pm")
-    assert bench.processes() == (started.pid,)
+    assert bench.processes() == (started.handle,)
 
 
 async def test_stop_is_idempotent(bench, request_for, healthy) -> None:
@@ -74,7 +74,7 @@ async def test_stop_is_idempotent(bench, request_for, healthy) -> None:
     await healthy(bench.runtime, "pm")
     for _ in range(2):
         status = await bench.runtime.stop("pm")
-        assert (status.state, status.pid, status.detail) == (State.STOPPED, None, None)
+        assert (status.state, status.handle, status.detail) == (State.STOPPED, None, None)
     assert (await bench.runtime.status("pm")).state is State.STOPPED
     assert bench.processes() == ()
 
@@ -96,7 +96,7 @@ async def test_a_killed_agent_has_failed(bench, request_for, healthy, until) -> 
 
     await until(failed)
     status = await bench.runtime.status("pm")
-    assert status.pid is None
+    assert status.handle is None
     assert status.exit_status not in (None, 0)
     assert status.detail is not None
     assert "SIGKILL" in status.detail
@@ -129,11 +129,11 @@ async def test_restart_changes_the_process_and_the_project(
     await healthy(bench.runtime, "pm")
     second = await bench.runtime.restart(replace(request, project="new"))
     assert second.state is State.RUNNING
-    assert second.pid != first.pid
+    assert second.handle != first.handle
     await healthy(bench.runtime, "pm")
     status = await acp.status(bench.runtime.endpoint("pm"), "trace-2")
-    assert (status.project, status.pid) == ("new", second.pid)
-    assert bench.processes() == (second.pid,)
+    assert (status.project, str(status.pid)) == ("new", second.handle)
+    assert bench.processes() == (second.handle,)
 
 
 async def test_restart_of_a_stopped_agent_starts_it(bench, request_for, healthy) -> None:
@@ -149,7 +149,7 @@ async def test_what_was_asked_reaches_the_agent(
     await healthy(bench.runtime, "pm")
     status = await acp.status(bench.runtime.endpoint("pm"), "trace-2")
     assert (status.agent, status.role, status.project) == ("pm", "pm", project)
-    assert (status.pid, status.trace) == (started.pid, "trace-1")
+    assert (str(status.pid), status.trace) == (started.handle, "trace-1")
 
 
 async def test_list_names_the_started_agents(bench, request_for, until) -> None:
@@ -249,19 +249,22 @@ async def test_starts_that_nobody_asked_for_are_counted(bench, request_for, heal
     assert (await runtime.usage("pm")).restarts in (0, None), "this one was asked for"
 
 
-async def test_the_log_is_that_of_all_runs_oldest_first(bench, request_for, healthy, until) -> None:
+async def test_the_log_is_that_of_all_runs_oldest_first(
+    bench, request_for, ports, healthy, until
+) -> None:
     runtime: Runtime = bench.runtime
-    requests = [request_for("pm"), request_for("pm")]
-    for request in requests:
-        await runtime.start(request)
+    used: list[int] = []
+    for _ in range(2):
+        await runtime.start(request_for("pm"))
+        used.append(ports["pm"])
         await healthy(runtime, "pm")
         await runtime.stop("pm")
 
     async def places() -> list[int]:
         tail = await runtime.log_tail("pm", MAX_LOG_LINES)
         return [
-            max((n for n, line in enumerate(tail) if f'"port": {request.port}' in line), default=-1)
-            for request in requests
+            max((n for n, line in enumerate(tail) if f'"port": {port}' in line), default=-1)
+            for port in used
         ]
 
     async def both() -> bool:

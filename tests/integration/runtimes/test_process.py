@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,12 @@ Make = Callable[..., ProcessRuntime]
 
 
 @pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[Make]:
+async def make(tmp_path: Path, ports: dict[str, int]) -> AsyncIterator[Make]:
     """Makes runtimes on one state directory; closes them at the end."""
     made: list[ProcessRuntime] = []
 
     def make(**options: object) -> ProcessRuntime:
-        options = {"stop_timeout_s": 10, **options}
+        options = {"stop_timeout_s": 10, "port_of": ports.__getitem__, **options}
         made.append(ProcessRuntime(tmp_path / "state", clock=Clock(), **options))
         return made[-1]
 
@@ -110,7 +109,7 @@ async def test_the_token_of_a_crashed_agent_is_removed(
     status = await runtime.start(request_for("pm"))
     await healthy(runtime, "pm")
     assert token_file(tmp_path).exists()
-    os.kill(status.pid, signal.SIGKILL)
+    os.kill(int(status.handle), signal.SIGKILL)
 
     async def removed() -> bool:
         return not token_file(tmp_path).exists()
@@ -124,21 +123,21 @@ async def test_an_agent_gets_nothing_of_our_environment(
     monkeypatch.setenv("PLANTED_SECRET", "canary")
     runtime = make()
     status = await runtime.start(request_for("pm"))
-    environ = environment_of(status.pid)
+    environ = environment_of(int(status.handle))
     assert b"CREDENTIALS_DIRECTORY=" in environ
     assert b"canary" not in environ
 
 
 async def test_a_taken_port_is_refused_at_once(
-    make: Make, request_for, tmp_path: Path, healthy
+    make: Make, request_for, ports, tmp_path: Path, healthy
 ) -> None:
     runtime, request = make(), request_for("pm")
     with (
-        socket.create_server(("127.0.0.1", request.port)),
+        socket.create_server(("127.0.0.1", ports["pm"])),
         pytest.raises(AgentRuntimeError, match="port is taken") as caught,
     ):
         await runtime.start(request)
-    assert caught.value.where == f"127.0.0.1:{request.port}"
+    assert caught.value.where == f"127.0.0.1:{ports['pm']}"
     assert not token_file(tmp_path).exists()
     assert (await runtime.status("pm")).state is State.STOPPED
     await runtime.start(request)
@@ -228,7 +227,7 @@ async def test_a_state_directory_that_cannot_be_written(
 @pytest.mark.parametrize("port", [0, -1, 70_000])
 async def test_a_bad_port_is_refused(make: Make, request_for, tmp_path: Path, port: int) -> None:
     with pytest.raises(AgentRuntimeError):
-        await make().start(replace(request_for("pm"), port=port))
+        await make(port_of=lambda _: port).start(request_for("pm"))
     assert not token_file(tmp_path).exists()
 
 
@@ -262,10 +261,11 @@ from agency.control.runtimes.base import StartRequest
 from agency.control.runtimes.process import ProcessRuntime
 
 async def main():
-    runtime = ProcessRuntime(Path(sys.argv[1]), clock=Clock())
-    for name, port in (("pm", sys.argv[2]), ("developer", sys.argv[3])):
-        status = await runtime.start(StartRequest(name, name, int(port), None, "trace-1"))
-        print(status.pid, flush=True)
+    ports = {"pm": int(sys.argv[2]), "developer": int(sys.argv[3])}
+    runtime = ProcessRuntime(Path(sys.argv[1]), clock=Clock(), port_of=ports.__getitem__)
+    for name in ports:
+        status = await runtime.start(StartRequest(name, name, None, "trace-1"))
+        print(status.handle, flush=True)
     await asyncio.Event().wait()
 
 asyncio.run(main())

@@ -6,9 +6,9 @@ import unicodedata
 
 import pytest
 
+from agency.control.commands import parse
 from agency.control.grammar.characters import describe, escape, first_problem, is_hidden
 from agency.control.grammar.errors import CommandError, Reason
-from agency.control.grammar.parse import parse
 
 DELETE = "delete it, or type that part again"
 LINE = ("a line break", "send one command a message, on one line")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from agency.control.commands import GRAMMAR, parse
 from agency.control.grammar.command import Command
-from agency.control.grammar.parse import parse
+from agency.control.grammar.kinds import ValueProblemError
 from agency.control.grammar.printing import format_command
-from agency.control.grammar.spec import BY_NAME, COMMANDS, Effect, Parameter
-from agency.control.grammar.values import ValueProblemError
+from agency.control.grammar.spec import Parameter
 
-START = BY_NAME["agents start"]
+START = GRAMMAR.by_name["agents start"]
 
 
 def test_equal_commands_are_equal_in_every_way():
@@ -20,7 +20,7 @@ def test_equal_commands_are_equal_in_every_way():
     assert hash(one) == hash(other)
     assert one != Command(START, {"agent": "pm"})
     assert one != Command(START, {"agent": "pm", "project": "y"})
-    assert one != Command(BY_NAME["agents restart"], {"agent": "pm", "project": "x"})
+    assert one != Command(GRAMMAR.by_name["agents restart"], {"agent": "pm", "project": "x"})
     assert hash(one) != hash(Command(START, {"agent": "pm"}))
     assert len({one, other, Command(START, {"agent": "pm"})}) == 2
 
@@ -33,7 +33,7 @@ def test_a_command_does_not_change():
     with pytest.raises(TypeError):
         command.arguments["agent"] = "developer"
     with pytest.raises(AttributeError):
-        command.spec = BY_NAME["agents stop"]
+        command.spec = GRAMMAR.by_name["agents stop"]
 
 
 def test_arguments_by_name():
@@ -43,10 +43,12 @@ def test_arguments_by_name():
     assert command.text("agent") == "pm"
     assert command.text("project") is None
     assert command.number("agent") is None
-    tail = Command(BY_NAME["audit tail"], {"count": 7})
+    tail = Command(GRAMMAR.by_name["audit tail"], {"count": 7})
     assert (tail.argument("count"), tail.number("count"), tail.text("count")) == (7, 7, "7")
-    assert Command(BY_NAME["audit tail"], {}).number("count") == 10
-    assert (command.name, command.effect) == ("agents start", Effect.CHANGE)
+    assert Command(GRAMMAR.by_name["audit tail"], {}).number("count") == 10
+    assert (command.name, command.changes, command.target) == ("agents start", True, "pm")
+    assert (tail.changes, tail.target) == (False, None)
+    assert Command(GRAMMAR.by_name["agents status"], {}).target is None
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_arguments_by_name():
 )
 def test_an_invalid_command_cannot_be_made(name, arguments, message):
     with pytest.raises(ValueProblemError) as caught:
-        Command(BY_NAME[name], arguments)
+        Command(GRAMMAR.by_name[name], arguments)
     assert caught.value.message == str(caught.value) == message
 
 
@@ -114,10 +116,10 @@ def test_the_one_text_of_a_command(text, canonical):
 
 
 def test_the_data_of_commands_is_sound():
-    assert len(BY_NAME) == len(COMMANDS)
-    aliases = [alias for spec in COMMANDS for alias in spec.aliases]
+    assert len(GRAMMAR.by_name) == len(GRAMMAR.commands)
+    aliases = [alias for spec in GRAMMAR.commands for alias in spec.aliases]
     assert len(set(aliases)) == len(aliases)
-    for spec in COMMANDS:
+    for spec in GRAMMAR.commands:
         names = [each.name for each in spec.parameters]
         assert len(set(names)) == len(names)
         assert spec.positionals + spec.flags == spec.parameters

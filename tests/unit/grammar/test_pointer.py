@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agency.control.commands import parse
 from agency.control.grammar.characters import is_hidden
 from agency.control.grammar.errors import CommandError, picture
-from agency.control.grammar.parse import parse
 
 
 def pointer(text: str) -> list[str]:

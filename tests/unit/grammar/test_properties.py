@@ -14,21 +14,13 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from agency.control.commands import GRAMMAR, looks_like_command, parse
 from agency.control.grammar.characters import first_problem, is_hidden
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError, Reason
-from agency.control.grammar.parse import looks_like_command, parse
+from agency.control.grammar.kinds import AgentName, Count, Text, Topic, TraceId
 from agency.control.grammar.printing import format_command
-from agency.control.grammar.spec import (
-    BY_NAME,
-    COMMANDS,
-    FIRST_WORDS,
-    PREFIXES,
-    TOPICS,
-    CommandSpec,
-    Kind,
-    Parameter,
-)
+from agency.control.grammar.spec import PREFIXES, CommandSpec, Parameter
 
 FORBIDDEN = st.one_of(
     st.sampled_from("\x00\t\n\r\x7f\x85\u200b\u200e\u202e\u2066\ufeff\u00ad\u2028\u3000\ufe0f"),
@@ -46,16 +38,17 @@ TEXTS = (
 
 def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
     match parameter.kind:
-        case Kind.AGENT_NAME:
+        case AgentName():
             return NAMES
-        case Kind.TEXT:
+        case Text():
             return TEXTS
-        case Kind.COUNT:
-            return st.integers(1, parameter.most)
-        case Kind.TRACE_ID:
+        case Count(most=most):
+            return st.integers(1, most)
+        case TraceId():
             return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
-        case Kind.TOPIC:
-            return st.sampled_from(sorted(TOPICS))
+        case Topic():
+            return st.sampled_from(sorted(GRAMMAR.topics))
+    raise AssertionError(f"no values for {parameter.kind}")
 
 
 def commands_of(spec: CommandSpec) -> st.SearchStrategy[Command]:
@@ -66,13 +59,15 @@ def commands_of(spec: CommandSpec) -> st.SearchStrategy[Command]:
     )
 
 
-COMMANDS_OF_ALL_KINDS = st.sampled_from(COMMANDS).flatmap(commands_of)
-STARTS = st.sampled_from([BY_NAME["agents start"], BY_NAME["agents restart"]]).flatmap(commands_of)
+COMMANDS_OF_ALL_KINDS = st.sampled_from(GRAMMAR.commands).flatmap(commands_of)
+STARTS = st.sampled_from(
+    [GRAMMAR.by_name["agents start"], GRAMMAR.by_name["agents restart"]]
+).flatmap(commands_of)
 
 # Texts that get past the first word, and are mostly wrong after it.
 ALMOST = st.builds(
     lambda first, rest: " ".join([first, *rest]),
-    st.sampled_from(FIRST_WORDS),
+    st.sampled_from(GRAMMAR.first_words),
     st.lists(
         st.one_of(
             st.sampled_from(["agents", "start", "stop", "audit", "tail", "help", "trace", "ping"]),
@@ -93,7 +88,7 @@ def words_of(command: Command) -> list[str]:
         value = command.argument(parameter.name)
         if value is None:
             continue
-        if parameter.kind is Kind.TOPIC:
+        if parameter.kind.rest:
             parts += str(value).split(" ")
         else:
             parts.append(single(str(value)) if parameter.positional else flag(parameter, value))
@@ -219,7 +214,7 @@ def test_letters_after_a_command_word_never_give_the_command(command, letters, d
         parse(" ".join(words))
 
 
-@given(st.sampled_from(FIRST_WORDS), st.text(VISIBLE, min_size=1, max_size=5), NAMES)
+@given(st.sampled_from(GRAMMAR.first_words), st.text(VISIBLE, min_size=1, max_size=5), NAMES)
 def test_letters_after_a_first_word_never_give_a_command(word, letters, name):
     assume(not set(letters) & set("\"'"))
     assert looks_like_command(f"{word}{letters} {name}")

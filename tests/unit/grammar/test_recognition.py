@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from agency.control.grammar.parse import looks_like_command
-from agency.control.grammar.spec import FIRST_WORDS
+from agency.control.commands import GRAMMAR, looks_like_command
 
 HIDDEN = ["\u200b", "\u200e", "\u202e", "\ufeff", "\u00ad", "\x00", "\U000e0041", "\u2800"]
 WHITE = [" ", "\n", "\t", "\u00a0", "\u3000", "\u2028"]
 
 
 def test_the_first_words():
-    assert FIRST_WORDS == (
+    assert GRAMMAR.first_words == (
         "!agency",
         "/ruriko",
         "//ruriko",
@@ -24,7 +23,7 @@ def test_the_first_words():
     )
 
 
-@pytest.mark.parametrize("word", FIRST_WORDS)
+@pytest.mark.parametrize("word", GRAMMAR.first_words)
 def test_ours(word):
     for text in (word, f"{word} x", f"{word}\nx", f"{word}x", f"{word}: x", word.upper()):
         assert looks_like_command(text)
@@ -34,7 +33,7 @@ def test_ours(word):
         assert looks_like_command(word[:3] + inside * 200 + word[3:])
 
 
-@pytest.mark.parametrize("word", FIRST_WORDS)
+@pytest.mark.parametrize("word", GRAMMAR.first_words)
 def test_a_slip_of_one_is_ours(word):
     for place in range(1, len(word) - 1):
         swapped = word[:place] + word[place + 1] + word[place] + word[place + 2 :]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from agency.control.commands import GRAMMAR, parse
 from agency.control.grammar.errors import CommandError, Reason
-from agency.control.grammar.parse import parse
 from agency.errors import ExitCode
 
 START = "usage: !agency agents start <agent> [--project TEXT]"
 ALL = "say !agency help for all commands"
-NOUNS = "help, ping, version, agents, audit, trace"
-VERBS = "list, show, start, stop, restart, status, logs"
+NOUNS = ", ".join(GRAMMAR.nouns)
+VERBS = ", ".join(GRAMMAR.verbs_of("agents"))
+AUDIT_VERBS = ", ".join(GRAMMAR.verbs_of("audit"))
 VALUE = f"write --project=VALUE, and put quotes around a value with spaces; {START}"
 QUOTES = "put quotes around a value with spaces"
 
@@ -128,7 +129,7 @@ CASES = [
         Reason.UNKNOWN_COMMAND,
         'unknown command "head"',
         None,
-        "after audit comes one of: tail",
+        f"after audit comes one of: {AUDIT_VERBS}",
     ),
     (
         "!agency «--project=x» agents start pm",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from agency.control.commands import GRAMMAR, parse
 from agency.control.grammar.errors import CommandError, Reason
-from agency.control.grammar.parse import parse
 
-NOUNS = "help, ping, version, agents, audit, trace"
+NOUNS = ", ".join(GRAMMAR.nouns)
 NAME = "a name is 1 to 25 of a-z, 0-9 and inner dashes, and begins with a letter"
 COUNT = "give a whole number from 1 to 100"
 TRACE = "a trace id stands in every reply and in the audit log"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
 from agency.cli import cli
 from agency.commandline.run import run
-from agency.control.grammar.spec import COMMANDS
+from agency.control.commands import GRAMMAR
 from agency.control.login import write_login
 from agency.control.room import room
 
@@ -65,7 +68,7 @@ def test_every_command_is_said_in_its_canonical_text(agency, homeserver, argumen
 
 
 def test_every_command_of_the_grammar_is_there():
-    for spec in COMMANDS:
+    for spec in GRAMMAR.commands:
         command: click.Command = room
         for word in spec.name.split(" "):
             assert isinstance(command, click.Group)
@@ -77,6 +80,28 @@ def test_every_command_of_the_grammar_is_there():
             "as_json",
         }
         assert not own & {"login_file", "timeout_s", "as_json", "login", "timeout", "json", "help"}
+
+
+def test_the_terminal_loads_nothing_of_the_control_plane():
+    code = (
+        "import sys, agency.control.room;"
+        "print(sorted(set(sys.modules) & {'sqlalchemy', 'aiohttp', 'mautrix', 'alembic'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_a_topic_is_completed():
+    completed = ShellComplete(cli, {}, "agency", "_AGENCY_COMPLETE").get_completions(
+        ["room", "help"], "!st"
+    )
+    assert [item.value for item in completed] == ["!start-agent", "!stop-agent"]
+    names = ShellComplete(cli, {}, "agency", "_AGENCY_COMPLETE").get_completions(
+        ["room", "agents", "stop"], "p"
+    )
+    assert [item.value for item in names] == [], "a terminal knows no agent"
 
 
 def test_help_says_what_the_grammar_says(agency):

@@ -161,7 +161,7 @@ def test_asking_for_a_lock_does_not_keep_a_run_from_being_made(asked):
 ASKS = """
 import sys
 from pathlib import Path
-from agency.spinup.guest.machines.locks import is_held
+from agency.locks import is_held
 print("asking", flush=True)
 while True:
     is_held(Path(sys.argv[1]) / "run-a" / "lock")

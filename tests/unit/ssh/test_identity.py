@@ -118,8 +118,8 @@ class Asked:
     def __init__(self, answer: object) -> None:
         self.machine, self.answer = Host(None), answer
 
-    async def ask(self, question: Any) -> object:
-        assert question.what == "program"
+    async def ask(self, question: str) -> object:
+        assert question == "agency.program"
         return self.answer
 
 

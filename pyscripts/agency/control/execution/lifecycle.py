@@ -102,8 +102,8 @@ class Lifecycle:
                     hint=f"restart it: !agency agents restart {name} --project={project}",
                 )
             return Result(
-                f"{name} already runs, with {_project(current)} (pid {seen.pid}).",
-                detail={"pid": seen.pid, "already": True},
+                f"{name} already runs, with {_project(current)} ({seen.known_as}).",
+                detail={**seen.handle_detail, "already": True},
                 changes=(_change(seen, Desired.RUNNING, current),),
             )
 
@@ -123,7 +123,7 @@ class Lifecycle:
             changes = (_change(after, Desired.STOPPED, None),)
             if before.state is State.STOPPED:
                 return Result(f"{name} was not running.", changes=changes)
-            detail = {"pid": before.pid, "exit": after.exit_status}
+            detail = {**before.handle_detail, "exit": after.exit_status}
             return Result(f"{name} is stopped.", detail=detail, changes=changes)
 
     async def observe(self, name: str, trace: str) -> Observation:
@@ -173,7 +173,7 @@ class Lifecycle:
         trace: str,
         begin: Callable[[StartRequest], Awaitable[RuntimeStatus]],
     ) -> Result:
-        request = StartRequest(entry.name, entry.role, entry.port, project, trace)
+        request = StartRequest(entry.name, entry.role, project, trace)
         try:
             await begin(request)
             told = await self._confirm(request)
@@ -181,8 +181,8 @@ class Lifecycle:
             return await self._clean_up(entry.name, error)
         seen = await self.runtime.status(entry.name)
         return Result(
-            f"{entry.name} runs, with {_project(project)} (pid {seen.pid}).",
-            detail={"pid": seen.pid, "project": told.project, "version": told.version},
+            f"{entry.name} runs, with {_project(project)} ({seen.known_as}).",
+            detail={**seen.handle_detail, "project": told.project, "version": told.version},
             changes=(_change(seen, Desired.RUNNING, project),),
         )
 
@@ -228,7 +228,7 @@ def _redacted(status: RuntimeStatus, redactor: Redactor) -> RuntimeStatus:
 
 
 def _change(status: RuntimeStatus, desired: Desired, project: str | None) -> InventoryChange:
-    return InventoryChange(status.name, desired, project, str(status.state), status.pid)
+    return InventoryChange(status.name, desired, project, str(status.state), status.handle)
 
 
 def _project(project: str | None) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from agency.control.execution.replies import Reply
-from agency.control.grammar.parse import Command
-from agency.control.store.agents import InventoryChange
-from agency.control.store.audit import Outcome
+from agency.control.store.chain import Outcome
 from agency.errors import AgencyError
+
+if TYPE_CHECKING:  # a noun's file is read by the CLI too, where nothing of the store is wanted
+    from agency.control.execution.replies import Reply
+    from agency.control.grammar.command import Command
+    from agency.control.store.agents import InventoryChange
 
 
 class RefusalError(AgencyError):
@@ -38,6 +41,8 @@ class Result:
 
     def reply(self) -> Reply:
         """What is said about it."""
+        from agency.control.execution.replies import Reply
+
         return Reply(self.outcome is Outcome.DONE, self.text, self.block)
 
 

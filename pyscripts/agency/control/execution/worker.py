@@ -22,7 +22,10 @@ from agency.clock import Clock
 from agency.control.execution.classify import Disposition, Rules, Verdict, classify
 from agency.control.execution.replies import Reply, reply_message
 from agency.control.execution.result import Handler, Invocation, RefusalError, Result
-from agency.control.grammar.parse import Command, CommandError, Effect, parse
+from agency.control.grammar.command import Command
+from agency.control.grammar.errors import CommandError
+from agency.control.grammar.grammar import Grammar
+from agency.control.grammar.parse import parse
 from agency.control.grammar.printing import format_command
 from agency.control.store import agents, audit, inbox, outbox
 from agency.control.store.audit import AuditEntry, Outcome
@@ -45,6 +48,7 @@ class Worker:
     database: Database
     clock: Clock
     rules: Rules
+    grammar: Grammar
     handlers: Mapping[str, Handler]
     observe: Callable[[Command, str], Awaitable[str]]
     max_command_bytes: int
@@ -120,20 +124,20 @@ class Worker:
     async def _command(self, stored: StoredEvent) -> None:
         text = stored.event.text
         try:
-            command = parse(text, max_bytes=self.max_command_bytes)
+            command = parse(self.grammar, text, max_bytes=self.max_command_bytes)
         except CommandError as error:
             why = {"code": "not-understood", "reason": str(error.reason), **_sealed(text)}
             entry = _entry(stored, Outcome.REFUSED, why)
             reply = Reply(False, _sentence(error), error.pointer())
             await self._finish(stored, entry, reply)
             return
-        if command.effect is Effect.CHANGE:
+        if command.changes:
             # Nothing is done that is not on record: if this fails, the event stays where it is.
             await self.database.write(partial(self._accept, stored=stored, command=command))
         result = await self._act(stored, command)
         if result is not None:
             entry = _entry(stored, result.outcome, result.detail, command)
-            changed = command.effect is Effect.CHANGE
+            changed = command.changes
             await self._finish(stored, entry, result.reply(), result, flush=changed)
 
     def _accept(self, connection: Connection, *, stored: StoredEvent, command: Command) -> None:
@@ -177,7 +181,7 @@ class Worker:
         """Answer a command during which we ended: what is seen now, and that it did not run on."""
         command, seen = None, ""
         try:
-            command = parse(stored.event.text, max_bytes=self.max_command_bytes)
+            command = parse(self.grammar, stored.event.text, max_bytes=self.max_command_bytes)
             seen = await self.observe(command, stored.trace)
         except AgencyError as error:
             seen = error.message
@@ -244,7 +248,7 @@ class Worker:
         """What to record of a message that is not run: the command, if it is one."""
         detail: dict[str, object] = {"code": verdict.code, "room": stored.event.room_id}
         try:
-            command = parse(stored.event.text, max_bytes=self.max_command_bytes)
+            command = parse(self.grammar, stored.event.text, max_bytes=self.max_command_bytes)
         except CommandError:
             return {**detail, **_sealed(stored.event.text)}
         return {**detail, "said": format_command(command)}
@@ -257,7 +261,7 @@ def _entry(
     command: Command | None = None,
 ) -> AuditEntry:
     said = None if command is None else format_command(command)
-    target = "" if command is None else command.text("agent") or ""
+    target = "" if command is None else command.target or ""
     return AuditEntry(
         trace=stored.trace,
         actor=stored.event.sender,

@@ -1,1 +1,4 @@
-"""The grammar of commands, the same in chat and on the command line."""
+"""The grammar of commands, the same in chat and on the command line.
+
+It knows no command: `agency.control.commands` declares them in this vocabulary.
+"""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from agency.control.grammar.spec import CommandSpec, Effect
-from agency.control.grammar.values import ValueProblemError, read_value
+from agency.control.grammar.kinds import Value, ValueProblemError
+from agency.control.grammar.spec import CommandSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +19,17 @@ class Command:
     """
 
     spec: CommandSpec
-    arguments: Mapping[str, str | int]
+    arguments: Mapping[str, Value]
 
     def __post_init__(self) -> None:
         for name in self.arguments:
             if self.spec.parameter(name) is None:
                 raise ValueProblemError(f"{self.spec.name} has no argument {name}")
-        checked: dict[str, str | int] = {}
+        checked: dict[str, Value] = {}
         for parameter in self.spec.parameters:
             value = self.arguments.get(parameter.name, parameter.default)
             if value is not None:
-                checked[parameter.name] = read_value(parameter, str(value))
+                checked[parameter.name] = parameter.read(str(value))
             elif parameter.required:
                 raise ValueProblemError(f"{self.spec.name} needs {parameter.usage}")
         object.__setattr__(self, "arguments", MappingProxyType(checked))
@@ -43,11 +43,16 @@ class Command:
         return self.spec.name
 
     @property
-    def effect(self) -> Effect:
+    def changes(self) -> bool:
         """Whether it changes anything."""
-        return self.spec.effect
+        return self.spec.changes
 
-    def argument(self, name: str) -> str | int | None:
+    @property
+    def target(self) -> str | None:
+        """What it acts on; None where that was left out, or the command acts on nothing named."""
+        return None if self.spec.target is None else self.text(self.spec.target)
+
+    def argument(self, name: str) -> Value | None:
         """An argument's value; None where it was left out, or this command has none of the name."""
         return self.arguments.get(name)
 

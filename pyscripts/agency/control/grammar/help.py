@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agency.control.grammar.errors import advice
-from agency.control.grammar.spec import (
-    COMMANDS,
-    PREFIX,
-    TOPICS,
-    CommandSpec,
-    Effect,
-    Kind,
-    Parameter,
-)
-from agency.control.grammar.values import ValueProblemError, read_value
+from agency.control.grammar.grammar import Grammar
+from agency.control.grammar.kinds import Topic, ValueProblemError
+from agency.control.grammar.spec import PREFIX, CommandSpec, Parameter, argument
 from agency.errors import UsageError
 
-_TOPIC = Parameter("topic", Kind.TOPIC, "", required=False)
 
-
-def help_text(topic: str | None) -> str:
+def help_text(grammar: Grammar, topic: str | None) -> str:
     """Plain text for a fixed-width block: all commands, those of a topic, or one in full.
 
     Raises:
@@ -28,9 +19,9 @@ def help_text(topic: str | None) -> str:
     """
     if topic is None:
         more = f"{PREFIX} help <command> says more about one."
-        return f"{_table([(each.usage, each.summary) for each in COMMANDS])}\n\n{more}"
+        return f"{_table([(each.usage, each.summary) for each in grammar.commands])}\n\n{more}"
     try:
-        specs = TOPICS[str(read_value(_TOPIC, topic))]
+        specs = grammar.topics[str(argument("topic", Topic(grammar.words), "").read(topic))]
     except ValueProblemError as problem:
         raise UsageError(problem.message, hint=advice(problem.suggestion, problem.hint)) from None
     if len(specs) > 1:
@@ -57,15 +48,15 @@ def _table(rows: Sequence[tuple[str, str]], *, indent: str = "") -> str:
     return "\n".join(f"{indent}{left.ljust(width)}  {right}" for left, right in rows)
 
 
-def reference_markdown() -> str:
+def reference_markdown(grammar: Grammar) -> str:
     """The generated part of the command reference, as Markdown; ends with a line break."""
     table = ["| say | it does | changes something | short form |", "|---|---|---|---|"]
-    for spec in COMMANDS:
-        changes = "yes" if spec.effect is Effect.CHANGE else "no"
+    for spec in grammar.commands:
+        changes = "yes" if spec.changes else "no"
         short = ", ".join(f"`{alias}`" for alias in spec.aliases) or "-"
         table.append(f"| `{spec.usage}` | {spec.summary} | {changes} | {short} |")
     arguments = ["| command | argument | what it is |", "|---|---|---|"]
-    for spec in COMMANDS:
+    for spec in grammar.commands:
         arguments += [
             f"| {spec.name} | `{_label(each)}` | {each.summary}{_bounds(each)} |"
             for each in spec.parameters
@@ -74,4 +65,4 @@ def reference_markdown() -> str:
 
 
 def _bounds(parameter: Parameter) -> str:
-    return f"; at most {parameter.most} characters" if parameter.kind is Kind.TEXT else ""
+    return f"; {parameter.kind.bound}" if parameter.kind.bound else ""

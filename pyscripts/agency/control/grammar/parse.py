@@ -13,25 +13,13 @@ from typing import NoReturn
 from agency.control.grammar.characters import first_problem, is_hidden
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError, Reason, shown
-from agency.control.grammar.spec import (
-    BY_ALIAS,
-    BY_NAME,
-    FIRST_WORDS,
-    INSTEAD_OF_NAME,
-    NOUNS,
-    PREFIX,
-    PREFIXES,
-    CommandSpec,
-    Effect,
-    Kind,
-    Parameter,
-    verbs_of,
-)
+from agency.control.grammar.grammar import Grammar
+from agency.control.grammar.kinds import Value, ValueProblemError
+from agency.control.grammar.spec import PREFIX, PREFIXES, CommandSpec, Parameter
 from agency.control.grammar.suggest import closest, closest_key, distance
-from agency.control.grammar.values import ValueProblemError, read_value
 from agency.control.grammar.words import Word, split
 
-__all__ = ["Command", "CommandError", "Effect", "looks_like_command", "parse"]
+__all__ = ["MAX_BYTES", "Command", "CommandError", "looks_like_command", "parse"]
 
 MAX_BYTES = 4096
 
@@ -39,7 +27,7 @@ _FIRST_WORD = 64  # as much of the first word as is looked at
 _SHORT = 8  # first words up to this length are taken for a slip of ours only at one edit
 
 
-def looks_like_command(text: str) -> bool:
+def looks_like_command(grammar: Grammar, text: str) -> bool:
     """Whether a message is meant for us: its first word is one of ours, or nearly.
 
     True wherever `parse` succeeds. A near miss counts, so that its author gets an answer; so does
@@ -49,10 +37,10 @@ def looks_like_command(text: str) -> bool:
         " " if each.isspace() else each for each in text if each.isspace() or not is_hidden(each)
     )
     first = takewhile(lambda each: each != " ", dropwhile(lambda each: each == " ", visible))
-    return _near_first_word("".join(first)) is not None
+    return _near_first_word(grammar, "".join(first)) is not None
 
 
-def parse(text: str, *, max_bytes: int = MAX_BYTES) -> Command:
+def parse(grammar: Grammar, text: str, *, max_bytes: int = MAX_BYTES) -> Command:
     """The command that `text` is.
 
     Raises:
@@ -65,7 +53,7 @@ def parse(text: str, *, max_bytes: int = MAX_BYTES) -> Command:
         raise CommandError(
             "there is no command", reason=Reason.EMPTY, text="", start=0, end=0, hint=_help_hint()
         )
-    spec, rest = _find(text, words)
+    spec, rest = _find(grammar, text, words)
     return Command(spec, _Arguments(text, spec).read(rest))
 
 
@@ -95,15 +83,15 @@ def _check_characters(text: str) -> None:
         )
 
 
-def _near_first_word(word: str) -> str | None:
+def _near_first_word(grammar: Grammar, word: str) -> str | None:
     """The first word of ours that `word` is, extends, reorders or misspells."""
     word = unicodedata.normalize("NFKC", word[:_FIRST_WORD]).casefold()
     if not word.startswith(("!", "/")):
         return None
-    for known in FIRST_WORDS:
+    for known in grammar.first_words:
         if word.startswith(known) or _parts(word) == _parts(known):
             return known
-    for known in FIRST_WORDS:
+    for known in grammar.first_words:
         most = 1 if len(known) <= _SHORT else 2
         if distance(word, known, most) <= most:
             return known
@@ -114,29 +102,30 @@ def _parts(word: str) -> list[str]:
     return sorted(word.removeprefix("!").split("-"))
 
 
-def _find(text: str, words: list[Word]) -> tuple[CommandSpec, list[Word]]:
+def _find(grammar: Grammar, text: str, words: list[Word]) -> tuple[CommandSpec, list[Word]]:
     """The command that the first words name, and the words after them."""
     first = words[0]
-    if text[first.start : first.end] not in FIRST_WORDS:  # quotes here are not ours either
-        _unknown(text, first, _near_first_word(first.value), _help_hint())
+    if text[first.start : first.end] not in grammar.first_words:  # quotes here are not ours either
+        _unknown(text, first, _near_first_word(grammar, first.value), _help_hint())
     if first.value not in PREFIXES:
-        return BY_ALIAS[first.value], words[1:]
+        return grammar.by_alias[first.value], words[1:]
     if len(words) == 1:
-        _missing_command(text, first, NOUNS)
+        _missing_command(text, first, grammar.nouns)
     noun = words[1]
-    if noun.value not in NOUNS:
-        meant = closest(noun.value, NOUNS) or closest_key(noun.value, INSTEAD_OF_NAME)
-        _unknown(text, noun, meant, f"the commands are: {', '.join(NOUNS)}")
-    verbs = verbs_of(noun.value)
+    if noun.value not in grammar.nouns:
+        meant = closest(noun.value, grammar.nouns)
+        meant = meant or closest_key(noun.value, grammar.instead_of_name)
+        _unknown(text, noun, meant, f"the commands are: {', '.join(grammar.nouns)}")
+    verbs = grammar.verbs_of(noun.value)
     if not verbs:
-        return BY_NAME[noun.value], words[2:]
+        return grammar.by_name[noun.value], words[2:]
     if len(words) == 2:
         _missing_command(text, noun, verbs)
     verb = words[2]
     if verb.value not in verbs:
         hint = f"after {noun.value} comes one of: {', '.join(verbs)}"
         _unknown(text, verb, closest(verb.value, verbs), hint)
-    return BY_NAME[f"{noun.value} {verb.value}"], words[3:]
+    return grammar.by_name[f"{noun.value} {verb.value}"], words[3:]
 
 
 def _help_hint() -> str:
@@ -172,9 +161,9 @@ class _Arguments:
     def __init__(self, text: str, spec: CommandSpec) -> None:
         self._text = text
         self._spec = spec
-        self._values: dict[str, str | int] = {}
+        self._values: dict[str, Value] = {}
 
-    def read(self, words: list[Word]) -> Mapping[str, str | int]:
+    def read(self, words: list[Word]) -> Mapping[str, Value]:
         plain = self._read_flags(words)
         self._read_positionals(plain)
         missing = next(
@@ -240,7 +229,7 @@ class _Arguments:
         for parameter in self._spec.positionals:
             if not queue:
                 return
-            if parameter.kind is Kind.TOPIC:  # it takes all words that are left
+            if parameter.kind.rest:  # it takes all words that are left
                 span = (queue[0].start, queue[-1].end)
                 self._take(parameter, " ".join(word.value for word in queue), span)
                 return
@@ -250,7 +239,7 @@ class _Arguments:
             self._too_many(queue[0])
 
     def _too_many(self, word: Word) -> NoReturn:
-        quotes = any(each.kind is Kind.TEXT for each in self._spec.parameters)
+        quotes = any(each.kind.free for each in self._spec.parameters)
         self._fail(
             Reason.TOO_MANY_WORDS,
             f"{shown(word.value)} is one word too many",
@@ -260,7 +249,7 @@ class _Arguments:
 
     def _take(self, parameter: Parameter, value: str, span: tuple[int, int]) -> None:
         try:
-            self._values[parameter.name] = read_value(parameter, value)
+            self._values[parameter.name] = parameter.read(value)
         except ValueProblemError as problem:
             raise CommandError(
                 problem.message,

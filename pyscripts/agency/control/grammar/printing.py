@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agency.control.grammar.command import Command
-from agency.control.grammar.spec import PREFIX, Kind, Parameter
+from agency.control.grammar.spec import PREFIX, Parameter
 
 
 def format_command(command: Command) -> str:
@@ -17,7 +17,7 @@ def format_command(command: Command) -> str:
 
 
 def _format(parameter: Parameter, value: str) -> str:
-    if parameter.kind is Kind.TOPIC:
+    if parameter.kind.rest:
         return value  # its words are known, and none of them needs quotes
     word = _quoted(value)
     return word if parameter.positional else f"--{parameter.name}={word}"

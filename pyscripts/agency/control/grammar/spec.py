@@ -1,38 +1,22 @@
-"""Every command as data: the one source for parsing, printing, help, documentation and the CLI."""
+"""Commands as data: what a noun declares, and what parser, printer, help and CLI read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+
+from agency.control.grammar.kinds import Kind, Value
+from agency.errors import InternalError
 
 PREFIX = "!agency"
 PREFIXES = (PREFIX, "/ruriko", "//ruriko")
-
-
-class Effect(StrEnum):
-    """Whether a command only looks, or changes something."""
-
-    READ = "read"
-    CHANGE = "change"
-
-
-class Kind(StrEnum):
-    """What a parameter takes; `values.read_value` says what that means."""
-
-    AGENT_NAME = "agent name"
-    TEXT = "text"
-    COUNT = "count"
-    TRACE_ID = "trace id"
-    TOPIC = "topic"
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One argument of a command.
 
-    `positional` False means a flag, `--name VALUE`. `most` bounds what is given: characters of a
-    TEXT, the number itself of a COUNT. A `default` stands where an optional one is left out.
+    `positional` False means a flag, `--name VALUE`. A `default` stands where an optional one is
+    left out.
     """
 
     name: str
@@ -40,8 +24,7 @@ class Parameter:
     summary: str
     required: bool = True
     positional: bool = True
-    default: str | int | None = None
-    most: int = 200
+    default: Value | None = None
     metavar: str = ""
 
     @property
@@ -53,17 +36,77 @@ class Parameter:
             return text
         return f"[{shown}]" if self.positional else f"[{text}]"
 
+    def read(self, text: str) -> Value:
+        """Read the value that a word gives to it.
+
+        Raises:
+            ValueProblemError: it does not fit.
+        """
+        return self.kind.read(text, self)
+
+
+def argument(
+    name: str,
+    kind: Kind,
+    summary: str,
+    *,
+    required: bool = True,
+    default: Value | None = None,
+    metavar: str = "",
+) -> Parameter:
+    """Declare an argument that is a word in its place; a default makes it optional."""
+    return Parameter(name, kind, summary, required and default is None, True, default, metavar)
+
+
+def flag(
+    name: str,
+    kind: Kind,
+    summary: str,
+    *,
+    required: bool = False,
+    default: Value | None = None,
+    metavar: str = "",
+) -> Parameter:
+    """Declare an argument that is given as `--name VALUE`."""
+    return Parameter(name, kind, summary, required and default is None, False, default, metavar)
+
 
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
-    """One command. `verb` is None where the noun says it all; an alias is a whole first word."""
+    """One command. `verb` is None where the noun says it all; an alias is a whole first word.
+
+    `permission` is what a person must hold to ask for it; `approval` names the rule whose grants
+    it needs before it runs; `changes` says that it changes something; `target` names the argument
+    that says what it acts on.
+
+    Raises:
+        InternalError: the declaration contradicts itself.
+    """
 
     noun: str
     verb: str | None
     summary: str
-    effect: Effect
+    permission: str
     parameters: tuple[Parameter, ...] = ()
     aliases: tuple[str, ...] = ()
+    changes: bool = False
+    approval: str | None = None
+    target: str | None = None
+
+    def __post_init__(self) -> None:
+        names = [each.name for each in self.parameters]
+        if len(set(names)) < len(names):
+            self._fail("two arguments have one name")
+        if self.positionals + self.flags != self.parameters:
+            self._fail("a flag stands before an argument")
+        required = [each.required for each in self.positionals]
+        if required != sorted(required, reverse=True):
+            self._fail("a required argument stands after an optional one")
+        if self.target is not None and self.target not in names:
+            self._fail(f"its target {self.target} is none of its arguments")
+
+    def _fail(self, message: str) -> None:
+        raise InternalError(f"command {self.name}: {message}")
 
     @property
     def name(self) -> str:
@@ -88,122 +131,3 @@ class CommandSpec:
     def parameter(self, name: str) -> Parameter | None:
         """The parameter of this name, if there is one."""
         return next((each for each in self.parameters if each.name == name), None)
-
-
-_AGENT = Parameter("agent", Kind.AGENT_NAME, "an agent's name, as `agents list` shows it")
-_ANY_AGENT = Parameter("agent", Kind.AGENT_NAME, "an agent's name; all if left out", required=False)
-_PROJECT = Parameter(
-    "project",
-    Kind.TEXT,
-    "what the agent is to work on",
-    required=False,
-    positional=False,
-    metavar="TEXT",
-)
-
-_LINES = Parameter(
-    "lines",
-    Kind.COUNT,
-    "how many lines, 1 to 100; 20 if left out",
-    required=False,
-    positional=False,
-    default=20,
-    most=100,
-    metavar="N",
-)
-
-COMMANDS: tuple[CommandSpec, ...] = (
-    CommandSpec(
-        "help",
-        None,
-        "Say which commands there are, or how one is used.",
-        Effect.READ,
-        (Parameter("topic", Kind.TOPIC, "a command, or a group of them", required=False),),
-    ),
-    CommandSpec("ping", None, "Say whether commands are heard.", Effect.READ),
-    CommandSpec("version", None, "Say which version runs.", Effect.READ),
-    CommandSpec(
-        "agents", "list", "List every agent and its state.", Effect.READ, (), ("!list-agents",)
-    ),
-    CommandSpec("agents", "show", "Show what is known of an agent.", Effect.READ, (_AGENT,)),
-    CommandSpec(
-        "agents",
-        "start",
-        "Start an agent.",
-        Effect.CHANGE,
-        (_AGENT, _PROJECT),
-        ("!start-agent",),
-    ),
-    CommandSpec("agents", "stop", "Stop an agent.", Effect.CHANGE, (_AGENT,), ("!stop-agent",)),
-    CommandSpec(
-        "agents",
-        "restart",
-        "Stop an agent and start it again.",
-        Effect.CHANGE,
-        (_AGENT, _PROJECT),
-        ("!restart-agent",),
-    ),
-    CommandSpec(
-        "agents",
-        "status",
-        "Ask an agent how it is.",
-        Effect.READ,
-        (_ANY_AGENT,),
-        ("!agent-status",),
-    ),
-    CommandSpec("agents", "logs", "Show the end of an agent's log.", Effect.READ, (_AGENT, _LINES)),
-    CommandSpec(
-        "audit",
-        "tail",
-        "Show the newest entries of the audit log.",
-        Effect.READ,
-        (
-            Parameter(
-                "count",
-                Kind.COUNT,
-                "how many entries, 1 to 100; 10 if left out",
-                required=False,
-                default=10,
-                most=100,
-            ),
-        ),
-    ),
-    CommandSpec(
-        "trace",
-        None,
-        "Show everything that was recorded under one trace id.",
-        Effect.READ,
-        (
-            Parameter(
-                "trace",
-                Kind.TRACE_ID,
-                "a trace id, as replies and the audit log show it",
-                metavar="trace-id",
-            ),
-        ),
-    ),
-)
-
-BY_NAME: Mapping[str, CommandSpec] = {spec.name: spec for spec in COMMANDS}
-BY_ALIAS: Mapping[str, CommandSpec] = {alias: spec for spec in COMMANDS for alias in spec.aliases}
-NOUNS: tuple[str, ...] = tuple(dict.fromkeys(spec.noun for spec in COMMANDS))
-FIRST_WORDS: tuple[str, ...] = (*PREFIXES, *BY_ALIAS)
-
-# What people say where a command's name should stand: its verb alone, or a short form unmarked.
-INSTEAD_OF_NAME: Mapping[str, str] = {
-    **{spec.verb: spec.name for spec in COMMANDS if spec.verb is not None},
-    **{alias.removeprefix("!"): spec.name for alias, spec in BY_ALIAS.items()},
-}
-
-# What may follow `help`: a noun, a command's name, or a short form with or without its mark.
-TOPICS: Mapping[str, tuple[CommandSpec, ...]] = {
-    **{noun: tuple(spec for spec in COMMANDS if spec.noun == noun) for noun in NOUNS},
-    **{name: (spec,) for name, spec in BY_NAME.items()},
-    **{alias: (spec,) for alias, spec in BY_ALIAS.items()},
-    **{alias.removeprefix("!"): (spec,) for alias, spec in BY_ALIAS.items()},
-}
-
-
-def verbs_of(noun: str) -> tuple[str, ...]:
-    """The verbs of a noun, in order; empty where it has none."""
-    return tuple(spec.verb for spec in COMMANDS if spec.noun == noun and spec.verb is not None)

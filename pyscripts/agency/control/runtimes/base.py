@@ -31,21 +31,36 @@ class StartRequest:
 
     name: str
     role: str
-    port: int
     project: str | None
     trace: str
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeStatus:
-    """One agent as its runtime sees it now."""
+    """One agent as its runtime sees it now.
+
+    `handle` is what the runtime knows a running one by, and `handle_name` is people's word for
+    that: a pid, a container, a pod.
+    """
 
     name: str
     state: State
-    pid: int | None = None
+    handle: str | None = None
     started_at: str | None = None  # RFC 3339, UTC
     exit_status: int | None = None  # negative: the number of the signal that ended it
     detail: str | None = None  # why it failed, in one line, without secrets
+    handle_name: str = "pid"
+
+    @property
+    def known_as(self) -> str:
+        """The handle in a sentence: `pid 42`."""
+        return f"{self.handle_name} {self.handle}"
+
+    @property
+    def handle_detail(self) -> dict[str, str | int | None]:
+        """The handle as the audit log keeps it: by its name; a pid is a number there."""
+        is_number = self.handle is not None and self.handle_name == "pid"
+        return {self.handle_name: int(self.handle or 0) if is_number else self.handle}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +79,7 @@ class Usage:
 class Endpoint:
     """Where a running agent serves ACP, and the bearer token for it (never printed).
 
+    Its runtime alone knows; nobody else makes one out of a name, a host or a port.
     `agent` is the name that must answer there; without one, any name is believed.
     """
 
@@ -78,7 +94,8 @@ class Endpoint:
 class Runtime(Protocol):
     """Starts, stops and observes agents. Every call is idempotent and bounded in time."""
 
-    kind: str
+    def kind_of(self, name: str) -> str:
+        """Name the kind of runtime in which an agent runs: `process`, `systemd`."""
 
     async def start(self, request: StartRequest) -> RuntimeStatus:
         """Start an agent; starting a running one returns its status and starts nothing."""

@@ -35,18 +35,18 @@ def checked_name(name: str) -> str:
     return name
 
 
-def agent_config(request: StartRequest) -> bytes:
-    """The agent's configuration file.
+def agent_config(request: StartRequest, port: int) -> bytes:
+    """Make the configuration file of an agent that serves ACP on a port of this machine.
 
     Raises:
-        AgentRuntimeError: the request asks for what no agent can have, such as port 0.
+        AgentRuntimeError: the request or the port is none that an agent can have, such as port 0.
     """
     try:
         config = AgentConfig(
             name=request.name,
             role=request.role,
             host=HOST,
-            port=request.port,
+            port=port,
             project=request.project,
             trace=request.trace,
         )
@@ -66,14 +66,14 @@ class Handed:
     token: Path
 
     @contextlib.contextmanager
-    def offered(self, request: StartRequest, token: str) -> Iterator[None]:
+    def offered(self, request: StartRequest, port: int, token: str) -> Iterator[None]:
         """Put both there for a start; if that fails, the token is taken back.
 
         Raises:
-            AgentRuntimeError: the request asks for what no agent can have.
+            AgentRuntimeError: the request or the port is none that an agent can have.
             PrerequisiteError: the place cannot be written.
         """
-        config = agent_config(request)
+        config = agent_config(request, port)
         try:
             for directory in dict.fromkeys((self.config.parent, self.token.parent)):
                 make_private(directory)

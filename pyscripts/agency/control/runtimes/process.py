@@ -86,7 +86,7 @@ class _Agent(Managed):
             return RuntimeStatus(self.name, State.STOPPED)
         exit_status = child.exit_status
         if exit_status is None:
-            return RuntimeStatus(self.name, State.RUNNING, child.pid, child.started_at)
+            return RuntimeStatus(self.name, State.RUNNING, str(child.pid), child.started_at)
         if not self.wanted:
             return RuntimeStatus(self.name, State.STOPPED, exit_status=exit_status)
         secrets = [SecretValue(self.endpoint.token)] if self.endpoint else []
@@ -105,16 +105,16 @@ class ProcessRuntime(SerialRuntime[_Agent]):
     """Agents as child processes; see `Runtime` for what each call promises.
 
     Start it from the thread that runs the event loop (agency.children says why). `start` returns
-    when the process runs; whether the agent is healthy is asked through ACP.
+    when the process runs; whether the agent is healthy is asked through ACP. `port_of` gives the
+    loopback port of an agent.
     """
-
-    kind = "process"
 
     def __init__(
         self,
         state_dir: Path,
         *,
         clock: Clock,
+        port_of: Callable[[str], int],
         python: str = sys.executable,
         stop_timeout_s: float = 5,
         new_token: Callable[[], str] = secrets.token_urlsafe,
@@ -122,6 +122,7 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         super().__init__()
         self._root = state_dir / "agents"
         self._clock = clock
+        self._port_of = port_of
         self._python = python
         self._stop_timeout_s = stop_timeout_s
         self._new_token = new_token
@@ -133,6 +134,10 @@ class ProcessRuntime(SerialRuntime[_Agent]):
     def marker(self) -> str:
         """The marker of every process of this state directory (agency.children)."""
         return "agents-" + sha256_hex(str(self._root.resolve()).encode())[:24]
+
+    def kind_of(self, name: str) -> str:  # noqa: ARG002 - the same for all
+        """Name this kind of runtime."""
+        return "process"
 
     async def list(self) -> tuple[RuntimeStatus, ...]:
         """Every agent that was started since this runtime was made, by name."""
@@ -190,9 +195,10 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         return agent.running
 
     async def _launch(self, agent: _Agent, request: StartRequest) -> None:
-        _refuse_taken_port(request.port)
-        endpoint = Endpoint(f"http://{HOST}:{request.port}", self._new_token(), agent.name)
-        with agent.handed.offered(request, endpoint.token):
+        port = self._port_of(agent.name)
+        _refuse_taken_port(port)
+        endpoint = Endpoint(f"http://{HOST}:{port}", self._new_token(), agent.name)
+        with agent.handed.offered(request, port, endpoint.token):
             _set_aside(agent)
             child = await start_child(self._spec(agent), marker=self.marker)
         agent.child, agent.endpoint, agent.wanted = child, endpoint, True

@@ -64,26 +64,31 @@ class SystemdRuntime(SerialRuntime[_Agent]):
     """Agents as systemd units; see `Runtime` for what each call promises.
 
     `directory` is where the template unit takes its credentials from. `start` returns when the
-    process runs; whether the agent is healthy is asked through ACP.
+    process runs; whether the agent is healthy is asked through ACP. `port_of` gives the loopback
+    port of an agent.
     """
-
-    kind = "systemd"
 
     def __init__(
         self,
         directory: Path,
         *,
+        port_of: Callable[[str], int],
         start_timeout_s: float = 30,
         stop_timeout_s: float = 30,
         new_token: Callable[[], str] = secrets.token_urlsafe,
     ) -> None:
         super().__init__()
         self._directory = directory
+        self._port_of = port_of
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._new_token = new_token
         self._connection = Connection(changed=self._changed)
         self._units = Units(self._connection)
+
+    def kind_of(self, name: str) -> str:  # noqa: ARG002 - the same for all
+        """Name this kind of runtime."""
+        return "systemd"
 
     async def list(self) -> tuple[RuntimeStatus, ...]:
         """Every agent that was started since the machine booted, by name."""
@@ -149,7 +154,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         seen = await self._observe(agent)
         if seen.running or seen.will_restart:  # with a token that nobody knows, or an old one
             await self._units.stop(agent.unit, timeout_s=self._stop_timeout_s)
-        with agent.handed.offered(request, self._new_token()):
+        with agent.handed.offered(request, self._port_of(agent.name), self._new_token()):
             await self._units.reset_failed(agent.unit)  # else a sixth start in 10 s is refused
             await self._units.start(agent.unit, timeout_s=self._start_timeout_s)
 
@@ -173,7 +178,8 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         seen = await self._observe(agent)
         started_at = iso(seen.started_at) if seen.started_at is not None else None
         if seen.running:
-            return RuntimeStatus(agent.name, State.RUNNING, seen.pid, started_at)
+            handle = None if seen.pid is None else str(seen.pid)
+            return RuntimeStatus(agent.name, State.RUNNING, handle, started_at)
         if not agent.wanted:
             return RuntimeStatus(agent.name, State.STOPPED, exit_status=seen.exit_status)
         return RuntimeStatus(

@@ -18,12 +18,13 @@ from agency.control.acp_client import AcpClient
 from agency.control.appservice.readiness import Readiness
 from agency.control.appservice.server import AppService, build_app
 from agency.control.appservice.transactions import Intake
+from agency.control.commands import GRAMMAR, Services, looks_like_command
+from agency.control.commands.registry import build_handlers
 from agency.control.config import ControlConfig
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
-from agency.control.execution.registry import build_handlers
 from agency.control.execution.worker import Worker
-from agency.control.grammar.parse import Command, looks_like_command
+from agency.control.grammar.command import Command
 from agency.control.matrix.sending import Sender
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
@@ -210,7 +211,8 @@ class ControlPlane:
             database=self.database,
             clock=self.clock,
             rules=Rules.from_config(self.config, room_id, looks_like_command),
-            handlers=build_handlers(clock=self.clock, database=self.database, lifecycle=lifecycle),
+            grammar=GRAMMAR,
+            handlers=build_handlers(Services(self.clock, self.database, lifecycle, GRAMMAR)),
             observe=partial(_observe, lifecycle),
             max_command_bytes=self.config.limits.max_command_bytes,
             max_outbox=self.config.limits.max_outbox,
@@ -239,7 +241,7 @@ class ControlPlane:
 
 async def _observe(lifecycle: Lifecycle, command: Command, trace: str) -> str:
     """What is seen of the agent that a command names."""
-    name = command.text("agent")
+    name = command.target
     if name is None:
         return ""
     seen = await lifecycle.observe(name, trace)
@@ -271,7 +273,7 @@ async def control_plane(
     tokens: Tokens,
     *,
     clock: Clock,
-    make_runtime: Callable[[ControlConfig, Clock], Runtime] = startup.make_runtime,
+    make_runtime: Callable[[ControlConfig, Clock], Runtime] = startup.open_runtimes,
 ) -> AsyncIterator[ControlPlane]:
     """A control plane whose store is ready; what it holds is given back at the end.
 

@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from aiohttp import web
 from sqlalchemy.engine import Connection
@@ -18,6 +17,7 @@ from agency import naming
 from agency.clock import Clock
 from agency.control.appservice.server import server_limits
 from agency.control.config import ControlConfig
+from agency.control.runtimes import registry
 from agency.control.runtimes.base import Runtime
 from agency.control.store import agents, audit
 from agency.control.store.database import Database
@@ -28,7 +28,6 @@ from agency.web import make_runner
 
 _log = logging.getLogger(__name__)
 
-_RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"  # set by systemd
 _ABSENT_S = 0.2
 
 
@@ -144,24 +143,13 @@ async def announce(api: MatrixSession) -> None:
         _log.warning("the homeserver does not reach us: %s", error.message)
 
 
-def make_runtime(config: ControlConfig, clock: Clock) -> Runtime:
-    """The runtime that the configuration names; only that one's parts are imported.
-
-    Raises:
-        PrerequisiteError: it is `systemd`, and we are not a unit with a RuntimeDirectory.
-    """
-    if config.runtime == "systemd":
-        from agency.control.runtimes.systemd import SystemdRuntime
-
-        directory = os.environ.get(_RUNTIME_DIRECTORY)
-        if not directory:
-            raise PrerequisiteError(
-                "the runtime `systemd` needs a directory to hand its agents' credentials over",
-                where=f"${_RUNTIME_DIRECTORY}",
-                hint="run the control plane as its unit agency-control.service does",
-            )
-        return SystemdRuntime(Path(directory) / "agents")
-    from agency.control.runtimes.process import ProcessRuntime
-
-    stop_timeout_s = config.limits.agent_stop_timeout_s
-    return ProcessRuntime(config.state_dir, clock=clock, stop_timeout_s=stop_timeout_s)
+def open_runtimes(config: ControlConfig, clock: Clock) -> Runtime:
+    """Make the runtimes that the configuration names; raises as runtimes.registry does."""
+    settings = registry.RuntimeSettings(
+        state_dir=config.state_dir,
+        ports={agent.name: agent.port for agent in config.agents},
+        stop_timeout_s=config.limits.agent_stop_timeout_s,
+        clock=clock,
+    )
+    chosen = {agent.name: agent.runtime for agent in config.agents if agent.runtime is not None}
+    return registry.open_runtimes(config.runtime, chosen, settings)

@@ -29,7 +29,7 @@ class AgentRecord:
     desired: Desired
     project: str | None
     observed: str | None
-    pid: int | None
+    handle: str | None
     changed_ts: int
     observed_ts: int | None
 
@@ -42,7 +42,7 @@ class InventoryChange:
     desired: Desired | None
     project: str | None
     observed: str
-    pid: int | None
+    handle: str | None
 
 
 def synchronise(connection: Connection, names: Collection[str], now_ts: int) -> None:
@@ -71,7 +71,7 @@ def records(connection: Connection) -> list[AgentRecord]:
             Desired(row.desired),
             row.project,
             row.observed,
-            row.pid,
+            row.handle,
             row.changed_ts,
             row.observed_ts,
         )
@@ -83,7 +83,7 @@ def apply(connection: Connection, change: InventoryChange, now_ts: int) -> None:
     """Record a change."""
     values: dict[str, object] = {
         "observed": change.observed,
-        "pid": change.pid,
+        "handle": change.handle,
         "observed_ts": now_ts,
     }
     if change.desired is not None:

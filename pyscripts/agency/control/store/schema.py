@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 # The newest revision, and every one that this code can start from, oldest first.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0003")
 REVISION = REVISIONS[-1]
 
 metadata = MetaData()
@@ -40,7 +40,7 @@ agents = Table(
     Column("desired", String(16), nullable=False),
     Column("project", Text),
     Column("observed", String(16)),
-    Column("pid", Integer),
+    Column("handle", String(255)),
     Column("changed_ts", BigInteger, nullable=False),
     Column("observed_ts", BigInteger),
 )

@@ -155,7 +155,7 @@ async def test_queues_and_inventory(database: Database) -> None:
     assert waiting.message == message
     await database.write(lambda c: outbox.set_sent(c, waiting.sequence, "$2"))
     await database.write(lambda c: agents.synchronise(c, {"pm"}, 1))
-    change = InventoryChange("pm", Desired.RUNNING, "new-app", "running", 7)
+    change = InventoryChange("pm", Desired.RUNNING, "new-app", "running", "7")
     await database.write(lambda c: agents.apply(c, change, 2))
     assert [r.project for r in await database.read(agents.records)] == ["new-app"]
     pruned = await database.write(lambda c: pruning.prune(c, 99))

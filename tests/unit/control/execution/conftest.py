@@ -13,12 +13,11 @@ from sqlalchemy import text
 
 from agency.clock import Clock
 from agency.control.appservice.transactions import Intake
+from agency.control.commands import GRAMMAR, looks_like_command
 from agency.control.execution.classify import Rules
 from agency.control.execution.result import Handler, Invocation, Result
 from agency.control.execution.worker import Worker
 from agency.control.grammar.command import Command
-from agency.control.grammar.parse import looks_like_command
-from agency.control.grammar.spec import COMMANDS
 from agency.control.store import audit, inbox, outbox
 from agency.control.store.database import Database
 from agency.control.store.outbox import StoredMessage
@@ -44,7 +43,7 @@ class Desk:
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
-        for spec in COMMANDS:
+        for spec in GRAMMAR.commands:
             self.handlers[spec.name] = self._handler(spec.name)
         self.intake = self.make_intake()
 
@@ -81,6 +80,7 @@ class Desk:
                 600,
                 looks_like_command,
             ),
+            grammar=GRAMMAR,
             handlers=self.handlers,
             observe=observe,
             max_command_bytes=4096,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agency.control.commands import looks_like_command
 from agency.control.events import EventKind, IncomingEvent
 from agency.control.execution.classify import Disposition, Rules, classify
-from agency.control.grammar.parse import looks_like_command
 
 NOW = 1_800_000_000_000
 ROOM = "!control:x.org"

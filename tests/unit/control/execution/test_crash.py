@@ -132,7 +132,7 @@ async def test_result_inventory_audit_and_reply_come_together_or_not_at_all(desk
     await desk.database.write(lambda c: agents.synchronise(c, {"pm"}, 1))
 
     async def start(_invocation: Invocation) -> Result:
-        change = InventoryChange("pm", Desired.RUNNING, "new-app", "running", 7)
+        change = InventoryChange("pm", Desired.RUNNING, "new-app", "running", "7")
         return Result("started", changes=(change,))
 
     desk.handlers["agents start"] = start
@@ -153,7 +153,7 @@ async def test_result_inventory_audit_and_reply_come_together_or_not_at_all(desk
     await mend_audit(desk)
     await asyncio.wait_for(settling, 10)
     (record,) = await desk.database.read(agents.records)
-    assert (record.desired, record.project, record.pid) == (Desired.RUNNING, "new-app", 7)
+    assert (record.desired, record.project, record.handle) == (Desired.RUNNING, "new-app", "7")
     rows = await desk.database.read(lambda c: audit.tail(c, 100))
     assert verify_chain(rows, instance="test").ok
 

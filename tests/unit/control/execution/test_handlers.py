@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from agency.clock import Clock
+from agency.control.commands import GRAMMAR, NOUNS, Context, Services, handler, parse
 from agency.control.config import AgentEntry, Limits
-from agency.control.execution.handlers import agents as handlers
-from agency.control.execution.handlers import general, records
 from agency.control.execution.lifecycle import Lifecycle
-from agency.control.execution.registry import build_handlers
-from agency.control.execution.result import Invocation, RefusalError
-from agency.control.grammar.parse import parse
-from agency.control.grammar.spec import COMMANDS
+from agency.control.execution.result import Invocation, RefusalError, Result
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, State, Usage
 from agency.control.store.agents import AgentRecord, Desired
+from agency.control.store.database import Database
 from agency.protocols.acp import Status
 from agency.secrets.values import SecretValue
 
@@ -24,14 +23,18 @@ from agency.secrets.values import SecretValue
 class SeenRuntime:
     """A runtime that shows one running, one failed and one stopped agent."""
 
-    kind = "seen"
     written: tuple[str, ...] = ("started", "listening")
+    boxes: frozenset[str] = frozenset()  # those that are known by a container
 
     async def status(self, name: str) -> RuntimeStatus:
-        return {
-            "pm": RuntimeStatus("pm", State.RUNNING, 42, "2026-01-01T00:00:00.000Z"),
+        seen = {
+            "pm": RuntimeStatus("pm", State.RUNNING, "42", "2026-01-01T00:00:00.000Z"),
             "dev": RuntimeStatus("dev", State.FAILED, exit_status=3, detail="exit status 3: gone"),
         }.get(name, RuntimeStatus(name, State.STOPPED))
+        return replace(seen, handle_name="container") if name in self.boxes else seen
+
+    def kind_of(self, _name: str) -> str:
+        return "seen"
 
     async def usage(self, name: str) -> Usage:
         return Usage(52_428_800, 1.25, 2) if name == "pm" else Usage()
@@ -65,7 +68,7 @@ class SeenAcp:
 @pytest.fixture
 def lifecycle() -> Lifecycle:
     async def inventory() -> Mapping[str, AgentRecord]:
-        return {"pm": AgentRecord("pm", Desired.RUNNING, "new-app", "running", 42, 1000, 1000)}
+        return {"pm": AgentRecord("pm", Desired.RUNNING, "new-app", "running", "42", 1000, 1000)}
 
     return Lifecycle(
         {
@@ -79,37 +82,49 @@ def lifecycle() -> Lifecycle:
     )
 
 
-def invocation(text: str, at: int = 1000) -> Invocation:
-    return Invocation(parse(text), "@alice:x", "t-1", at)
+Say = Callable[..., Awaitable[Result]]
 
 
-def test_every_command_of_the_grammar_has_a_handler_and_no_other(
-    lifecycle: Lifecycle, database: Any, clock: Any
-) -> None:
-    built = build_handlers(clock=clock, database=database, lifecycle=lifecycle)
-    assert set(built) == {spec.name for spec in COMMANDS}
+@pytest.fixture
+def say(lifecycle: Lifecycle, database: Database, clock: Clock) -> Say:
+    """Run the handler of a command, as if it had been said at a time."""
+
+    async def say(text: str, at: int = 1000) -> Result:
+        command = parse(text)
+        invocation = Invocation(command, "@alice:x", "t-1", at)
+        context = Context(Services(clock, database, lifecycle, GRAMMAR), invocation)
+        return await handler(command)(context, **command.arguments)
+
+    return say
 
 
-async def test_help(lifecycle: Lifecycle) -> None:
-    result = await general.show_help(invocation("!agency help"))
-    assert all(spec.name in result.block for spec in COMMANDS)
-    one = await general.show_help(invocation("!agency help agents start"))
+def test_every_command_of_the_grammar_has_a_handler_and_no_other() -> None:
+    declared = [entry.spec.name for noun in NOUNS for entry in noun.entries]
+    assert declared == [spec.name for spec in GRAMMAR.commands]
+    handlers = [entry.handler for noun in NOUNS for entry in noun.entries]
+    assert len(set(handlers)) == len(handlers)
+
+
+async def test_help(say: Say) -> None:
+    result = await say("!agency help")
+    assert all(spec.name in result.block for spec in GRAMMAR.commands)
+    one = await say("!agency help agents start")
     assert "--project" in one.block
 
 
-async def test_ping_says_how_old_the_command_is(clock: Any) -> None:
-    result = await general.ping(clock, invocation("!agency ping", clock.now_ms() - 42))
+async def test_ping_says_how_old_the_command_is(say: Say, clock: Clock) -> None:
+    result = await say("!agency ping", clock.now_ms() - 42)
     assert result.text == "pong, 42 ms after you sent it"
 
 
-async def test_version() -> None:
-    result = await general.version(invocation("!agency version"))
+async def test_version(say: Say) -> None:
+    result = await say("!agency version")
     assert result.text.startswith("agency ")
-    assert "schema 0001" in result.text
+    assert "schema 0003" in result.text
 
 
-async def test_list_shows_each_agent_as_it_is(lifecycle: Lifecycle) -> None:
-    result = await handlers.list_agents(lifecycle, invocation("!agency agents list"))
+async def test_list_shows_each_agent_as_it_is(say: Say) -> None:
+    result = await say("!agency agents list")
     assert result.text == "1 of 3 agents run."
     header, dev, pm, qa = result.block.splitlines()
     assert header.split() == ["NAME", "ROLE", "STATE", "PROJECT", "PID"]
@@ -118,54 +133,65 @@ async def test_list_shows_each_agent_as_it_is(lifecycle: Lifecycle) -> None:
     assert qa.split() == ["qa", "role", "stopped", "-", "-"]
 
 
-async def test_status_of_one_agent_is_its_own_word(lifecycle: Lifecycle) -> None:
-    result = await handlers.agent_status(lifecycle, invocation("!agent-status pm"))
+async def test_list_names_what_agents_are_known_by(say: Say, lifecycle: Lifecycle) -> None:
+    lifecycle.runtime.boxes = {"pm"}  # type: ignore[attr-defined]
+    mixed = await say("!agency agents list")
+    assert mixed.block.splitlines()[0].split()[-1] == "HANDLE"
+    lifecycle.runtime.boxes = {"pm", "dev", "qa"}  # type: ignore[attr-defined]
+    alike = await say("!agency agents list")
+    assert alike.block.splitlines()[0].split()[-1] == "CONTAINER"
+
+
+async def test_status_of_one_agent_is_its_own_word(say: Say) -> None:
+    result = await say("!agent-status pm")
     assert result.text == "pm: running"
     assert "new-app" in result.block
     assert "12 s" in result.block
-    failed = await handlers.agent_status(lifecycle, invocation("!agency agents status dev"))
+    failed = await say("!agency agents status dev")
     assert failed.text == "dev: failed (exit status 3: gone)"
 
 
-async def test_status_shows_what_the_runtime_counts(lifecycle: Lifecycle) -> None:
-    running = await handlers.agent_status(lifecycle, invocation("!agency agents status pm"))
+async def test_status_shows_what_the_runtime_counts(say: Say) -> None:
+    running = await say("!agency agents status pm")
     shown = dict(line.rsplit("  ", 1) for line in running.block.splitlines())
     counted = {key.strip(): value for key, value in shown.items()}
     assert counted["memory"] == "50.0 MiB"
     assert counted["processor time"] == "1.2 s"
     assert counted["restarts by itself"] == "2"
     assert "last exit status" not in counted
-    failed = await handlers.agent_status(lifecycle, invocation("!agency agents status dev"))
+    failed = await say("!agency agents status dev")
     assert failed.block.splitlines()[-1].split() == ["last", "exit", "status", "3"]
     assert "memory" not in failed.block, "nothing is made up where nothing is counted"
 
 
-async def test_logs_are_shown_and_their_number_is_on_record(lifecycle: Lifecycle) -> None:
-    result = await handlers.agent_logs(lifecycle, invocation("!agency agents logs pm"))
+async def test_logs_are_shown_and_their_number_is_on_record(say: Say) -> None:
+    result = await say("!agency agents logs pm")
     assert result.text == "The last 2 lines of pm's log:"
     assert result.block == "    started\n    listening"
     assert result.detail == {"asked": 20, "lines": 2}, "never what the lines say"
-    one = await handlers.agent_logs(lifecycle, invocation("!agency agents logs pm --lines=1"))
+    one = await say("!agency agents logs pm --lines=1")
     assert (one.text, one.block) == ("The last line of pm's log:", "    listening")
-    none = await handlers.agent_logs(lifecycle, invocation("!agency agents logs qa"))
+    none = await say("!agency agents logs qa")
     assert (none.text, none.block) == ("qa has written nothing yet.", "")
 
 
-async def test_logs_of_an_unknown_agent_are_refused(lifecycle: Lifecycle) -> None:
+async def test_logs_of_an_unknown_agent_are_refused(say: Say) -> None:
     with pytest.raises(RefusalError, match="no agent pn") as caught:
-        await handlers.agent_logs(lifecycle, invocation("!agency agents logs pn"))
+        await say("!agency agents logs pn")
     assert "did you mean pm?" in (caught.value.hint or "")
 
 
-async def test_logs_that_do_not_fit_begin_later(lifecycle: Lifecycle) -> None:
+async def test_logs_that_do_not_fit_begin_later(say: Say, lifecycle: Lifecycle) -> None:
     lifecycle.runtime.written = tuple(f"{n} {'x' * 400}" for n in range(100))  # type: ignore[attr-defined]
-    result = await handlers.agent_logs(lifecycle, invocation("!agency agents logs pm --lines=100"))
+    result = await say("!agency agents logs pm --lines=100")
     assert result.text.endswith("lines of pm's log; what is older does not fit into a reply:")
     assert result.block.splitlines()[-1].startswith("    99 ")
     assert result.detail["lines"] == len(result.block.splitlines()) < 100
 
 
-async def test_logs_hold_no_secret_that_the_control_plane_knows(lifecycle: Lifecycle) -> None:
+async def test_logs_hold_no_secret_that_the_control_plane_knows(
+    say: Say, lifecycle: Lifecycle
+) -> None:
     long = "as-token/" + "s" * 600  # a cut comes only after the secret is gone
     lifecycle.secrets = (SecretValue(long), SecretValue("two lines of\nsome key material"))
     lifecycle.runtime.written = (  # type: ignore[attr-defined]
@@ -176,7 +202,7 @@ async def test_logs_hold_no_secret_that_the_control_plane_knows(lifecycle: Lifec
         "some key material",
         "nothing to hide",
     )
-    result = await handlers.agent_logs(lifecycle, invocation("!agency agents logs pm"))
+    result = await say("!agency agents logs pm")
     assert result.block.splitlines() == [
         "    bearer [***]!",
         "    token=[***]",
@@ -186,27 +212,28 @@ async def test_logs_hold_no_secret_that_the_control_plane_knows(lifecycle: Lifec
     ]
 
 
-async def test_status_of_none_is_that_of_all(lifecycle: Lifecycle) -> None:
-    result = await handlers.agent_status(lifecycle, invocation("!agent-status"))
+async def test_status_of_none_is_that_of_all(say: Say) -> None:
+    result = await say("!agent-status")
     assert result.text == "1 of 3 agents run."
 
 
-async def test_show(lifecycle: Lifecycle) -> None:
-    result = await handlers.show_agent(lifecycle, invocation("!agency agents show pm"))
+async def test_show(say: Say) -> None:
+    result = await say("!agency agents show pm")
     assert "@agent-pm:x" in result.block
+    assert "runtime    seen" in result.block
     assert "running, since 1970-01-01T00:00:01.000Z" in result.block
     with pytest.raises(RefusalError):
-        await handlers.show_agent(lifecycle, invocation("!agency agents show pn"))
+        await say("!agency agents show pn")
 
 
-async def test_audit_tail_and_trace(desk: Any) -> None:
+async def test_audit_tail_and_trace(say: Say, desk: Any) -> None:
     await desk.say("!agency ping")
     await desk.say("!agency agents start pm")
-    tail = await records.audit_tail(desk.database, invocation("!agency audit tail 2"))
+    tail = await say("!agency audit tail 2")
     assert tail.text == "The last 2 entries of the audit log:"
     assert [line.split()[2] for line in tail.block.splitlines()[1:]] == ["accepted", "done"]
     trace = tail.block.splitlines()[1].split()[-1]
-    found = await records.trace(desk.database, invocation(f"!agency trace {trace}"))
+    found = await say(f"!agency trace {trace}")
     assert "!agency agents start pm" in found.block
     with pytest.raises(RefusalError, match="nothing is recorded"):
-        await records.trace(desk.database, invocation("!agency trace t-none"))
+        await say("!agency trace t-none")

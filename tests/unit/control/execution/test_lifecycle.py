@@ -35,13 +35,15 @@ CONTROL_TOKEN = "Zq82-token-of-the-control-plane"
 class FakeRuntime:
     """Agents that are only noted down."""
 
-    kind: str = "fake"
     running: dict[str, StartRequest] = field(default_factory=dict)
     failed: dict[str, RuntimeStatus] = field(default_factory=dict)
     refuse: AgentRuntimeError | None = None
     crashed: RuntimeStatus | None = None  # what is seen of an agent that was started
     pids: int = 100
     log: list[str] = field(default_factory=list)
+
+    def kind_of(self, _name: str) -> str:
+        return "fake"
 
     async def start(self, request: StartRequest) -> RuntimeStatus:
         self.log.append(f"start {request.name}")
@@ -68,7 +70,7 @@ class FakeRuntime:
         if name in self.failed:
             return self.failed[name]
         if name in self.running:
-            return RuntimeStatus(name, State.RUNNING, self.pids, "2026-01-01T00:00:00.000Z")
+            return RuntimeStatus(name, State.RUNNING, str(self.pids), "2026-01-01T00:00:00.000Z")
         return RuntimeStatus(name, State.STOPPED)
 
     async def list(self) -> tuple[RuntimeStatus, ...]:
@@ -145,7 +147,7 @@ class Agents:
         )
 
     def wanted(self, name: str, project: str | None) -> None:
-        self.records[name] = AgentRecord(name, Desired.RUNNING, project, "running", 1, 1, 1)
+        self.records[name] = AgentRecord(name, Desired.RUNNING, project, "running", "1", 1, 1)
 
 
 @pytest.fixture
@@ -160,7 +162,8 @@ async def test_start_says_what_was_confirmed(agents: Agents) -> None:
     assert result.text == "pm runs, with the project new-app (pid 101)."
     assert agents.runtime.running["pm"].trace == "t-1"
     (change,) = result.changes
-    assert (change.desired, change.project, change.pid) == (Desired.RUNNING, "new-app", 101)
+    assert (change.desired, change.project, change.handle) == (Desired.RUNNING, "new-app", "101")
+    assert result.detail["pid"] == 101
 
 
 @pytest.mark.parametrize(
@@ -202,7 +205,7 @@ async def test_running_agent_is_not_moved_to_another_project(agents: Agents) -> 
     assert caught.value.hint == "restart it: !agency agents restart pm --project=other"
     result = await lifecycle.restart("pm", "other", "t-3")
     assert result.changes[0].project == "other"
-    assert result.changes[0].pid == 102
+    assert result.changes[0].handle == "102"
 
 
 async def test_restart_keeps_the_project(agents: Agents) -> None:
@@ -239,7 +242,7 @@ async def test_agent_that_died_is_explained_by_its_own_last_words(agents: Agents
 
     async def start(request: StartRequest) -> RuntimeStatus:
         agents.runtime.running[request.name] = request
-        return RuntimeStatus(request.name, State.RUNNING, 5)
+        return RuntimeStatus(request.name, State.RUNNING, "5")
 
     agents.runtime.start = start  # type: ignore[method-assign]  # it runs, and then it does not
     lifecycle = agents.lifecycle()

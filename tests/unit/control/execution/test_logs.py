@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt  # rich brings it
 
+from agency.control.commands import GRAMMAR, Services
+from agency.control.commands.registry import build_handlers
 from agency.control.config import AgentEntry, Limits
-from agency.control.execution.handlers import agents as handlers
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.logs import MAX_BLOCK_BYTES, MAX_LINE, log_block
 from agency.secrets.values import SecretValue
@@ -80,8 +80,6 @@ def test_it_is_bounded_whatever_it_holds(lines: list[str]) -> None:
 class Talkative:
     """A runtime whose agents write whatever they like."""
 
-    kind = "talkative"
-
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
 
@@ -102,7 +100,8 @@ def real_logs(desk: Any) -> Talkative:
     runtime = Talkative()
     entry = AgentEntry(name="pm", role="pm", matrix_id="@agent-pm:x.org", port=20001)
     lifecycle = Lifecycle({"pm": entry}, runtime, None, Limits(), nothing)  # type: ignore[arg-type]
-    desk.handlers["agents logs"] = partial(handlers.agent_logs, lifecycle)
+    services = Services(desk.clock, desk.database, lifecycle, GRAMMAR)
+    desk.handlers["agents logs"] = build_handlers(services)["agents logs"]
     return runtime
 
 

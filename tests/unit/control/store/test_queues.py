@@ -104,7 +104,7 @@ async def records(database: Database) -> dict[str, Any]:
 
 async def test_inventory_follows_the_configuration(database: Database) -> None:
     await database.write(lambda c: agents.synchronise(c, {"pm", "dev"}, 1))
-    started = InventoryChange("pm", Desired.RUNNING, "new-app", "running", 42)
+    started = InventoryChange("pm", Desired.RUNNING, "new-app", "running", "42")
     await database.write(lambda c: agents.apply(c, started, 2))
     await database.write(lambda c: agents.synchronise(c, {"pm", "dev"}, 3))
     found = await records(database)
@@ -116,13 +116,13 @@ async def test_inventory_follows_the_configuration(database: Database) -> None:
 
 async def test_observation_keeps_what_was_wanted(database: Database) -> None:
     await database.write(lambda c: agents.synchronise(c, {"pm"}, 1))
-    wanted = InventoryChange("pm", Desired.RUNNING, "new-app", "running", 42)
+    wanted = InventoryChange("pm", Desired.RUNNING, "new-app", "running", "42")
     await database.write(lambda c: agents.apply(c, wanted, 2))
     seen = InventoryChange("pm", None, None, "failed", None)
     await database.write(lambda c: agents.apply(c, seen, 3))
     found = (await records(database))["pm"]
     assert (found.desired, found.project) == (Desired.RUNNING, "new-app")
-    assert (found.observed, found.pid) == ("failed", None)
+    assert (found.observed, found.handle) == ("failed", None)
     assert (found.changed_ts, found.observed_ts) == (2, 3)
 
 

@@ -1,0 +1,50 @@
+"""The commands that people give, one file a noun: arguments, permission, handler and help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agency.control.commands import agents, general, records
+from agency.control.commands.context import Context, Services
+from agency.control.commands.noun import Handler, Noun
+from agency.control.grammar import parse as parsing
+from agency.control.grammar.command import Command
+from agency.control.grammar.grammar import Grammar
+
+__all__ = [
+    "GRAMMAR",
+    "NOUNS",
+    "Context",
+    "Handler",
+    "Services",
+    "handler",
+    "looks_like_command",
+    "parse",
+]
+
+# The order in which help and the reference show them.
+NOUNS: tuple[Noun, ...] = (
+    *(general.HELP, general.PING, general.VERSION),
+    agents.AGENTS,
+    *(records.AUDIT, records.TRACE),
+)
+
+GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))
+_HANDLERS: Mapping[str, Handler] = {
+    entry.spec.name: entry.handler for noun in NOUNS for entry in noun.entries
+}
+
+
+def parse(text: str, *, max_bytes: int = parsing.MAX_BYTES) -> Command:
+    """Parse a command of this agency; see grammar.parse."""
+    return parsing.parse(GRAMMAR, text, max_bytes=max_bytes)
+
+
+def looks_like_command(text: str) -> bool:
+    """Tell whether a message is meant for this agency; see grammar.parse."""
+    return parsing.looks_like_command(GRAMMAR, text)
+
+
+def handler(command: Command) -> Handler:
+    """Find the function that runs a command: `await handler(command)(ctx, **command.arguments)`."""
+    return _HANDLERS[command.name]

@@ -1,0 +1,219 @@
+"""agents list, show, start, stop, restart, status, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from agency.clock import iso
+from agency.control.commands.context import Context
+from agency.control.commands.noun import Noun
+from agency.control.execution.result import Result
+from agency.control.execution.tables import table
+from agency.control.grammar.kinds import AgentName, Count, Text
+from agency.control.grammar.spec import argument, flag
+from agency.control.runtimes.base import RuntimeStatus, State, Usage
+
+if TYPE_CHECKING:
+    from agency.control.execution.lifecycle import Observation
+    from agency.control.store.agents import AgentRecord
+
+AGENTS = Noun("agents")
+
+_MOST_LINES = 100
+_USUAL_LINES = 20
+_MIB = 1024 * 1024
+
+_AGENT = argument("agent", AgentName(), "an agent's name, as `agents list` shows it")
+_PROJECT = flag("project", Text(most=200), "what the agent is to work on", metavar="TEXT")
+
+
+@AGENTS.command(
+    "list",
+    summary="List every agent and its state.",
+    permission="agents.list",
+    aliases=("!list-agents",),
+)
+async def list_agents(ctx: Context) -> Result:
+    """Show every agent in one line."""
+    lifecycle = ctx.services.lifecycle
+    records = await lifecycle.records()
+    observed = await lifecycle.observe_all()
+    rows = [
+        (
+            entry.name,
+            entry.role,
+            _state(status),
+            _project(records, entry.name) if status.state is State.RUNNING else "-",
+            status.handle or "-",
+        )
+        for entry, status in observed
+    ]
+    if not rows:
+        return Result("This agency has no agents; add some in instance.yaml.")
+    running = sum(state.startswith("running") for _, _, state, _, _ in rows)
+    handles = {status.handle_name for _, status in observed}
+    handle = handles.pop().upper() if len(handles) == 1 else "HANDLE"
+    return Result(
+        f"{running} of {len(rows)} agents run.",
+        table(("NAME", "ROLE", "STATE", "PROJECT", handle), rows),
+    )
+
+
+@AGENTS.command(
+    "show",
+    _AGENT,
+    summary="Show what is known of an agent.",
+    permission="agents.show",
+    target="agent",
+)
+async def show_agent(ctx: Context, agent: str) -> Result:
+    """Show what is known of one agent: its configuration, what was wanted, what is seen."""
+    lifecycle = ctx.services.lifecycle
+    seen = await lifecycle.observe(agent, ctx.trace)
+    record = (await lifecycle.records()).get(agent)
+    rows = [
+        ("role", seen.entry.role),
+        ("Matrix id", seen.entry.matrix_id),
+        ("runtime", lifecycle.runtime.kind_of(agent)),
+        ("ACP port", str(seen.entry.port)),
+        ("state", _state(seen.status)),
+    ]
+    if record is not None:
+        rows += [
+            ("wanted", f"{record.desired}, since {iso(record.changed_ts / 1000)}"),
+            ("project", record.project or "-"),
+        ]
+    return Result(f"{agent}:", table((), rows))
+
+
+@AGENTS.command(
+    "start",
+    _AGENT,
+    _PROJECT,
+    summary="Start an agent.",
+    permission="agents.start",
+    changes=True,
+    target="agent",
+    aliases=("!start-agent",),
+)
+async def start_agent(ctx: Context, agent: str, project: str | None = None) -> Result:
+    """Start an agent on a project."""
+    return await ctx.services.lifecycle.start(agent, project, ctx.trace)
+
+
+@AGENTS.command(
+    "stop",
+    _AGENT,
+    summary="Stop an agent.",
+    permission="agents.stop",
+    changes=True,
+    target="agent",
+    aliases=("!stop-agent",),
+)
+async def stop_agent(ctx: Context, agent: str) -> Result:
+    """Stop an agent."""
+    return await ctx.services.lifecycle.stop(agent)
+
+
+@AGENTS.command(
+    "restart",
+    _AGENT,
+    _PROJECT,
+    summary="Stop an agent and start it again.",
+    permission="agents.restart",
+    changes=True,
+    target="agent",
+    aliases=("!restart-agent",),
+)
+async def restart_agent(ctx: Context, agent: str, project: str | None = None) -> Result:
+    """Stop and start an agent."""
+    return await ctx.services.lifecycle.restart(agent, project, ctx.trace)
+
+
+@AGENTS.command(
+    "status",
+    argument("agent", AgentName(), "an agent's name; all if left out", required=False),
+    summary="Ask an agent how it is.",
+    permission="agents.status",
+    target="agent",
+    aliases=("!agent-status",),
+)
+async def agent_status(ctx: Context, agent: str | None = None) -> Result:
+    """Show what an agent says of itself; without a name, every agent in one line."""
+    if agent is None:
+        return await list_agents(ctx)
+    lifecycle = ctx.services.lifecycle
+    seen = await lifecycle.observe(agent, ctx.trace)
+    return Result(
+        f"{agent}: {_state(seen.status)}" + (f", {_answer(seen)}" if _answer(seen) else ""),
+        table((), _facts(seen, await lifecycle.usage(agent))),
+        detail={"state": str(seen.status.state), **seen.status.handle_detail},
+    )
+
+
+@AGENTS.command(
+    "logs",
+    _AGENT,
+    flag(
+        "lines",
+        Count(_MOST_LINES),
+        f"how many lines, 1 to {_MOST_LINES}; {_USUAL_LINES} if left out",
+        default=_USUAL_LINES,
+        metavar="N",
+    ),
+    summary="Show the end of an agent's log.",
+    permission="agents.logs",
+    target="agent",
+)
+async def agent_logs(ctx: Context, agent: str, lines: int) -> Result:
+    """Show the end of an agent's log."""
+    from agency.control.execution.logs import log_block
+
+    block = log_block(await ctx.services.lifecycle.log_tail(agent, lines))
+    detail = {"asked": lines, "lines": block.lines}
+    if not block.lines:
+        return Result(f"{agent} has written nothing yet.", detail=detail)
+    shown = "line" if block.lines == 1 else f"{block.lines} lines"
+    rest = "; what is older does not fit into a reply" if block.is_cut else ""
+    return Result(f"The last {shown} of {agent}'s log{rest}:", block.text, detail=detail)
+
+
+def _state(status: RuntimeStatus) -> str:
+    if status.state is State.FAILED:
+        why = status.detail or f"exit status {status.exit_status}"
+        return f"failed ({why})"
+    return str(status.state)
+
+
+def _answer(seen: Observation) -> str:
+    if seen.problem is not None:
+        return f"but it does not answer: {seen.problem}"
+    return ""
+
+
+def _facts(seen: Observation, usage: Usage) -> list[tuple[str, str]]:
+    status, told = seen.status, seen.told
+    facts: list[tuple[str, str | None]] = [
+        ("role", seen.entry.role),
+        (status.handle_name, status.handle),
+        ("started", status.started_at if status.state is not State.STOPPED else None),
+    ]
+    if told is not None:
+        facts += [
+            ("project", told.project or "-"),
+            ("up", f"{told.uptime_s:.0f} s"),
+            ("version", told.version),
+        ]
+    facts += [
+        ("memory", None if usage.memory is None else f"{usage.memory / _MIB:.1f} MiB"),
+        ("processor time", None if usage.cpu_s is None else f"{usage.cpu_s:.1f} s"),
+        ("restarts by itself", None if usage.restarts is None else str(usage.restarts)),
+        ("last exit status", None if status.exit_status is None else str(status.exit_status)),
+    ]
+    return [(key, value) for key, value in facts if value is not None]
+
+
+def _project(records: Mapping[str, AgentRecord], name: str) -> str:
+    record = records.get(name)
+    return (record.project if record else None) or "-"

@@ -1,0 +1,195 @@
+"""Kinds of arguments: how a word is read, and how one that was begun may go on.
+
+A new kind is one class here; parser, printer, help and CLI ask it for all that they need.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from agency import naming
+from agency.control.grammar.characters import describe, first_problem
+from agency.control.grammar.errors import shown
+from agency.control.grammar.suggest import closest, closest_key
+from agency.protocols.acp import is_trace
+
+Value = str | int
+
+_DIGITS = re.compile(r"[0-9]{1,9}\Z")
+
+
+class ValueProblemError(ValueError):
+    """A value does not fit its parameter. `suggestion` is a value that would."""
+
+    def __init__(self, message: str, *, hint: str | None = None, suggestion: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.suggestion = suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of a grammar, for kinds whose values are among them.
+
+    `meanings` maps what people say in place of a command's name to that name.
+    """
+
+    nouns: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+class Named(Protocol):
+    """What a kind may say of the parameter that it reads."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def positional(self) -> bool:
+        """Whether it is a word in its place, and no flag."""
+
+
+class Kind(ABC):
+    """A kind of argument."""
+
+    type: ClassVar[type[str] | type[int]] = str
+    rest: ClassVar[bool] = False  # it takes all words that are left, and needs no quotes
+    free: ClassVar[bool] = False  # any text will do, spaces too
+
+    @abstractmethod
+    def read(self, text: str, parameter: Named) -> Value:
+        """Read the value of a parameter.
+
+        Raises:
+            ValueProblemError: it does not fit.
+        """
+
+    def complete(self, begun: str) -> tuple[str, ...]:  # noqa: ARG002 - most kinds have no list
+        """List the values that begin with `begun`; none where there is no list of them."""
+        return ()
+
+    def within(self, words: Words) -> Kind:  # noqa: ARG002 - most kinds are the same in all
+        """Make the kind that it is in a grammar of these words."""
+        return self
+
+    @property
+    def bound(self) -> str:
+        """Its limit, where the summary of a parameter does not say it; else empty."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentName(Kind):
+    """The name of an agent."""
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "name"
+        """Read a name; see Kind."""
+        if naming.is_agent_name(text):
+            return text
+        folded = text.casefold().replace("_", "-")
+        foreign = next((each for each in text if not each.isascii()), None)
+        but = f", for it holds {describe(foreign)}" if foreign is not None else ""
+        raise ValueProblemError(
+            f"{shown(text)} cannot be an agent's name{but}",
+            hint=naming.AGENT_NAME_HINT,
+            suggestion=folded if naming.is_agent_name(folded) else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Kind):
+    """Any text that a reader of the room can see, of at most `most` characters."""
+
+    free = True
+
+    most: int = 200
+
+    def read(self, text: str, parameter: Named) -> str:
+        """Read a text; see Kind."""
+        problem = first_problem(text)
+        if problem is not None:
+            raise ValueProblemError(problem.message, hint=problem.hint)
+        if not text.strip():
+            raise ValueProblemError(
+                f"{parameter.name} is empty", hint="leave it out, or give it a value"
+            )
+        if len(text) > self.most:
+            raise ValueProblemError(
+                f"{parameter.name} has {len(text)} characters, and may have {self.most}",
+                hint="shorten it",
+            )
+        return text
+
+    @property
+    def bound(self) -> str:
+        """See Kind."""
+        return f"at most {self.most} characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Count(Kind):
+    """A whole number from 1 to `most`."""
+
+    type = int
+
+    most: int
+
+    def read(self, text: str, parameter: Named) -> int:
+        """Read a number; see Kind."""
+        number = int(text) if _DIGITS.match(text) else 0
+        if 1 <= number <= self.most:
+            return number
+        what = parameter.name if parameter.positional else f"number of {parameter.name}"
+        raise ValueProblemError(
+            f"{shown(text)} is not a {what} from 1 to {self.most}",
+            hint=f"give a whole number from 1 to {self.most}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TraceId(Kind):
+    """The trace id of a command."""
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "trace id"
+        """Read a trace id; see Kind."""
+        if is_trace(text):
+            return text
+        raise ValueProblemError(
+            f"{shown(text)} is not a trace id",
+            hint="a trace id stands in every reply and in the audit log",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Topic(Kind):
+    """A noun, a command's name or a short form: whatever `help` can be asked about."""
+
+    rest = True
+
+    words: Words = Words()
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "help"
+        """Read a topic; see Kind."""
+        topic = " ".join(word for word in text.split(" ") if word)
+        if topic in self.words.topics:
+            return topic
+        raise ValueProblemError(
+            f"there is no help on {shown(topic)}",
+            hint=f"the topics are: {', '.join(self.words.nouns)}",
+            suggestion=closest(topic, self.words.topics) or closest_key(topic, self.words.meanings),
+        )
+
+    def complete(self, begun: str) -> tuple[str, ...]:
+        """List the topics that begin so."""
+        return tuple(topic for topic in self.words.topics if topic.startswith(begun))
+
+    def within(self, words: Words) -> Topic:
+        """Make the topics of this grammar."""
+        return Topic(words)

@@ -1,0 +1,169 @@
+"""Registry of runtimes: a factory a kind, and every agent in the runtime that it is set to.
+
+To add a runtime: its module here, a factory in this one, and a bench for the conformance tests in
+tests/integration/runtimes/conftest.py. control.json may then name it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agency.clock import Clock
+from agency.control.runtimes.base import (
+    AgentRuntimeError,
+    Endpoint,
+    Runtime,
+    RuntimeStatus,
+    StartRequest,
+    Usage,
+)
+from agency.errors import PrerequisiteError
+from agency.secrets.values import SecretValue
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """What factories make runtimes of; `ports` are the loopback ports of agents, by name."""
+
+    state_dir: Path
+    ports: Mapping[str, int]
+    stop_timeout_s: float
+    clock: Clock
+
+    def port_of(self, name: str) -> int:
+        """Find the port on which an agent of this machine serves ACP.
+
+        Raises:
+            AgentRuntimeError: it has none.
+        """
+        if name not in self.ports:
+            raise AgentRuntimeError(
+                "the agent has no port", where=name, hint="add it in instance.yaml"
+            )
+        return self.ports[name]
+
+
+Factory = Callable[[RuntimeSettings], Runtime]
+
+_RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"  # set by systemd
+
+
+class RuntimePerAgent:
+    """Runtime that hands each call about an agent to the runtime of that agent.
+
+    `chosen` maps agents to names of runtimes; those that are not in it run in `default`.
+    """
+
+    def __init__(
+        self, runtimes: Mapping[str, Runtime], chosen: Mapping[str, str], default: str
+    ) -> None:
+        self._runtimes = runtimes
+        self._chosen = chosen
+        self._default = default
+
+    def _of(self, name: str) -> Runtime:
+        return self._runtimes[self._chosen.get(name, self._default)]
+
+    def kind_of(self, name: str) -> str:
+        """Name the kind of runtime of an agent."""
+        return self._of(name).kind_of(name)
+
+    async def start(self, request: StartRequest) -> RuntimeStatus:
+        """Start an agent in its runtime."""
+        return await self._of(request.name).start(request)
+
+    async def stop(self, name: str) -> RuntimeStatus:
+        """Stop an agent and wait for its end."""
+        return await self._of(name).stop(name)
+
+    async def restart(self, request: StartRequest) -> RuntimeStatus:
+        """Stop an agent if it runs, then start it."""
+        return await self._of(request.name).restart(request)
+
+    async def status(self, name: str) -> RuntimeStatus:
+        """Observe an agent."""
+        return await self._of(name).status(name)
+
+    async def list(self) -> tuple[RuntimeStatus, ...]:
+        """List the agents of every runtime, by name."""
+        seen = [status for runtime in self._runtimes.values() for status in await runtime.list()]
+        return tuple(sorted(seen, key=lambda status: status.name))
+
+    async def usage(self, name: str) -> Usage:
+        """Count what an agent uses."""
+        return await self._of(name).usage(name)
+
+    async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
+        """Read the last lines of an agent's log."""
+        return await self._of(name).log_tail(name, lines)
+
+    def secrets(self) -> tuple[SecretValue, ...]:
+        """List the tokens that the agents of every runtime hold."""
+        return tuple(secret for runtime in self._runtimes.values() for secret in runtime.secrets())
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        """Say where a running agent serves ACP."""
+        return self._of(name).endpoint(name)
+
+    async def close(self) -> None:
+        """Close every runtime, also where one of them fails.
+
+        Raises:
+            BaseException: what the first of them raised.
+        """
+        errors: list[BaseException] = []
+        for runtime in self._runtimes.values():
+            try:
+                await runtime.close()
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+
+def _process(settings: RuntimeSettings) -> Runtime:
+    from agency.control.runtimes.process import ProcessRuntime
+
+    return ProcessRuntime(
+        settings.state_dir,
+        clock=settings.clock,
+        port_of=settings.port_of,
+        stop_timeout_s=settings.stop_timeout_s,
+    )
+
+
+def _systemd(settings: RuntimeSettings) -> Runtime:
+    from agency.control.runtimes.systemd import SystemdRuntime
+
+    directory = os.environ.get(_RUNTIME_DIRECTORY)
+    if not directory:
+        raise PrerequisiteError(
+            "the runtime `systemd` needs a directory to hand its agents' credentials over",
+            where=f"${_RUNTIME_DIRECTORY}",
+            hint="run the control plane as its unit agency-control.service does",
+        )
+    return SystemdRuntime(Path(directory) / "agents", port_of=settings.port_of)
+
+
+# By the names that the configuration may give. Each imports its own parts alone.
+FACTORIES: dict[str, Factory] = {"process": _process, "systemd": _systemd}
+
+
+def open_runtimes(
+    default: str,
+    chosen: Mapping[str, str],
+    settings: RuntimeSettings,
+    factories: Mapping[str, Factory] = FACTORIES,
+) -> Runtime:
+    """Make the default runtime, and those that are chosen for agents, by the agents' names.
+
+    Raises:
+        PrerequisiteError: what one of them needs is not there, such as `systemd` in a process
+            that is not a unit with a RuntimeDirectory.
+    """
+    names = dict.fromkeys((default, *chosen.values()))
+    made = {name: factories[name](settings) for name in names}
+    return RuntimePerAgent(made, chosen, default)

@@ -1,0 +1,19 @@
+"""Agents have a handle, whatever their runtime calls it, in place of a pid."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0001"  # follows r0002 once merged
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column, take the pids over as text, and drop theirs."""
+    op.add_column("agents", sa.Column("handle", sa.String(255)))
+    agents = sa.table("agents", sa.column("handle", sa.String), sa.column("pid", sa.Integer))
+    op.execute(agents.update().values(handle=sa.cast(agents.c.pid, sa.String(255))))
+    op.drop_column("agents", "pid")
