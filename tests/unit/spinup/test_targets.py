@@ -83,6 +83,7 @@ class World:
             gather=AsyncMock(return_value=self.talk),
             scenario=self.anote("scenario"),
             records=AsyncMock(),
+            processes=AsyncMock(),
             secrets_left=AsyncMock(),
             known_secrets=lambda: known,
             all_secrets=self.anote("asked for secrets", [SecretValue("a token")]),
