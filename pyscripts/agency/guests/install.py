@@ -53,7 +53,7 @@ async def install(guest: Guest, materials: Materials) -> dict[str, str]:
 
 
 def own_files(source: Path, site: PurePosixPath) -> Mapping[PurePosixPath, GuestFile]:
-    """The files of an installed program by their place: those of the source's digest, no others.
+    """Collect the files of an installed program by their place: those of the source's digest.
 
     Raises:
         BadInputError: one is a symbolic link: what it leads to is not in the digest.

@@ -65,7 +65,7 @@ async def run(machine: Machine, *argv: str, stdin: bytes = b"", timeout_s: float
 
 
 def succeeded(done: Completed, *, where: str) -> bytes:
-    """The standard output of a program that must have succeeded.
+    """Return the standard output of a program that must have succeeded.
 
     Raises:
         MachineError: it did not; with the end of what it said.

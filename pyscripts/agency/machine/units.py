@@ -98,7 +98,7 @@ async def failed(machine: Machine) -> tuple[str, ...]:
 
 
 async def journal(machine: Machine, unit: str, lines: int = _JOURNAL_LINES) -> tuple[str, ...]:
-    """The end of a unit's journal of this boot."""
+    """Read the end of a unit's journal of this boot."""
     argv = ("journalctl", "--boot", "--no-pager", "--quiet", "--output=short-iso")
     done = await machine.look(*argv, f"--lines={lines}", f"--unit={unit}")
     return tuple(done.stdout.decode(errors="replace").splitlines())

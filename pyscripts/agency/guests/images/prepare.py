@@ -26,7 +26,7 @@ class Materials:
     provider: ProviderPack
 
     def python_digest(self) -> str:
-        """The digest of all Python that is installed: of the libraries and of the source."""
+        """Digest all Python that is installed: the libraries and the source."""
         own = source_digest(self.source).sha256
         return sha256_hex(f"{self.libraries.digest} {own}".encode())
 

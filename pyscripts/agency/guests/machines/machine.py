@@ -184,7 +184,7 @@ class Guest:
         return forward(self.incus, self.name, port, uid=uid)
 
     def suite_host(self) -> tuple[str, Mapping[str, str]]:
-        """The guest as tests/guest reaches it; see Machine.
+        """Tell how tests/guest reaches the guest; see Machine.
 
         Raises:
             PrerequisiteError: Incus's client is not installed.

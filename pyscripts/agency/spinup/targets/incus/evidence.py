@@ -101,7 +101,7 @@ class Meter:
     _most: int = 0
 
     async def read(self) -> Evidence:
-        """What is used now, and was at most.
+        """Read what is used now, and was at most.
 
         Of a virtual machine Incus knows no peak: that is then the most that was seen, in bytes.
         """

@@ -44,7 +44,7 @@ from agency.transcript import SYSTEM, system_digest
 
 @contextlib.asynccontextmanager
 async def open_incus(setting: Setting, config: Config) -> AsyncIterator[IncusTarget]:
-    """The target, not yet begun; what killed runs left has been destroyed.
+    """Open the target; what killed runs left has been destroyed, and nothing has begun.
 
     Raises:
         PrerequisiteError: something that the run needs is not here; all of it is named.

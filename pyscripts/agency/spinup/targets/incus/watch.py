@@ -82,7 +82,7 @@ class Watch:
                     await asyncio.sleep(_WATCH_S / 4)
 
     async def journals(self) -> tuple[str, ...]:
-        """The end of what the agency's units said, where the guest can still be asked."""
+        """Read the end of what the agency's units said, where the guest can still be asked."""
         lines: list[str] = []
         try:
             async with asyncio.timeout(_EXPLAIN_S):

@@ -27,7 +27,7 @@ _LOG_LINES, _LOG_BYTES = 10, 8 * 1024
 
 @contextlib.asynccontextmanager
 async def open_local(setting: Setting) -> AsyncIterator[LocalTarget]:
-    """The target, not yet begun.
+    """Open the target; nothing of it has begun.
 
     Raises:
         UsageError: a port was pinned of something that the instance does not have.

@@ -41,7 +41,7 @@ _ONLINE = Quarantine("none", "a host with interfaces: nothing was tried")
 
 @contextlib.asynccontextmanager
 async def open_ssh(setting: Setting, config: Config) -> AsyncIterator[SshTarget]:
-    """The target, connected and not yet begun.
+    """Connect to the host; nothing of the target has begun.
 
     Raises:
         PrerequisiteError: the host cannot be reached, or something is missing on this side.

@@ -91,7 +91,7 @@ class DebianSystem:
 
 
 async def packages(machine: Machine, python: Mapping[str, str]) -> Evidence:
-    """What dpkg knows, beside the packages of the agency's environment."""
+    """List what dpkg knows, beside the packages of the agency's environment."""
     listed = await run(machine, "dpkg-query", "--show", "--showformat=${Package} ${Version}\n")
     system = dict(line.split(" ", 1) for line in listed.decode().splitlines())
     return {"system": system, "python": dict(python)}

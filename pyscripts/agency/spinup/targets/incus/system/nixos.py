@@ -115,7 +115,7 @@ class NixosSystem:
 
 
 async def packages(machine: Machine, system: str) -> Evidence:
-    """The closure of the system that the guest is to switch to."""
+    """List the closure of the system that the guest is to switch to."""
     listed = await run(machine, *_REQUISITES, system)
     return {"of": system, **closure_packages(listed.decode().split())}
 
