@@ -1,8 +1,8 @@
-"""Programs that set-up builds, kept once for each user. Standard library only.
+"""Cache of programs that set-up builds, one for each user. Standard library only.
 
-An entry is one file, named by what was asked for and by its own SHA-256: whoever takes it
-computes that again, so a damaged one is found, removed and built anew. An entry gets its name when
-it is whole. Who builds holds a lock, so that a second set-up waits and takes what the first made.
+An entry is one file, named by its request and by its own SHA-256. Every reader computes the digest
+again, so a damaged entry is found, removed and rebuilt. An entry gets its name when it is complete.
+A build holds a lock, so that a second set-up waits and takes the result of the first.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Build:
 
     @property
     def key(self) -> str:
-        """The beginning of its entry's name."""
+        """Beginning of its entry's name."""
         return f"{self.name}-{self.version}-{platform.system().lower()}-{platform.machine()}"
 
 
 def cache_directory() -> Path | None:
-    """Return the cache of this user; None where there is none that is this user's own.
+    """Return the cache of this user; None if there is none that belongs to this user.
 
-    Root with the home of another user (sudo) must not run what that user could have put there.
+    Root with the home of another user (sudo) must not run a file that this user could write.
     """
     chosen = os.environ.get("XDG_CACHE_HOME", "")
     home = os.environ.get("HOME", "")
@@ -59,7 +59,7 @@ def cache_directory() -> Path | None:
 
 
 def digest(file: Path) -> str:
-    """Return the SHA-256 of a file. By hand: set-up may be run by a Python before 3.11."""
+    """Compute the SHA-256 of a file. By hand: set-up may be run by a Python before 3.11."""
     found = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -68,7 +68,7 @@ def digest(file: Path) -> str:
 
 
 def find(build: Build, directory: Path | None) -> Path | None:
-    """Return the whole entry of a build, or None."""
+    """Find the intact entry of a build, or None."""
     if directory is None:
         return None
     entries = sorted(directory.glob(f"{build.key}-*"))
@@ -76,7 +76,7 @@ def find(build: Build, directory: Path | None) -> Path | None:
 
 
 def is_whole(build: Build, entry: Path) -> bool:
-    """Return whether an entry is what its name says."""
+    """Return whether an entry has the digest in its name."""
     try:
         return entry.name == f"{build.key}-{digest(entry)}"
     except FileNotFoundError:  # the one who holds the lock has just removed a damaged one
@@ -99,7 +99,7 @@ def take(build: Build, target: Path, make: Callable[[Path], None]) -> None:
 
 
 def _kept(build: Build, directory: Path, make: Callable[[Path], None]) -> Path:
-    """Build into the cache, under the lock; what killed set-ups left there is removed first."""
+    """Build into the cache, under the lock, after removing the leftovers of killed set-ups."""
     unnamed = f".making-{build.key}-"
     for left in directory.glob(f"{unnamed}*"):
         shutil.rmtree(left)

@@ -1,8 +1,8 @@
-"""Every suite that this machine can run, one after another; called by `.ci/run`.
+"""Run of every suite that this machine can run, one after another; called by `.ci/run`.
 
-A suite that cannot run is SKIPPED, with its reason; one that fails does not keep the others from
-running, and is named at the end. Each has a budget (docs/numbers.md): its time stands beside it,
-and a suite that takes more than one and a half times its budget is named as a defect.
+A suite that cannot run is SKIPPED, with its reason. After a failure the others still run; the end
+names the failed ones. Each suite has a budget (docs/numbers.md), printed beside its time. More than
+one and a half times the budget is a defect, and the suite is named.
 
 Standard library only: it runs before set-up.
 """
@@ -36,7 +36,7 @@ END_GRACE_S = 20.0
 
 @dataclass(frozen=True)
 class Suite:
-    """One row of the table: what to run, its budget, and what it needs.
+    """One row of the table: the commands of a suite, its budget, and its needs.
 
     Attributes:
         builds: Programs that take long to build; the suite is skipped where the cache lacks one.
@@ -83,7 +83,7 @@ SUITES = (
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a suite. `took_s` is None where it was skipped."""
+    """Result of a suite. `took_s` is None if it was skipped."""
 
     suite: Suite
     took_s: float | None
@@ -92,12 +92,12 @@ class Result:
 
     @property
     def is_late(self) -> bool:
-        """Whether it missed its budget by half."""
+        """True if it missed its budget by half."""
         limit_s = self.suite.budget_min * MINUTE_S * DEFECT
         return self.took_s is not None and self.took_s > limit_s
 
     def line(self) -> str:
-        """Say it in one line."""
+        """Write the result in one line."""
         if self.took_s is None:
             return f"{self.suite.name} SKIPPED: {self.skipped}"
         outcome = f"FAILED ({self.failure})" if self.failure else "passed"
@@ -106,7 +106,7 @@ class Result:
 
 
 def beside(took_s: float, budget_min: int) -> str:
-    """A time beside its budget."""
+    """Write a time beside its budget."""
     return f"took {took_s / MINUTE_S:.1f} min of {budget_min}"
 
 
@@ -122,7 +122,7 @@ def is_built(build: build_cache.Build) -> bool:
 
 
 def why_not(suite: Suite, elapsed_s: float) -> str | None:
-    """Say why a suite cannot run now; None where it can."""
+    """Say why a suite cannot run now; None if it can."""
     if suite.root is not None and os.geteuid() != 0:
         return f"needs root {suite.root}"
     if elapsed_s > LAST_BEGIN_MIN * MINUTE_S:
@@ -137,7 +137,7 @@ def why_not(suite: Suite, elapsed_s: float) -> str | None:
 
 
 def run(argv: tuple[str, ...], until: float) -> str | None:
-    """Run one command to its end, but not longer than `until`; returns what went wrong."""
+    """Run one command to its end, but not longer than `until`; return what went wrong."""
     process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         status = process.wait(max(0.0, until - time.monotonic()))
@@ -151,7 +151,7 @@ def run(argv: tuple[str, ...], until: float) -> str | None:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a command and what it has started: first politely, then for sure."""
+    """End a command and its children: by SIGTERM, then by SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -175,7 +175,7 @@ def result_of(suite: Suite, begun: float) -> Result:
 
 
 def main(suites: tuple[Suite, ...] = SUITES) -> int:
-    """Run all suites; returns the exit status."""
+    """Run all suites; return the exit status."""
     begun = time.monotonic()
     results = []
     for suite in suites:

@@ -1,4 +1,4 @@
-"""The form of a commit's subject: `area: imperative`, 72 characters at most.
+"""Check of a commit's subject: `area: imperative`, 72 characters at most.
 
 Standard library only: set-up installs it as git's commit-msg hook.
 
@@ -38,7 +38,7 @@ exec python3 tools/commit_message.py "$1"
 
 
 def problem(subject: str) -> str | None:
-    """Say what is wrong with a subject; None where nothing is."""
+    """Say what is wrong with a subject; None if it is right."""
     if BY_GIT.match(subject):
         return None
     found = FORM.fullmatch(subject)
@@ -61,7 +61,7 @@ def subject_of(message: str) -> str:
 
 
 def check(file: Path) -> int:
-    """Look at one message, for git; returns the exit status."""
+    """Check one message, for git; return the exit status."""
     subject = subject_of(file.read_text(encoding="utf-8", errors="replace"))
     wrong = problem(subject) if subject else None  # git itself refuses an empty message
     if wrong is None:
@@ -76,7 +76,7 @@ def tell(text: str) -> None:
 
 
 def git(root: Path, *arguments: str) -> str | None:
-    """Return what git says; None where it refuses, or is missing."""
+    """Return git's output; None if git fails or is missing."""
     # A hook's git names its repository in the environment; this asks for the one of `root`.
     environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
     program = shutil.which("git")
@@ -94,7 +94,7 @@ def git(root: Path, *arguments: str) -> str | None:
 
 
 def offenders(root: Path, since: str) -> list[str]:
-    """Return the commits after one whose subjects have another form, with their reasons."""
+    """List the commits after one whose subjects have another form, with their reasons."""
     listed = git(root, "log", "--no-merges", "--format=%h %s", f"{since}..HEAD")
     found = []
     for line in (listed or "").splitlines():
@@ -106,10 +106,10 @@ def offenders(root: Path, since: str) -> list[str]:
 
 
 def install_hook(root: Path) -> bool:
-    """Install the hook; returns whether it is ours that stands there.
+    """Install the hook; return whether this hook is in place.
 
-    Only where `root` is a repository of its own, and no hook or hooks' directory of the user's is
-    in the way.
+    It is installed only if `root` is a repository of its own, and the user has neither a hook nor a
+    directory of hooks there.
     """
     top = git(root, "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != root.resolve():
@@ -132,7 +132,7 @@ def install_hook(root: Path) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what was asked for; returns the exit status."""
+    """Run the task of the command line; return the exit status."""
     if len(arguments) == 2 and arguments[0] == "--since":
         for line in offenders(ROOT, arguments[1]):
             tell(line)

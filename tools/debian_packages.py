@@ -30,7 +30,7 @@ _FLOCK = "hhqqi"
 
 
 def say(text: str) -> None:
-    """One line for the person who waits."""
+    """Print one line for the person who waits."""
     print(f"setup: {text}", flush=True)  # noqa: T201 - there is no rich yet
 
 
@@ -41,22 +41,22 @@ def fail(text: str) -> NoReturn:
 
 
 def run(*argv: str, env: dict[str, str] | None = None) -> None:
-    """Run a program that must succeed; it may ask nothing."""
+    """Run a program that must succeed; it may not prompt."""
     status = status_of(*argv, env=env)
     if status != 0:
         fail(f"`{' '.join(argv[:4])} ...` ended with status {status}")
 
 
 def status_of(*argv: str, env: dict[str, str] | None = None) -> int:
-    """Run a program that may ask nothing, and return its exit status."""
+    """Run a program that may not prompt, and return its exit status."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", **(env or {})}
     return subprocess.run(argv, timeout=TIMEOUT_S, check=False, env=environment).returncode
 
 
 def holder(lock: Path) -> int | None:
-    """Return the process that holds a lock of apt or dpkg; None where it is free.
+    """Return the process that holds a lock of apt or dpkg; None if it is free.
 
-    A look: the lock is not taken, so an apt that starts at this moment does not meet us.
+    It does not take the lock, so an apt that starts at this moment is not disturbed.
     """
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
@@ -103,7 +103,7 @@ def apt_get(*arguments: str, wait_s: float = LOCK_WAIT_S) -> None:
 
 
 def codename(file: Path = RELEASE) -> str | None:
-    """Debian's name of this release; None where this is something else."""
+    """Read Debian's name of this release; None on another system."""
     if not file.exists():
         return None
     facts = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
@@ -113,7 +113,7 @@ def codename(file: Path = RELEASE) -> str | None:
 
 
 def install(*packages: str, backports_of: str | None = None, recommended: bool = False) -> None:
-    """Install packages, as root on a Debian; from the backports of a release, if one is named."""
+    """Install packages, as root on Debian; from the backports of a release, if one is named."""
     say(f"installing {' '.join(packages)}")
     apt_get("update", "-q", "-q")
     target: tuple[str, ...] = ()
@@ -142,7 +142,7 @@ def enable_backports(release: str) -> None:
 
 
 def backports(entries: list[dict[str, str]], release: str) -> str | None:
-    """The sources entry for backports, made from the one that names the release itself."""
+    """Make the sources entry for backports, from the entry that names the release itself."""
     for entry in entries:
         suites, types = entry.get("Suites", "").split(), entry.get("Types", "").split()
         if release in suites and "deb" in types and "main" in entry.get("Components", "").split():
@@ -156,7 +156,7 @@ def backports(entries: list[dict[str, str]], release: str) -> str | None:
 
 
 def stanzas(text: str) -> list[dict[str, str]]:
-    """The entries of a deb822 sources file, without comments."""
+    """Parse the entries of a deb822 sources file, without comments."""
     found: list[dict[str, str]] = []
     for block in text.split("\n\n"):
         fields: dict[str, str] = {}
@@ -175,7 +175,7 @@ def stanzas(text: str) -> list[dict[str, str]]:
 
 
 def one_line_stanzas(text: str) -> list[dict[str, str]]:
-    """The entries of a one-line sources file (`deb [options] URI SUITE COMPONENT...`)."""
+    """Parse the entries of a one-line sources file (`deb [options] URI SUITE COMPONENT...`)."""
     found = []
     for line in text.splitlines():
         words = line.split("#")[0].replace("[", " [ ").replace("]", " ] ").split()

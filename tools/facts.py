@@ -1,6 +1,6 @@
-"""Write what the program knows and NixOS needs to modules/, or with --check say what is stale.
+"""Write facts of the program that NixOS needs to modules/, or with --check name stale files.
 
-`modules/naming.json` is from `agency.naming`, `modules/unwritten.json` from `agency.unwritten`.
+`modules/naming.json` comes from `agency.naming`, `modules/unwritten.json` from `agency.unwritten`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MODULES = Path(__file__).resolve().parent.parent / "modules"
 
 
 def wanted() -> Mapping[Path, str]:
-    """Give the text of each file."""
+    """Return the text of each file."""
     documents = {"naming.json": naming.facts(), "unwritten.json": unwritten.facts()}
     return {
         MODULES / name: json.dumps(document, indent=2) + "\n"

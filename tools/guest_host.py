@@ -1,8 +1,8 @@
-"""Install what making guests needs on a Debian machine, as root; what is there is left alone.
+"""Install the packages for making guests on a Debian machine, as root; leave installed ones alone.
 
-Standard library only. Incus is in Debian 13 and newer; on Debian 12 it comes from backports, which
-are taken from the archive that this machine uses already. Where the Incus of the host runs and has
-no storage pool yet, as right after Debian's package was installed, it gets one.
+Standard library only. Incus is in Debian 13 and newer; on Debian 12 it comes from backports, in
+the archive that this machine uses already. If the host's Incus runs and has no storage pool yet, as
+right after Debian's package was installed, it gets one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ TIMEOUT_S = 60
 
 
 def missing(packages: Mapping[str, str]) -> tuple[str, ...]:
-    """The packages of which nothing is here."""
+    """List the packages of which nothing is installed."""
     path = f"{os.environ.get('PATH', os.defpath)}:{PLACES}"
 
     def is_here(sign: str) -> bool:
@@ -56,7 +56,7 @@ def missing(packages: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def install_packages() -> None:
-    """Install what is missing."""
+    """Install missing packages."""
     plain, incus = missing(PACKAGES), missing(INCUS)
     if not plain and not incus:
         return
@@ -73,9 +73,9 @@ def install_packages() -> None:
 
 
 def ensure_pool() -> None:
-    """Give the Incus of the host a storage pool where it has none.
+    """Give the host's Incus a storage pool if it has none.
 
-    Where it does not answer nothing is to be done: guests then get an Incus of their own.
+    If it does not answer, do nothing: guests then get an Incus of their own.
     """
     client = shutil.which("incus") or fail("there is no incus: its client was not installed")
     listed = subprocess.run(
@@ -93,7 +93,7 @@ def ensure_pool() -> None:
 
 
 def main() -> None:
-    """Install what is missing, and prepare the Incus that guests will be in."""
+    """Install missing packages, and prepare the Incus that will hold guests."""
     install_packages()
     if os.geteuid() == 0:
         ensure_pool()

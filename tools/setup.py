@@ -38,14 +38,14 @@ WITHOUT_GO = ("bookworm",)
 
 
 def apt(*packages: str, backports_of: str | None = None, recommended: bool = False) -> None:
-    """Install Debian packages, where this is Debian or alike and we are root."""
+    """Install Debian packages, if this is Debian or alike and the user is root."""
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         fail(f"please install: {' '.join(packages)} (Debian's names), then run this again")
     install(*packages, backports_of=backports_of, recommended=recommended)
 
 
 def version_of(python: str) -> tuple[int, ...]:
-    """The version of a Python, or () when it does not run."""
+    """Read the version of a Python; () if it does not run."""
     script = "import sys, ensurepip, venv; print(*sys.version_info[:2])"
     try:
         done = subprocess.run(
@@ -57,7 +57,7 @@ def version_of(python: str) -> tuple[int, ...]:
 
 
 def find_python() -> str:
-    """A Python that is new enough and can make virtual environments."""
+    """Find a Python that is new enough and can make virtual environments."""
     for attempt in range(2):
         for name in PYTHONS:
             found = shutil.which(name)
@@ -70,7 +70,7 @@ def find_python() -> str:
 
 
 def made_for(venv: Path) -> Path | None:
-    """Return the place that a virtual environment was made for; None where it does not say."""
+    """Return the place that a virtual environment was made for; None if it does not say."""
     try:
         lines = (venv / "pyvenv.cfg").read_text().splitlines()
     except FileNotFoundError:
@@ -83,8 +83,8 @@ def made_for(venv: Path) -> Path | None:
 def remove_stray_venv() -> None:
     """Remove a virtual environment that does not work here.
 
-    It holds absolute paths: in a copied or renamed checkout it would run the code of the place
-    that it was made for. And its Python may have gone from the system.
+    It holds absolute paths: in a copied or renamed checkout it would run the code of its original
+    place. And its Python may have been removed from the system.
     """
     if VENV.is_symlink():
         say(f"{VENV} is a link to another place: it is made anew")
@@ -98,7 +98,7 @@ def remove_stray_venv() -> None:
 
 
 def install_requirements(requirements: str) -> None:
-    """Make `.venv` hold what `requirements/<name>.txt` pins, and the project itself."""
+    """Install into `.venv` the pins of `requirements/<name>.txt`, and the project itself."""
     pins = ROOT / "requirements" / f"{requirements}.txt"
     wanted = hashlib.sha256(pins.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
     stamp = VENV / f".installed-{requirements}"
@@ -116,7 +116,7 @@ def install_requirements(requirements: str) -> None:
 
 
 def can_build_sops(go: str) -> bool:
-    """Whether a Go can build sops: it is new enough, or may fetch a toolchain that is."""
+    """Return whether a Go can build sops: it is new enough, or may fetch a new toolchain."""
     try:
         shown = subprocess.run(
             [go, "env", "GOVERSION", "GOTOOLCHAIN"],
@@ -136,13 +136,13 @@ def can_build_sops(go: str) -> bool:
 
 
 def find_go() -> str | None:
-    """A Go that can build sops; the one on PATH before those of Debian's packages."""
+    """Find a Go that can build sops: the one on PATH before those of Debian's packages."""
     candidates = [shutil.which("go") or "", *map(str, sorted(GO_PLACES.glob("go-1.*/bin/go")))]
     return next((go for go in candidates if go and can_build_sops(go)), None)
 
 
 def go() -> str:
-    """A Go that can build sops, installed where root can do that on a Debian."""
+    """Find a Go that can build sops; install one if root can do that on a Debian."""
     found = find_go()
     release = codename() if found is None and os.geteuid() == 0 else None
     if release is not None:
@@ -158,7 +158,7 @@ def go() -> str:
 
 
 def install_tools() -> None:
-    """Put sops into .tools/bin and age onto the system."""
+    """Install sops into .tools/bin, and age onto the system."""
     if shutil.which("age-keygen") is None:
         apt("age")
     binary = TOOLS / "bin" / "sops"
@@ -174,19 +174,19 @@ def build_sops(place: Path) -> None:
 
 
 def install_docker() -> None:
-    """Put Debian's Docker Engine onto the system; where systemd runs, the package starts it."""
+    """Install Debian's Docker Engine; where systemd runs, the package starts it."""
     if any(shutil.which(name) is None for name in ("dockerd", "busybox", "ip")):
         apt("docker.io", "busybox-static", "iptables", "iproute2", recommended=True)
 
 
 def set_up_development() -> None:
-    """Install what tests and checks need, and the hook that looks at commits' subjects."""
+    """Install what tests and checks need, and the hook that checks commits' subjects."""
     install_requirements("dev")
     commit_message.install_hook(ROOT)
 
 
 def main(arguments: list[str]) -> None:
-    """Do what was asked for."""
+    """Run the jobs that are named."""
     jobs = {
         "spinup": lambda: install_requirements("spinup"),
         "dev": set_up_development,

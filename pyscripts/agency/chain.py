@@ -1,8 +1,8 @@
-"""A hash chain: every link holds the hash of the link before it, and its own covers all its fields.
+"""Hash chain: each link holds the previous link's hash; its own hash covers all its other fields.
 
-A chain shows a change inside it. That links were cut off its end is shown by a head, which
-was kept elsewhere, as a transcript does. The control plane's audit log and the agents' logs are
-chains; each has links of its own type.
+The chain alone reveals a change inside it. Only a head kept elsewhere, as in a transcript,
+reveals that links were cut off its end. The control plane's audit log and the agents' logs are
+chains; each has its own type of link.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from agency.canonical import canonical_json, sha256_hex
 
 
 class Link(Protocol):
-    """A link of a chain: a frozen dataclass with at least these fields, `sequence` from 1."""
+    """Link of a chain: a frozen dataclass with at least these fields, `sequence` from 1."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -37,14 +37,14 @@ LinkT = TypeVar("LinkT", bound=Link)
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of a chain: number and hash of its last link; number 0 and the genesis if empty."""
+    """End of a chain: number and hash of its last link; number 0 and the genesis if it is empty."""
 
     sequence: int
     hash: str
 
 
 class Fault(Enum):
-    """The ways in which a link does not follow a head."""
+    """Faults of a link that does not follow a head."""
 
     MISSING = "links before it are missing"
     REPEATED = "it comes twice or out of order"
@@ -53,12 +53,12 @@ class Fault(Enum):
 
 
 def genesis(log: str, **owner: str) -> Head:
-    """Make the head of an empty chain, bound to the kind of log and to whose it is."""
+    """Make the head of an empty chain, bound to the kind of log and to its owner."""
     return Head(0, sha256_hex(canonical_json({"log": log, **owner})))
 
 
 def link_hash(link: Link) -> str:
-    """Compute the hash that a link ought to have: over all fields but the hash itself."""
+    """Compute the correct hash of a link, over all fields except the hash itself."""
     fields = asdict(link)
     del fields["hash"]
     return sha256_hex(canonical_json(fields))
@@ -70,7 +70,7 @@ def sealed(link: LinkT) -> LinkT:
 
 
 def fault_of(head: Head, link: Link) -> Fault | None:
-    """Judge whether a link follows a head; None when it does."""
+    """Return the fault of a link that should follow `head`; None if it does follow."""
     wanted = head.sequence + 1
     if link.sequence != wanted:
         return Fault.MISSING if link.sequence > wanted else Fault.REPEATED

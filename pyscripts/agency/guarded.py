@@ -27,7 +27,7 @@ MAX_BYTES = 1024 * 1024
 
 
 class GuardedError(AgencyError):
-    """A file or directory is not as it was looked at, or the system refuses a step."""
+    """A file or directory changed since it was examined, or the system refused a step."""
 
 
 class Kind(Enum):
@@ -62,7 +62,7 @@ NOTHING = Seen(Kind.ABSENT)
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a file is, by number."""
+    """Owner of a file, as uid and gid."""
 
     uid: int
     gid: int
@@ -81,7 +81,7 @@ def directory(path: Path) -> Iterator[int]:
 
 @contextmanager
 def subdirectory(parent: int, name: str) -> Iterator[int]:
-    """Open a directory below another; a symbolic link is refused."""
+    """Open a directory below another; refuse a symbolic link."""
     with _told(name):
         descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
     try:
@@ -124,9 +124,9 @@ def _seen(found: os.stat_result, *, empty: bool) -> Seen:
 
 
 def may_be_given(seen: Seen) -> bool:
-    """Tell whether a gift to another user discloses nothing that the user could not read before.
+    """Return whether giving this to another user discloses only what that user could read before.
 
-    Who may write the directory may also rename another's file, or link to it, to a name that is
+    A user who may write the directory may rename or link another user's file to the name that is
     given away.
     """
     if seen.kind is Kind.DIRECTORY:
@@ -135,14 +135,14 @@ def may_be_given(seen: Seen) -> bool:
 
 
 def make_directory(parent: int, name: str, *, uid: int, gid: int) -> None:
-    """Make a directory with mode 0700 for a user; one that is already there is an error."""
+    """Make a directory with mode 0700 for a user; an existing one is an error."""
     with _told(name):
         os.mkdir(name, 0o700, dir_fd=parent)
     give(parent, name, uid=uid, gid=gid)
 
 
 def make_file(parent: int, name: str, data: bytes, *, uid: int, gid: int) -> None:
-    """Put a whole file with mode 0600 under a free name; nothing is ever overwritten.
+    """Put a whole file with mode 0600 under an unused name; never overwrite.
 
     The file has no name until it is complete and belongs to the user: a crash leaves nothing.
     """
@@ -160,9 +160,9 @@ def make_file(parent: int, name: str, data: bytes, *, uid: int, gid: int) -> Non
 
 
 def give(parent: int, name: str, *, uid: int, gid: int, trusted: bool = False) -> None:
-    """Give a file or directory to a user, if that tells the user nothing new.
+    """Give a file or directory to a user, unless this would tell the user something new.
 
-    `trusted` says that only trusted users can have put it there: then it is given in any case.
+    With `trusted`, only trusted users can have put it there: it is given in any case.
     """
     with _told(name):
         descriptor = os.open(name, _FILE, dir_fd=parent)
@@ -171,7 +171,7 @@ def give(parent: int, name: str, *, uid: int, gid: int, trusted: bool = False) -
             empty = stat.S_ISDIR(found.st_mode) and _holds_nothing(descriptor)
             known = trusted or found.st_uid == uid
             if not (known or may_be_given(_seen(found, empty=empty))):
-                raise GuardedError("it is not what was looked at before", where=name)
+                raise GuardedError("it has changed since it was examined", where=name)
             os.fchown(descriptor, uid, gid)
         finally:
             os.close(descriptor)
@@ -192,7 +192,7 @@ def _told(where: str) -> Iterator[None]:
 
 
 def read(directory: int, name: str) -> bytes | None:
-    """Read a regular file; None for anything else and for a name that is free."""
+    """Read a regular file; None for anything else and for an unused name."""
     try:
         descriptor = os.open(name, _FILE, dir_fd=directory)
     except OSError:
@@ -204,7 +204,7 @@ def read(directory: int, name: str) -> bytes | None:
 
 
 def is_as_wanted(directory: int, name: str, data: bytes, owner: Owner, mode: int) -> bool:
-    """Tell whether the file has this content, owner and mode, and no second name."""
+    """Return whether the file has this content, owner and mode, and no second name."""
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -219,10 +219,10 @@ def is_as_wanted(directory: int, name: str, data: bytes, owner: Owner, mode: int
 
 
 def write(directory: int, name: str, data: bytes, owner: Owner, mode: int) -> None:
-    """Replace a file in one step; it is never open to more than its owner and mode say.
+    """Replace a file in one step; at no time is it open to more than its owner and mode say.
 
     Raises:
-        BadInputError: it cannot be written; what was there is whole.
+        BadInputError: it cannot be written; the old file is intact.
     """
     temporary = f".{name}.{secrets.token_hex(8)}"
     try:
@@ -240,7 +240,7 @@ def write(directory: int, name: str, data: bytes, owner: Owner, mode: int) -> No
 
 
 def remove_others(directory: int, keep: frozenset[str]) -> tuple[str, ...]:
-    """Remove every file and link that is not to be kept; directories stay. Gives their names."""
+    """Remove every file and link not in `keep`; leave directories. Return the removed names."""
     removed = []
     for entry in sorted(os.listdir(directory)):
         status = os.stat(entry, dir_fd=directory, follow_symlinks=False)
@@ -251,7 +251,7 @@ def remove_others(directory: int, keep: frozenset[str]) -> tuple[str, ...]:
 
 
 class Directory:
-    """An open directory. Names in it are never paths, and no link is followed."""
+    """Open directory. Names in it are never paths, and no link is followed."""
 
     def __init__(self, path: Path) -> None:
         """Open the directory; raises OSError."""
@@ -278,11 +278,11 @@ class Directory:
         return os.open(name, full, mode, dir_fd=self.descriptor)
 
     def exists(self, name: str) -> bool:
-        """Tell whether the name is taken."""
+        """Return whether the name is taken."""
         return name in self.names()
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a file; raises FileExistsError rather than replace another."""
+        """Rename a file; raise FileExistsError rather than replace another."""
         if self.exists(new):
             raise FileExistsError(new)
         os.rename(old, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
@@ -296,5 +296,5 @@ class Directory:
         os.fsync(self.descriptor)
 
     def where(self, name: str) -> str:
-        """Give the path of a file, for messages."""
+        """Return the path of a file, for messages."""
         return str(self.path / name)

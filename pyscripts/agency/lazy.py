@@ -1,6 +1,6 @@
-"""Public names of a package that are imported only when somebody uses one.
+"""Public names of a package, imported only when they are first used.
 
-`agency --help` and the agent's process import packages whose parts need heavy libraries.
+`agency --help` and the agent's process import packages that have parts with heavy dependencies.
 """
 
 from __future__ import annotations

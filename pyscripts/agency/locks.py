@@ -19,10 +19,10 @@ _HINT = "make the directory writable, or set XDG_STATE_HOME to one that is"
 
 
 def try_lock(path: Path, *, shared: bool = False, hint: str = _HINT) -> int | None:
-    """Lock a file, made where it is missing; None when another holds it.
+    """Lock a file, creating it if missing; None when another process holds the lock.
 
-    The lock lasts until the descriptor is closed. A file that was removed between opening and
-    locking is not taken for the lock.
+    The lock lasts until the descriptor is closed. If the file was removed between opening and
+    locking, it is opened again.
 
     Raises:
         PrerequisiteError: the file cannot be opened; `hint` says what to do then.
@@ -52,7 +52,7 @@ def _still_at(path: Path, descriptor: int) -> bool:
 
 
 async def lock(path: Path, *, shared: bool = False) -> int:
-    """Wait for a lock; returns the descriptor that holds it. Bound it with asyncio.timeout."""
+    """Wait for a lock and return the descriptor that holds it. Bound it with asyncio.timeout."""
     # flock has no event for its release.
     while (descriptor := try_lock(path, shared=shared)) is None:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
@@ -71,7 +71,7 @@ async def locked(path: Path, *, shared: bool = False) -> AsyncIterator[int]:
 
 @contextlib.contextmanager
 def only_one(path: Path, busy: AgencyError) -> Iterator[None]:
-    """Hold a lock for the length of a block; raises `busy` at once when another holds it."""
+    """Hold a lock for the length of a block; raise `busy` at once when another process holds it."""
     descriptor = try_lock(path)
     if descriptor is None:
         raise busy
@@ -82,9 +82,9 @@ def only_one(path: Path, busy: AgencyError) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether another holds the lock; nobody holds a file that does not exist.
+    """Return whether another process holds the lock; false if there is no file.
 
-    Nothing is made: the one that it belongs to may be removing its directory.
+    It never makes the file: the lock's owner may be removing its directory.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

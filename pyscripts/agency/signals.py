@@ -6,10 +6,10 @@ import signal
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """Return the signals by which a program that has just begun is to stop.
+    """Return the signals that ask a program that has just begun to stop.
 
-    SIGTERM always. SIGINT unless it is ignored: a shell without job control starts a background
-    job so, because the terminal's Ctrl-C, meant for another program, reaches the job too
+    SIGTERM always; SIGINT unless it is ignored. A shell without job control ignores SIGINT for a
+    background job, because the terminal's Ctrl-C, meant for another program, reaches the job too
     (POSIX, shell command language, 2.11).
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

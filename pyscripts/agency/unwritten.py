@@ -1,8 +1,8 @@
-"""The one list of programs that units call already and that are not written yet.
+"""List of programs that units call already but that are not written yet.
 
-Python refuses what needs one of them (`agency init`, `agency check`), and so does NixOS, which
-reads the list from `modules/unwritten.json` (`tools/facts.py` writes it); `preview` of the instance
-lets a feature through. Whoever writes a program removes its row.
+Python (`agency init`, `agency check`) refuses a feature that needs one of them. So does NixOS, from
+`modules/unwritten.json`, made by `tools/facts.py`. `preview` in the instance lets
+a feature through. To add a program, remove its row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _AGENT = "agency.agents.<name>"
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """A command to come: its words after `agency`, and what it takes.
+    """Command to come: its words after `agency`, and its arguments.
 
     `feature` is its name in `preview`, `option` the NixOS option that turns it on.
     """
@@ -93,7 +93,7 @@ FEATURES = tuple(sorted({entry.feature for entry in UNWRITTEN}))
 
 
 def facts() -> Mapping[str, object]:
-    """Give the list to Nix: of each feature its option, and the commands that are not written."""
+    """Return the list for Nix: each feature's option, and the commands that are not written."""
     return {
         feature: {
             "option": next(e.option for e in UNWRITTEN if e.feature == feature),

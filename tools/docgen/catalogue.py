@@ -1,6 +1,6 @@
 """Render docs/secrets.md and the example .sops.yaml from the catalogue of secrets.
 
-`python tools/docgen/catalogue.py` writes both; with --check it exits 1 where one is stale.
+`python tools/docgen/catalogue.py` writes both; with --check it exits 1 if one is stale.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _table(*rows: tuple[str, ...]) -> Iterator[str]:
 
 
 def facts(known: Catalogue) -> Iterator[str]:
-    """The table of what each secret is."""
+    """Write the table of all secrets and their facts."""
     entries = known.secrets.items()
     yield from _table(
         ("secret", "what it does", "class", "form", "read by"),
@@ -92,7 +92,7 @@ def facts(known: Catalogue) -> Iterator[str]:
 
 
 def rotation(known: Catalogue) -> Iterator[str]:
-    """The procedures, and the table of how each secret is replaced."""
+    """Write the procedures, and the table of how each secret is replaced."""
     for name, text in known.procedures.items():
         yield f"- *{name}*: {text}."
     yield ""
@@ -114,7 +114,7 @@ PARTS = {"facts": facts, "rotation": rotation}
 
 
 def page(text: str, known: Catalogue) -> str:
-    """The page with its rendered parts replaced; each stands between two comments."""
+    """Replace the rendered parts of the page; each stands between two comments."""
     for name, part in PARTS.items():
         begin, end = f"<!-- catalogue: {name} -->\n", "<!-- end -->"
         before, found, rest = text.partition(begin)
@@ -126,7 +126,7 @@ def page(text: str, known: Catalogue) -> str:
 
 
 def example(known: Catalogue) -> str:
-    """The example .sops.yaml."""
+    """Write the example .sops.yaml."""
 
     def listed(cls: SecretClass) -> str:
         found = (
@@ -142,7 +142,7 @@ def example(known: Catalogue) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 current or written, 1 stale, 2 wrong usage."""
+    """Write or check both; exit status: 0 current or written, 1 stale, 2 wrong usage."""
     if arguments not in ([], ["--check"]):
         sys.stderr.write("usage: catalogue.py [--check]\n")
         return 2

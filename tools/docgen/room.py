@@ -1,7 +1,7 @@
 """Keep the generated parts of docs/commands.md, the reference of the room's commands, current.
 
-`python tools/docgen/room.py docs/commands.md` writes them anew between their marks;
-what stands outside the marks is written by hand.
+`python tools/docgen/room.py docs/commands.md` writes them between their marks;
+text outside the marks is written by hand.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
         "messages taken in and not yet settled",
         "answered with HTTP 503; the homeserver delivers again",
     ),
+    "max_target_queue": (
+        "changes that wait for their turn at one agent",
+        "refused with a reply",
+    ),
     "agent_start_timeout_s": ("wait for an agent to become healthy, seconds", "the start failed"),
     "agent_stop_timeout_s": ("wait for an agent to end, seconds", "it is killed"),
     "send_attempts": ("attempts to post a reply", "the reply is given up, and the log says so"),
@@ -55,10 +59,10 @@ def _number(value: float) -> str:
 
 
 def refresh(document: str) -> str:
-    """Make the generated parts of `document` anew.
+    """Write the generated parts of `document` again.
 
     Raises:
-        BadInputError: the marks of a part are not there exactly once, in order.
+        BadInputError: a part's marks do not appear exactly once, in order.
     """
     parts = {"commands": reference_markdown(GRAMMAR), "limits": limits_markdown(Limits())}
     for name, text in parts.items():
@@ -77,7 +81,7 @@ def refresh(document: str) -> str:
 @click.argument("document", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--check", is_flag=True, help="Only say whether it is current.")
 def main(document: Path, check: bool) -> None:
-    """Write the generated parts of DOCUMENT anew."""
+    """Write the generated parts of DOCUMENT again."""
     old = document.read_text(encoding="utf-8")
     new = refresh(old)
     if old != new and check:

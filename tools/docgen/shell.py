@@ -1,6 +1,6 @@
 """Write docs/cli.md, the command-line reference, from the commands themselves.
 
-`python tools/docgen/shell.py docs/cli.md` writes it; a test holds the page to it.
+`python tools/docgen/shell.py docs/cli.md` writes it; a test checks that the page is current.
 """
 
 from __future__ import annotations

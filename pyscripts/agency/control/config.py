@@ -43,6 +43,9 @@ class Limits(Strict):
     max_command_bytes: int = Field(default=4096, gt=0)
     max_transaction_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
     max_inbox: int = Field(default=10_000, gt=0, description="unfinished events; more are refused")
+    max_target_queue: int = Field(
+        default=20, gt=0, description="changes that wait for one target; more are refused"
+    )
     agent_start_timeout_s: float = Field(default=15, gt=0)
     agent_stop_timeout_s: float = Field(default=5, gt=0)
     send_attempts: int = Field(default=20, gt=0)

@@ -25,9 +25,9 @@ async def run(
     stdin: bytes,
     timeout_s: float,
 ) -> Completed:
-    """Run a program of this machine; it has ended when this returns, or raises TimeoutError.
+    """Run a program on this machine to its end, or to TimeoutError; it has ended in both cases.
 
-    Of each stream MAX_OUTPUT bytes are kept.
+    Keep the first MAX_OUTPUT bytes of each stream.
     """
     async with started(argv, env) as process:
         out, err = _Kept(), _Kept()
@@ -73,7 +73,7 @@ async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:
 
 @dataclass(slots=True)
 class _Kept:
-    """The beginning of a stream; the rest is read and dropped, so that the program goes on."""
+    """Beginning of a stream; the rest is read and dropped, so that the program does not block."""
 
     data: bytearray = field(default_factory=bytearray)
     truncated: bool = False
@@ -87,7 +87,7 @@ class _Kept:
 
 @dataclass(slots=True)
 class Lines:
-    """See `agency.machine.machine.Dialogue`."""
+    """Dialogue with a program on this machine, for example ssh."""
 
     where: str
     _stdin: asyncio.StreamWriter
@@ -96,7 +96,7 @@ class Lines:
     _said: _Kept
 
     async def ask(self, line: bytes, *, timeout_s: float) -> bytes:
-        """See Dialogue."""
+        """Send a line and read the next one, both without line ends."""
         try:
             async with asyncio.timeout(timeout_s):
                 self._stdin.write(line + b"\n")
