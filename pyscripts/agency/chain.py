@@ -1,8 +1,8 @@
-"""A hash chain: every link holds the hash of the link before it, and its own covers all its fields.
+"""A hash chain: every link holds the previous link's hash, and its own covers all its fields.
 
-A chain shows a change inside it. That links were cut off its end is shown by a head, which
-was kept elsewhere, as a transcript does. The control plane's audit log and the agents' logs are
-chains; each has links of its own type.
+A chain reveals a change inside it. Links cut off its end are revealed by a head kept elsewhere, for
+example in a transcript. The control plane's audit log and the agents' logs are chains; each has its
+own type of link.
 """
 
 from __future__ import annotations
@@ -53,24 +53,24 @@ class Fault(Enum):
 
 
 def genesis(log: str, **owner: str) -> Head:
-    """Make the head of an empty chain, bound to the kind of log and to whose it is."""
+    """Make the head of an empty chain, bound to the kind of log and its owner."""
     return Head(0, sha256_hex(canonical_json({"log": log, **owner})))
 
 
 def link_hash(link: Link) -> str:
-    """Compute the hash that a link ought to have: over all fields but the hash itself."""
+    """Compute the correct hash of a link: over all its fields but the hash itself."""
     fields = asdict(link)
     del fields["hash"]
     return sha256_hex(canonical_json(fields))
 
 
 def sealed(link: LinkT) -> LinkT:
-    """Copy a link with its hash filled in."""
+    """Return a copy of a link with its hash filled in."""
     return replace(link, hash=link_hash(link))
 
 
 def fault_of(head: Head, link: Link) -> Fault | None:
-    """Judge whether a link follows a head; None when it does."""
+    """Find the reason why a link does not follow a head; None if it does."""
     wanted = head.sequence + 1
     if link.sequence != wanted:
         return Fault.MISSING if link.sequence > wanted else Fault.REPEATED

@@ -1,6 +1,6 @@
-"""Public names of a package that are imported only when somebody uses one.
+"""Public names of a package that are imported at first use.
 
-`agency --help` and the agent's process import packages whose parts need heavy libraries.
+They keep `agency --help` and the agent's process from importing heavy libraries.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings that a program reads at its start: one bounded JSON file, held by a strict model."""
+"""Settings that a program reads at start: one bounded JSON file, checked by a strict model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_BYTES = 1024 * 1024
 
 
 class Strict(BaseModel):
-    """Base of models that refuse unknown fields, do not change, and never show their input."""
+    """Base of models that refuse unknown fields, are immutable, and never show their input."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -27,7 +27,7 @@ def read_bounded(
     """Read a file of at most `most` bytes; `what` names it in the message.
 
     Raises:
-        PrerequisiteError: it cannot be read. BadInputError: it is larger.
+        PrerequisiteError: the file cannot be read. BadInputError: it is larger.
     """
     try:
         with path.open("rb") as handle:
@@ -45,7 +45,7 @@ def parse(model: type[ModelT], data: bytes, *, where: str, hint: str | None = No
     """Validate JSON.
 
     Raises:
-        BadInputError: it does not hold; the message names each field, never its value.
+        BadInputError: the data is invalid; the message names each field, never its value.
     """
     try:
         return model.model_validate_json(data)
@@ -62,17 +62,17 @@ def load(
     hint: str | None = None,
     broken_hint: str | None = None,
 ) -> ModelT:
-    """Read and validate a file; `hint` for one that cannot be read, `broken_hint` for a wrong one.
+    """Read and validate a file; `hint` is for an unreadable file, `broken_hint` for invalid data.
 
     Raises:
-        PrerequisiteError: it cannot be read. BadInputError: it is too large or does not hold.
+        PrerequisiteError: the file cannot be read. BadInputError: it is too large or invalid.
     """
     data = read_bounded(path, most=most, what=what, hint=hint)
     return parse(model, data, where=str(path), hint=broken_hint or hint)
 
 
 def explain(error: ValidationError, most: int = 5) -> str:
-    """Tell the first faults that pydantic found, by field, without the values."""
+    """Describe the first faults that pydantic found, by field, without the values."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     if faults[0]["type"] == "json_invalid":
         return f"not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}"
