@@ -34,7 +34,7 @@ def test_check_lists_problems_and_exits_1(
     root = write(good.replace("role: pm", "role: pm\n    colour: red"))
     assert agency("check", str(root)) == 1
     line = capsys.readouterr().out.splitlines()[0]
-    assert line.startswith(f"{root}/instance.yaml:9: agents.pm.colour: is no key")
+    assert line.startswith(f"{root}/instance.yaml:9: agents.pm.colour: is not a known key")
     assert agency("check", str(root), "--json") == 1
     document = json.loads(capsys.readouterr().out)
     assert document["ok"] is False

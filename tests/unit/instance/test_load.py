@@ -35,7 +35,7 @@ def test_a_good_instance(write: Write, good: str) -> None:
 # What is replaced by what, then the line, the field and words of the message.
 WRONG = [
     ("name: test", "name: test\ndomian: x", 3, "domian", ['did you mean "domain"']),
-    ("name: test", "name: test\ncolour: x", 3, "colour", ["known here are", "operators"]),
+    ("name: test", "name: test\ncolour: x", 3, "colour", ["the keys here are", "operators"]),
     ("    role: pm", "    role: pm\n    prot: 1", 9, "agents.pm.prot", ['mean "port"']),
     ("name: test", "name: [a]", 2, "name", ["must be text", "not a list"]),
     ("name: test", "name: no", 2, "name", ["must be text", "boolean no", "quotes"]),
