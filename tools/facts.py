@@ -1,4 +1,4 @@
-"""Write what the program knows and NixOS needs to modules/, or with --check say what is stale.
+"""Writer of the program's facts for NixOS into modules/; with --check it names stale files.
 
 `modules/naming.json` is from `agency.naming`, `modules/unwritten.json` from `agency.unwritten`.
 """
@@ -16,7 +16,7 @@ MODULES = Path(__file__).resolve().parent.parent / "modules"
 
 
 def wanted() -> Mapping[Path, str]:
-    """Give the text of each file."""
+    """Return the text of each file."""
     documents = {"naming.json": naming.facts(), "unwritten.json": unwritten.facts()}
     return {
         MODULES / name: json.dumps(document, indent=2) + "\n"
