@@ -57,9 +57,10 @@ lint: setup-dev ## Format check, lint, types, layers; names commits of another f
 	if grep -q '^\[tool\.importlinter\]' pyproject.toml; then lint-imports; fi
 	@$(PYTHON) tools/commit_message.py --since $(SUBJECTS_SINCE)
 
-docs: setup-dev ## Write the generated files anew: the pages of commands, what NixOS reads of the program
+docs: setup-dev ## Write the generated files anew: commands, claims, what NixOS reads of the program
 	python tools/docgen/shell.py docs/cli.md
 	python tools/docgen/room.py docs/commands.md
+	python tools/docgen/claims.py
 	python tools/facts.py
 
 check-nix: setup-dev ## Evaluate the NixOS modules (needs Nix, <nixpkgs> and <sops-nix>)

@@ -1,1 +1,1 @@
-"""The project's numbers, measured against a named baseline of the same run."""
+"""Numbers of the project, each measured against a named baseline of the same run."""

@@ -37,7 +37,7 @@ _WAIT_S = 30.0
 
 @dataclass(slots=True)
 class Stopwatch:
-    """One person whose /sync runs all the time, and tells when each reply became visible."""
+    """Stopwatch of a person whose /sync runs all the time: notes when each reply became visible."""
 
     person: Person
     _waiting: dict[str, asyncio.Future[float]]
@@ -45,11 +45,11 @@ class Stopwatch:
 
     @classmethod
     def of(cls, person: Person) -> Stopwatch:
-        """A stopwatch that has seen nothing yet."""
+        """Make a stopwatch that has seen nothing yet."""
         return cls(person, {}, {})
 
     async def follow(self) -> None:
-        """Sync without end."""
+        """Sync for ever."""
         since: str | None = None
         while True:
             query = {"timeout": "10000"} | ({"since": since} if since else {})
@@ -64,7 +64,7 @@ class Stopwatch:
                         self._early[command] = now
 
     async def ask(self, room: str, text: str) -> float:
-        """Seconds from the message accepted to its reply visible in /sync."""
+        """Measure the seconds from the accepted message to its reply visible in /sync."""
         event_id = await self.person.say(room, text, new_id("bench"))
         accepted = time.perf_counter()
         if event_id in self._early:
@@ -76,7 +76,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """The echo appservice: where it listens, who its bot is, and its two tokens."""
+    """Echo appservice: its port, its domain, and its two tokens."""
 
     port: int
     domain: str
@@ -85,11 +85,11 @@ class Echo:
 
     @property
     def bot(self) -> str:
-        """Its Matrix id."""
+        """Matrix id of its bot."""
         return f"@echo:{self.domain}"
 
     def registration(self) -> bytes:
-        """What Synapse must know of it."""
+        """Write its registration for Synapse."""
         return yaml.safe_dump(
             {
                 "id": "echo",
@@ -123,7 +123,7 @@ async def _echo_running(echo: Echo, homeserver: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _agency(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalAgency]:
+async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalAgency]:
     loaded = load_instance(Path("instance"))
     run = rundir.create(place, new_id("bench"))
     provider = open_provider(loaded, run.credentials)
@@ -154,8 +154,10 @@ async def _agency(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalA
             run.remove()
 
 
-async def _echo_room(agency: LocalAgency, operator: Person, echo: Echo, members: int) -> str:
+async def echo_room(agency: LocalAgency, operator: Person, echo: Echo, control: str) -> str:
     """A room of the echo appservice with as many members as the control room has."""
+    path = client_path("rooms", control, "joined_members")
+    members = len((await operator.request("GET", path))["joined"])
     created = await operator.request("POST", client_path("createRoom"), {"preset": "private_chat"})
     room = str(created["room_id"])
     headers = {"Authorization": f"Bearer {echo.as_token}"}
@@ -177,12 +179,10 @@ async def _echo_room(agency: LocalAgency, operator: Person, echo: Echo, members:
 async def _measure() -> list[Row]:
     echo_of: dict[str, Echo] = {}
     with tempfile.TemporaryDirectory() as place:
-        async with _agency(Path(place), echo_of) as agency:
+        async with agency_with_echo(Path(place), echo_of) as agency:
             operator = await agency.log_in(agency.instance.operators[0])
             control = await operator.join(agency.control_room)
-            path = client_path("rooms", control, "joined_members")
-            members = len((await operator.request("GET", path))["joined"])
-            other = await _echo_room(agency, operator, echo_of["echo"], members)
+            other = await echo_room(agency, operator, echo_of["echo"], control)
             watch = Stopwatch.of(operator)
             following = asyncio.ensure_future(watch.follow())
             try:
@@ -239,5 +239,5 @@ async def _memory(agency: LocalAgency, watch: Stopwatch, control: str) -> list[R
 
 
 def rows() -> list[Row]:
-    """Latency and memory, on one local agency."""
+    """Measure latency and memory on one local agency."""
     return asyncio.run(_measure())

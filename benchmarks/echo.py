@@ -1,4 +1,4 @@
-"""The baseline of reply latency: an appservice that does nothing but answer every message.
+"""Baseline of reply latency: an appservice that only answers every message.
 
 python -m benchmarks.echo HOMESERVER PORT BOT < TOKENS (as_token, then hs_token, a line each)
 """
@@ -13,7 +13,7 @@ from aiohttp import web
 
 
 def make_app(homeserver: str, bot: str, as_token: str, hs_token: str) -> web.Application:
-    """The appservice; it keeps nothing and checks no more than it must."""
+    """Make the appservice; it stores nothing and checks as little as possible."""
     headers = {"Authorization": f"Bearer {as_token}"}
     app = web.Application()
 
@@ -53,7 +53,7 @@ def make_app(homeserver: str, bot: str, as_token: str, hs_token: str) -> web.App
 
 
 def main() -> None:
-    """Serve until ended."""
+    """Serve until the process is ended."""
     homeserver, port, bot = sys.argv[1:4]
     as_token, hs_token = sys.stdin.read().split()
     web.run_app(

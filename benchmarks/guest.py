@@ -1,7 +1,7 @@
 """A throwaway guest from start to verified transcript, beside a bare guest of the same image.
 
-Image and wheels are kept where `spinup_smoke` keeps them, and are made first: what is measured is
-a run whose image is there. The bare guest is made, booted and destroyed right before it.
+Image and wheels are cached where `spinup_smoke` caches them, and are made first: the measured run
+finds its image there. The bare guest is made, booted and destroyed right before it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """A guest with nothing of ours; seconds, and MiB as its host counts them."""
+    """Guest with nothing of the agency; times in seconds, memory in MiB as its host counts it."""
 
     running_s: float
     total_s: float
@@ -58,7 +58,7 @@ class Bare:
 
 
 def missing() -> str | None:
-    """What is not on this machine, or None."""
+    """Return the missing prerequisite, or None."""
     if os.geteuid() != 0:
         return "only root can make guests"
     places = f"{os.environ.get('PATH', os.defpath)}:{_DAEMON_PLACES}"
@@ -68,7 +68,7 @@ def missing() -> str | None:
 
 
 def rows() -> Iterator[Row]:
-    """Four rows; none, and one printed line, where guests cannot be made."""
+    """Yield four rows; none, and one printed line, where guests cannot be made."""
     lacking = missing()
     if lacking is not None:
         if os.environ.get(REQUIRE):
@@ -84,7 +84,7 @@ def rows() -> Iterator[Row]:
 
 
 async def measure_bare() -> Bare:
-    """Have everything that a guest is made from, then make one and destroy it."""
+    """Make everything that a guest needs, then make a guest and destroy it."""
     state = state_dir()
     run = rundir.create(state / "runs", new_id("bench"))  # its lock says that the guest is in use
     try:
@@ -114,7 +114,7 @@ async def _measure_guest(maker: Maker, made: Made) -> Bare:
 
 
 async def _start_again(guest: Guest) -> float:
-    """How long it takes to start every service that runs already."""
+    """Measure the time to start every service that runs already."""
     listing = ("--type=service", "--state=running", "--plain", "--no-legend", "--no-pager")
     listed = await guest.run("systemctl", "list-units", *listing)
     names = [line.split()[0] for line in listed.decode().splitlines() if line.strip()]
@@ -124,7 +124,7 @@ async def _start_again(guest: Guest) -> float:
 
 
 def measure_spin_up() -> tuple[float, Mapping[str, Any]]:
-    """One `spinup_smoke`: seconds from start to verified transcript, and what it says."""
+    """Run `spinup_smoke`; return seconds from start to verified transcript, and its predicate."""
     program = str(Path(sys.executable).parent / "spinup_smoke")
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "transcript.json"
@@ -139,7 +139,7 @@ def measure_spin_up() -> tuple[float, Mapping[str, Any]]:
 
 
 def rows_of(wall: float, predicate: Mapping[str, Any], bare: Bare) -> Iterator[Row]:
-    """The numbers of one spin-up that took `wall` seconds, as its own evidence has them."""
+    """Yield the numbers of a spin-up that took `wall` seconds, from its own evidence."""
     probes = {probe["name"]: probe for probe in predicate["probes"]}
     running = probes["guest.running"]["evidence"]["runningAfterS"]
     again = probes["activation.again"]["durationS"]  # with the call, and a look before and after
@@ -155,7 +155,7 @@ def rows_of(wall: float, predicate: Mapping[str, Any], bare: Bare) -> Iterator[R
 
 
 def _memory_at_rest(evidence: Mapping[str, Any]) -> float:
-    """The guest's memory, seen while homeserver, control plane and agents ran."""
+    """Read the guest's memory, seen while homeserver, control plane and agents ran."""
     names = {process["name"] for process in evidence["running"]}
     agents = [name for name in names if name.startswith("agent-")]
     if len(agents) < _AGENTS or not {"homeserver", "control"} <= names:

@@ -1,7 +1,7 @@
-"""What our modules add to the evaluation of a host, against the same upstream services alone.
+"""Cost of the agency's modules in the evaluation of a host, against the same upstream services.
 
-Nix's own count of processor time, since a wall clock measures whoever else is at work. Runs
-alternate, and the least of each counts: what is added to it is noise.
+The time is processor time as Nix counts it, since a wall clock also measures other processes. Runs
+alternate, and the least of each counts: anything above it is noise.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ services:
 
 
 def missing() -> str | None:
-    """What is not on this machine, or None."""
+    """Return the missing prerequisite, or None."""
     if shutil.which("nix-instantiate") is None:
         return "there is no nix-instantiate"
     for tree in TREES:
@@ -85,7 +85,7 @@ def _instance(directory: Path) -> None:
 
 
 def _evaluate(file: str, *arguments: str) -> float:
-    """Seconds of processor time for one evaluation."""
+    """Evaluate once; return the seconds of processor time."""
     with tempfile.NamedTemporaryFile("r", suffix=".json") as stats:
         argv = ["nix-instantiate", "--eval", "--json", *arguments, str(HOSTS / file)]
         told = {"NIX_SHOW_STATS": "1", "NIX_SHOW_STATS_PATH": stats.name}
@@ -103,7 +103,7 @@ def _evaluate(file: str, *arguments: str) -> float:
 
 
 def rows() -> Iterable[Row]:
-    """One row; none, and one printed line, where Nix or its trees are missing."""
+    """Yield one row; none, and one printed line, where Nix or its trees are missing."""
     lacking = missing()
     if lacking is not None:
         click.echo(f"NIX BENCHMARK SKIPPED: {lacking}", err=True)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A number, what it is measured against, and the limit it must hold.
+    """Measured number, its baseline, and its limit.
 
     `ratio` is value / baseline value, in the same run; `limit` bounds the value, or the ratio where
     `limit_on` says so.
@@ -25,20 +25,20 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """How many times the baseline."""
+        """Value in multiples of the baseline."""
         return self.value / self.baseline_value if self.baseline_value else float("inf")
 
     @property
     def ok(self) -> bool:
-        """Whether the limit holds."""
+        """True if the limit holds."""
         return self.within(1.0)
 
     def within(self, slack: float) -> bool:
-        """Whether `slack` times the limit holds."""
+        """Return whether `slack` times the limit holds."""
         return (self.ratio if self.limit_on == "ratio" else self.value) <= self.limit * slack
 
     def line(self) -> str:
-        """The row as `artifacts/bench.jsonl` keeps it."""
+        """Write the row as `artifacts/bench.jsonl` holds it."""
         data = {**asdict(self), "ratio": round(self.ratio, 3), "ok": self.ok}
         data["value"] = round(self.value, 4)
         data["baseline_value"] = round(self.baseline_value, 4)
@@ -46,6 +46,6 @@ class Row:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that `share` of all values do not exceed (nearest rank)."""
+    """Return the value that `share` of all values do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, min(len(ordered) - 1, round(share * len(ordered)) - 1))]

@@ -1,4 +1,4 @@
-"""How long a spin-up takes, and how much of that is ours rather than Synapse's."""
+"""Time of a spin-up, with and without the start of Synapse."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _RUNS = 3
 
 
 def rows() -> Iterator[Row]:
-    """Whole runs of `spinup_smoke`, from start to verified transcript.
+    """Measure whole runs of `spinup_smoke`, from start to verified transcript.
 
-    The least of each number counts: what is added to it is whoever else is at work.
+    The least of each number counts: anything above it is the work of other processes.
     """
     runs = [_run() for _ in range(_RUNS)]
     total, own, synapse = (min(numbers) for numbers in zip(*runs, strict=True))
@@ -28,7 +28,7 @@ def rows() -> Iterator[Row]:
 
 
 def _run() -> tuple[float, float, float]:
-    """Seconds: the whole, the whole without Synapse's start, and Synapse's start."""
+    """Run once; return seconds: in all, without Synapse's start, and of Synapse's start."""
     program = str(Path(sys.executable).parent / "spinup_smoke")
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "transcript.json"

@@ -1,4 +1,4 @@
-"""How long `agency --help` takes, beside a bare process that imports click."""
+"""Time of `agency --help`, beside a bare process that imports click."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _seconds(argv: list[str]) -> float:
 
 
 def rows() -> Iterator[Row]:
-    """Pairs of runs in turn, so that a machine that slows down slows both; medians."""
+    """Yield medians of runs in pairs, so that a machine that slows down slows both."""
     agency = [str(Path(sys.executable).parent / "agency"), "--help"]
     bare = [sys.executable, "-c", "import click"]
     for argv in (agency, bare):

@@ -36,7 +36,7 @@ END_GRACE_S = 20.0
 
 @dataclass(frozen=True)
 class Suite:
-    """One row of the table: what to run, its budget, and what it needs.
+    """One row of the table: the commands of a suite, its budget, and its needs.
 
     Attributes:
         builds: Programs that take long to build; the suite is skipped if the cache lacks one.
@@ -175,7 +175,7 @@ def result_of(suite: Suite, begun: float) -> Result:
 
 
 def main(suites: tuple[Suite, ...] = SUITES) -> int:
-    """Run all suites; returns the exit status."""
+    """Run all suites; return the exit status."""
     begun = time.monotonic()
     results = []
     for suite in suites:

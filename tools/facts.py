@@ -1,6 +1,6 @@
 """Writer of the program's facts for NixOS into modules/; with --check it names stale files.
 
-`modules/naming.json` is from `agency.naming`, `modules/unwritten.json` from `agency.unwritten`.
+`modules/naming.json` comes from `agency.naming`, `modules/unwritten.json` from `agency.unwritten`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m agency`."""
+"""Entry point of `python -m agency`."""
 
 from agency.cli import main
 

@@ -15,7 +15,7 @@ from agency.canonical import canonical_json, sha256_hex
 
 
 class Link(Protocol):
-    """A link of a chain: a frozen dataclass with at least these fields, `sequence` from 1."""
+    """Link of a chain: a frozen dataclass with at least these fields, `sequence` from 1."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -37,14 +37,14 @@ LinkT = TypeVar("LinkT", bound=Link)
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of a chain: number and hash of its last link; number 0 and the genesis if empty."""
+    """End of a chain: number and hash of its last link; number 0 and the genesis if it is empty."""
 
     sequence: int
     hash: str
 
 
 class Fault(Enum):
-    """The ways in which a link does not follow a head."""
+    """Faults of a link that does not follow a head."""
 
     MISSING = "links before it are missing"
     REPEATED = "it comes twice or out of order"

@@ -1,14 +1,14 @@
-"""Child processes, started so that none outlives its parent.
+"""Child processes that never outlive their parent.
 
-Three nets, each for what the one before cannot hold:
+Three mechanisms; each catches what the one before it misses:
 
 1. A child leads its own session and process group. When it ends, for whatever reason, what is
-   left of its group is killed before the child itself is reaped, so its id cannot have passed to
-   a stranger.
+   left of its group is killed before the child itself is reaped, so its id cannot have been reused
+   by then.
 2. The kernel kills a child when its parent dies (PR_SET_PDEATHSIG, set by util-linux' setpriv
    between fork and exec). The kernel ties this to the *thread* that forked, not to the process:
    call `start_child` from a thread that lives as long as the parent should hold its children,
-   as the one that runs the event loop does. The setting is lost when a program with set-uid bits
+   such as the one that runs the event loop. The setting is lost when a program with set-uid bits
    or file capabilities is executed, and it reaches the child only, not the child's children.
 3. Every child carries the marker of its run in its environment (`AGENCY_RUN`), by which a later
    run finds and ends what a killed one left: `processes_with_marker` and `kill_marked`. A child
@@ -48,7 +48,7 @@ _SYSTEM_CLOCK = Clock()
 
 
 class ChildError(AgencyError):
-    """A child process could not be started, or could not be ended."""
+    """Failure to start or to end a child process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Child:
 
     @property
     def exit_status(self) -> int | None:
-        """None while it runs; then its exit status, or the negative number of its signal."""
+        """Exit status, or the negative number of the signal that ended it; None while it runs."""
         if not self._ended.is_set():
             poller = select.poll()  # not select(): that fails for descriptors above 1023
             poller.register(self._pidfd, select.POLLIN)
@@ -125,7 +125,7 @@ class Child:
                 self._kill_group()
                 if not await self._ends_within(_KILL_WAIT_S):
                     raise ChildError(
-                        "does not end, even by SIGKILL",
+                        "does not end, even after SIGKILL",
                         where=f"{self.name} (pid {self.pid})",
                         hint="it hangs inside the kernel; look at /proc/<pid>/stack and dmesg",
                     )
@@ -181,7 +181,7 @@ class Child:
 
 
 async def start_child(spec: ChildSpec, *, marker: str, clock: Clock = _SYSTEM_CLOCK) -> Child:
-    """Start a process that dies with this one; see the module for how, and from which thread.
+    """Start a process that dies with this one; the module says how, and from which thread to call.
 
     Raises:
         PrerequisiteError: setpriv or the program is not installed, or the log cannot be written.
@@ -270,7 +270,7 @@ def _pidfd_of(process: subprocess.Popen[bytes], name: str) -> int:
 
 
 def _group_runs(group: int) -> bool:
-    """Tell whether a process of that group runs; zombies do not count."""
+    """Return whether a process of that group runs; zombies do not count."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:  # the common case, without a look at every process
@@ -298,7 +298,7 @@ def _checked(marker: str) -> str:
 
 
 def processes_with_marker(marker: str) -> tuple[int, ...]:
-    """List the pids of the running processes of that run, without this one.
+    """List the pids of the running processes of that run, except this one.
 
     Zombies are not running, and processes whose environment may not be read are another user's.
     """
@@ -317,7 +317,7 @@ def _carries(pid: int, marker: str) -> bool:
 
 
 def _environment_of(pid: int) -> bytes:
-    """Read a process's environment; retries while it executes a program and shows none."""
+    """Read a process's environment; retry while it executes a program and shows none."""
     path = Path(f"/proc/{pid}/environ")
     try:
         for _ in range(_EXEC_LOOKS):
@@ -342,7 +342,7 @@ def stat_fields(pid: int) -> list[str]:
 
 
 def _between_programs(pid: int) -> bool:
-    """Tell whether execve has given the process memory but no environment yet."""
+    """Return whether execve has given the process memory but no environment yet."""
     fields = stat_fields(pid)
     vsize, env_end = int(fields[20]), int(fields[48])  # proc(5): fields 23 and 51
     return vsize > 0 and env_end == 0
@@ -352,8 +352,8 @@ def kill_marked(marker: str, timeout: float) -> tuple[int, ...]:
     """End every process of a run: SIGTERM, up to `timeout` seconds of grace, then SIGKILL.
 
     Blocks; from a coroutine call it through `asyncio.to_thread`. Returns the pids it signalled.
-    A process is held by a pidfd before its marker is looked at again, so a pid that has passed to
-    a stranger is never signalled.
+    A pidfd holds each process before its marker is read again, so a reused pid is never
+    signalled.
 
     Raises:
         ChildError: some are still there.
@@ -374,7 +374,7 @@ def kill_marked(marker: str, timeout: float) -> tuple[int, ...]:
             raise ChildError(
                 f"processes of a killed run do not end: {', '.join(map(str, left))}",
                 where=marker,
-                hint="look at what they are with ps, and end them by hand",
+                hint="find them with ps, and end them by hand",
             )
         asked.update(pid for pid in left if _signal_if_marked(pid, marker, signal.SIGKILL))
         time.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""The root of the `agency` command. A subcommand's code is imported only when it is called."""
+"""Root of the `agency` command. A subcommand's code is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ COMMANDS: Mapping[str, Entry] = {
     "control": Entry("agency.control.cli:control", "Run and examine the control plane."),
     "audit": Entry("agency.control.cli:audit", "Verify and read the audit log."),
     "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),
-    "room": Entry("agency.control.room:room", "Say a command in the control room."),
+    "room": Entry("agency.control.room:room", "Send a command to the control room."),
     "sandbox": Entry(
         "agency.sandbox.commands:sandbox", "Lease throwaway machines that run a change."
     ),
-    "guest": Entry("agency.guests.commands:guest", "Look into throwaway guests, end them."),
+    "guest": Entry("agency.guests.commands:guest", "List, enter and end throwaway guests."),
     "activate": Entry(
         "agency.guests.activation.commands:activate",
         "Bring this Debian machine to its definitions.",
@@ -54,9 +54,12 @@ COMMANDS: Mapping[str, Entry] = {
         "agency.spinup.targets.local.commands:up", "Start a local agency and keep it running."
     ),
     "down": Entry("agency.spinup.targets.local.commands:down", "Stop the local agency."),
-    "status": Entry("agency.spinup.targets.local.commands:status", "Say how the local agency is."),
+    "status": Entry(
+        "agency.spinup.targets.local.commands:status", "Show the local agency's state."
+    ),
     "reconcile": Entry(
-        "agency.reconcile.commands:reconcile", "Bring one part of this machine to its wanted state."
+        "agency.reconcile.commands:reconcile",
+        "Bring one part of this machine to its declared state.",
     ),
     "completion": Entry(
         "agency.commandline.completion:completion", "Print the completion script of a shell."
@@ -68,10 +71,10 @@ COMMANDS: Mapping[str, Entry] = {
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands' names and help without importing them."""
+    """Group that knows its commands' names and help without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """List the names in the order in which a person meets them, which is the table's."""
+        """List the names in the order of the table: the order in which a person meets them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002

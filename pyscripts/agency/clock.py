@@ -1,4 +1,4 @@
-"""Time and identifiers as values that are handed in, so that tests can hold them still."""
+"""Time and identifiers as values that callers pass in, so that tests control them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Clock:
     steady: Callable[[], float] = time.monotonic
 
     def now_ms(self) -> int:
-        """Wall time in whole milliseconds, the unit of Matrix timestamps."""
+        """Return wall time in whole milliseconds, the unit of Matrix timestamps."""
         return int(self.wall() * 1000)
 
     def now_iso(self) -> str:
-        """Wall time as RFC 3339 in UTC with milliseconds."""
+        """Return wall time as RFC 3339 in UTC with milliseconds."""
         return iso(self.wall())
 
 
 def iso(seconds: float) -> str:
-    """Seconds since the epoch as RFC 3339 in UTC with milliseconds and a trailing Z."""
+    """Format seconds since the epoch as RFC 3339 in UTC with milliseconds and a trailing Z."""
     moment = datetime.fromtimestamp(seconds, tz=UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 

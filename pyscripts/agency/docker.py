@@ -1,4 +1,4 @@
-"""The Docker client: an engine that is opened, and one kind of error for its refusals."""
+"""Docker client: a connection to an engine, and one error type for its refusals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _START_DOCKER = "start it: systemctl start docker; see why not: journalctl -u do
 
 
 class DockerError(AgencyError):
-    """A call that the Docker Engine refused (`status` is that of HTTP) or did not end (None)."""
+    """A call that the Docker Engine refused (`status`: the HTTP status) or left unanswered."""
 
     def __init__(self, message: str, *, where: str, status: int | None) -> None:
         super().__init__(message, where=where)
@@ -29,7 +29,7 @@ async def docker_at(url: str) -> AsyncIterator[aiodocker.Docker]:
     """Open a client of the Docker Engine at `url`, with a time limit for every call.
 
     Raises:
-        PrerequisiteError: nothing answers there.
+        PrerequisiteError: no engine answers there.
     """
     with answers(url):
         client = aiodocker.Docker(url, timeout=_TIMEOUT)
@@ -42,7 +42,7 @@ async def docker_at(url: str) -> AsyncIterator[aiodocker.Docker]:
 
 @contextmanager
 def answers(where: str) -> Iterator[None]:
-    """Turn what can go wrong in a call of the Docker Engine into our errors."""
+    """Translate the failures of a Docker Engine call into AgencyError types."""
     try:
         yield
     except aiodocker.DockerError as error:
@@ -67,13 +67,13 @@ async def call(
     params: dict[str, str] | None = None,
     data: dict[str, Any] | None = None,
 ) -> Any:
-    """Make one call that aiodocker has no method for; return the JSON that answers it."""
+    """Make one call that aiodocker has no method for; return the answer's JSON."""
     query = client._query_json  # noqa: SLF001 - the library's only way to any other call
     return await query(path, method=method, params=params, data=data)
 
 
 async def require_swarm(client: aiodocker.Docker, url: str) -> None:
-    """See that this machine manages a swarm.
+    """Check that this machine manages a swarm.
 
     Raises:
         PrerequisiteError: it does not.

@@ -47,7 +47,7 @@ class AgencyError(Exception):
 
 
 class LoggedError(AgencyError):
-    """An error that the end of a log explains; `log_tail` holds its lines, free of secrets."""
+    """Error explained by the end of a log; `log_tail` holds those lines, free of secrets."""
 
     def __init__(
         self,
@@ -61,27 +61,27 @@ class LoggedError(AgencyError):
         self.log_tail = log_tail
 
     def as_dict(self) -> dict[str, object]:
-        """See AgencyError; with the log."""
+        """Describe the error as `--json` prints it, with the log."""
         return {**AgencyError.as_dict(self), "log_tail": list(self.log_tail)}
 
 
 class BadInputError(AgencyError):
-    """Something that was checked does not hold; exit 1."""
+    """Bad result of a check: what was checked does not hold; exit 1."""
 
 
 class UsageError(AgencyError):
-    """The command was called wrongly; exit 2."""
+    """Wrong use of a command; exit 2."""
 
     exit_code = ExitCode.USAGE
 
 
 class PrerequisiteError(AgencyError):
-    """A program, key, file or right that is needed first is missing; exit 3."""
+    """Missing prerequisite: a program, key, file or right; exit 3."""
 
     exit_code = ExitCode.PREREQUISITE
 
 
 class InternalError(AgencyError):
-    """A state that should not be reachable; exit 4."""
+    """State that should not be reachable; exit 4."""
 
     exit_code = ExitCode.INTERNAL

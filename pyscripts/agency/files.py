@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, never sees half of one."""
+"""Atomic writes: a reader never sees half a file, also after a crash."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` by `data` in one step; the file never exists with wider rights than `mode`.
 
     Raises:
-        PrerequisiteError: the place cannot be written; the old file is whole.
+        PrerequisiteError: the place cannot be written; the old file is intact.
     """
     temporary: str | None = None
     try:
@@ -48,10 +48,10 @@ def write_tree_atomically(
     """Make `directory` hold exactly `files` (relative POSIX path to content).
 
     The new tree is complete before the old one is moved aside, so an interruption leaves one of
-    the two whole; `recover_tree` mends the moment between the two renames.
+    the two intact; `recover_tree` repairs an interruption between the two renames.
 
     Raises:
-        PrerequisiteError: the place cannot be written; the old tree is whole.
+        PrerequisiteError: the place cannot be written; the old tree is intact.
     """
     parent, name = directory.parent, directory.name
     fresh: Path | None = None

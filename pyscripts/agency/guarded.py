@@ -282,7 +282,7 @@ class Directory:
         return name in self.names()
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a file; raises FileExistsError rather than replace another."""
+        """Rename a file; raise FileExistsError rather than replace another."""
         if self.exists(new):
             raise FileExistsError(new)
         os.rename(old, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)

@@ -52,7 +52,7 @@ def _still_at(path: Path, descriptor: int) -> bool:
 
 
 async def lock(path: Path, *, shared: bool = False) -> int:
-    """Wait for a lock; returns the descriptor that holds it. Bound it with asyncio.timeout."""
+    """Wait for a lock and return the descriptor that holds it. Bound it with asyncio.timeout."""
     # flock has no event for its release.
     while (descriptor := try_lock(path, shared=shared)) is None:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)

@@ -1,7 +1,7 @@
 """One function for each kind of name, port and number, used by Python and (rendered) by Nix.
 
 Numbers come from a stable hash of the name, never from a position in a list: adding or removing
-one agent renumbers nobody. Collisions are refused where the instance is loaded.
+one agent never renumbers another. Collisions are refused where the instance is loaded.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ PUBLIC_SERVICES = (
 
 
 def is_name(text: str) -> bool:
-    """Tell whether `text` may be a name: a-z, 0-9 and inner dashes, at most MAX_NAME long."""
+    """Return whether `text` may be a name: a-z, 0-9 and inner dashes, at most MAX_NAME long."""
     return _NAME.fullmatch(text) is not None
 
 
 def is_agent_name(text: str) -> bool:
-    """Tell whether `text` may name an agent: a name of at most MAX_AGENT_NAME characters."""
+    """Return whether `text` may name an agent: a name of at most MAX_AGENT_NAME characters."""
     return is_name(text) and len(text) <= MAX_AGENT_NAME
 
 
@@ -134,7 +134,7 @@ def public_host(service: str, domain: str) -> str:
 
 
 def facts() -> dict[str, object]:
-    """Give all that Nix needs of this module, as data for a JSON file."""
+    """Return all facts that Nix needs of this module, as data for a JSON file."""
     return {
         "name": {"most": MAX_NAME, "pattern": _pattern(MAX_NAME)},
         "agents": {

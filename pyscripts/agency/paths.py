@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$XDG_STATE_HOME/agency`: keys, runs and logs that outlive a process. Not created here."""
+    """Return `$XDG_STATE_HOME/agency`, for keys, runs and logs that persist. Not created here."""
     base = environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "agency"
 
@@ -18,9 +18,9 @@ _SANDBOX_OF_ROOT = Path("/var/lib/agency-sandbox")
 
 
 def sandbox_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Name the directory of leases: root's in one place, whoever calls, for the timer.
+    """Return the directory of leases; root always has the same one, so that the timer finds it.
 
-    `AGENCY_SANDBOX_DIR` names another. Not created here.
+    `AGENCY_SANDBOX_DIR` overrides it. Not created here.
     """
     named = environ.get(SANDBOX_VARIABLE)
     if named:

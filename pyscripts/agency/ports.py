@@ -1,4 +1,4 @@
-"""Loopback ports: finding free ones, and saying clearly when a wanted one is taken."""
+"""Loopback ports: finding free ones, and clear errors when a wanted port is taken."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from agency.errors import PrerequisiteError
 
 LOOPBACK = "127.0.0.1"
-_RANGE = range(12000, 20000)  # no service or agent of ours is there by default
+_RANGE = range(12000, 20000)  # the agency's services and agents are elsewhere by default
 _ATTEMPTS = 200
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could bind `port` on loopback now."""
+    """Return whether a server could bind `port` on loopback now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -26,7 +26,7 @@ def is_free(port: int) -> bool:
 
 
 def is_listening(port: int, timeout_s: float = 0.5) -> bool:
-    """Tell whether something accepts connections on `port`."""
+    """Return whether a server accepts connections on `port`."""
     with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout_s):
         return True
     return False

@@ -14,14 +14,14 @@ _OF_CHECKOUT = Path(__file__).resolve().parents[2] / ".tools" / "bin"
 
 
 class ProgramError(AgencyError):
-    """A program ended badly, or did not end in time."""
+    """Failure of a program: a bad exit status, or no end in time."""
 
 
 def find_program(name: str, *, hint: str) -> str:
-    """Find a program on PATH, or among the tools that set-up has built for this checkout.
+    """Find a program on PATH, or among the tools that set-up built for this checkout.
 
     Raises:
-        PrerequisiteError: it is not there; `hint` says how to get it.
+        PrerequisiteError: it is not installed; `hint` says how to get it.
     """
     found = shutil.which(name) or shutil.which(name, path=str(_OF_CHECKOUT))
     if found is None:
@@ -67,7 +67,7 @@ def run_program(
 
 
 def _reason(said: str) -> str:
-    """Pick the line that says why: git's first `fatal:` (advice follows it), else the last."""
+    """Pick the line with the reason: git's first `fatal:` (advice follows it), else the last."""
     lines = said.strip().splitlines()
     fatal = [line for line in lines if line.startswith("fatal: ")]
     return next(iter([*fatal, *lines[-1:]]), "no message")

@@ -1,4 +1,4 @@
-"""A network namespace with only loopback, and the proof that nothing leaves it.
+"""Network namespace with only loopback, and the proof that no traffic leaves it.
 
 Sources: unshare(2), network_namespaces(7), user_namespaces(7), netdevice(7).
 """
@@ -20,7 +20,7 @@ _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 
-# Documentation prefixes (RFC 5737, RFC 3849): an attempt could reach nobody even if it got out.
+# Documentation prefixes (RFC 5737, RFC 3849): an attempt reaches no host even if it gets out.
 _DESTINATIONS = (
     (socket.AF_INET, socket.SOCK_STREAM, "192.0.2.1", 443),
     (socket.AF_INET, socket.SOCK_DGRAM, "198.51.100.53", 53),
@@ -39,7 +39,7 @@ DESTINATIONS = tuple(_shown(kind, host, port) for _, kind, host, port in _DESTIN
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Relation of this process to the network; `reason` says why there is no namespace."""
+    """Network isolation of this process; `reason` says why it has no namespace."""
 
     mode: str  # "network-namespace" or "none"
     reason: str | None = None
@@ -96,7 +96,7 @@ def interfaces() -> list[str]:
 
 
 def attempt_outbound(timeout_s: float = 2.0) -> list[Attempt]:
-    """Try to leave; in a namespace with only loopback the kernel refuses at once."""
+    """Try to reach the outside; in a namespace with only loopback the kernel refuses at once."""
     return [_attempt(*destination, timeout_s) for destination in _DESTINATIONS]
 
 

@@ -1,7 +1,7 @@
-"""The directory of one run, held by a lock for as long as the run lives.
+"""Directory of one run, held by a lock for as long as the run lives.
 
-A run whose lock can be taken is dead, however it died: its processes are ended by their marker
-and its directory is removed. Age never decides.
+A run whose lock is free is dead, however it died: `reap` ends its processes by their marker and
+removes its directory. Age never decides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LOCK = "lock"
 
 @dataclass(slots=True)
 class RunDirectory:
-    """A private directory (0700) and the lock that says its run is alive."""
+    """Private directory (0700) of a run, with the lock that shows that the run is alive."""
 
     path: Path
     run: str
@@ -39,13 +39,13 @@ class RunDirectory:
         return self.path / "credentials"
 
     def release(self) -> None:
-        """Let go of the lock; the directory stays."""
+        """Release the lock; the directory stays."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def remove(self) -> None:
-        """Remove the directory and everything in it, then let go of the lock; once is enough."""
+        """Remove the directory and everything in it, then release the lock; safe to repeat."""
         if self.path.exists():
             with _registry(self.path.parent):
                 shutil.rmtree(self.path)
@@ -91,10 +91,10 @@ def _is_dead(directory: Path) -> bool:
 
 
 def _lock(directory: Path) -> int:
-    """Lock a run's directory that is dead, and return the descriptor that holds the lock.
+    """Lock the directory of a dead run, and return the descriptor that holds the lock.
 
-    The file gets its name once it is locked: who asks without the registry never finds it free,
-    nor holds it for the moment in which it is locked.
+    The file gets its name once it is locked. So a process that asks without the registry never
+    finds it free, nor holds it at the moment of locking.
     """
     unnamed = directory / f".{_LOCK}"
     descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -108,14 +108,14 @@ def _lock(directory: Path) -> int:
 
 
 class RunBusyError(AgencyError):
-    """Another process holds this run."""
+    """A run that another process holds."""
 
 
 def create(base: Path, run: str) -> RunDirectory:
     """Make and lock `base/run`.
 
     Raises:
-        RunBusyError: a living process holds a run of that name.
+        RunBusyError: a running process holds a run of that name.
         PrerequisiteError: the place cannot be written.
     """
     path = base / run
@@ -135,7 +135,7 @@ def create(base: Path, run: str) -> RunDirectory:
 
 
 def alive(base: Path) -> Path | None:
-    """The directory of a run under `base` that a process holds, if there is one."""
+    """Return the directory of a run under `base` that a process holds, if there is one."""
     if not base.is_dir():
         return None
     with _registry(base):
@@ -146,7 +146,7 @@ def alive(base: Path) -> Path | None:
 
 
 def reap(base: Path, timeout_s: float = 5.0) -> tuple[str, ...]:
-    """End and remove what dead runs under `base` left behind; returns their names."""
+    """End and remove what dead runs under `base` left behind; return their names."""
     reaped = []
     with _registry(base):
         for path in sorted(p for p in base.iterdir() if p.is_dir()):

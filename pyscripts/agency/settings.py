@@ -42,7 +42,7 @@ def read_bounded(
 
 
 def parse(model: type[ModelT], data: bytes, *, where: str, hint: str | None = None) -> ModelT:
-    """Validate JSON.
+    """Parse and validate JSON.
 
     Raises:
         BadInputError: the data is invalid; the message names each field, never its value.

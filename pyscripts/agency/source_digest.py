@@ -1,4 +1,4 @@
-"""The digest of a source tree, such that anyone can recompute it with common tools.
+"""Digest of a source tree, such that anyone can recompute it with common tools.
 
 One record a file, `<mode> <sha256 of content> <path>` and a NUL, sorted by the bytes of the path;
 the digest is the SHA-256 of all records. Modes are git's: 100644, 100755 where the owner may
@@ -26,7 +26,7 @@ _TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class SourceDigest:
-    """The digest of a tree of `files` files; commit and tree where it is a git checkout.
+    """Digest of a tree of `files` files; commit and tree where it is a git checkout.
 
     `dirty` is true when the files are not exactly those of the commit, and outside git, where
     there is no commit to compare with.
@@ -39,7 +39,7 @@ class SourceDigest:
     files: int
 
     def digest_set(self) -> dict[str, str]:
-        """The digests as an in-toto DigestSet; those of git only when they say the same."""
+        """Return the digests as an in-toto DigestSet, with git's only when the tree is clean."""
         digests = {"sha256": self.sha256}
         if not self.dirty and self.git_commit is not None and self.git_tree is not None:
             digests |= {"gitCommit": self.git_commit, "gitTree": self.git_tree}
@@ -59,8 +59,8 @@ def source_digest(root: Path) -> SourceDigest:
 
     Raises:
         PrerequisiteError: git is needed and not installed, or a file cannot be read.
-        ProgramError: git refuses the checkout, such as one that belongs to another user.
-        BadInputError: the tree holds what has no digest, such as another git repository.
+        ProgramError: git refuses the checkout, for example one that belongs to another user.
+        BadInputError: the tree holds an entry without digest, such as another git repository.
     """
     digest, files = _digest(root, source_files(root))
     if not (root / ".git").exists():

@@ -5,8 +5,10 @@
     pytest tests/guest --guest-host local          the machine that pytest runs on, as root
 
 Without --guest-host nothing here is collected: there is no machine to look at. Tests leave the
-machine as they found it; those that disturb it on purpose (marker `disturbs`) are left out with
---read-only, as on a host that people use.
+machine as they found it; those that disturb it on purpose (`disturbs` in their claim) are left out
+with --read-only, as on a host that people use.
+
+Each test carries the claim that it shows (claim.py); the report names it as a property of the test.
 
 What is killed takes seconds to come back. It is killed first, and what needs none of it is looked
 at meanwhile.
@@ -26,6 +28,7 @@ import pytest
 import testinfra.backend
 import testinfra.backend.base
 import testinfra.host
+from claim import claim_of
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
@@ -158,13 +161,18 @@ def pytest_ignore_collect(config: pytest.Config) -> bool | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "disturbs: interferes with running services for a moment")
+    config.addinivalue_line("markers", "claim(id, promise, *, disturbs): what the test shows")
     config.addinivalue_line("markers", "kills: kills what others look at later, and is the first")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    claims = {item: claim_of(item) for item in items}
+    for item, claim in claims.items():
+        item.user_properties.append(("claim", claim.id))
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            item.user_properties.append(("case", item.callspec.id))
     if config.getoption("--read-only", default=False):
-        left_out = [item for item in items if item.get_closest_marker("disturbs") is not None]
+        left_out = [item for item in items if claims[item].disturbs]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
     items.sort(key=_turn)

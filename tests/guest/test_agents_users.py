@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
+from claim import absent
 
 from agency import naming
 
@@ -50,6 +51,7 @@ def users(agents) -> list[str]:
     return [naming.agent_user(name) for name in agents]
 
 
+@pytest.mark.claim("uid-of-instance", "own-user", disturbs=False)
 def test_uids_are_those_of_the_instance(host, agents, own_uids):
     """A stable hash of the name, or what the instance says; never a position in a list."""
     uids = {name: host.user(naming.agent_user(name)).uid for name in agents}
@@ -58,6 +60,7 @@ def test_uids_are_those_of_the_instance(host, agents, own_uids):
     assert len(set(uids.values())) == len(agents)
 
 
+@pytest.mark.claim("uid-of-no-agent", "own-user", disturbs=False, control=True)
 def test_a_uid_of_no_agent_belongs_to_nobody(host, agents):
     name = "nobody-of-a-test"
     assert name not in agents
@@ -65,6 +68,7 @@ def test_a_uid_of_no_agent_belongs_to_nobody(host, agents):
     assert host.run("getent passwd %s", str(naming.agent_uid(name))).rc != 0
 
 
+@pytest.mark.claim("uid-in-firewall", "own-user", disturbs=False)
 def test_the_uids_are_those_of_the_firewall(host, users):
     """And of nobody else: the control plane is no agent."""
     table = host.run("nft list set inet agency-agents agents").stdout
@@ -72,6 +76,7 @@ def test_the_uids_are_those_of_the_firewall(host, users):
     assert held == {host.user(user).uid for user in users}
 
 
+@pytest.mark.claim("no-log-in", "no-log-in", disturbs=False)
 def test_nobody_can_log_in_as_an_agent(host, users):
     for name in users:
         user = host.user(name)
@@ -79,10 +84,12 @@ def test_nobody_can_log_in_as_an_agent(host, users):
         assert user.password[:1] in ("!", "*")
 
 
+@pytest.mark.claim("log-in-noticed", "no-log-in", disturbs=False, control=True)
 def test_a_login_would_be_noticed(host):
     assert host.user("root").shell.endswith("sh"), "the test can tell a shell"
 
 
+@pytest.mark.claim("no-privileged-group", "no-group", disturbs=False)
 def test_agents_are_in_no_privileged_group(host, users):
     for user in users:
         groups = host.user(user).groups
@@ -90,10 +97,12 @@ def test_agents_are_in_no_privileged_group(host, users):
         assert not PRIVILEGED & set(groups)
 
 
+@pytest.mark.claim("privileged-group-noticed", "no-group", disturbs=False, control=True)
 def test_membership_in_a_privileged_group_would_be_noticed(host):
     assert PRIVILEGED & set(host.user("root").groups)
 
 
+@pytest.mark.claim("home-closed", "own-home", disturbs=False)
 def test_homes_are_closed(host, users):
     for user in users:
         home = host.file(f"/home/{user}")
@@ -101,7 +110,7 @@ def test_homes_are_closed(host, users):
         assert (home.mode, home.user) == (0o700, user)
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("own-files", "own-home", disturbs=True, control=True)
 def test_its_own_files_are_its_own(host, users, run_as):
     own = f"/home/{users[0]}/written-by-a-test"
     try:
@@ -111,7 +120,7 @@ def test_its_own_files_are_its_own(host, users, run_as):
         host.run("rm -f %s", own)
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("files-of-another", "own-home", disturbs=True)
 def test_another_agents_files_are_out_of_reach(host, pair, run_as):
     mine, other = (naming.agent_user(name) for name in pair)
     secret = f"/home/{other}/secret-of-a-test"
@@ -130,7 +139,7 @@ def test_another_agents_files_are_out_of_reach(host, pair, run_as):
         host.run("rm -f %s", secret)
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("system-paths", "system-unwritten", disturbs=True)
 def test_system_paths_cannot_be_written(host, pair, run_as):
     user = naming.agent_user(pair[0])
     probes = [f"{path.rstrip('/')}/written-by-a-test" for path in SYSTEM_PATHS]
@@ -143,17 +152,20 @@ def test_system_paths_cannot_be_written(host, pair, run_as):
         host.run(f"rm -f {' '.join(probes)} /home/{user}/of-a-test")
 
 
+@pytest.mark.claim("system-paths-exist", "system-unwritten", disturbs=False, control=True)
 def test_there_are_system_paths(host):
     found = host.run(f"ls -d {' '.join(SYSTEM_PATHS)}").stdout.split()
     assert len(found) > 10
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim(
+    "system-files", "system-unwritten", disturbs=True, may_skip=(absent("/etc/nftables.conf"),)
+)
 @pytest.mark.parametrize("path", SYSTEM_FILES)
 def test_system_files_cannot_be_changed(host, pair, run_as, path):
     user = naming.agent_user(pair[0])
     if not host.file(path).exists:
-        pytest.skip(f"there is no {path} on this machine")
+        pytest.skip(absent(path).reason)
     before = host.file(path).sha256sum
     # Appends nothing: it is opened for writing, which is what must be refused.
     assert run_as(user, ": >> %s", path).rc != 0
@@ -162,7 +174,7 @@ def test_system_files_cannot_be_changed(host, pair, run_as, path):
     assert host.file(path).sha256sum == before
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("no-way-to-root", "no-root", disturbs=True)
 def test_there_is_no_way_to_root(host, pair, run_as):
     """Every program that could give rights away, side by side: each takes its time to refuse."""
     found = outcomes(lambda text: run_as(naming.agent_user(pair[0]), text), TO_ROOT)
@@ -211,13 +223,14 @@ def stray(paths: Sequence[str]) -> list[str]:
     ]
 
 
+@pytest.mark.claim("setuid-programs-known", "no-root", disturbs=False)
 def test_setuid_programs_are_those_of_the_distribution(host):
     found = setuid_programs(host)
     assert found, "even a plain Debian or NixOS has some"
     assert stray(found) == []
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("stray-setuid-noticed", "no-root", disturbs=True, control=True)
 def test_a_stray_setuid_program_would_be_noticed(host, pair, run_as):
     """And would work for who is not held by a unit: test_confinement shows that agents are.
 

@@ -55,6 +55,7 @@ def last_of(host, name: str, event: str) -> dict:
     return [record for line in lines if (record := json.loads(line))["event"] == event][-1]
 
 
+@pytest.mark.claim("audit-socket", "audit-log", disturbs=False)
 def test_the_socket_is_for_agents(host):
     """Held by systemd, so that it is there before anything is written."""
     socket = host.file("/run/agency-audit.sock")
@@ -62,7 +63,7 @@ def test_the_socket_is_for_agents(host):
     assert (socket.user, socket.group, socket.mode) == ("root", naming.AGENTS_GROUP, 0o660)
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("record-under-own-name", "audit-log", disturbs=True, control=True)
 def test_an_agent_puts_events_on_record_under_its_own_name(host, pair, written):
     for name in pair:
         found = last_of(host, name, EVENT)
@@ -71,7 +72,7 @@ def test_an_agent_puts_events_on_record_under_its_own_name(host, pair, written):
         assert found["hash"] == written[name]["hash"]
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("record-of-no-agent", "audit-log", disturbs=True)
 def test_who_is_no_agent_is_refused(host, pair, written, record_as):
     other, root, agent = record_as("nobody", "root", naming.agent_user(pair[0]))
     assert other.rc == 1
@@ -81,7 +82,7 @@ def test_who_is_no_agent_is_refused(host, pair, written, record_as):
     assert agent.rc == 0
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("start-on-record", "audit-log", disturbs=True)
 def test_a_running_agent_is_on_record(host, running):
     """The runtime says itself when it started."""
     for name in running:
@@ -90,7 +91,7 @@ def test_a_running_agent_is_on_record(host, running):
         assert found["detail"]["role"]
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("record-from-inside", "audit-log", disturbs=True, control=True)
 def test_an_agents_program_reaches_it_from_inside_its_unit(host, inside, running, agency_script):
     record = "%s workspace audit record guest.inside --detail n=1"
     done = inside(running[0], record, agency_script)
@@ -109,7 +110,7 @@ CHANGES = (
 )
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("log-out-of-reach", "audit-log", disturbs=True)
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_agent_can_read_or_change_its_log(host, pair, written, run_as, change):
     """Not its own either: who is taken over must not learn what is known of it."""
@@ -130,7 +131,7 @@ def test_no_agent_can_read_or_change_its_log(host, pair, written, run_as, change
         host.run("rm -f %s /tmp/audit-of-a-test", own)
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("log-readers", "audit-log", disturbs=True)
 def test_the_log_is_for_root_and_those_who_may_read_logs(host, pair, written):
     directory = host.file(DIRECTORY)
     assert (directory.user, directory.group, directory.mode) == ("root", "adm", 0o750)
@@ -139,7 +140,7 @@ def test_the_log_is_for_root_and_those_who_may_read_logs(host, pair, written):
         assert (file.user, file.group, file.mode) == ("root", "adm", 0o640)
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("log-append-only", "audit-log", disturbs=True)
 def test_it_is_append_only_or_says_why_not(host, pair, kept_how):
     path = f"{DIRECTORY}/{pair[0]}.jsonl"
     if kept_how["appendOnly"]:
@@ -183,7 +184,7 @@ HELD = (
 )
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("log-rotation", "audit-log", disturbs=True)
 def test_rotation_works_with_the_rights_of_the_service(host, python, kept_how, audit):
     """With small files, in a directory of the test's own."""
     name = "agency-audit-of-a-test"
@@ -209,7 +210,7 @@ def test_rotation_works_with_the_rights_of_the_service(host, python, kept_how, a
         host.run("chattr -R -a -i %s; rm -rf %s", place, place)
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("log-tampering-found", "audit-log", disturbs=True)
 def test_it_verifies_and_a_tampered_copy_does_not(host, pair, written, audit):
     head = f"{written[pair[0]]['sequence']}:{written[pair[0]]['hash']}"
     copy, tampered = host.run("mktemp -d; mktemp -d").stdout.split()

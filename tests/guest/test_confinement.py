@@ -6,10 +6,9 @@ Each command runs in a copy of the machine's own definition of the agent's unit.
 import json
 
 import pytest
+from claim import CONTAINER_MOUNTS, absent
 
 from agency import naming
-
-pytestmark = pytest.mark.disturbs
 
 SYSTEM = ("/etc", "/var/lib", "/usr/local", "/opt", "/srv", "/run")
 SHARED = ("/tmp", "/var/tmp", "/home", "/root")
@@ -76,11 +75,13 @@ def facts_of(status: str) -> dict[str, str]:
     return {key: " ".join(value.split()) for key, value in lines}
 
 
+@pytest.mark.claim("calls-refused", "no-root", disturbs=True)
 @pytest.mark.parametrize("what", REFUSED)
 def test_it_may_not(attempted, what):
     assert attempted[what] in ("OSError", "PermissionError", "FileNotFoundError")
 
 
+@pytest.mark.claim("calls-allowed", "no-root", disturbs=True, control=True)
 @pytest.mark.parametrize("what", ALLOWED)
 def test_it_may(attempted, what):
     assert attempted[what] == "did it"
@@ -92,6 +93,7 @@ def seen(started, inside) -> list[str]:
     return inside(started[0], "cat /proc/self/status; echo ---; ls /home").stdout.split("---\n")
 
 
+@pytest.mark.claim("program-without-rights", "no-root", disturbs=True)
 def test_it_runs_as_its_user_without_any_right(host, running, seen):
     mine, _ = running
     facts = facts_of(seen[0])
@@ -104,12 +106,14 @@ def test_it_runs_as_its_user_without_any_right(host, running, seen):
     assert facts["Seccomp"] == "2", "a filter"
 
 
+@pytest.mark.claim("rights-noticed", "no-root", disturbs=True, control=True)
 def test_rights_would_be_noticed(host):
     facts = facts_of(host.file("/proc/self/status").content_string)
     assert int(facts["CapEff"], 16) != 0
     assert facts["NoNewPrivs"] == "0"
 
 
+@pytest.mark.claim("agent-held-alike", "no-root", disturbs=True)
 def test_the_agent_itself_is_held_alike(host, running):
     """What `inside` shows is what the real agent has."""
     for name in running:
@@ -120,6 +124,7 @@ def test_the_agent_itself_is_held_alike(host, running):
         assert facts["Uid"].split()[0] == str(host.user(naming.agent_user(name)).uid)
 
 
+@pytest.mark.claim("setuid-gives-nothing", "no-root", disturbs=True)
 def test_setuid_programs_give_it_nothing(host, running, inside, run_as):
     mine, _ = running
     try:
@@ -157,18 +162,25 @@ def wrote(started, inside, run_as, open_places) -> tuple[list[str], list[str]]:
     return held.stdout.split(), free.stdout.split()
 
 
+@pytest.mark.claim(
+    "system-read-only",
+    "system-unwritten",
+    disturbs=True,
+    may_skip=(*map(absent, ("/usr/local", "/opt", "/srv")), CONTAINER_MOUNTS),
+)
 @pytest.mark.parametrize("place", SYSTEM)
 def test_the_system_is_read_only_for_it(host, wrote, open_places, place):
     if place not in open_places:
-        pytest.skip(f"there is no {place} on this machine")
+        pytest.skip(absent(place).reason)
     # ProtectSystem=strict does not reach what is mounted there, with the old cgroups.
     if place == "/run" and host.run("systemd-detect-virt --container").rc == 0:
-        pytest.skip("a container does not hold what is mounted below /")
+        pytest.skip(CONTAINER_MOUNTS.reason)
     held, free = wrote
     assert open_places[place] in free, "else it could"
     assert open_places[place] not in held
 
 
+@pytest.mark.claim("own-files", "own-home", disturbs=True, control=True)
 def test_it_writes_in_its_home(host, running, inside):
     mine, _ = running
     own = f"/home/{naming.agent_user(mine)}/written-by-a-test"
@@ -179,6 +191,7 @@ def test_it_writes_in_its_home(host, running, inside):
         host.run("rm -f %s", own)
 
 
+@pytest.mark.claim("homes-of-others-hidden", "own-home", disturbs=True)
 def test_other_homes_are_not_even_there(host, running, seen):
     mine, _ = running
     assert len(host.run("ls /home").stdout.split()) >= 2
@@ -201,6 +214,7 @@ def shared(host, started, inside, run_as) -> dict[str, set[str]]:
     return {who: {*done.stdout.split()} for who, done in found.items()}
 
 
+@pytest.mark.claim("shared-places-private", "own-home", disturbs=True)
 @pytest.mark.parametrize("place", SHARED)
 def test_what_it_puts_in_a_shared_place_nobody_finds(shared, place):
     assert "/tmp" in shared["it, a moment later"], "it has one of its own"

@@ -251,6 +251,7 @@ def declared(host, pair):
     assert change("delete") == 0, "a rule of this test stays"
 
 
+@pytest.mark.claim("agents-in-firewall", "egress", disturbs=False)
 def test_every_agent_is_in_the_firewalls_table(host, agents):
     table = host.run("nft list table inet agency-agents").stdout
     assert "hook output" in table
@@ -259,23 +260,23 @@ def test_every_agent_is_in_the_firewalls_table(host, agents):
     assert host.run("nft list table inet no-such-table").rc != 0
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("egress-undeclared", "egress", disturbs=True)
 def test_undeclared_egress_is_refused(outside, ask, pair):
     assert ask(*map(naming.agent_user, pair)) == [NOWHERE, NOWHERE]
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("egress-of-others", "egress", disturbs=True, control=True)
 def test_who_is_no_agent_gets_out(outside, ask):
     assert ask("root", "nobody") == [EVERYWHERE, EVERYWHERE]
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("egress-declared", "egress", disturbs=True, control=True)
 def test_declared_egress_passes_for_its_agent_alone(outside, declared, ask, pair):
     wanted = {what: "outside" if what in declared else "refused" for what in TARGETS}
     assert ask(*map(naming.agent_user, pair)) == [wanted, NOWHERE]
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("ipv6-neighbours", "egress", disturbs=True, control=True)
 def test_the_rules_let_ipv6_neighbours_be_found(outside, host, ask):
     """By the kernel, whose packets belong to nobody; it must ask again here."""
     assert host.run(f"ip -6 neighbour flush dev {NEAR}").rc == 0
@@ -296,7 +297,7 @@ def sent(run_as, python):
     return sent
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("egress-icmpv6", "egress", disturbs=True)
 def test_no_icmpv6_leaves(outside, sent, pair):
     """Of an agent, even of one that could make such packets; root's control shows that they go."""
     assert sent("root", V6, ICMPV6) == dict.fromkeys(ICMPV6, "sent")
@@ -304,7 +305,7 @@ def test_no_icmpv6_leaves(outside, sent, pair):
         assert sent(naming.agent_user(name), V6, ICMPV6) == dict.fromkeys(ICMPV6, "refused")
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("egress-icmpv4", "egress", disturbs=True)
 def test_no_icmpv4_leaves(outside, sent, pair):
     assert sent("root", V4, ICMPV4) == dict.fromkeys(ICMPV4, "sent")
     for name in pair:
@@ -337,17 +338,17 @@ def asked_from_outside(outside, host, until, python):
     return asked
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("serving-unheard-outside", "egress", disturbs=True)
 def test_the_outside_hears_no_agent_that_serves(asked_from_outside, pair):
     assert {*asked_from_outside(naming.agent_user(pair[0]), 0.7).values()} == {"unheard"}
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("others-heard-outside", "egress", disturbs=True, control=True)
 def test_the_outside_hears_others_that_serve(asked_from_outside):
     assert {*asked_from_outside("nobody").values()} == {"outside"}
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("egress-withdrawn", "egress", disturbs=True)
 def test_a_rule_that_is_withdrawn_ends_what_it_allowed(outside, host, python, pair):
     """A connection that was made before; with the rule there again, it goes on."""
     uid = host.user(naming.agent_user(pair[0])).uid
@@ -376,7 +377,7 @@ def daemons(host, python, until):
         host.run(f"systemctl stop {STAND_IN_UNIT}; rm -rf {made}")
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("name-service", "no-name-service", disturbs=True)
 def test_it_reaches_nobody_who_looks_names_up(daemons, inside, python, pair):
     text = "%s -I -c %s " + " ".join(daemons)
     assert json.loads(inside(pair[0], text, python, REACH).stdout) == dict.fromkeys(
@@ -384,7 +385,7 @@ def test_it_reaches_nobody_who_looks_names_up(daemons, inside, python, pair):
     )
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("name-service-outside-unit", "no-name-service", disturbs=True, control=True)
 def test_outside_of_its_unit_it_would_reach_them(daemons, run_as, python, pair):
     text = "%s -I -c %s " + " ".join(daemons)
     said = run_as(naming.agent_user(pair[0]), text, python, REACH).stdout

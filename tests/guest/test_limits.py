@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from claim import LITTLE_MEMORY, NO_CPU_CONTROLLER
 
 from agency import naming
 
@@ -98,6 +99,7 @@ def limit(host, pair) -> int:
     return int(prop(host, slice_of(pair[0]), "MemoryMax"))
 
 
+@pytest.mark.claim("limits-declared", "limits", disturbs=False)
 def test_every_agent_has_limits(host, agents):
     limits = ("MemoryMax", "TasksMax", "CPUQuotaPerSecUSec")
     slices = props(host, [*map(slice_of, agents), "user.slice"], *limits, "MemorySwapMax")
@@ -111,6 +113,7 @@ def test_every_agent_has_limits(host, agents):
     assert slices["user.slice"]["MemoryMax"] == "infinity", "the test can tell"
 
 
+@pytest.mark.claim("own-slice", "limits", disturbs=False)
 def test_each_agent_has_a_slice_of_its_own(host, agents):
     shown = props(host, [*map(naming.agent_unit, agents)], "Slice")
     slices = {found["Slice"] for found in shown.values()}
@@ -119,11 +122,11 @@ def test_each_agent_has_a_slice_of_its_own(host, agents):
     assert not slices & {found["Slice"] for found in others.values()}
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("processor-share", "limits", disturbs=True, may_skip=(NO_CPU_CONTROLLER,))
 def test_its_share_of_the_processors_is_bounded(host, pair, python, run_in_slice):
     """By the kernel, as a program in the slice finds it; what is declared need not be enforced."""
     if host.run(HANDED).rc != 0:
-        pytest.skip("this machine is handed no controller of processors")
+        pytest.skip(NO_CPU_CONTROLLER.reason)
     declared = prop(host, slice_of(pair[0]), "CPUQuotaPerSecUSec")
     found = float(run_in_slice(pair[0], SHARE).stdout)
     units = {"min": 60, "s": 1, "ms": 1e-3, "us": 1e-6}
@@ -133,7 +136,7 @@ def test_its_share_of_the_processors_is_bounded(host, pair, python, run_in_slice
     assert float(outside.stdout) > found, "it is the slice that bounds it"
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("memory-bounded", "limits", disturbs=True)
 def test_a_memory_hog_dies_in_its_slice_and_others_live(host, running, run_in_slice, limit):
     mine, other = running
     units = [
@@ -149,23 +152,25 @@ def test_a_memory_hog_dies_in_its_slice_and_others_live(host, running, run_in_sl
     assert pids(host, units) == before
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim(
+    "memory-outside-slice", "limits", disturbs=True, control=True, may_skip=(LITTLE_MEMORY,)
+)
 def test_the_same_program_runs_outside_the_slice(host, python, limit):
     """It is the slice that stops it, not the machine."""
     free = host.run("awk '/MemAvailable/ {print $2 * 1024}' /proc/meminfo").stdout
     if float(free) < limit + 2 * SPARE:
-        pytest.skip("this machine has no more memory than an agent may use")
+        pytest.skip(LITTLE_MEMORY.reason)
     text = "systemd-run --quiet --wait --pipe %s -I -c %s %s"
     done = host.run(text, python, HOG, str(limit + SPARE))
     assert done.stdout == "used it all\n", done.stderr
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("memory-that-fits", "limits", disturbs=True, control=True)
 def test_what_fits_in_the_slice_runs(pair, run_in_slice):
     assert run_in_slice(pair[0], HOG, str(SPARE)).stdout == "used it all\n"
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("processes-bounded", "limits", disturbs=True)
 def test_processes_are_bounded(host, pair, run_in_slice):
     most = int(prop(host, slice_of(pair[0]), "TasksMax"))
     assert 0 < most <= 4096
@@ -174,7 +179,7 @@ def test_processes_are_bounded(host, pair, run_in_slice):
     assert 0 < int(started[1]) < most
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("processes-outside-slice", "limits", disturbs=True, control=True)
 def test_as_many_run_outside_the_slice(host, pair, python):
     wanted = str(int(prop(host, slice_of(pair[0]), "TasksMax")) + 50)
     text = "systemd-run --quiet --wait --pipe -p TasksMax=infinity %s -I -c %s %s"

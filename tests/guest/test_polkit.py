@@ -13,9 +13,6 @@ CALL = (
 )
 WHO = "agency-control"
 
-pytestmark = pytest.mark.disturbs
-
-
 REFUSAL = re.compile(r"denied|authentication", re.IGNORECASE)
 
 
@@ -62,6 +59,7 @@ def services(host) -> dict[str, str]:
     return dict(zip(others, shown, strict=True))
 
 
+@pytest.mark.claim("services-not-its-own", "control-plane", disturbs=True)
 @pytest.mark.parametrize("verb", ["StopUnit", "RestartUnit"])
 def test_no_service_that_runs_is_its_to_touch(host, not_denied, services, verb):
     assert not_denied(WHO, [f"{verb} ss {unit} replace" for unit in services]) == {}
@@ -69,6 +67,7 @@ def test_no_service_that_runs_is_its_to_touch(host, not_denied, services, verb):
     assert shown == list(services.values())
 
 
+@pytest.mark.claim("other-units-and-calls", "control-plane", disturbs=True)
 @pytest.mark.parametrize(
     "call",
     [
@@ -100,6 +99,7 @@ def test_what_the_control_plane_may_not(manager, call):
     assert is_denied(done), done.stderr
 
 
+@pytest.mark.claim("agent-not-killed", "control-plane", disturbs=True)
 def test_not_even_an_agent_is_its_to_kill(host, manager, running):
     """It stops them; a signal of its choice is more than that."""
     unit = naming.agent_unit(running[0])
@@ -108,6 +108,7 @@ def test_not_even_an_agent_is_its_to_kill(host, manager, running):
     assert host.service(unit).is_running
 
 
+@pytest.mark.claim("agent-not-isolated", "control-plane", disturbs=True)
 def test_isolating_an_agent_is_refused(host, manager, running, services):
     """By systemd itself: polkit is not told how a unit is to be started."""
     done = manager(WHO, f"StartUnit ss {naming.agent_unit(running[0])} isolate")
@@ -117,6 +118,7 @@ def test_isolating_an_agent_is_refused(host, manager, running, services):
     assert shown == list(services.values())
 
 
+@pytest.mark.claim("root-not-refused", "control-plane", disturbs=True, control=True)
 def test_who_may_is_not_refused(host, not_denied):
     """Root asks for what is so already: the call itself is right."""
     call = "StartUnit ss nftables.service replace"
@@ -126,6 +128,7 @@ def test_who_may_is_not_refused(host, not_denied):
     assert not_denied("root", [call, "NoSuchCall"]).keys() == {call, "NoSuchCall"}
 
 
+@pytest.mark.claim("agent-started-and-stopped", "control-plane", disturbs=True, control=True)
 def test_it_stops_starts_and_restarts_an_agent(host, manager, running, until):
     unit = naming.agent_unit(running[0])
 
@@ -142,6 +145,7 @@ def test_it_stops_starts_and_restarts_an_agent(host, manager, running, until):
     until(lambda: shown("MainPID") not in ("0", before) and shown("ActiveState") == "active")
 
 
+@pytest.mark.claim("agent-starts-nothing", "control-plane", disturbs=True)
 def test_an_agent_may_nothing(host, not_denied, running):
     mine, other = running
     units = (naming.agent_unit(mine), naming.agent_unit(other), "nginx.service")
@@ -150,6 +154,7 @@ def test_an_agent_may_nothing(host, not_denied, running):
     assert host.service(naming.agent_unit(other)).is_running
 
 
+@pytest.mark.claim("agent-stopped-by-nobody-else", "control-plane", disturbs=True)
 def test_nobody_else_may_stop_an_agent(manager, running):
     for user in ("nobody", "matrix-synapse"):
         call = f"StopUnit ss {naming.agent_unit(running[0])} replace"

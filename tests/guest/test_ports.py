@@ -68,6 +68,7 @@ def free(host, agents, started):
     assert host.run("systemctl start %s", unit).rc == 0
 
 
+@pytest.mark.claim("ports-on-loopback", "service-ports", disturbs=False)
 def test_ports_are_on_loopback_alone(host, agents, control):
     active = [name for name in agents if host.service(naming.agent_unit(name)).is_running]
     listen = {naming.SERVICE_PORTS["synapse"], control["listen_port"]}
@@ -79,21 +80,21 @@ def test_ports_are_on_loopback_alone(host, agents, control):
         assert addresses or port not in listen, f"nothing listens on {port}"
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("port-served", "own-port", disturbs=True, control=True)
 def test_an_agent_serves_itself_and_the_control_plane(ask, agents, running):
     mine, _ = running
     users = (naming.agent_user(mine), "agency-control", "root")
     assert ask(users, agents[mine]) == [["answered"]] * 3
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("port-closed-to-others", "own-port", disturbs=True)
 def test_others_cannot_connect_to_an_agent(ask, agents, running):
     mine, other = running
     users = (naming.agent_user(other), "nobody", "matrix-synapse")
     assert ask(users, agents[mine]) == [["ConnectionRefusedError"]] * 3
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("services-closed-to-agents", "service-ports", disturbs=True)
 def test_services_are_not_the_agents_to_use(ask, running, control):
     ports = (naming.SERVICE_PORTS["synapse"], control["listen_port"])
     agents = [naming.agent_user(name) for name in running]
@@ -103,7 +104,7 @@ def test_services_are_not_the_agents_to_use(ask, running, control):
     assert ask(["root"], POSTGRESQL)[0][0] in ("ConnectionRefusedError", "closed")
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("database-closed", "service-ports", disturbs=True)
 def test_an_agent_has_no_way_into_the_database(pair, run_as):
     there = "psql -h /run/postgresql -Atc 'select 1' postgres"
     assert run_as("postgres", there).stdout == "1\n"
@@ -113,7 +114,7 @@ def test_an_agent_has_no_way_into_the_database(pair, run_as):
         assert done.rc != 0, role
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("runs-behind-firewall", "firewall-first", disturbs=True, control=True)
 def test_with_the_firewall_it_runs_and_a_reload_does_not_end_it(host, running):
     unit = naming.agent_unit(running[0])
 
@@ -144,7 +145,7 @@ def broken_firewall(host, started):
         assert host.run(f"systemctl start {FIREWALL} {ran}").rc == 0
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("no-run-without-firewall", "firewall-first", disturbs=True)
 def test_an_agent_does_not_run_without_the_firewall(host, started, broken_firewall):
     """It stops with it, and is refused while that cannot be started."""
     unit = naming.agent_unit(started[0])
@@ -154,7 +155,7 @@ def test_an_agent_does_not_run_without_the_firewall(host, started, broken_firewa
     assert host.run("systemctl is-active %s", unit).stdout == "inactive\n"
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("port-taken-unheard", "own-port", disturbs=True)
 def test_who_takes_an_agents_port_is_heard_by_nobody(serve, ask, started, free):
     mine, other = started
     serve(naming.agent_user(other), free)
@@ -163,7 +164,7 @@ def test_who_takes_an_agents_port_is_heard_by_nobody(serve, ask, started, free):
     assert all({*answers} <= unheard for answers in ask(users, free, seconds=0.5))
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("port-owner-heard", "own-port", disturbs=True, control=True)
 def test_its_owner_is_heard_on_the_same_port(serve, ask, started, free):
     serve(naming.agent_user(started[0]), free)
     assert ask(["agency-control"], free) == [["answered"]]
@@ -179,13 +180,13 @@ def unused(host) -> int:
 CLIENTS = ("agency-control", "root", "nobody")
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("service-port-taken-unheard", "service-ports", disturbs=True)
 def test_who_takes_a_services_port_is_heard_by_nobody(serve, ask, started, unused):
     serve(naming.agent_user(started[0]), unused)
     assert ask(CLIENTS, unused, seconds=0.5) == [["TimeoutError"]] * 3
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("service-port-of-others", "service-ports", disturbs=True, control=True)
 def test_others_may_serve_there(serve, ask, unused):
     serve("nobody", unused)
     assert ask(CLIENTS, unused) == [["answered"]] * 3
@@ -194,7 +195,7 @@ def test_others_may_serve_there(serve, ask, unused):
 MANY = ["agency-control"] * 6
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("port-flooded-unheard", "own-port", disturbs=True)
 @pytest.mark.parametrize("whose", ["a service's", "another agent's"])
 def test_not_even_when_more_ask_than_it_lets_wait(serve, ask, started, free, unused, whose):
     """The kernel then answers for a listener without its user's name (SYN cookies).
@@ -206,7 +207,7 @@ def test_not_even_when_more_ask_than_it_lets_wait(serve, ask, started, free, unu
     assert ask(MANY, port, seconds=1.2) == [["TimeoutError"]] * len(MANY)
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("port-flooded-of-others", "service-ports", disturbs=True, control=True)
 def test_others_are_heard_when_many_ask(serve, ask, unused):
     serve("nobody", unused, backlog=0)
     assert ask(MANY, unused) == [["answered"]] * len(MANY)

@@ -7,8 +7,6 @@ import pytest
 
 from agency import naming
 
-pytestmark = pytest.mark.disturbs
-
 INTERFACES = ("environ", "maps", "mem", "cwd/", "root/", "fd/")
 
 
@@ -27,6 +25,7 @@ def openable(run, pid: str) -> list[str]:
     return run(text.format(" ".join(INTERFACES), pid, pid)).stdout.split()
 
 
+@pytest.mark.claim("signal-to-another", "own-processes", disturbs=True)
 def test_another_agents_processes_cannot_be_signalled(host, running, run_as):
     mine, other = running
     pid = main_pid(host, naming.agent_unit(other))
@@ -36,6 +35,7 @@ def test_another_agents_processes_cannot_be_signalled(host, running, run_as):
     assert main_pid(host, naming.agent_unit(other)) == pid
 
 
+@pytest.mark.claim("signal-to-service", "own-processes", disturbs=True)
 def test_services_cannot_be_signalled(host, pair, run_as):
     for unit in ("agency-control.service", "matrix-synapse.service", "postgresql.service"):
         pid = main_pid(host, unit)
@@ -43,6 +43,7 @@ def test_services_cannot_be_signalled(host, pair, run_as):
         assert host.run("kill -s 0 %s", pid).rc == 0
 
 
+@pytest.mark.claim("memory-of-another", "own-processes", disturbs=True)
 def test_another_agents_memory_and_environment_cannot_be_read(host, running, run_as):
     mine, other = running
     pid = main_pid(host, naming.agent_unit(other))
@@ -50,11 +51,13 @@ def test_another_agents_memory_and_environment_cannot_be_read(host, running, run
     assert openable(host.run, pid) == list(INTERFACES), "root can"
 
 
+@pytest.mark.claim("own-process", "own-processes", disturbs=True, control=True)
 def test_its_own_process_can_be_read(pair, run_as):
     text = "for file in environ maps; do : < /proc/self/$file && echo $file; done"
     assert run_as(naming.agent_user(pair[0]), text).stdout.split() == ["environ", "maps"]
 
 
+@pytest.mark.claim("processes-hidden", "own-processes", disturbs=True)
 def test_an_agents_program_does_not_see_others(host, running, inside):
     mine, other = running
     pids = [main_pid(host, unit) for unit in (naming.agent_unit(other), "agency-control.service")]
@@ -66,6 +69,7 @@ def test_an_agents_program_does_not_see_others(host, running, inside):
     assert not found.keys() & set(pids)
 
 
+@pytest.mark.claim("own-process", "own-processes", disturbs=True, control=True)
 def test_an_agents_program_sees_its_own(host, running, inside):
     mine, _ = running
     pid = main_pid(host, naming.agent_unit(mine))

@@ -12,8 +12,6 @@ import pytest
 
 from agency import naming
 
-pytestmark = pytest.mark.disturbs
-
 SERVICES = ("postgresql.service", "matrix-synapse.service", "agency-control.service")
 AUDIT = "agency-audit.service"
 
@@ -133,6 +131,7 @@ def killed(host, struck, until, facts) -> Killed:
     return Killed(pids, (struck.kept, later[-1]))
 
 
+@pytest.mark.claim("really-killed", "recovery", disturbs=True, control=True)
 @pytest.mark.kills
 def test_what_is_to_come_back_was_killed(host, struck, until):
     """What runs later is not what ran before."""
@@ -142,12 +141,14 @@ def test_what_is_to_come_back_was_killed(host, struck, until):
     assert host.file(f"/proc/{struck.pids[spared]}").is_directory
 
 
+@pytest.mark.claim("killed-service-back", "recovery", disturbs=True)
 @pytest.mark.parametrize("unit", [*SERVICES, AUDIT])
 def test_a_killed_service_comes_back(killed, unit):
     before, after = killed.pids[unit]
     assert after not in ("0", before)
 
 
+@pytest.mark.claim("killed-agent-back", "recovery", disturbs=True)
 def test_a_killed_agent_comes_back_and_answers(killed, running, agents, until, run_as, python):
     before, after = killed.pids[naming.agent_unit(running[0])]
     assert after not in ("0", before)
@@ -160,11 +161,13 @@ def test_a_killed_agent_comes_back_and_answers(killed, running, agents, until, r
     assert says("nobody") == "", "the test can tell"
 
 
+@pytest.mark.claim("other-agent-unaffected", "recovery", disturbs=True)
 def test_another_agent_does_not_notice(killed, running):
     before, after = killed.pids[naming.agent_unit(running[1])]
     assert after == before
 
 
+@pytest.mark.claim("audit-socket-outlives", "recovery", disturbs=True)
 def test_the_audit_socket_outlives_its_service(host, killed):
     assert host.run("systemctl show --value -p ActiveState agency-audit.socket").stdout == (
         "active\n"
@@ -172,6 +175,7 @@ def test_the_audit_socket_outlives_its_service(host, killed):
     assert host.file("/run/agency-audit.sock").is_socket
 
 
+@pytest.mark.claim("agent-records-survive", "recovery", disturbs=True)
 def test_what_an_agent_put_on_record_survives(host, killed, struck, started, run_as, agency_script):
     """All that was acknowledged, to the last; and the log says that it was opened again."""
     user = naming.agent_user(started[0])
@@ -184,6 +188,7 @@ def test_what_an_agent_put_on_record_survives(host, killed, struck, started, run
     assert "log.opened" in events[hashes.index(struck.last) + 1 :]
 
 
+@pytest.mark.claim("room-survives", "recovery", disturbs=True)
 def test_the_room_and_its_state_survive(killed):
     before, after = killed.kept
     assert after["room"] == before["room"]
@@ -191,6 +196,7 @@ def test_the_room_and_its_state_survive(killed):
     assert {*before["state"]} <= {*after["state"]}
 
 
+@pytest.mark.claim("audit-log-survives", "recovery", disturbs=True)
 def test_the_audit_log_survives(killed):
     """Every row as it was, in its place; more may have been added."""
     before, after = killed.kept
@@ -200,6 +206,7 @@ def test_the_audit_log_survives(killed):
     assert after["rows"][: len(before["rows"])] == before["rows"]
 
 
+@pytest.mark.claim("stopped-stays-down", "recovery", disturbs=True, control=True)
 def test_a_stopped_service_stays_down(host, until):
     """The test can tell: killed, it comes back; stopped on purpose, it does not."""
     unit = "test-agency-restarted.service"

@@ -37,6 +37,7 @@ def readable(run, files: list[str]) -> list[str]:
     return run("sh -c %s sh " + " ".join("%s" for _ in files), text, *files).stdout.split()
 
 
+@pytest.mark.claim("secrets-unread", "secrets", disturbs=False)
 def test_no_agent_reads_a_secret(read_as, pair, kept):
     for name in pair:
         own = f"/run/credentials/{naming.agent_unit(name)}/"
@@ -44,10 +45,12 @@ def test_no_agent_reads_a_secret(read_as, pair, kept):
         assert read_as(naming.agent_user(name), others) == []
 
 
+@pytest.mark.claim("secrets-readable-by-root", "secrets", disturbs=False, control=True)
 def test_root_reads_every_secret(host, kept):
     assert readable(host.run, kept) == kept
 
 
+@pytest.mark.claim("secrets-unlisted", "secrets", disturbs=False)
 def test_no_agent_lists_where_secrets_are(host, run_as, pair):
     for path in DIRECTORIES:
         if path == "/run/secrets" and host.file(path).mode & 0o004:
@@ -56,6 +59,7 @@ def test_no_agent_lists_where_secrets_are(host, run_as, pair):
         assert host.run("ls %s", path).rc == 0, path
 
 
+@pytest.mark.claim("credentials-of-service", "own-token", disturbs=False, control=True)
 def test_a_service_reads_its_own_credentials_alone(host, read_as, kept):
     """What the control plane was given is there for it; what others were given is not."""
     own = "/run/credentials/agency-control.service"
@@ -69,7 +73,7 @@ def test_a_service_reads_its_own_credentials_alone(host, read_as, kept):
     assert read_as("agency-control", others) == []
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("token-of-another", "own-token", disturbs=True)
 def test_an_agents_token_is_for_it_and_the_control_plane(host, running, run_as, inside):
     mine, other = running
     token = f"/run/agency-control/agents/{other}.token"
@@ -83,7 +87,7 @@ def test_an_agents_token_is_for_it_and_the_control_plane(host, running, run_as, 
     assert inside(mine, read).stdout == ""
 
 
-@pytest.mark.disturbs
+@pytest.mark.claim("no-secret-in-processes", "secrets", disturbs=True)
 def test_no_secret_is_in_a_command_line_or_environment(host, running, kept):
     """Of any process; the test can tell, because a program that has one is found."""
     search = (

@@ -29,11 +29,13 @@ def own_units(host, agents) -> list[str]:
     return sorted(set(concrete))
 
 
+@pytest.mark.claim("units-hardened", "hardened", disturbs=False)
 def test_every_own_unit_is_hardened(host, own_units):
     assert {
         unit: level for unit, level in exposures(host, own_units).items() if level > LIMIT
     } == {}
 
 
+@pytest.mark.claim("unhardened-noticed", "hardened", disturbs=False, control=True)
 def test_a_unit_without_hardening_would_be_noticed(host):
     assert exposures(host, [OPEN_UNIT])[OPEN_UNIT] > LIMIT

@@ -1,6 +1,6 @@
 """Renderer of docs/secrets.md and the example .sops.yaml from the catalogue of secrets.
 
-`python tools/docgen/catalogue.py` writes both; with --check it exits 1 where one is stale.
+`python tools/docgen/catalogue.py` writes both; with --check it exits 1 if one is stale.
 """
 
 from __future__ import annotations

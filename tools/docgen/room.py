@@ -31,6 +31,10 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
         "messages accepted and not yet processed",
         "answered with HTTP 503; the homeserver delivers again",
     ),
+    "max_target_queue": (
+        "changes that wait for their turn at one agent",
+        "refused with a reply",
+    ),
     "agent_start_timeout_s": ("wait for an agent to become healthy, seconds", "the start failed"),
     "agent_stop_timeout_s": ("wait for an agent to end, seconds", "it is killed"),
     "send_attempts": ("attempts to post a reply", "the reply is dropped, and the log says so"),
@@ -58,7 +62,7 @@ def refresh(document: str) -> str:
     """Return `document` with its generated parts replaced.
 
     Raises:
-        BadInputError: the marks of a part are not there exactly once, in order.
+        BadInputError: a part's marks do not appear exactly once, in order.
     """
     parts = {"commands": reference_markdown(GRAMMAR), "limits": limits_markdown(Limits())}
     for name, text in parts.items():

@@ -1,1 +1,1 @@
-"""The runtime inside an agent."""
+"""Process of an agent."""

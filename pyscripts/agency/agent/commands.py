@@ -1,4 +1,4 @@
-"""`agency agent`: what a runtime starts."""
+"""`agency agent`: the command that a runtime starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One agent as a process: from its configuration and token to a clean end."""
+"""Agent as a process: from its configuration and token to a clean end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_config(path: Path) -> AgentConfig:
 
     Raises:
         PrerequisiteError: the file cannot be read.
-        BadInputError: it is not what the schema says, or asks for a port that others could reach.
+        BadInputError: it does not match the schema, or its port could be reached from outside.
     """
     config = load(
         path,
@@ -64,10 +64,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def load_token() -> str:
-    """The bearer token from the credential `acp-token`.
+    """Read the bearer token from the credential `acp-token`.
 
     Raises:
-        PrerequisiteError: it is missing, empty, or not what an HTTP header can carry.
+        PrerequisiteError: it is missing, empty, or not fit for an HTTP header.
     """
     token = read_credential(TOKEN_CREDENTIAL).reveal()
     if not token.isascii() or not token.isprintable() or " " in token:
@@ -80,7 +80,7 @@ def load_token() -> str:
 
 
 async def serve(config: AgentConfig, token: str, clock: Clock, audit_socket: Path = SOCKET) -> None:
-    """Serve ACP until SIGTERM or SIGINT; start, what was taken, and stop go to the audit log.
+    """Serve ACP until SIGTERM or SIGINT; record start, stop and accepted requests in the audit log.
 
     Raises:
         PrerequisiteError: the port is taken or may not be used.

@@ -1,8 +1,8 @@
-"""What an agent puts on record of itself, without ever waiting for it.
+"""An agent's records of its own activity, made without ever blocking the agent.
 
-Events go through a bounded queue to the audit log's service. An event that finds the queue full, or
-that the service does not take, is lost; how many were lost is put on record when it next answers,
-and the agent's log says why.
+Events go through a bounded queue to the audit log's service. An event is lost if the queue is full
+or the service does not accept it. When the service next answers, the number of lost events is put
+on record; the agent's log gives the reason.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Event:
 
 
 class Recorder:
-    """Puts events on record, in the order in which they come; `lost` counts those that were not."""
+    """Sender of events to the audit log, in order; `lost` counts the lost ones."""
 
     def __init__(
         self, client: AuditClient, *, capacity: int = _CAPACITY, pause_s: float = _PAUSE_S
@@ -47,7 +47,7 @@ class Recorder:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Deliver what is waiting, for a second at most."""
+        """Deliver the waiting events, for a second at most."""
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await self._queue.join()
@@ -60,7 +60,7 @@ class Recorder:
         await self._client.close()
 
     def put(self, event: str, **detail: Any) -> None:
-        """Hand an event over; this never waits. Facts that are None are left out."""
+        """Queue an event without waiting. Facts that are None are left out."""
         try:
             self._queue.put_nowait(
                 _Event(event, {key: value for key, value in detail.items() if value is not None})
@@ -94,7 +94,7 @@ class Recorder:
                 _log.info("events are put on record again")
 
     async def _send(self, name: str, detail: dict[str, Any]) -> None:
-        """Send one event; where the connection broke it is sent again, and may be there twice."""
+        """Send one event; a broken connection means a second attempt, and maybe a second record."""
         for _ in range(_TRIES - 1):
             try:
                 await self._client.record(name, detail)

@@ -1,7 +1,7 @@
-"""The agent's side of ACP: what it answers, and whom.
+"""HTTP server of the agent's side of ACP.
 
-Every request must carry the bearer token in its Authorization header; without it a caller does
-not even learn which paths there are. Every refusal has a `Problem` as its body.
+Every request must carry the bearer token in its Authorization header; without it a caller cannot
+even learn which paths exist. Every refusal has a `Problem` as its body.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ _log = logging.getLogger(__name__)
 def build_app(
     config: AgentConfig, token: str, clock: Clock, recorder: Recorder | None = None
 ) -> web.Application:
-    """The ACP application of one agent; what it takes goes to `recorder`, if there is one.
+    """Build the ACP application of one agent; `recorder`, if given, records accepted requests.
 
     Raises:
         ValueError: the token is empty.
     """
     if not token:
-        raise ValueError("an empty token would let anybody in")
+        raise ValueError("an empty token would let every caller in")
     app = make_app(
         LIMITS, _refuse, outer=[_log_request], inner=[_authorise(token), _put_on_record(recorder)]
     )
@@ -106,7 +106,7 @@ async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
 
 @web.middleware
 async def _log_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Log method, path, answer and trace id; a malformed trace id is not repeated."""
+    """Log method, path, answer and trace id; leave out a malformed trace id."""
     trace = request.headers.get(TRACE_HEADER, "")
     response = await handler(request)
     _log.info(
@@ -136,7 +136,7 @@ def _authorise(token: str) -> Middleware:
 
 
 def _put_on_record(recorder: Recorder | None) -> Middleware:
-    """Put what is taken on record: not what is refused, and not whether it is alive."""
+    """Put accepted requests on record, but neither refusals nor health checks."""
 
     @web.middleware
     async def put_on_record(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Co-op Cloud on one machine: recipes, abra that deploys them, and the stacks they become."""
+"""Co-op Cloud on one machine: recipes, abra that deploys them, and the resulting stacks."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""abra, Co-op Cloud's command line: one call, in a directory of its own.
+"""abra, Co-op Cloud's command line: each call in a directory of its own.
 
 abra keeps its state below $ABRA_DIR: `servers/<server>/<domain>.env` says how an app is
 configured, `recipes/<recipe>` is a git checkout of the recipe, `catalogue` an index that is not
-needed offline. Every run gets a fresh one: a shared checkout is changed by whoever deploys.
+needed offline. Every run gets a fresh $ABRA_DIR, because a deployment changes the checkout in it.
 
-abra's output is for people, and it can fail after it has changed the swarm. So only its exit
-status is used, and what is then true is read from the swarm.
+abra's output is for people, and abra can fail after it has changed the swarm. So callers use only
+its exit status, and read the new state from the swarm.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Abra:
     timeout_s: float
 
     def deploy(self, domain: str, environment: str, recipe: Recipe) -> None:
-        """Deploy `recipe` at `domain`, or deploy it again; returns when abra saw it converge.
+        """Deploy `recipe` at `domain`, or deploy it again; return when abra saw it converge.
 
-        `--chaos` takes the checkout as it is, since it is pinned by us and not by a release tag;
-        `--force` deploys also what is deployed already.
+        `--chaos` takes the checkout as it is: the instance pins it, not a release tag.
+        `--force` also deploys an app that is deployed already.
 
         Raises:
-            ProgramError: abra failed or took too long. The swarm may have changed all the same.
+            ProgramError: abra failed or took too long. The swarm may have changed anyway.
         """
         with self._directory(domain, environment, recipe) as place:
             run_program(
@@ -86,7 +86,7 @@ class Abra:
             yield place
 
     def _check_out(self, recipe: Recipe, target: Path) -> None:
-        """Copy the recipe and make a repository of it, as abra wants one."""
+        """Copy the recipe and make a git repository of it, which abra requires."""
         shutil.copytree(recipe.source, target, ignore=shutil.ignore_patterns(".git"))
         for path in [target, *target.rglob("*")]:
             path.chmod(path.stat().st_mode | 0o200)  # the Nix store's files are read-only
@@ -110,7 +110,7 @@ def find_abra(docker_url: str | None, *, timeout_s: float) -> Abra:
     """Find abra and git on PATH.
 
     Raises:
-        PrerequisiteError: one is not there.
+        PrerequisiteError: one of them is missing.
     """
     return Abra(
         program=find_program("abra", hint="add the pinned abra to the unit's path"),

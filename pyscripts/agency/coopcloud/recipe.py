@@ -1,4 +1,4 @@
-"""A recipe's files, and the name of the stack that an app of it becomes."""
+"""Files of a recipe, and the name of the stack of an app made from it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MAX_STACK_NAME = 45  # longer names are cut by abra
 
 
 def stack_name(domain: str) -> str:
-    """Return the name of an app's stack: abra replaces dots and cuts what is too long."""
+    """Return the name of an app's stack: abra replaces dots and truncates a long name."""
     return domain.replace(".", "_")[:MAX_STACK_NAME]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe's files in a directory that does not change, such as a path of the Nix store."""
+    """Files of a recipe in a directory that does not change, such as a path of the Nix store."""
 
     name: str
     source: Path

@@ -1,9 +1,9 @@
-"""A stack of services on the swarm: what is deployed, whether it runs, and from what it was made.
+"""A stack of services on the swarm: its deployed services, their state, and their inputs.
 
-Docker keeps no record of what a stack was deployed from. We write it on the services themselves,
-as labels, after a deployment: the digest of its inputs, the names of its services, and the digest
-of each service as it then was. A service that somebody changed, removed or deployed in another
-way shows it. Labels of a service are not labels of its tasks: nothing restarts.
+Docker does not record a stack's inputs. After a deployment `Stack.record` writes them as labels on
+the services: the digest of the inputs, the names of the services, and the digest of each service's
+definition. These reveal a service that was later changed, removed or deployed in another way.
+Labels of a service are not labels of its tasks, so no task restarts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StackError(AgencyError):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service; `replicas` is how many tasks shall run, `running` how many do."""
+    """One service; `replicas` is the wanted number of tasks, `running` the actual one."""
 
     id: str
     name: str
@@ -53,13 +53,13 @@ class Service:
 
     @property
     def ended_badly(self) -> bool:
-        """True if Docker gave its update up."""
+        """True if Docker gave up its update."""
         return self.update_state in _ENDED_BADLY
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The services of one namespace."""
+    """Services of one namespace."""
 
     client: aiodocker.Docker
     url: str
@@ -67,7 +67,7 @@ class Stack:
     clock: Clock
 
     async def services(self) -> tuple[Service, ...]:
-        """Ask what is deployed, by name."""
+        """Ask for the deployed services, by name."""
         with answers(self.url):
             listed = await self.client.services.list(
                 filters={"label": [f"{NAMESPACE}={self.name}"]}
@@ -112,7 +112,7 @@ class Stack:
             await asyncio.sleep(_POLL_S)
 
     async def record(self, inputs: str) -> None:
-        """Write on every service what it was deployed from."""
+        """Write on every service the inputs it was deployed from."""
         services = await self.services()
         names = ",".join(service.name for service in services)
         for service in services:
@@ -133,14 +133,14 @@ class Stack:
 
 
 def spec_digest(spec: Mapping[str, Any]) -> str:
-    """Compute the digest of a service's definition without the labels that we write."""
+    """Compute the digest of a service's definition without the labels that `record` writes."""
     labels = {k: v for k, v in (spec.get("Labels") or {}).items() if k not in _OURS}
     return sha256_hex(canonical_json({**spec, "Labels": labels}))
 
 
 def _unsettled(services: tuple[Service, ...]) -> str:
     if not services:
-        return "abra ended well, and no service is there"
+        return "abra succeeded, but the stack has no service"
     told = [
         f"{s.name} {s.running}/{s.replicas} running"
         + (f", {s.update_state}" * bool(s.update_state))

@@ -1,4 +1,4 @@
-"""The contract of a forge: what every one of them can be asked, in one set of words.
+"""Contract of a forge: the calls that every forge supports, in one set of words.
 
 A merge request is what Gitea calls a pull request. A project is named by its path, such as
 `team/app`.
@@ -40,10 +40,10 @@ class MergeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MergeRequest:
-    """A proposed change.
+    """Proposed change.
 
-    `head_ref` is the ref of the *target* project that holds its newest commit, `head_sha`, also
-    when it comes from a fork.
+    `head_ref` is the ref of the *target* project that holds the newest commit, `head_sha`, also
+    for a change from a fork.
     """
 
     number: int
@@ -85,13 +85,13 @@ class CommitStatus:
 
 
 class Forge(Protocol):
-    """A forge, called as the user of one token.
+    """Forge, called as the user of one token.
 
-    Every method raises ForgeError for a refusal and ForgeUnreachableError for silence.
+    Every method raises ForgeError when the forge refuses, ForgeUnreachableError when it is silent.
     """
 
     async def current_user(self) -> User:
-        """Ask who the token's user is."""
+        """Read the account of the token."""
 
     async def project(self, path: str) -> Project:
         """Read a project."""
@@ -103,4 +103,4 @@ class Forge(Protocol):
         """Comment on a merge request."""
 
     async def set_status(self, project: str, sha: str, status: CommitStatus) -> None:
-        """Say how a check of a commit stands."""
+        """Set the status of a check of a commit."""

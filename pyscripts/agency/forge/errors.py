@@ -1,4 +1,4 @@
-"""The errors of a forge, and how its answers are read: the same for every forge."""
+"""Errors of a forge, and readers of its answers, which all forges share."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Wanted = TypeVar("Wanted", str, int)
 
 
 class ForgeError(AgencyError):
-    """A call that a forge refused, or answered with something else than promised.
+    """A call that a forge refused, or answered with something other than promised.
 
-    `status` is that of HTTP, where there was one.
+    `status` is the HTTP status, if there was one.
     """
 
     def __init__(self, message: str, *, where: str, status: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The end of a program that ran on a machine."""
+"""Result of a program that ran on a machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """Exit status and output of a program; `truncated` when it wrote more than was kept."""
+    """Exit status and output of a program; `truncated` if it wrote more than the limit."""
 
     exit_status: int
     stdout: bytes

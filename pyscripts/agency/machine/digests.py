@@ -1,4 +1,4 @@
-"""The digests of files on a machine, as its sha256sum says them."""
+"""Digests of files on a machine, read from its sha256sum."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from agency.machine.machine import Machine
 
 
 async def digests(machine: Machine, paths: Iterable[str]) -> dict[str, str]:
-    """The SHA-256 of each file by its path below /; what cannot be read is left out."""
+    """Read the SHA-256 of each file, by its path below /; leave out unreadable files."""
     wanted = sorted(f"/{path.lstrip('/')}" for path in paths)
     done = await machine.look("sha256sum", "--", *wanted)
     return digests_from(done.stdout)
 
 
 def digests_from(summed: bytes) -> dict[str, str]:
-    """Path below / to SHA-256, from what sha256sum prints.
+    """Parse the output of sha256sum into a map of path below / to SHA-256.
 
-    It escapes names with a backslash, and marks such lines with one.
+    sha256sum escapes names with a backslash, and marks such lines with one.
     """
     found = {}
     for line in summed.decode(errors="replace").splitlines():

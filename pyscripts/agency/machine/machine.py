@@ -1,4 +1,4 @@
-"""What a spin-up needs of a machine that is not this one: a guest has it, and a host over SSH."""
+"""Interface of another machine that a spin-up uses: a guest, or a host over SSH."""
 
 from __future__ import annotations
 
@@ -13,52 +13,54 @@ LOOK_S = 20.0
 
 
 class MachineError(LoggedError):
-    """Something on the machine is not as it has to be; `log_tail` says why."""
+    """A machine is not in the needed state; `log_tail` says why."""
 
 
 MAX_LINE = 1024 * 1024
 
 
 class Dialogue(Protocol):
-    """A program on the machine that answers lines with lines, one at a time."""
+    """Program on the machine that answers each line with a line."""
 
     async def ask(self, line: bytes, *, timeout_s: float) -> bytes:
-        """Say a line and read the next one; both without their line ends, at most MAX_LINE bytes.
+        """Send a line and read the next one; both without line ends, at most MAX_LINE bytes.
 
         Raises:
-            AgencyError: the program has ended, says too much, or does not answer in time.
+            AgencyError: the program has ended, its answer is too long, or none came in time.
         """
 
 
 class Machine(Protocol):
-    """A machine on which programs run as root, and whose loopback ports can be reached."""
+    """Machine on which programs run as root, and whose loopback ports can be reached."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Name of the machine for messages."""
 
     async def look(self, *argv: str, stdin: bytes = b"", timeout_s: float = LOOK_S) -> Completed:
-        """Run a program as root, whatever its exit status; secrets by standard input only.
+        """Run a program as root and return its result, whatever the exit status.
+
+        Secrets travel by standard input only.
 
         Raises:
             AgencyError: it could not be started, or did not end in time.
         """
 
     def dialogue(self, *argv: str) -> AbstractAsyncContextManager[Dialogue]:
-        """Run a program as root for the length of the block, and talk with it."""
+        """Run a program as root for the length of the block, and exchange lines with it."""
 
     def forward(self, port: int) -> AbstractAsyncContextManager[int]:
-        """Have a free loopback port of this machine lead to a loopback port of that one."""
+        """Forward a free loopback port of this machine to loopback port `port` of that machine."""
 
     def suite_host(self) -> tuple[str, Mapping[str, str]]:
-        """How tests/guest reaches it: its --guest-host, and the environment that this needs."""
+        """Return the --guest-host by which tests/guest reaches it, and the environment for that."""
 
 
 async def run(machine: Machine, *argv: str, stdin: bytes = b"", timeout_s: float = LOOK_S) -> bytes:
-    """Run a program that must succeed; returns its standard output.
+    """Run a program that must succeed; return its standard output.
 
     Raises:
-        MachineError: a non-zero exit status, with the end of what it said.
+        MachineError: a non-zero exit status, with the end of its output.
     """
     done = await machine.look(*argv, stdin=stdin, timeout_s=timeout_s)
     if done.exit_status != 0:

@@ -19,7 +19,7 @@ _MAX_FAILED = 5
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A unit's state. `to_active_s` is how long its last start took; memory in bytes."""
+    """State of a unit. `to_active_s` is the duration of its last start; memory is in bytes."""
 
     name: str
     load: str
@@ -33,7 +33,7 @@ class Unit:
     to_active_s: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """The unit as a transcript holds it."""
+        """Describe the unit as a transcript holds it."""
         return {
             "name": self.name,
             "load": self.load,
@@ -48,7 +48,7 @@ class Unit:
 
 
 async def show(machine: Machine, names: Iterable[str]) -> dict[str, Unit]:
-    """The units by name, also those that are not there (their `load` says so).
+    """Read units by name; one that does not exist is included, and its `load` says so.
 
     Raises:
         MachineError: systemd does not answer.
@@ -61,7 +61,7 @@ async def show(machine: Machine, names: Iterable[str]) -> dict[str, Unit]:
 
 
 def read(block: str) -> Unit:
-    """One unit of the output of `systemctl show`."""
+    """Read one unit from the output of `systemctl show`."""
     facts = dict(line.partition("=")[::2] for line in block.splitlines())
     return Unit(
         name=facts["Id"],
@@ -91,14 +91,14 @@ def _start(facts: dict[str, str]) -> float | None:
 
 
 async def failed(machine: Machine) -> tuple[str, ...]:
-    """The names of the units that have failed."""
+    """List the names of the units that have failed."""
     argv = ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")
     lines = (await run(machine, *argv)).decode(errors="replace").splitlines()
     return tuple(line.split()[0] for line in lines if line.strip())
 
 
 async def failure(machine: Machine, units: Iterable[str]) -> MachineError:
-    """The error for units that are not as they should be, with the end of their journals."""
+    """Make the error for units that are not in the wanted state, with the end of their journals."""
     names = tuple(units)
     tail: list[str] = []
     for unit in names[:_MAX_FAILED]:

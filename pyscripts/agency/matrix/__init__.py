@@ -1,4 +1,4 @@
-"""The one Matrix client: calls, back-off, rooms, and a person at a client.
+"""Matrix client: calls, back-off, rooms, and a person at a client.
 
 control plane, reconcilers     spin-up, `agency room`
           |                            |

@@ -1,6 +1,6 @@
-"""The control room: its users, the room itself and its members are made where they are missing.
+"""Control room: makes its users, the room itself and its members where they are missing.
 
-Every step asks what is, and does what is missing: running it again is a no-op.
+Every step reads the present state and does only what is missing: a second run is a no-op.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ _log = logging.getLogger(__name__)
 
 
 class Member(Protocol):
-    """Somebody who is brought into the room."""
+    """A user who is brought into the room."""
 
     @property
     def matrix_id(self) -> str:
-        """The full Matrix id."""
+        """Full Matrix id."""
 
 
 class RoomPlan(Protocol):
-    """What the control room needs to know; `ControlConfig` is one."""
+    """Facts that the control room needs; `ControlConfig` has them."""
 
     @property
     def instance(self) -> str:
-        """The instance's name."""
+        """Name of the instance."""
 
     @property
     def bot_id(self) -> str:
-        """Who makes the room."""
+        """Matrix id of the bot that makes the room."""
 
     @property
     def control_room_alias(self) -> str:
-        """Under which the room is found."""
+        """Alias by which the room is found."""
 
     @property
     def operators(self) -> Sequence[str]:
-        """Who is invited, and has power there."""
+        """Matrix ids of the people who are invited and have power in the room."""
 
     @property
     def agents(self) -> Sequence[Member]:
-        """Who is brought in."""
+        """Agents that are brought into the room."""
 
 
 class ControlRoom:
-    """The control room, set up as the bot."""
+    """Control room, set up as the bot."""
 
     def __init__(self, api: MatrixSession, config: RoomPlan) -> None:
         self._api = api
@@ -66,7 +66,7 @@ class ControlRoom:
         self._bot = config.bot_id
 
     async def ensure(self) -> str:
-        """Register the users, make or find the room, bring everybody in; return the room id.
+        """Register the users, make or find the room, bring in every member; return the room id.
 
         Raises:
             MatrixError: the homeserver refused or did not answer.
@@ -92,7 +92,7 @@ class ControlRoom:
         return room
 
     async def members(self, room: str) -> Membership:
-        """Ask who is in the room and who is invited."""
+        """Ask for the members of the room and for the invited users."""
         return membership(await self._api.request("GET", client_path("rooms", room, "members")))
 
     async def _found(self, path: str) -> dict[str, Any] | None:
@@ -163,7 +163,7 @@ class ControlRoom:
         await self._api.request("POST", client_path("rooms", room, "invite"), {"user_id": user})
 
     async def _invite_operator(self, room: str, operator: str) -> None:
-        """Invite one; an operator who cannot be reached must not keep the others waiting."""
+        """Invite one operator; an unreachable one must not keep the others waiting."""
         try:
             await self._invite(room, operator)
         except MatrixError as error:

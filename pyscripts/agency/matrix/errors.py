@@ -6,7 +6,7 @@ from agency.errors import AgencyError
 
 
 class MatrixError(AgencyError):
-    """A call of the homeserver that did not end well.
+    """Failure of a call of the homeserver.
 
     `status` is None when there was no answer.
     """
@@ -28,7 +28,7 @@ class MatrixError(AgencyError):
 
     @property
     def doubtful(self) -> bool:
-        """True if the homeserver may have done what it was asked."""
+        """True if the homeserver may have carried out the call."""
         return self.status is None or 200 <= self.status < 300
 
     @property

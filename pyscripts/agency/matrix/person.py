@@ -1,4 +1,4 @@
-"""A person at a Matrix client: logs in, joins, says things, and reads what comes back.
+"""Person at a Matrix client: logs in, joins, sends messages, and reads the answers.
 
 Source: Matrix specification 1.11, client-server API: "Login", "Sending events to a room",
 "Syncing", "Relationship types", "Rate limiting".
@@ -29,11 +29,11 @@ _MAX_SEEN = 10_000  # events that are kept for a reply to be found among
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often a call is made again, and the waits between.
+    """Bounds on repeated calls, and the waits between them.
 
-    `faults` bounds the attempts after no answer or HTTP 5xx, of calls that may be repeated;
-    `limits` those after a rate limit, when nothing was done. `answer_s` is for one answer, beyond a
-    long poll's own time; `pace_s` is between two syncs.
+    `faults` bounds the attempts after no answer or HTTP 5xx, for calls that may be repeated;
+    `limits` those after a rate limit, when the homeserver did nothing. `answer_s` bounds one
+    answer, beyond a long poll's own time; `pace_s` is the wait between two syncs.
     """
 
     faults: int = 0
@@ -52,9 +52,9 @@ class Patience:
 
 
 class Person:
-    """One logged-in user; each call, and each wait for a reply, is given `timeout_s`.
+    """One logged-in user; `timeout_s` bounds each call, and each wait for a reply.
 
-    `room` narrows syncs to one room, `bot` takes replies from that user alone.
+    `room` narrows syncs to one room; with `bot`, only replies from that user count.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Person:
 
     @property
     def access_token(self) -> str:
-        """The token of this log-in."""
+        """Access token of this log-in."""
         return self._session.token or ""
 
     async def request(
@@ -112,10 +112,10 @@ class Person:
         wait_s: float = 0.0,
         until: float | None = None,
     ) -> Event:
-        """Make one call as this user, again after what may pass.
+        """Make one call as this user; repeat it after a temporary failure.
 
-        `wait_s` is what the homeserver may take for a long poll; `until` (of the steady clock) is
-        by when all attempts end, else `timeout_s` from now.
+        `wait_s` is the homeserver's time for a long poll; all attempts end at `until` (of the
+        steady clock), or else `timeout_s` from now.
 
         Raises:
             MatrixError: it was refused, or there was no answer.
@@ -154,7 +154,7 @@ class Person:
         await self.request("POST", client_path("rooms", room_id, "leave"))
 
     async def log_out(self) -> None:
-        """End the log-in: its access token is of no more use."""
+        """End the log-in; its access token is then invalid."""
         await self.request("POST", client_path("logout"))
 
     async def say(self, room_id: str, text: str, txn: str, *, until: float | None = None) -> str:
@@ -169,7 +169,7 @@ class Person:
         return _string(await self.request("PUT", path, content, until=until), "event_id")
 
     async def sync(self, wait_s: float = 0.0, *, until: float | None = None) -> bool:
-        """Take in what happened since the last call; true if the homeserver left some out."""
+        """Fetch the events since the last call; return true if the homeserver left some out."""
         query = {"timeout": str(int(wait_s * 1000))}
         if self._room is not None:
             query["filter"] = json.dumps(_only(self._room, 100 if self._since else 1))
@@ -187,7 +187,7 @@ class Person:
         return limited and since is not None
 
     async def ask(self, room_id: str, text: str, txn: str) -> Reply:
-        """Say a command and wait for its answer."""
+        """Send a command and wait for its answer."""
         return await self.wait_for_reply(await self.say(room_id, text, txn), room_id)
 
     async def wait_for_reply(
@@ -195,7 +195,7 @@ class Person:
     ) -> Reply:
         """Wait for the control plane's final answer to the command `event_id`.
 
-        With `room_id`, the command's thread is read as well where a sync left events out.
+        With `room_id`, read the command's thread as well where a sync left events out.
 
         Raises:
             NoReplyError: none came in time.

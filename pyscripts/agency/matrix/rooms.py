@@ -25,7 +25,7 @@ def localpart(identifier: str) -> str:
 
 
 def lists_creator(version: str) -> bool:
-    """Tell if power levels of this room version name the creator.
+    """Return whether power levels of this room version name the creator.
 
     From version 12 on the creator has all power and must not be listed.
     Source: Matrix specification 1.16, "Room version 12".

@@ -1,4 +1,4 @@
-"""Calls of the client-server API: one call, one answer, one kind of error. Nothing is retried.
+"""Calls of the client-server API: one call, one answer, one error type. Nothing is retried.
 
 Source: Matrix specification 1.11, "Standard error response", "Rate limiting".
 """
@@ -48,7 +48,7 @@ class MatrixSession:
         """Make one call whose answer is a JSON object; `path` is made by `client_path`.
 
         Raises:
-            MatrixError: any other ending.
+            MatrixError: the call failed, or its answer has another form.
         """
         answer = await self._call(method, path, body, as_user, query, timeout_s)
         if not isinstance(answer.value, dict):
@@ -61,7 +61,7 @@ class MatrixSession:
         """Make one call whose answer is a JSON array.
 
         Raises:
-            MatrixError: any other ending.
+            MatrixError: the call failed, or its answer has another form.
         """
         answer = await self._call(method, path, None, None, None, timeout_s)
         if not isinstance(answer.value, list):

@@ -1,1 +1,1 @@
-"""Protocols between two programs of the agency."""
+"""Protocols between two of the agency's own programs."""

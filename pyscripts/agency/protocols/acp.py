@@ -1,4 +1,4 @@
-"""ACP, the agent control protocol: what every running agent serves to the control plane.
+"""ACP, the agent control protocol that every running agent serves to the control plane.
 
 HTTP on loopback, `Authorization: Bearer <token>`, bodies of at most MAX_BODY bytes. The control
 plane sends its trace id in TRACE_HEADER, and the agent logs it.
@@ -21,7 +21,7 @@ _TRACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 def is_trace(text: str) -> bool:
-    """Tell whether `text` is a trace id: 1 to 64 of A-Z, a-z, 0-9, dot, underscore and dash."""
+    """Return whether `text` is a trace id: 1 to 64 of A-Z, a-z, 0-9, dot, underscore and dash."""
     return _TRACE.match(text) is not None
 
 
@@ -30,14 +30,14 @@ class _Message(BaseModel):
 
 
 class Health(_Message):
-    """`GET /health`: whether the agent can take work now."""
+    """`GET /health`: true if the agent can take work now."""
 
     status: Literal["ok", "starting", "failing"]
     agent: str
 
 
 class Status(_Message):
-    """`GET /status`: what the agent is and does."""
+    """`GET /status`: the agent's identity and activity."""
 
     agent: str
     role: str
@@ -50,13 +50,13 @@ class Status(_Message):
 
 
 class Problem(_Message):
-    """The body of every refusal."""
+    """Body of every refusal."""
 
     error: str
 
 
 class AgentConfig(_Message):
-    """Configuration of an agent, a JSON file by its runtime; the token travels as a credential."""
+    """Configuration of an agent: a JSON file from its runtime. The token is a credential."""
 
     name: str
     role: str

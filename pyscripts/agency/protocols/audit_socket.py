@@ -1,8 +1,8 @@
-"""The agents' audit log as its senders see it: where its socket is, and how an event is sent.
+"""Client of the agents' audit log: the path of its socket, and the sending of events.
 
 The protocol is JSON lines. A request is `{"event": NAME, "detail": {...}}`; the answer is
-`{"sequence": N, "hash": HEX}` once the record is on disk, or `{"error": ..., "hint": ...}`. Who
-sends is known from the kernel and is never part of a request.
+`{"sequence": N, "hash": HEX}` once the record is on disk, or `{"error": ..., "hint": ...}`. The
+service takes the sender from the kernel; it is never part of a request.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _TIMEOUT_S = 10.0
 
 
 class AuditAbsentError(PrerequisiteError):
-    """There is no such socket: nothing on this machine keeps an audit log of agents."""
+    """A missing socket: no service on this machine keeps an audit log of agents."""
 
 
 class AuditUnreachableError(PrerequisiteError):
-    """The socket is there, but no answer came; the event may be on record or not."""
+    """A socket without answer; the event may be on record or not."""
 
 
 class AuditRefusedError(BadInputError):
-    """The service, or the socket's mode, said no: the event is not on record."""
+    """A refusal by the service, or by the socket's mode: the event is not on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Receipt:
 
 
 class AuditClient:
-    """Sends events one at a time over one connection, which is made when it is first needed.
+    """Sender of events, one at a time over one connection, which is made at first use.
 
-    After any failure the connection is closed, and the next event makes a new one.
+    After any failure it closes the connection; the next event makes a new one.
     """
 
     def __init__(self, socket: Path = SOCKET, *, timeout_s: float = _TIMEOUT_S) -> None:
@@ -65,7 +65,7 @@ class AuditClient:
         try:
             line = canonical_json({"event": event, "detail": detail}) + b"\n"
         except (TypeError, ValueError) as error:
-            raise AuditRefusedError("the detail is not what JSON can carry") from error
+            raise AuditRefusedError("the detail cannot be written as JSON") from error
         if len(line) > MAX_LINE:
             raise AuditRefusedError(f"the event is longer than {MAX_LINE} bytes")
         try:
@@ -77,7 +77,7 @@ class AuditClient:
         except asyncio.LimitOverrunError as error:
             await self.close()
             raise AuditUnreachableError("the answer is too long", where=self._where) from error
-        except BaseException:  # a refusal or a cancellation; what is still to come is not ours
+        except BaseException:  # refused or cancelled: a late answer must not meet the next event
             await self.close()
             raise
 
@@ -116,7 +116,7 @@ class AuditClient:
                 raise AuditRefusedError(
                     error, where=self._where, hint=hint if isinstance(hint, str) else None
                 )
-        raise AuditUnreachableError("the answer is not one of the audit log's", where=self._where)
+        raise AuditUnreachableError("the answer is not the audit log's", where=self._where)
 
     def _failure(self, error: Exception) -> AgencyError:
         if isinstance(error, FileNotFoundError):

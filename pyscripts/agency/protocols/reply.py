@@ -1,4 +1,4 @@
-"""The control plane's reply event: what it puts into an answer, and how a reader knows one.
+"""The control plane's reply event: the fields of an answer, and how a reader recognises one.
 
 Source: Matrix specification 1.11, "m.room.message", "Threading".
 """
@@ -15,7 +15,7 @@ REPLY_KEY = "org.agency.reply"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The control plane's answer to the command with the event id `command`."""
+    """Reply of the control plane to the command with the event id `command`."""
 
     command: str
     event_id: str
@@ -28,7 +28,7 @@ class Reply:
 def as_reply(event: Mapping[str, Any], command: str, bot: str | None = None) -> Reply | None:
     """Read the final reply to a command; None for any other event.
 
-    Anybody may send a likeness: a reader who knows the `bot` takes it from that user alone.
+    Any user may send a forged reply: a reader who knows the `bot` accepts its replies alone.
     """
     content, sender = event.get("content"), event.get("sender")
     if not isinstance(content, dict) or not isinstance(sender, str):

@@ -1,4 +1,4 @@
-"""`agency reconcile`: bring one part of the machine to what is declared."""
+"""`agency reconcile`: bring one part of the machine to its declared state."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def reconcile(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Bring one part of this machine to what is declared, or say what differs.
+    """Bring one part of this machine to its declared state, or list the differences.
 
-    A run changes nothing when nothing differs. Secrets are read from $CREDENTIALS_DIRECTORY.
+    A run changes nothing if nothing differs. Secrets are read from $CREDENTIALS_DIRECTORY.
     """
     if show_list:
         if name is not None:
@@ -72,7 +72,7 @@ async def run(name: str, file: Path, *, check: bool, timeout_s: float) -> Report
     """Run the reconciler `name` with the settings in `file`.
 
     Raises:
-        AgencyError: wrong settings, something missing, or a world that cannot be observed.
+        AgencyError: invalid settings, a missing prerequisite, or a state that cannot be observed.
     """
     settings, opened = registry.load(name, file)
     async with opened(settings) as reconciler:

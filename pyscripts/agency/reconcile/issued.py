@@ -1,4 +1,4 @@
-"""Secrets that a service of ours issued: one file each, for systemd to hand on as credentials."""
+"""Secrets issued by a service on this machine: one file each, which systemd passes on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _MODE = 0o400
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """The directory of issued secrets."""
+    """Directory of issued secrets."""
 
     directory: Path
 
     def read(self, name: str) -> str | None:
-        """A secret; None when there is none."""
+        """Read a secret; None if there is none."""
         try:
             return (self.directory / name).read_text().strip() or None
         except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Leased review machines: a throwaway guest that runs somebody's change until its lease ends."""
+"""Leased review machines: a throwaway guest that runs a proposed change until its lease ends."""

@@ -40,7 +40,7 @@ def _manager(*, starts: bool = True) -> Manager:
 
 
 async def _up(source: Source, ttl_s: float, size: Size) -> tuple[Lease, str | None]:
-    """Make a lease; returns it with the reason why no timer will end it, if none will."""
+    """Make a lease; return it, and the reason if no timer will end it."""
     why_not = await timer.arm()
     return await _manager().up(source, ttl_s, size), why_not
 
@@ -97,7 +97,7 @@ def up(source: str, ttl: str, memory_mb: int, cpus: int, as_json: bool) -> None:
 @sandbox.command("list")
 @json_option
 def list_leases(as_json: bool) -> None:
-    """List the leases, the one that ends first first."""
+    """List the leases, earliest end first."""
     found = _leases().all()
 
     def human(printer: Console) -> None:

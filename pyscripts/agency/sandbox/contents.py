@@ -1,7 +1,7 @@
-"""Contents of a lease's machine: the source's own code, built in the guest and nowhere else.
+"""Contents of a lease's machine: the source's own code, built only in the guest.
 
-A change under review is not trusted. On the host nothing of it is executed: its pinned libraries
-are fetched as wheels, which runs no code, and everything else happens in the guest.
+A change under review is not trusted, so the host runs none of its code: it fetches the pinned
+libraries as wheels, which runs no code, and everything else happens in the guest.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ACTIVATE_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Puts a checkout into guests; `base` is where images and wheels are kept."""
+    """Installer of a checkout into guests; `base` is the directory of cached images and wheels."""
 
     base: Path
 
@@ -56,7 +56,7 @@ class Contents:
             yield image
 
     def has_image(self) -> bool:
-        """Tell whether that image is cached."""
+        """Return whether that image is cached."""
         ingredients = Ingredients(source_root() / PINS, default_recipe())
         libraries = Libraries(
             self.base, ingredients.libraries_digest(read_pins(ingredients.requirements))
@@ -64,12 +64,12 @@ class Contents:
         return image_digest(ingredients.recipe, libraries) in image_cache(self.base).digests()
 
     async def activate(self, guest: Guest, source: Path) -> int:
-        """Have a booted guest run the source; returns the port of its homeserver.
+        """Build, install and start the source in a booted guest; return the port of its homeserver.
 
         Raises:
-            GuestError: it cannot be built, installed or activated; with what was said.
-            BadInputError: it is too large, or asks for what a source may not.
-            BuildError: a library that it pins cannot be had.
+            GuestError: it cannot be built, installed or activated; with the output.
+            BadInputError: it is too large, or breaks a rule for sources.
+            BuildError: a pinned library cannot be fetched.
         """
         files = archive(source)
         await self._libraries(guest, source)
@@ -105,7 +105,7 @@ def archive(source: Path) -> bytes:
     """Pack the parts of a checkout that a guest needs into a tar; links stay links.
 
     Raises:
-        BadInputError: it is too large or too deep, or what leads to a part is a link.
+        BadInputError: it is too large or too deep, or a directory above a part is a link.
     """
     held = 0
 
@@ -117,7 +117,7 @@ def archive(source: Path) -> bytes:
             return None
         held += entry.size + _HEADERS + 2 * len(entry.name)  # before it is read
         if held > MAX_BYTES:
-            raise _refusal(f"what a guest needs of it is larger than {MAX_BYTES} bytes", entry.name)
+            raise _refusal(f"the guest's parts are larger than {MAX_BYTES} bytes", entry.name)
         if entry.name.count("/") > MAX_DEPTH:
             raise _refusal(f"more than {MAX_DEPTH} directories in each other", entry.name)
         entry.uid = entry.gid = 0
@@ -129,7 +129,7 @@ def archive(source: Path) -> bytes:
         for part in _PARTS:
             for above in Path(part).parents:
                 if above != Path() and (source / above).is_symlink():
-                    raise _refusal("a link: what it leads to may be another's", str(above))
+                    raise _refusal("a link, which may lead to another user's files", str(above))
             if os.path.lexists(source / part):
                 tar.add(source / part, arcname=part, filter=counted)
     return packed.getvalue()

@@ -1,4 +1,4 @@
-"""A lease: who may use which machine until when."""
+"""Lease: the right to use a machine until a given time."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One lease. Times are seconds since the epoch; `source` is what was asked for, `commit` what
-    it was then, where it is a git repository.
+    """One lease. Times are seconds since the epoch.
+
+    `source` is as the request named it; `commit` is its commit then, if it is a git repository.
     """
 
     name: str
@@ -59,17 +60,17 @@ class Lease:
 
     @property
     def url(self) -> str | None:
-        """The address of the machine, once it is ready."""
+        """Address of the machine, once it is ready."""
         return f"http://127.0.0.1:{self.port}" if self.port is not None else None
 
     @property
     def guest(self) -> str:
-        """The name of its machine."""
+        """Name of the guest."""
         return f"agency-{self.name}"
 
 
 def parse_ttl(text: str) -> float:
-    """Seconds of a time to live such as 90s, 30m, 2h or 1d.
+    """Parse a time to live such as 90s, 30m, 2h or 1d into seconds.
 
     Raises:
         UsageError: malformed, shorter than a minute or longer than a day.

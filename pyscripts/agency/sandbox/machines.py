@@ -1,4 +1,4 @@
-"""The machines of leases: guests of the host's Incus, each with one port led to its own."""
+"""Machines of leases: guests of the host's Incus, each with one port forwarded to its own."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Activate = Callable[[Guest, Path], Awaitable[int]]
 
 @dataclass(frozen=True, slots=True)
 class IncusMachines:
-    """Machines in Incus. What is in them is decided by `hold_image` and `activate`.
+    """Machines in Incus. `hold_image` and `activate` decide their contents.
 
-    Where `starts` is false no Incus is started to look: what does not run holds no machine that
-    runs, and what lies there is removed when it runs again.
+    If `starts` is false, no Incus is started just to look: a stopped Incus runs no machine, and its
+    leftovers are removed when it runs again.
     """
 
     state: Path
@@ -45,7 +45,7 @@ class IncusMachines:
     starts: bool = True
 
     async def make(self, lease: Lease, size: Size, source: Path) -> int:
-        """Make a machine that runs the source; returns the loopback port that leads to it."""
+        """Make a machine that runs the source; return the loopback port that leads to it."""
         owner = Owner(self.state, lease.name, Purpose.LEASE)
         if os.geteuid() != 0 and not self.has_image():
             raise PrerequisiteError(
@@ -68,7 +68,7 @@ class IncusMachines:
             return await lead_to(client, guest, inner)
 
     async def destroy(self, name: str) -> None:
-        """Remove the machine of that name and all that led to it; none is no error."""
+        """Remove the machine of that name and its forwarded port; a missing one is no error."""
         async with self._found() as found:
             if found is None:
                 return
@@ -85,7 +85,7 @@ class IncusMachines:
 
     @contextlib.asynccontextmanager
     async def _found(self) -> AsyncIterator[tuple[Incus, tuple[Held, ...]] | None]:
-        """Our guests, and the Incus that holds them; None where there is none to look at."""
+        """Yield this state directory's guests and their Incus; None if there is no Incus to ask."""
         there = own_daemon().directory.exists() if self.starts else is_running()
         if host_socket() is None and not there:
             yield None
@@ -95,7 +95,7 @@ class IncusMachines:
 
 
 async def lead_to(client: Incus, guest: Guest, inner: int) -> int:
-    """Have a free loopback port of the host lead to a port of the guest, as long as it lives."""
+    """Forward a free loopback port of the host to a port of the guest, for the guest's life."""
     if guest.kind is not Kind.CONTAINER:
         raise PrerequisiteError(
             "a virtual machine without a network cannot be reached by a forwarded port",

@@ -1,9 +1,9 @@
-"""Leasing machines, so that a crash at any point leaves nothing that expiry does not remove.
+"""Leasing of machines, such that expiry removes the leftovers of a crash at any point.
 
-A lease is in the store before its machine exists and leaves it after the machine has gone. While
-it is being made, its maker holds the lock of its run; a lease that is being made by nobody is
-removed like one that has ended. A machine without a lease is removed too: so ends what was made for
-a lease that was ended meanwhile, and what lay in an Incus that did not run.
+A lease enters the store before its machine exists, and leaves it after the machine is removed.
+While the machine is being made, its maker holds the lock of its run; expiry removes an unfinished
+lease without that lock like one that has ended. It also removes a machine without a lease: one made
+for a lease that was ended meanwhile, or one left in an Incus that did not run.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class Machines(Protocol):
     """Maker and remover of the machines of leases."""
 
     async def make(self, lease: Lease, size: Size, source: Path) -> int:
-        """Make a machine that runs the source; returns the loopback port that leads to it."""
+        """Make a machine that runs the source; return the loopback port that leads to it."""
 
     async def destroy(self, name: str) -> None:
-        """Remove the machine of that name and all that led to it; none is no error."""
+        """Remove the machine of that name and its forwarded port; a missing one is no error."""
 
     async def existing(self) -> frozenset[str]:
         """List the names of all machines that were made for leases."""
 
 
 class ExpiryError(AgencyError):
-    """Something that is over could not be ended; the rest was."""
+    """An ended lease that could not be removed; the others were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Manager:
         """Lease a machine that runs the source.
 
         Raises:
-            NoRoomError: the bounds are reached.
+            NoRoomError: the limits are reached.
             AgencyError: it could not be made; nothing of it is left.
         """
         kept = await self._expire_what_can_be()
@@ -89,7 +89,7 @@ class Manager:
         return replace(lease, state=State.READY, port=port)
 
     async def _expire_what_can_be(self) -> ExpiryError | None:
-        """End every lease that is over; a failure with one does not keep the others."""
+        """End every lease that is over; a failure with one does not stop the others."""
         try:
             await self.expire()
         except ExpiryError as error:
@@ -111,7 +111,7 @@ class Manager:
             raise UsageError("the lease was ended while it was being made", where=name)
 
     async def down(self, name: str) -> bool:
-        """End a lease; returns whether there was one."""
+        """End a lease; return whether it existed."""
         lease = self.leases.get(name)
         if lease is None:
             return False
@@ -122,7 +122,7 @@ class Manager:
         """End the leases whose time is up or whose maker died, and machines without a lease.
 
         Raises:
-            ExpiryError: not all of them could be ended; each was tried.
+            ExpiryError: some could not be ended; each was tried.
         """
         now = self.clock.wall()
         over = [
@@ -170,7 +170,7 @@ class Manager:
 def _expiry_error(failed: dict[str, AgencyError]) -> ExpiryError:
     reasons = "; ".join(f"{what}: {error.message}" for what, error in failed.items())
     return ExpiryError(
-        f"what is over could not all be ended: {reasons}",
+        f"some leases that are over could not be removed: {reasons}",
         where="sandbox",
-        hint=next(iter(failed.values())).hint or "the rest was ended; look at Incus",
+        hint=next(iter(failed.values())).hint or "the others were removed; examine Incus",
     )

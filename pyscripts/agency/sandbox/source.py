@@ -27,7 +27,7 @@ _NEEDED = ("pyproject.toml", "requirements/guest.txt", "modules/portable")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A directory, or a repository (path or URL) at a commit."""
+    """Directory, or a repository (path or URL) at a commit."""
 
     asked: str
     place: str
@@ -35,10 +35,10 @@ class Source:
 
 
 def parse_source(text: str) -> Source:
-    """Read DIR or GIT@SHA; the SHA is written out, so that it is one commit for ever.
+    """Read DIR or GIT@SHA; the SHA must be complete, so that it always means the same commit.
 
     Raises:
-        UsageError: neither.
+        UsageError: it is neither.
     """
     place, at, commit = text.rpartition("@")
     if at and _COMMIT.match(commit) and place and not place.startswith("-"):
@@ -53,7 +53,7 @@ def parse_source(text: str) -> Source:
 
 
 def fetch(source: Source, into: Path) -> Path:
-    """Give the directory with the source's files: itself, or a checkout made in `into`.
+    """Return the directory with the source's files: itself, or a checkout made in `into`.
 
     Raises:
         ProgramError: git could not get that commit.
@@ -106,7 +106,7 @@ def _check_out(place: str, commit: str, directory: Path) -> None:
 
 
 def _environment(place: str, home: Path) -> dict[str, str]:
-    """Of git: only transports that run no program, no credentials, no settings but these."""
+    """Return git's environment: no transports that run programs, no credentials, fixed settings."""
     local = Path(place)
     if local.exists():
         # The owner may be another. upload-pack is made to serve repositories that are not trusted
@@ -128,7 +128,7 @@ def _environment(place: str, home: Path) -> dict[str, str]:
 
 
 def _measure(directory: Path, commit: str, env: dict[str, str]) -> None:
-    """Refuse a commit whose files would fill the disk: some kilobytes may name any number of them.
+    """Refuse a commit whose files would fill the disk; a few kilobytes of git may name very many.
 
     Raises:
         BadInputError: it is too large.
@@ -153,7 +153,7 @@ def _measure(directory: Path, commit: str, env: dict[str, str]) -> None:
 
 
 def _sums(listing: IO[bytes]) -> tuple[int, int]:
-    """Entries and bytes of `git ls-tree -l -z`, read no further than the bounds allow."""
+    """Sum up entries and bytes of `git ls-tree -l -z`, read no further than the bounds allow."""
     files = size = 0
     rest = b""
     while files <= MAX_FILES and size <= MAX_CHECKOUT_BYTES:

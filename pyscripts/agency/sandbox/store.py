@@ -1,4 +1,4 @@
-"""The leases, in one SQLite file: every change is a transaction that holds the write lock."""
+"""Leases in one SQLite file: every change is a transaction that holds the write lock."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ _MARKS = ", ".join("?" * len(fields(Lease)))
 
 
 class NoRoomError(AgencyError):
-    """The bounds of this machine's leases are reached."""
+    """A lease beyond the limits of this machine."""
 
 
 class Leases:
-    """The store. Each call opens the file anew, so processes may share it and may be killed."""
+    """Store of leases. Each call opens the file anew: processes may share it and may be killed."""
 
     def __init__(self, file: Path, bounds: Bounds) -> None:
         self._file = file
         self._bounds = bounds
 
     def all(self) -> tuple[Lease, ...]:
-        """Every lease, the one that ends first first."""
+        """List every lease, by its end, earliest first."""
         with self._transaction() as db:
             return _all(db)
 
     def get(self, name: str) -> Lease | None:
-        """One lease."""
+        """Read one lease."""
         return next((lease for lease in self.all() if lease.name == name), None)
 
     def add(self, lease: Lease) -> None:
-        """Take in a lease, if the bounds allow one more of its size.
+        """Add a lease, if the bounds allow one more of its size.
 
         Raises:
             NoRoomError: they do not.
@@ -62,7 +62,7 @@ class Leases:
             db.execute(f"INSERT INTO lease ({_COLUMNS}) VALUES ({_MARKS})", astuple(lease))  # noqa: S608 - constants
 
     def ready(self, name: str, port: int) -> bool:
-        """Record that the machine of a lease answers on a port; False where it has been ended."""
+        """Record that the machine of a lease answers on a port; False if the lease was ended."""
         with self._transaction() as db:
             changed = db.execute(
                 "UPDATE lease SET state = ?, port = ? WHERE name = ?", (State.READY, port, name)
@@ -70,7 +70,7 @@ class Leases:
             return changed.rowcount == 1
 
     def remove(self, name: str) -> None:
-        """Forget a lease; one that is not there is no error."""
+        """Forget a lease; a missing one is no error."""
         with self._transaction() as db:
             db.execute("DELETE FROM lease WHERE name = ?", (name,))
 

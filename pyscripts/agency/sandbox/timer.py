@@ -1,4 +1,4 @@
-"""The systemd timer that ends leases: the exported unit, or one of this boot that does the same."""
+"""systemd timer that ends leases: the exported unit, or a transient one that does the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ELSEWHERE = (SANDBOX_VARIABLE, DIRECTORY_VARIABLE, "INCUS_SOCKET", "INCUS_DIR")
 
 
 async def arm(environ: Mapping[str, str] = os.environ, booted: Path = _BOOTED) -> str | None:
-    """Have the timer run; None when it does, else why no timer ends the leases made here."""
+    """Start the timer; return None, or the reason why no timer ends the leases made here."""
     why = _why_not(environ, booted)
     if why is not None:
         return why
@@ -48,7 +48,7 @@ def _why_not(environ: Mapping[str, str], booted: Path) -> str | None:
         return "only root's leases are ended by a timer"
     moved = [name for name in _ELSEWHERE if environ.get(name)]
     if moved:
-        return f"the timer does not look where {moved[0]} leads"
+        return f"the timer does not use {moved[0]}"
     if not booted.is_dir():
         return "systemd does not run this machine"
     return None
@@ -63,7 +63,7 @@ async def _start(connection: Connection) -> None:
         await units.enable(TIMER)
         await units.start(TIMER, timeout_s=_START_S)
         return
-    # Nobody has activated the exported units here: one that lasts until the next boot.
+    # The exported units are not installed here: make a timer that lasts until the next boot.
     timer = [_property("Description", "s", _DESCRIPTION)]
     timer.append(_property("TimersCalendar", "a(ss)", [["OnCalendar", _WHEN]]))
     argv = [sys.executable, "-m", "agency", "sandbox", "expire"]

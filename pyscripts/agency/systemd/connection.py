@@ -1,7 +1,6 @@
-"""A connection to systemd over the system bus.
+"""Connection to systemd over the system bus.
 
-Source: org.freedesktop.systemd1(5). Whether a call is allowed is decided by polkit, for the user
-that makes it.
+Source: org.freedesktop.systemd1(5). polkit decides whether the calling user may make a call.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ Changed = Callable[[str, Mapping[str, Any]], None]
 
 
 class Connection:
-    """A connection to systemd, made when it is first needed and again when it was lost.
+    """Connection to systemd, made at first use and again after a loss.
 
-    `changed` is told of property changes of units, by the unit's object path. No call takes longer
-    than `timeout_s` seconds.
+    `changed` receives the object path of a unit whose properties changed. No call takes longer than
+    `timeout_s` seconds.
     """
 
     def __init__(self, *, changed: Changed | None = None, timeout_s: float = 10.0) -> None:
@@ -51,7 +50,7 @@ class Connection:
         self._connecting = asyncio.Lock()
 
     async def open(self) -> None:
-        """Connect, if that was not done yet.
+        """Connect, unless connected already.
 
         Raises:
             NoBusError: there is no system bus. SystemdError: there is no systemd on it.
@@ -59,19 +58,19 @@ class Connection:
         await self._connected()
 
     async def close(self) -> None:
-        """Give up the connection."""
+        """Close the connection."""
         bus, self._bus = self._bus, None
         if bus is not None:
             bus.disconnect()
 
     async def manager(self, method: str, signature: str = "", *body: Any, where: str) -> list[Any]:
-        """Call a method of the manager; `where` is the unit that it is about."""
+        """Call a method of the manager; `where` is the unit that the call concerns."""
         return await self.call(MANAGER, method, signature, *body, path=ROOT, where=where)
 
     async def call(
         self, interface: str, method: str, signature: str = "", *body: Any, path: str, where: str
     ) -> list[Any]:
-        """Call a method and return what it answers.
+        """Call a method and return its answer.
 
         Raises:
             SystemdError: refused, unknown, or no answer in time.
@@ -126,7 +125,7 @@ class Connection:
         await self._exchange(bus, "D-Bus", _message(SYSTEMD, ROOT, MANAGER, "Subscribe"))
 
     def _heard(self, message: Message) -> None:
-        """Take in a signal; called on the event loop, in the order in which systemd sent them."""
+        """Handle a signal; called on the event loop, in the order in which systemd sent them."""
         if message.message_type is not MessageType.SIGNAL:
             return
         if message.member == "JobRemoved":
@@ -137,7 +136,7 @@ class Connection:
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Properties as values, without their D-Bus types."""
+    """Convert properties to plain values, without their D-Bus types."""
     return {
         key: value.value if isinstance(value, Variant) else value for key, value in values.items()
     }
@@ -148,7 +147,7 @@ def _error_of(where: str, reply: Message) -> SystemdError:
     if reply.error_name == "org.freedesktop.systemd1.NoSuchUnit":
         return NoSuchUnitError(said, where=where, hint="is the unit's file on this machine?")
     if reply.error_name in _REFUSED:
-        hint = "polkit's rules say who may do what with which unit"
+        hint = "check polkit's rules for this user and unit"
         return RefusedError(f"systemd refuses: {said}", where=where, hint=hint)
     return SystemdError(f"systemd refuses: {said}", where=where)
 

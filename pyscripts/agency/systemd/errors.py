@@ -6,7 +6,7 @@ from agency.errors import AgencyError, ExitCode
 
 
 class SystemdError(AgencyError):
-    """systemd did not do, or did not answer, what it was asked."""
+    """systemd refused a call, or did not answer it."""
 
 
 class NoBusError(SystemdError):
@@ -20,12 +20,12 @@ class NoSuchUnitError(SystemdError):
 
 
 class RefusedError(SystemdError):
-    """This user may not do that, by polkit's rules or because the unit is masked."""
+    """A call that this user may not make: by polkit's rules, or because the unit is masked."""
 
 
 class JobError(SystemdError):
-    """A job was accepted and did not end well, or not in time."""
+    """A job that was accepted, but failed or did not end in time."""
 
 
 class JournalError(SystemdError):
-    """The journal could not be read."""
+    """A journal that could not be read."""

@@ -1,4 +1,4 @@
-"""The ends of systemd's jobs, which may be announced before their numbers are known."""
+"""Results of systemd's jobs, which may be announced before their numbers are known."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 
 DONE = "done"
 LOST = "lost with the connection"
-MAX_ENDED = 256  # jobs of everyone are announced; ours is asked for at once
+MAX_ENDED = 256  # systemd announces all jobs; the caller asks for its own at once
 
 
 class Jobs:
-    """Jobs that are waited for, and the results of ended jobs that were not asked for yet."""
+    """Jobs that are waited for, and results that no caller has asked for yet."""
 
     def __init__(self) -> None:
         # systemd gives the same job to all that ask for the same: each waits on its own.
@@ -18,7 +18,7 @@ class Jobs:
         self._ended: dict[str, str] = {}
 
     def announce(self, job: str, result: str) -> None:
-        """Take note of a job's end."""
+        """Record a job's end."""
         waiting = self._waiting.pop(job, None)
         if waiting is not None:
             _settle(waiting, result)
@@ -28,7 +28,7 @@ class Jobs:
             self._ended.pop(next(iter(self._ended)))
 
     def end_of(self, job: str) -> asyncio.Future[str]:
-        """Get the result of a job, once there is one: "done" when it went well."""
+        """Wait for the result of a job: "done" when it succeeded."""
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         if job in self._ended:
             future.set_result(self._ended.pop(job))
@@ -38,7 +38,7 @@ class Jobs:
         return future
 
     def abandon(self) -> None:
-        """Give up on all that is waited for: the connection that would tell is gone."""
+        """Give up all waiting: the connection that would announce the ends is lost."""
         given_up, self._waiting = self._waiting, {}
         for waiting in given_up.values():
             _settle(waiting, LOST)

@@ -1,6 +1,6 @@
-"""The end of a unit's journal, read with journalctl.
+"""End of a unit's journal, read with journalctl.
 
-Who is neither root nor in the group systemd-journal may not read the journal of others.
+Only root and the group systemd-journal may read the journal of other users.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,_PID"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry: when (seconds since the epoch), who, and what, as it was written."""
+    """One entry: time (seconds since the epoch), writer, and message, as it was written."""
 
     message: str
     time: float | None = None
@@ -31,7 +31,7 @@ class Entry:
 
     @property
     def line(self) -> str:
-        """The entry as one line of a log: time, writer, message."""
+        """Entry as one line of a log: time, writer, message."""
         when = iso(self.time) if self.time is not None else "-"
         writer = f"{self.identifier or '-'}[{self.pid}]" if self.pid else self.identifier or "-"
         return f"{when} {writer}: {self.message}"
@@ -45,7 +45,7 @@ async def tail(
     `invocation` limits them to one run of the unit, `this_boot` to those since the machine's start.
 
     Raises:
-        JournalError: journalctl is not there, fails, or takes longer than 5 s.
+        JournalError: journalctl is missing, fails, or takes longer than 5 s.
     """
     argv = [
         *("journalctl", "--quiet", "--no-pager", "--output=json", f"--output-fields={_FIELDS}"),
@@ -98,7 +98,7 @@ async def _end_of(stream: asyncio.StreamReader | None, most: int) -> bytes:
 
 
 def entries(output: bytes) -> list[Entry]:
-    """Parse journalctl's JSON lines; a first line that is cut is left out."""
+    """Parse journalctl's JSON lines; leave out a first line that is cut."""
     found = []
     for line in output.splitlines():
         try:

@@ -15,10 +15,10 @@ _WITH_PROCESS = ("active", "activating", "deactivating", "reloading")
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """A unit as systemd sees it. `once` when it runs, ends, and is then inactive.
+    """State of a unit in systemd. `once` if it runs, ends, and is then inactive.
 
-    `tells` when its being active says that it is ready; of a program that is merely started
-    (Type=simple, exec or idle) it says nothing.
+    `tells` if an active unit is a ready one; a program that is merely started (Type=simple, exec or
+    idle) may be active before it is ready.
     """
 
     name: str
@@ -33,12 +33,12 @@ class UnitState:
 
     @property
     def up(self) -> bool:
-        """True when the unit does its work."""
+        """True if the unit does its work."""
         return self.active in {"active", "reloading"}
 
     @property
     def retrying(self) -> bool:
-        """True when the service ended and systemd is about to start it again."""
+        """True if the service ended and systemd is about to start it again."""
         return about_to_restart(self.sub)
 
 
@@ -65,17 +65,17 @@ class ServiceProperties:
 
     @property
     def running(self) -> bool:
-        """True when the main process runs, or is about to."""
+        """True if the main process runs, or is about to."""
         return self.pid is not None and may_have_process(self.active_state)
 
     @property
     def will_restart(self) -> bool:
-        """True when the service ended and systemd is about to start it again."""
+        """True if the service ended and systemd is about to start it again."""
         return about_to_restart(self.sub_state)
 
 
 def service_properties(unit: Mapping[str, Any], service: Mapping[str, Any]) -> ServiceProperties:
-    """Read what GetAll gives for the interfaces Unit and Service, as plain values."""
+    """Read the properties of the interfaces Unit and Service, given as plain values."""
 
     def known(value: int) -> int | None:
         return None if value == _UNKNOWN else value
@@ -101,15 +101,15 @@ def service_properties(unit: Mapping[str, Any], service: Mapping[str, Any]) -> S
 
 
 def tells_readiness(service_type: str) -> bool:
-    """Tell whether a service of that type is active only once it is ready."""
+    """Return whether a service of that type is active only once it is ready."""
     return service_type not in _MERELY_STARTED
 
 
 def may_have_process(active_state: str) -> bool:
-    """Tell whether a unit in that state can have a main process."""
+    """Return whether a unit in that state can have a main process."""
     return active_state in _WITH_PROCESS
 
 
 def about_to_restart(sub_state: str) -> bool:
-    """Tell whether that sub-state is of a service that ended and will be started again."""
+    """Return whether a service in that sub-state has ended and will be started again."""
     return sub_state.startswith("auto-restart")

@@ -1,4 +1,4 @@
-"""Units: what they are, and starting, stopping and enabling them."""
+"""Units of this machine: their state, and starting, stopping and enabling them."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Units:
         await self._run("StopUnit", name, timeout_s)
 
     async def begin(self, verb: str, name: str) -> asyncio.Future[str]:
-        """Enqueue a job: StartUnit, StopUnit or RestartUnit; gives its result when it ended."""
+        """Enqueue a job (StartUnit, StopUnit or RestartUnit); return an awaitable of its result."""
         job = (await self._connection.manager(verb, "ss", name, "replace", where=name))[0]
         return self._connection.jobs.end_of(job)
 
     async def do(self, verb: str, name: str, *, timeout_s: float) -> str:
-        """Run one job to its end: its result, "done" when it went well, "timeout" when late."""
+        """Run one job to its end and return its result: "done" on success, "timeout" when late."""
         future = await self.begin(verb, name)
         try:
             async with asyncio.timeout(timeout_s):
@@ -62,29 +62,29 @@ class Units:
         result = await self.do(verb, name, timeout_s=timeout_s)
         if result == TIMED_OUT:
             raise JobError(
-                f"systemd was not done with it within {timeout_s:g} s", where=name, hint=_LOOK
+                f"systemd did not finish the job within {timeout_s:g} s", where=name, hint=_LOOK
             )
         if result != DONE:
-            raise JobError(f"systemd could not do it: {result}", where=name, hint=_LOOK)
+            raise JobError(f"the job ended with the result {result}", where=name, hint=_LOOK)
 
     async def reset_failed(self, name: str) -> None:
-        """Forget that a unit failed and how often it was started; a unit not loaded is no error."""
+        """Reset a unit's failed state and its count of starts; an unloaded unit is no error."""
         with contextlib.suppress(NoSuchUnitError):
             await self._connection.manager("ResetFailedUnit", "s", name, where=name)
 
     async def reload(self) -> None:
-        """Read all definitions anew."""
+        """Read all unit definitions again."""
         await self._connection.manager("Reload", where=_EVERY_UNIT)
 
     async def enable(self, name: str) -> list[str]:
-        """Start a unit with the machine from now on; the links that were made."""
+        """Start a unit at every boot from now on; return the links that were made."""
         _, changes = await self._connection.manager(
             "EnableUnitFiles", "asbb", [name], False, True, where=name
         )
         return [change[1] for change in changes]
 
     async def unmask(self, name: str) -> list[str]:
-        """Undo a mask of this boot; the links that were removed."""
+        """Undo a mask of this boot; return the links that were removed."""
         answer = await self._connection.manager("UnmaskUnitFiles", "asb", [name], True, where=name)
         return [change[1] for change in answer[0]]
 
@@ -102,13 +102,13 @@ class Units:
         return service_properties(plain(unit[0]), plain(service[0]))
 
     async def running(self, pattern: str) -> list[str]:
-        """Names of the active units that match a shell pattern."""
+        """List the active units whose name matches a shell pattern."""
         return sorted(one[0] for one in await self._matching(pattern, "active", "reloading"))
 
     async def unended(self, pattern: str) -> list[str]:
-        """Names of the units that match a shell pattern and run, or would by themselves again.
+        """List the units that match a shell pattern and run, or would start again by themselves.
 
-        One that waits for its next start is among them.
+        This includes a unit that waits for its next start.
         """
         return sorted(one[0] for one in await self._matching(pattern) if one[3] not in _ENDED)
 
@@ -120,7 +120,7 @@ class Units:
         return found
 
     async def failed(self, names: Iterable[str]) -> list[str]:
-        """List the units that have failed, or ended and are about to be started again."""
+        """List the units that have failed, or have ended and are about to be started again."""
         brief = (
             UnitState(name, load, active, sub)
             for name, _, load, active, sub, *_ in await self._listed(names)
@@ -128,7 +128,7 @@ class Units:
         return [unit.name for unit in brief if unit.active == "failed" or unit.retrying]
 
     async def _matching(self, pattern: str, *states: str) -> list[Any]:
-        """List loaded units by a shell pattern: those in one of the states, or in any."""
+        """List loaded units by a shell pattern: those in one of the states, or in any state."""
         answer = await self._connection.manager(
             "ListUnitsByPatterns", "asas", [*states], [pattern], where=pattern
         )

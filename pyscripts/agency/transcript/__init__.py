@@ -4,8 +4,8 @@
                                                                    |
     agency transcript verify <-- judge (the rules it names) <-- verify
 
-Rules, steps and names here are those of the newest version, by which spin-ups write. What verifies
-knows them all (versions.py).
+Rules, steps and names here are those of the newest version, which spin-ups write. Verification
+knows every version (versions.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from agency.lazy import lazy_names
 
 if TYPE_CHECKING:
     from agency.transcript.problems import explain
-    from agency.transcript.rules.v2.features import FEATURES, SHOWN_READ_ONLY
     from agency.transcript.rules.v2.judge import PROBES, STEPS, overall
     from agency.transcript.rules.v2.model import (
         PREDICATE_TYPE,
@@ -40,13 +39,11 @@ __all__ = [
     "ALWAYS_ENDING",
     "ALWAYS_RUNNING",
     "CONTROL_UNIT",
-    "FEATURES",
     "FIREWALL_UNIT",
     "HOMESERVER_UNIT",
     "PREDICATE_TYPE",
     "PROBES",
     "SERVICES",
-    "SHOWN_READ_ONLY",
     "STATEMENT_TYPE",
     "STEPS",
     "SYSTEM",
@@ -70,13 +67,11 @@ __getattr__ = lazy_names(
         "ALWAYS_ENDING": "rules.v2.services",
         "ALWAYS_RUNNING": "rules.v2.services",
         "CONTROL_UNIT": "rules.v2.services",
-        "FEATURES": "rules.v2.features",
         "FIREWALL_UNIT": "rules.v2.services",
         "HOMESERVER_UNIT": "rules.v2.services",
         "PREDICATE_TYPE": "rules.v2.model",
         "PROBES": "rules.v2.judge",
         "SERVICES": "rules.v2.services",
-        "SHOWN_READ_ONLY": "rules.v2.features",
         "STATEMENT_TYPE": "rules.v2.model",
         "STEPS": "rules.v2.judge",
         "SYSTEM": "rules.v2.subjects",

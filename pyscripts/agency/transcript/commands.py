@@ -1,4 +1,4 @@
-"""`agency transcript`: show, verify, and say by which rules."""
+"""`agency transcript`: show and verify transcripts, and print the rules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _rules_option = click.option(
 
 
 def _names(of: Callable[[Version], Iterable[str]]) -> list[str]:
-    """What any version has, once each."""
+    """List the names that `of` gives for any version, each once."""
     return list(dict.fromkeys(name for version in VERSIONS.values() for name in of(version)))
 
 
@@ -153,7 +153,7 @@ def probes(name: str, as_json: bool) -> None:
 
 
 def _read(file: Path, limit: int) -> bytes:
-    """At most `limit` bytes of a file."""
+    """Read at most `limit` bytes of a file."""
     try:
         with file.open("rb") as handle:
             return handle.read(limit)
@@ -166,7 +166,7 @@ def _read(file: Path, limit: int) -> bytes:
 
 
 def _version_document(version: Version) -> dict[str, Any]:
-    """The rules that a transcript was judged by."""
+    """Describe the rules that a transcript was judged by."""
     return {
         "version": version.name,
         "predicateType": version.predicate_type,

@@ -1,4 +1,4 @@
-"""Reading a DSSE envelope and the JSON in it, strictly: one way to read every byte, or none.
+"""Strict reader of a DSSE envelope and its JSON: one way to read every byte, or none.
 
 Source: DSSE v1.0.2, envelope.md and protocol.md.
 """
@@ -19,7 +19,7 @@ MAX_ENVELOPE_BYTES = 16 * 1024 * 1024
 
 
 class UnreadableError(ValueError):
-    """Bytes that are not what they should be; the message says in what way."""
+    """Bytes that cannot be read as what they should be; the message says why."""
 
 
 class SignatureEntry(BaseModel):
@@ -32,7 +32,7 @@ class SignatureEntry(BaseModel):
 
 
 class Envelope(BaseModel):
-    """A DSSE envelope as it stands in the file; payload and signatures in base64."""
+    """DSSE envelope as it stands in the file; payload and signatures in base64."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -42,10 +42,10 @@ class Envelope(BaseModel):
 
 
 def parse_json(data: bytes) -> Any:
-    """JSON in UTF-8 without duplicate keys, NaN or infinities.
+    """Parse JSON in UTF-8 without duplicate keys, NaN or infinities.
 
     Raises:
-        UnreadableError: it is none.
+        UnreadableError: it is no such JSON.
     """
     try:
         return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -55,12 +55,12 @@ def parse_json(data: bytes) -> Any:
         raise UnreadableError(f"not JSON: {error.msg} at byte {error.pos}") from None
     except RecursionError:
         raise UnreadableError("nested too deeply") from None
-    except ValueError as error:  # an integer of thousands of digits, or one of ours
+    except ValueError as error:  # an integer of thousands of digits, or raised by a hook
         raise UnreadableError(str(error)) from None
 
 
 def parse_canonical(data: bytes) -> Any:
-    """JSON that is in canonical form already, so that it can be read in one way only.
+    """Parse JSON in canonical form, which can be read in one way only.
 
     Raises:
         UnreadableError: it is not.
@@ -76,7 +76,7 @@ def parse_canonical(data: bytes) -> Any:
 
 
 def parse_envelope(data: bytes) -> Envelope:
-    """An envelope with its three fields and no others.
+    """Parse an envelope with its three fields and no others.
 
     Raises:
         UnreadableError: it is none.
@@ -88,17 +88,17 @@ def parse_envelope(data: bytes) -> Envelope:
 
 
 def decode_base64(text: str) -> bytes:
-    """Standard base64 with padding; what decodes alike but is written otherwise is refused.
+    """Decode standard base64 with padding; refuse any other spelling of the same bytes.
 
     Raises:
-        UnreadableError: it is not that.
+        UnreadableError: it is not written so.
     """
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise UnreadableError("not standard base64") from None
     if base64.b64encode(data).decode() != text:
-        raise UnreadableError("base64 with bits that stand for nothing")
+        raise UnreadableError("base64 with unused bits that are not zero")
     return data
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with data that a model refuses, in words for a person."""
+"""Validation errors in words for a person."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SHOWN_PROBLEMS = 3
 
 
 def explain(error: ValidationError) -> str:
-    """The first few problems of a validation, each with the path of its field; no values."""
+    """Describe the first few problems of a validation by the path of each field, without values."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     lines = []
     for problem in problems[:_SHOWN_PROBLEMS]:

@@ -1,8 +1,8 @@
-"""The JSON Schema of the Statement that spin-ups write now.
+"""JSON Schema of the Statement that spin-ups write now.
 
-Each version publishes its schema as schema.json beside its rules. Run as a program this prints the
-one of the newest version, and a test holds the two together. To make it anew, from the root of the
-repository:
+Each version publishes its schema as schema.json beside its rules. Run as a program, this module
+prints the schema of the newest version; a test compares the two. To regenerate the file, from the
+root of the repository:
 
     f=pyscripts/agency/transcript/rules/v2/schema.json
     python -m agency.transcript.schema > $f.new && mv $f.new $f
@@ -20,13 +20,13 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema() -> dict[str, Any]:
-    """The schema as JSON data."""
+    """Return the schema as JSON data."""
     generated = CURRENT.statement.model_json_schema(by_alias=True, mode="validation")
     return {"$schema": DIALECT, "$id": f"{CURRENT.predicate_type}:schema", **generated}
 
 
 def schema_text() -> str:
-    """The schema as the published file holds it."""
+    """Return the schema as the published file holds it."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of a transcript and of its verification."""
+"""Transcripts and verification reports as a person sees them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "--  "}
 
 
 def plain(text: str) -> str:
-    """Text from a file made safe for a terminal: what is not printable is shown as its escape."""
+    """Make text from a file safe for a terminal: unprintable characters become escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def show_statement(statement: Statement, printer: Console) -> None:
-    """Print a transcript whose signature nobody has checked."""
+    """Print a transcript whose signature was not checked."""
     predicate = statement.predicate
-    printer.print(Text("signature not checked: anybody may have written this", style="bold yellow"))
+    printer.print(Text("signature not checked: anyone may have written this", style="bold yellow"))
     printer.print()
     _facts(statement, printer)
     for table in (_steps(predicate), _probes(predicate), _scenario(predicate), _gates(predicate)):
@@ -42,7 +42,7 @@ def show_statement(statement: Statement, printer: Console) -> None:
 
 
 def show_report(report: Report, printer: Console, *, notes: Iterable[str] = ()) -> None:
-    """Print the checks in their order, what was signed, and the verdict."""
+    """Print the checks in their order, the signed facts, and the verdict."""
     for check in report.checks:
         line = Text(_MARKS[check.status], style=_STYLES[check.status])
         printer.print(line.append(f" {check.name}", style="default not bold"))

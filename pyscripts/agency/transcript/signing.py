@@ -1,4 +1,4 @@
-"""The key that signs transcripts, and signing with it.
+"""Signing of transcripts, and the key for it.
 
 Sources: DSSE v1.0.2 (envelope, pre-authentication encoding), RFC 8032 (Ed25519), RFC 8410 (PKCS #8
 and SubjectPublicKeyInfo for it).
@@ -39,15 +39,15 @@ _MAKE_NEW = "move it away and a new key is made, or give it back its mode: chmod
 
 
 class KeyFileError(PrerequisiteError):
-    """A signing key that is there but must not, or cannot, be used."""
+    """A signing key that must not, or cannot, be used."""
 
 
 class PublicKeyError(BadInputError):
-    """What was given as a public key is none of ours."""
+    """Bytes that are no Ed25519 public key."""
 
 
 def load_key(pem: bytes) -> Ed25519PrivateKey:
-    """An Ed25519 private key from unencrypted PKCS #8 PEM.
+    """Read an Ed25519 private key from unencrypted PKCS #8 PEM.
 
     Raises:
         KeyFileError: it is something else; the message does not show it.
@@ -63,17 +63,17 @@ def load_key(pem: bytes) -> Ed25519PrivateKey:
 
 
 def private_pem(key: Ed25519PrivateKey) -> bytes:
-    """The private key as unencrypted PKCS #8 PEM, as `load_key` reads it."""
+    """Return the private key as unencrypted PKCS #8 PEM, which `load_key` reads."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def public_pem(key: Ed25519PrivateKey) -> bytes:
-    """The public half as SubjectPublicKeyInfo PEM, the file that verifiers are given."""
+    """Return the public half as SubjectPublicKeyInfo PEM, the file that verifiers are given."""
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def load_public_key(pem: bytes) -> Ed25519PublicKey:
-    """An Ed25519 public key from PEM.
+    """Read an Ed25519 public key from PEM.
 
     Raises:
         PublicKeyError: it is something else.
@@ -93,12 +93,12 @@ def load_public_key(pem: bytes) -> Ed25519PublicKey:
 
 
 def load_or_create_key(path: Path) -> Ed25519PrivateKey:
-    """The signing key kept at `path` (mode 0600, in a directory of mode 0700), made when missing.
+    """Load the signing key at `path` (mode 0600, in a directory of mode 0700); make a missing one.
 
     Two processes that make it at the same time end up with the same key.
 
     Raises:
-        KeyFileError: the file is a symbolic link, is not ours, or others may read it.
+        KeyFileError: the file is a symbolic link, is another user's, or others may read it.
         PrerequisiteError: the place cannot be read or written.
     """
     try:
@@ -126,7 +126,7 @@ def _private_directory(directory: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    """Write a new key beside its place, whole, then link it there unless somebody was faster."""
+    """Write a new key to a temporary file, then link it to `path` unless a file is there by now."""
     temporary = path.with_name(new_id(f".{path.name}"))
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -135,7 +135,7 @@ def _create(path: Path) -> None:
             handle.write(private_pem(Ed25519PrivateKey.generate()))
             handle.flush()
             os.fsync(handle.fileno())
-        with suppress(FileExistsError):  # somebody else's key is there now: that one counts
+        with suppress(FileExistsError):  # another process was faster: its key counts
             os.link(temporary, path, follow_symlinks=False)
     finally:
         temporary.unlink(missing_ok=True)
@@ -158,7 +158,7 @@ def _read_private(path: Path) -> bytes:
 
 
 def sign(statement: Statement, key: Ed25519PrivateKey) -> bytes:
-    """The statement in a DSSE envelope with one signature, as one line of JSON.
+    """Put the statement into a DSSE envelope with one signature, as one line of JSON.
 
     The key id is empty, as DSSE allows: libraries make ids from keys in ways that differ, and some
     skip a signature whose id is not their own.

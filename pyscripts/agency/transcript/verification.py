@@ -1,7 +1,7 @@
-"""Checking a transcript with nothing but the file, a public key, and the rules of its version.
+"""Verification of a transcript from the file, a public key, and the rules of its version alone.
 
-The checks run in a fixed order. The first group says whether the file is authentic and readable;
-each needs the one before. The second judges what it says; all of them run.
+The checks run in a fixed order. The first group says whether the file is authentic and readable; it
+ends at the first failure. The second group judges the content; all of its checks run.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _MAX_REASONS = 20
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: `status` is "passed", "failed", or "skipped" where one before it failed."""
+    """One check: `status` is "passed", "failed", or "skipped" after an earlier failure."""
 
     name: str
     status: Literal["passed", "failed", "skipped"]
@@ -70,7 +70,7 @@ class SubjectClaim:
 
     @classmethod
     def parse(cls, text: str) -> SubjectClaim:
-        """`NAME=ALGORITHM:HEX`, as on the command line.
+        """Parse `NAME=ALGORITHM:HEX`, as on the command line.
 
         Raises:
             UsageError: it is written otherwise.
@@ -87,7 +87,7 @@ class SubjectClaim:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a verifier demands beyond the rules that always hold."""
+    """Demands of a verifier beyond the rules that always hold."""
 
     probes: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
@@ -96,39 +96,39 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What verifying found. `statement` is there once the file is authentic and readable."""
+    """Findings of a verification. `statement` is there once the file is authentic and readable."""
 
     checks: tuple[Check, ...]
     statement: Statement | None = field(default=None, repr=False)
 
     @property
     def version(self) -> Version | None:
-        """The version of the rules that it was judged by, once it is readable."""
+        """Version of the rules that the transcript was judged by, once it is readable."""
         return None if self.statement is None else version_of(self.statement.predicate_type)
 
     @property
     def authentic(self) -> bool:
-        """Whether the holder of the key signed exactly this, and it is a transcript."""
+        """True if the holder of the key signed exactly this, and it is a transcript."""
         return self.statement is not None
 
     @property
     def ok(self) -> bool:
-        """Whether every check passed."""
+        """True if every check passed."""
         return all(check.status == "passed" for check in self.checks)
 
     @property
     def refused_by(self) -> str | None:
-        """The first check that failed."""
+        """Name of the first check that failed."""
         return next((check.name for check in self.checks if check.status == "failed"), None)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it is refused, each reason with its check."""
+        """Reasons for the refusal, each with its check."""
         return tuple(f"{check.name}: {reason}" for check in self.checks for reason in check.reasons)
 
     @property
     def verdict(self) -> str:
-        """The outcome in one sentence."""
+        """Outcome in one sentence."""
         if self.statement is None:
             return f"not authentic: {self.reasons[0]}"
         predicate = self.statement.predicate
@@ -138,14 +138,14 @@ class Report:
         if not self.ok:
             return f"authentic, but refused: {self.reasons[0]}"
         if version.judge.read_only(predicate):
-            return "authentic, complete, and PASSED; read-only: nobody talked to the agency"
+            return "authentic, complete, and PASSED; read-only: no command was sent to the agency"
         return "authentic, complete, and PASSED"
 
 
 def verify(envelope: bytes, public_pem: bytes, *, policy: Policy = Policy()) -> Report:
     """Check a transcript against a public key that the verifier trusts.
 
-    No key, digest or verdict inside the file is believed. Its predicate type chooses the rules.
+    It trusts no key, digest or verdict inside the file. The predicate type chooses the rules.
 
     Raises:
         PublicKeyError: `public_pem` is not an Ed25519 public key.
@@ -163,7 +163,7 @@ def verify(envelope: bytes, public_pem: bytes, *, policy: Policy = Policy()) -> 
 
 
 def read_unchecked(data: bytes, *, where: str) -> Statement:
-    """The statement in an envelope whose signature is not looked at.
+    """Read the statement in an envelope without checking its signature.
 
     Raises:
         BadInputError: there is no statement in it.
@@ -185,7 +185,7 @@ class _RefusedError(Exception):
 
 
 def _read(data: bytes, key: Ed25519PublicKey | None, checks: list[Check]) -> Statement:
-    """The statement in the envelope, with a line in `checks` for each check that passed.
+    """Read the statement in the envelope, and add a line to `checks` for each check that passed.
 
     Without a key the signature is not checked.
     """

@@ -1,4 +1,4 @@
-"""The versions of the rules. A transcript names its own by its predicate type."""
+"""Versions of the rules. A transcript names its own by its predicate type."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class UnknownVersionError(BadInputError):
 
 
 class Verdict(Protocol):
-    """Outcome of judging one thing."""
+    """Outcome of judging one fact."""
 
     @property
     def ok(self) -> bool:
@@ -38,47 +38,47 @@ class Verdict(Protocol):
 
     @property
     def reason(self) -> str:
-        """The field that does not hold; empty when `ok`."""
+        """Field that does not hold; empty when `ok`."""
 
 
 class Rule(Protocol):
-    """The rule of one probe."""
+    """Rule of one probe."""
 
     @property
     def name(self) -> str:
-        """The probe's name."""
+        """Name of the probe."""
 
     @property
     def description(self) -> str:
-        """What the probe proves."""
+        """Text on what the probe proves."""
 
     @property
     def targets(self) -> frozenset[Any]:
-        """The targets whose transcripts must have it."""
+        """Targets whose transcripts must have the probe."""
 
 
 class Judge(Protocol):
-    """The module `judge` of a version. A predicate is that version's own."""
+    """Module `judge` of a version. A predicate is that version's own."""
 
     @property
     def PROBES(self) -> Mapping[str, Rule]:  # noqa: N802 - a module's constant
-        """The rules by the names of their probes."""
+        """Rules by the names of their probes."""
 
     @property
     def GATES(self) -> Mapping[str, tuple[str, ...]]:  # noqa: N802 - a module's constant
-        """The probes that each gate needs."""
+        """Probes that each gate needs."""
 
     def overall(self, predicate: Any) -> tuple[str, tuple[str, ...]]:
-        """Return the result that the facts allow, and what speaks against PASSED."""
+        """Return the result that the facts allow, and the reasons against PASSED."""
 
     def completeness(self, predicate: Any) -> Iterator[str]:
-        """Yield what should be there and is not."""
+        """Yield what is missing and should be there."""
 
     def claims(self, predicate: Any) -> Iterator[str]:
-        """Yield what the transcript says of its facts and they do not show."""
+        """Yield claims of the transcript that its facts do not show."""
 
     def shortcomings(self, predicate: Any) -> Iterator[str]:
-        """Yield what is there and does not hold."""
+        """Yield facts that are there and do not hold."""
 
     def probe(self, predicate: Any, name: str) -> Verdict:
         """Judge one probe."""
@@ -87,7 +87,7 @@ class Judge(Protocol):
         """Judge one gate."""
 
     def read_only(self, predicate: Any) -> bool:
-        """Return whether the run only looked."""
+        """Return whether the run was read-only."""
 
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ if TYPE_CHECKING:
 class Version:
     """One version of the rules. A draft's rules may still change; released ones never do.
 
-    Its modules are imported when they are asked for: a spin-up needs those of one version.
+    Its modules are imported when first used: a spin-up needs those of one version.
     """
 
     name: str
@@ -109,23 +109,23 @@ class Version:
 
     @property
     def predicate_type(self) -> str:
-        """The predicate type of the version's transcripts."""
+        """Predicate type of the version's transcripts."""
         return _PREFIX + self.name
 
     @property
     def judge(self) -> Judge:
-        """The module that judges a predicate."""
+        """Module that judges a predicate."""
         return cast("Judge", self._module("judge"))
 
     @property
     def statement(self) -> type[model_v1.Statement] | type[model_v2.Statement]:
-        """The model of the version's Statement."""
+        """Model of the version's Statement."""
         model: type[model_v1.Statement] | type[model_v2.Statement]
         model = self._module("model").Statement
         return model
 
     def broken_subjects(self, statement: Statement) -> Iterator[str]:
-        """Yield where the subjects of a statement are not what its evidence shows."""
+        """Yield the subjects of a statement that its evidence does not show."""
         problems: Iterator[str] = self._module("subjects").broken_subjects(statement)
         return problems
 

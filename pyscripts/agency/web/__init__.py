@@ -1,4 +1,4 @@
-"""HTTP served by one of our programs: limits, refusals, events and log-in in one place.
+"""HTTP servers: limits, refusals, events and log-in in one place.
 
 connection -> runner (head) -> refusals -> own checks -> limits (body, time) -> handler
 """

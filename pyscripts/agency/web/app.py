@@ -1,4 +1,4 @@
-"""The application factory: every server of ours has the same limits and one form of refusal."""
+"""Application factory: every server has the same limits and one form of refusal."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _KEPT = (hdrs.ALLOW, hdrs.LOCATION, hdrs.RETRY_AFTER, hdrs.WWW_AUTHENTICATE)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a server; sizes are in bytes.
+    """Limits of a server; sizes are in bytes.
 
-    `line_bytes` is for the request line and for each header; `answer_s` for a handler, body not
-    counted.
+    `line_bytes` bounds the request line and each header; `answer_s` the handler, without the
+    reading of the body.
     """
 
     body_bytes: int
@@ -52,7 +52,7 @@ def make_app(
 
 
 def make_runner(app: web.Application, limits: Limits) -> web.AppRunner:
-    """Make the runner of an application; signals and access logs are its program's."""
+    """Make the runner of an application; signals and access logs are left to its program."""
     return web.AppRunner(
         app,
         access_log=None,
@@ -66,7 +66,7 @@ def make_runner(app: web.Application, limits: Limits) -> web.AppRunner:
 
 
 def lift_answer_limit() -> None:
-    """Let the handler that runs take as long as it likes; it has a bound of its own."""
+    """Lift the time limit of the running handler, which has its own."""
     limit = _answer_limit.get()
     if limit is not None:
         limit.reschedule(None)
@@ -75,7 +75,7 @@ def lift_answer_limit() -> None:
 def _refusals(refuse: Refuse) -> Middleware:
     @web.middleware
     async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Give every refusal one form; what went wrong inside goes to the log alone."""
+        """Give every refusal one form; log internal errors, and never send their details."""
         try:
             return await handler(request)
         except web.HTTPException as error:

@@ -1,7 +1,7 @@
-"""Server-sent events with bounds: listeners, what waits for each, and how long one stays.
+"""Server-sent events with bounds: on listeners, on each one's queue, and on how long one stays.
 
     publish --> one queue a listener --> send_events --> an open response
-                (full: the listener is dropped; it connects again and asks for what it missed)
+                (full: the listener is dropped; it reconnects and asks for what it missed)
 
 Source: HTML Living Standard, "Server-sent events".
 """
@@ -22,17 +22,17 @@ _HEARTBEAT = b": still here\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event; `id` is what a client sends as Last-Event-ID when it connects again."""
+    """One event; `id` is the Last-Event-ID that a client sends when it reconnects."""
 
     data: str
     kind: str = "message"
     id: str = ""
 
     def encoded(self) -> bytes:
-        """Encode as the wire format.
+        """Encode the event in the wire format.
 
         Raises:
-            ValueError: a line break in `kind` or `id`, which would make fields of its own.
+            ValueError: a line break in `kind` or `id`, which would inject further fields.
         """
         if any(sign in value for value in (self.kind, self.id) for sign in "\r\n\0"):
             raise ValueError("a line break in an event's kind or id")
@@ -44,14 +44,14 @@ class Event:
 
 @dataclass(slots=True)
 class Broadcast:
-    """Listeners of one stream of events; nobody who reads slowly holds up the others."""
+    """Listeners of one stream of events; a slow reader never delays the others."""
 
     max_listeners: int = 100
     max_waiting: int = 100
     _queues: set[asyncio.Queue[Event | None]] = field(default_factory=set)
 
     def publish(self, event: Event) -> None:
-        """Hand an event to every listener; one whose queue is full is dropped."""
+        """Hand an event to every listener; drop a listener whose queue is full."""
         for queue in list(self._queues):
             if queue.qsize() < self.max_waiting:
                 queue.put_nowait(event)
@@ -60,19 +60,19 @@ class Broadcast:
                 queue.put_nowait(None)  # there is room for the end: see `_listening`
 
     def close(self) -> None:
-        """Drop every listener: when the server stops."""
+        """Drop every listener, when the server stops."""
         for queue in list(self._queues):
             self._queues.discard(queue)
             queue.put_nowait(None)
 
     @property
     def listeners(self) -> int:
-        """The number of listeners."""
+        """Number of listeners."""
         return len(self._queues)
 
     @contextmanager
     def listening(self) -> Iterator[asyncio.Queue[Event | None]]:
-        """Listen; None in the queue is the end.
+        """Yield a queue of events; None in the queue marks the end.
 
         Raises:
             web.HTTPServiceUnavailable: there are too many listeners.
@@ -97,9 +97,9 @@ async def send_events(
     longest_s: float = 3600.0,
     write_s: float = 10.0,
 ) -> web.StreamResponse:
-    """Answer a request with the events from now on, `longest_s` at most.
+    """Answer a request with the events from now on, for `longest_s` at most.
 
-    A heartbeat finds connections that are gone; who takes nothing for `write_s` is dropped.
+    A heartbeat finds dead connections; a client that reads nothing for `write_s` is dropped.
     """
     with broadcast.listening() as queue:
         response = web.StreamResponse(

@@ -21,7 +21,7 @@ COOKIE = "__Host-agency-session"
 
 
 def carries_bearer(request: web.Request, token: str) -> bool:
-    """Tell, in constant time, if a request's one Authorization header carries `token`."""
+    """Return, in constant time, whether the request's one Authorization header carries `token`."""
     given = request.headers.getall(hdrs.AUTHORIZATION, [])
     presented = given[0].encode(errors="surrogateescape") if len(given) == 1 else b""
     return bool(token) and hmac.compare_digest(presented, f"Bearer {token}".encode())
@@ -37,7 +37,7 @@ class Session:
     used: float
 
     def takes_form(self, form_token: str) -> bool:
-        """Tell, in constant time, if a form was made for this session."""
+        """Return, in constant time, whether a form was made for this session."""
         return hmac.compare_digest(
             form_token.encode(errors="surrogateescape"), self.form_token.encode()
         )
@@ -45,7 +45,7 @@ class Session:
 
 @dataclass(slots=True)
 class Sessions:
-    """Log-ins in memory, by the digest of their token: a restart ends them, a dump shows none."""
+    """Log-ins in memory, by the digest of the token: a restart ends them, a dump shows no token."""
 
     clock: Clock = field(default_factory=Clock)
     idle_s: float = 1800.0
@@ -63,7 +63,7 @@ class Sessions:
         return token
 
     def of(self, request: web.Request) -> Session | None:
-        """Find the session of a request; None if there is none, or it has ended."""
+        """Find the session of a request; None if it has none, or if the session has ended."""
         digest = _digest(request.cookies.get(COOKIE, ""))
         session, now = self._by_digest.get(digest), self.clock.steady()
         if session is None:
@@ -81,12 +81,12 @@ class Sessions:
 
 
 def set_cookie(response: web.Response, token: str) -> None:
-    """Give a session's token to the browser: for this host over TLS, hidden from scripts."""
+    """Set a session's token as a cookie: for this host over TLS, hidden from scripts."""
     response.set_cookie(COOKIE, token, path="/", secure=True, httponly=True, samesite="Strict")
 
 
 def drop_cookie(response: web.Response) -> None:
-    """Tell the browser to forget its session."""
+    """Delete the session cookie in the browser."""
     response.del_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="Strict")
 
 

@@ -1,1 +1,1 @@
-"""The workspace of an agent user: task loop, audit log, and the programs beside them."""
+"""Programs that an agent's user has at hand: task loop, audit log, and others."""

@@ -1,4 +1,4 @@
-"""`agency workspace`: the programs behind the units of an agent's features."""
+"""`agency workspace`: the programs behind an agent's units."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def test_what_is_exchanged_between_the_look_and_the_gift_is_not_given(homes):
     secret.write_text("root's")
     secret.chmod(0o600)
     with guarded.directory(homes) as place:
-        with pytest.raises(GuardedError, match="not what was looked at"):
+        with pytest.raises(GuardedError, match="changed since it was examined"):
             guarded.give(place, "secret", uid=UID, gid=GID)
         (homes / "link").symlink_to("secret")
         with pytest.raises(GuardedError):

@@ -264,7 +264,7 @@ async def test_two_runs_at_once_deploy_once(setup):
 async def test_what_cannot_be_served_is_never_deployed(setup):
     good, key = certificate("*.ci.agency.example")
     wrong = {
-        "the key is not that of the certificate": (good, certificate("x.example")[1]),
+        "the key does not belong to the certificate": (good, certificate("x.example")[1]),
         "expired": certificate("*.ci.agency.example", days=-1),
         "not for traefik.ci.agency.example": certificate("*.agency.example"),
         "not a PEM certificate": ("nothing", key),

@@ -8,6 +8,7 @@ machine.wait_until_succeeds("systemctl is-system-running", timeout=120)  # noqa:
 # The very suite that spin-ups run; without a host it would collect nothing, and pytest exit 5.
 machine.succeed(  # noqa: F821
     "python3 -m pytest /etc/agency/guest-suite/guest --guest-host local"
-    " -p no:cacheprovider --import-mode=importlib -ra",
+    " -p no:cacheprovider --import-mode=importlib -ra"
+    " --override-ini=pythonpath=/etc/agency/guest-suite/guest",
     timeout=600,
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agency.agent.process import load_config
-from agency.control.grammar.parse import parse
+from agency.control.commands import parse
 from agency.control.runtimes.handover import checked_name
 from agency.control.runtimes.systemd import SystemdRuntime
 from agency.errors import AgencyError
@@ -55,7 +55,7 @@ async def test_no_agent_of_a_longer_name_is_found_again(tmp_path: Path) -> None:
     for name in (LONGEST, TOO_LONG):
         (tmp_path / f"{name}.json").write_text("{}")
         (tmp_path / f"{name}.token").write_text(f"token of {len(name)}")
-    runtime = SystemdRuntime(tmp_path)
+    runtime = SystemdRuntime(tmp_path, port_of={}.__getitem__)
     try:
         assert [one.reveal() for one in runtime.secrets()] == ["token of 25"]
     finally:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from desk import Desk
 
 from agency.clock import Clock
-from agency.control.store import audit
-from agency.control.store.database import Database, open_database
-from agency.control.store.migrate import migrate
+from agency.control.store import audit, schema
+from agency.store import Database, migrate, open_database
 
 INSTANCE = "test"
 
@@ -45,7 +46,12 @@ def database_file(tmp_path: Path) -> Path:
 async def database(database_file: Path, clock: Clock) -> AsyncIterator[Database]:
     """A migrated SQLite database with an opened audit log."""
     opened = open_database(f"sqlite+aiosqlite:///{database_file}")
-    await migrate(opened)
+    await migrate(opened, schema.SCHEMA)
     await opened.write(lambda connection: audit.open_log(connection, INSTANCE, clock))
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def desk(database: Database, clock: Clock, held: Any) -> Desk:
+    return Desk(database, clock, held)

@@ -10,13 +10,7 @@ from pathlib import Path
 import pytest
 
 from agency.transcript.rules.v2 import judge
-from agency.transcript.rules.v2.features import FEATURES, SHOWN_READ_ONLY
-from agency.transcript.rules.v2.suite import (
-    REFUSED_DISTURBING,
-    REFUSED_READ_ONLY,
-    SKIPS,
-    function_of,
-)
+from agency.transcript.rules.v2.suite import CLAIMS, READ_ONLY
 
 ROOT = Path(__file__).resolve().parents[3]
 SUITE = ROOT / "tests" / "guest"
@@ -66,11 +60,6 @@ def harmless() -> list[str]:
     return collected("--read-only")
 
 
-def test_every_file_is_a_feature_that_a_guest_must_show():
-    assert {path.stem for path in SUITE.glob("test_*.py")} == {*FEATURES}
-    assert len({*FEATURES}) == len(FEATURES)
-
-
 def test_every_file_says_what_it_promises():
     for path in SUITE.glob("test_*.py"):
         assert ast.get_docstring(ast.parse(path.read_text())), path.name
@@ -96,33 +85,55 @@ def test_read_only_leaves_out_what_disturbs(everything, harmless):
         assert name in harmless
 
 
-def test_what_a_host_at_work_must_show_is_left_in(harmless):
-    assert {*SHOWN_READ_ONLY} <= {name.partition(".py::")[0] for name in harmless}
+@pytest.fixture(scope="module")
+def carried() -> dict[str, str]:
+    """The claim of each test, by file::function."""
+    found = {}
+    for name, function in functions().items():
+        for mark in map(ast.unparse, function.decorator_list):
+            if claim := re.match(r"pytest\.mark\.claim\('([^']+)'", mark):
+                found[name] = claim[1]
+    return found
 
 
-def test_refusals_are_told_apart_by_what_they_disturb(everything, harmless):
-    functions = {function_of(name) for name in everything}
-    spared = functions - {function_of(name) for name in harmless}
-    assert {*REFUSED_READ_ONLY} <= functions - spared
-    assert {*REFUSED_DISTURBING} <= spared
+def test_the_claims_that_a_host_at_work_must_show_are_left_in(everything, harmless, carried):
+    def claims(names):
+        return {carried[name.partition("[")[0]] for name in names}
+
+    assert claims(everything) == {*CLAIMS}
+    assert claims(harmless) == {*READ_ONLY}
+    assert claims({*everything} - {*harmless}) == {*CLAIMS} - {*READ_ONLY}
 
 
-def test_a_suite_that_ran_holds_and_one_that_left_out_does_not(everything, harmless):
-    """By the names that it really has."""
+def test_a_suite_that_ran_holds_and_one_that_left_out_does_not(everything, harmless, carried):
+    """By the tests that it really has."""
     (guest, host) = (judge.PROBES[name] for name in ("suite.results", "suite.host"))
-    tests = [{"name": name, "outcome": "passed", "message": None} for name in everything]
+    tests = [
+        {
+            "claim": carried[name.partition("[")[0]],
+            "case": name.partition("[")[2].removesuffix("]") or None,
+            "name": name,
+            "outcome": "passed",
+            "message": None,
+        }
+        for name in everything
+    ]
     assert guest.judge({"tests": tests}).ok
     looked = [test for test in tests if test["name"] in harmless]
     assert host.judge({"readOnly": True, "tests": looked}).ok
     assert not host.judge({"readOnly": False, "tests": looked}).ok
+    assert not host.judge({"readOnly": True, "tests": tests}).ok
     for test in tests:
         left_out = [other for other in tests if other is not test]
         skipped = {**test, "outcome": "skipped", "message": "did not feel like it"}
         assert not guest.judge({"tests": [*left_out, skipped]}).ok
 
 
-def test_what_may_be_left_out_is_in_the_suite(everything):
-    assert SKIPS.keys() <= {*everything}
+def test_every_case_that_may_be_left_out_is_in_the_suite(everything, carried):
+    cases = {(carried[name.partition("[")[0]], name.partition("[")[2][:-1]) for name in everything}
+    may = {(claim, skip.case) for claim, known in CLAIMS.items() for skip in known.skips}
+    assert {one for one in may if one[1] is not None} <= cases
+    assert ("system-read-only", "/run") in may
 
 
 def test_nothing_that_read_only_keeps_disturbs(harmless):

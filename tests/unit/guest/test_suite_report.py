@@ -3,7 +3,12 @@
 import pytest
 
 from agency.spinup.suite.runner import disagreement, read_report
+from agency.transcript.rules.v2 import judge
 
+# With the properties that the suite's conftest gives a test.
+PROPERTIES = (
+    '<property name="claim" value="memory-of-another"/><property name="case" value="/run"/>'
+)
 CASE = '<testcase file="tests/guest/test_a.py" name="test_{0}" time="0.25">{1}</testcase>'
 
 
@@ -80,3 +85,23 @@ def test_the_worst_that_is_said_of_a_test_counts(said, outcome):
 )
 def test_the_report_says_what_the_exit_status_says(status, said, problem):
     assert disagreement(status, read_report(report(("it", said)))) == problem
+
+
+def test_a_test_is_reported_with_its_claim_and_its_case():
+    said = f'<properties>{PROPERTIES}</properties><skipped message="no such place"/>'
+    (found,) = read_report(report(("it", said))).all
+    assert found.as_dict() == {
+        "claim": "memory-of-another",
+        "case": "/run",
+        "name": "test_a.py::test_it",
+        "outcome": "skipped",
+        "seconds": 0.25,
+        "message": "no such place",
+    }
+
+
+def test_a_test_without_a_claim_is_reported_so_and_no_rule_knows_it():
+    (found,) = read_report(report(("it", ""))).all
+    assert (found.claim, found.case) == ("", None)
+    tests = [found.as_dict()]
+    assert "claim: " in judge.PROBES["suite.results"].judge({"tests": tests}).reason

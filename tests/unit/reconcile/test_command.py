@@ -77,9 +77,9 @@ def test_a_blocked_change_is_told_with_its_reason_and_hint(settings, capsys):
     told = capsys.readouterr().out
     assert "failed  agent pm" in told
     assert "neither followed nor removed" in told
-    assert "hint: look at what it is" in told
+    assert "hint: examine it" in told
     assert call(*arguments, "--check") == 1
-    assert "hint: look at what it is" in capsys.readouterr().out
+    assert "hint: examine it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,9 @@ def test_the_exported_unit_looks_where_roots_leases_are() -> None:
     ("uid", "environ", "booted", "says"),
     [
         (1000, {}, True, "only root's"),
-        (0, {"AGENCY_SANDBOX_DIR": "/x"}, True, "where AGENCY_SANDBOX_DIR leads"),
-        (0, {"AGENCY_INCUS_DIR": "/x"}, True, "where AGENCY_INCUS_DIR leads"),
-        (0, {"INCUS_SOCKET": "/x"}, True, "where INCUS_SOCKET leads"),
+        (0, {"AGENCY_SANDBOX_DIR": "/x"}, True, "does not use AGENCY_SANDBOX_DIR"),
+        (0, {"AGENCY_INCUS_DIR": "/x"}, True, "does not use AGENCY_INCUS_DIR"),
+        (0, {"INCUS_SOCKET": "/x"}, True, "does not use INCUS_SOCKET"),
         (0, {}, False, "systemd does not run this machine"),
     ],
 )

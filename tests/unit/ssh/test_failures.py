@@ -17,7 +17,7 @@ CHANGED = (
 @pytest.mark.parametrize(
     ("said", "message", "hint"),
     [
-        (CHANGED, "is another than", "ssh-keygen -R"),
+        (CHANGED, "differs from the known one", "ssh-keygen -R"),
         (
             (
                 "No ED25519 host key is known for host and you have requested strict checking.",
@@ -27,7 +27,7 @@ CHANGED = (
             "fingerprint",
         ),
         (("root@host: Permission denied (publickey).",), "none of the keys", "ssh-add"),
-        (("ssh: Could not resolve hostname host: Name or service not known",), "name", "written"),
+        (("ssh: Could not resolve hostname host: Name or service not known",), "name", "spelling"),
         (("ssh: connect to host h port 22: No route to host",), "No route", "by hand"),
         (("",), "said nothing", "by hand"),
         ((), "said nothing", "by hand"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -16,7 +16,7 @@ from agency.transcript.rules.v2 import judge
 from agency.transcript.rules.v2.model import Statement
 from agency.transcript.rules.v2.services import ALWAYS_RUNNING
 from agency.transcript.rules.v2.subjects import system_digest
-from agency.transcript.rules.v2.suite import REFUSED_DISTURBING, REFUSED_READ_ONLY
+from agency.transcript.rules.v2.suite import CLAIMS, READ_ONLY
 from agency.transcript.signing import public_pem
 
 Document = dict[str, Any]
@@ -52,12 +52,18 @@ HERE = FilePath(__file__).parent
 EVIDENCE: dict[str, Document] = json.loads((HERE / "evidence.json").read_text())
 EVIDENCE["scenario.commands"]["commands"] = COMMANDS
 
+
+def shown(claims: Iterable[str]) -> list[Document]:
+    """A suite of one test a claim, all passed. A test's name means nothing to the rules."""
+    return [
+        {"claim": claim, "case": None, "name": f"test {n}", "outcome": "passed", "message": None}
+        for n, claim in enumerate(claims)
+    ]
+
+
 # As a guest gave it, with as little as may be there.
 GUEST: dict[str, Document] = json.loads((HERE / "guest_evidence.json").read_text())
-GUEST["suite.results"]["tests"] = [
-    {"name": name, "outcome": "passed", "message": None}
-    for name in (*REFUSED_READ_ONLY, *REFUSED_DISTURBING)
-]
+GUEST["suite.results"]["tests"] = shown(CLAIMS)
 
 # As a host over SSH gave it.
 HOST: dict[str, Document] = {
@@ -78,9 +84,7 @@ HOST: dict[str, Document] = {
     },
     "suite.host": {
         "readOnly": True,
-        "tests": [
-            {"name": name, "outcome": "passed", "message": None} for name in REFUSED_READ_ONLY
-        ],
+        "tests": shown(READ_ONLY),
     },
 }
 
@@ -373,12 +377,12 @@ def pre_authentication() -> Callable[[str, bytes], bytes]:
 Path = tuple[str | int, ...]
 ALL = {**EVIDENCE, **GUEST, **HOST}
 
-# The kernel's words, and a test's, kept for the reader.
+# The kernel's words, and a test's, kept for the reader; test_suite_rules tries what may be null.
 NOT_JUDGED = {
     ("quarantine.outbound", "error"),
-    ("suite.results", "message"),
-    ("suite.host", "message"),
+    *((suite, field) for suite in ("suite.results", "suite.host") for field in ("message", "case")),
 }
+ALIKE = ("suite.results", "suite.host")  # of whose tests two stand for all
 # What the agency answers, and what processes are called, may read as it likes.
 ANY_TEXT = {"reply", "name"}
 
@@ -406,7 +410,7 @@ def at(value: Any, path: Path) -> Any:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`probe`: every probe; `field`: every judged field of its evidence, as (probe, path).
 
-    `claim` is a field that holds text whose wording matters.
+    `wording` is a field that holds text whose wording matters.
     """
     if "probe" in metafunc.fixturenames:
         metafunc.parametrize("probe", list(ALL))
@@ -415,13 +419,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for name in ALL
         for path in members(ALL[name])
         if (name, path[-1]) not in NOT_JUDGED
+        if name not in ALIKE or path[1:2] in ((), (0,), (1,))
     ]
-    claims = [
+    wordings = [
         (name, path)
         for name, path in fields
         if isinstance(at(ALL[name], path), str) and path[-1] not in ANY_TEXT
     ]
-    for fixture, found in (("field", fields), ("claim", claims)):
+    for fixture, found in (("field", fields), ("wording", wordings)):
         if fixture in metafunc.fixturenames:
             ids = [f"{name}:{'.'.join(map(str, path))}" for name, path in found]
             metafunc.parametrize(fixture, found, ids=ids)

@@ -81,10 +81,10 @@ def test_a_value_of_another_type_is_refused(field: Field, evidence: Evidence) ->
     assert accepted == []
 
 
-def test_a_placeholder_is_not_something_seen(claim: Field, evidence: Evidence) -> None:
-    good = value_of(evidence, claim)
+def test_a_placeholder_is_not_something_seen(wording: Field, evidence: Evidence) -> None:
+    good = value_of(evidence, wording)
     words = {*PLACEHOLDERS, "", "Configured", " simulated ", "simulated\n"} - {good}
-    accepted = [w for w in words if not refused_and_named(put(evidence, claim, w), claim)]
+    accepted = [w for w in words if not refused_and_named(put(evidence, wording, w), wording)]
     assert accepted == []
 
 

@@ -97,7 +97,7 @@ def test_status(directory, open_log, free, tmp_path, capsys) -> None:
     free(directory)
     found = status()
     assert found["appendOnly"] is False
-    assert "was taken off since" in found["reason"]
+    assert "was cleared since" in found["reason"]
 
 
 # Where the kernel refuses the flag, as in a container.
@@ -216,7 +216,7 @@ def test_without_a_socket_it_does_not_start(directory) -> None:
     argv = [*COMMAND, "serve", "--retention-days", "90", "--directory", str(directory)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
-    assert "no socket was handed over" in done.stderr
+    assert "systemd passed no socket" in done.stderr
 
 
 def test_record_without_a_service(tmp_path, capsys) -> None:

@@ -14,8 +14,8 @@ from agency import __version__, naming
 from agency.clock import Clock
 from agency.control.appservice.transactions import Intake
 from agency.control.store import audit, inbox, outbox, schema
-from agency.control.store.database import Database
 from agency.matrix import MatrixError, MatrixSession, client_path
+from agency.store import Database
 
 _FRESH_S = 1.0
 _CALL_TIMEOUT_S = 5.0

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from agency.clock import Clock
 from agency.control.events import EventKind, IncomingEvent, MalformedEventError, parse_event
 from agency.control.store import inbox
-from agency.control.store.database import Database
+from agency.store import Database
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def _refuse_constant(name: str) -> None:
 
 @dataclass(slots=True)
 class Intake:
-    """Puts what matters of a transaction into the inbox, once; `wake` tells the worker."""
+    """Puts what matters of a transaction into the inbox, once; `wake` says that there is some."""
 
     database: Database
     clock: Clock

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from agency.control.execution.lifecycle import Lifecycle
     from agency.control.execution.result import Invocation
     from agency.control.grammar.grammar import Grammar
-    from agency.control.store.database import Database
+    from agency.store import Database
 
 
 @dataclass(frozen=True, slots=True)

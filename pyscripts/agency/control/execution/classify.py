@@ -13,6 +13,7 @@ from enum import StrEnum
 from agency import naming
 from agency.control.config import ControlConfig
 from agency.control.events import EventKind, IncomingEvent
+from agency.control.policy import Deny, Policy
 
 FUTURE_S = 300.0
 
@@ -40,7 +41,7 @@ class Rules:
     """Who may command, where, and how old a command may be."""
 
     room_id: str
-    operators: frozenset[str]
+    policy: Policy
     bot_id: str
     agents: frozenset[str]
     domain: str
@@ -54,7 +55,7 @@ class Rules:
         """The rules of this control plane."""
         return cls(
             room_id=room_id,
-            operators=frozenset(config.operators),
+            policy=Policy(frozenset(config.operators)),
             bot_id=config.bot_id,
             agents=frozenset(agent.matrix_id for agent in config.agents),
             domain=config.domain,
@@ -98,12 +99,9 @@ def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
 
 
 def _authorise(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
-    if event.sender not in rules.operators:
-        return Verdict(
-            Disposition.REFUSE,
-            "not-an-operator",
-            f"{event.sender} is not an operator of this agency.",
-        )
+    match rules.policy.decide(event.sender, None, ""):
+        case Deny(code=code, message=message):
+            return Verdict(Disposition.REFUSE, code, message)
     if event.replaces is not None:
         return Verdict(
             Disposition.REFUSE,
@@ -112,12 +110,7 @@ def _authorise(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
         )
     age_s = (now_ms - event.origin_ts) / 1000
     if age_s > rules.max_age_s:
-        return Verdict(
-            Disposition.REFUSE,
-            "too-old",
-            f"This command is {_duration(age_s)} old, and the limit is "
-            f"{_duration(rules.max_age_s)}. Send it again if it is still wanted.",
-        )
+        return Verdict(Disposition.REFUSE, "too-old", too_old(age_s, rules.max_age_s))
     if -age_s > FUTURE_S:
         return Verdict(
             Disposition.REFUSE,
@@ -126,6 +119,14 @@ def _authorise(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
             "Check the clocks of the homeserver and of this machine.",
         )
     return Verdict(Disposition.RUN)
+
+
+def too_old(age_s: float, most_s: float) -> str:
+    """What is said of a command that waited for too long."""
+    return (
+        f"This command is {_duration(age_s)} old, and the limit is {_duration(most_s)}. "
+        "Send it again if it is still wanted."
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -5,10 +5,8 @@ What is said of an agent is what was observed: it runs when its process does *an
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agency.control.config import AgentEntry, Limits
@@ -59,7 +57,7 @@ class Observation:
 
 @dataclass(slots=True)
 class Lifecycle:
-    """The agents of this instance. Of one agent, only one change happens at a time.
+    """The agents of this instance. Its callers are operations: one change of an agent at a time.
 
     `secrets` are those of the control plane, which no log that it shows may contain.
     """
@@ -70,9 +68,6 @@ class Lifecycle:
     limits: Limits
     records: Callable[[], Awaitable[Mapping[str, AgentRecord]]]
     secrets: tuple[SecretValue, ...] = ()
-    _locks: defaultdict[str, asyncio.Lock] = field(
-        default_factory=lambda: defaultdict(asyncio.Lock)
-    )
 
     def entry(self, name: str) -> AgentEntry:
         """The agent of that name.
@@ -91,40 +86,37 @@ class Lifecycle:
     async def start(self, name: str, project: str | None, trace: str) -> Result:
         """Start an agent and see it healthy; one that runs is left alone."""
         entry = self.entry(name)
-        async with self._locks[name]:
-            seen = await self.runtime.status(name)
-            if seen.state is not State.RUNNING:
-                return await self._bring_up(entry, project, trace, self.runtime.start)
-            current = await self._project(name)
-            if project is not None and project != current:
-                raise RefusalError(
-                    f"{name} already runs with {_project(current)}",
-                    hint=f"restart it: !agency agents restart {name} --project={project}",
-                )
-            return Result(
-                f"{name} already runs, with {_project(current)} ({seen.known_as}).",
-                detail={**seen.handle_detail, "already": True},
-                changes=(_change(seen, Desired.RUNNING, current),),
+        seen = await self.runtime.status(name)
+        if seen.state is not State.RUNNING:
+            return await self._bring_up(entry, project, trace, self.runtime.start)
+        current = await self._project(name)
+        if project is not None and project != current:
+            raise RefusalError(
+                f"{name} already runs with {_project(current)}",
+                hint=f"restart it: !agency agents restart {name} --project={project}",
             )
+        return Result(
+            f"{name} already runs, with {_project(current)} ({seen.known_as}).",
+            detail={**seen.handle_detail, "already": True},
+            changes=(_change(seen, Desired.RUNNING, current),),
+        )
 
     async def restart(self, name: str, project: str | None, trace: str) -> Result:
         """Stop an agent if it runs, and start it; without a project it keeps the one it had."""
         entry = self.entry(name)
-        async with self._locks[name]:
-            wanted = project if project is not None else await self._project(name)
-            return await self._bring_up(entry, wanted, trace, self.runtime.restart)
+        wanted = project if project is not None else await self._project(name)
+        return await self._bring_up(entry, wanted, trace, self.runtime.restart)
 
     async def stop(self, name: str) -> Result:
         """Stop an agent; stopping a stopped one is no error."""
         self.entry(name)
-        async with self._locks[name]:
-            before = await self.runtime.status(name)
-            after = await self.runtime.stop(name)
-            changes = (_change(after, Desired.STOPPED, None),)
-            if before.state is State.STOPPED:
-                return Result(f"{name} was not running.", changes=changes)
-            detail = {**before.handle_detail, "exit": after.exit_status}
-            return Result(f"{name} is stopped.", detail=detail, changes=changes)
+        before = await self.runtime.status(name)
+        after = await self.runtime.stop(name)
+        changes = (_change(after, Desired.STOPPED, None),)
+        if before.state is State.STOPPED:
+            return Result(f"{name} was not running.", changes=changes)
+        detail = {**before.handle_detail, "exit": after.exit_status}
+        return Result(f"{name} is stopped.", detail=detail, changes=changes)
 
     async def observe(self, name: str, trace: str) -> Observation:
         """What is seen of an agent now: by the runtime, and by asking it."""

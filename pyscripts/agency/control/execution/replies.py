@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agency.canonical import canonical_json
-from agency.control.events import IncomingEvent
+from agency.control.operation import Origin
 from agency.control.store.outbox import Message, transaction_id
 from agency.protocols.reply import REPLY_KEY
 
@@ -24,11 +24,15 @@ _CUT = "\n[cut]"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: `ok` says whether what was asked was done; `block` is set in fixed width."""
+    """An answer: `ok` says whether what was asked was done; `block` is set in fixed width.
+
+    One that is not `final` tells of progress, and another follows it.
+    """
 
     ok: bool
     text: str
     block: str = ""
+    final: bool = True
 
 
 def printable(text: str) -> str:
@@ -42,9 +46,12 @@ def printable(text: str) -> str:
 
 
 def reply_message(
-    reply: Reply, event: IncomingEvent, *, as_user: str, trace: str, index: int = 0
+    reply: Reply, origin: Origin, *, as_user: str, trace: str, index: int = 0
 ) -> Message:
-    """The message that answers an event, in its thread."""
+    """The message that answers a command, in the thread that it came from.
+
+    `index` is the reply's number: 0 for the final one, 1 and up for those before it.
+    """
     text = _bounded(printable(reply.text), _MAX_TEXT_BYTES)
     block = _bounded(printable(reply.block), _MAX_BLOCK_BYTES)
     formatted = "<br>".join(html.escape(line) for line in text.split("\n"))
@@ -57,20 +64,22 @@ def reply_message(
         "formatted_body": formatted,
         "m.relates_to": {
             "rel_type": "m.thread",
-            "event_id": event.thread or event.replaces or event.event_id,
+            "event_id": origin.thread,
             "is_falling_back": True,
-            "m.in_reply_to": {"event_id": event.event_id},
+            "m.in_reply_to": {"event_id": origin.id},
         },
-        REPLY_KEY: {"command": event.event_id, "trace": trace, "ok": reply.ok, "final": True},
+        REPLY_KEY: {"command": origin.id, "trace": trace, "ok": reply.ok, "final": reply.final},
     }
+    if index:  # so that no two replies to one command are alike
+        content[REPLY_KEY]["index"] = index
     if "@" in content["body"]:
         # Nobody is called, whatever the text says. Only here: it costs Synapse 3 ms a message.
         content["m.mentions"] = {}
     if len(canonical_json(content)) > _MAX_CONTENT_BYTES:
         del content["format"], content["formatted_body"]  # the plain body says the same
     return Message(
-        txn_id=transaction_id(event.event_id, index),
-        room_id=event.room_id,
+        txn_id=transaction_id(origin.id, index),
+        room_id=origin.room_id,
         as_user=as_user,
         content=content,
         trace=trace,

@@ -19,14 +19,22 @@ class RefusalError(AgencyError):
     """What was asked cannot be done, and nothing was changed."""
 
 
+async def _say_nothing(_text: str) -> None:
+    """Tell nobody of progress."""
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One command that may run. Times are milliseconds since the epoch."""
+    """One command that may run. Times are milliseconds since the epoch.
+
+    `progress` replies at once, before the result does, where the origin can hear it.
+    """
 
     command: Command
     sender: str
     trace: str
     origin_ts: int
+    progress: Callable[[str], Awaitable[None]] = _say_nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from agency.clock import Clock
 from agency.control.matrix.posted import posted_event
 from agency.control.store import audit, outbox
 from agency.control.store.audit import AuditEntry, Outcome
-from agency.control.store.database import Database
 from agency.control.store.outbox import StoredMessage
 from agency.matrix import LONGEST_S, Backoff, MatrixError, MatrixSession, client_path
+from agency.store import Database
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_S = 1.0

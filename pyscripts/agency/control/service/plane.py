@@ -23,19 +23,20 @@ from agency.control.commands.registry import build_handlers
 from agency.control.config import ControlConfig
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
-from agency.control.execution.worker import Worker
 from agency.control.grammar.command import Command
 from agency.control.matrix.sending import Sender
+from agency.control.operations import Operations
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
 from agency.control.service.reconcile import reconcile
 from agency.control.store import agents, outbox, pruning
 from agency.control.store.agents import AgentRecord
-from agency.control.store.database import Database, open_database, url_secrets
+from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
 from agency.matrix import Backoff, ControlRoom, MatrixSession, client_session
 from agency.secrets.values import SecretValue
 from agency.signals import stop_signals
+from agency.store import Database, Hold, Holder, hold, open_database, parse_url
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class ControlPlane:
     api: MatrixSession
     runtime: Runtime
     acp: AcpClient
+    held: Hold
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -97,14 +99,15 @@ class ControlPlane:
 
     async def _work(self, lifecycle: Lifecycle, room_id: str) -> None:
         sender = self._sender()
-        worker = self._worker(lifecycle, room_id, sender)
+        operations = self._operations(lifecycle, room_id, sender)
         tasks = [
-            asyncio.create_task(worker.run(), name="worker"),
+            asyncio.create_task(operations.run(), name="operations"),
             asyncio.create_task(sender.run(), name="sender"),
             asyncio.create_task(self._prune(), name="pruner"),
+            asyncio.create_task(self.held.watch(), name="hold on the database"),
         ]
         starting = asyncio.create_task(
-            reconcile(lifecycle, self.database, self.clock, new_trace), name="reconcile"
+            reconcile(lifecycle, operations, self.clock, new_trace), name="reconcile"
         )
         told = asyncio.create_task(self.stopping.wait(), name="stop")
         fields = {"room": room_id, "port": self.config.listen_port}
@@ -115,17 +118,17 @@ class ControlPlane:
             told.cancel()
             self.stopping.set()
             starting.cancel()
-            await self._wind_down(worker, tasks[0])
+            await self._wind_down(operations, tasks[0])
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, starting, told, return_exceptions=True)
 
-    async def _wind_down(self, worker: Worker, working: asyncio.Task[None]) -> None:
-        """Finish the command at hand, say what is to be said; both within bounds."""
-        worker.stop()
+    async def _wind_down(self, operations: Operations, working: asyncio.Task[None]) -> None:
+        """Finish what has begun, say what is to be said; both within bounds."""
+        operations.stop()
         done, _ = await asyncio.wait([working], timeout=_COMMAND_GRACE_S)
         if not done:
-            worker.abandon()
+            operations.abandon()
             await asyncio.wait([working], timeout=_ABANDON_S)
         with suppress(SQLAlchemyError, TimeoutError):
             async with asyncio.timeout(_FLUSH_S):
@@ -206,16 +209,18 @@ class ControlPlane:
             stopping=self.stopping.is_set,
         )
 
-    def _worker(self, lifecycle: Lifecycle, room_id: str, sender: Sender) -> Worker:
-        return Worker(
+    def _operations(self, lifecycle: Lifecycle, room_id: str, sender: Sender) -> Operations:
+        handlers = build_handlers(Services(self.clock, self.database, lifecycle, GRAMMAR))
+        return Operations(
             database=self.database,
             clock=self.clock,
             rules=Rules.from_config(self.config, room_id, looks_like_command),
             grammar=GRAMMAR,
-            handlers=build_handlers(Services(self.clock, self.database, lifecycle, GRAMMAR)),
+            handler=lambda command: handlers[command.name],
             observe=partial(_observe, lifecycle),
             max_command_bytes=self.config.limits.max_command_bytes,
             max_outbox=self.config.limits.max_outbox,
+            max_target_queue=self.config.limits.max_target_queue,
             wake=self.inbox_wake,
             say=sender.offer,
         )
@@ -284,13 +289,15 @@ async def control_plane(
         stack.enter_context(startup.only_one(config))
         database = open_database(config.database_url)
         stack.push_async_callback(database.close)
+        holder = Holder.here(config.state_dir)
+        held = await stack.enter_async_context(hold(parse_url(config.database_url), holder))
         await startup.prepare_store(database, config, clock)
         session = await stack.enter_async_context(client_session())
         api = MatrixSession(config.homeserver_url, session, tokens.as_token.reveal())
         acp = await stack.enter_async_context(AcpClient())
         runtime = make_runtime(config, clock)
         stack.push_async_callback(_close_runtime, runtime)
-        yield ControlPlane(config, clock, database, api, runtime, acp)
+        yield ControlPlane(config, clock, database, api, runtime, acp, held)
 
 
 async def _close_runtime(runtime: Runtime) -> None:

@@ -19,11 +19,10 @@ from agency.control.appservice.server import server_limits
 from agency.control.config import ControlConfig
 from agency.control.runtimes import registry
 from agency.control.runtimes.base import Runtime
-from agency.control.store import agents, audit
-from agency.control.store.database import Database
-from agency.control.store.migrate import migrate
+from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
 from agency.matrix import Backoff, ControlRoom, MatrixError, MatrixSession, client_path
+from agency.store import Database, migrate
 from agency.web import make_runner
 
 _log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ def only_one(config: ControlConfig) -> Iterator[None]:
 
 async def prepare_store(database: Database, config: ControlConfig, clock: Clock) -> None:
     """Migrate, open the audit log, and bring the inventory in line with the configuration."""
-    await migrate(database)
+    await migrate(database, schema.SCHEMA)
     names = {agent.name for agent in config.agents}
 
     def prepare(connection: Connection) -> None:

@@ -29,6 +29,9 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     IGNORED = "ignored"
     INTERRUPTED = "interrupted"  # the control plane ended while it was being done
+    WAITING = "waiting"  # for an approval
+    GRANTED = "granted"  # somebody approved it
+    EXPIRED = "expired"  # it did not begin in time
 
 
 @dataclass(frozen=True, slots=True)

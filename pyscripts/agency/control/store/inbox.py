@@ -1,8 +1,8 @@
 """The durable inbox: what the homeserver delivered, once each, in order.
 
 An event's id is its identity: however often and in however many transactions it comes, it is
-stored once. Events wait (`pending`), a command that changes something is `running` while it acts,
-and is then `done`.
+stored once. An event waits (`pending`) until it is answered, or until the command in it is an
+operation on record; then it is `done`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,19 @@ class InboxState(StrEnum):
     """How far an event is."""
 
     PENDING = "pending"
-    RUNNING = "running"
+    RUNNING = "running"  # left by a control plane that kept no operations, and ended meanwhile
     DONE = "done"
 
 
 # Statements that every command needs are made once.
 _UNFINISHED = _inbox.c.state.in_([InboxState.PENDING, InboxState.RUNNING])
 _COUNT_UNFINISHED = select(func.count()).where(_UNFINISHED)
-_FIRST_UNFINISHED = select(_inbox).where(_UNFINISHED).order_by(_inbox.c.sequence).limit(1)
+_IN_STATE_AFTER = (
+    select(_inbox)
+    .where(_inbox.c.state == bindparam("in_state"), _inbox.c.sequence > bindparam("after"))
+    .order_by(_inbox.c.sequence)
+    .limit(bindparam("most"))
+)
 _TRANSACTION_TS = select(_transactions.c.received_ts).where(
     _transactions.c.txn_id == bindparam("id")
 )
@@ -107,24 +112,26 @@ def add_transaction(
     return len(fresh)
 
 
-def first_unfinished(connection: Connection) -> StoredEvent | None:
-    """The oldest event that is not done; only after a crash is that one `running`."""
-    row = connection.execute(_FIRST_UNFINISHED).one_or_none()
-    if row is None:
-        return None
-    event = IncomingEvent.from_stored(
-        event_id=row.event_id,
-        room_id=row.room_id,
-        sender=row.sender,
-        origin_ts=row.origin_ts,
-        content=row.content,
-    )
-    return StoredEvent(row.sequence, row.trace, InboxState(row.state), event)
-
-
-def set_running(connection: Connection, sequence: int) -> None:
-    """Say that an event's command is about to act."""
-    connection.execute(_SET_STATE, {"which": sequence, "state": InboxState.RUNNING})
+def in_state(
+    connection: Connection, state: InboxState, *, after: int, most: int
+) -> list[StoredEvent]:
+    """The oldest events of a state whose sequence is above `after`, `most` at most, in order."""
+    wanted = {"in_state": state, "after": after, "most": most}
+    return [
+        StoredEvent(
+            row.sequence,
+            row.trace,
+            InboxState(row.state),
+            IncomingEvent.from_stored(
+                event_id=row.event_id,
+                room_id=row.room_id,
+                sender=row.sender,
+                origin_ts=row.origin_ts,
+                content=row.content,
+            ),
+        )
+        for row in connection.execute(_IN_STATE_AFTER, wanted)
+    ]
 
 
 def set_done(connection: Connection, sequence: int) -> None:

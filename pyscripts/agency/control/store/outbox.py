@@ -1,7 +1,7 @@
 """The durable outbox: what is to be said, in order, each under a transaction id of its own.
 
-The id is derived from the event that is answered, so saying it again after a crash is the same
-message to the homeserver.
+The id is derived from the event that is answered and the message's number (0 is the final answer),
+so saying it again after a crash is the same message to the homeserver.
 """
 
 from __future__ import annotations

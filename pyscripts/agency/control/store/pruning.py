@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete
 from sqlalchemy.engine import Connection
 
-from agency.control.store import schema
+from agency.control.store import operations, schema
 from agency.control.store.inbox import InboxState
 from agency.control.store.outbox import OutboxState
 
@@ -25,6 +25,7 @@ class Pruned:
     inbox: int
     outbox: int
     transactions: int
+    operations: int
 
 
 def keep_ms(max_command_age_s: float) -> int:
@@ -47,4 +48,5 @@ def prune(connection: Connection, before_ts: int) -> Pruned:
     transactions = connection.execute(
         delete(schema.transactions).where(schema.transactions.c.received_ts < before_ts)
     )
-    return Pruned(inbox.rowcount, outbox.rowcount, transactions.rowcount)
+    ended = operations.prune(connection, before_ts)
+    return Pruned(inbox.rowcount, outbox.rowcount, transactions.rowcount, ended)

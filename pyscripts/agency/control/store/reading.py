@@ -21,8 +21,8 @@ from sqlalchemy.exc import DBAPIError
 
 from agency.chain import Head
 from agency.control.store.chain import AuditRow, ChainReport, genesis, verify_chain
-from agency.control.store.database import open_database, parse_url, sqlite_path
 from agency.errors import BadInputError, PrerequisiteError
+from agency.store import open_database, parse_url, sqlite_path
 
 T = TypeVar("T")
 _COLUMNS = ", ".join(field.name for field in fields(AuditRow))

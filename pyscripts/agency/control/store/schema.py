@@ -17,9 +17,11 @@ from sqlalchemy import (
     Text,
 )
 
-# The newest revision, and every one that this code can start from, oldest first.
-REVISIONS = ("0001", "0003")
-REVISION = REVISIONS[-1]
+from agency.store import Schema
+
+# Every revision that this code can start from, oldest first.
+SCHEMA = Schema("agency.control.store:migrations", ("0001", "0002", "0003"))
+REVISION = SCHEMA.newest
 
 metadata = MetaData()
 
@@ -86,6 +88,40 @@ outbox = Table(
     sqlite_autoincrement=True,
 )
 Index("outbox_state", outbox.c.state, outbox.c.sequence)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("sequence", _Sequence, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("origin_kind", String(16), nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("command", Text, nullable=False),
+    Column("target", String(255), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("rule", String(64)),
+    Column("deadline_ts", BigInteger, nullable=False),
+    Column("created_ts", BigInteger, nullable=False),
+    Column("changed_ts", BigInteger, nullable=False),
+    Column("trace", String(64), nullable=False),
+    Column("replies", Integer, nullable=False),
+    Column("answer", Text),
+    sqlite_autoincrement=True,
+)
+Index("operations_state", operations.c.state, operations.c.sequence)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("operation_id", String(64), primary_key=True),
+    Column("granted_by", String(255), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("granted_ts", BigInteger, nullable=False),
+    Column("spent_ts", BigInteger),
+)
 
 audit = Table(
     "audit",

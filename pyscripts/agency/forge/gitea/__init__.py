@@ -1,4 +1,4 @@
-"""Gitea by the contract of a forge."""
+"""Gitea behind the contract of a forge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gitea by the contract of a forge: a thin client of its REST API.
+"""Gitea behind the contract of a forge: a thin client of its REST API.
 
 Source: Gitea's OpenAPI description (templates/swagger/v1_json.tmpl): GET /user,
 GET /repos/{owner}/{repo}, GET /repos/{owner}/{repo}/pulls/{index},
@@ -47,7 +47,7 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class GiteaForge:
-    """A Gitea, called as the user of one token."""
+    """Gitea, called as the user of one token."""
 
     url: str
     http: aiohttp.ClientSession
@@ -56,11 +56,11 @@ class GiteaForge:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def current_user(self) -> User:
-        """See Forge."""
+        """Read the account of the token."""
         return _user(await self._call("GET", "/user"))
 
     async def project(self, path: str) -> Project:
-        """See Forge."""
+        """Read a project."""
         found = await self._call("GET", _repo(path))
         return Project(
             id=field_of(found, int, "id"),
@@ -71,7 +71,7 @@ class GiteaForge:
         )
 
     async def merge_request(self, project: str, number: int) -> MergeRequest:
-        """See Forge."""
+        """Read a merge request of a project."""
         found = await self._call("GET", f"{_repo(project)}/pulls/{number}")
         open_ = field_of(found, str, "state") == "open"
         closed = MergeState.MERGED if found.get("merged") is True else MergeState.CLOSED
@@ -87,14 +87,14 @@ class GiteaForge:
         )
 
     async def comment(self, project: str, number: int, text: str) -> Comment:
-        """See Forge."""
+        """Comment on a merge request."""
         path = f"{_repo(project)}/issues/{number}/comments"
         made = await self._call("POST", path, {"body": text})
         author = _user(made.get("user") or {})
         return Comment(field_of(made, int, "id"), author, field_of(made, str, "body"))
 
     async def set_status(self, project: str, sha: str, status: CommitStatus) -> None:
-        """See Forge."""
+        """Set the status of a check of a commit."""
         body = {
             "state": _STATES[status.state],
             "context": status.name,
@@ -106,7 +106,7 @@ class GiteaForge:
     async def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Make one call; again where a rate limit refused it."""
+        """Make one call; repeat it after a rate limit."""
         attempt = 1
         while True:
             try:
@@ -140,7 +140,7 @@ class GiteaForge:
 
 
 class _LimitedError(Exception):
-    """A refusal for now; `after_s` is how long Gitea asks to wait, if it says."""
+    """A temporary refusal; `after_s` is the wait that Gitea asks for, if any."""
 
     def __init__(self, after_s: float | None) -> None:
         super().__init__()

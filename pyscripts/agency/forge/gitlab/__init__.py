@@ -1,4 +1,4 @@
-"""GitLab: its administrator's calls, and the contract of a forge over the same client."""
+"""GitLab: the administrator's calls, and the contract of a forge over the same client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GitLab's REST API through python-gitlab, with one kind of error.
+"""GitLab's REST API through python-gitlab, with one error type.
 
 Paths, parameters and fields are those of GitLab's own OpenAPI description
 (doc/api/openapi/openapi_v2.yaml) and, for users, of doc/api/users.md.
@@ -29,7 +29,7 @@ class GitlabError(ForgeError):
 
 @dataclass(frozen=True, slots=True)
 class GitlabApi:
-    """One GitLab, as the user of the client's token sees it."""
+    """GitLab, as the user of the client's token sees it."""
 
     url: str
     client: gitlab.Gitlab
@@ -53,7 +53,7 @@ class GitlabApi:
         return [_object(one, f"GET {path}") for one in self._call("GET", path, fetch)]
 
     def post(self, path: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Create or do something; empty where GitLab has nothing to tell of it."""
+        """Create an object or start an action; empty where GitLab returns no body."""
         done = self._call(
             "POST", path, lambda: self.client.http_post(path, post_data=dict(data or {}))
         )
@@ -62,15 +62,15 @@ class GitlabApi:
         return done if isinstance(done, dict) else {}
 
     def put(self, path: str, data: Mapping[str, Any]) -> None:
-        """Change something."""
+        """Change an object."""
         self._call("PUT", path, lambda: self.client.http_put(path, post_data=dict(data)))
 
     def delete(self, path: str) -> None:
-        """Remove something."""
+        """Remove an object."""
         self._call("DELETE", path, lambda: self.client.http_delete(path))
 
     def runner_token_works(self, token: str) -> bool:
-        """Ask if a runner could log in with `token`."""
+        """Ask whether a runner could log in with `token`."""
         try:
             path = "/runners/verify"
             self._call(
@@ -83,7 +83,7 @@ class GitlabApi:
         return True
 
     def token_facts(self, token: str) -> dict[str, Any] | None:
-        """Ask about a personal access token; None when GitLab does not take it."""
+        """Read the facts of a personal access token; None when GitLab does not accept it."""
         path = "/api/v4/personal_access_tokens/self"
         with _reached(self.url), BoundedSession() as session:
             answer = session.get(
@@ -142,9 +142,9 @@ def _reached(url: str) -> Iterator[None]:
 
 @contextmanager
 def logged_in(url: str, user: str, password: str, *, ready_s: float) -> Iterator[GitlabApi]:
-    """Log in as an administrator for the time of the block; the access is revoked after it.
+    """Log in as an administrator for the length of the block; revoke the access after it.
 
-    GitLab takes minutes to start: it is waited for, at most `ready_s` seconds.
+    GitLab takes minutes to start: this waits for it, at most `ready_s` seconds.
     Source: doc/api/oauth2.md, "Resource owner password credentials flow".
 
     Raises:
@@ -173,7 +173,7 @@ def _token(url: str, user: str, password: str, ready_s: float) -> str:
 
 
 class _NotReadyError(ForgeUnreachableError):
-    """GitLab may answer later."""
+    """GitLab is not ready yet."""
 
 
 def _asked_token(url: str, user: str, password: str) -> str:

@@ -1,4 +1,4 @@
-"""GitLab by the contract of a forge. python-gitlab blocks, so its calls run in threads.
+"""GitLab behind the contract of a forge. python-gitlab blocks, so its calls run in threads.
 
 Source: GitLab's doc/api/users.md, projects.md, merge_requests.md, notes.md and commits.md.
 """
@@ -46,16 +46,16 @@ _MERGE_STATES = {
 
 @dataclass(frozen=True, slots=True)
 class GitlabForge:
-    """A GitLab, called as the user of one token."""
+    """GitLab, called as the user of one token."""
 
     api: GitlabApi
 
     async def current_user(self) -> User:
-        """See Forge."""
+        """Read the account of the token."""
         return _user(await self._read("/user"))
 
     async def project(self, path: str) -> Project:
-        """See Forge."""
+        """Read a project."""
         found = await self._read(_project_path(path))
         return Project(
             id=field_of(found, int, "id"),
@@ -66,7 +66,7 @@ class GitlabForge:
         )
 
     async def merge_request(self, project: str, number: int) -> MergeRequest:
-        """See Forge."""
+        """Read a merge request of a project."""
         found = await self._read(f"{_project_path(project)}/merge_requests/{number}")
         state = _MERGE_STATES.get(field_of(found, str, "state"))
         if state is None:
@@ -83,14 +83,14 @@ class GitlabForge:
         )
 
     async def comment(self, project: str, number: int, text: str) -> Comment:
-        """See Forge."""
+        """Comment on a merge request."""
         path = f"{_project_path(project)}/merge_requests/{number}/notes"
         made = await asyncio.to_thread(self.api.post, path, {"body": text})
         author = _user(made.get("author") or {})
         return Comment(field_of(made, int, "id"), author, field_of(made, str, "body"))
 
     async def set_status(self, project: str, sha: str, status: CommitStatus) -> None:
-        """See Forge."""
+        """Set the status of a check of a commit."""
         body = {
             "state": _STATES[status.state],
             "name": status.name,

@@ -1,4 +1,4 @@
-"""The HTTP session under python-gitlab: bounded where requests has no bounds of its own."""
+"""HTTP session under python-gitlab: bounded where requests has no bounds of its own."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CHUNK_BYTES = 64 * 1024
 
 
 class AnswerTooLongError(requests.RequestException):
-    """An answer with more bytes than anybody needs."""
+    """An answer above the limit of bytes."""
 
 
 class BoundedSession(requests.Session):
-    """A session whose answers are bounded in size and time, without proxies and ~/.netrc."""
+    """Session whose answers are bounded in size and time, without proxies and ~/.netrc."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class BoundedSession(requests.Session):
         self._steady = steady
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send a request and read its answer whole; a redirect could take the token elsewhere."""
+        """Send a request and read the whole answer; a followed redirect could leak the token."""
         response = super().send(request, **{**kwargs, "stream": True, "allow_redirects": False})
         try:
             data = self._read(response)
@@ -45,7 +45,7 @@ class BoundedSession(requests.Session):
         finally:
             response.close()
         response.raw = io.BytesIO(data)  # requests reads the content from here
-        response.headers.pop("RateLimit-Reset", None)  # the same, by a clock that is not ours
+        response.headers.pop("RateLimit-Reset", None)  # the same, by the server's clock
         asked = response.headers.pop("Retry-After", "")
         if asked.isdecimal():
             response.headers["Retry-After"] = str(min(int(asked), _LONGEST_PAUSE_S))

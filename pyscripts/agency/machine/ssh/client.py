@@ -1,4 +1,4 @@
-"""Running ssh for one errand: a program that ends, or one that answers line by line."""
+"""Running ssh: for a program that ends, or for one that answers line by line."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PIPE = asyncio.subprocess.PIPE
 async def run(
     argv: tuple[str, ...], env: Mapping[str, str], stdin: bytes, timeout_s: float
 ) -> Completed:
-    """Run a program of this machine; it has ended when this returns, or raises TimeoutError.
+    """Run a program on this machine to its end, or to TimeoutError; it has ended in both cases.
 
-    Of each stream MAX_OUTPUT bytes are kept.
+    Keep the first MAX_OUTPUT bytes of each stream.
     """
     async with _started(argv, env) as process:
         out, err = _Kept(), _Kept()
@@ -60,7 +60,7 @@ async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:
 
 @dataclass(slots=True)
 class _Kept:
-    """The beginning of a stream; the rest is read and dropped, so that the program goes on."""
+    """Beginning of a stream; the rest is read and dropped, so that the program does not block."""
 
     data: bytearray = field(default_factory=bytearray)
     truncated: bool = False
@@ -74,7 +74,7 @@ class _Kept:
 
 @dataclass(slots=True)
 class Lines:
-    """See `agency.machine.machine.Dialogue`."""
+    """Dialogue with a program on this machine, for example ssh."""
 
     where: str
     _stdin: asyncio.StreamWriter
@@ -83,7 +83,7 @@ class Lines:
     _said: _Kept
 
     async def ask(self, line: bytes, *, timeout_s: float) -> bytes:
-        """See Dialogue."""
+        """Send a line and read the next one, both without line ends."""
         try:
             async with asyncio.timeout(timeout_s):
                 self._stdin.write(line + b"\n")
@@ -105,7 +105,7 @@ class Lines:
 
 @contextlib.asynccontextmanager
 async def talk(argv: tuple[str, ...], env: Mapping[str, str], where: str) -> AsyncIterator[Lines]:
-    """A program of this machine that answers lines; it has ended after the block."""
+    """Start a program on this machine that answers lines; it has ended after the block."""
     async with _started(argv, env) as process:
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("a program was started without its streams")

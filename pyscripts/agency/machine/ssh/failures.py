@@ -1,4 +1,4 @@
-"""What ssh says when it cannot connect, as an error that tells what to do."""
+"""ssh's messages on a failed connection, as errors that say what to do."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from agency.errors import PrerequisiteError
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         "HOST IDENTIFICATION HAS CHANGED",
-        "the host's key is another than the one that is known",
-        "was it made anew? compare the fingerprint on its console, then: ssh-keygen -R HOST",
+        "the host's key differs from the known one",
+        "reinstalled? compare the fingerprint on its console, then: ssh-keygen -R HOST",
     ),
     (
         "host key is known for",
         "the host's key is not known",
-        "compare its fingerprint on its console, then take it up: connect once by hand with ssh",
+        "compare its fingerprint on its console, then accept it: connect once by hand with ssh",
     ),
     (
         "Host key verification failed",
@@ -36,7 +36,7 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         "Could not resolve hostname",
         "the host's name is not known",
-        "look at how it is written, and at the name server",
+        "check its spelling, and the name server",
     ),
 )
 _OTHER = "connect by hand with ssh and see what it says"
@@ -45,9 +45,9 @@ _THE_END = ("kex_exchange_identification:", "Connection closed by UNKNOWN", "ban
 
 
 def refused(destination: str, said: Sequence[str]) -> PrerequisiteError:
-    """The error for a connection that did not come about; `said` are the lines of ssh."""
+    """Make the error for a connection that failed; `said` are the lines of ssh."""
     lines = [line.strip() for line in said if line.strip()]
-    # Whoever knows why, such as a jump host or a ProxyCommand, spoke before the end was noticed.
+    # A jump host or ProxyCommand that knows the reason wrote it before ssh noticed the end.
     telling = [line for line in lines if not line.startswith(_THE_END)] or lines
     last = telling[-1][:_MAX_LINE] if telling else "ssh said nothing"
     for sign, message, hint in _KNOWN:
@@ -57,7 +57,7 @@ def refused(destination: str, said: Sequence[str]) -> PrerequisiteError:
 
 
 def too_slow(destination: str, timeout_s: float) -> PrerequisiteError:
-    """The error for a connection that did not come about in time."""
+    """Make the error for a connection that was not made in time."""
     return PrerequisiteError(
         f"cannot be reached: no connection within {timeout_s:g} s",
         where=destination,

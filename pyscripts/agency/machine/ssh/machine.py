@@ -1,7 +1,7 @@
-"""A host reached by the OpenSSH client: one connection, over which everything travels.
+"""Host reached by the OpenSSH client over one shared connection.
 
-Programs are started as whoever logs in; that it is root is looked at by the target. What is
-started ends with its time on the host too, also when the connection breaks.
+Programs run as the user who logs in; the target checks that this is root. On the host too a program
+ends when its time is up, also when the connection breaks.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _LOG_LINES, _LOG_BYTES = 15, 16 * 1024
 _FORWARDS = 3
 _BROKEN = 255  # the exit status by which ssh speaks of itself
 _NOT_STARTED = (126, 127)
-# By these, whoever starts the suite could have tests left out or assertions not looked at.
+# With these a caller could skip tests of the suite, or its assertions.
 _STEERING = ("PYTEST", "PYTHON")
 
 
 @dataclass(slots=True)
 class SshMachine:
-    """See `agency.machine.machine.Machine`. `destination` is as the person wrote it."""
+    """Machine over SSH. `destination` is as the person wrote it."""
 
     destination: str
     _program: str
@@ -51,13 +51,13 @@ class SshMachine:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Name of the machine for messages."""
         return self.destination
 
     async def look(self, *argv: str, stdin: bytes = b"", timeout_s: float = LOOK_S) -> Completed:
-        """Run a program, whatever its exit status; secrets by standard input only.
+        """Run a program and return its result, whatever the exit status.
 
-        Output beyond 4 MiB a stream is read and dropped.
+        Secrets travel by standard input only. Output beyond 4 MiB a stream is read and dropped.
 
         Raises:
             MachineError: it could not be started, did not end in time, or the connection broke.
@@ -81,7 +81,7 @@ class SshMachine:
 
     @contextlib.asynccontextmanager
     async def dialogue(self, *argv: str) -> AsyncIterator[Dialogue]:
-        """Run a program for the length of the block, and talk with it; see Machine."""
+        """Run a program for the length of the block, and exchange lines with it; see Machine."""
         where = f"{self.name}: {argv[0]}"
         options = ("-T", "--", self.destination, shlex.join(argv))
         command = (self._program, "-F", str(self._configuration), *options)
@@ -90,10 +90,10 @@ class SshMachine:
 
     @contextlib.asynccontextmanager
     async def forward(self, port: int) -> AsyncIterator[int]:
-        """Have a free loopback port of this machine lead to a loopback port of the host.
+        """Forward a free loopback port of this machine to loopback port `port` of the host.
 
         Raises:
-            MachineError: ssh does not listen there, or the connection is gone.
+            MachineError: ssh does not listen there, or the connection is lost.
         """
         for attempt in range(1, _FORWARDS + 1):  # another program may take the port meanwhile
             local = ports.assign(["forward"], {})["forward"]
@@ -110,16 +110,16 @@ class SshMachine:
                 await self._control("cancel", "-L", what)
 
     def suite_host(self) -> tuple[str, Mapping[str, str]]:
-        """The suite's ssh uses the same connection, and can make none of its own."""
+        """Return --guest-host and environment; the suite's ssh shares this connection alone."""
         query = urlencode({"ssh_config": str(self._configuration)})
         environment = suite_environment(self._environment)
         return f"ssh:{self.destination}?{query}", environment
 
     async def guard(self) -> None:
-        """Return never; raise when the connection ends.
+        """Wait for the end of the connection, and raise then.
 
         Raises:
-            MachineError: it has ended, with what ssh said.
+            MachineError: it has ended, with ssh's output.
         """
         await self._connection.wait()
         raise self.broken()
@@ -129,7 +129,7 @@ class SshMachine:
         await self._connection.stop(_STOP_S)
 
     def broken(self, what: str = "the connection broke") -> MachineError:
-        """The error for a connection that does not serve any more."""
+        """Make the error for a connection that no longer works."""
         said = self._connection.log_tail(_LOG_LINES, _LOG_BYTES)
         last = f": {said[-1]}" if said else ""
         return MachineError(f"{what}{last}", where=self.name, log_tail=said)
@@ -146,7 +146,7 @@ class SshMachine:
 
 
 def suite_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What of an environment may reach the suite: nothing that chooses or changes its tests."""
+    """Return the environment for the suite, without variables that choose or change its tests."""
     return {name: text for name, text in environment.items() if not name.startswith(_STEERING)}
 
 
@@ -159,16 +159,15 @@ async def connected(
     marker: str,
     timeout_s: float = 30.0,
 ) -> AsyncIterator[SshMachine]:
-    """A host, connected to for the length of the block.
+    """Connect to a host for the length of the block.
 
     `destination` is [USER@]HOST, `options` are KEYWORD=VALUE (see `settings.OPTIONS`); the user's
     own configuration of ssh counts after them. `directory` is made for socket, configuration and
-    log, and removed at the end. Nobody is ever asked anything, and a host whose key is not known
-    is refused.
+    log, and removed at the end. ssh never prompts, and it refuses a host whose key is not known.
 
     Raises:
         UsageError: a bad destination or option.
-        PrerequisiteError: no ssh, no connection; with what ssh said and what to do.
+        PrerequisiteError: no ssh, or no connection; with ssh's output and what to do.
     """
     program = find_program("ssh", hint=_HINT)
     settings.check_destination(destination)
@@ -206,7 +205,7 @@ def _write(path: Path, text: str) -> Path:
 
 
 async def _wait_for(machine: SshMachine, child: Child, socket: Path, timeout_s: float) -> None:
-    """Until ssh has made its socket, which it does once the host has let it in."""
+    """Wait until ssh has made its socket, which it does once it has logged in to the host."""
     try:
         async with asyncio.timeout(timeout_s):
             while not _is_there(socket):

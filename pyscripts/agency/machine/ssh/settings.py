@@ -1,6 +1,6 @@
-"""How the OpenSSH client is told what it may do: two configuration files, made for one run.
+"""Settings of the OpenSSH client: two configuration files, made for one run.
 
-Source: ssh_config(5). For each keyword the first value counts, so ours come before the user's.
+Source: ssh_config(5). The first value of a keyword counts, so these stand before the user's own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agency.errors import PrerequisiteError, UsageError
 
-# What a caller may set. Whose key is believed, and that nobody is asked, is not among it.
+# What a caller may set: neither the trusted host keys, nor prompting.
 OPTIONS = (
     *("CertificateFile", "GlobalKnownHostsFile", "HostKeyAlias", "HostName", "IdentitiesOnly"),
     *("IdentityAgent", "IdentityFile", "Port", "ProxyCommand", "ProxyJump", "User"),
@@ -66,10 +66,10 @@ Include /etc/ssh/ssh_config
 
 
 def check_destination(destination: str) -> str:
-    """`[USER@]HOST`, where HOST may be a name of the user's own configuration.
+    """Check for `[USER@]HOST`, where HOST may be a name of the user's own configuration.
 
     Raises:
-        UsageError: it is written otherwise.
+        UsageError: it has another form.
     """
     if not _DESTINATION.match(destination):
         raise UsageError(
@@ -81,10 +81,10 @@ def check_destination(destination: str) -> str:
 
 
 def read_options(texts: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """`KEYWORD=VALUE` as on the command line, with the keyword as ssh_config(5) spells it.
+    """Read `KEYWORD=VALUE` as on the command line, with the keyword as ssh_config(5) spells it.
 
     Raises:
-        UsageError: no such option may be set, or it is written otherwise.
+        UsageError: the option must not be set, or it has another form.
     """
     return tuple(_option(text) for text in texts)
 
@@ -106,10 +106,10 @@ def _option(text: str) -> tuple[str, str]:
 
 
 def socket_in(directory: Path) -> Path:
-    """Where the connection's socket is.
+    """Return the path of the connection's socket.
 
     Raises:
-        PrerequisiteError: the path is too long for one.
+        PrerequisiteError: the path is too long for a socket.
     """
     path = directory / "s"
     if len(str(path).encode()) > _MAX_SOCKET:
@@ -122,14 +122,14 @@ def socket_in(directory: Path) -> Path:
 
 
 def connection(options: Iterable[tuple[str, str]], socket: Path, timeout_s: float) -> str:
-    """The configuration of the one connection: ours, the caller's, then the user's own."""
+    """Write the connection's configuration: fixed settings, the caller's, then the user's own."""
     lines = (f"{name} {value}\n" for name, value in options)
     wait = f"ConnectTimeout {max(1, math.ceil(timeout_s))}\n"
     return _CONNECTION + wait + _control_path(socket) + "".join(lines) + _USERS
 
 
 def passenger(socket: Path) -> str:
-    """The configuration of everything that travels over the connection: it and nothing else."""
+    """Write the configuration of all other ssh calls: they use the connection and nothing else."""
     return _PASSENGER + _control_path(socket)
 
 

@@ -1,1 +1,1 @@
-"""What each agent finds in its home."""
+"""Contents of each agent's home."""

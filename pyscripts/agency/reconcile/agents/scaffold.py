@@ -1,6 +1,6 @@
-"""What a new workspace holds: text made from who the agent is. Pure; nothing is read or written.
+"""Files of a new workspace, generated from the agent's identity. Pure: no input or output.
 
-The files are those of SPEC-007, FR-009. Everything in them is the agent's from then on.
+The files are those of SPEC-007, FR-009. After that they belong to the agent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ DIRECTORIES = (".repos", "logs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who the agent is, and for whom it works."""
+    """Identity of an agent, and the people it works for."""
 
     name: str
     role: str
@@ -25,7 +25,7 @@ class Identity:
 
 
 def files(who: Identity) -> dict[str, str]:
-    """Name to content of every file of a new workspace."""
+    """Generate every file of a new workspace, as a map of name to content."""
     return {
         ".gitignore": "".join(f"/{name}/\n" for name in DIRECTORIES),
         "TASKS.yaml": _sheet("tasks", "what is to be done; see `agency workspace tasks --help`"),

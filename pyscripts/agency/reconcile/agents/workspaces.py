@@ -1,8 +1,8 @@
-"""agent-workspaces: every agent has a closed home and a workspace that is its own.
+"""agent-workspaces: every agent has a closed home and a workspace of its own.
 
-What the agent changed is never overwritten; only what is missing is made. The home and all that
-is in it can be written by the agent, so nothing there is trusted (see guarded.py), and git runs
-as the agent.
+The reconciler makes missing files and never overwrites an agent's changes. The agent can write its
+home and everything in it, so the reconciler trusts nothing there (see guarded.py), and runs git as
+the agent.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_l
 
 
 class AgentWorkspace(Settings):
-    """One agent; `remote` is given to the repository where it has none."""
+    """One agent; a repository without a remote gets `remote`."""
 
     name: Line
     role: Line
@@ -60,7 +60,7 @@ class AgentWorkspace(Settings):
 
 
 class AgentWorkspacesSettings(Settings):
-    """Every agent of the machine."""
+    """Settings for every agent of the machine."""
 
     domain: Line
     operators: tuple[Line, ...]
@@ -81,7 +81,7 @@ SETTINGS = AgentWorkspacesSettings
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is of one agent; `problem` says why no more was seen."""
+    """Observed files of one agent; `problem` says why the observation stopped there."""
 
     home: Seen = NOTHING
     workspace: Seen = NOTHING
@@ -92,7 +92,7 @@ class Place:
 
 
 class Step(Enum):
-    """What can be done."""
+    """Kinds of changes."""
 
     MAKE = auto()
     GIVE = auto()
@@ -112,17 +112,17 @@ class WorkspaceChange(Change):
 
 @dataclass(frozen=True, slots=True)
 class AgentWorkspaces:
-    """The reconciler."""
+    """Reconciler of agents' homes and workspaces."""
 
     settings: AgentWorkspacesSettings
     repository: Repository
 
     def secrets(self) -> tuple[SecretValue, ...]:
-        """None."""
+        """Return no secrets."""
         return ()
 
     async def observe(self) -> dict[str, Place]:
-        """Look at every agent's home; what is wrong with one does not hide the others."""
+        """Observe every agent's home; a problem with one does not hide the others."""
         return await asyncio.to_thread(
             lambda: {agent.name: self._place(agent) for agent in self.settings.agents}
         )
@@ -165,7 +165,7 @@ class AgentWorkspaces:
         )
 
     def plan(self, observed: dict[str, Place]) -> tuple[WorkspaceChange, ...]:
-        """What is missing, what has another owner, and what is open to others."""
+        """List missing files, wrong owners, and files that are open to other users."""
         changes: list[WorkspaceChange] = []
         for agent in self.settings.agents:
             planner = _Planner(agent, observed[agent.name])
@@ -211,7 +211,7 @@ class AgentWorkspaces:
 
 @dataclass(frozen=True, slots=True)
 class _Planner:
-    """The plan for one agent."""
+    """Plan for one agent."""
 
     agent: AgentWorkspace
     place: Place
@@ -286,7 +286,7 @@ class _Planner:
             f"{self.agent.uid}:{self.agent.gid}",
             blocked="it belongs to another user, and giving it away could show the agent what it "
             "cannot read",
-            hint="look at what it is; then chown it, or move it away",
+            hint="examine it; then chown it, or move it away",
         )
 
     def _in_the_way(self, path: tuple[str, ...], seen: Seen, wanted: str) -> WorkspaceChange:
@@ -296,7 +296,7 @@ class _Planner:
             seen.kind.value,
             wanted,
             blocked=f"{seen.kind.value} is in its place, and is neither followed nor removed",
-            hint="look at what it is, and move it away",
+            hint="examine it, and move it away",
         )
 
     def _change(
@@ -325,6 +325,6 @@ class _Planner:
 
 @asynccontextmanager
 async def opened(settings: AgentWorkspacesSettings) -> AsyncIterator[AgentWorkspaces]:
-    """The reconciler with the git of this machine."""
+    """Open the reconciler with this machine's git."""
     git = find_program("git", hint="install git, or add it to the unit's path")
     yield AgentWorkspaces(settings, Repository(git))

@@ -1,1 +1,1 @@
-"""What runs reconcilers: observe, plan, apply, under a lock."""
+"""Engine of the reconcilers: observe, plan, apply, under a lock."""

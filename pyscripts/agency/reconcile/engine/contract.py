@@ -1,7 +1,8 @@
-"""What a reconciler is: three functions and the changes that pass between them.
+"""Interface of a reconciler: three functions, and the changes that they exchange.
 
-`observe` reads the world, `plan` says what differs from what is wanted and does nothing, `apply`
-makes one change. Nothing remembers that a reconciler has run: the world is the only state.
+`observe` reads the actual state, `plan` lists its differences from the declared state and changes
+nothing, `apply` makes one change. No file records that a reconciler has run: each run starts
+from the actual state.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ ABSENT = "absent"
 
 
 class Settings(BaseModel):
-    """What a reconciler is told: JSON with camelCase keys; unknown keys are refused."""
+    """Settings of a reconciler: JSON with camelCase keys; unknown keys are refused."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -32,11 +33,11 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One difference, and what mends it.
+    """One difference, and the change that removes it.
 
-    `part` names the independent piece of the world it belongs to: when a change fails, the later
-    changes of the same part are left out and other parts go on. `blocked` says why it is not
-    mended by us, and `hint` what a person can do; then `apply` is never called with it.
+    `part` names the independent part of the state: when a change fails, the engine skips the later
+    changes of the same part and goes on with other parts. `blocked` says why the reconciler cannot
+    make the change, and `hint` what a person can do; the engine never applies a blocked change.
     None of the texts may hold a secret.
     """
 
@@ -48,7 +49,7 @@ class Change:
     hint: str | None = None
 
     def as_dict(self) -> dict[str, str]:
-        """The change as `--json` prints it."""
+        """Describe the change as `--json` prints it."""
         told = {"part": self.part, "what": self.what, "from": self.before, "to": self.after}
         if self.blocked is not None:
             told["blocked"] = self.blocked
@@ -62,28 +63,28 @@ Planned = TypeVar("Planned", bound=Change)
 
 
 class Reconciler(Protocol[Observed, Planned]):
-    """One part of the machine that is brought to what is declared."""
+    """Interface of a reconciler, which brings one part of the machine to its declared state."""
 
     def secrets(self) -> tuple[SecretValue, ...]:
-        """Every secret value it holds: removed from whatever is printed about a run."""
+        """Return every secret value it holds, for redaction of all output about a run."""
 
     async def observe(self) -> Observed:
-        """What is.
+        """Read the actual state.
 
         Raises:
-            AgencyError: it cannot be seen; nothing is then planned.
+            AgencyError: it cannot be read; then nothing is planned.
         """
 
     def plan(self, observed: Observed) -> tuple[Planned, ...]:
-        """What differs, in the order in which it can be mended. Reads and writes nothing."""
+        """List the differences, in the order of their changes. Reads and writes nothing."""
 
     async def apply(self, change: Planned) -> None:
         """Make one change.
 
         Raises:
-            AgencyError: it could not be made. A later run begins again from what then is.
+            AgencyError: it could not be made. A later run starts from the state at that time.
         """
 
 
 class ReconcileError(AgencyError):
-    """The world is not, and could not be made, what is declared."""
+    """The machine is not in its declared state, and could not be brought there."""

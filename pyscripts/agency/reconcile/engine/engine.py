@@ -1,4 +1,4 @@
-"""The engine: runs a reconciler until nothing differs, and says what it did.
+"""Engine: runs a reconciler until no difference is left, and reports the changes.
 
 It trusts no `apply`: after the changes it observes again, and only a plan without changes is
 success. The number of rounds and the time are bounded.
@@ -23,29 +23,29 @@ MAX_ROUNDS = 5
 
 
 class Outcome(StrEnum):
-    """How a run ended."""
+    """Outcome of a run."""
 
     UNCHANGED = "unchanged"  # nothing differed, nothing was written
-    CHANGED = "changed"  # what differed was mended, and was seen to be
+    CHANGED = "changed"  # the differences were removed, and a second look confirmed it
     DRIFT = "drift"  # a check found differences
     FAILED = "failed"  # something still differs
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a change was not made."""
+    """Reason why a change was not made."""
 
     change: Change
     error: AgencyError
 
     def as_dict(self) -> dict[str, Any]:
-        """The failure as `--json` prints it."""
+        """Describe the failure as `--json` prints it."""
         return {**self.change.as_dict(), "error": self.error.as_dict()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a run saw and did; its texts are free of secrets."""
+    """Observations and changes of a run; its texts are free of secrets."""
 
     name: str
     outcome: Outcome
@@ -57,14 +57,14 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 when the world is as declared, 1 when it is not; a missing prerequisite alone is 3."""
+        """Exit code: 0 in the declared state, 1 if not, 3 if only a prerequisite is missing."""
         if self.outcome in {Outcome.UNCHANGED, Outcome.CHANGED}:
             return ExitCode.DONE
         codes = {failure.error.exit_code for failure in self.failures}
         return codes.pop() if len(codes) == 1 else ExitCode.BAD
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as `--json` prints it."""
+        """Describe the report as `--json` prints it."""
         return {
             "reconciler": self.name,
             "outcome": self.outcome.value,
@@ -86,7 +86,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Engine(Generic[Observed, Planned]):
-    """Runs one reconciler."""
+    """Runner of one reconciler."""
 
     name: str
     reconciler: Reconciler[Observed, Planned]
@@ -95,10 +95,10 @@ class Engine(Generic[Observed, Planned]):
     limits: Limits = field(default_factory=Limits)
 
     async def run(self, *, check: bool = False) -> Report:
-        """Bring the world to what is declared; with `check`, only say what differs.
+        """Bring the machine to its declared state; with `check`, only list the differences.
 
         Raises:
-            AgencyError: the world could not be observed, or the time was up.
+            AgencyError: the actual state could not be read, or the time was up.
         """
         started = self.clock.steady()
         async with held(self.lock_directory, wait_s=self.limits.lock_s, clock=self.clock):

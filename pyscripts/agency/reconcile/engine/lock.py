@@ -1,4 +1,4 @@
-"""One run at a time: a lock that the kernel releases when its holder ends, however it ends."""
+"""Lock that admits one run at a time; the kernel releases it when its holder ends, in any way."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _HINT = "run it as its systemd unit does, or as root"
 
 
 def lock_dir(name: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the lock of a reconciler is: its unit's runtime directory, also for a run by hand.
+    """Return the lock's directory: the unit's runtime directory, also for a run by hand.
 
-    Other users must not be able to hold the lock, so it is in no shared directory.
+    It is no shared directory, because other users must not be able to hold the lock.
     """
     given = environ.get("RUNTIME_DIRECTORY")
     if given:
@@ -33,7 +33,7 @@ def lock_dir(name: str, environ: Mapping[str, str] = os.environ) -> Path:
 
 @asynccontextmanager
 async def held(directory: Path, *, wait_s: float, clock: Clock) -> AsyncIterator[None]:
-    """Hold the lock of `directory` (made when missing), waiting at most `wait_s` seconds.
+    """Hold the lock of `directory` (made if missing), waiting at most `wait_s` seconds.
 
     Raises:
         ReconcileError: another run still holds it.

@@ -1,4 +1,4 @@
-"""Which reconcilers there are. Their modules are imported only when one is run."""
+"""Registry of reconcilers. Their modules are imported only for a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Opener = Callable[[Any], AbstractAsyncContextManager[Reconciler[Any, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A reconciler: its module has `SETTINGS`, a model, and `opened(settings)`, its maker."""
+    """One reconciler: its module has `SETTINGS`, a model, and `opened(settings)`, a factory."""
 
     module: str
     summary: str
@@ -47,10 +47,10 @@ RECONCILERS: Mapping[str, Entry] = {
 
 
 def find(name: str) -> Entry:
-    """The reconciler of that name.
+    """Find the reconciler of that name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no reconciler has that name.
     """
     entry = RECONCILERS.get(name)
     if entry is None:
@@ -67,7 +67,7 @@ def load(name: str, file: Path) -> tuple[Settings, Opener]:
 
     Raises:
         PrerequisiteError: the file or a library is missing.
-        BadInputError: the settings do not hold.
+        BadInputError: the settings are invalid.
     """
     entry = find(name)
     try:

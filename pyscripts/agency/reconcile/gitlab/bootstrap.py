@@ -1,8 +1,8 @@
 """gitlab-bootstrap: GitLab's OAuth applications, runners, group, and the bot with its token.
 
-What GitLab issues (client ids and secrets, the runners' and the bot's tokens) it shows once, so it
-is written at once to the directory of issued secrets. Each is seen to belong to what GitLab has;
-what is lost, refused or about to expire is issued anew.
+GitLab shows the secrets that it issues (client ids and secrets, tokens of runners and bot) only
+once, so the reconciler writes them at once to the directory of issued secrets. It checks each
+against GitLab, and has lost, refused or expiring ones issued again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SETTINGS = GitlabBootstrapSettings
 
 @dataclass(frozen=True, slots=True)
 class GitlabBootstrap:
-    """The reconciler."""
+    """Reconciler of GitLab."""
 
     api: GitlabApi
     settings: GitlabBootstrapSettings
@@ -42,7 +42,7 @@ class GitlabBootstrap:
     clock: Clock
 
     def secrets(self) -> tuple[SecretValue, ...]:
-        """The administrator's password and everything issued."""
+        """Return the administrator's password and every issued secret."""
         names = [f"{one.issued}-secret" for one in self.settings.applications]
         names.append(self.settings.bot.issued)
         names += [one.issued for one in self.settings.runners]
@@ -50,7 +50,7 @@ class GitlabBootstrap:
         return (self.password, *(SecretValue(value) for value in found if value is not None))
 
     async def observe(self) -> Seen:
-        """Ask GitLab, and look at what was issued."""
+        """Read the state of GitLab and the issued secrets."""
         return await asyncio.to_thread(self._observe)
 
     def _observe(self) -> Seen:
@@ -108,7 +108,7 @@ class GitlabBootstrap:
         return tuple(identity for identity in ours if identity != token["id"])
 
     def plan(self, observed: Seen) -> tuple[GitlabChange, ...]:
-        """What differs."""
+        """List the differences."""
         return plan(self.settings, observed, self._today())
 
     def _today(self) -> date:
@@ -209,7 +209,7 @@ class GitlabBootstrap:
 async def opened(
     settings: GitlabBootstrapSettings, clock: Clock | None = None
 ) -> AsyncIterator[GitlabBootstrap]:
-    """The reconciler, logged in as the administrator with the first password of root."""
+    """Open the reconciler, logged in as the administrator with root's first password."""
     password = read_credential(GITLAB_ROOT_PASSWORD)
     login = logged_in(
         settings.url, settings.admin, password.reveal(), ready_s=settings.ready_timeout_s

@@ -1,4 +1,4 @@
-"""What gitlab-bootstrap sees in GitLab, and the changes that it can make there."""
+"""Observed state of GitLab, and the changes that gitlab-bootstrap can make there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEVELS = {"reporter": 20, "developer": 30, "maintainer": 40}
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What GitLab has and what was issued; secrets only as answers to questions about them."""
+    """Observed objects of GitLab and issued secrets; of secrets only facts, never values."""
 
     applications: tuple[Mapping[str, Any], ...]
     issued_ids: Mapping[str, str | None]
@@ -30,7 +30,7 @@ class Seen:
 
 
 class Step(Enum):
-    """What can be done."""
+    """Kinds of changes."""
 
     MAKE_APPLICATION = auto()
     REMOVE_APPLICATION = auto()
@@ -51,7 +51,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitlabChange(Change):
-    """A change; `identity` is GitLab's number, the others what it is about."""
+    """One change; `identity` is GitLab's number of its object, the other fields are its subject."""
 
     step: Step
     identity: int = 0
@@ -60,7 +60,7 @@ class GitlabChange(Change):
 
 
 def runner_facts(wanted: InstanceRunner) -> dict[str, Any]:
-    """A runner as GitLab's API has it; its description and type beside."""
+    """Describe a runner in the fields of GitLab's API, except description and type."""
     return {
         "tag_list": list(wanted.tags),
         "run_untagged": wanted.run_untagged,

@@ -1,4 +1,4 @@
-"""What has to change in GitLab, from what it shall have and what was seen: pure."""
+"""Changes needed in GitLab, from its declared and its observed state. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from agency.reconcile.gitlab.settings import (
 def plan(
     settings: GitlabBootstrapSettings, observed: Seen, today: date
 ) -> tuple[GitlabChange, ...]:
-    """What differs; `today` (UTC) says which tokens are about to expire."""
+    """List the differences; `today` (UTC) decides which tokens are about to expire."""
     changes: list[GitlabChange] = []
     for application in settings.applications:
         changes += _plan_application(application, observed)
@@ -120,7 +120,7 @@ def _token_trouble(wanted: ForgeBot, seen: Seen, today: date) -> str | None:
 def _application_differs(
     seen: Mapping[str, Any], wanted: OauthApplication
 ) -> tuple[str, str, str] | None:
-    """What differs, from, to; older versions of GitLab do not tell the scopes."""
+    """Return the differing field, from and to; older versions of GitLab report no scopes."""
     if seen["callback_url"] != wanted.redirect_uri:
         return "redirect URI", seen["callback_url"], wanted.redirect_uri
     if not seen["confidential"]:

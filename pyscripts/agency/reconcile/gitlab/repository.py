@@ -1,7 +1,7 @@
 """git in a directory that an agent may write: always run as that agent, never as root.
 
-A repository decides what git runs in it (hooks, fsmonitor, filters). As the agent, that is no more
-than the agent can do anyway.
+A repository decides which programs git runs in it (hooks, fsmonitor, filters). Run as the agent,
+they can do no more than the agent can do anyway.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """git by its absolute path."""
+    """git, by its absolute path."""
 
     git: str
 
@@ -28,7 +28,7 @@ class Repository:
         self._run(place, argv, uid, gid)
 
     def origin(self, place: Path, uid: int, gid: int) -> str | None:
-        """The URL of the remote `origin`; None when there is none, or the repository is broken."""
+        """Read the URL of the remote `origin`; None if it has none, or is broken."""
         done = self._started(place, ["config", "--local", "--get", "remote.origin.url"], uid, gid)
         return done.stdout.decode(errors="replace").strip() or None
 

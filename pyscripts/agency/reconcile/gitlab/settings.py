@@ -1,4 +1,4 @@
-"""What gitlab-bootstrap is told: what GitLab shall have, and what is issued under which name."""
+"""Settings of gitlab-bootstrap: GitLab's declared state, and the names of issued secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SLUG = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
 
 class OauthApplication(Settings):
-    """A client of GitLab's login; its id and secret are issued as `<issued>-id`, `-secret`."""
+    """OAuth client of GitLab; its id and secret are issued as `<issued>-id`, `<issued>-secret`."""
 
     name: str = Field(min_length=1, max_length=255)
     redirect_uri: str = Field(pattern=r"^https?://[!-~]+$")
@@ -23,7 +23,7 @@ class OauthApplication(Settings):
 
 
 class InstanceRunner(Settings):
-    """A runner of the instance; its authentication token is issued under the name `issued`."""
+    """Runner of the instance; its authentication token is issued under the name `issued`."""
 
     description: str = Field(min_length=1, max_length=255)
     tags: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class InstanceRunner(Settings):
 
 
 class ForgeBot(Settings):
-    """The bot, its place in the group, and its token; days are those of the token."""
+    """Bot account, its place in the group, and its token; the days are those of the token."""
 
     username: str = Field(pattern=_SLUG)
     name: str = Field(min_length=1, max_length=255)
@@ -46,7 +46,7 @@ class ForgeBot(Settings):
 
 
 class ForgeGroup(Settings):
-    """The group that owns the instance's projects."""
+    """Group that owns the instance's projects."""
 
     path: str = Field(pattern=_SLUG)
     name: str = Field(min_length=1, max_length=255)
@@ -54,7 +54,7 @@ class ForgeGroup(Settings):
 
 
 class GitlabBootstrapSettings(Settings):
-    """Everything that GitLab shall have."""
+    """Declared state of GitLab."""
 
     url: str = Field(pattern=r"^https?://[!-~]+[^/]$")
     group: ForgeGroup

@@ -1,1 +1,1 @@
-"""The rooms of the homeserver."""
+"""Rooms of the homeserver."""

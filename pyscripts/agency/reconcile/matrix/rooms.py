@@ -1,4 +1,4 @@
-"""What the control room and the space shall be, and how a room differs from that. Pure."""
+"""Declared state of the control room and the space, and a room's differences from it. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALIAS, ENCRYPTION = "m.room.canonical_alias", "m.room.encryption"
 CHILD, PARENT, SPACE_TYPE = "m.space.child", "m.space.parent", "m.space"
 # In the create event, which never changes: the space of the instance that it names.
 SPACE_OF = "agency.instance"
-# From whom history is kept: a stranger who is let in later may see what members saw, no one else.
+# A later member may see the history that members saw; a user outside the room sees none.
 _CLOSED_HISTORY = ("shared", "invited", "joined")
 _SPACE_EVENTS = 100
 
@@ -27,13 +27,13 @@ State = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
 class RoomMember(Settings):
-    """An agent by its Matrix id."""
+    """Agent, by its Matrix id."""
 
     matrix_id: UserId
 
 
 class SynapseRoomsSettings(Settings):
-    """The rooms of the instance and who belongs there."""
+    """Rooms of the instance and their members."""
 
     homeserver_url: str = Field(pattern=r"^https?://[!-~]+[^/]$")
     instance: str = Field(min_length=1, max_length=100)
@@ -46,14 +46,14 @@ class SynapseRoomsSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A room as its state says; `listed` is whether the public directory shows it."""
+    """Observed state of a room; `listed` if the public directory shows it."""
 
     id: str
     state: State
     listed: bool
 
     def content(self, kind: str, key: str = "") -> Mapping[str, Any]:
-        """A state event's content; empty where there is none."""
+        """Return the content of a state event; empty if there is none."""
         return self.state.get((kind, key), {})
 
     @property
@@ -62,7 +62,7 @@ class Room:
         return lists_creator(str(self.content(CREATE).get("room_version", "1")))
 
     def members(self, *memberships: str) -> frozenset[str]:
-        """Who has one of these memberships."""
+        """List the users with one of these memberships."""
         return frozenset(
             key
             for (kind, key), content in self.state.items()
@@ -71,7 +71,7 @@ class Room:
 
 
 def levels(settings: SynapseRoomsSettings, room: Room, *, space: bool) -> dict[str, Any]:
-    """The power levels a room shall have: in the space, nobody but the bot posts."""
+    """Return the power levels that a room needs; in the space, only the bot may post."""
     wanted = power_levels(settings.bot_id, settings.operators, creator_is_listed=room.lists_creator)
     return {**wanted, "events_default": _SPACE_EVENTS} if space else wanted
 
@@ -79,7 +79,7 @@ def levels(settings: SynapseRoomsSettings, room: Room, *, space: bool) -> dict[s
 def differences(
     settings: SynapseRoomsSettings, room: Room, *, alias: str | None
 ) -> list[tuple[str, str, str, dict[str, Any]]]:
-    """Event type, from, to and the content that mends it, for all state that differs.
+    """Yield event type, from, to and the correcting content, for all state that differs.
 
     The space has no alias: it is known by its create event, and people are invited to it.
     """
@@ -104,5 +104,5 @@ def differences(
 
 
 def refers(room: Room, kind: str, other: str, domain: str) -> bool:
-    """Whether a room names another as its child or parent, and says by which server."""
+    """Return whether a room names another as its child or parent, and says by which server."""
     return domain in room.content(kind, other).get("via", [])

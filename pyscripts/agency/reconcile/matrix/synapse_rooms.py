@@ -1,7 +1,7 @@
-"""synapse-rooms: the control room and the instance's space are there, closed, and as declared.
+"""synapse-rooms: the control room and the instance's space exist, are closed, and as declared.
 
-Making the control room and bringing its members in is code shared with the control plane
-(`ControlRoom`); here is what goes beyond it: putting right what somebody changed, and the space.
+`ControlRoom`, shared with the control plane, makes the control room and brings its members in. This
+module adds the rest: the correction of changed room state, and the space.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SETTINGS = SynapseRoomsSettings
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What is there; `strange` when the alias leads to a room that the bot is not in."""
+    """Observed rooms; `strange` if the alias leads to a room that the bot is not in."""
 
     control: Room | None
     space: Room | None
@@ -34,7 +34,7 @@ class Rooms:
 
 
 class Step(Enum):
-    """What can be done."""
+    """Kinds of changes."""
 
     SET_UP = auto()  # the control plane's own code: users, room, members
     MAKE_SPACE = auto()
@@ -45,7 +45,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomChange(Change):
-    """A change; `kind`, `key` and `content` are those of a state event."""
+    """One change; `kind`, `key` and `content` are those of a state event."""
 
     step: Step | None = None
     room: str = ""
@@ -56,14 +56,14 @@ class RoomChange(Change):
 
 @dataclass(frozen=True, slots=True)
 class SynapseRooms:
-    """The reconciler."""
+    """Reconciler of the rooms."""
 
     api: MatrixSession
     settings: SynapseRoomsSettings
     token: SecretValue
 
     def secrets(self) -> tuple[SecretValue, ...]:
-        """The application service's token."""
+        """Return the application service's token."""
         return (self.token,)
 
     async def observe(self) -> Rooms:
@@ -100,7 +100,7 @@ class SynapseRooms:
         return None
 
     async def _room(self, room: str, reference: tuple[str, str] | None) -> Room:
-        """A room with the state that matters; `reference` names the other room."""
+        """Read a room with the state that matters; `reference` names the other room."""
         kinds = (
             rooms.CREATE, rooms.LEVELS, rooms.JOIN_RULES, rooms.HISTORY, rooms.ALIAS,
             rooms.ENCRYPTION,
@@ -127,7 +127,7 @@ class SynapseRooms:
         return answer.get("visibility") != "private"
 
     def plan(self, observed: Rooms) -> tuple[RoomChange, ...]:
-        """The control room first, since the space names it."""
+        """List the differences: the control room first, since the space names it."""
         if observed.strange:
             return (self._strange(),)
         control = self._plan_control(observed.control)
@@ -176,7 +176,7 @@ class SynapseRooms:
             )  # fmt: skip
         if not rooms.refers(control, rooms.PARENT, space.id, settings.domain):
             changes.append(
-                _change(part, "control room's parent", "not it", "it", step=Step.STATE,
+                _change(part, "control room's parent", ABSENT, "the space", step=Step.STATE,
                         room=control.id, kind=rooms.PARENT, key=space.id,
                         content={**via, "canonical": True})
             )  # fmt: skip
@@ -220,7 +220,7 @@ class SynapseRooms:
                 await self.api.request("POST", path, {"user_id": change.key})
 
     async def _make_space(self) -> None:
-        """An empty closed space; its power levels, members and child are further differences."""
+        """Make an empty closed space; its power levels, members and child are later changes."""
         await self.api.request(
             "POST",
             client_path("createRoom"),
@@ -246,7 +246,7 @@ def _encrypted(part: str, room: Room) -> RoomChange:
         "encryption",
         str(room.content(rooms.ENCRYPTION).get("algorithm", "on")),
         "off",
-        blocked="the room is encrypted: commands in it cannot be read, and it cannot be undone",
+        blocked="the room is encrypted, which cannot be undone: the bot cannot read commands",
         hint=f"remove the alias from {room.id}; a new control room is then made by the next run",
     )
 
@@ -292,7 +292,7 @@ def _change(
 
 @asynccontextmanager
 async def opened(settings: SynapseRoomsSettings) -> AsyncIterator[SynapseRooms]:
-    """The reconciler, as the application service's bot."""
+    """Open the reconciler, as the application service's bot."""
     token = read_credential(MATRIX_AS_TOKEN)
     async with client_session() as session:
         api = MatrixSession(settings.homeserver_url, session, token.reveal())

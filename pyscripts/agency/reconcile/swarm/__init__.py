@@ -1,1 +1,1 @@
-"""Docker Swarm: itself, its networks, and the stacks on it."""
+"""Docker Swarm: the swarm, its networks, and the stacks on it."""

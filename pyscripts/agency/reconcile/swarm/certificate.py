@@ -1,4 +1,4 @@
-"""The wildcard certificate as it was handed in: whether it can serve a host. Pure."""
+"""Wildcard certificate from the instance, and the check that it can serve a host. Pure."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SEE = "bring the full chain, leaf first, and the key that belongs to it; see do
 
 @dataclass(frozen=True, slots=True)
 class ServerCertificate:
-    """A certificate chain and its private key, both PEM."""
+    """Certificate chain and its private key, both PEM."""
 
     chain: SecretValue
     key: SecretValue
 
     def check(self, host: str, now: float) -> None:
-        """See that it is valid for `host` at `now` (seconds since the epoch), and has its key.
+        """Check that it is valid for `host` at `now` (seconds since the epoch), and has its key.
 
         Raises:
             BadInputError: it is not.
@@ -34,7 +34,7 @@ class ServerCertificate:
         leaf = self._leaf()
         public = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         if public != self._key_bytes():
-            raise BadInputError("the key is not that of the certificate", where=_KEY, hint=_SEE)
+            raise BadInputError("the key does not belong to the certificate", where=_KEY, hint=_SEE)
         moment = datetime.fromtimestamp(now, tz=UTC)
         if moment > leaf.not_valid_after_utc:
             until = leaf.not_valid_after_utc.isoformat()
@@ -54,7 +54,7 @@ class ServerCertificate:
             raise BadInputError("not a PEM certificate", where=_CERTIFICATE, hint=_SEE) from None
 
     def _key_bytes(self) -> bytes:
-        """The public half of the private key."""
+        """Return the public half of the private key."""
         try:
             key = serialization.load_pem_private_key(self.key.reveal().encode(), password=None)
         except (ValueError, TypeError):
@@ -62,9 +62,9 @@ class ServerCertificate:
         return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     def versions(self) -> tuple[str, str]:
-        """Versions of the chain and of the key, from their content: `v` and 8 hex digits.
+        """Compute versions of the chain and of the key from their content: `v` and 8 hex digits.
 
-        32 bits of a digest of a private key tell nobody what the key is.
+        32 bits of a digest do not reveal a private key.
         """
         return _version(self.chain), _version(self.key)
 
@@ -74,7 +74,7 @@ def _version(value: SecretValue) -> str:
 
 
 def covers(name: str, host: str) -> bool:
-    """Whether a name in a certificate is for `host`; a wildcard stands for one label.
+    """Return whether a name in a certificate covers `host`; a wildcard stands for one label.
 
     Source: RFC 6125, section 6.4.3.
     """

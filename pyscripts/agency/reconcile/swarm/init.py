@@ -19,7 +19,7 @@ _LISTEN_PORT = 2377
 
 
 class SwarmInitSettings(Settings):
-    """`advertiseAddress` is what nodes and overlay networks use; loopback is enough for one."""
+    """Settings: nodes and overlay networks use `advertiseAddress`; one node may use loopback."""
 
     docker_url: str = DEFAULT_URL
     advertise_address: IPvAnyAddress
@@ -33,7 +33,7 @@ SETTINGS = SwarmInitSettings
 
 @dataclass(frozen=True, slots=True)
 class Swarm:
-    """What the Docker Engine says of its swarm; `state` is its LocalNodeState."""
+    """Observed swarm of the Docker Engine; `state` is its LocalNodeState."""
 
     state: str
     manager: bool
@@ -45,7 +45,7 @@ class Swarm:
 
 
 class Step(Enum):
-    """What can be done."""
+    """Kinds of changes."""
 
     INIT = auto()
     RECREATE = auto()
@@ -54,20 +54,20 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwarmChange(Change):
-    """A change of the swarm; without a step it is for a person to make."""
+    """One change of the swarm; a change without a step is for a person to make."""
 
     step: Step | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SwarmInit:
-    """The reconciler."""
+    """Reconciler of the swarm."""
 
     client: aiodocker.Docker
     settings: SwarmInitSettings
 
     def secrets(self) -> tuple[SecretValue, ...]:
-        """None."""
+        """Return no secrets."""
         return ()
 
     async def observe(self) -> Swarm:
@@ -101,7 +101,7 @@ class SwarmInit:
         return tuple(f"{count} {kind}" for kind, count in counts.items() if count)
 
     def plan(self, observed: Swarm) -> tuple[SwarmChange, ...]:
-        """Make the swarm, or mend what can be mended without losing what it holds."""
+        """Plan to make the swarm, or to repair it if this loses none of its contents."""
         address = str(self.settings.advertise_address)
         if observed.state == "inactive":
             after = f"a swarm of one node at {address}"
@@ -201,6 +201,6 @@ def _change(
 
 @asynccontextmanager
 async def opened(settings: SwarmInitSettings) -> AsyncIterator[SwarmInit]:
-    """The reconciler with a client of the Docker Engine."""
+    """Open the reconciler with a client of the Docker Engine."""
     async with docker_at(settings.docker_url) as client:
         yield SwarmInit(client, settings)

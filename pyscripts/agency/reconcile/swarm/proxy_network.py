@@ -22,7 +22,7 @@ _POLL_S = 0.1
 
 
 class ProxyNetworkSettings(Settings):
-    """The network as it shall be; what is not named is left to Docker."""
+    """Declared network; Docker decides the options that are not named."""
 
     docker_url: str = DEFAULT_URL
     name: str = Field(default="proxy", pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
@@ -38,7 +38,7 @@ SETTINGS = ProxyNetworkSettings
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One network of the wanted name; `users` names services and containers that are in it."""
+    """One network of the wanted name; `users` names the services and containers in it."""
 
     id: str
     facts: Mapping[str, str]
@@ -46,7 +46,7 @@ class Network:
 
 
 class Step(Enum):
-    """What can be done."""
+    """Kinds of changes."""
 
     REMOVE = auto()
     CREATE = auto()
@@ -54,7 +54,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkChange(Change):
-    """A change of the network; `network_id` is what is removed."""
+    """One change of the network; `network_id` is the network to remove."""
 
     step: Step | None = None
     network_id: str | None = None
@@ -62,18 +62,18 @@ class NetworkChange(Change):
 
 @dataclass(frozen=True, slots=True)
 class ProxyNetwork:
-    """The reconciler."""
+    """Reconciler of the proxy's network."""
 
     client: aiodocker.Docker
     settings: ProxyNetworkSettings
     clock: Clock
 
     def secrets(self) -> tuple[SecretValue, ...]:
-        """None."""
+        """Return no secrets."""
         return ()
 
     def wanted(self) -> dict[str, str]:
-        """The facts that are compared, as text."""
+        """Facts of the network that are compared, as text."""
         wanted = self.settings
         facts = {
             "driver": wanted.driver,
@@ -87,7 +87,7 @@ class ProxyNetwork:
         return facts
 
     async def observe(self) -> tuple[Network, ...]:
-        """Every network of the name: Docker allows more than one."""
+        """List every network of the name: Docker allows more than one."""
         await require_swarm(self.client, self.settings.docker_url)
         with answers(self.settings.docker_url):
             listed = await self.client.networks.list(filters={"name": [self.settings.name]})
@@ -121,7 +121,7 @@ class ProxyNetwork:
         return any(one["Target"] in (identifier, self.settings.name) for one in networks)
 
     def plan(self, observed: tuple[Network, ...]) -> tuple[NetworkChange, ...]:
-        """Make it; or remove what is wrong, when nothing is in it, and make it anew."""
+        """Plan to make the network, or to replace a wrong one that has no users."""
         wanted = self.wanted()
         right = [network for network in observed if network.facts == wanted]
         keep = max(right, key=lambda network: len(network.users), default=None)
@@ -177,7 +177,7 @@ class ProxyNetwork:
                 await self.client.networks.create(self._config())
 
     async def _remove(self, identifier: str) -> None:
-        """Remove it and wait until it is gone, as a new one could not have its name before."""
+        """Remove a network and wait until it is gone and its name is free."""
         network = await self.client.networks.get(identifier)
         await network.delete()
         deadline = self.clock.steady() + _GONE_WAIT_S
@@ -190,7 +190,7 @@ class ProxyNetwork:
                     return
                 raise
             await asyncio.sleep(_POLL_S)
-        raise ReconcileError("the network was removed and does not go away", where=identifier)
+        raise ReconcileError("the network was removed, but still exists", where=identifier)
 
     def _config(self) -> dict[str, Any]:
         wanted = self.settings
@@ -215,6 +215,6 @@ def _told(facts: Mapping[str, str]) -> str:
 async def opened(
     settings: ProxyNetworkSettings, clock: Clock | None = None
 ) -> AsyncIterator[ProxyNetwork]:
-    """The reconciler with a client of the Docker Engine."""
+    """Open the reconciler with a client of the Docker Engine."""
     async with docker_at(settings.docker_url) as client:
         yield ProxyNetwork(client, settings, clock or Clock())

@@ -2,7 +2,7 @@
 
 The certificate and its key are swarm secrets whose version is made from their content, so that a
 new certificate is a new secret and a deployment. There is no ACME: the recipe's file provider
-serves what was handed in.
+serves the instance's certificate.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ SETTINGS = TraefikSettings
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What is on the swarm; `stale` are our secrets of other versions that nobody uses."""
+    """Observed state on the swarm; `stale` are unused secrets of other versions."""
 
     services: tuple[Service, ...]
     secrets: frozenset[str]
@@ -69,7 +69,7 @@ class Deployed:
 
 
 class Step(Enum):
-    """What can be done."""
+    """Kinds of changes."""
 
     SECRET = auto()
     DEPLOY = auto()
@@ -79,7 +79,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraefikChange(Change):
-    """A change; `name` is the secret's."""
+    """One change; `name` is the secret's."""
 
     step: Step
     name: str = ""
@@ -87,7 +87,7 @@ class TraefikChange(Change):
 
 @dataclass(frozen=True, slots=True)
 class Traefik:
-    """The reconciler."""
+    """Reconciler of Traefik."""
 
     client: aiodocker.Docker
     settings: TraefikSettings
@@ -100,12 +100,12 @@ class Traefik:
 
     @property
     def stack(self) -> Stack:
-        """The app's services."""
+        """Services of the app."""
         name = stack_name(self.settings.domain)
         return Stack(self.client, self.settings.docker_url, name, self.clock)
 
     def secrets(self) -> tuple[SecretValue, ...]:
-        """The key. The certificate is public."""
+        """Return the key. The certificate is public."""
         return (self.certificate.key,)
 
     def _wanted_secrets(self) -> dict[str, SecretValue]:
@@ -114,7 +114,7 @@ class Traefik:
         return dict(zip(names, values, strict=True))
 
     async def observe(self) -> Deployed:
-        """Ask the swarm."""
+        """Read the state of the swarm."""
         await require_swarm(self.client, self.settings.docker_url)
         services = await self.stack.services()
         with answers(self.settings.docker_url):
@@ -136,7 +136,7 @@ class Traefik:
         return Deployed(services, frozenset(ours), tuple(sorted(stale)))
 
     def plan(self, observed: Deployed) -> tuple[TraefikChange, ...]:
-        """Secrets first, then one deployment if anything of it differs, then what is left over."""
+        """Plan secrets first, then one deployment if needed, then the removal of leftovers."""
         changes = [
             _change(f"secret {name}", ABSENT, "made", Step.SECRET, name)
             for name in self._wanted_secrets()
@@ -213,7 +213,7 @@ def _change(what: str, before: str, after: str, step: Step, name: str = "") -> T
 
 
 def app_environment(rendered: str, certificate: ServerCertificate, where: str) -> str:
-    """The app's configuration with the versions of the secrets filled in.
+    """Fill the versions of the secrets into the app's configuration.
 
     Raises:
         BadInputError: it asks for ACME, or does not ask for the wildcard certificate.
@@ -244,7 +244,7 @@ def app_environment(rendered: str, certificate: ServerCertificate, where: str) -
 
 @asynccontextmanager
 async def opened(settings: TraefikSettings, clock: Clock | None = None) -> AsyncIterator[Traefik]:
-    """The reconciler, with the certificate from the unit's credentials and abra from PATH."""
+    """Open the reconciler, with the certificate from the unit's credentials and abra from PATH."""
     clock = clock or Clock()
     certificate = ServerCertificate(
         read_credential(WILDCARD_CERTIFICATE), read_credential(WILDCARD_CERTIFICATE_KEY)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from agency import naming
 from agency.control.config import ControlConfig
-from agency.control.store.database import parse_url, sqlite_path
 from agency.errors import BadInputError
 from agency.secrets.values import SecretValue
+from agency.store import parse_url, sqlite_path
 
 HANDOVER = Path("/run/agency-control/agents")
 # Where a secret in plain text would be a leak. /run/secrets and /run/credentials are their homes,

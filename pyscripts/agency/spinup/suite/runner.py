@@ -32,6 +32,8 @@ _WORST = ("passed", "skipped", "failed", "error")
 class Finding:
     """One test and how it ended: "passed", "failed", "error" or "skipped"."""
 
+    claim: str  # the id of the claim that the test shows; empty where it names none
+    case: str | None  # the parameters that it ran with
     name: str  # file::test
     outcome: str
     seconds: float
@@ -40,6 +42,8 @@ class Finding:
     def as_dict(self) -> dict[str, object]:
         """The finding as a transcript holds it."""
         return {
+            "claim": self.claim,
+            "case": self.case,
             "name": self.name,
             "outcome": self.outcome,
             "seconds": self.seconds,
@@ -183,7 +187,15 @@ def _finding(case: ET.Element) -> Finding:
     name = f"{file}::{case.get('name', '')}"
     said = [(_outcome(part), part.get("message")) for part in case if part.tag in _OUTCOMES]
     outcome, message = max(said, key=lambda one: _WORST.index(one[0]), default=("passed", None))
-    return Finding(name, outcome, _seconds(case), (message or "")[:_MAX_MESSAGE] or None)
+    carried = {part.get("name"): part.get("value", "") for part in case.iter("property")}
+    return Finding(
+        carried.get("claim", ""),
+        carried.get("case"),
+        name,
+        outcome,
+        _seconds(case),
+        (message or "")[:_MAX_MESSAGE] or None,
+    )
 
 
 def _outcome(part: ET.Element) -> str:

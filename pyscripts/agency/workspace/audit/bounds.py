@@ -1,4 +1,4 @@
-"""Every bound of the audit log's service in one place, and the measure of how often one sends."""
+"""Every bound of the audit log's service, and the rate limit of a sender."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Bucket:
         self._seen = clock.steady()
 
     def take(self) -> bool:
-        """Count one more event; False when it must wait."""
+        """Count one more event; return False if it must wait."""
         now = self._clock.steady()
         gained = (now - self._seen) * self._bounds.rate_per_s
         self._level = min(float(self._bounds.burst), self._level + gained)

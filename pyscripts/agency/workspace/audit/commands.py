@@ -1,4 +1,4 @@
-"""`agency workspace audit`: the service, its client, and looking at what it wrote."""
+"""`agency workspace audit`: the service, its client, and commands that read the log."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def serve(retention_days: int, directory: Path, as_json: bool) -> None:  # noqa:
 @_socket_option
 @json_option
 def record(event: str, details: tuple[str, ...], socket_path: Path, as_json: bool) -> None:
-    """Put EVENT on record for the agent whose user runs this. Never give anything secret.
+    """Put EVENT on record for the agent whose user runs this. It must hold nothing secret.
 
     An event is words of a-z and 0-9, joined by dots, dashes and underscores: task.done.
     """

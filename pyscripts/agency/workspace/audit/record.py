@@ -1,4 +1,4 @@
-"""One record of the log, and the chain that it is a link of; pure.
+"""One record of the log, and its chain. Pure.
 
 Record n holds the hash of record n-1, and its own hash covers every field, its number and its
 agent included. The first record's `previous` is bound to the agent's name. The chain goes on
@@ -46,7 +46,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Whose event it is: user and process as the kernel told them when the connection was made."""
+    """Sender of an event: user and process, as the kernel saw them when the connection was made."""
 
     uid: int
     pid: int
@@ -79,10 +79,10 @@ def next_record(
 
 
 def parse_record(line: bytes) -> Record:
-    """Parse the record of one line.
+    """Parse one line into a record.
 
     Raises:
-        ValueError: it is not the line of a record, byte for byte, or its hash is not its own.
+        ValueError: it is not exactly the line of a record, or its hash is wrong.
     """
     try:
         record = _ADAPTER.validate_json(line, strict=True)

@@ -1,4 +1,4 @@
-"""State of the logs, as the kernel and the logs' own records tell it."""
+"""State of the logs, from the kernel and from the logs' own records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agency.workspace.audit.storage.tail import MAX_LINE, read_tail
 
 @dataclass(frozen=True, slots=True)
 class AgentStatus:
-    """One agent's log; `append_only` is whether every one of its files is so now."""
+    """State of one agent's log; `append_only` if every one of its files has the flag now."""
 
     agent: str
     append_only: bool
@@ -31,7 +31,7 @@ class AgentStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All logs; `append_only` is None where there is no file yet to look at."""
+    """State of all logs; `append_only` is None where no file exists yet."""
 
     directory: str
     socket: str
@@ -41,7 +41,7 @@ class Status:
     agents: tuple[AgentStatus, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """Describe the status as `--json` prints it."""
         found = asdict(self)
         for entry in (found, *found["agents"]):
             entry["appendOnly"] = entry.pop("append_only")
@@ -51,7 +51,7 @@ class Status:
 
 
 def status_of(directory: Path, socket: Path) -> Status:
-    """Look at every log.
+    """Read the state of every log.
 
     Raises:
         PrerequisiteError: the directory or a file cannot be read.
@@ -107,7 +107,7 @@ def _end(descriptor: int, agent: str) -> tuple[int, str] | None:
 
 
 def _said(descriptor: int, agent: str) -> str | None:
-    """Why the service could not set the flag, by what it last put on record of this file."""
+    """Return why the service could not set the flag, from its last record on this file."""
     found: Protection | None = None
     with os.fdopen(os.dup(descriptor), "rb") as handle:
         while line := handle.readline(MAX_LINE):
@@ -122,7 +122,7 @@ def _said(descriptor: int, agent: str) -> str | None:
                 found = Protection(record.detail.get("appendOnly") is True, reason)
     if found is None:
         return None
-    return "the flag was set, and was taken off since" if found.append_only else found.reason
+    return "the flag was set, and was cleared since" if found.append_only else found.reason
 
 
 def _is_socket(path: Path) -> bool:

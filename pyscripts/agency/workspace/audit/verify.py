@@ -1,4 +1,4 @@
-"""Checking an agent's log: from the first row that is kept to the head, across all of its files.
+"""Verification of an agent's log, from its oldest kept record to the head, across all files.
 
 It needs no service and trusts none: a copy of the directory verifies as the directory does.
 """
@@ -25,7 +25,7 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The place where a chain breaks; `line` counts from 1, and is 0 for a whole file."""
+    """Place where a chain breaks; `line` counts from 1, and is 0 for a whole file."""
 
     file: str
     line: int
@@ -36,8 +36,8 @@ class Broken:
 class Report:
     """Result of verifying one agent's log.
 
-    `first` is the oldest record that is kept, `count` how many were good, `torn` how often a crash
-    left bytes that were no record, `unfinished` the bytes after the last whole line.
+    `first` is the number of the oldest kept record, `count` the number of good records, `torn` how
+    often a crash left bytes that were no record, `unfinished` the bytes after the last whole line.
     """
 
     agent: str
@@ -51,7 +51,7 @@ class Report:
     broken: Broken | None
 
     def as_dict(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """Describe the report as `--json` prints it."""
         return asdict(self)
 
 
@@ -97,7 +97,7 @@ def verify_agent(directory: Place, agent: str, expected: Head | None = None) -> 
 def _open_all(
     directory: Place, agent: str, stack: contextlib.ExitStack
 ) -> tuple[Files, dict[str, int]]:
-    """All files as they were at one moment: a rotation in between is noticed and tried again."""
+    """Open all files as they are at one moment; try again if a rotation comes in between."""
     for _ in range(_TRIES):
         before = place.files_of(agent, directory.names())
         names = [closed.name for closed in before.closed]
@@ -119,7 +119,7 @@ def _open_all(
 
 
 class _Chain:
-    """The chain as far as it was followed, and the gaps that must still be explained."""
+    """Chain as far as it was followed, and the gaps that a record must still explain."""
 
     def __init__(self, agent: str, files: Files, expected: Head | None) -> None:
         self.agent = agent
@@ -134,7 +134,7 @@ class _Chain:
         self._unexplained: tuple[Head, str] | None = None
 
     def follow(self, name: str, descriptor: int, closed: Closed | None) -> None:
-        """Follow one file; `closed` is what the name of a closed one promises."""
+        """Follow one file; `closed` holds the claims in the name of a closed file."""
         number, last, begin = 0, None, self.head.sequence + 1
         for number, line in enumerate(_lines(descriptor), 1):
             if not line.endswith(b"\n") and len(line) < MAX_LINE and closed is None:
@@ -190,7 +190,7 @@ class _Chain:
                     self._unexplained = None
 
     def finish(self) -> None:
-        """Check the whole: the expected head was met, and a missing beginning is explained."""
+        """Check the whole: the expected head was found, and a missing beginning is explained."""
         name = self._last_file or place.current_name(self.agent)
         if self._unexplained is not None:
             head, file = self._unexplained
@@ -204,7 +204,7 @@ class _Chain:
 
 
 def _check_aside(directory: Place, files: Files, chain: _Chain) -> None:
-    """Whatever was put aside is there, unless its removal is on record, and as it was."""
+    """Check that every file put aside is unchanged and there, unless its removal is on record."""
     for aside, (digest, file, line) in chain.torn.items():
         if aside in chain.removed:
             continue

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import socket
 import threading
+import time
+from dataclasses import replace
 from typing import Any
+
+import pytest
+
+from agency.control.commands import parse
+from agency.control.operations import Operation, Origin, OriginKind, State
+from agency.control.store import operations
+from agency.store import open_database
 
 
 def one_reply(control: Any, stub: Any, event: dict[str, Any], wait_for: Any) -> dict[str, Any]:
@@ -77,7 +88,7 @@ def test_killed_while_a_change_is_under_way(
     control.start()
     event = make_event("!agency agents start pm")
     control.deliver([event])
-    wait_for(lambda: control.query("SELECT 1 FROM inbox WHERE state = 'running'"), "start")
+    wait_for(lambda: control.query("SELECT 1 FROM operations WHERE state = 'running'"), "start")
     control.stop(signal.SIGKILL)
     assert [row["outcome"] for row in control.audit()][1:] == ["accepted"]
     control.start()
@@ -145,3 +156,150 @@ def test_agent_that_cannot_be_started_again_stays_wanted(
     control.stop()
     control.start()
     wait_for(lambda: system()[2:] == ["accepted", "done"], "agent that runs again")
+
+
+def plant(control: Any, state: State, said: str, **changes: Any) -> Operation:
+    """Put an operation into the store of a control plane that is not running."""
+    now = int(time.time() * 1000)
+    origin = Origin(OriginKind.MATRIX, "$planted", now, "!control:agency.example", "$planted")
+    command = parse(said)
+    operation = Operation(
+        origin=origin,
+        actor="@alice:agency.example",
+        action=command.name,
+        said=said,
+        target=command.text("agent") or "",
+        trace="t-planted",
+        created_ts=now,
+        deadline_ts=now + 600_000,
+        state=state,
+    )
+    operation = replace(operation, **changes)
+
+    async def write() -> None:
+        database = open_database(control.config["database_url"])
+        await database.write(lambda connection: operations.add(connection, operation, now))
+        await database.close()
+
+    asyncio.run(write())
+    return operation
+
+
+def states(control: Any) -> list[str]:
+    return [row[0] for row in control.query("SELECT state FROM operations ORDER BY sequence")]
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "outcomes"),
+    [
+        (State.PROPOSED, "!agency agents stop pm", ["accepted", "done"]),
+        (State.PROPOSED, "!agency agents status pm", ["done"]),
+        (State.GRANTED, "!agency agents stop pm", ["accepted", "done"]),
+        (State.RUNNING, "!agency agents stop pm", ["interrupted"]),
+    ],
+)
+def test_killed_before_it_is_taken_up_again(
+    control: Any, stub: Any, wait_for: Any, state: State, said: str, outcomes: list[str]
+) -> None:
+    """The store is as a kill in that state leaves it, and the next start is killed, too."""
+    control.start()
+    control.stop(signal.SIGKILL)
+    plant(control, state, said)
+    stub.fail("directory", times=1000, status=503)  # so that nothing can be run yet
+    control.launch()
+    wait_for(control.accepts, "server")
+    control.stop(signal.SIGKILL)
+    assert states(control) == [state]
+    stub.mend()
+    for _ in range(2):
+        control.start()
+        reply = one_reply(control, stub, {"event_id": "$planted"}, wait_for)
+        assert reply["org.agency.reply"]["final"] is True
+        control.stop(signal.SIGKILL)
+        rows = [row["outcome"] for row in control.audit() if row["trace"] == "t-planted"]
+        assert rows == outcomes
+    assert control.verify() == 0
+
+
+def test_killed_while_it_waits_for_an_approval(control: Any, stub: Any, wait_for: Any) -> None:
+    """It waits on; one whose deadline passed while nobody was there expires."""
+    control.start()
+    control.stop(signal.SIGKILL)
+    start = "!agency agents start pm"
+    plant(control, State.WAITING, start, rule="two-people")
+    control.start()
+    control.stop(signal.SIGKILL)
+    assert states(control) == ["waiting"]
+    late = Origin(OriginKind.MATRIX, "$late", 1, "!control:agency.example", "$late")
+    plant(control, State.WAITING, start, rule="two-people", origin=late, deadline_ts=1000)
+    control.start()
+    reply = one_reply(control, stub, {"event_id": "$late"}, wait_for)
+    assert reply["body"].startswith("Nobody approved this in time")
+    control.stop(signal.SIGKILL)
+    assert states(control) == ["waiting", "expired"]
+    assert stub.replies("$planted") == []
+    assert [row["outcome"] for row in control.audit()][1:] == ["expired"]
+
+
+@pytest.mark.parametrize("state", [State.DONE, State.FAILED, State.REFUSED, State.EXPIRED])
+def test_killed_after_its_end(
+    control: Any, stub: Any, make_event: Any, wait_for: Any, state: State
+) -> None:
+    control.start()
+    control.stop(signal.SIGKILL)
+    plant(control, state, "!agency agents start pm")
+    control.start()
+    ping = make_event("!agency ping")
+    control.deliver([ping])
+    one_reply(control, stub, ping, wait_for)
+    control.stop(signal.SIGKILL)
+    assert states(control) == [state, "done"]
+    assert stub.replies("$planted") == []
+    assert [row["action"] for row in control.audit()][1:] == ["ping"]
+
+
+def test_killed_while_one_change_runs_and_the_next_waits_its_turn(
+    control: Any, stub: Any, make_event: Any, wait_for: Any
+) -> None:
+    control.start()
+    start, stop = make_event("!agency agents start pm"), make_event("!agency agents stop pm")
+    control.deliver([start, stop])
+    wait_for(lambda: states(control) == ["running", "granted"], "waiting change")
+    control.stop(signal.SIGKILL)
+    assert states(control) == ["running", "granted"]
+    control.start()
+    assert "was not run again" in one_reply(control, stub, start, wait_for)["body"]
+    assert one_reply(control, stub, stop, wait_for)["org.agency.reply"]["ok"] is True
+    assert states(control) == ["failed", "done"]
+    assert [(row["action"], row["outcome"]) for row in control.audit()][1:] == [
+        ("agents start", "accepted"),
+        ("agents start", "interrupted"),
+        ("agents stop", "accepted"),
+        ("agents stop", "done"),
+    ]
+    assert control.verify() == 0
+
+
+def test_killed_while_a_look_is_under_way(
+    control: Any, stub: Any, make_event: Any, wait_for: Any
+) -> None:
+    """A look is put on record when it ends; until then its event waits, and it is run again."""
+    control.start()
+    start = make_event("!agency agents start pm")
+    control.deliver([start])
+    one_reply(control, stub, start, wait_for)
+    pid = int(control.query("SELECT pid FROM agents WHERE name = 'pm'")[0][0])
+    os.kill(pid, signal.SIGSTOP)  # it will not answer
+    look = make_event("!agency agents status pm")
+    control.deliver([look])
+    ping = make_event("!agency ping")
+    control.deliver([ping])
+    assert one_reply(control, stub, ping, wait_for)["body"].startswith("pong")
+    assert stub.replies(look["event_id"]) == [], "and the ping did not wait for it"
+    control.stop(signal.SIGKILL)
+    os.kill(pid, signal.SIGCONT)
+    assert control.query("SELECT state FROM inbox WHERE sequence = 2") == [("pending",)]
+    control.start()
+    one_reply(control, stub, look, wait_for)
+    rows = [row["action"] for row in control.audit() if row["actor"] != "system"]
+    assert rows.count("agents status") == 1

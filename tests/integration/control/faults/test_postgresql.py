@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,19 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from agency.clock import Clock
 from agency.control.events import EventKind, IncomingEvent
-from agency.control.store import agents, audit, inbox, outbox, pruning, schema
+from agency.control.operations import Operation, Origin, OriginKind, State
+from agency.control.store import agents, audit, inbox, operations, outbox, pruning, schema
 from agency.control.store.agents import Desired, InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
-from agency.control.store.database import Database, open_database
-from agency.control.store.migrate import migrate
+from agency.control.store.inbox import InboxState
 from agency.control.store.outbox import Message
 from agency.control.store.reading import export_rows, read_head, verify_database
+from agency.errors import InternalError, PrerequisiteError
+from agency.store import Database, Holder, hold, holding, migrate, open_database, parse_url
 
 pytest.importorskip("asyncpg", reason="PostgreSQL is optional: install agency[postgresql]")
 
@@ -88,7 +92,7 @@ def url(server: Path) -> str:
 async def database(url: str) -> AsyncIterator[Database]:
     """A migrated database with an opened log; emptied afterwards."""
     opened = open_database(url)
-    await migrate(opened)
+    await migrate(opened, schema.SCHEMA)
     await opened.write(lambda c: audit.open_log(c, "test", Clock()))
     yield opened
     drop = text("DROP SCHEMA public CASCADE")
@@ -102,7 +106,7 @@ def entry(number: int) -> AuditEntry:
 
 
 async def test_migrating_again_changes_nothing(database: Database) -> None:
-    assert await migrate(database) == schema.REVISION
+    assert await migrate(database, schema.SCHEMA) == schema.REVISION
 
 
 async def test_audit_is_guarded_and_verified(database: Database, url: str) -> None:
@@ -143,8 +147,9 @@ async def test_queues_and_inventory(database: Database) -> None:
     add = [(event, "t-1"), (event, "t-2")]
     assert await database.write(lambda c: inbox.add_transaction(c, "one", 5, add)) == 1
     assert await database.write(lambda c: inbox.add_transaction(c, "two", 5, add)) == 0
-    stored = await database.read(inbox.first_unfinished)
-    assert stored is not None
+    (stored,) = await database.read(
+        lambda c: inbox.in_state(c, InboxState.PENDING, after=0, most=9)
+    )
     assert stored.event == event
     await database.write(lambda c: inbox.set_done(c, stored.sequence))
     assert await database.read(inbox.unfinished) == 0
@@ -203,3 +208,115 @@ def test_control_plane_runs_on_it(
     assert control.stop() == 0
     argv = [sys.executable, "-m", "agency", "audit", "verify", "--database", url]
     assert subprocess.run(argv, check=False).returncode == 0
+
+
+async def test_database_has_one_holder_at_a_time(url: str, tmp_path: Path) -> None:
+    place = parse_url(url)
+    strange = tmp_path / "*/ : %s ' $1 :x"
+    async with hold(place, Holder.here(strange)):
+        with pytest.raises(PrerequisiteError) as caught:
+            async with hold(place, Holder(1, "other", "/x")):
+                pass
+        said = str(caught.value)
+        assert f"process {os.getpid()} on {os.uname().nodename}" in said
+        assert f"the state directory {strange}" in said
+    async with hold(place, Holder.here(tmp_path)):
+        pass
+
+
+async def ended_session(url: str) -> None:
+    """End the session that holds the database, as an administrator or a lost network would."""
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        statement = text(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE query LIKE '%agency holder%' AND pid <> pg_backend_pid()"
+        )
+        assert (await connection.execute(statement)).all()
+    await engine.dispose()
+
+
+async def test_lost_session_takes_the_database_again(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "_CHECK_EVERY_S", 0.05)
+    place = parse_url(url)
+    async with hold(place, Holder.here(tmp_path)) as held:
+        watching = asyncio.create_task(held.watch())
+        await ended_session(url)
+
+        async def taken() -> bool:
+            try:
+                async with hold(place, Holder(1, "other", "/x")):
+                    return False
+            except PrerequisiteError:
+                return True
+
+        async with asyncio.timeout(20):
+            await asyncio.sleep(0.3)
+            while not await taken():  # noqa: ASYNC110 - a server tells nobody
+                await asyncio.sleep(0.1)
+        assert not watching.done()
+        watching.cancel()
+
+
+async def test_lost_to_another_it_ends(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "_CHECK_EVERY_S", 0.5)
+    place = parse_url(url)
+    async with hold(place, Holder.here(tmp_path)) as held:
+        watching = asyncio.create_task(held.watch())
+        await ended_session(url)
+        async with hold(place, Holder(7, "other", "/x")):
+            with pytest.raises(PrerequisiteError, match="process 7 on other"):
+                await asyncio.wait_for(watching, 20)
+
+
+async def test_server_that_is_not_there(tmp_path: Path) -> None:
+    absent = parse_url(f"postgresql+asyncpg://agency@/postgres?host={tmp_path}")
+    with pytest.raises(PrerequisiteError, match="cannot use the database"):
+        async with hold(absent, Holder.here(tmp_path)):
+            pass
+
+
+def test_second_control_plane_on_one_database(
+    url: str, make_control: Any, credentials: Path, stub: Any, tmp_path: Path
+) -> None:
+    control = make_control(credentials, homeserver_url=stub.url, database_url=url)
+    control.start()
+    assert control.process is not None
+    first = control.process.pid
+    other = make_control(
+        credentials, homeserver_url=stub.url, database_url=url, state_dir=str(tmp_path / "other")
+    )
+    assert other.launch().wait(30) == 3
+    other.process = None
+    assert f"the database is held by process {first} on" in other.log.read_text()
+    control.stop(signal.SIGKILL)
+    other.start()
+    assert other.stop() == 0
+
+
+async def test_operations_and_approvals(database: Database) -> None:
+    origin = Origin(OriginKind.MATRIX, "$1", 1, "!r:x", "$1")
+    said = '!agency agents start pm --project="é"'
+    made = Operation(origin, "@a:x", "agents start", said, "pm", "t-1", 1, 2, State.WAITING, "two")
+    await database.write(lambda c: operations.add(c, made, 5))
+    (read,) = await database.read(operations.unfinished)
+    assert read == replace(made, stored=True)
+    assert await database.read(lambda c: operations.recorded(c, made.id)) == (read, made.digest)
+    granted, running = (replace(read, state=state) for state in (State.GRANTED, State.RUNNING))
+    for _ in range(2):
+        await database.write(lambda c: operations.grant(c, read, "@b:x", 6))
+    await database.write(lambda c: operations.move(c, read, granted, 6))
+    assert await database.write(lambda c: operations.spend(c, granted, 7)) == 1
+    assert await database.write(lambda c: operations.spend(c, granted, 7)) == 0
+    await database.write(lambda c: operations.move(c, granted, running, 7))
+    with pytest.raises(InternalError):
+        await database.write(lambda c: operations.move(c, granted, running, 7))
+    assert await database.read(operations.counts) == {State.RUNNING: 1}
+    done = replace(running, state=State.DONE)
+    await database.write(lambda c: operations.move(c, running, done, 8, answer="{}"))
+    assert await database.read(lambda c: operations.answer(c, made.id)) == "{}"
+    assert await database.write(lambda c: operations.prune(c, 9)) == 1

@@ -49,7 +49,7 @@ def test_ctrl_c_is_not_for_a_background_job_and_sigterm_is(control: Any) -> None
 def test_stop_while_an_agent_is_being_started(control: Any, make_event: Any, wait_for: Any) -> None:
     control.start()
     control.deliver([make_event("!start-agent pm")])
-    wait_for(lambda: control.query("SELECT 1 FROM inbox WHERE state = 'running'"), "start")
+    wait_for(lambda: control.query("SELECT 1 FROM operations WHERE state = 'running'"), "start")
     begun = time.monotonic()
     assert control.stop() == 0
     assert time.monotonic() - begun < 5
@@ -214,3 +214,26 @@ def test_store_that_cannot_be_written_for_a_while(
     assert control.deliver([event], txn="one").status_code == 200
     wait_for(lambda: stub.replies(event["event_id"]), "reply")
     assert requests.get(f"{control.url}/ready", timeout=5).status_code == 200
+
+
+def test_second_control_plane_on_one_database(
+    control: Any, make_control: Any, tmp_path: Path
+) -> None:
+    """Each has a state directory and a port of its own; the database is the same."""
+    control.start()
+    assert control.process is not None
+    first = control.process.pid
+    other = make_control(
+        control.credentials,
+        homeserver_url=control.config["homeserver_url"],
+        state_dir=str(tmp_path / "other"),
+    )
+    assert other.config["listen_port"] != control.config["listen_port"]
+    assert other.config["database_url"] == control.config["database_url"]
+    status, log = ended(other)
+    assert status == 3
+    assert f"the database is held by process {first} on {os.uname().nodename}" in log
+    assert f"the state directory {control.config['state_dir']}" in log
+    control.stop(signal.SIGKILL)
+    other.start()
+    assert other.stop() == 0

@@ -47,10 +47,10 @@ def failed_probes(predicate: dict[str, Any]) -> dict[str, str]:
     return {p["name"]: p["reason"] for p in predicate["probes"] if p["status"] == "failed"}
 
 
-def failed_tests(predicate: dict[str, Any]) -> set[str]:
-    """The tests of the suite that failed, as file::function."""
+def failed_claims(predicate: dict[str, Any]) -> set[str]:
+    """The claims of which a test of the suite failed."""
     (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "suite.results"]
-    return {t["name"].split("[")[0] for t in seen["tests"] if t["outcome"] == "failed"}
+    return {t["claim"] for t in seen["tests"] if t["outcome"] == "failed"}
 
 
 def test_a_unit_that_fails_is_in_the_transcript_with_its_journal(
@@ -106,10 +106,10 @@ def test_an_open_firewall_and_an_unconfined_agent_are_noticed(
     (checkout / AGENT).write_text(loose)
     predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
     assert "suite.results" in failed_probes(predicate)
-    found = failed_tests(predicate)
-    assert "test_egress.py::test_undeclared_egress_is_refused" in found
-    assert "test_confinement.py::test_other_homes_are_not_even_there" in found
-    assert "test_confinement.py::test_the_system_is_read_only_for_it" in found
+    found = failed_claims(predicate)
+    assert "egress-undeclared" in found
+    assert "homes-of-others-hidden" in found
+    assert "system-read-only" in found
 
 
 @pytest.mark.thorough

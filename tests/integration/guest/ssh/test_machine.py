@@ -89,7 +89,11 @@ async def test_a_connection_that_ends_is_told_and_not_made_anew(
 REFUSED = {
     "another key": ({"key": "stranger"}, "accepts none of the keys", "ssh-add"),
     "no key": ({"key": "no-such-file"}, "accepts none of the keys", "ssh-add"),
-    "a host key that changed": ({"known": "changed"}, "another than the one", "ssh-keygen -R"),
+    "a host key that changed": (
+        {"known": "changed"},
+        "differs from the known one",
+        "ssh-keygen -R",
+    ),
     "a host that is not known": ({"known": "empty"}, "is not known", "fingerprint"),
     "no such machine": ({"guest": "agency-run-none"}, "cannot be reached", "by hand"),
 }

@@ -14,10 +14,11 @@ from agency.control.config import AgentEntry, Limits
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.result import Invocation, RefusalError, Result
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, State, Usage
+from agency.control.store import schema
 from agency.control.store.agents import AgentRecord, Desired
-from agency.control.store.database import Database
 from agency.protocols.acp import Status
 from agency.secrets.values import SecretValue
+from agency.store import Database
 
 
 class SeenRuntime:
@@ -120,7 +121,7 @@ async def test_ping_says_how_old_the_command_is(say: Say, clock: Clock) -> None:
 async def test_version(say: Say) -> None:
     result = await say("!agency version")
     assert result.text.startswith("agency ")
-    assert "schema 0003" in result.text
+    assert f"schema {schema.REVISION}" in result.text
 
 
 async def test_list_shows_each_agent_as_it_is(say: Say) -> None:

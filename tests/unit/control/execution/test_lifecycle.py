@@ -297,14 +297,6 @@ async def test_stop_is_idempotent(agents: Agents) -> None:
     assert first.changes[0].desired is Desired.STOPPED
 
 
-async def test_changes_of_one_agent_take_turns(agents: Agents) -> None:
-    lifecycle = agents.lifecycle()
-    agents.wanted("pm", None)
-    results = await asyncio.gather(*(lifecycle.start("pm", None, f"t-{n}") for n in range(5)))
-    assert agents.runtime.log == ["start pm"]
-    assert sum(result.detail.get("already", False) is True for result in results) == 4
-
-
 async def test_observation_tells_a_silent_agent_from_a_stopped_one(agents: Agents) -> None:
     lifecycle = agents.lifecycle()
     assert (await lifecycle.observe("pm", "t")).told is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agency.control.events import EventKind, IncomingEvent
 from agency.control.execution.replies import Reply, printable, reply_message
 from agency.control.execution.tables import table
+from agency.control.operations import Origin
 
 EVENT = IncomingEvent("$e", "!r:x", "@a:x", 5, EventKind.MESSAGE, "m.text", "!agency ping")
 MAX_EVENT_BYTES = 65_536
@@ -28,11 +29,13 @@ class Tags(HTMLParser):
 
 
 def content(reply: Reply, event: IncomingEvent = EVENT) -> dict[str, object]:
-    return reply_message(reply, event, as_user="@bot:x", trace="t-1").content
+    return reply_message(reply, Origin.of_event(event), as_user="@bot:x", trace="t-1").content
 
 
 def test_reply_stands_in_the_thread_of_the_command() -> None:
-    message = reply_message(Reply(True, "pong"), EVENT, as_user="@bot:x", trace="t-1")
+    message = reply_message(
+        Reply(True, "pong"), Origin.of_event(EVENT), as_user="@bot:x", trace="t-1"
+    )
     assert (message.room_id, message.as_user, message.trace) == ("!r:x", "@bot:x", "t-1")
     assert message.content["m.relates_to"] == {
         "rel_type": "m.thread",
@@ -76,7 +79,8 @@ def test_answer_to_an_edit_stands_at_the_original() -> None:
 
 def test_same_event_gives_the_same_transaction() -> None:
     one, two = (
-        reply_message(Reply(ok, "x"), EVENT, as_user="@bot:x", trace="t") for ok in (True, False)
+        reply_message(Reply(ok, "x"), Origin.of_event(EVENT), as_user="@bot:x", trace="t")
+        for ok in (True, False)
     )
     assert one.txn_id == two.txn_id
 

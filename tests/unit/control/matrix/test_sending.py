@@ -13,9 +13,9 @@ import pytest
 from agency.clock import Clock
 from agency.control.matrix.sending import Sender
 from agency.control.store import audit, outbox
-from agency.control.store.database import Database
 from agency.control.store.outbox import Message, OutboxState, StoredMessage
 from agency.matrix import Backoff, MatrixError
+from agency.store.database import Database
 
 
 @dataclass

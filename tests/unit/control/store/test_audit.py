@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from agency.clock import Clock
 from agency.control.store import audit
 from agency.control.store.audit import AuditEntry, Head, Outcome
-from agency.control.store.database import Database
 from agency.control.store.reading import export_rows, read_head, verify_database
 from agency.errors import BadInputError, PrerequisiteError
+from agency.store.database import Database
 
 SOME_FIELDS = "ts, trace, actor, action, target, outcome, detail, previous"
 

@@ -10,9 +10,9 @@ from sqlalchemy import text
 from agency.control.events import EventKind, IncomingEvent
 from agency.control.store import agents, inbox, outbox, pruning
 from agency.control.store.agents import Desired, InventoryChange
-from agency.control.store.database import Database
-from agency.control.store.inbox import InboxState
+from agency.control.store.inbox import InboxState, StoredEvent
 from agency.control.store.outbox import Message, OutboxState
+from agency.store.database import Database
 
 
 def event(number: int, words: str = "!agency ping") -> IncomingEvent:
@@ -30,6 +30,12 @@ async def take(database: Database, txn: str, *numbers: int, at: int = 5) -> int:
     return await database.write(lambda c: inbox.add_transaction(c, txn, at, events))
 
 
+async def pending(database: Database, after: int = 0, most: int = 99) -> list[StoredEvent]:
+    return await database.read(
+        lambda c: inbox.in_state(c, InboxState.PENDING, after=after, most=most)
+    )
+
+
 async def test_event_is_stored_once_however_often_it_comes(database: Database) -> None:
     assert await take(database, "one", 1, 2, 1) == 2
     assert await take(database, "two", 2, 3) == 1
@@ -44,23 +50,18 @@ async def test_events_come_out_in_order_as_they_went_in(database: Database) -> N
     )
     await database.write(lambda c: inbox.add_transaction(c, "one", 5, [(said, "t-9")]))
     await take(database, "two", 1)
-    first = await database.read(inbox.first_unfinished)
-    assert first is not None
+    first, second = await pending(database)
     assert (first.event, first.trace, first.state) == (said, "t-9", InboxState.PENDING)
-    await database.write(lambda c: inbox.set_running(c, first.sequence))
-    again = await database.read(inbox.first_unfinished)
-    assert again is not None
-    assert (again.sequence, again.state) == (first.sequence, InboxState.RUNNING)
-    await database.write(lambda c: inbox.set_done(c, first.sequence))
-    second = await database.read(inbox.first_unfinished)
-    assert second is not None
     assert second.event.event_id == "$e1"
+    assert await pending(database, after=first.sequence) == [second]
+    assert await pending(database, most=1) == [first]
+    await database.write(lambda c: inbox.set_done(c, first.sequence))
+    assert await pending(database) == [second]
 
 
 async def test_text_of_a_finished_event_is_not_kept(database: Database) -> None:
     await take(database, "one", 1)
-    stored = await database.read(inbox.first_unfinished)
-    assert stored is not None
+    (stored,) = await pending(database)
     await database.write(lambda c: inbox.set_done(c, stored.sequence))
     kept = await database.read(lambda c: c.scalar(text("SELECT content FROM inbox")))
     assert "ping" not in str(kept)

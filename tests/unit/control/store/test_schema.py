@@ -15,15 +15,15 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from agency.control.store import schema
-from agency.control.store.database import Database, SqliteDatabase, open_database, parse_url
-from agency.control.store.migrate import alembic_config, migrate
 from agency.errors import BadInputError, PrerequisiteError
+from agency.store.database import Database, SqliteDatabase, open_database, parse_url
+from agency.store.migration import Schema, alembic_config, migrate
 
 
 def test_code_names_the_newest_revision() -> None:
-    scripts = ScriptDirectory.from_config(alembic_config())
+    scripts = ScriptDirectory.from_config(alembic_config(schema.SCHEMA))
     walked = [script.revision for script in scripts.walk_revisions()]
-    assert tuple(reversed(walked)) == schema.REVISIONS
+    assert tuple(reversed(walked)) == schema.SCHEMA.revisions
     assert scripts.get_current_head() == schema.REVISION
 
 
@@ -37,7 +37,7 @@ async def test_revisions_make_the_tables_that_the_code_uses(database: Database) 
 
 async def test_migrating_again_changes_nothing(database: Database) -> None:
     before = await database.read(lambda c: c.scalar(text("SELECT count(*) FROM audit")))
-    assert await migrate(database) == schema.REVISION
+    assert await migrate(database, schema.SCHEMA) == schema.REVISION
     assert await database.read(lambda c: c.scalar(text("SELECT count(*) FROM audit"))) == before
 
 
@@ -46,7 +46,7 @@ async def test_newer_database_is_refused_and_left_alone(
 ) -> None:
     await database.write(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9'")))
     with pytest.raises(PrerequisiteError, match="revision '9'") as caught:
-        await migrate(database)
+        await migrate(database, schema.SCHEMA)
     assert "newer agency" in str(caught.value)
     with closing(sqlite3.connect(database_file)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9",)
@@ -58,7 +58,7 @@ async def test_database_of_something_else_is_refused(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE theirs (a)")
     opened = open_database(str(file))
     with pytest.raises(PrerequisiteError, match="not the agency's"):
-        await migrate(opened)
+        await migrate(opened, schema.SCHEMA)
     await opened.close()
 
 
@@ -67,7 +67,7 @@ async def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     file.write_text("something else " * 1000)
     opened = open_database(str(file))
     with pytest.raises(PrerequisiteError, match="cannot use the database"):
-        await migrate(opened)
+        await migrate(opened, schema.SCHEMA)
     await opened.close()
     assert file.read_text().startswith("something else")
 
@@ -77,12 +77,12 @@ async def test_migration_that_fails_leaves_nothing(tmp_path: Path) -> None:
     opened = open_database(str(file))
     fill_up(opened, pages=12)
     with pytest.raises(PrerequisiteError, match="disk is full"):
-        await migrate(opened)
+        await migrate(opened, schema.SCHEMA)
     await opened.close()
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
     again = open_database(str(file))
-    assert await migrate(again) == schema.REVISION
+    assert await migrate(again, schema.SCHEMA) == schema.REVISION
     await again.close()
 
 
@@ -140,3 +140,17 @@ def test_other_databases_are_refused(url: str) -> None:
 def test_directory_must_exist(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="directory"):
         open_database(str(tmp_path / "none" / "control.db"))
+
+
+async def test_database_of_the_first_schema_keeps_what_it_holds(tmp_path: Path) -> None:
+    opened = open_database(str(tmp_path / "control.db"))
+    first = Schema(schema.SCHEMA.scripts, ("0001",))
+    assert await migrate(opened, first) == "0001"
+    row = "(1, '$e', '!r:x', '@a:x', 1, 2, '{}', 'pending', 't-1')"
+    await opened.write(lambda c: c.execute(text(f"INSERT INTO inbox VALUES {row}")))
+    assert await migrate(opened, schema.SCHEMA) == schema.REVISION
+    assert await opened.read(lambda c: c.scalar(text("SELECT event_id FROM inbox"))) == "$e"
+    assert await opened.read(lambda c: c.scalar(text("SELECT count(*) FROM operations"))) == 0
+    with pytest.raises(PrerequisiteError, match=f"revision '{schema.REVISION}'"):
+        await migrate(opened, first)
+    await opened.close()

@@ -10,12 +10,12 @@ from sqlalchemy.engine import Connection
 
 from agency.control.store import agents, schema
 from agency.control.store.agents import AgentRecord, Desired
-from agency.control.store.database import open_database
-from agency.control.store.migrate import alembic_config, migrate
+from agency.store import migrate, open_database
+from agency.store.migration import alembic_config
 
 
 def upgrade_to(revision: str, connection: Connection) -> None:
-    config = alembic_config()
+    config = alembic_config(schema.SCHEMA)
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 
@@ -36,7 +36,7 @@ async def test_agents_keep_their_pids_as_handles(tmp_path: Path) -> None:
 
     try:
         await opened.write(first)
-        assert await migrate(opened) == schema.REVISION
+        assert await migrate(opened, schema.SCHEMA) == schema.REVISION
         assert await opened.read(agents.records) == [
             AgentRecord("dev", Desired.STOPPED, None, None, None, 3, None),
             AgentRecord("pm", Desired.RUNNING, "new-app", "running", "4242", 1, 2),

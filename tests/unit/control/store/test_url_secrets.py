@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agency.control.store.database import url_secrets
+from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
 from agency.secrets.redact import Redactor
 

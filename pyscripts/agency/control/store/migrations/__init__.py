@@ -1,1 +1,1 @@
-"""The schema's revisions, applied by agency.control.store.migrate."""
+"""The schema's revisions, applied by agency.store.migration."""

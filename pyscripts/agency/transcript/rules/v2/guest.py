@@ -205,7 +205,7 @@ RULES = (
     _rule("database.versions", "The database server and both schemas.", DatabaseVersions),
     _rule(
         "suite.results",
-        "Every test of tests/guest, one by one; none failed, and every refusal was shown.",
+        "Every test of tests/guest, one by one; none failed, and every claim was shown.",
         SuiteResults,
     ),
     _rule("resources.peak", "Memory, CPU and processes of the whole guest.", ResourcesPeak),

@@ -1,1 +1,1 @@
-"""The root service that agents send their events to."""
+"""Root service that receives the agents' events."""

@@ -1,4 +1,4 @@
-"""An event as an agent sends it: one line, checked before anything is done with it."""
+"""Event as an agent sends it: one line, validated before use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HINT = 'one line is {"event": "name.of-it", "detail": {"key": "value"}}'
 
 
 class Event(BaseModel):
-    """An event with a few facts; nothing in it names its sender."""
+    """Event with a few facts; no field names its sender."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -50,10 +50,10 @@ class Event(BaseModel):
 
 
 def parse_event(line: bytes) -> Event:
-    """Parse the event of one line.
+    """Parse one line into an event.
 
     Raises:
-        BadInputError: it is not one; the message names the field and never repeats its value.
+        BadInputError: it is no event; the message names the field and never repeats its value.
     """
     if len(line) > MAX_LINE:
         raise BadInputError(f"the line is longer than {MAX_LINE} bytes", hint=_HINT)
@@ -72,7 +72,7 @@ def parse_event(line: bytes) -> Event:
 
 
 def _check(value: object, depth: int) -> None:
-    """Refuse what is deep, inexact or misleading; the size is checked by who calls."""
+    """Refuse nesting too deep, large integers and misleading text; the caller checks the size."""
     if isinstance(value, str) and _MISLEADING.search(value):
         raise ValueError("holds a character that changes how text is shown")
     if isinstance(value, int) and abs(value) > _MAX_INTEGER:

@@ -1,4 +1,4 @@
-"""The peer of a connection: the kernel's credentials, and the agent that they belong to."""
+"""Peer of a connection: the kernel's credentials, and the agent that they belong to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
 
 
 def sender_of(connection: socket.socket) -> Sender:
-    """User and process that made the connection (SO_PEERCRED)."""
+    """Read user and process of the peer that made the connection (SO_PEERCRED)."""
     given = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, _ = _CREDENTIALS.unpack(given)
     return Sender(uid, pid)
@@ -24,8 +24,8 @@ def sender_of(connection: socket.socket) -> Sender:
 def agent_of(uid: int, agents: Path = _AGENTS) -> str | None:
     """Find the agent of a uid, by the machine's users and the instance's agents.
 
-    It takes a user of an agent's name with a uid of the agents' range, and the agent's own file
-    below `agents`: a user that outlived its agent is nobody's.
+    The user must have an agent's user name and a uid in the agents' range, and the agent must have
+    its file below `agents`: a user that outlived its agent belongs to none.
     """
     if uid not in naming.AGENT_UIDS:
         return None

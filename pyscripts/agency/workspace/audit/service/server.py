@@ -1,7 +1,7 @@
-"""The service: takes events from agents, one line each, and answers when they are on disk.
+"""Service that takes events from agents, one line each, and answers when they are on disk.
 
-Events are written one after the other in the event loop: the disk's flush is what takes time, and
-the order of the records is the order of the answers.
+The event loop writes events one after the other: most of the time goes into the disk's flush, and
+the records have the order of the answers.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ AgentOf = Callable[[int], str | None]
 
 
 class TooManyError(BadInputError):
-    """One connection more than is allowed."""
+    """A connection beyond the limit."""
 
 
 class AuditServer:
-    """Answers connections; `agent_of` gives the agent of a uid, or None."""
+    """Server of the log; `agent_of` maps a uid to its agent, or to None."""
 
     def __init__(self, logs: Logs, agent_of: AgentOf, clock: Clock, bounds: Bounds) -> None:
         self._logs = logs
@@ -50,9 +50,9 @@ class AuditServer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, listening: socket.socket, stopping: asyncio.Event) -> None:
-        """Answer until `stopping` is set; the socket is closed then."""
+        """Answer until `stopping` is set; then close the socket."""
         self._logs.open_all()
-        if sys.version_info >= (3, 13):  # the socket's name is systemd's, not ours to remove
+        if sys.version_info >= (3, 13):  # systemd owns the socket's name and removes it
             server = await asyncio.start_unix_server(
                 self._answer, sock=listening, limit=MAX_LINE, cleanup_socket=False
             )
@@ -108,7 +108,7 @@ class AuditServer:
         """Find the agent of a sender.
 
         Raises:
-            BadInputError: it is no agent.
+            BadInputError: the sender is no agent.
             TooManyError: there are too many connections.
         """
         agent = self._agent_of(sender.uid)
@@ -136,7 +136,7 @@ class AuditServer:
         agent: str,
         sender: Sender,
     ) -> bool:
-        """Take one event and answer it; False at the end.
+        """Take one event and answer it; return False at the end of the input.
 
         Raises:
             BadInputError: the line is too long, so that its end is unknown.
@@ -148,7 +148,7 @@ class AuditServer:
             return False  # half a line is no event
         except asyncio.LimitOverrunError as error:
             raise BadInputError(
-                f"the line is longer than {MAX_LINE} bytes", hint="say less of it"
+                f"the line is longer than {MAX_LINE} bytes", hint="shorten the detail"
             ) from error
         try:
             answer = self._recorded(line, agent, sender)
@@ -181,7 +181,7 @@ class AuditServer:
 
 
 async def _let_it_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Let a refused sender finish: who writes to a closed socket never reads the answer."""
+    """Wait until a refused sender has read the answer; it must finish writing before it reads."""
     writer.write_eof()
     async with asyncio.timeout(_LINGER_S):
         for _ in range(_LINGER_READS):

@@ -1,1 +1,1 @@
-"""The files of the log: how they are named, written, protected, rotated and read at their ends."""
+"""Files of the log: their names, and writing, protecting, rotating and reading them."""

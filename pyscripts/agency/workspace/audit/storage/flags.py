@@ -1,4 +1,4 @@
-"""The append-only and immutable flags of a file, by ioctl (what chattr sets with +a and +i)."""
+"""Append-only and immutable flags of a file, by ioctl (`chattr +a` and `+i` set the same)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Protection:
     reason: str | None = None
 
     def as_detail(self) -> dict[str, object]:
-        """As it stands in a record."""
+        """Describe the protection as a record holds it."""
         return {"appendOnly": self.append_only} | ({"reason": self.reason} if self.reason else {})
 
 
@@ -48,7 +48,7 @@ def observe(descriptor: int) -> Protection:
 
 
 def protect(descriptor: int, flags: int) -> Protection:
-    """Set flags, and say what came of it."""
+    """Set flags, and return the resulting protection."""
     try:
         now = _get(descriptor)
         if now & _KEPT != flags:
@@ -60,10 +60,10 @@ def protect(descriptor: int, flags: int) -> Protection:
 
 @contextlib.contextmanager
 def unprotected(descriptor: int) -> Iterator[None]:
-    """Both flags are off inside, and as before afterwards.
+    """Clear both flags for the length of the block, and set them again afterwards.
 
     Raises:
-        OSError: they are set and may not be taken off.
+        OSError: they are set and may not be cleared.
     """
     try:
         before = _get(descriptor) & _KEPT

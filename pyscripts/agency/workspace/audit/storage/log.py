@@ -1,7 +1,7 @@
-"""One agent's log: appending a record, closing a full file, mending what a crash left.
+"""One agent's log: appending records, closing a full file, repairing after a crash.
 
-A record counts once it is on disk. Every step of a rotation can be the last before a power cut:
-opening the log again finishes what was begun.
+A record counts once it is on disk. A power cut may follow any step of a rotation: opening the log
+again finishes the rotation.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _MODE = 0o640  # of the directory's owner and group; agents are in neither
 
 
 class LogFullError(PrerequisiteError):
-    """There is no room, on the disk or in what one agent may keep."""
+    """A lack of room, on the disk or within an agent's limit."""
 
 
 class AgentLog:
-    """The open log of one agent. Only one process may have it open."""
+    """Open log of one agent. Only one process may have it open."""
 
     def __init__(self, directory: Place, agent: str, clock: Clock, bounds: Bounds) -> None:
-        """Open the log, or begin it; what a crash left is put right.
+        """Open the log, or begin a new one; repair it after a crash.
 
         Raises:
-            AgencyError: it cannot be opened, mended or written.
+            AgencyError: it cannot be opened, repaired or written.
         """
         self.agent = agent
         self.protection = flags.Protection(False, "no file is open")
@@ -64,7 +64,7 @@ class AgentLog:
 
     @property
     def head(self) -> Head:
-        """The end of the chain."""
+        """End of the chain."""
         return self._head
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class AgentLog:
         """Put an agent's event on record; it is on disk when this returns.
 
         Raises:
-            LogFullError: the disk, or what one agent may keep, is full.
+            LogFullError: the disk, or the agent's limit, is full.
             PrerequisiteError: it cannot be written.
         """
         try:
@@ -92,7 +92,7 @@ class AgentLog:
         return self._head
 
     def note(self, event: str, detail: Mapping[str, Any]) -> Head:
-        """Put something of the service's own on record; raises as `append`."""
+        """Put an event of the service itself on record; raises as `append`."""
         try:
             self._write(self._own, event, detail)
         except OSError as error:
@@ -100,9 +100,9 @@ class AgentLog:
         return self._head
 
     def rotate_if_old(self) -> None:
-        """Close a file of an earlier day that holds more than the service's own words.
+        """Close a file of an earlier day that holds more than the service's own records.
 
-        Without this, what a silent agent once did would be kept for ever.
+        Without this, the records of an agent that fell silent would be kept for ever.
         """
         try:
             if self._is_of_another_day():
@@ -111,7 +111,7 @@ class AgentLog:
             raise self._failure(error) from error
 
     def forget(self, size: int) -> None:
-        """Count no longer what a removed file took."""
+        """Subtract the size of a removed file."""
         self._kept = max(0, self._kept - size)
 
     # What a crash may have left, in the order in which it is put right.
@@ -151,7 +151,7 @@ class AgentLog:
             self._first = read_first(self._descriptor, self.agent)
 
     def _put_aside(self, whole: int, size: int) -> None:
-        """Copy what follows the last whole record to a file of its own, then cut it off."""
+        """Copy the bytes after the last whole record to a file of their own, then cut them off."""
         left = os.pread(self._descriptor, size - whole, whole)
         name = place.pending_name(self.agent, sha256_hex(left))
         if self._place.exists(name):  # half of it, perhaps, by a crash
@@ -194,7 +194,7 @@ class AgentLog:
         return self._last is not None and self._last.event == record.CLOSED
 
     def _is_of_another_day(self) -> bool:
-        """Tell whether the file began on another day and holds more than its first record."""
+        """Return whether the file began on another day and holds more than its first record."""
         if self._last is None:
             return False
         if self._first is None:  # its first line is no record any more
@@ -203,7 +203,7 @@ class AgentLog:
         return not alone and self._first.at[:10] != self._clock.now_iso()[:10]
 
     def _ensure_begun(self) -> None:
-        """Have a file that can be added to, whatever an earlier failure or crash left undone."""
+        """Ensure that a file can be appended to, after any earlier failure or crash."""
         if self._is_closed():
             self._finish_rotation()
         if self._descriptor < 0:
@@ -263,7 +263,7 @@ class AgentLog:
             raise LogFullError(
                 f"this agent's log holds {self._bounds.agent_bytes} bytes and takes no more",
                 where=str(self._place.path),
-                hint="an operator must look; files past their retention make room",
+                hint="ask an operator; files past their retention are removed",
             )
         if self._bounds.free_bytes:
             room = os.statvfs(self._place.descriptor)

@@ -1,4 +1,4 @@
-"""The logs of all agents: opened when needed, kept for as long as they must be."""
+"""Logs of all agents: opened when needed, kept as long as the retention demands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Logs:
-    """Every agent's log below one directory; files are removed after `retention_days`."""
+    """Logs of all agents below one directory; files are removed after `retention_days`."""
 
     def __init__(
         self, directory: Place, clock: Clock, bounds: Bounds, *, retention_days: int
@@ -39,7 +39,7 @@ class Logs:
         return self._of(agent).append(sender, event, detail)
 
     def open_all(self) -> None:
-        """Open what is there, which puts right what a crash left; a failure is logged."""
+        """Open every existing log, which repairs it after a crash; log failures."""
         for agent in place.agents_in(self._place.names()):
             try:
                 self._of(agent)
@@ -47,7 +47,7 @@ class Logs:
                 _failed(agent, error)
 
     def housekeep(self) -> None:
-        """Close files of earlier days, remove what is past its retention, log what fails."""
+        """Close files of earlier days, remove expired ones, and log failures."""
         for agent in place.agents_in(self._place.names()):
             try:
                 log = self._of(agent)
@@ -74,12 +74,12 @@ class Logs:
         if not protection.append_only and protection.reason not in self._said:
             self._said.add(protection.reason)
             _log.warning(
-                "the kernel does not keep the log append-only; its hash chain shows changes still",
+                "the kernel does not keep the log append-only; its hash chain still shows changes",
                 extra={"fields": {"reason": protection.reason}},
             )
 
     def _expire(self, log: AgentLog) -> None:
-        """Remove the oldest files; the removal is on record before it is done."""
+        """Remove the oldest files; put each removal on record before it is done."""
         oldest = iso(self._clock.wall() - self._retention_s)
         files = place.files_of(log.agent, self._place.names())
         for closed in files.closed:

@@ -1,4 +1,4 @@
-"""The directory of the logs, and how files in it are named."""
+"""Directory of the logs, and the names of its files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ASIDE = re.compile(r"(?P<agent>[a-z0-9-]+)\.torn-(?P<which>\d{12}|[0-9a-f]{64}\
 
 
 def current_name(agent: str) -> str:
-    """Name the file that an agent's records are added to."""
+    """Name the file to which an agent's records are appended."""
     return f"{agent}.jsonl"
 
 
@@ -28,18 +28,18 @@ def closed_name(agent: str, first: int, last: int) -> str:
 
 
 def aside_name(agent: str, sequence: int) -> str:
-    """Bytes that were no record; `sequence` is the record that says so."""
+    """Name the file of bytes that were no record; record number `sequence` declares them."""
     return f"{agent}.torn-{sequence:012d}"
 
 
 def pending_name(agent: str, digest: str) -> str:
-    """Bytes that were no record, before a record says so."""
+    """Name the file of bytes that were no record, until a record declares them."""
     return f"{agent}.torn-{digest}.pending"
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A closed file by its name."""
+    """Closed file, parsed from its name."""
 
     name: str
     first: int
@@ -48,7 +48,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of one agent; `closed` and `aside` are sorted, oldest first."""
+    """Files of one agent; `closed` and `aside` are sorted, oldest first."""
 
     current: bool
     closed: tuple[Closed, ...]
@@ -57,7 +57,7 @@ class Files:
 
 
 def files_of(agent: str, names: Iterable[str]) -> Files:
-    """Sort the files of one agent out of `names`."""
+    """Pick and sort the files of one agent out of `names`."""
     names = set(names)
     closed, aside = [], []
     for name in names:
@@ -81,7 +81,7 @@ def agents_in(names: Iterable[str]) -> tuple[str, ...]:
 
 
 class Place(Directory):
-    """The open directory of the logs."""
+    """Open directory of the logs."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -93,7 +93,7 @@ class Place(Directory):
         """Become the only writer, for as long as the directory is open.
 
         Raises:
-            PrerequisiteError: another process is.
+            PrerequisiteError: another process is the writer.
         """
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

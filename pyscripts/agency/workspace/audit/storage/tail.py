@@ -1,4 +1,4 @@
-"""The two ends of a log file: its first record, and the last whole one."""
+"""Both ends of a log file: its first record, and its last whole one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_LINE = 16 * 1024  # no record is longer
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The last whole record, where it ends, and where the file ends; bytes from its beginning."""
+    """Last whole record, its end, and the end of the file; both in bytes from the beginning."""
 
     record: Record | None
     whole: int
@@ -23,10 +23,10 @@ class Tail:
 
 
 def read_tail(descriptor: int, agent: str) -> Tail:
-    """Look for the last whole record of an agent's file, from the end.
+    """Find the last whole record of an agent's file, searching from the end.
 
     Raises:
-        BadInputError: there is none within the last 32 MiB of a longer file.
+        BadInputError: the last 32 MiB of a longer file hold no record.
     """
     size = os.fstat(descriptor).st_size
     window = _WINDOW

@@ -13,7 +13,6 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from agency.errors import BadInputError, PrerequisiteError
-from agency.secrets.values import SecretValue
 
 T = TypeVar("T")
 
@@ -48,12 +47,6 @@ def parse_url(database: str) -> URL:
     return url
 
 
-def url_secrets(database: str) -> tuple[SecretValue, ...]:
-    """The password in a SQLAlchemy URL, where there is one."""
-    password = parse_url(database).password
-    return (SecretValue(str(password)),) if password else ()
-
-
 def sqlite_path(url: URL) -> Path | None:
     """The file of a SQLite database; None for PostgreSQL."""
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
@@ -62,8 +55,8 @@ def sqlite_path(url: URL) -> Path | None:
 class Database(Protocol):
     """The store. What is done in it is a function over a connection, run as one transaction.
 
-    The functions stand in the modules beside this one. They are plain: a whole transaction leaves
-    the event loop once, not once for every statement.
+    The functions are plain: a whole transaction leaves the event loop once, not once for every
+    statement.
     """
 
     async def write(self, work: Callable[[Connection], T], *, flush: bool = True) -> T:
@@ -134,7 +127,7 @@ def open_database(database: str) -> Database:
             )
         return SqliteDatabase(url)
     try:
-        from agency.control.store.postgresql import PostgresqlDatabase
+        from agency.store.postgresql import PostgresqlDatabase
 
         return PostgresqlDatabase(url)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""A worker over a real store, with handlers that tests choose."""
+"""Operations over a real store, with handlers that tests choose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 from sqlalchemy import text
 
 from agency.clock import Clock
@@ -16,16 +15,19 @@ from agency.control.appservice.transactions import Intake
 from agency.control.commands import GRAMMAR, looks_like_command
 from agency.control.execution.classify import Rules
 from agency.control.execution.result import Handler, Invocation, Result
-from agency.control.execution.worker import Worker
 from agency.control.grammar.command import Command
+from agency.control.operations import Operations, State
+from agency.control.policy import Policy
 from agency.control.store import audit, inbox, outbox
-from agency.control.store.database import Database
+from agency.control.store import operations as stored
 from agency.control.store.outbox import StoredMessage
 from agency.matrix import Backoff
+from agency.store.database import Database
 
 ROOM = "!control:x.org"
 BOT = "@agency:x.org"
 ALICE = "@alice:x.org"
+BOB = "@bob:x.org"
 
 
 @dataclass
@@ -40,12 +42,15 @@ class Desk:
     handlers: dict[str, Handler] = field(default_factory=dict)
     max_outbox: int = 1000
     max_inbox: int = 1000
+    max_target_queue: int = 1000
+    policy: Policy = field(default_factory=lambda: Policy(frozenset({ALICE, BOB})))
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
         for spec in GRAMMAR.commands:
             self.handlers[spec.name] = self._handler(spec.name)
         self.intake = self.make_intake()
+        self.say_to = self.spoken.append
 
     def _handler(self, name: str) -> Handler:
         async def handle(invocation: Invocation) -> Result:
@@ -64,16 +69,16 @@ class Desk:
             wake=asyncio.Event(),
         )
 
-    def make_worker(self) -> Worker:
+    def make_operations(self) -> Operations:
         async def observe(_command: Command, _trace: str) -> str:
             return "pm is stopped"
 
-        return Worker(
+        return Operations(
             database=self.database,
             clock=self.clock,
             rules=Rules(
                 ROOM,
-                frozenset({ALICE}),
+                self.policy,
                 BOT,
                 frozenset({"@agent-pm:x.org"}),
                 "x.org",
@@ -81,12 +86,13 @@ class Desk:
                 looks_like_command,
             ),
             grammar=GRAMMAR,
-            handlers=self.handlers,
+            handler=lambda command: self.handlers[command.name],
             observe=observe,
             max_command_bytes=4096,
             max_outbox=self.max_outbox,
+            max_target_queue=self.max_target_queue,
             wake=self.intake.wake,
-            say=self.spoken.append,
+            say=self.say_to,
             backoff=Backoff(first_s=0.001, longest_s=0.002),
         )
 
@@ -106,10 +112,17 @@ class Desk:
         return await self.intake.take(txn or f"txn{next(self._numbers)}", list(events))
 
     async def settle(self) -> None:
-        """Let a worker do all that there is to do."""
-        worker = self.make_worker()
-        while await worker.step():
-            pass
+        """Let a control plane that starts now do all that there is to do."""
+        await self.finish(self.make_operations())
+
+    async def finish(self, operations: Operations) -> None:
+        """Let `operations` do all that there is to do; an error ends them as a crash would."""
+        try:
+            while await operations.step() or operations.active:
+                await operations.rest()
+        except BaseException:
+            await operations.close()
+            raise
 
     async def say(self, text: str, **changes: Any) -> list[dict[str, Any]]:
         """Deliver one message and settle it; returns the replies to it."""
@@ -138,12 +151,13 @@ class Desk:
         return [json.loads(row.detail) for row in rows[1:]]
 
     async def unfinished(self) -> int:
-        return await self.database.read(inbox.unfinished)
+        """How many commands are not settled: in the inbox, or as operations."""
+        waiting = await self.database.read(inbox.unfinished)
+        return waiting + sum((await self.states()).values())
+
+    async def states(self) -> dict[State, int]:
+        """How many operations there are of every state that is not final."""
+        return await self.database.read(stored.counts)
 
     async def unsent(self) -> int:
         return await self.database.read(outbox.pending)
-
-
-@pytest.fixture
-def desk(database: Database, clock: Clock, held: Any) -> Desk:
-    return Desk(database, clock, held)

@@ -2,7 +2,7 @@
 
 - Every command that may run, and every one that is refused, is answered once; nothing else is.
 - What changes something is begun once at most, and never without a row that says so before.
-- Commands run in the order in which they were delivered.
+- Changes of one target begin, and are answered, in the order in which they were delivered.
 - The audit log verifies.
 """
 
@@ -118,5 +118,9 @@ async def test_invariants(desk: Any, seed: int) -> None:
     assert set(settled.values()) == {1}, "one result for every event"
 
     order = [event["event_id"] for event in events]
-    replied = [content["org.agency.reply"]["command"] for content in await desk.said()]
-    assert replied == [event_id for event_id in order if event_id in answered]
+    changing = {row.trace for row in rows if row.outcome == "accepted"}
+    replies = [content["org.agency.reply"] for content in await desk.said()]
+    replied = [reply["command"] for reply in replies if reply["trace"] in changing]
+    assert replied == [event_id for event_id in order if event_id in set(replied)]
+    numbers = [int(line.rpartition("-")[2]) for line in began if line.startswith(CHANGES)]
+    assert numbers == sorted(numbers), "traces are numbered as the events came"

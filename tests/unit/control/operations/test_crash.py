@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from agency.control.execution.result import Invocation, Result
 from agency.control.store import agents, audit
@@ -50,8 +49,9 @@ async def test_changing_command_is_not_run_again_but_answered_with_what_is_seen(
 
 
 async def test_interrupted_command_is_settled_before_later_ones(desk: Any) -> None:
-    await desk.take(desk.event("!agency agents start pm"), desk.event("!agency ping"))
+    await desk.take(desk.event("!agency agents start pm"))
     await end_at(desk, "agents start")
+    await desk.take(desk.event("!agency ping"))
     await desk.settle()
     bodies = [content["body"] for content in await desk.said()]
     assert bodies[0].startswith("The control plane ended")
@@ -84,13 +84,13 @@ async def mend_audit(desk: Any) -> None:
 async def test_command_is_not_run_while_the_audit_cannot_be_written(desk: Any) -> None:
     await desk.take(desk.event("!agency agents start pm"))
     await break_audit(desk)
-    worker = desk.make_worker()
-    with pytest.raises(DBAPIError, match="disk is full"):
-        await worker.step()
+    settling = asyncio.create_task(desk.settle())
+    await asyncio.wait([settling], timeout=0.1)
+    assert not settling.done()
     assert desk.calls == []
     assert await desk.unfinished() == 1
     await mend_audit(desk)
-    await desk.settle()
+    await asyncio.wait_for(settling, 10)
     assert len(desk.calls) == 1
     assert [row[2] for row in await desk.outcomes()] == ["accepted", "done"]
 
@@ -113,18 +113,19 @@ async def test_result_is_recorded_as_soon_as_the_store_takes_it(desk: Any) -> No
     assert [content["body"] for content in await desk.said()] == ["started"]
 
 
-async def test_worker_goes_on_when_the_store_is_back(desk: Any) -> None:
+async def test_operations_go_on_when_the_store_is_back(desk: Any) -> None:
     await break_audit(desk)
-    worker, told = desk.make_worker(), asyncio.Event()
-    worker.say = lambda _message: told.set()
-    running = asyncio.create_task(worker.run())
+    told = asyncio.Event()
+    desk.say_to = lambda _message: told.set()
+    operations = desk.make_operations()
+    running = asyncio.create_task(operations.run())
     await desk.take(desk.event("!agency ping"))
     await asyncio.wait([running], timeout=0.1)
     assert await desk.said() == []
     await mend_audit(desk)
     await asyncio.wait_for(told.wait(), 10)
     assert [content["body"] for content in await desk.said()] == ["did ping"]
-    worker.stop()
+    operations.stop()
     await asyncio.wait_for(running, 10)
 
 
@@ -166,12 +167,12 @@ async def test_stop_finishes_the_command_at_hand(desk: Any) -> None:
         await go_on.wait()
         return Result("slow, but done")
 
-    desk.handlers["ping"] = slow
-    worker = desk.make_worker()
-    running = asyncio.create_task(worker.run())
-    await desk.take(desk.event("!agency ping"), desk.event("!agency version"))
+    desk.handlers["agents start"] = slow
+    operations = desk.make_operations()
+    running = asyncio.create_task(operations.run())
+    await desk.take(desk.event("!agency agents start pm"), desk.event("!agency agents stop pm"))
     await asyncio.wait_for(reached.wait(), 10)
-    worker.stop()
+    operations.stop()
     go_on.set()
     await asyncio.wait_for(running, 10)
     assert [content["body"] for content in await desk.said()] == ["slow, but done"]
@@ -187,12 +188,12 @@ async def test_abandoned_command_is_seen_as_interrupted_by_the_next_start(desk: 
         raise AssertionError
 
     desk.handlers["agents start"] = endless
-    worker = desk.make_worker()
-    running = asyncio.create_task(worker.run())
+    operations = desk.make_operations()
+    running = asyncio.create_task(operations.run())
     await desk.take(desk.event("!agency agents start pm"))
     await asyncio.wait_for(reached.wait(), 10)
-    worker.stop()
-    worker.abandon()
+    operations.stop()
+    operations.abandon()
     await asyncio.wait_for(running, 10)
     assert await desk.said() == []
     await desk.settle()

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from agency.control.store.database import Database
-from agency.control.store.schema import REVISION, REVISIONS
 from agency.errors import PrerequisiteError
+from agency.store.database import Database
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-SCRIPTS = "agency.control.store:migrations"
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A feature's tables: where Alembic finds the revisions, and their ids, oldest first."""
+
+    scripts: str  # `package:folder`
+    revisions: tuple[str, ...]
+
+    @property
+    def newest(self) -> str:
+        """The revision that the code works with."""
+        return self.revisions[-1]
 
 
-async def migrate(database: Database) -> str:
+async def migrate(database: Database, schema: Schema) -> str:
     """Upgrade to the newest revision, in one transaction; returns that revision.
 
     Alembic is imported only when there is something to do: it costs the process 11 MB.
@@ -28,22 +40,23 @@ async def migrate(database: Database) -> str:
     """
     try:
         found = await database.read(_revision)
-        if found == REVISION:
-            return REVISION
-        if found is not None and found not in REVISIONS:
+        if found == schema.newest:
+            return found
+        if found is not None and found not in schema.revisions:
             raise PrerequisiteError(
-                f"the database has revision {found[:40]!r}, this agency knows up to {REVISION!r}",
+                f"the database has revision {found[:40]!r}, "
+                f"this agency knows up to {schema.newest!r}",
                 where="database",
                 hint="run the newer agency that wrote it, or restore a backup made by this one",
             )
-        await database.write(_upgrade)
+        await database.write(partial(_upgrade, schema=schema))
     except DBAPIError as error:
         raise PrerequisiteError(
             f"cannot use the database: {error.orig}",
             where="database",
             hint="check that the file or server is there, is ours, and may be written",
         ) from error
-    return REVISION
+    return schema.newest
 
 
 def _revision(connection: Connection) -> str | None:
@@ -55,24 +68,24 @@ def _revision(connection: Connection) -> str | None:
         raise PrerequisiteError(
             "the database holds tables that are not the agency's",
             where="database",
-            hint="give the control plane a database of its own",
+            hint="give the agency a database of its own",
         )
     return None
 
 
-def alembic_config() -> Config:
+def alembic_config(schema: Schema) -> Config:
     """Alembic's configuration; there is no ini file."""
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", SCRIPTS)
+    config.set_main_option("script_location", schema.scripts)
     config.set_main_option("path_separator", "os")
     return config
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, schema: Schema) -> None:
     from alembic import command
 
-    config = alembic_config()
+    config = alembic_config(schema)
     config.attributes["connection"] = connection
-    command.upgrade(config, REVISION)
+    command.upgrade(config, schema.newest)

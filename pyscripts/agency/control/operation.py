@@ -1,0 +1,143 @@
+"""An operation: one command on its way, its states, and the digest that approvals are bound to.
+
+proposed ──▶ waiting ──▶ granted ──▶ running ──▶ done | failed | refused
+    │           │           │
+    │           └───────────┴──▶ refused | expired
+    └──▶ granted | refused, and for a look: done | failed | refused
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agency.canonical import canonical_json, sha256_hex
+from agency.control.events import IncomingEvent
+from agency.errors import InternalError
+
+
+class State(StrEnum):
+    """How far an operation is."""
+
+    PROPOSED = "proposed"  # on record, and not decided on
+    WAITING = "waiting"  # for an approval
+    GRANTED = "granted"  # may run, and waits for its turn
+    RUNNING = "running"  # acts; after a crash it is answered, and not run again
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"
+    EXPIRED = "expired"  # its deadline passed before it began
+
+
+FINAL = frozenset({State.DONE, State.FAILED, State.REFUSED, State.EXPIRED})
+
+MOVES: Mapping[State, frozenset[State]] = {
+    State.PROPOSED: frozenset({State.WAITING, State.GRANTED}) | FINAL,
+    State.WAITING: frozenset({State.GRANTED, State.REFUSED, State.EXPIRED}),
+    State.GRANTED: frozenset({State.RUNNING, State.REFUSED, State.EXPIRED, State.FAILED}),
+    State.RUNNING: frozenset({State.DONE, State.FAILED, State.REFUSED}),
+    **{state: frozenset[State]() for state in FINAL},
+}
+
+
+def check_move(before: State, after: State) -> None:
+    """Check that a state may follow another.
+
+    Raises:
+        InternalError: it may not.
+    """
+    if after not in MOVES[before]:
+        raise InternalError(f"an operation that is {before} cannot become {after}")
+
+
+class OriginKind(StrEnum):
+    """Where a command came from, and where its answer goes."""
+
+    MATRIX = "matrix"  # the thread of its event
+    CLI = "cli"  # its own row, for whoever asks
+    HTTP = "http"  # likewise
+    RECONCILE = "reconcile"  # likewise; it changes nothing of what is wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a command came from; `id` is unique within its kind.
+
+    `ts` is when it was said, in milliseconds since the epoch; `thread` is where it is answered.
+    """
+
+    kind: OriginKind
+    id: str
+    ts: int
+    room_id: str = ""
+    thread: str = ""
+
+    @classmethod
+    def of_event(cls, event: IncomingEvent) -> Origin:
+        """The message that holds the command."""
+        thread = event.thread or event.replaces or event.event_id
+        return cls(OriginKind.MATRIX, event.event_id, event.origin_ts, event.room_id, thread)
+
+    def record(self) -> str:
+        """The origin as the store keeps it."""
+        facts = {"id": self.id, "ts": self.ts, "room": self.room_id, "thread": self.thread}
+        return json.dumps(facts, separators=(",", ":"))
+
+    @classmethod
+    def read(cls, kind: str, record: str) -> Origin:
+        """The origin that `record` was made of."""
+        kept = json.loads(record)
+        return cls(OriginKind(kind), kept["id"], kept["ts"], kept["room"], kept["thread"])
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What the audit log says of it."""
+        return {"event": self.id} if self.kind is OriginKind.MATRIX else {"cause": str(self.kind)}
+
+
+def operation_id(origin: Origin) -> str:
+    """The id of the operation that came from there: said twice, it is one operation."""
+    return f"op-{sha256_hex(f'{origin.kind}/{origin.id}'.encode())[:26]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One command on its way. Times are milliseconds since the epoch.
+
+    `said` is the command's canonical text; `rule` the approval rule that it must satisfy; `replies`
+    counts those that were made before the final one.
+    """
+
+    origin: Origin
+    actor: str
+    action: str
+    said: str
+    target: str
+    trace: str
+    created_ts: int
+    deadline_ts: int
+    state: State = State.PROPOSED
+    rule: str | None = None
+    replies: int = 0
+    stored: bool = False
+
+    @property
+    def id(self) -> str:
+        """Its identity."""
+        return operation_id(self.origin)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that an approval covers."""
+        covered = {
+            "operation": self.id,
+            "actor": self.actor,
+            "origin": [str(self.origin.kind), self.origin.id],
+            "command": self.said,
+            "target": self.target,
+            "rule": self.rule,
+            "deadline": self.deadline_ts,
+        }
+        return sha256_hex(canonical_json(covered))

@@ -1,0 +1,41 @@
+"""Commands on their way: admitted in order, run in turn, answered where they came from.
+
+      inbox (Matrix events)     propose(): CLI, HTTP, reconciler
+                │                        │
+                ▼                        ▼
+      ┌──────────────── admission ────────────────┐   serial, in order, no waiting:
+      │ classify ─▶ parse ─▶ policy.decide        │   is it a command, may this actor
+      └──┬──────────┬───────────────┬──────────┬──┘
+         │ no       │ a look        │ a change │ needs an approval
+         │          │               ▼          ▼
+         │          │          granted ◀── waiting ──(deadline)──▶ expired
+         │          │               │  grant()
+         │          │               ▼
+         │          │        queue of its target      bounded; full: refused
+         │          │               │ its turn
+         │          │               ▼
+         │          │            running              one transaction with the audit row
+         │          │               │                 `accepted`; approvals are spent
+         │          ▼               ▼
+         │       handler         handler ───────────▶ progress replies
+         │          │               │
+         ▼          ▼               ▼
+      ┌──────────────── recorder ─────────────────┐   one transaction: state, inventory,
+      │ operation + audit + reply + inbox done    │   audit row, reply
+      └─────────────────────┬─────────────────────┘
+                            ▼
+      outbox (Matrix thread)  or  the operation's row (CLI, HTTP, reconciler)
+
+A look may run again after a crash, and is put on record when it ends. A change that has not begun
+when we end is run by the next start; one that was running is looked at and answered, never run
+again.
+
+`Operations` is what the rest of the control plane uses; `Origin` says where a command came from.
+"""
+
+from __future__ import annotations
+
+from agency.control.operation import Operation, Origin, OriginKind, State
+from agency.control.operations.service import Operations
+
+__all__ = ["Operation", "Operations", "Origin", "OriginKind", "State"]

@@ -1,0 +1,149 @@
+"""Admission: from a message, or a proposal, to an operation and the decision on it; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from agency.control.execution.classify import Disposition, Rules, Verdict, classify
+from agency.control.execution.replies import Reply
+from agency.control.grammar.grammar import Grammar
+from agency.control.grammar.parse import Command, CommandError, parse
+from agency.control.grammar.printing import format_command
+from agency.control.operation import Operation, Origin, State
+from agency.control.operations.entries import (
+    message_entry,
+    operation_entry,
+    sealed,
+    sentence,
+)
+from agency.control.policy import Allow, Deny, Needs, Policy
+from agency.control.store.audit import AuditEntry, Outcome
+from agency.control.store.inbox import StoredEvent
+
+# The canonical text of a command may be longer than what was typed: quotes are escaped.
+_CANONICAL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The commands that may be admitted, and the bounds on them."""
+
+    grammar: Grammar
+    max_command_bytes: int
+    approval_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The end of what does not run: on record or not, answered or not.
+
+    `operation` is there, in its final state, where there was a command.
+    """
+
+    entry: AuditEntry | None = None
+    reply: Reply | None = None
+    operation: Operation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An operation that may run (`proposed`: a look, at once; `granted`), or is `waiting`."""
+
+    operation: Operation
+    command: Command
+
+
+def admit_event(
+    stored: StoredEvent, rules: Rules, bounds: Bounds, now_ms: int
+) -> Settled | Admitted:
+    """Admit the command that a message holds, or say why it is none."""
+    event = stored.event
+    origin = Origin.of_event(event)
+    verdict = classify(event, rules, now_ms)
+    match verdict.disposition:
+        case Disposition.SILENT:
+            return Settled()
+        case Disposition.IGNORE | Disposition.REFUSE as disposition:
+            detail = _about(stored, verdict, bounds)
+            ignored = disposition is Disposition.IGNORE
+            outcome = Outcome.IGNORED if ignored else Outcome.REFUSED
+            entry = message_entry(stored.trace, event.sender, origin, outcome, detail)
+            return Settled(entry, None if ignored else _no(verdict.message))
+        case Disposition.RUN:
+            pass
+    try:
+        command = parse(bounds.grammar, event.text, max_bytes=bounds.max_command_bytes)
+    except CommandError as error:
+        why = {"code": "not-understood", "reason": str(error.reason), **sealed(event.text)}
+        entry = message_entry(stored.trace, event.sender, origin, Outcome.REFUSED, why)
+        return Settled(entry, Reply(False, sentence(error), error.pointer()))
+    operation = propose(command, origin, event.sender, stored.trace, rules.max_age_s, now_ms)
+    return admit(operation, command, rules.policy, bounds, now_ms)
+
+
+def propose(
+    command: Command, origin: Origin, actor: str, trace: str, max_age_s: float, now_ms: int
+) -> Operation:
+    """Make the operation of a command; it must begin before the command is too old."""
+    return Operation(
+        origin=origin,
+        actor=actor,
+        action=command.name,
+        said=format_command(command),
+        target=target_of(command),
+        trace=trace,
+        created_ts=now_ms,
+        deadline_ts=origin.ts + int(max_age_s * 1000),
+    )
+
+
+def admit(
+    operation: Operation, command: Command, policy: Policy, bounds: Bounds, now_ms: int
+) -> Settled | Admitted:
+    """Decide on an operation that is proposed."""
+    match policy.decide(operation.actor, command.spec, operation.target):
+        case Deny(code=code, message=message):
+            return refuse(operation, code, message)
+        case Needs(rule=rule):
+            deadline_ts = now_ms + int(bounds.approval_wait_s * 1000)
+            waiting = replace(operation, state=State.WAITING, rule=rule, deadline_ts=deadline_ts)
+            return Admitted(waiting, command)
+        case Allow():
+            state = State.GRANTED if command.spec.changes else State.PROPOSED
+            return Admitted(replace(operation, state=state), command)
+
+
+def refuse(operation: Operation, code: str, message: str) -> Settled:
+    """Refuse an operation; nothing was done."""
+    entry = operation_entry(operation, Outcome.REFUSED, {"code": code})
+    return Settled(entry, _no(message), replace(operation, state=State.REFUSED))
+
+
+def reread(operation: Operation, bounds: Bounds) -> Command | None:
+    """Read the command of an operation on record; None if this agency does not know it."""
+    try:
+        return parse(
+            bounds.grammar, operation.said, max_bytes=_CANONICAL * bounds.max_command_bytes
+        )
+    except CommandError:
+        return None
+
+
+def target_of(command: Command) -> str:
+    """The name that a command changes or looks at; empty where it names none."""
+    name = command.spec.target
+    return (command.text(name) or "") if name is not None else ""
+
+
+def _no(message: str) -> Reply:
+    return Reply(False, message)
+
+
+def _about(stored: StoredEvent, verdict: Verdict, bounds: Bounds) -> dict[str, object]:
+    """What to record of a message that is not run: the command, if it is one."""
+    detail: dict[str, object] = {"code": verdict.code, "room": stored.event.room_id}
+    try:
+        command = parse(bounds.grammar, stored.event.text, max_bytes=bounds.max_command_bytes)
+    except CommandError:
+        return {**detail, **sealed(stored.event.text)}
+    return {**detail, "said": format_command(command)}

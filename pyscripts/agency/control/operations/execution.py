@@ -1,0 +1,84 @@
+"""Execution: one handler, called, and what came of it as a result."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from agency.control.execution.result import Handler, Invocation, RefusalError, Result
+from agency.control.grammar.parse import Command
+from agency.control.operation import Operation
+from agency.control.operations.entries import sentence, store_reason
+from agency.control.operations.recorder import Recorder
+from agency.control.store.audit import Outcome
+from agency.errors import AgencyError
+
+_log = logging.getLogger(__name__)
+
+INTERNAL = "Something went wrong inside the control plane. The trace is in its log."
+_MOST_PROGRESS = 20  # replies before the final one
+
+
+@dataclass(slots=True)
+class Progress:
+    """Replies before the end of one operation: numbered, so that each is posted once."""
+
+    recorder: Recorder
+    operation: Operation
+    count: int = field(init=False)
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.count = self.operation.replies
+
+    async def say(self, text: str) -> None:
+        """Reply now; what cannot be queued, or is one too many, is left out."""
+        if self.ended:
+            _log.warning("a reply before the end, after the end", extra=fields_of(self.operation))
+            return
+        if self.count >= _MOST_PROGRESS:
+            _log.warning("too many replies to one command", extra=fields_of(self.operation))
+            return
+        self.count += 1
+        try:
+            await self.recorder.progress(self.operation, text, self.count)
+        except SQLAlchemyError as error:
+            _log.warning("cannot tell of progress: %s", store_reason(error))
+
+
+async def execute(
+    handler: Callable[[Command], Handler],
+    operation: Operation,
+    command: Command,
+    progress: Progress,
+) -> Result:
+    """Run the handler of a command; an error becomes a result that tells of it."""
+    origin = operation.origin
+    invocation = Invocation(command, operation.actor, operation.trace, origin.ts, progress.say)
+    try:
+        return await handler(command)(invocation)
+    except asyncio.CancelledError:
+        _log.warning("abandoned a command, because we are ending", extra=fields_of(operation))
+        raise
+    except RefusalError as error:
+        return Result(sentence(error), outcome=Outcome.REFUSED, detail={"why": error.message})
+    except AgencyError as error:
+        return Result(sentence(error), outcome=Outcome.FAILED, detail={"why": error.message})
+    except SQLAlchemyError as error:
+        _log.error("a command could not use the store: %s", store_reason(error))
+        return Result(INTERNAL, outcome=Outcome.FAILED, detail={"code": "store"})
+    except Exception as error:  # noqa: BLE001 - a defect: whoever commanded must be told
+        _log.exception("a command failed inside", extra=fields_of(operation))
+        kind = type(error).__name__
+        return Result(INTERNAL, outcome=Outcome.FAILED, detail={"code": "internal", "kind": kind})
+    finally:
+        progress.ended = True
+
+
+def fields_of(operation: Operation) -> dict[str, dict[str, object]]:
+    """The fields of a line in the log about an operation."""
+    return {"fields": {"trace": operation.trace, "operation": operation.id}}

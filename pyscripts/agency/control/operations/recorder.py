@@ -1,0 +1,199 @@
+"""The recorder: what came of a command, in one transaction, tried until the store takes it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from agency.clock import Clock
+from agency.control.execution.replies import Reply, reply_message
+from agency.control.operation import Operation, Origin, OriginKind, State
+from agency.control.operations.entries import operation_entry, store_reason
+from agency.control.store import agents, audit, inbox, operations, outbox
+from agency.control.store.agents import InventoryChange
+from agency.control.store.audit import AuditEntry, Outcome
+from agency.control.store.outbox import StoredMessage
+from agency.errors import AgencyError
+from agency.matrix import Backoff
+from agency.store import Database
+
+_log = logging.getLogger(__name__)
+
+
+class VoidGrantError(AgencyError):
+    """An operation is not the one that was admitted, or was approved, any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """All that is committed together. `operation` is as it was; `state` what it becomes.
+
+    `event` is the place in the inbox of what is thereby done. `flush` is for what cannot be done
+    again: a refusal or a look can, after a power cut, and its reply has the same transaction id.
+    """
+
+    origin: Origin
+    trace: str
+    entry: AuditEntry | None = None
+    reply: Reply | None = None
+    operation: Operation | None = None
+    state: State = State.REFUSED
+    event: int | None = None
+    changes: tuple[InventoryChange, ...] = ()
+    flush: bool = False
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Writes to the store; `say` is told of each reply that was queued, `answered` of every end."""
+
+    database: Database
+    clock: Clock
+    as_user: str
+    say: Callable[[StoredMessage], None]
+    backoff: Backoff
+    pause: Callable[[float], Awaitable[None]]
+    is_stopping: Callable[[], bool]
+    answered: Callable[[str, Reply], None]
+
+    async def keep(
+        self, operation: Operation, entry: AuditEntry | None = None, event: int | None = None
+    ) -> Operation:
+        """Put an operation on record, in the state that it has, and its event behind us.
+
+        Not flushed: undone by a power cut, the event is there again.
+        """
+        now = self.clock.now_ms()
+        notice = _waiting_notice(operation) if operation.state is State.WAITING else None
+        after = replace(operation, replies=operation.replies + (notice is not None))
+
+        def change(connection: Connection) -> StoredMessage | None:
+            if operation.stored:
+                operations.move(connection, replace(operation, state=State.PROPOSED), after, now)
+            else:
+                operations.add(connection, after, now)
+            if entry is not None:
+                audit.append(connection, self.clock, entry)
+            if event is not None:
+                inbox.set_done(connection, event)
+            return self._queue(connection, notice, operation.origin, operation.trace, after.replies)
+
+        queued = await self.database.write(change, flush=False)
+        if queued is not None:
+            self.say(queued)
+        return replace(after, stored=True)
+
+    async def begin(self, operation: Operation) -> Operation:
+        """Mark an operation as running, with the audit row that says so, and use its approvals up.
+
+        Raises:
+            VoidGrantError: it was changed on record, or its approval is another operation's.
+        """
+        running = replace(operation, state=State.RUNNING)
+
+        def change(connection: Connection) -> None:
+            now = self.clock.now_ms()
+            found = operations.recorded(connection, operation.id)
+            if found is None or not found[0].digest == found[1] == operation.digest:
+                raise VoidGrantError("this operation was changed on record after it was admitted")
+            if operation.rule is not None and not operations.spend(connection, operation, now):
+                raise VoidGrantError("there is no approval of this operation as it is now")
+            operations.move(connection, operation, running, now)
+            entry = operation_entry(operation, Outcome.ACCEPTED, {})
+            audit.append(connection, self.clock, entry)
+
+        await self.database.write(change)
+        return running
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Commit all that came of a command, trying until the store takes it or we end."""
+        failures = 0
+        while True:
+            try:
+                queued = await self.database.write(
+                    lambda connection: self._commit(connection, settlement), flush=settlement.flush
+                )
+                break
+            except SQLAlchemyError as error:
+                failures += 1
+                _log.error("cannot record a result: %s", store_reason(error), extra=_of(settlement))
+                if self.is_stopping():
+                    return
+                await self.pause(self.backoff.delay_s(failures))
+        if queued is not None:
+            self.say(queued)
+        if settlement.operation is not None and settlement.reply is not None:
+            self.answered(settlement.operation.id, settlement.reply)
+        if queued is not None:
+            await asyncio.sleep(0)  # the sender first
+        _log.info("settled", extra=_of(settlement))
+
+    async def progress(self, operation: Operation, text: str, index: int) -> None:
+        """Reply before the end, as the `index`-th (from 1); nobody but a room hears it."""
+        reply = Reply(True, text, final=False)
+
+        def change(connection: Connection) -> StoredMessage | None:
+            if operation.stored:
+                operations.set_replies(connection, operation.id, index)
+            return self._queue(connection, reply, operation.origin, operation.trace, index)
+
+        queued = await self.database.write(change, flush=False)
+        if queued is not None:
+            self.say(queued)
+
+    def _commit(self, connection: Connection, settlement: Settlement) -> StoredMessage | None:
+        now = self.clock.now_ms()
+        operation = settlement.operation
+        for made in settlement.changes:
+            agents.apply(connection, made, now)
+        if operation is not None:
+            ended = replace(operation, state=settlement.state)
+            answer = _answer(settlement)
+            if operation.stored:
+                operations.move(connection, operation, ended, now, answer)
+            else:
+                operations.add(connection, ended, now, answer)
+        if settlement.entry is not None:
+            audit.append(connection, self.clock, settlement.entry)
+        if settlement.event is not None:
+            inbox.set_done(connection, settlement.event)
+        return self._queue(connection, settlement.reply, settlement.origin, settlement.trace, 0)
+
+    def _queue(
+        self, connection: Connection, reply: Reply | None, origin: Origin, trace: str, index: int
+    ) -> StoredMessage | None:
+        """Queue a reply for the room that it goes to, if it goes to one."""
+        if reply is None or origin.kind is not OriginKind.MATRIX:
+            return None
+        message = reply_message(reply, origin, as_user=self.as_user, trace=trace, index=index)
+        return outbox.add(connection, message, self.clock.now_ms())
+
+
+def _answer(settlement: Settlement) -> str | None:
+    """The reply as its row keeps it, where no room gets it."""
+    reply = settlement.reply
+    if reply is None or settlement.origin.kind is OriginKind.MATRIX:
+        return None
+    return json.dumps({"ok": reply.ok, "text": reply.text, "block": reply.block})
+
+
+def _waiting_notice(operation: Operation) -> Reply:
+    return Reply(
+        True,
+        f"This needs an approval, by the rule {operation.rule}: operation {operation.id}.",
+        final=False,
+    )
+
+
+def _of(settlement: Settlement) -> dict[str, dict[str, object]]:
+    fields: dict[str, object] = {"trace": settlement.trace, **settlement.origin.facts}
+    if settlement.entry is not None:
+        entry = settlement.entry
+        fields |= {"action": entry.action, "outcome": str(entry.outcome)}
+    return {"fields": fields}

@@ -1,0 +1,381 @@
+"""The operations of a control plane: the package says in a diagram who hands what to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from agency.clock import Clock
+from agency.control.execution.classify import Rules
+from agency.control.execution.replies import Reply
+from agency.control.execution.result import Handler, RefusalError
+from agency.control.grammar.grammar import Grammar
+from agency.control.grammar.parse import Command
+from agency.control.operation import FINAL, Operation, Origin, State, operation_id
+from agency.control.operations import admission
+from agency.control.operations.admission import Admitted, Bounds, Settled
+from agency.control.operations.approvals import Approvals
+from agency.control.operations.changes import Changes
+from agency.control.operations.entries import message_entry, operation_entry, store_reason
+from agency.control.operations.execution import INTERNAL, fields_of
+from agency.control.operations.queues import TargetQueues
+from agency.control.operations.recorder import Recorder, Settlement
+from agency.control.operations.recovery import recover
+from agency.control.store import inbox, operations, outbox
+from agency.control.store.audit import Outcome
+from agency.control.store.inbox import InboxState, StoredEvent
+from agency.control.store.outbox import StoredMessage
+from agency.matrix import Backoff
+from agency.store import Database
+
+_log = logging.getLogger(__name__)
+
+_LOOKS = 32  # looks and refusals that are under way at one time
+_PROPOSED = 100  # proposals that wait for admission
+_LONGEST_REST_S = 60.0  # a deadline is looked at again, should the clock be set
+
+
+@dataclass(slots=True)
+class Operations:
+    """Public interface of this package. `wake` tells it of new events, `say` the sender of replies.
+
+    `observe` says in a few words how the target of a command is seen now.
+    """
+
+    database: Database
+    clock: Clock
+    rules: Rules
+    grammar: Grammar
+    handler: Callable[[Command], Handler]
+    observe: Callable[[Command, str], Awaitable[str]]
+    max_command_bytes: int
+    max_outbox: int
+    max_target_queue: int
+    wake: asyncio.Event
+    say: Callable[[StoredMessage], None]
+    approval_wait_s: float = 3600.0
+    backoff: Backoff = field(default_factory=Backoff)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _proposed: deque[Operation] = field(default_factory=deque)
+    _asked: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
+    _admitted: int = 0  # the place in the inbox of the newest event that was admitted
+    _recovered: bool = False
+    _recovery: asyncio.Lock = field(default_factory=asyncio.Lock)  # nothing is proposed meanwhile
+    _fatal: BaseException | None = None
+    _full_up: bool = False  # more is there, and waits until something under way has ended
+    _bounds: Bounds = field(init=False)
+    _recorder: Recorder = field(init=False)
+    _changes: Changes = field(init=False)
+    _queues: TargetQueues = field(init=False)
+    _approvals: Approvals = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._recorder = Recorder(
+            database=self.database,
+            clock=self.clock,
+            as_user=self.rules.bot_id,
+            say=self.say,
+            backoff=self.backoff,
+            pause=self._pause,
+            is_stopping=self._is_stopping,
+            answered=self._answer,
+        )
+        self._bounds = Bounds(self.grammar, self.max_command_bytes, self.approval_wait_s)
+        self._changes = Changes(self._recorder, self.handler, self.observe, self._bounds)
+        self._queues = TargetQueues(self._changes.run, self.max_target_queue, self._ended)
+        self._approvals = Approvals(self.database, self.clock, self.rules.policy)
+
+    async def run(self) -> None:
+        """Admit and execute until `stop`; then finish what has begun."""
+        failures = 0
+        try:
+            while not self._stop.is_set():
+                self.wake.clear()
+                try:
+                    more = await self.step()
+                    failures = 0
+                except SQLAlchemyError as error:
+                    failures += 1
+                    _log.error("cannot use the store: %s", store_reason(error))
+                    await self._pause(self.backoff.delay_s(failures))
+                    continue
+                if not more and not self._stop.is_set():
+                    await self._rest_until_woken()
+            await self.rest()
+        finally:
+            await self.close()
+
+    def stop(self) -> None:
+        """Begin nothing more; what has begun is finished."""
+        self._stop.set()
+        self.wake.set()
+
+    def abandon(self) -> None:
+        """End what has begun: changes stay marked as running, which the next start will see."""
+        for task in self._running():
+            task.cancel()
+
+    async def close(self) -> None:
+        """Abandon what has begun, and wait until it has ended."""
+        self.abandon()
+        await asyncio.gather(*self._running(), return_exceptions=True)
+
+    @property
+    def active(self) -> int:
+        """How many operations and refusals are under way, or wait for their turn."""
+        return len(self._tasks) + self._queues.active
+
+    async def rest(self) -> None:
+        """Wait until nothing is under way."""
+        while tasks := self._running():
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)  # what is told of an end comes first
+            self._raise_fatal()
+
+    async def step(self) -> bool:
+        """Admit what may be admitted now; True if there may be more at once."""
+        self._raise_fatal()
+        async with self._recovery:
+            if not self._recovered:
+                await self._recover()
+        for late in self._approvals.due():
+            self._spawn(self._changes.expire(late))
+        while self._proposed:
+            await self._admit_proposed(self._proposed[0])
+            self._proposed.popleft()
+        room, active = _LOOKS - len(self._tasks), self.active
+        if room <= 0:
+            self._full_up = True
+            return False
+
+        def look(connection: Connection) -> tuple[list[StoredEvent], int]:
+            # Each event is answered: none is admitted while too much waits to be said.
+            most = min(room, self.max_outbox - outbox.pending(connection) - active)
+            if most <= 0:
+                return [], 0
+            after = self._admitted
+            return inbox.in_state(connection, InboxState.PENDING, after=after, most=most), most
+
+        events, most = await self.database.read(look)
+        for stored in events:
+            await self._admit_event(stored)
+            self._admitted = stored.sequence
+        self._full_up = most == 0
+        return 0 < most == len(events)
+
+    async def propose(self, command: Command, origin: Origin, actor: str, trace: str) -> Operation:
+        """Put a command on record that came by another way than a message; the same once only.
+
+        Raises:
+            RefusalError: too many are under way.
+        """
+        if len(self._proposed) >= _PROPOSED or self.active >= self.max_outbox:
+            raise RefusalError(
+                "too many commands are under way", hint="send it again when some of them are done"
+            )
+        now = self.clock.now_ms()
+        made = admission.propose(command, origin, actor, trace, self.rules.max_age_s, now)
+
+        def record(connection: Connection) -> Operation | None:
+            found = operations.recorded(connection, made.id)
+            if found is not None:
+                return found[0]
+            operations.add(connection, made, now)
+            return None
+
+        async with self._recovery:
+            known = await self.database.write(record)
+            if known is not None:
+                return known
+            operation = replace(made, stored=True)
+            if self._recovered:  # else it is found in the store
+                self._proposed.append(operation)
+        self.wake.set()
+        return operation
+
+    async def ask(self, command: Command, origin: Origin, actor: str, trace: str) -> Reply:
+        """Propose a command and wait for its answer. Raises as `propose` does."""
+        future = self._asked.setdefault(
+            operation_id(origin), asyncio.get_running_loop().create_future()
+        )
+        try:
+            operation = await self.propose(command, origin, actor, trace)
+        except BaseException:
+            self._asked.pop(operation_id(origin), None)
+            raise
+        if operation.state not in FINAL:
+            return await asyncio.shield(future)
+        self._asked.pop(operation.id, None)
+        kept = await self.database.read(lambda c: operations.answer(c, operation.id))
+        return Reply(**json.loads(kept)) if kept else Reply(False, f"It is {operation.state}.")
+
+    async def grant(self, operation_id: str, by: str) -> None:
+        """Approve an operation that waits, exactly as it is.
+
+        Raises:
+            RefusalError: no such operation waits, `by` may not approve it, or its target's queue
+                is full.
+        """
+        waiting = self._approvals.waiting.get(operation_id)
+        if waiting is not None and self._queues.is_full(waiting.target):
+            raise RefusalError(self._full(waiting), hint="approve it when some of them are done")
+        self._queues.put(await self._approvals.grant(operation_id, by))
+
+    async def _admit_event(self, stored: StoredEvent) -> None:
+        event, origin = stored.event, Origin.of_event(stored.event)
+        try:
+            admitted = admission.admit_event(stored, self.rules, self._bounds, self.clock.now_ms())
+            if isinstance(admitted, Admitted):
+                await self._dispatch(admitted, stored)
+                return
+        except SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001 - a defect met by one event must not stop those behind it
+            _log.exception("an event could not be admitted", extra={"fields": origin.facts})
+            detail = {"code": "internal"}
+            entry = message_entry(stored.trace, event.sender, origin, Outcome.FAILED, detail)
+            admitted = Settled(entry)
+        self._spawn(self._settle(admitted, origin, stored.trace, stored.sequence), stored)
+
+    async def _admit_proposed(self, operation: Operation) -> None:
+        command = admission.reread(operation, self._bounds)
+        if command is None:
+            text = "This agency does not know this command, and it was not run."
+            settled = admission.refuse(operation, "not-understood", text)
+            self._spawn(self._changes.settle(settled, operation))
+            return
+        try:
+            now = self.clock.now_ms()
+            admitted = admission.admit(operation, command, self.rules.policy, self._bounds, now)
+            if isinstance(admitted, Admitted):
+                await self._dispatch(admitted, None)
+            else:
+                self._spawn(self._changes.settle(admitted, operation))
+        except SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001 - nor one met by a proposal
+            _log.exception("a proposal could not be admitted", extra=fields_of(operation))
+            self._answer(operation.id, Reply(False, INTERNAL))
+
+    async def _dispatch(self, admitted: Admitted, stored: StoredEvent | None) -> None:
+        """Send an admitted operation on its way."""
+        operation = admitted.operation
+        event = None if stored is None else stored.sequence
+        if operation.state is State.PROPOSED:
+            self._spawn(self._changes.look(operation, admitted.command, event), stored)
+        elif operation.state is State.WAITING:
+            entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
+            kept = await self._recorder.keep(operation, entry, event)
+            self._approvals.add(kept)
+        elif self._queues.is_full(operation.target):
+            before = replace(operation, state=State.PROPOSED)
+            full = admission.refuse(before, "queue-full", self._full(operation))
+            self._spawn(
+                self._settle(full, operation.origin, operation.trace, event, before), stored
+            )
+        else:
+            self._queues.put(await self._recorder.keep(operation, event=event))
+
+    async def _settle(
+        self,
+        settled: Settled,
+        origin: Origin,
+        trace: str,
+        event: int | None,
+        before: Operation | None = None,
+    ) -> None:
+        await self._recorder.settle(
+            Settlement(
+                origin,
+                trace,
+                settled.entry,
+                settled.reply,
+                before or settled.operation,
+                event=event,
+            )
+        )
+
+    def _full(self, operation: Operation) -> str:
+        return (
+            f"Too many changes of {operation.target or 'this agency'} wait already; nothing was "
+            "done. Send the command again when some of them are done."
+        )
+
+    async def _recover(self) -> None:
+        """Take up what an earlier run left: each target's changes in their order."""
+        left = await recover(self._recorder, self._bounds, self.rules.max_age_s)
+        # What ran when we ended is answered before what waited behind it.
+        for operation in (*left[State.RUNNING], *left[State.GRANTED]):
+            self._queues.put(operation)
+        for operation in left[State.WAITING]:
+            self._approvals.add(operation)
+        self._proposed.extend(left[State.PROPOSED])
+        self._recovered = True
+
+    def _spawn(self, work: Coroutine[Any, Any, None], stored: StoredEvent | None = None) -> None:
+        """Let a look or a refusal go on by itself; `stored` is the event that it answers."""
+        task = asyncio.create_task(self._guard(work, stored))
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        task.add_done_callback(lambda _ended: work.close())  # cancelled before it began
+
+    async def _guard(self, work: Coroutine[Any, Any, None], stored: StoredEvent | None) -> None:
+        try:
+            await work
+        except Exception:  # noqa: BLE001 - a defect met by one event must not stop those behind it
+            _log.exception("an event could not be dealt with")
+            if stored is None:
+                return
+            origin = Origin.of_event(stored.event)
+            detail = {"code": "internal"}
+            entry = message_entry(stored.trace, stored.event.sender, origin, Outcome.FAILED, detail)
+            await self._settle(Settled(entry), origin, stored.trace, stored.sequence)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ended(None if task.cancelled() else task.exception())
+
+    def _ended(self, error: BaseException | None) -> None:
+        """Hear of the end of a task; an error that nobody settled ends the whole."""
+        if error is not None:
+            self._fatal = error
+        if self._full_up or error is not None:
+            self.wake.set()
+
+    def _is_stopping(self) -> bool:
+        """Whether nothing more may begin: we were told to end, or do so by an error."""
+        return self._stop.is_set() or self._fatal is not None
+
+    def _raise_fatal(self) -> None:
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _answer(self, operation: str, reply: Reply) -> None:
+        future = self._asked.pop(operation, None)
+        if future is not None and not future.done():
+            future.set_result(reply)
+
+    def _running(self) -> list[asyncio.Task[None]]:
+        return [*self._tasks, *self._queues.tasks]
+
+    async def _rest_until_woken(self) -> None:
+        wait_s = self._approvals.next_s()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if wait_s is None else min(wait_s, _LONGEST_REST_S)):
+                await self.wake.wait()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond the moment at which we are told to end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()

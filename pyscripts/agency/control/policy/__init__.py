@@ -1,0 +1,15 @@
+"""Permission to command: one pure function, and the decisions that it gives."""
+
+from __future__ import annotations
+
+from agency.control.policy.decision import (
+    SYSTEM,
+    Allow,
+    Decision,
+    Deny,
+    Needs,
+    Policy,
+    Ruled,
+)
+
+__all__ = ["SYSTEM", "Allow", "Decision", "Deny", "Needs", "Policy", "Ruled"]

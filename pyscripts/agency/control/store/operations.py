@@ -1,0 +1,157 @@
+"""Operations in the database, and the approvals that were granted to them.
+
+Every change of state names the state before it, so that nothing is ever run from a stale view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+from sqlalchemy.engine import Connection
+
+from agency.control.operation import FINAL, Operation, Origin, State, check_move
+from agency.control.store import schema
+from agency.errors import InternalError
+
+_operations = schema.operations
+_grants = schema.grants
+_INSERT = insert(_operations)
+_MOVE = update(_operations).where(
+    _operations.c.id == bindparam("which"), _operations.c.state == bindparam("before")
+)
+_UNFINISHED = (
+    select(_operations).where(_operations.c.state.not_in(FINAL)).order_by(_operations.c.sequence)
+)
+_SPEND = update(_grants).where(
+    _grants.c.operation_id == bindparam("which"),
+    _grants.c.digest == bindparam("agreed"),
+    _grants.c.spent_ts.is_(None),
+)
+
+
+def add(
+    connection: Connection, operation: Operation, now_ts: int, answer: str | None = None
+) -> None:
+    """Put an operation on record, in the state that it has."""
+    values = {
+        "id": operation.id,
+        "origin_kind": operation.origin.kind,
+        "origin": operation.origin.record(),
+        "actor": operation.actor,
+        "action": operation.action,
+        "command": operation.said,
+        "target": operation.target,
+        "digest": operation.digest,
+        "state": operation.state,
+        "rule": operation.rule,
+        "deadline_ts": operation.deadline_ts,
+        "created_ts": operation.created_ts,
+        "changed_ts": now_ts,
+        "trace": operation.trace,
+        "replies": operation.replies,
+        "answer": answer,
+    }
+    connection.execute(_INSERT, values)
+
+
+def move(
+    connection: Connection,
+    before: Operation,
+    after: Operation,
+    now_ts: int,
+    answer: str | None = None,
+) -> None:
+    """Change the state of an operation on record.
+
+    Raises:
+        InternalError: it may not come to that state, or is not in the state that we believed.
+    """
+    check_move(before.state, after.state)
+    values = {
+        "which": before.id,
+        "before": before.state,
+        "state": after.state,
+        "rule": after.rule,
+        "digest": after.digest,
+        "deadline_ts": after.deadline_ts,
+        "replies": after.replies,
+        "changed_ts": now_ts,
+        "answer": answer,
+    }
+    if connection.execute(_MOVE, values).rowcount != 1:
+        raise InternalError(f"the operation {before.id} is not {before.state} any more")
+
+
+def unfinished(connection: Connection) -> list[Operation]:
+    """Every operation that has not ended, oldest first."""
+    return [_operation(row) for row in connection.execute(_UNFINISHED)]
+
+
+def recorded(connection: Connection, operation_id: str) -> tuple[Operation, str] | None:
+    """One operation, with the digest it was recorded under."""
+    statement = select(_operations).where(_operations.c.id == operation_id)
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else (_operation(row), str(row.digest))
+
+
+def answer(connection: Connection, operation_id: str) -> str | None:
+    """The answer to an operation that no room waits for, once it has ended."""
+    statement = select(_operations.c.answer).where(_operations.c.id == operation_id)
+    return connection.scalar(statement)
+
+
+def set_replies(connection: Connection, operation_id: str, replies: int) -> None:
+    """Note how many replies were made before the final one."""
+    connection.execute(
+        update(_operations).where(_operations.c.id == operation_id).values(replies=replies)
+    )
+
+
+def counts(connection: Connection) -> dict[State, int]:
+    """How many operations there are of every state that is not final."""
+    statement = (
+        select(_operations.c.state, func.count())
+        .where(_operations.c.state.not_in(FINAL))
+        .group_by(_operations.c.state)
+    )
+    return {State(state): int(count) for state, count in connection.execute(statement)}
+
+
+def grant(connection: Connection, operation: Operation, by: str, now_ts: int) -> None:
+    """Record that somebody approves an operation, exactly as it is now."""
+    values = {"digest": operation.digest, "granted_ts": now_ts, "spent_ts": None}
+    key = {"operation_id": operation.id, "granted_by": by}
+    connection.execute(delete(_grants).where(*(_grants.c[name] == key[name] for name in key)))
+    connection.execute(insert(_grants), {**key, **values})
+
+
+def spend(connection: Connection, operation: Operation, now_ts: int) -> int:
+    """Use up the approvals of an operation as it is now; returns how many there were."""
+    values = {"which": operation.id, "agreed": operation.digest, "spent_ts": now_ts}
+    return connection.execute(_SPEND, values).rowcount
+
+
+def prune(connection: Connection, before_ts: int) -> int:
+    """Delete what ended before `before_ts`, with its approvals; returns how many operations."""
+    ended = _operations.c.state.in_(FINAL) & (_operations.c.changed_ts < before_ts)
+    old = select(_operations.c.id).where(ended)
+    connection.execute(delete(_grants).where(_grants.c.operation_id.in_(old)))
+    return connection.execute(delete(_operations).where(ended)).rowcount
+
+
+def _operation(row: Row[tuple[object, ...]]) -> Operation:
+    read = Operation(
+        origin=Origin.read(row.origin_kind, row.origin),
+        actor=row.actor,
+        action=row.action,
+        said=row.command,
+        target=row.target,
+        trace=row.trace,
+        created_ts=row.created_ts,
+        deadline_ts=row.deadline_ts,
+        state=State(row.state),
+        rule=row.rule,
+        replies=row.replies,
+    )
+    return replace(read, stored=True)

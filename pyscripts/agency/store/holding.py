@@ -1,0 +1,259 @@
+"""One holder a database: whoever keeps state in it, alone, for as long as it lives.
+
+    SQLite      flock(2) on FILE.lock beside the database; the holder is written in that file
+    PostgreSQL  an advisory lock of one session; the holder stands in a comment of its statements,
+                which the server shows to everybody else of the same role
+
+The kernel, or the server, gives the lock back when the holder ends, however it ends. A record kept
+in a table could outlive its holder, and would need the tables before they are migrated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import socket
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from agency.errors import PrerequisiteError
+from agency.store.database import sqlite_path
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+_log = logging.getLogger(__name__)
+
+_MAX_RECORD_BYTES = 500  # PostgreSQL shows 1024 bytes of a statement
+_KEY = 0x6167656E637901  # another than that of its writers
+_MARK = "agency holder "
+_CHECK_EVERY_S = 10.0
+_ANSWER_S = 10.0
+_RETRY_S = 1.0
+_TRIES = 5  # a server needs a moment to notice that a killed holder is gone
+_TRY_EVERY_S = 0.2
+# So that it notices a holder whose machine is gone, too; in seconds, and a count.
+_KEEPALIVE = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+_WHO = f"""
+SELECT a.query, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.classid::bigint = {_KEY >> 32} AND l.objid::bigint = {_KEY & 0xFFFFFFFF}
+"""  # noqa: S608 - our own numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that holds a database."""
+
+    pid: int
+    host: str
+    state_dir: str
+
+    @classmethod
+    def here(cls, state_dir: Path) -> Holder:
+        """Describe this process."""
+        return cls(os.getpid(), socket.gethostname(), str(state_dir))
+
+    def record(self) -> bytes:
+        """Write it down, on one line; a long path loses its beginning."""
+        excess = len(json.dumps(asdict(self))) - _MAX_RECORD_BYTES
+        cut = self.state_dir if excess <= 0 else f"...{self.state_dir[excess + 3 :]}"
+        return json.dumps({"pid": self.pid, "host": self.host, "state_dir": cut}).encode()
+
+    @classmethod
+    def read(cls, record: bytes) -> Holder | None:
+        """Read a record back; None if it is not one."""
+        try:
+            found = json.loads(record)
+            return cls(int(found["pid"]), str(found["host"]), str(found["state_dir"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+class Hold(Protocol):
+    """A database that is held."""
+
+    async def watch(self) -> None:
+        """Wait, without end, while it is held.
+
+        Raises:
+            PrerequisiteError: it was lost, and somebody else holds it now.
+        """
+
+
+@asynccontextmanager
+async def hold(url: URL, holder: Holder) -> AsyncIterator[Hold]:
+    """Hold a database until the block is left.
+
+    Raises:
+        PrerequisiteError: another process holds it, or it cannot be reached.
+    """
+    path = sqlite_path(url)
+    if path is not None:
+        with _hold_file(path, holder):
+            yield _FileHold()
+        return
+    server = _ServerHold(url, holder)
+    try:
+        await server.take()
+        yield server
+    finally:
+        await server.release()
+
+
+def _held(by: Holder | None, otherwise: str) -> PrerequisiteError:
+    who = (
+        f"process {by.pid} on {by.host}, with the state directory {by.state_dir}"
+        if by is not None
+        else otherwise
+    )
+    return PrerequisiteError(
+        f"the database is held by {who}",
+        where="database",
+        hint="stop it first, or give this one a database of its own",
+    )
+
+
+class _FileHold:
+    """A file's lock is never lost while its descriptor is open."""
+
+    async def watch(self) -> None:
+        """See `Hold`."""
+        await asyncio.Event().wait()
+
+
+@contextmanager
+def _hold_file(database: Path, holder: Holder) -> Iterator[None]:
+    real = database.resolve()  # two names of one file are one database
+    path = real.with_name(f"{real.name}.lock")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot lock the database: {error.strerror or error}",
+            where=str(path),
+            hint="check the permissions and the free space of that directory",
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            record = os.pread(descriptor, _MAX_RECORD_BYTES + 1, 0)
+            raise _held(Holder.read(record), "a process that has only begun") from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.record() + b"\n", 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(slots=True)
+class _ServerHold:
+    """The advisory lock of one session of a PostgreSQL server."""
+
+    url: URL
+    holder: Holder
+    _engine: AsyncEngine | None = None
+    _session: AsyncConnection | None = field(default=None)
+
+    @property
+    def _comment(self) -> str:
+        # In base 64 no path can end the comment.
+        return f"/* {_MARK}{urlsafe_b64encode(self.holder.record()).decode()} */"
+
+    async def take(self) -> None:
+        """Open a session and take the lock in it."""
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import NullPool
+
+        if self._engine is None:
+            self._engine = create_async_engine(
+                self.url,
+                poolclass=NullPool,
+                hide_parameters=True,
+                isolation_level="AUTOCOMMIT",
+                connect_args={"server_settings": _KEEPALIVE},
+            )
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                self._session = await self._engine.connect()
+                for left in reversed(range(_TRIES)):
+                    if await self._ask(f"SELECT pg_try_advisory_lock({_KEY})"):
+                        return
+                    await asyncio.sleep(_TRY_EVERY_S if left else 0)
+                row = (await self._session.exec_driver_sql(_WHO)).first()
+        except (SQLAlchemyError, OSError) as error:
+            reason = str(getattr(error, "orig", None) or error) or type(error).__name__
+            raise PrerequisiteError(
+                f"cannot use the database: {reason}",
+                where="database",
+                hint="check that the server is there, and that its database is ours",
+            ) from error
+        raise _held(*_described(row))
+
+    async def watch(self) -> None:
+        """See `Hold`."""
+        while True:
+            await asyncio.sleep(_CHECK_EVERY_S)
+            try:
+                async with asyncio.timeout(_ANSWER_S):
+                    await self._ask("SELECT 1")
+            except (SQLAlchemyError, OSError):
+                _log.error("the session that holds the database was lost; taking it again")
+                await self._take_again()
+
+    async def _take_again(self) -> None:
+        while True:
+            await self._drop()
+            try:
+                await self.take()
+            except PrerequisiteError as error:
+                if error.__cause__ is None:  # it answers, and somebody else holds it
+                    raise
+                await asyncio.sleep(_RETRY_S)
+                continue
+            return
+
+    async def release(self) -> None:
+        """Close the session, and with it give up the lock."""
+        await self._drop()
+        if self._engine is not None:
+            await self._engine.dispose()
+
+    async def _drop(self) -> None:
+        if self._session is not None:
+            with suppress(SQLAlchemyError, OSError):
+                await self._session.invalidate()
+                await self._session.close()
+            self._session = None
+
+    async def _ask(self, statement: str) -> object:
+        """The one value of a statement; who holds the lock stands in each that its session runs."""
+        assert self._session is not None
+        return (await self._session.exec_driver_sql(f"{statement} {self._comment}")).scalar()
+
+
+def _described(row: Sequence[object] | None) -> tuple[Holder | None, str]:
+    """The holder as its own statement describes it, or else its session."""
+    if row is None:
+        return None, "a process that ended just now"
+    query, pid = row
+    record = str(query).partition(_MARK)[2].partition(" ")[0]
+    with suppress(ValueError):
+        return Holder.read(urlsafe_b64decode(record)), f"the server's session {pid}"
+    return None, f"the server's session {pid}"
