@@ -171,7 +171,7 @@ def give(parent: int, name: str, *, uid: int, gid: int, trusted: bool = False) -
             empty = stat.S_ISDIR(found.st_mode) and _holds_nothing(descriptor)
             known = trusted or found.st_uid == uid
             if not (known or may_be_given(_seen(found, empty=empty))):
-                raise GuardedError("it changed after it was checked", where=name)
+                raise GuardedError("it has changed since it was examined", where=name)
             os.fchown(descriptor, uid, gid)
         finally:
             os.close(descriptor)

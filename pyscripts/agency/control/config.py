@@ -47,6 +47,9 @@ class Limits(Strict):
     max_inbox: int = Field(
         default=10_000, gt=0, description="unfinished events; further ones are refused"
     )
+    max_target_queue: int = Field(
+        default=20, gt=0, description="changes that wait for one target; further ones are refused"
+    )
     agent_start_timeout_s: float = Field(default=15, gt=0)
     agent_stop_timeout_s: float = Field(default=5, gt=0)
     send_attempts: int = Field(default=20, gt=0)
