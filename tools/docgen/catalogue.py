@@ -77,7 +77,7 @@ def facts(known: Catalogue) -> Iterator[str]:
     """Render the table with the facts of each secret."""
     entries = known.secrets.items()
     yield from _table(
-        ("secret", "what it does", "class", "form", "read by"),
+        ("secret", "purpose", "class", "form", "read by"),
         *(
             (
                 f"`{_name(name)}`",
@@ -97,7 +97,7 @@ def rotation(known: Catalogue) -> Iterator[str]:
         yield f"- *{name}*: {text}."
     yield ""
     yield from _table(
-        ("secret", "every", "how", "what it costs"),
+        ("secret", "every", "procedure", "cost"),
         *(
             (
                 f"`{_name(name)}`",

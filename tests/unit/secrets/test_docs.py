@@ -52,14 +52,14 @@ def _told(heading: str) -> set[str]:
     return set(re.findall(r"^\| `([a-z0-9<>-]+)` \|", section, re.M))
 
 
-@pytest.mark.parametrize("heading", ["Which there are", "Rotation"])
+@pytest.mark.parametrize("heading", ["The secrets", "Rotation"])
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("own_forge", [True, False])
 def test_every_secret_is_told(heading: str, engine: str, own_forge: bool) -> None:
     assert _names(engine, own_forge=own_forge) - _told(heading) == set()
 
 
-@pytest.mark.parametrize("heading", ["Which there are", "Rotation"])
+@pytest.mark.parametrize("heading", ["The secrets", "Rotation"])
 def test_no_secret_is_told_that_there_is_not(heading: str) -> None:
     """Beyond what some instance needs there are those of agents' features, which hosts turn on."""
     known = set().union(*(_names(one, own_forge=own) for one in ENGINES for own in (True, False)))
