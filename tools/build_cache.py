@@ -76,7 +76,7 @@ def find(build: Build, directory: Path | None) -> Path | None:
 
 
 def is_whole(build: Build, entry: Path) -> bool:
-    """Check that an entry's name holds its digest."""
+    """Return whether an entry's name holds its digest."""
     try:
         return entry.name == f"{build.key}-{digest(entry)}"
     except FileNotFoundError:  # the holder of the lock has just removed a damaged entry

@@ -116,7 +116,7 @@ def say(text: str) -> None:
 
 
 def is_built(build: build_cache.Build) -> bool:
-    """Check that no build is needed: the program is on PATH, in the checkout or cached."""
+    """Return whether no build is needed: the program is on PATH, in the checkout or cached."""
     here = shutil.which(build.name) or (TOOLS / "bin" / build.name).exists()
     return bool(here) or build_cache.find(build, build_cache.cache_directory()) is not None
 

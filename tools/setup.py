@@ -70,7 +70,7 @@ def find_python() -> str:
 
 
 def made_for(venv: Path) -> Path | None:
-    """Return the path for which a virtual environment was made; None if it does not record one."""
+    """Return the path for which a virtual environment was made; None if it records none."""
     try:
         lines = (venv / "pyvenv.cfg").read_text().splitlines()
     except FileNotFoundError:
@@ -116,7 +116,7 @@ def install_requirements(requirements: str) -> None:
 
 
 def can_build_sops(go: str) -> bool:
-    """Check that a Go can build sops: it is new enough, or may fetch a toolchain that is."""
+    """Return whether a Go can build sops: it is new enough, or may fetch a new toolchain."""
     try:
         shown = subprocess.run(
             [go, "env", "GOVERSION", "GOTOOLCHAIN"],

@@ -124,7 +124,7 @@ def _seen(found: os.stat_result, *, empty: bool) -> Seen:
 
 
 def may_be_given(seen: Seen) -> bool:
-    """Test that giving the entry to a user discloses nothing that the user could not read.
+    """Return whether giving this to a user discloses only what that user could read before.
 
     A user who may write the directory may rename or link another user's file to a name that is
     given away.
@@ -160,7 +160,7 @@ def make_file(parent: int, name: str, data: bytes, *, uid: int, gid: int) -> Non
 
 
 def give(parent: int, name: str, *, uid: int, gid: int, trusted: bool = False) -> None:
-    """Give a file or directory to a user, unless that would disclose its content.
+    """Give a file or directory to a user, unless that tells the user something new.
 
     With `trusted`, only trusted users had access to it: then it is given in any case.
     """
@@ -204,7 +204,7 @@ def read(directory: int, name: str) -> bytes | None:
 
 
 def is_as_wanted(directory: int, name: str, data: bytes, owner: Owner, mode: int) -> bool:
-    """Test that the file has this content, owner and mode, and no second link."""
+    """Return whether the file has this content, owner and mode, and no second link."""
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -219,7 +219,7 @@ def is_as_wanted(directory: int, name: str, data: bytes, owner: Owner, mode: int
 
 
 def write(directory: int, name: str, data: bytes, owner: Owner, mode: int) -> None:
-    """Replace a file in one step; its mode never allows more than `mode` for `owner`.
+    """Replace a file in one step; at no time is it open to more than its owner and mode say.
 
     Raises:
         BadInputError: the file cannot be written; the old file stays intact.
@@ -278,7 +278,7 @@ class Directory:
         return os.open(name, full, mode, dir_fd=self.descriptor)
 
     def exists(self, name: str) -> bool:
-        """Test that the name is taken."""
+        """Return whether the name is taken."""
         return name in self.names()
 
     def rename(self, old: str, new: str) -> None:

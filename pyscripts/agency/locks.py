@@ -82,7 +82,7 @@ def only_one(path: Path, busy: AgencyError) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Test that another process holds the lock; a missing file is not held.
+    """Return whether another process holds the lock; a missing file is not held.
 
     It creates nothing, because the owner may be removing the directory.
     """

@@ -41,7 +41,7 @@ def parse(text: str, *, max_bytes: int = parsing.MAX_BYTES) -> Command:
 
 
 def looks_like_command(text: str) -> bool:
-    """Decide if a message is meant as a command; see `grammar.parse.looks_like_command`."""
+    """Return whether a message is meant as a command; see `grammar.parse`."""
     return parsing.looks_like_command(GRAMMAR, text)
 
 

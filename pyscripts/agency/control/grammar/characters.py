@@ -50,7 +50,10 @@ class CharacterProblem:
 
 
 def is_hidden(character: str) -> bool:
-    """Test for a character that is invisible, moves others, has no meaning, or is an odd space."""
+    """Return whether a character is invisible, moves others, or has no meaning.
+
+    Every space but U+0020 counts as hidden too.
+    """
     if " " <= character <= "~":
         return False
     code = ord(character)

@@ -28,7 +28,7 @@ _SHORT = 8  # known first words up to this length may be misspelled by one edit 
 
 
 def looks_like_command(grammar: Grammar, text: str) -> bool:
-    """Decide if a message is meant as a command: its first word is known, or nearly.
+    """Return whether a message is meant as a command: its first word is known, or nearly.
 
     True for every text that `parse` accepts. A misspelling counts, so that its author gets an
     answer; so does a known word with invisible characters before or in it.

@@ -82,7 +82,7 @@ class SerialRuntime(ABC, Generic[A]):
 
     @abstractmethod
     async def _runs(self, agent: A) -> bool:
-        """Check that the agent runs as requested, so that a start has nothing to do."""
+        """Return whether the agent runs as requested, so that a start has nothing to do."""
 
     @abstractmethod
     async def _launch(self, agent: A, request: StartRequest) -> None:

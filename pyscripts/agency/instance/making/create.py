@@ -179,7 +179,7 @@ def _publish(fresh: Path, root: Path, key: AgeKey, age_key_file: Path) -> None:
 
 
 def _same_key(root: Path, key: AgeKey) -> bool:
-    """Check that the instance at `root` is the new one; then its key must be kept."""
+    """Return whether the instance at `root` is the new one; its key must then be kept."""
     try:
         return key.recipient in sops.recipients_in_file(root / sops.SECRETS_FILE)
     except AgencyError:
