@@ -24,8 +24,7 @@ from agency.instance.secret_provider import open_provider
 from agency.matrix import Person, client_path
 from agency.protocols.reply import REPLY_KEY
 from agency.spinup.probes.homeserver import rss_mb
-from agency.spinup.targets.local.agency import LocalAgency
-from agency.spinup.targets.local.build import build
+from agency.spinup.targets.local.agency import LocalAgency, assign_ports
 from agency.spinup.targets.local.supervisor import Supervisor
 from benchmarks.rows import Row, percentile
 
@@ -128,7 +127,8 @@ async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterat
     run = rundir.create(place, new_id("bench"))
     provider = open_provider(loaded, run.credentials)
     async with aiohttp.ClientSession() as session:
-        agency = build(loaded, run, provider, session, Supervisor(run.run), {})
+        own = assign_ports(loaded.instance, {})
+        agency = LocalAgency(loaded.instance, run, provider, own, session, Supervisor(run.run))
         echo = Echo(
             port=ports.assign(("echo",), {})["echo"],
             domain=loaded.instance.domain,

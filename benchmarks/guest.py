@@ -30,7 +30,7 @@ from agency.guests.machines.janitor import Owner
 from agency.guests.machines.machine import Guest
 from agency.paths import state_dir
 from agency.source_digest import source_root
-from agency.spinup.targets.incus.config import Wishes
+from agency.spinup.targets.incus.config import Config
 from agency.spinup.targets.incus.creation import Made, Maker
 from benchmarks.rows import Row
 
@@ -89,7 +89,7 @@ async def measure_bare() -> Bare:
     run = rundir.create(state / "runs", new_id("bench"))  # its lock says that the guest is in use
     try:
         async with incus() as client:
-            maker = Maker(client, state / "guest", source_root(), Owner(state, run.run), Wishes())
+            maker = Maker(client, state / "guest", source_root(), Owner(state, run.run), Config())
             async with maker.hold() as made:
                 return await _measure_guest(maker, made)
     finally:
@@ -100,7 +100,7 @@ async def _measure_guest(maker: Maker, made: Made) -> Bare:
     begun = time.perf_counter()
     guest = await maker.create(made)
     try:
-        await guest.wait_running(timeout_s=maker.wishes.boot_timeout_s)
+        await guest.wait_running(timeout_s=maker.config.boot_timeout_s)
         running = time.perf_counter() - begun
         start_again = await _start_again(guest)
         memory = (await guest.usage()).memory

@@ -24,7 +24,7 @@ def rows() -> Iterator[Row]:
     runs = [_run() for _ in range(_RUNS)]
     total, own, synapse = (min(numbers) for numbers in zip(*runs, strict=True))
     yield Row("spinup.total", total, "s", "start of Synapse in the same run", synapse, 15)
-    yield Row("spinup.own", own, "s", "start of Synapse in the same run", synapse, 5)
+    yield Row("spinup.own", own, "s", "start of Synapse in the same run", synapse, 4)
 
 
 def _run() -> tuple[float, float, float]:

@@ -28,12 +28,12 @@ import pytest
 import testinfra.backend
 import testinfra.backend.base
 import testinfra.host
+from channel import Channel
 from claim import claim_of
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
 from agency import naming
-from agency.spinup.suite.channel import Channel
 
 HANDOVER = "/run/agency-control/agents"
 INSIDE = "/run/test-agency-inside"

@@ -16,7 +16,8 @@ from rich.table import Table
 from agency.commandline.output import emit, json_option
 from agency.errors import UsageError
 from agency.guests.incus.client import Incus
-from agency.guests.incus.daemon import INSTALL_HINT, host_socket, incus, is_running
+from agency.guests.incus.daemon import host_socket, incus, is_running
+from agency.guests.incus.errors import INSTALL_HINT
 from agency.guests.machines.janitor import Held, Purpose, ours
 from agency.guests.machines.machine import Guest
 from agency.paths import sandbox_dir, state_dir

@@ -1,73 +1,81 @@
-"""Installing the project in a guest from a wheelhouse, without a network."""
+"""Installing the project in a guest: its own files, beside the libraries that the image has."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import re
+import tomllib
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from agency.guests.images.image import Image
-from agency.guests.images.layout import PREFIX, WHEELS, pip_install, venv
-from agency.guests.images.wheelhouse import Wheelhouse
-from agency.guests.machines.machine import Guest, GuestFile, file_archive
+from agency.errors import BadInputError
+from agency.guests.images.layout import PREFIX
+from agency.guests.images.prepare import Materials
+from agency.guests.machines.machine import Guest, GuestFile
+from agency.source_digest import source_files
 
-_UNPACK_S = 60.0
 _INSTALL_S = 300.0
+_PACKAGES = PurePosixPath("pyscripts")
+_CATALOGUE = PurePosixPath("secrets/catalogue.json")
+_PYTHON = PREFIX / "bin" / "python3"
 # pip takes half a second to say the same.
 _LISTING = """\
 import importlib.metadata, json
 print(json.dumps({one.name: one.version for one in importlib.metadata.distributions()}))
 """
+_SCRIPT = """\
+#!{python}
+import sys
+
+from {module} import {function}
+
+if __name__ == "__main__":  # as pip has it: who reads it without running it finds the function
+    sys.exit({function}())
+"""
 
 
-async def install(guest: Guest, image: Image, wheelhouse: Wheelhouse) -> dict[str, str]:
-    """Make the virtual environment /opt/agency of a fresh guest hold what the wheelhouse names.
+async def install(guest: Guest, materials: Materials) -> dict[str, str]:
+    """Put the source's program beside the libraries of a fresh guest's virtual environment.
 
-    What the image holds already is checked by its version and left as it is. Returns the version
-    of every installed package by name.
+    Returns the version of every installed package by name.
 
     Raises:
-        GuestError: a wheel is missing, altered, or not for this guest; with what pip said.
+        MachineError: it cannot be written or compiled.
+        BadInputError: a part of the source is a symbolic link.
     """
-    baked = image.libraries == wheelhouse.libraries
-    wanted = [wheelhouse.own] if baked else wheelhouse.wheels()
-    files = {WHEELS / wheel.name: GuestFile(wheel.read_bytes()) for wheel in wanted}
-    if not baked:
-        await guest.run(*venv(), timeout_s=_UNPACK_S)
-    installed = await _installed(guest)
-    pins = still_to_install(wheelhouse.requirements.read_text(), installed)
-    if not pins:
-        return installed
-    lock = WHEELS / wheelhouse.requirements.name
-    files[lock] = GuestFile(pins.encode())
-    await guest.run("mkdir", "--parents", "--mode=0755", str(WHEELS))
-    await guest.unpack(file_archive(files), PurePosixPath("/"), timeout_s=_UNPACK_S)
-    await guest.run(*pip_install(lock), timeout_s=_INSTALL_S)
-    await guest.run("rm", "--recursive", str(WHEELS))
-    return await _installed(guest)
-
-
-async def _installed(guest: Guest) -> dict[str, str]:
-    listed = await guest.run(str(PREFIX / "bin" / "python3"), "-I", "-c", _LISTING)
-    versions: dict[str, str] = json.loads(listed)
+    site = PREFIX / "lib" / f"python{materials.recipe.python}" / "site-packages"
+    await guest.write(await asyncio.to_thread(own_files, materials.source, site))
+    # Units cannot write beside their program, and reading it anew takes a second at each start.
+    compiling = (str(_PYTHON), "-I", "-m", "compileall", "-q", "-j", "0", str(site / "agency"))
+    await guest.run(*compiling, timeout_s=_INSTALL_S)
+    versions: dict[str, str] = json.loads(await guest.run(str(_PYTHON), "-I", "-c", _LISTING))
     return versions
 
 
-def still_to_install(pins: str, installed: Mapping[str, str]) -> str:
-    """The lines `NAME==VERSION --hash=...` whose package is not installed in that very version.
+def own_files(source: Path, site: PurePosixPath) -> Mapping[PurePosixPath, GuestFile]:
+    """Collect the files of an installed program by their place: those of the source's digest.
 
-    They are for pip to judge; of what is installed it would look at no more either, in seconds.
+    Raises:
+        BadInputError: one is a symbolic link: what it leads to is not in the digest.
     """
-    there = {(_normal(name), version) for name, version in installed.items()}
-
-    def is_there(pin: str) -> bool:
-        name, _, version = pin.split(" ")[0].partition("==")
-        return (_normal(name), version) in there
-
-    return "".join(f"{pin}\n" for pin in pins.splitlines() if not is_there(pin))
-
-
-def _normal(name: str) -> str:
-    """A package's name as all its spellings compare (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
+    name, version = project["name"], project["version"]
+    files: dict[PurePosixPath, GuestFile] = {}
+    for path in map(PurePosixPath, source_files(source)):
+        if not path.is_relative_to(_PACKAGES / name):
+            continue
+        if (source / path).is_symlink():
+            raise BadInputError(
+                "a symbolic link, and what it leads to may be anything",
+                where=str(source / path),
+                hint="make it a file",
+            )
+        files[site / path.relative_to(_PACKAGES)] = GuestFile((source / path).read_bytes())
+    files[site / name / _CATALOGUE] = GuestFile((source / _CATALOGUE).read_bytes())  # see setup.py
+    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    files[site / f"{name}-{version}.dist-info" / "METADATA"] = GuestFile(about.encode())
+    for script, target in project["scripts"].items():
+        module, _, function = target.partition(":")
+        text = _SCRIPT.format(python=_PYTHON, module=module, function=function)
+        files[PREFIX / "bin" / script] = GuestFile(text.encode(), mode=0o755)
+    return files

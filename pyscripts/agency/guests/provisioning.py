@@ -37,12 +37,12 @@ async def provision(guest: Guest, materials: Materials, cargo: Cargo) -> dict[st
     """Install everything that the activation needs; returns the installed Python packages.
 
     Raises:
-        GuestError: something cannot be put there or installed.
+        MachineError: something cannot be put there or installed.
         PrerequisiteError: sops is not on this machine.
     """
     try:
         async with asyncio.TaskGroup() as tasks:
-            installing = tasks.create_task(install(guest, materials.image, materials.wheelhouse))
+            installing = tasks.create_task(install(guest, materials))
             tasks.create_task(_bring(guest, cargo))
     except ExceptionGroup as group:
         raise group.exceptions[0] from group

@@ -63,11 +63,20 @@ async def run(machine: Machine, *argv: str, stdin: bytes = b"", timeout_s: float
         MachineError: a non-zero exit status, with the end of its output.
     """
     done = await machine.look(*argv, stdin=stdin, timeout_s=timeout_s)
+    return succeeded(done, where=f"{machine.name}: {argv[0]}")
+
+
+def succeeded(done: Completed, *, where: str) -> bytes:
+    """Return the standard output of a program that must have succeeded.
+
+    Raises:
+        MachineError: it did not; with the end of what it said.
+    """
     if done.exit_status != 0:
         said = (done.stderr or done.stdout).decode(errors="replace").splitlines()
         raise MachineError(
             f"exit status {done.exit_status}: {said[-1] if said else 'no message'}",
-            where=f"{machine.name}: {argv[0]}",
+            where=where,
             log_tail=tuple(said[-30:]),
         )
     return done.stdout

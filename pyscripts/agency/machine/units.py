@@ -97,14 +97,19 @@ async def failed(machine: Machine) -> tuple[str, ...]:
     return tuple(line.split()[0] for line in lines if line.strip())
 
 
+async def journal(machine: Machine, unit: str, lines: int = _JOURNAL_LINES) -> tuple[str, ...]:
+    """Read the end of a unit's journal of this boot."""
+    argv = ("journalctl", "--boot", "--no-pager", "--quiet", "--output=short-iso")
+    done = await machine.look(*argv, f"--lines={lines}", f"--unit={unit}")
+    return tuple(done.stdout.decode(errors="replace").splitlines())
+
+
 async def failure(machine: Machine, units: Iterable[str]) -> MachineError:
     """Make the error for units that are not in the wanted state, with the end of their journals."""
     names = tuple(units)
     tail: list[str] = []
     for unit in names[:_MAX_FAILED]:
-        argv = ("journalctl", "--boot", "--no-pager", "--quiet", "--output=short-iso")
-        done = await machine.look(*argv, f"--lines={_JOURNAL_LINES}", f"--unit={unit}")
-        tail += [f"{unit}:", *done.stdout.decode(errors="replace").splitlines()]
+        tail += [f"{unit}:", *await journal(machine, unit)]
     return MachineError(
         f"failed: {', '.join(names)}",
         where=machine.name,

@@ -67,7 +67,7 @@ class Contents:
         """Build, install and start the source in a booted guest; return the port of its homeserver.
 
         Raises:
-            GuestError: it cannot be built, installed or activated; with the output.
+            MachineError: it cannot be built, installed or activated; with the output.
             BadInputError: it is too large, or breaks a rule for sources.
             BuildError: a pinned library cannot be fetched.
         """

@@ -10,13 +10,8 @@ import click
 
 from agency.commandline.output import console, json_option
 from agency.commandline.run import run as run_command
-from agency.spinup.options import (
-    GuestOptions,
-    guest_options,
-    instance_options,
-    refuse_others,
-)
-from agency.spinup.targets.ssh.options import SshOptions, ssh_options
+from agency.spinup.options import instance_options
+from agency.spinup.targets.registry import TARGETS, Chosen, opener, refuse_others, target_options
 
 DEFAULT_OUTPUT = Path("artifacts/boot_transcript.json")
 # A guest's image may have to be built first.
@@ -26,7 +21,7 @@ TIMEOUTS_S = {"local": 180.0, "incus": 1800.0, "ssh": 600.0}
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--target",
-    type=click.Choice(["local", "incus", "ssh"]),
+    type=click.Choice(list(TARGETS)),
     default="local",
     show_default=True,
     help="Where the agency is: local = made of child processes here, incus = made in a throwaway "
@@ -41,12 +36,6 @@ TIMEOUTS_S = {"local": 180.0, "incus": 1800.0, "ssh": 600.0}
 )
 @instance_options
 @click.option(
-    "--namespace/--no-namespace",
-    default=True,
-    show_default=True,
-    help="Run a local agency inside a network namespace with only loopback.",
-)
-@click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=1, max=3600),
@@ -54,20 +43,17 @@ TIMEOUTS_S = {"local": 180.0, "incus": 1800.0, "ssh": 600.0}
     help="Seconds after which the spin-up has failed.  [default: 180; incus 1800; ssh 600]",
 )
 @click.option("--fail-fast", is_flag=True, help="End at the first mandatory probe that fails.")
-@guest_options
-@ssh_options
+@target_options
 @json_option
 def spinup_smoke(
     target: str,
     output: Path,
     instance: Path,
-    namespace: bool,
     ports: dict[str, int],
     age_key: Path | None,
     timeout_s: float | None,
     fail_fast: bool,
-    guest: GuestOptions,
-    ssh: SshOptions,
+    chosen: Chosen,
     as_json: bool,
 ) -> int:
     """Make an agency from nothing, drive it as people would, and sign what was seen.
@@ -81,11 +67,10 @@ def spinup_smoke(
     from agency import quarantine
 
     network = quarantine.Quarantine("none", "--no-namespace given")
-    if target == "local" and namespace:
+    if target == "local" and chosen["namespace"]:
         network = quarantine.enter()
     from agency.spinup.pipeline import report, spin_up
     from agency.spinup.target import Options
-    from agency.spinup.targets.registry import opener
 
     options = Options(
         target=target,
@@ -97,7 +82,7 @@ def spinup_smoke(
         fail_fast=fail_fast,
     )
     printer = console(stderr=as_json)
-    outcome = asyncio.run(spin_up(options, network, printer, opener(target, guest, ssh)))
+    outcome = asyncio.run(spin_up(options, network, printer, opener(target, chosen)))
     report(outcome, printer, as_json=as_json)
     return outcome.exit_code
 

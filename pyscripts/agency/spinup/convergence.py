@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,10 +11,9 @@ from typing import Protocol
 from agency.canonical import sha256_hex
 from agency.machine import units
 from agency.machine.digests import digests
-from agency.machine.machine import Machine, run
+from agency.machine.machine import Machine, MachineError, run
 from agency.spinup.expected import Expected
 from agency.spinup.record import Evidence
-from agency.spinup.targets.incus.evidence import activated
 from agency.transcript import CONTROL_UNIT
 
 _UNIT_FILE = f"/etc/systemd/system/{CONTROL_UNIT}"
@@ -56,6 +57,30 @@ class Activator:
         return await activated(self.machine, *argv, timeout_s=self.timeout_s + 10)
 
 
+async def activated(machine: Machine, *argv: str, timeout_s: float) -> Evidence:
+    """What `agency activate --json` says of itself.
+
+    Raises:
+        MachineError: it failed, with the journals of the units that are to blame.
+    """
+    done = await machine.look(*argv, timeout_s=timeout_s)
+    if done.exit_status not in (0, 1) or not done.stdout.strip():
+        raise _activation_error(machine, done.stderr.decode(errors="replace"))
+    report: Evidence = json.loads(done.stdout)
+    return report | {"exitStatus": done.exit_status}
+
+
+def _activation_error(machine: Machine, said: str) -> MachineError:
+    found = re.search(r'^\{"error".*\}$', said, re.MULTILINE)
+    error = json.loads(found[0])["error"] if found else {}
+    return MachineError(
+        f"the activation failed: {error.get('message') or said[-500:] or 'no message'}",
+        where=f"{machine.name}: {error.get('where') or 'agency activate'}",
+        hint=error.get("hint"),
+        log_tail=tuple(error.get("log_tail") or said.splitlines()[-30:]),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Tampering:
     """One thing that is changed by hand; `observe` says how it is, in words or by a digest."""
@@ -67,7 +92,7 @@ class Tampering:
 
 @dataclass(frozen=True, slots=True)
 class Converging:
-    """See system.Convergence: the same for every system but for how it is activated."""
+    """Brings a guest to its definitions, again and again; systems differ in how they activate."""
 
     machine: Machine
     activates: Activates
@@ -75,7 +100,7 @@ class Converging:
     expected: Expected
 
     async def activate(self) -> Evidence:
-        """See Convergence."""
+        """Activate; evidence as `activation.first` needs it."""
         report = await self.activates.activate()
         # What an activation says of files is what it meant to lay down.
         wanted = self.expected.files
@@ -83,7 +108,7 @@ class Converging:
         return {**report, **self.expected.evidence(seen)}
 
     async def again(self) -> Evidence:
-        """See Convergence."""
+        """Activate a second time, and see that no unit was started anew."""
         before = await self._invocations()
         report = await self.activate()
         after = await self._invocations()
@@ -94,7 +119,7 @@ class Converging:
         return {name: unit.invocation for name, unit in seen.items()}
 
     async def drift(self) -> Evidence:
-        """See Convergence."""
+        """Change things by hand, look that a check finds them, and activate."""
         before = await self._observe()
         for tampering in self.tamperings:
             await tampering.plant()

@@ -11,7 +11,7 @@ import aiohttp
 
 from agency import naming
 from agency.clock import new_id
-from agency.errors import AgencyError, InternalError
+from agency.errors import AgencyError
 from agency.instance.model import Instance
 from agency.matrix import Person
 from agency.secrets.names import MATRIX_HS_TOKEN
@@ -91,8 +91,6 @@ class Examination:
 
     recorder: Recorder
     subject: Subject
-    operator: Person | None = None
-    talk: Conversation | None = None
     pids: dict[str, int] = field(default_factory=dict)
     people: list[Person] = field(default_factory=list)  # who logged in
     issued: list[SecretValue] = field(default_factory=list, repr=False)  # made meanwhile
@@ -112,10 +110,10 @@ class Examination:
 
         await self.recorder.probe("homeserver.process", process)
 
-    async def control(self) -> None:
+    async def control(self) -> Conversation:
         """See that the control plane is ready and well guarded; gather people in its room."""
         await self.readiness()
-        await self.gather()
+        return await self.gather()
 
     async def readiness(self) -> None:
         """See that the control plane is ready and well guarded; nothing is changed by it."""
@@ -130,10 +128,10 @@ class Examination:
             lambda: control_probes.refuses_wrong_token(subject.session, subject.control_url, token),
         )
 
-    async def gather(self) -> None:
+    async def gather(self) -> Conversation:
         """Have people log in and come into the control room, for the conversation."""
         subject, recorder = self.subject, self.recorder
-        operator = self.operator = await self._log_in(subject.instance.operators[0])
+        operator = await self._log_in(subject.instance.operators[0])
         room = await operator.join(subject.control_room)
         await recorder.probe(
             "control.room", lambda: control_probes.room(operator, room, subject.control_room)
@@ -142,7 +140,7 @@ class Examination:
         visitor = await self._log_in(visitor_id)
         await operator.invite(room, visitor_id)
         await visitor.join(room)
-        self.talk = Conversation(
+        return Conversation(
             recorder=recorder,
             operator=operator,
             outsider=visitor,
@@ -186,11 +184,9 @@ class Examination:
         pid = found.get(name)
         return int(pid) if pid is not None else None
 
-    async def scenario(self) -> None:
+    async def scenario(self, talk: Conversation) -> None:
         """Hold the conversation, and look at what it does to the agents."""
-        talk, recorder, subject = self.talk, self.recorder, self.subject
-        if talk is None:
-            raise InternalError("the conversation was begun before people were gathered")
+        recorder, subject = self.recorder, self.subject
         await talk.start_agents()
         await subject.learn_secrets()
         await self._take("agents.health")

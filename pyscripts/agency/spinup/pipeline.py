@@ -6,8 +6,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +29,13 @@ from agency.secrets.names import TRANSCRIPT_SIGNING_KEY
 from agency.secrets.providers import SecretProvider
 from agency.secrets.redact import Redactor
 from agency.source_digest import source_digest, source_root
-from agency.spinup.execute import Plan, execute, interruptible
+from agency.spinup.execute import interruptible, take_steps, tear_down
 from agency.spinup.progress import Progress, summary
 from agency.spinup.record import Recorder, describe
+from agency.spinup.run import Digests, Run
 from agency.spinup.statement import Facts, statement
-from agency.spinup.target import Options, Setting, Target
-from agency.transcript import Report, load_key, load_or_create_key, public_pem, sign, verify
+from agency.spinup.target import Opener, Options, Setting, Target, hold_setting
+from agency.transcript import STEPS, Report, load_key, load_or_create_key, public_pem, sign, verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,6 @@ class Outcome:
         if self.defect is not None:
             return int(ExitCode.INTERNAL)
         return int(ExitCode.DONE if self.report.ok else ExitCode.BAD)
-
-
-Opener = Callable[[Setting, Recorder], AbstractAsyncContextManager[Target]]
 
 
 async def spin_up(
@@ -83,50 +80,60 @@ async def spin_up(
                 recorder = Recorder(options.target, Clock(), progress)
                 async with aiohttp.ClientSession(trust_env=False) as session:
                     setting = Setting(options, network, loaded, directory, secrets, session)
-                    async with opener(setting, recorder) as target:
-                        return await _record(setting, recorder, target, subjects, key, interrupted)
+                    async with opener(setting) as target:
+                        run = Run(recorder, STEPS[options.target][:-1], options.fail_fast)
+                        defects = await _run(run, setting, target, subjects, interrupted)
+                        return _leave(run, setting, subjects, key, defects)
         finally:
             directory.remove()
 
 
-async def _record(
+async def _run(
+    run: Run,
     setting: Setting,
-    recorder: Recorder,
     target: Target,
-    subjects: Mapping[str, Mapping[str, str]],
-    key: Ed25519PrivateKey,
+    subjects: Mapping[str, Digests],
     interrupted: asyncio.Event,
+) -> tuple[Exception, ...]:
+    """Take the steps, then tear down; returned are defects of ours."""
+    hold_setting(run, setting)
+    timeout_s = setting.options.timeout_s
+    steps = target.spin_up(run)
+    defects = await take_steps(run, steps, timeout_s=timeout_s, interrupted=interrupted)
+    # Hashing and stopping wait for different things.
+    again = asyncio.create_task(asyncio.to_thread(_source_problem, subjects["source"]))
+    defects += await tear_down(run)
+    problem = await again
+    if problem is not None:
+        run.recorder.fail(problem)
+    return defects
+
+
+def _leave(
+    run: Run,
+    setting: Setting,
+    subjects: Mapping[str, Digests],
+    key: Ed25519PrivateKey,
+    defects: tuple[Exception, ...],
 ) -> Outcome:
-    options = setting.options
-    started_at = recorder.clock.now_iso()
-
-    async def stop() -> None:
-        # Hashing and stopping wait for different things.
-        again = asyncio.create_task(asyncio.to_thread(_source_problem, subjects["source"]))
-        try:
-            await target.stop()
-        finally:
-            problem = await again
-            if problem is not None:
-                recorder.fail(problem)
-
-    plan = Plan(target.steps(), target.guard, stop, fail_fast=options.fail_fast)
-    defect = await execute(plan, recorder, timeout_s=options.timeout_s, interrupted=interrupted)
+    """Write, sign and verify the transcript."""
+    options, recorder = setting.options, run.recorder
     facts = Facts(
         run=setting.directory.run,
-        started_at=started_at,
+        started_at=run.started_at,
         finished_at=recorder.clock.now_iso(),
-        subjects={**subjects, **target.subjects()},
+        subjects={**subjects, **run.subjects},
         versions={name: value for name, value in versions().items() if value},
-        network=target.network,
+        network=run.network,
     )
-    redactor = Redactor(target.known_secrets)
+    redactor = Redactor(run.known_secrets)
     envelope = sign(statement(recorder, facts, redactor), key)
     if recorder.failure is not None:  # people will see it
         recorder.failure = recorder.failure.redacted(redactor.redact)
     write_atomically(options.output, envelope)
     write_atomically(options.public_key, public_pem(key))
     report = verify(options.output.read_bytes(), options.public_key.read_bytes())
+    defect = ExceptionGroup("defects of ours", defects) if defects else None
     return Outcome(options, recorder, report, defect)
 
 

@@ -21,6 +21,7 @@ Collect = Callable[[], Awaitable[Evidence]]
 # of another type. It is a finding about who answered, as long as somebody was asked.
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
 
+TEARDOWN = "teardown"  # the last step of every target
 WHOLE = "transcript"  # in the place of a step, for a failure that is of none
 
 
@@ -176,7 +177,9 @@ class Recorder:
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line, without a traceback."""
+    """An error in one line, without a traceback; of a group, each of its errors."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(map(describe, error.exceptions))
     if isinstance(error, ValidationError):
         return explain(error)
     if isinstance(error, AgencyError):

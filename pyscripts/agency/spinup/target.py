@@ -1,8 +1,9 @@
-"""What a target is to the spin-up: steps to run, and a little to say about itself."""
+"""Interface of a spin-up target: one coroutine of named steps, and what it is made from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,10 +14,9 @@ from agency.instance.load import LoadedInstance
 from agency.quarantine import Quarantine
 from agency.rundir import RunDirectory
 from agency.secrets.providers import SecretProvider
-from agency.secrets.values import SecretValue
-from agency.spinup.execute import Step
-
-Digests = Mapping[str, str]
+from agency.spinup.examination import Examination
+from agency.spinup.probes import host as host_probes
+from agency.spinup.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +50,38 @@ class Setting:
 
 
 class Target(Protocol):
-    """One spin-up under way; what it says of itself is asked after it was stopped."""
+    """A place where an agency is spun up or looked at."""
 
-    @property
-    def known_secrets(self) -> Sequence[SecretValue]:
-        """Every secret that must not be in the transcript."""
+    async def spin_up(self, run: Run) -> None:
+        """Take the target's steps in order; what is to be ended goes to `run.held`."""
 
-    @property
-    def network(self) -> Quarantine:
-        """How what was spun up stood to the network."""
 
-    def subjects(self) -> Mapping[str, Digests]:
-        """What the transcript is about beside source and instance, by digest."""
+Opener = Callable[[Setting], AbstractAsyncContextManager[Target]]
 
-    def steps(self) -> tuple[Step, ...]:
-        """The steps, in order; each may rely on those before it."""
 
-    async def guard(self) -> None:
-        """Return never; raise as soon as something ends that should run."""
+def hold_setting(run: Run, setting: Setting) -> None:
+    """Have the teardown forget secrets, remove files, and look whether anything is left."""
+    directory = setting.directory
 
-    async def stop(self) -> None:
-        """End what runs and remove what was made; records itself as a step."""
+    async def look() -> None:
+        await run.look(
+            "teardown.clean",
+            lambda: host_probes.teardown(directory.run, run.ports, directory.path),
+        )
+
+    run.held.push(look)
+    run.held.push(directory.remove)
+    run.held.push(setting.secrets.close)
+
+
+def hold_secrets(run: Run, examination: Examination) -> None:
+    """Have the teardown note what must not be in the transcript; an agency that keeps silent fails.
+
+    It comes before what is held already: the agency is asked while it runs.
+    """
+
+    async def learn() -> None:
+        run.known_secrets += examination.known_secrets()
+        run.known_secrets += await examination.all_secrets()
+
+    run.held.push(learn)

@@ -25,7 +25,7 @@ from agency.clock import new_id
 from agency.guests.images.prepare import Materials, hold_materials
 from agency.guests.images.recipe import ImageRecipe, debian_architecture, default_recipe
 from agency.guests.incus.client import Incus
-from agency.guests.incus.daemon import incus, own_daemon
+from agency.guests.incus.daemon import answers, incus, own_daemon
 from agency.guests.incus.model import InstanceSpec, Kind, Limits
 from agency.guests.machines.janitor import Owner
 from agency.guests.machines.machine import Guest
@@ -86,7 +86,7 @@ def place() -> Iterator[Place]:
             },
         )
         left = own_daemon({"AGENCY_INCUS_DIR": str(base / "incus")})
-        assert not left.pid_file.exists(), "the tests left an Incus running"
+        assert not answers(left.socket), "the tests left an Incus running"
 
 
 @pytest.fixture(scope="session")

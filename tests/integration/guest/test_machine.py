@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 
 from agency.guests.incus.errors import IncusError, IncusTimeoutError
-from agency.guests.incus.execution import Command
-from agency.guests.machines.forward import forward
-from agency.guests.machines.machine import Guest, GuestError, GuestFile
+from agency.guests.machines.machine import Guest, GuestFile
+from agency.machine.machine import MachineError
+from agency.machine.process import MAX_OUTPUT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -44,9 +44,7 @@ async def test_it_has_no_network_but_loopback(guest: Guest) -> None:
 
 async def test_streams_and_status_are_kept_apart(guest: Guest) -> None:
     script = "import sys; sys.stderr.write('err'); print(sys.stdin.read()[::-1]); sys.exit(7)"
-    done = await guest.incus.exec(
-        guest.name, Command(("python3", "-c", script)), stdin=b"abc", timeout_s=20
-    )
+    done = await guest.look("python3", "-c", script, stdin=b"abc")
     assert (done.exit_status, done.stdout, done.stderr) == (7, b"cba\n", b"err")
 
 
@@ -64,11 +62,10 @@ async def test_large_input_and_output_pass(guest: Guest) -> None:
 
 
 async def test_output_is_bounded_and_the_program_goes_on(guest: Guest) -> None:
-    script = "print('x' * 10**6); open('/run/reached-the-end', 'w')"
-    done = await guest.incus.exec(
-        guest.name, Command(("python3", "-c", script)), timeout_s=20, max_output=100
-    )
-    assert (done.stdout, done.truncated, done.exit_status) == (b"x" * 100, True, 0)
+    script = f"print('x' * {2 * MAX_OUTPUT}); open('/run/reached-the-end', 'w')"
+    done = await guest.look("python3", "-c", script)
+    assert (done.truncated, done.exit_status) == (True, 0)
+    assert len(done.stdout) == MAX_OUTPUT
     await guest.run("rm", "/run/reached-the-end")
 
 
@@ -85,7 +82,7 @@ async def test_what_cannot_be_started_is_named(guest: Guest) -> None:
 
 async def test_programs_run_as_whom_they_should(guest: Guest) -> None:
     assert await guest.run("id", "-u", uid=33, gid=33) == b"33\n"
-    with pytest.raises(GuestError, match="Permission denied"):
+    with pytest.raises(MachineError, match="Permission denied"):
         await guest.run("cat", "/etc/shadow", uid=33, gid=33)
     assert await guest.run("cat", "/etc/shadow") != b""
 
@@ -109,7 +106,7 @@ async def test_files_are_written_with_their_owner_and_mode(guest: Guest) -> None
 async def test_a_failed_unit_is_named_with_its_journal(guest: Guest) -> None:
     script = "import sys; sys.exit('the tea is cold')"
     await guest.look("systemd-run", "--unit=bad", "--wait", "python3", "-c", script)
-    with pytest.raises(GuestError, match=r"bad\.service") as caught:
+    with pytest.raises(MachineError, match=r"bad\.service") as caught:
         await guest.wait_running(timeout_s=20)
     assert any("the tea is cold" in line for line in caught.value.log_tail)
     allowed = await guest.wait_running(timeout_s=20, allow_degraded=True)
@@ -136,7 +133,7 @@ async def test_a_guest_that_never_runs_says_what_it_waits_for(guest: Guest) -> N
     )
     await guest.write({unit: GuestFile(text)})
     await guest.run("systemctl", "enable", "forever")
-    with pytest.raises(GuestError, match="not running") as caught:
+    with pytest.raises(MachineError, match="not running") as caught:
         await guest.reboot(timeout_s=8)
     assert any("forever.service" in line for line in caught.value.log_tail)
     await guest.run("systemctl", "disable", "forever")
@@ -146,7 +143,7 @@ async def test_a_guest_that_never_runs_says_what_it_waits_for(guest: Guest) -> N
 
 async def test_a_port_is_reached_from_outside(guest: Guest) -> None:
     await guest.run("systemctl", "start", "nginx")
-    async with forward(guest, 80) as port, aiohttp.ClientSession() as session:
+    async with guest.forward(80) as port, aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{port}/"
 
         async def get() -> int:

@@ -14,7 +14,8 @@ import pytest_asyncio
 from agency.guests.images.layout import PREFIX
 from agency.guests.images.prepare import Materials
 from agency.guests.incus.execution import Command
-from agency.guests.machines.machine import Guest, GuestError
+from agency.guests.machines.machine import Guest
+from agency.machine.machine import MachineError
 from agency.sandbox.contents import Contents
 from agency.spinup.targets.incus.oidc.flow import CALLBACK
 from agency.spinup.targets.incus.oidc.probe import oidc_login
@@ -96,7 +97,7 @@ async def test_the_wrong_account_logs_nobody_in(
         provider.client_secret,
         provider.password,
     )
-    with pytest.raises(GuestError, match="the provider refused: 401") as caught:
+    with pytest.raises(MachineError, match="the provider refused: 401") as caught:
         await oidc_login(activated, stranger)
     told = f"{caught.value} {caught.value.log_tail}"
     assert [value for value in provider.secret_values if value in told] == []
@@ -180,6 +181,6 @@ async def test_the_homeserver_boots_and_serves_while_the_provider_is_down(
     await stop_provider(activated)
     await activated.reboot(timeout_s=120)
     assert {PASSWORD, SSO} <= await flows(activated)
-    with pytest.raises(GuestError, match="ConnectionError"):
+    with pytest.raises(MachineError, match="ConnectionError"):
         await oidc_login(activated, provider)
     assert PASSWORD in await flows(activated)

@@ -13,7 +13,8 @@ from agency.clock import Clock
 from agency.guests.images.image import Image
 from agency.guests.incus.daemon import incus, is_running
 from agency.guests.machines.janitor import Owner, Purpose, ours, reap
-from agency.guests.machines.machine import Guest, GuestError
+from agency.guests.machines.machine import Guest
+from agency.machine.machine import MachineError
 from agency.sandbox.lease import Bounds, Size, State
 from agency.sandbox.machines import IncusMachines
 from agency.sandbox.manager import Manager
@@ -79,7 +80,7 @@ async def test_a_lease_from_its_url_to_its_end(manager_for, place) -> None:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_source_that_does_not_come_up_leaves_nothing(manager_for, place) -> None:
     manager = manager_for(broken)
-    with pytest.raises(GuestError, match="no-such"):
+    with pytest.raises(MachineError, match="no-such"):
         await manager.up(parse_source(str(ROOT)), 100, Size())
     assert manager.leases.all() == ()
     assert not is_running(place.environ)

@@ -109,7 +109,7 @@ async def shown(host: Guest, unit: str, *names: str) -> list[str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def host(guest: Guest, materials: Materials) -> Guest:
     """A guest with the project."""
-    await install(guest, materials.image, materials.wheelhouse)
+    await install(guest, materials)
     return guest
 
 

@@ -69,7 +69,7 @@ async def look(host: Guest, body: str, *before: str) -> dict[str, Any]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def host(guest: Guest, materials: Materials) -> Guest:
     """A guest with the project and some units."""
-    await install(guest, materials.image, materials.wheelhouse)
+    await install(guest, materials)
     units = {ETC / f"t-{name}.service": GuestFile(text.encode()) for name, text in UNITS.items()}
     await guest.write(units | {WORDS: GuestFile(TEXT.encode())})
     await guest.run("systemctl", "daemon-reload")

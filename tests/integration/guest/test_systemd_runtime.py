@@ -15,9 +15,9 @@ from agency import naming
 from agency.guests.images.layout import PREFIX, WHEELS, pip_install
 from agency.guests.images.prepare import Materials
 from agency.guests.images.wheelhouse import Ingredients, hold_libraries
-from agency.guests.incus.execution import Command
 from agency.guests.install import install
 from agency.guests.machines.machine import Guest, GuestFile
+from agency.machine.completed import Completed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -105,7 +105,7 @@ async def host(
     guest: Guest, materials: Materials, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Guest]:
     """A guest with the project, its agents' users and unit, and the tests of runtimes."""
-    await install(guest, materials.image, materials.wheelhouse)
+    await install(guest, materials)
     requirements = tmp_path_factory.mktemp("pins") / "runner.txt"
     requirements.write_text(pins(RUNNER))
     await _install_tests(guest, materials, requirements)
@@ -147,21 +147,20 @@ async def _install_tests(guest: Guest, materials: Materials, requirements: Path)
 
 
 async def test_it_conforms(host: Guest) -> None:
-    command = _pytest("test_conformance.py")
-    done = await host.incus.exec(host.name, command, timeout_s=600)
+    done = await _pytest(host, "test_conformance.py")
     report = done.stdout.decode(errors="replace")
     assert done.exit_status == 0, report[-8000:]
     assert re.search(r"\d\d passed", report)
     assert "skipped" not in report
 
 
-def _pytest(file: str) -> Command:
+async def _pytest(host: Guest, file: str) -> Completed:
     options = ("--import-mode=importlib", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto")
     argv = (*AS_CONTROL, PYTHON, "-m", "pytest", "-q", "-c", "/dev/null", f"--rootdir={TESTS}")
-    return Command(
-        (*argv, *options, "--timeout=120", str(TESTS / file)),
+    return await host.look(
+        *("env", f"--chdir={TESTS}", *argv, *options, "--timeout=120", str(TESTS / file)),
         env={"AGENCY_TEST_RUNTIMES": "systemd", "HOME": "/run/agency-control"},
-        cwd=str(TESTS),
+        timeout_s=600,
     )
 
 

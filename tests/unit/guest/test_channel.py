@@ -3,8 +3,7 @@
 import sys
 
 import pytest
-
-from agency.spinup.suite.channel import MAX_OUTPUT, TIMED_OUT, Channel, ChannelError
+from channel import MAX_OUTPUT, TIMED_OUT, Channel, ChannelError
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_a_marker_that_says_too_little_or_too_much_is_refused(carried, words):
 
 def ran(directory: Path, text: str) -> tuple[int, str, Findings | None]:
     """How pytest ended on these tests with the suite's conftest, what it said and reported."""
-    for name in ("conftest.py", "claim.py"):
+    for name in ("conftest.py", "claim.py", "channel.py"):
         shutil.copy(ROOT / "tests" / "guest" / name, directory)
     (directory / "test_it.py").write_text(f"import pytest\n{text}")
     report = directory / "report.xml"

@@ -3,15 +3,26 @@
 import asyncio
 
 import pytest
+from rich.console import Console
 
+from agency.clock import Clock
 from agency.guests.incus.errors import IncusError, IncusTimeoutError
 from agency.guests.incus.model import Instance, Kind
-from agency.guests.machines.machine import GuestError
 from agency.machine.completed import Completed
-from agency.spinup.targets.incus import target as targets
-from agency.spinup.targets.incus.target import IncusTarget
+from agency.machine.machine import MachineError
+from agency.spinup.progress import Progress
+from agency.spinup.record import Recorder
+from agency.spinup.targets.incus import watch as watching
+from agency.spinup.targets.incus.watch import Watch
 
-CAUSE = IncusError("the step failed")
+
+class LoggedIncusError(IncusError):
+    """A step's error that brings its own log."""
+
+    log_tail = ("why",)
+
+
+CAUSE = LoggedIncusError("the step failed")
 
 
 class Guest:
@@ -19,18 +30,20 @@ class Guest:
 
     name = "agency-run-1"
 
-    def __init__(self, how: str) -> None:
+    def __init__(self, how: str, status: str) -> None:
         self.how = how
+        self.incus = Incus(status)
         self.asked = 0
 
-    async def look(self, *_: str, timeout_s: float) -> Completed:
+    async def look(self, *argv: str, timeout_s: float = 1.0, **_: object) -> Completed:
         self.asked += 1
         if self.how == "hangs":
             await asyncio.sleep(timeout_s)
             raise IncusTimeoutError("did not end")
         if self.how == "refuses":
             raise IncusError("Instance is not running")
-        return Completed(0, b"", b"", truncated=False)
+        said = b"the journal\n" if argv[0] == "journalctl" else b""
+        return Completed(0, said, b"", truncated=False)
 
 
 class Incus:
@@ -43,37 +56,64 @@ class Incus:
         return Instance(name, Kind.CONTAINER, self.status, {}, {}, "", None)
 
 
-def target(how: str, status: str, *, watched: bool = True) -> IncusTarget:
-    made = IncusTarget(None, None, None, Incus(status), None, None)
-    made._guest = Guest(how)
-    made._watched = watched
-    return made
+def watch(how: str, status: str, *, awake: bool = True) -> Watch:
+    recorder = Recorder("incus", Clock(), Progress(Console(quiet=True), quiet=True))
+    return Watch(Guest(how, status), recorder, awake)
 
 
 async def test_a_guest_that_has_ended_is_named_as_the_cause() -> None:
-    with pytest.raises(GuestError, match="ended by itself: Stopped") as caught:
-        await target("refuses", "Stopped")._refuse_ended(CAUSE)
+    with pytest.raises(MachineError, match="ended by itself: Stopped") as caught:
+        await watch("refuses", "Stopped").explain(CAUSE)
     assert caught.value.__cause__ is CAUSE
 
 
 async def test_a_guest_that_answers_is_not_the_cause() -> None:
-    await target("answers", "Running")._refuse_ended(CAUSE)
+    await watch("answers", "Running").explain(CAUSE)
 
 
 async def test_a_guest_that_hangs_is_given_up_in_time(monkeypatch) -> None:
-    monkeypatch.setattr(targets, "_EXPLAIN_S", 0.2)
-    hanging = target("hangs", "Running")
+    monkeypatch.setattr(watching, "_EXPLAIN_S", 0.2)
+    hanging = watch("hangs", "Running")
     async with asyncio.timeout(30):
-        await hanging._refuse_ended(CAUSE)
+        await hanging.explain(CAUSE)
 
 
 async def test_a_guest_that_hangs_while_it_ends_is_seen_to(monkeypatch) -> None:
-    monkeypatch.setattr(targets, "_ANSWER_S", 0.01)
-    with pytest.raises(GuestError, match="ended by itself"):
-        await target("hangs", "Stopped")._refuse_ended(CAUSE)
+    monkeypatch.setattr(watching, "_ANSWER_S", 0.01)
+    with pytest.raises(MachineError, match="ended by itself"):
+        await watch("hangs", "Stopped").explain(CAUSE)
 
 
 async def test_a_guest_that_is_being_made_or_rebooted_is_not_asked() -> None:
-    unwatched = target("hangs", "Stopped", watched=False)
-    await unwatched._refuse_ended(CAUSE)
-    assert unwatched._guest.asked == 0
+    asleep = watch("hangs", "Stopped", awake=False)
+    await asleep.explain(CAUSE)
+    assert asleep.guest.asked == 0
+
+
+async def test_a_guest_that_runs_is_guarded_but_while_it_reboots(monkeypatch) -> None:
+    monkeypatch.setattr(watching, "_WATCH_S", 0.0)
+    ended = watch("refuses", "Stopped")
+    with pytest.raises(MachineError, match="ended by itself: Stopped"):
+        await ended.guard()
+    with ended.asleep():
+        await ended.refuse_ended()
+    with pytest.raises(MachineError, match="ended by itself"):
+        await ended.refuse_ended()
+
+
+async def test_an_error_without_a_log_is_given_the_journals() -> None:
+    seen = watch("answers", "Running")
+    await seen.explain(asyncio.CancelledError())
+    lines = seen.recorder.log_tail()
+    assert lines == (
+        "agency-control.service: the journal",
+        "matrix-synapse.service: the journal",
+    )
+    asked = seen.guest.asked
+    await seen.explain(CAUSE)
+    assert seen.guest.asked == asked + 1, "no journal is read where the error has a log"
+
+
+async def test_a_guest_that_cannot_be_asked_is_said_to_be_so() -> None:
+    lines = await watch("refuses", "Running").journals()
+    assert lines == ("the guest cannot be asked: Instance is not running",)

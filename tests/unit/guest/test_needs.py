@@ -12,7 +12,7 @@ from agency.guests.incus import daemon
 from agency.guests.incus.model import Server
 from agency.guests.machines.placement import Wanted
 from agency.spinup.suite import requirements
-from agency.spinup.targets.incus.config import Wishes
+from agency.spinup.targets.incus.config import Config
 from agency.spinup.targets.incus.needs import Needs
 from agency.spinup.targets.incus.system.choice import WantedSystem
 
@@ -53,9 +53,9 @@ def machine(tmp_path, monkeypatch):
     return lambda *names: [(place / name).unlink() for name in names]
 
 
-def needs(tmp_path, source=ROOT, **wishes):
+def needs(tmp_path, source=ROOT, **chosen):
     # Which system it will be is said: what is built on the machine that tests is another matter.
-    return Needs(Wishes(**{"system": WantedSystem.DEBIAN, **wishes}), tmp_path / "guest", source)
+    return Needs(Config(**{"system": WantedSystem.DEBIAN, **chosen}), tmp_path / "guest", source)
 
 
 async def lacks(needs, incus=None):

@@ -18,8 +18,9 @@ from agency.guests.images.builder import BuildError
 from agency.guests.images.disk.split import fingerprint
 from agency.guests.incus.execution import Command
 from agency.guests.incus.model import Kind
-from agency.guests.machines.machine import Guest, GuestError
+from agency.guests.machines.machine import Guest
 from agency.machine.completed import Completed
+from agency.machine.machine import MachineError
 from agency.spinup.targets.incus.system import switch as switching
 
 FAKE_NIX = """\
@@ -74,7 +75,7 @@ async def test_a_disk_is_built_once_and_kept_with_its_source(tmp_path, nix, sour
     (nix.output / "nixos.qcow2").write_bytes(b"disk")
     for fresh in (True, False):
         async with nixos.hold_nixos_image(tmp_path, source, Kind.VM, marker="m") as image:
-            assert (image.fresh, image.kind, image.libraries) == (fresh, Kind.VM, None)
+            assert (image.fresh, image.kind) == (fresh, Kind.VM)
             assert (image.rootfs.name, image.rootfs.read_bytes()) == ("rootfs.img", b"disk")
             assert image.fingerprint == fingerprint(image.metadata, image.rootfs)
     assert nix.calls() == [str(source), *nixos.build_argv(Kind.VM)[1:]]
@@ -201,7 +202,7 @@ async def test_the_guest_switches_to_the_host_that_its_image_was_made_of(kind, h
 async def test_a_switch_that_fails_shows_the_end_of_what_was_said():
     said = b"building\nerror: attribute 'x' missing\n"
     incus = SimulatedIncus(rebuild=Completed(1, b"", said, truncated=False))
-    with pytest.raises(GuestError, match="attribute 'x' missing") as caught:
+    with pytest.raises(MachineError, match="attribute 'x' missing") as caught:
         await switching.switch(guest_of(incus), b"", clock=Clock())
     assert caught.value.log_tail == ("building", "error: attribute 'x' missing")
 

@@ -19,11 +19,11 @@ from agency.guests.images import nix_store
 from agency.guests.images.image import FACTS, Image
 from agency.guests.incus.execution import Command
 from agency.guests.incus.model import Kind
-from agency.guests.machines.machine import Guest, GuestError
+from agency.guests.machines.machine import Guest
 from agency.machine.completed import Completed
+from agency.machine.machine import MachineError
 from agency.secrets.encryption.age import new_key
 from agency.spinup.convergence import Converging
-from agency.spinup.targets.incus.reach import GuestMachine
 from agency.spinup.targets.incus.system import Ground
 from agency.spinup.targets.incus.system import switch as switching
 from agency.spinup.targets.incus.system.nixos import NixosSystem, closure_packages, tree_archive
@@ -151,7 +151,7 @@ def system(ground: Ground, tmp_path: Path) -> NixosSystem:
     directory = tmp_path / "image"
     directory.mkdir()
     (directory / FACTS).write_text(json.dumps({"built": store("tarball")}))
-    image = Image(directory, Kind.CONTAINER, "d" * 64, None, "f" * 64, {}, fresh=True)
+    image = Image(directory, Kind.CONTAINER, "d" * 64, "f" * 64, {}, fresh=True)
     return NixosSystem(ground, image, provider=None)  # type: ignore[arg-type]
 
 
@@ -160,9 +160,7 @@ def guest_of(simulated: SimulatedGuest) -> Guest:
 
 
 def convergence_of(system: NixosSystem, simulated: SimulatedGuest) -> Converging:
-    made = system.convergence(guest_of(simulated), timeout_s=60)
-    assert isinstance(made, Converging)
-    return made
+    return system.convergence(guest_of(simulated), timeout_s=60)
 
 
 def holds(probe: str, evidence: dict[str, Any]) -> bool:
@@ -236,7 +234,7 @@ async def test_drift_that_does_not_heal_is_not_said_to(system: NixosSystem) -> N
 
 async def test_a_switch_that_fails_says_why(system: NixosSystem) -> None:
     failed = Completed(1, b"", b"error: attribute 'x' missing\n", truncated=False)
-    with pytest.raises(GuestError, match="attribute 'x' missing"):
+    with pytest.raises(MachineError, match="attribute 'x' missing"):
         await convergence_of(system, SimulatedGuest(rebuild=failed)).activate()
 
 
@@ -260,7 +258,7 @@ async def test_the_run_s_system_is_built_here_and_what_lacks_is_brought(
         f" *) printf '%s\\n' {store('glibc-2.42-67')} {new} {RUN_SYSTEM} ;; esac",
     )
     simulated, key = SimulatedGuest(), new_key()
-    await system.provision(guest_of(simulated), run_instance, key)
+    made = await system.provision(guest_of(simulated), run_instance, key, timeout_s=60)
     staged = run_instance.root.parent / "system" / "source"
     assert built.read_text().splitlines() == [
         *nix_store.system_argv(Kind.CONTAINER, staged, run_instance.root)[1:]
@@ -273,7 +271,7 @@ async def test_the_run_s_system_is_built_here_and_what_lacks_is_brought(
     assert imported == f"export of {new} {RUN_SYSTEM}\n".encode()
     assert simulated.inputs[-1] == ("dd", key.identity.reveal().encode())
     assert f"of={AGE_KEY_FILE}" in simulated.ran[-1]
-    seen = await system.packages(GuestMachine(guest_of(simulated)))
+    seen = await made.packages()
     assert (seen["of"], simulated.ran[-1][-1]) == (RUN_SYSTEM, RUN_SYSTEM)
     secret = key.identity.reveal().splitlines()[-1]
     assert not any(secret in word for argv in simulated.ran for word in argv)
@@ -285,7 +283,7 @@ async def test_a_system_that_is_there_already_is_not_brought(
     nix("nix", f"echo {IMAGE_SYSTEM}")
     asked = nix("nix-store", f"echo {IMAGE_SYSTEM}")
     simulated = SimulatedGuest()
-    await system.provision(guest_of(simulated), run_instance, new_key())
+    await system.provision(guest_of(simulated), run_instance, new_key(), timeout_s=60)
     assert asked.read_text().splitlines()[0] == "--query"
     assert not any("--import" in argv for argv in simulated.ran)
 
@@ -347,4 +345,3 @@ def test_a_nixos_image_is_known_by_what_nix_built(system: NixosSystem) -> None:
 
 def test_programs_are_those_of_the_system_that_runs(system: NixosSystem) -> None:
     assert system.programs.agency == "/run/current-system/sw/bin/agency"
-    assert GuestMachine(guest_of(SimulatedGuest())).name == "g"

@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -184,28 +183,3 @@ def test_a_machines_disk_is_known_by_its_layout(monkeypatch, constant):
     monkeypatch.setattr(disk, constant, "another")
     assert image.image_digest(machine, None) != known
     assert image.image_digest(container, None) == other
-
-
-def test_the_projects_wheel_is_built_from_the_files_of_its_digest(tmp_path):
-    source, copy = tmp_path / "source", tmp_path / "copy"
-    for name in ("pyproject.toml", "pyscripts/agency/a.py", "pyscripts/agency.egg-info/PKG-INFO"):
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_text("")
-    (source / "pyscripts/agency/ignored.py").write_text("")
-    (source / "docs").mkdir()
-    (source / "docs/not-in-the-wheel.md").write_text("")
-    (source / ".gitignore").write_text("ignored.py\n")
-    subprocess.run(["git", "init", "--quiet", source], check=True, timeout=30)
-    wheelhouse.copy_own(source, copy)
-    copied = sorted(str(p.relative_to(copy)) for p in copy.rglob("*") if p.is_file())
-    assert copied == ["pyproject.toml", "pyscripts/agency/a.py"]
-
-
-def test_no_wheel_is_built_from_what_a_link_leads_to(tmp_path):
-    source = tmp_path / "source"
-    (source / "pyscripts").mkdir(parents=True)
-    (tmp_path / "outside.py").write_text("SECRET = 1\n")
-    (source / "pyscripts" / "inside.py").symlink_to(tmp_path / "outside.py")
-    with pytest.raises(BadInputError, match="symbolic link") as caught:
-        wheelhouse.copy_own(source, tmp_path / "copy")
-    assert "inside.py" in caught.value.where

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,14 +19,13 @@ from agency.secrets.redact import MARK, Redactor
 from agency.secrets.values import SecretValue
 from agency.spinup import examination as examining
 from agency.spinup.examination import Examination, UnknownSecretsError
+from agency.spinup.execute import tear_down
 from agency.spinup.progress import Progress
 from agency.spinup.record import Recorder
 from agency.spinup.remote.subject import RemoteSubject
+from agency.spinup.run import Run
 from agency.spinup.statement import Facts, statement
-from agency.spinup.targets.incus.target import IncusTarget
-from agency.spinup.targets.local.target import LocalTarget
-from agency.spinup.targets.ssh.config import Wishes
-from agency.spinup.targets.ssh.target import SshTarget
+from agency.spinup.target import hold_secrets
 
 HANDOVER = "/run/agency-control/agents"
 PASSWORD = SecretValue("the-password-of-all")
@@ -232,61 +230,25 @@ def test_a_secret_anywhere_is_redacted_and_fails_the_run(where: str, recorder: R
     assert signed(recorder, "another-token")["failure"] is None
 
 
-def targets(examination: Examination, tmp_path: Path) -> dict[str, Any]:
-    """A target of each kind at its end, with what that needs."""
-    common = {"_examination": examination, "recorder": examination.recorder}
-    secrets = SimpleNamespace(values=list, names=list)
-    made: dict[str, Any] = {}
-    for kind, parts in (
-        (IncusTarget, {"secrets": secrets}),
-        (SshTarget, {"_secrets": {}, "accounts": {}}),
-        (LocalTarget, {"_agency": SimpleNamespace(), "secrets": secrets}),
-    ):
-        target: Any = kind.__new__(kind)
-        for name, value in {**common, **parts}.items():
-            setattr(target, name, value)
-        made[kind.__name__] = target
-    made["SshTarget"].wishes = Wishes("root@host", (), 1, tmp_path, 1, tmp_path)
-    return made
-
-
-@pytest.mark.parametrize(
-    ("kind", "end"),
-    [(IncusTarget, "_take_down"), (SshTarget, "_take_leave"), (LocalTarget, "_take_down")],
-    ids=["incus", "ssh", "local"],
-)
 @pytest.mark.parametrize("broken", [False, True], ids=["tells", "tells nothing"])
 async def test_what_could_not_be_collected_is_a_failure_on_record(
-    broken: bool,
-    kind: Any,
-    end: str,
-    machine: SimulatedMachine,
-    examination: Examination,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    broken: bool, machine: SimulatedMachine, examination: Examination
 ) -> None:
-    ended: list[str] = []
-
-    async def take_down(_: object) -> None:
-        ended.append("ended")
-
-    monkeypatch.setattr(kind, end, take_down)
-    target = targets(examination, tmp_path)[kind.__name__]
+    recorder = examination.recorder
+    run, ended = Run(recorder, ()), list[str]()
+    run.held.push(lambda: ended.append("ended"))
+    hold_secrets(run, examination)
     machine.hand("pm", "first-token-of-pm")
     await examination.subject.learn_secrets()
     machine.hand("pm", "second-token-of-pm")
     machine.broken = broken
-    if broken:
-        with pytest.raises(UnknownSecretsError):
-            await target.stop()
-    else:
-        await target.stop()
-    failure = examination.recorder.failure
+    assert await tear_down(run) == ()
+    failure = recorder.failure
     assert ended == ["ended"], "it is stopped all the same"
     assert (failure is not None) is broken
     known = {"first-token-of-pm", *([] if broken else ["second-token-of-pm"])}
-    assert revealed(target.known_secrets) == {PASSWORD.reveal(), *known}
+    assert revealed(run.known_secrets) == {PASSWORD.reveal(), *known}
     if failure is not None:
         assert failure.step == "teardown"
         assert "may hold a token" in failure.message
-        assert signed(examination.recorder, *revealed(target.known_secrets))["result"] == "FAILED"
+        assert signed(recorder, *revealed(run.known_secrets))["result"] == "FAILED"

@@ -1,6 +1,7 @@
 """Running steps: whatever ends one, it has cleaned up before the target is stopped."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -10,11 +11,12 @@ from interrupting import sigint
 from rich.console import Console
 
 from agency.clock import Clock
-from agency.errors import PrerequisiteError
-from agency.spinup.execute import FailedProbeError, Plan, execute, interruptible
+from agency.errors import AgencyError, InternalError, PrerequisiteError
+from agency.spinup.execute import interruptible, take_steps, tear_down
 from agency.spinup.pipeline import _must_be_writable
 from agency.spinup.progress import Progress
 from agency.spinup.record import Recorder
+from agency.spinup.run import FailedProbeError, Run, Teardown
 
 
 class Bench:
@@ -43,14 +45,19 @@ class Bench:
     async def guard(self) -> None:
         await asyncio.Event().wait()
 
-    async def stop(self) -> None:
-        with self.recorder.step("teardown"):
-            self.said.append("stopped")
-
     async def run(self, *steps, timeout_s=60.0, interrupted=None):
-        plan = Plan(tuple((step.__name__, step) for step in steps), self.guard, self.stop)
+        run = Run(self.recorder, tuple(step.__name__ for step in steps))
+        run.held.push(lambda: self.said.append("stopped"))
+        run.watch(self.guard())
+
+        async def spin_up() -> None:
+            for step in steps:
+                async with run.step(step.__name__):
+                    await step()
+
         wish = interrupted or asyncio.Event()
-        return await execute(plan, self.recorder, timeout_s=timeout_s, interrupted=wish)
+        defects = await take_steps(run, spin_up(), timeout_s=timeout_s, interrupted=wish)
+        return defects + await tear_down(run)
 
     @property
     def ends(self):
@@ -63,7 +70,7 @@ async def bench():
 
 
 async def test_all_that_ends_well_is_done(bench):
-    assert await bench.run(bench.quick) is None
+    assert await bench.run(bench.quick) == ()
     assert bench.said == ["quick", "stopped"]
     assert bench.ends == {"quick": "done", "teardown": "done"}
     assert bench.recorder.failure is None
@@ -124,9 +131,125 @@ async def test_a_defect_is_told_after_stopping(bench):
     async def broken() -> None:
         raise KeyError("ours")
 
-    defect = await bench.run(broken)
+    (defect,) = await bench.run(broken)
     assert isinstance(defect, KeyError)
     assert bench.said == ["stopped"]
+    assert bench.recorder.failure.step == "broken"
+
+
+async def test_a_defect_of_a_guard_is_told_too(bench):
+    async def broken() -> None:
+        raise KeyError("ours")
+
+    bench.guard = broken
+    bench.cleaned_up.set()
+    (defect,) = await bench.run(bench.slow)
+    assert isinstance(defect, KeyError)
+
+
+async def test_a_wish_between_two_steps_is_on_record_and_the_rest_is_left_out(bench):
+    run = Run(bench.recorder, ("quick", "slow"))
+    wish = asyncio.Event()
+
+    async def spin_up() -> None:
+        async with run.step("quick"):
+            wish.set()
+        await asyncio.Event().wait()
+
+    assert await take_steps(run, spin_up(), timeout_s=60, interrupted=wish) == ()
+    assert bench.ends == {"quick": "done", "slow": "skipped"}
+    assert bench.recorder.failure.message == "interrupted by a signal"
+
+
+async def test_a_step_out_of_order_is_a_failure(bench):
+    run = Run(bench.recorder, ("quick", "slow"))
+
+    async def spin_up() -> None:
+        async with run.step("slow"):
+            raise AssertionError("it was taken")
+
+    assert await take_steps(run, spin_up(), timeout_s=60, interrupted=asyncio.Event()) == ()
+    assert "'slow' is out of order" in bench.recorder.failure.message
+    with pytest.raises(InternalError):
+        run.skip("quick")
+
+
+async def test_the_cause_of_a_failed_step_takes_its_place(bench):
+    run = Run(bench.recorder, ("quick",))
+
+    async def explain(error: BaseException) -> None:
+        bench.recorder.log_tail = lambda: ("the end of the log",)
+        raise AgencyError("the guest ended") from error
+
+    run.explain = explain
+
+    async def spin_up() -> None:
+        async with run.step("quick"):
+            raise OSError("no answer")
+
+    await take_steps(run, spin_up(), timeout_s=60, interrupted=asyncio.Event())
+    (step,) = bench.recorder.steps
+    assert (step.error, step.log_tail) == ("the guest ended", ("the end of the log",))
+
+
+async def test_a_failed_mandatory_probe_ends_a_run_that_fails_fast(bench):
+    run = Run(bench.recorder, ("quick", "slow"), fail_fast=True)
+
+    async def spin_up() -> None:
+        async with run.step("quick"):
+            await run.look("control.ready", dict)
+        raise AssertionError("it went on")
+
+    await take_steps(run, spin_up(), timeout_s=60, interrupted=asyncio.Event())
+    assert bench.ends == {"quick": "failed", "slow": "skipped"}
+    assert bench.recorder.failure.message.startswith("probe: control.ready")
+
+
+async def test_the_teardown_goes_on_after_an_error_and_tells_all(bench):
+    run, ended = Run(bench.recorder, ("quick",)), []
+
+    def fail(what: str):
+        def end() -> None:
+            ended.append(what)
+            raise AgencyError(f"{what} does not end")
+
+        return end
+
+    async def spin_up() -> None:
+        run.held.push(lambda: ended.append("first"))
+        run.held.push(fail("guest"))
+        run.held.push(fail("connection"))
+        async with run.step("quick"):
+            raise OSError("no answer")
+
+    assert await take_steps(run, spin_up(), timeout_s=60, interrupted=asyncio.Event()) == ()
+    assert await tear_down(run) == ()
+    assert ended == ["connection", "guest", "first"]
+    step, teardown = bench.recorder.steps
+    assert step.error == "OSError: no answer"
+    assert teardown.error == "connection does not end; guest does not end"
+    assert bench.recorder.failure.step == "quick"
+
+
+async def test_contexts_are_left_in_reverse_and_a_defect_among_them_is_told(bench):
+    left = []
+
+    @contextlib.asynccontextmanager
+    async def context(name: str):
+        try:
+            yield name
+        finally:
+            left.append(name)
+            if name == "broken":
+                raise KeyError(name)
+
+    run = Run(bench.recorder, ())
+    for name in ("first", "broken", "last"):
+        assert await run.held.enter(context(name)) == name
+    (defect,) = await tear_down(run)
+    assert isinstance(defect, KeyError)
+    assert left == ["last", "broken", "first"]
+    await Teardown().end()  # of nothing
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agency.errors import InternalError
 from agency.instance.load import load_instance
 from agency.instance.render import check_rendered
 from agency.secrets.encryption import sops
@@ -17,9 +18,7 @@ EXAMPLE = Path(__file__).resolve().parents[3] / "instance"
 
 @pytest.fixture
 def run_secrets(tmp_path: Path) -> RunSecrets:
-    made = RunSecrets(load_instance(EXAMPLE), tmp_path / "run")
-    made.prepare()
-    return made
+    return RunSecrets.make(load_instance(EXAMPLE), tmp_path / "run")
 
 
 def test_it_says_what_the_given_one_says(run_secrets: RunSecrets) -> None:
@@ -33,7 +32,7 @@ def test_it_says_what_the_given_one_says(run_secrets: RunSecrets) -> None:
 
 def test_only_the_runs_key_opens_its_secrets(run_secrets: RunSecrets, tmp_path: Path) -> None:
     file = run_secrets.loaded.root / sops.SECRETS_FILE
-    opened = sops.decrypt(file, run_secrets.directory / "age.key")
+    opened = sops.decrypt(file, tmp_path / "run" / "age.key")
     assert opened["matrix-hs-token"].reveal() == run_secrets.get("matrix-hs-token").reveal()
     stranger = new_key()
     store_key(stranger, tmp_path / "stranger.key")
@@ -41,8 +40,7 @@ def test_only_the_runs_key_opens_its_secrets(run_secrets: RunSecrets, tmp_path: 
 
 
 def test_two_runs_share_no_secret(run_secrets: RunSecrets, tmp_path: Path) -> None:
-    other = RunSecrets(load_instance(EXAMPLE), tmp_path / "other")
-    other.prepare()
+    other = RunSecrets.make(load_instance(EXAMPLE), tmp_path / "other")
     mine = {value.reveal() for value in run_secrets.values()}
     assert len(mine) >= 7
     assert mine.isdisjoint(value.reveal() for value in other.values())
@@ -55,9 +53,8 @@ def test_the_key_itself_is_among_what_must_not_be_told(run_secrets: RunSecrets) 
     assert "AGE-SECRET-KEY" not in repr(run_secrets)
 
 
-def test_nothing_is_known_before_it_is_made_or_after_its_end(tmp_path: Path) -> None:
-    secrets = RunSecrets(load_instance(EXAMPLE), tmp_path / "run")
-    assert secrets.values() == []
-    secrets.prepare()
-    secrets.close()
-    assert secrets.values() == []
+def test_nothing_is_told_after_its_end(run_secrets: RunSecrets) -> None:
+    assert run_secrets.values()
+    run_secrets.close()
+    with pytest.raises(InternalError, match="closed"):
+        run_secrets.values()

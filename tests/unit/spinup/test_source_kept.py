@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +17,27 @@ from agency.quarantine import Quarantine
 from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
 from agency.spinup import pipeline as smoke_run
+from agency.spinup.run import Run
 from agency.spinup.target import Options
+from agency.transcript.rules.v2.judge import STEPS
 from agency.transcript.verification import read_unchecked
 
 INSTANCE = source_root() / "instance"
 
 
+@dataclass(frozen=True)
 class Target:
-    """A simulated target of one step."""
+    """A simulated target that does something in its first step."""
 
-    known_secrets = (SecretValue("the-secret-of-this-run"),)
-    network = Quarantine("none", "not looked at")
+    act: Callable[[], object]
 
-    def __init__(self, recorder: Any, step: Callable[[], object]) -> None:
-        self._recorder, self._step = recorder, step
-
-    def subjects(self) -> dict[str, Any]:
-        return {}
-
-    def steps(self) -> Any:
-        async def step() -> None:
-            self._step()
-
-        return (("quarantine", step),)
-
-    async def guard(self) -> None:
-        await asyncio.Event().wait()
-
-    async def stop(self) -> None:
-        with self._recorder.step("teardown"):
-            pass
+    async def spin_up(self, run: Run) -> None:
+        run.network = Quarantine("none", "not looked at")
+        run.known_secrets.append(SecretValue("the-secret-of-this-run"))
+        for name in STEPS["local"][:-1]:
+            async with run.step(name):
+                if name == "quarantine":
+                    self.act()
 
 
 @pytest.fixture
@@ -64,8 +55,8 @@ async def ran(tmp_path: Path, step: Callable[[], object]) -> tuple[Any, dict[str
     options = Options("local", output, INSTANCE, {}, None, 60.0)
 
     @contextlib.asynccontextmanager
-    async def opener(setting: Any, recorder: Any) -> AsyncIterator[Any]:
-        yield Target(recorder, step)
+    async def opener(_: object) -> AsyncIterator[Any]:
+        yield Target(step)
 
     network = Quarantine("none", "not looked at")
     outcome = await smoke_run.spin_up(options, network, Console(quiet=True), opener)

@@ -12,8 +12,7 @@ from agency.machine.units import Unit
 from agency.source_digest import source_root
 from agency.spinup.expected import Expected, by_export
 from agency.spinup.targets.ssh import host
-from agency.spinup.targets.ssh.config import wishes_of
-from agency.spinup.targets.ssh.options import SshOptions
+from agency.spinup.targets.ssh.config import config_of
 from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
 
 PORTABLE = source_root() / "modules" / "portable"
@@ -99,21 +98,22 @@ def test_nothing_expected_is_nothing_shown() -> None:
     assert host.call_roll(seen, Expected((), ())) == host.Roll((), ())
 
 
-def said(**changes: object) -> SshOptions:
+def said(**changes: object) -> dict[str, object]:
     values: dict[str, object] = {
         "host": "root@host",
         "ssh_options": (),
         "connect_timeout_s": 30.0,
         "read_only": True,
         "password_file": None,
+        "suite_timeout_s": 240,
     }
-    return SshOptions(**{**values, **changes})  # type: ignore[arg-type]
+    return {**values, **changes}
 
 
 def test_looking_is_the_default_and_talking_needs_passwords(tmp_path) -> None:
-    assert wishes_of(said(), 240).read_only
+    assert config_of(said()).read_only
     talking = said(read_only=False, password_file=tmp_path / "passwords.json")
-    assert not wishes_of(talking, 240).read_only
+    assert not config_of(talking).read_only
 
 
 @pytest.mark.parametrize(
@@ -128,4 +128,4 @@ def test_looking_is_the_default_and_talking_needs_passwords(tmp_path) -> None:
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        wishes_of(said(**changes), 240)
+        config_of(said(**changes))

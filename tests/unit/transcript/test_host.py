@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from agency.spinup.targets.ssh.config import Wishes
-from agency.spinup.targets.ssh.target import SshTarget
 from agency.transcript.rules.v2 import judge
 from agency.transcript.verification import Policy, Report, verify
 
@@ -43,15 +41,6 @@ def test_who_demands_the_conversation_is_not_content_with_a_look(
     host_document: Document, check: Check
 ) -> None:
     assert check(host_document, "scenario.commands").refused_by == "required"
-
-
-def test_the_steps_are_those_that_the_target_takes(tmp_path) -> None:
-    for passwords in (None, tmp_path):
-        target = SshTarget.__new__(SshTarget)  # naming them needs no running target
-        target.wishes = Wishes("root@host", (), 1, tmp_path, 1, passwords)
-        steps = target.steps()
-        assert judge.STEPS["ssh"] == (*(name for name, _ in steps), "teardown")
-        assert [name for name, run in steps if run is None] == ([] if passwords else ["scenario"])
 
 
 def step(document: Document, name: str) -> Document:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from agency.spinup.targets.local.target import LocalTarget
 from agency.transcript.rules.v2 import judge
 from agency.transcript.rules.v2.model import Predicate
 
@@ -336,8 +335,3 @@ def test_a_failed_spin_up_tells_why(failed_document: Document) -> None:
     assert result == "FAILED"
     assert reasons.startswith("it failed at step homeserver: port taken")
     assert list(judge.claims(predicate(failed_document))) == []
-
-
-def test_the_steps_are_those_that_a_local_spin_up_takes() -> None:
-    steps = LocalTarget.__new__(LocalTarget).steps()  # naming them needs no running target
-    assert judge.STEPS["local"] == (*(name for name, _ in steps), "teardown")

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
-from agency.clock import iso
 from agency.errors import PrerequisiteError
 from agency.files import write_atomically
 from agency.guests.images.builder import Job, outer_environment, run_job
@@ -51,7 +50,6 @@ class Image:
     directory: Path
     kind: Kind
     digest: str
-    libraries: str | None  # digest
     fingerprint: str
     packages: dict[str, str]  # name to version
     fresh: bool
@@ -103,17 +101,16 @@ async def hold_image(
         await build(recipe, libraries, directory, marker=marker)
 
     async with image_cache(base, recipe.kind).hold(digest, make) as kept:
-        yield held(kept, recipe.kind, digest, libraries.digest if libraries else None)
+        yield held(kept, recipe.kind, digest)
 
 
-def held(kept: Kept, kind: Kind, digest: str, libraries: str | None) -> Image:
+def held(kept: Kept, kind: Kind, digest: str) -> Image:
     """The image in a place of the cache."""
     facts = json.loads((kept.path / FACTS).read_text())
     return Image(
         kept.path,
         kind,
         digest,
-        libraries,
         facts["fingerprint"],
         facts["packages"],
         fresh=kept.fresh,
@@ -242,8 +239,3 @@ def installed_packages(status: str) -> dict[str, str]:
         if fields.get("Status", "").endswith(" installed"):
             found[fields["Package"]] = fields["Version"]
     return found
-
-
-def built_at(image: Image) -> str:
-    """When the image was built, RFC 3339."""
-    return iso((image.directory / FACTS).stat().st_mtime)

@@ -77,7 +77,7 @@ async def hold_nixos_image(
         await _build(source, kind, digest, directory, marker)
 
     async with _cache(base).hold(digest, make) as kept:
-        yield held(kept, kind, digest, libraries=None)
+        yield held(kept, kind, digest)
 
 
 def build_argv(kind: Kind) -> tuple[str, ...]:

@@ -7,32 +7,35 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from agency.canonical import sha256_hex
 from agency.guests.images.image import Image, hold_image
 from agency.guests.images.provider import ProviderPack, hold_provider
 from agency.guests.images.recipe import ImageRecipe
-from agency.guests.images.wheelhouse import (
-    Ingredients,
-    Wheelhouse,
-    hold_libraries,
-    hold_wheelhouse,
-)
+from agency.guests.images.wheelhouse import Ingredients, Libraries, hold_libraries
+from agency.source_digest import source_digest
 
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """An image and a wheelhouse that fit each other, and the provider that is logged in through."""
+    """An image with its libraries, the checkout to install, and the provider to log in through."""
 
     recipe: ImageRecipe
     image: Image
-    wheelhouse: Wheelhouse
+    libraries: Libraries
+    source: Path
     provider: ProviderPack
+
+    def python_digest(self) -> str:
+        """Digest all Python that is installed: the libraries and the source."""
+        own = source_digest(self.source).sha256
+        return sha256_hex(f"{self.libraries.digest} {own}".encode())
 
 
 @contextlib.asynccontextmanager
 async def hold_materials(
     base: Path, recipe: ImageRecipe, *, requirements: Path, source: Path, marker: str
 ) -> AsyncIterator[Materials]:
-    """Image, wheelhouse and provider, each made where it is missing; all stay while this is held.
+    """Image, libraries and provider, each made where it is missing; all stay while this is held.
 
     `base` is where they are kept, `requirements` pins others' packages with hashes, `source` is
     the checkout that is installed, `marker` names the run.
@@ -44,8 +47,7 @@ async def hold_materials(
     ingredients = Ingredients(requirements, recipe)
     async with (
         hold_libraries(base, ingredients, marker=marker) as libraries,
-        hold_wheelhouse(base, libraries, source, marker=marker) as wheelhouse,
         hold_provider(base, marker=marker) as provider,
         hold_image(base, recipe, libraries, marker=marker) as image,
     ):
-        yield Materials(recipe, image, wheelhouse, provider)
+        yield Materials(recipe, image, libraries, source, provider)

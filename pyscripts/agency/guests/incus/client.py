@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path, PurePosixPath
 from typing import Self
 from urllib.parse import quote, urlencode
@@ -12,7 +12,7 @@ import aiohttp
 
 from agency.guests.incus import execution
 from agency.guests.incus.errors import IncusError, is_missing
-from agency.guests.incus.execution import MAX_OUTPUT, Command, Streams
+from agency.guests.incus.execution import Command, Streams
 from agency.guests.incus.model import (
     Instance,
     InstanceSpec,
@@ -163,16 +163,6 @@ class Incus:
         body = {"devices": {device: dict(config)}}
         await self._transport.call("PATCH", _path(name), body, where=f"{name}: {device}")
 
-    async def remove_device(self, name: str, device: str, *, timeout_s: float = 30) -> None:
-        """Take a device away; one that is not there is no error."""
-        raw = await self._transport.call("GET", _path(name), where=name)
-        devices = {key: value for key, value in raw["devices"].items() if key != device}
-        keys = ("architecture", "config", "description", "ephemeral", "profiles", "stateful")
-        body = {key: raw[key] for key in keys} | {"devices": devices}
-        await self._transport.operate(
-            "PUT", _path(name), body, timeout_s=timeout_s, where=f"{name}: {device}"
-        )
-
     async def usage(self, name: str) -> Usage:
         """What an instance uses now."""
         return usage_from(await self._transport.call("GET", f"{_path(name)}/state", where=name))
@@ -186,64 +176,14 @@ class Incus:
             return (await answer.read())[-max_bytes:].decode(errors="replace")
 
     async def exec(
-        self,
-        name: str,
-        command: Command,
-        *,
-        stdin: bytes = b"",
-        timeout_s: float,
-        max_output: int = MAX_OUTPUT,
+        self, name: str, command: Command, *, stdin: bytes = b"", timeout_s: float
     ) -> Completed:
         """Run a program in an instance to its end; see `execution.run`."""
-        return await execution.run(
-            self._transport,
-            name,
-            command,
-            stdin=stdin,
-            timeout_s=timeout_s,
-            max_output=max_output,
-        )
+        return await execution.run(self._transport, name, command, stdin=stdin, timeout_s=timeout_s)
 
-    @asynccontextmanager
-    async def streams(self, name: str, command: Command) -> AsyncIterator[Streams]:
+    def streams(self, name: str, command: Command) -> AbstractAsyncContextManager[Streams]:
         """Run a program in an instance with its streams open; leaving ends it."""
-        async with execution.open_streams(self._transport, name, command) as streams:
-            yield streams
-
-    async def push(
-        self,
-        name: str,
-        path: PurePosixPath,
-        data: bytes | Path,
-        *,
-        mode: int = 0o644,
-        uid: int = 0,
-        gid: int = 0,
-        timeout_s: float = 60,
-    ) -> None:
-        """Write a file of the instance; its directory must exist."""
-        headers = {
-            "X-Incus-type": "file",
-            "X-Incus-write": "overwrite",
-            "X-Incus-mode": f"{mode:04o}",
-            "X-Incus-uid": str(uid),
-            "X-Incus-gid": str(gid),
-        }
-        where = f"{name}:{path}"
-        content = data if isinstance(data, bytes) else data.open("rb")
-        try:
-            async with self._transport.request(
-                "POST",
-                _file(name, path),
-                timeout_s=timeout_s,
-                where=where,
-                data=content,
-                headers=headers,
-            ) as answer:
-                await checked_answer(answer, where)
-        finally:
-            if not isinstance(content, bytes):
-                content.close()
+        return execution.open_streams(self._transport, name, command)
 
     async def pull(
         self,

@@ -21,11 +21,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency.children import stat_fields
-from agency.errors import AgencyError, PrerequisiteError
-from agency.files import write_atomically
+from agency.errors import PrerequisiteError
 from agency.guests.incus.client import Incus
-from agency.guests.incus.errors import IncusUnreachableError
+from agency.guests.incus.errors import INSTALL_HINT, IncusUnreachableError
 from agency.guests.incus.transport import MAX_SOCKET_PATH
 from agency.locks import locked, try_lock
 
@@ -46,8 +44,6 @@ _GROUP = "incus-admin"
 # Incus looks for news on the web when it starts. Nothing may leave: a proxy that refuses.
 _NO_WAY_OUT = "http://127.0.0.1:9"
 
-INSTALL_HINT = "install Incus (Debian: incus-base and incus-client, from backports on Debian 12)"
-
 
 @dataclass(frozen=True, slots=True)
 class OwnDaemon:
@@ -59,11 +55,6 @@ class OwnDaemon:
     def socket(self) -> Path:
         """The socket it answers on."""
         return self.directory / "incus" / "unix.socket"
-
-    @property
-    def pid_file(self) -> Path:
-        """The pid of the daemon and the time of its start, as /proc gives it."""
-        return self.directory / "pid"
 
     @property
     def users(self) -> Path:
@@ -233,13 +224,6 @@ async def _start(daemon: OwnDaemon, program: Path) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # guests that are kept need it after we have gone
         )
-    try:
-        started = _started_at(process.pid)
-        write_atomically(daemon.pid_file, f"{process.pid} {started}\n".encode(), mode=0o600)
-    except (AgencyError, OSError):
-        process.kill()  # nobody else would know of it
-        process.wait()
-        raise
     deadline = asyncio.get_running_loop().time() + _START_S
     while not await _is_ready(daemon.socket):
         if process.poll() is not None or asyncio.get_running_loop().time() > deadline:
@@ -275,11 +259,6 @@ def _last_words(log: Path) -> str:
     return " | ".join(lines) or "it said nothing"
 
 
-def _started_at(pid: int) -> str:
-    """Start time of a process in clock ticks since boot, proc(5) field 22."""
-    return stat_fields(pid)[19]
-
-
 async def _prepare(client: Incus) -> None:
     """Make what a fresh Incus lacks; an Incus of the host is used as it is."""
     if POOL not in await client.pools():
@@ -288,44 +267,29 @@ async def _prepare(client: Incus) -> None:
 
 
 async def _stop(daemon: OwnDaemon) -> None:
-    """Stop the daemon: by its pid file, or who answers on its socket where that says nothing."""
-    descriptor, pid = _named(daemon) or _answering(daemon) or (None, 0)
-    if descriptor is None:
+    """Stop the process that listens on the daemon's socket; none is no error."""
+    found = _listening(daemon.socket)
+    if found is None:
         return
+    descriptor, pid = found
     try:
-        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-        if not await _ends(descriptor, _STOP_S):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            await _ends(descriptor, _STOP_S)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            signal.pidfd_send_signal(descriptor, number)
+            if await _ends(descriptor, _STOP_S):
+                break
         _collect(pid)
     except ProcessLookupError:
         pass
     finally:
         os.close(descriptor)
-    daemon.pid_file.unlink(missing_ok=True)
 
 
-def _named(daemon: OwnDaemon) -> tuple[int, int] | None:
-    """Descriptor and pid of the process that the pid file names, if it is still that one."""
-    try:
-        text, started = daemon.pid_file.read_text().split()
-        pid = int(text)
-        descriptor = os.pidfd_open(pid)
-    except (OSError, ValueError):
-        return None
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        if _started_at(pid) == started:
-            return descriptor, pid
-    os.close(descriptor)
-    return None
-
-
-def _answering(daemon: OwnDaemon) -> tuple[int, int] | None:
-    """Descriptor and pid of the process that listens on the daemon's socket, unix(7)."""
+def _listening(path: Path) -> tuple[int, int] | None:
+    """Descriptor and pid of the process that listens on a socket, unix(7)."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         try:
             asking.settimeout(_CONNECT_S)
-            asking.connect(str(daemon.socket))
+            asking.connect(str(path))
             said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
             pid = int(_UCRED.unpack(said)[0])
             return os.pidfd_open(pid), pid

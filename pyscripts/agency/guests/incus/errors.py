@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from agency.errors import AgencyError, PrerequisiteError
 
+INSTALL_HINT = "install Incus (Debian: incus-base and incus-client, from backports on Debian 12)"
+
 
 class IncusError(AgencyError):
     """Incus refused a request or failed at it; `status` is its HTTP-like code, 0 for none."""

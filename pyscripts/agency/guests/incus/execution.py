@@ -17,16 +17,17 @@ import aiohttp
 from agency.guests.incus.errors import IncusError, IncusTimeoutError, IncusUnreachableError
 from agency.guests.incus.transport import Transport
 from agency.machine.completed import Completed
+from agency.machine.machine import MAX_LINE, MachineError
+from agency.machine.process import MAX_OUTPUT
 
 _CHUNK = 64 * 1024
 _CONNECT_S = 15.0
 _KILL_WAIT_S = 5.0
-MAX_OUTPUT = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to run in a guest: never a shell string. Paths in `env` and `cwd` are the guest's.
+    """A program to run in a guest: never a shell string. Paths in `env` are the guest's.
 
     Secrets may travel by standard input only.
     """
@@ -35,7 +36,6 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)
     uid: int = 0
     gid: int = 0
-    cwd: str = "/"
 
     def body(self) -> dict[str, object]:
         """The request of POST /1.0/instances/<name>/exec."""
@@ -44,7 +44,7 @@ class Command:
             "environment": {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", **self.env},
             "user": self.uid,
             "group": self.gid,
-            "cwd": self.cwd,
+            "cwd": "/",
             "interactive": False,
             "wait-for-websocket": True,
         }
@@ -156,7 +156,6 @@ async def run(
     *,
     stdin: bytes = b"",
     timeout_s: float,
-    max_output: int = MAX_OUTPUT,
 ) -> Completed:
     """Run a program to its end.
 
@@ -167,7 +166,7 @@ async def run(
     """
     try:
         async with asyncio.timeout(timeout_s), open_streams(transport, name, command) as streams:
-            kept_out, kept_err = _Kept(max_output), _Kept(max_output)
+            kept_out, kept_err = _Kept(), _Kept()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_feed(streams, stdin))
                 tasks.create_task(kept_out.take(streams.stdout))
@@ -196,13 +195,12 @@ async def run(
 class _Kept:
     """The beginning of a stream; the rest is read and dropped, so that the program goes on."""
 
-    limit: int
     data: bytearray = field(default_factory=bytearray)
     truncated: bool = False
 
     async def take(self, stream: aiohttp.ClientWebSocketResponse) -> None:
         async for chunk in chunks(stream):
-            room = self.limit - len(self.data)
+            room = MAX_OUTPUT - len(self.data)
             self.data += chunk[:room]
             self.truncated = self.truncated or len(chunk) > room
 
@@ -211,3 +209,37 @@ async def _feed(streams: Streams, data: bytes) -> None:
     with contextlib.suppress(ConnectionError):  # a program need not read its input
         await streams.write(data)
     await streams.end_input()
+
+
+@dataclass(slots=True)
+class Lines:
+    """A dialogue over the streams of a program in a guest."""
+
+    streams: Streams
+    _unread: bytearray = field(default_factory=bytearray)
+
+    async def ask(self, line: bytes, *, timeout_s: float) -> bytes:
+        """See Dialogue."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.streams.write(line + b"\n")
+                return await self._line()
+        except TimeoutError as error:
+            raise MachineError(
+                f"no answer within {timeout_s:g} s", where=self.streams.where
+            ) from error
+        except ConnectionError as error:
+            raise MachineError("it has ended", where=self.streams.where) from error
+
+    async def _line(self) -> bytes:
+        while b"\n" not in self._unread:
+            async for chunk in chunks(self.streams.stdout):
+                self._unread += chunk
+                break
+            else:
+                raise MachineError("it has ended", where=self.streams.where)
+            if len(self._unread) > MAX_LINE:
+                raise MachineError("its answer is too long", where=self.streams.where)
+        line, _, rest = bytes(self._unread).partition(b"\n")
+        self._unread[:] = rest
+        return line

@@ -11,24 +11,21 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from agency.errors import AgencyError
+from agency.guests.incus.client import Incus
 from agency.guests.incus.execution import Command, Streams, chunks
-from agency.guests.machines.machine import Guest
 
 _HOST = "127.0.0.1"
-_NOBODY = 65534
 _CHUNK = 64 * 1024
 _MAX_CONNECTIONS = 64
 _RELAY = (Path(__file__).parent / "relay.py").read_text()
 
 
 @contextlib.asynccontextmanager
-async def forward(
-    guest: Guest, port: int, *, listen: int = 0, uid: int = _NOBODY
-) -> AsyncIterator[int]:
-    """Have a loopback port of this machine lead to a loopback port of the guest.
+async def forward(incus: Incus, name: str, port: int, *, uid: int) -> AsyncIterator[int]:
+    """Have a free loopback port of this machine lead to a loopback port of a guest.
 
-    Yields the port, a free one when `listen` is 0. Beyond 64 connections, new ones wait. In the
-    guest the connections are opened by `uid`, by which its firewall judges them.
+    Beyond 64 connections, new ones wait. In the guest the connections are opened by `uid`, by
+    which its firewall judges them.
     """
     room = asyncio.Semaphore(_MAX_CONNECTIONS)
     command = Command(("python3", "-I", "-c", _RELAY, _HOST, str(port)), uid=uid, gid=uid)
@@ -38,7 +35,7 @@ async def forward(
         try:
             # A broken connection is the client's to see, as it would be without us between.
             with contextlib.suppress(AgencyError, ConnectionError):
-                async with room, guest.incus.streams(guest.name, command) as streams:
+                async with room, incus.streams(name, command) as streams:
                     await _splice(reader, writer, streams)
         finally:
             writer.close()
@@ -48,7 +45,7 @@ async def forward(
         serving.add(task)
         task.add_done_callback(serving.discard)
 
-    server = await asyncio.start_server(accept, _HOST, listen)
+    server = await asyncio.start_server(accept, _HOST, 0)
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import tarfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from agency.errors import InternalError, LoggedError
+from agency.errors import InternalError
 from agency.guests.incus.client import Incus
-from agency.guests.incus.errors import IncusError, IncusTimeoutError, is_missing
-from agency.guests.incus.execution import Command
+from agency.guests.incus.errors import (
+    INSTALL_HINT,
+    IncusError,
+    IncusTimeoutError,
+    is_missing,
+)
+from agency.guests.incus.execution import Command, Lines
 from agency.guests.incus.model import Instance, InstanceSpec, Kind, Usage
+from agency.guests.machines.forward import forward
+from agency.machine import units
 from agency.machine.completed import Completed
+from agency.machine.machine import LOOK_S, Dialogue, MachineError, succeeded
+from agency.programs import find_program
 
 _CREATE_S = 180.0
 _START_S = 60.0
 _STOP_S = 30.0
 _DESTROY_S = 60.0  # longer than what Incus may be busy with
-_LOOK_S = 20.0
 _POLL_S = 0.1
-_JOURNAL_LINES = 15
-_MAX_UNITS = 5
+_CONSOLE_LINES = 15
 _ENDED_STATES = ("running", "degraded", "maintenance")
-
-
-class GuestError(LoggedError):
-    """The guest did not come up, or something in it failed; `log_tail` says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,11 @@ class GuestFile:
 
 @dataclass(slots=True)
 class Guest:
-    """A machine that exists in Incus. Nothing here decides who may use or remove it."""
+    """A Machine that exists in Incus. Nothing here decides who may use or remove it."""
 
     incus: Incus
     name: str
     kind: Kind
-    _boots: int = field(default=0)
 
     @classmethod
     async def create(cls, incus: Incus, spec: InstanceSpec) -> Guest:
@@ -88,7 +92,7 @@ class Guest:
         """Wait until systemd has started everything.
 
         Raises:
-            GuestError: a unit failed (each failed unit with the end of its journal), or it did
+            MachineError: a unit failed (each failed unit with the end of its journal), or it did
                 not end in time (the jobs that still wait, and the console).
         """
         state = "unreachable"
@@ -100,15 +104,15 @@ class Guest:
                         break
                     await asyncio.sleep(_POLL_S)
         except TimeoutError as error:
-            raise GuestError(
+            raise MachineError(
                 f"systemd is {state!r} after {timeout_s:g} s, not running",
                 where=self.name,
                 hint="the log holds the jobs that still wait and the console; allow more time",
                 log_tail=await self._what_it_waits_for(),
             ) from error
-        failed = await self.failed_units() if state != "running" else ()
+        failed = await units.failed(self) if state != "running" else ()
         if failed and not allow_degraded:
-            raise await self.unit_failure(failed)
+            raise await units.failure(self, failed)
         return SystemState(state, failed)
 
     async def _system_state(self, timeout_s: float) -> str:
@@ -130,42 +134,26 @@ class Guest:
         except IncusError as error:
             return (f"it cannot be looked into: {error.message}",)
         lines = [*jobs.stdout.decode(errors="replace").splitlines(), "console:"]
-        return (*lines, *console.splitlines()[-_JOURNAL_LINES:])
+        return (*lines, *console.splitlines()[-_CONSOLE_LINES:])
 
-    async def failed_units(self) -> tuple[str, ...]:
-        """The names of the units that have failed."""
-        argv = ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")
-        done = await self.look(*argv)
-        lines = done.stdout.decode(errors="replace").splitlines()
-        return tuple(line.split()[0] for line in lines if line.strip())
-
-    async def unit_failure(self, units: Sequence[str]) -> GuestError:
-        """The error for failed units, with the end of their journals."""
-        tail: list[str] = []
-        for unit in units[:_MAX_UNITS]:
-            tail += [f"{unit}:", *await self.journal(unit)]
-        return GuestError(
-            f"failed: {', '.join(units)}",
-            where=self.name,
-            hint="the log holds the end of each unit's journal",
-            log_tail=tuple(tail),
-        )
-
-    async def journal(self, unit: str, lines: int = _JOURNAL_LINES) -> tuple[str, ...]:
-        """The end of a unit's journal of this boot."""
-        argv = ["journalctl", "--boot", "--no-pager", "--quiet", "--output=short-iso"]
-        done = await self.look(*argv, f"--lines={lines}", f"--unit={unit}")
-        return tuple(done.stdout.decode(errors="replace").splitlines())
-
-    async def look(self, *argv: str, timeout_s: float = _LOOK_S) -> Completed:
-        """Run a program as root, whatever its exit status."""
-        return await self.incus.exec(self.name, Command(argv), timeout_s=timeout_s)
+    async def look(
+        self,
+        *argv: str,
+        stdin: bytes = b"",
+        timeout_s: float = LOOK_S,
+        env: Mapping[str, str] | None = None,
+        uid: int = 0,
+        gid: int = 0,
+    ) -> Completed:
+        """Run a program, as root unless told otherwise, whatever its exit status; see Machine."""
+        command = Command(argv, env or {}, uid, gid)
+        return await self.incus.exec(self.name, command, stdin=stdin, timeout_s=timeout_s)
 
     async def run(
         self,
         *argv: str,
         stdin: bytes = b"",
-        timeout_s: float = _LOOK_S,
+        timeout_s: float = LOOK_S,
         env: Mapping[str, str] | None = None,
         uid: int = 0,
         gid: int = 0,
@@ -173,25 +161,42 @@ class Guest:
         """Run a program that must succeed; returns its standard output.
 
         Raises:
-            GuestError: a non-zero exit status, with the end of standard error.
+            MachineError: a non-zero exit status, with the end of standard error.
             IncusError: it could not be started, or did not end in time.
         """
-        command = Command(argv, env or {}, uid, gid)
-        done = await self.incus.exec(self.name, command, stdin=stdin, timeout_s=timeout_s)
-        if done.exit_status != 0:
-            said = (done.stderr or done.stdout).decode(errors="replace").splitlines()
-            raise GuestError(
-                f"exit status {done.exit_status}: {said[-1] if said else 'no message'}",
-                where=f"{self.name}: {argv[0]}",
-                log_tail=tuple(said[-_JOURNAL_LINES * 2 :]),
-            )
-        return done.stdout
+        done = await self.look(*argv, stdin=stdin, timeout_s=timeout_s, env=env, uid=uid, gid=gid)
+        return succeeded(done, where=f"{self.name}: {argv[0]}")
+
+    @contextlib.asynccontextmanager
+    async def dialogue(self, *argv: str) -> AsyncIterator[Dialogue]:
+        """Run a program for the length of the block, and talk with it; see Machine."""
+        async with self.incus.streams(self.name, Command(argv)) as streams:
+            try:
+                yield Lines(streams)
+            finally:
+                await streams.kill()
+
+    def forward(self, port: int, *, uid: int = 0) -> AbstractAsyncContextManager[int]:
+        """Have a loopback port of this machine lead to one of the guest; see Machine.
+
+        In the guest `uid` opens the connections: its firewall lets root's through to our ports.
+        """
+        return forward(self.incus, self.name, port, uid=uid)
+
+    def suite_host(self) -> tuple[str, Mapping[str, str]]:
+        """Tell how tests/guest reaches the guest; see Machine.
+
+        Raises:
+            PrerequisiteError: Incus's client is not installed.
+        """
+        find_program("incus", hint=INSTALL_HINT)
+        return f"incus:{self.name}", {"INCUS_SOCKET": str(self.incus.socket)}
 
     async def write(self, files: Mapping[PurePosixPath, GuestFile]) -> None:
         """Write files at absolute paths; missing directories are made, root's and 0755.
 
         Raises:
-            GuestError: one cannot be written.
+            MachineError: one cannot be written.
         """
         parents = sorted({str(path.parent) for path in files})
         await self.run("mkdir", "--parents", "--", *parents)
@@ -216,13 +221,13 @@ class Guest:
         """Reboot cleanly and wait until it runs again.
 
         Raises:
-            GuestError: it did not boot anew, or did not come up; see `wait_running`.
+            MachineError: it did not boot anew, or did not come up; see `wait_running`.
         """
         before = await self.boot_id()
         await self.incus.change_state(self.name, "restart", timeout_s=timeout_s)
         state = await self.wait_running(timeout_s=timeout_s, allow_degraded=allow_degraded)
         if await self.boot_id() == before:
-            raise GuestError("it did not boot anew", where=self.name)
+            raise MachineError("it did not boot anew", where=self.name)
         return state
 
     async def usage(self) -> Usage:

@@ -22,8 +22,8 @@ from agency.children import MARKER_VARIABLE, Child, ChildSpec, start_child
 from agency.files import write_atomically
 from agency.machine.completed import Completed
 from agency.machine.machine import LOOK_S, Dialogue, MachineError
+from agency.machine.process import run, started, talk
 from agency.machine.ssh import failures, settings
-from agency.machine.ssh.client import run, talk
 from agency.programs import find_program
 
 _HINT = "install the OpenSSH client (Debian: openssh-client)"
@@ -85,7 +85,10 @@ class SshMachine:
         where = f"{self.name}: {argv[0]}"
         options = ("-T", "--", self.destination, shlex.join(argv))
         command = (self._program, "-F", str(self._configuration), *options)
-        async with talk(command, self._environment, where) as dialogue:
+        async with (
+            started(command, self._environment) as process,
+            talk(process, where) as dialogue,
+        ):
             yield dialogue
 
     @contextlib.asynccontextmanager

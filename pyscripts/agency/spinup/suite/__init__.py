@@ -1,1 +1,1 @@
-"""Looking at a machine from inside: the suite, and the open way into it."""
+"""Looking at a machine from inside: running the suite, and reading what it found."""

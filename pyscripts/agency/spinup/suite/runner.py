@@ -7,15 +7,14 @@ import os
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from agency.children import ChildSpec, start_child
-from agency.errors import PrerequisiteError
-from agency.guests.incus.daemon import INSTALL_HINT
-from agency.guests.machines.machine import Guest, GuestError
-from agency.programs import find_program
+from agency.instance.model import ResolvedAgent
+from agency.machine.machine import Machine, MachineError
+from agency.rundir import RunDirectory
 
 _LOG_LINES = 40
 _LOG_BYTES = 64 * 1024
@@ -73,43 +72,29 @@ class Findings:
         return counts.get("passed", 0) > 0 and not counts.get("failed") and not counts.get("error")
 
 
-def incus_host(guest: Guest) -> tuple[str, dict[str, str]]:
-    """How the suite is led to a guest: the host's name for it, and what its client must know.
-
-    Raises:
-        PrerequisiteError: the client of Incus is not there.
-    """
-    find_program("incus", hint=INSTALL_HINT)
-    return f"incus:{guest.name}", {"INCUS_SOCKET": str(guest.incus.socket)}
-
-
 async def run_suite(
-    guest_host: str,
-    environment: Mapping[str, str],
+    machine: Machine,
     suite: Path,
-    directory: Path,
+    directory: RunDirectory,
     *,
-    marker: str,
     timeout_s: float,
-    uids: Mapping[str, int],
+    agents: Iterable[ResolvedAgent],
     read_only: bool = False,
 ) -> Findings:
-    """Run the suite of a checkout against a machine; logs and report go to `directory`.
+    """Run the suite of a checkout against a machine; logs and report go to the run's directory.
 
-    `guest_host` is what --guest-host takes: incus:NAME (see `incus_host`), ssh:USER@HOST or
-    local. `uids` are those that the instance gives its agents. With `read_only`, tests that
-    disturb the machine are left out.
+    It must be there, see `require_suite`. `agents` are those of the instance, whose uids the suite
+    expects. With `read_only`, tests that disturb the machine are left out.
 
     Raises:
-        PrerequisiteError: the suite is not there.
-        GuestError: the suite did not run to its end.
+        MachineError: the suite did not run to its end.
     """
-    _must_be_there(suite)
-    report = directory / "suite.xml"
+    guest_host, environment = machine.suite_host()
+    report = directory.path / "suite.xml"
     argv = (
         *(sys.executable, "-m", "pytest", str(suite), "--quiet", "-p", "no:cacheprovider"),
         *("--guest-host", guest_host, f"--junitxml={report}"),
-        *(f"--agent-uid={name}={uid}" for name, uid in uids.items()),
+        *(f"--agent-uid={agent.name}={agent.uid}" for agent in agents),
         *("--override-ini", "junit_family=xunit1"),
         # The suite generates nothing; loading what would takes longer than many of its tests.
         *("-p", "no:hypothesispytest"),
@@ -117,15 +102,15 @@ async def run_suite(
     )
     ours = {
         # The client of Incus keeps a configuration; it is the run's own.
-        "INCUS_CONF": str(directory / "incus-client"),
+        "INCUS_CONF": str(directory.path / "incus-client"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    log = directory / "suite.log"
+    log = directory.path / "suite.log"
     # The configuration of pytest is the checkout's; it is found from the working directory.
     spec = ChildSpec(
         "suite", argv, {**ours, **_python_path(), **environment}, suite.parents[1], log
     )
-    child = await start_child(spec, marker=marker)
+    child = await start_child(spec, marker=directory.run)
     try:
         async with asyncio.timeout(timeout_s):
             status: int | None = await child.wait()
@@ -135,7 +120,7 @@ async def run_suite(
         await child.stop(_STOP_S)
     problem, findings = _judged(status, timeout_s, report)
     if problem is not None:
-        raise GuestError(
+        raise MachineError(
             f"the suite {problem}",
             where=guest_host,
             hint="install the requirements for development (requirements/dev.txt)",
@@ -161,13 +146,6 @@ def disagreement(status: int, findings: Findings) -> str | None:
     if (status == _SOME_FAILED) != failed:
         return f"ended with {status}, and its report names {'a' if failed else 'no'} failure"
     return None
-
-
-def _must_be_there(suite: Path) -> None:
-    if not suite.is_dir():
-        raise PrerequisiteError(
-            "the suite is not there", where=str(suite), hint="run this from a checkout"
-        )
 
 
 def _python_path() -> dict[str, str]:

@@ -14,7 +14,7 @@ import pytest_asyncio
 from driving import ROOT, SpinUp
 
 from agency.guests.incus.client import Incus
-from agency.guests.incus.daemon import POOL, incus, own_daemon
+from agency.guests.incus.daemon import POOL, answers, incus, own_daemon
 
 Make = Callable[..., SpinUp]
 
@@ -55,7 +55,7 @@ def test_every_program_that_is_missing_is_named(spinup: Make, ground: Any, tmp_p
 def test_a_pool_that_is_not_there_is_named(spinup: Make, ground: Any) -> None:
     assert "nosuch: there is no such storage pool" in refused(spinup("--pool", "nosuch"), ground)
     daemon = own_daemon(ground.place.environ)
-    assert not daemon.pid_file.exists(), "an Incus that was started for a look was left"
+    assert not answers(daemon.socket), "an Incus that was started for a look was left"
 
 
 @pytest_asyncio.fixture

@@ -19,7 +19,6 @@ import pytest_asyncio
 
 from agency.guests.machines.machine import Guest, GuestFile
 from agency.machine.ssh.machine import SshMachine, connected
-from agency.spinup.suite.runner import incus_host
 
 # The server, and those of its libraries that nothing else in the image needs.
 PACKAGES = ("openssh-server", "libwrap0", "libnsl2", "libtirpc3", "libtirpc-common")
@@ -127,7 +126,7 @@ def private() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def reach_incus(guest: Guest, private: Path) -> Iterator[None]:
     """What the ProxyCommand needs to reach the tests' own Incus."""
-    _, environment = incus_host(guest)
+    _, environment = guest.suite_host()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**environment, "INCUS_CONF": str(private / "client")}.items():
             patch.setenv(name, value)

@@ -32,7 +32,6 @@ from agency.spinup.examination import OUTSIDER
 from agency.spinup.program import this_program
 from agency.spinup.remote.subject import reached
 from agency.spinup.scenario.accounts import create_people
-from agency.spinup.targets.incus.reach import GuestMachine
 from agency.spinup.targets.incus.secrets import RunSecrets
 from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
 from agency.transcript.verification import read_unchecked
@@ -145,8 +144,7 @@ class Operator:
 @pytest.fixture(scope="module")
 def operator(server, private: Path) -> Operator:
     (private / "out").mkdir()
-    secrets = RunSecrets(load_instance(ROOT / "instance"), private / "secrets")
-    secrets.prepare()
+    secrets = RunSecrets.make(load_instance(ROOT / "instance"), private / "secrets")
     return Operator(private, server, secrets)
 
 
@@ -156,9 +154,8 @@ async def host(guest: Guest, materials, operator: Operator) -> AsyncIterator[Gue
     secrets = operator.secrets
     cargo = Cargo(ROOT / "modules/portable", secrets.loaded.root, secrets.key)
     await provision(guest, materials, cargo)
-    machine = GuestMachine(guest)
-    await Activator(machine, PROGRAM, str(PORTABLE), str(INSTANCE), 180).activate()
-    async with reached(machine) as (homeserver, _), aiohttp.ClientSession() as session:
+    await Activator(guest, PROGRAM, str(PORTABLE), str(INSTANCE), 180).activate()
+    async with reached(guest) as (homeserver, _), aiohttp.ClientSession() as session:
         await create_people(
             session,
             homeserver,

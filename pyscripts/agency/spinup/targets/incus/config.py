@@ -1,17 +1,18 @@
-"""What a person may choose about a guest, as one value."""
+"""The choices that a person has about a guest, as one value."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from agency.guests.incus.model import Limits
 from agency.guests.machines.placement import Wanted
-from agency.spinup.options import GuestOptions
 from agency.spinup.targets.incus.system.choice import WantedSystem
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Config:
     """Kind, system, size and patience; times in seconds, each for one part of the run."""
 
     kind: Wanted = Wanted.AUTO
@@ -24,15 +25,13 @@ class Wishes:
     suite_timeout_s: float = 240.0
 
 
-def wishes_of(options: GuestOptions) -> Wishes:
-    """The wishes that a command line holds."""
-    return Wishes(
-        kind=Wanted(options.guest_kind),
-        system=WantedSystem(options.guest_system),
-        pool=options.pool,
-        limits=Limits(memory_mb=options.memory_mb, cpus=options.cpus, disk_gb=options.disk_gb),
-        keep=options.keep,
-        boot_timeout_s=options.boot_timeout_s,
-        activate_timeout_s=options.activate_timeout_s,
-        suite_timeout_s=options.suite_timeout_s,
+def config_of(chosen: Mapping[str, Any]) -> Config:
+    """Read the values of a command line's options; see `options.OPTIONS`."""
+    limits = {name: chosen[name] for name in ("memory_mb", "cpus", "disk_gb")}
+    same = ("pool", "keep", "boot_timeout_s", "activate_timeout_s", "suite_timeout_s")
+    return Config(
+        kind=Wanted(chosen["guest_kind"]),
+        system=WantedSystem(chosen["guest_system"]),
+        limits=Limits(**limits),
+        **{name: chosen[name] for name in same},
     )

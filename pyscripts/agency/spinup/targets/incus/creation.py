@@ -14,7 +14,7 @@ from agency.guests.incus.model import InstanceSpec, Server
 from agency.guests.machines.janitor import Owner
 from agency.guests.machines.machine import Guest
 from agency.guests.machines.placement import Decision, bring_in, choose_pool, decide
-from agency.spinup.targets.incus.config import Wishes
+from agency.spinup.targets.incus.config import Config
 from agency.spinup.targets.incus.system import Ground, GuestSystem, Hold
 from agency.spinup.targets.incus.system.choice import (
     System,
@@ -47,7 +47,7 @@ class Maker:
     base: Path
     source: Path
     owner: Owner
-    wishes: Wishes
+    config: Config
 
     @contextlib.asynccontextmanager
     async def hold(self) -> AsyncIterator[Made]:
@@ -61,10 +61,10 @@ class Maker:
         """
         await asyncio.to_thread(sweep, self.base)
         server = await self.incus.server()
-        decision = decide(server, self.wishes.kind)
+        decision = decide(server, self.config.kind)
         host = look_at_host(self.base, self.source, decision.kind)
-        choice = choose_system(host, self.wishes.system)
-        pool = await choose_pool(self.incus, self.wishes.pool)
+        choice = choose_system(host, self.config.system)
+        pool = await choose_pool(self.incus, self.config.pool)
         ground = Ground(self.base, self.source, decision.kind, self.owner.run)
         async with HOLD[choice.system](ground) as system:
             await bring_in(self.incus, system.image)
@@ -81,7 +81,7 @@ class Maker:
             made.decision.kind,
             made.system.image.fingerprint,
             made.pool,
-            self.wishes.limits,
+            self.config.limits,
             self.owner.labels(),
         )
         return await Guest.create(self.incus, spec)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from agency import quarantine
 from agency.guests.incus.client import Incus
-from agency.guests.incus.model import Server, Usage
+from agency.guests.incus.model import Server
 from agency.guests.machines.machine import Guest
 from agency.guests.machines.placement import Decision
 from agency.locks import is_held
-from agency.machine.machine import Machine, MachineError, run
+from agency.machine import units
+from agency.machine.machine import Machine, run
 from agency.spinup.record import Evidence
 from agency.spinup.targets.incus.system import GuestSystem
 from agency.spinup.targets.incus.system.choice import SystemDecision
@@ -61,7 +62,7 @@ async def running(guest: Guest, seconds: float) -> Evidence:
         "kind": str(made.kind) if made else "unknown",
         "image": made.image if made else "unknown",
         "state": state.stdout.decode(errors="replace").strip(),
-        "failedUnits": list(await guest.failed_units()),
+        "failedUnits": list(await units.failed(guest)),
         "bootId": await guest.boot_id(),
         "networkDevices": list(made.network_devices) if made else ["unknown"],
         "runningAfterS": seconds,
@@ -92,23 +93,32 @@ async def _query(machine: Machine, sql: str) -> str:
     return (await run(machine, *argv)).decode().strip()
 
 
-def usage(seen: Usage, most_seen: int) -> Evidence:
-    """What the guest uses, and used at most, as its host counts it.
+@dataclass(slots=True)
+class Meter:
+    """Reads what a guest uses, as its host counts it, and remembers the most memory seen."""
 
-    Of a virtual machine Incus knows no peak: that is then the most that was seen, in bytes.
-    """
+    guest: Guest
+    _most: int = 0
 
-    def megabytes(count: int | None) -> float | None:
-        return None if count is None else round(count / _MIB, 1)
+    async def read(self) -> Evidence:
+        """Read what is used now, and was at most.
 
-    return {
-        "memoryMb": megabytes(seen.memory),
-        "memoryPeakMb": megabytes(seen.memory_peak or most_seen or None),
-        "memoryPeakBy": "cgroup" if seen.memory_peak else "looks",
-        "cpuS": None if seen.cpu_ns is None else round(seen.cpu_ns / 1e9, 3),
-        "processes": seen.processes,
-        "diskMb": megabytes(seen.disk),
-    }
+        Of a virtual machine Incus knows no peak: that is then the most that was seen, in bytes.
+        """
+        seen = await self.guest.usage()
+        self._most = max(self._most, seen.memory or 0)
+
+        def megabytes(count: int | None) -> float | None:
+            return None if count is None else round(count / _MIB, 1)
+
+        return {
+            "memoryMb": megabytes(seen.memory),
+            "memoryPeakMb": megabytes(seen.memory_peak or self._most or None),
+            "memoryPeakBy": "cgroup" if seen.memory_peak else "looks",
+            "cpuS": None if seen.cpu_ns is None else round(seen.cpu_ns / 1e9, 3),
+            "processes": seen.processes,
+            "diskMb": megabytes(seen.disk),
+        }
 
 
 async def gone(incus: Incus, name: str, base: Path, *, kept: bool) -> Evidence:
@@ -129,27 +139,3 @@ def _is_orphan(half_made: Path) -> bool:
     digest = half_made.name.removeprefix(".making.")
     # In this order: the run that held it may have ended and removed it between the two.
     return not is_held(half_made.parent / f".{digest}.lock") and half_made.exists()
-
-
-async def activated(machine: Machine, *argv: str, timeout_s: float) -> Evidence:
-    """What `agency activate --json` says of itself.
-
-    Raises:
-        MachineError: it failed, with the journals of the units that are to blame.
-    """
-    done = await machine.look(*argv, timeout_s=timeout_s)
-    if done.exit_status not in (0, 1) or not done.stdout.strip():
-        raise _activation_error(machine, done.stderr.decode(errors="replace"))
-    report: Evidence = json.loads(done.stdout)
-    return report | {"exitStatus": done.exit_status}
-
-
-def _activation_error(machine: Machine, said: str) -> MachineError:
-    found = re.search(r'^\{"error".*\}$', said, re.MULTILINE)
-    error = json.loads(found[0])["error"] if found else {}
-    return MachineError(
-        f"the activation failed: {error.get('message') or said[-500:] or 'no message'}",
-        where=f"{machine.name}: {error.get('where') or 'agency activate'}",
-        hint=error.get("hint"),
-        log_tail=tuple(error.get("log_tail") or said.splitlines()[-30:]),
-    )

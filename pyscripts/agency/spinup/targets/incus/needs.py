@@ -14,12 +14,13 @@ from agency.guests.images.nixos import INSTALL_HINT as NIX_HINT
 from agency.guests.images.provider import NPM_HINT
 from agency.guests.incus import daemon
 from agency.guests.incus.client import Incus
+from agency.guests.incus.errors import INSTALL_HINT as INCUS_HINT
 from agency.guests.incus.model import Kind
 from agency.guests.machines.placement import Wanted, choose_pool, decide
 from agency.programs import find_program
 from agency.secrets.encryption import age, sops
 from agency.spinup.suite.requirements import require_suite
-from agency.spinup.targets.incus.config import Wishes
+from agency.spinup.targets.incus.config import Config
 from agency.spinup.targets.incus.system.choice import (
     Host,
     System,
@@ -33,7 +34,7 @@ _SET_UP = "on Debian, `make setup-guest` as root installs programs and packages"
 Lacks = list[PrerequisiteError]
 _UTIL_LINUX = "install util-linux"
 _ALWAYS = {
-    "incus": daemon.INSTALL_HINT,
+    "incus": INCUS_HINT,
     "age-keygen": age.HINT,
     "sops": sops.SOPS_HINT,
     "setpriv": _UTIL_LINUX,
@@ -43,9 +44,9 @@ _ALWAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Of a run with these wishes; `base` keeps images and wheels, `source` is the checkout."""
+    """Of a run so configured; `base` keeps images and wheels, `source` is the checkout."""
 
-    wishes: Wishes
+    config: Config
     base: Path
     source: Path
 
@@ -66,11 +67,11 @@ class Needs:
         """
         lacks, kind = self._of_machine(), self._likely
         try:
-            kind = decide(await incus.server(), self.wishes.kind).kind
+            kind = decide(await incus.server(), self.config.kind).kind
         except PrerequisiteError as error:
             lacks.append(error)
         try:
-            await choose_pool(incus, self.wishes.pool)
+            await choose_pool(incus, self.config.pool)
         except PrerequisiteError as error:
             lacks.append(error)
         refuse([*lacks, *self._of_materials(kind)])
@@ -78,7 +79,7 @@ class Needs:
     @property
     def _likely(self) -> Kind:
         """What the guest will be, as far as that can be said without an Incus."""
-        return Kind.VM if self.wishes.kind is Wanted.VM else Kind.CONTAINER
+        return Kind.VM if self.config.kind is Wanted.VM else Kind.CONTAINER
 
     def _of_machine(self) -> Lacks:
         looks: tuple[Callable[[], object], ...] = (
@@ -98,7 +99,7 @@ class Needs:
             )
 
     def _system(self, kind: Kind) -> System:
-        wanted, host = self.wishes.system, Host(nixos=False, built=False)
+        wanted, host = self.config.system, Host(nixos=False, built=False)
         if wanted is WantedSystem.AUTO:
             host = look_at_host(self.base, self.source, kind)
         return choose_system(host, wanted).system

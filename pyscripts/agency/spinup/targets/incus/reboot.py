@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import aiohttp
 
 from agency.clock import Clock
-from agency.errors import AgencyError, InternalError
-from agency.guests.machines.machine import Guest, GuestError
+from agency.errors import AgencyError
+from agency.guests.machines.machine import Guest
 from agency.machine import units
+from agency.machine.machine import MachineError
 from agency.matrix import client_path
 from agency.spinup.convergence import firewall_digest
-from agency.spinup.examination import Examination
+from agency.spinup.examination import Subject
 from agency.spinup.probes import control as control_probes
 from agency.spinup.record import Evidence
 from agency.spinup.remote.agents_audit import AgentsAudit
-from agency.spinup.targets.incus.reach import GuestMachine
+from agency.spinup.scenario.conversation import Conversation
 
 _POLL_S = 0.2
 _MEMBERS = "joined"
@@ -40,7 +41,8 @@ class Before:
     async def observe(
         cls,
         guest: Guest,
-        examination: Examination,
+        subject: Subject,
+        talk: Conversation,
         agents_audit: AgentsAudit,
         names: tuple[str, ...],
     ) -> Before:
@@ -50,35 +52,30 @@ class Before:
             MatrixError: the homeserver does not answer as it did.
             MachineError: the agents' audit log cannot be read.
         """
-        talk = examination.talk
-        if talk is None:
-            raise InternalError("nobody was gathered in the control room")
         text = "Before the reboot"
         event = await talk.operator.say(talk.room, text, talk.new_txn())
-        chain = await examination.subject.observe("audit.chain")
+        chain = await subject.observe("audit.chain")
         return cls(
             boot_id=await guest.boot_id(),
             audit={"count": chain["count"], "head": chain["head"]},
             agents_audit=tuple(await agents_audit.heads()),
-            members=await _members(examination),
+            members=await _members(talk),
             event=event,
             text=text,
-            firewall=await firewall_digest(GuestMachine(guest)),
+            firewall=await firewall_digest(guest),
             units=names,
         )
 
 
-async def _members(examination: Examination) -> tuple[str, ...]:
-    talk = examination.talk
-    if talk is None:
-        raise InternalError("nobody was gathered in the control room")
+async def _members(talk: Conversation) -> tuple[str, ...]:
     path = client_path("rooms", talk.room, "joined_members")
     return tuple(sorted((await talk.operator.request("GET", path))[_MEMBERS]))
 
 
 async def reboot(
     guest: Guest,
-    examination: Examination,
+    subject: Subject,
+    talk: Conversation,
     agents_audit: AgentsAudit,
     before: Before,
     *,
@@ -89,32 +86,28 @@ async def reboot(
     token, and the records are whole.
 
     Raises:
-        GuestError: it does not come back, or its control plane does not.
+        MachineError: it does not come back, or its control plane does not.
         MatrixError: the homeserver does not know the person or the message any more.
     """
-    talk, subject = examination.talk, examination.subject
-    if talk is None:
-        raise InternalError("nobody was gathered in the control room")
     started = clock.steady()
     state = await guest.reboot(timeout_s=timeout_s)
-    await _until_ready(examination, timeout_s=timeout_s)
+    await _until_ready(subject, timeout_s=timeout_s)
     seconds = round(clock.steady() - started, 3)
     whoami = await talk.operator.request("GET", client_path("account", "whoami"))
     event = await talk.operator.request(
         "GET", client_path("rooms", talk.room, "event", before.event)
     )
     if event["content"].get("body") != before.text:
-        raise GuestError("the message from before reads otherwise", where=guest.name)
+        raise MachineError("the message from before reads otherwise", where=guest.name)
     chain = await subject.observe("audit.chain")
-    machine = GuestMachine(guest)
-    running = await units.show(machine, before.units)
+    running = await units.show(guest, before.units)
     return {
         "bootIdBefore": before.boot_id,
         "bootIdAfter": await guest.boot_id(),
         "state": state.state,
         "units": [unit.as_dict() for unit in running.values()],
         "firewallBefore": before.firewall,
-        "firewallAfter": await firewall_digest(machine),
+        "firewallAfter": await firewall_digest(guest),
         "auditBefore": before.audit,
         "kept": await subject.observe("audit.row", {"sequence": int(before.audit["count"])}),
         "auditAfter": {"count": chain["count"], "head": chain["head"]},
@@ -122,28 +115,26 @@ async def reboot(
         "agentsAuditKept": await agents_audit.keeps(before.agents_audit),
         "userId": whoami["user_id"],
         "roomMembersBefore": list(before.members),
-        "roomMembersAfter": list(await _members(examination)),
+        "roomMembersAfter": list(await _members(talk)),
         "eventId": event["event_id"],
         "readyAfterS": seconds,
     }
 
 
-async def _until_ready(examination: Examination, *, timeout_s: float) -> None:
-    subject = examination.subject
+async def _until_ready(subject: Subject, *, timeout_s: float) -> None:
     try:
         async with asyncio.timeout(timeout_s):
             # A program in another machine: there is no event to wait for.
-            while not await _is_ready(examination):  # noqa: ASYNC110
+            while not await _is_ready(subject):  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_S)
     except TimeoutError as error:
-        raise GuestError(
+        raise MachineError(
             f"the control plane is not ready {timeout_s:g} s after the reboot",
             where=subject.control_url,
         ) from error
 
 
-async def _is_ready(examination: Examination) -> bool:
-    subject = examination.subject
+async def _is_ready(subject: Subject) -> bool:
     try:
         seen = await control_probes.ready(subject.session, subject.control_url)
     except (AgencyError, OSError, ValueError, aiohttp.ClientError):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agency.errors import InternalError
 from agency.instance.load import LoadedInstance
 from agency.instance.secret_provider import sops_provider
 from agency.secrets.encryption.age import AgeKey, new_key, store_key
@@ -18,43 +17,26 @@ from agency.spinup.targets.incus.instance import make_run_instance
 _KEY_FILE = "age.key"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunSecrets:
-    """Made below `directory`, which the run removes; there once `prepare` was called."""
+    """The run's instance, the age key that opens it, and its values until `close`."""
 
-    given: LoadedInstance
-    directory: Path
-    _key: AgeKey | None = field(default=None, repr=False)
-    _loaded: LoadedInstance | None = None
-    _provider: SopsProvider | None = field(default=None, repr=False)
+    loaded: LoadedInstance
+    key: AgeKey = field(repr=False)
+    provider: SopsProvider = field(repr=False)
 
-    def prepare(self) -> LoadedInstance:
-        """Make the key, the instance and its secrets; returns the instance.
+    @classmethod
+    def make(cls, given: LoadedInstance, directory: Path) -> RunSecrets:
+        """Make them below `directory`, which the run removes.
 
         Raises:
             PrerequisiteError: age or sops is not installed.
         """
-        key = self._key = new_key()
-        store_key(key, self.directory / _KEY_FILE)
-        loaded = self._loaded = make_run_instance(self.given, self.directory / "instance", key)
-        self._provider = sops_provider(
-            loaded, age_key_file=self.directory / _KEY_FILE, directory=self.directory
-        )
-        return loaded
-
-    @property
-    def key(self) -> AgeKey:
-        """The run's age key."""
-        if self._key is None:
-            raise InternalError("the run's key was used before it was made")
-        return self._key
-
-    @property
-    def loaded(self) -> LoadedInstance:
-        """The run's instance."""
-        if self._loaded is None:
-            raise InternalError("the run's instance was used before it was made")
-        return self._loaded
+        key = new_key()
+        store_key(key, directory / _KEY_FILE)
+        loaded = make_run_instance(given, directory / "instance", key)
+        provider = sops_provider(loaded, age_key_file=directory / _KEY_FILE, directory=directory)
+        return cls(loaded, key, provider)
 
     @property
     def password(self) -> SecretValue:
@@ -63,24 +45,17 @@ class RunSecrets:
 
     def get(self, name: str) -> SecretValue:
         """One secret."""
-        if self._provider is None:
-            raise InternalError("the run's secrets were used before they were made")
-        return self._provider.get(name)
+        return self.provider.get(name)
 
     def values(self) -> Sequence[SecretValue]:
-        """Every value, the age key among them; none before they are made."""
-        if self._provider is None or self._key is None:
-            return []
-        provider = self._provider
+        """Every value, the age key among them."""
         key_lines = [
             SecretValue(line)
-            for line in self._key.identity.reveal().splitlines()
+            for line in self.key.identity.reveal().splitlines()
             if line and not line.startswith("#")
         ]
-        return [*(provider.get(name) for name in provider.names()), *key_lines]
+        return [*(self.get(name) for name in self.provider.names()), *key_lines]
 
     def close(self) -> None:
         """Forget the values."""
-        if self._provider is not None:
-            self._provider.close()
-            self._provider = None
+        self.provider.close()

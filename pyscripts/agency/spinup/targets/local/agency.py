@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 
-from agency import naming
+from agency import naming, ports
 from agency.children import Child, ChildSpec
 from agency.control.config import AgentEntry, ControlConfig
+from agency.errors import UsageError
 from agency.files import write_atomically
 from agency.instance.model import Instance
 from agency.instance.render import registration
@@ -47,6 +49,29 @@ def usual_ports(instance: Instance) -> dict[str, int]:
     for agent in instance.resolved_agents():
         ports[naming.agent_localpart(agent.name)] = agent.port
     return ports
+
+
+def check_port_names(instance: Instance, pinned: Iterable[str]) -> None:
+    """Refuse to pin the port of something that this instance does not have.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    known = port_names(instance)
+    for name in pinned:
+        if name not in known:
+            raise UsageError(
+                f"nothing named {name!r} needs a port", hint=f"use one of: {', '.join(known)}"
+            )
+
+
+def assign_ports(instance: Instance, wanted: Mapping[str, int]) -> dict[str, int]:
+    """Choose the ports of an agency: those that are wanted, and free ones.
+
+    Raises:
+        PrerequisiteError: a wanted port is taken.
+    """
+    return ports.assign(port_names(instance), wanted)
 
 
 @dataclass(slots=True)

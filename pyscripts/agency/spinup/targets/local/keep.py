@@ -27,8 +27,7 @@ from agency.instance.secret_provider import open_provider
 from agency.paths import state_dir
 from agency.secrets.names import OPERATOR_PASSWORD
 from agency.signals import stop_signals
-from agency.spinup.targets.local.agency import LocalAgency
-from agency.spinup.targets.local.build import build, check_port_names
+from agency.spinup.targets.local.agency import LocalAgency, assign_ports, check_port_names
 from agency.spinup.targets.local.supervisor import ServiceError, Supervisor
 
 _STATE = "state.json"
@@ -89,14 +88,16 @@ async def run_foreground(
         ServiceError: a service does not start, or ends too often.
     """
     loaded = load_instance(instance)
-    check_port_names(loaded, pinned)
+    check_port_names(loaded.instance, pinned)
     base = base_dir()
     rundir.reap(base)
     directory = rundir.create(base, new_id("up"))
     secrets = open_provider(loaded, directory.credentials, age_key_file=age_key)
     try:
         async with aiohttp.ClientSession() as session:
-            agency = build(loaded, directory, secrets, session, Supervisor(directory.run), pinned)
+            ports = assign_ports(loaded.instance, pinned)
+            supervisor = Supervisor(directory.run)
+            agency = LocalAgency(loaded.instance, directory, secrets, ports, session, supervisor)
             try:
                 await _start(agency, clock)
                 await _keep(agency, clock)

@@ -1,22 +1,23 @@
-"""The target `local` as a list of steps: make, observe, talk, stop, clean."""
+"""The target `local`: an agency of child processes, made, observed, talked to and stopped."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 
-from agency import quarantine
-from agency.errors import InternalError
-from agency.rundir import RunDirectory
-from agency.secrets.providers import SecretProvider
-from agency.secrets.values import SecretValue
 from agency.spinup.examination import OUTSIDER, Examination
-from agency.spinup.execute import Step
 from agency.spinup.probes import host as host_probes
-from agency.spinup.record import Evidence, Recorder
-from agency.spinup.targets.local.agency import LocalAgency
+from agency.spinup.run import Run
+from agency.spinup.target import Setting, hold_secrets
+from agency.spinup.targets.local.agency import (
+    LocalAgency,
+    assign_ports,
+    check_port_names,
+    usual_ports,
+)
 from agency.spinup.targets.local.subject import LocalSubject
 from agency.spinup.targets.local.supervisor import Supervisor
 
@@ -24,127 +25,80 @@ _READS_STORE = "agency.control.store.reading"
 _LOG_LINES, _LOG_BYTES = 10, 8 * 1024
 
 
-@dataclass(slots=True)
+@contextlib.asynccontextmanager
+async def open_local(setting: Setting) -> AsyncIterator[LocalTarget]:
+    """Open the target; nothing of it has begun.
+
+    Raises:
+        UsageError: a port was pinned of something that the instance does not have.
+    """
+    instance, pinned = setting.loaded.instance, setting.options.ports
+    check_port_names(instance, pinned)
+    usual = usual_ports(instance) if setting.network.mode != "none" else {}
+    yield LocalTarget(setting, {**usual, **pinned})
+
+
+@dataclass(frozen=True, slots=True)
 class LocalTarget:
-    """One local spin-up under way."""
+    """Spins an agency up on this machine; `ports` are those that are wanted, by name."""
 
-    recorder: Recorder
-    network: quarantine.Quarantine
-    prepare: Callable[[], LocalAgency]
-    run: RunDirectory
-    secrets: SecretProvider
-    supervisor: Supervisor
-    known_secrets: list[SecretValue] = field(default_factory=list)
-    _agency: LocalAgency | None = None
-    _examination: Examination | None = None
+    setting: Setting
+    ports: Mapping[str, int]
 
-    kind = "local"
-
-    @property
-    def agency(self) -> LocalAgency:
-        """The agency; there once the step `install` has begun its work."""
-        if self._agency is None:
-            raise InternalError("the agency was used before it was prepared")
-        return self._agency
-
-    @property
-    def examination(self) -> Examination:
-        """The examination of the agency; there as soon as that is."""
-        if self._examination is None:
-            subject = LocalSubject(self.agency, self.agency.session)
-            self._examination = Examination(self.recorder, subject)
-        return self._examination
-
-    def steps(self) -> tuple[Step, ...]:
-        """The steps, in order; each may rely on those before it."""
-        return (
-            ("quarantine", self._quarantine),
-            ("install", self._install),
-            ("homeserver", self._homeserver),
-            ("accounts", self._accounts),
-            ("control", self._control),
-            ("probe", self._probe),
-            ("scenario", self._scenario),
-            ("records", self._records),
-        )
-
-    def subjects(self) -> Mapping[str, Mapping[str, str]]:
-        """Nothing but source and instance: the system is this machine's."""
-        return {}
-
-    async def guard(self) -> None:
-        """Return never; raise as soon as a service ends that should run."""
-        await self.supervisor.watch()
+    async def spin_up(self, run: Run) -> None:
+        """See Target."""
+        setting, supervisor = self.setting, Supervisor(marker=self.setting.directory.run)
+        run.network = setting.network
+        run.watch(supervisor.watch())
+        run.held.push(lambda: self._note_secrets(run))
+        async with run.step("quarantine"):
+            await run.look("quarantine.outbound", lambda: host_probes.outbound(setting.network))
+        async with run.step("install"):
+            run.recorder.log_tail = self.log_tail
+            agency = self._build(supervisor)
+            examination = self._hold(run, agency)
+            agency.install()
+        async with run.step("homeserver"):
+            await agency.launch_control()
+            # What reads the store takes long to import; now there is time for it.
+            importing = asyncio.to_thread(import_module, _READS_STORE)
+            await asyncio.gather(agency.start_homeserver(), importing)
+            await examination.homeserver()
+        async with run.step("accounts"):
+            await agency.create_people(OUTSIDER)
+        async with run.step("control"):
+            await agency.control_ready()
+        async with run.step("probe"):
+            talk = await examination.control()
+        async with run.step("scenario"):
+            await examination.scenario(talk)
+        async with run.step("records"):
+            await examination.records()
 
     def log_tail(self) -> tuple[str, ...]:
         """The last lines of every log of this run, each with the name of whose it is."""
-        lines: list[str] = []
-        for path in sorted(self.run.path.rglob("log")) + sorted(self.run.logs.glob("*.log")):
+        directory, lines = self.setting.directory, list[str]()
+        for path in sorted(directory.path.rglob("log")) + sorted(directory.logs.glob("*.log")):
             owner = path.stem if path.suffix else path.parent.name
             text = path.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
             lines += [f"{owner}: {line}" for line in text.splitlines()[-_LOG_LINES:]]
         return tuple(lines)
 
-    async def _quarantine(self) -> None:
-        await self._observe("quarantine.outbound", lambda: host_probes.outbound(self.network))
-
-    async def _observe(self, name: str, look: Callable[[], Evidence]) -> Evidence:
-        async def collect() -> Evidence:
-            return await asyncio.to_thread(look)
-
-        return await self.recorder.probe(name, collect)
-
-    async def _install(self) -> None:
-        self.recorder.log_tail = self.log_tail
-        self._agency = self.prepare()
-        self.agency.install()
-
-    async def _homeserver(self) -> None:
-        await self.agency.launch_control()
-        # What reads the store takes long to import; now there is time for it.
-        importing = asyncio.to_thread(import_module, _READS_STORE)
-        await asyncio.gather(self.agency.start_homeserver(), importing)
-        await self.examination.homeserver()
-
-    async def _accounts(self) -> None:
-        await self.agency.create_people(OUTSIDER)
-
-    async def _control(self) -> None:
-        await self.agency.control_ready()
-
-    async def _probe(self) -> None:
-        await self.examination.control()
-
-    async def _scenario(self) -> None:
-        await self.examination.scenario()
-
-    async def _records(self) -> None:
-        await self.examination.records()
-
-    async def stop(self) -> None:
-        """Stop what runs, remove what was written, and look whether anything is left."""
-        with self.recorder.step("teardown"):
-            try:
-                await self._learn_secrets()
-            finally:
-                await self._take_down()
-
-    async def _learn_secrets(self) -> None:
-        """Note what must not be in the transcript; what is not told is a failure."""
-        if self._agency is None:
-            self.known_secrets = [self.secrets.get(name) for name in self.secrets.names()]
-            return
-        self.known_secrets = self.examination.known_secrets()
-        self.known_secrets = await self.examination.all_secrets()
-
-    async def _take_down(self) -> None:
-        ports = tuple(self._agency.ports.values()) if self._agency is not None else ()
-        try:
-            if self._agency is not None:
-                await self._agency.supervisor.stop_all()
-        finally:
-            self.secrets.close()
-            self.run.remove()
-        await self._observe(
-            "teardown.clean", lambda: host_probes.teardown(self.run.run, ports, self.run.path)
+    def _build(self, supervisor: Supervisor) -> LocalAgency:
+        setting, instance = self.setting, self.setting.loaded.instance
+        ports = assign_ports(instance, self.ports)
+        return LocalAgency(
+            instance, setting.directory, setting.secrets, ports, setting.session, supervisor
         )
+
+    def _hold(self, run: Run, agency: LocalAgency) -> Examination:
+        run.ports = tuple(agency.ports.values())
+        run.held.push(agency.supervisor.stop_all)
+        examination = Examination(run.recorder, LocalSubject(agency, agency.session))
+        hold_secrets(run, examination)
+        return examination
+
+    def _note_secrets(self, run: Run) -> None:
+        """Note every secret of the instance, also where no agency was made that knows them."""
+        secrets = self.setting.secrets
+        run.known_secrets += [secrets.get(name) for name in secrets.names()]

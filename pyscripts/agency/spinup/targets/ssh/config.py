@@ -1,18 +1,19 @@
-"""What a run over SSH is asked to do, after the command line was understood."""
+"""The choices that a person has about a host over SSH, as one value."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agency.errors import UsageError
 from agency.machine.ssh.settings import check_destination, read_options
 from agency.source_digest import source_root
-from agency.spinup.targets.ssh.options import SshOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Config:
     """`password_file` names who talks; None when the host is only looked at."""
 
     host: str
@@ -28,25 +29,27 @@ class Wishes:
         return self.password_file is None
 
 
-def wishes_of(said: SshOptions, suite_timeout_s: float) -> Wishes:
-    """What the command line asks for.
+def config_of(chosen: Mapping[str, Any]) -> Config:
+    """Read the values of a command line's options; see `options.OPTIONS`.
 
     Raises:
         UsageError: no host or a bad one, a bad option of ssh, or a file that does not fit.
     """
-    if said.host is None:
+    host, read_only = chosen["host"], chosen["read_only"]
+    password_file = chosen["password_file"]
+    if host is None:
         raise UsageError("--target ssh needs a host", where="--host", hint="--host root@HOST")
-    if said.read_only != (said.password_file is None):
-        wrong = "nobody talks to a host that is only looked at" if said.read_only else "who talks?"
+    if read_only != (password_file is None):
+        wrong = "nobody talks to a host that is only looked at" if read_only else "who talks?"
         raise UsageError(
             wrong, where="--password-file", hint="give it with --no-read-only, and only then"
         )
-    read_options(said.ssh_options)
-    return Wishes(
-        host=check_destination(said.host),
-        ssh_options=said.ssh_options,
-        connect_timeout_s=said.connect_timeout_s,
+    read_options(chosen["ssh_options"])
+    return Config(
+        host=check_destination(host),
+        ssh_options=chosen["ssh_options"],
+        connect_timeout_s=chosen["connect_timeout_s"],
         suite=source_root() / "tests" / "guest",
-        suite_timeout_s=suite_timeout_s,
-        password_file=said.password_file,
+        suite_timeout_s=chosen["suite_timeout_s"],
+        password_file=password_file,
     )

@@ -1,141 +1,131 @@
-"""The target `ssh` as a list of steps: look at a host that runs, talk to it only if told to."""
+"""The target `ssh`: look at a host that runs, talk to it only if told to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import urlsplit
 
 from agency import naming
 from agency.errors import AgencyError, InternalError
-from agency.instance.model import ResolvedAgent
+from agency.guests.activation.definitions import load_start
+from agency.instance.model import Instance
 from agency.machine import units
 from agency.machine.machine import MachineError
-from agency.machine.ssh.machine import SshMachine
-from agency.matrix import Person
+from agency.machine.ssh.machine import SshMachine, connected
 from agency.quarantine import Quarantine
 from agency.secrets.names import MATRIX_HS_TOKEN
 from agency.secrets.values import SecretValue
+from agency.source_digest import source_root
 from agency.spinup.examination import Examination
-from agency.spinup.execute import Step
-from agency.spinup.expected import Expected
-from agency.spinup.probes import host as host_probes
+from agency.spinup.expected import Expected, by_export
 from agency.spinup.program import this_program
-from agency.spinup.record import Evidence, Recorder
+from agency.spinup.record import Evidence
 from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import RemoteSubject, reached
+from agency.spinup.run import Run
+from agency.spinup.scenario.conversation import Conversation
+from agency.spinup.suite.requirements import require_suite
 from agency.spinup.suite.runner import run_suite
-from agency.spinup.target import Setting
+from agency.spinup.target import Setting, hold_secrets
 from agency.spinup.targets.ssh import host, identity
-from agency.spinup.targets.ssh.config import Wishes
+from agency.spinup.targets.ssh.accounts import load_accounts
+from agency.spinup.targets.ssh.config import Config
 from agency.transcript import CONTROL_UNIT, HOMESERVER_UNIT
 
 _TALKING = (CONTROL_UNIT, HOMESERVER_UNIT)
-_NOT_SEEN = Quarantine("none", "the host was not looked at")
 _ONLINE = Quarantine("none", "a host with interfaces: nothing was tried")
 
 
-@dataclass(slots=True)
+@contextlib.asynccontextmanager
+async def open_ssh(setting: Setting, config: Config) -> AsyncIterator[SshTarget]:
+    """Connect to the host; nothing of the target has begun.
+
+    Raises:
+        PrerequisiteError: the host cannot be reached, or something is missing on this side.
+        BadInputError: a file of passwords that is none.
+    """
+    require_suite(config.suite)
+    portable = source_root() / "modules" / "portable"
+    file, instance = config.password_file, setting.loaded.instance
+    expected = by_export(portable, load_start(portable).units)
+    accounts = {} if file is None else load_accounts(file, instance)
+    async with connected(
+        config.host,
+        options=config.ssh_options,
+        directory=setting.directory.path / "ssh",
+        marker=setting.directory.run,
+        timeout_s=config.connect_timeout_s,
+    ) as machine:
+        yield SshTarget(setting, config, machine, expected, accounts)
+
+
+@dataclass(frozen=True, slots=True)
 class SshTarget:
-    """One look at a host under way."""
+    """Looks at a host's agency; `accounts` are the passwords of those who talk, by Matrix id."""
 
     setting: Setting
-    recorder: Recorder
-    wishes: Wishes
+    config: Config
     machine: SshMachine
     expected: Expected
     accounts: Mapping[str, SecretValue] = field(repr=False)
-    known_secrets: list[SecretValue] = field(default_factory=list)
-    network: Quarantine = field(default_factory=lambda: _NOT_SEEN)
-    _held: AsyncExitStack = field(default_factory=AsyncExitStack)
-    _observer: Observer | None = None
-    _ports: tuple[int, ...] = ()
-    _secrets: dict[str, SecretValue] = field(default_factory=dict, repr=False)
-    _examination: Examination | None = None
 
-    kind = "ssh"
+    async def spin_up(self, run: Run) -> None:
+        """See Target; the conversation is left out where the host is only looked at."""
+        machine, read_only = self.machine, self.config.read_only
+        run.held.push(machine.close)
+        run.watch(machine.guard())
+        run.known_secrets += self.accounts.values()
+        async with run.step("connect"):
+            observer = await self._connect(run)
+        async with run.step("quarantine"):
+            seen = await run.probe(
+                "quarantine.outbound", lambda: observer.ask("quarantine.outbound")
+            )
+            run.network = Quarantine("guest") if seen.get("mode") == "guest" else _ONLINE
+        async with run.step("probe"):
+            await self._units(run)
+            examination = await self._reach(run, observer)
+            await examination.homeserver()
+            await examination.readiness()
+            if read_only:  # the conversation takes it while agents run
+                await examination.processes()
+        if read_only:
+            run.skip("scenario")
+        else:
+            async with run.step("scenario"):
+                await self._nobody_works()
+                await self._talk(run, examination)
+        async with run.step("isolation"):
+            await run.probe("suite.host", self._suite)
+        async with run.step("records"):
+            await examination.records()
+            if not read_only:
+                await examination.secrets_left()
 
     @property
-    def observer(self) -> Observer:
-        """Who asks the host; there once the step `connect` is done."""
-        if self._observer is None:
-            raise InternalError("the host was asked before it was connected to")
-        return self._observer
+    def _instance(self) -> Instance:
+        return self.setting.loaded.instance
 
-    @property
-    def examination(self) -> Examination:
-        """The examination; there once the step `probe` has reached the host's ports."""
-        if self._examination is None:
-            raise InternalError("the agency was examined before it could be reached")
-        return self._examination
-
-    def subjects(self) -> Mapping[str, Mapping[str, str]]:
-        """Nothing was made, so there is nothing beside source and instance."""
-        return {}
-
-    def steps(self) -> tuple[Step, ...]:
-        """The steps, in order; the conversation is left out where the host is only looked at."""
-        return (
-            ("connect", self._connect),
-            ("quarantine", self._quarantine),
-            ("probe", self._probe),
-            ("scenario", None if self.wishes.read_only else self._scenario),
-            ("isolation", self._isolation),
-            ("records", self._records),
-        )
-
-    async def guard(self) -> None:
-        """Return never; raise when the connection ends."""
-        await self.machine.guard()
-
-    async def _connect(self) -> None:
-        await host.require_root(self.machine)
-        observer = Observer(self.machine, await host.program(self.machine))
-        self._observer = observer
-        self._held.push_async_callback(observer.close)
-        settings = await identity.settings_of(self.machine)
+    async def _connect(self, run: Run) -> Observer:
+        machine, where = self.machine, self.machine.name
+        await host.require_root(machine)
+        observer = Observer(machine, await host.program(machine))
+        run.held.push(observer.close)
+        settings = await identity.settings_of(machine)
         program = await identity.program_of(observer)
 
         async def collect() -> Evidence:
-            return {**await host.system(self.machine), **identity.evidence(settings, program)}
+            return {**await host.system(machine), **identity.evidence(settings, program)}
 
-        await self.recorder.probe("host.system", collect)
-        where, instance = self.machine.name, self.setting.loaded.instance
-        identity.require_instance(settings, instance, where=where)
+        await run.probe("host.system", collect)
+        identity.require_instance(settings, self._instance, where=where)
         identity.require_program(program, this_program(), where=where)
+        return observer
 
-    async def _quarantine(self) -> None:
-        seen = await self.recorder.probe(
-            "quarantine.outbound", lambda: self.observer.ask("quarantine.outbound")
-        )
-        self.network = Quarantine("guest") if seen.get("mode") == "guest" else _ONLINE
-
-    async def _probe(self) -> None:
-        await self._units()
-        hs_token = await host.secret(self.machine, MATRIX_HS_TOKEN)
-        self._secrets[MATRIX_HS_TOKEN] = hs_token
-        homeserver, control = await self._held.enter_async_context(reached(self.machine))
-        self._ports = tuple(int(urlsplit(url).port or 0) for url in (homeserver, control))
-        subject = RemoteSubject(
-            machine=self.machine,
-            observer=self.observer,
-            instance=self.setting.loaded.instance,
-            session=self.setting.session,
-            homeserver_url=homeserver,
-            control_url=control,
-            secrets=self._secrets.__getitem__,
-            known=self._known,
-            password=self._password,
-        )
-        self._examination = Examination(self.recorder, subject)
-        await self.examination.homeserver()
-        await self.examination.readiness()
-        if self.wishes.read_only:
-            # The conversation takes it while agents run.
-            await self.examination.processes()
-
-    async def _units(self) -> None:
+    async def _units(self, run: Run) -> None:
         roll = host.Roll((), ())
 
         async def collect() -> Evidence:
@@ -143,31 +133,36 @@ class SshTarget:
             roll = await host.own_units(self.machine, self.expected)
             return {"units": [unit.as_dict() for unit in roll.shown], "ended": list(roll.ended)}
 
-        await self.recorder.probe("units.state", collect)
+        await run.probe("units.state", collect)
         if roll.bad:
             raise await units.failure(self.machine, roll.bad)
 
-    def _known(self) -> list[SecretValue]:
-        return [*self._secrets.values(), *self.accounts.values()]
+    async def _reach(self, run: Run, observer: Observer) -> Examination:
+        token = await host.secret(self.machine, MATRIX_HS_TOKEN)
+        run.known_secrets.append(token)
+        homeserver, control = await run.held.enter(reached(self.machine))
+        run.ports = tuple(int(urlsplit(url).port or 0) for url in (homeserver, control))
+        subject = RemoteSubject(
+            machine=self.machine,
+            observer=observer,
+            instance=self._instance,
+            session=self.setting.session,
+            homeserver_url=homeserver,
+            control_url=control,
+            secrets={MATRIX_HS_TOKEN: token}.__getitem__,
+            known=lambda: [token, *self.accounts.values()],
+            password=self._password,
+        )
+        return Examination(run.recorder, subject)
 
     def _password(self, user_id: str) -> SecretValue:
         if user_id not in self.accounts:
             raise InternalError(f"nobody gave the password of {user_id}")
         return self.accounts[user_id]
 
-    async def _scenario(self) -> None:
-        await self._nobody_works()
-        try:
-            await self.examination.gather()
-            await self.examination.scenario()
-        except AgencyError:
-            lines = (await units.failure(self.machine, _TALKING)).log_tail
-            self.recorder.log_tail = lambda: lines
-            raise
-
     async def _nobody_works(self) -> None:
         """An agent at work is not stopped for a trial."""
-        agents = [naming.agent_unit(agent.name) for agent in self._agents()]
+        agents = [naming.agent_unit(agent.name) for agent in self._instance.resolved_agents()]
         seen = await units.show(self.machine, agents)
         working = sorted(name for name, unit in seen.items() if unit.active != "inactive")
         if working:
@@ -177,76 +172,36 @@ class SshTarget:
                 hint="stop these agents first: the conversation starts and stops every agent",
             )
 
-    def _agents(self) -> list[ResolvedAgent]:
-        return list(self.setting.loaded.instance.resolved_agents())
-
-    async def _isolation(self) -> None:
-        await self.recorder.probe("suite.host", self._suite)
+    async def _talk(self, run: Run, examination: Examination) -> None:
+        run.held.push(partial(_log_out, examination))
+        hold_secrets(run, examination)
+        try:
+            talk = await examination.gather()
+            run.held.push(partial(_leave_room, talk))
+            await examination.scenario(talk)
+        except AgencyError:
+            lines = (await units.failure(self.machine, _TALKING)).log_tail
+            run.recorder.log_tail = lambda: lines
+            raise
 
     async def _suite(self) -> Evidence:
-        where, environment = self.machine.suite_host()
-        directory = self.setting.directory
+        read_only = self.config.read_only
         findings = await run_suite(
-            where,
-            environment,
-            self.wishes.suite,
-            directory.path,
-            marker=directory.run,
-            timeout_s=self.wishes.suite_timeout_s,
-            uids={agent.name: agent.uid for agent in self._agents()},
-            read_only=self.wishes.read_only,
+            self.machine,
+            self.config.suite,
+            self.setting.directory,
+            timeout_s=self.config.suite_timeout_s,
+            agents=self._instance.resolved_agents(),
+            read_only=read_only,
         )
-        return {"readOnly": self.wishes.read_only, **findings.as_dict()}
+        return {"readOnly": read_only, **findings.as_dict()}
 
-    async def _records(self) -> None:
-        await self.examination.records()
-        if not self.wishes.read_only:
-            await self.examination.secrets_left()
 
-    async def stop(self) -> None:
-        """End the connection and remove what is on this side; look whether anything is left."""
-        with self.recorder.step("teardown"):
-            try:
-                await self._learn_secrets()
-            finally:
-                await self._take_leave()
+async def _log_out(examination: Examination) -> None:
+    for person in examination.people:
+        await person.log_out()
 
-    async def _take_leave(self) -> None:
-        try:
-            await self._leave()
-        finally:
-            await self._close()
-        directory = self.setting.directory
 
-        async def clean() -> Evidence:
-            return host_probes.teardown(directory.run, self._ports, directory.path)
-
-        await self.recorder.probe("teardown.clean", clean)
-
-    async def _close(self) -> None:
-        try:
-            await self._held.aclose()
-        finally:
-            await self.machine.close()
-            self.setting.secrets.close()
-            self.setting.directory.remove()
-
-    async def _leave(self) -> None:
-        """Those who logged in log out again, and the outsider leaves the room."""
-        seen = self._examination
-        if seen is None or seen.operator is None:
-            return
-        people: list[Person] = [seen.operator]
-        if seen.talk is not None:
-            people.append(seen.talk.outsider)
-            await seen.talk.outsider.leave(seen.talk.room)
-        for person in people:
-            await person.log_out()
-
-    async def _learn_secrets(self) -> None:
-        """Note what must not be in the transcript; what a host does not tell is a failure."""
-        self.known_secrets = self._known()
-        if self._examination is None or self.wishes.read_only:
-            return  # nobody logged in, and no agent was started
-        self.known_secrets = self._examination.known_secrets()
-        self.known_secrets = await self._examination.all_secrets()
+async def _leave_room(talk: Conversation) -> None:
+    """The outsider does not stay in the host's control room."""
+    await talk.outsider.leave(talk.room)

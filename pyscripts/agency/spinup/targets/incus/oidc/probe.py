@@ -27,7 +27,7 @@ async def oidc_login(
     All of it happens in the guest, by a user without rights: the addresses are of its loopback.
 
     Raises:
-        GuestError: a log-in that should succeed does not, with the step that failed.
+        MachineError: a log-in that should succeed does not, with the step that failed.
     """
     request = Request(
         homeserver=f"http://127.0.0.1:{naming.SERVICE_PORTS['synapse']}",

@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 from agency import naming
 from agency.errors import BadInputError
 from agency.guests.images.provider import ProviderPack
-from agency.guests.machines.machine import Guest, GuestError, GuestFile
+from agency.guests.machines.machine import Guest, GuestFile
+from agency.machine import units
+from agency.machine.machine import MachineError
 from agency.secrets.delivery.compose import ComposeConfig
 from agency.secrets.names import MATRIX_OIDC_CLIENT_ID as _CLIENT_ID
 from agency.secrets.names import MATRIX_OIDC_CLIENT_SECRET as _CLIENT_SECRET
@@ -144,7 +146,7 @@ async def start_provider(
     The homeserver does not know of it yet: `issue_client` tells it.
 
     Raises:
-        GuestError: it does not start, or does not describe itself; with the end of its journal.
+        MachineError: it does not start, or does not describe itself; with the end of its journal.
         BadInputError: the guest's homeserver is not set up for a provider on loopback.
     """
     # On NixOS it is a link, which `read` refuses.
@@ -168,8 +170,8 @@ async def start_provider(
     try:
         argv = (programs.python, *DRIVER, wiring.issuer)
         await guest.run(*argv, timeout_s=_START_S, uid=NOBODY, gid=NOBODY)
-    except GuestError as error:
-        raise await guest.unit_failure((UNIT,)) from error
+    except MachineError as error:
+        raise await units.failure(guest, (UNIT,)) from error
     return running
 
 
@@ -196,7 +198,7 @@ async def issue_client(guest: Guest, running: RunningProvider) -> None:
     The homeserver is then restarted; `oidc_login` waits for it.
 
     Raises:
-        GuestError: they cannot be written, or not be taken up.
+        MachineError: they cannot be written, or not be taken up.
     """
     await guest.write(
         {

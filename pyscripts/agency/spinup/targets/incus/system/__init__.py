@@ -13,10 +13,9 @@ from agency.guests.images.provider import ProviderPack
 from agency.guests.incus.model import Kind
 from agency.guests.machines.machine import Guest
 from agency.instance.load import LoadedInstance
-from agency.machine.machine import Machine
 from agency.secrets.encryption.age import AgeKey
-from agency.spinup.expected import Expected
-from agency.spinup.record import Evidence
+from agency.spinup.convergence import Converging
+from agency.spinup.record import Collect, Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +37,12 @@ class Programs:
     node: str
 
 
-class Convergence(Protocol):
-    """Bringing a guest to its definitions, again and again."""
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """A guest that can be activated: its packages, and how it comes to its definitions."""
 
-    @property
-    def expected(self) -> Expected:
-        """What the definitions ask for."""
-
-    async def activate(self) -> Evidence:
-        """Activate; evidence as `activation.first` needs it."""
-
-    async def again(self) -> Evidence:
-        """Activate a second time, and see that no unit was started anew."""
-
-    async def drift(self) -> Evidence:
-        """Change things by hand, look that a check finds them, and activate."""
+    packages: Collect  # as its own package managers say
+    convergence: Converging
 
 
 class GuestSystem(Protocol):
@@ -73,19 +63,17 @@ class GuestSystem(Protocol):
     def image_facts(self) -> Evidence:
         """What the evidence `guest.image` says of this system alone."""
 
-    async def provision(self, guest: Guest, loaded: LoadedInstance, key: AgeKey) -> None:
+    async def provision(
+        self, guest: Guest, loaded: LoadedInstance, key: AgeKey, *, timeout_s: float
+    ) -> Provisioned:
         """Put everything that the activation needs into a fresh guest, the run's key among it.
 
+        One activation takes `timeout_s` at most.
+
         Raises:
-            GuestError: something cannot be put there or installed.
+            MachineError: something cannot be put there or installed.
             PrerequisiteError: a program of this machine is missing.
         """
-
-    async def packages(self, machine: Machine) -> Evidence:
-        """What is installed in the guest, as its own package managers say."""
-
-    def convergence(self, guest: Guest, *, timeout_s: float) -> Convergence:
-        """How the provisioned guest is activated; one activation takes `timeout_s` at most."""
 
 
 Hold = Callable[[Ground], AbstractAsyncContextManager[GuestSystem]]

@@ -1,14 +1,13 @@
-"""Debian as a guest's system: a wheelhouse, and `agency activate` with the exported definitions."""
+"""Debian as a guest's system: libraries, source, and `agency activate` with the export."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from agency.errors import InternalError
 from agency.guests.activation.definitions import load_definitions
 from agency.guests.images.image import Image
 from agency.guests.images.layout import PREFIX
@@ -21,10 +20,9 @@ from agency.instance.load import LoadedInstance
 from agency.machine.machine import Machine, run
 from agency.secrets.encryption.age import AgeKey
 from agency.spinup.convergence import Activator, Converging, debian_tamperings
-from agency.spinup.expected import Expected, by_definitions
+from agency.spinup.expected import by_definitions
 from agency.spinup.record import Evidence
-from agency.spinup.targets.incus.reach import GuestMachine
-from agency.spinup.targets.incus.system import Convergence, Ground, GuestSystem, Programs
+from agency.spinup.targets.incus.system import Ground, GuestSystem, Programs, Provisioned
 
 REQUIREMENTS = Path("requirements") / "guest.txt"
 PROGRAMS = Programs(PROGRAM, str(PREFIX / "bin" / "python"), "/usr/bin/node")
@@ -48,14 +46,12 @@ async def hold_debian(ground: Ground) -> AsyncIterator[GuestSystem]:
         yield DebianSystem(materials, ground.source)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class DebianSystem:
     """See GuestSystem."""
 
     materials: Materials
     source: Path
-    _python: Mapping[str, str] = field(default_factory=dict)
-    _expected: Expected | None = None
 
     @property
     def image(self) -> Image:
@@ -75,28 +71,27 @@ class DebianSystem:
     def image_facts(self) -> Evidence:
         """See GuestSystem: the wheels that go with it, and every package that is in it."""
         return {
-            "wheelhouse": self.materials.wheelhouse.digest,
+            "wheelhouse": self.materials.python_digest(),
             "packages": dict(self.image.packages),
         }
 
-    async def provision(self, guest: Guest, loaded: LoadedInstance, key: AgeKey) -> None:
+    async def provision(
+        self, guest: Guest, loaded: LoadedInstance, key: AgeKey, *, timeout_s: float
+    ) -> Provisioned:
         """See GuestSystem."""
         portable = self.source / "modules" / "portable"
         definitions = await asyncio.to_thread(load_definitions, portable, loaded.root)
-        self._expected = by_definitions(definitions)
-        cargo = Cargo(portable, loaded.root, key)
-        self._python = await provision(guest, self.materials, cargo)
+        python = await provision(guest, self.materials, Cargo(portable, loaded.root, key))
+        activator = Activator(guest, PROGRAM, str(PORTABLE), str(INSTANCE), timeout_s)
+        expected = by_definitions(definitions)
+        return Provisioned(
+            lambda: packages(guest, python),
+            Converging(guest, activator, debian_tamperings(guest), expected),
+        )
 
-    async def packages(self, machine: Machine) -> Evidence:
-        """See GuestSystem: dpkg's, and those of the agency's environment."""
-        listed = await run(machine, "dpkg-query", "--show", "--showformat=${Package} ${Version}\n")
-        system = dict(line.split(" ", 1) for line in listed.decode().splitlines())
-        return {"system": system, "python": dict(self._python)}
 
-    def convergence(self, guest: Guest, *, timeout_s: float) -> Convergence:
-        """See GuestSystem."""
-        if self._expected is None:
-            raise InternalError("the guest was activated before it was provisioned")
-        machine = GuestMachine(guest)
-        activator = Activator(machine, PROGRAM, str(PORTABLE), str(INSTANCE), timeout_s)
-        return Converging(machine, activator, debian_tamperings(machine), self._expected)
+async def packages(machine: Machine, python: Mapping[str, str]) -> Evidence:
+    """List what dpkg knows, beside the packages of the agency's environment."""
+    listed = await run(machine, "dpkg-query", "--show", "--showformat=${Package} ${Version}\n")
+    system = dict(line.split(" ", 1) for line in listed.decode().splitlines())
+    return {"system": system, "python": dict(python)}

@@ -35,8 +35,7 @@ from agency.spinup.convergence import (
 )
 from agency.spinup.expected import by_export
 from agency.spinup.record import Evidence
-from agency.spinup.targets.incus.reach import GuestMachine
-from agency.spinup.targets.incus.system import Convergence, Ground, GuestSystem, Programs
+from agency.spinup.targets.incus.system import Ground, GuestSystem, Programs, Provisioned
 from agency.spinup.targets.incus.system import switch as nixos
 from agency.transcript import CONTROL_UNIT, FIREWALL_UNIT
 
@@ -68,14 +67,13 @@ async def hold_nixos(ground: Ground) -> AsyncIterator[GuestSystem]:
         yield NixosSystem(ground, image, provider)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class NixosSystem:
     """See GuestSystem."""
 
     ground: Ground
     image: Image
     provider: ProviderPack
-    _system: str = _CURRENT  # the run's own, once it was brought over
 
     @property
     def programs(self) -> Programs:
@@ -86,7 +84,9 @@ class NixosSystem:
         """See GuestSystem: what Nix built."""
         return {"built": json.loads((self.image.directory / FACTS).read_text())["built"]}
 
-    async def provision(self, guest: Guest, loaded: LoadedInstance, key: AgeKey) -> None:
+    async def provision(
+        self, guest: Guest, loaded: LoadedInstance, key: AgeKey, *, timeout_s: float
+    ) -> Provisioned:
         """See GuestSystem; with what the run's own system has beside that of the image."""
         archive = await asyncio.to_thread(nixos.source_archive, self.ground.source)
         await nixos.put_tree(guest, archive, nixos.SOURCE)
@@ -100,22 +100,24 @@ class NixosSystem:
         if missing:
             data = await export(missing)
             await guest.run(_STORE, "--import", stdin=data, timeout_s=_IMPORT_S)
-        self._system = system
         await put_age_key(guest, key.identity)
+        return Provisioned(
+            lambda: packages(guest, system), self.convergence(guest, timeout_s=timeout_s)
+        )
 
-    async def packages(self, machine: Machine) -> Evidence:
-        """See GuestSystem: the closure of the system that the guest is to switch to."""
-        listed = await run(machine, *_REQUISITES, self._system)
-        return {"of": self._system, **closure_packages(listed.decode().split())}
-
-    def convergence(self, guest: Guest, *, timeout_s: float) -> Convergence:
-        """See GuestSystem."""
-        machine = GuestMachine(guest)
+    def convergence(self, guest: Guest, *, timeout_s: float) -> Converging:
+        """How a guest that has its source and instance is activated."""
         portable = self.ground.source / _PORTABLE
         names = json.loads((portable / "start.json").read_text())["units"]
-        switching = Switching(guest, machine, (*names, _SECRETS_UNIT), timeout_s)
+        switching = Switching(guest, (*names, _SECRETS_UNIT), timeout_s)
         expected = by_export(portable, {*names} - {_OUR_SECRETS_UNIT})
-        return Converging(machine, switching, nixos_tamperings(machine), expected)
+        return Converging(guest, switching, nixos_tamperings(guest), expected)
+
+
+async def packages(machine: Machine, system: str) -> Evidence:
+    """List the closure of the system that the guest is to switch to."""
+    listed = await run(machine, *_REQUISITES, system)
+    return {"of": system, **closure_packages(listed.decode().split())}
 
 
 def tree_archive(root: Path) -> bytes:
@@ -175,7 +177,6 @@ class Switching:
     """
 
     guest: Guest
-    machine: Machine
     names: tuple[str, ...]
     timeout_s: float
     clock: Clock = field(default_factory=Clock)
@@ -189,7 +190,7 @@ class Switching:
             self.guest, clock=self.clock, timeout_s=self.timeout_s, instance=nixos.INSTANCE
         )
         facts = switched.as_dict()
-        shown = await units.show(self.machine, self.names)
+        shown = await units.show(self.guest, self.names)
         seen = [unit for unit in shown.values() if unit.load == "loaded"]
         active = (unit.name for unit in seen if unit.active == "active")
         self._ran = tuple(dict.fromkeys((*self._ran, *active)))
@@ -210,7 +211,7 @@ class Switching:
             for path, digest in declared.items()
             if real.get(path) != digest
         ]
-        shown = await units.show(self.machine, self._ran) if self._ran else {}
+        shown = await units.show(self.guest, self._ran) if self._ran else {}
         stopped = [
             Change("unit", name, f"{unit.active} ({unit.sub})", "active")
             for name, unit in shown.items()
@@ -222,7 +223,7 @@ class Switching:
         """The SHA-256 of every file of ours, by its path below `base`."""
         place = f"{base}/{_OURS}"
         argv = ("find", "-L", place, "-type", "f", "-exec", "sha256sum", "--", "{}", "+")
-        summed = digests_from(await run(self.machine, *argv))
+        summed = digests_from(await run(self.guest, *argv))
         return {path.removeprefix(f"{base.lstrip('/')}/"): one for path, one in summed.items()}
 
 

@@ -84,7 +84,7 @@ async def switch(
     `archive` is a tar archive whose top holds flake.nix, such as `source_archive` makes.
 
     Raises:
-        GuestError: it cannot be unpacked, evaluated, built or switched to; `log_tail` is the end
+        MachineError: it cannot be unpacked, evaluated, built or switched to; `log_tail` is the end
             of what nixos-rebuild said.
         IncusError: a program could not be started or did not end in time.
     """
@@ -105,7 +105,7 @@ async def rebuild(
     """Switch to the source that the guest has, with its own instance or another.
 
     Raises:
-        GuestError: it cannot be evaluated, built or switched to; see `switch`.
+        MachineError: it cannot be evaluated, built or switched to; see `switch`.
     """
     started = clock.steady()
     before = await _current(guest)

@@ -1,9 +1,11 @@
-"""Running ssh: for a program that ends, or for one that answers line by line."""
+"""Programs of this machine that lead to another: one that ends, or one that answers lines."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
@@ -18,13 +20,16 @@ _PIPE = asyncio.subprocess.PIPE
 
 
 async def run(
-    argv: tuple[str, ...], env: Mapping[str, str], stdin: bytes, timeout_s: float
+    argv: tuple[str, ...],
+    env: Mapping[str, str],
+    stdin: bytes,
+    timeout_s: float,
 ) -> Completed:
     """Run a program on this machine to its end, or to TimeoutError; it has ended in both cases.
 
     Keep the first MAX_OUTPUT bytes of each stream.
     """
-    async with _started(argv, env) as process:
+    async with started(argv, env) as process:
         out, err = _Kept(), _Kept()
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(
@@ -35,18 +40,26 @@ async def run(
 
 
 @contextlib.asynccontextmanager
-async def _started(
+async def started(
     argv: tuple[str, ...], env: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program of this machine for the length of the block, with its streams open."""
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=_PIPE, stdout=_PIPE, stderr=_PIPE, env=dict(env), limit=MAX_LINE
     )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await asyncio.shield(process.wait())
+    with contextlib.ExitStack() as stack:
+        # Process.kill takes the exit status of one that has just ended from who waits for it.
+        handle = None
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(process.pid)
+            stack.callback(os.close, handle)
+        try:
+            yield process
+        finally:
+            if handle is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+            await asyncio.shield(process.wait())
 
 
 async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:
@@ -104,16 +117,15 @@ class Lines:
 
 
 @contextlib.asynccontextmanager
-async def talk(argv: tuple[str, ...], env: Mapping[str, str], where: str) -> AsyncIterator[Lines]:
-    """Start a program on this machine that answers lines; it has ended after the block."""
-    async with _started(argv, env) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("a program was started without its streams")
-        said = _Kept()
-        errors = asyncio.create_task(said.take(process.stderr))
-        try:
-            yield Lines(where, process.stdin, process.stdout, errors, said)
-        finally:
-            process.stdin.close()
-            errors.cancel()
-            await asyncio.gather(errors, return_exceptions=True)
+async def talk(process: asyncio.subprocess.Process, where: str) -> AsyncIterator[Lines]:
+    """Talk with a program that was started; `where` names it in errors."""
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("a program was started without its streams")
+    said = _Kept()
+    errors = asyncio.create_task(said.take(process.stderr))
+    try:
+        yield Lines(where, process.stdin, process.stdout, errors, said)
+    finally:
+        process.stdin.close()
+        errors.cancel()
+        await asyncio.gather(errors, return_exceptions=True)
