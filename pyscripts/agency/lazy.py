@@ -1,6 +1,6 @@
-"""Public names of a package, imported only when they are first used.
+"""Public names of a package that are imported at first use.
 
-`agency --help` and the agent's process import packages that have parts with heavy dependencies.
+They keep `agency --help` and the agent's process from importing heavy libraries.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What every command of the command line shares: output, logs, help, versions."""
+"""Parts that all commands share: output, logs, exit statuses, versions, completion."""

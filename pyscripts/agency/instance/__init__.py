@@ -1,1 +1,1 @@
-"""An instance: one deployment's facts, from instance.yaml to everything rendered from it."""
+"""Instances: one deployment's facts, from instance.yaml to the files rendered from it."""

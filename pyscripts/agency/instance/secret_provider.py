@@ -1,4 +1,4 @@
-"""The provider of an instance's secrets: ephemeral, or on its encrypted file."""
+"""Providers of an instance's secrets: ephemeral, or from its encrypted file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agency.secrets.providers import EphemeralProvider, SecretProvider, SopsProv
 def open_provider(
     loaded: LoadedInstance, directory: Path, *, age_key_file: Path | None = None
 ) -> SecretProvider:
-    """The provider that the instance names; its files go below `directory`."""
+    """Open the provider that the instance names; its files go below `directory`."""
     if loaded.instance.secrets.provider == "ephemeral":
         return EphemeralProvider(required_secrets(loaded.instance), directory)
     return sops_provider(loaded, age_key_file=age_key_file, directory=directory)
@@ -23,7 +23,7 @@ def open_provider(
 def sops_provider(
     loaded: LoadedInstance, *, age_key_file: Path | None = None, directory: Path | None = None
 ) -> SopsProvider:
-    """The secrets in the encrypted file, opened by `age_key_file` or the user's own key."""
+    """Open the encrypted file with `age_key_file` or the user's own key."""
     return SopsProvider(
         required_secrets(loaded.instance),
         loaded.root / sops.SECRETS_FILE,

@@ -9,7 +9,7 @@ from agency.commandline.unwritten import add_unwritten
 
 @click.group()
 def recipes() -> None:
-    """Run the parts of recipe CI; their units call this."""
+    """Run the programs of recipe CI; their units call these commands."""
 
 
 add_unwritten(recipes)

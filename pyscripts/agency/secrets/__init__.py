@@ -1,1 +1,1 @@
-"""Secrets: which there are, who makes them, where they come from, and how they stay hidden."""
+"""Secrets: the catalogue, sources, delivery to services, and redaction."""

@@ -113,7 +113,7 @@ def test_help_says_what_the_grammar_says(agency):
         "--project TEXT",
     ):
         assert words in out
-    assert "What the agent is to work on." in out
+    assert "The project to work on." in out
     assert "<agent>: an agent's name" in out
     status, out, _ = agency("agents", "--help")
     assert (status, "restart  Stop an agent and start it again." in out) == (0, True)

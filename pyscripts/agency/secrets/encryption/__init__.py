@@ -1,1 +1,1 @@
-"""sops and age."""
+"""Clients of the programs sops and age."""
