@@ -47,7 +47,7 @@ async def test_it_waits_and_says_so(desk: Any) -> None:
     operation = await propose(desk)
     (notice,) = await desk.said()
     assert notice["body"] == (
-        f"This needs an approval, by the rule two-people: operation {operation}."
+        f"Operation {operation} needs an approval, by the rule two-people."
     )
     assert (notice["org.agency.reply"]["ok"], notice["org.agency.reply"]["final"]) == (True, False)
     assert await desk.outcomes() == [(ALICE, "agents start", "waiting")]
@@ -118,7 +118,7 @@ async def test_nobody_approved_it_in_time(desk: Any, restart: bool) -> None:
     await desk.finish(strict(desk) if restart else operations)
     assert desk.calls == []
     _, final = await desk.said()
-    assert final["body"] == "Nobody approved this in time, and it was not run."
+    assert final["body"] == "Nobody approved this in time, so it was not run."
     assert (final["org.agency.reply"]["ok"], final["org.agency.reply"]["final"]) == (False, True)
     assert [row[2] for row in await desk.outcomes()] == ["waiting", "expired"]
     assert await desk.unfinished() == 0

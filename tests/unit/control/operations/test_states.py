@@ -113,7 +113,7 @@ async def test_operation_that_was_changed_on_record_does_not_run(desk: Any, chan
     assert len(desk.calls) == (not changed)
     assert await state_of(desk, operation) == ("refused" if changed else "done")
     (reply,) = await desk.said()
-    assert ("changed on record after it was admitted" in reply["body"]) is changed
+    assert ("changed after it was admitted" in reply["body"]) is changed
 
 
 @pytest.mark.parametrize("state", [State.PROPOSED, State.GRANTED, State.RUNNING])
