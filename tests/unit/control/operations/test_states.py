@@ -159,7 +159,7 @@ async def test_state_is_changed_from_the_one_that_is_on_record_only(desk: Any) -
     now = desk.clock.now_ms()
     running = replace(operation, state=State.RUNNING)
     await desk.database.write(lambda c: operations.move(c, operation, running, now))
-    with pytest.raises(InternalError, match="is not granted any more"):
+    with pytest.raises(InternalError, match="is no longer granted"):
         await desk.database.write(lambda c: operations.move(c, operation, running, now))
 
 
