@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aiohttp import web
 from sqlalchemy.engine import Connection
 
-from agency import naming
+from agency import locks, naming
 from agency.clock import Clock
 from agency.control.appservice.server import server_limits
 from agency.control.config import ControlConfig
 from agency.control.runtimes import registry
 from agency.control.runtimes.base import Runtime
+from agency.control.runtimes.handover import CHECK_PLACE, cannot_write
 from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
 from agency.matrix import Backoff, ControlRoom, MatrixError, MatrixSession, client_path
@@ -38,26 +37,17 @@ def only_one(config: ControlConfig) -> Iterator[None]:
         PrerequisiteError: another control plane holds it, or it cannot be written.
     """
     path = config.state_dir / "control.lock"
+    busy = PrerequisiteError(
+        "another control plane runs in this state directory",
+        where=str(config.state_dir),
+        hint="stop it first",
+    )
     try:
         config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise PrerequisiteError(
-            f"cannot write: {error.strerror or error}",
-            where=str(path),
-            hint="check the permissions and the free space of that directory",
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise cannot_write(path, error) from error
+    with locks.only_one(path, busy, hint=CHECK_PLACE):
         yield
-    except BlockingIOError as error:
-        raise PrerequisiteError(
-            "another control plane runs in this state directory",
-            where=str(config.state_dir),
-            hint="stop it first",
-        ) from error
-    finally:
-        os.close(descriptor)
 
 
 async def prepare_store(database: Database, config: ControlConfig, clock: Clock) -> None:
