@@ -70,9 +70,13 @@ async def locked(path: Path, *, shared: bool = False) -> AsyncIterator[int]:
 
 
 @contextlib.contextmanager
-def only_one(path: Path, busy: AgencyError) -> Iterator[None]:
-    """Hold a lock during a block; raise `busy` at once if another process holds it."""
-    descriptor = try_lock(path)
+def only_one(path: Path, busy: AgencyError, *, hint: str = _HINT) -> Iterator[None]:
+    """Hold a lock for the length of a block; raise `busy` at once if another process holds it.
+
+    Raises:
+        PrerequisiteError: the file cannot be opened; `hint` says what to do then.
+    """
+    descriptor = try_lock(path, hint=hint)
     if descriptor is None:
         raise busy
     try:

@@ -1,6 +1,6 @@
-"""A durable store for whoever keeps state: engine, migrations, and one holder at a time.
+"""A durable store for packages that keep state: engine, migrations, and one holder per database.
 
-It knows no tables; whoever has some brings a `Schema` and functions over a connection.
+This package knows no tables: its callers bring a `Schema` and functions over a connection.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name when it is first used: SQLAlchemy costs a command line 100 ms."""
+    """Load a public name at its first use: importing SQLAlchemy costs a command line 100 ms."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -18,6 +18,7 @@ from agency.protocols.acp import AgentConfig
 from agency.secrets.values import SecretValue
 
 HOST = "127.0.0.1"
+CHECK_PLACE = "check the permissions and the free space of that directory"
 
 
 def checked_name(name: str) -> str:
@@ -115,5 +116,5 @@ def cannot_write(path: Path, error: OSError) -> PrerequisiteError:
     return PrerequisiteError(
         f"cannot write: {error.strerror or error}",
         where=str(path),
-        hint="check the permissions and the free space of that directory",
+        hint=CHECK_PLACE,
     )

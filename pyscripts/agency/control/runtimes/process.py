@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
 import secrets
@@ -34,11 +33,12 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.detail import failure_detail
-from agency.control.runtimes.handover import HOST, Handed, cannot_write
+from agency.control.runtimes.handover import CHECK_PLACE, HOST, Handed, cannot_write
 from agency.control.runtimes.logs import file_tail, last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.control.runtimes.usage import session_usage
 from agency.errors import PrerequisiteError
+from agency.locks import try_lock
 from agency.protocols.acp import TOKEN_CREDENTIAL
 from agency.secrets.values import SecretValue
 
@@ -258,18 +258,15 @@ class ProcessRuntime(SerialRuntime[_Agent]):
 def _lock(root: Path) -> int:
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise cannot_write(root, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
+    descriptor = try_lock(root / ".lock", hint=CHECK_PLACE)
+    if descriptor is None:
         raise PrerequisiteError(
             "another control plane runs agents from this directory",
             where=str(root),
             hint="stop it first, or give this one a state directory of its own",
-        ) from error
+        )
     return descriptor
 
 

@@ -7,6 +7,6 @@ from agency.store import parse_url
 
 
 def url_secrets(database: str) -> tuple[SecretValue, ...]:
-    """The password in a SQLAlchemy URL, where there is one."""
+    """Return the password in a SQLAlchemy URL, if it has one."""
     password = parse_url(database).password
     return (SecretValue(str(password)),) if password else ()
