@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agency.instance.jinja import fill
-from agency.secrets.catalogue import Catalogue, Entry, catalogue
+from agency.secrets.catalogue import Catalogue, Entry, load_catalogue
 from agency.secrets.classes import SecretClass
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +146,7 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         sys.stderr.write("usage: catalogue.py [--check]\n")
         return 2
-    known = catalogue()
+    known = load_catalogue()
     wanted = {PAGE: page(PAGE.read_text(), known), EXAMPLE: example(known)}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if not arguments:

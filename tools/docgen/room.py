@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.control.commands import GRAMMAR
 from agency.control.config import Limits
 from agency.control.grammar.help import reference_markdown

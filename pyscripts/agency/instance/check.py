@@ -6,12 +6,12 @@ from pathlib import Path
 
 from agency.errors import AgencyError
 from agency.instance.load import GENERATED, LoadedInstance, instance_file, load_instance
+from agency.instance.needs import required_secrets
 from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError, Problem
 from agency.instance.reading.recipients import disagreements
 from agency.instance.reading.source import read_source
 from agency.instance.render import check_rendered
-from agency.instance.required_secrets import required_secrets
 from agency.secrets.doctor import remedy
 from agency.secrets.encryption import sops
 from agency.secrets.providers import missing_in_file

@@ -6,7 +6,7 @@ from typing import Any
 
 from agency import naming
 from agency.instance.model import Instance
-from agency.instance.required_secrets import required_secrets
+from agency.instance.needs import required_secrets
 
 CONTROL_STATE = "/var/lib/agency-control"
 

@@ -46,7 +46,7 @@ def _json(document: object) -> bytes:
     return f"{text}\n".encode()
 
 
-def render(loaded: LoadedInstance) -> dict[str, bytes]:
+def rendered_files(loaded: LoadedInstance) -> dict[str, bytes]:
     """Render every generated file; returns the contents by path below `generated/`."""
     instance = loaded.instance
     files = {"instance.json": _json(instance_document(instance, loaded.digest))}
@@ -128,14 +128,14 @@ def write_rendered(loaded: LoadedInstance) -> dict[str, bytes]:
     Raises:
         PrerequisiteError: the directory cannot be written; the old files stay intact.
     """
-    files = render(loaded)
+    files = rendered_files(loaded)
     write_tree_atomically(loaded.generated, files)
     return files
 
 
 def check_rendered(loaded: LoadedInstance) -> tuple[Difference, ...]:
     """Compare `generated/` with what the instance renders to; writes nothing."""
-    wanted = render(loaded)
+    wanted = rendered_files(loaded)
     present = _files_below(loaded.generated)
     found = [Difference(path, Kind.MISSING) for path in wanted.keys() - present]
     found += [Difference(path, Kind.SUPERFLUOUS) for path in present - wanted.keys()]

@@ -12,7 +12,7 @@ from agency.commandline.output import emit, json_option
 from agency.errors import BadInputError, ExitCode
 from agency.instance.check import default_directory
 from agency.instance.load import LoadedInstance, load_instance
-from agency.instance.required_secrets import required_secrets
+from agency.instance.needs import required_secrets
 from agency.secrets.classes import SecretClass, SecretSpec
 from agency.secrets.commands import compose_issued, install_secrets
 from agency.secrets.doctor import Diagnosis, diagnose, remedy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agency.instance.load import LoadedInstance
-from agency.instance.required_secrets import required_secrets
+from agency.instance.needs import required_secrets
 from agency.secrets.encryption import sops
 from agency.secrets.encryption.age import default_key_file
 from agency.secrets.providers import EphemeralProvider, SecretProvider, SopsProvider

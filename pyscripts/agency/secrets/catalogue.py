@@ -202,7 +202,7 @@ def catalogue_file() -> Path:
 
 
 @cache
-def catalogue() -> Catalogue:
+def load_catalogue() -> Catalogue:
     """Load this program's catalogue.
 
     Raises:

@@ -22,7 +22,7 @@ from agency.commandline.version import versions
 from agency.errors import AgencyError, ExitCode, PrerequisiteError
 from agency.files import write_atomically
 from agency.instance.load import LoadedInstance, load_instance
-from agency.instance.render import render
+from agency.instance.render import rendered_files
 from agency.instance.secret_provider import open_provider
 from agency.paths import state_dir
 from agency.secrets.names import TRANSCRIPT_SIGNING_KEY
@@ -160,7 +160,7 @@ def _must_be_writable(directory: Path) -> None:
 def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
     """The digests of the sources that run, and of what the instance renders to."""
     digest = source_digest(source_root()).digest_set()
-    rendered = {name: sha256_hex(data) for name, data in render(loaded).items()}
+    rendered = {name: sha256_hex(data) for name, data in rendered_files(loaded).items()}
     return {"source": digest, "instance": {"sha256": sha256_hex(canonical_json(rendered))}}
 
 

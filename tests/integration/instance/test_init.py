@@ -20,7 +20,7 @@ from agency import programs
 from agency.errors import BadInputError, PrerequisiteError
 from agency.instance.load import load_instance
 from agency.instance.making import create
-from agency.instance.required_secrets import required_secrets
+from agency.instance.needs import required_secrets
 from agency.secrets.classes import SecretClass
 from agency.secrets.encryption import age, sops
 

@@ -12,16 +12,16 @@ import pytest
 import wheels
 
 from agency.guests.images.wheelhouse import copy_own
-from agency.secrets.catalogue import CATALOGUE, catalogue
+from agency.secrets.catalogue import CATALOGUE, load_catalogue
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import json
-from agency.secrets.catalogue import catalogue, catalogue_file
+from agency.secrets.catalogue import load_catalogue, catalogue_file
 from agency.spinup.program import this_program
 print(json.dumps({
     "file": str(catalogue_file()),
-    "names": sorted(catalogue().secrets),
+    "names": sorted(load_catalogue().secrets),
     "program": this_program().files,
 }))
 """
@@ -41,7 +41,7 @@ def test_the_wheel_carries_it(source: Path, tmp_path: Path) -> None:
     file = Path(seen["file"])
     assert file.is_relative_to(tmp_path / "venv")
     assert file.read_bytes() == (ROOT / CATALOGUE).read_bytes()
-    assert seen["names"] == sorted(catalogue().secrets)
+    assert seen["names"] == sorted(load_catalogue().secrets)
     # Installed or not, it is the same program.
     here = json.loads(wheels.run(sys.executable, "-c", PROGRAM, cwd=tmp_path))
     assert Path(here["file"]) == ROOT / CATALOGUE

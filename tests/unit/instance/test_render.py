@@ -20,7 +20,7 @@ from agency.control.config import ControlConfig
 from agency.instance import jinja
 from agency.instance.load import LoadedInstance, load_instance
 from agency.instance.model import Agent, Instance, Services
-from agency.instance.render import check_rendered, registration, render, write_rendered
+from agency.instance.render import check_rendered, registration, rendered_files, write_rendered
 
 Write = Callable[[str], Path]
 
@@ -75,7 +75,7 @@ def loaded_of(instance: Instance) -> LoadedInstance:
 @given(instances())
 def test_rendering_is_deterministic(instance: Instance) -> None:
     again = Instance.model_validate(json.loads(instance.model_dump_json(by_alias=True)))
-    assert render(loaded_of(instance)) == render(loaded_of(again))
+    assert rendered_files(loaded_of(instance)) == rendered_files(loaded_of(again))
 
 
 @given(instances(), AGENT_NAMES)
@@ -93,8 +93,8 @@ def test_rendering_does_not_depend_on_the_process(write: Write) -> None:
     code = (
         "import hashlib, sys; from pathlib import Path;"
         "from agency.instance.load import load_instance;"
-        "from agency.instance.render import render;"
-        "files = render(load_instance(Path(sys.argv[1])));"
+        "from agency.instance.render import rendered_files;"
+        "files = rendered_files(load_instance(Path(sys.argv[1])));"
         "print(hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest())"
     )
     digests = {
@@ -111,13 +111,13 @@ def test_rendering_does_not_depend_on_the_process(write: Write) -> None:
 
 
 def test_enabled_services_decide_the_rendered_files(write: Write, loaded: LoadedInstance) -> None:
-    assert set(render(loaded)) == {
+    assert set(rendered_files(loaded)) == {
         "instance.json",
         "control.json",
         "matrix/element-config.json",
         "matrix/registration.yaml",
     }
-    assert set(render(load_instance(write(EVERYTHING)))) == {
+    assert set(rendered_files(load_instance(write(EVERYTHING)))) == {
         "instance.json",
         "control.json",
         "matrix/element-config.json",
@@ -131,7 +131,7 @@ def test_enabled_services_decide_the_rendered_files(write: Write, loaded: Loaded
 
 
 def test_every_document_parses(write: Write) -> None:
-    for path, content in render(load_instance(write(EVERYTHING))).items():
+    for path, content in rendered_files(load_instance(write(EVERYTHING))).items():
         if path.endswith(".json"):
             json.loads(content)
         elif path.endswith((".yml", ".yaml")):
@@ -147,7 +147,7 @@ class TestInstanceJson:
     """The document for Nix."""
 
     def document(self, loaded: LoadedInstance) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(render(loaded)["instance.json"])
+        document: dict[str, Any] = json.loads(rendered_files(loaded)["instance.json"])
         return document
 
     def test_document_holds_the_source_digest(self, loaded: LoadedInstance) -> None:
@@ -182,7 +182,7 @@ class TestInstanceJson:
 
 
 def test_control_plane_accepts_its_rendered_configuration(loaded: LoadedInstance) -> None:
-    config = ControlConfig.model_validate_json(render(loaded)["control.json"])
+    config = ControlConfig.model_validate_json(rendered_files(loaded)["control.json"])
     assert config.operators == ("@alice:agency.example",)
     assert config.bot_id == "@agency:agency.example"
     assert config.control_room_alias == "#control:agency.example"
@@ -235,7 +235,7 @@ class TestRegistration:
         assert not re.match(alias["regex"], "#controlx:agency.example")
 
     def test_rendered_registration_has_token_placeholders(self, loaded: LoadedInstance) -> None:
-        rendered = yaml.safe_load(render(loaded)["matrix/registration.yaml"])
+        rendered = yaml.safe_load(rendered_files(loaded)["matrix/registration.yaml"])
         assert rendered["as_token"] == "@matrix-as-token@"
         assert rendered["hs_token"] == "@matrix-hs-token@"
         assert rendered["url"] == "http://127.0.0.1:8010"

@@ -11,7 +11,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from agency.cli import cli
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.control.commands import GRAMMAR
 from agency.control.login import write_login
 from agency.control.room import room

@@ -19,7 +19,7 @@ from agency import naming
 from agency.errors import InternalError, PrerequisiteError
 from agency.secrets import catalogue as module
 from agency.secrets import names
-from agency.secrets.catalogue import CATALOGUE, catalogue, catalogue_file, parse_catalogue
+from agency.secrets.catalogue import CATALOGUE, catalogue_file, load_catalogue, parse_catalogue
 from agency.secrets.classes import Generator, SecretClass
 from agency.secrets.delivery.install import WantedSecret
 from agency.secrets.generators import generate
@@ -59,7 +59,7 @@ class TestFacts:
 
     def test_checkout_reads_the_same_file_as_nix(self) -> None:
         assert catalogue_file() == ROOT / CATALOGUE
-        assert set(catalogue().secrets) == set(document()["secrets"])
+        assert set(load_catalogue().secrets) == set(document()["secrets"])
 
     def test_entries_are_in_order(self) -> None:
         found = list(document()["secrets"])
@@ -67,12 +67,12 @@ class TestFacts:
         assert len(found) > 30
 
     def test_classes_and_modes_are_those_of_the_types(self) -> None:
-        assert set(catalogue().classes) == set(SecretClass)
+        assert set(load_catalogue().classes) == set(SecretClass)
         allowed = typing.get_args(WantedSecret.model_fields["mode"].annotation)
-        assert catalogue().modes == allowed
+        assert load_catalogue().modes == allowed
 
     def test_every_form_procedure_and_generator_is_used(self) -> None:
-        found = catalogue()
+        found = load_catalogue()
         entries = found.secrets.values()
         foreign = [one.foreign_forge for one in entries if one.foreign_forge is not None]
         assert {one.form for one in entries} == set(found.forms)
@@ -83,7 +83,7 @@ class TestFacts:
     def test_generator_matches_the_form(self) -> None:
         made = [
             one
-            for one in catalogue().secrets.values()
+            for one in load_catalogue().secrets.values()
             if one.cls in {SecretClass.A2, SecretClass.B}
         ]
         assert len(made) > 15
@@ -91,22 +91,22 @@ class TestFacts:
             assert re.fullmatch(FORMS[entry.form], generate(entry.generator).reveal()), entry
 
     def test_units_of_agents_follow_the_naming_module(self) -> None:
-        spec = catalogue().spec(names.AGENT_SSH_KEY, agent="dev-two")
+        spec = load_catalogue().spec(names.AGENT_SSH_KEY, agent="dev-two")
         assert spec.name == "agent-dev-two-ssh-key"
         assert spec.consumers == (naming.agent_unit("dev-two"),)
 
     def test_a_foreign_forge_issues_nothing(self) -> None:
-        own = catalogue().spec(names.FORGE_BOT_TOKEN)
-        foreign = catalogue().spec(names.FORGE_BOT_TOKEN, own_forge=False)
+        own = load_catalogue().spec(names.FORGE_BOT_TOKEN)
+        foreign = load_catalogue().spec(names.FORGE_BOT_TOKEN, own_forge=False)
         assert (own.cls, own.generator, own.instructions) == (SecretClass.C, Generator.TOKEN, "")
         assert (foreign.cls, foreign.generator) == (SecretClass.A1, Generator.EXTERNAL)
         assert "access token" in foreign.instructions
 
     def test_unknown_name_and_missing_value_are_refused(self) -> None:
         with pytest.raises(InternalError, match="no secret 'matrix-token'"):
-            catalogue().spec("matrix-token")
+            load_catalogue().spec("matrix-token")
         with pytest.raises(InternalError, match="needs a value for 'agent'"):
-            catalogue().spec(names.AGENT_SSH_KEY)
+            load_catalogue().spec(names.AGENT_SSH_KEY)
 
 
 def _set(path: str, value: object) -> Callable[[dict[str, Any]], None]:
@@ -195,7 +195,7 @@ class TestRefusals:
             (tmp_path / CATALOGUE).write_text(content)
         monkeypatch.setattr(module, "source_root", lambda: tmp_path)
         with pytest.raises(error, match=said) as caught:
-            catalogue.__wrapped__()
+            load_catalogue.__wrapped__()
         assert CATALOGUE in str(caught.value)
 
 
@@ -219,7 +219,7 @@ def _literals(source: str) -> Iterator[tuple[int, str]]:
 def written_out(source: str) -> list[str]:
     """Find the names of secrets that a module writes out."""
     pattern = "|".join(
-        re.escape(re.sub(r"\{[a-z]+\}", "{}", name)) for name in sorted(catalogue().secrets)
+        re.escape(re.sub(r"\{[a-z]+\}", "{}", name)) for name in sorted(load_catalogue().secrets)
     ).replace(r"\{\}", r"(?:\{[a-z]*\}|[a-z0-9]+(?:-[a-z0-9]+)*)")
     found = re.compile(rf"(?<![\w{{}}-])(?:{pattern})(?![\w{{}}-])")
     return [f"{line}: {text}" for line, text in _literals(source) if found.search(text)]
@@ -231,7 +231,7 @@ class TestNames:
     def test_every_constant_names_a_secret(self) -> None:
         found = named()
         assert len(found) > 25
-        assert {k: v for k, v in found.items() if v not in catalogue().secrets} == {}
+        assert {k: v for k, v in found.items() if v not in load_catalogue().secrets} == {}
         assert len(set(found.values())) == len(found)
 
     def test_no_other_module_writes_out_a_name(self) -> None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 
 from agency.errors import BadInputError, InternalError
 from agency.instance.model import Instance, Services
-from agency.instance.required_secrets import required_secrets
+from agency.instance.needs import required_secrets
 from agency.secrets.classes import Generator, SecretClass, SecretSpec
 from agency.secrets.generators import generate
 from agency.secrets.providers import EphemeralProvider

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agency.cli import cli
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.errors import BadInputError, PrerequisiteError
 from agency.secrets.delivery.compose import ComposeConfig, compose, read_config
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from agency.instance.model import Instance, Services
-from agency.instance.required_secrets import required_secrets
-from agency.secrets.catalogue import catalogue
+from agency.instance.needs import required_secrets
+from agency.secrets.catalogue import load_catalogue
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs/secrets.md"
@@ -67,7 +67,7 @@ def test_page_lists_no_unknown_secret(heading: str) -> None:
     known = set().union(*(_names(one, own_forge=own) for one in ENGINES for own in (True, False)))
     told = _told(heading)
     assert {name for name in told - known if not name.startswith("agent-<agent>-")} == set()
-    assert told == {re.sub(r"\{(\w+)\}", r"<\1>", name) for name in catalogue().secrets}
+    assert told == {re.sub(r"\{(\w+)\}", r"<\1>", name) for name in load_catalogue().secrets}
 
 
 @pytest.fixture

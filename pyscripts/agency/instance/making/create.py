@@ -17,11 +17,11 @@ from agency.instance.load import (
     load_instance,
     parse_instance,
 )
+from agency.instance.needs import required_secrets
 from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError
 from agency.instance.reading.source import read_source
 from agency.instance.render import write_rendered
-from agency.instance.required_secrets import required_secrets
 from agency.programs import find_program
 from agency.secrets.classes import SecretClass, SecretSpec
 from agency.secrets.encryption import sops

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 from agency.instance.model import Instance
 from agency.secrets import names
-from agency.secrets.catalogue import Catalogue, catalogue
+from agency.secrets.catalogue import Catalogue, load_catalogue
 from agency.secrets.classes import SecretSpec
 
 
 def required_secrets(instance: Instance) -> tuple[SecretSpec, ...]:
     """List the secrets that this instance's enabled services and agents need, by name."""
-    known = catalogue()
+    known = load_catalogue()
     specs = [
         *(known.spec(name) for name in _of_services(instance)),
         *_of_ci(instance, known),
