@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import ipaddress
 import secrets
 import socket
 from collections.abc import Iterable, Mapping
@@ -23,6 +25,21 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` is a loopback address; a name is none, it may resolve to anything."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def not_listening(error: Exception) -> str:
+    """Describe the error of a server that could not listen on its port."""
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return "the port is taken by another program"
+    return f"cannot listen: {getattr(error, 'strerror', None) or error}"
 
 
 def is_listening(port: int, timeout_s: float = 0.5) -> bool:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import ipaddress
 import logging
 from pathlib import Path
 
 from aiohttp import web
 
-from agency import __version__, naming
+from agency import __version__, naming, ports
 from agency.agent.recording import Recorder
 from agency.agent.server import LIMITS, build_app
 from agency.clock import Clock
@@ -47,20 +45,13 @@ def load_config(path: Path) -> AgentConfig:
             where=str(path),
             hint=naming.AGENT_NAME_HINT,
         )
-    if not _is_loopback(config.host):
+    if not ports.is_loopback(config.host):
         raise BadInputError(
             f"host: {config.host} is not a loopback address",
             where=str(path),
             hint="an agent serves its control interface on 127.0.0.1 or ::1 only",
         )
     return config
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a host name may resolve to anything
-        return False
 
 
 def load_token() -> str:
@@ -122,11 +113,8 @@ async def _listen(runner: web.AppRunner, config: AgentConfig) -> None:
     try:
         await site.start()
     except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
         raise PrerequisiteError(
-            "the port is taken by another program"
-            if taken
-            else f"cannot listen: {error.strerror or error}",
+            ports.not_listening(error),
             where=f"{config.host}:{config.port}",
             hint="end that program, or set another port for this agent in instance.yaml",
         ) from error

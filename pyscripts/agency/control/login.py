@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import stat
 from pathlib import Path
@@ -21,24 +20,19 @@ from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
 from agency.files import write_atomically
 from agency.paths import state_dir
+from agency.ports import is_loopback
 from agency.settings import Strict, explain
 
 _MAX_BYTES = 64 * 1024
 _UP = "start a local agency with `agency up`, or name a file with --login"
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _check_homeserver(url: str) -> str:
     parts = urlsplit(url)
     if not parts.hostname or parts.scheme not in ("http", "https"):
         raise ValueError("must be an http or https URL")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    local = parts.hostname == "localhost" or is_loopback(parts.hostname)
+    if parts.scheme == "http" and not local:
         raise ValueError("must be https, or the access token would travel in the clear")
     return url.rstrip("/")
 

@@ -11,7 +11,6 @@ new at every start, removed when the agent ends). A runtime locks
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import secrets
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from agency import ports
 from agency.canonical import sha256_hex
 from agency.children import Child, ChildSpec, kill_marked, start_child
 from agency.clock import Clock
@@ -288,9 +288,8 @@ def _refuse_taken_port(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
-            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
             raise AgentRuntimeError(
-                "the port is taken by another program" if taken else f"cannot listen: {error}",
+                ports.not_listening(error),
                 where=f"{HOST}:{port}",
                 hint="end that program, or set another port for this agent in instance.yaml",
             ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from agency.control.runtimes.handover import CHECK_PLACE, cannot_write
 from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
 from agency.matrix import Backoff, ControlRoom, MatrixError, MatrixSession, client_path
+from agency.ports import not_listening
 from agency.store import Database, migrate
 from agency.web import make_runner
 
@@ -75,9 +75,8 @@ async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
         await web.TCPSite(runner, config.listen_host, config.listen_port).start()
     except OSError as error:
         await runner.cleanup()
-        taken = error.errno == errno.EADDRINUSE
         raise PrerequisiteError(
-            "the port is taken by another program" if taken else f"cannot listen: {error}",
+            not_listening(error),
             where=place,
             hint="end that program, or give the control plane another port",
         ) from error
