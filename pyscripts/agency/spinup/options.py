@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,16 @@ def instance_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=3600)
-SUITE_TIMEOUT: Decorator = click.option(
-    "--suite-timeout",
-    "suite_timeout_s",
-    type=SECONDS,
-    default=240,
-    show_default=True,
-    help="Seconds that the suite in the guest may take.",
+Row = tuple[str, str, click.ParamType[Any], object, str]
+SUITE_TIMEOUT: Row = (
+    *("suite_timeout_s", "--suite-timeout", SECONDS, 240),
+    "Seconds that the suite in the guest may take.",
 )
+
+
+def table(*rows: Row) -> Mapping[str, Decorator]:
+    """Make options by the names of their parameters: name, flag, type, default and help."""
+    return {
+        name: click.option(flag, name, type=kind, default=default, show_default=True, help=told)
+        for name, flag, kind, default, told in rows
+    }

@@ -6,67 +6,30 @@ from collections.abc import Mapping
 
 import click
 
-from agency.spinup.options import SECONDS, SUITE_TIMEOUT, Decorator
+from agency.spinup.options import SECONDS, SUITE_TIMEOUT, Decorator, table
 
-# By the name of the parameter.
+_KINDS = click.Choice(["auto", "vm", "container"])
+_KIND = "What a guest is: a virtual machine where the host can run one, else a container."
+_SYSTEMS = click.Choice(["auto", "debian", "nixos"])
+_MEMORY_MB = click.IntRange(min=256, max=1 << 20)
+_CPUS = click.IntRange(min=1, max=256)
+_DISK_GB = click.IntRange(min=2, max=1 << 14)
+_DISK = "Most disk space of the guest, in GiB, where the pool has quotas."
+_BOOT = "Seconds until a guest's systemd must run."
+_ACTIVATE = "Seconds that an activation may take."
+
 OPTIONS: Mapping[str, Decorator] = {
-    "guest_kind": click.option(
-        "--guest",
-        "guest_kind",
-        type=click.Choice(["auto", "vm", "container"]),
-        default="auto",
-        show_default=True,
-        help="What a guest is: a virtual machine where the host can run one, else a container.",
+    **table(
+        ("guest_kind", "--guest", _KINDS, "auto", _KIND),
+        ("guest_system", "--image", _SYSTEMS, "auto", "What a guest boots."),
+        ("pool", "--pool", click.STRING, None, "Incus storage pool of the guest."),
+        ("memory_mb", "--memory", _MEMORY_MB, 2048, "Most memory of the guest, in MiB."),
+        ("cpus", "--cpus", _CPUS, 2, "Cores of the guest."),
+        ("disk_gb", "--disk", _DISK_GB, 8, _DISK),
+        ("boot_timeout_s", "--boot-timeout", SECONDS, 90, _BOOT),
+        ("activate_timeout_s", "--activate-timeout", SECONDS, 120, _ACTIVATE),
+        SUITE_TIMEOUT,
     ),
-    "guest_system": click.option(
-        "--image",
-        "guest_system",
-        type=click.Choice(["auto", "debian", "nixos"]),
-        default="auto",
-        show_default=True,
-        help="What a guest boots.",
-    ),
-    "pool": click.option("--pool", default=None, help="Incus storage pool of the guest."),
-    "memory_mb": click.option(
-        "--memory",
-        "memory_mb",
-        type=click.IntRange(min=256, max=1 << 20),
-        default=2048,
-        show_default=True,
-        help="Most memory of the guest, in MiB.",
-    ),
-    "cpus": click.option(
-        "--cpus",
-        type=click.IntRange(min=1, max=256),
-        default=2,
-        show_default=True,
-        help="Cores of the guest.",
-    ),
-    "disk_gb": click.option(
-        "--disk",
-        "disk_gb",
-        type=click.IntRange(min=2, max=1 << 14),
-        default=8,
-        show_default=True,
-        help="Most disk space of the guest, in GiB, where the pool has quotas.",
-    ),
-    "boot_timeout_s": click.option(
-        "--boot-timeout",
-        "boot_timeout_s",
-        type=SECONDS,
-        default=90,
-        show_default=True,
-        help="Seconds until a guest's systemd must run.",
-    ),
-    "activate_timeout_s": click.option(
-        "--activate-timeout",
-        "activate_timeout_s",
-        type=SECONDS,
-        default=120,
-        show_default=True,
-        help="Seconds that an activation may take.",
-    ),
-    "suite_timeout_s": SUITE_TIMEOUT,
     "keep": click.option(
         "--keep", is_flag=True, help="Leave the guest; `agency guest` looks into it."
     ),

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import click
 
-from agency.spinup.options import SUITE_TIMEOUT, Decorator
+from agency.spinup.options import SUITE_TIMEOUT, Decorator, table
 
-# By the name of the parameter.
+_CONNECT_S = click.FloatRange(min=1, max=600)
+_CONNECT = "Seconds that connecting to a host may take."
+_PASSWORDS = click.Path(dir_okay=False, path_type=Path)
+
 OPTIONS: Mapping[str, Decorator] = {
     "host": click.option(
-        "--host", metavar="[USER@]HOST", default=None, help="The host of --target ssh, as root."
+        "--host", metavar="[USER@]HOST", help="The host of --target ssh, as root."
     ),
     "ssh_options": click.option(
         "--ssh-option",
@@ -21,14 +24,7 @@ OPTIONS: Mapping[str, Decorator] = {
         metavar="KEYWORD=VALUE",
         help="An option of ssh, such as Port=2222; may be given several times.",
     ),
-    "connect_timeout_s": click.option(
-        "--connect-timeout",
-        "connect_timeout_s",
-        type=click.FloatRange(min=1, max=600),
-        default=30,
-        show_default=True,
-        help="Seconds that connecting to a host may take.",
-    ),
+    **table(("connect_timeout_s", "--connect-timeout", _CONNECT_S, 30, _CONNECT), SUITE_TIMEOUT),
     "read_only": click.option(
         "--read-only/--no-read-only",
         default=True,
@@ -37,9 +33,7 @@ OPTIONS: Mapping[str, Decorator] = {
     ),
     "password_file": click.option(
         "--password-file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        default=None,
+        type=_PASSWORDS,
         help="Passwords by Matrix id as JSON, mode 0600; who talks to the host's agency.",
     ),
-    "suite_timeout_s": SUITE_TIMEOUT,
 }
