@@ -15,13 +15,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agency.spinup.local.agency import CONTROL, LocalAgency
-from agency.spinup.local.supervisor import Service
-
 from agency import naming
 from agency.children import ChildSpec
 from agency.control.config import AgentEntry, Limits
 from agency.files import write_atomically
+from agency.spinup.targets.local.agency import CONTROL, CONTROL_SECRETS, LocalAgency
+from agency.spinup.targets.local.supervisor import Service
 from benchmarks.chat import Echo, Stopwatch, agency_with_echo, echo_room
 from benchmarks.rows import Row, percentile
 
@@ -69,7 +68,7 @@ async def _slow_control(agency: LocalAgency, count: int, delay_s: float) -> Asyn
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(state),
             "LANG": "C.UTF-8",
-            "CREDENTIALS_DIRECTORY": str(agency.credentials_of(CONTROL)),
+            "CREDENTIALS_DIRECTORY": str(agency.secrets.credentials(CONTROL_SECRETS)),
         },
         cwd=Path.cwd(),
         log_path=agency.run.logs / f"slow-{count}.log",

@@ -116,7 +116,7 @@ def revealed(run: Run) -> set[str]:
 
 def local_target(world: World, patch: Monkey) -> Any:
     agency = SimpleNamespace(
-        ports={"control": 1},
+        assigned={"control": 1},
         session=None,
         supervisor=SimpleNamespace(stop_all=world.anote("services stopped")),
         install=world.note("installed"),
@@ -125,7 +125,7 @@ def local_target(world: World, patch: Monkey) -> Any:
         create_people=AsyncMock(),
         control_ready=AsyncMock(),
     )
-    patch.setattr(local, "assign_ports", lambda *_: agency.ports)
+    patch.setattr(local, "assign_ports", lambda *_: agency.assigned)
     patch.setattr(local, "LocalAgency", lambda *_: agency)
     patch.setattr(local, "Examination", world.examination)
     return local.LocalTarget(world.setting, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,8 +12,9 @@ from pathlib import Path
 import aiohttp
 
 from agency import naming, ports
-from agency.children import Child, ChildSpec
+from agency.children import Child, ChildSpec, processes_with_marker
 from agency.control.config import AgentEntry, ControlConfig
+from agency.control.runtimes.process import token_file
 from agency.errors import UsageError
 from agency.files import write_atomically
 from agency.instance.model import Instance
@@ -28,23 +30,19 @@ from agency.secrets.names import (
 )
 from agency.secrets.providers import SecretProvider
 from agency.secrets.values import SecretValue
+from agency.spinup.probes.probe import run as run_probe
+from agency.spinup.record import Evidence
 from agency.spinup.scenario.accounts import create_people
 from agency.spinup.targets.local import synapse
 from agency.spinup.targets.local.supervisor import Service, Supervisor
 
 HOMESERVER = "homeserver"
 CONTROL = "control"
-_CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN)
-
-
-def port_names(instance: Instance) -> tuple[str, ...]:
-    """What needs a port: the homeserver, the control plane, and each agent as `agent-NAME`."""
-    agents = (naming.agent_localpart(agent.name) for agent in instance.resolved_agents())
-    return (HOMESERVER, CONTROL, *agents)
+CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN)
 
 
 def usual_ports(instance: Instance) -> dict[str, int]:
-    """The ports of a machine that the agency has to itself."""
+    """List the ports of an agency that has a machine to itself; an agent's name is `agent-NAME`."""
     ports = {HOMESERVER: naming.SERVICE_PORTS["synapse"], CONTROL: naming.SERVICE_PORTS["control"]}
     for agent in instance.resolved_agents():
         ports[naming.agent_localpart(agent.name)] = agent.port
@@ -57,7 +55,7 @@ def check_port_names(instance: Instance, pinned: Iterable[str]) -> None:
     Raises:
         UsageError: an unknown name.
     """
-    known = port_names(instance)
+    known = usual_ports(instance)
     for name in pinned:
         if name not in known:
             raise UsageError(
@@ -71,54 +69,56 @@ def assign_ports(instance: Instance, wanted: Mapping[str, int]) -> dict[str, int
     Raises:
         PrerequisiteError: a wanted port is taken.
     """
-    return ports.assign(port_names(instance), wanted)
+    return ports.assign(usual_ports(instance), wanted)
 
 
 @dataclass(slots=True)
 class LocalAgency:
-    """One local agency: what it is made of and where it lives."""
+    """Agency of child processes: the Subject of an examination, and Here for its probes."""
 
     instance: Instance
     run: RunDirectory
     secrets: SecretProvider
-    ports: dict[str, int]
+    assigned: dict[str, int]  # its ports, by the names of `usual_ports`
     session: aiohttp.ClientSession
     supervisor: Supervisor
     extra_registrations: list[Path] = field(default_factory=list)
-    _credentials: dict[str, Path] = field(default_factory=dict)
+    _tokens: dict[str, SecretValue] = field(default_factory=dict, repr=False)  # by digest
 
     @property
     def homeserver_url(self) -> str:
-        """The client-server API's base URL."""
-        return f"http://{LOOPBACK}:{self.ports[HOMESERVER]}"
+        """Base URL of the homeserver's client API."""
+        return f"http://{LOOPBACK}:{self.assigned[HOMESERVER]}"
 
     @property
     def control_url(self) -> str:
-        """The control plane's base URL."""
-        return f"http://{LOOPBACK}:{self.ports[CONTROL]}"
+        """Base URL of the control plane."""
+        return f"http://{LOOPBACK}:{self.assigned[CONTROL]}"
 
     @property
     def database(self) -> Path:
-        """The control plane's SQLite file."""
+        """SQLite file of the control plane."""
         return self.run.path / CONTROL / "control.db"
 
     @property
     def control_room(self) -> str:
-        """The alias of the control room."""
+        """Alias of the control room."""
         return naming.control_room_alias(self.instance.domain)
 
-    @property
-    def bot_id(self) -> str:
-        """The control plane's Matrix id."""
-        return naming.matrix_id(naming.CONTROL_LOCALPART, self.instance.domain)
-
-    def _environment(self, **extra: str) -> dict[str, str]:
-        return {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(self.run.path),
-            "LANG": "C.UTF-8",
-            **extra,
-        }
+    def _service(self, name: str, argv: Iterable[str], health: str, **environment: str) -> Service:
+        spec = ChildSpec(
+            name=name,
+            argv=tuple(argv),
+            env={
+                "PATH": os.environ.get("PATH", os.defpath),
+                "HOME": str(self.run.path),
+                "LANG": "C.UTF-8",
+                **environment,
+            },
+            cwd=self.run.path / name,
+            log_path=self.run.logs / f"{name}.log",
+        )
+        return Service(spec, lambda: self._answers(health), ready_timeout_s=60)
 
     def _registration_file(self) -> Path:
         return self.run.credentials / "appservice-registration.yaml"
@@ -132,30 +132,22 @@ class LocalAgency:
             hs_token=self.secrets.get(MATRIX_HS_TOKEN).reveal(),
         )
         write_atomically(self._registration_file(), content, mode=0o600)
-        self._credentials = {
-            HOMESERVER: self.secrets.credentials(synapse.secret_names()),
-            CONTROL: self.secrets.credentials(_CONTROL_SECRETS),
-        }
         (self.run.path / CONTROL).mkdir(mode=0o700, exist_ok=True)
         config = self.control_config().model_dump_json(indent=2).encode()
         write_atomically(self._control_config_file(), config)
-
-    def credentials_of(self, service: str) -> Path:
-        """The directory that is a service's $CREDENTIALS_DIRECTORY; there once installed."""
-        return self._credentials[service]
 
     def _control_config_file(self) -> Path:
         return self.run.path / CONTROL / "control.json"
 
     def control_config(self) -> ControlConfig:
-        """What this agency's control plane is told."""
+        """Make the settings of the control plane."""
         return ControlConfig(
             instance=self.instance.name,
             domain=self.instance.domain,
             homeserver_url=self.homeserver_url,
             listen_host=LOOPBACK,
-            listen_port=self.ports[CONTROL],
-            bot_id=self.bot_id,
+            listen_port=self.assigned[CONTROL],
+            bot_id=naming.matrix_id(naming.CONTROL_LOCALPART, self.instance.domain),
             control_room_alias=self.control_room,
             operators=tuple(self.instance.operators),
             agents=tuple(
@@ -163,7 +155,7 @@ class LocalAgency:
                     name=agent.name,
                     role=agent.role,
                     matrix_id=agent.matrix_id,
-                    port=self.ports[naming.agent_localpart(agent.name)],
+                    port=self.ports[agent.name],
                 )
                 for agent in self.instance.resolved_agents()
             ),
@@ -176,39 +168,25 @@ class LocalAgency:
         """Start Synapse and wait until it answers."""
         plan = synapse.SynapsePlan(
             domain=self.instance.domain,
-            port=self.ports[HOMESERVER],
+            port=self.assigned[HOMESERVER],
             data=self.run.path / HOMESERVER,
-            credentials=self.credentials_of(HOMESERVER),
+            credentials=self.secrets.credentials(synapse.secret_names()),
             registrations=(self._registration_file(), *self.extra_registrations),
         )
-        spec = ChildSpec(
-            name=HOMESERVER,
-            argv=tuple(synapse.install(plan)),
-            env=self._environment(),
-            cwd=plan.data,
-            log_path=self.run.logs / f"{HOMESERVER}.log",
-        )
-        return await self.supervisor.start(
-            Service(spec, lambda: self._answers(f"{plan.url}/health"), ready_timeout_s=60)
-        )
+        argv = synapse.install(plan)
+        return await self.supervisor.start(self._service(HOMESERVER, argv, f"{plan.url}/health"))
 
     async def launch_control(self) -> Child:
         """Start the control plane, which waits for the homeserver by itself.
 
         Launched before the homeserver is ready, it does at the same time what needs none.
         """
-        spec = ChildSpec(
-            name=CONTROL,
-            argv=(
-                *(sys.executable, "-m", "agency", "control", "run"),
-                *("--config", str(self._control_config_file())),
-            ),
-            env=self._environment(CREDENTIALS_DIRECTORY=str(self.credentials_of(CONTROL))),
-            cwd=self.run.path / CONTROL,
-            log_path=self.run.logs / f"{CONTROL}.log",
-        )
+        config = str(self._control_config_file())
+        argv = (sys.executable, "-m", "agency", "control", "run", "--config", config)
+        credentials = str(self.secrets.credentials(CONTROL_SECRETS))
+        ready = f"{self.control_url}/ready"
         return await self.supervisor.launch(
-            Service(spec, lambda: self._answers(f"{self.control_url}/ready"), ready_timeout_s=60)
+            self._service(CONTROL, argv, ready, CREDENTIALS_DIRECTORY=credentials)
         )
 
     async def control_ready(self) -> Child:
@@ -224,7 +202,7 @@ class LocalAgency:
             return False
 
     async def create_people(self, outsider: str | None = None) -> None:
-        """Register people, all with the run's own password; see `accounts.create_people`."""
+        """Register the operators, and an outsider where one is named, all with `password`."""
         await create_people(
             self.session,
             self.homeserver_url,
@@ -236,10 +214,66 @@ class LocalAgency:
 
     @property
     def password(self) -> SecretValue:
-        """The password of every account that `create_people` made."""
+        """Password of every account that `create_people` made."""
         return self.secrets.get(OPERATOR_PASSWORD)
 
     async def log_in(self, user_id: str) -> Person:
         """Log a person in."""
         homeserver = MatrixSession(self.homeserver_url, self.session)
         return await Person.log_in(homeserver, user_id, self.password.reveal())
+
+    def secret(self, name: str) -> SecretValue:
+        """Read one of the agency's secrets."""
+        return self.secrets.get(name)
+
+    def known_secrets(self) -> list[SecretValue]:
+        """List every secret of the agency, and the agents' tokens that were learned."""
+        secrets = self.secrets
+        return [*(secrets.get(name) for name in secrets.names()), *self._tokens.values()]
+
+    async def learn_secrets(self) -> None:
+        """Take note of the tokens of the agents that run."""
+        self.tokens()
+
+    async def observe(self, probe: str, told: Mapping[str, object] | None = None) -> Evidence:
+        """Run a probe in this process."""
+        return await run_probe(self, probe, told or {})
+
+    async def services(self) -> Mapping[str, int]:
+        """Find the pids of the services, by their names."""
+        return {name: child.pid for name, child in self.supervisor.children().items()}
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Port of every agent, by its name."""
+        return {
+            agent.name: self.assigned[naming.agent_localpart(agent.name)]
+            for agent in self.instance.resolved_agents()
+        }
+
+    @property
+    def journal(self) -> tuple[str, ...]:
+        """Nothing: the logs of a local agency are files."""
+        return ()
+
+    def tokens(self) -> dict[str, SecretValue]:
+        """Read the tokens of the agents that run, and take note of them."""
+        found = {}
+        for name in self.ports:
+            path = token_file(self.run.path / CONTROL, name)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # it does not run
+                token = found[name] = SecretValue(path.read_text().strip())
+                self._tokens[f"{name} {token.digest()}"] = token
+        return found
+
+    def files(self) -> list[Path]:
+        """List the files in which a secret in plain text would be a leak."""
+        run = self.run
+        files = [p for p in run.logs.rglob("*") if p.is_file()]
+        files += list((run.path / HOMESERVER).glob("*.yaml"))
+        files += [p for p in (run.path / CONTROL).glob("control*") if p.is_file()]
+        return files + list((run.path / CONTROL).rglob("*.log"))
+
+    def pids(self) -> list[int]:
+        """List the processes of the run."""
+        return list(processes_with_marker(self.run.run))

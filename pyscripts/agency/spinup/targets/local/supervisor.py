@@ -21,15 +21,15 @@ class ServiceError(AgencyError):
     `log_tail` holds the last lines of its log.
     """
 
-    def __init__(self, message: str, *, service: str, log_tail: tuple[str, ...]) -> None:
+    def __init__(self, message: str, service: str, child: Child) -> None:
         super().__init__(message, where=service, hint="the end of its log says why")
         self.service = service
-        self.log_tail = log_tail
+        self.log_tail = child.log_tail(_LOG_LINES, _LOG_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One long-running program, and the question that tells whether it is ready."""
+    """Long-running program, and the question that tells whether it is ready."""
 
     spec: ChildSpec
     ready: Ready
@@ -44,18 +44,18 @@ class _Running:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Holds the running services of one run, whose processes all carry `marker`."""
+    """Running services of one run, whose processes all carry `marker`."""
 
     marker: str
     poll_s: float = 0.02
     stop_timeout_s: float = 8.0
-    _running: list[_Running] = field(default_factory=list)
+    _running: dict[str, _Running] = field(default_factory=dict)  # in the order of their start
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def launch(self, service: Service) -> Child:
         """Start a service and leave it to become ready; see `ready`."""
         child = await start_child(service.spec, marker=self.marker)
-        self._running.append(_Running(service, child))
+        self._running[service.spec.name] = _Running(service, child)
         self._changed.set()
         return child
 
@@ -65,34 +65,20 @@ class Supervisor:
         Raises:
             ServiceError: it ended or did not become ready in time.
         """
-        service, child = next(
-            (r.service, r.child) for r in self._running if r.service.spec.name == name
-        )
+        service, child = self._running[name].service, self._running[name].child
         deadline = asyncio.get_running_loop().time() + service.ready_timeout_s
         while not await service.ready():
-            self._raise_if_ended(name, child)
+            _raise_if_ended(name, child)
             if asyncio.get_running_loop().time() > deadline:
-                raise ServiceError(
-                    f"not ready within {service.ready_timeout_s:g} s",
-                    service=name,
-                    log_tail=self.log_tail(name),
-                )
+                raise ServiceError(f"not ready within {service.ready_timeout_s:g} s", name, child)
             await asyncio.sleep(self.poll_s)
-        self._raise_if_ended(name, child)
+        _raise_if_ended(name, child)
         return child
 
     async def start(self, service: Service) -> Child:
         """Start a service and wait until it is ready; raises as `ready` does."""
         await self.launch(service)
         return await self.ready(service.spec.name)
-
-    def _raise_if_ended(self, name: str, child: Child) -> None:
-        if child.exit_status is not None:
-            raise ServiceError(
-                f"ended with exit status {child.exit_status} while it was needed",
-                service=name,
-                log_tail=self.log_tail(name),
-            )
 
     async def watch(self) -> None:
         """Return never; raise ServiceError as soon as a running service ends by itself.
@@ -101,25 +87,23 @@ class Supervisor:
         """
         while True:
             self._changed.clear()
-            waits = {asyncio.ensure_future(r.child.wait()): r for r in self._running}
+            waits = {
+                asyncio.ensure_future(running.child.wait()): (name, running)
+                for name, running in self._running.items()
+            }
             change = asyncio.ensure_future(self._changed.wait())
             try:
                 await asyncio.wait({*waits, change}, return_when=asyncio.FIRST_COMPLETED)
-                for task, running in waits.items():
-                    if task.done() and running in self._running:
-                        self._raise_if_ended(running.service.spec.name, running.child)
+                for task, (name, running) in waits.items():
+                    if task.done() and self._running.get(name) is running:
+                        _raise_if_ended(name, running.child)
             finally:
                 for task in (*waits, change):
                     task.cancel()
 
     def children(self) -> dict[str, Child]:
-        """The services started and not stopped, by name, in the order of their start."""
-        return {r.service.spec.name: r.child for r in self._running}
-
-    def log_tail(self, name: str) -> tuple[str, ...]:
-        """The last lines of a service's log."""
-        child = self.children().get(name)
-        return tuple(child.log_tail(_LOG_LINES, _LOG_BYTES)) if child else ()
+        """List the services started and not stopped, by name, in the order of their start."""
+        return {name: running.child for name, running in self._running.items()}
 
     async def restart(self, name: str) -> Child:
         """Start a service again, after it ended or was stopped.
@@ -127,25 +111,23 @@ class Supervisor:
         Raises:
             ServiceError: it did not become ready.
         """
-        service = next(r.service for r in self._running if r.service.spec.name == name)
+        service = self._running[name].service
         await self.stop(name)
         return await self.start(service)
 
     async def stop(self, name: str) -> None:
         """Stop one service and forget it."""
-        for running in list(self._running):
-            if running.service.spec.name == name:
-                self._forget(running)
-                await running.child.stop(self.stop_timeout_s)
-
-    def _forget(self, running: _Running) -> None:
-        """Take it off the list first: an end that was asked for is no surprise to the watch."""
-        self._running.remove(running)
+        running = self._running.pop(name)  # first: an end that was asked for is no surprise
         self._changed.set()
+        await running.child.stop(self.stop_timeout_s)
 
     async def stop_all(self) -> None:
         """Stop every service, the last started first."""
         while self._running:
-            running = self._running[-1]
-            self._forget(running)
-            await running.child.stop(self.stop_timeout_s)
+            await self.stop(next(reversed(self._running)))
+
+
+def _raise_if_ended(name: str, child: Child) -> None:
+    if child.exit_status is not None:
+        message = f"ended with exit status {child.exit_status} while it was needed"
+        raise ServiceError(message, name, child)

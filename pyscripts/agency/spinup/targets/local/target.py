@@ -18,7 +18,6 @@ from agency.spinup.targets.local.agency import (
     check_port_names,
     usual_ports,
 )
-from agency.spinup.targets.local.subject import LocalSubject
 from agency.spinup.targets.local.supervisor import Supervisor
 
 _READS_STORE = "agency.control.store.reading"
@@ -92,9 +91,9 @@ class LocalTarget:
         )
 
     def _hold(self, run: Run, agency: LocalAgency) -> Examination:
-        run.ports = tuple(agency.ports.values())
+        run.ports = tuple(agency.assigned.values())
         run.held.push(agency.supervisor.stop_all)
-        examination = Examination(run.recorder, LocalSubject(agency, agency.session))
+        examination = Examination(run.recorder, agency)
         hold_secrets(run, examination)
         return examination
 
