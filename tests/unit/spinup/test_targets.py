@@ -202,7 +202,6 @@ def incus_target(world: World, patch: Monkey, *, keep: bool = False) -> Any:
     patch.setattr(incus.evidence, "gone", world.anote("looked for the guest", {}))
     for name in ("create_people", "start_provider", "issue_client", "stop_provider", "reboot"):
         patch.setattr(incus, name, AsyncMock(return_value=MagicMock(secret_values=[])))
-    patch.setattr(incus, "Before", SimpleNamespace(observe=AsyncMock()))
     patch.setattr(incus.oidc, "oidc_login", AsyncMock(return_value={}))
     patch.setattr(incus, "run_suite", AsyncMock(return_value=SimpleNamespace(as_dict=dict)))
     patch.setattr(incus, "Observer", lambda *_: observer(world))

@@ -9,15 +9,12 @@ from pathlib import Path
 
 from agency import quarantine
 from agency.guests.incus.client import Incus
-from agency.guests.incus.model import Server
 from agency.guests.machines.machine import Guest
-from agency.guests.machines.placement import Decision
 from agency.locks import is_held
 from agency.machine import units
 from agency.machine.machine import Machine, run
 from agency.spinup.record import Evidence
-from agency.spinup.targets.incus.system import GuestSystem
-from agency.spinup.targets.incus.system.choice import SystemDecision
+from agency.spinup.targets.incus.creation import Made
 
 _MIB = 2**20
 _SYNAPSE_DATABASE = "matrix-synapse"
@@ -33,21 +30,19 @@ print(json.dumps({{"interfaces": seen, "attempts": tried}}))
 """
 
 
-def image(
-    system: GuestSystem, decision: Decision, choice: SystemDecision, server: Server
-) -> Evidence:
-    """What a guest is made from, and why from that."""
-    made = system.image
+def image(made: Made) -> Evidence:
+    """Describe what a guest is made from, and why from that."""
+    booted = made.system.image
     return {
-        "kind": str(decision.kind),
-        "kindReason": decision.reason,
-        "system": str(choice.system),
-        "systemReason": choice.reason,
-        "fingerprint": made.fingerprint,
-        "recipe": made.digest,
-        "fresh": made.fresh,
-        "incusVersion": server.version,
-        **system.image_facts(),
+        "kind": str(made.decision.kind),
+        "kindReason": made.decision.reason,
+        "system": str(made.choice.system),
+        "systemReason": made.choice.reason,
+        "fingerprint": booted.fingerprint,
+        "recipe": booted.digest,
+        "fresh": booted.fresh,
+        "incusVersion": made.server.version,
+        **made.system.image_facts(),
     }
 
 

@@ -1,9 +1,10 @@
-"""What a run in a guest needs, looked at before anything is made: all that is missing, at once."""
+"""Needs of a run in a guest, looked at before anything is made: all that is missing, at once."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,6 @@ from agency.spinup.targets.incus.system.choice import (
 
 _SET_UP = "on Debian, `make setup-guest` as root installs programs and packages"
 
-Lacks = list[PrerequisiteError]
 _UTIL_LINUX = "install util-linux"
 _ALWAYS = {
     "incus": INCUS_HINT,
@@ -42,9 +42,27 @@ _ALWAYS = {
 }
 
 
+class _Lacks(list[PrerequisiteError]):
+    """All that is missing."""
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Add the error of the block."""
+        try:
+            yield
+        except PrerequisiteError as error:
+            self.append(error)
+
+    def note_programs(self, hints: Mapping[str, str]) -> None:
+        """Add each program that is not installed."""
+        for name, hint in hints.items():
+            with self.noting():
+                find_program(name, hint=hint)
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Of a run so configured; `base` keeps images and wheels, `source` is the checkout."""
+    """Needs of a run so configured; `base` keeps images and wheels, `source` is the checkout."""
 
     config: Config
     base: Path
@@ -56,8 +74,10 @@ class Needs:
         Raises:
             PrerequisiteError: something is missing; all of it is named.
         """
-        if daemon.host_socket() is None and not daemon.is_running():
-            refuse([*self._of_machine(), *self._of_materials(self._likely)])
+        if not _incus_is_there():
+            lacks = self._of_machine()
+            self._note_materials(lacks, self._likely)
+            refuse(lacks)
 
     async def refuse_lacking(self, incus: Incus) -> None:
         """Refuse what is missing, of this machine and of the Incus that answers.
@@ -66,51 +86,51 @@ class Needs:
             PrerequisiteError: something is missing; all of it is named.
         """
         lacks, kind = self._of_machine(), self._likely
-        try:
+        with lacks.noting():
             kind = decide(await incus.server(), self.config.kind).kind
-        except PrerequisiteError as error:
-            lacks.append(error)
-        try:
+        with lacks.noting():
             await choose_pool(incus, self.config.pool)
-        except PrerequisiteError as error:
-            lacks.append(error)
-        refuse([*lacks, *self._of_materials(kind)])
+        self._note_materials(lacks, kind)
+        refuse(lacks)
 
     @property
     def _likely(self) -> Kind:
-        """What the guest will be, as far as that can be said without an Incus."""
+        """Kind of the guest, as far as that can be said without an Incus."""
         return Kind.VM if self.config.kind is Wanted.VM else Kind.CONTAINER
 
-    def _of_machine(self) -> Lacks:
-        looks: tuple[Callable[[], object], ...] = (
-            _require_root,
-            self._require_checkout,
-            lambda: require_suite(self.source / "tests" / "guest"),
-            _require_incus,
-        )
-        return [*_raised(looks), *_absent(_ALWAYS)]
-
-    def _require_checkout(self) -> None:
+    def _of_machine(self) -> _Lacks:
+        lacks = _Lacks()
+        if os.geteuid() != 0:
+            hint = "run it as root; --target local needs no rights"
+            lacks.append(PrerequisiteError("only root can make a guest", where="user", hint=hint))
         if not (self.source / "pyproject.toml").is_file():
-            raise PrerequisiteError(
-                "a guest is made from a checkout, and this is none",
-                where=str(self.source),
-                hint="clone the project and run it from there",
-            )
+            message = "a guest is made from a checkout, and this is none"
+            hint = "clone the project and run it from there"
+            lacks.append(PrerequisiteError(message, where=str(self.source), hint=hint))
+        with lacks.noting():
+            require_suite(self.source / "tests" / "guest")
+        if not _incus_is_there():
+            with lacks.noting():
+                daemon.find_daemon()
+        lacks.note_programs(_ALWAYS)
+        return lacks
 
-    def _system(self, kind: Kind) -> System:
+    def _note_materials(self, lacks: _Lacks, kind: Kind) -> None:
+        """Add what making the image and what goes with it takes."""
         wanted, host = self.config.system, Host(nixos=False, built=False)
         if wanted is WantedSystem.AUTO:
             host = look_at_host(self.base, self.source, kind)
-        return choose_system(host, wanted).system
+        if choose_system(host, wanted).system is System.NIXOS:
+            lacks.note_programs({"npm": NPM_HINT, "nix": NIX_HINT})
+            return
+        lacks.note_programs({"npm": NPM_HINT, "mmdebstrap": MMDEBSTRAP_HINT})
+        if kind is Kind.VM:
+            with lacks.noting():
+                require_programs()
 
-    def _of_materials(self, kind: Kind) -> Lacks:
-        """What making the image and what goes with it takes."""
-        npm = {"npm": NPM_HINT}
-        if self._system(kind) is System.NIXOS:
-            return _absent(npm | {"nix": NIX_HINT})
-        lacks = _absent(npm | {"mmdebstrap": MMDEBSTRAP_HINT})
-        return lacks if kind is not Kind.VM else [*lacks, *_raised([require_programs])]
+
+def _incus_is_there() -> bool:
+    return daemon.host_socket() is not None or daemon.is_running()
 
 
 def refuse(lacks: Sequence[PrerequisiteError]) -> None:
@@ -127,34 +147,3 @@ def refuse(lacks: Sequence[PrerequisiteError]) -> None:
 def _one_line(lack: PrerequisiteError) -> str:
     said = f"{lack.where}: {lack.message}" if lack.where else lack.message
     return f"{said} ({lack.hint})" if lack.hint else said
-
-
-def _raised(looks: Sequence[Callable[[], object]]) -> Lacks:
-    found: Lacks = []
-    for look in looks:
-        try:
-            look()
-        except PrerequisiteError as error:
-            found.append(error)
-    return found
-
-
-def _absent(programs: Mapping[str, str]) -> Lacks:
-    def finding(name: str, hint: str) -> Callable[[], object]:
-        return lambda: find_program(name, hint=hint)
-
-    return _raised([finding(name, hint) for name, hint in programs.items()])
-
-
-def _require_root() -> None:
-    if os.geteuid() != 0:
-        raise PrerequisiteError(
-            "only root can make a guest",
-            where="user",
-            hint="run it as root; --target local needs no rights",
-        )
-
-
-def _require_incus() -> None:
-    if daemon.host_socket() is None and not daemon.is_running():
-        daemon.find_daemon()

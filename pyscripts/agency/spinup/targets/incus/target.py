@@ -26,7 +26,6 @@ from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import RemoteSubject, reached
 from agency.spinup.run import Run
 from agency.spinup.scenario.accounts import create_people
-from agency.spinup.scenario.conversation import Conversation
 from agency.spinup.suite.runner import run_suite
 from agency.spinup.target import Setting, hold_secrets
 from agency.spinup.targets.incus import evidence
@@ -36,7 +35,7 @@ from agency.spinup.targets.incus.evidence import Meter
 from agency.spinup.targets.incus.needs import Needs
 from agency.spinup.targets.incus.oidc import probe as oidc
 from agency.spinup.targets.incus.oidc.provider import issue_client, start_provider, stop_provider
-from agency.spinup.targets.incus.reboot import Before, reboot
+from agency.spinup.targets.incus.reboot import reboot
 from agency.spinup.targets.incus.secrets import RunSecrets
 from agency.spinup.targets.incus.watch import Watch
 from agency.transcript import SYSTEM, system_digest
@@ -73,8 +72,7 @@ class IncusTarget:
         run.held.push(lambda: run.probe("guest.gone", end.look))
         async with run.step("image"):
             made = await run.held.enter(self.maker.hold())
-            facts = evidence.image(made.system, made.decision, made.choice, made.server)
-            await run.look("guest.image", lambda: facts)
+            await run.look("guest.image", lambda: evidence.image(made))
         async with run.step("create"):
             guest, watch = await self._create(run, made, end)
         async with run.step("quarantine"):
@@ -105,8 +103,10 @@ class IncusTarget:
             await run.probe("suite.results", partial(self._suite, fit))
             await run.probe("resources.peak", fit.meter.read)
         async with run.step("reboot"):
-            running = convergence.expected.running
-            await self._reboot(run, fit, examination, talk, watch, running)
+            running, timeout_s = convergence.expected.running, self.config.boot_timeout_s
+            again = partial(reboot, watch, examination.subject, talk, fit.audit, running)
+            await run.probe("reboot.survived", partial(again, timeout_s=timeout_s))
+            await examination.secrets_left()
 
     async def _create(self, run: Run, made: Made, end: _End) -> tuple[Guest, Watch]:
         clock = run.recorder.clock
@@ -176,27 +176,6 @@ class IncusTarget:
             agents=fit.secrets.loaded.instance.resolved_agents(),
         )
         return findings.as_dict()
-
-    async def _reboot(
-        self,
-        run: Run,
-        fit: _Fitted,
-        examination: Examination,
-        talk: Conversation,
-        watch: Watch,
-        running: tuple[str, ...],
-    ) -> None:
-        guest, subject, audit = fit.guest, examination.subject, fit.audit
-        before = await Before.observe(guest, subject, talk, audit, running)
-        clock, timeout_s = run.recorder.clock, self.config.boot_timeout_s
-        with watch.asleep():
-            await run.probe(
-                "reboot.survived",
-                lambda: reboot(
-                    guest, subject, talk, audit, before, clock=clock, timeout_s=timeout_s
-                ),
-            )
-        await examination.secrets_left()
 
 
 @dataclass(frozen=True, slots=True)
