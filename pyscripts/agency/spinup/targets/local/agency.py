@@ -72,6 +72,16 @@ def assign_ports(instance: Instance, wanted: Mapping[str, int]) -> dict[str, int
     return ports.assign(usual_ports(instance), wanted)
 
 
+async def answers(session: aiohttp.ClientSession, url: str, timeout_s: float = 2) -> bool:
+    """Return whether a service answers 200 in time."""
+    try:
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        async with session.get(url, timeout=timeout) as answer:
+            return answer.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
 @dataclass(slots=True)
 class LocalAgency:
     """Agency of child processes: the Subject of an examination, and Here for its probes."""
@@ -118,7 +128,7 @@ class LocalAgency:
             cwd=self.run.path / name,
             log_path=self.run.logs / f"{name}.log",
         )
-        return Service(spec, lambda: self._answers(health), ready_timeout_s=60)
+        return Service(spec, lambda: answers(self.session, health), ready_timeout_s=60)
 
     def _registration_file(self) -> Path:
         return self.run.credentials / "appservice-registration.yaml"
@@ -192,14 +202,6 @@ class LocalAgency:
     async def control_ready(self) -> Child:
         """Wait until the control plane that was launched says that it is ready."""
         return await self.supervisor.ready(CONTROL)
-
-    async def _answers(self, url: str) -> bool:
-        try:
-            timeout = aiohttp.ClientTimeout(total=2)
-            async with self.session.get(url, timeout=timeout) as answer:
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
 
     async def create_people(self, outsider: str | None = None) -> None:
         """Register the operators, and an outsider where one is named, all with `password`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict
 
 from agency import rundir
 from agency.clock import Clock, new_id
@@ -26,8 +25,14 @@ from agency.instance.load import load_instance
 from agency.instance.secret_provider import open_provider
 from agency.paths import state_dir
 from agency.secrets.names import OPERATOR_PASSWORD
+from agency.settings import Strict
 from agency.signals import stop_signals
-from agency.spinup.targets.local.agency import LocalAgency, assign_ports, check_port_names
+from agency.spinup.targets.local.agency import (
+    LocalAgency,
+    answers,
+    assign_ports,
+    check_port_names,
+)
 from agency.spinup.targets.local.supervisor import ServiceError, Supervisor
 
 _STATE = "state.json"
@@ -40,10 +45,8 @@ class LocalAgencyError(AgencyError):
     """The local agency is not as it should be."""
 
 
-class LocalState(BaseModel):
+class LocalState(Strict):
     """What a running local agency tells of itself, in `state.json` of its directory."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     pid: int
     started_at: str
@@ -92,21 +95,18 @@ async def run_foreground(
     base = base_dir()
     rundir.reap(base)
     directory = rundir.create(base, new_id("up"))
-    secrets = open_provider(loaded, directory.credentials, age_key_file=age_key)
-    try:
-        async with aiohttp.ClientSession() as session:
-            ports = assign_ports(loaded.instance, pinned)
-            supervisor = Supervisor(directory.run)
-            agency = LocalAgency(loaded.instance, directory, secrets, ports, session, supervisor)
-            try:
-                await _start(agency, clock)
-                await _keep(agency, clock)
-            finally:
-                await agency.supervisor.stop_all()
-    finally:
-        secrets.close()
-        default_login_file().unlink(missing_ok=True)
-        directory.remove()
+    async with contextlib.AsyncExitStack() as held:
+        held.callback(directory.remove)
+        held.callback(default_login_file().unlink, missing_ok=True)
+        secrets = open_provider(loaded, directory.credentials, age_key_file=age_key)
+        held.callback(secrets.close)
+        session = await held.enter_async_context(aiohttp.ClientSession())
+        ports = assign_ports(loaded.instance, pinned)
+        supervisor = Supervisor(directory.run)
+        held.push_async_callback(supervisor.stop_all)
+        agency = LocalAgency(loaded.instance, directory, secrets, ports, session, supervisor)
+        await _start(agency, clock)
+        await _keep(supervisor, clock)
 
 
 async def _start(agency: LocalAgency, clock: Clock) -> None:
@@ -141,27 +141,25 @@ async def _start(agency: LocalAgency, clock: Clock) -> None:
     write_atomically(agency.run.path / _STATE, state.model_dump_json(indent=2).encode())
 
 
-async def _keep(agency: LocalAgency, clock: Clock) -> None:
+async def _keep(supervisor: Supervisor, clock: Clock) -> None:
     loop, wish = asyncio.get_running_loop(), asyncio.Event()
     for number in stop_signals():
         loop.add_signal_handler(number, wish.set)
     restarts: deque[float] = deque(maxlen=_MAX_RESTARTS)
     stop = asyncio.ensure_future(wish.wait())
     while not stop.done():
-        watch = asyncio.ensure_future(agency.supervisor.watch())
+        watch = asyncio.ensure_future(supervisor.watch())
         await asyncio.wait({watch, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if not watch.done():
-            watch.cancel()
+        if watch.cancel():
             continue
-        ended = watch.exception()
-        if not isinstance(ended, ServiceError):
+        try:
             watch.result()
-            continue
-        now = clock.steady()
-        if len(restarts) == _MAX_RESTARTS and now - restarts[0] < _RESTART_WINDOW_S:
-            raise ended
-        restarts.append(now)
-        await agency.supervisor.restart(ended.service)
+        except ServiceError as ended:
+            now = clock.steady()
+            if len(restarts) == _MAX_RESTARTS and now - restarts[0] < _RESTART_WINDOW_S:
+                raise
+            restarts.append(now)
+            await supervisor.restart(ended.service)
 
 
 def start_detached(instance: Path, age_key: Path | None, pinned: Mapping[str, int]) -> LocalState:
@@ -224,16 +222,12 @@ async def observe() -> Status:
     state = read_state()
     if state is None:
         return Status(running=rundir.alive(base_dir()) is not None, ready=False, state=None)
-    timeout = aiohttp.ClientTimeout(total=5)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        try:
-            async with session.get(f"{state.control}/ready") as answer:
-                return Status(running=True, ready=answer.status == 200, state=state)
-        except (aiohttp.ClientError, TimeoutError):
-            return Status(running=True, ready=False, state=state)
+    async with aiohttp.ClientSession() as session:
+        ready = await answers(session, f"{state.control}/ready", timeout_s=5)
+    return Status(running=True, ready=ready, state=state)
 
 
 def as_json(status: Status) -> dict[str, object]:
     """A status as `--json` prints it."""
-    state = json.loads(status.state.model_dump_json()) if status.state else None
+    state = status.state.model_dump(mode="json") if status.state else None
     return {"running": status.running, "ready": status.ready, "agency": state}

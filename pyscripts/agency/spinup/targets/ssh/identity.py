@@ -6,13 +6,14 @@ others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
 
 from agency.control.config import ControlConfig
 from agency.instance.model import Instance
 from agency.machine.machine import Machine, MachineError
+from agency.settings import explain
 from agency.spinup.program import Program
 from agency.spinup.record import Evidence
 from agency.spinup.remote.asking import Observer
@@ -37,10 +38,8 @@ async def settings_of(machine: Machine) -> ControlConfig:
     try:
         return ControlConfig.model_validate_json(done.stdout)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(map(str, first["loc"])) or "document"
         raise MachineError(
-            f"{SETTINGS} cannot be read: {field}: {first['msg']}", where=machine.name, hint=_AS_NEW
+            f"{SETTINGS} cannot be read: {explain(error)}", where=machine.name, hint=_AS_NEW
         ) from None
 
 
@@ -94,31 +93,24 @@ def require_instance(settings: ControlConfig, instance: Instance, *, where: str)
 
 
 def other_facts(settings: ControlConfig, instance: Instance) -> Iterator[str]:
-    """What the two say differently: who it is, who commands it, who works in it."""
-    agents = {agent.name: (agent.role, agent.matrix_id) for agent in settings.agents}
+    """Name what the two say differently: who it is, who commands it, who works in it."""
+    agents = {agent.name: f"{agent.role} {agent.matrix_id}" for agent in settings.agents}
     resolved = instance.resolved_agents()
-    here = {agent.name: (agent.role, agent.matrix_id) for agent in resolved}
-    facts: tuple[tuple[str, object, object], ...] = (
+    here = {agent.name: f"{agent.role} {agent.matrix_id}" for agent in resolved}
+    both = sorted(agents.keys() & here.keys())
+    for name, there, wanted in (
         ("name", settings.instance, instance.name),
         ("domain", settings.domain, instance.domain),
-        ("operators", sorted(settings.operators), sorted(instance.operators)),
-        ("agents", sorted(agents), sorted(here)),
-        *(
-            (f"agent {name}", _words(agents[name]), _words(here[name]))
-            for name in sorted(agents.keys() & here.keys())
-        ),
-    )
-    for name, there, wanted in facts:
+        ("operators", _listed(settings.operators), _listed(instance.operators)),
+        ("agents", _listed(agents), _listed(here)),
+        *((f"agent {name}", agents[name], here[name]) for name in both),
+    ):
         if there != wanted:
-            yield f"{name}: there {_said(there)}, here {_said(wanted)}"
+            yield f"{name}: there {there}, here {wanted}"
 
 
-def _words(facts: tuple[str, str]) -> str:
-    return " ".join(facts)
-
-
-def _said(value: object) -> str:
-    return (", ".join(value) or "none") if isinstance(value, list) else str(value)
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def require_program(theirs: Program, ours: Program, *, where: str) -> None:
