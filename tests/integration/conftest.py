@@ -118,7 +118,7 @@ def homeserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Homeserver]
             domain=DOMAIN,
             port=free["homeserver"],
             data=place / "data",
-            credentials=provider.credentials(synapse.secret_names()),
+            credentials=provider.credentials(synapse.SECRETS),
             registrations=(file,),
         )
         argv = synapse.install(plan)

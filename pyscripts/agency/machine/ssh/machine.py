@@ -41,18 +41,13 @@ _STEERING = ("PYTEST", "PYTHON")
 
 @dataclass(slots=True)
 class SshMachine:
-    """Machine over SSH. `destination` is as the person wrote it."""
+    """Machine over SSH. `name` is the destination as the person wrote it."""
 
-    destination: str
+    name: str
     _program: str
     _configuration: Path
     _connection: Child
     _environment: Mapping[str, str] = field(repr=False)
-
-    @property
-    def name(self) -> str:
-        """Name of the machine for messages."""
-        return self.destination
 
     async def look(self, *argv: str, stdin: bytes = b"", timeout_s: float = LOOK_S) -> Completed:
         """Run a program and return its result, whatever the exit status.
@@ -67,7 +62,7 @@ class SshMachine:
         limit = str(math.ceil(timeout_s) + _GRACE_S)
         line = shlex.join(("timeout", "--signal=KILL", limit, *argv))
         try:
-            done = await self._client("-T", "--", self.destination, line, stdin=stdin, s=timeout_s)
+            done = await self._client("-T", "--", self.name, line, stdin=stdin, s=timeout_s)
         except TimeoutError as error:
             raise MachineError(f"did not end within {timeout_s:g} s", where=where) from error
         if done.exit_status == _BROKEN and self._connection.exit_status is not None:
@@ -83,8 +78,7 @@ class SshMachine:
     async def dialogue(self, *argv: str) -> AsyncIterator[Dialogue]:
         """Run a program for the length of the block, and exchange lines with it; see Machine."""
         where = f"{self.name}: {argv[0]}"
-        options = ("-T", "--", self.destination, shlex.join(argv))
-        command = (self._program, "-F", str(self._configuration), *options)
+        command = self._ssh("-T", "--", self.name, shlex.join(argv))
         async with (
             started(command, self._environment) as process,
             talk(process, where) as dialogue,
@@ -116,7 +110,7 @@ class SshMachine:
         """Return --guest-host and environment; the suite's ssh shares this connection alone."""
         query = urlencode({"ssh_config": str(self._configuration)})
         environment = suite_environment(self._environment)
-        return f"ssh:{self.destination}?{query}", environment
+        return f"ssh:{self.name}?{query}", environment
 
     async def guard(self) -> None:
         """Wait for the end of the connection, and raise then.
@@ -139,13 +133,15 @@ class SshMachine:
 
     async def _control(self, order: str, *options: str) -> Completed:
         try:
-            return await self._client("-O", order, *options, "--", self.destination, s=_CONTROL_S)
+            return await self._client("-O", order, *options, "--", self.name, s=_CONTROL_S)
         except TimeoutError as error:
             raise self.broken("the connection does not answer") from error
 
     async def _client(self, *options: str, stdin: bytes = b"", s: float) -> Completed:
-        argv = (self._program, "-F", str(self._configuration), *options)
-        return await run(argv, self._environment, stdin, s)
+        return await run(self._ssh(*options), self._environment, stdin, s)
+
+    def _ssh(self, *options: str) -> tuple[str, ...]:
+        return (self._program, "-F", str(self._configuration), *options)
 
 
 def suite_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,25 +1,35 @@
-"""The secrets of one run in a guest: an instance, an age key and values that end with it."""
+"""Secrets of one run in a guest: an instance, an age key and values that end with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from agency.instance.load import LoadedInstance
+import yaml
+
+from agency.errors import PrerequisiteError
+from agency.files import write_atomically
+from agency.instance.load import INSTANCE_FILE, LoadedInstance, load_instance
+from agency.instance.needs import required_secrets
+from agency.instance.render import write_rendered
 from agency.instance.secret_provider import sops_provider
+from agency.secrets.classes import SecretClass
+from agency.secrets.encryption import sops
 from agency.secrets.encryption.age import AgeKey, new_key, store_key
+from agency.secrets.generators import generate
 from agency.secrets.names import OPERATOR_PASSWORD
 from agency.secrets.providers import SopsProvider
 from agency.secrets.values import SecretValue
-from agency.spinup.targets.incus.instance import make_run_instance
 
 _KEY_FILE = "age.key"
+_RECIPIENT = "run"
 
 
 @dataclass(frozen=True, slots=True)
 class RunSecrets:
-    """The run's instance, the age key that opens it, and its values until `close`."""
+    """Instance of the run, the age key that opens it, and its values until `close`."""
 
     loaded: LoadedInstance
     key: AgeKey = field(repr=False)
@@ -34,21 +44,21 @@ class RunSecrets:
         """
         key = new_key()
         store_key(key, directory / _KEY_FILE)
-        loaded = make_run_instance(given, directory / "instance", key)
+        loaded = _make_instance(given, directory / "instance", key)
         provider = sops_provider(loaded, age_key_file=directory / _KEY_FILE, directory=directory)
         return cls(loaded, key, provider)
 
     @property
     def password(self) -> SecretValue:
-        """The password of every account of the run."""
+        """Password of every account of the run."""
         return self.get(OPERATOR_PASSWORD)
 
     def get(self, name: str) -> SecretValue:
-        """One secret."""
+        """Read one secret."""
         return self.provider.get(name)
 
     def values(self) -> Sequence[SecretValue]:
-        """Every value, the age key among them."""
+        """List every value, the age key among them."""
         key_lines = [
             SecretValue(line)
             for line in self.key.identity.reveal().splitlines()
@@ -59,3 +69,35 @@ class RunSecrets:
     def close(self) -> None:
         """Forget the values."""
         self.provider.close()
+
+
+def _make_instance(given: LoadedInstance, root: Path, key: AgeKey) -> LoadedInstance:
+    """Write an instance that says what `given` says and whose secrets only `key` opens.
+
+    Every internal secret is new: nothing that guards a real machine goes into a throwaway one.
+    External inputs are left out.
+
+    Raises:
+        PrerequisiteError: sops is not installed, or the place cannot be written.
+        InstanceError: `given` has changed since it was loaded, and is wrong now.
+    """
+    document: dict[str, Any] = yaml.safe_load(given.path.read_bytes())
+    document["secrets"] = {"provider": "sops", "recipients": {_RECIPIENT: key.recipient}}
+    content = yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode()
+    try:
+        root.mkdir(mode=0o700, parents=True)
+        write_atomically(root / INSTANCE_FILE, content)
+        loaded = load_instance(root, check_recipients=False)
+        values = {
+            spec.name: generate(spec.generator)
+            for spec in required_secrets(loaded.instance)
+            if spec.cls is SecretClass.A2
+        }
+        (root / sops.SECRETS_FILE).parent.mkdir()
+        write_atomically(root / sops.SECRETS_FILE, sops.encrypt(values, [key.recipient]))
+        write_rendered(loaded)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot write the run's instance: {error.strerror or error}", where=str(root)
+        ) from error
+    return load_instance(root)

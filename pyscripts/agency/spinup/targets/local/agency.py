@@ -180,7 +180,7 @@ class LocalAgency:
             domain=self.instance.domain,
             port=self.assigned[HOMESERVER],
             data=self.run.path / HOMESERVER,
-            credentials=self.secrets.credentials(synapse.secret_names()),
+            credentials=self.secrets.credentials(synapse.SECRETS),
             registrations=(self._registration_file(), *self.extra_registrations),
         )
         argv = synapse.install(plan)

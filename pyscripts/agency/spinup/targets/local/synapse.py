@@ -1,4 +1,4 @@
-"""The homeserver of a local agency: the real Synapse on SQLite, reachable on loopback only."""
+"""Homeserver of a local agency: the real Synapse on SQLite, reachable on loopback only."""
 
 from __future__ import annotations
 
@@ -19,11 +19,20 @@ _SECRET_FILES = {
     "form_secret_path": names.MATRIX_FORM_SECRET,
     "signing_key_path": names.MATRIX_SIGNING_KEY,
 }
+SECRETS = tuple(_SECRET_FILES.values())  # must be in `SynapsePlan.credentials`
+_LOG = {
+    "version": 1,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"level": "WARNING", "handlers": ["console"]},
+    "loggers": {"synapse.app": {"level": "INFO"}},
+    "disable_existing_loggers": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class SynapsePlan:
-    """Where one Synapse lives: `data` is its own directory, `credentials` holds its secrets."""
+    """Place of one Synapse: `data` is its own directory, `credentials` holds its secrets."""
 
     domain: str
     port: int
@@ -33,17 +42,12 @@ class SynapsePlan:
 
     @property
     def url(self) -> str:
-        """The client-server API's base URL."""
+        """Base URL of the client-server API."""
         return f"http://127.0.0.1:{self.port}"
 
 
-def secret_names() -> tuple[str, ...]:
-    """The secrets that must be in `SynapsePlan.credentials`."""
-    return tuple(_SECRET_FILES.values())
-
-
 def homeserver_config(plan: SynapsePlan) -> dict[str, object]:
-    """homeserver.yaml as data.
+    """Make homeserver.yaml as data.
 
     No federation, no open registration, no look-ups of other servers: it runs where there is no
     network. Rate limits are those of one small team that tries things out, not of the public.
@@ -88,17 +92,6 @@ def homeserver_config(plan: SynapsePlan) -> dict[str, object]:
     }
 
 
-def _log_config() -> dict[str, object]:
-    return {
-        "version": 1,
-        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-        "root": {"level": "WARNING", "handlers": ["console"]},
-        "loggers": {"synapse.app": {"level": "INFO"}},
-        "disable_existing_loggers": False,
-    }
-
-
 def install(plan: SynapsePlan) -> list[str]:
     """Write the configuration and return the argv that runs this Synapse in the foreground.
 
@@ -114,5 +107,5 @@ def install(plan: SynapsePlan) -> list[str]:
     plan.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = plan.data / "homeserver.yaml"
     config.write_text(yaml.safe_dump(homeserver_config(plan)))
-    (plan.data / "log.yaml").write_text(yaml.safe_dump(_log_config()))
+    (plan.data / "log.yaml").write_text(yaml.safe_dump(_LOG))
     return [sys.executable, "-m", "synapse.app.homeserver", "--config-path", str(config)]

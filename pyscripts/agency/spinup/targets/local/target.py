@@ -46,16 +46,24 @@ class LocalTarget:
 
     async def spin_up(self, run: Run) -> None:
         """See Target."""
-        setting, supervisor = self.setting, Supervisor(marker=self.setting.directory.run)
+        setting, secrets = self.setting, self.setting.secrets
+        instance, supervisor = setting.loaded.instance, Supervisor(setting.directory.run)
         run.network = setting.network
         run.watch(supervisor.watch())
-        run.held.push(lambda: self._note_secrets(run))
+        # Also where no agency was made that knows them.
+        run.held.push(lambda: run.known_secrets.extend(map(secrets.get, secrets.names())))
         async with run.step("quarantine"):
             await run.look("quarantine.outbound", lambda: host_probes.outbound(setting.network))
         async with run.step("install"):
             run.recorder.log_tail = self.log_tail
-            agency = self._build(supervisor)
-            examination = self._hold(run, agency)
+            ports = assign_ports(instance, self.ports)
+            run.ports = tuple(ports.values())
+            agency = LocalAgency(
+                instance, setting.directory, secrets, ports, setting.session, supervisor
+            )
+            run.held.push(agency.supervisor.stop_all)
+            examination = Examination(run.recorder, agency)
+            hold_secrets(run, examination)
             agency.install()
         async with run.step("homeserver"):
             await agency.launch_control()
@@ -75,29 +83,10 @@ class LocalTarget:
             await examination.records()
 
     def log_tail(self) -> tuple[str, ...]:
-        """The last lines of every log of this run, each with the name of whose it is."""
+        """Read the last lines of every log of this run, each with the name of its service."""
         directory, lines = self.setting.directory, list[str]()
         for path in sorted(directory.path.rglob("log")) + sorted(directory.logs.glob("*.log")):
             owner = path.stem if path.suffix else path.parent.name
             text = path.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
             lines += [f"{owner}: {line}" for line in text.splitlines()[-_LOG_LINES:]]
         return tuple(lines)
-
-    def _build(self, supervisor: Supervisor) -> LocalAgency:
-        setting, instance = self.setting, self.setting.loaded.instance
-        ports = assign_ports(instance, self.ports)
-        return LocalAgency(
-            instance, setting.directory, setting.secrets, ports, setting.session, supervisor
-        )
-
-    def _hold(self, run: Run, agency: LocalAgency) -> Examination:
-        run.ports = tuple(agency.assigned.values())
-        run.held.push(agency.supervisor.stop_all)
-        examination = Examination(run.recorder, agency)
-        hold_secrets(run, examination)
-        return examination
-
-    def _note_secrets(self, run: Run) -> None:
-        """Note every secret of the instance, also where no agency was made that knows them."""
-        secrets = self.setting.secrets
-        run.known_secrets += [secrets.get(name) for name in secrets.names()]

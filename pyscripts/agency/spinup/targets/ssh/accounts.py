@@ -1,12 +1,14 @@
-"""The passwords of the people who talk to a host's agency: a file that only its owner reads."""
+"""Passwords of the people who talk to a host's agency: a file that only its owner reads."""
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
@@ -14,24 +16,24 @@ from agency.instance.model import Instance
 from agency.secrets.values import SecretValue
 from agency.spinup.examination import OUTSIDER
 
+_PASSWORDS = TypeAdapter(dict[str, Annotated[str, Field(min_length=1)]])
 _MAX_BYTES = 64 * 1024
 _HINT = 'write {"@alice:DOMAIN": "PASSWORD", ...} into it, mode 0600'
 
 
-def speakers(instance: Instance) -> tuple[str, str]:
-    """Who talks: the first operator, and somebody who is none."""
-    return instance.operators[0], naming.matrix_id(OUTSIDER, instance.domain)
-
-
 def load_accounts(path: Path, instance: Instance) -> Mapping[str, SecretValue]:
-    """The passwords by full Matrix id, of everybody whom the conversation needs.
+    """Read the passwords by full Matrix id, of everybody whom the conversation needs.
 
     Raises:
         PrerequisiteError: the file cannot be read, others may read it, or somebody is not in it.
         BadInputError: it is not such a file.
     """
-    found = _parse(_read(path), path)
-    missing = [who for who in speakers(instance) if who not in found]
+    try:
+        found = _PASSWORDS.validate_json(_read(path))
+    except ValidationError:  # its message could show a part of a password
+        raise BadInputError("not an object of passwords", where=str(path), hint=_HINT) from None
+    speakers = (instance.operators[0], naming.matrix_id(OUTSIDER, instance.domain))
+    missing = [who for who in speakers if who not in found]
     if missing:
         raise PrerequisiteError(
             f"the password of {' and '.join(missing)} is not in it",
@@ -58,14 +60,3 @@ def _read(path: Path) -> bytes:
             "others may read it", where=str(path), hint="chmod 600, and make it your own"
         )
     return data
-
-
-def _parse(data: bytes, path: Path) -> dict[str, str]:
-    try:
-        found = json.loads(data)
-    except ValueError:  # its message could show a part of a password
-        found = None
-    good = isinstance(found, dict) and all(isinstance(v, str) and v for v in found.values())
-    if not good:
-        raise BadInputError("not an object of passwords", where=str(path), hint=_HINT)
-    return {str(who): str(password) for who, password in found.items()}
