@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from agency.control.runtimes.base import Endpoint
 from agency.errors import AgencyError, InternalError
-from agency.protocols.acp import (
+from agency.protocols import (
     HEALTH_PATH,
     MAX_BODY,
     STATUS_PATH,

@@ -15,7 +15,7 @@ import click
 
 from agency.chain import Head
 from agency.clock import Clock
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.control.config import load_config
 from agency.control.store.chain import AuditRow
 from agency.errors import ExitCode, UsageError
@@ -39,10 +39,9 @@ def run_command(config_file: Path, _as_json: bool) -> None:
 
     It reads matrix-as-token and matrix-hs-token from $CREDENTIALS_DIRECTORY.
     """
-    from agency.commandline.logs import log_to_stderr
+    from agency.commandline import log_to_stderr
     from agency.control.service.plane import Tokens, serve
-    from agency.secrets.delivery.credentials import read_credential
-    from agency.secrets.names import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN
+    from agency.secrets import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, read_credential
 
     os.umask(0o077)  # only its own user may read the files that it writes
     log_to_stderr()

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.control.commands import GRAMMAR
 from agency.control.grammar.characters import escape
 from agency.control.grammar.command import Command
@@ -21,7 +21,7 @@ from agency.control.grammar.printing import format_command
 from agency.control.grammar.spec import CommandSpec, Parameter
 from agency.control.login import default_login_file, read_login
 from agency.errors import ExitCode, UsageError
-from agency.protocols.reply import Reply
+from agency.protocols import Reply
 
 DEFAULT_TIMEOUT_S = 30.0
 

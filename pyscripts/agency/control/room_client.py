@@ -18,7 +18,7 @@ from agency.matrix import (
     Person,
     client_session,
 )
-from agency.protocols.reply import Reply
+from agency.protocols import Reply
 
 _PATIENCE = Patience(
     faults=3,

@@ -12,9 +12,7 @@ from agency.instance.problems import InstanceError, Problem
 from agency.instance.reading.recipients import disagreements
 from agency.instance.reading.source import read_source
 from agency.instance.render import check_rendered
-from agency.secrets.doctor import remedy
-from agency.secrets.encryption import sops
-from agency.secrets.providers import missing_in_file
+from agency.secrets import missing_in_file, remedy, sops
 
 
 def examine(path: Path) -> tuple[Problem, ...]:

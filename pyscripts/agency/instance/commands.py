@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.errors import BadInputError, ExitCode, PrerequisiteError
 from agency.instance.check import default_directory, examine
 from agency.instance.load import load_instance
@@ -19,10 +19,7 @@ from agency.instance.making.ask import collect_options
 from agency.instance.making.create import Created, create_instance
 from agency.instance.model import Instance
 from agency.instance.render import check_rendered, write_rendered
-from agency.secrets.classes import SecretSpec
-from agency.secrets.doctor import remedy
-from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import default_key_file, new_key_file
+from agency.secrets import SecretSpec, default_key_file, new_key_file, remedy, sops
 
 directory_argument = click.argument(
     "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path)

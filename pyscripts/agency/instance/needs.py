@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from agency.instance.model import Instance
-from agency.secrets import names
-from agency.secrets.catalogue import Catalogue, load_catalogue
-from agency.secrets.classes import SecretSpec
+from agency.secrets import Catalogue, SecretSpec, load_catalogue, names
 
 
 def required_secrets(instance: Instance) -> tuple[SecretSpec, ...]:

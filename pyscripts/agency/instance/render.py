@@ -14,8 +14,7 @@ from agency.instance.documents import control_document, element_document, instan
 from agency.instance.jinja import fill
 from agency.instance.load import LoadedInstance
 from agency.instance.model import Instance
-from agency.secrets.delivery.templates import placeholder
-from agency.secrets.names import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN
+from agency.secrets import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, placeholder
 
 # Placeholders in the rendered registration, until the machine inserts the tokens.
 AS_TOKEN_PLACEHOLDER = placeholder(MATRIX_AS_TOKEN)

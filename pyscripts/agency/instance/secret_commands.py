@@ -8,17 +8,23 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.errors import BadInputError, ExitCode
 from agency.instance.check import default_directory
 from agency.instance.load import LoadedInstance, load_instance
 from agency.instance.needs import required_secrets
-from agency.secrets.classes import SecretClass, SecretSpec
-from agency.secrets.commands import compose_issued, install_secrets
-from agency.secrets.doctor import Diagnosis, diagnose, remedy
-from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import default_key_file
-from agency.secrets.replenish import generate_missing
+from agency.secrets import (
+    Diagnosis,
+    SecretClass,
+    SecretSpec,
+    compose_issued,
+    default_key_file,
+    diagnose,
+    generate_missing,
+    install_secrets,
+    remedy,
+    sops,
+)
 
 PIPE_WIDTH = 160  # width when the output is not a terminal
 

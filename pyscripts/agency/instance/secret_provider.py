@@ -6,9 +6,7 @@ from pathlib import Path
 
 from agency.instance.load import LoadedInstance
 from agency.instance.needs import required_secrets
-from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import default_key_file
-from agency.secrets.providers import EphemeralProvider, SecretProvider, SopsProvider
+from agency.secrets import EphemeralProvider, SecretProvider, SopsProvider, default_key_file, sops
 
 
 def open_provider(

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.secrets.delivery.compose import compose, read_config
 from agency.secrets.delivery.install import Installed, Installer, load_config
 

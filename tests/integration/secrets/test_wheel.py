@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import wheels
 
-from agency.guests.images.wheelhouse import copy_own
 from agency.secrets.catalogue import CATALOGUE, load_catalogue
+from agency.source_digest import source_files
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
@@ -29,9 +29,12 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the wheel is built from, as a guest's is."""
+    """A copy of what the wheel is built from."""
     copy = tmp_path_factory.mktemp("source") / "agency"
-    copy_own(ROOT, copy)
+    for name in source_files(ROOT):
+        if name.startswith(("pyscripts/", "secrets/")) or "/" not in name:
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, copy / name)
     return copy
 
 

@@ -20,7 +20,7 @@ from agency.control.appservice.transactions import (
     TransactionError,
     read_events,
 )
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 from agency.web import Limits, carries_bearer, make_app
 
 _log = logging.getLogger(__name__)

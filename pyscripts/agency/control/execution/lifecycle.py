@@ -24,9 +24,8 @@ from agency.control.runtimes.base import (
 from agency.control.store.agents import AgentRecord, Desired, InventoryChange
 from agency.control.store.audit import Outcome
 from agency.errors import AgencyError
-from agency.protocols.acp import Health, Status
-from agency.secrets.redact import Redactor
-from agency.secrets.values import SecretValue
+from agency.protocols import Health, Status
+from agency.secrets import Redactor, SecretValue
 
 
 class Acp(Protocol):

@@ -13,7 +13,7 @@ from typing import Any
 from agency.canonical import canonical_json
 from agency.control.operation import Origin
 from agency.control.store.outbox import Message, transaction_id
-from agency.protocols.reply import REPLY_KEY
+from agency.protocols import REPLY_KEY
 
 # An event may have 65536 bytes, including its envelope and JSON's escapes.
 _MAX_TEXT_BYTES = 4_000

@@ -15,7 +15,7 @@ from agency import naming
 from agency.control.grammar.characters import describe, first_problem
 from agency.control.grammar.errors import shown
 from agency.control.grammar.suggest import closest, closest_key
-from agency.protocols.acp import is_trace
+from agency.protocols import is_trace
 
 Value = str | int
 

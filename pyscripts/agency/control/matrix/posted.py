@@ -10,7 +10,7 @@ from typing import Any
 
 from agency.control.store.outbox import Message
 from agency.matrix import MatrixError, MatrixSession, client_path
-from agency.protocols.reply import REPLY_KEY
+from agency.protocols import REPLY_KEY
 
 
 async def posted_event(api: MatrixSession, message: Message) -> str | None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from agency.errors import AgencyError
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 
 MAX_LOG_LINES = 100
 MAX_LOG_BYTES = 64 * 1024

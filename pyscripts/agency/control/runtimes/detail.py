@@ -6,8 +6,7 @@ import json
 import signal
 from collections.abc import Iterable
 
-from agency.secrets.redact import Redactor
-from agency.secrets.values import SecretValue
+from agency.secrets import Redactor, SecretValue
 
 _MAX_CHARACTERS = 300
 

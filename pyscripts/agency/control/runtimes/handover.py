@@ -14,8 +14,8 @@ from agency.canonical import canonical_json
 from agency.control.runtimes.base import AgentRuntimeError, StartRequest
 from agency.errors import PrerequisiteError
 from agency.files import write_atomically
-from agency.protocols.acp import AgentConfig
-from agency.secrets.values import SecretValue
+from agency.protocols import AgentConfig
+from agency.secrets import SecretValue
 
 HOST = "127.0.0.1"
 CHECK_PLACE = "check the permissions and the free space of that directory"

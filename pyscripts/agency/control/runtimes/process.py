@@ -39,8 +39,8 @@ from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.control.runtimes.usage import session_usage
 from agency.errors import PrerequisiteError
 from agency.locks import try_lock
-from agency.protocols.acp import TOKEN_CREDENTIAL
-from agency.secrets.values import SecretValue
+from agency.protocols import TOKEN_CREDENTIAL
+from agency.secrets import SecretValue
 
 _LOG_LINES = 20
 _LOG_BYTES = 8 * 1024

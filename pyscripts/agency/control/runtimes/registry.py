@@ -21,7 +21,7 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.errors import PrerequisiteError
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 
 
 @dataclass(frozen=True, slots=True)

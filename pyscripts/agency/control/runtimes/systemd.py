@@ -31,12 +31,16 @@ from agency.control.runtimes.detail import failure_detail
 from agency.control.runtimes.handover import HOST, Handed
 from agency.control.runtimes.logs import last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
-from agency.secrets.values import SecretValue
-from agency.systemd import journal
-from agency.systemd.connection import Connection
-from agency.systemd.errors import JournalError
-from agency.systemd.service import ServiceProperties, about_to_restart, may_have_process
-from agency.systemd.units import Units
+from agency.secrets import SecretValue
+from agency.systemd import (
+    Connection,
+    JournalError,
+    ServiceProperties,
+    Units,
+    about_to_restart,
+    journal,
+    may_have_process,
+)
 
 _LOG_LINES = 20
 

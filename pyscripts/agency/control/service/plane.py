@@ -34,7 +34,7 @@ from agency.control.store.agents import AgentRecord
 from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
 from agency.matrix import Backoff, ControlRoom, MatrixSession, client_session
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 from agency.signals import stop_signals
 from agency.store import Database, Hold, Holder, hold, open_database, parse_url
 

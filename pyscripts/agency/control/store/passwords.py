@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 from agency.store import parse_url
 
 

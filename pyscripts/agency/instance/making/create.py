@@ -23,10 +23,16 @@ from agency.instance.problems import InstanceError
 from agency.instance.reading.source import read_source
 from agency.instance.render import write_rendered
 from agency.programs import find_program
-from agency.secrets.classes import SecretClass, SecretSpec
-from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import AgeKey, key_exists, new_key, store_key
-from agency.secrets.generators import generate
+from agency.secrets import (
+    AgeKey,
+    SecretClass,
+    SecretSpec,
+    generate,
+    key_exists,
+    new_key,
+    sops,
+    store_key,
+)
 
 _GITIGNORE = b"# Private keys never belong in git.\n*.key\n*.age\n"
 

@@ -9,7 +9,7 @@ from agency.errors import AgencyError
 from agency.instance.model import Instance
 from agency.instance.problems import Problem
 from agency.instance.reading.source import Source
-from agency.secrets.encryption import sops
+from agency.secrets import sops
 
 
 def disagreements(instance: Instance, root: Path, source: Source) -> list[Problem]:

@@ -9,17 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.errors import PrerequisiteError
-from agency.guests.images.disk.disk import require_programs
-from agency.guests.images.image import MMDEBSTRAP_HINT
-from agency.guests.images.nixos import INSTALL_HINT as NIX_HINT
-from agency.guests.images.provider import NPM_HINT
-from agency.guests.incus import daemon
-from agency.guests.incus.client import Incus
-from agency.guests.incus.errors import INSTALL_HINT as INCUS_HINT
-from agency.guests.incus.model import Kind
-from agency.guests.machines.placement import Wanted, choose_pool, decide
+from agency.guests import INCUS_INSTALL_HINT as INCUS_HINT
+from agency.guests import (
+    MMDEBSTRAP_HINT,
+    NPM_HINT,
+    Incus,
+    Kind,
+    WantedKind,
+    choose_pool,
+    decide,
+    find_daemon,
+    host_socket,
+    is_running,
+    require_programs,
+)
+from agency.guests import NIX_INSTALL_HINT as NIX_HINT
 from agency.programs import find_program
-from agency.secrets.encryption import age, sops
+from agency.secrets import age, sops
 from agency.spinup.suite.requirements import require_suite
 from agency.spinup.targets.incus.config import Config
 from agency.spinup.targets.incus.system.choice import (
@@ -96,7 +102,7 @@ class Needs:
     @property
     def _likely(self) -> Kind:
         """Kind of the guest, as far as that can be said without an Incus."""
-        return Kind.VM if self.config.kind is Wanted.VM else Kind.CONTAINER
+        return Kind.VM if self.config.kind is WantedKind.VM else Kind.CONTAINER
 
     def _of_machine(self) -> _Lacks:
         lacks = _Lacks()
@@ -111,7 +117,7 @@ class Needs:
             require_suite(self.source / "tests" / "guest")
         if not _incus_is_there():
             with lacks.noting():
-                daemon.find_daemon()
+                find_daemon()
         lacks.note_programs(_ALWAYS)
         return lacks
 
@@ -130,7 +136,7 @@ class Needs:
 
 
 def _incus_is_there() -> bool:
-    return daemon.host_socket() is not None or daemon.is_running()
+    return host_socket() is not None or is_running()
 
 
 def refuse(lacks: Sequence[PrerequisiteError]) -> None:

@@ -11,17 +11,25 @@ import yaml
 
 from agency.errors import PrerequisiteError
 from agency.files import write_atomically
-from agency.instance.load import INSTANCE_FILE, LoadedInstance, load_instance
-from agency.instance.needs import required_secrets
-from agency.instance.render import write_rendered
-from agency.instance.secret_provider import sops_provider
-from agency.secrets.classes import SecretClass
-from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import AgeKey, new_key, store_key
-from agency.secrets.generators import generate
-from agency.secrets.names import OPERATOR_PASSWORD
-from agency.secrets.providers import SopsProvider
-from agency.secrets.values import SecretValue
+from agency.instance import (
+    INSTANCE_FILE,
+    LoadedInstance,
+    load_instance,
+    required_secrets,
+    sops_provider,
+    write_rendered,
+)
+from agency.secrets import (
+    OPERATOR_PASSWORD,
+    AgeKey,
+    SecretClass,
+    SecretValue,
+    SopsProvider,
+    generate,
+    new_key,
+    sops,
+    store_key,
+)
 
 _KEY_FILE = "age.key"
 _RECIPIENT = "run"

@@ -12,8 +12,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
-from agency.instance.model import Instance
-from agency.secrets.values import SecretValue
+from agency.instance import Instance
+from agency.secrets import SecretValue
 from agency.spinup.examination import OUTSIDER
 
 _PASSWORDS = TypeAdapter(dict[str, Annotated[str, Field(min_length=1)]])
