@@ -1,4 +1,4 @@
-"""ssh's messages on a failed connection, as errors that say what to do."""
+"""Messages of ssh on a failed connection, as errors that say what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The targets by name: the options of each, and the target itself, imported when it is used."""
+"""Targets by name: the options of each, and the target itself, imported when it is used."""
 
 from __future__ import annotations
 

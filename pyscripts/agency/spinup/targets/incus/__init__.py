@@ -1,1 +1,1 @@
-"""One spin-up in a guest: what it is made of, its steps, and what is seen in them."""
+"""Spin-up in a guest: what it is made of, its steps, and what is seen in them."""

@@ -1,4 +1,4 @@
-"""The choices that a person has about a guest, as one value."""
+"""Choices of a person about a guest, as one value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agency.spinup.targets.incus.system.choice import WantedSystem
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Kind, system, size and patience; times in seconds, each for one part of the run."""
+    """Kind, system, size and time limits of a guest; each limit is for one part of the run."""
 
     kind: WantedKind = WantedKind.AUTO
     system: WantedSystem = WantedSystem.AUTO
@@ -25,7 +25,7 @@ class Config:
 
 
 def config_of(chosen: Mapping[str, Any]) -> Config:
-    """Read the values of a command line's options; see `options.OPTIONS`."""
+    """Read the values of a command line's options."""
     limits = {name: chosen[name] for name in ("memory_mb", "cpus", "disk_gb")}
     same = ("pool", "keep", "boot_timeout_s", "activate_timeout_s", "suite_timeout_s")
     return Config(

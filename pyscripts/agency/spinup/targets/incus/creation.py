@@ -1,4 +1,4 @@
-"""Making a run's guest: what it will be, its image, and the machine itself."""
+"""Maker of a run's guest: its kind and system, its image, and the machine itself."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HOLD: Mapping[System, Hold] = {System.DEBIAN: hold_debian, System.NIXOS: hold_ni
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a guest is made from, and every choice on the way."""
+    """Materials of a guest, and every choice on the way."""
 
     server: Server
     decision: Decision
@@ -47,7 +47,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Makes the guest of one run. `base` keeps images and wheels, `source` is the checkout."""
+    """Maker of one run's guest. `base` keeps images and wheels, `source` is the checkout."""
 
     incus: Incus
     base: Path
@@ -57,7 +57,7 @@ class Maker:
 
     @contextlib.asynccontextmanager
     async def hold(self) -> AsyncIterator[Made]:
-        """Everything that the guest is made from, made where it is missing; held by the block.
+        """Hold everything that the guest is made from for the block; make what is missing.
 
         What killed runs left half-made is removed, in the caches that are not needed too.
 

@@ -1,4 +1,4 @@
-"""What is seen of a guest, as evidence for its probes."""
+"""Evidence about a guest, for its probes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def image(made: Made) -> Evidence:
 
 
 async def running(guest: Guest, seconds: float) -> Evidence:
-    """systemd's word on the whole machine, and what Incus says that it is made from.
+    """Read systemd's state of the whole machine, and what Incus says that it is made from.
 
     `seconds` since it began to be made.
     """
@@ -63,14 +63,14 @@ async def running(guest: Guest, seconds: float) -> Evidence:
 
 
 async def offline(machine: Machine) -> Evidence:
-    """The guest's interfaces, and how attempts to leave it end; none is made where one might."""
+    """List the guest's interfaces; try to leave it only where it has none but loopback."""
     seen = json.loads(await run(machine, "python3", "-I", "-", stdin=_OFFLINE.encode()))
     mode = "guest" if seen["interfaces"] == ["lo"] else "none"
     return {"mode": mode, **seen}
 
 
 async def databases(machine: Machine, store: Evidence) -> Evidence:
-    """The versions of the database server and of both schemas; the store says its own."""
+    """Read the versions of the database server and of both schemas; `store` holds its own."""
     server = await _query(machine, "SHOW server_version")
     schema = await _query(machine, "SELECT version FROM schema_version")
     return {
@@ -88,7 +88,7 @@ async def _query(machine: Machine, sql: str) -> str:
 
 @dataclass(slots=True)
 class Meter:
-    """Reads what a guest uses, as its host counts it, and remembers the most memory seen."""
+    """Reader of what a guest uses, as its host counts it; it remembers the most memory seen."""
 
     guest: Guest
     _most: int = 0
@@ -115,7 +115,7 @@ class Meter:
 
 
 async def gone(incus: Incus, name: str, base: Path, *, kept: bool) -> Evidence:
-    """Whether the guest is still there, and whether anything half-made is."""
+    """Look whether the guest is still there, and whether an image is left half-made."""
     return {
         "name": name,
         "present": await incus.instance(name) is not None,

@@ -1,4 +1,4 @@
-"""Rebooting the whole guest, and seeing that what was there before is there again."""
+"""Reboot of the whole guest: what was there before is there again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The target `incus`: make a machine, fill it, look at it, destroy it."""
+"""Target `incus`: make a machine, fill it, look at it, destroy it."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ async def open_incus(setting: Setting, config: Config) -> AsyncIterator[IncusTar
 
 @dataclass(frozen=True, slots=True)
 class IncusTarget:
-    """Spins an agency up in a guest."""
+    """Spin-up of an agency in a guest."""
 
     setting: Setting
     config: Config
     maker: Maker
 
     async def spin_up(self, run: Run) -> None:
-        """See Target."""
+        """Make the guest, activate the agency in it, look at it and reboot it."""
         end = _End(self.maker, self.config.keep)
         run.held.push(lambda: run.probe("guest.gone", end.look))
         async with run.step("image"):
@@ -177,7 +177,7 @@ class IncusTarget:
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """A guest with an agency in it, and what both are made from."""
+    """Guest with an agency in it, and what both are made from."""
 
     guest: Guest
     made: Made
@@ -191,7 +191,7 @@ class _Fitted:
 
 @dataclass(slots=True)
 class _End:
-    """The end of a run's guest: destroyed, or left where that was asked for."""
+    """End of a run's guest: destroyed, or left where that was asked for."""
 
     maker: Maker
     keep: bool
@@ -234,7 +234,7 @@ async def _records(run: Run, fit: _Fitted, examination: Examination) -> None:
 
 
 async def _log_in(run: Run, fit: _Fitted, examination: Examination) -> None:
-    """Log somebody in who has no account yet, by a provider that ends with the step."""
+    """Log in a person who has no account yet, by a provider that ends with the step."""
     guest, system, domain = fit.guest, fit.made.system, fit.secrets.loaded.instance.domain
     provider = await start_provider(guest, system.provider, domain=domain, programs=system.programs)
     examination.issued += [SecretValue(value) for value in provider.secret_values]

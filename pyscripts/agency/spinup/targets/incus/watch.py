@@ -1,4 +1,4 @@
-"""Noticing that a guest ends by itself, and explaining a step that failed because of it."""
+"""Watch over a guest that may end by itself, and over the steps that fail because of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXPLAINED = (CONTROL_UNIT, HOMESERVER_UNIT)
 
 @dataclass(slots=True)
 class Watch:
-    """Watches one guest that runs; `awake` is false while it may be down."""
+    """Watch over one guest that runs; `awake` is false while it may be down."""
 
     guest: Guest
     recorder: Recorder
@@ -38,7 +38,7 @@ class Watch:
             self.awake = True
 
     async def guard(self) -> None:
-        """Return never; raise when the guest ends by itself.
+        """Raise when the guest ends by itself; never return.
 
         Raises:
             MachineError: it has ended.

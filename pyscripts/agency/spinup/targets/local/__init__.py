@@ -1,1 +1,1 @@
-"""The target `local`: the agency as child processes of one supervisor."""
+"""Target `local`: the agency as child processes of one supervisor."""

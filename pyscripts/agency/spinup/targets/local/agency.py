@@ -1,4 +1,4 @@
-"""The agency as child processes: a homeserver, accounts for people, and the control plane."""
+"""Agency of child processes: a homeserver, accounts for people, and the control plane."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN)
 
 
 def usual_ports(instance: Instance) -> dict[str, int]:
-    """List the ports of an agency that has a machine to itself; an agent's name is `agent-NAME`."""
+    """List the ports of an agency that has a machine to itself; an agent is `agent-NAME`."""
     ports = {HOMESERVER: naming.SERVICE_PORTS["synapse"], CONTROL: naming.SERVICE_PORTS["control"]}
     for agent in instance.resolved_agents():
         ports[naming.agent_localpart(agent.name)] = agent.port

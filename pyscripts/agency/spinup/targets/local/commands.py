@@ -1,4 +1,4 @@
-"""`agency up`, `agency down` and `agency status`."""
+"""Commands `agency up`, `agency down` and `agency status`."""
 
 from __future__ import annotations
 

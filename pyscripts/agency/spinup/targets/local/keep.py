@@ -1,4 +1,4 @@
-"""Keeping a local agency running for trying it out: up, down, status."""
+"""Local agency that is kept running for trials: up, down, status."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LocalAgencyError(AgencyError):
 
 
 class LocalState(Strict):
-    """What a running local agency tells of itself, in `state.json` of its directory."""
+    """Facts about a running local agency, in `state.json` of its directory."""
 
     pid: int
     started_at: str
@@ -61,7 +61,7 @@ class LocalState(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A local agency as it is seen now."""
+    """State of a local agency as it is seen now."""
 
     running: bool
     ready: bool
@@ -69,12 +69,12 @@ class Status:
 
 
 def base_dir() -> Path:
-    """Where local agencies live."""
+    """Return the directory below which local agencies live."""
     return state_dir() / "local"
 
 
 def read_state() -> LocalState | None:
-    """The state of the local agency that runs and has become ready, if there is one."""
+    """Read the state of the local agency that runs and has become ready, if there is one."""
     directory = rundir.alive(base_dir())
     if directory is None or not (directory / _STATE).exists():
         return None
@@ -194,7 +194,7 @@ def start_detached(instance: Path, age_key: Path | None, pinned: Mapping[str, in
 
 
 def stop() -> bool:
-    """Stop the local agency and clean up after it; returns whether one was running.
+    """Stop the local agency and clean up after it; return whether one was running.
 
     Raises:
         LocalAgencyError: it does not end.
@@ -217,7 +217,7 @@ def stop() -> bool:
 
 
 async def observe() -> Status:
-    """Whether a local agency runs, and whether its control plane is ready."""
+    """Look whether a local agency runs, and whether its control plane is ready."""
     state = read_state()
     if state is None:
         return Status(running=rundir.alive(base_dir()) is not None, ready=False, state=None)
@@ -227,6 +227,6 @@ async def observe() -> Status:
 
 
 def as_json(status: Status) -> dict[str, object]:
-    """A status as `--json` prints it."""
+    """Describe a status as `--json` prints it."""
     state = status.state.model_dump(mode="json") if status.state else None
     return {"running": status.running, "ready": status.ready, "agency": state}

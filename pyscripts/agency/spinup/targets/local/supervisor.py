@@ -1,4 +1,4 @@
-"""Starting services in order, knowing when each is ready, and stopping them in reverse."""
+"""Supervisor of services: starts them in order, knows when each is ready, stops in reverse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The target `local`: an agency of child processes, made, observed, talked to and stopped."""
+"""Target `local`: make an agency of child processes, look at it, talk to it and stop it."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ async def open_local(setting: Setting) -> AsyncIterator[LocalTarget]:
 
 @dataclass(frozen=True, slots=True)
 class LocalTarget:
-    """Spins an agency up on this machine; `ports` are those that are wanted, by name."""
+    """Spin-up on this machine; `ports` are those that are wanted, by name."""
 
     setting: Setting
     ports: Mapping[str, int]
 
     async def spin_up(self, run: Run) -> None:
-        """See Target."""
+        """Start the services, talk to them and read their records."""
         setting, secrets = self.setting, self.setting.secrets
         instance, supervisor = setting.loaded.instance, Supervisor(setting.directory.run)
         run.network = setting.network

@@ -1,1 +1,1 @@
-"""A host that already runs, reached over SSH: looked at, and driven only when asked to."""
+"""Host that already runs, reached over SSH: looked at, and driven only when asked to."""

@@ -1,4 +1,4 @@
-"""The choices that a person has about a host over SSH, as one value."""
+"""Choices of a person about a host over SSH, as one value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agency.source_digest import source_root
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`password_file` names who talks; None when the host is only looked at."""
+    """Choices about a host. `password_file` holds the speakers' passwords; None to only look."""
 
     host: str
     ssh_options: tuple[str, ...]
@@ -25,12 +25,12 @@ class Config:
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing on the host may change."""
+        """True if nothing on the host may change."""
         return self.password_file is None
 
 
 def config_of(chosen: Mapping[str, Any]) -> Config:
-    """Read the values of a command line's options; see `options.OPTIONS`.
+    """Read the values of a command line's options.
 
     Raises:
         UsageError: no host or a bad one, a bad option of ssh, or a file that does not fit.

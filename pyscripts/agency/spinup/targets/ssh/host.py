@@ -1,4 +1,4 @@
-"""Looking at a host: who we are on it, what it runs, and how its agency is called."""
+"""Facts about a host: the user there, its system, its units, and the path of its agency."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOOKS, _LOOK_AGAIN_S = 20, 0.5
 
 
 async def require_root(machine: Machine) -> None:
-    """See that programs run as root there.
+    """Check that programs run as root there.
 
     Raises:
         MachineError: they run as somebody else.
@@ -43,7 +43,7 @@ async def require_root(machine: Machine) -> None:
 
 
 async def program(machine: Machine) -> str:
-    """The path of `agency` on a host: the one that its control plane runs.
+    """Find the path of `agency` on a host: the one that its control plane runs.
 
     Raises:
         MachineError: there is no systemd, or no agency.
@@ -61,7 +61,7 @@ async def program(machine: Machine) -> str:
 
 
 async def secret(machine: Machine, name: str) -> SecretValue:
-    """A secret as the host holds it; an instance may have it made there.
+    """Read a secret as the host holds it; an instance may have it made there.
 
     Raises:
         MachineError: it is not there.
@@ -73,7 +73,7 @@ async def secret(machine: Machine, name: str) -> SecretValue:
 
 
 async def system(machine: Machine) -> Evidence:
-    """The evidence of `host.system`."""
+    """Collect the evidence of `host.system`."""
     release = (await run(machine, "cat", "/etc/os-release")).decode(errors="replace")
     return {
         "os": _field(release, "PRETTY_NAME"),
@@ -118,12 +118,12 @@ class Roll:
 
     @property
     def bad(self) -> tuple[str, ...]:
-        """The names of those that do not run as they should."""
+        """Names of those that do not run as they should."""
         return tuple(unit.name for unit in self.shown if unit.active != "active")
 
 
 async def own_units(machine: Machine, expected: Expected) -> Roll:
-    """The units that the definitions start, and every other of ours that is not at rest.
+    """Look at the units that the definitions start, and at all other units of ours not at rest.
 
     One that ends by itself may be at work for a moment: it is given time to end.
     """
@@ -158,7 +158,7 @@ def call_roll(seen: Mapping[str, Unit], expected: Expected) -> Roll:
 
 
 def on_this_host(seen: Mapping[str, Unit], expected: Expected) -> Expected:
-    """What is expected, but for what takes another's place where sops-nix installs the secrets.
+    """Return what is expected, adapted where sops-nix installs the secrets.
 
     An instance without services that are issued anything has no unit for that there either.
     """

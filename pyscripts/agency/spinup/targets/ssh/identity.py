@@ -1,4 +1,4 @@
-"""Whether a host runs what is here: this instance, by this program.
+"""Identity of a host: this instance, by this program, or not.
 
 A transcript names the instance and the source of this side. It must not do so of a host that runs
 others.
@@ -25,7 +25,7 @@ _NAMED = 3
 
 
 async def settings_of(machine: Machine) -> ControlConfig:
-    """What the host's control plane was told.
+    """Read the settings of the host's control plane.
 
     Raises:
         MachineError: it was told nothing, or nothing that can be read here.
@@ -44,7 +44,7 @@ async def settings_of(machine: Machine) -> ControlConfig:
 
 
 async def program_of(observer: Observer) -> Program:
-    """The agency's program on the host.
+    """Ask for the identity of the agency's program on the host.
 
     Raises:
         MachineError: it does not say.
@@ -58,7 +58,7 @@ async def program_of(observer: Observer) -> Program:
 
 
 def evidence(settings: ControlConfig, program: Program) -> Evidence:
-    """Both, as a transcript holds them."""
+    """Describe both as a transcript holds them."""
     return {
         "instance": {
             "name": settings.instance,
@@ -78,7 +78,7 @@ def evidence(settings: ControlConfig, program: Program) -> Evidence:
 
 
 def require_instance(settings: ControlConfig, instance: Instance, *, where: str) -> None:
-    """See that the host runs this instance.
+    """Check that the host runs this instance.
 
     Raises:
         MachineError: it runs another; every fact that differs is named.
@@ -93,7 +93,7 @@ def require_instance(settings: ControlConfig, instance: Instance, *, where: str)
 
 
 def other_facts(settings: ControlConfig, instance: Instance) -> Iterator[str]:
-    """Name what the two say differently: who it is, who commands it, who works in it."""
+    """Name the facts in which the two differ: names, operators, agents."""
     agents = {agent.name: f"{agent.role} {agent.matrix_id}" for agent in settings.agents}
     resolved = instance.resolved_agents()
     here = {agent.name: f"{agent.role} {agent.matrix_id}" for agent in resolved}
@@ -114,7 +114,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def require_program(theirs: Program, ours: Program, *, where: str) -> None:
-    """See that the host runs this program.
+    """Check that the host runs this program.
 
     Raises:
         MachineError: it runs another; the first few files that differ are named.

@@ -1,4 +1,4 @@
-"""The target `ssh`: look at a host that runs, talk to it only if told to."""
+"""Target `ssh`: look at a host that runs, talk to it only if told to."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def open_ssh(setting: Setting, config: Config) -> AsyncIterator[SshTarget]
 
 @dataclass(frozen=True, slots=True)
 class SshTarget:
-    """Looks at a host's agency; `accounts` are the passwords of those who talk, by Matrix id."""
+    """Examination of a host's agency; `accounts` are the speakers' passwords, by Matrix id."""
 
     setting: Setting
     config: Config
@@ -70,7 +70,7 @@ class SshTarget:
     accounts: Mapping[str, SecretValue] = field(repr=False)
 
     async def spin_up(self, run: Run) -> None:
-        """See Target; the conversation is left out where the host is only looked at."""
+        """Look at the host; leave out the conversation where it is only looked at."""
         machine, read_only = self.machine, self.config.read_only
         run.held.push(machine.close)
         run.watch(machine.guard())
@@ -158,7 +158,7 @@ class SshTarget:
         return self.accounts[user_id]
 
     async def _nobody_works(self) -> None:
-        """An agent at work is not stopped for a trial."""
+        """Refuse to stop an agent at work for a trial."""
         agents = [naming.agent_unit(agent.name) for agent in self._instance.resolved_agents()]
         seen = await units.show(self.machine, agents)
         working = sorted(name for name, unit in seen.items() if unit.active != "inactive")
@@ -200,5 +200,5 @@ async def _log_out(examination: Examination) -> None:
 
 
 async def _leave_room(talk: Conversation) -> None:
-    """The outsider does not stay in the host's control room."""
+    """Take the outsider out of the host's control room."""
     await talk.outsider.leave(talk.room)
