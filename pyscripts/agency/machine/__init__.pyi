@@ -1,11 +1,11 @@
 """Public names of `agency.machine`; other packages import these and nothing else."""
 
 from . import units as units
-from .completed import Completed as Completed
 from .digests import digests_from as digests_from
 from .digests import read_digests as read_digests
 from .machine import LOOK_S as LOOK_S
 from .machine import MAX_LINE as MAX_LINE
+from .machine import Completed as Completed
 from .machine import Dialogue as Dialogue
 from .machine import Machine as Machine
 from .machine import MachineError as MachineError

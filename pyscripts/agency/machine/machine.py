@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from agency.errors import LoggedError
-from agency.machine.completed import Completed
 
 LOOK_S = 20.0
+MAX_LINE = 1024 * 1024
 
 
 class MachineError(LoggedError):
     """A machine is not in the needed state; `log_tail` says why."""
 
 
-MAX_LINE = 1024 * 1024
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """Exit status and output of a program; `truncated` if it wrote more than the limit."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+    truncated: bool
 
 
 class Dialogue(Protocol):

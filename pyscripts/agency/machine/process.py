@@ -9,8 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
-from agency.machine.completed import Completed
-from agency.machine.machine import MAX_LINE, MachineError
+from agency.machine.machine import MAX_LINE, Completed, MachineError
 
 MAX_OUTPUT = 4 * 1024 * 1024
 
@@ -29,7 +28,7 @@ async def run(
 
     Keep the first MAX_OUTPUT bytes of each stream.
     """
-    async with started(argv, env) as process:
+    async with _started(argv, env) as process:
         out, err = _Kept(), _Kept()
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(
@@ -40,7 +39,7 @@ async def run(
 
 
 @contextlib.asynccontextmanager
-async def started(
+async def _started(
     argv: tuple[str, ...], env: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a program of this machine for the length of the block, with its streams open."""
@@ -89,7 +88,7 @@ class _Kept:
 class Lines:
     """Dialogue with a program on this machine, for example ssh."""
 
-    where: str
+    _where: str
     _stdin: asyncio.StreamWriter
     _stdout: asyncio.StreamReader
     _errors: asyncio.Task[None]
@@ -103,9 +102,9 @@ class Lines:
                 await self._stdin.drain()
                 return (await self._stdout.readuntil(b"\n"))[:-1]
         except TimeoutError as error:
-            raise MachineError(f"no answer within {timeout_s:g} s", where=self.where) from error
+            raise MachineError(f"no answer within {timeout_s:g} s", where=self._where) from error
         except asyncio.LimitOverrunError as error:
-            raise MachineError("its answer is too long", where=self.where) from error
+            raise MachineError("its answer is too long", where=self._where) from error
         except (ConnectionError, asyncio.IncompleteReadError) as error:
             raise await self._ended() from error
 
@@ -113,19 +112,22 @@ class Lines:
         await asyncio.wait({self._errors}, timeout=_END_S)
         said = tuple(self._said.data.decode(errors="replace").splitlines()[-15:])
         last = f": {said[-1]}" if said else ""
-        return MachineError(f"it has ended{last}", where=self.where, log_tail=said)
+        return MachineError(f"it has ended{last}", where=self._where, log_tail=said)
 
 
 @contextlib.asynccontextmanager
-async def talk(process: asyncio.subprocess.Process, where: str) -> AsyncIterator[Lines]:
-    """Talk with a program that was started; `where` names it in errors."""
-    if process.stdin is None or process.stdout is None:
-        raise RuntimeError("a program was started without its streams")
+async def dialogue(
+    argv: tuple[str, ...], env: Mapping[str, str], where: str
+) -> AsyncIterator[Lines]:
+    """Run a program of this machine for the length of the block; `where` names it in errors."""
     said = _Kept()
-    errors = asyncio.create_task(said.take(process.stderr))
-    try:
-        yield Lines(where, process.stdin, process.stdout, errors, said)
-    finally:
-        process.stdin.close()
-        errors.cancel()
-        await asyncio.gather(errors, return_exceptions=True)
+    async with _started(argv, env) as process:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("a program was started without its streams")
+        errors = asyncio.create_task(said.take(process.stderr))
+        try:
+            yield Lines(where, process.stdin, process.stdout, errors, said)
+        finally:
+            process.stdin.close()
+            errors.cancel()
+            await asyncio.gather(errors, return_exceptions=True)

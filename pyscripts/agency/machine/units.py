@@ -10,7 +10,7 @@ from agency.machine.machine import Machine, MachineError, run
 
 _PROPERTIES = (
     *("Id", "LoadState", "ActiveState", "SubState", "Result", "MainPID", "NRestarts"),
-    *("InvocationID", "MemoryCurrent", "CPUUsageNSec", "ExecMainStatus"),
+    *("InvocationID", "MemoryCurrent"),
     *("InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic"),
 )
 _JOURNAL_LINES = 15
@@ -78,8 +78,7 @@ def read(block: str) -> Unit:
 
 
 def _number(text: str | None) -> int | None:
-    known = text is not None and text.isdigit() and int(text) < 2**63
-    return int(text) if known and text is not None else None
+    return int(text) if text and text.isdigit() and int(text) < 2**63 else None
 
 
 def _start(facts: dict[str, str]) -> float | None:

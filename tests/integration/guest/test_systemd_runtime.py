@@ -17,7 +17,7 @@ from agency.guests.images.prepare import Materials
 from agency.guests.images.wheelhouse import Ingredients, hold_libraries
 from agency.guests.install import install
 from agency.guests.machines.machine import Guest, GuestFile
-from agency.machine.completed import Completed
+from agency.machine.machine import Completed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,8 +8,7 @@ from rich.console import Console
 from agency.clock import Clock
 from agency.guests.incus.errors import IncusError, IncusTimeoutError
 from agency.guests.incus.model import Instance, Kind
-from agency.machine.completed import Completed
-from agency.machine.machine import MachineError
+from agency.machine.machine import Completed, MachineError
 from agency.spinup.progress import Progress
 from agency.spinup.record import Recorder
 from agency.spinup.targets.incus import watch as watching

@@ -12,7 +12,7 @@ import pytest
 from agency.canonical import sha256_hex
 from agency.guests.activation.definitions import Definitions, WantedFile
 from agency.machine import digests
-from agency.machine.completed import Completed
+from agency.machine.machine import Completed
 from agency.spinup.convergence import Converging
 from agency.spinup.expected import by_definitions, by_export
 from agency.spinup.remote import agent_units

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agency.guests.incus.model import instance_from
-from agency.machine.completed import Completed
+from agency.machine.machine import Completed
 from agency.spinup.targets.incus import evidence
 from agency.transcript.rules.v2.judge import PROBES
 

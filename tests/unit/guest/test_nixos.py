@@ -19,8 +19,7 @@ from agency.guests.images.disk.split import fingerprint
 from agency.guests.incus.execution import Command
 from agency.guests.incus.model import Kind
 from agency.guests.machines.machine import Guest
-from agency.machine.completed import Completed
-from agency.machine.machine import MachineError
+from agency.machine.machine import Completed, MachineError
 from agency.spinup.targets.incus.system import switch as switching
 
 FAKE_NIX = """\

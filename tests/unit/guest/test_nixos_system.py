@@ -20,8 +20,7 @@ from agency.guests.images.image import FACTS, Image
 from agency.guests.incus.execution import Command
 from agency.guests.incus.model import Kind
 from agency.guests.machines.machine import Guest
-from agency.machine.completed import Completed
-from agency.machine.machine import MachineError
+from agency.machine.machine import Completed, MachineError
 from agency.secrets.encryption.age import new_key
 from agency.spinup.convergence import Converging
 from agency.spinup.targets.incus.system import Ground

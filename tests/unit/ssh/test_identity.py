@@ -12,8 +12,7 @@ import pytest
 from agency.control.config import ControlConfig
 from agency.instance.documents import control_document
 from agency.instance.load import load_instance
-from agency.machine.completed import Completed
-from agency.machine.machine import MachineError
+from agency.machine.machine import Completed, MachineError
 from agency.machine.ssh import machine
 from agency.source_digest import source_root
 from agency.spinup.program import Program, program_at, this_program

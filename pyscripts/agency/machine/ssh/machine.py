@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -20,9 +21,8 @@ from urllib.parse import urlencode
 from agency import ports
 from agency.children import MARKER_VARIABLE, Child, ChildSpec, start_child
 from agency.files import write_atomically
-from agency.machine.completed import Completed
-from agency.machine.machine import LOOK_S, Dialogue, MachineError
-from agency.machine.process import run, started, talk
+from agency.machine import process
+from agency.machine.machine import LOOK_S, Completed, Dialogue, MachineError
 from agency.machine.ssh import failures, settings
 from agency.programs import find_program
 
@@ -74,16 +74,10 @@ class SshMachine:
             )
         return done
 
-    @contextlib.asynccontextmanager
-    async def dialogue(self, *argv: str) -> AsyncIterator[Dialogue]:
-        """Run a program for the length of the block, and exchange lines with it; see Machine."""
-        where = f"{self.name}: {argv[0]}"
+    def dialogue(self, *argv: str) -> AbstractAsyncContextManager[Dialogue]:
+        """Run a program for the length of the block, and exchange lines with it."""
         command = self._ssh("-T", "--", self.name, shlex.join(argv))
-        async with (
-            started(command, self._environment) as process,
-            talk(process, where) as dialogue,
-        ):
-            yield dialogue
+        return process.dialogue(command, self._environment, f"{self.name}: {argv[0]}")
 
     @contextlib.asynccontextmanager
     async def forward(self, port: int) -> AsyncIterator[int]:
@@ -138,7 +132,7 @@ class SshMachine:
             raise self.broken("the connection does not answer") from error
 
     async def _client(self, *options: str, stdin: bytes = b"", s: float) -> Completed:
-        return await run(self._ssh(*options), self._environment, stdin, s)
+        return await process.run(self._ssh(*options), self._environment, stdin, s)
 
     def _ssh(self, *options: str) -> tuple[str, ...]:
         return (self._program, "-F", str(self._configuration), *options)
