@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,20 +24,36 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def read_bounded(
-    path: Path, *, most: int = MAX_BYTES, what: str = "the settings", hint: str | None = None
+    path: Path,
+    *,
+    most: int = MAX_BYTES,
+    what: str = "the settings",
+    hint: str | None = None,
+    private: bool = False,
 ) -> bytes:
     """Read a file of at most `most` bytes; `what` names it in the message.
 
+    A `private` file must be a regular file that only its owner, this user, may read.
+
     Raises:
-        PrerequisiteError: the file cannot be read. BadInputError: it is larger.
+        PrerequisiteError: the file cannot be read, or others may read it.
+        BadInputError: it is larger, or no regular file.
     """
+    extra = os.O_NOFOLLOW | os.O_NONBLOCK if private else 0
     try:
-        with path.open("rb") as handle:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra)) as handle:
+            facts = os.fstat(handle.fileno())
+            if private and not stat.S_ISREG(facts.st_mode):
+                raise BadInputError("not a regular file", where=str(path), hint=hint)
             data = handle.read(most + 1)
     except OSError as error:
         raise PrerequisiteError(
             f"cannot read {what}: {error.strerror or error}", where=str(path), hint=hint
         ) from error
+    if private and (facts.st_mode & 0o077 or facts.st_uid != os.geteuid()):
+        raise PrerequisiteError(
+            f"others may read {what}", where=str(path), hint="chmod 600, and make it your own"
+        )
     if len(data) > most:
         raise BadInputError(f"larger than {most} bytes", where=str(path), hint=hint)
     return data

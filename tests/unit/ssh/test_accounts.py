@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def test_a_file_that_others_may_read_is_refused(file: Path, mode: int) -> None:
 def test_a_link_a_directory_and_nothing_are_refused(file: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(file)
-    for path in (link, tmp_path, tmp_path / "none"):
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for path in (link, tmp_path, tmp_path / "none", tmp_path / "pipe"):
         with pytest.raises(AgencyError):
             load_accounts(path, INSTANCE)
 

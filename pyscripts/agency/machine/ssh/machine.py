@@ -50,13 +50,7 @@ class SshMachine:
     _environment: Mapping[str, str] = field(repr=False)
 
     async def look(self, *argv: str, stdin: bytes = b"", timeout_s: float = LOOK_S) -> Completed:
-        """Run a program and return its result, whatever the exit status.
-
-        Secrets travel by standard input only. Output beyond 4 MiB a stream is read and dropped.
-
-        Raises:
-            MachineError: it could not be started, did not end in time, or the connection broke.
-        """
+        """Run a program and return its result; output beyond 4 MiB a stream is dropped."""
         where = f"{self.name}: {argv[0]}"
         # The words become one line for the host's shell, so they are quoted for it.
         limit = str(math.ceil(timeout_s) + _GRACE_S)
@@ -81,11 +75,7 @@ class SshMachine:
 
     @contextlib.asynccontextmanager
     async def forward(self, port: int) -> AsyncIterator[int]:
-        """Forward a free loopback port of this machine to loopback port `port` of the host.
-
-        Raises:
-            MachineError: ssh does not listen there, or the connection is lost.
-        """
+        """Forward a free loopback port of this machine to loopback port `port` of the host."""
         for attempt in range(1, _FORWARDS + 1):  # another program may take the port meanwhile
             local = ports.assign(["forward"], {})["forward"]
             what = f"{ports.LOOPBACK}:{local}:{ports.LOOPBACK}:{port}"
@@ -107,11 +97,7 @@ class SshMachine:
         return f"ssh:{self.name}?{query}", environment
 
     async def guard(self) -> None:
-        """Wait for the end of the connection, and raise then.
-
-        Raises:
-            MachineError: it has ended, with ssh's output.
-        """
+        """Wait for the end of the connection, and raise MachineError with ssh's output then."""
         await self._connection.wait()
         raise self.broken()
 

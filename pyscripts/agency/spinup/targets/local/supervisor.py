@@ -37,25 +37,19 @@ class Service:
 
 
 @dataclass(slots=True)
-class _Running:
-    service: Service
-    child: Child
-
-
-@dataclass(slots=True)
 class Supervisor:
     """Running services of one run, whose processes all carry `marker`."""
 
     marker: str
     poll_s: float = 0.02
     stop_timeout_s: float = 8.0
-    _running: dict[str, _Running] = field(default_factory=dict)  # in the order of their start
+    _running: dict[str, tuple[Service, Child]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def launch(self, service: Service) -> Child:
         """Start a service and leave it to become ready; see `ready`."""
         child = await start_child(service.spec, marker=self.marker)
-        self._running[service.spec.name] = _Running(service, child)
+        self._running[service.spec.name] = (service, child)
         self._changed.set()
         return child
 
@@ -65,7 +59,7 @@ class Supervisor:
         Raises:
             ServiceError: it ended or did not become ready in time.
         """
-        service, child = self._running[name].service, self._running[name].child
+        service, child = self._running[name]
         deadline = asyncio.get_running_loop().time() + service.ready_timeout_s
         while not await service.ready():
             _raise_if_ended(name, child)
@@ -88,22 +82,22 @@ class Supervisor:
         while True:
             self._changed.clear()
             waits = {
-                asyncio.ensure_future(running.child.wait()): (name, running)
-                for name, running in self._running.items()
+                asyncio.ensure_future(child.wait()): (name, child)
+                for name, child in self.children().items()
             }
             change = asyncio.ensure_future(self._changed.wait())
             try:
                 await asyncio.wait({*waits, change}, return_when=asyncio.FIRST_COMPLETED)
-                for task, (name, running) in waits.items():
-                    if task.done() and self._running.get(name) is running:
-                        _raise_if_ended(name, running.child)
+                for task, (name, child) in waits.items():
+                    if task.done() and self.children().get(name) is child:
+                        _raise_if_ended(name, child)
             finally:
                 for task in (*waits, change):
                     task.cancel()
 
     def children(self) -> dict[str, Child]:
         """List the services started and not stopped, by name, in the order of their start."""
-        return {name: running.child for name, running in self._running.items()}
+        return {name: child for name, (_, child) in self._running.items()}
 
     async def restart(self, name: str) -> Child:
         """Start a service again, after it ended or was stopped.
@@ -111,15 +105,15 @@ class Supervisor:
         Raises:
             ServiceError: it did not become ready.
         """
-        service = self._running[name].service
+        service, _ = self._running[name]
         await self.stop(name)
         return await self.start(service)
 
     async def stop(self, name: str) -> None:
         """Stop one service and forget it."""
-        running = self._running.pop(name)  # first: an end that was asked for is no surprise
+        _, child = self._running.pop(name)  # first: an end that was asked for is no surprise
         self._changed.set()
-        await running.child.stop(self.stop_timeout_s)
+        await child.stop(self.stop_timeout_s)
 
     async def stop_all(self) -> None:
         """Stop every service, the last started first."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +12,7 @@ from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
 from agency.instance import Instance
 from agency.secrets import SecretValue
+from agency.settings import read_bounded
 from agency.spinup.examination import OUTSIDER
 
 _PASSWORDS = TypeAdapter(dict[str, Annotated[str, Field(min_length=1)]])
@@ -28,8 +27,9 @@ def load_accounts(path: Path, instance: Instance) -> Mapping[str, SecretValue]:
         PrerequisiteError: the file cannot be read, others may read it, or somebody is not in it.
         BadInputError: it is not such a file.
     """
+    data = read_bounded(path, most=_MAX_BYTES, what="the passwords", hint=_HINT, private=True)
     try:
-        found = _PASSWORDS.validate_json(_read(path))
+        found = _PASSWORDS.validate_json(data)
     except ValidationError:  # its message could show a part of a password
         raise BadInputError("not an object of passwords", where=str(path), hint=_HINT) from None
     speakers = (instance.operators[0], naming.matrix_id(OUTSIDER, instance.domain))
@@ -41,22 +41,3 @@ def load_accounts(path: Path, instance: Instance) -> Mapping[str, SecretValue]:
             hint="both accounts must exist; the second is nobody's operator, and is refused",
         )
     return {who: SecretValue(password) for who, password in found.items()}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            facts = os.fstat(file.fileno())
-            data = file.read(_MAX_BYTES + 1) if stat.S_ISREG(facts.st_mode) else b""
-    except OSError as error:
-        raise PrerequisiteError(
-            f"cannot be read: {error.strerror or error}", where=str(path), hint=_HINT
-        ) from error
-    if not stat.S_ISREG(facts.st_mode) or len(data) > _MAX_BYTES:
-        raise BadInputError("not a file of passwords", where=str(path), hint=_HINT)
-    if facts.st_mode & 0o077 or facts.st_uid != os.geteuid():
-        raise PrerequisiteError(
-            "others may read it", where=str(path), hint="chmod 600, and make it your own"
-        )
-    return data
