@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from agency.archive import archive, tree
 from agency.guests.activation.age_key import put_age_key
 from agency.guests.images.layout import PREFIX, SOURCE
 from agency.guests.images.prepare import Materials
@@ -53,24 +52,12 @@ async def _bring(guest: Guest, cargo: Cargo) -> None:
     sops = await asyncio.to_thread(_program, "sops", SOPS_HINT)
     await guest.write({_SOPS: GuestFile(sops, mode=0o755)})
     await guest.run("mkdir", "--parents", str(SOURCE))
-    await guest.unpack(_archive(cargo), SOURCE, timeout_s=_PUSH_S)
+    portable = tree(cargo.portable, str(PORTABLE.relative_to(SOURCE)))
+    instance = tree(cargo.instance, str(INSTANCE.relative_to(SOURCE)))
+    await guest.unpack(archive([*portable, *instance]), SOURCE, timeout_s=_PUSH_S)
     await put_age_key(guest, cargo.key.identity)
 
 
 def _program(name: str, hint: str) -> bytes:
     """A program of this machine; it must need no libraries to run in another."""
     return Path(find_program(name, hint=hint)).resolve().read_bytes()
-
-
-def _archive(cargo: Cargo) -> bytes:
-    def owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        entry.uid = entry.gid = 0
-        entry.uname = entry.gname = "root"
-        return entry if entry.isreg() or entry.isdir() or entry.issym() else None
-
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path, place in ((cargo.portable, PORTABLE), (cargo.instance, INSTANCE)):
-            name = str(place.relative_to(SOURCE))
-            tar.add(path, arcname=name, filter=owned_by_root)
-    return archive.getvalue()

@@ -8,13 +8,12 @@ from its clone is there already.
 from __future__ import annotations
 
 import asyncio
-import io
 import os
-import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from agency.archive import unpack
 from agency.errors import BadInputError
 from agency.guests.images.builder import Job, outer_environment, run_job
 from agency.guests.images.nixos import (
@@ -62,7 +61,7 @@ async def build_system(wanted: Wanted, directory: Path, *, marker: str) -> str:
         BuildError: it cannot be built; its `log_tail` says why.
     """
     source = directory / "source"
-    await asyncio.to_thread(_unpack, wanted.archive, source)
+    await asyncio.to_thread(unpack, wanted.archive, source)
     job = Job(
         name="nix build",
         argv=system_argv(wanted.kind, source, wanted.instance),
@@ -75,12 +74,6 @@ async def build_system(wanted: Wanted, directory: Path, *, marker: str) -> str:
     passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     await run_job(job, env=outer_environment() | passed_on)
     return str(printed_path(job.log))
-
-
-def _unpack(archive: bytes, into: Path) -> None:
-    into.mkdir(parents=True)
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(into, filter="data")
 
 
 async def missing_paths(system: str, present: Iterable[str]) -> list[str]:

@@ -6,12 +6,11 @@ Source: https://linuxcontainers.org/incus/docs/main/reference/image_format/
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from agency.archive import File, archive
 from agency.canonical import canonical_json
 
 DIGEST_PROPERTY = "agency-digest"
@@ -44,12 +43,7 @@ def metadata_tar(image: Description) -> bytes:
         "properties": properties,
     }
     content = canonical_json(document)  # JSON is YAML
-    entry = tarfile.TarInfo("metadata.yaml")
-    entry.size, entry.mtime, entry.mode = len(content), image.created, 0o644
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        tar.addfile(entry, io.BytesIO(content))
-    return archive.getvalue()
+    return archive([("metadata.yaml", File(content))], mtime=image.created)
 
 
 def fingerprint(metadata: Path, rootfs: Path) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
 import re
-import tarfile
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agency.archive import archive, tree
 from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock
 from agency.guests.activation.age_key import put_age_key
@@ -88,10 +87,10 @@ class NixosSystem:
         self, guest: Guest, loaded: LoadedInstance, key: AgeKey, *, timeout_s: float
     ) -> Provisioned:
         """See GuestSystem; with what the run's own system has beside that of the image."""
-        archive = await asyncio.to_thread(nixos.source_archive, self.ground.source)
-        await nixos.put_tree(guest, archive, nixos.SOURCE)
-        await nixos.put_tree(guest, tree_archive(loaded.root), nixos.INSTANCE)
-        wanted = Wanted(archive, loaded.root, self.ground.kind)
+        packed = await asyncio.to_thread(nixos.source_archive, self.ground.source)
+        await nixos.put_tree(guest, packed, nixos.SOURCE)
+        await nixos.put_tree(guest, archive(tree(loaded.root)), nixos.INSTANCE)
+        wanted = Wanted(packed, loaded.root, self.ground.kind)
         # Beside the instance, in the directory that the run removes.
         place = loaded.root.parent / "system"
         system = await build_system(wanted, place, marker=self.ground.marker)
@@ -118,21 +117,6 @@ async def packages(machine: Machine, system: str) -> Evidence:
     """List the closure of the system that the guest is to switch to."""
     listed = await run(machine, *_REQUISITES, system)
     return {"of": system, **closure_packages(listed.decode().split())}
-
-
-def tree_archive(root: Path) -> bytes:
-    """A directory with all that is in it, as a tar archive; all of it is root's."""
-
-    def owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-        entry.uid = entry.gid = 0
-        entry.uname = entry.gname = "root"
-        return entry
-
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path in sorted(root.iterdir()):
-            tar.add(path, arcname=path.name, filter=owned)
-    return archive.getvalue()
 
 
 # A store path's name: name, then a version that begins with a digit, then perhaps an output.

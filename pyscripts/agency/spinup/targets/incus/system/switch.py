@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+from agency.archive import archive
 from agency.clock import Clock
 from agency.guests.activation.changes import Activation, Change, UnitSeen
 from agency.guests.images.nixos import OUTPUTS
@@ -48,18 +47,9 @@ class Switched:
 
 
 def source_archive(source: Path) -> bytes:
-    """The files of a source, as its digest counts them, in a tar archive; all of it is root's."""
+    """Pack the files of a source, as its digest counts them; all of it is root's."""
 
-    def owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-        entry.uid = entry.gid = 0
-        entry.uname = entry.gname = "root"
-        return entry
-
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path in source_files(source):
-            tar.add(source / path, arcname=path, recursive=False, filter=owned)
-    return archive.getvalue()
+    return archive((path, source / path) for path in source_files(source))
 
 
 def instance_override(instance: PurePath | None) -> tuple[str, ...]:
@@ -77,26 +67,26 @@ def switch_argv(kind: Kind, instance: PurePosixPath | None = None) -> tuple[str,
 
 
 async def switch(
-    guest: Guest, archive: bytes, *, clock: Clock, timeout_s: float = SWITCH_S
+    guest: Guest, packed: bytes, *, clock: Clock, timeout_s: float = SWITCH_S
 ) -> Switched:
     """Put a source into a NixOS guest and switch to its `throwaway` host.
 
-    `archive` is a tar archive whose top holds flake.nix, such as `source_archive` makes.
+    `packed` is a tar archive whose top holds flake.nix, such as `source_archive` makes.
 
     Raises:
         MachineError: it cannot be unpacked, evaluated, built or switched to; `log_tail` is the end
             of what nixos-rebuild said.
         IncusError: a program could not be started or did not end in time.
     """
-    await put_tree(guest, archive, SOURCE)
+    await put_tree(guest, packed, SOURCE)
     return await rebuild(guest, clock=clock, timeout_s=timeout_s)
 
 
-async def put_tree(guest: Guest, archive: bytes, place: PurePosixPath) -> None:
+async def put_tree(guest: Guest, packed: bytes, place: PurePosixPath) -> None:
     """Have a directory of a guest hold what an archive holds, and nothing else; root's alone."""
     await guest.run("rm", "--recursive", "--force", str(place))
     await guest.run("mkdir", "--parents", "--mode=0700", str(place))
-    await guest.unpack(archive, place, timeout_s=_UNPACK_S)
+    await guest.unpack(packed, place, timeout_s=_UNPACK_S)
 
 
 async def rebuild(
