@@ -24,13 +24,15 @@ async def run(
     env: Mapping[str, str],
     stdin: bytes,
     timeout_s: float,
+    *,
+    most: int = MAX_OUTPUT,
 ) -> Completed:
     """Run a program on this machine to its end, or to TimeoutError; it has ended in both cases.
 
-    Keep the first MAX_OUTPUT bytes of each stream.
+    Keep the first `most` bytes of each stream.
     """
     async with started(argv, env) as process:
-        out, err = _Kept(), _Kept()
+        out, err = Kept(most), Kept(most)
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(
                 _feed(process.stdin, stdin), out.take(process.stdout), err.take(process.stderr)
@@ -72,17 +74,23 @@ async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:
 
 
 @dataclass(slots=True)
-class _Kept:
+class Kept:
     """Beginning of a stream; the rest is read and dropped, so that the program does not block."""
 
+    most: int = MAX_OUTPUT
     data: bytearray = field(default_factory=bytearray)
     truncated: bool = False
 
+    def add(self, chunk: bytes) -> None:
+        """Keep what there is room for."""
+        room = self.most - len(self.data)
+        self.data += chunk[:room]
+        self.truncated = self.truncated or len(chunk) > room
+
     async def take(self, stream: asyncio.StreamReader | None) -> None:
+        """Read a stream to its end."""
         while stream is not None and (chunk := await stream.read(_CHUNK)):
-            room = MAX_OUTPUT - len(self.data)
-            self.data += chunk[:room]
-            self.truncated = self.truncated or len(chunk) > room
+            self.add(chunk)
 
 
 @dataclass(slots=True)
@@ -93,7 +101,7 @@ class Lines:
     _stdin: asyncio.StreamWriter
     _stdout: asyncio.StreamReader
     _errors: asyncio.Task[None]
-    _said: _Kept
+    _said: Kept
 
     async def ask(self, line: bytes, *, timeout_s: float) -> bytes:
         """Send a line and read the next one, both without line ends."""
@@ -121,7 +129,7 @@ async def talk(process: asyncio.subprocess.Process, where: str) -> AsyncIterator
     """Talk with a program that was started; `where` names it in errors."""
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("a program was started without its streams")
-    said = _Kept()
+    said = Kept()
     errors = asyncio.create_task(said.take(process.stderr))
     try:
         yield Lines(where, process.stdin, process.stdout, errors, said)

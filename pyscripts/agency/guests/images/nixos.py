@@ -37,8 +37,11 @@ BUILD_HINT = (
 )
 _RELEASE = "throwaway"
 _CREATED = 1_700_000_000
-PASSED_ON = ("NIX_REMOTE", "NIX_SSL_CERT_FILE", "XDG_CACHE_HOME", "USER")
-FEATURES = "nix-command flakes"
+_PASSED_ON = ("NIX_REMOTE", "NIX_SSL_CERT_FILE", "XDG_CACHE_HOME", "USER")
+NIX_BUILD = (
+    *("nix", "build", "--extra-experimental-features", "nix-command flakes"),
+    *("--no-link", "--print-out-paths"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +85,13 @@ async def hold_nixos_image(
 
 def build_argv(kind: Kind) -> tuple[str, ...]:
     """The call of Nix, in the source's directory; it prints where the image is."""
-    return (
-        *("nix", "build", "--extra-experimental-features", FEATURES),
-        *("--no-link", "--print-out-paths", "--no-update-lock-file"),
-        f".#{OUTPUTS[kind].attribute}",
-    )
+    return (*NIX_BUILD, "--no-update-lock-file", f".#{OUTPUTS[kind].attribute}")
 
 
 async def _build(source: Path, kind: Kind, digest: str, directory: Path, marker: str) -> None:
-    find_program("nix", hint=INSTALL_HINT)
     output = OUTPUTS[kind]
-    job = Job(
-        name="nix build",
-        argv=build_argv(kind),
-        directory=source,
-        log=directory / "build.log",
-        timeout_s=_TIMEOUT_S,
-        marker=marker,
-        hint=BUILD_HINT,
-    )
-    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    await run_job(job, env=outer_environment() | passed_on)
-    built = _image_in(printed_path(job.log), output)
+    printed = await nix_build(build_argv(kind), source, marker, log=directory / "build.log")
+    built = _image_in(printed, output)
     rootfs = directory / f"rootfs.{output.suffix}"
     shutil.copyfile(built, rootfs)
     metadata = directory / "metadata.tar"
@@ -117,8 +105,22 @@ async def _build(source: Path, kind: Kind, digest: str, directory: Path, marker:
     write_atomically(directory / FACTS, canonical_json(facts) + b"\n")
 
 
-def printed_path(log: Path) -> Path:
-    """The store path that Nix prints last; its messages are in the same log."""
+async def nix_build(
+    argv: tuple[str, ...], directory: Path, marker: str, *, log: Path | None = None
+) -> Path:
+    """Run a call of `nix build` in a directory and return the store path that it prints last.
+
+    Raises:
+        PrerequisiteError: Nix is missing.
+        BuildError: Nix cannot build it; its `log_tail` says why.
+        BadInputError: it printed no path.
+    """
+    find_program("nix", hint=INSTALL_HINT)
+    log = log or directory / "build.log"
+    job = Job("nix build", argv, directory, log, _TIMEOUT_S, marker, BUILD_HINT)
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    await run_job(job, env=outer_environment() | passed_on)
+    # Its messages are in the same log.
     for line in reversed(log.read_text(errors="replace").splitlines()):
         if line.startswith("/") and " " not in line:
             return Path(line)

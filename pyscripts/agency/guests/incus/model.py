@@ -21,7 +21,6 @@ class Server:
 
     version: str
     drivers: tuple[str, ...]  # of instances: "lxc", "qemu"
-    storage_drivers: tuple[str, ...]
 
     @property
     def runs_vms(self) -> bool:
@@ -154,7 +153,6 @@ def server_from(raw: Mapping[str, Any]) -> Server:
     return Server(
         version=str(environment["server_version"]),
         drivers=tuple(part.strip() for part in str(environment["driver"]).split("|")),
-        storage_drivers=tuple(d["Name"] for d in environment["storage_supported_drivers"] or ()),
     )
 
 

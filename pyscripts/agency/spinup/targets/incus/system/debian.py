@@ -43,7 +43,7 @@ async def hold_debian(ground: Ground) -> AsyncIterator[GuestSystem]:
         source=ground.source,
         marker=ground.marker,
     ) as materials:
-        yield DebianSystem(materials, ground.source)
+        yield DebianSystem(materials, ground.source, materials.image, materials.provider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +52,9 @@ class DebianSystem:
 
     materials: Materials
     source: Path
-
-    @property
-    def image(self) -> Image:
-        """See GuestSystem."""
-        return self.materials.image
-
-    @property
-    def provider(self) -> ProviderPack:
-        """See GuestSystem."""
-        return self.materials.provider
-
-    @property
-    def programs(self) -> Programs:
-        """See GuestSystem."""
-        return PROGRAMS
+    image: Image
+    provider: ProviderPack
+    programs: Programs = PROGRAMS
 
     def image_facts(self) -> Evidence:
         """See GuestSystem: the wheels that go with it, and every package that is in it."""

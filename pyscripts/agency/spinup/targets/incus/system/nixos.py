@@ -73,11 +73,7 @@ class NixosSystem:
     ground: Ground
     image: Image
     provider: ProviderPack
-
-    @property
-    def programs(self) -> Programs:
-        """See GuestSystem."""
-        return PROGRAMS
+    programs: Programs = PROGRAMS
 
     def image_facts(self) -> Evidence:
         """See GuestSystem: what Nix built."""
@@ -173,19 +169,16 @@ class Switching:
         switched = await nixos.rebuild(
             self.guest, clock=self.clock, timeout_s=self.timeout_s, instance=nixos.INSTANCE
         )
-        facts = switched.as_dict()
         shown = await units.show(self.guest, self.names)
         seen = [unit for unit in shown.values() if unit.load == "loaded"]
         active = (unit.name for unit in seen if unit.active == "active")
         self._ran = tuple(dict.fromkeys((*self._ran, *active)))
         return {
-            **{name: facts[name] for name in ("changed", "changes", "digests", "seconds")},
+            **switched,
             "units": [
                 {"name": u.name, "active": u.active, "sub": u.sub, "seconds": u.to_active_s}
                 for u in seen
             ],
-            "system": switched.system,
-            "systemDigest": switched.system_digest,
         }
 
     async def _differences(self) -> list[Change]:
