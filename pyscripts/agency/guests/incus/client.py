@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from agency.guests.incus import execution
-from agency.guests.incus.errors import IncusError, is_missing
+from agency.guests.incus.errors import IncusError, IncusUnreachableError, is_missing
 from agency.guests.incus.execution import Command, Streams
 from agency.guests.incus.model import (
     Instance,
@@ -55,7 +55,7 @@ class Incus:
         """Whether it has finished starting."""
         try:
             await self._transport.call("GET", "/internal/ready")
-        except IncusError:
+        except (IncusError, IncusUnreachableError):
             return False
         return True
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import grp
 import os
 import shutil
 import signal
@@ -40,7 +41,6 @@ _START_S = 30.0
 _STOP_S = 20.0
 _POLL_S = 0.05
 _LOG_LINES = 5
-_GROUP = "incus-admin"
 # Incus looks for news on the web when it starts. Nothing may leave: a proxy that refuses.
 _NO_WAY_OUT = "http://127.0.0.1:9"
 
@@ -80,12 +80,9 @@ def answers(path: Path) -> bool:
 
 def host_socket(environ: Mapping[str, str] = os.environ) -> Path | None:
     """The socket of the Incus that this host runs, if one answers and lets us in."""
-    named = environ.get("INCUS_SOCKET")
     directory = Path(environ.get("INCUS_DIR") or _HOST_DIRECTORY)
-    for candidate in [Path(named)] if named else [directory / "unix.socket"]:
-        if answers(candidate):
-            return candidate
-    return None
+    path = Path(environ.get("INCUS_SOCKET") or directory / "unix.socket")
+    return path if answers(path) else None
 
 
 @contextlib.asynccontextmanager
@@ -204,8 +201,8 @@ async def _start(daemon: OwnDaemon, program: Path) -> None:
     home.mkdir(mode=0o711, exist_ok=True)
     daemon.socket.unlink(missing_ok=True)
     argv = [str(program)]
-    if _group_exists(_GROUP):
-        argv += ["--group", _GROUP]
+    with contextlib.suppress(KeyError):
+        argv += ["--group", grp.getgrnam("incus-admin").gr_name]
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(daemon.directory),
@@ -225,33 +222,17 @@ async def _start(daemon: OwnDaemon, program: Path) -> None:
             start_new_session=True,  # guests that are kept need it after we have gone
         )
     deadline = asyncio.get_running_loop().time() + _START_S
-    while not await _is_ready(daemon.socket):
-        if process.poll() is not None or asyncio.get_running_loop().time() > deadline:
-            process.kill()
-            process.wait()
-            raise IncusUnreachableError(
-                f"Incus does not start: {_last_words(daemon.log)}",
-                where=str(program),
-                hint=f"read {daemon.log}; another Incus or missing rights may stand in its way",
-            )
-        await asyncio.sleep(_POLL_S)
-
-
-async def _is_ready(path: Path) -> bool:
-    if not answers(path):
-        return False
-    async with Incus(path) as client:
-        return await client.ready()
-
-
-def _group_exists(name: str) -> bool:
-    import grp
-
-    try:
-        grp.getgrnam(name)
-    except KeyError:
-        return False
-    return True
+    async with Incus(daemon.socket) as client:
+        while not await client.ready():
+            if process.poll() is not None or asyncio.get_running_loop().time() > deadline:
+                process.kill()
+                process.wait()
+                raise IncusUnreachableError(
+                    f"Incus does not start: {_last_words(daemon.log)}",
+                    where=str(program),
+                    hint=f"read {daemon.log}; another Incus or missing rights may stand in its way",
+                )
+            await asyncio.sleep(_POLL_S)
 
 
 def _last_words(log: Path) -> str:
@@ -267,51 +248,25 @@ async def _prepare(client: Incus) -> None:
 
 
 async def _stop(daemon: OwnDaemon) -> None:
-    """Stop the process that listens on the daemon's socket; none is no error."""
-    found = _listening(daemon.socket)
-    if found is None:
-        return
-    descriptor, pid = found
+    """Stop the process that listens on the daemon's socket, unix(7); none is no error."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(_CONNECT_S)
+        try:
+            asking.connect(str(daemon.socket))
+            said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            pidfd = os.pidfd_open(_UCRED.unpack(said)[0])
+        except OSError:
+            return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
     try:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            signal.pidfd_send_signal(descriptor, number)
-            if await _ends(descriptor, _STOP_S):
+            signal.pidfd_send_signal(pidfd, number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), _STOP_S)
                 break
-        _collect(pid)
     except ProcessLookupError:
         pass
     finally:
-        os.close(descriptor)
-
-
-def _listening(path: Path) -> tuple[int, int] | None:
-    """Descriptor and pid of the process that listens on a socket, unix(7)."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        try:
-            asking.settimeout(_CONNECT_S)
-            asking.connect(str(path))
-            said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            pid = int(_UCRED.unpack(said)[0])
-            return os.pidfd_open(pid), pid
-        except OSError:
-            return None
-
-
-def _collect(pid: int) -> None:
-    """Take the exit status of a child of this process; another run's child is not ours to take."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
-
-
-async def _ends(pidfd: int, seconds: float) -> bool:
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(pidfd, ended.set)
-    try:
-        async with asyncio.timeout(seconds):
-            await ended.wait()
-    except TimeoutError:
-        return False
-    finally:
         loop.remove_reader(pidfd)
-    return True
+        os.close(pidfd)
