@@ -17,7 +17,8 @@ from agency.archive import archive, tree
 from agency.canonical import sha256_hex
 from agency.guests.activation.age_key import AGE_KEY_FILE
 from agency.guests.images import nix_store
-from agency.guests.images.image import FACTS, Image
+from agency.guests.images.disk.split import FACTS
+from agency.guests.images.image import Image
 from agency.guests.incus.execution import Command
 from agency.guests.incus.model import Kind
 from agency.guests.machines.machine import Guest

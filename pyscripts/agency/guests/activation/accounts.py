@@ -174,7 +174,7 @@ def _name_of(number: int, look: object) -> str:
 def converge_users(texts: Mapping[str, str]) -> list[Change]:
     """Make missing users, and put right what differs of ours."""
     changes = _user_changes(texts)
-    run_program([_find("systemd-sysusers")], timeout=_TIMEOUT_S)
+    run_program(["/usr/bin/systemd-sysusers"], timeout=_TIMEOUT_S)
     for change, words in changes:
         if words:
             run_program(["/usr/sbin/usermod", *words, change.what], timeout=_TIMEOUT_S)
@@ -201,9 +201,5 @@ def converge_directories(texts: Mapping[str, str]) -> list[Change]:
     """Make missing directories, and put right whose they are and their modes."""
     changes = directory_differences(texts)
     names = [path.removeprefix(TMPFILES) for path in sorted(texts) if path.startswith(TMPFILES)]
-    run_program([_find("systemd-tmpfiles"), "--create", *names], timeout=_TIMEOUT_S)
+    run_program(["/usr/bin/systemd-tmpfiles", "--create", *names], timeout=_TIMEOUT_S)
     return changes
-
-
-def _find(name: str) -> str:
-    return f"/usr/bin/{name}"

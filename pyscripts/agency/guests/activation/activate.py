@@ -219,7 +219,7 @@ class _Run:
             jobs[name] = await self.systemd.begin(verb, name)
             self._note(state, restarted=state.up)
         results = await self._ended(jobs)
-        seconds = self.clock.steady() - started
+        seconds = round(self.clock.steady() - started, 3)
         await self._refuse({name: result for name, result in results.items() if result != "done"})
         await self._settle([*watched, *(name for name in jobs if not states[name].once)])
         self.report.units += [UnitSeen(name, "active", "", seconds) for name in jobs]

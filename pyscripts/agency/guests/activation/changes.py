@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agency.errors import LoggedError
@@ -31,15 +31,6 @@ class UnitSeen:
     sub: str
     seconds: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """The unit as `--json` prints it."""
-        return {
-            "name": self.name,
-            "active": self.active,
-            "sub": self.sub,
-            "seconds": None if self.seconds is None else round(self.seconds, 3),
-        }
-
 
 @dataclass(slots=True)
 class Activation:
@@ -61,7 +52,7 @@ class Activation:
             "changed": bool(self.changes),
             "changes": [change.as_dict() for change in self.changes],
             "ran": self.ran,
-            "units": [unit.as_dict() for unit in self.units],
+            "units": [asdict(unit) for unit in self.units],
             "digests": self.digests,
             "seconds": round(self.seconds, 3),
         }

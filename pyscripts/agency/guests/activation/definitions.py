@@ -13,7 +13,7 @@ import jinja2
 
 from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
-from agency.instance.load import LoadedInstance, load_instance
+from agency.instance.load import load_instance
 from agency.instance.render import check_rendered
 from agency.secrets.encryption.sops import SECRETS_FILE
 from agency.settings import Strict, parse, read_bounded
@@ -72,7 +72,7 @@ def load_definitions(portable: Path, instance: Path) -> Definitions:
         )
     facts = json.loads((loaded.generated / "instance.json").read_text())
     templates = {kind: dict(_files(portable / kind)) for kind in ("machine", "instance", "agent")}
-    texts = filled(templates, facts, _generated(loaded))
+    texts = filled(templates, facts, dict(_files(loaded.generated)))
     files = {path: wanted_file(path, text) for path, text in texts.items()}
     by_sops = loaded.instance.secrets.provider == "sops"
     if by_sops:
@@ -160,10 +160,6 @@ def _units(portable: Path, agents: tuple[str, ...]) -> tuple[str, ...]:
         if not _UNIT.match(name):
             raise BadInputError(f"{name!r} is not the name of a unit", where=str(portable / _START))
     return names
-
-
-def _generated(loaded: LoadedInstance) -> dict[str, str]:
-    return dict(_files(loaded.generated))
 
 
 def _files(directory: Path) -> Iterator[tuple[str, str]]:

@@ -18,11 +18,10 @@ from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.errors import PrerequisiteError
-from agency.files import write_atomically
 from agency.guests.images.builder import Job, outer_environment, run_job
 from agency.guests.images.cache import GIB, DigestCache, Kept
 from agency.guests.images.disk import disk
-from agency.guests.images.disk.split import Description, fingerprint, metadata_tar
+from agency.guests.images.disk.split import FACTS, METADATA, Description, write_facts
 from agency.guests.images.layout import WHEELS, pip_install, venv
 from agency.guests.images.recipe import ImageRecipe
 from agency.guests.images.wheelhouse import REQUIREMENTS, Libraries
@@ -31,7 +30,6 @@ from agency.programs import find_program
 
 KEPT_IMAGES = 2
 MMDEBSTRAP_HINT = "install mmdebstrap (Debian: mmdebstrap)"
-FACTS = "facts.json"
 
 _NEEDS = {Kind.CONTAINER: 3 * GIB, Kind.VM: 5 * GIB}
 _TIMEOUT_S = 1800.0
@@ -57,7 +55,7 @@ class Image:
     @property
     def metadata(self) -> Path:
         """The tarball that describes it."""
-        return self.directory / "metadata.tar"
+        return self.directory / METADATA
 
     @property
     def rootfs(self) -> Path:
@@ -151,16 +149,11 @@ async def build(
     await run_job(job, env=outer_environment() | environment)
     if machine:
         await disk.pack_disk(target, recipe.architecture, scratch, rootfs, job.log, marker=marker)
-    metadata = directory / "metadata.tar"
     digest = image_digest(recipe, libraries)
     described = Description("Debian", recipe.suite, recipe.architecture, digest, recipe.epoch)
-    metadata.write_bytes(metadata_tar(described))
-    facts = {
-        "fingerprint": fingerprint(metadata, rootfs),
-        "packages": installed_packages(status.read_text(errors="replace")),
-        "recipe": recipe.model_dump(mode="json"),
-    }
-    write_atomically(directory / FACTS, canonical_json(facts) + b"\n")
+    packages = installed_packages(status.read_text(errors="replace"))
+    of = recipe.model_dump(mode="json")
+    write_facts(directory, rootfs, described, packages=packages, recipe=of)
     status.unlink()
     shutil.rmtree(overlay)
     shutil.rmtree(scratch)

@@ -15,11 +15,10 @@ from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.errors import BadInputError
-from agency.files import write_atomically
 from agency.guests.images.builder import Job, outer_environment, run_job
 from agency.guests.images.cache import GIB, DigestCache
-from agency.guests.images.disk.split import Description, fingerprint, metadata_tar
-from agency.guests.images.image import FACTS, Image, held
+from agency.guests.images.disk.split import Description, write_facts
+from agency.guests.images.image import Image, held
 from agency.guests.images.recipe import debian_architecture
 from agency.guests.incus.model import Kind
 from agency.programs import find_program
@@ -94,15 +93,8 @@ async def _build(source: Path, kind: Kind, digest: str, directory: Path, marker:
     built = _image_in(printed, output)
     rootfs = directory / f"rootfs.{output.suffix}"
     shutil.copyfile(built, rootfs)
-    metadata = directory / "metadata.tar"
     described = Description("NixOS", _RELEASE, debian_architecture(), digest, _CREATED)
-    metadata.write_bytes(metadata_tar(described))
-    facts = {
-        "built": str(built),
-        "fingerprint": fingerprint(metadata, rootfs),
-        "packages": {},
-    }
-    write_atomically(directory / FACTS, canonical_json(facts) + b"\n")
+    write_facts(directory, rootfs, described, built=str(built), packages={})
 
 
 async def nix_build(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -108,13 +109,10 @@ class Incus:
     async def delete_image(self, fingerprint: str, *, timeout_s: float = 60) -> None:
         """Remove an image; one that is not there is no error."""
         where = f"image {fingerprint[:12]}"
-        try:
+        with _missing_is_fine():
             await self._transport.operate(
                 "DELETE", f"/1.0/images/{fingerprint}", timeout_s=timeout_s, where=where
             )
-        except IncusError as error:
-            if not is_missing(error):
-                raise
 
     async def instances(self) -> tuple[Instance, ...]:
         """Every instance of the default project, by name."""
@@ -147,11 +145,8 @@ class Incus:
 
     async def delete(self, name: str, *, timeout_s: float) -> None:
         """Remove a stopped instance; one that is not there is no error."""
-        try:
+        with _missing_is_fine():
             await self._transport.operate("DELETE", _path(name), timeout_s=timeout_s, where=name)
-        except IncusError as error:
-            if not is_missing(error):
-                raise
 
     async def set_labels(self, name: str, labels: Mapping[str, str]) -> None:
         """Set config keys user.agency.<key> of an instance; others stay."""
@@ -213,6 +208,15 @@ class Incus:
                 if len(data) > max_bytes:
                     raise IncusError(f"longer than {max_bytes} bytes", where=where)
         return bytes(data)
+
+
+@contextlib.contextmanager
+def _missing_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except IncusError as error:
+        if not is_missing(error):
+            raise
 
 
 def _path(name: str) -> str:

@@ -57,23 +57,11 @@ def set_up(place: Path = PLACE, run: Run = succeeds) -> bool:
         try:
             place.mkdir(mode=0o700, exist_ok=True)
             if os.path.ismount(place) or run(room(place)):
+                shutil.copytree(share, place, dirs_exist_ok=True)
                 place.chmod(0o700)
-                _copy(share, place)
         finally:
             run(("umount", str(share)))
     return os.access(place / AGENT, os.X_OK)
-
-
-def _copy(share: Path, place: Path) -> None:
-    """Each file is put there by a rename: the agent that runs keeps its own."""
-    for source in sorted(share.rglob("*")):
-        target = place / source.relative_to(share)
-        if source.is_dir():
-            target.mkdir(mode=0o700, exist_ok=True)
-        elif source.is_file():
-            partial = target.with_name(f".{target.name}.partial")
-            shutil.copy(source, partial)
-            partial.replace(target)
 
 
 if __name__ == "__main__":

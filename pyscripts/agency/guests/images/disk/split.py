@@ -12,8 +12,11 @@ from typing import Literal
 
 from agency.archive import File, archive
 from agency.canonical import canonical_json
+from agency.files import write_atomically
 
 DIGEST_PROPERTY = "agency-digest"
+FACTS = "facts.json"
+METADATA = "metadata.tar"
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
@@ -44,6 +47,14 @@ def metadata_tar(image: Description) -> bytes:
     }
     content = canonical_json(document)  # JSON is YAML
     return archive([("metadata.yaml", File(content))], mtime=image.created)
+
+
+def write_facts(directory: Path, rootfs: Path, image: Description, **facts: object) -> None:
+    """Write the metadata of an image beside its root file system, and our facts about it."""
+    metadata = directory / METADATA
+    metadata.write_bytes(metadata_tar(image))
+    facts["fingerprint"] = fingerprint(metadata, rootfs)
+    write_atomically(directory / FACTS, canonical_json(facts) + b"\n")
 
 
 def fingerprint(metadata: Path, rootfs: Path) -> str:

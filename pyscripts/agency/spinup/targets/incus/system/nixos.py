@@ -15,7 +15,8 @@ from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock
 from agency.guests.activation.age_key import put_age_key
 from agency.guests.activation.changes import Change
-from agency.guests.images.image import FACTS, Image
+from agency.guests.images.disk.split import FACTS
+from agency.guests.images.image import Image
 from agency.guests.images.nix_store import Wanted, build_system, export, missing_paths
 from agency.guests.images.nixos import hold_nixos_image
 from agency.guests.images.provider import ProviderPack, hold_provider
