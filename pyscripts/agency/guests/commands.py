@@ -44,7 +44,7 @@ def _facts(held: Held) -> dict[str, object]:
 
 @contextlib.asynccontextmanager
 async def _held() -> AsyncIterator[tuple[Incus | None, tuple[Held, ...]]]:
-    """This user's guests, and the Incus that holds them."""
+    """Yield this user's guests, and the Incus that holds them."""
     if host_socket() is None and not is_running():
         yield None, ()  # what does not run holds no guests: nothing is started for a look
         return
@@ -86,7 +86,7 @@ def _one(found: tuple[Held, ...], name: str) -> Held:
 
 
 def chosen(found: tuple[Held, ...], names: tuple[str, ...], *, force: bool) -> tuple[Held, ...]:
-    """The guests to destroy: those named, or without names all whose run has ended.
+    """Choose the guests to destroy: those named, or without names all whose run has ended.
 
     Raises:
         UsageError: one is not there, or somebody still uses it and it is not forced.

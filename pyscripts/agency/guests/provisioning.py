@@ -25,7 +25,7 @@ _PUSH_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Cargo:
-    """What is brought into a guest beside the packages."""
+    """Files and key that are brought into a guest beside the packages."""
 
     portable: Path
     instance: Path
@@ -59,5 +59,5 @@ async def _bring(guest: Guest, cargo: Cargo) -> None:
 
 
 def _program(name: str, hint: str) -> bytes:
-    """A program of this machine; it must need no libraries to run in another."""
+    """Read a program of this machine; it must need no libraries to run in another."""
     return Path(find_program(name, hint=hint)).resolve().read_bytes()

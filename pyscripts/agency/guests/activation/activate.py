@@ -309,7 +309,7 @@ class _Run:
 
 
 async def _journal_tail(unit: str) -> list[str]:
-    """The end of a unit's journal of this boot, or why it cannot be had."""
+    """Read the end of a unit's journal of this boot, or why it cannot be read."""
     try:
         entries = await journal.tail(unit, _JOURNAL_LINES, this_boot=True)
     except JournalError as error:
@@ -318,11 +318,11 @@ async def _journal_tail(unit: str) -> list[str]:
 
 
 def _may_end(state: UnitState) -> bool:
-    """Whether it started just now, and nothing says yet that it will stay."""
+    """Return whether a unit started just now, and has not yet said that it is ready."""
     return state.up_s < SETTLE_S and (not state.tells or state.restarts > 0)
 
 
 def _can_enable(name: str, texts: Mapping[str, str]) -> bool:
-    """Whether it says what starts it; a unit that was not exported is the machine's own."""
+    """Return whether a unit says what starts it; one not exported is the machine's own."""
     paths = effects.definitions_of(name, texts)
     return not paths or any("\n[Install]\n" in texts[path] for path in paths)

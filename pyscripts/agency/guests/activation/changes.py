@@ -1,4 +1,4 @@
-"""What an activation did or would do, as data."""
+"""Results of an activation, done or only checked, as data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Change:
     after: str
 
     def as_dict(self) -> dict[str, str]:
-        """The change as `--json` prints it."""
+        """Convert the change to what `--json` prints."""
         return {"kind": self.kind, "what": self.what, "from": self.before, "to": self.after}
 
 
@@ -47,7 +47,7 @@ class Activation:
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The activation as `--json` prints it."""
+        """Convert the activation to what `--json` prints."""
         return {
             "changed": bool(self.changes),
             "changes": [change.as_dict() for change in self.changes],

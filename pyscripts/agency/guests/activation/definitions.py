@@ -1,4 +1,4 @@
-"""What there is to activate: the exported definitions and the instance, read and filled in."""
+"""Definitions to activate: the export and the instance, read and filled in."""
 
 from __future__ import annotations
 
@@ -120,14 +120,14 @@ def filled(
 
 
 def agent_path(path: str, name: str) -> str:
-    """The path of one agent's file: AGENT_ is its name with underscores, AGENT its name."""
+    """Make the path of one agent's file: AGENT_ is its name with underscores, AGENT its name."""
     if not naming.is_agent_name(name):
         raise BadInputError("cannot be the name of an agent", where=name)
     return path.replace("AGENT_", name.replace("-", "_")).replace("AGENT", name)
 
 
 def wanted_file(path: str, text: str) -> WantedFile:
-    """A file by its text: what begins as a script is one."""
+    """Make a file of its text: one that begins as a script is executable."""
     return WantedFile(path, text.encode(), 0o755 if text.startswith("#!") else 0o644)
 
 

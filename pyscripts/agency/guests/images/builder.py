@@ -55,7 +55,7 @@ class Job:
 
 
 def outer_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What of this environment a builder gets."""
+    """Pick from this environment what a builder gets."""
     return {name: environ[name] for name in _PASSED_ON if name in environ}
 
 

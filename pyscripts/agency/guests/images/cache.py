@@ -1,4 +1,4 @@
-"""What is costly to make, kept by the digest of what it was made of.
+"""Cache of what is costly to make, by the digest of what it was made of.
 
 Made beside its place and renamed into it when it is whole, so that what was half-made is never
 used. A lock for each digest lets two runs that want the same thing make it once.
@@ -115,7 +115,7 @@ class DigestCache:
         return tuple(removed)
 
     def digests(self) -> tuple[str, ...]:
-        """What is there, whole."""
+        """List the digests of what is there, whole."""
         return tuple(sorted(path.name for path in self._whole()))
 
     def _whole(self) -> Iterator[Path]:
@@ -148,7 +148,7 @@ class DigestCache:
 
 
 def no_room(place: Path, detail: str) -> PrerequisiteError:
-    """The error for a full disk."""
+    """Make the error for a full disk."""
     return PrerequisiteError(
         f"not enough disk space: {detail}",
         where=str(place),

@@ -64,12 +64,12 @@ class Image:
 
 
 def image_cache(base: Path, kind: Kind = Kind.CONTAINER) -> DigestCache:
-    """The cache of images below the directory of the guests' state."""
+    """Return the cache of images below the directory of the guests' state."""
     return DigestCache(base / "images", keep=KEPT_IMAGES, needs=_NEEDS[kind])
 
 
 def image_digest(recipe: ImageRecipe, libraries: Libraries | None) -> str:
-    """The digest of everything that an image is made of, and of how."""
+    """Digest everything that an image is made of, and how it is made."""
     at = replace(libraries, directory=Path("wheels")) if libraries else None
     argv = mmdebstrap_argv(recipe, at, Path("overlay"), Path("target"), Path("status"))
     facts = {
@@ -85,7 +85,7 @@ def image_digest(recipe: ImageRecipe, libraries: Libraries | None) -> str:
 async def hold_image(
     base: Path, recipe: ImageRecipe, libraries: Libraries | None = None, *, marker: str
 ) -> AsyncIterator[Image]:
-    """The image of a recipe, built where it is missing; it stays while this is held.
+    """Hold the image of a recipe, built where it is missing; it stays while this is held.
 
     `libraries` are installed in it, so that every guest need not do that again.
 
@@ -103,7 +103,7 @@ async def hold_image(
 
 
 def held(kept: Kept, kind: Kind, digest: str) -> Image:
-    """The image in a place of the cache."""
+    """Describe the image in a place of the cache."""
     facts = json.loads((kept.path / FACTS).read_text())
     return Image(
         kept.path,
@@ -169,7 +169,7 @@ def _rootfs_name(kind: Kind) -> str:
 def mmdebstrap_argv(
     recipe: ImageRecipe, libraries: Libraries | None, overlay: Path, target: Path, status: Path
 ) -> tuple[str, ...]:
-    """The call of mmdebstrap; it names no mirror, so mmdebstrap chooses.
+    """Make the call of mmdebstrap; it names no mirror, so mmdebstrap chooses.
 
     `target` is the tarball or directory to make, `status` the file for dpkg's list of packages.
 

@@ -35,7 +35,7 @@ class Wanted:
 
 
 def system_argv(kind: Kind, source: Path, instance: Path) -> tuple[str, ...]:
-    """The call of Nix that builds a guest's whole system; it prints where that is."""
+    """Make the call of Nix that builds a guest's whole system; it prints where that is."""
     system = f"nixosConfigurations.{OUTPUTS[kind].attribute}.config.system.build.toplevel"
     return (
         *(*NIX_BUILD, "--no-write-lock-file", "--override-input", "instance", f"path:{instance}"),
@@ -58,7 +58,7 @@ async def build_system(wanted: Wanted, directory: Path, *, marker: str) -> str:
 
 
 async def missing_paths(system: str, present: Iterable[str]) -> list[str]:
-    """What of a system's closure is not among `present`, each path after those that it needs."""
+    """List what of a system's closure is not in `present`, each path after those that it needs."""
     listed = await _ask("--query", "--requisites", system)
     there = set(present)
     return [path for path in listed.decode().split() if path not in there]

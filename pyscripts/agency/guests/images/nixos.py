@@ -45,7 +45,7 @@ NIX_BUILD = (
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What of the flake is built for a kind of guest, and which file of it is the image."""
+    """Package of the flake for a kind of guest, and the file of it that is the image."""
 
     attribute: str  # of the flake: a package, and the host of the same name
     pattern: str
@@ -59,7 +59,7 @@ OUTPUTS = {
 
 
 def image_is_built(base: Path, source: Path, kind: Kind) -> bool:
-    """Whether the image of this very source is in the cache."""
+    """Return whether the image of this very source is in the cache."""
     return _digest(source, kind) in _cache(base).digests()
 
 
@@ -67,7 +67,7 @@ def image_is_built(base: Path, source: Path, kind: Kind) -> bool:
 async def hold_nixos_image(
     base: Path, source: Path, kind: Kind, *, marker: str
 ) -> AsyncIterator[Image]:
-    """The image of a source's `throwaway` host, built where it is missing; held like any other.
+    """Hold the image of a source's `throwaway` host, built where it is missing.
 
     Raises:
         PrerequisiteError: Nix or disk space are missing.
@@ -83,7 +83,7 @@ async def hold_nixos_image(
 
 
 def build_argv(kind: Kind) -> tuple[str, ...]:
-    """The call of Nix, in the source's directory; it prints where the image is."""
+    """Make the call of Nix, in the source's directory; it prints where the image is."""
     return (*NIX_BUILD, "--no-update-lock-file", f".#{OUTPUTS[kind].attribute}")
 
 

@@ -65,7 +65,7 @@ def _content(path: Path) -> bytes:
 
 
 def normalised(text: str, where: str) -> str:
-    """The requirements of a text, one a line.
+    """List the requirements of a text, one a line.
 
     Raises:
         BadInputError: a line is neither a comment nor a pinned and hashed requirement.

@@ -48,12 +48,12 @@ class ProviderPack:
 
 
 def provider_cache(base: Path, *, keep: int = KEPT_PACKS) -> DigestCache:
-    """The cache of packs below the directory of the guests' state."""
+    """Return the cache of packs below the directory of the guests' state."""
     return DigestCache(base / "providers", keep=keep, needs=_NEEDS)
 
 
 def pack_digest(package: Path = PACKAGE) -> str:
-    """The digest of everything that a pack is made of."""
+    """Digest everything that a pack is made of."""
     files = {
         path.name: sha256_hex(path.read_bytes())
         for path in sorted(package.iterdir())
@@ -63,7 +63,7 @@ def pack_digest(package: Path = PACKAGE) -> str:
 
 
 def pinned_version(package: Path = PACKAGE) -> str:
-    """The version of the provider's package that is pinned."""
+    """Read the version of the provider's package that is pinned."""
     lock = json.loads((package / _LOCK).read_text())
     return str(lock["packages"][f"node_modules/{NAME}"]["version"])
 
@@ -72,7 +72,7 @@ def pinned_version(package: Path = PACKAGE) -> str:
 async def hold_provider(
     base: Path, *, marker: str, package: Path = PACKAGE
 ) -> AsyncIterator[ProviderPack]:
-    """The pack, fetched where it is missing; it stays while this is held.
+    """Hold the pack, fetched where it is missing; it stays while this is held.
 
     Raises:
         PrerequisiteError: npm or disk space are missing.
@@ -105,7 +105,7 @@ async def _fetch(package: Path, directory: Path, marker: str) -> None:
 
 
 def archive_of(tree: Path) -> bytes:
-    """A tar archive of a directory's files, root's, the same bytes for the same files.
+    """Pack a directory's files, root's, the same bytes for the same files.
 
     Raises:
         InternalError: there is a link or device in it, which no package needs.

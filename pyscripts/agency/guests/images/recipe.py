@@ -1,4 +1,4 @@
-"""What a guest's image is made of, as data whose digest names the image."""
+"""Recipe of a guest's image, as data whose digest names the image."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def debian_architecture(machine: str | None = None) -> Literal["amd64", "arm64"]
 
 
 def default_recipe(kind: Kind = Kind.CONTAINER) -> ImageRecipe:
-    """The recipe of the guest that spin-ups and sandboxes use, as the kind that was decided on."""
+    """Return the recipe of the guest that spin-ups and sandboxes use, for the kind decided on."""
     architecture = debian_architecture()
     if kind is Kind.CONTAINER:
         return ImageRecipe(architecture=architecture)

@@ -47,13 +47,13 @@ class Libraries:
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
-    """What others' wheels are: pinned and hashed requirements, for a guest of that recipe."""
+    """Origin of others' wheels: pinned and hashed requirements, for a guest of that recipe."""
 
     requirements: Path
     recipe: ImageRecipe
 
     def libraries_digest(self, pins: Pins) -> str:
-        """The digest of what comes from others, when that is in the requirements."""
+        """Digest what comes from others, when that is in the requirements."""
         facts = {
             "builder": _BUILDER_VERSION,
             "pins": pins.digest,
@@ -67,7 +67,7 @@ class Ingredients:
 async def hold_libraries(
     base: Path, ingredients: Ingredients, *, marker: str
 ) -> AsyncIterator[Libraries]:
-    """The wheels of others, fetched where they are missing; they stay while this is held.
+    """Hold the wheels of others, fetched where they are missing; they stay while this is held.
 
     Raises:
         PrerequisiteError: pip, the requirements or disk space are missing.
@@ -119,7 +119,7 @@ def _refuse_others(directory: Path) -> None:
 
 
 def platforms(recipe: ImageRecipe) -> tuple[str, ...]:
-    """The platform tags of wheels that run in the guest, best first (PEP 600).
+    """List the platform tags of wheels that run in the guest, best first (PEP 600).
 
     Raises:
         BadInputError: the suite's C library is not known.

@@ -1,4 +1,4 @@
-"""What a guest needs of Incus, one method a request."""
+"""Requests to Incus that a guest needs, one method each."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Incus:
         return self._transport.socket
 
     async def server(self) -> Server:
-        """Who answers, and what it can run."""
+        """Ask who answers, and what it can run."""
         return server_from(await self._transport.call("GET", "/1.0"))
 
     async def ready(self) -> bool:
-        """Whether it has finished starting."""
+        """Return whether Incus answers and has finished starting."""
         try:
             await self._transport.call("GET", "/internal/ready")
         except (IncusError, IncusUnreachableError):
@@ -75,7 +75,7 @@ class Incus:
         await self._transport.call("POST", "/1.0/storage-pools", body, where=f"pool {name}")
 
     async def root_pool_of_default_profile(self) -> str | None:
-        """The pool that the default profile puts root disks on, if it does."""
+        """Find the pool that the default profile puts root disks on, if it does."""
         profile = await self._transport.call("GET", "/1.0/profiles/default")
         for device in profile["devices"].values():
             if device.get("type") == "disk" and device.get("path") == "/":
@@ -159,11 +159,11 @@ class Incus:
         await self._transport.call("PATCH", _path(name), body, where=f"{name}: {device}")
 
     async def usage(self, name: str) -> Usage:
-        """What an instance uses now."""
+        """Ask what an instance uses now."""
         return usage_from(await self._transport.call("GET", f"{_path(name)}/state", where=name))
 
     async def console_log(self, name: str, *, max_bytes: int = 64 * 1024) -> str:
-        """The end of what the instance wrote on its console; empty where there is none."""
+        """Read the end of what the instance wrote on its console; empty if there is none."""
         path = f"{_path(name)}/console"
         async with self._transport.request("GET", path, where=name) as answer:
             if answer.status != 200:

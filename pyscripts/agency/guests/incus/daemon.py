@@ -1,4 +1,4 @@
-"""Having an Incus to talk to: the host's own where it answers, else one that we start.
+"""Access to an Incus: the host's own where it answers, else one that we start.
 
 Ours keeps everything below its own directory and touches nothing of the host's. Everyone who uses
 it holds a shared lock; who leaves last, and leaves no guest behind, stops it. The directory is
@@ -47,7 +47,7 @@ _NO_WAY_OUT = "http://127.0.0.1:9"
 
 @dataclass(frozen=True, slots=True)
 class OwnDaemon:
-    """Where an Incus of ours keeps itself."""
+    """Directory of an Incus of ours, and the files in it."""
 
     directory: Path
 
@@ -63,12 +63,12 @@ class OwnDaemon:
 
     @property
     def log(self) -> Path:
-        """What it says."""
+        """Log of what it says."""
         return self.directory / "incusd.log"
 
 
 def answers(path: Path) -> bool:
-    """Whether something accepts connections on a unix socket."""
+    """Return whether a process accepts connections on a unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_CONNECT_S)
         try:
@@ -79,7 +79,7 @@ def answers(path: Path) -> bool:
 
 
 def host_socket(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The socket of the Incus that this host runs, if one answers and lets us in."""
+    """Find the socket of the Incus that this host runs, if it answers and lets us in."""
     directory = Path(environ.get("INCUS_DIR") or _HOST_DIRECTORY)
     path = Path(environ.get("INCUS_SOCKET") or directory / "unix.socket")
     return path if answers(path) else None
@@ -87,7 +87,7 @@ def host_socket(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 @contextlib.asynccontextmanager
 async def incus(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Incus]:
-    """An Incus to talk to: the host's, or ours, started where needed.
+    """Yield an Incus to talk to: the host's, or ours, started where needed.
 
     Raises:
         IncusUnreachableError: none answers, and none can be started here.
@@ -132,12 +132,12 @@ async def _holds_guests(daemon: OwnDaemon) -> bool:
 
 
 def is_running(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether our own Incus runs."""
+    """Return whether our own Incus runs."""
     return answers(own_daemon(environ).socket)
 
 
 def own_daemon(environ: Mapping[str, str] = os.environ) -> OwnDaemon:
-    """Where our own Incus is kept; it need not exist."""
+    """Name the place of our own Incus; it need not exist."""
     return OwnDaemon(Path(environ.get(DIRECTORY_VARIABLE) or _OWN_DIRECTORY))
 
 
@@ -167,7 +167,7 @@ async def _ensure_running(daemon: OwnDaemon) -> None:
 
 
 def find_daemon() -> Path:
-    """The program of the daemon.
+    """Find the program of the daemon.
 
     Raises:
         IncusUnreachableError: it is not installed.

@@ -38,7 +38,7 @@ class Command:
     gid: int = 0
 
     def body(self) -> dict[str, object]:
-        """The request of POST /1.0/instances/<name>/exec."""
+        """Make the request of POST /1.0/instances/<name>/exec."""
         return {
             "command": list(self.argv),
             "environment": {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", **self.env},
@@ -92,7 +92,7 @@ class Streams:
 
 
 async def chunks(stream: aiohttp.ClientWebSocketResponse) -> AsyncIterator[bytes]:
-    """What a stream brings, until its end.
+    """Yield what a stream brings, until its end.
 
     Pings are not answered: Incus asks for no answer, and one that is written after Incus has closed
     its side makes asyncio drop what had come and was not yet read.

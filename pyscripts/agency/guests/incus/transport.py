@@ -83,13 +83,13 @@ class Transport:
     async def call(
         self, method: str, path: str, body: object = None, *, where: str | None = None
     ) -> Any:
-        """A request that is answered at once; returns its metadata."""
+        """Send a request that is answered at once; return its metadata."""
         return (await self._json(method, path, body, where))["metadata"]
 
     async def begin(
         self, method: str, path: str, body: object = None, *, where: str | None = None
     ) -> Json:
-        """A request that starts an operation; returns the operation."""
+        """Send a request that starts an operation; return the operation."""
         answer = await self._json(method, path, body, where)
         if answer.get("type") != "async":
             raise IncusError(f"{method} was not answered by an operation", where=where or path)

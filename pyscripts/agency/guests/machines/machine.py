@@ -37,7 +37,7 @@ _ENDED_STATES = ("running", "degraded", "maintenance")
 
 @dataclass(frozen=True, slots=True)
 class SystemState:
-    """What systemd says of the whole machine, and which units have failed."""
+    """State of the whole system in systemd's words, and the units that have failed."""
 
     state: str
     failed: tuple[str, ...]
@@ -77,7 +77,7 @@ class Guest:
 
     @classmethod
     def of(cls, incus: Incus, instance: Instance) -> Guest:
-        """A machine that Incus already has."""
+        """Return the machine of an instance that Incus already has."""
         return cls(incus, instance.name, instance.kind)
 
     async def wait_running(self, *, timeout_s: float, allow_degraded: bool = False) -> SystemState:
@@ -206,7 +206,7 @@ class Guest:
         return await self.incus.pull(self.name, path, max_bytes=max_bytes)
 
     async def boot_id(self) -> str:
-        """The kernel's id of this boot."""
+        """Read the kernel's id of this boot."""
         done = await self.run("cat", "/proc/sys/kernel/random/boot_id")
         return done.decode().strip()
 
@@ -224,7 +224,7 @@ class Guest:
         return state
 
     async def usage(self) -> Usage:
-        """What it uses now, as the host sees it."""
+        """Ask Incus what the machine uses now."""
         return await self.incus.usage(self.name)
 
     async def destroy(self) -> None:

@@ -25,7 +25,7 @@ Run = Callable[[Sequence[str]], bool]
 
 
 def mounts(share: Path) -> tuple[tuple[str, ...], ...]:
-    """The ways to mount the share, in the order in which they are tried."""
+    """List the ways to mount the share, in the order in which they are tried."""
     at = str(share)
     return (
         ("mount", "-t", "9p", "-o", "ro,access=0,trans=virtio,msize=1048576", "config", at),
@@ -35,12 +35,12 @@ def mounts(share: Path) -> tuple[tuple[str, ...], ...]:
 
 
 def room(place: Path) -> tuple[str, ...]:
-    """The mount of a file system of its own: from /run itself nothing may be executed."""
+    """Make the call that mounts a file system of its own: from /run nothing may be executed."""
     return ("mount", "-t", "tmpfs", "-o", "mode=0700,size=64M,nosuid,nodev", "tmpfs", str(place))
 
 
 def succeeds(argv: Sequence[str]) -> bool:
-    """Whether a program ends well; what it says goes to the journal."""
+    """Return whether a program ends well; what it says goes to the journal."""
     try:
         return subprocess.run(argv, timeout=TIMEOUT_S, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):

@@ -23,7 +23,7 @@ _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What Incus shall know of an image. `digest` is ours, `created` in seconds since 1970."""
+    """Facts for Incus about an image. `digest` is ours, `created` in seconds since 1970."""
 
     system: str
     release: str
@@ -33,7 +33,7 @@ class Description:
 
 
 def metadata_tar(image: Description) -> bytes:
-    """The metadata tarball, the same bytes for the same description."""
+    """Pack the metadata tarball, the same bytes for the same description."""
     properties = {
         "description": f"throwaway guest, {image.system} {image.release}",
         "os": image.system,
@@ -58,7 +58,7 @@ def write_facts(directory: Path, rootfs: Path, image: Description, **facts: obje
 
 
 def fingerprint(metadata: Path, rootfs: Path) -> str:
-    """What Incus calls a split image: the SHA-256 of both parts, one after the other."""
+    """Compute Incus's name of a split image: the SHA-256 of both parts, one after the other."""
     digest = hashlib.sha256(metadata.read_bytes())
     with rootfs.open("rb") as handle:
         while chunk := handle.read(1024 * 1024):

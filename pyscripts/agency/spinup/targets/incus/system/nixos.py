@@ -102,7 +102,7 @@ class NixosSystem:
         )
 
     def convergence(self, guest: Guest, *, timeout_s: float) -> Converging:
-        """How a guest that has its source and instance is activated."""
+        """Describe how a guest that has its source and instance is activated."""
         portable = self.ground.source / _PORTABLE
         names = json.loads((portable / "start.json").read_text())["units"]
         switching = Switching(guest, (*names, _SECRETS_UNIT), timeout_s)
@@ -123,7 +123,7 @@ _AGENCY = "agency"
 
 
 def closure_packages(paths: Iterable[str]) -> Evidence:
-    """Packages by name and version, of store paths; those without a version are only counted.
+    """Name the packages of store paths by version; those without a version are only counted.
 
     Of a package with several outputs or versions all are named. `closure` is the digest of all
     paths, in their order by name.
@@ -198,7 +198,7 @@ class Switching:
         return [*files, *stopped]
 
     async def _digests(self, base: str) -> dict[str, str]:
-        """The SHA-256 of every file of ours, by its path below `base`."""
+        """Compute the SHA-256 of every file of ours, by its path below `base`."""
         place = f"{base}/{_OURS}"
         argv = ("find", "-L", place, "-type", "f", "-exec", "sha256sum", "--", "{}", "+")
         summed = digests_from(await run(self.guest, *argv))
@@ -206,7 +206,7 @@ class Switching:
 
 
 def nixos_tamperings(machine: Machine) -> tuple[Tampering, ...]:
-    """What can drift on NixOS: a link in /etc, a unit, the firewall; the store is read-only."""
+    """List what can drift on NixOS, where the store is read-only: a link, a unit, the firewall."""
 
     async def replace() -> None:
         content = await run(machine, "cat", _CONTROL_FILE)

@@ -30,12 +30,12 @@ def source_archive(source: Path) -> bytes:
 
 
 def instance_override(instance: PurePath | None) -> tuple[str, ...]:
-    """What has Nix take an instance in place of the one that the source comes with."""
+    """Have Nix take an instance in place of the one that the source comes with."""
     return () if instance is None else ("--override-input", "instance", f"path:{instance}")
 
 
 def switch_argv(kind: Kind, instance: PurePosixPath | None = None) -> tuple[str, ...]:
-    """The call of nixos-rebuild in the guest: nothing is fetched, for nothing can be."""
+    """Make the call of nixos-rebuild in the guest: nothing is fetched, for nothing can be."""
     return (
         *(str(PROGRAMS / "nixos-rebuild"), "switch", "--no-reexec", "--offline"),
         *("--no-write-lock-file", *instance_override(instance)),
