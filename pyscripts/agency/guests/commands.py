@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from functools import partial
 
 import click
 from rich.console import Console
@@ -152,14 +153,11 @@ async def _shell(name: str, command: tuple[str, ...]) -> int:
         # The terminal's Ctrl-C is for the program in the guest.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            return await asyncio.to_thread(_attached, argv, environment)
+            # A person sits at it: there is no time limit.
+            run = partial(subprocess.run, argv, env=environment, check=False)
+            return (await asyncio.to_thread(run)).returncode
         finally:
             signal.signal(signal.SIGINT, before)
-
-
-def _attached(argv: list[str], environment: dict[str, str]) -> int:
-    # A person sits at it: there is no time limit.
-    return subprocess.run(argv, env=environment, check=False).returncode
 
 
 @guest.command(context_settings={"ignore_unknown_options": True})

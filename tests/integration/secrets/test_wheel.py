@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import wheels
 
-from agency.guests.images.wheelhouse import copy_own
+from agency.archive import archive, unpack
 from agency.secrets.catalogue import CATALOGUE, catalogue
+from agency.source_digest import source_files
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
@@ -31,7 +32,7 @@ print(json.dumps({
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the wheel is built from, as a guest's is."""
     copy = tmp_path_factory.mktemp("source") / "agency"
-    copy_own(ROOT, copy)
+    unpack(archive((path, ROOT / path) for path in source_files(ROOT)), copy)
     return copy
 
 

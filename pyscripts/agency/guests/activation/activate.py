@@ -75,7 +75,7 @@ async def check(definitions: Definitions, *, clock: Clock) -> Activation:
     report = Activation(changes=_file_changes(definitions))
     report.changes += accounts.user_differences(texts) + accounts.directory_differences(texts)
     if not any(change.what.startswith("etc/nftables") for change in report.changes):
-        report.changes += _listed(firewall.difference())
+        report.changes += firewall.difference()
     async with connected() as systemd:
         for state in (await systemd.states(definitions.units)).values():
             if not state.up and not state.once:
@@ -86,10 +86,6 @@ async def check(definitions: Definitions, *, clock: Clock) -> Activation:
 
 def _texts(definitions: Definitions) -> dict[str, str]:
     return {path: file.content.decode() for path, file in definitions.files.items()}
-
-
-def _listed(change: Change | None) -> list[Change]:
-    return [] if change is None else [change]
 
 
 def _file_changes(definitions: Definitions) -> list[Change]:
@@ -129,7 +125,9 @@ class _Run:
         self.report.changes += accounts.converge_users(self.texts)
         self.report.changes += accounts.converge_directories(self.texts)
         await self._reload()
-        self._firewall()
+        if differs := firewall.difference():
+            firewall.load()
+            self.report.changes += differs
         names = self.definitions.units
         await self._stage([name for name in names if name in FIRST])
         await self._secrets()
@@ -172,12 +170,6 @@ class _Run:
         for name in self.definitions.units:
             for link in await self.systemd.enable(name) if _can_enable(name, self.texts) else ():
                 self.report.changes.append(Change("unit", name, "not enabled", link))
-
-    def _firewall(self) -> None:
-        change = firewall.difference()
-        if change is not None:
-            firewall.load()
-            self.report.changes.append(change)
 
     async def _secrets(self) -> None:
         """Mend what is wrong with a secret though its unit ran: it stays active after its end."""

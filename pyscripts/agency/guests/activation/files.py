@@ -152,7 +152,8 @@ def lay(root: Path, wanted: Mapping[str, WantedFile], changes: Iterable[Change])
             file = wanted.get(change.what)
             if file is None:
                 path.unlink()
-                _remove_empty(path.parent)
+                if path.parent.name.endswith(".d") and not any(path.parent.iterdir()):
+                    path.parent.rmdir()
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -174,8 +175,3 @@ def _make_directories(directory: Path) -> None:
         _make_directories(directory.parent)
         directory.mkdir()
         directory.chmod(0o755)
-
-
-def _remove_empty(directory: Path) -> None:
-    if directory.name.endswith(".d") and not any(directory.iterdir()):
-        directory.rmdir()

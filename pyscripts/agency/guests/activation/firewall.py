@@ -56,13 +56,13 @@ def wanted() -> bytes:
     return normal(run_program(argv, timeout=_TIMEOUT_S))
 
 
-def difference() -> Change | None:
+def difference() -> list[Change]:
     """Compare the table that is loaded with the files, by digests."""
     there, should = loaded(), wanted()
     if there == should:
-        return None
+        return []
     before = "absent" if there is None else sha256_hex(there)[:12]
-    return Change("firewall", " ".join(TABLE), before, sha256_hex(should)[:12])
+    return [Change("firewall", " ".join(TABLE), before, sha256_hex(should)[:12])]
 
 
 def load() -> None:

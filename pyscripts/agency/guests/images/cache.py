@@ -70,7 +70,10 @@ class DigestCache:
         try:
             if self._place(digest).is_dir():
                 return  # another run was faster
-            self._check_room()
+            free = shutil.disk_usage(self.base).free
+            if free < self.needs:
+                told = f"{free / GIB:.1f} GiB free, {self.needs / GIB:.1f} needed"
+                raise no_room(self.base, told)
             partial = self._partial(digest)
             _remove(partial)
             partial.mkdir(mode=0o755)
@@ -140,11 +143,6 @@ class DigestCache:
                 where=str(self.base),
                 hint="set XDG_STATE_HOME to a directory that you may write",
             ) from error
-
-    def _check_room(self) -> None:
-        free = shutil.disk_usage(self.base).free
-        if free < self.needs:
-            raise no_room(self.base, f"{free / GIB:.1f} GiB free, {self.needs / GIB:.1f} needed")
 
 
 def no_room(place: Path, detail: str) -> PrerequisiteError:

@@ -14,6 +14,7 @@ import shlex
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
@@ -94,10 +95,7 @@ async def hold_image(
         BuildError: the recipe cannot be built.
     """
     digest = image_digest(recipe, libraries)
-
-    async def make(directory: Path) -> None:
-        await build(recipe, libraries, directory, marker=marker)
-
+    make = partial(build, recipe, libraries, marker=marker)
     async with image_cache(base, recipe.kind).hold(digest, make) as kept:
         yield held(kept, recipe.kind, digest)
 

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
@@ -74,10 +75,7 @@ async def hold_nixos_image(
         BuildError: Nix cannot build it; its `log_tail` says why.
     """
     digest = _digest(source, kind)
-
-    async def make(directory: Path) -> None:
-        await _build(source, kind, digest, directory, marker)
-
+    make = partial(_build, source, kind, digest, marker=marker)
     async with _cache(base).hold(digest, make) as kept:
         yield held(kept, kind, digest)
 
@@ -87,7 +85,7 @@ def build_argv(kind: Kind) -> tuple[str, ...]:
     return (*NIX_BUILD, "--no-update-lock-file", f".#{OUTPUTS[kind].attribute}")
 
 
-async def _build(source: Path, kind: Kind, digest: str, directory: Path, marker: str) -> None:
+async def _build(source: Path, kind: Kind, digest: str, directory: Path, *, marker: str) -> None:
     output = OUTPUTS[kind]
     printed = await nix_build(build_argv(kind), source, marker, log=directory / "build.log")
     built = _image_in(printed, output)

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from agency.archive import archive
@@ -79,15 +80,12 @@ async def hold_provider(
         BuildError: a package cannot be had, or is not the one that was pinned.
     """
     digest = pack_digest(package)
-
-    async def make(directory: Path) -> None:
-        await _fetch(package, directory, marker)
-
+    make = partial(_fetch, package, marker=marker)
     async with provider_cache(base).hold(digest, make) as kept:
         yield ProviderPack(kept.path / _ARCHIVE, digest, NAME, pinned_version(package), kept.fresh)
 
 
-async def _fetch(package: Path, directory: Path, marker: str) -> None:
+async def _fetch(package: Path, directory: Path, *, marker: str) -> None:
     find_program("npm", hint=NPM_HINT)
     tree = directory / "tree"
     shutil.copytree(package, tree)

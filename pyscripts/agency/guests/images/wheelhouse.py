@@ -11,6 +11,7 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
@@ -76,16 +77,13 @@ async def hold_libraries(
     """
     pins = read_pins(ingredients.requirements)  # once: what is fetched is what the digest names
     digest = ingredients.libraries_digest(pins)
-
-    async def make(directory: Path) -> None:
-        await _download(ingredients.recipe, pins, directory, marker)
-
+    make = partial(_download, ingredients.recipe, pins, marker=marker)
     cache = DigestCache(base / "wheels", keep=KEPT_WHEELS, needs=GIB)
     async with cache.hold(digest, make) as kept:
         yield Libraries(kept.path, digest)
 
 
-async def _download(recipe: ImageRecipe, pins: Pins, directory: Path, marker: str) -> None:
+async def _download(recipe: ImageRecipe, pins: Pins, directory: Path, *, marker: str) -> None:
     abi = "cp" + recipe.python.replace(".", "")
     wanted = directory / REQUIREMENTS
     wanted.write_text(pins.text)

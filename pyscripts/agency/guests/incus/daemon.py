@@ -98,11 +98,13 @@ async def incus(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Incus]
             yield client
         return
     daemon = own_daemon(environ)
-    _program_or_refuse(daemon)
+    program = _program_or_refuse(daemon)
     _make(daemon.directory)
     try:
         async with locked(daemon.users, shared=True):
-            await _ensure_running(daemon)
+            async with locked(daemon.directory / "start.lock"):
+                if not answers(daemon.socket):
+                    await _start(daemon, program)
             async with Incus(daemon.socket) as client:
                 await _prepare(client)
                 yield client
@@ -116,19 +118,14 @@ async def stop_if_unused(daemon: OwnDaemon) -> bool:
     if descriptor is None:
         return False
     try:
-        if await _holds_guests(daemon):
-            return False
+        if answers(daemon.socket):
+            async with Incus(daemon.socket) as client:
+                if await client.instances():
+                    return False
         await _stop(daemon)
     finally:
         os.close(descriptor)
     return not answers(daemon.socket)
-
-
-async def _holds_guests(daemon: OwnDaemon) -> bool:
-    if not answers(daemon.socket):
-        return False
-    async with Incus(daemon.socket) as client:
-        return bool(await client.instances())
 
 
 def is_running(environ: Mapping[str, str] = os.environ) -> bool:
@@ -158,12 +155,6 @@ def _make(directory: Path) -> None:
             where=str(closed[0]),
             hint=f"set {DIRECTORY_VARIABLE} to a directory whose parents all may be entered",
         )
-
-
-async def _ensure_running(daemon: OwnDaemon) -> None:
-    async with locked(daemon.directory / "start.lock"):
-        if not answers(daemon.socket):
-            await _start(daemon, _program_or_refuse(daemon))
 
 
 def find_daemon() -> Path:
