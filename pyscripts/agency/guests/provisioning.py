@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from agency.archive import archive, tree
@@ -23,17 +22,12 @@ _SOPS = PurePosixPath("/usr/local/bin/sops")
 _PUSH_S = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Cargo:
-    """Files and key that are brought into a guest beside the packages."""
+async def provision(
+    guest: Guest, materials: Materials, portable: Path, instance: Path, key: AgeKey
+) -> dict[str, str]:
+    """Install what the activation needs: the export, an instance and its key beside the packages.
 
-    portable: Path
-    instance: Path
-    key: AgeKey
-
-
-async def provision(guest: Guest, materials: Materials, cargo: Cargo) -> dict[str, str]:
-    """Install everything that the activation needs; returns the installed Python packages.
+    Return the version of every installed Python package by name.
 
     Raises:
         MachineError: something cannot be put there or installed.
@@ -42,22 +36,18 @@ async def provision(guest: Guest, materials: Materials, cargo: Cargo) -> dict[st
     try:
         async with asyncio.TaskGroup() as tasks:
             installing = tasks.create_task(install(guest, materials))
-            tasks.create_task(_bring(guest, cargo))
+            tasks.create_task(_bring(guest, portable, instance, key))
     except ExceptionGroup as group:
         raise group.exceptions[0] from group
     return installing.result()
 
 
-async def _bring(guest: Guest, cargo: Cargo) -> None:
-    sops = await asyncio.to_thread(_program, "sops", SOPS_HINT)
+async def _bring(guest: Guest, portable: Path, instance: Path, key: AgeKey) -> None:
+    # It needs no libraries, so that this machine's runs in the guest.
+    sops = await asyncio.to_thread(Path(find_program("sops", hint=SOPS_HINT)).read_bytes)
     await guest.write({_SOPS: GuestFile(sops, mode=0o755)})
     await guest.run("mkdir", "--parents", str(SOURCE))
-    portable = tree(cargo.portable, str(PORTABLE.relative_to(SOURCE)))
-    instance = tree(cargo.instance, str(INSTANCE.relative_to(SOURCE)))
-    await guest.unpack(archive([*portable, *instance]), SOURCE, timeout_s=_PUSH_S)
-    await put_age_key(guest, cargo.key.identity)
-
-
-def _program(name: str, hint: str) -> bytes:
-    """Read a program of this machine; it must need no libraries to run in another."""
-    return Path(find_program(name, hint=hint)).resolve().read_bytes()
+    parts = ((portable, PORTABLE), (instance, INSTANCE))
+    members = [one for path, at in parts for one in tree(path, str(at.relative_to(SOURCE)))]
+    await guest.unpack(archive(members), SOURCE, timeout_s=_PUSH_S)
+    await put_age_key(guest, key.identity)

@@ -94,6 +94,8 @@ async def _ask(*arguments: str) -> bytes:
         done = await process.run(argv, os.environ, b"", _STORE_S, most=2 * MAX_EXPORT)
     except TimeoutError as error:
         raise ProgramError(f"no end after {_STORE_S:g} s", where="nix-store") from error
+    if done.truncated:
+        raise ProgramError(f"said more than {2 * MAX_EXPORT} bytes", where="nix-store")
     if done.exit_status != 0:
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
         raise ProgramError(f"exit status {done.exit_status}: {last}", where="nix-store")

@@ -15,7 +15,7 @@ from agency.guests.images.prepare import Materials, hold_materials
 from agency.guests.images.provider import ProviderPack
 from agency.guests.images.recipe import default_recipe
 from agency.guests.machines.machine import Guest
-from agency.guests.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
+from agency.guests.provisioning import INSTANCE, PORTABLE, PROGRAM, provision
 from agency.instance.load import LoadedInstance
 from agency.machine.machine import Machine, run
 from agency.secrets.encryption.age import AgeKey
@@ -69,7 +69,7 @@ class DebianSystem:
         """See GuestSystem."""
         portable = self.source / "modules" / "portable"
         definitions = await asyncio.to_thread(load_definitions, portable, loaded.root)
-        python = await provision(guest, self.materials, Cargo(portable, loaded.root, key))
+        python = await provision(guest, self.materials, portable, loaded.root, key)
         activator = Activator(guest, PROGRAM, str(PORTABLE), str(INSTANCE), timeout_s)
         expected = by_definitions(definitions)
         return Provisioned(

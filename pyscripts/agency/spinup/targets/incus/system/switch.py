@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from agency.archive import archive
 from agency.clock import Clock
@@ -29,16 +29,12 @@ def source_archive(source: Path) -> bytes:
     return archive((path, source / path) for path in source_files(source))
 
 
-def instance_override(instance: PurePath | None) -> tuple[str, ...]:
-    """Have Nix take an instance in place of the one that the source comes with."""
-    return () if instance is None else ("--override-input", "instance", f"path:{instance}")
-
-
 def switch_argv(kind: Kind, instance: PurePosixPath | None = None) -> tuple[str, ...]:
-    """Make the call of nixos-rebuild in the guest: nothing is fetched, for nothing can be."""
+    """Make the call of nixos-rebuild in the guest, offline; `instance` replaces the source's."""
+    override = ("--override-input", "instance", f"path:{instance}") if instance else ()
     return (
         *(str(PROGRAMS / "nixos-rebuild"), "switch", "--no-reexec", "--offline"),
-        *("--no-write-lock-file", *instance_override(instance)),
+        *("--no-write-lock-file", *override),
         *("--flake", f"path:{SOURCE}#{OUTPUTS[kind].attribute}"),
     )
 
