@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agency.quarantine import Quarantine
-from agency.secrets.redact import Redactor
+from agency.secrets import Redactor
 from agency.spinup.environment import environment
 from agency.spinup.record import (
     WHOLE,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agency.machine.machine import Machine, run
-from agency.secrets.values import SecretValue
+from agency.machine import Machine, run
+from agency.secrets import SecretValue
 
 AGE_KEY_FILE = Path("/var/lib/agency/age.key")
 

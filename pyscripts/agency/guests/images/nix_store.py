@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agency.archive import unpack
 from agency.errors import BadInputError
-from agency.guests.images.nixos import INSTALL_HINT, NIX_BUILD, OUTPUTS, nix_build
+from agency.guests.images.nixos import NIX_BUILD, NIX_INSTALL_HINT, OUTPUTS, nix_build
 from agency.guests.incus.model import Kind
 from agency.machine import process
 from agency.programs import ProgramError, find_program
@@ -26,7 +26,7 @@ _STORE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedSystem:
     """A system to build: an archive of a source, an instance, and the kind of guest."""
 
     archive: bytes
@@ -43,7 +43,7 @@ def system_argv(kind: Kind, source: Path, instance: Path) -> tuple[str, ...]:
     )
 
 
-async def build_system(wanted: Wanted, directory: Path, *, marker: str) -> str:
+async def build_system(wanted: WantedSystem, directory: Path, *, marker: str) -> str:
     """Build a guest's system in an empty directory; returns its store path.
 
     Raises:
@@ -89,7 +89,7 @@ async def _ask(*arguments: str) -> bytes:
         PrerequisiteError: it is not installed.
         ProgramError: it failed, or did not end in time.
     """
-    argv = (find_program("nix-store", hint=INSTALL_HINT), *arguments)
+    argv = (find_program("nix-store", hint=NIX_INSTALL_HINT), *arguments)
     try:
         done = await process.run(argv, os.environ, b"", _STORE_S, most=2 * MAX_EXPORT)
     except TimeoutError as error:

@@ -30,7 +30,7 @@ KEPT = 2
 _NEEDS = 8 * GIB
 _TIMEOUT_S = 3600.0
 _BUILDER_VERSION = 1
-INSTALL_HINT = "install Nix (https://nixos.org/download), or take Debian: --image debian"
+NIX_INSTALL_HINT = "install Nix (https://nixos.org/download), or take Debian: --image debian"
 BUILD_HINT = (
     "the end of its log says why; offline, all that it needs must be in Nix's store; "
     "or take Debian: --image debian"
@@ -105,7 +105,7 @@ async def nix_build(
         BuildError: Nix cannot build it; its `log_tail` says why.
         BadInputError: it printed no path.
     """
-    find_program("nix", hint=INSTALL_HINT)
+    find_program("nix", hint=NIX_INSTALL_HINT)
     log = log or directory / "build.log"
     job = Job("nix build", argv, directory, log, _TIMEOUT_S, marker, BUILD_HINT)
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

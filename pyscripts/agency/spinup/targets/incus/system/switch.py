@@ -6,11 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from agency.archive import archive
 from agency.clock import Clock
-from agency.guests.activation.changes import Change
-from agency.guests.images.nixos import OUTPUTS
-from agency.guests.incus.model import Kind
-from agency.guests.machines.machine import Guest
-from agency.machine.digests import digests_from
+from agency.guests import OUTPUTS, Change, Guest, Kind
+from agency.machine import digests_from
 from agency.source_digest import source_files
 from agency.spinup.record import Evidence
 
