@@ -1,16 +1,14 @@
 """Public names of `agency.guests`; other packages import these and nothing else."""
 
 from .activation.age_key import put_age_key as put_age_key
-from .activation.changes import Activation as Activation
 from .activation.changes import Change as Change
-from .activation.changes import UnitSeen as UnitSeen
 from .activation.definitions import Definitions as Definitions
 from .activation.definitions import load_definitions as load_definitions
 from .activation.definitions import load_start as load_start
 from .activation.files import UNITS as UNITS
 from .images.cache import sweep as sweep
 from .images.disk.disk import require_programs as require_programs
-from .images.image import FACTS as FACTS
+from .images.disk.split import FACTS as FACTS
 from .images.image import MMDEBSTRAP_HINT as MMDEBSTRAP_HINT
 from .images.image import Image as Image
 from .images.image import hold_image as hold_image
@@ -66,5 +64,4 @@ from .machines.placement import decide as decide
 from .provisioning import INSTANCE as INSTANCE
 from .provisioning import PORTABLE as PORTABLE
 from .provisioning import PROGRAM as PROGRAM
-from .provisioning import Cargo as Cargo
 from .provisioning import provision as provision

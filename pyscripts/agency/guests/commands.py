@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from functools import partial
 
 import click
 from rich.console import Console
@@ -44,7 +45,7 @@ def _facts(held: Held) -> dict[str, object]:
 
 @contextlib.asynccontextmanager
 async def _held() -> AsyncIterator[tuple[Incus | None, tuple[Held, ...]]]:
-    """This user's guests, and the Incus that holds them."""
+    """Yield this user's guests, and the Incus that holds them."""
     if host_socket() is None and not is_running():
         yield None, ()  # what does not run holds no guests: nothing is started for a look
         return
@@ -86,7 +87,7 @@ def _one(found: tuple[Held, ...], name: str) -> Held:
 
 
 def chosen(found: tuple[Held, ...], names: tuple[str, ...], *, force: bool) -> tuple[Held, ...]:
-    """The guests to destroy: those named, or without names all whose run has ended.
+    """Choose the guests to destroy: those named, or without names all whose run has ended.
 
     Raises:
         UsageError: one is not there, or somebody still uses it and it is not forced.
@@ -152,14 +153,11 @@ async def _shell(name: str, command: tuple[str, ...]) -> int:
         # The terminal's Ctrl-C is for the program in the guest.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            return await asyncio.to_thread(_attached, argv, environment)
+            # A person sits at it: there is no time limit.
+            run = partial(subprocess.run, argv, env=environment, check=False)
+            return (await asyncio.to_thread(run)).returncode
         finally:
             signal.signal(signal.SIGINT, before)
-
-
-def _attached(argv: list[str], environment: dict[str, str]) -> int:
-    # A person sits at it: there is no time limit.
-    return subprocess.run(argv, env=environment, check=False).returncode
 
 
 @guest.command(context_settings={"ignore_unknown_options": True})

@@ -1,5 +1,6 @@
 """Public names of `agency.machine`; other packages import these and nothing else."""
 
+from . import process as process
 from . import units as units
 from .digests import digests_from as digests_from
 from .digests import read_digests as read_digests
@@ -11,7 +12,7 @@ from .machine import Machine as Machine
 from .machine import MachineError as MachineError
 from .machine import run as run
 from .machine import succeeded as succeeded
-from .process import MAX_OUTPUT as MAX_OUTPUT
+from .process import Kept as Kept
 from .ssh.machine import SshMachine as SshMachine
 from .ssh.machine import connected as connected
 from .ssh.settings import check_destination as check_destination

@@ -23,13 +23,15 @@ async def run(
     env: Mapping[str, str],
     stdin: bytes,
     timeout_s: float,
+    *,
+    most: int = MAX_OUTPUT,
 ) -> Completed:
     """Run a program on this machine to its end, or to TimeoutError; it has ended in both cases.
 
-    Keep the first MAX_OUTPUT bytes of each stream.
+    Keep the first `most` bytes of each stream.
     """
-    async with _started(argv, env) as process:
-        out, err = _Kept(), _Kept()
+    async with started(argv, env) as process:
+        out, err = Kept(most), Kept(most)
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(
                 _feed(process.stdin, stdin), out.take(process.stdout), err.take(process.stderr)
@@ -39,7 +41,7 @@ async def run(
 
 
 @contextlib.asynccontextmanager
-async def _started(
+async def started(
     argv: tuple[str, ...], env: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a program of this machine for the length of the block, with its streams open."""
@@ -71,17 +73,23 @@ async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:
 
 
 @dataclass(slots=True)
-class _Kept:
+class Kept:
     """Beginning of a stream; the rest is read and dropped, so that the program does not block."""
 
+    most: int = MAX_OUTPUT
     data: bytearray = field(default_factory=bytearray)
     truncated: bool = False
 
+    def add(self, chunk: bytes) -> None:
+        """Keep what there is room for."""
+        room = self.most - len(self.data)
+        self.data += chunk[:room]
+        self.truncated = self.truncated or len(chunk) > room
+
     async def take(self, stream: asyncio.StreamReader | None) -> None:
+        """Read a stream to its end."""
         while stream is not None and (chunk := await stream.read(_CHUNK)):
-            room = MAX_OUTPUT - len(self.data)
-            self.data += chunk[:room]
-            self.truncated = self.truncated or len(chunk) > room
+            self.add(chunk)
 
 
 @dataclass(slots=True)
@@ -92,7 +100,7 @@ class Lines:
     _stdin: asyncio.StreamWriter
     _stdout: asyncio.StreamReader
     _errors: asyncio.Task[None]
-    _said: _Kept
+    _said: Kept
 
     async def ask(self, line: bytes, *, timeout_s: float) -> bytes:
         """Send a line and read the next one, both without line ends."""
@@ -116,18 +124,24 @@ class Lines:
 
 
 @contextlib.asynccontextmanager
+async def talk(process: asyncio.subprocess.Process, where: str) -> AsyncIterator[Lines]:
+    """Talk with a program that was started; `where` names it in errors."""
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("a program was started without its streams")
+    said = Kept()
+    errors = asyncio.create_task(said.take(process.stderr))
+    try:
+        yield Lines(where, process.stdin, process.stdout, errors, said)
+    finally:
+        process.stdin.close()
+        errors.cancel()
+        await asyncio.gather(errors, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
 async def dialogue(
     argv: tuple[str, ...], env: Mapping[str, str], where: str
 ) -> AsyncIterator[Lines]:
     """Run a program of this machine for the length of the block; `where` names it in errors."""
-    said = _Kept()
-    async with _started(argv, env) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("a program was started without its streams")
-        errors = asyncio.create_task(said.take(process.stderr))
-        try:
-            yield Lines(where, process.stdin, process.stdout, errors, said)
-        finally:
-            process.stdin.close()
-            errors.cancel()
-            await asyncio.gather(errors, return_exceptions=True)
+    async with started(argv, env) as process, talk(process, where) as lines:
+        yield lines

@@ -7,14 +7,15 @@ libraries as wheels, which runs no code, and everything else happens in the gues
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import tarfile
-from collections.abc import AsyncIterator
+import stat
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from agency import naming
+from agency.archive import Member, tree
+from agency.archive import archive as pack
 from agency.errors import BadInputError
 from agency.guests import (
     PREFIX,
@@ -41,6 +42,7 @@ _PARTS = (
     *("pyproject.toml", "setup.py", "README.md", "LICENSE"),
     *("pyscripts", "secrets", "modules/portable", "instance"),
 )
+_SKIPPED = ("__pycache__", ".egg-info")
 MAX_BYTES = 64 * 1024 * 1024
 MAX_WHEELS_BYTES = 512 * 1024 * 1024
 MAX_DEPTH = 32
@@ -118,32 +120,26 @@ def archive(source: Path) -> bytes:
     Raises:
         BadInputError: it is too large or too deep, or a directory above a part is a link.
     """
+    return pack(_bounded(source))
+
+
+def _bounded(source: Path) -> Iterator[Member]:
     held = 0
-
-    def counted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        nonlocal held
-        if "__pycache__" in entry.name or entry.name.endswith(".egg-info"):
-            return None
-        if not (entry.isreg() or entry.isdir() or entry.issym()):
-            return None
-        held += entry.size + _HEADERS + 2 * len(entry.name)  # before it is read
-        if held > MAX_BYTES:
-            raise _refusal(f"the guest's parts are larger than {MAX_BYTES} bytes", entry.name)
-        if entry.name.count("/") > MAX_DEPTH:
-            raise _refusal(f"more than {MAX_DEPTH} directories in each other", entry.name)
-        entry.uid = entry.gid = 0
-        entry.uname = entry.gname = "root"
-        return entry
-
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for part in _PARTS:
-            for above in Path(part).parents:
-                if above != Path() and (source / above).is_symlink():
-                    raise _refusal("a link, which may lead to another user's files", str(above))
-            if os.path.lexists(source / part):
-                tar.add(source / part, arcname=part, filter=counted)
-    return packed.getvalue()
+    for part in _PARTS:
+        for above in Path(part).parents:
+            if above != Path() and (source / above).is_symlink():
+                raise _refusal("a link, which may lead to another user's files", str(above))
+        if not os.path.lexists(source / part):
+            continue
+        for name, member in tree(source / part, part, skip=_SKIPPED):
+            seen = member.lstat()
+            size = seen.st_size if stat.S_ISREG(seen.st_mode) else 0
+            held += size + _HEADERS + 2 * len(name)  # before it is read
+            if held > MAX_BYTES:
+                raise _refusal(f"the guest's parts are larger than {MAX_BYTES} bytes", name)
+            if name.count("/") > MAX_DEPTH:
+                raise _refusal(f"more than {MAX_DEPTH} directories in each other", name)
+            yield name, member
 
 
 def _refusal(message: str, name: str) -> BadInputError:

@@ -25,7 +25,7 @@ def spec(kind: Kind = Kind.CONTAINER) -> InstanceSpec:
 
 
 def server(*drivers: str) -> Server:
-    return Server("6.0", drivers, ("dir",))
+    return Server("6.0", drivers)
 
 
 def test_a_guest_has_a_disk_and_nothing_else():
@@ -69,13 +69,11 @@ def test_the_drivers_of_a_server():
         "environment": {
             "server_version": "6.0.4",
             "driver": "lxc | qemu",
-            "storage_supported_drivers": None,
         }
     }
     found = server_from(raw)
     assert found.runs_vms
     assert found.runs_containers
-    assert found.storage_drivers == ()
 
 
 @pytest.mark.parametrize(

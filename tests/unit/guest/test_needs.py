@@ -27,7 +27,7 @@ class Answers:
         self.drivers, self.names, self.default = drivers, pools, default
 
     async def server(self):
-        return Server("6", self.drivers, ("dir",))
+        return Server("6", self.drivers)
 
     async def pools(self):
         return dict.fromkeys(self.names, "dir")

@@ -11,6 +11,7 @@ import pytest
 
 from agency.errors import BadInputError
 from agency.guests.images import nix_store
+from agency.machine import process
 from agency.programs import ProgramError
 
 HASH = "0123456789abcdfghijklmnpqrsvwxyz"
@@ -46,3 +47,21 @@ async def test_nix_ends_when_nobody_waits_for_it_any_more(
         await asking
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_of_a_long_answer_the_beginning_is_kept_and_the_rest_said_to_be_missing() -> None:
+    argv = ("printf", "abcdef")
+    whole = await process.run(argv, os.environ, b"", 20, most=6)
+    assert (whole.stdout, whole.truncated) == (b"abcdef", False)
+    cut = await process.run(argv, os.environ, b"", 20, most=3)
+    assert (cut.stdout, cut.truncated) == (b"abc", True)
+
+
+async def test_an_answer_without_end_is_refused(
+    nix: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nix("nix-store", f"echo {IMAGE_SYSTEM}")
+    assert await nix_store.missing_paths(RUN_SYSTEM, []) == [IMAGE_SYSTEM]
+    monkeypatch.setattr(nix_store, "MAX_EXPORT", 10)
+    with pytest.raises(ProgramError, match="said more than 20 bytes"):
+        await nix_store.missing_paths(RUN_SYSTEM, [])

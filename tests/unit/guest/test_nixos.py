@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -130,10 +129,6 @@ async def test_a_build_that_names_no_output_is_refused(tmp_path, nix, source):
 
 
 BEFORE, AFTER = "/nix/store/aaa-nixos-system", "/nix/store/bbb-nixos-system"
-UNITS = [
-    {"unit": "b.service", "active": "active", "sub": "running", "load": "loaded"},
-    {"unit": "a.timer", "active": "active", "sub": "waiting", "load": "loaded"},
-]
 
 
 @dataclass
@@ -156,7 +151,6 @@ class SimulatedIncus:
         switched = any(one[0].endswith("/nixos-rebuild") for one in self.ran)
         answers: Mapping[str, bytes] = {
             "readlink": (self.after if switched else BEFORE).encode() + b"\n",
-            "systemctl": json.dumps(UNITS).encode(),
             "find": b"0a  /etc/systemd/system/b.service\n",
             "nix-store": b"sha256:0abc\n",
         }
@@ -169,19 +163,18 @@ def guest_of(incus: SimulatedIncus, kind: Kind = Kind.VM) -> Guest:
 
 async def test_a_switch_tells_what_an_activation_tells():
     incus = SimulatedIncus()
-    switched = await switching.switch(guest_of(incus), b"archive", clock=Clock())
-    facts = switched.as_dict()
-    assert (facts["system"], facts["system_digest"]) == (AFTER, "sha256:0abc")
+    await switching.put_tree(guest_of(incus), b"archive", switching.SOURCE)
+    facts = await switching.rebuild(guest_of(incus), clock=Clock(), timeout_s=9)
+    assert (facts["system"], facts["systemDigest"]) == (AFTER, "sha256:0abc")
     assert facts["changed"] is True
     assert facts["changes"][0]["from"] == BEFORE
-    assert [unit["name"] for unit in facts["units"]] == ["a.timer", "b.service"]
     assert facts["digests"] == {"etc/systemd/system/b.service": "0a"}
     assert incus.inputs["tar"] == b"archive"
 
 
 async def test_a_switch_to_the_same_system_changes_nothing():
     incus = SimulatedIncus(after=BEFORE)
-    facts = (await switching.switch(guest_of(incus), b"", clock=Clock())).as_dict()
+    facts = await switching.rebuild(guest_of(incus), clock=Clock(), timeout_s=9)
     assert (facts["changed"], facts["system"]) == (False, BEFORE)
 
 
@@ -190,7 +183,7 @@ async def test_a_switch_to_the_same_system_changes_nothing():
 )
 async def test_the_guest_switches_to_the_host_that_its_image_was_made_of(kind, host):
     incus = SimulatedIncus()
-    await switching.switch(guest_of(incus, kind), b"", clock=Clock())
+    await switching.rebuild(guest_of(incus, kind), clock=Clock(), timeout_s=9)
     (argv,) = (one for one in incus.ran if one[0].endswith("/nixos-rebuild"))
     assert argv == switching.switch_argv(kind)
     assert argv[1] == "switch"
@@ -202,7 +195,7 @@ async def test_a_switch_that_fails_shows_the_end_of_what_was_said():
     said = b"building\nerror: attribute 'x' missing\n"
     incus = SimulatedIncus(rebuild=Completed(1, b"", said, truncated=False))
     with pytest.raises(MachineError, match="attribute 'x' missing") as caught:
-        await switching.switch(guest_of(incus), b"", clock=Clock())
+        await switching.rebuild(guest_of(incus), clock=Clock(), timeout_s=9)
     assert caught.value.log_tail == ("building", "error: attribute 'x' missing")
 
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from agency.archive import archive, tree
 from agency.canonical import sha256_hex
 from agency.guests.activation.age_key import AGE_KEY_FILE
 from agency.guests.images import nix_store
-from agency.guests.images.image import FACTS, Image
+from agency.guests.images.disk.split import FACTS
+from agency.guests.images.image import Image
 from agency.guests.incus.execution import Command
 from agency.guests.incus.model import Kind
 from agency.guests.machines.machine import Guest
@@ -25,7 +27,7 @@ from agency.secrets.encryption.age import new_key
 from agency.spinup.convergence import Converging
 from agency.spinup.targets.incus.system import Ground
 from agency.spinup.targets.incus.system import switch as switching
-from agency.spinup.targets.incus.system.nixos import NixosSystem, closure_packages, tree_archive
+from agency.spinup.targets.incus.system.nixos import NixosSystem, closure_packages
 from agency.transcript.rules.v2.judge import PROBES
 from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
 
@@ -295,7 +297,7 @@ def test_the_run_s_instance_takes_the_place_of_the_source_s() -> None:
 
 
 def test_an_instance_travels_whole_and_becomes_root_s(run_instance: Any) -> None:
-    with tarfile.open(fileobj=io.BytesIO(tree_archive(run_instance.root))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(archive(tree(run_instance.root)))) as tar:
         entries = {entry.name: entry for entry in tar.getmembers()}
     assert sorted(entries) == ["generated", "generated/instance.json", "instance.yaml"]
     assert {(entry.uid, entry.gid, entry.uname) for entry in entries.values()} == {(0, 0, "root")}

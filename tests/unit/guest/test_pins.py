@@ -8,6 +8,7 @@ import re
 import sys
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
 from agency.guests.images import wheelhouse
+from agency.guests.images.builder import Job
 from agency.guests.images.pins import MAX_BYTES, normalised, read_pins
 from agency.guests.images.recipe import ImageRecipe
 from agency.guests.images.wheelhouse import Ingredients, hold_libraries
@@ -172,6 +174,8 @@ def only(evil: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_wheel_is_fetched(only: Path, tmp_path: Path) -> None:
     line = f"good==1.0 {digest(only / 'good-1.0-py3-none-any.whl')}\n"
     assert held(tmp_path, line) == ["good-1.0-py3-none-any.whl", "requirements.txt"]
+    (kept,) = (tmp_path / "base").glob("*/*/requirements.txt")
+    assert kept.read_text() == line, "by which it is installed"
     assert list((tmp_path / "base").glob("*/.making.*")) == []
 
 
@@ -211,11 +215,12 @@ def test_pip_is_given_what_was_checked_and_nothing_else_is_kept(
 ) -> None:
     seen = []
 
-    async def pip(name: str, argv: list[str], directory: Path, marker: str, hint: str) -> None:
-        seen.append(Path(argv[argv.index("--requirement") + 1]).read_text())  # noqa: ASYNC240 - small
-        (directory / "evil-1.0.tar.gz").touch()
+    async def pip(job: Job, *, env: Mapping[str, str]) -> None:
+        seen.append(Path(job.argv[job.argv.index("--requirement") + 1]).read_text())  # noqa: ASYNC240 - small
+        (job.directory / "evil-1.0.tar.gz").touch()
+        job.log.touch()
 
-    monkeypatch.setattr(wheelhouse, "_pip", pip)
+    monkeypatch.setattr(wheelhouse, "run_job", pip)
     with pytest.raises(BadInputError, match=r"evil-1\.0\.tar\.gz"):
         held(tmp_path, f"# as it came\na==1 \\\n  {HASH}\n")
     assert seen == [f"a==1 {HASH}\n"]

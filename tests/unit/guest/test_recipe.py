@@ -128,14 +128,6 @@ def test_wheels_fit_the_guest_and_not_the_host():
         wheelhouse.platforms(recipe(suite="sid"))
 
 
-def test_the_lock_names_every_wheel_with_its_digest(tmp_path: Path):
-    (tmp_path / "b_c-1.0-py3-none-any.whl").write_bytes(b"b")
-    (tmp_path / "a-2-cp311-cp311-linux_x86_64.whl").write_bytes(b"a")
-    lock = wheelhouse.lock_file(tmp_path.iterdir())
-    assert [line.split(" ")[0] for line in lock.splitlines()] == ["a==2", "b_c==1.0"]
-    assert lock.count("--hash=sha256:") == 2
-
-
 def test_pins_and_guest_decide_which_libraries(tmp_path: Path):
     file = tmp_path / "pins.txt"
 

@@ -70,7 +70,7 @@ def wanted_users(texts: Mapping[str, str]) -> list[User]:
 
 
 def wanted_directories(texts: Mapping[str, str]) -> list[Directory]:
-    """The `d` lines of tmpfiles.d(5)."""
+    """Read the `d` lines of tmpfiles.d(5)."""
     return [
         Directory(path, int(mode, 8), user, group)
         for text in _texts(texts, TMPFILES)
@@ -91,7 +91,7 @@ def _fields(text: str, count: int) -> Iterable[list[str]]:
 
 
 def see_user(name: str) -> SeenUser | None:
-    """A user as it is, or None."""
+    """Look up a user as it is, or None."""
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -116,7 +116,7 @@ def _is_locked(name: str) -> bool:
 
 
 def user_change(user: User, seen: SeenUser | None) -> tuple[Change, tuple[str, ...]] | None:
-    """What differs of a user, and the words for usermod; no words when sysusers makes it.
+    """Compare a user; return the difference and usermod's words, none if sysusers makes it.
 
     Raises:
         BadInputError: its uid is another, which nothing here can change safely.
@@ -146,7 +146,7 @@ def user_change(user: User, seen: SeenUser | None) -> tuple[Change, tuple[str, .
 
 
 def directory_change(directory: Directory) -> Change | None:
-    """What differs of a directory."""
+    """Compare a directory with what is at its place."""
     wanted = f"{directory.mode:04o} {directory.user}:{directory.group}"
     path = Path(directory.path)
     try:
@@ -174,7 +174,7 @@ def _name_of(number: int, look: object) -> str:
 def converge_users(texts: Mapping[str, str]) -> list[Change]:
     """Make missing users, and put right what differs of ours."""
     changes = _user_changes(texts)
-    run_program([_find("systemd-sysusers")], timeout=_TIMEOUT_S)
+    run_program(["/usr/bin/systemd-sysusers"], timeout=_TIMEOUT_S)
     for change, words in changes:
         if words:
             run_program(["/usr/sbin/usermod", *words, change.what], timeout=_TIMEOUT_S)
@@ -187,12 +187,12 @@ def _user_changes(texts: Mapping[str, str]) -> list[tuple[Change, tuple[str, ...
 
 
 def user_differences(texts: Mapping[str, str]) -> list[Change]:
-    """What differs of our users; changes nothing."""
+    """Compare our users with those of this machine; change nothing."""
     return [change for change, _ in _user_changes(texts)]
 
 
 def directory_differences(texts: Mapping[str, str]) -> list[Change]:
-    """What differs of the directories; changes nothing."""
+    """Compare the directories with those of this machine; change nothing."""
     found = (directory_change(directory) for directory in wanted_directories(texts))
     return [one for one in found if one is not None]
 
@@ -201,9 +201,5 @@ def converge_directories(texts: Mapping[str, str]) -> list[Change]:
     """Make missing directories, and put right whose they are and their modes."""
     changes = directory_differences(texts)
     names = [path.removeprefix(TMPFILES) for path in sorted(texts) if path.startswith(TMPFILES)]
-    run_program([_find("systemd-tmpfiles"), "--create", *names], timeout=_TIMEOUT_S)
+    run_program(["/usr/bin/systemd-tmpfiles", "--create", *names], timeout=_TIMEOUT_S)
     return changes
-
-
-def _find(name: str) -> str:
-    return f"/usr/bin/{name}"

@@ -72,7 +72,7 @@ async def check(definitions: Definitions, *, clock: Clock) -> Activation:
     report = Activation(changes=_file_changes(definitions))
     report.changes += accounts.user_differences(texts) + accounts.directory_differences(texts)
     if not any(change.what.startswith("etc/nftables") for change in report.changes):
-        report.changes += _listed(firewall.difference())
+        report.changes += firewall.difference()
     async with connected() as systemd:
         for state in (await systemd.states(definitions.units)).values():
             if not state.up and not state.once:
@@ -83,10 +83,6 @@ async def check(definitions: Definitions, *, clock: Clock) -> Activation:
 
 def _texts(definitions: Definitions) -> dict[str, str]:
     return {path: file.content.decode() for path, file in definitions.files.items()}
-
-
-def _listed(change: Change | None) -> list[Change]:
-    return [] if change is None else [change]
 
 
 def _file_changes(definitions: Definitions) -> list[Change]:
@@ -126,7 +122,9 @@ class _Run:
         self.report.changes += accounts.converge_users(self.texts)
         self.report.changes += accounts.converge_directories(self.texts)
         await self._reload()
-        self._firewall()
+        if differs := firewall.difference():
+            firewall.load()
+            self.report.changes += differs
         names = self.definitions.units
         await self._stage([name for name in names if name in FIRST])
         await self._secrets()
@@ -170,12 +168,6 @@ class _Run:
             for link in await self.systemd.enable(name) if _can_enable(name, self.texts) else ():
                 self.report.changes.append(Change("unit", name, "not enabled", link))
 
-    def _firewall(self) -> None:
-        change = firewall.difference()
-        if change is not None:
-            firewall.load()
-            self.report.changes.append(change)
-
     async def _secrets(self) -> None:
         """Mend what is wrong with a secret though its unit ran: it stays active after its end."""
         if SECRETS_UNIT not in self.definitions.units:
@@ -216,7 +208,7 @@ class _Run:
             jobs[name] = await self.systemd.begin(verb, name)
             self._note(state, restarted=state.up)
         results = await self._ended(jobs)
-        seconds = self.clock.steady() - started
+        seconds = round(self.clock.steady() - started, 3)
         await self._refuse({name: result for name, result in results.items() if result != "done"})
         await self._settle([*watched, *(name for name in jobs if not states[name].once)])
         self.report.units += [UnitSeen(name, "active", "", seconds) for name in jobs]
@@ -306,7 +298,7 @@ class _Run:
 
 
 async def _journal_tail(unit: str) -> list[str]:
-    """The end of a unit's journal of this boot, or why it cannot be had."""
+    """Read the end of a unit's journal of this boot, or why it cannot be read."""
     try:
         entries = await journal.tail(unit, _JOURNAL_LINES, this_boot=True)
     except JournalError as error:
@@ -315,11 +307,11 @@ async def _journal_tail(unit: str) -> list[str]:
 
 
 def _may_end(state: UnitState) -> bool:
-    """Whether it started just now, and nothing says yet that it will stay."""
+    """Return whether a unit started just now, and has not yet said that it is ready."""
     return state.up_s < SETTLE_S and (not state.tells or state.restarts > 0)
 
 
 def _can_enable(name: str, texts: Mapping[str, str]) -> bool:
-    """Whether it says what starts it; a unit that was not exported is the machine's own."""
+    """Return whether a unit says what starts it; one not exported is the machine's own."""
     paths = effects.definitions_of(name, texts)
     return not paths or any("\n[Install]\n" in texts[path] for path in paths)

@@ -1,8 +1,8 @@
-"""What an activation did or would do, as data."""
+"""Results of an activation, done or only checked, as data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agency.errors import LoggedError
@@ -18,7 +18,7 @@ class Change:
     after: str
 
     def as_dict(self) -> dict[str, str]:
-        """The change as `--json` prints it."""
+        """Convert the change to what `--json` prints."""
         return {"kind": self.kind, "what": self.what, "from": self.before, "to": self.after}
 
 
@@ -30,15 +30,6 @@ class UnitSeen:
     active: str
     sub: str
     seconds: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The unit as `--json` prints it."""
-        return {
-            "name": self.name,
-            "active": self.active,
-            "sub": self.sub,
-            "seconds": None if self.seconds is None else round(self.seconds, 3),
-        }
 
 
 @dataclass(slots=True)
@@ -56,12 +47,12 @@ class Activation:
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The activation as `--json` prints it."""
+        """Convert the activation to what `--json` prints."""
         return {
             "changed": bool(self.changes),
             "changes": [change.as_dict() for change in self.changes],
             "ran": self.ran,
-            "units": [unit.as_dict() for unit in self.units],
+            "units": [asdict(unit) for unit in self.units],
             "digests": self.digests,
             "seconds": round(self.seconds, 3),
         }

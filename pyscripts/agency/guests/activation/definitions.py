@@ -1,4 +1,4 @@
-"""What there is to activate: the exported definitions and the instance, read and filled in."""
+"""Definitions to activate: the export and the instance, read and filled in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import jinja2
 
 from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
-from agency.instance import LoadedInstance, check_rendered, load_instance
+from agency.instance import check_rendered, load_instance
 from agency.secrets import SECRETS_FILE
 from agency.settings import Strict, parse, read_bounded
 
@@ -71,7 +71,7 @@ def load_definitions(portable: Path, instance: Path) -> Definitions:
         )
     facts = json.loads((loaded.generated / "instance.json").read_text())
     templates = {kind: dict(_files(portable / kind)) for kind in ("machine", "instance", "agent")}
-    texts = filled(templates, facts, _generated(loaded))
+    texts = filled(templates, facts, dict(_files(loaded.generated)))
     files = {path: wanted_file(path, text) for path, text in texts.items()}
     by_sops = loaded.instance.secrets.provider == "sops"
     if by_sops:
@@ -119,14 +119,14 @@ def filled(
 
 
 def agent_path(path: str, name: str) -> str:
-    """The path of one agent's file: AGENT_ is its name with underscores, AGENT its name."""
+    """Make the path of one agent's file: AGENT_ is its name with underscores, AGENT its name."""
     if not naming.is_agent_name(name):
         raise BadInputError("cannot be the name of an agent", where=name)
     return path.replace("AGENT_", name.replace("-", "_")).replace("AGENT", name)
 
 
 def wanted_file(path: str, text: str) -> WantedFile:
-    """A file by its text: what begins as a script is one."""
+    """Make a file of its text: one that begins as a script is executable."""
     return WantedFile(path, text.encode(), 0o755 if text.startswith("#!") else 0o644)
 
 
@@ -159,10 +159,6 @@ def _units(portable: Path, agents: tuple[str, ...]) -> tuple[str, ...]:
         if not _UNIT.match(name):
             raise BadInputError(f"{name!r} is not the name of a unit", where=str(portable / _START))
     return names
-
-
-def _generated(loaded: LoadedInstance) -> dict[str, str]:
-    return dict(_files(loaded.generated))
 
 
 def _files(directory: Path) -> Iterator[tuple[str, str]]:

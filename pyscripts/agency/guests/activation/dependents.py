@@ -1,4 +1,4 @@
-"""Which units a change concerns: a unit depends on the files that its texts name, and so on."""
+"""Units that a change concerns: a unit depends on the files that its texts name, and so on."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from agency.guests.activation.files import UNITS, template_of
 
 
 def unit_of(path: str) -> str | None:
-    """The unit that a path among the units defines, itself or by a drop-in."""
+    """Find the unit that a path among the units defines, itself or by a drop-in."""
     if not path.startswith(f"{UNITS}/"):
         return None
     return path.split("/")[3].removesuffix(".d")
 
 
 def definitions_of(unit: str, texts: Mapping[str, str]) -> list[str]:
-    """The paths that define a unit: its own, its template's, and those of drop-ins."""
+    """List the paths that define a unit: its own, its template's, and those of drop-ins."""
     template = template_of(unit)
     names = {unit, f"{unit}.d", template, f"{template}.d"}
     return [path for path in texts if unit_of(path) and path.split("/")[3] in names]
 
 
 def concerned(unit: str, texts: Mapping[str, str], changed: Iterable[str]) -> bool:
-    """Whether a change of one of the paths (below /) concerns the unit.
+    """Return whether a change of one of the paths (below /) concerns the unit.
 
     `texts` are all wanted files. A path counts when the unit's definition is there, when the
     definition names it, or when a file that is named so names it.
@@ -44,7 +44,7 @@ def concerned(unit: str, texts: Mapping[str, str], changed: Iterable[str]) -> bo
 
 
 def _drop_ins(unit: str, changed: Iterable[str]) -> list[str]:
-    """Changed paths that override the unit though nothing wants them: they were removed."""
+    """List changed paths that override the unit though nothing wants them: they were removed."""
     return [path for path in changed if f"/{unit}.d/" in path or path.endswith(f"/{unit}")]
 
 

@@ -34,7 +34,7 @@ _SHORT = 12
 
 @dataclass(frozen=True, slots=True)
 class SeenFile:
-    """What is at a path. `digest` of a regular file's content; a link's target is its `detail`."""
+    """State of a path: `digest` is that of a regular file's content, `detail` a link's target."""
 
     kind: str  # "file", "link", "directory", "other"
     digest: str = ""
@@ -50,7 +50,7 @@ class SeenFile:
 
 
 def see(path: Path) -> SeenFile | None:
-    """What is there, without following a link; None for nothing."""
+    """Examine a path without following a link; None if nothing is there."""
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -66,14 +66,14 @@ def see(path: Path) -> SeenFile | None:
 
 
 def wanted_state(file: WantedFile) -> SeenFile:
-    """How a wanted file looks when it is there."""
+    """Describe a wanted file as it looks when it is there."""
     return SeenFile("file", sha256_hex(file.content), file.mode)
 
 
 def differences(
     wanted: Mapping[str, WantedFile], seen: Mapping[str, SeenFile], superfluous: Iterable[str]
 ) -> list[Change]:
-    """What differs, by path. `seen` holds what is at the wanted and the superfluous paths."""
+    """List what differs, by path; `seen` is what is at the wanted and the superfluous paths."""
     changes = [
         Change("file", path, str(seen.get(path, "absent")), str(wanted_state(file)))
         for path, file in sorted(wanted.items())
@@ -84,13 +84,13 @@ def differences(
 
 
 def template_of(unit: str) -> str:
-    """The template of an instance; of any other unit, itself."""
+    """Name the template of an instance; of any other unit, itself."""
     prefix, at, rest = unit.partition("@")
     return f"{prefix}@.{rest.rpartition('.')[2]}" if at else unit
 
 
 def is_own_unit(name: str, wanted_units: frozenset[str]) -> bool:
-    """Whether what lies at this name among the units is ours to decide: a unit or its drop-ins."""
+    """Return whether this name among the units is ours to decide: a unit or its drop-ins."""
     stem = name.removesuffix(".d")
     return stem.startswith(OWN_PREFIX) or stem in wanted_units
 
@@ -113,7 +113,7 @@ def superfluous(root: Path, wanted: Mapping[str, WantedFile]) -> list[str]:
 
 
 def _starts_nothing(path: str, wanted_units: frozenset[str]) -> bool:
-    """Whether this is the link that starts a unit of ours which nothing defines any more."""
+    """Return whether this is the link that starts a unit of ours which nothing defines any more."""
     directory, _, name = path.rpartition("/")
     return (
         directory.endswith(_LINKS)
@@ -134,7 +134,7 @@ def _below(root: Path, place: str) -> Iterator[str]:
 
 
 def observe(root: Path, paths: Iterable[str]) -> dict[str, SeenFile]:
-    """What is at each of the paths that has something."""
+    """Examine the paths; return those that have something."""
     seen = ((path, see(root / path)) for path in paths)
     return {path: one for path, one in seen if one is not None}
 
@@ -152,7 +152,8 @@ def lay(root: Path, wanted: Mapping[str, WantedFile], changes: Iterable[Change])
             file = wanted.get(change.what)
             if file is None:
                 path.unlink()
-                _remove_empty(path.parent)
+                if path.parent.name.endswith(".d") and not any(path.parent.iterdir()):
+                    path.parent.rmdir()
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -174,8 +175,3 @@ def _make_directories(directory: Path) -> None:
         _make_directories(directory.parent)
         directory.mkdir()
         directory.chmod(0o755)
-
-
-def _remove_empty(directory: Path) -> None:
-    if directory.name.endswith(".d") and not any(directory.iterdir()):
-        directory.rmdir()

@@ -26,7 +26,7 @@ _CLONE_NEWNET = 0x40000000
 
 
 def normal(listing: bytes) -> bytes:
-    """A listing in JSON without what differs between two loads: handles and order in sets."""
+    """Strip from a listing in JSON what differs between two loads: handles and order in sets."""
     entries = json.loads(listing)["nftables"]
     return canonical_json([_normal(entry) for entry in entries if "metainfo" not in entry])
 
@@ -45,24 +45,24 @@ def _list_argv() -> list[str]:
 
 
 def loaded() -> bytes | None:
-    """The table that is loaded, or None."""
+    """List the table that is loaded, or None."""
     done = subprocess.run(_list_argv(), capture_output=True, timeout=_TIMEOUT_S, check=False)
     return normal(done.stdout) if done.returncode == 0 else None
 
 
 def wanted() -> bytes:
-    """The table that the files make."""
+    """List the table that the files make."""
     argv = [sys.executable, "-I", "-m", __name__]
     return normal(run_program(argv, timeout=_TIMEOUT_S))
 
 
-def difference() -> Change | None:
-    """What differs, as digests."""
+def difference() -> list[Change]:
+    """Compare the table that is loaded with the files, by digests."""
     there, should = loaded(), wanted()
     if there == should:
-        return None
+        return []
     before = "absent" if there is None else sha256_hex(there)[:12]
-    return Change("firewall", " ".join(TABLE), before, sha256_hex(should)[:12])
+    return [Change("firewall", " ".join(TABLE), before, sha256_hex(should)[:12])]
 
 
 def load() -> None:

@@ -1,1 +1,1 @@
-"""What a guest is made of, prepared on the host and kept by digest: its image, its wheels."""
+"""Materials of a guest, prepared on the host and kept by digest: its image, its wheels."""

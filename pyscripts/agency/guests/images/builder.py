@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.children import Child, ChildSpec, start_child
-from agency.errors import AgencyError
+from agency.errors import AgencyError, LoggedError
 from agency.guests.images.cache import no_room
 from agency.programs import find_program
 
@@ -32,12 +32,8 @@ _PASSED_ON = (
 )
 
 
-class BuildError(AgencyError):
-    """A program that makes a part of the guest failed; `log_tail` is the end of what it said."""
-
-    def __init__(self, message: str, *, where: str, hint: str, log_tail: tuple[str, ...]) -> None:
-        super().__init__(message, where=where, hint=hint)
-        self.log_tail = log_tail
+class BuildError(LoggedError):
+    """Failure of a program that makes a part of the guest; the log is the end of what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class Job:
 
 
 def outer_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What of this environment a builder gets."""
+    """Pick from this environment what a builder gets."""
     return {name: environ[name] for name in _PASSED_ON if name in environ}
 
 

@@ -1,4 +1,4 @@
-"""What is costly to make, kept by the digest of what it was made of.
+"""Cache of what is costly to make, by the digest of what it was made of.
 
 Made beside its place and renamed into it when it is whole, so that what was half-made is never
 used. A lock for each digest lets two runs that want the same thing make it once.
@@ -70,7 +70,10 @@ class DigestCache:
         try:
             if self._place(digest).is_dir():
                 return  # another run was faster
-            self._check_room()
+            free = shutil.disk_usage(self.base).free
+            if free < self.needs:
+                told = f"{free / GIB:.1f} GiB free, {self.needs / GIB:.1f} needed"
+                raise no_room(self.base, told)
             partial = self._partial(digest)
             _remove(partial)
             partial.mkdir(mode=0o755)
@@ -115,7 +118,7 @@ class DigestCache:
         return tuple(removed)
 
     def digests(self) -> tuple[str, ...]:
-        """What is there, whole."""
+        """List the digests of what is there, whole."""
         return tuple(sorted(path.name for path in self._whole()))
 
     def _whole(self) -> Iterator[Path]:
@@ -141,14 +144,9 @@ class DigestCache:
                 hint="set XDG_STATE_HOME to a directory that you may write",
             ) from error
 
-    def _check_room(self) -> None:
-        free = shutil.disk_usage(self.base).free
-        if free < self.needs:
-            raise no_room(self.base, f"{free / GIB:.1f} GiB free, {self.needs / GIB:.1f} needed")
-
 
 def no_room(place: Path, detail: str) -> PrerequisiteError:
-    """The error for a full disk."""
+    """Make the error for a full disk."""
     return PrerequisiteError(
         f"not enough disk space: {detail}",
         where=str(place),

@@ -14,15 +14,15 @@ import shlex
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.errors import PrerequisiteError
-from agency.files import write_atomically
 from agency.guests.images.builder import Job, outer_environment, run_job
 from agency.guests.images.cache import GIB, DigestCache, Kept
 from agency.guests.images.disk import disk
-from agency.guests.images.disk.split import Description, fingerprint, metadata_tar
+from agency.guests.images.disk.split import FACTS, METADATA, Description, write_facts
 from agency.guests.images.layout import WHEELS, pip_install, venv
 from agency.guests.images.recipe import ImageRecipe
 from agency.guests.images.wheelhouse import REQUIREMENTS, Libraries
@@ -31,7 +31,6 @@ from agency.programs import find_program
 
 KEPT_IMAGES = 2
 MMDEBSTRAP_HINT = "install mmdebstrap (Debian: mmdebstrap)"
-FACTS = "facts.json"
 
 _NEEDS = {Kind.CONTAINER: 3 * GIB, Kind.VM: 5 * GIB}
 _TIMEOUT_S = 1800.0
@@ -57,7 +56,7 @@ class Image:
     @property
     def metadata(self) -> Path:
         """The tarball that describes it."""
-        return self.directory / "metadata.tar"
+        return self.directory / METADATA
 
     @property
     def rootfs(self) -> Path:
@@ -66,12 +65,12 @@ class Image:
 
 
 def image_cache(base: Path, kind: Kind = Kind.CONTAINER) -> DigestCache:
-    """The cache of images below the directory of the guests' state."""
+    """Return the cache of images below the directory of the guests' state."""
     return DigestCache(base / "images", keep=KEPT_IMAGES, needs=_NEEDS[kind])
 
 
 def image_digest(recipe: ImageRecipe, libraries: Libraries | None) -> str:
-    """The digest of everything that an image is made of, and of how."""
+    """Digest everything that an image is made of, and how it is made."""
     at = replace(libraries, directory=Path("wheels")) if libraries else None
     argv = mmdebstrap_argv(recipe, at, Path("overlay"), Path("target"), Path("status"))
     facts = {
@@ -87,7 +86,7 @@ def image_digest(recipe: ImageRecipe, libraries: Libraries | None) -> str:
 async def hold_image(
     base: Path, recipe: ImageRecipe, libraries: Libraries | None = None, *, marker: str
 ) -> AsyncIterator[Image]:
-    """The image of a recipe, built where it is missing; it stays while this is held.
+    """Hold the image of a recipe, built where it is missing; it stays while this is held.
 
     `libraries` are installed in it, so that every guest need not do that again.
 
@@ -96,16 +95,13 @@ async def hold_image(
         BuildError: the recipe cannot be built.
     """
     digest = image_digest(recipe, libraries)
-
-    async def make(directory: Path) -> None:
-        await build(recipe, libraries, directory, marker=marker)
-
+    make = partial(build, recipe, libraries, marker=marker)
     async with image_cache(base, recipe.kind).hold(digest, make) as kept:
         yield held(kept, recipe.kind, digest)
 
 
 def held(kept: Kept, kind: Kind, digest: str) -> Image:
-    """The image in a place of the cache."""
+    """Describe the image in a place of the cache."""
     facts = json.loads((kept.path / FACTS).read_text())
     return Image(
         kept.path,
@@ -151,16 +147,11 @@ async def build(
     await run_job(job, env=outer_environment() | environment)
     if machine:
         await disk.pack_disk(target, recipe.architecture, scratch, rootfs, job.log, marker=marker)
-    metadata = directory / "metadata.tar"
     digest = image_digest(recipe, libraries)
     described = Description("Debian", recipe.suite, recipe.architecture, digest, recipe.epoch)
-    metadata.write_bytes(metadata_tar(described))
-    facts = {
-        "fingerprint": fingerprint(metadata, rootfs),
-        "packages": installed_packages(status.read_text(errors="replace")),
-        "recipe": recipe.model_dump(mode="json"),
-    }
-    write_atomically(directory / FACTS, canonical_json(facts) + b"\n")
+    packages = installed_packages(status.read_text(errors="replace"))
+    of = recipe.model_dump(mode="json")
+    write_facts(directory, rootfs, described, packages=packages, recipe=of)
     status.unlink()
     shutil.rmtree(overlay)
     shutil.rmtree(scratch)
@@ -176,7 +167,7 @@ def _rootfs_name(kind: Kind) -> str:
 def mmdebstrap_argv(
     recipe: ImageRecipe, libraries: Libraries | None, overlay: Path, target: Path, status: Path
 ) -> tuple[str, ...]:
-    """The call of mmdebstrap; it names no mirror, so mmdebstrap chooses.
+    """Make the call of mmdebstrap; it names no mirror, so mmdebstrap chooses.
 
     `target` is the tarball or directory to make, `status` the file for dpkg's list of packages.
 

@@ -1,4 +1,4 @@
-"""Where things are in a guest, and the programs that put Python packages there."""
+"""Places in a guest, and the programs that put Python packages there."""
 
 from __future__ import annotations
 

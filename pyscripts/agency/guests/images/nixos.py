@@ -11,15 +11,15 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.errors import BadInputError
-from agency.files import write_atomically
 from agency.guests.images.builder import Job, outer_environment, run_job
 from agency.guests.images.cache import GIB, DigestCache
-from agency.guests.images.disk.split import Description, fingerprint, metadata_tar
-from agency.guests.images.image import FACTS, Image, held
+from agency.guests.images.disk.split import Description, write_facts
+from agency.guests.images.image import Image, held
 from agency.guests.images.recipe import debian_architecture
 from agency.guests.incus.model import Kind
 from agency.programs import find_program
@@ -37,13 +37,16 @@ BUILD_HINT = (
 )
 _RELEASE = "throwaway"
 _CREATED = 1_700_000_000
-PASSED_ON = ("NIX_REMOTE", "NIX_SSL_CERT_FILE", "XDG_CACHE_HOME", "USER")
-FEATURES = "nix-command flakes"
+_PASSED_ON = ("NIX_REMOTE", "NIX_SSL_CERT_FILE", "XDG_CACHE_HOME", "USER")
+NIX_BUILD = (
+    *("nix", "build", "--extra-experimental-features", "nix-command flakes"),
+    *("--no-link", "--print-out-paths"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What of the flake is built for a kind of guest, and which file of it is the image."""
+    """Package of the flake for a kind of guest, and the file of it that is the image."""
 
     attribute: str  # of the flake: a package, and the host of the same name
     pattern: str
@@ -57,7 +60,7 @@ OUTPUTS = {
 
 
 def image_is_built(base: Path, source: Path, kind: Kind) -> bool:
-    """Whether the image of this very source is in the cache."""
+    """Return whether the image of this very source is in the cache."""
     return _digest(source, kind) in _cache(base).digests()
 
 
@@ -65,60 +68,49 @@ def image_is_built(base: Path, source: Path, kind: Kind) -> bool:
 async def hold_nixos_image(
     base: Path, source: Path, kind: Kind, *, marker: str
 ) -> AsyncIterator[Image]:
-    """The image of a source's `throwaway` host, built where it is missing; held like any other.
+    """Hold the image of a source's `throwaway` host, built where it is missing.
 
     Raises:
         PrerequisiteError: Nix or disk space are missing.
         BuildError: Nix cannot build it; its `log_tail` says why.
     """
     digest = _digest(source, kind)
-
-    async def make(directory: Path) -> None:
-        await _build(source, kind, digest, directory, marker)
-
+    make = partial(_build, source, kind, digest, marker=marker)
     async with _cache(base).hold(digest, make) as kept:
         yield held(kept, kind, digest)
 
 
 def build_argv(kind: Kind) -> tuple[str, ...]:
-    """The call of Nix, in the source's directory; it prints where the image is."""
-    return (
-        *("nix", "build", "--extra-experimental-features", FEATURES),
-        *("--no-link", "--print-out-paths", "--no-update-lock-file"),
-        f".#{OUTPUTS[kind].attribute}",
-    )
+    """Make the call of Nix, in the source's directory; it prints where the image is."""
+    return (*NIX_BUILD, "--no-update-lock-file", f".#{OUTPUTS[kind].attribute}")
 
 
-async def _build(source: Path, kind: Kind, digest: str, directory: Path, marker: str) -> None:
-    find_program("nix", hint=NIX_INSTALL_HINT)
+async def _build(source: Path, kind: Kind, digest: str, directory: Path, *, marker: str) -> None:
     output = OUTPUTS[kind]
-    job = Job(
-        name="nix build",
-        argv=build_argv(kind),
-        directory=source,
-        log=directory / "build.log",
-        timeout_s=_TIMEOUT_S,
-        marker=marker,
-        hint=BUILD_HINT,
-    )
-    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    await run_job(job, env=outer_environment() | passed_on)
-    built = _image_in(printed_path(job.log), output)
+    printed = await nix_build(build_argv(kind), source, marker, log=directory / "build.log")
+    built = _image_in(printed, output)
     rootfs = directory / f"rootfs.{output.suffix}"
     shutil.copyfile(built, rootfs)
-    metadata = directory / "metadata.tar"
     described = Description("NixOS", _RELEASE, debian_architecture(), digest, _CREATED)
-    metadata.write_bytes(metadata_tar(described))
-    facts = {
-        "built": str(built),
-        "fingerprint": fingerprint(metadata, rootfs),
-        "packages": {},
-    }
-    write_atomically(directory / FACTS, canonical_json(facts) + b"\n")
+    write_facts(directory, rootfs, described, built=str(built), packages={})
 
 
-def printed_path(log: Path) -> Path:
-    """The store path that Nix prints last; its messages are in the same log."""
+async def nix_build(
+    argv: tuple[str, ...], directory: Path, marker: str, *, log: Path | None = None
+) -> Path:
+    """Run a call of `nix build` in a directory and return the store path that it prints last.
+
+    Raises:
+        PrerequisiteError: Nix is missing.
+        BuildError: Nix cannot build it; its `log_tail` says why.
+        BadInputError: it printed no path.
+    """
+    find_program("nix", hint=NIX_INSTALL_HINT)
+    log = log or directory / "build.log"
+    job = Job("nix build", argv, directory, log, _TIMEOUT_S, marker, BUILD_HINT)
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    await run_job(job, env=outer_environment() | passed_on)
+    # Its messages are in the same log.
     for line in reversed(log.read_text(errors="replace").splitlines()):
         if line.startswith("/") and " " not in line:
             return Path(line)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agency.canonical import sha256_hex
 from agency.errors import BadInputError, PrerequisiteError
+from agency.guarded import DIRECTORY_FLAGS
 
 MAX_BYTES = 4 * 1024 * 1024
 
@@ -20,7 +21,6 @@ _ENTRY = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9A-Za-z][0-9A-Za-z.!+_-]*(?: --hash=sha256:[0-9a-f]{64})+"
 )
 _SHOWN = 80
-_PARENT = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -54,7 +54,7 @@ def read_pins(path: Path) -> Pins:
 
 def _content(path: Path) -> bytes:
     """At most one byte more than allowed."""
-    parent = os.open(path.parent, _PARENT)
+    parent = os.open(path.parent, DIRECTORY_FLAGS)
     try:
         with os.fdopen(os.open(path.name, _FILE, dir_fd=parent), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -65,7 +65,7 @@ def _content(path: Path) -> bytes:
 
 
 def normalised(text: str, where: str) -> str:
-    """The requirements of a text, one a line.
+    """List the requirements of a text, one a line.
 
     Raises:
         BadInputError: a line is neither a comment nor a pinned and hashed requirement.

@@ -7,16 +7,15 @@ and our settings for it. Fetching it runs none of its code.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import shutil
-import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from agency.archive import archive
 from agency.canonical import canonical_json, sha256_hex
-from agency.errors import InternalError
 from agency.files import write_atomically
 from agency.guests.images.builder import Job, outer_environment, run_job
 from agency.guests.images.cache import GIB, DigestCache
@@ -33,9 +32,8 @@ _LOCK = "package-lock.json"
 _BUILDER_VERSION = 1
 _NEEDS = GIB // 8
 _TIMEOUT_S = 300.0
-_EPOCH = 1_700_000_000
 # What only people who write code look at.
-_UNUSED = (".ts", ".map", ".mts", ".cts")
+_UNUSED = (".ts", ".map", ".mts", ".cts", ".package-lock.json")
 _HINT = "the end of its log says why; it needs a reachable npm registry"
 
 
@@ -51,12 +49,12 @@ class ProviderPack:
 
 
 def provider_cache(base: Path, *, keep: int = KEPT_PACKS) -> DigestCache:
-    """The cache of packs below the directory of the guests' state."""
+    """Return the cache of packs below the directory of the guests' state."""
     return DigestCache(base / "providers", keep=keep, needs=_NEEDS)
 
 
 def pack_digest(package: Path = PACKAGE) -> str:
-    """The digest of everything that a pack is made of."""
+    """Digest everything that a pack is made of."""
     files = {
         path.name: sha256_hex(path.read_bytes())
         for path in sorted(package.iterdir())
@@ -66,7 +64,7 @@ def pack_digest(package: Path = PACKAGE) -> str:
 
 
 def pinned_version(package: Path = PACKAGE) -> str:
-    """The version of the provider's package that is pinned."""
+    """Read the version of the provider's package that is pinned."""
     lock = json.loads((package / _LOCK).read_text())
     return str(lock["packages"][f"node_modules/{NAME}"]["version"])
 
@@ -75,23 +73,19 @@ def pinned_version(package: Path = PACKAGE) -> str:
 async def hold_provider(
     base: Path, *, marker: str, package: Path = PACKAGE
 ) -> AsyncIterator[ProviderPack]:
-    """The pack, fetched where it is missing; it stays while this is held.
+    """Hold the pack, fetched where it is missing; it stays while this is held.
 
     Raises:
         PrerequisiteError: npm or disk space are missing.
         BuildError: a package cannot be had, or is not the one that was pinned.
     """
     digest = pack_digest(package)
-
-    async def make(directory: Path) -> None:
-        await _fetch(package, directory, marker)
-
+    make = partial(_fetch, package, marker=marker)
     async with provider_cache(base).hold(digest, make) as kept:
-        archive = kept.path / _ARCHIVE
-        yield ProviderPack(archive, digest, NAME, pinned_version(package), kept.fresh)
+        yield ProviderPack(kept.path / _ARCHIVE, digest, NAME, pinned_version(package), kept.fresh)
 
 
-async def _fetch(package: Path, directory: Path, marker: str) -> None:
+async def _fetch(package: Path, directory: Path, *, marker: str) -> None:
     find_program("npm", hint=NPM_HINT)
     tree = directory / "tree"
     shutil.copytree(package, tree)
@@ -109,25 +103,10 @@ async def _fetch(package: Path, directory: Path, marker: str) -> None:
 
 
 def archive_of(tree: Path) -> bytes:
-    """A tar archive of a directory's files, root's, the same bytes for the same files.
+    """Pack a directory's files, root's, the same bytes for the same files.
 
     Raises:
         InternalError: there is a link or device in it, which no package needs.
     """
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path in sorted(tree.rglob("*")):
-            if path.name.endswith(_UNUSED) or path.name == ".package-lock.json":
-                continue
-            if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                raise InternalError("is no plain file", where=str(path.relative_to(tree)))
-            entry = tarfile.TarInfo(path.relative_to(tree).as_posix())
-            entry.mtime = _EPOCH
-            if path.is_dir():
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-                tar.addfile(entry)
-            else:
-                content = path.read_bytes()
-                entry.size, entry.mode = len(content), 0o644
-                tar.addfile(entry, io.BytesIO(content))
-    return archive.getvalue()
+    paths = sorted(path for path in tree.rglob("*") if not path.name.endswith(_UNUSED))
+    return archive(((path.relative_to(tree).as_posix(), path) for path in paths), plain=True)

@@ -1,12 +1,11 @@
-"""What a guest's image is made of, as data whose digest names the image."""
+"""Recipe of a guest's image, as data whose digest names the image."""
 
 from __future__ import annotations
 
 import platform
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.errors import PrerequisiteError
@@ -17,17 +16,9 @@ from agency.guests.incus.model import Kind
 # see.
 BUILDER_VERSION = 1
 
-_UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|timer|target|mount|path)\Z")
-
-
-def _is_unit(name: str) -> str:
-    if not _UNIT.match(name):
-        raise ValueError("not the name of a unit")
-    return name
-
-
 Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
-Unit = Annotated[str, AfterValidator(_is_unit)]
+_UNIT = r"^[A-Za-z0-9:_.@-]+\.(service|socket|timer|target|mount|path)$"
+Unit = Annotated[str, StringConstraints(pattern=_UNIT)]
 # No part begins with a dot: none can lead elsewhere.
 GuestPath = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9_@-][A-Za-z0-9._@-]*)+$")]
 
@@ -101,7 +92,7 @@ def debian_architecture(machine: str | None = None) -> Literal["amd64", "arm64"]
 
 
 def default_recipe(kind: Kind = Kind.CONTAINER) -> ImageRecipe:
-    """The recipe of the guest that spin-ups and sandboxes use, as the kind that was decided on."""
+    """Return the recipe of the guest that spin-ups and sandboxes use, for the kind decided on."""
     architecture = debian_architecture()
     if kind is Kind.CONTAINER:
         return ImageRecipe(architecture=architecture)

@@ -8,15 +8,14 @@ Python and C library, whatever the host's are.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.errors import BadInputError
-from agency.files import write_atomically
 from agency.guests.images.builder import Job, outer_environment, run_job
 from agency.guests.images.cache import GIB, DigestCache
 from agency.guests.images.pins import Pins, read_pins
@@ -25,7 +24,6 @@ from agency.guests.images.recipe import ImageRecipe
 REQUIREMENTS = "requirements.txt"
 KEPT_WHEELS = 2
 
-_WANTED = "wanted.txt"
 _BUILDER_VERSION = 1
 _TIMEOUT_S = 900.0
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -50,13 +48,13 @@ class Libraries:
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
-    """What others' wheels are: pinned and hashed requirements, for a guest of that recipe."""
+    """Origin of others' wheels: pinned and hashed requirements, for a guest of that recipe."""
 
     requirements: Path
     recipe: ImageRecipe
 
     def libraries_digest(self, pins: Pins) -> str:
-        """The digest of what comes from others, when that is in the requirements."""
+        """Digest what comes from others, when that is in the requirements."""
         facts = {
             "builder": _BUILDER_VERSION,
             "pins": pins.digest,
@@ -70,7 +68,7 @@ class Ingredients:
 async def hold_libraries(
     base: Path, ingredients: Ingredients, *, marker: str
 ) -> AsyncIterator[Libraries]:
-    """The wheels of others, fetched where they are missing; they stay while this is held.
+    """Hold the wheels of others, fetched where they are missing; they stay while this is held.
 
     Raises:
         PrerequisiteError: pip, the requirements or disk space are missing.
@@ -79,20 +77,15 @@ async def hold_libraries(
     """
     pins = read_pins(ingredients.requirements)  # once: what is fetched is what the digest names
     digest = ingredients.libraries_digest(pins)
-
-    async def make(directory: Path) -> None:
-        await _download(ingredients.recipe, pins, directory, marker)
-        _refuse_others(directory)
-        _write_lock(directory)
-
+    make = partial(_download, ingredients.recipe, pins, marker=marker)
     cache = DigestCache(base / "wheels", keep=KEPT_WHEELS, needs=GIB)
     async with cache.hold(digest, make) as kept:
         yield Libraries(kept.path, digest)
 
 
-async def _download(recipe: ImageRecipe, pins: Pins, directory: Path, marker: str) -> None:
+async def _download(recipe: ImageRecipe, pins: Pins, directory: Path, *, marker: str) -> None:
     abi = "cp" + recipe.python.replace(".", "")
-    wanted = directory / _WANTED
+    wanted = directory / REQUIREMENTS
     wanted.write_text(pins.text)
     argv = [
         *(sys.executable, "-I", "-m", "pip", "download", "--quiet", "--no-input"),
@@ -103,13 +96,18 @@ async def _download(recipe: ImageRecipe, pins: Pins, directory: Path, marker: st
         *("--dest", str(directory), "--requirement", str(wanted)),
     ]
     hint = "a package may have no wheel for the guest's Python, or no index can be reached"
-    await _pip("pip download", argv, directory, marker, hint)
-    wanted.unlink()
+    log = directory / "build.log"
+    job = Job("pip download", tuple(argv), directory, log, _TIMEOUT_S, marker, hint)
+    environment = {"SOURCE_DATE_EPOCH": "1700000000", "TMPDIR": str(directory)}
+    await run_job(job, env=outer_environment() | environment)
+    log.unlink()
+    _refuse_others(directory)
 
 
 def _refuse_others(directory: Path) -> None:
     """Refuse what is no wheel: to install it would mean to run it."""
-    others = sorted(path.name for path in directory.iterdir() if path.suffix != ".whl")
+    names = {path.name for path in directory.iterdir() if path.suffix != ".whl"}
+    others = sorted(names - {REQUIREMENTS})
     if others:
         raise BadInputError(
             f"no wheels were fetched but {', '.join(others)[:200]}",
@@ -118,16 +116,8 @@ def _refuse_others(directory: Path) -> None:
         )
 
 
-async def _pip(name: str, argv: list[str], directory: Path, marker: str, hint: str) -> None:
-    log = directory / "build.log"
-    job = Job(name, tuple(argv), directory, log, _TIMEOUT_S, marker, hint)
-    environment = {"SOURCE_DATE_EPOCH": "1700000000", "TMPDIR": str(directory)}
-    await run_job(job, env=outer_environment() | environment)
-    log.unlink()
-
-
 def platforms(recipe: ImageRecipe) -> tuple[str, ...]:
-    """The platform tags of wheels that run in the guest, best first (PEP 600).
+    """List the platform tags of wheels that run in the guest, best first (PEP 600).
 
     Raises:
         BadInputError: the suite's C library is not known.
@@ -142,22 +132,3 @@ def platforms(recipe: ImageRecipe) -> tuple[str, ...]:
     machine = _MACHINES[recipe.architecture]
     modern = [f"manylinux_2_{minor}_{machine}" for minor in range(newest, _OLDEST_GLIBC - 1, -1)]
     return (*modern, *(f"{tag}_{machine}" for tag in _LEGACY_TAGS), f"linux_{machine}")
-
-
-def _wheels(directory: Path) -> list[Path]:
-    return sorted(directory.glob("*.whl"))
-
-
-def _write_lock(directory: Path) -> None:
-    write_atomically(directory / REQUIREMENTS, lock_file(_wheels(directory)).encode())
-
-
-def lock_file(wheels: Iterable[Path]) -> str:
-    """Requirements that name each wheel by version and SHA-256, sorted by name."""
-    lines = []
-    for wheel in wheels:
-        name, version = wheel.name.split("-")[:2]
-        with wheel.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        lines.append(f"{name}=={version} --hash=sha256:{digest}\n")
-    return "".join(sorted(lines))

@@ -1,8 +1,9 @@
-"""What a guest needs of Incus, one method a request."""
+"""Requests to Incus that a guest needs, one method each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -11,7 +12,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from agency.guests.incus import execution
-from agency.guests.incus.errors import IncusError, is_missing
+from agency.guests.incus.errors import IncusError, IncusUnreachableError, is_missing
 from agency.guests.incus.execution import Command, Streams
 from agency.guests.incus.model import (
     Instance,
@@ -48,14 +49,14 @@ class Incus:
         return self._transport.socket
 
     async def server(self) -> Server:
-        """Who answers, and what it can run."""
+        """Ask who answers, and what it can run."""
         return server_from(await self._transport.call("GET", "/1.0"))
 
     async def ready(self) -> bool:
-        """Whether it has finished starting."""
+        """Return whether Incus answers and has finished starting."""
         try:
             await self._transport.call("GET", "/internal/ready")
-        except IncusError:
+        except (IncusError, IncusUnreachableError):
             return False
         return True
 
@@ -74,7 +75,7 @@ class Incus:
         await self._transport.call("POST", "/1.0/storage-pools", body, where=f"pool {name}")
 
     async def root_pool_of_default_profile(self) -> str | None:
-        """The pool that the default profile puts root disks on, if it does."""
+        """Find the pool that the default profile puts root disks on, if it does."""
         profile = await self._transport.call("GET", "/1.0/profiles/default")
         for device in profile["devices"].values():
             if device.get("type") == "disk" and device.get("path") == "/":
@@ -108,13 +109,10 @@ class Incus:
     async def delete_image(self, fingerprint: str, *, timeout_s: float = 60) -> None:
         """Remove an image; one that is not there is no error."""
         where = f"image {fingerprint[:12]}"
-        try:
+        with _missing_is_fine():
             await self._transport.operate(
                 "DELETE", f"/1.0/images/{fingerprint}", timeout_s=timeout_s, where=where
             )
-        except IncusError as error:
-            if not is_missing(error):
-                raise
 
     async def instances(self) -> tuple[Instance, ...]:
         """Every instance of the default project, by name."""
@@ -147,11 +145,8 @@ class Incus:
 
     async def delete(self, name: str, *, timeout_s: float) -> None:
         """Remove a stopped instance; one that is not there is no error."""
-        try:
+        with _missing_is_fine():
             await self._transport.operate("DELETE", _path(name), timeout_s=timeout_s, where=name)
-        except IncusError as error:
-            if not is_missing(error):
-                raise
 
     async def set_labels(self, name: str, labels: Mapping[str, str]) -> None:
         """Set config keys user.agency.<key> of an instance; others stay."""
@@ -164,11 +159,11 @@ class Incus:
         await self._transport.call("PATCH", _path(name), body, where=f"{name}: {device}")
 
     async def usage(self, name: str) -> Usage:
-        """What an instance uses now."""
+        """Ask what an instance uses now."""
         return usage_from(await self._transport.call("GET", f"{_path(name)}/state", where=name))
 
     async def console_log(self, name: str, *, max_bytes: int = 64 * 1024) -> str:
-        """The end of what the instance wrote on its console; empty where there is none."""
+        """Read the end of what the instance wrote on its console; empty if there is none."""
         path = f"{_path(name)}/console"
         async with self._transport.request("GET", path, where=name) as answer:
             if answer.status != 200:
@@ -213,6 +208,15 @@ class Incus:
                 if len(data) > max_bytes:
                     raise IncusError(f"longer than {max_bytes} bytes", where=where)
         return bytes(data)
+
+
+@contextlib.contextmanager
+def _missing_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except IncusError as error:
+        if not is_missing(error):
+            raise
 
 
 def _path(name: str) -> str:

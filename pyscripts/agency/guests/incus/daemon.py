@@ -1,4 +1,4 @@
-"""Having an Incus to talk to: the host's own where it answers, else one that we start.
+"""Access to an Incus: the host's own where it answers, else one that we start.
 
 Ours keeps everything below its own directory and touches nothing of the host's. Everyone who uses
 it holds a shared lock; who leaves last, and leaves no guest behind, stops it. The directory is
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import grp
 import os
 import shutil
 import signal
@@ -40,14 +41,13 @@ _START_S = 30.0
 _STOP_S = 20.0
 _POLL_S = 0.05
 _LOG_LINES = 5
-_GROUP = "incus-admin"
 # Incus looks for news on the web when it starts. Nothing may leave: a proxy that refuses.
 _NO_WAY_OUT = "http://127.0.0.1:9"
 
 
 @dataclass(frozen=True, slots=True)
 class OwnDaemon:
-    """Where an Incus of ours keeps itself."""
+    """Directory of an Incus of ours, and the files in it."""
 
     directory: Path
 
@@ -63,12 +63,12 @@ class OwnDaemon:
 
     @property
     def log(self) -> Path:
-        """What it says."""
+        """Log of what it says."""
         return self.directory / "incusd.log"
 
 
 def answers(path: Path) -> bool:
-    """Whether something accepts connections on a unix socket."""
+    """Return whether a process accepts connections on a unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_CONNECT_S)
         try:
@@ -79,18 +79,15 @@ def answers(path: Path) -> bool:
 
 
 def host_socket(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The socket of the Incus that this host runs, if one answers and lets us in."""
-    named = environ.get("INCUS_SOCKET")
+    """Find the socket of the Incus that this host runs, if it answers and lets us in."""
     directory = Path(environ.get("INCUS_DIR") or _HOST_DIRECTORY)
-    for candidate in [Path(named)] if named else [directory / "unix.socket"]:
-        if answers(candidate):
-            return candidate
-    return None
+    path = Path(environ.get("INCUS_SOCKET") or directory / "unix.socket")
+    return path if answers(path) else None
 
 
 @contextlib.asynccontextmanager
 async def connect_incus(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Incus]:
-    """An Incus to talk to: the host's, or ours, started where needed.
+    """Yield an Incus to talk to: the host's, or ours, started where needed.
 
     Raises:
         IncusUnreachableError: none answers, and none can be started here.
@@ -101,11 +98,13 @@ async def connect_incus(environ: Mapping[str, str] = os.environ) -> AsyncIterato
             yield client
         return
     daemon = own_daemon(environ)
-    _program_or_refuse(daemon)
+    program = _program_or_refuse(daemon)
     _make(daemon.directory)
     try:
         async with locked(daemon.users, shared=True):
-            await _ensure_running(daemon)
+            async with locked(daemon.directory / "start.lock"):
+                if not answers(daemon.socket):
+                    await _start(daemon, program)
             async with Incus(daemon.socket) as client:
                 await _prepare(client)
                 yield client
@@ -119,28 +118,23 @@ async def stop_if_unused(daemon: OwnDaemon) -> bool:
     if descriptor is None:
         return False
     try:
-        if await _holds_guests(daemon):
-            return False
+        if answers(daemon.socket):
+            async with Incus(daemon.socket) as client:
+                if await client.instances():
+                    return False
         await _stop(daemon)
     finally:
         os.close(descriptor)
     return not answers(daemon.socket)
 
 
-async def _holds_guests(daemon: OwnDaemon) -> bool:
-    if not answers(daemon.socket):
-        return False
-    async with Incus(daemon.socket) as client:
-        return bool(await client.instances())
-
-
 def is_running(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether our own Incus runs."""
+    """Return whether our own Incus runs."""
     return answers(own_daemon(environ).socket)
 
 
 def own_daemon(environ: Mapping[str, str] = os.environ) -> OwnDaemon:
-    """Where our own Incus is kept; it need not exist."""
+    """Name the place of our own Incus; it need not exist."""
     return OwnDaemon(Path(environ.get(DIRECTORY_VARIABLE) or _OWN_DIRECTORY))
 
 
@@ -163,14 +157,8 @@ def _make(directory: Path) -> None:
         )
 
 
-async def _ensure_running(daemon: OwnDaemon) -> None:
-    async with locked(daemon.directory / "start.lock"):
-        if not answers(daemon.socket):
-            await _start(daemon, _program_or_refuse(daemon))
-
-
 def find_daemon() -> Path:
-    """The program of the daemon.
+    """Find the program of the daemon.
 
     Raises:
         IncusUnreachableError: it is not installed.
@@ -206,8 +194,8 @@ async def _start(daemon: OwnDaemon, program: Path) -> None:
     home.mkdir(mode=0o711, exist_ok=True)
     daemon.socket.unlink(missing_ok=True)
     argv = [str(program)]
-    if _group_exists(_GROUP):
-        argv += ["--group", _GROUP]
+    with contextlib.suppress(KeyError):
+        argv += ["--group", grp.getgrnam("incus-admin").gr_name]
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(daemon.directory),
@@ -227,33 +215,17 @@ async def _start(daemon: OwnDaemon, program: Path) -> None:
             start_new_session=True,  # guests that are kept need it after we have gone
         )
     deadline = asyncio.get_running_loop().time() + _START_S
-    while not await _is_ready(daemon.socket):
-        if process.poll() is not None or asyncio.get_running_loop().time() > deadline:
-            process.kill()
-            process.wait()
-            raise IncusUnreachableError(
-                f"Incus does not start: {_last_words(daemon.log)}",
-                where=str(program),
-                hint=f"read {daemon.log}; another Incus or missing rights may stand in its way",
-            )
-        await asyncio.sleep(_POLL_S)
-
-
-async def _is_ready(path: Path) -> bool:
-    if not answers(path):
-        return False
-    async with Incus(path) as client:
-        return await client.ready()
-
-
-def _group_exists(name: str) -> bool:
-    import grp
-
-    try:
-        grp.getgrnam(name)
-    except KeyError:
-        return False
-    return True
+    async with Incus(daemon.socket) as client:
+        while not await client.ready():
+            if process.poll() is not None or asyncio.get_running_loop().time() > deadline:
+                process.kill()
+                process.wait()
+                raise IncusUnreachableError(
+                    f"Incus does not start: {_last_words(daemon.log)}",
+                    where=str(program),
+                    hint=f"read {daemon.log}; another Incus or missing rights may stand in its way",
+                )
+            await asyncio.sleep(_POLL_S)
 
 
 def _last_words(log: Path) -> str:
@@ -269,51 +241,25 @@ async def _prepare(client: Incus) -> None:
 
 
 async def _stop(daemon: OwnDaemon) -> None:
-    """Stop the process that listens on the daemon's socket; none is no error."""
-    found = _listening(daemon.socket)
-    if found is None:
-        return
-    descriptor, pid = found
+    """Stop the process that listens on the daemon's socket, unix(7); none is no error."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(_CONNECT_S)
+        try:
+            asking.connect(str(daemon.socket))
+            said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            pidfd = os.pidfd_open(_UCRED.unpack(said)[0])
+        except OSError:
+            return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
     try:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            signal.pidfd_send_signal(descriptor, number)
-            if await _ends(descriptor, _STOP_S):
+            signal.pidfd_send_signal(pidfd, number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), _STOP_S)
                 break
-        _collect(pid)
     except ProcessLookupError:
         pass
     finally:
-        os.close(descriptor)
-
-
-def _listening(path: Path) -> tuple[int, int] | None:
-    """Descriptor and pid of the process that listens on a socket, unix(7)."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        try:
-            asking.settimeout(_CONNECT_S)
-            asking.connect(str(path))
-            said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            pid = int(_UCRED.unpack(said)[0])
-            return os.pidfd_open(pid), pid
-        except OSError:
-            return None
-
-
-def _collect(pid: int) -> None:
-    """Take the exit status of a child of this process; another run's child is not ours to take."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
-
-
-async def _ends(pidfd: int, seconds: float) -> bool:
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(pidfd, ended.set)
-    try:
-        async with asyncio.timeout(seconds):
-            await ended.wait()
-    except TimeoutError:
-        return False
-    finally:
         loop.remove_reader(pidfd)
-    return True
+        os.close(pidfd)

@@ -1,4 +1,4 @@
-"""What can go wrong between us and Incus."""
+"""Errors between us and Incus."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ class IncusUnreachableError(PrerequisiteError):
 
 
 def is_missing(error: IncusError) -> bool:
-    """Whether the error says that a thing does not exist."""
+    """Return whether the error says that a thing does not exist."""
     return error.status == 404

@@ -16,7 +16,7 @@ import aiohttp
 
 from agency.guests.incus.errors import IncusError, IncusTimeoutError, IncusUnreachableError
 from agency.guests.incus.transport import Transport
-from agency.machine import MAX_LINE, MAX_OUTPUT, Completed, MachineError
+from agency.machine import MAX_LINE, Completed, Kept, MachineError
 
 _CHUNK = 64 * 1024
 _CONNECT_S = 15.0
@@ -36,7 +36,7 @@ class Command:
     gid: int = 0
 
     def body(self) -> dict[str, object]:
-        """The request of POST /1.0/instances/<name>/exec."""
+        """Make the request of POST /1.0/instances/<name>/exec."""
         return {
             "command": list(self.argv),
             "environment": {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", **self.env},
@@ -90,7 +90,7 @@ class Streams:
 
 
 async def chunks(stream: aiohttp.ClientWebSocketResponse) -> AsyncIterator[bytes]:
-    """What a stream brings, until its end.
+    """Yield what a stream brings, until its end.
 
     Pings are not answered: Incus asks for no answer, and one that is written after Incus has closed
     its side makes asyncio drop what had come and was not yet read.
@@ -164,11 +164,11 @@ async def run(
     """
     try:
         async with asyncio.timeout(timeout_s), open_streams(transport, name, command) as streams:
-            kept_out, kept_err = _Kept(), _Kept()
+            out, err = Kept(), Kept()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_feed(streams, stdin))
-                tasks.create_task(kept_out.take(streams.stdout))
-                tasks.create_task(kept_err.take(streams.stderr))
+                tasks.create_task(_take(out, streams.stdout))
+                tasks.create_task(_take(err, streams.stderr))
                 status = await streams.exit_status(timeout_s)
     except TimeoutError as error:
         raise IncusTimeoutError(
@@ -181,26 +181,12 @@ async def run(
                 f"its output was lost: {first}", where=f"{name}: {command.argv[0]}"
             ) from first
         raise first from group
-    return Completed(
-        status,
-        bytes(kept_out.data),
-        bytes(kept_err.data),
-        truncated=kept_out.truncated or kept_err.truncated,
-    )
+    return Completed(status, bytes(out.data), bytes(err.data), out.truncated or err.truncated)
 
 
-@dataclass(slots=True)
-class _Kept:
-    """The beginning of a stream; the rest is read and dropped, so that the program goes on."""
-
-    data: bytearray = field(default_factory=bytearray)
-    truncated: bool = False
-
-    async def take(self, stream: aiohttp.ClientWebSocketResponse) -> None:
-        async for chunk in chunks(stream):
-            room = MAX_OUTPUT - len(self.data)
-            self.data += chunk[:room]
-            self.truncated = self.truncated or len(chunk) > room
+async def _take(kept: Kept, stream: aiohttp.ClientWebSocketResponse) -> None:
+    async for chunk in chunks(stream):
+        kept.add(chunk)
 
 
 async def _feed(streams: Streams, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What we tell Incus and what it tells us, as values."""
+"""Values of requests to Incus and of its answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Kind(StrEnum):
-    """What a guest is, in the words of Incus."""
+    """Kind of a guest, in the words of Incus."""
 
     CONTAINER = "container"
     VM = "virtual-machine"
@@ -21,22 +21,21 @@ class Server:
 
     version: str
     drivers: tuple[str, ...]  # of instances: "lxc", "qemu"
-    storage_drivers: tuple[str, ...]
 
     @property
     def runs_vms(self) -> bool:
-        """Whether it reports a working driver for virtual machines."""
+        """True if Incus reports a working driver for virtual machines."""
         return "qemu" in self.drivers
 
     @property
     def runs_containers(self) -> bool:
-        """Whether it reports a working driver for containers."""
+        """True if Incus reports a working driver for containers."""
         return "lxc" in self.drivers
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a guest may use at most.
+    """Most that a guest may use.
 
     `memory_mb` in MiB (without swap), `cpus` in cores, `processes` in processes and threads,
     `disk_gb` in GiB. Incus ignores `disk_gb` on storage pools without quotas, such as `dir` on a
@@ -61,7 +60,7 @@ class InstanceSpec:
     labels: Mapping[str, str] = field(default_factory=dict)  # config keys user.agency.<key>
 
     def body(self) -> dict[str, Any]:
-        """The request of POST /1.0/instances."""
+        """Make the request of POST /1.0/instances."""
         config = {
             "boot.autostart": "false",
             "limits.cpu": str(self.limits.cpus),
@@ -121,7 +120,7 @@ class Instance:
 
     @property
     def running(self) -> bool:
-        """Whether Incus says that it runs."""
+        """True if Incus says that it runs."""
         return self.status == "Running"
 
     @property
@@ -154,13 +153,12 @@ def server_from(raw: Mapping[str, Any]) -> Server:
     return Server(
         version=str(environment["server_version"]),
         drivers=tuple(part.strip() for part in str(environment["driver"]).split("|")),
-        storage_drivers=tuple(d["Name"] for d in environment["storage_supported_drivers"] or ()),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an instance uses now; None where Incus cannot tell. Memory and disk in bytes."""
+    """Resources that an instance uses now, in bytes; None where Incus cannot tell."""
 
     memory: int | None
     memory_peak: int | None

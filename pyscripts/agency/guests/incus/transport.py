@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -83,13 +83,13 @@ class Transport:
     async def call(
         self, method: str, path: str, body: object = None, *, where: str | None = None
     ) -> Any:
-        """A request that is answered at once; returns its metadata."""
+        """Send a request that is answered at once; return its metadata."""
         return (await self._json(method, path, body, where))["metadata"]
 
     async def begin(
         self, method: str, path: str, body: object = None, *, where: str | None = None
     ) -> Json:
-        """A request that starts an operation; returns the operation."""
+        """Send a request that starts an operation; return the operation."""
         answer = await self._json(method, path, body, where)
         if answer.get("type") != "async":
             raise IncusError(f"{method} was not answered by an operation", where=where or path)
@@ -137,25 +137,14 @@ class Transport:
 
 
 async def checked_answer(answer: aiohttp.ClientResponse, where: str) -> Json:
-    """The JSON of an answer that is not an error of Incus."""
-    return dict(_checked(await _decoded(answer, where), where))
-
-
-async def _decoded(answer: aiohttp.ClientResponse, where: str) -> Json:
+    """Read the JSON of an answer that is not an error of Incus."""
     try:
         decoded = await answer.json(content_type=None)
     except ValueError as error:
         raise IncusError("Incus answered with something that is not JSON", where=where) from error
     if not isinstance(decoded, dict):
         raise IncusError("Incus answered with something unexpected", where=where)
+    if decoded.get("type") == "error":
+        reason, status = decoded.get("error"), int(decoded.get("error_code", 0))
+        raise IncusError(str(reason or "no reason given"), where=where, status=status)
     return decoded
-
-
-def _checked(answer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    if answer.get("type") == "error":
-        raise IncusError(
-            str(answer.get("error") or "no reason given"),
-            where=where,
-            status=int(answer.get("error_code", 0)),
-        )
-    return answer

@@ -1,4 +1,4 @@
-"""Whose a guest is, and removing what killed runs left.
+"""Ownership of guests, and removal of what killed runs left.
 
 An instance carries whose it is in its config: the state directory of the one who made it, the id
 of the run, and what it is for. A run holds the lock of its directory (rundir.py) for
@@ -22,7 +22,7 @@ _RUN_LOCK = "lock"
 
 
 class Purpose(StrEnum):
-    """What a guest is for, and so who ends it."""
+    """Purpose of a guest, and so who ends it."""
 
     RUN = "run"  # its run, or the janitor
     KEPT = "kept"  # a person
@@ -38,7 +38,7 @@ class Owner:
     purpose: Purpose = Purpose.RUN
 
     def labels(self) -> dict[str, str]:
-        """The config keys of an instance of this owner, without their prefix."""
+        """Make the config keys of an instance of this owner, without their prefix."""
         return {
             "state": str(self.state.resolve()),
             "run": self.run,
@@ -62,12 +62,12 @@ class Held:
 
     @property
     def left_behind(self) -> bool:
-        """Whether nobody will remove it."""
+        """True if nobody will remove it."""
         return self.purpose is Purpose.RUN and not self.alive
 
 
 def ours(instances: Iterable[Instance], state: Path) -> tuple[Held, ...]:
-    """The guests among the instances that belong to a state directory."""
+    """List the guests among the instances that belong to a state directory."""
     found = []
     for instance in instances:
         labels = instance.labels
@@ -92,7 +92,7 @@ async def reap(incus: Incus, state: Path) -> tuple[str, ...]:
 
 
 async def _is_still(incus: Incus, held: Held, state: Path) -> bool:
-    """Whether what looks left behind is: its run may have labelled it and ended between looks.
+    """Look again: the guest's run may have labelled it and ended between the looks.
 
     Whose lock was found free labels nothing any more, so what is seen from then on is true.
     """

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
-import tarfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from agency import archive
 from agency.errors import InternalError
 from agency.guests.incus.client import Incus
 from agency.guests.incus.errors import (
@@ -36,20 +35,13 @@ _ENDED_STATES = ("running", "degraded", "maintenance")
 
 @dataclass(frozen=True, slots=True)
 class SystemState:
-    """What systemd says of the whole machine, and which units have failed."""
+    """State of the whole system in systemd's words, and the units that have failed."""
 
     state: str
     failed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GuestFile:
-    """A file to write in a guest."""
-
-    content: bytes
-    mode: int = 0o644
-    uid: int = 0
-    gid: int = 0
+GuestFile = archive.File
 
 
 @dataclass(slots=True)
@@ -83,7 +75,7 @@ class Guest:
 
     @classmethod
     def of(cls, incus: Incus, instance: Instance) -> Guest:
-        """A machine that Incus already has."""
+        """Return the machine of an instance that Incus already has."""
         return cls(incus, instance.name, instance.kind)
 
     async def wait_running(self, *, timeout_s: float, allow_degraded: bool = False) -> SystemState:
@@ -198,20 +190,21 @@ class Guest:
         """
         parents = sorted({str(path.parent) for path in files})
         await self.run("mkdir", "--parents", "--", *parents)
-        await self.unpack(file_archive(files), PurePosixPath("/"), timeout_s=_START_S)
+        members = ((str(path).lstrip("/"), file) for path, file in sorted(files.items()))
+        await self.unpack(archive.archive(members), PurePosixPath("/"), timeout_s=_START_S)
 
-    async def unpack(self, archive: bytes, into: PurePosixPath, *, timeout_s: float) -> None:
+    async def unpack(self, packed: bytes, into: PurePosixPath, *, timeout_s: float) -> None:
         """Unpack a tar archive into an existing directory; owners and modes are the archive's."""
         options = ("--preserve-permissions", "--same-owner", "--numeric-owner", "--touch")
         argv = ("tar", "--extract", *options, "--directory", str(into))
-        await self.run(*argv, stdin=archive, timeout_s=timeout_s)
+        await self.run(*argv, stdin=packed, timeout_s=timeout_s)
 
     async def read(self, path: PurePosixPath, *, max_bytes: int = 1024 * 1024) -> bytes:
         """Read a regular file."""
         return await self.incus.pull(self.name, path, max_bytes=max_bytes)
 
     async def boot_id(self) -> str:
-        """The kernel's id of this boot."""
+        """Read the kernel's id of this boot."""
         done = await self.run("cat", "/proc/sys/kernel/random/boot_id")
         return done.decode().strip()
 
@@ -229,7 +222,7 @@ class Guest:
         return state
 
     async def usage(self) -> Usage:
-        """What it uses now, as the host sees it."""
+        """Ask Incus what the machine uses now."""
         return await self.incus.usage(self.name)
 
     async def destroy(self) -> None:
@@ -259,15 +252,3 @@ class Guest:
 def _refuse_network(made: Instance | None, name: str) -> None:
     if made is None or made.network_devices:
         raise InternalError("the guest has a network device", where=name)
-
-
-def file_archive(files: Mapping[PurePosixPath, GuestFile]) -> bytes:
-    """A tar archive of files by their absolute path, without directories."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path, file in sorted(files.items()):
-            entry = tarfile.TarInfo(str(path).lstrip("/"))
-            entry.size, entry.mode = len(file.content), file.mode
-            entry.uid, entry.gid = file.uid, file.gid
-            tar.addfile(entry, io.BytesIO(file.content))
-    return archive.getvalue()

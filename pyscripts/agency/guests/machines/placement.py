@@ -1,4 +1,4 @@
-"""What an Incus must hold before a guest can be made: kind, storage pool, image."""
+"""Needs of a guest in Incus: its kind, a storage pool, its image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IMPORT_S = 300.0
 
 
 class WantedKind(StrEnum):
-    """What a person asks a guest to be."""
+    """Kind of guest that a person asks for."""
 
     AUTO = "auto"
     VM = "vm"
@@ -27,7 +27,7 @@ class WantedKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a guest will be, and why, for the transcript."""
+    """Kind of a guest, and the reason, for the transcript."""
 
     kind: Kind
     reason: str
@@ -61,7 +61,7 @@ def decide(server: Server, wanted: WantedKind) -> Decision:
 
 
 async def choose_pool(incus: Incus, wanted: str | None = None) -> str:
-    """The storage pool for guests: the one asked for, ours, or that of the default profile.
+    """Choose the storage pool for guests: the one asked for, ours, or the default profile's.
 
     Raises:
         PrerequisiteError: there is none.

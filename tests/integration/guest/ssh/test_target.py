@@ -23,7 +23,7 @@ from interrupting import sigint
 from agency import naming
 from agency.children import processes_with_marker
 from agency.guests.machines.machine import Guest, GuestFile
-from agency.guests.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
+from agency.guests.provisioning import INSTANCE, PORTABLE, PROGRAM, provision
 from agency.instance.load import load_instance
 from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
@@ -152,8 +152,8 @@ def operator(server, private: Path) -> Operator:
 async def host(guest: Guest, materials, operator: Operator) -> AsyncIterator[Guest]:
     """The guest, brought to the exported definitions; the operators have accounts."""
     secrets = operator.secrets
-    cargo = Cargo(ROOT / "modules/portable", secrets.loaded.root, secrets.key)
-    await provision(guest, materials, cargo)
+    portable = ROOT / "modules/portable"
+    await provision(guest, materials, portable, secrets.loaded.root, secrets.key)
     await Activator(guest, PROGRAM, str(PORTABLE), str(INSTANCE), 180).activate()
     async with reached(guest) as (homeserver, _), aiohttp.ClientSession() as session:
         await create_people(

@@ -48,7 +48,7 @@ _ESP_TYPE = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """What depends on the architecture; the type is that of the root's partition."""
+    """Facts that depend on the architecture; the type is that of the root's partition."""
 
     root_type: str
     loader: str  # of systemd-boot-efi
@@ -117,7 +117,7 @@ async def pack_disk(
 
 
 def partition_table(architecture: Architecture) -> str:
-    """The script of sfdisk."""
+    """Write the script of sfdisk."""
 
     def line(region: Region, kind: str, uuid: str, name: str) -> str:
         start, size = (mib * MIB // SECTOR for mib in (region.start, region.size))
@@ -131,7 +131,7 @@ def partition_table(architecture: Architecture) -> str:
 
 
 def layout(architecture: Architecture) -> dict[str, object]:
-    """How the disk is made of a root directory, as facts that change when that does."""
+    """Describe how the disk is made of a root directory, as facts that change when that does."""
     boot, root, raw = (Path("/nonexistent") / name for name in ("boot", "root", "raw"))
     return {
         "table": partition_table(architecture),
@@ -141,7 +141,7 @@ def layout(architecture: Architecture) -> dict[str, object]:
 
 
 def boot_entry(architecture: Architecture) -> str:
-    """The entry of the boot loader; the console that is named last is the one that counts."""
+    """Write the boot loader's entry; the console that is named last is the one that counts."""
     console = _MACHINES[architecture].console
     return (
         "title Debian\nlinux /vmlinuz\ninitrd /initrd.img\n"
@@ -193,6 +193,6 @@ def _calls(boot: Path, root: Path, raw: Path) -> Iterator[tuple[str, ...]]:
 
 
 def convert_argv(raw: Path, disk: Path) -> tuple[str, ...]:
-    """The call that makes the compressed disk."""
+    """Make the call that makes the compressed disk."""
     options = ("-c", "-o", "compression_type=zstd")
     return ("qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, str(raw), str(disk))

@@ -25,7 +25,7 @@ Run = Callable[[Sequence[str]], bool]
 
 
 def mounts(share: Path) -> tuple[tuple[str, ...], ...]:
-    """The ways to mount the share, in the order in which they are tried."""
+    """List the ways to mount the share, in the order in which they are tried."""
     at = str(share)
     return (
         ("mount", "-t", "9p", "-o", "ro,access=0,trans=virtio,msize=1048576", "config", at),
@@ -35,12 +35,12 @@ def mounts(share: Path) -> tuple[tuple[str, ...], ...]:
 
 
 def room(place: Path) -> tuple[str, ...]:
-    """The mount of a file system of its own: from /run itself nothing may be executed."""
+    """Make the call that mounts a file system of its own: from /run nothing may be executed."""
     return ("mount", "-t", "tmpfs", "-o", "mode=0700,size=64M,nosuid,nodev", "tmpfs", str(place))
 
 
 def succeeds(argv: Sequence[str]) -> bool:
-    """Whether a program ends well; what it says goes to the journal."""
+    """Return whether a program ends well; what it says goes to the journal."""
     try:
         return subprocess.run(argv, timeout=TIMEOUT_S, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
@@ -57,23 +57,11 @@ def set_up(place: Path = PLACE, run: Run = succeeds) -> bool:
         try:
             place.mkdir(mode=0o700, exist_ok=True)
             if os.path.ismount(place) or run(room(place)):
+                shutil.copytree(share, place, dirs_exist_ok=True)
                 place.chmod(0o700)
-                _copy(share, place)
         finally:
             run(("umount", str(share)))
     return os.access(place / AGENT, os.X_OK)
-
-
-def _copy(share: Path, place: Path) -> None:
-    """Each file is put there by a rename: the agent that runs keeps its own."""
-    for source in sorted(share.rglob("*")):
-        target = place / source.relative_to(share)
-        if source.is_dir():
-            target.mkdir(mode=0o700, exist_ok=True)
-        elif source.is_file():
-            partial = target.with_name(f".{target.name}.partial")
-            shutil.copy(source, partial)
-            partial.replace(target)
 
 
 if __name__ == "__main__":

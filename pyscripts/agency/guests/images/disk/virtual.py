@@ -1,4 +1,4 @@
-"""What a Debian image has besides to boot as a virtual machine of Incus."""
+"""Additions to a Debian image by which it boots as a virtual machine of Incus."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RULE = (
 
 
 def machine_packages(architecture: Literal["amd64", "arm64"]) -> tuple[str, ...]:
-    """A kernel, what finds the root file system, a boot loader, and devices by name.
+    """List a kernel, what finds the root file system, a boot loader, and devices by name.
 
     Debian's smaller kernel for clouds has no 9p, by which Incus offers its agent.
     """
@@ -44,7 +44,7 @@ def machine_packages(architecture: Literal["amd64", "arm64"]) -> tuple[str, ...]
 
 
 def machine_files() -> dict[str, str]:
-    """The agent of Incus comes from the host; a unit of ours fetches and starts it.
+    """List the files of a machine: its unit fetches Incus's agent from the host, and starts it.
 
     The disk is as large as the guest's limit says: partition and file system grow at boot.
     """

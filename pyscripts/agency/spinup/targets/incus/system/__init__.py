@@ -1,4 +1,4 @@
-"""What a guest boots, behind one interface: Debian with the exported units, or NixOS itself."""
+"""Systems that a guest boots, behind one interface: Debian with the exported units, or NixOS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agency.spinup.record import Collect, Evidence
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What a system is made from: `base` keeps materials, `source` is the checkout."""
+    """Origin of a system: `base` keeps materials, `source` is the checkout."""
 
     base: Path
     source: Path
@@ -27,7 +27,7 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """Where programs are in a guest, by their absolute paths; its Python has the agency in it."""
+    """Absolute paths of programs in a guest; its Python has the agency in it."""
 
     agency: str
     python: str
@@ -55,10 +55,10 @@ class GuestSystem(Protocol):
 
     @property
     def programs(self) -> Programs:
-        """Where programs are in the guest."""
+        """Absolute paths of programs in the guest."""
 
     def image_facts(self) -> Evidence:
-        """What the evidence `guest.image` says of this system alone."""
+        """Collect what the evidence `guest.image` says of this system alone."""
 
     async def provision(
         self, guest: Guest, loaded: LoadedInstance, key: AgeKey, *, timeout_s: float

@@ -1,4 +1,4 @@
-"""Which system a guest boots: Debian with the exported units, or NixOS itself."""
+"""Choice of a guest's system: Debian with the exported units, or NixOS itself."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _NIXOS = Path("/etc/NIXOS")  # NixOS keeps it for programs that ask
 
 
 class System(StrEnum):
-    """What runs in a guest."""
+    """Operating system of a guest."""
 
     DEBIAN = "debian"
     NIXOS = "nixos"
 
 
 class WantedSystem(StrEnum):
-    """What a person asks for by `--image`."""
+    """Operating system that a person asks for by `--image`."""
 
     AUTO = "auto"
     DEBIAN = "debian"
@@ -28,7 +28,7 @@ class WantedSystem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the choice depends on; `built` when the NixOS image of this very source is here."""
+    """Facts that the choice depends on; `built` if the NixOS image of this very source is here."""
 
     nixos: bool
     built: bool
@@ -36,7 +36,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class SystemDecision:
-    """What a guest boots, and why, for the transcript."""
+    """System that a guest boots, and the reason, for the transcript."""
 
     system: System
     reason: str
@@ -58,5 +58,5 @@ def choose_system(host: Host, wanted: WantedSystem) -> SystemDecision:
 
 
 def look_at_host(base: Path, source: Path, kind: Kind, *, nixos: Path = _NIXOS) -> Host:
-    """What this host has; `base` is where guests' materials are kept."""
+    """Look up what this host has; `base` is where guests' materials are kept."""
     return Host(nixos.exists(), image_is_built(base, source, kind))

@@ -13,7 +13,6 @@ from agency.guests import (
     PORTABLE,
     PREFIX,
     PROGRAM,
-    Cargo,
     Guest,
     Image,
     Materials,
@@ -50,7 +49,7 @@ async def hold_debian(ground: Ground) -> AsyncIterator[GuestSystem]:
         source=ground.source,
         marker=ground.marker,
     ) as materials:
-        yield DebianSystem(materials, ground.source)
+        yield DebianSystem(materials, ground.source, materials.image, materials.provider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +58,9 @@ class DebianSystem:
 
     materials: Materials
     source: Path
-
-    @property
-    def image(self) -> Image:
-        """See GuestSystem."""
-        return self.materials.image
-
-    @property
-    def provider(self) -> ProviderPack:
-        """See GuestSystem."""
-        return self.materials.provider
-
-    @property
-    def programs(self) -> Programs:
-        """See GuestSystem."""
-        return PROGRAMS
+    image: Image
+    provider: ProviderPack
+    programs: Programs = PROGRAMS
 
     def image_facts(self) -> Evidence:
         """See GuestSystem: the wheels that go with it, and every package that is in it."""
@@ -88,7 +75,7 @@ class DebianSystem:
         """See GuestSystem."""
         portable = self.source / "modules" / "portable"
         definitions = await asyncio.to_thread(load_definitions, portable, loaded.root)
-        python = await provision(guest, self.materials, Cargo(portable, loaded.root, key))
+        python = await provision(guest, self.materials, portable, loaded.root, key)
         activator = Activator(guest, PROGRAM, str(PORTABLE), str(INSTANCE), timeout_s)
         expected = by_definitions(definitions)
         return Provisioned(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
 import re
-import tarfile
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agency.archive import archive, tree
 from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock
 from agency.guests import (
@@ -79,11 +78,7 @@ class NixosSystem:
     ground: Ground
     image: Image
     provider: ProviderPack
-
-    @property
-    def programs(self) -> Programs:
-        """See GuestSystem."""
-        return PROGRAMS
+    programs: Programs = PROGRAMS
 
     def image_facts(self) -> Evidence:
         """See GuestSystem: what Nix built."""
@@ -93,10 +88,10 @@ class NixosSystem:
         self, guest: Guest, loaded: LoadedInstance, key: AgeKey, *, timeout_s: float
     ) -> Provisioned:
         """See GuestSystem; with what the run's own system has beside that of the image."""
-        archive = await asyncio.to_thread(nixos.source_archive, self.ground.source)
-        await nixos.put_tree(guest, archive, nixos.SOURCE)
-        await nixos.put_tree(guest, tree_archive(loaded.root), nixos.INSTANCE)
-        wanted = WantedSystem(archive, loaded.root, self.ground.kind)
+        packed = await asyncio.to_thread(nixos.source_archive, self.ground.source)
+        await nixos.put_tree(guest, packed, nixos.SOURCE)
+        await nixos.put_tree(guest, archive(tree(loaded.root)), nixos.INSTANCE)
+        wanted = WantedSystem(packed, loaded.root, self.ground.kind)
         # Beside the instance, in the directory that the run removes.
         place = loaded.root.parent / "system"
         system = await build_system(wanted, place, marker=self.ground.marker)
@@ -111,7 +106,7 @@ class NixosSystem:
         )
 
     def convergence(self, guest: Guest, *, timeout_s: float) -> Converging:
-        """How a guest that has its source and instance is activated."""
+        """Describe how a guest that has its source and instance is activated."""
         portable = self.ground.source / _PORTABLE
         names = json.loads((portable / "start.json").read_text())["units"]
         switching = Switching(guest, (*names, _SECRETS_UNIT), timeout_s)
@@ -125,21 +120,6 @@ async def packages(machine: Machine, system: str) -> Evidence:
     return {"of": system, **closure_packages(listed.decode().split())}
 
 
-def tree_archive(root: Path) -> bytes:
-    """A directory with all that is in it, as a tar archive; all of it is root's."""
-
-    def owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-        entry.uid = entry.gid = 0
-        entry.uname = entry.gname = "root"
-        return entry
-
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path in sorted(root.iterdir()):
-            tar.add(path, arcname=path.name, filter=owned)
-    return archive.getvalue()
-
-
 # A store path's name: name, then a version that begins with a digit, then perhaps an output.
 _STORE_NAME = re.compile(r"/nix/store/[0-9a-z]{32}-(.+?)-([0-9][^/]*)")
 _PYTHON = re.compile(r"python3\.[0-9]+-(.+)")
@@ -147,7 +127,7 @@ _AGENCY = "agency"
 
 
 def closure_packages(paths: Iterable[str]) -> Evidence:
-    """Packages by name and version, of store paths; those without a version are only counted.
+    """Name the packages of store paths by version; those without a version are only counted.
 
     Of a package with several outputs or versions all are named. `closure` is the digest of all
     paths, in their order by name.
@@ -194,19 +174,16 @@ class Switching:
         switched = await nixos.rebuild(
             self.guest, clock=self.clock, timeout_s=self.timeout_s, instance=nixos.INSTANCE
         )
-        facts = switched.as_dict()
         shown = await units.show(self.guest, self.names)
         seen = [unit for unit in shown.values() if unit.load == "loaded"]
         active = (unit.name for unit in seen if unit.active == "active")
         self._ran = tuple(dict.fromkeys((*self._ran, *active)))
         return {
-            **{name: facts[name] for name in ("changed", "changes", "digests", "seconds")},
+            **switched,
             "units": [
                 {"name": u.name, "active": u.active, "sub": u.sub, "seconds": u.to_active_s}
                 for u in seen
             ],
-            "system": switched.system,
-            "systemDigest": switched.system_digest,
         }
 
     async def _differences(self) -> list[Change]:
@@ -225,7 +202,7 @@ class Switching:
         return [*files, *stopped]
 
     async def _digests(self, base: str) -> dict[str, str]:
-        """The SHA-256 of every file of ours, by its path below `base`."""
+        """Compute the SHA-256 of every file of ours, by its path below `base`."""
         place = f"{base}/{_OURS}"
         argv = ("find", "-L", place, "-type", "f", "-exec", "sha256sum", "--", "{}", "+")
         summed = digests_from(await run(self.guest, *argv))
@@ -233,7 +210,7 @@ class Switching:
 
 
 def nixos_tamperings(machine: Machine) -> tuple[Tampering, ...]:
-    """What can drift on NixOS: a link in /etc, a unit, the firewall; the store is read-only."""
+    """List what can drift on NixOS, where the store is read-only: a link, a unit, the firewall."""
 
     async def replace() -> None:
         content = await run(machine, "cat", _CONTROL_FILE)
