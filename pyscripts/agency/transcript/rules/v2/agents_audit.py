@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import model_validator
@@ -72,14 +72,6 @@ class LogKept(Shape):
     verified: Yes  # the whole log, and that this record is in it
 
 
-def each_on_record(health: Evidence, audit: Evidence) -> str | None:
-    """Every agent that was healthy has a log."""
-    silent = _names(health["agents"]) - _names(audit["agents"])
-    if silent:
-        return f"agents.audit: nothing on record of {', '.join(sorted(silent))}"
-    return None
-
-
 def logs_kept(audit: Evidence, reboot: Evidence) -> str | None:
     """Every log is looked for again after a reboot, with an end that is not an earlier one."""
     kept = {log["name"]: log["sequence"] for log in reboot["agentsAuditKept"]}
@@ -89,10 +81,6 @@ def logs_kept(audit: Evidence, reboot: Evidence) -> str | None:
         if kept[log["name"]] < log["sequence"]:
             return f"reboot.survived: the log of {log['name']} was longer when agents.audit looked"
     return None
-
-
-def _names(entries: Iterable[Evidence]) -> set[str]:
-    return {entry["name"] for entry in entries}
 
 
 RULES = (

@@ -1,9 +1,8 @@
-"""What a search for secrets must show, and what two of them must have in common."""
+"""Evidence of a search for secrets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -32,20 +31,6 @@ class SecretsLeft(Shape):
     journal_bytes: Count
     findings: Zero
     places: Nothing
-
-
-def tokens_sought(health: Mapping[str, Any], absent: Mapping[str, Any]) -> str | None:
-    """A link: every agent that was healthy had a token, and so had the homeserver."""
-    if absent["secretsChecked"] <= len(health["agents"]):
-        return "secrets.absent: did not look for every agent's token and the homeserver's"
-    return None
-
-
-def sought_again(absent: Mapping[str, Any], left: Mapping[str, Any]) -> str | None:
-    """A link: what was a secret is one at the end too, though its owner is gone."""
-    if left["secretsChecked"] < absent["secretsChecked"]:
-        return "secrets.left: looked for fewer secrets than secrets.absent"
-    return None
 
 
 RULES = (

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 
-from agency.transcript.rules.v2.model import Exchange
+from agency.transcript.rules.v2.model import Predicate
 from agency.transcript.rules.v2.rule import Seen, Shape, Some, matches
 
 
@@ -147,8 +147,8 @@ def skips_of_its_image(image: Mapping[str, Any], suite: Mapping[str, Any]) -> st
     return None
 
 
-def spared_when_looked_at(suite: Mapping[str, Any], scenario: tuple[Exchange, ...]) -> str | None:
+def spared_when_looked_at(suite: Mapping[str, Any], predicate: Predicate) -> str | None:
     """Return how `readOnly` differs from what the scenario shows, if it does."""
-    if suite["readOnly"] == bool(scenario):
+    if suite["readOnly"] == bool(predicate.scenario):
         return "suite.host: readOnly is not what the scenario shows"
     return None
