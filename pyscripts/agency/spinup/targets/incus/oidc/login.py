@@ -16,13 +16,13 @@ from agency.clock import Clock
 from agency.errors import AgencyError, ExitCode
 from agency.spinup.targets.incus.oidc.browser import Addresses, Browser, LoginError
 from agency.spinup.targets.incus.oidc.flow import (
-    Request,
     discover,
     log_in,
     try_tampered_state,
     try_wrong_password,
     wait_for_flow,
 )
+from agency.spinup.targets.incus.oidc.request import Request
 
 MAX_REQUEST = 64 * 1024
 _PROVIDER_S = 30.0

@@ -23,7 +23,7 @@ from agency.machine.machine import MachineError
 from agency.secrets.delivery.compose import ComposeConfig
 from agency.secrets.names import MATRIX_OIDC_CLIENT_ID as _CLIENT_ID
 from agency.secrets.names import MATRIX_OIDC_CLIENT_SECRET as _CLIENT_SECRET
-from agency.spinup.targets.incus.oidc.flow import CALLBACK
+from agency.spinup.targets.incus.oidc.request import CALLBACK
 from agency.spinup.targets.incus.system import Programs
 from agency.spinup.targets.incus.system.debian import PROGRAMS
 
