@@ -1,4 +1,4 @@
-"""What the evidence of activations must show: files and units, as the definitions have them."""
+"""Evidence of activations: files and units, as the definitions have them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the evidence of the agents' own audit log must show."""
+"""Evidence of the agents' own audit log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class AgentLog(Shape):
 
 
 class AppendOnly(Shape):
-    """Whether the kernel lets every log only grow; a machine that does not says why."""
+    """Kernel's permission for a log: to grow only, or the reason why not."""
 
     value: bool
     reason: Seen | None

@@ -1,4 +1,4 @@
-"""What the evidence of a throwaway guest must show, beside that of every agency."""
+"""Evidence of a throwaway guest, beside that of every agency."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MIN_PACKAGES = 20
 
 
 class GuestImage(Shape):
-    """What the guest was made from: Debian from packages and wheels, NixOS from Nix's build."""
+    """Image of the guest: Debian from packages and wheels, NixOS from Nix's build."""
 
     kind: Literal["container", "virtual-machine"]
     kind_reason: Seen
@@ -82,7 +82,7 @@ class GuestRunning(Shape):
 
 
 class GuestPackages(Shape):
-    """What is installed in the guest, as its own package managers say."""
+    """Packages that the guest's own package managers list."""
 
     system: Annotated[dict[str, PackageVersion], Field(min_length=MIN_PACKAGES)]
     python: Annotated[dict[str, PackageVersion], Field(min_length=MIN_PACKAGES)]
@@ -104,7 +104,7 @@ class DatabaseVersions(Shape):
 
 
 class ResourcesPeak(Shape):
-    """What the guest used at most, as its host saw it."""
+    """Peak use of resources by the guest, as its host saw it."""
 
     memory_mb: Megabytes
     memory_peak_mb: Megabytes
@@ -120,7 +120,7 @@ class ResourcesPeak(Shape):
 
 
 class AuditEnd(Shape):
-    """Where the audit log ended."""
+    """End of the audit log."""
 
     count: Count
     head: Sha256
@@ -159,7 +159,7 @@ class RebootSurvived(Shape):
 
 
 class GuestGone(Shape):
-    """Whether the guest is there after the run: only when somebody asked to keep it."""
+    """Absence of the guest after the run, unless a person asked to keep it."""
 
     name: Name
     present: bool

@@ -68,7 +68,7 @@ class _Part(BaseModel):
 
 
 class Subject(_Part):
-    """What the statement is about, by digest."""
+    """Subject of the statement, by digest."""
 
     name: Literal["source", "instance", "system"]
     digest: dict[str, str] = Field(
@@ -151,7 +151,7 @@ class Attempt(_Part):
 
 
 class Quarantine(_Part):
-    """How the spin-up stood to the network; repeats the evidence of probe quarantine.outbound."""
+    """Network as the spin-up saw it; repeats the evidence of probe quarantine.outbound."""
 
     mode: Literal["network-namespace", "guest", "none"]
     interfaces: Many[str]
@@ -184,7 +184,7 @@ class Failure(_Part):
 
 
 class Predicate(_Part):
-    """What happened, what was seen, and what follows from it."""
+    """Events of a run, observations in it, and the result."""
 
     run: Label = Field(description="the run's id")
     target: Target
@@ -226,12 +226,12 @@ class Statement(_Part):
         return self
 
     def document(self) -> dict[str, Any]:
-        """The statement as JSON data; its canonical form is what gets signed."""
+        """Return the statement as JSON data; its canonical form is what gets signed."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def normalised(value: Any) -> Any:
-    """JSON data with floats rounded to DECIMALS and text that UTF-8 cannot hold replaced."""
+    """Round floats to DECIMALS in JSON data, and replace text that UTF-8 cannot hold."""
     if isinstance(value, float):
         return round(value, DECIMALS)
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What the evidence of each probe must show, save those of the scenario.
+"""Evidence of each probe, save those of the scenario.
 
 To add a probe: describe its evidence by a Shape, and add a line to RULES.
 """
@@ -256,7 +256,7 @@ class SystemProcesses(Shape):
 
 
 class TeardownClean(Shape):
-    """What is left when all has been stopped."""
+    """Remains after everything was stopped."""
 
     processes_left: Zero
     sockets_left: Zero

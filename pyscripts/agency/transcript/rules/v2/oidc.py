@@ -1,4 +1,4 @@
-"""What the evidence of a log-in through an OpenID provider must show."""
+"""Evidence of a log-in through an OpenID provider."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Step(Shape):
 
 
 class AuthorizationRequest(Shape):
-    """What the homeserver asked the provider for.
+    """Request with which the homeserver led to the provider.
 
     Lengths in characters; of a SHA-256 in base64url (RFC 7636, section 4.2), and of at least 16
     random ones.
@@ -74,7 +74,7 @@ class TamperedState(Shape):
 
 
 class Refused(Shape):
-    """What must not log in."""
+    """Attempts that must not log in."""
 
     wrong_password: WrongPassword
     tampered_state: TamperedState
@@ -116,7 +116,7 @@ class OidcLogin(Shape):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        """The steps that make it this flow are there, one after the other."""
+        """Check that the steps of this flow are there, one after the other."""
         left = iter(self.steps)
         for what, at, method, path, statuses in self._landmarks():
             if not any(

@@ -1,4 +1,4 @@
-"""What a probe's rule is, and the types that its evidence is described with.
+"""Rule of a probe, and the types that describe its evidence.
 
 Evidence is described by a pydantic model: every field of it must be there, have exactly that type
 and hold. Fields beyond the model are kept in the transcript and not judged.
@@ -71,7 +71,7 @@ class Shape(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether evidence holds; `reason` names the field that does not, and is empty otherwise."""
+    """Outcome of judging evidence; `reason` names the field that does not hold, or is empty."""
 
     ok: bool
     reason: str = ""
@@ -79,7 +79,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class ProbeRule:
-    """How the evidence of one probe is judged, and for which targets it must be there."""
+    """Rule that judges the evidence of one probe, and the targets that must have it."""
 
     name: str
     description: str
@@ -87,7 +87,7 @@ class ProbeRule:
     targets: frozenset[Target] = frozenset(("local", "incus"))
 
     def mandatory_for(self, target: str) -> bool:
-        """Whether a transcript of this target cannot pass without the probe."""
+        """Return True if a transcript of this target cannot pass without the probe."""
         return target in self.targets
 
     def judge(self, evidence: Mapping[str, Any]) -> Verdict:

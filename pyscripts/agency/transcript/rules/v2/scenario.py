@@ -1,4 +1,4 @@
-"""What the evidence of the conversation with the agency must show."""
+"""Evidence of the conversation with the agency."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ REPLAY = "replay"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a command asks of which agent."""
+    """Verb of a command and the agent that it is for."""
 
     verb: str
     agent: str
 
 
 def order(said: str) -> Order | None:
-    """The start, status or stop of one agent that a message asks for, if it does."""
+    """Read the start, status or stop of one agent that a message asks for, if it does."""
     found = _AGENT_COMMAND.match(said)
     if found is None:
         return None
@@ -105,7 +105,7 @@ class ScenarioCommands(Shape):
         return self
 
     def _stages(self, agent: str, wanted: list[str]) -> int:
-        """How many of the wanted verbs this agent went through, in order."""
+        """Count the wanted verbs that this agent went through, in order."""
         stage = 0
         for command in self.commands:
             if stage == len(wanted):
@@ -160,7 +160,7 @@ class ScenarioReplay(Shape):
 
 
 def judge_exchange(exchange: Exchange) -> Verdict:
-    """Whether an exchange went as expected by what was observed, whatever it says of itself."""
+    """Judge an exchange by its observations, whatever it says of itself."""
     shape = ScenarioReplay if exchange.name == REPLAY else Command
     try:
         seen = shape.model_validate(exchange.observed)

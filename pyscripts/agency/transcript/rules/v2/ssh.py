@@ -1,4 +1,4 @@
-"""What the evidence of a host that already runs must show, beside that of every agency."""
+"""Evidence of a host that already runs, beside that of every agency."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class HostAgent(Shape):
 
 
 class HostInstance(Shape):
-    """What the host's control plane was told of the instance that it runs."""
+    """Instance that the host's control plane runs, as its configuration names it."""
 
     name: Name
     domain: Seen
@@ -71,7 +71,7 @@ class HostProgram(Shape):
 
 
 class HostSystem(Shape):
-    """What the host is, and which agency it runs."""
+    """System of the host, and the agency that it runs."""
 
     os: Seen
     kernel: Seen

@@ -1,4 +1,4 @@
-"""What a transcript is about must be what its evidence shows."""
+"""Comparison of a transcript's subjects with its evidence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SYSTEM = "system"
 
 
 def system_digest(image: str, files: Mapping[str, str], system: str | None = None) -> str:
-    """The digest of a guest's system: its image's fingerprint and every file laid down in it.
+    """Digest a guest's system: its image's fingerprint and every file laid down in it.
 
     On NixOS `system` is the hash of the system's NAR, and part of it.
     """
@@ -20,7 +20,7 @@ def system_digest(image: str, files: Mapping[str, str], system: str | None = Non
 
 
 def broken_subjects(statement: Statement) -> Iterator[str]:
-    """Where the subject `system` is not what was seen in a guest, or is missing."""
+    """Yield how the subject `system` differs from what was seen in a guest, or lacks."""
     predicate = statement.predicate
     named: dict[str, str] = {
         subject.name: subject.digest["sha256"] for subject in statement.subject

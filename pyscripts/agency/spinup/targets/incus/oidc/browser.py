@@ -45,10 +45,6 @@ class Step:
     path: str
     status: int
 
-    def as_dict(self) -> dict[str, object]:
-        """As in the evidence."""
-        return {"at": self.at, "method": self.method, "path": self.path, "status": self.status}
-
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -193,6 +189,6 @@ class Browser:
 
 
 def path_of(url: str) -> str:
-    """The path of a URL without its query; whatever looks like an id is `{id}`."""
+    """Return the path of a URL without its query; whatever looks like an id is `{id}`."""
     parts = urlsplit(url).path.split("/")
     return "/".join("{id}" if _ID.fullmatch(part) else part for part in parts)

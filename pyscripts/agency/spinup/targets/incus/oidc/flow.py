@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 
@@ -31,7 +32,7 @@ _CLOCK = Clock()
 
 
 def discover(browser: Browser) -> dict[str, Any]:
-    """The provider's own description, which must be for its issuer."""
+    """Read the provider's own description, which must be for its issuer."""
     issuer = browser.addresses.issuer
     found = _json(browser.get(issuer + _DISCOVERY), 200)
     if found.get("issuer") != issuer:
@@ -94,7 +95,7 @@ def log_in(request: Request, addresses: Addresses) -> dict[str, Any]:
         "idp": request.idp,
         "account": request.account,
         "authorizationRequest": _asked(browser),
-        "steps": [step.as_dict() for step in browser.steps],
+        "steps": [asdict(step) for step in browser.steps],
         "userId": seen["user_id"],
         "deviceId": seen["device_id"],
     }
@@ -164,7 +165,7 @@ def _to_callback(browser: Browser, request: Request, endpoint: str) -> str:
 
 
 def _asked(browser: Browser) -> dict[str, Any]:
-    """What the homeserver sent the browser to the provider with; of secrets, the length."""
+    """Describe the request that led the browser to the provider; of secrets, the length."""
     pairs = zip(browser.visited, browser.steps, strict=True)
     request = next(url for url, step in pairs if step.at == "provider")
     query = {name: values[0] for name, values in parse_qs(urlsplit(request).query).items()}
@@ -178,7 +179,7 @@ def _asked(browser: Browser) -> dict[str, Any]:
 
 
 def _refuse_error(page: Page) -> None:
-    """The provider says by the callback that it will not."""
+    """Raise the error with which the provider leads back to the callback."""
     errors = parse_qs(urlsplit(page.location or "").query).get("error")
     if errors:
         raise LoginError(f"the provider refused: {errors[0][:64]}", where=path_of(page.url))

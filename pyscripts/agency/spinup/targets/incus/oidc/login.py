@@ -31,7 +31,7 @@ _CLOCK = Clock()
 
 
 def evidence(request: Request) -> dict[str, object]:
-    """The log-in and what was refused, each in a browser of its own."""
+    """Log in, and try both things to be refused, each in a browser of its own."""
     addresses = Addresses(request.public, request.homeserver, request.issuer)
     wait_for_flow(addresses, request.idp)
     refused = {

@@ -64,7 +64,7 @@ _HARDENING = (
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What the guest's definitions say of the provider that its homeserver trusts."""
+    """Provider that the guest's homeserver trusts, by the guest's definitions."""
 
     issuer: str
     idp: str  # as the homeserver names it to its clients
@@ -92,7 +92,7 @@ class RunningProvider:
 
     @property
     def secret_values(self) -> tuple[str, ...]:
-        """What may be found nowhere but where it belongs."""
+        """Secrets that may be found nowhere but in their own files."""
         return (self.client_secret, self.password)
 
 
@@ -117,7 +117,7 @@ def read_wiring(document: bytes) -> Wiring:
 def unit_argv(
     settings: PurePosixPath = _SETTINGS, *, port: int, node: str = PROGRAMS.node
 ) -> tuple[str, ...]:
-    """The call that starts the provider as a transient unit; it holds no secret."""
+    """Make the call that starts the provider as a transient unit; it holds no secret."""
     properties = (
         *_HARDENING,
         f"SocketBindAllow=ipv4:tcp:{port}",
