@@ -16,20 +16,20 @@ from agency.lazy import lazy_names
 
 if TYPE_CHECKING:
     from agency.transcript.problems import explain
-    from agency.transcript.rules.v2.judge import PROBES, STEPS, overall
-    from agency.transcript.rules.v2.model import (
-        PREDICATE_TYPE,
-        STATEMENT_TYPE,
-        Predicate,
-        Statement,
-    )
-    from agency.transcript.rules.v2.services import (
+    from agency.transcript.rules.v1.services import (
         ALWAYS_ENDING,
         ALWAYS_RUNNING,
         CONTROL_UNIT,
         FIREWALL_UNIT,
         HOMESERVER_UNIT,
         SERVICES,
+    )
+    from agency.transcript.rules.v2.judge import PROBES, STEPS, overall
+    from agency.transcript.rules.v2.model import (
+        PREDICATE_TYPE,
+        STATEMENT_TYPE,
+        Predicate,
+        Statement,
     )
     from agency.transcript.rules.v2.subjects import SYSTEM, system_digest
     from agency.transcript.signing import load_key, load_or_create_key, public_pem, sign
@@ -64,14 +64,14 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "ALWAYS_ENDING": "rules.v2.services",
-        "ALWAYS_RUNNING": "rules.v2.services",
-        "CONTROL_UNIT": "rules.v2.services",
-        "FIREWALL_UNIT": "rules.v2.services",
-        "HOMESERVER_UNIT": "rules.v2.services",
+        "ALWAYS_ENDING": "rules.v1.services",
+        "ALWAYS_RUNNING": "rules.v1.services",
+        "CONTROL_UNIT": "rules.v1.services",
+        "FIREWALL_UNIT": "rules.v1.services",
+        "HOMESERVER_UNIT": "rules.v1.services",
         "PREDICATE_TYPE": "rules.v2.model",
         "PROBES": "rules.v2.judge",
-        "SERVICES": "rules.v2.services",
+        "SERVICES": "rules.v1.services",
         "STATEMENT_TYPE": "rules.v2.model",
         "STEPS": "rules.v2.judge",
         "SYSTEM": "rules.v2.subjects",

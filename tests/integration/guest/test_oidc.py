@@ -26,7 +26,7 @@ from agency.spinup.targets.incus.oidc.provider import (
     stop_provider,
 )
 from agency.spinup.targets.incus.oidc.request import CALLBACK
-from agency.transcript.rules.v2.oidc import RULES
+from agency.transcript.rules.v1.oidc import RULES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from agency.transcript.rules.v2 import (
+from agency.transcript.rules.v1 import (
     agents_audit,
     guest,
     observed,
@@ -14,10 +14,11 @@ from agency.transcript.rules.v2 import (
     secrecy,
     ssh,
 )
+from agency.transcript.rules.v1.rule import ProbeRule, Verdict
+from agency.transcript.rules.v1.times import broken_times
+from agency.transcript.rules.v2 import suite
 from agency.transcript.rules.v2.links import broken_links
 from agency.transcript.rules.v2.model import Predicate, Probe, Result
-from agency.transcript.rules.v2.rule import ProbeRule, Verdict
-from agency.transcript.rules.v2.times import broken_times
 
 __all__ = [
     "GATES",
@@ -34,6 +35,7 @@ __all__ = [
     "shortcomings",
 ]
 
+# Those of v1, save what this version says otherwise: of two rules of a name the later one holds.
 PROBES: Mapping[str, ProbeRule] = {
     rule.name: rule
     for rule in (
@@ -44,6 +46,7 @@ PROBES: Mapping[str, ProbeRule] = {
         *guest.RULES,
         *oidc.RULES,
         *ssh.RULES,
+        *suite.RULES,
     )
 }
 

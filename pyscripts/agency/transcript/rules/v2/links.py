@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from agency import naming
-from agency.transcript.rules.v2.activation import MAX_RESTARTS
-from agency.transcript.rules.v2.agents_audit import logs_kept
+from agency.transcript.rules.v1.activation import MAX_RESTARTS
+from agency.transcript.rules.v1.agents_audit import logs_kept
+from agency.transcript.rules.v1.services import ALWAYS_RUNNING
 from agency.transcript.rules.v2.model import Predicate
-from agency.transcript.rules.v2.services import ALWAYS_RUNNING
 from agency.transcript.rules.v2.suite import skips_of_its_image, spared_when_looked_at
 
 Evidence = Mapping[str, Any]

@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 
+from agency.transcript.rules.v1.rule import ProbeRule, Seen, Shape, Some, matches
 from agency.transcript.rules.v2.model import Predicate
-from agency.transcript.rules.v2.rule import Seen, Shape, Some, matches
 
 
 class Known(BaseModel):
@@ -152,3 +152,19 @@ def spared_when_looked_at(suite: Mapping[str, Any], predicate: Predicate) -> str
     if suite["readOnly"] == bool(predicate.scenario):
         return "suite.host: readOnly is not what the scenario shows"
     return None
+
+
+RULES = (
+    ProbeRule(
+        "suite.results",
+        "Every test of tests/guest, one by one; none failed, and every claim was shown.",
+        SuiteResults,
+        frozenset(("incus",)),
+    ),
+    ProbeRule(
+        "suite.host",
+        "Every test of tests/guest that a host at work can bear, one by one; none failed.",
+        HostSuite,
+        frozenset(("ssh",)),
+    ),
+)
