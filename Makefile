@@ -54,7 +54,8 @@ lint: setup-dev ## Format check, lint, types, layers; names commits of another f
 	ruff format --check .
 	ruff check .
 	mypy
-	if grep -q '^\[tool\.importlinter\]' pyproject.toml; then lint-imports; fi
+	lint-imports
+	@python tools/surfaces.py
 	@$(PYTHON) tools/commit_message.py --since $(SUBJECTS_SINCE)
 
 docs: setup-dev ## Write the generated files anew: commands, claims, what NixOS reads of the program

@@ -25,7 +25,7 @@ import click
 from agency import rundir
 from agency.clock import new_id
 from agency.errors import AgencyError
-from agency.guests.incus.daemon import host_socket, incus
+from agency.guests.incus.daemon import connect_incus, host_socket
 from agency.guests.machines.janitor import Owner
 from agency.guests.machines.machine import Guest
 from agency.paths import state_dir
@@ -88,7 +88,7 @@ async def measure_bare() -> Bare:
     state = state_dir()
     run = rundir.create(state / "runs", new_id("bench"))  # its lock says that the guest is in use
     try:
-        async with incus() as client:
+        async with connect_incus() as client:
             maker = Maker(client, state / "guest", source_root(), Owner(state, run.run), Config())
             async with maker.hold() as made:
                 return await _measure_guest(maker, made)

@@ -20,8 +20,8 @@ import yaml
 
 from agency.instance.load import load_instance
 from agency.instance.model import Services
+from agency.instance.needs import required_secrets
 from agency.instance.render import write_rendered
-from agency.instance.required_secrets import required_secrets
 from benchmarks.rows import Row
 
 HOSTS = Path(__file__).resolve().parent / "nix_hosts"

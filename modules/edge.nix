@@ -128,8 +128,8 @@ in
         set_real_ip_from unix:;
         real_ip_header proxy_protocol;
       '';
-      # Two steps, because the address of the client travels in a PROXY header that only our own
-      # listeners understand: what is passed through gets the bare stream.
+      # Two steps, because the client's address travels in a PROXY header that only this module's
+      # listeners understand: passed-through connections get the bare stream.
       streamConfig = ''
         map $ssl_preread_server_name $edge_step {
           hostnames;

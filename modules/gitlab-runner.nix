@@ -1,7 +1,7 @@
-# Runners of the forge, two of them, and what each may touch.
+# The forge's two runners, and their access to the machine.
 #
 # Jobs of protected branches run in unprivileged containers that see /dev/kvm. Jobs of merge
-# requests are code that nobody has read: their runner is a client of the sandbox service and
+# requests are unreviewed code: their runner is a client of the sandbox service and
 # starts nothing on this machine. No job sees Docker's socket.
 {
   config,

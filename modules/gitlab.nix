@@ -33,7 +33,7 @@ let
   rootPassword = "gitlab-initial-root-password";
   bootstrap = "gitlab-bootstrap";
 
-  # Who logs in with an account of GitLab, and where GitLab sends them back to.
+  # Services to which people log in with a GitLab account, and their redirect addresses.
   clients = {
     matrix = {
       enable =

@@ -83,7 +83,7 @@ in
       user = "root";
       before = lib.unique (lib.concatMap (file: file.consumers) (lib.attrValues files));
       path = [ config.systemd.package ];
-      # No RemainAfterExit: whoever issues something starts it again.
+      # No RemainAfterExit: a unit that issues a secret starts it again.
       wantedBy = [ "multi-user.target" ];
       restartTriggers = [ (builtins.toJSON configuration) ];
       # Secrets may belong to other users.

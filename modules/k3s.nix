@@ -10,7 +10,7 @@ let
   cfg = config.agency.k3s;
   agency = config.agency;
   token = "k3s-token";
-  # Nobody else is in it.
+  # The group has no other member.
   controlGroup = (import ./lib { inherit lib; }).naming.control.user;
 in
 {

@@ -72,7 +72,7 @@ let
     client_id = "@matrix-oidc-client-id@";
     client_secret = "@matrix-oidc-client-secret@";
     discover = false;
-    # A code that somebody else got hold of is worth nothing to them.
+    # With PKCE a stolen code is useless.
     pkce_method = "always";
     authorization_endpoint = cfg.oidc.issuer + cfg.oidc.endpoints.authorization;
     token_endpoint = cfg.oidc.issuer + cfg.oidc.endpoints.token;
@@ -177,7 +177,7 @@ in
           burst_count = 50;
         };
         report_stats = false;
-        # It would have the homeserver fetch whatever address somebody writes.
+        # Previews would make the homeserver fetch any address in a message.
         url_preview_enabled = lib.mkDefault false;
         trusted_key_servers = [ ];
         app_service_config_files = lib.optional agency.control.enable (credential registration);
@@ -191,7 +191,7 @@ in
       (lib.genAttrs (used ++ tokens) (_: {
         consumers = [ unit ];
       }))
-      # The instance lists them where it has a forge; whoever the provider is, it issues them.
+      # The instance lists them if it has a forge; the provider issues them in any case.
       (lib.mkIf cfg.oidc.enable (
         lib.genAttrs oidcSecrets (_: {
           class = lib.mkDefault "C";

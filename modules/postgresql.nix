@@ -1,5 +1,5 @@
-# One PostgreSQL for every service that needs one: a role and a database each, over the local
-# socket with the kernel's word for who connects; no password, no TCP, no superuser.
+# One PostgreSQL for all services that need one: a role and a database each, over the local socket,
+# with peer authentication; no password, no TCP, no superuser.
 {
   config,
   lib,

@@ -1,5 +1,5 @@
-# Reconcilers: oneshots that bring one part of the machine to what is declared. Each runs at every
-# boot and every activation, changes nothing when nothing differs, and keeps no marker of having run.
+# Reconcilers: oneshots that bring one part of the machine to its declared state. Each runs at every
+# boot and every activation, changes nothing if nothing differs, and keeps no marker of its runs.
 {
   config,
   lib,

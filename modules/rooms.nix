@@ -1,4 +1,4 @@
-# The rooms of the instance: the control room and its space, brought back to what is declared.
+# The rooms of the instance: the control room and its space, restored to the declared state.
 { config, lib, ... }:
 let
   opt = import ./lib/options.nix { inherit lib; };

@@ -1,5 +1,5 @@
-# Sandboxes: leased throwaway machines for code that nobody has read yet. One service of the host
-# makes them, so that who asks for one needs neither Docker nor KVM; leases end by a timer.
+# Sandboxes: leased throwaway machines for unreviewed code. One service of the host makes them, so
+# that its clients need neither Docker nor KVM; a timer ends leases.
 {
   config,
   lib,
@@ -24,19 +24,19 @@ let
   };
   etc = "agency/sandbox.json";
   common = {
-    # Root's leases are in one place, whoever makes them: these units and `agency sandbox up`. Who
-    # may use Incus may do what root may; a user of its own would keep nothing from anyone.
+    # Root's leases are in one place, from these units and from `agency sandbox up`. Access to
+    # Incus equals root, so a separate user would protect nothing.
     user = "root";
     network = "none"; # Incus answers on a socket in the file system
     serviceConfig = {
       StateDirectory = "agency-sandbox";
       StateDirectoryMode = "0700";
-      # Where an Incus of our own is, on a machine that runs none: its locks.
+      # Locks of the agency's own Incus, on a machine that runs none.
       ReadWritePaths = [ "-/var/lib/agency-incus" ];
       MemoryMax = "512M";
       TasksMax = 128;
     };
-    # To stop such an Incus when its last machine has gone, it is told by the time of its start.
+    # Such an Incus is identified by its start time, to stop it after its last machine.
     relax.ProtectProc = "default";
     after = [ "incus.service" ];
   };

@@ -34,7 +34,7 @@ let
   );
   bySops = cfg.secretsInstaller == "sops-nix";
   isEphemeral = facts.secrets.provider == "ephemeral";
-  # A secret that nobody has to bring is made on the machine.
+  # A secret that no operator supplies is made on the machine.
   isPlaced =
     secret:
     secret.class != "C"
@@ -212,7 +212,7 @@ in
       }) cfg.secretTemplates;
     };
 
-    # Whoever reads a secret may then rely on its being there.
+    # Readers may then rely on the presence of their secrets.
     systemd.services.sops-install-secrets = lib.mkIf (bySops && placed != { }) {
       before = [ "sysinit.target" ];
       # It puts a link there, which cannot take the place of a directory: the one of our own unit,

@@ -1,8 +1,8 @@
-"""Cache of programs that set-up builds, one for each user. Standard library only.
+"""Per-user cache of programs that set-up builds. Standard library only.
 
-An entry is one file, named by its request and by its own SHA-256. Every reader computes the digest
+An entry is one file, named by program, version and its own SHA-256. Each use computes the digest
 again, so a damaged entry is found, removed and rebuilt. An entry gets its name when it is complete.
-A build holds a lock, so that a second set-up waits and takes the result of the first.
+A build holds a lock, so that a second set-up waits and uses the first one's result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOCK_POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Build:
-    """One program of one version, and how long its build takes on two cores."""
+    """One version of a program; `takes` is the time of its build on two cores."""
 
     name: str
     version: str
@@ -35,14 +35,14 @@ class Build:
 
     @property
     def key(self) -> str:
-        """Beginning of its entry's name."""
+        """The beginning of the entry's name."""
         return f"{self.name}-{self.version}-{platform.system().lower()}-{platform.machine()}"
 
 
 def cache_directory() -> Path | None:
-    """Return the cache of this user; None if there is none that belongs to this user.
+    """Return this user's cache directory; None if the user owns none.
 
-    Root with the home of another user (sudo) must not run a file that this user could write.
+    Root with another user's home (sudo) must not run programs that this user may have put there.
     """
     chosen = os.environ.get("XDG_CACHE_HOME", "")
     home = os.environ.get("HOME", "")
@@ -59,7 +59,7 @@ def cache_directory() -> Path | None:
 
 
 def digest(file: Path) -> str:
-    """Compute the SHA-256 of a file. By hand: set-up may be run by a Python before 3.11."""
+    """Return the SHA-256 of a file, without hashlib.file_digest: Python may be before 3.11."""
     found = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -68,7 +68,7 @@ def digest(file: Path) -> str:
 
 
 def find(build: Build, directory: Path | None) -> Path | None:
-    """Find the intact entry of a build, or None."""
+    """Return the intact entry of a build, or None."""
     if directory is None:
         return None
     entries = sorted(directory.glob(f"{build.key}-*"))
@@ -76,18 +76,18 @@ def find(build: Build, directory: Path | None) -> Path | None:
 
 
 def is_whole(build: Build, entry: Path) -> bool:
-    """Return whether an entry has the digest in its name."""
+    """Return whether an entry's name holds its digest."""
     try:
         return entry.name == f"{build.key}-{digest(entry)}"
-    except FileNotFoundError:  # the one who holds the lock has just removed a damaged one
+    except FileNotFoundError:  # the holder of the lock has just removed a damaged entry
         return False
 
 
 def take(build: Build, target: Path, make: Callable[[Path], None]) -> None:
-    """Put a program at `target`, from the cache, or built by `make` into a directory."""
+    """Put a program at `target`: from the cache, or built by `make` into a directory."""
     directory = cache_directory()
     if directory is None:
-        say("there is no cache directory of this user's own: what is built is not kept")
+        say("this user owns no cache directory: the build is not kept")
         with tempfile.TemporaryDirectory(prefix="agency-build-") as place:
             _copy(_made(build, Path(place), make), target)
         return
@@ -99,7 +99,7 @@ def take(build: Build, target: Path, make: Callable[[Path], None]) -> None:
 
 
 def _kept(build: Build, directory: Path, make: Callable[[Path], None]) -> Path:
-    """Build into the cache, under the lock, after removing the leftovers of killed set-ups."""
+    """Build into the cache, under the lock; first remove what killed set-ups left."""
     unnamed = f".making-{build.key}-"
     for left in directory.glob(f"{unnamed}*"):
         shutil.rmtree(left)

@@ -1,8 +1,8 @@
-"""Run of every suite that this machine can run, one after another; called by `.ci/run`.
+"""Runner of every suite that this machine can run, in order; called by `.ci/run`.
 
-A suite that cannot run is SKIPPED, with its reason. After a failure the others still run; the end
-names the failed ones. Each suite has a budget (docs/numbers.md), printed beside its time. More than
-one and a half times the budget is a defect, and the suite is named.
+A suite that cannot run is SKIPPED, with its reason. If one fails, the others still run, and the end
+of the output names it. Each has a budget (docs/numbers.md), printed beside its time; a suite that
+takes more than one and a half times its budget is named as a defect.
 
 Standard library only: it runs before set-up.
 """
@@ -24,11 +24,11 @@ from setup import SOPS_BUILD, TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTE_S = 60.0
-# All of it, on a machine with warm caches.
+# For all suites, on a machine with warm caches.
 BUDGET_MIN = 40
 DEFECT = 1.5
-# No suite begins after this minute. At the other one, what still runs is ended, so that the result
-# is said before the machine's own limit of 90 minutes.
+# No suite begins after minute LAST_BEGIN_MIN. At minute END_MIN the running suite is ended, so that
+# the result is printed before the machine's own limit of 90 minutes.
 LAST_BEGIN_MIN = 75
 END_MIN = 87
 END_GRACE_S = 20.0
@@ -39,8 +39,8 @@ class Suite:
     """One row of the table: the commands of a suite, its budget, and its needs.
 
     Attributes:
-        builds: Programs that take long to build; the suite is skipped where the cache lacks one.
-        root: Why the suite needs root, if it does.
+        builds: Programs that take long to build; the suite is skipped if the cache lacks one.
+        root: The reason why the suite needs root, if it does.
     """
 
     name: str
@@ -59,8 +59,8 @@ VERIFY = (
     *(".venv/bin/agency", "transcript", "verify", "artifacts/boot_transcript.json"),
     *("--key", "artifacts/boot_transcript.pub", "--require-gate", "hermetic", "--source", "."),
 )
-# The limits of numbers are for a machine with nothing else to do, and this one may be shared; a
-# number that misses its limit by less than this is still named.
+# The limits hold for an idle machine, and this one may be shared. A number that misses its limit by
+# less than this factor is still named.
 SLACK = "SLACK=1.4"
 
 SUITES = (
@@ -92,12 +92,12 @@ class Result:
 
     @property
     def is_late(self) -> bool:
-        """True if it missed its budget by half."""
+        """True if the suite took more than one and a half times its budget."""
         limit_s = self.suite.budget_min * MINUTE_S * DEFECT
         return self.took_s is not None and self.took_s > limit_s
 
     def line(self) -> str:
-        """Write the result in one line."""
+        """Return the result as one line."""
         if self.took_s is None:
             return f"{self.suite.name} SKIPPED: {self.skipped}"
         outcome = f"FAILED ({self.failure})" if self.failure else "passed"
@@ -106,23 +106,23 @@ class Result:
 
 
 def beside(took_s: float, budget_min: int) -> str:
-    """Write a time beside its budget."""
+    """Format a time with its budget."""
     return f"took {took_s / MINUTE_S:.1f} min of {budget_min}"
 
 
 def say(text: str) -> None:
-    """Print a line at once, between those of the suites."""
+    """Print a line at once, between the lines of the suites."""
     print(text, flush=True)  # noqa: T201 - there is no rich yet
 
 
 def is_built(build: build_cache.Build) -> bool:
-    """Return whether nothing has to be built: the program is on PATH, in the checkout or cached."""
+    """Return whether no build is needed: the program is on PATH, in the checkout or cached."""
     here = shutil.which(build.name) or (TOOLS / "bin" / build.name).exists()
     return bool(here) or build_cache.find(build, build_cache.cache_directory()) is not None
 
 
 def why_not(suite: Suite, elapsed_s: float) -> str | None:
-    """Say why a suite cannot run now; None if it can."""
+    """Return the reason why a suite cannot run now; None if it can."""
     if suite.root is not None and os.geteuid() != 0:
         return f"needs root {suite.root}"
     if elapsed_s > LAST_BEGIN_MIN * MINUTE_S:
@@ -137,7 +137,7 @@ def why_not(suite: Suite, elapsed_s: float) -> str | None:
 
 
 def run(argv: tuple[str, ...], until: float) -> str | None:
-    """Run one command to its end, but not longer than `until`; return what went wrong."""
+    """Run one command until its end or the time `until`; returns the failure, if any."""
     process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         status = process.wait(max(0.0, until - time.monotonic()))
@@ -151,7 +151,7 @@ def run(argv: tuple[str, ...], until: float) -> str | None:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a command and its children: by SIGTERM, then by SIGKILL."""
+    """End a command and its process group: SIGTERM, then SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -160,7 +160,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def result_of(suite: Suite, begun: float) -> Result:
-    """Run one suite, or say why not; `begun` is when the whole run began."""
+    """Run one suite, or give the reason to skip it; `begun` is the start of the whole run."""
     started = time.monotonic()
     skipped = why_not(suite, started - begun)
     if skipped is not None:
@@ -184,7 +184,7 @@ def main(suites: tuple[Suite, ...] = SUITES) -> int:
     say("\n== all suites")
     for result in results:
         say(result.line())
-    say(f"all of them {beside(time.monotonic() - begun, BUDGET_MIN)}")
+    say(f"all suites {beside(time.monotonic() - begun, BUDGET_MIN)}")
     failed = [result.suite.name for result in results if result.failure is not None]
     for name in failed:
         say(f"FAILED: {name}")

@@ -19,9 +19,9 @@ LONGEST = 72
 TIMEOUT_S = 60
 ROOT = Path(__file__).resolve().parent.parent
 FORM = re.compile(r"[a-z0-9][a-z0-9_./-]*(?:, [a-z0-9][a-z0-9_./-]*)*: (?P<first>\S+)(?: .*)?")
-# What git itself writes, or will fold away.
+# Subjects that git writes itself, or that a later rebase folds away.
 BY_GIT = re.compile(r"Merge |Revert \"|Reapply \"|(?:fixup|squash|amend)! ")
-# Forms of verbs that are no imperative, and words that only look like them.
+# Endings of verbs that are not imperatives, and imperatives with such endings.
 OTHER_FORMS = re.compile(r"\w+(?:ed|ing|[^s]s)")
 IMPERATIVES = frozenset(
     {"alias", "bias", "bring", "canvas", "embed", "exceed", "feed", "focus", "need", "proceed"}
@@ -38,7 +38,7 @@ exec python3 tools/commit_message.py "$1"
 
 
 def problem(subject: str) -> str | None:
-    """Say what is wrong with a subject; None if it is right."""
+    """Return the fault of a subject, or None."""
     if BY_GIT.match(subject):
         return None
     found = FORM.fullmatch(subject)
@@ -50,7 +50,7 @@ def problem(subject: str) -> str | None:
     if not first[0].islower():
         return f"{first!r}, after the area, does not begin with a small letter"
     if first not in IMPERATIVES and OTHER_FORMS.fullmatch(first):
-        return f"{first!r} is no imperative"
+        return f"{first!r} is not an imperative"
     return "it ends with a full stop" if subject.endswith(".") else None
 
 
@@ -61,7 +61,7 @@ def subject_of(message: str) -> str:
 
 
 def check(file: Path) -> int:
-    """Check one message, for git; return the exit status."""
+    """Check one message, for git; returns the exit status."""
     subject = subject_of(file.read_text(encoding="utf-8", errors="replace"))
     wrong = problem(subject) if subject else None  # git itself refuses an empty message
     if wrong is None:
@@ -71,13 +71,13 @@ def check(file: Path) -> int:
 
 
 def tell(text: str) -> None:
-    """Print one line for the person who commits."""
+    """Print one line for the committer."""
     print(text, file=sys.stderr)  # noqa: T201 - there is no rich where git runs this
 
 
 def git(root: Path, *arguments: str) -> str | None:
     """Return git's output; None if git fails or is missing."""
-    # A hook's git names its repository in the environment; this asks for the one of `root`.
+    # In a hook, git's environment names a repository; this asks for that of `root`.
     environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
     program = shutil.which("git")
     if program is None:
@@ -94,7 +94,7 @@ def git(root: Path, *arguments: str) -> str | None:
 
 
 def offenders(root: Path, since: str) -> list[str]:
-    """List the commits after one whose subjects have another form, with their reasons."""
+    """List the commits after `since` whose subjects are wrong, with the faults."""
     listed = git(root, "log", "--no-merges", "--format=%h %s", f"{since}..HEAD")
     found = []
     for line in (listed or "").splitlines():
@@ -106,10 +106,10 @@ def offenders(root: Path, since: str) -> list[str]:
 
 
 def install_hook(root: Path) -> bool:
-    """Install the hook; return whether this hook is in place.
+    """Install the hook; returns True if the hook in place is this one.
 
-    It is installed only if `root` is a repository of its own, and the user has neither a hook nor a
-    directory of hooks there.
+    Only if `root` is the top of a repository, and the user has no hook or hooks' directory of
+    their own there.
     """
     top = git(root, "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != root.resolve():
@@ -132,7 +132,7 @@ def install_hook(root: Path) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the task of the command line; return the exit status."""
+    """Run the requested action; returns the exit status."""
     if len(arguments) == 2 and arguments[0] == "--since":
         for line in offenders(ROOT, arguments[1]):
             tell(line)

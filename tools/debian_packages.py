@@ -1,4 +1,4 @@
-"""Installing Debian's packages, backports among them, as root. Standard library only."""
+"""Installer of Debian packages, also from backports, as root. Standard library only."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ _FLOCK = "hhqqi"
 
 
 def say(text: str) -> None:
-    """Print one line for the person who waits."""
+    """Print one line of progress."""
     print(f"setup: {text}", flush=True)  # noqa: T201 - there is no rich yet
 
 
 def fail(text: str) -> NoReturn:
-    """End with the exit status for a missing prerequisite."""
+    """Exit with the status for a missing prerequisite."""
     say(text)
     sys.exit(3)
 
 
 def run(*argv: str, env: dict[str, str] | None = None) -> None:
-    """Run a program that must succeed; it may not prompt."""
+    """Run a program, without questions; exit if it fails."""
     status = status_of(*argv, env=env)
     if status != 0:
         fail(f"`{' '.join(argv[:4])} ...` ended with status {status}")
 
 
 def status_of(*argv: str, env: dict[str, str] | None = None) -> int:
-    """Run a program that may not prompt, and return its exit status."""
+    """Run a program, without questions, and return its exit status."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", **(env or {})}
     return subprocess.run(argv, timeout=TIMEOUT_S, check=False, env=environment).returncode
 
 
 def holder(lock: Path) -> int | None:
-    """Return the process that holds a lock of apt or dpkg; None if it is free.
+    """Return the process that holds a lock of apt or dpkg; None if the lock is free.
 
-    It does not take the lock, so an apt that starts at this moment is not disturbed.
+    The lock is only examined, not taken, so an apt that starts at this moment is not disturbed.
     """
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # not there, or not ours to open: apt itself will say so
+    except OSError:  # missing, or not permitted: apt itself reports it
         return None
     try:
         asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
@@ -71,7 +71,7 @@ def holder(lock: Path) -> int | None:
 
 
 def held() -> str | None:
-    """Name the process that keeps apt from working, and the lock that it holds."""
+    """Name the process that blocks apt, and the lock that it holds."""
     for lock in LOCKS:
         pid = holder(lock)
         if pid is not None:
@@ -84,7 +84,7 @@ def held() -> str | None:
 
 
 def apt_get(*arguments: str, wait_s: float = LOCK_WAIT_S) -> None:
-    """Run apt-get; wait for another apt or dpkg, but not longer than `wait_s`."""
+    """Run apt-get; wait at most `wait_s` for another apt or dpkg."""
     deadline = time.monotonic() + wait_s
     said = False
     while True:
@@ -98,12 +98,12 @@ def apt_get(*arguments: str, wait_s: float = LOCK_WAIT_S) -> None:
         status = status_of("apt-get", *arguments)
         if status == 0:
             return
-        if held() is None:  # else another one was faster than this one
+        if held() is None:  # else another apt took the lock first
             fail(f"`apt-get {' '.join(arguments[:3])} ...` ended with status {status}")
 
 
 def codename(file: Path = RELEASE) -> str | None:
-    """Read Debian's name of this release; None on another system."""
+    """Return Debian's name of this release; None on another system."""
     if not file.exists():
         return None
     facts = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
@@ -113,7 +113,7 @@ def codename(file: Path = RELEASE) -> str | None:
 
 
 def install(*packages: str, backports_of: str | None = None, recommended: bool = False) -> None:
-    """Install packages, as root on Debian; from the backports of a release, if one is named."""
+    """Install packages, as root on Debian; from a release's backports, if one is named."""
     say(f"installing {' '.join(packages)}")
     apt_get("update", "-q", "-q")
     target: tuple[str, ...] = ()
@@ -142,7 +142,7 @@ def enable_backports(release: str) -> None:
 
 
 def backports(entries: list[dict[str, str]], release: str) -> str | None:
-    """Make the sources entry for backports, from the entry that names the release itself."""
+    """Make the sources entry for backports from the entry of the release itself."""
     for entry in entries:
         suites, types = entry.get("Suites", "").split(), entry.get("Types", "").split()
         if release in suites and "deb" in types and "main" in entry.get("Components", "").split():

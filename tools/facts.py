@@ -1,4 +1,4 @@
-"""Write facts of the program that NixOS needs to modules/, or with --check name stale files.
+"""Writer of the program's facts for NixOS into modules/; with --check it names stale files.
 
 `modules/naming.json` comes from `agency.naming`, `modules/unwritten.json` from `agency.unwritten`.
 """

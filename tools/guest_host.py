@@ -1,8 +1,8 @@
-"""Install the packages for making guests on a Debian machine, as root; leave installed ones alone.
+"""Installer of the packages that make guests, on Debian, as root; present ones are left alone.
 
-Standard library only. Incus is in Debian 13 and newer; on Debian 12 it comes from backports, in
-the archive that this machine uses already. If the host's Incus runs and has no storage pool yet, as
-right after Debian's package was installed, it gets one.
+Standard library only. Incus is in Debian 13 and newer; on Debian 12 it comes from backports, which
+are taken from the archive that this machine uses already. If the host's Incus runs and has no
+storage pool, as right after the installation of Debian's package, it gets one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from debian_packages import codename, fail, install, run, say
 
-# Debian's packages, each with a program or file that shows that it, or a better one, is here.
+# Debian's packages, each with a program or file that shows that it, or a newer one, is installed.
 PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "zstd": "zstd",
@@ -24,11 +24,11 @@ PACKAGES = {
     "nftables": "nft",
     "git": "git",
     "age": "age-keygen",
-    # The tests of the target ssh call it, and its ssh-keygen.
+    # Called by the tests of the target ssh, with its ssh-keygen.
     "openssh-client": "ssh",
-    # It fetches the OpenID provider of guests.
+    # Fetches the OpenID provider of guests.
     "npm": "npm",
-    # The disk of a virtual machine: made by these, booted by the others' emulation in a test.
+    # The first ones make the disk of a virtual machine; a test boots it in the emulator.
     "fdisk": "sfdisk",
     "dosfstools": "mkfs.vfat",
     "mtools": "mcopy",
@@ -38,7 +38,7 @@ PACKAGES = {
     "ovmf": "/usr/share/OVMF",
 }
 INCUS = {"incus-base": "incusd", "incus-client": "incus"}
-# Where programs are that are on no PATH, or on root's alone.
+# Directories of programs that are on no PATH, or on root's only.
 PLACES = "/usr/sbin:/sbin:/usr/libexec/incus:/usr/lib/incus"
 WITHOUT_INCUS = ("bookworm",)
 POOL = "agency"
@@ -46,7 +46,7 @@ TIMEOUT_S = 60
 
 
 def missing(packages: Mapping[str, str]) -> tuple[str, ...]:
-    """List the packages of which nothing is installed."""
+    """List the packages of which neither the program nor the file is present."""
     path = f"{os.environ.get('PATH', os.defpath)}:{PLACES}"
 
     def is_here(sign: str) -> bool:
@@ -56,7 +56,7 @@ def missing(packages: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def install_packages() -> None:
-    """Install missing packages."""
+    """Install the missing packages."""
     plain, incus = missing(PACKAGES), missing(INCUS)
     if not plain and not incus:
         return
@@ -75,7 +75,7 @@ def install_packages() -> None:
 def ensure_pool() -> None:
     """Give the host's Incus a storage pool if it has none.
 
-    If it does not answer, do nothing: guests then get an Incus of their own.
+    If it does not answer, nothing is done: guests then get an Incus of their own.
     """
     client = shutil.which("incus") or fail("there is no incus: its client was not installed")
     listed = subprocess.run(
@@ -93,7 +93,7 @@ def ensure_pool() -> None:
 
 
 def main() -> None:
-    """Install missing packages, and prepare the Incus that will hold guests."""
+    """Install the missing packages, and prepare Incus for guests."""
     install_packages()
     if os.geteuid() == 0:
         ensure_pool()

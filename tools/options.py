@@ -1,4 +1,4 @@
-"""Write docs/options.md from the options of the modules, or with --check say whether it is current.
+"""Writer of docs/options.md from the options of the modules; with --check it names a stale page.
 
 The modules are evaluated: `<nixpkgs>` and `<sops-nix>` must resolve.
 """
@@ -60,7 +60,7 @@ def _entry(option: dict[str, Any]) -> list[str]:
 
 
 def rendered(options: list[dict[str, Any]]) -> str:
-    """Write the whole page."""
+    """Render the whole page."""
     lines = [HEAD]
     ordered = sorted(options, key=lambda option: option["name"].split("."))
     for section, group in groupby(ordered, key=lambda option: _section(option["name"])):
@@ -71,7 +71,7 @@ def rendered(options: list[dict[str, Any]]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write or check the page; exit status: 0 current or written, 1 stale, 2 wrong usage."""
+    """Write or check the page; exit status 0 current or written, 1 stale, 2 wrong usage."""
     if arguments not in ([], ["--check"]):
         sys.stderr.write("usage: options.py [--check]\n")
         return 2

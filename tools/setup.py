@@ -1,9 +1,9 @@
-"""Set up a checkout for use: a virtual environment from pinned, hashed requirements, and tools.
+"""Set-up of a checkout: a virtual environment from pinned, hashed requirements, and tools.
 
 Standard library only: it runs before anything is installed.
 
-    python3 tools/setup.py spinup       what `make spinup` needs
-    python3 tools/setup.py dev          what the tests and checks need, and the hook of commits
+    python3 tools/setup.py spinup       for `make spinup`
+    python3 tools/setup.py dev          for the tests and checks, with the hook for commits
     python3 tools/setup.py tools        sops and age, which the tests of real secrets need
     python3 tools/setup.py docker       a Docker Engine, which the tests of the swarm need
 """
@@ -30,7 +30,7 @@ SOPS = f"github.com/getsops/sops/v3/cmd/sops@{SOPS_VERSION}"
 SOPS_BUILD = build_cache.Build("sops", SOPS_VERSION, "2 to 5 minutes")
 PYTHONS = ("python3.11", "python3.12", "python3.13", "python3")
 OLDEST = (3, 11)
-# What sops itself asks for, and the first Go that fetches a newer one where it may.
+# The version that sops requires, and the first Go that can fetch a newer one.
 GO_MINOR = 23
 GO_FETCHES_MINOR = 21
 GO_PLACES = Path("/usr/lib")
@@ -38,14 +38,14 @@ WITHOUT_GO = ("bookworm",)
 
 
 def apt(*packages: str, backports_of: str | None = None, recommended: bool = False) -> None:
-    """Install Debian packages, if this is Debian or alike and the user is root."""
+    """Install packages, if this is Debian or a derivative and the user is root."""
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         fail(f"please install: {' '.join(packages)} (Debian's names), then run this again")
     install(*packages, backports_of=backports_of, recommended=recommended)
 
 
 def version_of(python: str) -> tuple[int, ...]:
-    """Read the version of a Python; () if it does not run."""
+    """Return the version of a Python; () if it does not run."""
     script = "import sys, ensurepip, venv; print(*sys.version_info[:2])"
     try:
         done = subprocess.run(
@@ -70,7 +70,7 @@ def find_python() -> str:
 
 
 def made_for(venv: Path) -> Path | None:
-    """Return the place that a virtual environment was made for; None if it does not say."""
+    """Return the path for which a virtual environment was made; None if it records none."""
     try:
         lines = (venv / "pyvenv.cfg").read_text().splitlines()
     except FileNotFoundError:
@@ -83,22 +83,22 @@ def made_for(venv: Path) -> Path | None:
 def remove_stray_venv() -> None:
     """Remove a virtual environment that does not work here.
 
-    It holds absolute paths: in a copied or renamed checkout it would run the code of its original
-    place. And its Python may have been removed from the system.
+    It holds absolute paths, so in a copied or renamed checkout it would run the original's code.
+    Its Python may also be gone from the system.
     """
     if VENV.is_symlink():
-        say(f"{VENV} is a link to another place: it is made anew")
+        say(f"{VENV} is a link to another place: making a new one")
         VENV.unlink()
     elif VENV.exists() and made_for(VENV) != VENV:
-        say(f"{VENV} was made for {made_for(VENV)}: it is made anew")
+        say(f"{VENV} was made for {made_for(VENV)}: making a new one")
         shutil.rmtree(VENV)
     elif VENV.exists() and not (VENV / "bin" / "python").exists():
-        say(f"the Python of {VENV} is gone: it is made anew")
+        say(f"the Python of {VENV} is gone: making a new one")
         shutil.rmtree(VENV)
 
 
 def install_requirements(requirements: str) -> None:
-    """Install into `.venv` the pins of `requirements/<name>.txt`, and the project itself."""
+    """Install the pins of `requirements/<name>.txt`, and the project itself, into `.venv`."""
     pins = ROOT / "requirements" / f"{requirements}.txt"
     wanted = hashlib.sha256(pins.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
     stamp = VENV / f".installed-{requirements}"
@@ -136,13 +136,13 @@ def can_build_sops(go: str) -> bool:
 
 
 def find_go() -> str | None:
-    """Find a Go that can build sops: the one on PATH before those of Debian's packages."""
+    """Find a Go that can build sops; first on PATH, then in Debian's packages."""
     candidates = [shutil.which("go") or "", *map(str, sorted(GO_PLACES.glob("go-1.*/bin/go")))]
     return next((go for go in candidates if go and can_build_sops(go)), None)
 
 
 def go() -> str:
-    """Find a Go that can build sops; install one if root can do that on a Debian."""
+    """Return a Go that can build sops; install one if this is Debian and the user is root."""
     found = find_go()
     release = codename() if found is None and os.geteuid() == 0 else None
     if release is not None:
@@ -158,7 +158,7 @@ def go() -> str:
 
 
 def install_tools() -> None:
-    """Install sops into .tools/bin, and age onto the system."""
+    """Install sops into .tools/bin, and age into the system."""
     if shutil.which("age-keygen") is None:
         apt("age")
     binary = TOOLS / "bin" / "sops"
@@ -168,25 +168,25 @@ def install_tools() -> None:
 
 
 def build_sops(place: Path) -> None:
-    """Build sops into a directory. Without C it needs no libraries: guests get it as it is."""
+    """Build sops into a directory. Without C it needs no libraries, so guests can run it."""
     settings = {"GOBIN": str(place), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
     run(go(), "install", SOPS, env=settings)
 
 
 def install_docker() -> None:
-    """Install Debian's Docker Engine; where systemd runs, the package starts it."""
+    """Install Debian's Docker Engine; the package starts it if systemd runs."""
     if any(shutil.which(name) is None for name in ("dockerd", "busybox", "ip")):
         apt("docker.io", "busybox-static", "iptables", "iproute2", recommended=True)
 
 
 def set_up_development() -> None:
-    """Install what tests and checks need, and the hook that checks commits' subjects."""
+    """Install the tools of tests and checks, and the hook that checks commits' subjects."""
     install_requirements("dev")
     commit_message.install_hook(ROOT)
 
 
 def main(arguments: list[str]) -> None:
-    """Run the jobs that are named."""
+    """Run the requested jobs."""
     jobs = {
         "spinup": lambda: install_requirements("spinup"),
         "dev": set_up_development,

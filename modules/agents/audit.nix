@@ -26,7 +26,7 @@ in
           (toString cfg.retentionDays)
         ];
         user = "root";
-        # Who may read the system's logs may read this one. Files take the group by being made.
+        # Readers of the system's logs may read this one. New files inherit the group.
         group = "adm";
         network = "none";
         socket = {

@@ -123,7 +123,7 @@ in
           shell = "${pkgs.shadow}/bin/nologin";
           autoSubUidGidRange = false;
         }
-        # At a longer one NixOS would stop, before anybody is told what an agent's name may be.
+        # For a longer name NixOS would fail before the assertion that states the rule.
       ) (lib.filterAttrs (name: _: isName name) agents);
       # The mode is put right at every activation, not only when the user is made.
       systemd.tmpfiles.settings.agency-agents = lib.mapAttrs' (
@@ -178,7 +178,7 @@ in
         inherit (naming) group;
         home = "/home/${naming.prefix}%i";
         network = "loopback";
-        # The control plane writes both before it starts an agent; nobody else can read them.
+        # The control plane writes both before it starts an agent; only it and root can read them.
         credentials = {
           "agent.json" = "/run/agency-control/agents/%i.json";
           acp-token = "/run/agency-control/agents/%i.token";

@@ -30,14 +30,14 @@ let
     { name, ... }:
     {
       config = lib.mkIf (lib.hasPrefix "agency-agent" name && lib.hasSuffix "@" name) {
-        # Stops with it, and is refused where it cannot start. A reload stops nobody.
+        # An agent stops with the firewall, and does not start without it. A reload stops no agent.
         requires = [ "nftables.service" ];
         after = [
           "nftables.service"
           "nscd.service"
           "systemd-resolved.service"
         ];
-        # Who listens there looks names up for others, in its own name, where no uid holds it.
+        # Services there resolve names under their own uid, past the rules for agents' uids.
         serviceConfig.InaccessiblePaths = map (path: "-${path}") [
           "/run/dbus"
           "/run/nscd"
@@ -63,7 +63,7 @@ in
 
   config = lib.mkIf (agents != { }) {
     networking.nftables.enable = true;
-    # A directory that is made anew is none that agents were kept out of when they started.
+    # Agents are kept out of the directory that exists at their start, so it must not be replaced.
     systemd.services.nscd = lib.mkIf config.services.nscd.enable {
       serviceConfig.RuntimeDirectoryPreserve = true;
     };

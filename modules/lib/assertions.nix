@@ -1,4 +1,4 @@
-# Small builders for assertions: every message says what is wrong and then how to mend it.
+# Builders for assertions: every message states the fault and then the remedy.
 { lib }:
 {
   # One assertion for every element of `list` that `bad` picks.

@@ -9,7 +9,7 @@
 let
   inherit (lib) mkOption types;
 
-  # A value that somebody must set.
+  # A value that must be set.
   must = type: description: mkOption { inherit type description; };
   is =
     type: default: description:

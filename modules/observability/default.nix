@@ -135,7 +135,7 @@ in
       ++ lib.optional agency.matrix.enable (
         job "synapse" [ ports.synapse-metrics ] // { metrics_path = "/_synapse/metrics"; }
       )
-      # Where GitLab's own services have them, by no choice of ours.
+      # GitLab's own services choose these addresses.
       ++ lib.optional agency.gitlab.enable (
         job "gitlab" [
           3807

@@ -1,8 +1,8 @@
-"""Hash chain: each link holds the previous link's hash; its own hash covers all its other fields.
+"""A hash chain: every link holds the previous link's hash, and its own covers all its fields.
 
-The chain alone reveals a change inside it. Only a head kept elsewhere, as in a transcript,
-reveals that links were cut off its end. The control plane's audit log and the agents' logs are
-chains; each has its own type of link.
+A chain reveals a change inside it. Links cut off its end are revealed by a head kept elsewhere, for
+example in a transcript. The control plane's audit log and the agents' logs are chains; each has its
+own type of link.
 """
 
 from __future__ import annotations
@@ -53,24 +53,24 @@ class Fault(Enum):
 
 
 def genesis(log: str, **owner: str) -> Head:
-    """Make the head of an empty chain, bound to the kind of log and to its owner."""
+    """Make the head of an empty chain, bound to the kind of log and its owner."""
     return Head(0, sha256_hex(canonical_json({"log": log, **owner})))
 
 
 def link_hash(link: Link) -> str:
-    """Compute the correct hash of a link, over all fields except the hash itself."""
+    """Compute the correct hash of a link: over all its fields but the hash itself."""
     fields = asdict(link)
     del fields["hash"]
     return sha256_hex(canonical_json(fields))
 
 
 def sealed(link: LinkT) -> LinkT:
-    """Copy a link with its hash filled in."""
+    """Return a copy of a link with its hash filled in."""
     return replace(link, hash=link_hash(link))
 
 
 def fault_of(head: Head, link: Link) -> Fault | None:
-    """Return the fault of a link that should follow `head`; None if it does follow."""
+    """Find the reason why a link does not follow a head; None if it does."""
     wanted = head.sequence + 1
     if link.sequence != wanted:
         return Fault.MISSING if link.sequence > wanted else Fault.REPEATED

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 
 from agency import __version__
-from agency.commandline.run import run
+from agency.commandline import run
 from agency.errors import InternalError
 
 

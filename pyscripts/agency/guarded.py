@@ -1,7 +1,7 @@
 """Files below an open directory, for programs that work where other users may write.
 
-Every name is resolved relative to an open directory and never through a symbolic link. A file that
-is given to another user is examined by the same descriptor that changes it.
+Every name is resolved relative to an open directory and never through a symbolic link. `give`
+checks and changes a file through one descriptor.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_BYTES = 1024 * 1024
 
 
 class GuardedError(AgencyError):
-    """A file or directory changed since it was examined, or the system refused a step."""
+    """Error of a file or directory that changed after it was checked, or of a refused step."""
 
 
 class Kind(Enum):
@@ -53,7 +53,7 @@ class Seen:
 
     @property
     def owner(self) -> str:
-        """Uid and gid as a change shows them."""
+        """Uid and gid, as a plan shows them."""
         return f"{self.uid}:{self.gid}"
 
 
@@ -62,7 +62,7 @@ NOTHING = Seen(Kind.ABSENT)
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Owner of a file, as uid and gid."""
+    """Owner of a file: uid and gid."""
 
     uid: int
     gid: int
@@ -70,7 +70,7 @@ class Owner:
 
 @contextmanager
 def directory(path: Path) -> Iterator[int]:
-    """Open a directory that only trusted users can have put there."""
+    """Open a directory to which only trusted users had access."""
     with _told(str(path)):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -91,7 +91,7 @@ def subdirectory(parent: int, name: str) -> Iterator[int]:
 
 
 def look(parent: int, name: str) -> Seen:
-    """Examine `name`."""
+    """Read the facts about `name`."""
     try:
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def _is_empty(parent: int, name: str) -> bool:
         with subdirectory(parent, name) as descriptor:
             return _holds_nothing(descriptor)
     except AgencyError:
-        return False  # it was exchanged meanwhile
+        return False  # replaced in the meantime
 
 
 def _holds_nothing(descriptor: int) -> bool:
@@ -124,9 +124,9 @@ def _seen(found: os.stat_result, *, empty: bool) -> Seen:
 
 
 def may_be_given(seen: Seen) -> bool:
-    """Return whether giving this to another user discloses only what that user could read before.
+    """Return whether giving this to a user discloses only what that user could read before.
 
-    A user who may write the directory may rename or link another user's file to the name that is
+    A user who may write the directory may rename or link another user's file to a name that is
     given away.
     """
     if seen.kind is Kind.DIRECTORY:
@@ -135,16 +135,16 @@ def may_be_given(seen: Seen) -> bool:
 
 
 def make_directory(parent: int, name: str, *, uid: int, gid: int) -> None:
-    """Make a directory with mode 0700 for a user; an existing one is an error."""
+    """Make a directory with mode 0700 for a user; raises GuardedError if the name is taken."""
     with _told(name):
         os.mkdir(name, 0o700, dir_fd=parent)
     give(parent, name, uid=uid, gid=gid)
 
 
 def make_file(parent: int, name: str, data: bytes, *, uid: int, gid: int) -> None:
-    """Put a whole file with mode 0600 under an unused name; never overwrite.
+    """Write a whole file with mode 0600 under a free name; nothing is overwritten.
 
-    The file has no name until it is complete and belongs to the user: a crash leaves nothing.
+    The file gets its name when it is complete and belongs to the user: a crash leaves nothing.
     """
     with _told(name):
         descriptor = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=parent)
@@ -160,9 +160,9 @@ def make_file(parent: int, name: str, data: bytes, *, uid: int, gid: int) -> Non
 
 
 def give(parent: int, name: str, *, uid: int, gid: int, trusted: bool = False) -> None:
-    """Give a file or directory to a user, unless this would tell the user something new.
+    """Give a file or directory to a user, unless that tells the user something new.
 
-    With `trusted`, only trusted users can have put it there: it is given in any case.
+    With `trusted`, only trusted users had access to it: then it is given in any case.
     """
     with _told(name):
         descriptor = os.open(name, _FILE, dir_fd=parent)
@@ -192,7 +192,7 @@ def _told(where: str) -> Iterator[None]:
 
 
 def read(directory: int, name: str) -> bytes | None:
-    """Read a regular file; None for anything else and for an unused name."""
+    """Read a regular file; None if the name is free or is anything else."""
     try:
         descriptor = os.open(name, _FILE, dir_fd=directory)
     except OSError:
@@ -204,7 +204,7 @@ def read(directory: int, name: str) -> bytes | None:
 
 
 def is_as_wanted(directory: int, name: str, data: bytes, owner: Owner, mode: int) -> bool:
-    """Return whether the file has this content, owner and mode, and no second name."""
+    """Return whether the file has this content, owner and mode, and no second link."""
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -222,7 +222,7 @@ def write(directory: int, name: str, data: bytes, owner: Owner, mode: int) -> No
     """Replace a file in one step; at no time is it open to more than its owner and mode say.
 
     Raises:
-        BadInputError: it cannot be written; the old file is intact.
+        BadInputError: the file cannot be written; the old file stays intact.
     """
     temporary = f".{name}.{secrets.token_hex(8)}"
     try:
@@ -240,7 +240,7 @@ def write(directory: int, name: str, data: bytes, owner: Owner, mode: int) -> No
 
 
 def remove_others(directory: int, keep: frozenset[str]) -> tuple[str, ...]:
-    """Remove every file and link not in `keep`; leave directories. Return the removed names."""
+    """Remove every file and link that is not in `keep`; return their names. Directories stay."""
     removed = []
     for entry in sorted(os.listdir(directory)):
         status = os.stat(entry, dir_fd=directory, follow_symlinks=False)
@@ -251,7 +251,7 @@ def remove_others(directory: int, keep: frozenset[str]) -> tuple[str, ...]:
 
 
 class Directory:
-    """Open directory. Names in it are never paths, and no link is followed."""
+    """An open directory. Names in it are not paths, and no link is followed."""
 
     def __init__(self, path: Path) -> None:
         """Open the directory; raises OSError."""
@@ -269,7 +269,7 @@ class Directory:
         os.close(self.descriptor)
 
     def names(self) -> list[str]:
-        """List the names in it."""
+        """List its entries."""
         return os.listdir(self.descriptor)  # noqa: PTH208 - of the open directory, wherever it is
 
     def open(self, name: str, flags: int = os.O_RDONLY, mode: int = 0o640) -> int:

@@ -19,13 +19,13 @@ _HINT = "make the directory writable, or set XDG_STATE_HOME to one that is"
 
 
 def try_lock(path: Path, *, shared: bool = False, hint: str = _HINT) -> int | None:
-    """Lock a file, creating it if missing; None when another process holds the lock.
+    """Lock a file, created if missing; return None if another process holds the lock.
 
     The lock lasts until the descriptor is closed. If the file was removed between opening and
-    locking, it is opened again.
+    locking, the attempt is repeated.
 
     Raises:
-        PrerequisiteError: the file cannot be opened; `hint` says what to do then.
+        PrerequisiteError: the file cannot be opened; `hint` is the remedy.
     """
     while True:
         try:
@@ -61,7 +61,7 @@ async def lock(path: Path, *, shared: bool = False) -> int:
 
 @contextlib.asynccontextmanager
 async def locked(path: Path, *, shared: bool = False) -> AsyncIterator[int]:
-    """Hold a lock for the length of a block."""
+    """Hold a lock during a block."""
     descriptor = await lock(path, shared=shared)
     try:
         yield descriptor
@@ -70,9 +70,13 @@ async def locked(path: Path, *, shared: bool = False) -> AsyncIterator[int]:
 
 
 @contextlib.contextmanager
-def only_one(path: Path, busy: AgencyError) -> Iterator[None]:
-    """Hold a lock for the length of a block; raise `busy` at once when another process holds it."""
-    descriptor = try_lock(path)
+def only_one(path: Path, busy: AgencyError, *, hint: str = _HINT) -> Iterator[None]:
+    """Hold a lock for the length of a block; raise `busy` at once if another process holds it.
+
+    Raises:
+        PrerequisiteError: the file cannot be opened; `hint` says what to do then.
+    """
+    descriptor = try_lock(path, hint=hint)
     if descriptor is None:
         raise busy
     try:
@@ -82,16 +86,16 @@ def only_one(path: Path, busy: AgencyError) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether another process holds the lock; false if there is no file.
+    """Return whether another process holds the lock; a missing file is not held.
 
-    It never makes the file: the lock's owner may be removing its directory.
+    It creates nothing, because the owner may be removing the directory.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        # Shared: two who ask do not see each other.
+        # Shared, so that two callers do not see each other's lock.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -1,4 +1,4 @@
-"""Settings that a program reads at its start: one bounded JSON file, checked by a strict model."""
+"""Settings that a program reads at start: one bounded JSON file, checked by a strict model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_bounded(
     """Read a file of at most `most` bytes; `what` names it in the message.
 
     Raises:
-        PrerequisiteError: it cannot be read. BadInputError: it is larger.
+        PrerequisiteError: the file cannot be read. BadInputError: it is larger.
     """
     try:
         with path.open("rb") as handle:
@@ -45,7 +45,7 @@ def parse(model: type[ModelT], data: bytes, *, where: str, hint: str | None = No
     """Parse and validate JSON.
 
     Raises:
-        BadInputError: it is invalid; the message names each field, never its value.
+        BadInputError: the data is invalid; the message names each field, never its value.
     """
     try:
         return model.model_validate_json(data)
@@ -62,10 +62,10 @@ def load(
     hint: str | None = None,
     broken_hint: str | None = None,
 ) -> ModelT:
-    """Read and validate a file. `hint` is for an unreadable file, `broken_hint` for an invalid one.
+    """Read and validate a file; `hint` is for an unreadable file, `broken_hint` for invalid data.
 
     Raises:
-        PrerequisiteError: it cannot be read. BadInputError: it is too large or invalid.
+        PrerequisiteError: the file cannot be read. BadInputError: it is too large or invalid.
     """
     data = read_bounded(path, most=most, what=what, hint=hint)
     return parse(model, data, where=str(path), hint=broken_hint or hint)

@@ -6,11 +6,11 @@ import signal
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """Return the signals that ask a program that has just begun to stop.
+    """Return the signals that stop a program that has just started.
 
-    SIGTERM always; SIGINT unless it is ignored. A shell without job control ignores SIGINT for a
-    background job, because the terminal's Ctrl-C, meant for another program, reaches the job too
-    (POSIX, shell command language, 2.11).
+    SIGTERM always; SIGINT unless it is ignored. A shell without job control ignores it for a
+    background job, because Ctrl-C, meant for the foreground program, reaches the job too (POSIX,
+    shell command language, 2.11).
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         return (signal.SIGTERM,)

@@ -1,8 +1,8 @@
-"""List of programs that units call already but that are not written yet.
+"""The single list of programs that units already call and that are not written yet.
 
-Python (`agency init`, `agency check`) refuses a feature that needs one of them. So does NixOS, from
-`modules/unwritten.json`, made by `tools/facts.py`. `preview` in the instance lets
-a feature through. To add a program, remove its row.
+`agency init` and `agency check` refuse a feature that needs one of them. So does NixOS, which reads
+the list from `modules/unwritten.json` (`tools/facts.py` writes it). `preview` of the instance
+allows a feature. The change that adds a program removes its row.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _AGENT = "agency.agents.<name>"
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """Command to come: its words after `agency`, and its arguments.
+    """A command to be written: its words after `agency`, its arguments and flags.
 
-    `feature` is its name in `preview`, `option` the NixOS option that turns it on.
+    `feature` is the feature's name in `preview`, `option` the NixOS option that turns it on.
     """
 
     feature: str
@@ -41,9 +41,9 @@ def _stage(stage: str, *arguments: str) -> Unwritten:
 UNWRITTEN = (
     _of_agent("desktop", "desktop", "Run the agent's headless desktop."),
     _of_agent("browser", "browser", "Run the agent's browser."),
-    _of_agent("mail", "mail serve", "Serve the agent its mail account."),
-    _of_agent("passwords", "passwords serve", "Serve the agent its passwords."),
-    _of_agent("tailnet", "tailnet", "Join the agent to its tailnet."),
+    _of_agent("mail", "mail serve", "Serve the agent's mail account."),
+    _of_agent("passwords", "passwords serve", "Serve the agent's passwords."),
+    _of_agent("tailnet", "tailnet", "Connect the agent to its tailnet."),
     _of_agent("ssh", "ssh-agent", "Hold the agent's SSH key."),
     _of_agent("mcp", "mcp configure", "Write the MCP configuration."),
     _of_agent("taskLoop", "schedule", "Take new work into the task list."),
@@ -53,13 +53,13 @@ UNWRITTEN = (
         "incidents",
         "agency.incidents.enable",
         ("workspace", "incidents", "escalate"),
-        "Tell operators of incidents.",
+        "Report incidents to the operators.",
     ),
     Unwritten(
         "ci-builtin",
         "agency.ci.enable",
         ("recipes", "runner"),
-        "Run what the bridge asked for.",
+        "Run the tests that the bridge requested.",
         flags=("--config",),
     ),
     Unwritten(
@@ -93,7 +93,7 @@ FEATURES = tuple(sorted({entry.feature for entry in UNWRITTEN}))
 
 
 def facts() -> Mapping[str, object]:
-    """Return the list for Nix: each feature's option, and the commands that are not written."""
+    """Return the list for Nix: for each feature its option and its unwritten commands."""
     return {
         feature: {
             "option": next(e.option for e in UNWRITTEN if e.feature == feature),

@@ -19,8 +19,8 @@ import requests
 
 from agency import ports
 from agency.instance.model import Instance
+from agency.instance.needs import required_secrets
 from agency.instance.render import registration
-from agency.instance.required_secrets import required_secrets
 from agency.secrets.providers import EphemeralProvider
 from agency.spinup.targets.local import synapse
 

@@ -16,8 +16,8 @@ import yaml
 
 from agency import naming
 from agency.instance.load import load_instance
+from agency.instance.needs import required_secrets
 from agency.instance.render import write_rendered
-from agency.instance.required_secrets import required_secrets
 from agency.secrets.classes import SecretClass
 from agency.unwritten import FEATURES
 

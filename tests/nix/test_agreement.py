@@ -15,8 +15,8 @@ from agency import naming
 from agency.errors import AgencyError
 from agency.instance.load import load_instance
 from agency.instance.model import Instance, Services
+from agency.instance.needs import required_secrets
 from agency.instance.render import write_rendered
-from agency.instance.required_secrets import required_secrets
 
 NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,14}[a-z0-9])?", fullmatch=True)
 LABELS = st.from_regex(r"[a-z][a-z0-9]{0,10}", fullmatch=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 import wheels
 
-from agency.secrets.catalogue import CATALOGUE, catalogue
+from agency.secrets.catalogue import CATALOGUE, load_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import json
-from agency.secrets.catalogue import catalogue, catalogue_file
-print(json.dumps([str(catalogue_file()), sorted(catalogue().secrets)]))
+from agency.secrets.catalogue import load_catalogue, catalogue_file
+print(json.dumps([str(catalogue_file()), sorted(load_catalogue().secrets)]))
 """
 
 
@@ -34,4 +34,4 @@ def test_what_it_is_built_from_gives_a_wheel_with_the_catalogue(
     python = wheels.install(wheels.build(source, tmp_path), tmp_path)
     file, names = json.loads(wheels.run(str(python), "-c", PROGRAM, cwd=tmp_path))
     assert Path(file).is_relative_to(tmp_path / "venv")
-    assert names == sorted(catalogue().secrets)
+    assert names == sorted(load_catalogue().secrets)

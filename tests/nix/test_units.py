@@ -14,8 +14,8 @@ from typing import Any
 import jinja2
 import pytest
 
-from agency.instance.required_secrets import required_secrets
-from agency.secrets.catalogue import catalogue
+from agency.instance.needs import required_secrets
+from agency.secrets.catalogue import load_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTABLE = ROOT / "modules/portable"
@@ -133,7 +133,7 @@ def test_secrets_go_where_the_naming_says(report: dict[str, Any], new_instance: 
 
 def test_every_secret_of_the_machine_is_that_of_the_catalogue(report: dict[str, Any]) -> None:
     """Those of agents' features too, which no instance lists."""
-    entries = catalogue().secrets
+    entries = load_catalogue().secrets
     patterns = {
         re.compile(re.sub(r"\\\{[a-z]+\\\}", "([a-z0-9-]+)", re.escape(name))): name
         for name in entries
@@ -145,7 +145,7 @@ def test_every_secret_of_the_machine_is_that_of_the_catalogue(report: dict[str, 
         template, match = found[0]
         seen.add(template)
         value = "".join(match.groups()) if match else ""
-        spec = catalogue().spec(template, agent=value, engine=value, domains="")
+        spec = load_catalogue().spec(template, agent=value, engine=value, domains="")
         assert (secret["class"], secret["owner"], secret["mode"]) == (
             spec.cls.value,
             spec.owner,

@@ -1,4 +1,4 @@
-"""Operations over a real store, with handlers that tests choose."""
+"""Operations over a real store, with handlers that each test chooses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BOB = "@bob:x.org"
 
 @dataclass
 class Desk:
-    """The control plane between its HTTP server and its sender."""
+    """The parts of the control plane between its HTTP server and its sender."""
 
     database: Database
     clock: Clock
@@ -112,11 +112,11 @@ class Desk:
         return await self.intake.take(txn or f"txn{next(self._numbers)}", list(events))
 
     async def settle(self) -> None:
-        """Let a control plane that starts now do all that there is to do."""
+        """Start new operations, as a fresh control plane does, and let them finish all work."""
         await self.finish(self.make_operations())
 
     async def finish(self, operations: Operations) -> None:
-        """Let `operations` do all that there is to do; an error ends them as a crash would."""
+        """Let `operations` finish all work; an error ends them as a crash would."""
         try:
             while await operations.step() or operations.active:
                 await operations.rest()
@@ -125,7 +125,7 @@ class Desk:
             raise
 
     async def say(self, text: str, **changes: Any) -> list[dict[str, Any]]:
-        """Deliver one message and settle it; returns the replies to it."""
+        """Deliver one message and settle it; return the replies to it."""
         event = self.event(text, **changes)
         await self.take(event)
         await self.settle()
@@ -136,13 +136,13 @@ class Desk:
         ]
 
     async def said(self) -> list[dict[str, Any]]:
-        """The contents of every message in the outbox."""
+        """Return the contents of every message in the outbox."""
         statement = text("SELECT content FROM outbox ORDER BY sequence")
         found = await self.database.read(lambda connection: connection.scalars(statement).all())
         return [json.loads(content) for content in found]
 
     async def outcomes(self) -> list[tuple[str, str, str]]:
-        """Actor, action and outcome of every audit row but the first."""
+        """Return actor, action and outcome of every audit row but the first."""
         rows = await self.database.read(lambda c: audit.tail(c, 1000))
         return [(row.actor, row.action, row.outcome) for row in rows[1:]]
 
@@ -151,12 +151,12 @@ class Desk:
         return [json.loads(row.detail) for row in rows[1:]]
 
     async def unfinished(self) -> int:
-        """How many commands are not settled: in the inbox, or as operations."""
+        """Count the commands that are not settled: in the inbox, or as operations."""
         waiting = await self.database.read(inbox.unfinished)
         return waiting + sum((await self.states()).values())
 
     async def states(self) -> dict[State, int]:
-        """How many operations there are of every state that is not final."""
+        """Count the operations of every state that is not final."""
         return await self.database.read(stored.counts)
 
     async def unsent(self) -> int:

@@ -1,4 +1,4 @@
-"""Driving the real `spinup_smoke` as a person or a mishap would."""
+"""Driver of the real `spinup_smoke`, as a person runs it or an accident hits it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEADLINE_S = 120
 
 @dataclass
 class SpinUp:
-    """One `spinup_smoke` under way, in its own state directory."""
+    """One running `spinup_smoke`, in its own state directory."""
 
     place: Path
     arguments: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class SpinUp:
             "HOME": str(self.place),
             "XDG_STATE_HOME": str(self.state_home),
             "LANG": "C.UTF-8",
-            # The program of the checkout that is to run; what is installed is this one's.
+            # The program of the checkout under test; the installed one is this checkout's.
             "PYTHONPATH": str(self.checkout / "pyscripts"),
             **self.environment,
         }
@@ -91,11 +91,11 @@ class SpinUp:
         return "".join(self.lines)
 
     def until(self, condition: Callable[[], Found], what: str) -> Found:
-        """Wait until `condition()` is true; its value."""
+        """Wait until `condition()` is true, and return its value."""
         deadline = time.monotonic() + self.deadline_s
         while time.monotonic() < deadline:
             ended = self.process.poll() is not None
-            value = condition()  # after that: what it left at its end counts too
+            value = condition()  # after `ended`, so that the last output counts too
             if value:
                 return value
             assert not ended, f"it ended before {what}:\n{self.text}"
@@ -108,17 +108,17 @@ class SpinUp:
 
     @property
     def run(self) -> str:
-        """The id of the run, once its directory is there or its transcript is."""
+        """Wait for the run's directory or transcript, and return the run's id."""
 
         def look() -> str:
-            if self.output.exists():  # a run that fails at once may be over before we look
+            if self.output.exists():  # a run that fails at once may be over by now
                 return str(self.predicate()["run"])
             return next((path.name for path in self.runs.glob("run-*")), "")
 
         return self.until(look, "run directory")
 
     def find(self, *words: str) -> int:
-        """The pid of the process of this run whose command line holds all the words."""
+        """Return the pid of this run's process whose command line holds all the words."""
 
         def look() -> int | None:
             for pid in processes_with_marker(self.run):

@@ -1,4 +1,4 @@
-"""Ctrl-C for programs that tests start, also where the tests are a background job."""
+"""Ctrl-C for programs that tests start, even if the tests are a background job."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def sigint(disposition: signal.Handlers = signal.SIG_DFL) -> Iterator[None]:
-    """Give SIGINT a disposition: programs that are started in the block begin with it.
+    """Set SIGINT's disposition for the block: programs started in it inherit it.
 
-    A background job has SIGINT ignored from the start, and what it starts inherits that.
+    A background job begins with SIGINT ignored, and so would its programs.
     """
     wanted = signal.default_int_handler if disposition is signal.SIG_DFL else disposition
     before = signal.signal(signal.SIGINT, wanted)

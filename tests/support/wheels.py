@@ -1,4 +1,4 @@
-"""The project's wheel: built from a source tree, and installed where nothing of a checkout is."""
+"""The project's wheel: built from a source tree, and installed away from any checkout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(*argv: str, cwd: Path) -> str:
 
 
 def build(source: Path, place: Path) -> Path:
-    """The wheel of a source tree, which gets build files; made below `place`."""
+    """Build the wheel of a source tree below `place`; the build leaves files in the tree."""
     offline = ("--no-deps", "--no-index", "--no-build-isolation")
     pip = (sys.executable, "-m", "pip")
     run(*pip, "wheel", "--quiet", *offline, "--wheel-dir", "wheels", str(source), cwd=place)
@@ -31,19 +31,19 @@ def build(source: Path, place: Path) -> Path:
 
 
 def build_by(hook: str, source: Path, place: Path) -> None:
-    """Have the build back end make something else of a source tree, such as `build_editable`."""
+    """Call another hook of the build back end, such as `build_editable`, on a source tree."""
     program = f"import setuptools.build_meta as back_end, sys; back_end.{hook}(sys.argv[1])"
     run(sys.executable, "-c", program, str(place), cwd=source)
 
 
 def install(wheel: Path, place: Path) -> Path:
-    """The Python of a new virtual environment that has the wheel, and our libraries beside it."""
+    """Install the wheel in a new virtual environment, beside our libraries; return its Python."""
     run(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=place)
     python = place / "venv/bin/python"
     pip = (sys.executable, "-m", "pip", "--python", str(python))
     run(*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel), cwd=place)
-    # A directory that a .pth file names is searched, and its own .pth files are not read: our
-    # libraries are found there, and the checkout that an editable install points to is not.
+    # Python searches a directory that a .pth file names, but ignores that directory's own .pth
+    # files: it finds our libraries, and not the checkout that an editable install points to.
     (packages,) = (place / "venv/lib").glob("python*/site-packages")
     (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python

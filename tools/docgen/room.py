@@ -1,7 +1,7 @@
-"""Keep the generated parts of docs/commands.md, the reference of the room's commands, current.
+"""Updater of the generated parts of docs/commands.md, the reference of the room's commands.
 
-`python tools/docgen/room.py docs/commands.md` writes them between their marks;
-text outside the marks is written by hand.
+`python tools/docgen/room.py docs/commands.md` rewrites the text between the marks; the text outside
+them is written by hand.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from pathlib import Path
 
 import click
 
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.control.commands import GRAMMAR
 from agency.control.config import Limits
 from agency.control.grammar.help import reference_markdown
 from agency.errors import BadInputError
 from agency.files import write_atomically
 
-# What each limit means to the people of the room: every field of Limits is here.
+# Each limit in words: name and effect. Every field of Limits is here.
 _LIMITS: Mapping[str, tuple[str, str]] = {
     "max_command_age_s": ("age of a command, seconds", "refused with a reply"),
     "max_command_bytes": ("length of a command, bytes of UTF-8", "refused with a reply"),
     "max_transaction_bytes": (
         "one delivery by the homeserver, bytes",
-        "answered with HTTP 413; nothing of it is taken",
+        "answered with HTTP 413; none of it is accepted",
     ),
     "max_inbox": (
-        "messages taken in and not yet settled",
+        "messages accepted and not yet processed",
         "answered with HTTP 503; the homeserver delivers again",
     ),
     "max_target_queue": (
@@ -37,8 +37,8 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
     ),
     "agent_start_timeout_s": ("wait for an agent to become healthy, seconds", "the start failed"),
     "agent_stop_timeout_s": ("wait for an agent to end, seconds", "it is killed"),
-    "send_attempts": ("attempts to post a reply", "the reply is given up, and the log says so"),
-    "max_outbox": ("replies made and not yet posted", "no command is run until some are posted"),
+    "send_attempts": ("attempts to post a reply", "the reply is dropped, and the log says so"),
+    "max_outbox": ("replies waiting to be posted", "no command is run until some are posted"),
     "setup_timeout_s": (
         "wait for the homeserver at the control plane's start, seconds",
         "the control plane ends with an error",
@@ -47,8 +47,8 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
 
 
 def limits_markdown(limits: Limits) -> str:
-    """Write the table of limits as Markdown, with a line break at its end."""
-    rows = ["| limit | setting | usually | beyond it |", "|---|---|---|---|"]
+    """Render the table of limits as Markdown, with a final line break."""
+    rows = ["| limit | setting | default | beyond it |", "|---|---|---|---|"]
     for name, (what, beyond) in _LIMITS.items():
         rows.append(f"| {what} | `{name}` | {_number(getattr(limits, name))} | {beyond} |")
     return "\n".join(rows) + "\n"
@@ -59,7 +59,7 @@ def _number(value: float) -> str:
 
 
 def refresh(document: str) -> str:
-    """Write the generated parts of `document` again.
+    """Return `document` with its generated parts replaced.
 
     Raises:
         BadInputError: a part's marks do not appear exactly once, in order.
@@ -79,9 +79,9 @@ def refresh(document: str) -> str:
 
 @click.command()
 @click.argument("document", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--check", is_flag=True, help="Only say whether it is current.")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if it is stale.")
 def main(document: Path, check: bool) -> None:
-    """Write the generated parts of DOCUMENT again."""
+    """Update the generated parts of DOCUMENT."""
     old = document.read_text(encoding="utf-8")
     new = refresh(old)
     if old != new and check:

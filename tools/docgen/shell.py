@@ -1,6 +1,6 @@
-"""Write docs/cli.md, the command-line reference, from the commands themselves.
+"""Generator of docs/cli.md, the command-line reference, from the commands themselves.
 
-`python tools/docgen/shell.py docs/cli.md` writes it; a test checks that the page is current.
+`python tools/docgen/shell.py docs/cli.md` writes it; a test fails if the page is stale.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from agency.spinup.cli import spinup_smoke
 
 _INTRODUCTION = """# Commands of the shell
 
-Made from the commands themselves by `python tools/docgen/shell.py docs/cli.md`; do not
-edit. What is said in the control room is in [commands.md](commands.md).
+Generated from the commands by `python tools/docgen/shell.py docs/cli.md`; do not edit. The
+commands of the control room are in [commands.md](commands.md).
 
-Exit status of every command: 0 done, 1 the thing checked is bad, 2 wrong usage, 3 something needed
-first is missing, 4 internal error, 130 interrupted before there was anything to report. Every
+Exit status of every command: 0 done, 1 the thing checked is bad, 2 wrong usage, 3 a prerequisite is
+missing, 4 internal error, 130 interrupted before there was anything to report. Every
 command that answers has `--json`; errors then are JSON on standard error, wrong usage too. Colour
 follows `NO_COLOR`, and is left out where there is no terminal.
 
@@ -29,7 +29,7 @@ Completion: `agency completion bash` (or `zsh`, `fish`) prints the script for yo
 
 
 def reference() -> str:
-    """Write the whole page as Markdown."""
+    """Render the whole page as Markdown."""
     parts = [_INTRODUCTION]
     for name, command in (("agency", cli), ("spinup_smoke", spinup_smoke)):
         parts.extend(_sections(name, command, None))

@@ -9,9 +9,8 @@ import click
 
 from agency.agent.process import load_config, load_token, serve
 from agency.clock import Clock
-from agency.commandline.logs import log_to_stderr
-from agency.commandline.output import json_option
-from agency.protocols.audit_socket import SOCKET
+from agency.commandline import json_option, log_to_stderr
+from agency.protocols import SOCKET
 
 
 @click.group()

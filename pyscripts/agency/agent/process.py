@@ -15,9 +15,8 @@ from agency.agent.recording import Recorder
 from agency.agent.server import LIMITS, build_app
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
-from agency.protocols.acp import TOKEN_CREDENTIAL, AgentConfig
-from agency.protocols.audit_socket import SOCKET, AuditClient
-from agency.secrets.delivery.credentials import read_credential
+from agency.protocols import SOCKET, TOKEN_CREDENTIAL, AgentConfig, AuditClient
+from agency.secrets import read_credential
 from agency.settings import load
 from agency.signals import stop_signals
 from agency.web import make_runner

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from agency.errors import AgencyError
-from agency.protocols.audit_socket import AuditAbsentError, AuditClient, AuditUnreachableError
+from agency.protocols import AuditAbsentError, AuditClient, AuditUnreachableError
 
 _CAPACITY = 256
 _TRIES = 3

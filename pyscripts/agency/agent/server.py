@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from agency import __version__
 from agency.agent.recording import Recorder
 from agency.clock import Clock, iso
-from agency.protocols.acp import (
+from agency.protocols import (
     HEALTH_PATH,
     MAX_BODY,
     STATUS_PATH,

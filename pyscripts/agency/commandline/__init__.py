@@ -1,1 +1,7 @@
-"""What every command of the command line shares: output, logs, help, versions."""
+"""Parts that all commands share: output, logs, exit statuses, versions, completion."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""`agency completion`: the script that teaches a shell to complete our commands."""
+"""Command `agency completion`, which prints a shell's completion script."""
 
 from __future__ import annotations
 

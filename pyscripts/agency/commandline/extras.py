@@ -1,4 +1,4 @@
-"""The extras of the package: which one brings a library that is not installed.
+"""The package's extras: the extra that installs a missing library.
 
 The package alone verifies transcripts; every other command needs an extra (pyproject.toml).
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from agency.errors import PrerequisiteError
 
-# By the name that is imported. A test holds this and pyproject.toml together.
+# By import name. A test compares this with pyproject.toml.
 EXTRAS: Mapping[str, str] = {
     "aiodocker": "full",
     "aiohttp": "full",
@@ -32,7 +32,7 @@ EXTRAS: Mapping[str, str] = {
 
 
 def missing_extra(error: ModuleNotFoundError) -> PrerequisiteError | None:
-    """Say which extra to install, in one line; None when no extra has the module."""
+    """Say in one line which extra to install; None if no extra has the module."""
     library = (error.name or "").partition(".")[0]
     extra = EXTRAS.get(library)
     if extra is None:

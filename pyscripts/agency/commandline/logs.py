@@ -12,13 +12,13 @@ _MAX_TEXT = 4096
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON: time, level, message, and the fields it was given.
+    """Formatter of a record as one line of JSON: time, level, message and extra fields.
 
-    A caller gives fields by `extra={"fields": {...}}`. Long texts are cut.
+    A caller passes extra fields by `extra={"fields": {...}}`. Long texts are cut.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without its end."""
+        """Return the line, without a line break."""
         line: dict[str, object] = {
             "time": iso(record.created),
             "level": record.levelname.lower(),

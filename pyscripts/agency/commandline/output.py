@@ -1,4 +1,4 @@
-"""What commands print: rich for people, JSON for programs, and errors in either form."""
+"""Output of commands: rich text for people, JSON for programs, errors in either form."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def json_option(command: Command) -> Command:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console that honours NO_COLOR, plain terminals and pipes."""
+    """Make a rich console that honours NO_COLOR, plain terminals and pipes."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())

@@ -1,7 +1,7 @@
 """Commands that units call already and whose programs are not written yet.
 
-Such a command takes its arguments, says so, and ends with exit status 3: a host that turns the
-feature on sees a failed unit with the reason, rather than a feature that does nothing.
+Such a command accepts its arguments, says that it is not written, and exits with status 3: a host
+that turns the feature on sees a failed unit with the reason, not a feature that does nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from agency.unwritten import UNWRITTEN, Unwritten
 
 
 def add_unwritten(group: click.Group) -> None:
-    """Add the commands to come to a group of `agency`, with the groups between them and it."""
+    """Add the unwritten commands, and the groups they need, to a group of `agency`."""
     for entry in UNWRITTEN:
         if entry.words[0] != group.name:
             continue

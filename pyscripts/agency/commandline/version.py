@@ -1,4 +1,4 @@
-"""`agency version`."""
+"""Command `agency version`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PARTS = ("matrix-synapse", "aiohttp", "pydantic", "sqlalchemy", "cryptography", 
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of the agency, Python and the parts it stands on; None for a part not installed."""
+    """Return the versions of the agency, Python and main libraries; None if not installed."""
     found: dict[str, str | None] = {"agency": __version__, "python": platform.python_version()}
     for part in PARTS:
         try:
@@ -28,7 +28,7 @@ def versions() -> dict[str, str | None]:
 @click.command()
 @json_option
 def version(as_json: bool) -> None:
-    """Print the version of the agency and of the parts it stands on."""
+    """Print the version of the agency and of its main libraries."""
     found = versions()
 
     def human(printer: Console) -> None:

@@ -1,1 +1,7 @@
 """The control plane: commands from the control room, authorised, run once and audited."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""The control plane's side of ACP: asking a running agent how it is."""
+"""Client of ACP: asks a running agent for its health and status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from agency.control.runtimes.base import Endpoint
 from agency.errors import AgencyError, InternalError
-from agency.protocols.acp import (
+from agency.protocols import (
     HEALTH_PATH,
     MAX_BODY,
     STATUS_PATH,
@@ -32,18 +32,18 @@ Message = TypeVar("Message", Health, Status)
 
 
 class AcpError(AgencyError):
-    """An agent did not answer as ACP says; `where` is the URL that was asked."""
+    """Error of an agent whose answer breaks ACP; `where` is the requested URL."""
 
 
 class AcpUnreachableError(AcpError):
-    """There was no answer at all: nothing listens, or not in time. It may come later."""
+    """Error of an agent that does not listen or does not answer in time; it may do so later."""
 
 
 class AcpClient:
-    """Asks agents for their health and status.
+    """Client that asks agents for their health and status.
 
-    Redirects are not followed, proxies of the environment are not used, and an answer of more
-    than `acp.MAX_BODY` bytes is refused. A session that is handed in stays the caller's to close.
+    It follows no redirects, uses no proxies of the environment, and refuses an answer of more than
+    `acp.MAX_BODY` bytes. The caller closes a session that it passes in.
     """
 
     def __init__(
@@ -67,22 +67,22 @@ class AcpClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the session, unless it was handed in."""
+        """Close the session, unless the caller passed it in."""
         if self._owned and self._session is not None:
             await self._session.close()
             self._session = None
 
     async def health(self, endpoint: Endpoint, trace: str) -> Health:
-        """`GET /health`: whether the agent can take work now.
+        """Request `GET /health`: can the agent take work now?
 
         Raises:
-            AcpUnreachableError: no answer.
-            AcpError: a refusal, an answer that is not ACP, or another agent's answer.
+            AcpUnreachableError: the agent does not answer.
+            AcpError: the agent refuses, the answer is not ACP, or another agent answers.
         """
         return await self._get(endpoint, HEALTH_PATH, trace, Health)
 
     async def status(self, endpoint: Endpoint, trace: str) -> Status:
-        """`GET /status`: what the agent is and does. Raises as `health` does."""
+        """Request `GET /status`: the agent's facts and work. Raises as `health` does."""
         return await self._get(endpoint, STATUS_PATH, trace, Status)
 
     async def wait_healthy(
@@ -92,11 +92,11 @@ class AcpClient:
         timeout: float,  # noqa: ASYNC109 - the time until the agent counts as failed
         still_running: Callable[[], Awaitable[bool]],
     ) -> Health:
-        """Ask until the agent says `ok`, at most `timeout` seconds.
+        """Ask until the agent answers `ok`, at most `timeout` seconds.
 
         Raises:
-            AcpError: the agent ended first (`still_running` said so), was not healthy in time, or
-                something answered that is not this agent.
+            AcpError: the agent ended first (`still_running` returned False), was not healthy in
+                time, or another program answered.
         """
         where = endpoint.url + HEALTH_PATH
         last = "no answer"
@@ -115,7 +115,7 @@ class AcpClient:
                         raise AcpError(
                             "the agent ended before it was healthy",
                             where=where,
-                            hint="its status says why; its log says more",
+                            hint="see the reason in its status, and its log",
                         )
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.1, _MAX_POLL_S)
@@ -157,7 +157,9 @@ class AcpClient:
                 where, headers=headers, allow_redirects=False, timeout=self._timeout
             ) as answer:
                 if answer.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
-                    raise AcpError("the answer is compressed, which was not asked for", where=where)
+                    raise AcpError(
+                        "the answer is compressed, although the request forbids it", where=where
+                    )
                 return answer.status, await _bounded(answer, where)
         except TimeoutError as error:
             raise AcpUnreachableError(
@@ -172,14 +174,15 @@ class AcpClient:
                 hint="the agent does not listen; look at its status and its log",
             ) from error
         except (aiohttp.ClientError, ValueError) as error:
-            # The text of such an error may repeat bytes of the answer, and a ValueError those of
-            # a header: only its kind is told.
+            # Only the error's type: its text may repeat bytes of the answer, or of a header.
             raise AcpError(
                 f"not an HTTP answer: {type(error).__name__}", where=where, hint=_NOT_AN_AGENT
             ) from None
 
 
-_NOT_AN_AGENT = "something else may listen on this port; give the agent another in instance.yaml"
+_NOT_AN_AGENT = (
+    "another program may listen on this port; give the agent another port in instance.yaml"
+)
 
 
 async def _bounded(answer: aiohttp.ClientResponse, where: str) -> bytes:
@@ -194,7 +197,7 @@ async def _bounded(answer: aiohttp.ClientResponse, where: str) -> bytes:
 def _refused(where: str, status: int, body: bytes) -> AcpError:
     if status == 401:
         return AcpError(
-            "the agent does not accept our token (401)",
+            "the agent does not accept the control plane's token (401)",
             where=where,
             hint="restart the agent: a start gives it a fresh token",
         )

@@ -1,4 +1,4 @@
-"""`agency control` and `agency audit`."""
+"""Commands `agency control` and `agency audit`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 
 from agency.chain import Head
 from agency.clock import Clock
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.control.config import load_config
 from agency.control.store.chain import AuditRow
 from agency.errors import ExitCode, UsageError
@@ -39,12 +39,11 @@ def run_command(config_file: Path, _as_json: bool) -> None:
 
     It reads matrix-as-token and matrix-hs-token from $CREDENTIALS_DIRECTORY.
     """
-    from agency.commandline.logs import log_to_stderr
+    from agency.commandline import log_to_stderr
     from agency.control.service.plane import Tokens, serve
-    from agency.secrets.delivery.credentials import read_credential
-    from agency.secrets.names import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN
+    from agency.secrets import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, read_credential
 
-    os.umask(0o077)  # what it writes is nobody else's to read
+    os.umask(0o077)  # only its own user may read the files that it writes
     log_to_stderr()
     for chatty in ("alembic", "mau"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -55,12 +54,14 @@ def run_command(config_file: Path, _as_json: bool) -> None:
 
 @click.group()
 def audit() -> None:
-    """Verify and read the audit log; the database is only read."""
+    """Verify and read the audit log; never writes to the database."""
 
 
 def _database_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--config", "config_file", type=_PATH, help="control.json, which names it"),
+        click.option(
+            "--config", "config_file", type=_PATH, help="control.json, which names the database"
+        ),
         click.option("--database", metavar="URL", help="SQLAlchemy URL, or a SQLite file"),
     ):
         command = option(command)
@@ -75,9 +76,9 @@ def _database(database: str | None, config_file: Path | None) -> str:
 
 @audit.command("verify")
 @_database_options
-@click.option("--instance", help="Whose log it must be; else, whose it says it is.")
-@click.option("--head", metavar="HASH", help="The hash of a row that was kept elsewhere ...")
-@click.option("--count", type=click.IntRange(min=0), help="... and that row's number.")
+@click.option("--instance", help="Instance that the log must belong to.")
+@click.option("--head", metavar="HASH", help="Hash of a row, kept elsewhere.")
+@click.option("--count", type=click.IntRange(min=0), help="Number of the row of --head.")
 @json_option
 def verify_command(
     database: str | None,
@@ -89,8 +90,9 @@ def verify_command(
 ) -> int:
     """Find an edited, removed, reordered or inserted row.
 
-    That rows were cut off the end is surely shown only by a head that was kept elsewhere, such as
-    the one in a transcript: give it with --head and --count. Exits with 1 if the log is bad.
+    Only a head that was kept elsewhere, such as the one in a transcript, reliably reveals rows cut
+    off the end: give it with --head and --count. Without --instance, the log names its instance
+    itself. Exits with 1 if the log is bad.
     """
     from agency.control.store.reading import verify_database
 
@@ -115,7 +117,7 @@ def verify_command(
 @click.option("-n", "lines", type=click.IntRange(min=1), default=10, show_default=True)
 @json_option
 def tail_command(database: str | None, config_file: Path | None, lines: int, as_json: bool) -> None:
-    """Print the last rows, as JSON lines."""
+    """Print the last rows as JSON lines (with --json, as one list)."""
     _export(_database(database, config_file), last=lines, as_json=as_json)
 
 
@@ -123,7 +125,7 @@ def tail_command(database: str | None, config_file: Path | None, lines: int, as_
 @_database_options
 @json_option
 def export_command(database: str | None, config_file: Path | None, as_json: bool) -> None:
-    """Print every row, as JSON lines (with --json, as one list)."""
+    """Print every row as JSON lines (with --json, as one list)."""
     _export(_database(database, config_file), last=None, as_json=as_json)
 
 

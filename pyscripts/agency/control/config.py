@@ -1,7 +1,7 @@
-"""What the control plane is told at start: one JSON file, made from the instance.
+"""Configuration of the control plane: one JSON file generated from the instance.
 
-Secrets are not in it: `matrix-as-token` and `matrix-hs-token` are read from the files of these
-names in `$CREDENTIALS_DIRECTORY` (systemd's LoadCredential, or the local supervisor).
+It holds no secrets: the control plane reads `matrix-as-token` and `matrix-hs-token` from the files
+of these names in `$CREDENTIALS_DIRECTORY` (systemd's LoadCredential, or the local supervisor).
 """
 
 from __future__ import annotations
@@ -33,30 +33,36 @@ class AgentEntry(Strict):
     role: str
     matrix_id: str
     port: int = Field(ge=1, le=65535)
-    runtime: RuntimeName | None = Field(default=None, description="else that of all agents")
+    runtime: RuntimeName | None = Field(
+        default=None, description="default: the runtime of all agents"
+    )
 
 
 class Limits(Strict):
-    """Bounds; every one is documented in docs/commands.md."""
+    """Limits of the control plane; docs/commands.md documents each."""
 
     max_command_age_s: float = Field(default=600, gt=0)
     max_command_bytes: int = Field(default=4096, gt=0)
     max_transaction_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
-    max_inbox: int = Field(default=10_000, gt=0, description="unfinished events; more are refused")
+    max_inbox: int = Field(
+        default=10_000, gt=0, description="unfinished events; further ones are refused"
+    )
     max_target_queue: int = Field(
-        default=20, gt=0, description="changes that wait for one target; more are refused"
+        default=20, gt=0, description="changes that wait for one target; further ones are refused"
     )
     agent_start_timeout_s: float = Field(default=15, gt=0)
     agent_stop_timeout_s: float = Field(default=5, gt=0)
     send_attempts: int = Field(default=20, gt=0)
-    max_outbox: int = Field(default=1000, gt=0, description="unsent replies; then none is run")
+    max_outbox: int = Field(
+        default=1000, gt=0, description="unsent replies; at the limit no command runs"
+    )
     setup_timeout_s: float = Field(
         default=300, gt=0, description="how long to wait for the homeserver at start"
     )
 
 
 class ControlConfig(Strict):
-    """The whole configuration."""
+    """Configuration of the control plane."""
 
     instance: str
     domain: str
@@ -77,12 +83,13 @@ def load_config(path: Path) -> ControlConfig:
     """Read the configuration.
 
     Raises:
-        PrerequisiteError: it cannot be read. BadInputError: it is not one.
+        PrerequisiteError: the file cannot be read.
+        BadInputError: the file is not a valid configuration.
     """
     return load(
         path,
         ControlConfig,
         what="the configuration",
-        hint="it is made from the instance: `agency render` writes it",
+        hint="`agency render` makes it from the instance",
         broken_hint="do not edit it: change instance.yaml and run `agency render`",
     )

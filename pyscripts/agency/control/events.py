@@ -1,6 +1,6 @@
-"""Matrix events as the control plane sees them: the few fields that it looks at, checked.
+"""Matrix events as the control plane sees them: the few fields that it uses, checked.
 
-Events come from a homeserver, but their content comes from anybody: every field may be missing or
+Events come from a homeserver, but any user may choose their content: every field may be missing or
 of any type. Source: Matrix specification 1.11, "Events", "m.room.message", "Event replacements",
 "Threading".
 """
@@ -19,11 +19,11 @@ _ID = re.compile(r"[!-~]{1,255}\Z")
 
 
 class MalformedEventError(ValueError):
-    """An event lacks what every event has, or has it in a wrong type."""
+    """An event lacks a field that every event has, or has it in a wrong type."""
 
 
 class EventKind(StrEnum):
-    """The kinds of event that matter."""
+    """The kinds of event that the control plane uses."""
 
     MESSAGE = "message"
     ENCRYPTED = "encrypted"
@@ -34,9 +34,9 @@ _KINDS = {"m.room.message": EventKind.MESSAGE, "m.room.encrypted": EventKind.ENC
 
 @dataclass(frozen=True, slots=True)
 class IncomingEvent:
-    """One message. `text` is what was said; for an edit, what it now says.
+    """One message. `text` is its text; for an edit, the new text.
 
-    `replaces` is the event that this one edits; `thread` is the root of the thread it stands in.
+    `replaces` is the event that this one edits; `thread` is the root of its thread.
     """
 
     event_id: str
@@ -50,7 +50,7 @@ class IncomingEvent:
     thread: str | None = None
 
     def content_json(self) -> str:
-        """The part that the inbox keeps as JSON; pure ASCII, whatever people send."""
+        """Encode the fields that the inbox keeps, as pure ASCII JSON."""
         return json.dumps(
             {
                 "kind": self.kind,
@@ -65,14 +65,14 @@ class IncomingEvent:
     def from_stored(
         cls, *, event_id: str, room_id: str, sender: str, origin_ts: int, content: str
     ) -> IncomingEvent:
-        """The event that `content_json` was made from."""
+        """Decode an event from its columns in the inbox and its `content_json`."""
         kept = json.loads(content)
         kind = EventKind(kept.pop("kind"))
         return cls(event_id, room_id, sender, origin_ts, kind, **kept)
 
 
 def parse_event(raw: object) -> IncomingEvent | None:
-    """The event, or None if it is of a kind that does not matter (state, reactions, redactions).
+    """Parse an event; None if it is of a kind that is not used (state, reactions, redactions).
 
     Raises:
         MalformedEventError: it is not an event.

@@ -1,4 +1,4 @@
-"""The login data of an operator, for programs that speak in the control room for a person."""
+"""Login data of an operator, for programs that act in the control room for a person."""
 
 from __future__ import annotations
 
@@ -44,13 +44,15 @@ def _check_homeserver(url: str) -> str:
 
 
 class Login(Strict):
-    """Who speaks, where, and in which room. The access token does not show itself."""
+    """Login of a person: homeserver, user, control room. The access token is never shown."""
 
     homeserver: Annotated[str, AfterValidator(_check_homeserver)]
     user_id: str = Field(pattern=r"^@[^:\s]+:\S+$")
     access_token: SecretStr = Field(min_length=1)
     control_room: str = Field(pattern=r"^!\S+$", description="the room's id")
-    bot_id: str = Field(default="", description="who answers; by default the user's own server's")
+    bot_id: str = Field(
+        default="", description="control plane's user; default: the one on the user's server"
+    )
 
     @property
     def bot(self) -> str:
@@ -64,7 +66,7 @@ class Login(Strict):
 
 
 def default_login_file() -> Path:
-    """Where the local agency leaves the login data of its operator."""
+    """Return the path where the local agency writes its operator's login data."""
     return state_dir() / "local" / "login.json"
 
 
@@ -72,7 +74,7 @@ def write_login(path: Path, login: Login) -> None:
     """Write login data to a file that only its owner can read (mode 0600).
 
     Raises:
-        PrerequisiteError: it cannot be written.
+        PrerequisiteError: the file cannot be written.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,8 +89,8 @@ def read_login(path: Path) -> Login:
     """Read login data.
 
     Raises:
-        PrerequisiteError: there is no such file, or others than its owner may read it.
-        BadInputError: it does not hold login data.
+        PrerequisiteError: the file is missing, or users other than its owner may read it.
+        BadInputError: the file does not hold login data.
     """
     where = str(path)
     try:

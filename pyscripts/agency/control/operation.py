@@ -1,4 +1,4 @@
-"""An operation: one command on its way, its states, and the digest that approvals are bound to.
+"""An operation: one command, its states, and the digest to which approvals are bound.
 
 proposed ──▶ waiting ──▶ granted ──▶ running ──▶ done | failed | refused
     │           │           │
@@ -19,12 +19,12 @@ from agency.errors import InternalError
 
 
 class State(StrEnum):
-    """How far an operation is."""
+    """State of an operation."""
 
-    PROPOSED = "proposed"  # on record, and not decided on
+    PROPOSED = "proposed"  # stored, and not decided on
     WAITING = "waiting"  # for an approval
     GRANTED = "granted"  # may run, and waits for its turn
-    RUNNING = "running"  # acts; after a crash it is answered, and not run again
+    RUNNING = "running"  # executes; after a crash it is answered, and not run again
     DONE = "done"
     FAILED = "failed"
     REFUSED = "refused"
@@ -43,7 +43,7 @@ MOVES: Mapping[State, frozenset[State]] = {
 
 
 def check_move(before: State, after: State) -> None:
-    """Check that a state may follow another.
+    """Check that an operation may go from one state to another.
 
     Raises:
         InternalError: it may not.
@@ -53,19 +53,19 @@ def check_move(before: State, after: State) -> None:
 
 
 class OriginKind(StrEnum):
-    """Where a command came from, and where its answer goes."""
+    """The way by which a command came; its answer goes back the same way."""
 
     MATRIX = "matrix"  # the thread of its event
-    CLI = "cli"  # its own row, for whoever asks
+    CLI = "cli"  # the operation's own row, for the caller to read
     HTTP = "http"  # likewise
-    RECONCILE = "reconcile"  # likewise; it changes nothing of what is wanted
+    RECONCILE = "reconcile"  # likewise; never changes the desired state
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a command came from; `id` is unique within its kind.
+    """Source of a command; `id` is unique within its kind.
 
-    `ts` is when it was said, in milliseconds since the epoch; `thread` is where it is answered.
+    `ts` is when it was sent, in milliseconds since the epoch; `thread` is where it is answered.
     """
 
     kind: OriginKind
@@ -76,29 +76,29 @@ class Origin:
 
     @classmethod
     def of_event(cls, event: IncomingEvent) -> Origin:
-        """The message that holds the command."""
+        """Return the origin of a command in a message."""
         thread = event.thread or event.replaces or event.event_id
         return cls(OriginKind.MATRIX, event.event_id, event.origin_ts, event.room_id, thread)
 
     def record(self) -> str:
-        """The origin as the store keeps it."""
+        """Encode the origin for the store."""
         facts = {"id": self.id, "ts": self.ts, "room": self.room_id, "thread": self.thread}
         return json.dumps(facts, separators=(",", ":"))
 
     @classmethod
     def read(cls, kind: str, record: str) -> Origin:
-        """The origin that `record` was made of."""
+        """Decode an origin from the store."""
         kept = json.loads(record)
         return cls(OriginKind(kind), kept["id"], kept["ts"], kept["room"], kept["thread"])
 
     @property
     def facts(self) -> dict[str, object]:
-        """What the audit log says of it."""
+        """The facts about the origin for the audit log."""
         return {"event": self.id} if self.kind is OriginKind.MATRIX else {"cause": str(self.kind)}
 
 
 def operation_id(origin: Origin) -> str:
-    """The id of the operation that came from there: said twice, it is one operation."""
+    """Derive the id of the operation with this origin: the same origin gives the same operation."""
     return f"op-{sha256_hex(f'{origin.kind}/{origin.id}'.encode())[:26]}"
 
 
@@ -107,7 +107,7 @@ class Operation:
     """One command on its way. Times are milliseconds since the epoch.
 
     `said` is the command's canonical text; `rule` the approval rule that it must satisfy; `replies`
-    counts those that were made before the final one.
+    counts the replies made before the final one.
     """
 
     origin: Origin
@@ -125,12 +125,12 @@ class Operation:
 
     @property
     def id(self) -> str:
-        """Its identity."""
+        """The id derived from the origin."""
         return operation_id(self.origin)
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of all that an approval covers."""
+        """The SHA-256 of everything that an approval covers."""
         covered = {
             "operation": self.id,
             "actor": self.actor,

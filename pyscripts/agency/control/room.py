@@ -1,4 +1,4 @@
-"""`agency room`: the commands of the control room from a terminal, made from the grammar's data."""
+"""Command `agency room`: the control room's commands in a terminal, built from the grammar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.control.commands import GRAMMAR
 from agency.control.grammar.characters import escape
 from agency.control.grammar.command import Command
@@ -21,28 +21,28 @@ from agency.control.grammar.printing import format_command
 from agency.control.grammar.spec import CommandSpec, Parameter
 from agency.control.login import default_login_file, read_login
 from agency.errors import ExitCode, UsageError
-from agency.protocols.reply import Reply
+from agency.protocols import Reply
 
 DEFAULT_TIMEOUT_S = 30.0
 
 
 @click.group()
 def room() -> None:
-    """Say a command in the control room and print the reply.
+    """Send a command to the control room and print the reply.
 
-    Exit status: 0 it was done, 1 it was refused or failed, 3 there is no login data.
+    Exit status: 0 done, 1 refused or failed, 3 no login data.
     """
 
 
 def say(command: Command, login_file: Path | None, timeout_s: float, as_json: bool) -> int:
-    """Say a command as the operator of a login file; returns the exit status.
+    """Send a command as the operator of a login file; returns the exit status.
 
     Raises:
-        AgencyError: no login data, or no reply.
+        AgencyError: there is no login data, or no reply.
     """
     login = read_login(login_file if login_file is not None else default_login_file())
     text = format_command(command)
-    from agency.control.room_client import ask  # only now: --help does without aiohttp
+    from agency.control.room_client import ask  # here, so that --help does not load aiohttp
 
     reply = asyncio.run(ask(login, text, timeout_s=timeout_s))
     emit(_as_json(text, reply), as_json=as_json, human=lambda console: _show(console, reply))
@@ -120,7 +120,7 @@ def _click_command(spec: CommandSpec) -> click.Command:
             "--login",
             "login_file",
             type=click.Path(path_type=Path, dir_okay=False),
-            help="The login data; by default that of the local agency.",
+            help="File with login data; default: that of the local agency.",
         ),
         click.option(
             "--timeout",

@@ -1,4 +1,4 @@
-"""One thing said in the control room by the user of a login, and the control plane's answer."""
+"""Client for one command in the control room, sent with a user's login, and its reply."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agency.matrix import (
     Person,
     client_session,
 )
-from agency.protocols.reply import Reply
+from agency.protocols import Reply
 
 _PATIENCE = Patience(
     faults=3,
@@ -41,7 +41,7 @@ async def ask(
     clock: Clock | None = None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Reply:
-    """Say `text` and wait for the control plane's final reply, `timeout_s` in all.
+    """Send `text` and wait for the control plane's final reply, `timeout_s` in all.
 
     Raises:
         RoomError: the homeserver refused or was not reached, or no reply came in time.
@@ -87,7 +87,7 @@ _REMEDIES = {
 
 
 def _explained(error: MatrixError, login: Login) -> RoomError:
-    """Return what a person at a terminal is told of a call that failed."""
+    """Make the error that a person at a terminal sees after a failed call."""
     method, _, path = (error.where or "").partition(" ")
     where = f"{method} {login.homeserver}{path}" if path else error.where
     if isinstance(error, AnswerError):

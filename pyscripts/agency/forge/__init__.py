@@ -2,27 +2,6 @@
 
 from __future__ import annotations
 
-from agency.forge.contract import (
-    Comment,
-    CommitState,
-    CommitStatus,
-    Forge,
-    MergeRequest,
-    MergeState,
-    Project,
-    User,
-)
-from agency.forge.errors import ForgeError, ForgeUnreachableError
+import lazy_loader
 
-__all__ = [
-    "Comment",
-    "CommitState",
-    "CommitStatus",
-    "Forge",
-    "ForgeError",
-    "ForgeUnreachableError",
-    "MergeRequest",
-    "MergeState",
-    "Project",
-    "User",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,11 +13,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.errors import UsageError
 from agency.guests.incus.client import Incus
-from agency.guests.incus.daemon import host_socket, incus, is_running
-from agency.guests.incus.errors import INSTALL_HINT
+from agency.guests.incus.daemon import connect_incus, host_socket, is_running
+from agency.guests.incus.errors import INCUS_INSTALL_HINT
 from agency.guests.machines.janitor import Held, Purpose, ours
 from agency.guests.machines.machine import Guest
 from agency.paths import sandbox_dir, state_dir
@@ -48,7 +48,7 @@ async def _held() -> AsyncIterator[tuple[Incus | None, tuple[Held, ...]]]:
     if host_socket() is None and not is_running():
         yield None, ()  # what does not run holds no guests: nothing is started for a look
         return
-    async with incus() as client:
+    async with connect_incus() as client:
         instances = await client.instances()
         yield client, (*ours(instances, state_dir()), *ours(instances, sandbox_dir()))
 
@@ -138,7 +138,7 @@ def destroy(names: tuple[str, ...], everything: bool, force: bool, as_json: bool
 
 
 async def _shell(name: str, command: tuple[str, ...]) -> int:
-    program = find_program("incus", hint=INSTALL_HINT)
+    program = find_program("incus", hint=INCUS_INSTALL_HINT)
     async with _held() as (client, found):
         held = _one(found, name)
         assert client is not None  # it holds it

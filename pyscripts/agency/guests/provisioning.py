@@ -14,8 +14,7 @@ from agency.guests.images.prepare import Materials
 from agency.guests.install import install
 from agency.guests.machines.machine import Guest, GuestFile
 from agency.programs import find_program
-from agency.secrets.encryption.age import AgeKey
-from agency.secrets.encryption.sops import SOPS_HINT
+from agency.secrets import SOPS_HINT, AgeKey
 
 PROGRAM = str(PREFIX / "bin" / "agency")
 PORTABLE = SOURCE / "modules" / "portable"

@@ -1,1 +1,7 @@
-"""An instance: one deployment's facts, from instance.yaml to everything rendered from it."""
+"""Instances: one deployment's facts, from instance.yaml to the files rendered from it."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Checking an instance as a whole: what it says, who can decrypt, what is stale or missing."""
+"""Check of a whole instance: its values, its recipients, stale files, missing secrets."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from pathlib import Path
 
 from agency.errors import AgencyError
 from agency.instance.load import GENERATED, LoadedInstance, instance_file, load_instance
+from agency.instance.needs import required_secrets
 from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError, Problem
 from agency.instance.reading.recipients import disagreements
 from agency.instance.reading.source import read_source
 from agency.instance.render import check_rendered
-from agency.instance.required_secrets import required_secrets
-from agency.secrets.doctor import remedy
-from agency.secrets.encryption import sops
-from agency.secrets.providers import missing_in_file
+from agency.secrets import missing_in_file, remedy, sops
 
 
 def examine(path: Path) -> tuple[Problem, ...]:
-    """Every problem of an instance that can be seen without a key; empty when all is well."""
+    """Find every problem of an instance that needs no key to find; empty if it has none."""
     try:
         loaded = load_instance(path, check_recipients=False)
     except InstanceError as error:
@@ -57,7 +55,7 @@ def _secrets(loaded: LoadedInstance) -> tuple[Problem, ...]:
             Problem(str(config), None, "", f"is missing; run `{link}` beside instance.yaml")
         )
     if not encrypted.exists():
-        what = "is missing; restore it from git, or begin anew with `agency init`"
+        what = "is missing; restore it from git, or make a new instance with `agency init`"
         return (*found, Problem(str(encrypted), None, "", what))
     try:
         stored = sops.names_in_file(encrypted)
@@ -74,6 +72,6 @@ def _secrets(loaded: LoadedInstance) -> tuple[Problem, ...]:
 
 
 def default_directory() -> Path:
-    """The instance that is meant when none is named: `instance/` here if it is one, else here."""
+    """Return the default instance: `./instance` if that is one, else the working directory."""
     beside = Path("instance")
     return beside if instance_file(beside).is_file() and beside.is_dir() else Path()

@@ -1,4 +1,4 @@
-"""`agency init`, `check`, `render` and `schema`."""
+"""Commands `agency init`, `check`, `render` and `schema`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.errors import BadInputError, ExitCode, PrerequisiteError
 from agency.instance.check import default_directory, examine
 from agency.instance.load import load_instance
-from agency.instance.making.ask import complete_wish
+from agency.instance.making.ask import collect_options
 from agency.instance.making.create import Created, create_instance
 from agency.instance.model import Instance
 from agency.instance.render import check_rendered, write_rendered
-from agency.secrets.classes import SecretSpec
-from agency.secrets.doctor import remedy
-from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import default_key_file, new_key_file
+from agency.secrets import SecretSpec, default_key_file, new_key_file, remedy, sops
 
 directory_argument = click.argument(
     "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path)
@@ -39,28 +36,32 @@ directory_argument = click.argument(
     "agents",
     multiple=True,
     metavar="NAME=ROLE",
-    help="May be repeated; pm=pm and developer=developer if none is given.",
+    help="Agent and its role; may be repeated; default: pm=pm and developer=developer.",
 )
 @click.option(
-    "--enable", "services", multiple=True, metavar="SERVICE", help="May be repeated; beside matrix."
+    "--enable",
+    "services",
+    multiple=True,
+    metavar="SERVICE",
+    help="Service to run besides matrix; may be repeated.",
 )
 @click.option(
     "--recipient",
     "recipients",
     multiple=True,
     metavar="NAME=AGE1...",
-    help="One more who can decrypt, such as a host; may be repeated.",
+    help="Another public key that can decrypt, such as a host's; may be repeated.",
 )
 @click.option(
     "--preview",
     multiple=True,
     metavar="FEATURE",
-    help="Set a feature up although its program is not written yet; may be repeated.",
+    help="Feature to set up although its program is not written yet; may be repeated.",
 )
 @click.option(
     "--age-key",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the private key goes; below the user's state directory if not given.",
+    help="File for the private key; default: below the user's state directory.",
 )
 @json_option
 def init(
@@ -77,10 +78,10 @@ def init(
 ) -> None:
     """Make a new instance in DIR, with an age key and every internal secret.
 
-    Asks for what is not given when it runs on a terminal. Overwrites nothing; makes all or
-    nothing.
+    On a terminal it asks for values that no flag gives. It overwrites nothing, and makes the whole
+    instance or nothing.
     """
-    wish = complete_wish(
+    options = collect_options(
         directory,
         name=name,
         domain=domain,
@@ -91,7 +92,7 @@ def init(
         preview=preview,
         ask=sys.stdin.isatty() and not as_json,
     )
-    created = create_instance(directory, wish, age_key or new_key_file(wish.name))
+    created = create_instance(directory, options, age_key or new_key_file(options.name))
     emit(_created_json(created), as_json=as_json, human=lambda out: _print_created(out, created))
 
 
@@ -132,15 +133,15 @@ def _print_created(out: Console, created: Created) -> None:
 
 @click.command()
 @directory_argument
-@click.option("--decrypt", is_flag=True, help="Also try whether this machine can decrypt.")
+@click.option("--decrypt", is_flag=True, help="Also try to decrypt on this machine.")
 @click.option("--age-key", type=click.Path(path_type=Path), help="The private key to try.")
 @json_option
 def check(directory: Path | None, decrypt: bool, age_key: Path | None, as_json: bool) -> None:
     """Check the instance in DIR and list every problem.
 
-    Looks at instance.yaml, at who can decrypt, at generated/ and at the names of the encrypted
-    secrets; none of that needs a key. DIR is ./instance if that is one, else the working
-    directory. Exit status 1: there are problems; 3: this machine cannot decrypt (--decrypt).
+    Checks instance.yaml, the recipients, generated/ and the names of the encrypted secrets, without
+    a key. DIR is ./instance if that is an instance, else the working directory. Exit status 1:
+    there are problems; 3: this machine cannot decrypt (--decrypt).
     """
     where = directory if directory is not None else default_directory()
     problems = examine(where)
@@ -180,7 +181,7 @@ def _try_to_decrypt(directory: Path, age_key: Path | None) -> None:
 def render(directory: Path | None, only_check: bool, as_json: bool) -> None:
     """Write generated/ of the instance in DIR: all of it in one step, or nothing.
 
-    DIR is ./instance if that is one, else the working directory.
+    DIR is ./instance if that is an instance, else the working directory.
     """
     where = directory if directory is not None else default_directory()
     loaded = load_instance(where, check_recipients=False)
@@ -210,7 +211,9 @@ def render(directory: Path | None, only_check: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Accepted for uniformity: it is JSON anyway.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Accepted for uniformity: output is always JSON."
+)
 def schema(as_json: bool) -> None:  # noqa: ARG001 - the output has one form
     """Print the JSON Schema of instance.yaml, for editors."""
     document = {

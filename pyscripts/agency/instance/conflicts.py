@@ -1,4 +1,4 @@
-"""What must hold between parts of an instance that are each right alone."""
+"""Conflicts between parts of an instance that are each valid alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agency.instance.problems import Loc
 
 
 class AgentNumbers(Protocol):
-    """What of an agent can collide with another's."""
+    """The numbers of an agent that can collide with those of another."""
 
     @property
     def uid(self) -> int | None:
@@ -22,7 +22,7 @@ class AgentNumbers(Protocol):
 
 
 class Conflict(NamedTuple):
-    """Where two parts conflict, and what would be right."""
+    """One conflict: its location, and a message with the remedy."""
 
     loc: Loc
     message: str
@@ -31,7 +31,7 @@ class Conflict(NamedTuple):
 def conflicts(
     domain: str | None, operators: Sequence[tuple[int, str]], agents: Mapping[str, AgentNumbers]
 ) -> tuple[Conflict, ...]:
-    """Every conflict in what is known of an instance; `operators` are index and Matrix id.
+    """Find every conflict among the known parts; `operators` are pairs of index and Matrix id.
 
     A disabled agent keeps its numbers, so it counts.
     """

@@ -1,4 +1,4 @@
-"""The rendered documents that are data: instance.json, control.json, Element's configuration."""
+"""Rendered documents in JSON: instance.json, control.json, Element's configuration."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 from agency import naming
 from agency.instance.model import Instance
-from agency.instance.required_secrets import required_secrets
+from agency.instance.needs import required_secrets
 
 CONTROL_STATE = "/var/lib/agency-control"
 
 
 def instance_document(instance: Instance, source_digest: str) -> dict[str, Any]:
-    """Everything Nix needs to know: the instance with its defaults, and all that is derived."""
+    """Return the document for Nix: the instance with its defaults and all derived values."""
     document = instance.model_dump(mode="json", by_alias=True)
     resolved = [
         agent.model_dump(mode="json", by_alias=True) for agent in instance.resolved_agents()
@@ -60,12 +60,12 @@ def _secrets(instance: Instance) -> list[dict[str, Any]]:
 
 
 def homeserver_url() -> str:
-    """Where the homeserver answers on its own machine."""
+    """Return the address at which the homeserver listens on its own machine."""
     return f"http://127.0.0.1:{naming.SERVICE_PORTS['synapse']}"
 
 
 def control_document(instance: Instance) -> dict[str, Any]:
-    """The configuration of the control plane on a NixOS host (agency.control.config)."""
+    """Return the control plane's configuration on a NixOS host (agency.control.config)."""
     return {
         "instance": instance.name,
         "domain": instance.domain,
@@ -91,7 +91,7 @@ def control_document(instance: Instance) -> dict[str, Any]:
 
 
 def element_document(instance: Instance) -> dict[str, Any]:
-    """Element's config.json: this homeserver alone, no guests, nothing sent elsewhere."""
+    """Return Element's config.json: only this homeserver, no guests, no outside servers."""
     if instance.services.edge.enable:
         base_url = f"https://{naming.public_host('matrix', instance.domain)}"
     else:

@@ -1,4 +1,4 @@
-"""The jinja2 environment of everything that is rendered from an instance."""
+"""The jinja2 environment of the files rendered from an instance."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _WORD = re.compile(r"[a-z0-9][a-z0-9.-]*\Z")
 
 
 def _yaml_scalar(text: str) -> str:
-    """Text as JSON, which is also a YAML flow value: nothing in it can end the quoting."""
+    """Quote text as JSON, which is also a YAML flow value: nothing in it can end the quoting."""
     return json.dumps(str(text), ensure_ascii=False)  # str() of a missing value raises
 
 
 def _yaml_plain(text: str) -> str:
-    """Text without quotes where YAML reads it back as the same text, as a person would write it."""
+    """Leave text unquoted where YAML reads the same text back; quote it otherwise."""
     plain = _WORD.match(text) is not None and yaml.safe_load(text) == text
     return text if plain else _yaml_scalar(text)
 

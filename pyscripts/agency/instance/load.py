@@ -1,4 +1,4 @@
-"""Loading an instance: every problem at once, each with file, line and field."""
+"""Loader of an instance: reports all problems at once, each with file, line and field."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Part = TypeVar("Part", bound=BaseModel | str)
 
 @dataclass(frozen=True, slots=True)
 class LoadedInstance:
-    """An instance and where it is from; `digest` is the SHA-256 of instance.yaml in hex."""
+    """An instance and its origin; `digest` is the SHA-256 of instance.yaml in hex."""
 
     instance: Instance
     path: Path
@@ -34,24 +34,24 @@ class LoadedInstance:
 
     @property
     def generated(self) -> Path:
-        """Where everything rendered from the instance lies."""
+        """The directory of the files rendered from the instance."""
         return self.root / GENERATED
 
 
 def instance_file(path: Path) -> Path:
-    """The instance.yaml that `path`, a directory or the file itself, stands for."""
+    """Return the path of instance.yaml; `path` is its directory or the file itself."""
     return path / INSTANCE_FILE if path.is_dir() else path
 
 
 def load_instance(path: Path, *, check_recipients: bool = True) -> LoadedInstance:
     """Read, validate and cross-check an instance.
 
-    With `check_recipients`, those who can decrypt must be the same in instance.yaml, in
-    `.sops.yaml` and in the encrypted file; no key is needed for that. `agency render` goes
-    without, because it is what brings `.sops.yaml` up to date.
+    With `check_recipients`, the recipients in instance.yaml, `.sops.yaml` and the encrypted file
+    must be the same; no key is needed for that. `agency render` skips the check, because it is
+    the command that updates `.sops.yaml`.
 
     Raises:
-        InstanceError: with every problem that was found.
+        InstanceError: the instance is invalid; the error lists every problem.
     """
     file = instance_file(path)
     content = _read(file)
@@ -71,7 +71,7 @@ def _order(problem: Problem) -> tuple[str, int]:
 
 def _read(file: Path) -> bytes:
     if file.exists() and not file.is_file():
-        # A pipe would wait for a writer.
+        # Opening a pipe would wait for a writer.
         raise InstanceError([Problem(str(file), None, "", "is not a regular file")])
     try:
         with file.open("rb") as handle:
@@ -84,18 +84,18 @@ def _read(file: Path) -> bytes:
 
 
 def parse_instance(source: Source) -> Instance | None:
-    """Validate a document; what is wrong goes into its `problems`."""
+    """Validate a document; problems are added to `source.problems`."""
     if source.data is None:
         return None
     instance: Instance | None = None
     try:
-        # By alias alone: of `maxTests` and `max_tests` only the first is a key of the file.
+        # By alias only: the file may say `maxTests`, not `max_tests`.
         instance = Instance.model_validate(source.data, by_alias=True, by_name=False)
     except ValidationError as failure:
         known = {problem.field for problem in source.problems}
         for error in failure.errors(include_url=False):
             loc, message = explain(source, error)
-            # What concerns the whole (no location) is found by `conflicts`, with its line.
+            # An error without location is a conflict; `conflicts` reports it with its line.
             if loc and field_name(loc) not in known:
                 source.add(loc, message)
     for loc, message in _conflicts_in(source.data):
@@ -104,7 +104,7 @@ def parse_instance(source: Source) -> Instance | None:
 
 
 def _conflicts_in(data: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Conflicts between those parts that are right alone, however wrong others are."""
+    """Find conflicts between the valid parts, even if other parts are invalid."""
     listed, named = data.get("operators"), data.get("agents")
     operators = [
         (index, who)

@@ -1,7 +1,7 @@
-"""The instance as typed values: what instance.yaml may say, and what is derived from it.
+"""Models of an instance: the content of instance.yaml, and the values derived from it.
 
-`Instance` is the border: pydantic, strict, unknown keys refused. Its validators name what would
-be right. Keys are camelCase in YAML and JSON.
+`Instance` is the border: pydantic, strict, unknown keys refused. Its validators' messages say what
+would be right. Keys are camelCase in YAML and JSON.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def _matrix_id(text: str) -> str:
 
 def _feature(text: str) -> str:
     if text not in FEATURES:
-        waiting = f"one of {', '.join(FEATURES)}" if FEATURES else "left out: every program is here"
-        raise ValueError(f"names no feature that waits for its program; must be {waiting}")
+        waiting = f"one of {', '.join(FEATURES)}" if FEATURES else "left out: all are written"
+        raise ValueError(f"is not a feature whose program is unwritten; must be {waiting}")
     return text
 
 
@@ -88,7 +88,7 @@ AgeRecipient = Annotated[str, AfterValidator(_age_recipient)]
 
 
 class Strict(BaseModel):
-    """Unknown keys and coercions are refused; values do not change once made."""
+    """Base of the models: refuses unknown keys and coercions; values are immutable."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -122,13 +122,13 @@ class CiService(Strict):
 
 
 class Services(Strict):
-    """Which parts of the agency this instance runs."""
+    """The services that this instance runs."""
 
     matrix: MatrixService = MatrixService()
     element: Toggle = Toggle()
     edge: Toggle = Toggle()
     gitlab: Toggle = Toggle()
-    # to_camel would make k3S of it
+    # to_camel would turn it into k3S
     k3s: Toggle = Field(default=Toggle(), alias="k3s")
     swarm: Toggle = Toggle()
     traefik: Toggle = Toggle()
@@ -150,7 +150,7 @@ class Agent(Strict):
 
 
 class SecretsPolicy(Strict):
-    """Where secrets live and who can decrypt them."""
+    """The provider of the secrets, and the keys that can decrypt them."""
 
     provider: Literal["sops", "ephemeral"] = "sops"
     recipients: dict[Name, AgeRecipient] = Field(
@@ -158,7 +158,7 @@ class SecretsPolicy(Strict):
     )
 
     @model_validator(mode="after")
-    def _somebody_can_decrypt(self) -> Self:
+    def _has_distinct_recipients(self) -> Self:
         if self.provider == "sops" and not self.recipients:
             raise ValueError("provider sops needs at least one age recipient under recipients")
         doubles = [key for key, n in Counter(self.recipients.values()).items() if n > 1]
@@ -174,7 +174,7 @@ class Recipe(Strict):
 
 
 class Instance(Strict):
-    """Everything that instance.yaml says."""
+    """The content of instance.yaml."""
 
     version: Literal[1]
     name: Name
@@ -199,7 +199,7 @@ class Instance(Strict):
         return self
 
     def resolved_agents(self) -> Iterator[ResolvedAgent]:
-        """Every enabled agent with its numbers and names, by name."""
+        """Iterate over the enabled agents, by name, with their numbers and names."""
         for name, agent in sorted(self.agents.items()):
             if agent.enable:
                 yield ResolvedAgent(
@@ -214,7 +214,7 @@ class Instance(Strict):
 
 
 class ResolvedAgent(Strict):
-    """An agent with everything that is derived from its name."""
+    """An agent with the values derived from its name."""
 
     name: str
     role: str

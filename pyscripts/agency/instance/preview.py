@@ -1,4 +1,4 @@
-"""Features of an instance whose programs are not written yet, and which it does not preview."""
+"""Enabled features whose programs are not written yet and which `preview` does not list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def note_unwritten(source: Source, instance: Instance) -> None:
 
 
 def _turned_on(instance: Instance) -> Iterator[tuple[Loc, str]]:
-    """Find what of instance.yaml turns a feature on that `preview` knows by name."""
+    """Find the enabled features that `preview` knows by name, with their locations."""
     services = instance.services
     if services.bridge.enable:
         yield ("services", "bridge"), "bridge"

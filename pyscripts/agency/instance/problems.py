@@ -1,4 +1,4 @@
-"""What is wrong with an instance: every problem with its file, line and field."""
+"""Problems of an instance, each with its file, line and field."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Loc = tuple[str | int, ...]  # keys and indexes from the top of the document, as
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong, and what would be right.
+    """One problem and its remedy.
 
-    `line` counts from 1 and is None where the file as a whole is meant; `field` is empty then.
+    `line` counts from 1. If the problem is the whole file, `line` is None and `field` empty.
     """
 
     file: str
@@ -35,7 +35,7 @@ class Problem:
 
 
 class InstanceError(BadInputError):
-    """An instance that does not hold; carries every problem that was found."""
+    """Error of an invalid instance, with every problem found."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -46,12 +46,12 @@ class InstanceError(BadInputError):
         super().__init__("\n".join([f"the instance has {count}:", *shown]))
 
     def as_dict(self) -> dict[str, object]:
-        """The error as `--json` prints it, with the list of problems."""
+        """Return the error as `--json` prints it, with the list of problems."""
         return {**super().as_dict(), "problems": [asdict(problem) for problem in self.problems]}
 
 
 def field_name(loc: Loc) -> str:
-    """A location as people write it: `agents.pm.port`, `operators[1]`."""
+    """Format a location as people write it: `agents.pm.port`, `operators[1]`."""
     text = ""
     for part in loc:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""What is rendered from an instance into `generated/`: pure, and the same bytes every time."""
+"""Renderer of an instance's `generated/`: pure, and byte for byte the same every time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from agency.instance.documents import control_document, element_document, instan
 from agency.instance.jinja import fill
 from agency.instance.load import LoadedInstance
 from agency.instance.model import Instance
-from agency.secrets.delivery.templates import placeholder
-from agency.secrets.names import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN
+from agency.secrets import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, placeholder
 
-# What stands in the rendered registration until the machine puts the tokens in.
+# Placeholders in the rendered registration, until the machine inserts the tokens.
 AS_TOKEN_PLACEHOLDER = placeholder(MATRIX_AS_TOKEN)
 HS_TOKEN_PLACEHOLDER = placeholder(MATRIX_HS_TOKEN)
 
 
 def registration(instance: Instance, *, url: str, as_token: str, hs_token: str) -> bytes:
-    """The application service registration that Synapse reads (Matrix AS API v1.11, section 3.1).
+    """Render the application service registration for Synapse (Matrix AS API v1.11, section 3.1).
 
-    It owns the agents' user ids, its own, and the control room's alias.
+    The service owns the agents' user ids, its own, and the control room's alias.
     """
     domain = instance.domain.replace(".", r"\.")
     return fill(
@@ -46,8 +45,8 @@ def _json(document: object) -> bytes:
     return f"{text}\n".encode()
 
 
-def render(loaded: LoadedInstance) -> dict[str, bytes]:
-    """Every generated file, by its path below `generated/`."""
+def rendered_files(loaded: LoadedInstance) -> dict[str, bytes]:
+    """Render every generated file; returns the contents by path below `generated/`."""
     instance = loaded.instance
     files = {"instance.json": _json(instance_document(instance, loaded.digest))}
     if instance.secrets.provider == "sops":
@@ -89,7 +88,7 @@ def _ci(instance: Instance) -> dict[str, bytes]:
 
 
 def _abra(instance: Instance) -> dict[str, bytes]:
-    """Environment files for abra; the domain of an app under test is below that of the CI."""
+    """Render the environment files for abra; the domain of an app under test is below the CI's."""
     files = {}
     if instance.services.traefik.enable:
         host = naming.public_host("traefik", instance.domain)
@@ -104,7 +103,7 @@ def _abra(instance: Instance) -> dict[str, bytes]:
 
 
 class Kind(StrEnum):
-    """How a file in `generated/` differs from what would be rendered."""
+    """Kind of difference between a file in `generated/` and its rendering."""
 
     MISSING = "missing"
     CHANGED = "changed"
@@ -113,7 +112,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One file, by its path below `generated/`, that is not as rendered."""
+    """One file, by its path below `generated/`, that differs from its rendering."""
 
     path: str
     kind: Kind
@@ -123,19 +122,19 @@ class Difference:
 
 
 def write_rendered(loaded: LoadedInstance) -> dict[str, bytes]:
-    """Replace `generated/` by what the instance renders to, in one step; returns the files.
+    """Replace `generated/` in one step by the rendered files; returns them.
 
     Raises:
-        PrerequisiteError: the place cannot be written; the old files are whole.
+        PrerequisiteError: the directory cannot be written; the old files stay intact.
     """
-    files = render(loaded)
+    files = rendered_files(loaded)
     write_tree_atomically(loaded.generated, files)
     return files
 
 
 def check_rendered(loaded: LoadedInstance) -> tuple[Difference, ...]:
-    """What differs between `generated/` and what the instance renders to; writes nothing."""
-    wanted = render(loaded)
+    """Compare `generated/` with what the instance renders to; writes nothing."""
+    wanted = rendered_files(loaded)
     present = _files_below(loaded.generated)
     found = [Difference(path, Kind.MISSING) for path in wanted.keys() - present]
     found += [Difference(path, Kind.SUPERFLUOUS) for path in present - wanted.keys()]

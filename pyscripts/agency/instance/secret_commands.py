@@ -1,4 +1,4 @@
-"""`agency secrets list`, `doctor` and `generate`, and the group that holds all of its commands."""
+"""Command group `agency secrets`, with its commands `list`, `doctor` and `generate`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.errors import BadInputError, ExitCode
 from agency.instance.check import default_directory
 from agency.instance.load import LoadedInstance, load_instance
-from agency.instance.required_secrets import required_secrets
-from agency.secrets.classes import SecretClass, SecretSpec
-from agency.secrets.commands import compose_issued, install_secrets
-from agency.secrets.doctor import Diagnosis, diagnose, remedy
-from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import default_key_file
-from agency.secrets.replenish import generate_missing
+from agency.instance.needs import required_secrets
+from agency.secrets import (
+    Diagnosis,
+    SecretClass,
+    SecretSpec,
+    compose_issued,
+    default_key_file,
+    diagnose,
+    generate_missing,
+    install_secrets,
+    remedy,
+    sops,
+)
 
-PIPE_WIDTH = 160  # where no terminal says how wide it is
+PIPE_WIDTH = 160  # width when the output is not a terminal
 
 directory_argument = click.argument(
     "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path)
@@ -29,7 +35,7 @@ directory_argument = click.argument(
 
 @click.group()
 def secrets() -> None:
-    """List and examine an instance's secrets; no value is ever shown."""
+    """List, examine, generate and install secrets; no value is ever shown."""
 
 
 secrets.add_command(install_secrets)
@@ -41,7 +47,7 @@ def _load(directory: Path | None) -> LoadedInstance:
 
 
 def _encrypted_file(loaded: LoadedInstance) -> Path | None:
-    """The file of the instance's secrets; None where every run makes its own."""
+    """Return the path of the encrypted file; None if every run makes its own secrets."""
     if loaded.instance.secrets.provider == "ephemeral":
         return None
     return loaded.root / sops.SECRETS_FILE
@@ -51,7 +57,7 @@ def _encrypted_file(loaded: LoadedInstance) -> Path | None:
 @directory_argument
 @json_option
 def list_secrets(directory: Path | None, as_json: bool) -> None:
-    """List every secret that the instance in DIR needs, and where it is."""
+    """List every secret that the instance in DIR needs, and its state."""
     loaded = _load(directory)
     specs = required_secrets(loaded.instance)
     file = _encrypted_file(loaded)
@@ -101,10 +107,9 @@ def _state(spec: SecretSpec, stored: frozenset[str], provider: str) -> str:
 @click.option("--age-key", type=click.Path(path_type=Path), help="The private key to try.")
 @json_option
 def doctor(directory: Path | None, age_key: Path | None, as_json: bool) -> None:
-    """Say which secrets of the instance in DIR are missing, left over or unusable, and what to do.
+    """List the missing, superfluous and unusable secrets of the instance in DIR, with remedies.
 
-    Exit status 1: something is missing or unusable; 3: all is there, but this machine cannot
-    decrypt it.
+    Exit status 1: a secret is missing or unusable; 3: none is, but this machine cannot decrypt.
     """
     loaded = _load(directory)
     specs = required_secrets(loaded.instance)
@@ -125,13 +130,13 @@ def doctor(directory: Path | None, age_key: Path | None, as_json: bool) -> None:
 def generate_secrets(directory: Path | None, age_key: Path | None, as_json: bool) -> None:
     """Generate the internal secrets that the instance in DIR needs and does not have.
 
-    For after a service or an agent was added. Secrets that are there stay as they are.
+    Use it after adding a service or an agent. Present secrets stay unchanged.
     """
     loaded = _load(directory)
     file = _encrypted_file(loaded)
     if file is None:
         raise BadInputError(
-            "the provider ephemeral keeps no secrets: each run makes its own",
+            "an instance with the provider ephemeral keeps no secrets: each run makes its own",
             where=str(loaded.path),
             hint="make a real instance by `agency init`",
         )
@@ -171,14 +176,14 @@ def _print_diagnosis(out: Console, found: Diagnosis, root: Path) -> None:
         say("red", f"missing: {spec.name} ({spec.cls.value}): {spec.description}")
         say("", f"  {remedy(spec, root)}")
     for name in found.unusable:
-        say("red", f"unusable: {name}: its value is empty or shorter than any secret may be")
+        say("red", f"unusable: {name}: its value is empty or too short")
         say("", f"  `sops edit {root / sops.SECRETS_FILE}`")
     if found.decrypt_error is not None:
         say("red", f"cannot decrypt: {found.decrypt_error}")
     for name in found.superfluous:
-        say("yellow", f"superfluous: {name}: nothing that is enabled reads it")
+        say("yellow", f"superfluous: {name}: no enabled service or agent reads it")
         say("", f"  `sops unset {root / sops.SECRETS_FILE} '[\"{name}\"]'`")
     for spec in found.optional:
         say("", f"optional: {spec.name}: {spec.description}\n  {remedy(spec, root)}")
     if not found.bad and not found.lacks_key:
-        say("green", f"{root}: every secret that is needed can be had")
+        say("green", f"{root}: every required secret is available")

@@ -1,20 +1,18 @@
-"""The provider of an instance's secrets: ephemeral, or on its encrypted file."""
+"""Providers of an instance's secrets: ephemeral, or from its encrypted file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from agency.instance.load import LoadedInstance
-from agency.instance.required_secrets import required_secrets
-from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import default_key_file
-from agency.secrets.providers import EphemeralProvider, SecretProvider, SopsProvider
+from agency.instance.needs import required_secrets
+from agency.secrets import EphemeralProvider, SecretProvider, SopsProvider, default_key_file, sops
 
 
 def open_provider(
     loaded: LoadedInstance, directory: Path, *, age_key_file: Path | None = None
 ) -> SecretProvider:
-    """The provider that the instance names; its files go below `directory`."""
+    """Open the provider that the instance names; its files go below `directory`."""
     if loaded.instance.secrets.provider == "ephemeral":
         return EphemeralProvider(required_secrets(loaded.instance), directory)
     return sops_provider(loaded, age_key_file=age_key_file, directory=directory)
@@ -23,7 +21,7 @@ def open_provider(
 def sops_provider(
     loaded: LoadedInstance, *, age_key_file: Path | None = None, directory: Path | None = None
 ) -> SopsProvider:
-    """The secrets in the encrypted file, opened by `age_key_file` or the user's own key."""
+    """Open the encrypted file with `age_key_file` or the user's own key."""
     return SopsProvider(
         required_secrets(loaded.instance),
         loaded.root / sops.SECRETS_FILE,

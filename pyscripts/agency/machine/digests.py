@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from agency.machine.machine import Machine
 
 
-async def digests(machine: Machine, paths: Iterable[str]) -> dict[str, str]:
+async def read_digests(machine: Machine, paths: Iterable[str]) -> dict[str, str]:
     """Read the SHA-256 of each file, by its path below /; leave out unreadable files."""
     wanted = sorted(f"/{path.lstrip('/')}" for path in paths)
     done = await machine.look("sha256sum", "--", *wanted)

@@ -18,7 +18,7 @@ from agency.matrix.backoff import Backoff
 from agency.matrix.errors import AnswerError, MatrixError, NoReplyError
 from agency.matrix.paths import client_path
 from agency.matrix.session import MatrixSession
-from agency.protocols.reply import Reply, as_reply
+from agency.protocols import Reply, as_reply
 
 Event = dict[str, Any]
 

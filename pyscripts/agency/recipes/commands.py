@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from agency.commandline.unwritten import add_unwritten
+from agency.commandline import add_unwritten
 
 
 @click.group()
 def recipes() -> None:
-    """Run the parts of recipe CI; their units call this."""
+    """Run the programs of recipe CI; their units call these commands."""
 
 
 add_unwritten(recipes)

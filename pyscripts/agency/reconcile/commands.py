@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.errors import UsageError
 from agency.reconcile.engine import registry
 from agency.reconcile.engine.engine import Engine, Limits, Outcome, Report

@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agency.clock import Clock, iso
-from agency.commandline.output import emit, json_option
-from agency.commandline.unwritten import add_unwritten
+from agency.commandline import add_unwritten, emit, json_option
 from agency.paths import sandbox_dir, state_dir
 from agency.sandbox import timer
 from agency.sandbox.contents import Contents

@@ -16,12 +16,23 @@ from pathlib import Path
 
 from agency import naming
 from agency.errors import BadInputError
-from agency.guests.images.image import Image, hold_image, image_cache, image_digest
-from agency.guests.images.layout import PREFIX, SOURCE, WHEELS, pip_install
-from agency.guests.images.pins import read_pins
-from agency.guests.images.recipe import default_recipe
-from agency.guests.images.wheelhouse import Ingredients, Libraries, hold_libraries
-from agency.guests.machines.machine import Guest, GuestFile
+from agency.guests import (
+    PREFIX,
+    SOURCE,
+    WHEELS,
+    Guest,
+    GuestFile,
+    Image,
+    Ingredients,
+    Libraries,
+    default_recipe,
+    hold_image,
+    hold_libraries,
+    image_cache,
+    image_digest,
+    pip_install,
+    read_pins,
+)
 from agency.source_digest import source_root
 
 PINS = Path("requirements") / "guest.txt"

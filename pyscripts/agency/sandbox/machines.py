@@ -10,13 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.errors import PrerequisiteError
-from agency.guests.images.image import Image
-from agency.guests.incus.client import Incus
-from agency.guests.incus.daemon import host_socket, incus, is_running, own_daemon
-from agency.guests.incus.model import InstanceSpec, Kind, Limits
-from agency.guests.machines.janitor import Held, Owner, Purpose, ours
-from agency.guests.machines.machine import Guest
-from agency.guests.machines.placement import Wanted, bring_in, choose_pool, decide
+from agency.guests import (
+    Guest,
+    Held,
+    Image,
+    Incus,
+    InstanceSpec,
+    Kind,
+    Limits,
+    Owner,
+    Purpose,
+    WantedKind,
+    bring_in,
+    choose_pool,
+    connect_incus,
+    decide,
+    host_socket,
+    is_running,
+    ours,
+    own_daemon,
+)
 from agency.sandbox.lease import Lease, Size
 
 _RUNNING_S = 120.0
@@ -55,8 +68,8 @@ class IncusMachines:
             )
         async with contextlib.AsyncExitStack() as held:
             # Incus first: it is there or not at once, and an image takes minutes.
-            client = await held.enter_async_context(incus())
-            kind = decide(await client.server(), Wanted.CONTAINER).kind
+            client = await held.enter_async_context(connect_incus())
+            kind = decide(await client.server(), WantedKind.CONTAINER).kind
             pool = await choose_pool(client)
             image = await held.enter_async_context(self.hold_image(lease.name))
             await bring_in(client, image)
@@ -90,7 +103,7 @@ class IncusMachines:
         if host_socket() is None and not there:
             yield None
             return
-        async with incus() as client:
+        async with connect_incus() as client:
             yield client, ours(await client.instances(), self.state)
 
 

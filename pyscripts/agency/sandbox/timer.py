@@ -10,11 +10,9 @@ from typing import Any
 
 from dbus_fast import Variant
 
-from agency.guests.incus.daemon import DIRECTORY_VARIABLE
+from agency.guests import DIRECTORY_VARIABLE
 from agency.paths import SANDBOX_VARIABLE
-from agency.systemd.connection import Connection
-from agency.systemd.errors import SystemdError
-from agency.systemd.units import Units
+from agency.systemd import Connection, SystemdError, Units
 
 SERVICE = "agency-sandbox-expire.service"
 TIMER = "agency-sandbox-expire.timer"

@@ -1,1 +1,7 @@
-"""Secrets: which there are, who makes them, where they come from, and how they stay hidden."""
+"""Secrets: the catalogue, sources, delivery to services, and redaction."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

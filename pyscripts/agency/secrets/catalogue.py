@@ -57,9 +57,9 @@ class _Section(BaseModel):
 
 
 class Rotation(_Section):
-    """How a secret is replaced: every how many days (None: only when it is known to others).
+    """Rotation of a secret: `days` between rotations, None for "only when it is exposed".
 
-    `procedure` is one of the catalogue's; `note` is what this secret adds to it.
+    `procedure` names one of the catalogue's procedures; `note` adds what is special to this secret.
     """
 
     days: int | None = Field(ge=1, le=3650)
@@ -69,7 +69,7 @@ class Rotation(_Section):
 
 
 class ForeignForge(_Section):
-    """What differs where the forge is not the instance's own."""
+    """Fields that differ when the forge is not the instance's own."""
 
     cls: SecretClass = Field(alias="class")
     generator: Generator
@@ -140,7 +140,7 @@ class Catalogue(_Section):
         return self
 
     def spec(self, name: str, *, own_forge: bool = True, **values: str) -> SecretSpec:
-        """The specification of one secret; `values` fill in the placeholders of its entry.
+        """Return the specification of one secret; `values` fill the placeholders of its entry.
 
         Raises:
             InternalError: there is no such secret, or a placeholder has no value.
@@ -182,7 +182,7 @@ def parse_catalogue(data: bytes) -> Catalogue:
     """Read a catalogue.
 
     Raises:
-        ValueError: it is not JSON, names a key twice, or is not a catalogue.
+        ValueError: the data is not JSON, has a key twice, or is not a catalogue.
     """
     return Catalogue.model_validate(json.loads(data, object_pairs_hook=_once))
 
@@ -197,17 +197,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def catalogue_file() -> Path:
-    """Where this program's catalogue is: in its checkout, or in its package once installed."""
+    """Return the path of the catalogue: in the checkout, or in the installed package."""
     return source_root() / CATALOGUE
 
 
 @cache
-def catalogue() -> Catalogue:
-    """This program's catalogue.
+def load_catalogue() -> Catalogue:
+    """Load this program's catalogue.
 
     Raises:
-        PrerequisiteError: it is not there: the program was not installed as it should be.
-        InternalError: it is not whole.
+        PrerequisiteError: the file cannot be read, so the installation is incomplete.
+        InternalError: the file is invalid.
     """
     file = catalogue_file()
     hint = "install the program again from its wheel, its Nix package or a whole checkout"

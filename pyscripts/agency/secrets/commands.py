@@ -1,4 +1,4 @@
-"""`agency secrets install` and `compose`: what a machine's units call, without an instance."""
+"""Commands for a machine's units, which have no instance: `agency secrets install`, `compose`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.secrets.delivery.compose import compose, read_config
 from agency.secrets.delivery.install import Installed, Installer, load_config
 
@@ -19,14 +19,14 @@ from agency.secrets.delivery.install import Installed, Installer, load_config
     "config_file",
     type=click.Path(path_type=Path),
     required=True,
-    help="What to put where, a JSON file that the machine's modules write.",
+    help="JSON file that lists the secrets and their paths; the machine's modules write it.",
 )
 @json_option
 def install_secrets(config_file: Path, as_json: bool) -> None:
-    """Put this machine's secrets in place; its units call this at every boot and activation.
+    """Install this machine's secrets; its units call this at every boot and activation.
 
-    A second run writes nothing. Exit status 1: a secret could not be put in place, which is said
-    by its name; the others are. 3: nothing can be decrypted.
+    A second run writes nothing. Exit status 1: a secret could not be installed; the output names
+    it, and the others are installed. 3: nothing can be decrypted.
     """
     report = Installer(load_config(config_file)).run()
     emit(report.as_dict(), as_json=as_json, human=lambda out: _print_installed(out, report))
@@ -49,13 +49,13 @@ def _print_installed(out: Console, report: Installed) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("/etc/agency/issued.json"),
     show_default=True,
-    help="What is to be composed.",
+    help="JSON file that lists the files to write and their secrets.",
 )
 @json_option
 def compose_issued(config: Path, as_json: bool) -> None:
     """Write the files made of secrets that this machine's services issued.
 
-    Units that read a file that changed are restarted.
+    Units that read a changed file are restarted.
     """
     done = compose(read_config(config))
 

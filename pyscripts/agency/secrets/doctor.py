@@ -1,4 +1,4 @@
-"""Examining an instance's secrets: what is missing, left over, or cannot be decrypted."""
+"""Diagnosis of an instance's secrets: missing, superfluous, unusable, impossible to decrypt."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from agency.secrets.redact import MIN_LENGTH
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What is the matter with an instance's secrets.
+    """Problems of an instance's secrets.
 
-    `missing` blocks; `optional` does not. `superfluous` and `unusable` are names; `decrypt_error`
-    says why this machine cannot decrypt, and is None when it can or was not asked to.
+    `missing` secrets block; `optional` ones do not. `superfluous` and `unusable` are names.
+    `decrypt_error` says why this machine cannot decrypt; None when it can, or need not.
     """
 
     provider: str
@@ -30,13 +30,13 @@ class Diagnosis:
 
     @property
     def bad(self) -> bool:
-        """Whether something is wrong with the instance itself, not with this machine."""
+        """True if the instance itself is at fault, not this machine."""
         changed = self.decrypt_error is not None and not self.lacks_key
         return bool(self.missing or self.unusable) or changed
 
     @property
     def lacks_key(self) -> bool:
-        """Whether this machine cannot decrypt for want of a key or a program."""
+        """True if this machine cannot decrypt because a key or a program is missing."""
         return isinstance(self.decrypt_error, PrerequisiteError)
 
 
@@ -45,11 +45,11 @@ def diagnose(
 ) -> Diagnosis:
     """Examine the secrets of an instance that needs `specs`.
 
-    `file` is its encrypted file, None where the provider is ephemeral; `age_key_file` is that of
-    this machine.
+    `file` is the encrypted file, None if the provider is ephemeral; `age_key_file` is this
+    machine's key file.
 
     Raises:
-        BadInputError: the encrypted file is not there or no sops file.
+        BadInputError: the encrypted file is missing or is not a sops file.
     """
     if file is None:
         brought = [spec for spec in specs if spec.cls is SecretClass.A1]
@@ -78,7 +78,7 @@ def diagnose(
 
 
 def remedy(spec: SecretSpec, root: Path) -> str:
-    """What to do about a missing secret, and where it goes."""
+    """Say how to supply a missing secret, and where it goes."""
     edit = f"`sops edit {root / sops.SECRETS_FILE}`, under the key {spec.name}"
     if spec.cls is SecretClass.A1:
         return f"{spec.instructions}; put it in by {edit}"

@@ -1,4 +1,4 @@
-"""Making secrets. The source of randomness is handed in, so that tests can hold it still."""
+"""Generators of secrets. The caller passes the source of randomness; tests pass a fixed one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agency.errors import InternalError
 from agency.secrets.classes import Generator
 from agency.secrets.values import SecretValue
 
-Entropy = Callable[[int], bytes]  # how many bytes to those bytes
+Entropy = Callable[[int], bytes]  # a number of bytes -> that many random bytes
 
 # 32 characters, so that a byte's lower five bits choose evenly; none can be misread.
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -65,10 +65,10 @@ _MAKERS: dict[Generator, Callable[[Entropy], str]] = {
 
 
 def generate(generator: Generator, entropy: Entropy = secrets.token_bytes) -> SecretValue:
-    """Make a secret. RSA keys take their randomness from the cryptography library.
+    """Generate a secret. RSA keys take their randomness from the cryptography library.
 
     Raises:
-        InternalError: an external secret; an operator brings it.
+        InternalError: the secret is external; an operator supplies it.
     """
     maker = _MAKERS.get(generator)
     if maker is None:

@@ -1,14 +1,14 @@
-"""Names of the catalogue's secrets, for the code that asks for one.
+"""Names of the catalogue's secrets, for code that reads a secret by name.
 
-The facts of each are in `secrets/catalogue.json`; a test holds the two together, and finds a name
-that is written out anywhere else.
+The facts of each are in `secrets/catalogue.json`. A test compares the two, and fails on a name that
+is written out anywhere else.
 """
 
 # ruff: noqa: S105 - these are names of secrets, no secrets
 
 from __future__ import annotations
 
-# Of one secret each.
+# One secret each.
 FORGE_BOT_TOKEN = "forge-bot-token"
 GITLAB_ROOT_PASSWORD = "gitlab-initial-root-password"
 GITLAB_RUNNER_TOKEN = "gitlab-runner-token"
@@ -33,7 +33,7 @@ WEBHOOK_HMAC = "webhook-hmac"
 WILDCARD_CERTIFICATE = "wildcard-certificate"
 WILDCARD_CERTIFICATE_KEY = "wildcard-certificate-key"
 
-# What encrypts and signs in GitLab itself.
+# Keys with which GitLab itself encrypts and signs.
 GITLAB_RAILS = (
     "gitlab-active-record-deterministic-key",
     "gitlab-active-record-primary-key",
@@ -44,7 +44,7 @@ GITLAB_RAILS = (
     "gitlab-secret-key",
 )
 
-# Of one secret for each agent, or each engine of recipe CI.
+# One secret for each agent, or for each engine of recipe CI.
 AGENT_SSH_KEY = "agent-{agent}-ssh-key"
 CI_OAUTH_CLIENT_ID = "{engine}-oauth-client-id"
 CI_OAUTH_CLIENT_SECRET = "{engine}-oauth-client-secret"

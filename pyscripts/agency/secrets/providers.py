@@ -1,4 +1,4 @@
-"""Where secrets come from: one interface, a throwaway provider and one on sops."""
+"""Providers of secrets: the interface, a throwaway provider and one that reads a sops file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from agency.secrets.values import SecretValue
 
 
 class SecretProvider(Protocol):
-    """Gives the secrets of one instance; a context manager that ends in `close()`."""
+    """Source of one instance's secrets; a context manager that ends in `close()`."""
 
     def get(self, name: str) -> SecretValue:
-        """The value of a secret; the same at every call.
+        """Return the value of a secret; every call gives the same value.
 
         Raises:
             BadInputError: the instance needs no such secret, or it is missing.
@@ -30,16 +30,16 @@ class SecretProvider(Protocol):
         """
 
     def names(self) -> tuple[str, ...]:
-        """The names that `get` answers, in order."""
+        """Return the names that `get` accepts, in order."""
 
     def missing(self) -> tuple[SecretSpec, ...]:
-        """What must be there before the instance can run, and is not."""
+        """Return the secrets that the instance needs before it can run and does not have."""
 
     def credentials(self, names: Iterable[str]) -> Path:
-        """A fresh directory (0700) with a file (0600) for each name: a $CREDENTIALS_DIRECTORY."""
+        """Make a fresh $CREDENTIALS_DIRECTORY (0700) with one file (0600) for each name."""
 
     def close(self) -> None:
-        """Forget the values and remove the files; nothing is answered afterwards."""
+        """Forget the values and remove the files; later calls of `get` fail."""
 
     def __enter__(self) -> Self: ...
 
@@ -54,7 +54,7 @@ class CredentialFiles:
         self._made: list[Path] = []
 
     def write(self, values: Mapping[str, SecretValue]) -> Path:
-        """Write one set of files; the directory is made (0700) when it is not there."""
+        """Write one set of files; a missing parent directory is created (0700)."""
         if self._directory is not None and not self._directory.exists():
             self._directory.mkdir(mode=0o700, parents=True)
             self._made.append(self._directory)
@@ -65,7 +65,7 @@ class CredentialFiles:
         return target
 
     def close(self) -> None:
-        """Remove all that was written."""
+        """Remove everything that was written."""
         while self._made:
             path = self._made.pop()
             if path.exists():
@@ -73,7 +73,7 @@ class CredentialFiles:
 
 
 class _Provider(ABC):
-    """What the providers have in common: names, a memory, files, an end."""
+    """Common base of the providers: specifications, cached values, credential files, closing."""
 
     def __init__(
         self, specs: Iterable[SecretSpec], directory: Path | None, entropy: Entropy
@@ -86,17 +86,17 @@ class _Provider(ABC):
 
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """See SecretProvider."""
+        """Implement `SecretProvider.names`."""
 
     @abstractmethod
     def missing(self) -> tuple[SecretSpec, ...]:
-        """See SecretProvider."""
+        """Implement `SecretProvider.missing`."""
 
     @abstractmethod
     def _obtain(self, spec: SecretSpec) -> SecretValue: ...
 
     def get(self, name: str) -> SecretValue:
-        """See SecretProvider."""
+        """Implement `SecretProvider.get`; a value is obtained once."""
         if not self._open:
             raise InternalError("the provider of secrets is closed")
         spec = self._specs.get(name)
@@ -110,11 +110,11 @@ class _Provider(ABC):
         return self._values[name]
 
     def credentials(self, names: Iterable[str]) -> Path:
-        """See SecretProvider."""
+        """Implement `SecretProvider.credentials`."""
         return self._files.write({name: self.get(name) for name in names})
 
     def close(self) -> None:
-        """See SecretProvider."""
+        """Implement `SecretProvider.close`."""
         self._open = False
         self._values.clear()
         self._files.close()
@@ -127,9 +127,9 @@ class _Provider(ABC):
 
 
 class EphemeralProvider(_Provider):
-    """The secrets of a throwaway run: made when first asked for, gone at `close()`.
+    """Secrets of a throwaway run: generated at first use, forgotten at `close()`.
 
-    External inputs (A1) are not made up: `missing()` names them.
+    External inputs (A1) are not generated: `missing()` lists them.
     """
 
     def __init__(
@@ -142,11 +142,11 @@ class EphemeralProvider(_Provider):
         super().__init__(specs, directory, entropy)
 
     def names(self) -> tuple[str, ...]:
-        """All but the external inputs."""
+        """Return all names but those of external inputs."""
         return tuple(n for n, spec in self._specs.items() if spec.cls is not SecretClass.A1)
 
     def missing(self) -> tuple[SecretSpec, ...]:
-        """The external inputs that are not optional."""
+        """Return the external inputs that are not optional."""
         specs = self._specs.values()
         return tuple(s for s in specs if s.cls is SecretClass.A1 and not s.optional)
 
@@ -157,10 +157,10 @@ class EphemeralProvider(_Provider):
 
 
 class SopsProvider(_Provider):
-    """The secrets in `file`, decrypted by sops with `key_file` when the first one is asked for.
+    """Secrets in `file`, decrypted by sops with `key_file` at first use.
 
-    Per-run secrets (B) are generated. `directory` is where `credentials` puts its files; without
-    one they go below the directory for temporary files.
+    Per-run secrets (B) are generated. `credentials` writes its files below `directory`, or below
+    the directory for temporary files if that is None.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class SopsProvider(_Provider):
         self._decrypted: dict[str, SecretValue] | None = None
 
     def names(self) -> tuple[str, ...]:
-        """What is in the file (its keys are readable without a key), and the per-run secrets."""
+        """Return the names in the file (readable without a key) and of the per-run secrets."""
         stored = sops.names_in_file(self._path)
         return tuple(
             name
@@ -187,7 +187,7 @@ class SopsProvider(_Provider):
         )
 
     def missing(self) -> tuple[SecretSpec, ...]:
-        """What must be in the file and is not. Needs no key."""
+        """Return the required secrets that the file lacks. Needs no key."""
         return missing_in_file(tuple(self._specs.values()), sops.names_in_file(self._path))
 
     def _obtain(self, spec: SecretSpec) -> SecretValue:
@@ -201,13 +201,13 @@ class SopsProvider(_Provider):
         return value
 
     def close(self) -> None:
-        """See SecretProvider."""
+        """Close, and forget the decrypted values."""
         super().close()
         self._decrypted = None
 
 
 def missing_in_file(specs: Iterable[SecretSpec], stored: Iterable[str]) -> tuple[SecretSpec, ...]:
-    """Of `specs`, those that must be in the encrypted file and are not among `stored`."""
+    """Return those of `specs` that must be in the encrypted file and are not among `stored`."""
     present = frozenset(stored)
     return tuple(
         spec for spec in specs if spec.stored and not spec.optional and spec.name not in present
@@ -215,7 +215,7 @@ def missing_in_file(specs: Iterable[SecretSpec], stored: Iterable[str]) -> tuple
 
 
 def missing_secret(spec: SecretSpec) -> BadInputError:
-    """The error for a secret that is needed and not there."""
+    """Make the error for a required secret that is missing."""
     return BadInputError(
         f"the secret {spec.name!r} ({spec.description}) is missing",
         hint="run `agency secrets doctor`: it says what to do",

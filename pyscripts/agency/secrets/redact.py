@@ -1,6 +1,6 @@
-"""Removing secrets from text, also where they were encoded, and also from a stream.
+"""Redaction of secrets in text and in streams, also in encoded forms.
 
-A value is recognised as it is and as it looks after JSON or Python escaping, HTML escaping, URL
+A value is recognised unchanged and after JSON or Python escaping, HTML escaping, URL
 encoding, hexadecimal, and base64 (standard and URL-safe) at any of the three alignments inside a
 longer encoded text. Of a value with several lines each long line is recognised too, because logs
 and pages show lines.
@@ -26,7 +26,7 @@ Interval = tuple[int, int]
 
 
 def encodings(value: str) -> frozenset[str]:
-    """Every form of `value` that is looked for, `value` included."""
+    """Return every form of `value` that the redactor searches for, `value` included."""
     data = value.encode("utf-8", "surrogatepass")
     forms = {
         value,
@@ -69,10 +69,10 @@ def _parts(value: str) -> Iterator[str]:
 
 
 class Redactor:
-    """Replaces every known secret in a text by MARK.
+    """Redactor that replaces every known secret in a text by MARK.
 
     Raises:
-        InternalError: a value is shorter than MIN_LENGTH characters; it would be found everywhere.
+        InternalError: a value is shorter than MIN_LENGTH characters and would match everywhere.
     """
 
     def __init__(self, values: Iterable[SecretValue]) -> None:
@@ -91,7 +91,7 @@ class Redactor:
         return f"Redactor({len(self._forms)} forms)"
 
     def find(self, text: str) -> list[Interval]:
-        """Where secrets are in `text`: disjoint half-open intervals, in order."""
+        """Find the secrets in `text`: disjoint half-open intervals, in order."""
         found: list[Interval] = []
         for form in self._forms:
             at = text.find(form)
@@ -101,7 +101,7 @@ class Redactor:
         return _merged(found)
 
     def redact(self, text: str) -> str:
-        """`text` with each secret replaced by MARK."""
+        """Return `text` with each secret replaced by MARK."""
         pieces: list[str] = []
         done = 0
         for start, end in self.find(text):
@@ -111,7 +111,7 @@ class Redactor:
         return "".join(pieces)
 
     def undecided(self, text: str) -> int:
-        """From which index on `text` may be the beginning of a secret that goes on after it."""
+        """Return the index from which `text` may be the start of an unfinished secret."""
         earliest = len(text)
         for form in self._forms:
             lowest = max(0, len(text) - len(form) + 1)
@@ -140,26 +140,26 @@ def _merged(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 class RedactingWriter:
-    """Redacts a stream of text, also where a secret is cut in two by a chunk's end.
+    """A stream that redacts text, also where a chunk boundary cuts a secret in two.
 
-    What may be the beginning of a secret is held back until more text decides it, or until
-    `close()`. At most the length of the longest form is held back.
+    Text that may be the start of a secret is held back until more text decides it, or until
+    `close()`: at most the length of the longest form.
     """
 
     def __init__(self, write: Callable[[str], object], redactor: Redactor) -> None:
         self._write = write
         self._redactor = redactor
         self._held = ""
-        self._covered = 0  # how much of the held text belongs to a secret whose MARK is out
+        self._covered = 0  # length of held text that belongs to a secret whose MARK was written
 
     def write(self, chunk: str) -> int:
-        """Take a chunk; pass on what is decided. Returns the number of characters taken."""
+        """Take a chunk and pass on the decided part. Returns the number of characters taken."""
         text = self._held + chunk
         self._pass_on(text, self._redactor.undecided(text))
         return len(chunk)
 
     def close(self) -> None:
-        """Pass on what was held back; the stream below stays open."""
+        """Pass on the held text; the stream below stays open."""
         self._pass_on(self._held, len(self._held))
 
     def _pass_on(self, text: str, until: int) -> None:

@@ -1,4 +1,4 @@
-"""Generating the internal secrets that an instance needs and does not have yet."""
+"""Generation of the internal secrets that an instance needs and does not have yet."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def generate_missing(
     *,
     entropy: Entropy = secrets.token_bytes,
 ) -> tuple[str, ...]:
-    """Add the internal secrets (A2) of `specs` that `file` lacks; what is there stays.
+    """Add the internal secrets (A2) of `specs` that `file` lacks; present values stay.
 
-    `file` is encrypted anew for `recipients`. Returns the names of those that were generated; with
-    none missing nothing is written.
+    `file` is encrypted again for `recipients`; if nothing is missing it is not written. Returns
+    the generated names.
 
     Raises:
         BadInputError: there is no encrypted file.

@@ -1,4 +1,4 @@
-"""A secret value that does not show itself: not when printed, formatted, pickled or compared."""
+"""A secret value that stays hidden when it is printed, formatted, pickled or compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DIGEST_KEY = os.urandom(32)
 
 
 class SecretValue:
-    """Text that is shown only by `reveal()`."""
+    """Text that only `reveal()` shows."""
 
     __slots__ = ("_value",)
     _value: str
@@ -23,11 +23,11 @@ class SecretValue:
         object.__setattr__(self, "_value", value)
 
     def reveal(self) -> str:
-        """The value itself: for the one place that needs it, never for a message."""
+        """Return the value itself: for the code that needs it, never for a message."""
         return self._value
 
     def digest(self) -> str:
-        """A short fingerprint that is equal for equal values within this process only."""
+        """Return a short fingerprint; equal values have equal ones within this process only."""
         return hmac.new(_DIGEST_KEY, self._bytes(), hashlib.sha256).hexdigest()[:16]
 
     def _bytes(self) -> bytes:

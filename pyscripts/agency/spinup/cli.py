@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from agency.commandline.output import console, json_option
-from agency.commandline.run import run as run_command
+from agency.commandline import console, json_option
+from agency.commandline import run as run_command
 from agency.spinup.options import instance_options
 from agency.spinup.targets.registry import TARGETS, Chosen, opener, refuse_others, target_options
 

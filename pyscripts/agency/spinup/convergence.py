@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agency.canonical import sha256_hex
-from agency.machine import units
-from agency.machine.digests import digests
-from agency.machine.machine import Machine, MachineError, run
+from agency.machine import Machine, MachineError, read_digests, run, units
 from agency.spinup.expected import Expected
 from agency.spinup.record import Evidence
 from agency.transcript import CONTROL_UNIT
@@ -104,7 +102,7 @@ class Converging:
         report = await self.activates.activate()
         # What an activation says of files is what it meant to lay down.
         wanted = self.expected.files
-        seen = report["digests"] if wanted is None else await digests(self.machine, wanted)
+        seen = report["digests"] if wanted is None else await read_digests(self.machine, wanted)
         return {**report, **self.expected.evidence(seen)}
 
     async def again(self) -> Evidence:

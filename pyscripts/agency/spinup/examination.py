@@ -12,10 +12,9 @@ import aiohttp
 from agency import naming
 from agency.clock import new_id
 from agency.errors import AgencyError
-from agency.instance.model import Instance
+from agency.instance import Instance
 from agency.matrix import Person
-from agency.secrets.names import MATRIX_HS_TOKEN
-from agency.secrets.values import SecretValue
+from agency.secrets import MATRIX_HS_TOKEN, SecretValue
 from agency.spinup.probes import control as control_probes
 from agency.spinup.probes import homeserver as homeserver_probes
 from agency.spinup.probes.probe import Moment, taken_at

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
-from agency.guests.activation.definitions import Definitions
-from agency.guests.activation.files import UNITS
+from agency.guests import UNITS, Definitions
 from agency.spinup.record import Evidence
 
 _ONESHOT = re.compile(r"^Type=oneshot$", re.MULTILINE)

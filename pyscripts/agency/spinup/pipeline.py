@@ -17,17 +17,12 @@ from rich.console import Console
 from agency import quarantine, rundir
 from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock, new_id
-from agency.commandline.output import emit
-from agency.commandline.version import versions
+from agency.commandline import emit, versions
 from agency.errors import AgencyError, ExitCode, PrerequisiteError
 from agency.files import write_atomically
-from agency.instance.load import LoadedInstance, load_instance
-from agency.instance.render import render
-from agency.instance.secret_provider import open_provider
+from agency.instance import LoadedInstance, load_instance, open_provider, rendered_files
 from agency.paths import state_dir
-from agency.secrets.names import TRANSCRIPT_SIGNING_KEY
-from agency.secrets.providers import SecretProvider
-from agency.secrets.redact import Redactor
+from agency.secrets import TRANSCRIPT_SIGNING_KEY, Redactor, SecretProvider
 from agency.source_digest import source_digest, source_root
 from agency.spinup.execute import interruptible, take_steps, tear_down
 from agency.spinup.progress import Progress, summary
@@ -160,7 +155,7 @@ def _must_be_writable(directory: Path) -> None:
 def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
     """Digest the sources that run, and what the instance renders to."""
     digest = source_digest(source_root()).digest_set()
-    rendered = {name: sha256_hex(data) for name, data in render(loaded).items()}
+    rendered = {name: sha256_hex(data) for name, data in rendered_files(loaded).items()}
     return {"source": digest, "instance": {"sha256": sha256_hex(canonical_json(rendered))}}
 
 

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 import agency
 from agency.canonical import canonical_json, sha256_hex
-from agency.secrets.catalogue import CATALOGUE, catalogue_file
+from agency.secrets import CATALOGUE, catalogue_file
 
 # What every way of installing keeps, byte for byte.
-_SUFFIXES = frozenset((".py", ".j2", ".json", ".ini", ".mako"))
+_SUFFIXES = frozenset((".py", ".pyi", ".j2", ".json", ".ini", ".mako"))
 
 
 class Program(BaseModel):

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from agency.errors import AgencyError, InternalError
 from agency.quarantine import Quarantine
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 from agency.spinup.record import Collect, Evidence, Recorder
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from agency.quarantine import Quarantine
-from agency.secrets.redact import Redactor
+from agency.secrets import Redactor
 from agency.spinup.environment import environment
 from agency.spinup.record import (
     WHOLE,

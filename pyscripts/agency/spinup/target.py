@@ -10,10 +10,10 @@ from typing import Protocol
 
 import aiohttp
 
-from agency.instance.load import LoadedInstance
+from agency.instance import LoadedInstance
 from agency.quarantine import Quarantine
 from agency.rundir import RunDirectory
-from agency.secrets.providers import SecretProvider
+from agency.secrets import SecretProvider
 from agency.spinup.examination import Examination
 from agency.spinup.probes import host as host_probes
 from agency.spinup.run import Run

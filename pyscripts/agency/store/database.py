@@ -1,4 +1,4 @@
-"""Opening the store, and its transactions: one writer at a time, durable when it returns."""
+"""The store and its transactions: one writer at a time, and durable once `write` returns."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SYNCHRONOUS = "agency_synchronous"
 
 
 def parse_url(database: str) -> URL:
-    """A SQLAlchemy async URL, or the path of a SQLite file.
+    """Parse a SQLAlchemy async URL, or the path of a SQLite file.
 
     Raises:
-        BadInputError: neither.
+        BadInputError: it is neither.
     """
     if "://" not in database:
         return URL.create("sqlite+aiosqlite", database=database)
@@ -48,34 +48,34 @@ def parse_url(database: str) -> URL:
 
 
 def sqlite_path(url: URL) -> Path | None:
-    """The file of a SQLite database; None for PostgreSQL."""
+    """Return the file of a SQLite database; None for PostgreSQL."""
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
 class Database(Protocol):
-    """The store. What is done in it is a function over a connection, run as one transaction.
+    """A database. Work on it is a function over a connection, run as one transaction.
 
-    The functions are plain: a whole transaction leaves the event loop once, not once for every
-    statement.
+    The functions are synchronous: a whole transaction leaves the event loop once, not once for
+    every statement.
     """
 
     async def write(self, work: Callable[[Connection], T], *, flush: bool = True) -> T:
-        """Run `work`; when this returns it is on disk, and if `work` raises it is undone.
+        """Run `work` in a transaction: on disk when this returns, undone if `work` raises.
 
-        Without `flush`, a crash of this program loses nothing, but a power cut may undo the last
-        such transactions (never one that a later flushed transaction follows). It is for what
-        comes out the same when it is done again.
+        Without `flush`, a crash of this program loses nothing, but a power cut may undo the newest
+        transactions (never one that a later flushed transaction follows). Use it only for work
+        that has the same result when it is done again.
         """
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` over a consistent view; it must not write."""
+        """Run `work` over a consistent view; `work` must not write."""
 
     async def close(self) -> None:
         """Close every connection."""
 
 
 class SqliteDatabase:
-    """A SQLite file, used by one thread of its own: one writer, and no waiting for locks."""
+    """A SQLite file that one thread of this object uses: one writer, and no waiting for locks."""
 
     def __init__(self, url: URL) -> None:
         self._engine = create_engine(
@@ -88,11 +88,11 @@ class SqliteDatabase:
         self._closed = False
 
     async def write(self, work: Callable[[Connection], T], *, flush: bool = True) -> T:
-        """See `Database`."""
+        """Run `work` in the thread of this database, in a writing transaction."""
         return await self._run(self._engine if flush else self._unflushed, work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """See `Database`."""
+        """Run `work` in the thread of this database, in a reading transaction."""
         return await self._run(self._reader, work)
 
     async def _run(self, engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -100,11 +100,11 @@ class SqliteDatabase:
             with engine.begin() as connection:
                 return work(connection)
 
-        # A transaction that has begun is finished, also when nobody waits for it any more.
+        # A transaction that has begun is finished, even if its caller was cancelled.
         return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
 
     async def close(self) -> None:
-        """See `Database`."""
+        """Close the connections, and end the thread."""
         if not self._closed:
             self._closed = True
             await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
@@ -112,10 +112,10 @@ class SqliteDatabase:
 
 
 def open_database(database: str) -> Database:
-    """A database that connects when it is first used.
+    """Return a database that connects at its first use.
 
     Raises:
-        BadInputError: the URL is not one of ours.
+        BadInputError: the URL is malformed, or of a kind that is not supported.
         PrerequisiteError: the driver is not installed, or the file's directory is missing.
     """
     url = parse_url(database)
@@ -139,14 +139,14 @@ def open_database(database: str) -> Database:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
-    """Set what SQLite keeps per connection, and begin transactions ourselves.
+    """Set SQLite's per-connection options, and begin transactions explicitly.
 
     Source: SQLAlchemy documentation, "SQLite: Serializable isolation / transactional DDL".
     """
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing on its own
+        connection.isolation_level = None  # the driver begins no transactions on its own
         cursor = connection.cursor()
         for pragma in (
             f"busy_timeout={_BUSY_MS}",

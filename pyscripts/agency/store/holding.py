@@ -1,10 +1,10 @@
-"""One holder a database: whoever keeps state in it, alone, for as long as it lives.
+"""The holder of a database: the one process that keeps state in it, for as long as it lives.
 
-    SQLite      flock(2) on FILE.lock beside the database; the holder is written in that file
-    PostgreSQL  an advisory lock of one session; the holder stands in a comment of its statements,
-                which the server shows to everybody else of the same role
+    SQLite      flock(2) on FILE.lock beside the database; that file describes the holder
+    PostgreSQL  an advisory lock of one session; a comment in the session's statements describes
+                the holder, and the server shows it to other sessions of the same role
 
-The kernel, or the server, gives the lock back when the holder ends, however it ends. A record kept
+The kernel, or the server, releases the lock when the holder ends, however it ends. A record kept
 in a table could outlive its holder, and would need the tables before they are migrated.
 """
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MAX_RECORD_BYTES = 500  # PostgreSQL shows 1024 bytes of a statement
-_KEY = 0x6167656E637901  # another than that of its writers
+_KEY = 0x6167656E637901  # differs from the key of PostgresqlDatabase's writers
 _MARK = "agency holder "
 _CHECK_EVERY_S = 10.0
 _ANSWER_S = 10.0
 _RETRY_S = 1.0
 _TRIES = 5  # a server needs a moment to notice that a killed holder is gone
 _TRY_EVERY_S = 0.2
-# So that it notices a holder whose machine is gone, too; in seconds, and a count.
+# So that the server notices a holder whose machine is gone; in seconds, and a count.
 _KEEPALIVE = {
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
@@ -66,18 +66,18 @@ class Holder:
 
     @classmethod
     def here(cls, state_dir: Path) -> Holder:
-        """Describe this process."""
+        """Describe this process as the holder."""
         return cls(os.getpid(), socket.gethostname(), str(state_dir))
 
     def record(self) -> bytes:
-        """Write it down, on one line; a long path loses its beginning."""
+        """Encode the holder on one line; a long path loses its beginning."""
         excess = len(json.dumps(asdict(self))) - _MAX_RECORD_BYTES
         cut = self.state_dir if excess <= 0 else f"...{self.state_dir[excess + 3 :]}"
         return json.dumps({"pid": self.pid, "host": self.host, "state_dir": cut}).encode()
 
     @classmethod
     def read(cls, record: bytes) -> Holder | None:
-        """Read a record back; None if it is not one."""
+        """Decode a record; None if it is malformed."""
         try:
             found = json.loads(record)
             return cls(int(found["pid"]), str(found["host"]), str(found["state_dir"]))
@@ -86,22 +86,22 @@ class Holder:
 
 
 class Hold(Protocol):
-    """A database that is held."""
+    """A lock on a database that this process holds."""
 
     async def watch(self) -> None:
-        """Wait, without end, while it is held.
+        """Wait forever while the database is held.
 
         Raises:
-            PrerequisiteError: it was lost, and somebody else holds it now.
+            PrerequisiteError: the lock was lost, and another process holds it now.
         """
 
 
 @asynccontextmanager
 async def hold(url: URL, holder: Holder) -> AsyncIterator[Hold]:
-    """Hold a database until the block is left.
+    """Hold a database for the length of the block.
 
     Raises:
-        PrerequisiteError: another process holds it, or it cannot be reached.
+        PrerequisiteError: another process holds it, or the database cannot be reached.
     """
     path = sqlite_path(url)
     if path is not None:
@@ -130,10 +130,10 @@ def _held(by: Holder | None, otherwise: str) -> PrerequisiteError:
 
 
 class _FileHold:
-    """A file's lock is never lost while its descriptor is open."""
+    """A lock on a file; it cannot be lost while its descriptor is open."""
 
     async def watch(self) -> None:
-        """See `Hold`."""
+        """Wait forever."""
         await asyncio.Event().wait()
 
 
@@ -154,7 +154,7 @@ def _hold_file(database: Path, holder: Holder) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             record = os.pread(descriptor, _MAX_RECORD_BYTES + 1, 0)
-            raise _held(Holder.read(record), "a process that has only begun") from error
+            raise _held(Holder.read(record), "a process that has just started") from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, holder.record() + b"\n", 0)
         yield
@@ -173,11 +173,11 @@ class _ServerHold:
 
     @property
     def _comment(self) -> str:
-        # In base 64 no path can end the comment.
+        # Base 64 has no `*/`: a path cannot end the comment.
         return f"/* {_MARK}{urlsafe_b64encode(self.holder.record()).decode()} */"
 
     async def take(self) -> None:
-        """Open a session and take the lock in it."""
+        """Open a session, and take the lock in it."""
         from sqlalchemy.ext.asyncio import create_async_engine
         from sqlalchemy.pool import NullPool
 
@@ -202,19 +202,19 @@ class _ServerHold:
             raise PrerequisiteError(
                 f"cannot use the database: {reason}",
                 where="database",
-                hint="check that the server is there, and that its database is ours",
+                hint="check that the server runs, and that this database exists and may be used",
             ) from error
         raise _held(*_described(row))
 
     async def watch(self) -> None:
-        """See `Hold`."""
+        """Check the session every few seconds; if it was lost, take the lock in a new one."""
         while True:
             await asyncio.sleep(_CHECK_EVERY_S)
             try:
                 async with asyncio.timeout(_ANSWER_S):
                     await self._ask("SELECT 1")
             except (SQLAlchemyError, OSError):
-                _log.error("the session that holds the database was lost; taking it again")
+                _log.error("the session that holds the database was lost; taking the lock again")
                 await self._take_again()
 
     async def _take_again(self) -> None:
@@ -223,14 +223,14 @@ class _ServerHold:
             try:
                 await self.take()
             except PrerequisiteError as error:
-                if error.__cause__ is None:  # it answers, and somebody else holds it
+                if error.__cause__ is None:  # the server answers: another process holds the lock
                     raise
                 await asyncio.sleep(_RETRY_S)
                 continue
             return
 
     async def release(self) -> None:
-        """Close the session, and with it give up the lock."""
+        """Close the session, which releases the lock."""
         await self._drop()
         if self._engine is not None:
             await self._engine.dispose()
@@ -243,15 +243,15 @@ class _ServerHold:
             self._session = None
 
     async def _ask(self, statement: str) -> object:
-        """The one value of a statement; who holds the lock stands in each that its session runs."""
+        """Return the one value of a statement, sent with the comment that describes the holder."""
         assert self._session is not None
         return (await self._session.exec_driver_sql(f"{statement} {self._comment}")).scalar()
 
 
 def _described(row: Sequence[object] | None) -> tuple[Holder | None, str]:
-    """The holder as its own statement describes it, or else its session."""
+    """Return the holder, from its statement, and a description of its session."""
     if row is None:
-        return None, "a process that ended just now"
+        return None, "a process that has just ended"
     query, pid = row
     record = str(query).partition(_MARK)[2].partition(" ")[0]
     with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Bringing the database to the schema of this code, and refusing one that is newer."""
+"""Migration of the database to this code's schema; a newer database is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A feature's tables: where Alembic finds the revisions, and their ids, oldest first."""
+    """Tables of a package: the folder of their Alembic revisions, and the ids, oldest first."""
 
     scripts: str  # `package:folder`
     revisions: tuple[str, ...]
@@ -31,12 +31,13 @@ class Schema:
 
 
 async def migrate(database: Database, schema: Schema) -> str:
-    """Upgrade to the newest revision, in one transaction; returns that revision.
+    """Upgrade to the newest revision in one transaction, and return that revision.
 
-    Alembic is imported only when there is something to do: it costs the process 11 MB.
+    Alembic is imported only when there is a revision to apply: it costs the process 11 MB.
 
     Raises:
-        PrerequisiteError: the database cannot be opened, is not ours, or is newer than this code.
+        PrerequisiteError: the database cannot be opened, belongs to another program, or is newer
+            than this code.
     """
     try:
         found = await database.read(_revision)
@@ -45,7 +46,7 @@ async def migrate(database: Database, schema: Schema) -> str:
         if found is not None and found not in schema.revisions:
             raise PrerequisiteError(
                 f"the database has revision {found[:40]!r}, "
-                f"this agency knows up to {schema.newest!r}",
+                f"this version of the agency knows revisions up to {schema.newest!r}",
                 where="database",
                 hint="run the newer agency that wrote it, or restore a backup made by this one",
             )
@@ -54,13 +55,13 @@ async def migrate(database: Database, schema: Schema) -> str:
         raise PrerequisiteError(
             f"cannot use the database: {error.orig}",
             where="database",
-            hint="check that the file or server is there, is ours, and may be written",
+            hint="check that the file or server exists, belongs to the agency, and may be written",
         ) from error
     return schema.newest
 
 
 def _revision(connection: Connection) -> str | None:
-    """The revision of the database, or None for an empty one."""
+    """Return the revision of the database; None if it is empty."""
     tables = set(inspect(connection).get_table_names())
     if "alembic_version" in tables:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -74,7 +75,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def alembic_config(schema: Schema) -> Config:
-    """Alembic's configuration; there is no ini file."""
+    """Make Alembic's configuration; there is no ini file."""
     from alembic.config import Config
 
     config = Config()

@@ -1,4 +1,4 @@
-"""The store in PostgreSQL; imported only where it is used."""
+"""The store in PostgreSQL; imported only for a PostgreSQL URL."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 T = TypeVar("T")
 
-_WRITER_LOCK = 0x6167656E6379  # an advisory lock: the one writer of this database
+_WRITER_LOCK = 0x6167656E6379  # advisory lock of the one writer
 
 
 class PostgresqlDatabase:
-    """A PostgreSQL database; an advisory lock makes its writers take turns."""
+    """A PostgreSQL database. An advisory lock makes its writers take turns."""
 
     def __init__(self, url: URL) -> None:
         self._engine = create_async_engine(
@@ -29,7 +29,7 @@ class PostgresqlDatabase:
         self._writer = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     async def write(self, work: Callable[[Connection], T], *, flush: bool = True) -> T:
-        """See `Database`."""
+        """Run `work` in a transaction, once no other writer is in one."""
 
         def locked(connection: Connection) -> T:
             if not flush:
@@ -42,10 +42,10 @@ class PostgresqlDatabase:
             return await connection.run_sync(locked)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """See `Database`."""
+        """Run `work` in a repeatable-read transaction."""
         async with self._engine.begin() as connection:
             return await connection.run_sync(work)
 
     async def close(self) -> None:
-        """See `Database`."""
+        """Close every connection."""
         await self._engine.dispose()

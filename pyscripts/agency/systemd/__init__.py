@@ -1,1 +1,7 @@
 """systemd over D-Bus and its journal: small helpers that features share."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.errors import ExitCode, PrerequisiteError
 from agency.source_digest import source_digest
 from agency.transcript.envelope import MAX_ENVELOPE_BYTES

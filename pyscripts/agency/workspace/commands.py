@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agency.commandline.unwritten import add_unwritten
+from agency.commandline import add_unwritten
 from agency.workspace.audit.commands import audit
 
 

@@ -25,7 +25,7 @@ from agency.clock import new_id
 from agency.guests.images.prepare import Materials, hold_materials
 from agency.guests.images.recipe import ImageRecipe, debian_architecture, default_recipe
 from agency.guests.incus.client import Incus
-from agency.guests.incus.daemon import answers, incus, own_daemon
+from agency.guests.incus.daemon import answers, connect_incus, own_daemon
 from agency.guests.incus.model import InstanceSpec, Kind, Limits
 from agency.guests.machines.janitor import Owner
 from agency.guests.machines.machine import Guest
@@ -123,7 +123,7 @@ def prepared(place: Place) -> Place:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(place: Place) -> AsyncIterator[Incus]:
     """An Incus of our own, for a module."""
-    async with incus(place.environ) as client:
+    async with connect_incus(place.environ) as client:
         yield client
 
 

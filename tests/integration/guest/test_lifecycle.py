@@ -19,7 +19,7 @@ from agency.clock import new_id
 from agency.guests.commands import guest as guest_command
 from agency.guests.images.image import hold_image
 from agency.guests.incus.client import Incus
-from agency.guests.incus.daemon import answers, incus, is_running, own_daemon
+from agency.guests.incus.daemon import answers, connect_incus, is_running, own_daemon
 from agency.guests.incus.errors import IncusUnreachableError
 from agency.guests.incus.model import InstanceSpec, Kind, Limits
 from agency.guests.machines.janitor import Owner, keep, ours, reap
@@ -30,7 +30,7 @@ RUN = """
 import asyncio, sys
 from pathlib import Path
 from agency.guests.machines.placement import bring_in, choose_pool
-from agency.guests.incus.daemon import incus
+from agency.guests.incus.daemon import connect_incus
 from agency.guests.incus.model import InstanceSpec, Kind, Limits
 from agency.guests.machines.janitor import Owner
 from agency.guests.machines.machine import Guest
@@ -42,7 +42,7 @@ async def main():
     state = Path(state)
     held = rundir.create(state / "runs", run)
     async with hold_image(Path(base), ImageRecipe.model_validate_json(recipe), marker=run) as image:
-        async with incus() as client:
+        async with connect_incus() as client:
             await bring_in(client, image)
             owner = Owner(state, run)
             spec = InstanceSpec(owner.instance, Kind.CONTAINER, image.fingerprint,
@@ -82,7 +82,7 @@ async def run_in_child(place, small_recipe):
         if process.returncode is None:
             process.kill()
         await process.communicate()
-    async with incus(place.environ) as client:
+    async with connect_incus(place.environ) as client:
         rundir.reap(place.state / "runs")
         await reap(client, place.state)
 
@@ -103,7 +103,7 @@ async def test_a_killed_run_is_reaped_and_a_living_one_is_not(place, run_in_chil
     await is_up(living)
     dying.kill()
     await dying.wait()
-    async with incus(place.environ) as client:
+    async with connect_incus(place.environ) as client:
         assert await names(client) == {f"agency-{dead}", f"agency-{alive}"}
         found = {held.run: held.left_behind for held in ours(await client.instances(), place.state)}
         assert found == {dead: True, alive: False}
@@ -131,7 +131,7 @@ async def test_a_creation_that_is_cancelled_leaves_nothing(place, small_recipe) 
     owner = Owner(place.state, new_id("run"))
     async with (
         hold_image(place.materials, small_recipe, marker="agency-tests") as image,
-        incus(place.environ) as client,
+        connect_incus(place.environ) as client,
     ):
         await bring_in(client, image)
         pool = await choose_pool(client)
@@ -151,7 +151,7 @@ async def test_a_creation_that_is_cancelled_leaves_nothing(place, small_recipe) 
 async def test_an_instance_of_somebody_else_is_never_touched(place, small_recipe) -> None:
     async with (
         hold_image(place.materials, small_recipe, marker="agency-tests") as image,
-        incus(place.environ) as client,
+        connect_incus(place.environ) as client,
     ):
         await bring_in(client, image)
         pool = await choose_pool(client)
@@ -176,7 +176,7 @@ async def test_what_is_kept_stays_until_a_person_removes_it(
     owner = Owner(place.state, new_id("run"))
     async with (
         hold_image(place.materials, small_recipe, marker="agency-tests") as image,
-        incus(place.environ) as client,
+        connect_incus(place.environ) as client,
     ):
         await bring_in(client, image)
         spec = InstanceSpec(
@@ -213,7 +213,7 @@ async def test_a_directory_that_containers_cannot_enter_is_refused(tmp_path: Pat
     closed.mkdir(mode=0o700)
     environ = {"INCUS_SOCKET": "/nonexistent", "AGENCY_INCUS_DIR": str(closed / "incus")}
     with pytest.raises(Exception, match="pass through") as caught:
-        async with incus(environ):
+        async with connect_incus(environ):
             pass
     assert "AGENCY_INCUS_DIR" in caught.value.hint
 
@@ -222,16 +222,21 @@ async def test_a_host_without_incus_is_told_what_to_install(tmp_path, monkeypatc
     monkeypatch.setattr("agency.guests.incus.daemon._PROGRAMS", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(IncusUnreachableError, match="not installed") as caught:
-        async with incus({"INCUS_SOCKET": "/nonexistent"}):
+        async with connect_incus({"INCUS_SOCKET": "/nonexistent"}):
             pass
     assert "incus-base" in caught.value.hint
     assert int(caught.value.exit_code) == 3
 
 
+def nowhere(place: Path) -> dict[str, str]:
+    """Make an environment without an Incus of the host."""
+    return {"INCUS_SOCKET": "/nonexistent", "AGENCY_INCUS_DIR": str(place)}
+
+
 async def test_only_root_starts_an_incus(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(IncusUnreachableError, match="root"):
-        async with incus({"INCUS_SOCKET": "/nonexistent", "AGENCY_INCUS_DIR": str(tmp_path)}):
+        async with connect_incus(nowhere(tmp_path)):
             pass
 
 
@@ -243,7 +248,7 @@ async def test_an_incus_that_does_not_start_is_explained(tmp_path, monkeypatch) 
     place = Path("/var/tmp") / new_id("agency-test")
     try:
         with pytest.raises(IncusUnreachableError, match="the database is broken"):
-            async with incus({"INCUS_SOCKET": "/nonexistent", "AGENCY_INCUS_DIR": str(place)}):
+            async with connect_incus(nowhere(place)):
                 pass
     finally:
         import shutil

@@ -11,7 +11,7 @@ import pytest
 
 from agency.clock import Clock
 from agency.guests.images.image import Image
-from agency.guests.incus.daemon import incus, is_running
+from agency.guests.incus.daemon import connect_incus, is_running
 from agency.guests.machines.janitor import Owner, Purpose, ours, reap
 from agency.guests.machines.machine import Guest
 from agency.machine.machine import MachineError
@@ -62,7 +62,7 @@ async def test_a_lease_from_its_url_to_its_end(manager_for, place) -> None:
     assert lease.state is State.READY
     async with aiohttp.ClientSession() as session, session.get(lease.url) as answer:
         assert answer.status == 200
-    async with incus(place.environ) as client:
+    async with connect_incus(place.environ) as client:
         (held,) = ours(await client.instances(), place.state)
         assert held.purpose is Purpose.LEASE
         assert held.instance.network_devices == ()

@@ -20,7 +20,7 @@ from agency import programs
 from agency.errors import BadInputError, PrerequisiteError
 from agency.instance.load import load_instance
 from agency.instance.making import create
-from agency.instance.required_secrets import required_secrets
+from agency.instance.needs import required_secrets
 from agency.secrets.classes import SecretClass
 from agency.secrets.encryption import age, sops
 
@@ -156,7 +156,7 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     ((*FLAGS, "--recipient", "alice=age1" + "q" * 58), 2, "there twice"),
     ((*FLAGS, "--recipient", "bob=ssh-ed25519 x"), 2, "age public key"),
     ((*FLAGS, "--name", "Acme"), 2, "a-z"),
-    ((*FLAGS, "--preview", "teapot"), 2, "names no feature that waits for its program"),
+    ((*FLAGS, "--preview", "teapot"), 2, "is not a feature whose program is unwritten"),
     ((*FLAGS, *FLAGS[2:]), 1, "listed twice"),
     ((*FLAGS, "--operator", "@agent-pm:agency.example.org"), 1, "name a person"),
 ]

@@ -187,7 +187,7 @@ def test_a_taken_port_is_a_missing_prerequisite(start: Start, free_port: Callabl
         ('{"name": "pm", "role": "pm", "port": 70000}', "port"),
         ('{"name": "pm", "role": "pm", "port": 20001, "token": "x"}', "token"),
         ('{"name": "../pm", "role": "pm", "port": 20001}', "name"),
-        (" " * 70_000, "longer than"),
+        (" " * 70_000, "larger than"),
     ],
 )
 def test_a_bad_configuration_is_refused(start: Start, text: str, message: str) -> None:

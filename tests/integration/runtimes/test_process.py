@@ -224,6 +224,18 @@ async def test_a_state_directory_that_cannot_be_written(
     assert caught.value.where == str(tmp_path / "state" / "agents")
 
 
+async def test_a_lock_that_cannot_be_opened(make: Make, request_for, tmp_path: Path) -> None:
+    lock = tmp_path / "state" / "agents" / ".lock"
+    lock.mkdir(parents=True)
+    runtime = make()
+    with pytest.raises(PrerequisiteError, match="cannot use the lock") as caught:
+        await runtime.start(request_for("pm"))
+    assert caught.value.where == str(lock)
+    assert caught.value.hint == "check the permissions and the free space of that directory"
+    lock.rmdir()
+    assert (await runtime.start(request_for("pm"))).state is State.RUNNING
+
+
 @pytest.mark.parametrize("port", [0, -1, 70_000])
 async def test_a_bad_port_is_refused(make: Make, request_for, tmp_path: Path, port: int) -> None:
     with pytest.raises(AgentRuntimeError):

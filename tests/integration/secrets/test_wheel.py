@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 import wheels
 
-from agency.guests.images.wheelhouse import copy_own
-from agency.secrets.catalogue import CATALOGUE, catalogue
+from agency.secrets.catalogue import CATALOGUE, load_catalogue
+from agency.source_digest import source_files
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import json
-from agency.secrets.catalogue import catalogue, catalogue_file
+from agency.secrets.catalogue import load_catalogue, catalogue_file
 from agency.spinup.program import this_program
 print(json.dumps({
     "file": str(catalogue_file()),
-    "names": sorted(catalogue().secrets),
+    "names": sorted(load_catalogue().secrets),
     "program": this_program().files,
 }))
 """
@@ -29,9 +29,12 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the wheel is built from, as a guest's is."""
+    """A copy of what the wheel is built from."""
     copy = tmp_path_factory.mktemp("source") / "agency"
-    copy_own(ROOT, copy)
+    for name in source_files(ROOT):
+        if name.startswith(("pyscripts/", "secrets/")) or "/" not in name:
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, copy / name)
     return copy
 
 
@@ -41,7 +44,7 @@ def test_the_wheel_carries_it(source: Path, tmp_path: Path) -> None:
     file = Path(seen["file"])
     assert file.is_relative_to(tmp_path / "venv")
     assert file.read_bytes() == (ROOT / CATALOGUE).read_bytes()
-    assert seen["names"] == sorted(catalogue().secrets)
+    assert seen["names"] == sorted(load_catalogue().secrets)
     # Installed or not, it is the same program.
     here = json.loads(wheels.run(sys.executable, "-c", PROGRAM, cwd=tmp_path))
     assert Path(here["file"]) == ROOT / CATALOGUE

@@ -45,3 +45,13 @@ def test_the_command_reference_is_current(tmp_path):
     subprocess.run(argv, check=True, timeout=60)
     written = (ROOT / "docs" / "cli.md").read_text()
     assert written == page.read_text(), "run: python tools/docgen/shell.py docs/cli.md"
+
+
+MOST_IN_A_CELL = 300
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_table_cells_can_be_read_at_one_glance(page):
+    rows = [line for line in page.read_text().splitlines() if line.startswith("|")]
+    cells = [cell for row in rows for cell in row.split("|")]
+    assert [cell for cell in cells if len(cell) > MOST_IN_A_CELL] == []

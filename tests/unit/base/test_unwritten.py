@@ -3,7 +3,7 @@
 import pytest
 
 from agency.cli import cli
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.unwritten import FEATURES, UNWRITTEN, facts
 
 

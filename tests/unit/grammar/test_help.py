@@ -34,7 +34,7 @@ def reference_markdown() -> str:
 def test_all_commands_in_an_aligned_table():
     lines = help_text(None).split("\n")
     assert len(lines) == len(GRAMMAR.commands) + 2
-    assert lines[-2:] == ["", "!agency help <command> says more about one."]
+    assert lines[-2:] == ["", "!agency help <command> explains one command."]
     for line, spec in zip(lines, GRAMMAR.commands, strict=False):
         assert line.startswith(f"{spec.usage}  ")
         assert line.endswith(f"  {spec.summary}")
@@ -49,11 +49,11 @@ def test_the_commands_of_a_noun():
     assert grammar_help.help_text(alone, "audit") == help_text("audit tail")
     assert help_text("agents").splitlines()[:7] == [
         "!agency agents list                              List every agent and its state.",
-        "!agency agents show <agent>                      Show what is known of an agent.",
+        "!agency agents show <agent>                      Show an agent's configuration and state.",
         "!agency agents start <agent> [--project TEXT]    Start an agent.",
         "!agency agents stop <agent>                      Stop an agent.",
         "!agency agents restart <agent> [--project TEXT]  Stop an agent and start it again.",
-        "!agency agents status [agent]                    Ask an agent how it is.",
+        "!agency agents status [agent]                    Ask an agent for its status.",
         "!agency agents logs <agent> [--lines N]          Show the end of an agent's log.",
     ]
 
@@ -66,7 +66,7 @@ def test_one_command_in_full(topic):
             "  Start an agent.",
             "",
             "  agent           an agent's name, as `agents list` shows it",
-            "  --project TEXT  what the agent is to work on",
+            "  --project TEXT  the project to work on",
             "",
             "  short: !start-agent",
         ]
@@ -74,13 +74,13 @@ def test_one_command_in_full(topic):
 
 
 def test_commands_without_arguments_or_short_forms():
-    assert help_text("ping") == "!agency ping\n  Say whether commands are heard."
+    assert help_text("ping") == "!agency ping\n  Check that the control plane answers."
     assert help_text("trace").split("\n")[2:] == [
         "",
-        "  trace-id  a trace id, as replies and the audit log show it",
+        "  trace-id  a trace id from a reply or the audit log",
     ]
     assert help_text("audit tail").split("\n")[3] == (
-        "  count  how many entries, 1 to 100; 10 if left out"
+        "  count  number of entries, 1 to 100; default 10"
     )
 
 
@@ -106,18 +106,21 @@ def test_the_reference_says_all_that_the_data_says():
         "| `!agency agents start <agent> [--project TEXT]` | Start an agent. | yes "
         "| `!start-agent` |\n" in text
     )
-    assert "| `!agency ping` | Say whether commands are heard. | no | - |\n" in text
+    assert "| `!agency ping` | Check that the control plane answers. | no | - |\n" in text
     assert (
-        "| agents start | `--project TEXT` | what the agent is to work on; at most 200 characters "
+        "| agents start | `--project TEXT` | the project to work on; at most 200 characters "
         "|\n" in text
     )
-    assert "| audit tail | `count` | how many entries, 1 to 100; 10 if left out |\n" in text
+    assert "| audit tail | `count` | number of entries, 1 to 100; default 10 |\n" in text
     rows = [line for line in text.split("\n") if line]
     assert len(rows) == 4 + len(GRAMMAR.commands) + sum(
         len(spec.parameters) for spec in GRAMMAR.commands
     )
-    assert rows[:2] == ["| say | it does | changes something | short form |", "|---|---|---|---|"]
-    assert "\n\n| command | argument | what it is |\n|---|---|---|\n" in text
+    assert rows[:2] == [
+        "| command | effect | changes something | short form |",
+        "|---|---|---|---|",
+    ]
+    assert "\n\n| command | argument | meaning |\n|---|---|---|\n" in text
 
 
 def test_the_limits_are_all_there():

@@ -78,14 +78,14 @@ CASES = [
     (
         "!agency«» ",
         Reason.MISSING_COMMAND,
-        'something is missing after "!agency"',
+        'a word is missing after "!agency"',
         None,
         f"go on with one of: {NOUNS}",
     ),
     (
         "!agency agents«»",
         Reason.MISSING_COMMAND,
-        'something is missing after "agents"',
+        'a word is missing after "agents"',
         None,
         f"go on with one of: {VERBS}",
     ),

@@ -10,7 +10,7 @@ from agency.control.grammar.errors import CommandError, Reason
 NOUNS = ", ".join(GRAMMAR.nouns)
 NAME = "a name is 1 to 25 of a-z, 0-9 and inner dashes, and begins with a letter"
 COUNT = "give a whole number from 1 to 100"
-TRACE = "a trace id stands in every reply and in the audit log"
+TRACE = "every reply and the audit log show trace ids"
 EMPTY = "leave it out, or give it a value"
 
 

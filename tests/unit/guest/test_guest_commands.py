@@ -57,7 +57,7 @@ def test_no_incus_is_started_to_say_that_there_is_no_such_guest(
 
     monkeypatch.setenv("AGENCY_INCUS_DIR", str(tmp_path / "incus"))
     monkeypatch.setenv("INCUS_SOCKET", str(tmp_path / "none"))
-    monkeypatch.setattr(commands, "incus", start)
+    monkeypatch.setattr(commands, "connect_incus", start)
     monkeypatch.setattr(commands, "find_program", lambda name, hint: name)
     result = CliRunner().invoke(commands.guest, arguments)
     assert isinstance(result.exception, UsageError), result.exception

@@ -16,7 +16,7 @@ from agency.guests.incus.model import (
     usage_from,
 )
 from agency.guests.machines.janitor import Owner, Purpose, ours, reap
-from agency.guests.machines.placement import Wanted, decide
+from agency.guests.machines.placement import WantedKind, decide
 from agency.locks import try_lock
 
 
@@ -89,7 +89,7 @@ def test_the_drivers_of_a_server():
     ],
 )
 def test_the_kind_and_the_reason(drivers, wanted, kind, reason):
-    decision = decide(server(*drivers), Wanted(wanted))
+    decision = decide(server(*drivers), WantedKind(wanted))
     assert decision.kind is kind
     assert reason in decision.reason
 
@@ -104,7 +104,7 @@ def test_the_kind_and_the_reason(drivers, wanted, kind, reason):
 )
 def test_what_cannot_run_is_refused_with_a_way_out(drivers, wanted, named):
     with pytest.raises(PrerequisiteError, match=f"no working driver for {named}") as caught:
-        decide(server(*drivers), Wanted(wanted))
+        decide(server(*drivers), WantedKind(wanted))
     assert caught.value.hint
 
 

@@ -10,7 +10,7 @@ from agency import programs
 from agency.errors import ExitCode, PrerequisiteError
 from agency.guests.incus import daemon
 from agency.guests.incus.model import Server
-from agency.guests.machines.placement import Wanted
+from agency.guests.machines.placement import WantedKind
 from agency.spinup.suite import requirements
 from agency.spinup.targets.incus.config import Config
 from agency.spinup.targets.incus.needs import Needs
@@ -99,7 +99,8 @@ async def test_everything_that_is_missing_is_named_at_once(machine, tmp_path, mo
     assert "the suite runs with are missing: testinfra" in said
     assert "Incus is not installed" in said
     assert "make setup-guest" in said
-    asked = await lacks(needs(tmp_path, pool="it's", kind=Wanted.VM), Answers(pools=("default",)))
+    wanted = needs(tmp_path, pool="it's", kind=WantedKind.VM)
+    asked = await lacks(wanted, Answers(pools=("default",)))
     for line in said.splitlines()[1:]:
         if "Incus is not installed" not in line:
             assert line in asked

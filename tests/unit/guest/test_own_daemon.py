@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agency.guests.incus import daemon as daemons
-from agency.guests.incus.daemon import OwnDaemon, answers, incus, stop_if_unused
+from agency.guests.incus.daemon import OwnDaemon, answers, connect_incus, stop_if_unused
 from agency.guests.incus.errors import IncusUnreachableError
 
 # What a daemon is to us: a program that answers on its socket until it is told to end.
@@ -115,7 +115,7 @@ async def test_one_that_never_answers_is_not_left_running(
     place = tmp_path / "own"
     environ = {daemons.DIRECTORY_VARIABLE: str(place), "INCUS_SOCKET": str(tmp_path / "none")}
     with pytest.raises(IncusUnreachableError, match="does not start"):
-        async with incus(environ):
+        async with connect_incus(environ):
             pass
     assert len(started) == 1
     assert started[0].returncode is not None

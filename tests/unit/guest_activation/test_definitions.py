@@ -21,7 +21,7 @@ from agency.guests.activation.definitions import (
 )
 from agency.instance.documents import instance_document
 from agency.instance.load import load_instance
-from agency.instance.render import render
+from agency.instance.render import rendered_files
 from agency.secrets.delivery.install import InstallConfig
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,7 +46,7 @@ def instance(tmp_path: Path) -> Path:
     directory.mkdir()
     (directory / "instance.yaml").write_text(INSTANCE)
     loaded = load_instance(directory)
-    for path, data in render(loaded).items():
+    for path, data in rendered_files(loaded).items():
         target = directory / "generated" / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)

@@ -1,4 +1,4 @@
-"""Instances for the tests of what reads them."""
+"""Instances for the tests of loading and rendering."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def agency(*arguments: str) -> int:
     return cli.run(cli.cli, list(arguments), prog_name="agency")
 
 
-def test_check_finds_nothing_in_a_good_one(
+def test_check_finds_no_problem_in_a_valid_instance(
     write: Write, good: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = str(write(good))
@@ -34,7 +34,7 @@ def test_check_lists_problems_and_exits_1(
     root = write(good.replace("role: pm", "role: pm\n    colour: red"))
     assert agency("check", str(root)) == 1
     line = capsys.readouterr().out.splitlines()[0]
-    assert line.startswith(f"{root}/instance.yaml:9: agents.pm.colour: is no key")
+    assert line.startswith(f"{root}/instance.yaml:9: agents.pm.colour: is not a known key")
     assert agency("check", str(root), "--json") == 1
     document = json.loads(capsys.readouterr().out)
     assert document["ok"] is False
@@ -57,7 +57,7 @@ def test_check_reports_a_stale_render(
         ("ci: {enable: true}", "ci-builtin"),
     ],
 )
-def test_check_refuses_what_has_no_program_yet_without_preview(
+def test_check_refuses_an_unwritten_feature_without_preview(
     write: Write, good: str, capsys: pytest.CaptureFixture[str], service: str, feature: str
 ) -> None:
     text = f"{good}services:\n  {service}\n"
@@ -74,7 +74,7 @@ def test_check_refuses_what_has_no_program_yet_without_preview(
     assert agency("check", root) == 0
 
 
-def test_an_engine_with_a_program_of_its_own_needs_no_preview(write: Write, good: str) -> None:
+def test_engine_with_its_own_program_needs_no_preview(write: Write, good: str) -> None:
     root = str(write(f"{good}services:\n  ci: {{enable: true, engine: woodpecker}}\n"))
     agency("render", root)
     assert agency("check", root) == 0
@@ -87,13 +87,13 @@ def test_preview_knows_its_features(
     assert "must be one of bridge, browser" in capsys.readouterr().out
 
 
-def test_decrypting_an_ephemeral_instance_makes_no_sense(write: Write, good: str) -> None:
+def test_decrypt_of_an_ephemeral_instance_is_refused(write: Write, good: str) -> None:
     root = str(write(good))
     agency("render", root)
     assert agency("check", root, "--decrypt") == 3
 
 
-def test_a_bad_instance_writes_nothing(write: Write, good: str) -> None:
+def test_invalid_instance_renders_nothing(write: Write, good: str) -> None:
     root = write(good.replace("domain: ", "domain: https://"))
     assert agency("render", str(root)) == 1
     assert [path.name for path in root.iterdir()] == ["instance.yaml"]
@@ -113,14 +113,14 @@ def test_render_check_exits_1_and_names_the_files(
     assert agency("render", "--check", str(root)) == 0
 
 
-def test_render_where_a_file_is_in_the_way(write: Write, good: str) -> None:
+def test_render_fails_if_a_file_is_in_the_way(write: Write, good: str) -> None:
     root = write(good)
     (root / "generated").write_text("mine")
     assert agency("render", str(root)) == 3
     assert (root / "generated").read_text() == "mine"
 
 
-def test_the_directory_that_is_meant(
+def test_default_directory(
     write: Write, good: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(good)

@@ -1,4 +1,4 @@
-"""Every kind of bad instance.yaml: file, line, field, what is wrong, what would be right."""
+"""Every kind of invalid instance.yaml: file, line, field, fault and remedy are reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def problems(path: Path) -> tuple[Problem, ...]:
     return caught.value.problems
 
 
-def test_a_good_instance(write: Write, good: str) -> None:
+def test_valid_instance_is_loaded(write: Write, good: str) -> None:
     root = write(good)
     by_directory, by_file = load_instance(root), load_instance(root / "instance.yaml")
     assert by_directory == by_file
@@ -35,7 +35,7 @@ def test_a_good_instance(write: Write, good: str) -> None:
 # What is replaced by what, then the line, the field and words of the message.
 WRONG = [
     ("name: test", "name: test\ndomian: x", 3, "domian", ['did you mean "domain"']),
-    ("name: test", "name: test\ncolour: x", 3, "colour", ["known here are", "operators"]),
+    ("name: test", "name: test\ncolour: x", 3, "colour", ["the keys here are", "operators"]),
     ("    role: pm", "    role: pm\n    prot: 1", 9, "agents.pm.prot", ['mean "port"']),
     ("name: test", "name: [a]", 2, "name", ["must be text", "not a list"]),
     ("name: test", "name: no", 2, "name", ["must be text", "boolean no", "quotes"]),
@@ -88,7 +88,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("old", "new", "line", "field", "words"), WRONG)
-def test_wrong_in_one_place(
+def test_invalid_field_is_reported_with_line_and_remedy(
     write: Write, good: str, old: str, new: str, line: int, field: str, words: list[str]
 ) -> None:
     assert old in good
@@ -153,7 +153,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert "agency init" in problem.message
 
 
-def test_things_that_are_no_files(tmp_path: Path) -> None:
+def test_path_that_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (fifo,) = problems(tmp_path / "fifo")
     assert "regular file" in fifo.message
@@ -162,7 +162,7 @@ def test_things_that_are_no_files(tmp_path: Path) -> None:
     assert "regular file" in directory.message
 
 
-def test_a_byte_order_mark_is_no_problem(tmp_path: Path, good: str) -> None:
+def test_byte_order_mark_is_accepted(tmp_path: Path, good: str) -> None:
     (tmp_path / "instance.yaml").write_bytes(b"\xef\xbb\xbf" + good.encode())
     assert load_instance(tmp_path).instance.name == "test"
 
@@ -189,7 +189,7 @@ def test_all_problems_come_at_once_in_order(write: Write, good: str) -> None:
     assert error.exit_code == 1
 
 
-def test_a_flood_of_problems_is_cut_where_it_is_shown(write: Write, good: str) -> None:
+def test_message_shows_a_bounded_number_of_problems(write: Write, good: str) -> None:
     root = write(good + "".join(f"k{i}: 1\n" for i in range(MAX_SHOWN + 20)))
     with pytest.raises(InstanceError) as caught:
         load_instance(root)
@@ -215,9 +215,9 @@ def test_control_characters_of_a_key_are_not_printed(write: Write, good: str) ->
 
 
 class TestConflicts:
-    """Parts that are right alone and not together."""
+    """Parts that are valid alone and conflict together."""
 
-    def test_one_port_twice(self, write: Write, good: str) -> None:
+    def test_port_used_twice_is_refused(self, write: Write, good: str) -> None:
         text = good.replace("role: pm", "role: pm\n    port: 9000").replace(
             "role: developer", "role: developer\n    port: 9000"
         )
@@ -225,25 +225,25 @@ class TestConflicts:
         assert (problem.line, problem.field) == (12, "agents.developer.port")
         assert "9000 is also the port of agent 'pm'" in problem.message
 
-    def test_one_uid_twice(self, write: Write, good: str) -> None:
+    def test_uid_used_twice_is_refused(self, write: Write, good: str) -> None:
         text = good.replace("role: pm", "role: pm\n    uid: 5000").replace(
             "role: developer", "role: developer\n    uid: 5000"
         )
         (problem,) = problems(write(text))
         assert (problem.line, problem.field) == (12, "agents.developer.uid")
 
-    def test_the_port_of_a_service(self, write: Write, good: str) -> None:
+    def test_port_of_a_service_is_refused(self, write: Write, good: str) -> None:
         port = naming.SERVICE_PORTS["synapse"]
         (problem,) = problems(write(good.replace("role: pm", f"role: pm\n    port: {port}")))
         assert "the service synapse" in problem.message
 
-    def test_a_port_that_another_agents_name_gives(self, write: Write, good: str) -> None:
+    def test_port_allocated_to_another_agent_is_refused(self, write: Write, good: str) -> None:
         port = naming.agent_port("pm")
         text = good.replace("role: developer", f"role: developer\n    port: {port}")
         (problem,) = problems(write(text))
         assert f"{port} is also the port of agent 'pm'" in problem.message
 
-    def test_two_names_that_give_one_number(
+    def test_names_that_hash_to_one_number_conflict(
         self, write: Write, good: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(naming, "agent_uid", lambda name: 4242)
@@ -258,17 +258,19 @@ class TestConflicts:
         )
         assert len(problems(write(text))) == 1
 
-    def test_an_operator_twice(self, write: Write, good: str) -> None:
+    def test_operator_listed_twice_is_refused(self, write: Write, good: str) -> None:
         alice = '  - "@alice:agency.example"\n'
         (problem,) = problems(write(good.replace(alice, alice * 2)))
         assert (problem.line, problem.field) == (6, "operators[1]")
         assert "listed twice" in problem.message
 
     @pytest.mark.parametrize("localpart", ["agency", "agent-pm"])
-    def test_the_agency_is_no_operator(self, write: Write, good: str, localpart: str) -> None:
+    def test_own_matrix_id_as_operator_is_refused(
+        self, write: Write, good: str, localpart: str
+    ) -> None:
         (problem,) = problems(write(good.replace("@alice", f"@{localpart}")))
         assert "name a person" in problem.message
 
-    def test_conflicts_are_seen_beside_other_problems(self, write: Write, good: str) -> None:
+    def test_conflicts_are_reported_with_other_problems(self, write: Write, good: str) -> None:
         text = good.replace("name: test", "name: 5").replace("role: pm", "role: pm\n    port: 8008")
         assert {problem.field for problem in problems(write(text))} == {"name", "agents.pm.port"}

@@ -1,4 +1,4 @@
-"""Rendering: the same bytes every time, nothing secret, and fit for those who read it."""
+"""Rendering: the same bytes every time, no secrets, and valid for its readers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agency.control.config import ControlConfig
 from agency.instance import jinja
 from agency.instance.load import LoadedInstance, load_instance
 from agency.instance.model import Agent, Instance, Services
-from agency.instance.render import check_rendered, registration, render, write_rendered
+from agency.instance.render import check_rendered, registration, rendered_files, write_rendered
 
 Write = Callable[[str], Path]
 
@@ -75,7 +75,7 @@ def loaded_of(instance: Instance) -> LoadedInstance:
 @given(instances())
 def test_rendering_is_deterministic(instance: Instance) -> None:
     again = Instance.model_validate(json.loads(instance.model_dump_json(by_alias=True)))
-    assert render(loaded_of(instance)) == render(loaded_of(again))
+    assert rendered_files(loaded_of(instance)) == rendered_files(loaded_of(again))
 
 
 @given(instances(), AGENT_NAMES)
@@ -93,8 +93,8 @@ def test_rendering_does_not_depend_on_the_process(write: Write) -> None:
     code = (
         "import hashlib, sys; from pathlib import Path;"
         "from agency.instance.load import load_instance;"
-        "from agency.instance.render import render;"
-        "files = render(load_instance(Path(sys.argv[1])));"
+        "from agency.instance.render import rendered_files;"
+        "files = rendered_files(load_instance(Path(sys.argv[1])));"
         "print(hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest())"
     )
     digests = {
@@ -110,14 +110,14 @@ def test_rendering_does_not_depend_on_the_process(write: Write) -> None:
     assert len(digests) == 1
 
 
-def test_what_is_on_decides_what_is_there(write: Write, loaded: LoadedInstance) -> None:
-    assert set(render(loaded)) == {
+def test_enabled_services_decide_the_rendered_files(write: Write, loaded: LoadedInstance) -> None:
+    assert set(rendered_files(loaded)) == {
         "instance.json",
         "control.json",
         "matrix/element-config.json",
         "matrix/registration.yaml",
     }
-    assert set(render(load_instance(write(EVERYTHING)))) == {
+    assert set(rendered_files(load_instance(write(EVERYTHING)))) == {
         "instance.json",
         "control.json",
         "matrix/element-config.json",
@@ -131,7 +131,7 @@ def test_what_is_on_decides_what_is_there(write: Write, loaded: LoadedInstance) 
 
 
 def test_every_document_parses(write: Write) -> None:
-    for path, content in render(load_instance(write(EVERYTHING))).items():
+    for path, content in rendered_files(load_instance(write(EVERYTHING))).items():
         if path.endswith(".json"):
             json.loads(content)
         elif path.endswith((".yml", ".yaml")):
@@ -144,13 +144,13 @@ def test_every_document_parses(write: Write) -> None:
 
 
 class TestInstanceJson:
-    """What Nix reads."""
+    """The document for Nix."""
 
     def document(self, loaded: LoadedInstance) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(render(loaded)["instance.json"])
+        document: dict[str, Any] = json.loads(rendered_files(loaded)["instance.json"])
         return document
 
-    def test_it_is_bound_to_its_source(self, loaded: LoadedInstance) -> None:
+    def test_document_holds_the_source_digest(self, loaded: LoadedInstance) -> None:
         assert self.document(loaded)["sourceDigest"] == loaded.digest
 
     def test_agents_have_all_their_numbers(self, loaded: LoadedInstance) -> None:
@@ -166,7 +166,7 @@ class TestInstanceJson:
         assert services["k3s"] == {"enable": False}
         assert services["ci"] == {"enable": False, "engine": "builtin", "maxTests": 2}
 
-    def test_secrets_say_whose_they_are(self, loaded: LoadedInstance) -> None:
+    def test_secrets_list_owner_and_readers(self, loaded: LoadedInstance) -> None:
         secrets = {secret["name"]: secret for secret in self.document(loaded)["secretsRequired"]}
         assert secrets["matrix-hs-token"] == {
             "name": "matrix-hs-token",
@@ -181,8 +181,8 @@ class TestInstanceJson:
         assert secrets["operator-password"]["stored"] is False
 
 
-def test_the_control_planes_file_is_what_it_reads(loaded: LoadedInstance) -> None:
-    config = ControlConfig.model_validate_json(render(loaded)["control.json"])
+def test_control_plane_accepts_its_rendered_configuration(loaded: LoadedInstance) -> None:
+    config = ControlConfig.model_validate_json(rendered_files(loaded)["control.json"])
     assert config.operators == ("@alice:agency.example",)
     assert config.bot_id == "@agency:agency.example"
     assert config.control_room_alias == "#control:agency.example"
@@ -191,7 +191,7 @@ def test_the_control_planes_file_is_what_it_reads(loaded: LoadedInstance) -> Non
 
 
 class TestRegistration:
-    """The appservice's claim on names."""
+    """The appservice's registration and its namespaces."""
 
     def claims(self, instance: Instance) -> dict[str, Any]:
         content = registration(
@@ -225,7 +225,7 @@ class TestRegistration:
         # As Synapse does it.
         assert any(re.match(entry["regex"], user) for entry in users) is claimed
 
-    def test_the_rest(self, loaded: LoadedInstance) -> None:
+    def test_other_claims_of_the_registration(self, loaded: LoadedInstance) -> None:
         claims = self.claims(loaded.instance)
         assert claims["rate_limited"] is False
         assert claims["sender_localpart"] == "agency"
@@ -234,14 +234,14 @@ class TestRegistration:
         assert re.match(alias["regex"], "#control:agency.example")
         assert not re.match(alias["regex"], "#controlx:agency.example")
 
-    def test_the_rendered_one_has_places_for_tokens(self, loaded: LoadedInstance) -> None:
-        rendered = yaml.safe_load(render(loaded)["matrix/registration.yaml"])
+    def test_rendered_registration_has_token_placeholders(self, loaded: LoadedInstance) -> None:
+        rendered = yaml.safe_load(rendered_files(loaded)["matrix/registration.yaml"])
         assert rendered["as_token"] == "@matrix-as-token@"
         assert rendered["hs_token"] == "@matrix-hs-token@"
         assert rendered["url"] == "http://127.0.0.1:8010"
 
 
-def test_a_template_without_its_value_is_an_error() -> None:
+def test_missing_template_value_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="as_token"):
         jinja.fill("matrix/registration.yaml.j2", id="x", url="y")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.reconcile.commands import reconcile
 from agency.reconcile.engine.lock import lock_dir
 from agency.reconcile.engine.registry import RECONCILERS

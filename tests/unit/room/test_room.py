@@ -11,7 +11,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from agency.cli import cli
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.control.commands import GRAMMAR
 from agency.control.login import write_login
 from agency.control.room import room
@@ -113,7 +113,7 @@ def test_help_says_what_the_grammar_says(agency):
         "--project TEXT",
     ):
         assert words in out
-    assert "What the agent is to work on." in out
+    assert "The project to work on." in out
     assert "<agent>: an agent's name" in out
     status, out, _ = agency("agents", "--help")
     assert (status, "restart  Stop an agent and start it again." in out) == (0, True)

@@ -1,4 +1,4 @@
-"""The catalogue of secrets: one place for every fact, and no second one."""
+"""The catalogue of secrets is the only place of every fact."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agency import naming
 from agency.errors import InternalError, PrerequisiteError
 from agency.secrets import catalogue as module
 from agency.secrets import names
-from agency.secrets.catalogue import CATALOGUE, catalogue, catalogue_file, parse_catalogue
+from agency.secrets.catalogue import CATALOGUE, catalogue_file, load_catalogue, parse_catalogue
 from agency.secrets.classes import Generator, SecretClass
 from agency.secrets.delivery.install import WantedSecret
 from agency.secrets.generators import generate
@@ -45,7 +45,7 @@ def document() -> dict[str, Any]:
 
 
 def named() -> dict[str, str]:
-    """The constants of agency.secrets.names and the names they hold."""
+    """Return the constants of agency.secrets.names and the names they hold."""
     found = {}
     for constant, value in vars(names).items():
         if constant.isupper():
@@ -55,11 +55,11 @@ def named() -> dict[str, str]:
 
 
 class TestFacts:
-    """The file as it is."""
+    """The catalogue in the checkout."""
 
-    def test_a_checkout_is_read_where_nix_reads_it(self) -> None:
+    def test_checkout_reads_the_same_file_as_nix(self) -> None:
         assert catalogue_file() == ROOT / CATALOGUE
-        assert set(catalogue().secrets) == set(document()["secrets"])
+        assert set(load_catalogue().secrets) == set(document()["secrets"])
 
     def test_entries_are_in_order(self) -> None:
         found = list(document()["secrets"])
@@ -67,12 +67,12 @@ class TestFacts:
         assert len(found) > 30
 
     def test_classes_and_modes_are_those_of_the_types(self) -> None:
-        assert set(catalogue().classes) == set(SecretClass)
+        assert set(load_catalogue().classes) == set(SecretClass)
         allowed = typing.get_args(WantedSecret.model_fields["mode"].annotation)
-        assert catalogue().modes == allowed
+        assert load_catalogue().modes == allowed
 
-    def test_every_word_is_used(self) -> None:
-        found = catalogue()
+    def test_every_form_procedure_and_generator_is_used(self) -> None:
+        found = load_catalogue()
         entries = found.secrets.values()
         foreign = [one.foreign_forge for one in entries if one.foreign_forge is not None]
         assert {one.form for one in entries} == set(found.forms)
@@ -80,33 +80,33 @@ class TestFacts:
         assert procedures | {one.procedure for one in foreign} == set(found.procedures)
         assert {one.generator for one in entries} == set(Generator)
 
-    def test_what_is_generated_has_its_form(self) -> None:
+    def test_generator_matches_the_form(self) -> None:
         made = [
             one
-            for one in catalogue().secrets.values()
+            for one in load_catalogue().secrets.values()
             if one.cls in {SecretClass.A2, SecretClass.B}
         ]
         assert len(made) > 15
         for entry in made:
             assert re.fullmatch(FORMS[entry.form], generate(entry.generator).reveal()), entry
 
-    def test_the_units_of_agents_are_named_as_everywhere(self) -> None:
-        spec = catalogue().spec(names.AGENT_SSH_KEY, agent="dev-two")
+    def test_units_of_agents_follow_the_naming_module(self) -> None:
+        spec = load_catalogue().spec(names.AGENT_SSH_KEY, agent="dev-two")
         assert spec.name == "agent-dev-two-ssh-key"
         assert spec.consumers == (naming.agent_unit("dev-two"),)
 
     def test_a_foreign_forge_issues_nothing(self) -> None:
-        own = catalogue().spec(names.FORGE_BOT_TOKEN)
-        foreign = catalogue().spec(names.FORGE_BOT_TOKEN, own_forge=False)
+        own = load_catalogue().spec(names.FORGE_BOT_TOKEN)
+        foreign = load_catalogue().spec(names.FORGE_BOT_TOKEN, own_forge=False)
         assert (own.cls, own.generator, own.instructions) == (SecretClass.C, Generator.TOKEN, "")
         assert (foreign.cls, foreign.generator) == (SecretClass.A1, Generator.EXTERNAL)
         assert "access token" in foreign.instructions
 
-    def test_a_name_that_is_none_and_a_value_that_lacks(self) -> None:
+    def test_unknown_name_and_missing_value_are_refused(self) -> None:
         with pytest.raises(InternalError, match="no secret 'matrix-token'"):
-            catalogue().spec("matrix-token")
+            load_catalogue().spec("matrix-token")
         with pytest.raises(InternalError, match="needs a value for 'agent'"):
-            catalogue().spec(names.AGENT_SSH_KEY)
+            load_catalogue().spec(names.AGENT_SSH_KEY)
 
 
 def _set(path: str, value: object) -> Callable[[dict[str, Any]], None]:
@@ -123,9 +123,9 @@ K3S = "secrets/k3s-token"
 
 
 class TestRefusals:
-    """What is no catalogue is refused, and says which field."""
+    """An invalid catalogue is refused, and the error names the field."""
 
-    def test_the_file_itself_is_one(self) -> None:
+    def test_catalogue_file_is_valid(self) -> None:
         parse_catalogue(json.dumps(document()).encode())
 
     @pytest.mark.parametrize(
@@ -148,14 +148,16 @@ class TestRefusals:
             (_set("classes/B", ""), "at least 1 character"),
         ],
     )
-    def test_a_wrong_entry(self, change: Callable[[dict[str, Any]], None], said: str) -> None:
+    def test_invalid_entry_is_refused(
+        self, change: Callable[[dict[str, Any]], None], said: str
+    ) -> None:
         wrong = copy.deepcopy(document())
         change(wrong)
         with pytest.raises(ValueError, match=re.escape(said)):
             parse_catalogue(json.dumps(wrong).encode())
 
     @pytest.mark.parametrize("name", ["{planet}-token", "{agent}-{engine}-token", "K3s", "a b"])
-    def test_a_wrong_name(self, name: str) -> None:
+    def test_invalid_name_is_refused(self, name: str) -> None:
         wrong = document()
         wrong["secrets"][name] = wrong["secrets"]["k3s-token"]
         with pytest.raises(ValueError, match=r"placeholder|pattern"):
@@ -167,7 +169,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="has no consumers"):
             parse_catalogue(json.dumps(wrong).encode())
 
-    def test_a_name_that_is_there_twice(self) -> None:
+    def test_duplicate_name_is_refused(self) -> None:
         text = (ROOT / CATALOGUE).read_text().replace('"k3s-token"', '"webhook-hmac"')
         with pytest.raises(ValueError, match="webhook-hmac is there twice"):
             parse_catalogue(text.encode())
@@ -180,7 +182,7 @@ class TestRefusals:
             ("{}", InternalError, "classes: Field required"),
         ],
     )
-    def test_a_program_without_a_whole_one(
+    def test_missing_or_invalid_catalogue_is_reported(
         self,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -193,12 +195,12 @@ class TestRefusals:
             (tmp_path / CATALOGUE).write_text(content)
         monkeypatch.setattr(module, "source_root", lambda: tmp_path)
         with pytest.raises(error, match=said) as caught:
-            catalogue.__wrapped__()
+            load_catalogue.__wrapped__()
         assert CATALOGUE in str(caught.value)
 
 
 def _literals(source: str) -> Iterator[tuple[int, str]]:
-    """The text of a module's strings but its docstrings; {} where an f-string has a value."""
+    """Collect a module's strings except docstrings; {} stands for a value of an f-string."""
     tree = ast.parse(source)
     skipped: set[int] = set()
     for node in ast.walk(tree):
@@ -215,24 +217,24 @@ def _literals(source: str) -> Iterator[tuple[int, str]]:
 
 
 def written_out(source: str) -> list[str]:
-    """The names of secrets that a module writes out."""
+    """Find the names of secrets that a module writes out."""
     pattern = "|".join(
-        re.escape(re.sub(r"\{[a-z]+\}", "{}", name)) for name in sorted(catalogue().secrets)
+        re.escape(re.sub(r"\{[a-z]+\}", "{}", name)) for name in sorted(load_catalogue().secrets)
     ).replace(r"\{\}", r"(?:\{[a-z]*\}|[a-z0-9]+(?:-[a-z0-9]+)*)")
     found = re.compile(rf"(?<![\w{{}}-])(?:{pattern})(?![\w{{}}-])")
     return [f"{line}: {text}" for line, text in _literals(source) if found.search(text)]
 
 
 class TestNames:
-    """Names are written out in one module."""
+    """Only one module writes out the names."""
 
     def test_every_constant_names_a_secret(self) -> None:
         found = named()
         assert len(found) > 25
-        assert {k: v for k, v in found.items() if v not in catalogue().secrets} == {}
+        assert {k: v for k, v in found.items() if v not in load_catalogue().secrets} == {}
         assert len(set(found.values())) == len(found)
 
-    def test_no_other_module_writes_one_out(self) -> None:
+    def test_no_other_module_writes_out_a_name(self) -> None:
         sources = [path for path in PRODUCT.rglob("*.py") if path != OF_NAMES]
         assert len(sources) > 300
         found = {
@@ -242,7 +244,7 @@ class TestNames:
         }
         assert found == {}
 
-    def test_one_that_did_would_be_found(self) -> None:
+    def test_written_out_name_would_be_found(self) -> None:
         assert written_out(OF_NAMES.read_text())
         assert written_out('X = "the file matrix-as-token is missing"')
         assert written_out('X = f"agent-{name}-ssh-key"')
@@ -252,7 +254,7 @@ class TestNames:
 
 
 def imported_by(package: str) -> set[str]:
-    """The parts of the product that a package imports, wherever in a file."""
+    """Collect the parts of the product that a package imports, anywhere in a file."""
     found = set()
     for path in (PRODUCT / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -265,10 +267,10 @@ def imported_by(package: str) -> set[str]:
 
 
 class TestImports:
-    """What the folder at the top must not do to Python, and the package to its layer."""
+    """The folder does not shadow Python's module; the package stays in its layer."""
 
     @pytest.mark.parametrize("arguments", [["-c"], ["-m", "agency", "--version"]])
-    def test_secrets_is_the_standard_librarys_from_the_root_too(self, arguments: list[str]) -> None:
+    def test_import_secrets_in_the_root_is_the_standard_library(self, arguments: list[str]) -> None:
         program = "import secrets; print(secrets.__file__, len(secrets.token_hex(4)))"
         argv = [sys.executable, *(["-c", program] if arguments == ["-c"] else arguments)]
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -279,12 +281,12 @@ class TestImports:
             assert not Path(file).is_relative_to(ROOT / "secrets")
             assert length == "8"
 
-    def test_the_folder_is_no_package(self) -> None:
-        """With an __init__.py it would take the place of the standard library's module."""
+    def test_folder_is_not_a_package(self) -> None:
+        """With an __init__.py it would shadow the standard library's module."""
         assert (ROOT / CATALOGUE).is_file()
         assert list((ROOT / "secrets").rglob("*.py")) == []
 
-    def test_the_package_knows_nothing_above_it(self) -> None:
+    def test_package_imports_nothing_from_higher_layers(self) -> None:
         above = "instance gosuto machine guests transcript sandbox control reconcile agent"
         above += " workspace spinup recipes gate cli"
         beside = "matrix forge docker coopcloud"

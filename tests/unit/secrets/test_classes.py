@@ -1,4 +1,4 @@
-"""Which secrets an instance needs, and what is generated for it."""
+"""Required secrets of an instance, their generators, and the ephemeral provider."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 
 from agency.errors import BadInputError, InternalError
 from agency.instance.model import Instance, Services
-from agency.instance.required_secrets import required_secrets
+from agency.instance.needs import required_secrets
 from agency.secrets.classes import Generator, SecretClass, SecretSpec
 from agency.secrets.generators import generate
 from agency.secrets.providers import EphemeralProvider
@@ -60,7 +60,7 @@ EVERYTHING = {field.alias or name: ON for name, field in Services.model_fields.i
 
 
 class TestRequired:
-    """Services and agents decide."""
+    """Services and agents decide which secrets are required."""
 
     def test_matrix(self) -> None:
         assert names() == MATRIX | {"transcript-signing-key"}
@@ -88,7 +88,9 @@ class TestRequired:
             ),
         ],
     )
-    def test_what_a_service_adds(self, services: dict[str, object], needed: set[str]) -> None:
+    def test_secrets_added_by_a_service(
+        self, services: dict[str, object], needed: set[str]
+    ) -> None:
         assert names(matrix=OFF, **services) == needed | {"transcript-signing-key"}
 
     def test_gitlab_adds_a_key_for_each_agent_that_is_on(self) -> None:
@@ -97,14 +99,14 @@ class TestRequired:
         assert "agent-off-ssh-key" not in found
         assert {"gitlab-initial-root-password", "gitlab-jws-key"} <= found
 
-    def test_the_forges_bot_brings_its_token_or_gets_one(self) -> None:
+    def test_bot_token_is_external_only_with_a_foreign_forge(self) -> None:
         def bot(**services: object) -> SecretClass:
             return next(spec.cls for spec in specs(**services) if spec.name == "forge-bot-token")
 
         assert bot(bridge=ON) is SecretClass.A1
         assert bot(bridge=ON, gitlab=ON) is SecretClass.C
 
-    def test_every_spec_is_whole(self) -> None:
+    def test_every_spec_is_complete(self) -> None:
         for spec in [*specs(**EVERYTHING), *specs(ci=ON)]:
             assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", spec.name)
             assert spec.description
@@ -121,10 +123,10 @@ class TestRequired:
 
 
 class TestGenerators:
-    """What is generated is what its reader takes."""
+    """Generated values have the form that their readers accept."""
 
     @pytest.mark.parametrize("kind", [kind for kind in Generator if kind is not Generator.EXTERNAL])
-    def test_no_two_are_equal(self, kind: Generator) -> None:
+    def test_generated_values_differ(self, kind: Generator) -> None:
         assert generate(kind) != generate(kind)
 
     def test_text(self) -> None:
@@ -148,11 +150,11 @@ class TestGenerators:
         assert re.fullmatch(r"a_[a-z2-9]{4}", version)
         assert len(base64.b64decode(seed + "=")) == 32
 
-    def test_an_external_one_cannot_be_generated(self) -> None:
+    def test_external_secret_cannot_be_generated(self) -> None:
         with pytest.raises(InternalError):
             generate(Generator.EXTERNAL)
 
-    def test_randomness_is_handed_in(self) -> None:
+    def test_randomness_comes_from_the_caller(self) -> None:
         made = [generate(Generator.ED25519, lambda n: b"\x01" * n) for _ in range(2)]
         assert made[0] == made[1]
 
@@ -193,7 +195,7 @@ class TestEphemeral:
             assert run.stat().st_mode & 0o777 == 0o700
         assert not run.exists()
 
-    def test_a_directory_that_was_there_stays(self, tmp_path: Path) -> None:
+    def test_existing_directory_stays(self, tmp_path: Path) -> None:
         (tmp_path / "mine").write_text("x")
         with EphemeralProvider(specs(), tmp_path) as provider:
             provider.credentials(["matrix-as-token"])
@@ -209,7 +211,7 @@ class TestEphemeral:
             run()
         assert not (tmp_path / "r").exists()
 
-    def test_external_inputs_are_not_made_up(self, tmp_path: Path) -> None:
+    def test_external_inputs_are_not_generated(self, tmp_path: Path) -> None:
         with EphemeralProvider(specs(**EVERYTHING), tmp_path / "r") as provider:
             missing = {spec.name for spec in provider.missing()}
             assert missing == {"wildcard-certificate", "wildcard-certificate-key"}
@@ -219,7 +221,7 @@ class TestEphemeral:
             for name in provider.names():
                 assert len(provider.get(name).reveal()) >= 20
 
-    def test_an_unknown_name(self, tmp_path: Path) -> None:
+    def test_unknown_name_is_refused(self, tmp_path: Path) -> None:
         with (
             EphemeralProvider(specs(), tmp_path / "r") as provider,
             pytest.raises(BadInputError, match="no secret 'k3s-token'"),

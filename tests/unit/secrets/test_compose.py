@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from agency.cli import cli
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.errors import BadInputError, PrerequisiteError
 from agency.secrets.delivery.compose import ComposeConfig, compose, read_config
 
 
 class Place:
-    """A directory of issued secrets, one of composed files, and who was restarted."""
+    """A directory of issued secrets, one of composed files, and the restarted units."""
 
     def __init__(self, root: Path) -> None:
         self.issued, self.made = root / "issued", root / "made"
@@ -59,7 +59,7 @@ def place(tmp_path) -> Place:
     return Place(tmp_path)
 
 
-def test_the_file_comes_with_the_last_of_its_secrets(place):
+def test_file_is_written_when_all_its_secrets_are_issued(place):
     place.issue(client_id="7")
     assert place.run().missing == tuple(
         str(place.issued / name) for name in ("client-token", "raw")
@@ -71,7 +71,7 @@ def test_the_file_comes_with_the_last_of_its_secrets(place):
     assert stat.S_IMODE(place.file.stat().st_mode) == 0o400
 
 
-def test_until_then_the_fallback_stands_there(place):
+def test_fallback_is_written_until_secrets_are_issued(place):
     place.run(fallback="none\n")
     assert place.file.read_text() == "none\n"
     place.issue(client_id="7", client_token="t")
@@ -79,13 +79,13 @@ def test_until_then_the_fallback_stands_there(place):
     assert place.file.read_text() == "ID=7\nTOKEN=t\n"
 
 
-def test_the_first_run_of_a_boot_restarts_nobody(place):
+def test_first_run_of_a_boot_restarts_no_unit(place):
     place.issue(client_id="7", client_token="t", raw="r")
     assert place.run().restarted == ()
     assert place.restarted == []
 
 
-def test_nothing_new_changes_nothing(place):
+def test_second_run_changes_nothing(place):
     place.issue(client_id="7", client_token="t")
     place.run()
     before = place.file.stat()
@@ -95,7 +95,7 @@ def test_nothing_new_changes_nothing(place):
     assert place.restarted == []
 
 
-def test_only_the_readers_of_what_changed_are_restarted(place):
+def test_only_readers_of_changed_files_are_restarted(place):
     place.issue(client_id="7", client_token="t", raw="r")
     place.run()
     place.issue(raw="s")
@@ -104,7 +104,7 @@ def test_only_the_readers_of_what_changed_are_restarted(place):
     assert place.run().restarted == ("reader.service",)
 
 
-def test_what_is_withdrawn_leaves_and_restarts_nobody(place):
+def test_withdrawn_secret_removes_its_file_and_restarts_no_unit(place):
     place.issue(client_id="7", client_token="t")
     place.run()
     (place.issued / "client-id").unlink()
@@ -112,7 +112,7 @@ def test_what_is_withdrawn_leaves_and_restarts_nobody(place):
     assert not place.file.exists()
 
 
-def test_a_file_changed_by_hand_is_mended(place):
+def test_file_edited_by_hand_is_written_again(place):
     place.issue(client_id="7", client_token="t")
     place.run()
     place.file.chmod(0o600)
@@ -121,7 +121,7 @@ def test_a_file_changed_by_hand_is_mended(place):
     assert place.file.read_text() == "ID=7\nTOKEN=t\n"
 
 
-def test_a_restart_that_failed_is_tried_again(place):
+def test_failed_restart_is_repeated(place):
     place.run()
     place.issue(client_id="7", client_token="t")
     place.fails = True
@@ -131,7 +131,7 @@ def test_a_restart_that_failed_is_tried_again(place):
     assert place.run().restarted == ("reader.service",)
 
 
-def test_a_state_that_cannot_be_read_restarts_the_readers(place):
+def test_unreadable_state_restarts_the_readers(place):
     place.issue(client_id="7", client_token="t")
     place.run()
     (place.made / ".seen.json").unlink()
@@ -140,7 +140,7 @@ def test_a_state_that_cannot_be_read_restarts_the_readers(place):
 
 
 @pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nB=1", "a b", "é", ""])
-def test_a_value_that_would_change_the_files_meaning_is_refused_and_not_told(place, value):
+def test_value_that_needs_quoting_is_refused_and_not_shown(place, value):
     place.issue(client_id="7", client_token=value)
     with pytest.raises(BadInputError) as refused:
         place.run()
@@ -165,7 +165,7 @@ def test_the_command(place, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "error"), [("{", BadInputError), ('{"directory": "/x", "fils": []}', BadInputError)]
 )
-def test_a_bad_configuration_says_where(tmp_path, text, error):
+def test_error_of_an_invalid_configuration_names_the_file(tmp_path, text, error):
     file = tmp_path / "issued.json"
     file.write_text(text)
     with pytest.raises(error) as refused:
@@ -178,8 +178,8 @@ def test_a_missing_configuration(tmp_path):
         read_config(tmp_path / "none.json")
 
 
-def test_a_name_that_the_file_has_no_secret_for_is_refused(place):
-    """A placeholder that stayed would be a secret that everybody knows."""
+def test_placeholder_without_a_secret_is_refused(place):
+    """A placeholder left in the file would be a publicly known secret."""
     place.issue(client_id="7", client_token="t")
     with pytest.raises(BadInputError, match=r"secret other, .* is not a secret of this"):
         place.run(content="ID=@client-id@\nOTHER=@other@\n")
@@ -188,7 +188,7 @@ def test_a_name_that_the_file_has_no_secret_for_is_refused(place):
     assert place.file.read_text() == "ID=7\nMAIL=a@b\n"
 
 
-def test_a_value_is_not_filled_in_itself(place):
+def test_placeholder_inside_a_value_is_not_replaced(place):
     place.issue(client_id="@client-token@", client_token="t")
     place.run()
     assert place.file.read_text() == "ID=@client-token@\nTOKEN=t\n"

@@ -21,7 +21,7 @@ def test_one_trailing_newline_is_stripped(tmp_path: Path, content: bytes, value:
 
 
 @pytest.mark.parametrize("environ", [{}, {DIRECTORY_VARIABLE: ""}])
-def test_no_directory(environ: dict[str, str]) -> None:
+def test_missing_credentials_directory_is_refused(environ: dict[str, str]) -> None:
     with pytest.raises(PrerequisiteError, match="CREDENTIALS_DIRECTORY is not set"):
         read_credential("x", environ)
 
@@ -36,7 +36,9 @@ def test_no_directory(environ: dict[str, str]) -> None:
         (b"x" * (MAX_BYTES + 1), "larger"),
     ],
 )
-def test_what_cannot_be_used(tmp_path: Path, content: bytes | None, word: str) -> None:
+def test_unusable_credential_file_is_refused(
+    tmp_path: Path, content: bytes | None, word: str
+) -> None:
     if content is not None:
         (tmp_path / "token").write_bytes(content)
     with pytest.raises(PrerequisiteError, match=word) as caught:
@@ -46,12 +48,12 @@ def test_what_cannot_be_used(tmp_path: Path, content: bytes | None, word: str) -
     assert caught.value.__cause__ is None or content is None
 
 
-def test_the_largest_is_read(tmp_path: Path) -> None:
+def test_credential_of_the_largest_size_is_read(tmp_path: Path) -> None:
     (tmp_path / "token").write_bytes(b"x" * MAX_BYTES)
     assert len(read_credential("token", {DIRECTORY_VARIABLE: str(tmp_path)}).reveal()) == MAX_BYTES
 
 
 @pytest.mark.parametrize("name", ["../token", "a/b", "", ".hidden", "A"])
-def test_a_name_cannot_leave_the_directory(tmp_path: Path, name: str) -> None:
+def test_name_outside_the_directory_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InternalError):
         read_credential(name, {DIRECTORY_VARIABLE: str(tmp_path)})

@@ -1,4 +1,4 @@
-"""The page about secrets knows every secret, and is rendered from the catalogue."""
+"""The page about secrets lists every secret, and is rendered from the catalogue."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from agency.instance.model import Instance, Services
-from agency.instance.required_secrets import required_secrets
-from agency.secrets.catalogue import catalogue
+from agency.instance.needs import required_secrets
+from agency.secrets.catalogue import load_catalogue
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs/secrets.md"
@@ -47,30 +47,32 @@ def _names(engine: str, *, own_forge: bool) -> set[str]:
 
 
 def _told(heading: str) -> set[str]:
-    """The names in the first column of the section's table."""
+    """Return the names in the first column of the section's table."""
     section = PAGE.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
     return set(re.findall(r"^\| `([a-z0-9<>-]+)` \|", section, re.M))
 
 
-@pytest.mark.parametrize("heading", ["Which there are", "Rotation"])
+@pytest.mark.parametrize("heading", ["The secrets", "Rotation"])
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("own_forge", [True, False])
-def test_every_secret_is_told(heading: str, engine: str, own_forge: bool) -> None:
+def test_page_lists_every_secret_that_an_instance_can_need(
+    heading: str, engine: str, own_forge: bool
+) -> None:
     assert _names(engine, own_forge=own_forge) - _told(heading) == set()
 
 
-@pytest.mark.parametrize("heading", ["Which there are", "Rotation"])
-def test_no_secret_is_told_that_there_is_not(heading: str) -> None:
-    """Beyond what some instance needs there are those of agents' features, which hosts turn on."""
+@pytest.mark.parametrize("heading", ["The secrets", "Rotation"])
+def test_page_lists_no_unknown_secret(heading: str) -> None:
+    """The page also lists the secrets of agents' features, which hosts turn on."""
     known = set().union(*(_names(one, own_forge=own) for one in ENGINES for own in (True, False)))
     told = _told(heading)
     assert {name for name in told - known if not name.startswith("agent-<agent>-")} == set()
-    assert told == {re.sub(r"\{(\w+)\}", r"<\1>", name) for name in catalogue().secrets}
+    assert told == {re.sub(r"\{(\w+)\}", r"<\1>", name) for name in load_catalogue().secrets}
 
 
 @pytest.fixture
 def generator() -> Any:
-    """tools/docgen/catalogue.py as a module."""
+    """Load tools/docgen/catalogue.py as a module."""
     spec = importlib.util.spec_from_file_location("docgen_catalogue", GENERATOR)
     assert spec is not None
     assert spec.loader is not None
@@ -84,7 +86,7 @@ def test_page_and_example_are_current(generator: Any, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(("name", "original"), [("PAGE", PAGE), ("EXAMPLE", EXAMPLE)])
-def test_what_is_stale_is_noticed_and_written_anew(
+def test_stale_page_is_reported_and_written_again(
     generator: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -111,7 +113,7 @@ def test_no_cell_is_long_and_none_looks_like_html() -> None:
         assert "<" not in re.sub(r"`[^`]*`", "", row), row
 
 
-def test_the_example_is_a_configuration_of_sops_to_which_nobody_can_encrypt() -> None:
+def test_example_is_a_sops_configuration_with_invalid_keys() -> None:
     (rule,) = yaml.safe_load(EXAMPLE.read_text())["creation_rules"]
     assert re.search(rule["path_regex"], "secrets/secrets.yaml")
     assert not re.search(rule["path_regex"], "secrets/README.md")

@@ -16,7 +16,7 @@ from agency.secrets.values import SecretValue
 CANARY = "canary-7f3a9c1e5b"
 
 
-def test_it_is_revealed_on_purpose() -> None:
+def test_reveal_returns_the_value() -> None:
     assert SecretValue(CANARY).reveal() == CANARY
 
 

@@ -92,7 +92,7 @@ async def test_holder_that_has_not_written_yet_is_still_one(tmp_path: Path) -> N
     database = tmp_path / "control.db"
     async with hold(parse_url(str(database)), Holder.here(tmp_path)):
         (tmp_path / "control.db.lock").write_bytes(b"")
-        with pytest.raises(PrerequisiteError, match="a process that has only begun"):
+        with pytest.raises(PrerequisiteError, match="a process that has just started"):
             await take(database)
 
 

@@ -21,7 +21,7 @@ from agency.transcript import Statement, public_pem, sign
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = Path(__file__).with_name("samples")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-VERIFIER = {"click", "cryptography", "pydantic", "rich", "securesystemslib"}
+VERIFIER = {"click", "cryptography", "lazy-loader", "pydantic", "rich", "securesystemslib"}
 NEED_MORE = (
     ("check", str(ROOT / "instance")),
     ("control", "run", "--config", "/dev/null"),

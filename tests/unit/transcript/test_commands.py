@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agency.cli import cli
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.source_digest import source_digest
 from agency.transcript.rules.v2.judge import PROBES
 from agency.transcript.schema import schema

@@ -18,7 +18,7 @@ import jsonschema
 import pytest
 
 from agency.cli import cli
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.transcript import rules
 from agency.transcript.verification import Policy, verify
 from agency.transcript.versions import V1, VERSIONS

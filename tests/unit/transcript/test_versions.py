@@ -15,7 +15,7 @@ import pytest
 
 from agency import transcript
 from agency.cli import cli
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.transcript.verification import verify
 from agency.transcript.versions import CURRENT, V1, VERSIONS, UnknownVersionError, version_of
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from agency.cli import cli
-from agency.commandline.run import run
+from agency.commandline.main import run
 from agency.workspace.audit.record import Sender
 from agency.workspace.audit.storage import flags
 

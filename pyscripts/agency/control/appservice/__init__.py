@@ -1,1 +1,1 @@
-"""The application service's HTTP interface: what the homeserver calls, and how we are."""
+"""The application service's HTTP interface: the homeserver's calls, and the readiness check."""

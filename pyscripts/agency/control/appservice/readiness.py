@@ -1,4 +1,4 @@
-"""`GET /ready`: whether the whole path works, from the homeserver to the store and back."""
+"""`GET /ready`: a check of the whole path, from the homeserver to the store and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PING = client_path("appservice", naming.APPSERVICE_ID, "ping", version="v1")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What was seen of the way to the homeserver and back, and what is wrong with it."""
+    """Observations on the path to the homeserver and back, and the reasons why it is not ready."""
 
     seen: dict[str, Any]
     reasons: tuple[str, ...]
@@ -33,7 +33,10 @@ class Route:
 
 @dataclass(slots=True)
 class Readiness:
-    """Observes the store at each call; a homeserver that was well is asked again after a second."""
+    """Observer of the store at each call, and of the homeserver.
+
+    While the homeserver is well, it is asked at most once a second.
+    """
 
     database: Database
     api: MatrixSession
@@ -45,7 +48,7 @@ class Readiness:
     _route: Route | None = None
 
     async def observe(self) -> dict[str, Any]:
-        """The body of `/ready`: `ready`, `reasons` why not, and what was seen."""
+        """Make the body of `/ready`: `ready`, the `reasons` why not, and the observations."""
         reasons: list[str] = []
         async with self._lock:
             route = self._route
@@ -82,18 +85,18 @@ class Readiness:
         }
 
     async def _walk(self) -> Route:
-        """Whether the homeserver knows us, reaches us, and has us in the control room."""
+        """Check the token at the homeserver, its way to this server, and the bot's membership."""
         reasons: list[str] = []
         room = self.room_id()
         seen: dict[str, Any] = {"homeserver": {"reachable": False}, "room": {"id": room}}
-        if room is None:  # set-up is asking the homeserver already
+        if room is None:  # set-up asks the homeserver already
             return Route(seen, ("the control room is not set up yet",), self.clock.steady())
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 who = await self.api.request("GET", client_path("account", "whoami"))
                 seen["homeserver"] = {"reachable": True, "user": who.get("user_id")}
                 if who.get("user_id") != self.bot_id:
-                    reasons.append("the homeserver takes our token for another user's")
+                    reasons.append("the homeserver assigns the bot's token to another user")
                 seen["homeserver"]["ping_ms"] = await self._ping()
                 seen["room"] |= await self._room(room, reasons)
         except MatrixError as error:
@@ -103,7 +106,7 @@ class Readiness:
         return Route(seen, tuple(reasons), self.clock.steady())
 
     async def _ping(self) -> int | None:
-        """Milliseconds in which the homeserver reached us; None where it cannot be asked to."""
+        """Return the homeserver's time to reach this server, in ms; None if it has no such call."""
         try:
             answer = await self.api.request("POST", _PING, {"transaction_id": "ready"})
         except MatrixError as error:

@@ -1,7 +1,7 @@
 """The HTTP server that the homeserver calls.
 
-Source: Matrix specification 1.11, "Application Service API". The homeserver proves itself by
-`hs_token` in the Authorization header; a token in the query would end in logs and is refused.
+Source: Matrix specification 1.11, "Application Service API". The homeserver proves its identity by
+`hs_token` in the Authorization header. A token in the query would end in logs, and is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agency.control.appservice.transactions import (
     TransactionError,
     read_events,
 )
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 from agency.web import Limits, carries_bearer, make_app
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ _MAX_TXN_ID = 255
 
 @dataclass(frozen=True, slots=True)
 class AppService:
-    """What the server needs to answer."""
+    """The parts of the control plane that the server needs."""
 
     hs_token: SecretValue
     intake: Intake
@@ -39,17 +39,17 @@ class AppService:
     user_exists: Callable[[str], bool]
     alias_exists: Callable[[str], bool]
     readiness: Callable[[], Awaitable[dict[str, Any]]]
-    answered: Callable[[], Awaitable[None]]  # returns when a reply has left, or soon after
+    answered: Callable[[], Awaitable[None]]  # returns when a reply has left, or soon after the call
     stopping: Callable[[], bool]
 
 
 def server_limits(max_body: int) -> Limits:
-    """Return the limits of the server; a homeserver keeps its connections for long."""
+    """Return the limits of the server. Homeservers keep their connections open for long."""
     return Limits(body_bytes=max_body, line_bytes=16 * 1024, keep_alive_s=3630.0, shutdown_s=0.5)
 
 
 def build_app(service: AppService) -> web.Application:
-    """Build the application; its handlers are small and know nothing of one another."""
+    """Build the application; its handlers are small and independent of one another."""
     limits = server_limits(service.max_body)
     app = make_app(limits, _refuse, inner=[_authorised(service.hs_token)])
 
@@ -97,7 +97,7 @@ async def _transaction(service: AppService, request: web.Request) -> web.StreamR
         _log.warning("the inbox is full; the homeserver is asked to deliver again later")
         return _problem(503, "M_LIMIT_EXCEEDED", "too much is waiting; deliver again later")
     if fresh:
-        # It is on disk. What a homeserver writes when it is acknowledged would hold up the reply.
+        # It is on disk. Homeservers write at an acknowledgement, which would hold up the reply.
         await service.answered()
     return web.json_response({})
 
@@ -133,5 +133,5 @@ _ERRCODES = {
 
 
 def _refuse(_request: web.Request, status: int, reason: str) -> web.Response:
-    """Make a refusal as Matrix's JSON."""
+    """Make the response for a refusal, in Matrix's JSON."""
     return _problem(status, *_ERRCODES.get(status, ("M_UNKNOWN", reason)))

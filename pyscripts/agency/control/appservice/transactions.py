@@ -1,4 +1,4 @@
-"""Taking in a transaction: read it, keep what matters, and only then acknowledge it."""
+"""Intake of a transaction: read it, store the relevant events, and only then acknowledge it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from agency.store import Database
 
 _log = logging.getLogger(__name__)
 
-# How long a transaction's id alone makes it a repeated one. Later the ids of its events still do,
-# and a homeserver that was restored and counts from before is listened to again.
+# For how long the id alone makes a transaction a repeated one. Later its events' ids still do;
+# so a homeserver restored from a backup, which counts from an older id, is heard again.
 _TRANSACTION_MS = 3_600_000
 
 
 class TransactionError(ValueError):
-    """A transaction that is not one; `errcode` is Matrix's."""
+    """A malformed transaction; `errcode` is Matrix's."""
 
     def __init__(self, errcode: str, message: str) -> None:
         super().__init__(message)
@@ -32,14 +32,14 @@ class TransactionError(ValueError):
 
 
 class InboxFullError(Exception):
-    """Too much is waiting; the homeserver shall deliver again later."""
+    """The inbox is full; the homeserver should deliver again later."""
 
 
 def read_events(body: bytes) -> list[Any]:
-    """The events of a transaction's body.
+    """Read the events of a transaction's body.
 
     Raises:
-        TransactionError: it is not JSON, or not a transaction.
+        TransactionError: the body is not JSON, or not a transaction.
     """
     try:
         document = json.loads(body, parse_constant=_refuse_constant)
@@ -57,7 +57,7 @@ def _refuse_constant(name: str) -> None:
 
 @dataclass(slots=True)
 class Intake:
-    """Puts what matters of a transaction into the inbox, once; `wake` says that there is some."""
+    """Intake of relevant events into the inbox, each once. It sets `wake` when it stored one."""
 
     database: Database
     clock: Clock
@@ -68,13 +68,13 @@ class Intake:
     last_received_ts: int | None = field(default=None)
 
     async def take(self, txn_id: str, events: list[Any]) -> int:
-        """Store a transaction; returns how many of its events are new work.
+        """Store a transaction; return the number of its new events.
 
-        When this returns, they are on disk. A transaction in which nothing matters is not stored:
+        When this returns, they are on disk. A transaction without a relevant event is not stored:
         delivering it again changes nothing.
 
         Raises:
-            InboxFullError: too much is waiting.
+            InboxFullError: too many events wait.
         """
         now = self.clock.now_ms()
         self.last_received_ts = now
@@ -109,7 +109,7 @@ class Intake:
             )
 
     def _relevant(self, raw: object, txn_id: str) -> IncomingEvent | None:
-        """The event, if somebody must deal with it; a malformed one never stops the others."""
+        """Return the event if it is relevant. A malformed event is dropped; the others go on."""
         try:
             event = parse_event(raw)
         except MalformedEventError as error:

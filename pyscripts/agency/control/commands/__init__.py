@@ -1,4 +1,4 @@
-"""The commands that people give, one file a noun: arguments, permission, handler and help."""
+"""Commands of the agency, one file a noun: arguments, permission, handler and help."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "parse",
 ]
 
-# The order in which help and the reference show them.
+# In the order of the help and the reference.
 NOUNS: tuple[Noun, ...] = (
     *(general.HELP, general.PING, general.VERSION),
     agents.AGENTS,
@@ -36,12 +36,12 @@ _HANDLERS: Mapping[str, Handler] = {
 
 
 def parse(text: str, *, max_bytes: int = parsing.MAX_BYTES) -> Command:
-    """Parse a command of this agency; see grammar.parse."""
+    """Parse a command of this agency; see `grammar.parse.parse`."""
     return parsing.parse(GRAMMAR, text, max_bytes=max_bytes)
 
 
 def looks_like_command(text: str) -> bool:
-    """Tell whether a message is meant for this agency; see grammar.parse."""
+    """Return whether a message is meant as a command; see `grammar.parse`."""
     return parsing.looks_like_command(GRAMMAR, text)
 
 

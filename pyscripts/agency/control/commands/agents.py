@@ -1,4 +1,4 @@
-"""agents list, show, start, stop, restart, status, logs."""
+"""Commands `agents list`, `show`, `start`, `stop`, `restart`, `status` and `logs`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _USUAL_LINES = 20
 _MIB = 1024 * 1024
 
 _AGENT = argument("agent", AgentName(), "an agent's name, as `agents list` shows it")
-_PROJECT = flag("project", Text(most=200), "what the agent is to work on", metavar="TEXT")
+_PROJECT = flag("project", Text(most=200), "the project to work on", metavar="TEXT")
 
 
 @AGENTS.command(
@@ -35,7 +35,7 @@ _PROJECT = flag("project", Text(most=200), "what the agent is to work on", metav
     aliases=("!list-agents",),
 )
 async def list_agents(ctx: Context) -> Result:
-    """Show every agent in one line."""
+    """Show each agent on one line."""
     lifecycle = ctx.services.lifecycle
     records = await lifecycle.records()
     observed = await lifecycle.observe_all()
@@ -63,12 +63,12 @@ async def list_agents(ctx: Context) -> Result:
 @AGENTS.command(
     "show",
     _AGENT,
-    summary="Show what is known of an agent.",
+    summary="Show an agent's configuration and state.",
     permission="agents.show",
     target="agent",
 )
 async def show_agent(ctx: Context, agent: str) -> Result:
-    """Show what is known of one agent: its configuration, what was wanted, what is seen."""
+    """Show an agent's configuration, its wanted state and its observed state."""
     lifecycle = ctx.services.lifecycle
     seen = await lifecycle.observe(agent, ctx.trace)
     record = (await lifecycle.records()).get(agent)
@@ -134,13 +134,13 @@ async def restart_agent(ctx: Context, agent: str, project: str | None = None) ->
 @AGENTS.command(
     "status",
     argument("agent", AgentName(), "an agent's name; all if left out", required=False),
-    summary="Ask an agent how it is.",
+    summary="Ask an agent for its status.",
     permission="agents.status",
     target="agent",
     aliases=("!agent-status",),
 )
 async def agent_status(ctx: Context, agent: str | None = None) -> Result:
-    """Show what an agent says of itself; without a name, every agent in one line."""
+    """Show an agent's state and its answer; without a name, each agent on one line."""
     if agent is None:
         return await list_agents(ctx)
     lifecycle = ctx.services.lifecycle
@@ -158,7 +158,7 @@ async def agent_status(ctx: Context, agent: str | None = None) -> Result:
     flag(
         "lines",
         Count(_MOST_LINES),
-        f"how many lines, 1 to {_MOST_LINES}; {_USUAL_LINES} if left out",
+        f"number of lines, 1 to {_MOST_LINES}; default {_USUAL_LINES}",
         default=_USUAL_LINES,
         metavar="N",
     ),
@@ -175,7 +175,7 @@ async def agent_logs(ctx: Context, agent: str, lines: int) -> Result:
     if not block.lines:
         return Result(f"{agent} has written nothing yet.", detail=detail)
     shown = "line" if block.lines == 1 else f"{block.lines} lines"
-    rest = "; what is older does not fit into a reply" if block.is_cut else ""
+    rest = "; older lines do not fit into a reply" if block.is_cut else ""
     return Result(f"The last {shown} of {agent}'s log{rest}:", block.text, detail=detail)
 
 

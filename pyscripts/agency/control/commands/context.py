@@ -1,4 +1,4 @@
-"""What every handler of a command is given beside its arguments."""
+"""Context of a command's handler: services and invocation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One command at work: the parts at hand, and who commanded what and when."""
+    """The context of one command: services, and who gave the command, where and when."""
 
     services: Services
     invocation: Invocation

@@ -1,4 +1,4 @@
-"""help, ping, version."""
+"""Commands `help`, `ping` and `version`."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ HELP, PING, VERSION = Noun("help"), Noun("ping"), Noun("version")
 
 @HELP.command(
     None,
-    argument("topic", Topic(), "a command, or a group of them", required=False),
-    summary="Say which commands there are, or how one is used.",
+    argument("topic", Topic(), "a command, or a group of commands", required=False),
+    summary="List the commands, or explain one.",
     permission="help",
 )
 async def show_help(ctx: Context, topic: str | None = None) -> Result:
-    """Say how to command."""
+    """Show the help for all commands or one topic."""
     return Result("How to command this agency:", help_text(ctx.services.grammar, topic))
 
 
-@PING.command(None, summary="Say whether commands are heard.", permission="ping")
+@PING.command(None, summary="Check that the control plane answers.", permission="ping")
 async def ping(ctx: Context) -> Result:
-    """Say how long this command was on its way."""
+    """Show the time from sending the command to running it."""
     age_ms = ctx.services.clock.now_ms() - ctx.invocation.origin_ts
     return Result(f"pong, {age_ms} ms after you sent it", detail={"age_ms": age_ms})
 
 
-@VERSION.command(None, summary="Say which version runs.", permission="version")
+@VERSION.command(None, summary="Show the running version.", permission="version")
 async def version(ctx: Context) -> Result:  # noqa: ARG001 - every handler takes it
-    """Say what runs."""
+    """Show the versions that run."""
     from agency.control.store import schema
 
     return Result(

@@ -1,4 +1,4 @@
-"""Nouns: the commands on one thing, each declared together with the function that runs it.
+"""Nouns: groups of commands, each command declared with its handler.
 
     AGENTS = Noun("agents")
 
@@ -12,11 +12,11 @@
     )
     async def stop(ctx: Context, agent: str) -> Result: ...
 
-A handler takes the context, and each declared argument by its name, in the declared order. That
-is checked here, when its module is loaded.
+A handler takes the context, and each declared argument by its name, in the declared order. `Noun`
+checks this when the module is loaded.
 
-`agency room` loads these modules for what they declare: a handler imports what is heavy, such as
-the store, when it runs.
+`agency room` loads these modules for their declarations only, so a handler imports heavy modules,
+such as the store, when it runs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Noun:
-    """The commands on one thing, in the order in which they are declared."""
+    """The commands of one noun, in the order of declaration."""
 
     name: str
     entries: list[Entry] = field(default_factory=list)
@@ -62,10 +62,10 @@ class Noun:
         target: str | None = None,
         aliases: tuple[str, ...] = (),
     ) -> Callable[[H], H]:
-        """Declare a command, and the decorated function as its handler; see CommandSpec.
+        """Declare a command with the decorated function as its handler; see CommandSpec.
 
         Raises:
-            InternalError: the declaration contradicts itself, or the function's signature.
+            InternalError: the declaration is inconsistent or does not match the function.
         """
         spec = CommandSpec(
             noun=self.name,
@@ -88,9 +88,9 @@ class Noun:
 
 
 def _check(spec: CommandSpec, handler: Handler) -> None:
-    """Refuse a handler whose signature is not that of the declared arguments.
+    """Refuse a handler whose signature differs from the declared arguments.
 
-    Annotations are compared as they are written: what they name is imported for checkers alone.
+    Annotations are compared as text, because their types are imported for type checkers only.
     """
     found = str(inspect.signature(handler))
     wanted = f"({', '.join(['ctx: Context', *map(_written, spec.parameters)])}) -> Result"

@@ -1,4 +1,4 @@
-"""audit tail, trace."""
+"""Commands `audit tail` and `trace`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _DETAIL = 160
     argument(
         "count",
         Count(_MOST),
-        f"how many entries, 1 to {_MOST}; {_USUAL} if left out",
+        f"number of entries, 1 to {_MOST}; default {_USUAL}",
         default=_USUAL,
     ),
     summary="Show the newest entries of the audit log.",
     permission="audit.tail",
 )
 async def audit_tail(ctx: Context, count: int) -> Result:
-    """Show the end of the audit log."""
+    """Show the newest entries of the audit log."""
     from agency.control.store import audit
 
     rows = await ctx.services.database.read(lambda connection: audit.tail(connection, count))
@@ -43,14 +43,14 @@ async def audit_tail(ctx: Context, count: int) -> Result:
     argument(
         "trace",
         TraceId(),
-        "a trace id, as replies and the audit log show it",
+        "a trace id from a reply or the audit log",
         metavar="trace-id",
     ),
-    summary="Show everything that was recorded under one trace id.",
+    summary="Show the audit entries of one trace id.",
     permission="trace",
 )
 async def show_trace(ctx: Context, trace: str) -> Result:
-    """Show everything that was recorded under one trace."""
+    """Show the audit entries of one trace."""
     from agency.control.store import audit
 
     rows = await ctx.services.database.read(
@@ -59,7 +59,7 @@ async def show_trace(ctx: Context, trace: str) -> Result:
     if not rows:
         raise RefusalError(
             f"nothing is recorded under the trace {trace}",
-            hint="a trace id stands in every reply and in the audit log",
+            hint="every reply and the audit log show trace ids",
         )
     details = [(str(row.sequence), row.detail[:_DETAIL]) for row in rows]
     return Result(f"Trace {trace}:", f"{_table(rows)}\n\n{table((), details)}")

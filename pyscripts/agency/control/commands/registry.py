@@ -1,4 +1,4 @@
-"""Which function runs which command."""
+"""Handlers of all commands, by name."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From a stored event to its reply: may it run, run it, say what came of it."""
+"""Parts of an execution: which messages may run, agents, results and replies."""

@@ -1,7 +1,7 @@
-"""Which messages are commands that may run: one pure function, and its table of tests.
+"""Classification of messages, by whether they may run: one pure function, tested as a table.
 
-Messages of the agency's own users, notices, and messages in other rooms are never answered, or
-two programs could answer each other for ever.
+Messages of the agency's own users, notices, and messages in other rooms are never answered:
+otherwise two programs could answer each other for ever.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ FUTURE_S = 300.0
 
 
 class Disposition(StrEnum):
-    """What is done with a message."""
+    """The treatment of a message."""
 
-    SILENT = "silent"  # it is none of our business: nothing is recorded
-    IGNORE = "ignore"  # audited, and not answered
-    REFUSE = "refuse"  # audited, and answered
+    SILENT = "silent"  # not for the agency: not recorded
+    IGNORE = "ignore"  # recorded in the audit log, not answered
+    REFUSE = "refuse"  # recorded in the audit log, and answered
     RUN = "run"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The disposition, a stable code for the audit log, and what is said to people."""
+    """A disposition, a stable code for the audit log, and the message to people."""
 
     disposition: Disposition
     code: str = ""
@@ -38,7 +38,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Who may command, where, and how old a command may be."""
+    """Rules for messages: the control room, the policy, the agency's users, and the age limit."""
 
     room_id: str
     policy: Policy
@@ -52,7 +52,7 @@ class Rules:
     def from_config(
         cls, config: ControlConfig, room_id: str, looks_like_command: Callable[[str], bool]
     ) -> Rules:
-        """The rules of this control plane."""
+        """Make the rules from the control plane's configuration."""
         return cls(
             room_id=room_id,
             policy=Policy(frozenset(config.operators)),
@@ -64,7 +64,7 @@ class Rules:
         )
 
     def is_own(self, sender: str) -> bool:
-        """Whether the sender is the bot or in the agents' namespace."""
+        """Return whether the sender is the bot or in the agents' namespace."""
         namespace = naming.matrix_id(naming.agent_localpart(""), "").removesuffix(":")
         return (
             sender == self.bot_id
@@ -77,7 +77,7 @@ _SILENT = Verdict(Disposition.SILENT)
 
 
 def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
-    """What is to be done with a message at `now_ms` (milliseconds since the epoch)."""
+    """Classify a message at `now_ms` (milliseconds since the epoch)."""
     in_control_room = event.room_id == rules.room_id
     if event.kind is EventKind.ENCRYPTED:
         if rules.is_own(event.sender) or not in_control_room:
@@ -122,7 +122,7 @@ def _authorise(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
 
 
 def too_old(age_s: float, most_s: float) -> str:
-    """What is said of a command that waited for too long."""
+    """Make the reply to a command that is too old to run."""
     return (
         f"This command is {_duration(age_s)} old, and the limit is {_duration(most_s)}. "
         "Send it again if it is still wanted."

@@ -1,6 +1,6 @@
-"""Starting, stopping and looking at agents, through a runtime and ACP.
+"""Agents: started, stopped and observed, through a runtime and ACP.
 
-What is said of an agent is what was observed: it runs when its process does *and* it answered.
+Reports are observations: an agent is said to run only if its process runs *and* it answered.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from agency.control.runtimes.base import (
 from agency.control.store.agents import AgentRecord, Desired, InventoryChange
 from agency.control.store.audit import Outcome
 from agency.errors import AgencyError
-from agency.protocols.acp import Health, Status
-from agency.secrets.redact import Redactor
-from agency.secrets.values import SecretValue
+from agency.protocols import Health, Status
+from agency.secrets import Redactor, SecretValue
 
 
 class Acp(Protocol):
-    """What is asked of a running agent."""
+    """The questions that the control plane asks a running agent."""
 
     async def wait_healthy(
         self,
@@ -39,15 +38,15 @@ class Acp(Protocol):
         timeout: float,  # noqa: ASYNC109 - how long an agent may take to become healthy
         still_running: Callable[[], Awaitable[bool]],
     ) -> Health:
-        """Wait until it says that it can take work."""
+        """Wait until the agent says that it can take work."""
 
     async def status(self, endpoint: Endpoint, trace: str) -> Status:
-        """What it is and does."""
+        """Return the agent's own account of its state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One agent as it is seen now; `told` is its own word, `problem` why there is none."""
+    """One agent as observed now. `told` is its own status; `problem` says why there is none."""
 
     entry: AgentEntry
     status: RuntimeStatus
@@ -57,9 +56,9 @@ class Observation:
 
 @dataclass(slots=True)
 class Lifecycle:
-    """The agents of this instance. Its callers are operations: one change of an agent at a time.
+    """The agents of this instance. Its callers are operations: an agent has one change at a time.
 
-    `secrets` are those of the control plane, which no log that it shows may contain.
+    `secrets` are those of the control plane; no log that is shown may contain them.
     """
 
     agents: Mapping[str, AgentEntry]
@@ -70,10 +69,10 @@ class Lifecycle:
     secrets: tuple[SecretValue, ...] = ()
 
     def entry(self, name: str) -> AgentEntry:
-        """The agent of that name.
+        """Return the agent with that name.
 
         Raises:
-            RefusalError: there is none.
+            RefusalError: there is no such agent.
         """
         found = self.agents.get(name)
         if found is not None:
@@ -84,7 +83,7 @@ class Lifecycle:
         raise RefusalError(f"there is no agent {name}", hint=hint)
 
     async def start(self, name: str, project: str | None, trace: str) -> Result:
-        """Start an agent and see it healthy; one that runs is left alone."""
+        """Start an agent and wait until it is healthy; a running agent is left alone."""
         entry = self.entry(name)
         seen = await self.runtime.status(name)
         if seen.state is not State.RUNNING:
@@ -102,13 +101,13 @@ class Lifecycle:
         )
 
     async def restart(self, name: str, project: str | None, trace: str) -> Result:
-        """Stop an agent if it runs, and start it; without a project it keeps the one it had."""
+        """Stop an agent if it runs, and start it; without a project it keeps its present one."""
         entry = self.entry(name)
         wanted = project if project is not None else await self._project(name)
         return await self._bring_up(entry, wanted, trace, self.runtime.restart)
 
     async def stop(self, name: str) -> Result:
-        """Stop an agent; stopping a stopped one is no error."""
+        """Stop an agent; it is no error if it does not run."""
         self.entry(name)
         before = await self.runtime.status(name)
         after = await self.runtime.stop(name)
@@ -119,7 +118,7 @@ class Lifecycle:
         return Result(f"{name} is stopped.", detail=detail, changes=changes)
 
     async def observe(self, name: str, trace: str) -> Observation:
-        """What is seen of an agent now: by the runtime, and by asking it."""
+        """Observe an agent: ask its runtime, and ask the agent itself."""
         entry = self.entry(name)
         status = _redacted(await self.runtime.status(name), self._redactor())
         endpoint = self.runtime.endpoint(name)
@@ -131,19 +130,19 @@ class Lifecycle:
             return Observation(entry, status, problem=self._redactor().redact(error.message))
 
     async def usage(self, name: str) -> Usage:
-        """What the runtime counts of an agent."""
+        """Return the resources that an agent uses, as its runtime counts them."""
         return await self.runtime.usage(self.entry(name).name)
 
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
-        """The last lines of an agent's log, oldest first, without the secrets that we know.
+        """Return the last lines of an agent's log, oldest first, without any known secret.
 
-        They are removed before anything is cut, for a part of one would not be recognised.
+        Secrets are removed before anything is cut: a part of one would not be recognised.
         """
         tail = await self.runtime.log_tail(self.entry(name).name, lines)
         return tuple(self._redactor().redact("\n".join(tail)).split("\n")) if tail else ()
 
     async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
-        """What the runtime sees of every agent, by name."""
+        """Ask the runtime for the status of every agent; by name."""
         redactor = self._redactor()
         return [
             (entry, _redacted(await self.runtime.status(name), redactor))
@@ -151,7 +150,7 @@ class Lifecycle:
         ]
 
     def _redactor(self) -> Redactor:
-        """What removes every secret that the control plane and its agents hold now."""
+        """Make a redactor for every secret that the control plane and its agents hold now."""
         return Redactor([*self.secrets, *self.runtime.secrets()])
 
     async def _project(self, name: str) -> str | None:
@@ -179,7 +178,7 @@ class Lifecycle:
         )
 
     async def _confirm(self, request: StartRequest) -> Status:
-        """Wait until the agent is healthy, and see that it has its project."""
+        """Wait until the agent is healthy, and check that it has its project."""
         endpoint = self.runtime.endpoint(request.name)
         if endpoint is None:
             raise AgentRuntimeError("it ended as soon as it was started")
@@ -197,8 +196,8 @@ class Lifecycle:
         return told
 
     async def _clean_up(self, name: str, error: AgencyError) -> Result:
-        """Stop what did not come up, and say why, without the secrets that it may have said."""
-        redactor = self._redactor()  # before the stop, which takes the agent's token back
+        """Stop an agent that did not start properly, and report the reason without secrets."""
+        redactor = self._redactor()  # before the stop, which deletes the agent's token
         seen = _redacted(await self.runtime.status(name), redactor)
         message = redactor.redact(error.message)
         reason = seen.detail if seen.state is State.FAILED and seen.detail else message

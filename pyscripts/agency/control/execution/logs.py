@@ -1,4 +1,4 @@
-"""The lines of a log as a block of a reply: nothing in them is hidden, and nothing is markup."""
+"""Lines of a log as a block of a reply: every character is visible, and none is markup."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from agency.control.execution.replies import printable
 MAX_LINE = 500  # characters
 MAX_BLOCK_BYTES = 12_000
 _CUT = " [cut]"
-# To whoever reads the plain body as Markdown, an indented line is code, whatever stands in it.
+# A reader that renders the plain body as Markdown shows an indented line as code.
 _INDENT = "    "
 _TAB = "    "
 
 
 @dataclass(frozen=True, slots=True)
 class LogBlock:
-    """What is shown, of how many lines it is, and whether older ones are left out."""
+    """The text of a block, the number of its lines, and whether older lines are left out."""
 
     text: str
     lines: int
@@ -25,9 +25,9 @@ class LogBlock:
 
 
 def log_block(lines: Sequence[str]) -> LogBlock:
-    """The newest of these lines, oldest first, as many as fit into a reply.
+    """Make a block of the newest lines that fit into a reply, oldest first.
 
-    They must be without secrets before: a line may be cut here.
+    Secrets must be removed before: a line may be cut here.
     """
     kept: list[str] = []
     size = 0

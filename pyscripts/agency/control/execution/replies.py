@@ -1,4 +1,4 @@
-"""What the control plane says, and how a Matrix client is told that it answers a command.
+"""Replies of the control plane, and the relations by which a Matrix client shows them in a thread.
 
 Source: Matrix specification 1.11, "Threading", "Rich replies", "User and room mentions".
 """
@@ -13,9 +13,9 @@ from typing import Any
 from agency.canonical import canonical_json
 from agency.control.operation import Origin
 from agency.control.store.outbox import Message, transaction_id
-from agency.protocols.reply import REPLY_KEY
+from agency.protocols import REPLY_KEY
 
-# An event may have 65536 bytes, its envelope and JSON's escapes included.
+# An event may have 65536 bytes, including its envelope and JSON's escapes.
 _MAX_TEXT_BYTES = 4_000
 _MAX_BLOCK_BYTES = 16_000
 _MAX_CONTENT_BYTES = 56_000
@@ -24,9 +24,9 @@ _CUT = "\n[cut]"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: `ok` says whether what was asked was done; `block` is set in fixed width.
+    """A reply: `ok` says whether the command was done; `block` is shown in fixed width.
 
-    One that is not `final` tells of progress, and another follows it.
+    A reply that is not `final` reports progress, and another follows it.
     """
 
     ok: bool
@@ -36,7 +36,7 @@ class Reply:
 
 
 def printable(text: str) -> str:
-    """`text` with every character that cannot be seen, or that moves others, spelled out."""
+    """Return `text` with invisible characters, and those that move others, spelled out."""
     return "".join(
         character
         if character == "\n" or unicodedata.category(character)[0] != "C"
@@ -48,7 +48,7 @@ def printable(text: str) -> str:
 def reply_message(
     reply: Reply, origin: Origin, *, as_user: str, trace: str, index: int = 0
 ) -> Message:
-    """The message that answers a command, in the thread that it came from.
+    """Make the message that answers a command, in the thread that it came from.
 
     `index` is the reply's number: 0 for the final one, 1 and up for those before it.
     """
@@ -70,10 +70,10 @@ def reply_message(
         },
         REPLY_KEY: {"command": origin.id, "trace": trace, "ok": reply.ok, "final": reply.final},
     }
-    if index:  # so that no two replies to one command are alike
+    if index:  # no two replies to one command are alike
         content[REPLY_KEY]["index"] = index
     if "@" in content["body"]:
-        # Nobody is called, whatever the text says. Only here: it costs Synapse 3 ms a message.
+        # The text mentions nobody, whatever it says. Only here: it costs Synapse 3 ms a message.
         content["m.mentions"] = {}
     if len(canonical_json(content)) > _MAX_CONTENT_BYTES:
         del content["format"], content["formatted_body"]  # the plain body says the same

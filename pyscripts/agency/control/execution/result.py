@@ -1,4 +1,4 @@
-"""What a command's handler is told, and what it gives back."""
+"""The input and the result of a command's handler."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING
 from agency.control.store.chain import Outcome
 from agency.errors import AgencyError
 
-if TYPE_CHECKING:  # a noun's file is read by the CLI too, where nothing of the store is wanted
+if TYPE_CHECKING:  # the CLI reads a noun's file too, and must not import the store
     from agency.control.execution.replies import Reply
     from agency.control.grammar.command import Command
     from agency.control.store.agents import InventoryChange
 
 
 class RefusalError(AgencyError):
-    """What was asked cannot be done, and nothing was changed."""
+    """The command cannot be executed, and nothing was changed."""
 
 
 async def _say_nothing(_text: str) -> None:
-    """Tell nobody of progress."""
+    """Ignore a progress reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One command that may run. Times are milliseconds since the epoch.
+    """A command to execute. Times are milliseconds since the epoch.
 
-    `progress` replies at once, before the result does, where the origin can hear it.
+    `progress` sends a reply before the final one, if the command's origin can receive it.
     """
 
     command: Command
@@ -39,7 +39,7 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a command; the changes are committed together with its audit row and reply."""
+    """Result of a command; `changes` are committed together with its audit row and reply."""
 
     text: str
     block: str = ""
@@ -48,7 +48,7 @@ class Result:
     changes: tuple[InventoryChange, ...] = ()
 
     def reply(self) -> Reply:
-        """What is said about it."""
+        """Make the final reply."""
         from agency.control.execution.replies import Reply
 
         return Reply(self.outcome is Outcome.DONE, self.text, self.block)

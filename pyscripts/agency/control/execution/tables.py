@@ -8,7 +8,7 @@ _WIDEST = 120
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns; an empty header is left out, a long cell is cut."""
+    """Align rows as columns; an empty header is left out, a long cell is cut."""
     lines = [[cell[:_WIDEST] for cell in row] for row in ([header, *rows] if header else rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

@@ -1,7 +1,7 @@
-"""Which characters a command may hold: those that a reader of the room can see and tell apart.
+"""Characters that a command may contain: those that a reader can see and tell apart.
 
-What is refused is refused everywhere, inside quotes too, so that the text that was approved and
-audited is the text that was meant. Sources: Unicode 15, chapter 4 (general categories),
+A forbidden character is refused inside quotes too, so that the approved and audited text is the
+text that the reader saw. Sources: Unicode 15, chapter 4 (general categories),
 DerivedCoreProperties.txt (Default_Ignorable_Code_Point), UAX #15 (normalisation, stream-safe text).
 """
 
@@ -13,7 +13,7 @@ from itertools import zip_longest
 
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 
-# Invisible, though their category does not say so: default-ignorable marks and fillers, and the
+# Invisible characters of other categories: default-ignorable marks and fillers, and the
 # blank braille pattern.
 _HIDDEN_RANGES = (
     (0x034F, 0x034F),
@@ -41,7 +41,7 @@ _CONTROL_NAMES[0x7F] = "DELETE"
 
 @dataclass(frozen=True, slots=True)
 class CharacterProblem:
-    """What is wrong with text[start:end], and what to do about it."""
+    """A forbidden text[start:end], with the fault and the remedy."""
 
     start: int
     end: int
@@ -50,7 +50,10 @@ class CharacterProblem:
 
 
 def is_hidden(character: str) -> bool:
-    """Whether a character is invisible, moves others, has no meaning, or is a space but U+0020."""
+    """Return whether a character is invisible, moves others, or has no meaning.
+
+    Every space but U+0020 counts as hidden too.
+    """
     if " " <= character <= "~":
         return False
     code = ord(character)
@@ -60,19 +63,19 @@ def is_hidden(character: str) -> bool:
 
 
 def escape(text: str) -> str:
-    """`text` with every hidden character spelled as `<U+200B>`."""
+    """Return `text` with every hidden character spelled as `<U+200B>`."""
     return "".join(f"<U+{ord(each):04X}>" if is_hidden(each) else each for each in text)
 
 
 def describe(character: str) -> str:
-    """`U+200B ZERO WIDTH SPACE`."""
+    """Return a character's code and name: `U+200B ZERO WIDTH SPACE`."""
     code = ord(character)
     name = unicodedata.name(character, _CONTROL_NAMES.get(code, ""))
     return f"U+{code:04X} {name}".rstrip()
 
 
 def first_problem(text: str) -> CharacterProblem | None:
-    """The first thing in `text` that a command may not hold, or None."""
+    """Find the first character or sequence in `text` that a command may not contain."""
     if text.isascii() and text.isprintable():
         return None
     marks = 0

@@ -1,4 +1,4 @@
-"""A command that was understood: a value that cannot be invalid."""
+"""A parsed command: a value that is always valid."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from agency.control.grammar.spec import CommandSpec
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is to be done, with checked arguments; defaults are filled in.
+    """A command with checked arguments; defaults are filled in.
 
     Raises:
-        ValueProblemError: an argument is unknown, missing, or does not fit.
+        ValueProblemError: an argument is unknown, missing or invalid.
     """
 
     spec: CommandSpec
@@ -39,29 +39,29 @@ class Command:
 
     @property
     def name(self) -> str:
-        """`agents start`, `ping`."""
+        """The command's name: `agents start`, `ping`."""
         return self.spec.name
 
     @property
     def changes(self) -> bool:
-        """Whether it changes anything."""
+        """True if the command changes something."""
         return self.spec.changes
 
     @property
     def target(self) -> str | None:
-        """What it acts on; None where that was left out, or the command acts on nothing named."""
+        """The name that the command acts on; None if it is omitted or the command has no target."""
         return None if self.spec.target is None else self.text(self.spec.target)
 
     def argument(self, name: str) -> Value | None:
-        """An argument's value; None where it was left out, or this command has none of the name."""
+        """Return an argument's value; None if it is omitted or the command has no such argument."""
         return self.arguments.get(name)
 
     def text(self, name: str) -> str | None:
-        """An argument's value as text."""
+        """Return an argument's value as text."""
         value = self.argument(name)
         return None if value is None else str(value)
 
     def number(self, name: str) -> int | None:
-        """An argument's value if it is a number."""
+        """Return an argument's value if it is a number."""
         value = self.argument(name)
         return value if isinstance(value, int) else None

@@ -1,4 +1,4 @@
-"""What is wrong with a command: where in its text, and what was probably meant."""
+"""Errors of a command's text: the place, the fault, and the likely correction."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from agency.control.grammar.characters import escape
 from agency.errors import AgencyError, ExitCode
 
 _WIDTH = 76  # columns of the picture
-_BEFORE = 30  # of them, kept before the place that is pointed at
+_BEFORE = 30  # of them, kept before the marked span
 _ELLIPSIS = "..."
 _MAX_SHOWN = 40
 
 
 class Reason(StrEnum):
-    """Why a text is not a command; stable, for logs and tests."""
+    """Reason why a text is not a command; stable, for logs and tests."""
 
     TOO_LONG = "too-long"
     CHARACTER = "character"
@@ -34,9 +34,9 @@ class Reason(StrEnum):
 
 
 class CommandError(AgencyError):
-    """text[start:end] is what is wrong; an empty span is the place where something is missing.
+    """Error at text[start:end]; an empty span marks a place where a part is missing.
 
-    `suggestion` could stand there instead. `text` is empty where it must not be shown again.
+    `suggestion` is a correction of the span. `text` is empty if it must not be shown again.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.USAGE
@@ -60,14 +60,14 @@ class CommandError(AgencyError):
         self.suggestion = suggestion
 
     def pointer(self) -> str:
-        """Two lines for a fixed-width block: the command, and carets under what is wrong.
+        """Return two lines for a fixed-width block: the command, and carets under the fault.
 
-        Empty if there is no text to show. Nothing in it is invisible or moves other characters.
+        Empty if there is no text to show. No character in it is hidden or moves others.
         """
         return picture(self.text, self.start, self.end) if self.text else ""
 
     def as_dict(self) -> dict[str, object]:
-        """The error as `--json` prints it."""
+        """Return the error as `--json` prints it."""
         return {
             **super().as_dict(),
             "reason": str(self.reason),
@@ -78,19 +78,19 @@ class CommandError(AgencyError):
 
 
 def advice(suggestion: str | None, hint: str | None) -> str | None:
-    """The hint that tells what was probably meant, and what to do."""
+    """Combine suggestion and hint into one hint."""
     meant = f'did you mean "{suggestion}"?' if suggestion is not None else None
     return "; ".join(part for part in (meant, hint) if part) or None
 
 
 def shown(text: str) -> str:
-    """`text` in quotes for a message: hidden characters spelled out, and not too long."""
+    """Quote `text` for a message: hidden characters are spelled out, and long text is cut."""
     cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + _ELLIPSIS
     return f'"{escape(cut)}"'
 
 
 def picture(text: str, start: int, end: int) -> str:
-    """The part of `text` around text[start:end], and carets under that span."""
+    """Return the part of `text` around text[start:end], and carets under that span."""
     first, room = start, _BEFORE
     while first > 0 and (room := room - _columns(text[first - 1])) >= 0:
         first -= 1
@@ -106,7 +106,7 @@ def picture(text: str, start: int, end: int) -> str:
 
 
 def _columns(text: str) -> int:
-    """How many columns `text` takes in a fixed-width block, once escaped."""
+    """Count the columns that `text` takes in a fixed-width block, once escaped."""
     return sum(_width(each) for each in escape(text))
 
 

@@ -1,4 +1,4 @@
-"""A grammar: the commands that there are, and the tables in which parser and help look them up."""
+"""A grammar: commands, and the tables in which parser and help look them up."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from agency.errors import InternalError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grammar:
-    """The grammar of some commands, in their order.
+    """The grammar of a list of commands, in their order.
 
-    `instead_of_name` maps what people say where a command's name should stand, its verb alone or
-    a short form unmarked, to that name. `topics` maps what may follow `help` to commands.
+    `instead_of_name` maps words that people type in place of a command's name (the verb alone, or
+    a short form without its mark) to that name. `topics` maps the words after `help` to commands.
 
     Raises:
         InternalError: two commands have the same name or short form.
@@ -48,7 +48,7 @@ class Grammar:
             object.__setattr__(self, name, value)
 
     def verbs_of(self, noun: str) -> tuple[str, ...]:
-        """List the verbs of a noun, in order; empty where it has none."""
+        """List the verbs of a noun, in order; empty if it has none."""
         mine = (spec for spec in self.commands if spec.noun == noun)
         return tuple(spec.verb for spec in mine if spec.verb is not None)
 

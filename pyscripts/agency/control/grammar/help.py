@@ -1,4 +1,4 @@
-"""Help and the reference of commands, made from the same data that the parser reads."""
+"""Help and reference of commands, made from the data that the parser reads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from agency.errors import UsageError
 
 
 def help_text(grammar: Grammar, topic: str | None) -> str:
-    """Plain text for a fixed-width block: all commands, those of a topic, or one in full.
+    """Return plain text for a fixed-width block: all commands, those of a topic, or one in full.
 
     Raises:
         UsageError: there is no such topic (a parsed `help` command never has one).
     """
     if topic is None:
-        more = f"{PREFIX} help <command> says more about one."
+        more = f"{PREFIX} help <command> explains one command."
         return f"{_table([(each.usage, each.summary) for each in grammar.commands])}\n\n{more}"
     try:
         specs = grammar.topics[str(argument("topic", Topic(grammar.words), "").read(topic))]
@@ -49,13 +49,13 @@ def _table(rows: Sequence[tuple[str, str]], *, indent: str = "") -> str:
 
 
 def reference_markdown(grammar: Grammar) -> str:
-    """The generated part of the command reference, as Markdown; ends with a line break."""
-    table = ["| say | it does | changes something | short form |", "|---|---|---|---|"]
+    """Render the generated part of the command reference as Markdown, with a final line break."""
+    table = ["| command | effect | changes something | short form |", "|---|---|---|---|"]
     for spec in grammar.commands:
         changes = "yes" if spec.changes else "no"
         short = ", ".join(f"`{alias}`" for alias in spec.aliases) or "-"
         table.append(f"| `{spec.usage}` | {spec.summary} | {changes} | {short} |")
-    arguments = ["| command | argument | what it is |", "|---|---|---|"]
+    arguments = ["| command | argument | meaning |", "|---|---|---|"]
     for spec in grammar.commands:
         arguments += [
             f"| {spec.name} | `{_label(each)}` | {each.summary}{_bounds(each)} |"

@@ -1,6 +1,6 @@
-"""Kinds of arguments: how a word is read, and how one that was begun may go on.
+"""Kinds of arguments: they read a word, and complete the start of one.
 
-A new kind is one class here; parser, printer, help and CLI ask it for all that they need.
+A new kind is one class here; parser, printer, help and CLI use its methods.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from agency import naming
 from agency.control.grammar.characters import describe, first_problem
 from agency.control.grammar.errors import shown
 from agency.control.grammar.suggest import closest, closest_key
-from agency.protocols.acp import is_trace
+from agency.protocols import is_trace
 
 Value = str | int
 
@@ -23,7 +23,7 @@ _DIGITS = re.compile(r"[0-9]{1,9}\Z")
 
 
 class ValueProblemError(ValueError):
-    """A value does not fit its parameter. `suggestion` is a value that would."""
+    """Error of a value that does not fit its parameter. `suggestion` is a value that does."""
 
     def __init__(self, message: str, *, hint: str | None = None, suggestion: str | None = None):
         super().__init__(message)
@@ -36,7 +36,7 @@ class ValueProblemError(ValueError):
 class Words:
     """The words of a grammar, for kinds whose values are among them.
 
-    `meanings` maps what people say in place of a command's name to that name.
+    `meanings` maps words that people type in place of a command's name to that name.
     """
 
     nouns: tuple[str, ...] = ()
@@ -45,43 +45,43 @@ class Words:
 
 
 class Named(Protocol):
-    """What a kind may say of the parameter that it reads."""
+    """The properties of a parameter that its kind uses."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The parameter's name."""
 
     @property
     def positional(self) -> bool:
-        """Whether it is a word in its place, and no flag."""
+        """True for a positional argument, false for a flag."""
 
 
 class Kind(ABC):
     """A kind of argument."""
 
     type: ClassVar[type[str] | type[int]] = str
-    rest: ClassVar[bool] = False  # it takes all words that are left, and needs no quotes
-    free: ClassVar[bool] = False  # any text will do, spaces too
+    rest: ClassVar[bool] = False  # takes all remaining words, without quotes
+    free: ClassVar[bool] = False  # accepts any text, also with spaces
 
     @abstractmethod
     def read(self, text: str, parameter: Named) -> Value:
         """Read the value of a parameter.
 
         Raises:
-            ValueProblemError: it does not fit.
+            ValueProblemError: the value is invalid.
         """
 
     def complete(self, begun: str) -> tuple[str, ...]:  # noqa: ARG002 - most kinds have no list
-        """List the values that begin with `begun`; none where there is no list of them."""
+        """List the values that begin with `begun`; empty if the kind has no list of values."""
         return ()
 
     def within(self, words: Words) -> Kind:  # noqa: ARG002 - most kinds are the same in all
-        """Make the kind that it is in a grammar of these words."""
+        """Return this kind for a grammar with these words."""
         return self
 
     @property
     def bound(self) -> str:
-        """Its limit, where the summary of a parameter does not say it; else empty."""
+        """The kind's limit, if the summary of a parameter does not state it; else empty."""
         return ""
 
 
@@ -90,7 +90,7 @@ class AgentName(Kind):
     """The name of an agent."""
 
     def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "name"
-        """Read a name; see Kind."""
+        """Read an agent's name."""
         if naming.is_agent_name(text):
             return text
         folded = text.casefold().replace("_", "-")
@@ -112,7 +112,7 @@ class Text(Kind):
     most: int = 200
 
     def read(self, text: str, parameter: Named) -> str:
-        """Read a text; see Kind."""
+        """Read a text."""
         problem = first_problem(text)
         if problem is not None:
             raise ValueProblemError(problem.message, hint=problem.hint)
@@ -129,7 +129,7 @@ class Text(Kind):
 
     @property
     def bound(self) -> str:
-        """See Kind."""
+        """The limit on the length."""
         return f"at most {self.most} characters"
 
 
@@ -142,7 +142,7 @@ class Count(Kind):
     most: int
 
     def read(self, text: str, parameter: Named) -> int:
-        """Read a number; see Kind."""
+        """Read a number."""
         number = int(text) if _DIGITS.match(text) else 0
         if 1 <= number <= self.most:
             return number
@@ -158,25 +158,25 @@ class TraceId(Kind):
     """The trace id of a command."""
 
     def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "trace id"
-        """Read a trace id; see Kind."""
+        """Read a trace id."""
         if is_trace(text):
             return text
         raise ValueProblemError(
             f"{shown(text)} is not a trace id",
-            hint="a trace id stands in every reply and in the audit log",
+            hint="every reply and the audit log show trace ids",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Topic(Kind):
-    """A noun, a command's name or a short form: whatever `help` can be asked about."""
+    """A topic of `help`: a noun, a command's name or a short form."""
 
     rest = True
 
     words: Words = Words()
 
     def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "help"
-        """Read a topic; see Kind."""
+        """Read a topic."""
         topic = " ".join(word for word in text.split(" ") if word)
         if topic in self.words.topics:
             return topic
@@ -187,9 +187,9 @@ class Topic(Kind):
         )
 
     def complete(self, begun: str) -> tuple[str, ...]:
-        """List the topics that begin so."""
+        """List the topics that begin with `begun`."""
         return tuple(topic for topic in self.words.topics if topic.startswith(begun))
 
     def within(self, words: Words) -> Topic:
-        """Make the topics of this grammar."""
+        """Return the kind with the topics of this grammar."""
         return Topic(words)

@@ -1,4 +1,4 @@
-"""From what a person typed to a `Command`, or to an error that points at the word.
+"""Parser: from typed text to a `Command`, or to an error that points at the word.
 
 Pure, and linear in the length of the text.
 """
@@ -23,15 +23,15 @@ __all__ = ["MAX_BYTES", "Command", "CommandError", "looks_like_command", "parse"
 
 MAX_BYTES = 4096
 
-_FIRST_WORD = 64  # as much of the first word as is looked at
-_SHORT = 8  # first words up to this length are taken for a slip of ours only at one edit
+_FIRST_WORD = 64  # characters of the first word that are compared
+_SHORT = 8  # known first words up to this length may be misspelled by one edit only
 
 
 def looks_like_command(grammar: Grammar, text: str) -> bool:
-    """Whether a message is meant for us: its first word is one of ours, or nearly.
+    """Return whether a message is meant as a command: its first word is known, or nearly.
 
-    True wherever `parse` succeeds. A near miss counts, so that its author gets an answer; so does
-    one of our words that hides behind, or holds, characters that cannot be seen.
+    True for every text that `parse` accepts. A misspelling counts, so that its author gets an
+    answer; so does a known word with invisible characters before or in it.
     """
     visible = (
         " " if each.isspace() else each for each in text if each.isspace() or not is_hidden(each)
@@ -41,10 +41,11 @@ def looks_like_command(grammar: Grammar, text: str) -> bool:
 
 
 def parse(grammar: Grammar, text: str, *, max_bytes: int = MAX_BYTES) -> Command:
-    """The command that `text` is.
+    """Parse `text` into a command.
 
     Raises:
-        CommandError: it is none; the error says where and why. Nothing else is raised.
+        CommandError: the text is not a command; the error has the place and the reason. This is
+            the only error raised.
     """
     _check_size(text, max_bytes)
     _check_characters(text)
@@ -84,7 +85,7 @@ def _check_characters(text: str) -> None:
 
 
 def _near_first_word(grammar: Grammar, word: str) -> str | None:
-    """The first word of ours that `word` is, extends, reorders or misspells."""
+    """Find the known first word that `word` is, extends, reorders or misspells."""
     word = unicodedata.normalize("NFKC", word[:_FIRST_WORD]).casefold()
     if not word.startswith(("!", "/")):
         return None
@@ -103,9 +104,9 @@ def _parts(word: str) -> list[str]:
 
 
 def _find(grammar: Grammar, text: str, words: list[Word]) -> tuple[CommandSpec, list[Word]]:
-    """The command that the first words name, and the words after them."""
+    """Find the command that the first words name; return it and the words after them."""
     first = words[0]
-    if text[first.start : first.end] not in grammar.first_words:  # quotes here are not ours either
+    if text[first.start : first.end] not in grammar.first_words:  # quoted is unknown too
         _unknown(text, first, _near_first_word(grammar, first.value), _help_hint())
     if first.value not in PREFIXES:
         return grammar.by_alias[first.value], words[1:]
@@ -146,7 +147,7 @@ def _unknown(text: str, word: Word, meant: str | None, hint: str) -> NoReturn:
 
 def _missing_command(text: str, after: Word, choices: tuple[str, ...]) -> NoReturn:
     raise CommandError(
-        f"something is missing after {shown(after.value)}",
+        f"a word is missing after {shown(after.value)}",
         reason=Reason.MISSING_COMMAND,
         text=text,
         start=after.end,
@@ -156,7 +157,7 @@ def _missing_command(text: str, after: Word, choices: tuple[str, ...]) -> NoRetu
 
 
 class _Arguments:
-    """Reads the words after a command's name into its arguments."""
+    """Reader of a command's arguments from the words after its name."""
 
     def __init__(self, text: str, spec: CommandSpec) -> None:
         self._text = text
@@ -229,7 +230,7 @@ class _Arguments:
         for parameter in self._spec.positionals:
             if not queue:
                 return
-            if parameter.kind.rest:  # it takes all words that are left
+            if parameter.kind.rest:  # takes all remaining words
                 span = (queue[0].start, queue[-1].end)
                 self._take(parameter, " ".join(word.value for word in queue), span)
                 return

@@ -1,4 +1,4 @@
-"""From a `Command` to the one text that means it; parsing that text gives the same command."""
+"""Printer: from a `Command` to its one canonical text, which parses to the same command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from agency.control.grammar.spec import PREFIX, Parameter
 
 
 def format_command(command: Command) -> str:
-    """The canonical text: `!agency agents start pm --project="new app"`."""
+    """Return the canonical text: `!agency agents start pm --project="new app"`."""
     parts = [PREFIX, command.name]
     for parameter in (*command.spec.positionals, *command.spec.flags):
         value = command.argument(parameter.name)
@@ -18,7 +18,7 @@ def format_command(command: Command) -> str:
 
 def _format(parameter: Parameter, value: str) -> str:
     if parameter.kind.rest:
-        return value  # its words are known, and none of them needs quotes
+        return value  # its words are known words that need no quotes
     word = _quoted(value)
     return word if parameter.positional else f"--{parameter.name}={word}"
 

@@ -1,4 +1,4 @@
-"""Commands as data: what a noun declares, and what parser, printer, help and CLI read."""
+"""Specifications of commands, for the parser, the printer, help and the CLI."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PREFIXES = (PREFIX, "/ruriko", "//ruriko")
 class Parameter:
     """One argument of a command.
 
-    `positional` False means a flag, `--name VALUE`. A `default` stands where an optional one is
-    left out.
+    `positional` False means a flag, `--name VALUE`. An omitted optional argument has the value
+    `default`.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Parameter:
 
     @property
     def usage(self) -> str:
-        """How it stands in a usage line: `<agent>`, `[count]`, `[--project TEXT]`."""
+        """The parameter in a usage line: `<agent>`, `[count]`, `[--project TEXT]`."""
         shown = self.metavar or self.name
         text = f"<{shown}>" if self.positional else f"--{self.name} {shown}"
         if self.required:
@@ -37,10 +37,10 @@ class Parameter:
         return f"[{shown}]" if self.positional else f"[{text}]"
 
     def read(self, text: str) -> Value:
-        """Read the value that a word gives to it.
+        """Read the parameter's value from a word.
 
         Raises:
-            ValueProblemError: it does not fit.
+            ValueProblemError: the value is invalid.
         """
         return self.kind.read(text, self)
 
@@ -54,7 +54,7 @@ def argument(
     default: Value | None = None,
     metavar: str = "",
 ) -> Parameter:
-    """Declare an argument that is a word in its place; a default makes it optional."""
+    """Declare a positional argument; a default makes it optional."""
     return Parameter(name, kind, summary, required and default is None, True, default, metavar)
 
 
@@ -73,14 +73,14 @@ def flag(
 
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
-    """One command. `verb` is None where the noun says it all; an alias is a whole first word.
+    """One command. A noun that needs no verb has `verb` None; an alias is a whole first word.
 
-    `permission` is what a person must hold to ask for it; `approval` names the rule whose grants
-    it needs before it runs; `changes` says that it changes something; `target` names the argument
-    that says what it acts on.
+    A person needs `permission` to give the command; `approval` names the rule whose grants it
+    needs before it runs; `changes` is true if it changes something; `target` names the argument
+    with its target.
 
     Raises:
-        InternalError: the declaration contradicts itself.
+        InternalError: the declaration is inconsistent.
     """
 
     noun: str
@@ -110,24 +110,24 @@ class CommandSpec:
 
     @property
     def name(self) -> str:
-        """`agents start`, `ping`."""
+        """The command's name: `agents start`, `ping`."""
         return self.noun if self.verb is None else f"{self.noun} {self.verb}"
 
     @property
     def positionals(self) -> tuple[Parameter, ...]:
-        """The parameters that are words, in their order."""
+        """The positional parameters, in their order."""
         return tuple(each for each in self.parameters if each.positional)
 
     @property
     def flags(self) -> tuple[Parameter, ...]:
-        """The parameters that are given as `--name VALUE`."""
+        """The parameters written as `--name VALUE`."""
         return tuple(each for each in self.parameters if not each.positional)
 
     @property
     def usage(self) -> str:
-        """`!agency agents start <agent> [--project TEXT]`."""
+        """The usage line: `!agency agents start <agent> [--project TEXT]`."""
         return " ".join([PREFIX, self.name, *(each.usage for each in self.parameters)])
 
     def parameter(self, name: str) -> Parameter | None:
-        """The parameter of this name, if there is one."""
+        """Return the parameter of this name, or None."""
         return next((each for each in self.parameters if each.name == name), None)

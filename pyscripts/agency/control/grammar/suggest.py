@@ -1,4 +1,4 @@
-"""What was probably meant: the nearest of a few words."""
+"""Suggestions for misspelled words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MAX_WORD = 64
 
 
 def distance(left: str, right: str, most: int) -> int:
-    """The edits between two words, at most `most` + 1: insert, delete, change, swap neighbours.
+    """Count the edits between two words, at most `most` + 1: insert, delete, change, swap.
 
     This is the optimal string alignment distance.
     """
@@ -28,9 +28,9 @@ def distance(left: str, right: str, most: int) -> int:
 
 
 def closest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that `word` is a slip of, if there is one; of equals, the first.
+    """Find the candidate that `word` misspells; the first of several equally near ones.
 
-    A slip is another case, a beginning of it, or one edit (two in a word longer than four).
+    A misspelling differs in case, is a prefix, or has one edit (two in a word longer than four).
     """
     folded = word.casefold()
     if not 1 <= len(folded) <= _MAX_WORD:
@@ -49,6 +49,6 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def closest_key(word: str, meanings: Mapping[str, str]) -> str | None:
-    """What the key that `word` is a slip of stands for."""
+    """Return the meaning of the key that `word` misspells."""
     near = closest(word, meanings)
     return None if near is None else meanings[near]

@@ -1,4 +1,4 @@
-"""Cutting a text into words, with quotes; every character of a word knows where it came from."""
+"""Splitter of text into words, with quotes; it records the position of every character."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ESCAPABLE = '"\\'
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word: its value without quotes, its span in the text, and each character's place."""
+    """One word: its value without quotes, its span in the text, and each character's position."""
 
     value: str
     start: int
@@ -20,23 +20,23 @@ class Word:
 
     @property
     def is_flag(self) -> bool:
-        """Whether it is `--`, or begins with that, outside quotes."""
+        """True if the word begins with `--` outside quotes."""
         return self.value.startswith("--") and self.places[1] == self.start + 1
 
     def span(self, first: int, last: int | None = None) -> tuple[int, int]:
-        """Where value[first:last] stands in the text; the whole word if that is empty."""
+        """Return the span of value[first:last] in the text; the whole word if that is empty."""
         places = self.places[first:last]
         return (places[0], places[-1] + 1) if places else (self.start, self.end)
 
 
 def split(text: str) -> list[Word]:
-    """The words of `text`, which are parted by spaces.
+    """Split `text` at spaces into words.
 
-    In "..." a backslash makes the next quote or backslash an ordinary character; in '...' all
-    characters are. Outside quotes a backslash is a character like any other.
+    In "..." a backslash escapes a double quote or a backslash; in '...' every character is
+    literal. Outside quotes a backslash is literal.
 
     Raises:
-        CommandError: an unclosed quote, or a backslash in "..." before anything else.
+        CommandError: a quote is not closed, or a backslash in "..." precedes another character.
     """
     words: list[Word] = []
     position = 0
@@ -85,7 +85,7 @@ def _read_quoted(text: str, opening: int, places: list[int]) -> int:
 
 
 def _read_escape(text: str, backslash: int) -> int:
-    """The position of the character that a backslash makes ordinary."""
+    """Return the position of the character that a backslash escapes."""
     following = text[backslash + 1 : backslash + 2]
     if following and following not in _ESCAPABLE:
         raise CommandError(

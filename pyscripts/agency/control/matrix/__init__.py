@@ -1,1 +1,1 @@
-"""Replies on their way to the homeserver: from the outbox, in order, each posted once."""
+"""Sending of replies to the homeserver: from the outbox, in order, each posted once."""

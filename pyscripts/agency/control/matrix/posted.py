@@ -1,7 +1,7 @@
-"""A message that may be in its room already.
+"""Search for a message that may be in its room already.
 
-A homeserver knows a repeated transaction id only for a while: Synapse forgets those of application
-services when it restarts. After a crash, or a call without an answer, the room itself is asked.
+A homeserver remembers a transaction id only for a while: Synapse forgets those of application
+services when it restarts. After a crash, or a call without an answer, the room itself is searched.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Any
 
 from agency.control.store.outbox import Message
 from agency.matrix import MatrixError, MatrixSession, client_path
-from agency.protocols.reply import REPLY_KEY
+from agency.protocols import REPLY_KEY
 
 
 async def posted_event(api: MatrixSession, message: Message) -> str | None:
-    """Return the event id under which this reply stands in its thread, None if it does not.
+    """Return the id of the event that posted this reply; None if it is not in its thread.
 
     Raises:
-        MatrixError: there was no answer; ask again before sending.
+        MatrixError: there was no answer; search again before sending.
     """
     thread = message.content.get("m.relates_to", {}).get("event_id")
     if not isinstance(thread, str):
@@ -37,7 +37,7 @@ async def posted_event(api: MatrixSession, message: Message) -> str | None:
 
 
 def _is(message: Message, event: Any) -> str | None:
-    """The event's id, if it is this message."""
+    """Return the event's id if it is this message."""
     if not isinstance(event, dict) or event.get("sender") != message.as_user:
         return None
     content = event.get("content")

@@ -1,4 +1,4 @@
-"""The sender: takes messages from the outbox to the homeserver, in order, until each is settled."""
+"""The sender: posts the outbox's messages to the homeserver, in order, until each is settled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RELATION = "m.relates_to"
 
 @dataclass(slots=True)
 class Sender:
-    """Sends what is in the outbox; it sets `settled` when a message is gone."""
+    """Sender of the outbox's messages. It sets `settled` when a message is sent or given up."""
 
     database: Database
     api: MatrixSession
@@ -36,12 +36,12 @@ class Sender:
     settled: asyncio.Event
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)  # set together with `settled`
-    _doubtful: set[int] = field(default_factory=set)  # may have been posted, though we do not know
+    _doubtful: set[int] = field(default_factory=set)  # messages that may have been posted already
     _offered: deque[StoredMessage] = field(default_factory=lambda: deque(maxlen=_MAX_OFFERED))
-    _drained: bool = False  # when last looked, nothing waited but what was offered since
+    _drained: bool = False  # the outbox held nothing at the last read but what was offered since
 
     def offer(self, message: StoredMessage) -> None:
-        """Tell of a message that has just been committed to the outbox."""
+        """Hand over a message that has just been committed to the outbox."""
         if len(self._offered) == _MAX_OFFERED:
             self._drained = False
         self._offered.append(message)
@@ -54,7 +54,7 @@ class Sender:
             self.wake.clear()
             try:
                 if not started:
-                    # What waits from before a crash may have been posted without our noting it.
+                    # A message from before a crash may have been posted without a record of it.
                     self._doubtful.update(await self.database.read(outbox.pending_sequences))
                     started = True
                 wait_s = await self.send_due()
@@ -71,15 +71,15 @@ class Sender:
                 continue
 
     async def send_due(self) -> float | None:
-        """Send what may be sent now; returns seconds until the next attempt, None if all is done.
+        """Send what is due; return the seconds until the next attempt, None if the outbox is empty.
 
-        Of every room only the oldest message is tried: order is kept.
+        Only the oldest message of each room is tried: this keeps the order.
         """
         waiting = await self._waiting()
         if not waiting:
             return None
         now = self.clock.now_ms()
-        # A wait longer than any that is ever set means that the clock was put back.
+        # A wait longer than the longest backoff means that the clock was put back.
         waits = {message.sequence: message.next_ts - now for message in waiting}
         due = [m for m in waiting if not 0 < waits[m.sequence] <= LONGEST_S * 1000]
         if not due:
@@ -92,7 +92,7 @@ class Sender:
         return 0
 
     async def _waiting(self) -> list[StoredMessage]:
-        """What may be sent; the store is not asked for a message that is at hand and alone."""
+        """Return the messages that may be sent; skip the store if the only one was just offered."""
         if self._drained:
             return [self._offered.popleft()] if self._offered else []
         self._offered.clear()
@@ -117,7 +117,7 @@ class Sender:
             await self._failed(stored, error)
             return
         self._doubtful.discard(stored.sequence)
-        # Lost to a power cut, it would be sent again under the same transaction id: no flush.
+        # Not flushed: lost to a power cut, it is sent again under the same transaction id.
         await self.database.write(
             lambda c: outbox.set_sent(c, stored.sequence, event_id), flush=False
         )
@@ -132,8 +132,10 @@ class Sender:
             "errcode": error.errcode,
         }
         if error.status == 400 and _RELATION in stored.message.content:
-            # The event that is answered cannot be replied to (redacted, or not known there).
-            _log.warning("the reply is not taken as one; sent without", extra={"fields": fields})
+            # The answered event cannot be replied to (redacted, or unknown to the homeserver).
+            _log.warning(
+                "the homeserver refused the relation; sending without", extra={"fields": fields}
+            )
             await self._without_relation(stored)
         elif _may_pass(error) and attempts < self.attempts:
             delay_s = self.backoff.delay_s(attempts, error.retry_after_s)
@@ -171,5 +173,5 @@ class Sender:
 
 
 def _may_pass(error: MatrixError) -> bool:
-    """Whether it is worth trying again; a refused token may be one that is being rotated."""
+    """Return whether another attempt may succeed; a refused token may be in rotation."""
     return error.temporary or error.status == 401

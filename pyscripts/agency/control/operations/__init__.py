@@ -1,4 +1,4 @@
-"""Commands on their way: admitted in order, run in turn, answered where they came from.
+"""The life of a command: admitted in order, run in turn, answered where it came from.
 
       inbox (Matrix events)     propose(): CLI, HTTP, reconciler
                 │                        │
@@ -26,11 +26,12 @@
                             ▼
       outbox (Matrix thread)  or  the operation's row (CLI, HTTP, reconciler)
 
-A look may run again after a crash, and is put on record when it ends. A change that has not begun
-when we end is run by the next start; one that was running is looked at and answered, never run
-again.
+A look is a command that changes nothing: it may run again after a crash, and is put on record when
+it ends. A change that had not begun when the control plane ended is run by the next start. A change
+that was running then is never run again: its reply says so, and how its target is now.
 
-`Operations` is what the rest of the control plane uses; `Origin` says where a command came from.
+`Operations` is the interface for the rest of the control plane; an `Origin` says where a command
+came from.
 """
 
 from __future__ import annotations

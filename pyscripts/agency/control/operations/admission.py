@@ -1,4 +1,4 @@
-"""Admission: from a message, or a proposal, to an operation and the decision on it; pure."""
+"""Admission: from a message or a proposal to an operation and its decision. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from agency.control.policy import Allow, Deny, Needs, Policy
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.inbox import StoredEvent
 
-# The canonical text of a command may be longer than what was typed: quotes are escaped.
+# The canonical text of a command may be longer than the text as typed: quotes are escaped.
 _CANONICAL = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The commands that may be admitted, and the bounds on them."""
+    """Grammar of the commands that may be admitted, and the limits on them."""
 
     grammar: Grammar
     max_command_bytes: int
@@ -35,9 +35,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The end of what does not run: on record or not, answered or not.
+    """End of a message or operation that does not run. Without `entry` it is not recorded.
 
-    `operation` is there, in its final state, where there was a command.
+    `reply` is None where nobody is answered; `operation`, if there is one, is in its final state.
     """
 
     entry: AuditEntry | None = None
@@ -47,7 +47,10 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """An operation that may run (`proposed`: a look, at once; `granted`), or is `waiting`."""
+    """An operation that was not refused.
+
+    Its state is `proposed` (a look, which runs at once), `granted` or `waiting`.
+    """
 
     operation: Operation
     command: Command
@@ -56,7 +59,7 @@ class Admitted:
 def admit_event(
     stored: StoredEvent, rules: Rules, bounds: Bounds, now_ms: int
 ) -> Settled | Admitted:
-    """Admit the command that a message holds, or say why it is none."""
+    """Admit the command in a message, or settle the message without running it."""
     event = stored.event
     origin = Origin.of_event(event)
     verdict = classify(event, rules, now_ms)
@@ -84,7 +87,7 @@ def admit_event(
 def propose(
     command: Command, origin: Origin, actor: str, trace: str, max_age_s: float, now_ms: int
 ) -> Operation:
-    """Make the operation of a command; it must begin before the command is too old."""
+    """Make the operation for a command; its deadline is `max_age_s` after the command was sent."""
     return Operation(
         origin=origin,
         actor=actor,
@@ -100,7 +103,7 @@ def propose(
 def admit(
     operation: Operation, command: Command, policy: Policy, bounds: Bounds, now_ms: int
 ) -> Settled | Admitted:
-    """Decide on an operation that is proposed."""
+    """Apply the policy to a proposed operation."""
     match policy.decide(operation.actor, command.spec, operation.target):
         case Deny(code=code, message=message):
             return refuse(operation, code, message)
@@ -114,13 +117,13 @@ def admit(
 
 
 def refuse(operation: Operation, code: str, message: str) -> Settled:
-    """Refuse an operation; nothing was done."""
+    """Refuse an operation that has not begun."""
     entry = operation_entry(operation, Outcome.REFUSED, {"code": code})
     return Settled(entry, _no(message), replace(operation, state=State.REFUSED))
 
 
 def reread(operation: Operation, bounds: Bounds) -> Command | None:
-    """Read the command of an operation on record; None if this agency does not know it."""
+    """Parse the command of a stored operation; None if this version does not know it."""
     try:
         return parse(
             bounds.grammar, operation.said, max_bytes=_CANONICAL * bounds.max_command_bytes
@@ -130,7 +133,7 @@ def reread(operation: Operation, bounds: Bounds) -> Command | None:
 
 
 def target_of(command: Command) -> str:
-    """The name that a command changes or looks at; empty where it names none."""
+    """Return the name of the command's target; empty if it has none."""
     name = command.spec.target
     return (command.text(name) or "") if name is not None else ""
 
@@ -140,7 +143,7 @@ def _no(message: str) -> Reply:
 
 
 def _about(stored: StoredEvent, verdict: Verdict, bounds: Bounds) -> dict[str, object]:
-    """What to record of a message that is not run: the command, if it is one."""
+    """Make the audit detail of a message that is not run: its command, or its text's digest."""
     detail: dict[str, object] = {"code": verdict.code, "room": stored.event.room_id}
     try:
         command = parse(bounds.grammar, stored.event.text, max_bytes=bounds.max_command_bytes)

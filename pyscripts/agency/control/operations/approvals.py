@@ -1,4 +1,4 @@
-"""Approvals: operations that wait for another person, until a grant or their deadline."""
+"""Operations that wait for the approval of another person, until a grant or their deadline."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Approvals:
     waiting: dict[str, Operation] = field(default_factory=dict)
 
     def add(self, operation: Operation) -> None:
-        """Let an operation wait; it is on record."""
+        """Add an operation that is already stored as waiting."""
         self.waiting[operation.id] = operation
 
     def due(self) -> list[Operation]:
-        """Take out those whose deadline has passed."""
+        """Remove and return the operations whose deadline has passed."""
         now = self.clock.now_ms()
         late = [each for each in self.waiting.values() if each.deadline_ts <= now]
         for operation in late:
@@ -38,23 +38,23 @@ class Approvals:
         return late
 
     def next_s(self) -> float | None:
-        """Seconds until the next deadline; None if nothing waits."""
+        """Return the seconds until the next deadline; None if nothing waits."""
         if not self.waiting:
             return None
         first = min(each.deadline_ts for each in self.waiting.values())
         return max(0.0, (first - self.clock.now_ms()) / 1000)
 
     async def grant(self, operation_id: str, by: str) -> Operation:
-        """Approve an operation exactly as it is; the approval is used up when it begins.
+        """Approve an operation exactly as it is. The approval is used up when the operation begins.
 
         Raises:
-            RefusalError: no such operation waits, its time is up, or `by` may not approve it.
+            RefusalError: no such operation waits, its deadline passed, or `by` may not approve it.
         """
         operation = self.waiting.get(operation_id)
         if operation is None or operation.deadline_ts <= self.clock.now_ms():
             raise RefusalError(
                 f"no operation {operation_id} waits for an approval",
-                hint="it was approved before, or its time is up",
+                hint="it was approved already, or its deadline has passed",
             )
         decision = self.policy.decide_grant(by, operation.actor)
         if isinstance(decision, Deny):

@@ -1,4 +1,4 @@
-"""Changes in their turn: begun on record, executed, settled; after a crash, answered."""
+"""Execution of operations in their turn, and answers to those that a crash interrupted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STATES = {Outcome.DONE: State.DONE, Outcome.REFUSED: State.REFUSED}
 
 @dataclass(slots=True)
 class Changes:
-    """Executes operations; `observe` says in a few words how a command's target is seen now."""
+    """Executor of operations. `observe` describes the present state of a command's target."""
 
     recorder: Recorder
     handler: Callable[[Command], Handler]
@@ -37,20 +37,20 @@ class Changes:
     bounds: Bounds
 
     async def run(self, operation: Operation) -> None:
-        """Do what the state of an operation asks for, now that it is its turn."""
+        """Run, answer or expire an operation, by its state; its turn in the queue has come."""
         if self.recorder.is_stopping():
-            return  # it stands in the store, for the next start
+            return  # it stays in the store, for the next start
         try:
             if operation.state is State.RUNNING:
                 await self._interrupted(operation)
             else:
                 await self._change(operation)
         except Exception:  # noqa: BLE001 - a defect met by one operation must not stop the others
-            _log.exception("an operation could not be dealt with", extra=fields_of(operation))
+            _log.exception("an operation could not be run", extra=fields_of(operation))
             self.recorder.answered(operation.id, Reply(False, INTERNAL))
 
     async def look(self, operation: Operation, command: Command, event: int | None) -> None:
-        """Run a look, and put it on record when it has ended."""
+        """Run a look, and store it with its result."""
         progress = Progress(self.recorder, operation)
         result = await execute(self.handler, operation, command, progress)
         await self._record(operation, result, event=event)
@@ -72,7 +72,7 @@ class Changes:
     async def expire(self, operation: Operation) -> None:
         """End an operation whose deadline passed before it began."""
         if operation.state is State.WAITING:
-            code, text = "not-approved", "Nobody approved this in time, and it was not run."
+            code, text = "not-approved", "Nobody approved this in time, so it was not run."
         else:
             age_s = (self.recorder.clock.now_ms() - operation.origin.ts) / 1000
             most_s = (operation.deadline_ts - operation.origin.ts) / 1000
@@ -87,7 +87,7 @@ class Changes:
             return
         command = admission.reread(operation, self.bounds)
         if command is None:
-            text = "This agency does not know this command any more, and it was not run."
+            text = "This version of the agency does not know this command, so it was not run."
             await self.settle(admission.refuse(operation, "not-understood", text), operation)
             return
         running = await self._begin(operation)
@@ -102,13 +102,13 @@ class Changes:
     ) -> None:
         try:
             await self.recorder.settle(settlement_of(operation, result, event=event, flush=flush))
-        except Exception:  # noqa: BLE001 - a result that cannot be said: at least its end is told
+        except Exception:  # noqa: BLE001 - record at least that it could not be stored
             _log.exception("a result could not be recorded", extra=fields_of(operation))
             failed = Result(INTERNAL, outcome=Outcome.FAILED, detail={"code": "internal"})
             await self.recorder.settle(settlement_of(operation, failed, event=event, flush=flush))
 
     async def _begin(self, operation: Operation) -> Operation | None:
-        """Mark an operation as running: nothing is done that is not on record. None: it is not."""
+        """Mark an operation as running before anything is done. None: it may not run."""
         failures = 0
         while True:
             try:
@@ -127,7 +127,7 @@ class Changes:
                     return None
 
     async def _interrupted(self, operation: Operation) -> None:
-        """Answer what we ended during: what is seen now, and that it did not run on."""
+        """Answer an operation that a crash interrupted; the reply describes its target's state."""
         seen = ""
         command = admission.reread(operation, self.bounds)
         if command is not None:
@@ -147,7 +147,7 @@ class Changes:
 def settlement_of(
     operation: Operation, result: Result, *, event: int | None = None, flush: bool = False
 ) -> Settlement:
-    """The settlement of an operation that ended with a result."""
+    """Make the settlement of an operation from its result."""
     return Settlement(
         origin=operation.origin,
         trace=operation.trace,
@@ -162,7 +162,7 @@ def settlement_of(
 
 
 def _wanted(operation: Operation, result: Result) -> tuple[InventoryChange, ...]:
-    """What changed; a reconciler makes true what is wanted, and changes nothing of that."""
+    """Return the inventory changes to record; the reconciler never changes the desired state."""
     if operation.origin.kind is not OriginKind.RECONCILE:
         return result.changes
     return tuple(replace(change, desired=None) for change in result.changes)

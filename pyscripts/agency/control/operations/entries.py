@@ -18,7 +18,7 @@ UNKNOWN_ACTION = "command"
 def message_entry(
     trace: str, actor: str, origin: Origin, outcome: Outcome, detail: Mapping[str, object]
 ) -> AuditEntry:
-    """Record a message that became no operation."""
+    """Make the audit entry of a message that became no operation."""
     facts = audit.audit_detail(**{**origin.facts, **detail})
     return AuditEntry(trace, actor, UNKNOWN_ACTION, "", outcome, facts)
 
@@ -26,7 +26,7 @@ def message_entry(
 def operation_entry(
     operation: Operation, outcome: Outcome, detail: Mapping[str, object], *, by: str | None = None
 ) -> AuditEntry:
-    """Record what came of an operation; `by` is who did it, where that is not the asker."""
+    """Make the audit entry of an operation; `by` is the actor, if that is not who asked for it."""
     facts = audit.audit_detail(**{**operation.origin.facts, "said": operation.said, **detail})
     return AuditEntry(
         trace=operation.trace,
@@ -39,18 +39,18 @@ def operation_entry(
 
 
 def sealed(text: str) -> dict[str, object]:
-    """Seal a text that is no command: it may hold a secret, so only its digest is kept."""
+    """Describe a text that is no command by its digest: it may hold a secret."""
     data = text.encode(errors="surrogatepass")
     return {"bytes": len(data), "sha256": sha256_hex(data)}
 
 
 def sentence(error: AgencyError) -> str:
-    """Write an error as a sentence, and its hint below."""
+    """Format an error as a sentence, with its hint on the next line."""
     text = error.message[:1].upper() + error.message[1:]
     text = text if text.endswith((".", "!", "?")) else f"{text}."
     return f"{text}\n{error.hint}" if error.hint else text
 
 
 def store_reason(error: SQLAlchemyError) -> str:
-    """Take the driver's word, without the statement and its values."""
+    """Return the database driver's message, without the statement and its values."""
     return str(getattr(error, "orig", None) or type(error).__name__)

@@ -1,4 +1,4 @@
-"""Execution: one handler, called, and what came of it as a result."""
+"""Execution: one handler is called, and its return or error becomes a result."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from agency.errors import AgencyError
 
 _log = logging.getLogger(__name__)
 
-INTERNAL = "Something went wrong inside the control plane. The trace is in its log."
+INTERNAL = "The control plane failed with an internal error. Its log has the details."
 _MOST_PROGRESS = 20  # replies before the final one
 
 
 @dataclass(slots=True)
 class Progress:
-    """Replies before the end of one operation: numbered, so that each is posted once."""
+    """Progress replies of one operation; their numbers make sure that each is posted once."""
 
     recorder: Recorder
     operation: Operation
@@ -36,18 +36,22 @@ class Progress:
         self.count = self.operation.replies
 
     async def say(self, text: str) -> None:
-        """Reply now; what cannot be queued, or is one too many, is left out."""
+        """Send a progress reply; drop it if the limit is reached or the store does not take it."""
         if self.ended:
-            _log.warning("a reply before the end, after the end", extra=fields_of(self.operation))
+            _log.warning(
+                "a progress reply after the end of the command", extra=fields_of(self.operation)
+            )
             return
         if self.count >= _MOST_PROGRESS:
-            _log.warning("too many replies to one command", extra=fields_of(self.operation))
+            _log.warning(
+                "too many progress replies to one command", extra=fields_of(self.operation)
+            )
             return
         self.count += 1
         try:
             await self.recorder.progress(self.operation, text, self.count)
         except SQLAlchemyError as error:
-            _log.warning("cannot tell of progress: %s", store_reason(error))
+            _log.warning("cannot queue a progress reply: %s", store_reason(error))
 
 
 async def execute(
@@ -56,13 +60,15 @@ async def execute(
     command: Command,
     progress: Progress,
 ) -> Result:
-    """Run the handler of a command; an error becomes a result that tells of it."""
+    """Run the handler of a command; turn an error into a result."""
     origin = operation.origin
     invocation = Invocation(command, operation.actor, operation.trace, origin.ts, progress.say)
     try:
         return await handler(command)(invocation)
     except asyncio.CancelledError:
-        _log.warning("abandoned a command, because we are ending", extra=fields_of(operation))
+        _log.warning(
+            "abandoned a command because the control plane stops", extra=fields_of(operation)
+        )
         raise
     except RefusalError as error:
         return Result(sentence(error), outcome=Outcome.REFUSED, detail={"why": error.message})
@@ -71,8 +77,8 @@ async def execute(
     except SQLAlchemyError as error:
         _log.error("a command could not use the store: %s", store_reason(error))
         return Result(INTERNAL, outcome=Outcome.FAILED, detail={"code": "store"})
-    except Exception as error:  # noqa: BLE001 - a defect: whoever commanded must be told
-        _log.exception("a command failed inside", extra=fields_of(operation))
+    except Exception as error:  # noqa: BLE001 - a defect: the sender must be answered
+        _log.exception("a command failed with an unexpected error", extra=fields_of(operation))
         kind = type(error).__name__
         return Result(INTERNAL, outcome=Outcome.FAILED, detail={"code": "internal", "kind": kind})
     finally:
@@ -80,5 +86,5 @@ async def execute(
 
 
 def fields_of(operation: Operation) -> dict[str, dict[str, object]]:
-    """The fields of a line in the log about an operation."""
+    """Return the fields of a log record about an operation."""
     return {"fields": {"trace": operation.trace, "operation": operation.id}}

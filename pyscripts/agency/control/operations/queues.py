@@ -1,4 +1,4 @@
-"""Queues of changes, one a target: in order within it, side by side with all others."""
+"""Queues of changes, one for each target: in order within a target, concurrent across targets."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 
 from agency.control.operation import Operation
 
-_TOGETHER = 32  # changes that act at one time
-_TOTAL = 500  # changes that wait in all queues
+_TOGETHER = 32  # changes that run at one time
+_TOTAL = 500  # changes that wait, in all queues together
 
 
 @dataclass(slots=True)
 class TargetQueues:
-    """Runs operations; `most` bounds those that wait for one target, beside the one that acts.
+    """Runner of queued operations. `most` limits how many wait for one target while another runs.
 
-    `ended` is told when a target has nothing more to do, with the error that `run` did not settle.
+    `ended` is called when a target's queue is empty, with the error that `run` raised, if any.
     """
 
     run: Callable[[Operation], Awaitable[None]]
@@ -34,25 +34,25 @@ class TargetQueues:
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """The tasks of the targets that have something to do."""
+        """The tasks of the targets that have operations."""
         return list(self._tasks.values())
 
     @property
     def waiting(self) -> int:
-        """How many operations wait for their turn."""
+        """The number of operations that wait for their turn."""
         return sum(map(len, self._waiting.values()))
 
     @property
     def active(self) -> int:
-        """How many operations wait or act."""
+        """The number of operations that wait or run."""
         return self.waiting + len(self._tasks)
 
     def is_full(self, target: str) -> bool:
-        """Whether no more may wait for a target."""
+        """Return whether a target's queue, or all queues together, are full."""
         return len(self._waiting.get(target, ())) >= self.most or self.waiting >= self.total
 
     def put(self, operation: Operation) -> None:
-        """Queue an operation behind those of its target; ask `is_full` before."""
+        """Queue an operation behind the others of its target; check `is_full` first."""
         target = operation.target
         if target in self._tasks:
             self._waiting.setdefault(target, deque()).append(operation)
@@ -77,8 +77,8 @@ class TargetQueues:
         del self._tasks[target]
         queue = self._waiting.pop(target, None)
         error = None if task.cancelled() else task.exception()
-        # After a cancellation or an error they stand in the store, for the next start.
+        # After a cancellation or an error they stay in the store, for the next start.
         if queue and error is None and not task.cancelled():
-            for operation in queue:  # put between its last look and its end
+            for operation in queue:  # queued after the task last looked at its queue
                 self.put(operation)
         self.ended(error)

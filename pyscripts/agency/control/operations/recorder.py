@@ -1,4 +1,4 @@
-"""The recorder: what came of a command, in one transaction, tried until the store takes it."""
+"""Recorder of what became of a command: one transaction, retried until the store takes it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ _log = logging.getLogger(__name__)
 
 
 class VoidGrantError(AgencyError):
-    """An operation is not the one that was admitted, or was approved, any more."""
+    """The stored operation differs from the admitted one, or has no valid approval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """All that is committed together. `operation` is as it was; `state` what it becomes.
+    """Everything that is committed together. `operation` is as it was; `state` is its new state.
 
-    `event` is the place in the inbox of what is thereby done. `flush` is for what cannot be done
-    again: a refusal or a look can, after a power cut, and its reply has the same transaction id.
+    `event` is the inbox sequence of the event that is thereby done. `flush` is set for results that
+    cannot be made again. A refusal or a look can be repeated after a power cut, and its reply then
+    has the same transaction id.
     """
 
     origin: Origin
@@ -51,7 +52,7 @@ class Settlement:
 
 @dataclass(slots=True)
 class Recorder:
-    """Writes to the store; `say` is told of each reply that was queued, `answered` of every end."""
+    """Writer of operations. It calls `say` for each queued reply, and `answered` at every end."""
 
     database: Database
     clock: Clock
@@ -65,9 +66,9 @@ class Recorder:
     async def keep(
         self, operation: Operation, entry: AuditEntry | None = None, event: int | None = None
     ) -> Operation:
-        """Put an operation on record, in the state that it has, and its event behind us.
+        """Store an operation in its present state, and mark its event as done.
 
-        Not flushed: undone by a power cut, the event is there again.
+        Not flushed: if a power cut undoes it, the event is pending again.
         """
         now = self.clock.now_ms()
         notice = _waiting_notice(operation) if operation.state is State.WAITING else None
@@ -90,10 +91,10 @@ class Recorder:
         return replace(after, stored=True)
 
     async def begin(self, operation: Operation) -> Operation:
-        """Mark an operation as running, with the audit row that says so, and use its approvals up.
+        """Mark an operation as running, with its audit row, and use up its approvals.
 
         Raises:
-            VoidGrantError: it was changed on record, or its approval is another operation's.
+            VoidGrantError: the stored operation differs, or no approval of it is left.
         """
         running = replace(operation, state=State.RUNNING)
 
@@ -101,7 +102,7 @@ class Recorder:
             now = self.clock.now_ms()
             found = operations.recorded(connection, operation.id)
             if found is None or not found[0].digest == found[1] == operation.digest:
-                raise VoidGrantError("this operation was changed on record after it was admitted")
+                raise VoidGrantError("the stored operation was changed after it was admitted")
             if operation.rule is not None and not operations.spend(connection, operation, now):
                 raise VoidGrantError("there is no approval of this operation as it is now")
             operations.move(connection, operation, running, now)
@@ -112,7 +113,7 @@ class Recorder:
         return running
 
     async def settle(self, settlement: Settlement) -> None:
-        """Commit all that came of a command, trying until the store takes it or we end."""
+        """Commit a settlement, retrying until the store takes it or the control plane stops."""
         failures = 0
         while True:
             try:
@@ -131,11 +132,11 @@ class Recorder:
         if settlement.operation is not None and settlement.reply is not None:
             self.answered(settlement.operation.id, settlement.reply)
         if queued is not None:
-            await asyncio.sleep(0)  # the sender first
+            await asyncio.sleep(0)  # let the sender run first
         _log.info("settled", extra=_of(settlement))
 
     async def progress(self, operation: Operation, text: str, index: int) -> None:
-        """Reply before the end, as the `index`-th (from 1); nobody but a room hears it."""
+        """Queue the `index`-th progress reply (from 1). Only an operation from a room gets one."""
         reply = Reply(True, text, final=False)
 
         def change(connection: Connection) -> StoredMessage | None:
@@ -168,7 +169,7 @@ class Recorder:
     def _queue(
         self, connection: Connection, reply: Reply | None, origin: Origin, trace: str, index: int
     ) -> StoredMessage | None:
-        """Queue a reply for the room that it goes to, if it goes to one."""
+        """Queue a reply if the command came from a room."""
         if reply is None or origin.kind is not OriginKind.MATRIX:
             return None
         message = reply_message(reply, origin, as_user=self.as_user, trace=trace, index=index)
@@ -176,7 +177,7 @@ class Recorder:
 
 
 def _answer(settlement: Settlement) -> str | None:
-    """The reply as its row keeps it, where no room gets it."""
+    """Encode the reply for the operation's row, where no room gets it; None otherwise."""
     reply = settlement.reply
     if reply is None or settlement.origin.kind is OriginKind.MATRIX:
         return None
@@ -186,7 +187,7 @@ def _answer(settlement: Settlement) -> str | None:
 def _waiting_notice(operation: Operation) -> Reply:
     return Reply(
         True,
-        f"This needs an approval, by the rule {operation.rule}: operation {operation.id}.",
+        f"Operation {operation.id} needs an approval, by the rule {operation.rule}.",
         final=False,
     )
 

@@ -1,4 +1,4 @@
-"""Recovery: what an earlier run of the control plane left, by its state."""
+"""Recovery of the operations that an earlier run of the control plane left unfinished."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from agency.control.store import inbox, operations
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import InboxState, StoredEvent
 
-_MOST = 1000  # an older agency ran one event at a time: there is one, or none
+_MOST = 1000  # versions without operations ran one event at a time: one is left, or none
 
 
 async def recover(
     recorder: Recorder, bounds: Bounds, max_age_s: float
 ) -> Mapping[State, Sequence[Operation]]:
-    """Find the operations that have not ended, oldest first, by state."""
+    """Return the operations that have not ended, oldest first, by state."""
     old = await recorder.database.read(
         lambda c: inbox.in_state(c, InboxState.RUNNING, after=0, most=_MOST)
     )
@@ -37,13 +37,15 @@ async def recover(
 
 
 async def _adopt(stored: StoredEvent, recorder: Recorder, bounds: Bounds, max_age_s: float) -> None:
-    """Make an operation of an event that ran under an agency which kept no operations."""
+    """Make an operation of an event that was running under a version without operations."""
     event, origin = stored.event, Origin.of_event(stored.event)
     try:
         command = parse(bounds.grammar, event.text, max_bytes=bounds.max_command_bytes)
     except CommandError:
         entry = message_entry(stored.trace, event.sender, origin, Outcome.INTERRUPTED, {})
-        reply = Reply(False, "The control plane ended while this ran, and it was not run again.")
+        reply = Reply(
+            False, "The control plane ended while this command ran, and it was not run again."
+        )
         settlement = Settlement(origin, stored.trace, entry, reply, event=stored.sequence)
         await recorder.settle(settlement)
         return

@@ -1,4 +1,4 @@
-"""The operations of a control plane: the package says in a diagram who hands what to whom."""
+"""The service that runs operations; the package's docstring has a diagram of its parts."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from agency.store import Database
 
 _log = logging.getLogger(__name__)
 
-_LOOKS = 32  # looks and refusals that are under way at one time
+_LOOKS = 32  # looks and refusals that run at one time
 _PROPOSED = 100  # proposals that wait for admission
-_LONGEST_REST_S = 60.0  # a deadline is looked at again, should the clock be set
+_LONGEST_REST_S = 60.0  # between two checks of deadlines: the wall clock may be set
 
 
 @dataclass(slots=True)
 class Operations:
-    """Public interface of this package. `wake` tells it of new events, `say` the sender of replies.
+    """Public interface of this package. Set `wake` when events arrive; `say` gets queued replies.
 
-    `observe` says in a few words how the target of a command is seen now.
+    `observe` describes the present state of a command's target.
     """
 
     database: Database
@@ -68,11 +68,11 @@ class Operations:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _proposed: deque[Operation] = field(default_factory=deque)
     _asked: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
-    _admitted: int = 0  # the place in the inbox of the newest event that was admitted
+    _admitted: int = 0  # inbox sequence of the newest event that was admitted
     _recovered: bool = False
-    _recovery: asyncio.Lock = field(default_factory=asyncio.Lock)  # nothing is proposed meanwhile
+    _recovery: asyncio.Lock = field(default_factory=asyncio.Lock)  # no proposals while recovering
     _fatal: BaseException | None = None
-    _full_up: bool = False  # more is there, and waits until something under way has ended
+    _full_up: bool = False  # events wait until a running operation has ended
     _bounds: Bounds = field(init=False)
     _recorder: Recorder = field(init=False)
     _changes: Changes = field(init=False)
@@ -96,7 +96,7 @@ class Operations:
         self._approvals = Approvals(self.database, self.clock, self.rules.policy)
 
     async def run(self) -> None:
-        """Admit and execute until `stop`; then finish what has begun."""
+        """Admit and execute until `stop` is called; then finish what has begun."""
         failures = 0
         try:
             while not self._stop.is_set():
@@ -116,34 +116,34 @@ class Operations:
             await self.close()
 
     def stop(self) -> None:
-        """Begin nothing more; what has begun is finished."""
+        """Begin nothing more; operations that have begun are finished."""
         self._stop.set()
         self.wake.set()
 
     def abandon(self) -> None:
-        """End what has begun: changes stay marked as running, which the next start will see."""
+        """Cancel what has begun. Changes stay marked as running, for the next start to answer."""
         for task in self._running():
             task.cancel()
 
     async def close(self) -> None:
-        """Abandon what has begun, and wait until it has ended."""
+        """Abandon what has begun, and wait until its tasks have ended."""
         self.abandon()
         await asyncio.gather(*self._running(), return_exceptions=True)
 
     @property
     def active(self) -> int:
-        """How many operations and refusals are under way, or wait for their turn."""
+        """The number of operations and refusals that run or wait for their turn."""
         return len(self._tasks) + self._queues.active
 
     async def rest(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until nothing runs or waits for its turn."""
         while tasks := self._running():
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(0)  # what is told of an end comes first
+            await asyncio.sleep(0)  # callbacks of the ended task run first
             self._raise_fatal()
 
     async def step(self) -> bool:
-        """Admit what may be admitted now; True if there may be more at once."""
+        """Admit what can be admitted now; return whether there may be more at once."""
         self._raise_fatal()
         async with self._recovery:
             if not self._recovered:
@@ -159,7 +159,7 @@ class Operations:
             return False
 
         def look(connection: Connection) -> tuple[list[StoredEvent], int]:
-            # Each event is answered: none is admitted while too much waits to be said.
+            # Each event is answered: admit none while too many replies wait to be sent.
             most = min(room, self.max_outbox - outbox.pending(connection) - active)
             if most <= 0:
                 return [], 0
@@ -174,10 +174,10 @@ class Operations:
         return 0 < most == len(events)
 
     async def propose(self, command: Command, origin: Origin, actor: str, trace: str) -> Operation:
-        """Put a command on record that came by another way than a message; the same once only.
+        """Store a command that did not come as a message. Proposing it again changes nothing.
 
         Raises:
-            RefusalError: too many are under way.
+            RefusalError: too many commands are under way.
         """
         if len(self._proposed) >= _PROPOSED or self.active >= self.max_outbox:
             raise RefusalError(
@@ -198,7 +198,7 @@ class Operations:
             if known is not None:
                 return known
             operation = replace(made, stored=True)
-            if self._recovered:  # else it is found in the store
+            if self._recovered:  # otherwise recovery finds it in the store
                 self._proposed.append(operation)
         self.wake.set()
         return operation
@@ -220,7 +220,7 @@ class Operations:
         return Reply(**json.loads(kept)) if kept else Reply(False, f"It is {operation.state}.")
 
     async def grant(self, operation_id: str, by: str) -> None:
-        """Approve an operation that waits, exactly as it is.
+        """Approve a waiting operation, exactly as it is.
 
         Raises:
             RefusalError: no such operation waits, `by` may not approve it, or its target's queue
@@ -250,7 +250,7 @@ class Operations:
     async def _admit_proposed(self, operation: Operation) -> None:
         command = admission.reread(operation, self._bounds)
         if command is None:
-            text = "This agency does not know this command, and it was not run."
+            text = "This version of the agency does not know this command, so it was not run."
             settled = admission.refuse(operation, "not-understood", text)
             self._spawn(self._changes.settle(settled, operation))
             return
@@ -263,12 +263,12 @@ class Operations:
                 self._spawn(self._changes.settle(admitted, operation))
         except SQLAlchemyError:
             raise
-        except Exception:  # noqa: BLE001 - nor one met by a proposal
+        except Exception:  # noqa: BLE001 - a defect met by one proposal must not stop the others
             _log.exception("a proposal could not be admitted", extra=fields_of(operation))
             self._answer(operation.id, Reply(False, INTERNAL))
 
     async def _dispatch(self, admitted: Admitted, stored: StoredEvent | None) -> None:
-        """Send an admitted operation on its way."""
+        """Run, store or queue an admitted operation, by its state."""
         operation = admitted.operation
         event = None if stored is None else stored.sequence
         if operation.state is State.PROPOSED:
@@ -312,9 +312,9 @@ class Operations:
         )
 
     async def _recover(self) -> None:
-        """Take up what an earlier run left: each target's changes in their order."""
+        """Queue the unfinished operations of an earlier run, each target's in order."""
         left = await recover(self._recorder, self._bounds, self.rules.max_age_s)
-        # What ran when we ended is answered before what waited behind it.
+        # An operation that was running is answered before those that waited behind it.
         for operation in (*left[State.RUNNING], *left[State.GRANTED]):
             self._queues.put(operation)
         for operation in left[State.WAITING]:
@@ -323,17 +323,17 @@ class Operations:
         self._recovered = True
 
     def _spawn(self, work: Coroutine[Any, Any, None], stored: StoredEvent | None = None) -> None:
-        """Let a look or a refusal go on by itself; `stored` is the event that it answers."""
+        """Run a look or a refusal in a task of its own; `stored` is the event that it answers."""
         task = asyncio.create_task(self._guard(work, stored))
         self._tasks.add(task)
         task.add_done_callback(self._finished)
-        task.add_done_callback(lambda _ended: work.close())  # cancelled before it began
+        task.add_done_callback(lambda _ended: work.close())  # if cancelled before it began
 
     async def _guard(self, work: Coroutine[Any, Any, None], stored: StoredEvent | None) -> None:
         try:
             await work
         except Exception:  # noqa: BLE001 - a defect met by one event must not stop those behind it
-            _log.exception("an event could not be dealt with")
+            _log.exception("an event could not be answered")
             if stored is None:
                 return
             origin = Origin.of_event(stored.event)
@@ -346,14 +346,14 @@ class Operations:
         self._ended(None if task.cancelled() else task.exception())
 
     def _ended(self, error: BaseException | None) -> None:
-        """Hear of the end of a task; an error that nobody settled ends the whole."""
+        """Note the end of a task; its error stops the whole service."""
         if error is not None:
             self._fatal = error
         if self._full_up or error is not None:
             self.wake.set()
 
     def _is_stopping(self) -> bool:
-        """Whether nothing more may begin: we were told to end, or do so by an error."""
+        """Return whether nothing more may begin: `stop` was called, or a task failed."""
         return self._stop.is_set() or self._fatal is not None
 
     def _raise_fatal(self) -> None:
@@ -375,7 +375,7 @@ class Operations:
                 await self.wake.wait()
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not beyond the moment at which we are told to end."""
+        """Sleep, but wake when `stop` is called."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop.wait()

@@ -1,4 +1,4 @@
-"""Permission to command: one pure function, and the decisions that it gives."""
+"""Permission to command: one pure function, and the decisions that it returns."""
 
 from __future__ import annotations
 

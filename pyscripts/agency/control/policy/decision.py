@@ -1,4 +1,4 @@
-"""Decisions on an actor, a command and its target; pure, and tested as a table."""
+"""Decisions on an actor, a command and its target: pure functions, tested as a table."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ SYSTEM = "system"
 
 
 class Ruled(Protocol):
-    """What a command's specification says to the policy."""
+    """The parts of a command's specification that the policy needs."""
 
     @property
     def permission(self) -> str:
-        """What an actor must hold to ask for it."""
+        """The permission that an actor must hold to send the command."""
 
     @property
     def approval(self) -> str | None:
-        """The name of the rule that asks for another person's approval."""
+        """The name of the rule that asks for another person's approval, if one does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """It may run."""
+    """The operation may run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """It may run when the approval that `rule` asks for is granted."""
+    """The operation may run once the approval that `rule` asks for is granted."""
 
     rule: str
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """It may not run: a stable code for the audit log, and what is said to people."""
+    """The operation may not run: a stable code for the audit log, and a message to people."""
 
     code: str
     message: str
@@ -46,17 +46,17 @@ Decision = Allow | Needs | Deny
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules of one control plane. `operators` are full Matrix ids; each holds every permission.
+    """Rules of one control plane. `operators` are full Matrix ids; each holds every permission.
 
-    An empty set admits nobody.
+    An empty set admits no person.
     """
 
     operators: frozenset[str]
 
     def decide(self, actor: str, command: Ruled | None, target: str) -> Decision:  # noqa: ARG002 - no rule looks at a target yet
-        """Decide on a command; None asks for a text that is not read yet."""
+        """Decide on a command. None stands for a text that is not parsed yet."""
         if actor == SYSTEM:
-            return Allow()  # it makes true again what was allowed before
+            return Allow()  # the reconciler restores a state that was allowed before
         if actor not in self.operators:
             return Deny("not-an-operator", f"{actor} is not an operator of this agency.")
         if command is not None and command.approval is not None:
@@ -64,9 +64,11 @@ class Policy:
         return Allow()
 
     def decide_grant(self, by: str, actor: str) -> Allow | Deny:
-        """Decide on the approval, by one person, of what another asked for."""
+        """Decide whether `by` may approve an operation that `actor` asked for."""
         if by == actor:
-            return Deny("own-operation", "Nobody approves an operation of their own.")
+            return Deny(
+                "own-operation", "An operation cannot be approved by the person who asked for it."
+            )
         if by not in self.operators:
             return Deny("not-an-operator", f"{by} is not an operator of this agency.")
         return Allow()

@@ -1,1 +1,1 @@
-"""What runs agents, behind one interface."""
+"""Runtimes of agents, behind one interface."""

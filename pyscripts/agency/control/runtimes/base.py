@@ -1,4 +1,4 @@
-"""The interface of a runtime: all that the control plane knows of what runs agents."""
+"""Interface of a runtime: everything that the control plane uses of it."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from enum import StrEnum
 from typing import Protocol
 
 from agency.errors import AgencyError
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 
 MAX_LOG_LINES = 100
 MAX_LOG_BYTES = 64 * 1024
 
 
 class AgentRuntimeError(AgencyError):
-    """A runtime could not do what it was asked."""
+    """Error of a runtime that could not do what was asked."""
 
 
 class State(StrEnum):
-    """What a runtime sees of an agent."""
+    """State of an agent, as its runtime observes it."""
 
     RUNNING = "running"
     STOPPED = "stopped"
-    FAILED = "failed"  # it ended without being asked to
+    FAILED = "failed"  # it ended without a request to stop
 
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """What is needed to start one agent."""
+    """Values needed to start one agent."""
 
     name: str
     role: str
@@ -37,10 +37,10 @@ class StartRequest:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeStatus:
-    """One agent as its runtime sees it now.
+    """Status of one agent, as its runtime observes it now.
 
-    `handle` is what the runtime knows a running one by, and `handle_name` is people's word for
-    that: a pid, a container, a pod.
+    `handle` identifies a running agent in its runtime; `handle_name` is the usual word for it: a
+    pid, a container, a pod.
     """
 
     name: str
@@ -58,16 +58,17 @@ class RuntimeStatus:
 
     @property
     def handle_detail(self) -> dict[str, str | int | None]:
-        """The handle as the audit log keeps it: by its name; a pid is a number there."""
+        """The handle for the audit log, under its name; a pid is a number there."""
         is_number = self.handle is not None and self.handle_name == "pid"
         return {self.handle_name: int(self.handle or 0) if is_number else self.handle}
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an agent uses now; None for what its runtime does not count.
+    """Resources that an agent uses now; None for values that its runtime does not count.
 
-    Memory in bytes, processor time in seconds; `restarts` are those that nobody asked for.
+    Memory in bytes, processor time in seconds. `restarts` counts the restarts that the control
+    plane did not request.
     """
 
     memory: int | None = None
@@ -77,10 +78,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a running agent serves ACP, and the bearer token for it (never printed).
+    """ACP address of a running agent, and the bearer token for it (never printed).
 
-    Its runtime alone knows; nobody else makes one out of a name, a host or a port.
-    `agent` is the name that must answer there; without one, any name is believed.
+    Only the agent's runtime makes one; no other code builds it from a name, a host or a port.
+    `agent` is the name that must answer there; None accepts any name.
     """
 
     url: str
@@ -92,41 +93,41 @@ class Endpoint:
 
 
 class Runtime(Protocol):
-    """Starts, stops and observes agents. Every call is idempotent and bounded in time."""
+    """Runtime that starts, stops and observes agents."""
 
     def kind_of(self, name: str) -> str:
-        """Name the kind of runtime in which an agent runs: `process`, `systemd`."""
+        """Return the kind of runtime in which an agent runs: `process`, `systemd`."""
 
     async def start(self, request: StartRequest) -> RuntimeStatus:
-        """Start an agent; starting a running one returns its status and starts nothing."""
+        """Start an agent; a running one is left alone and its status returned."""
 
     async def stop(self, name: str) -> RuntimeStatus:
-        """Stop an agent and wait for its end; stopping a stopped one does nothing."""
+        """Stop an agent and wait for its end; a stopped one is left alone."""
 
     async def restart(self, request: StartRequest) -> RuntimeStatus:
-        """Stop if it runs, then start."""
+        """Stop an agent if it runs, then start it."""
 
     async def status(self, name: str) -> RuntimeStatus:
-        """What is observed now, not what was last wanted."""
+        """Return the observed status, which may differ from the wanted one."""
 
     async def list(self) -> tuple[RuntimeStatus, ...]:
-        """Every agent this runtime has started and not forgotten, by name."""
+        """List every agent that this runtime has started and not forgotten, by name."""
 
     async def usage(self, name: str) -> Usage:
-        """What an agent uses now; nothing is known of one that does not run."""
+        """Return the resources that an agent uses now; all None for one that does not run."""
 
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
-        """The last lines that an agent wrote, oldest first, over all of its runs.
+        """Return the last lines that an agent wrote, oldest first, over all of its runs.
 
-        Of at most MAX_LOG_LINES lines and MAX_LOG_BYTES bytes; empty where it wrote nothing. They
-        are as they were written: they may hold secrets, and any character but a line's end.
+        At most MAX_LOG_LINES lines and MAX_LOG_BYTES bytes; empty if it wrote nothing. The lines
+        are unchanged: they may hold secrets, and any character but a line break.
         """
 
     def secrets(self) -> tuple[SecretValue, ...]:
-        """The tokens that its agents hold: what nothing that is said may contain."""
+        """Return the tokens that its agents hold; no message may contain one."""
 
     def endpoint(self, name: str) -> Endpoint | None:
-        """Where a running agent serves ACP, or None."""
+        """Return the ACP endpoint of a running agent, or None."""
 
     async def close(self) -> None:
-        """Give up what the runtime holds; for `process`, that ends the agents."""
+        """Release the runtime's resources; for `process`, that ends the agents."""

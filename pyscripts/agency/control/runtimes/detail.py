@@ -1,4 +1,4 @@
-"""Why an agent ended, in one line that may be shown in a chat room."""
+"""Failure of an agent in one line, safe to show in a chat room."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 import signal
 from collections.abc import Iterable
 
-from agency.secrets.redact import Redactor
-from agency.secrets.values import SecretValue
+from agency.secrets import Redactor, SecretValue
 
 _MAX_CHARACTERS = 300
 
@@ -15,10 +14,10 @@ _MAX_CHARACTERS = 300
 def failure_detail(
     exit_status: int, log: Iterable[str], *, secrets: Iterable[SecretValue] = ()
 ) -> str:
-    """How the process ended and the last thing it said, without secrets and control characters.
+    """Describe how a process ended and its last message, without secrets and control characters.
 
-    `log` is the end of its log, oldest line first; `exit_status` is negative for a signal. The
-    secrets are removed before anything is cut, for a part of one would not be recognised.
+    `log` is the end of its log, oldest line first; `exit_status` is negative for a signal. Secrets
+    are removed before the text is cut, because part of a secret would not be recognised.
     """
     said = next((text for line in reversed([*log]) if (text := _message(line))), "")
     said = Redactor(secrets).redact(said)
@@ -38,7 +37,7 @@ def _ending(exit_status: int) -> str:
 
 
 def _message(line: str) -> str:
-    """What a log line says: the message of a JSON line, or the line itself."""
+    """Return the message of a log line: that of a JSON line, or the line itself."""
     try:
         parsed = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What every runtime hands an agent at start, and the names it accepts."""
+"""Configuration and token that a runtime hands to an agent at start; check of agents' names."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from agency.canonical import canonical_json
 from agency.control.runtimes.base import AgentRuntimeError, StartRequest
 from agency.errors import PrerequisiteError
 from agency.files import write_atomically
-from agency.protocols.acp import AgentConfig
-from agency.secrets.values import SecretValue
+from agency.protocols import AgentConfig
+from agency.secrets import SecretValue
 
 HOST = "127.0.0.1"
+CHECK_PLACE = "check the permissions and the free space of that directory"
 
 
 def checked_name(name: str) -> str:
-    """The name, before it becomes part of a path or of a unit's name.
+    """Check a name before it becomes part of a path or of a unit's name; return it.
 
     Raises:
-        AgentRuntimeError: it is not the name of an agent.
+        AgentRuntimeError: it is not a valid agent's name.
     """
     if not naming.is_agent_name(name):
         raise AgentRuntimeError(
-            "not the name of an agent",
+            "not a valid agent's name",
             where=repr(name[:40]),
             hint=naming.AGENT_NAME_HINT,
         )
@@ -39,7 +40,7 @@ def agent_config(request: StartRequest, port: int) -> bytes:
     """Make the configuration file of an agent that serves ACP on a port of this machine.
 
     Raises:
-        AgentRuntimeError: the request or the port is none that an agent can have, such as port 0.
+        AgentRuntimeError: the request or the port is invalid, such as port 0.
     """
     try:
         config = AgentConfig(
@@ -60,18 +61,18 @@ def agent_config(request: StartRequest, port: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """Where an agent finds its configuration and its token; only their owner may read them."""
+    """Paths of an agent's configuration and token; only their owner may read the files."""
 
     config: Path
     token: Path
 
     @contextlib.contextmanager
     def offered(self, request: StartRequest, port: int, token: str) -> Iterator[None]:
-        """Put both there for a start; if that fails, the token is taken back.
+        """Write both files for a start; if the start fails, remove the token.
 
         Raises:
-            AgentRuntimeError: the request or the port is none that an agent can have.
-            PrerequisiteError: the place cannot be written.
+            AgentRuntimeError: the request or the port is invalid.
+            PrerequisiteError: a file cannot be written.
         """
         config = agent_config(request, port)
         try:
@@ -85,12 +86,12 @@ class Handed:
             raise
 
     def withdraw(self) -> None:
-        """Take the token back."""
+        """Remove the token."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self.token.unlink()
 
     def secret(self) -> SecretValue | None:
-        """The token, while it is there."""
+        """Return the token, or None if it was removed."""
         try:
             return SecretValue(self.token.read_text())
         except (FileNotFoundError, NotADirectoryError):
@@ -98,10 +99,10 @@ class Handed:
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory that is its owner's alone.
+    """Make a directory that only its owner can use.
 
     Raises:
-        PrerequisiteError: it cannot be made.
+        PrerequisiteError: the directory cannot be made.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -111,9 +112,9 @@ def make_private(directory: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> PrerequisiteError:
-    """What to say of a place that cannot be written."""
+    """Make the error for a path that cannot be written."""
     return PrerequisiteError(
         f"cannot write: {error.strerror or error}",
         where=str(path),
-        hint="check the permissions and the free space of that directory",
+        hint=CHECK_PLACE,
     )

@@ -1,4 +1,4 @@
-"""The end of an agent's log, bounded; whole lines only, for a cut one may hold half a secret."""
+"""The end of an agent's log, bounded; in whole lines, because a cut one may hold half a secret."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agency.control.runtimes.base import MAX_LOG_BYTES, MAX_LOG_LINES, AgentRunt
 
 
 def last_lines(texts: Iterable[str], lines: int) -> tuple[str, ...]:
-    """The last lines of some texts, within the bounds of `Runtime.log_tail`."""
+    """Return the last lines of some texts, within the bounds of `Runtime.log_tail`."""
     kept: list[str] = []
     size = 0
     every = [line for text in texts for line in text.splitlines()]
@@ -26,12 +26,12 @@ def last_lines(texts: Iterable[str], lines: int) -> tuple[str, ...]:
 
 
 def file_tail(path: Path, lines: int) -> tuple[str, ...]:
-    """The last lines of a file; none where there is no file.
+    """Return the last lines of a file; empty if there is no file.
 
     Raises:
-        AgentRuntimeError: it cannot be read, or is no regular file.
+        AgentRuntimeError: the file cannot be read, or is not a regular file.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # what it is, is checked
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # its type is checked below
     try:
         descriptor = os.open(path, flags)
     except FileNotFoundError:

@@ -1,18 +1,17 @@
 """The runtime `process`: every agent is a child process of the control plane.
 
-Made for a spin-up and for trying the agency out: agents share the user of the control plane and
-end with it. `systemd` is the runtime of a real host.
+It is for spin-ups and for trying the agency out: agents run as the control plane's user and end
+with it. `systemd` is the runtime of a real host.
 
 Below `state_dir/agents/<name>/` (0700) lie `agent.json`, `log` and `credentials/acp-token` (0600,
-new at every start, removed when the agent ends). A lock on `state_dir/agents/` says that a
-runtime holds it; whoever takes the lock ends what a killed predecessor left behind.
+new at every start, removed when the agent ends). A runtime locks
+`state_dir/agents/`; after taking the lock it ends the processes of a killed predecessor.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
 import secrets
@@ -34,13 +33,14 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.detail import failure_detail
-from agency.control.runtimes.handover import HOST, Handed, cannot_write
+from agency.control.runtimes.handover import CHECK_PLACE, HOST, Handed, cannot_write
 from agency.control.runtimes.logs import file_tail, last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.control.runtimes.usage import session_usage
 from agency.errors import PrerequisiteError
-from agency.protocols.acp import TOKEN_CREDENTIAL
-from agency.secrets.values import SecretValue
+from agency.locks import try_lock
+from agency.protocols import TOKEN_CREDENTIAL
+from agency.secrets import SecretValue
 
 _LOG_LINES = 20
 _LOG_BYTES = 8 * 1024
@@ -50,18 +50,18 @@ _log = logging.getLogger(__name__)
 
 
 def token_file(state_dir: Path, agent: str) -> Path:
-    """Where the ACP token of a running agent lies, for those who may read the state directory."""
+    """Return the path of a running agent's ACP token, below the state directory."""
     return state_dir / "agents" / agent / "credentials" / TOKEN_CREDENTIAL
 
 
 @dataclass(slots=True)
 class _Agent(Managed):
-    """What is known of one agent."""
+    """Record of one agent."""
 
     directory: Path
     child: Child | None = None
     endpoint: Endpoint | None = None
-    wanted: bool = False  # it was started, and nobody asked for its end
+    wanted: bool = False  # started, and no stop was requested
 
     @property
     def handed(self) -> Handed:
@@ -102,11 +102,11 @@ class _Agent(Managed):
 
 
 class ProcessRuntime(SerialRuntime[_Agent]):
-    """Agents as child processes; see `Runtime` for what each call promises.
+    """Runtime of agents as child processes; see `Runtime` for the contract of each call.
 
     Start it from the thread that runs the event loop (agency.children says why). `start` returns
-    when the process runs; whether the agent is healthy is asked through ACP. `port_of` gives the
-    loopback port of an agent.
+    when the process runs; use ACP to learn if the agent is healthy. `port_of` gives the loopback
+    port of an agent.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         self._new_token = new_token
         self._watchers: set[asyncio.Task[None]] = set()
         self._holding = asyncio.Lock()
-        self._held: int | None = None  # the descriptor of the lock on our directory
+        self._held: int | None = None  # descriptor of the lock on the directory
 
     @property
     def marker(self) -> str:
@@ -136,29 +136,29 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         return "agents-" + sha256_hex(str(self._root.resolve()).encode())[:24]
 
     def kind_of(self, name: str) -> str:  # noqa: ARG002 - the same for all
-        """Name this kind of runtime."""
+        """Return `process`."""
         return "process"
 
     async def list(self) -> tuple[RuntimeStatus, ...]:
-        """Every agent that was started since this runtime was made, by name."""
+        """List every agent that this runtime object has started, by name."""
         await self._hold()
         started = [agent for agent in self._agents.values() if agent.child is not None]
         return tuple(agent.status() for agent in sorted(started, key=lambda agent: agent.name))
 
     def endpoint(self, name: str) -> Endpoint | None:
-        """Where a running agent serves ACP, or None."""
+        """Return the ACP endpoint of a running agent, or None."""
         agent = self._agent(name)
         return agent.endpoint if agent.running else None
 
     async def usage(self, name: str) -> Usage:
-        """What an agent's processes use now; this runtime restarts nothing by itself."""
+        """Return what an agent's processes use now; this runtime restarts nothing by itself."""
         child = self._agent(name).child
         if child is None or child.exit_status is not None:
             return Usage()
         return await asyncio.to_thread(session_usage, child.pid)
 
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
-        """The last lines that an agent wrote, oldest first, over all of its runs."""
+        """Return the last lines that an agent wrote, oldest first, over all of its runs."""
         agent = self._agent(name)
         tail = await asyncio.to_thread(file_tail, agent.log, lines)
         if len(tail) < lines:
@@ -166,17 +166,17 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         return last_lines(tail, lines)
 
     def secrets(self) -> tuple[SecretValue, ...]:
-        """The tokens of the agents that were started and not stopped."""
+        """Return the tokens of the agents that were started and not stopped."""
         held = (agent.endpoint for agent in self._agents.values())
         return tuple(SecretValue(endpoint.token) for endpoint in held if endpoint is not None)
 
     async def close(self) -> None:
-        """End every agent, and whatever of theirs is still there; nothing can be started after."""
+        """End every agent and its leftover processes; later starts are refused."""
         self._closed = True
         ends = await asyncio.gather(
             *(self.stop(name) for name in [*self._agents]), return_exceptions=True
         )
-        for watcher in self._watchers:  # none is left but that of a process that would not end
+        for watcher in self._watchers:  # only of processes that did not end
             watcher.cancel()
         async with self._holding:
             if self._held is not None:
@@ -207,7 +207,7 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         watcher.add_done_callback(self._watchers.discard)
 
     async def _halt(self, agent: _Agent) -> None:
-        """SIGTERM, the grace, SIGKILL."""
+        """Send SIGTERM, wait the grace time, send SIGKILL."""
         await self._hold()
         if agent.child is not None:
             agent.wanted = False
@@ -220,7 +220,7 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         return agent.status()
 
     async def _watch(self, agent: _Agent, child: Child) -> None:
-        """Notice the end of a process that nobody asked to end."""
+        """Log the end of a process that the control plane did not stop."""
         await child.wait()
         if agent.child is child and agent.wanted:
             agent.handed.withdraw()
@@ -240,7 +240,7 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         )
 
     async def _hold(self) -> None:
-        """Take the directory for this runtime, once, and end what a killed predecessor left."""
+        """Lock the directory, once, and end the processes of a killed predecessor."""
         async with self._holding:
             if self._held is not None or self._closed:
                 return
@@ -258,23 +258,20 @@ class ProcessRuntime(SerialRuntime[_Agent]):
 def _lock(root: Path) -> int:
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise cannot_write(root, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
+    descriptor = try_lock(root / ".lock", hint=CHECK_PLACE)
+    if descriptor is None:
         raise PrerequisiteError(
             "another control plane runs agents from this directory",
             where=str(root),
             hint="stop it first, or give this one a state directory of its own",
-        ) from error
+        )
     return descriptor
 
 
 def _set_aside(agent: _Agent) -> None:
-    """Begin a new log where the old one has become long."""
+    """Start a new log if the old one is long."""
     try:
         if agent.log.stat().st_size > _MAX_LOG_BYTES:
             agent.log.replace(agent.old_log)
@@ -285,7 +282,7 @@ def _set_aside(agent: _Agent) -> None:
 
 
 def _refuse_taken_port(port: int) -> None:
-    """Say now, and clearly, what the agent would only find out when it listens."""
+    """Refuse a taken port at once, with a clear message, before the agent tries to listen."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

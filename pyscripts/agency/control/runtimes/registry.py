@@ -1,7 +1,7 @@
-"""Registry of runtimes: a factory a kind, and every agent in the runtime that it is set to.
+"""Registry of runtimes: one factory a kind, and the runtime of each agent.
 
-To add a runtime: its module here, a factory in this one, and a bench for the conformance tests in
-tests/integration/runtimes/conftest.py. control.json may then name it.
+To add a runtime, add its module to this folder, a factory to this module, and a bench for the
+conformance tests to tests/integration/runtimes/conftest.py. control.json may then name it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.errors import PrerequisiteError
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """What factories make runtimes of; `ports` are the loopback ports of agents, by name."""
+    """Settings for the factories; `ports` are the loopback ports of agents, by name."""
 
     state_dir: Path
     ports: Mapping[str, int]
@@ -34,10 +34,10 @@ class RuntimeSettings:
     clock: Clock
 
     def port_of(self, name: str) -> int:
-        """Find the port on which an agent of this machine serves ACP.
+        """Return the port on which an agent of this machine serves ACP.
 
         Raises:
-            AgentRuntimeError: it has none.
+            AgentRuntimeError: the agent has no port.
         """
         if name not in self.ports:
             raise AgentRuntimeError(
@@ -52,9 +52,9 @@ _RUNTIME_DIRECTORY = "RUNTIME_DIRECTORY"  # set by systemd
 
 
 class RuntimePerAgent:
-    """Runtime that hands each call about an agent to the runtime of that agent.
+    """Runtime that passes each call about an agent to that agent's runtime.
 
-    `chosen` maps agents to names of runtimes; those that are not in it run in `default`.
+    `chosen` maps agents to names of runtimes; other agents run in `default`.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RuntimePerAgent:
         return self._runtimes[self._chosen.get(name, self._default)]
 
     def kind_of(self, name: str) -> str:
-        """Name the kind of runtime of an agent."""
+        """Return the kind of an agent's runtime."""
         return self._of(name).kind_of(name)
 
     async def start(self, request: StartRequest) -> RuntimeStatus:
@@ -93,7 +93,7 @@ class RuntimePerAgent:
         return tuple(sorted(seen, key=lambda status: status.name))
 
     async def usage(self, name: str) -> Usage:
-        """Count what an agent uses."""
+        """Return the resources that an agent uses."""
         return await self._of(name).usage(name)
 
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
@@ -105,14 +105,14 @@ class RuntimePerAgent:
         return tuple(secret for runtime in self._runtimes.values() for secret in runtime.secrets())
 
     def endpoint(self, name: str) -> Endpoint | None:
-        """Say where a running agent serves ACP."""
+        """Return the ACP endpoint of a running agent, or None."""
         return self._of(name).endpoint(name)
 
     async def close(self) -> None:
-        """Close every runtime, also where one of them fails.
+        """Close every runtime, even if closing one fails.
 
         Raises:
-            BaseException: what the first of them raised.
+            BaseException: the first error.
         """
         errors: list[BaseException] = []
         for runtime in self._runtimes.values():
@@ -141,14 +141,14 @@ def _systemd(settings: RuntimeSettings) -> Runtime:
     directory = os.environ.get(_RUNTIME_DIRECTORY)
     if not directory:
         raise PrerequisiteError(
-            "the runtime `systemd` needs a directory to hand its agents' credentials over",
+            "the runtime `systemd` needs a directory for its agents' credentials",
             where=f"${_RUNTIME_DIRECTORY}",
             hint="run the control plane as its unit agency-control.service does",
         )
     return SystemdRuntime(Path(directory) / "agents", port_of=settings.port_of)
 
 
-# By the names that the configuration may give. Each imports its own parts alone.
+# By the names that the configuration may use. Each factory imports its own runtime only.
 FACTORIES: dict[str, Factory] = {"process": _process, "systemd": _systemd}
 
 
@@ -158,11 +158,11 @@ def open_runtimes(
     settings: RuntimeSettings,
     factories: Mapping[str, Factory] = FACTORIES,
 ) -> Runtime:
-    """Make the default runtime, and those that are chosen for agents, by the agents' names.
+    """Make the default runtime and those that `chosen` names, which maps agents to runtimes.
 
     Raises:
-        PrerequisiteError: what one of them needs is not there, such as `systemd` in a process
-            that is not a unit with a RuntimeDirectory.
+        PrerequisiteError: a runtime's prerequisite is missing, such as the RuntimeDirectory of a
+            unit for `systemd`.
     """
     names = dict.fromkeys((default, *chosen.values()))
     made = {name: factories[name](settings) for name in names}

@@ -1,4 +1,4 @@
-"""What is the same in every runtime on one machine: turns, idempotence, and the end of it all."""
+"""Common base of the runtimes on one machine: serial calls, idempotence, closing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agency.control.runtimes.handover import checked_name
 
 @dataclass(slots=True)
 class Managed:
-    """What is known of one agent. `lock` serialises what changes it."""
+    """Record of one agent. `lock` serialises its changes."""
 
     name: str
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, kw_only=True)
@@ -23,7 +23,7 @@ A = TypeVar("A", bound=Managed)
 
 
 class SerialRuntime(ABC, Generic[A]):
-    """Of one agent, only one call changes anything at a time; after the end nothing starts."""
+    """Runtime that makes one change to an agent at a time; after `close` it starts nothing."""
 
     def __init__(self) -> None:
         self._agents: dict[str, A] = {}
@@ -33,8 +33,8 @@ class SerialRuntime(ABC, Generic[A]):
         """Start an agent; a running one is left alone.
 
         Raises:
-            AgentRuntimeError: no such name, or it cannot be started.
-            PrerequisiteError: something that this runtime needs is not there.
+            AgentRuntimeError: the name is invalid, or the agent cannot be started.
+            PrerequisiteError: a prerequisite of this runtime is missing.
         """
         agent = self._agent(request.name)
         async with agent.lock:
@@ -48,14 +48,14 @@ class SerialRuntime(ABC, Generic[A]):
             return await self._status(agent)
 
     async def restart(self, request: StartRequest) -> RuntimeStatus:
-        """Stop if it runs, then start; no other call comes in between."""
+        """Stop an agent if it runs, then start it; no other call comes in between."""
         agent = self._agent(request.name)
         async with agent.lock:
             await self._halt(agent)
             return await self._start(agent, request)
 
     async def status(self, name: str) -> RuntimeStatus:
-        """What is observed now; an agent that was never started is stopped."""
+        """Return the observed status; an agent that was never started is stopped."""
         return await self._status(self._agent(name))
 
     async def _start(self, agent: A, request: StartRequest) -> RuntimeStatus:
@@ -70,7 +70,7 @@ class SerialRuntime(ABC, Generic[A]):
         return await self._status(agent)
 
     def _agent(self, name: str) -> A:
-        """The agent's record; the name is checked before it can become part of a path."""
+        """Return an agent's record; the name is checked before it can become part of a path."""
         checked_name(name)
         if name not in self._agents:
             self._agents[name] = self._make(name)
@@ -78,20 +78,20 @@ class SerialRuntime(ABC, Generic[A]):
 
     @abstractmethod
     def _make(self, name: str) -> A:
-        """A record of an agent that was never started."""
+        """Make the record of an agent that was never started."""
 
     @abstractmethod
     async def _runs(self, agent: A) -> bool:
-        """Whether it runs as it was asked to, so that a start has nothing to do."""
+        """Return whether the agent runs as requested, so that a start has nothing to do."""
 
     @abstractmethod
     async def _launch(self, agent: A, request: StartRequest) -> None:
-        """Start it; whatever of an earlier run is left has no part in it."""
+        """Start the agent; leftovers of an earlier run must not affect it."""
 
     @abstractmethod
     async def _halt(self, agent: A) -> None:
-        """End it, if it runs, and let nothing look like a failure."""
+        """Stop the agent if it runs; the stop must not look like a failure."""
 
     @abstractmethod
     async def _status(self, agent: A) -> RuntimeStatus:
-        """What is observed now."""
+        """Return the observed status."""

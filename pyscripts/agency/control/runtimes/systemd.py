@@ -1,10 +1,10 @@
 """The runtime `systemd`: every agent is an instance of the template unit agency-agent@.service.
 
-All it can do to a machine goes through systemd's D-Bus interface, where a polkit rule lets the
-control plane start, stop and restart the units of agents and nothing else. For each agent that it
-starts it leaves `<name>.json` and `<name>.token` in a directory that only it and root can read;
-systemd hands them to the unit as credentials. A token that is there says that the agent shall
-run. Agents outlive the control plane; after its restart it finds them as they are.
+It acts on the machine only through systemd's D-Bus interface, where a polkit rule lets the control
+plane start, stop and restart the units of agents and nothing else. For each started agent it writes
+`<name>.json` and `<name>.token` to a directory that only it and root can read; systemd passes them
+to the unit as credentials. While the token exists, the agent shall run. Agents keep running when
+the control plane ends; after its restart it finds them as they are.
 """
 
 from __future__ import annotations
@@ -31,12 +31,16 @@ from agency.control.runtimes.detail import failure_detail
 from agency.control.runtimes.handover import HOST, Handed
 from agency.control.runtimes.logs import last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
-from agency.secrets.values import SecretValue
-from agency.systemd import journal
-from agency.systemd.connection import Connection
-from agency.systemd.errors import JournalError
-from agency.systemd.service import ServiceProperties, about_to_restart, may_have_process
-from agency.systemd.units import Units
+from agency.secrets import SecretValue
+from agency.systemd import (
+    Connection,
+    JournalError,
+    ServiceProperties,
+    Units,
+    about_to_restart,
+    journal,
+    may_have_process,
+)
 
 _LOG_LINES = 20
 
@@ -45,11 +49,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Agent(Managed):
-    """What is known of one agent."""
+    """Record of one agent."""
 
     handed: Handed
-    path: str | None = None  # systemd's object, once it has been looked at
-    running: bool = False  # as last heard
+    path: str | None = None  # systemd's object, known after the first observation
+    running: bool = False  # as last observed
 
     @property
     def unit(self) -> str:
@@ -61,11 +65,10 @@ class _Agent(Managed):
 
 
 class SystemdRuntime(SerialRuntime[_Agent]):
-    """Agents as systemd units; see `Runtime` for what each call promises.
+    """Runtime of agents as systemd units; see `Runtime` for the contract of each call.
 
-    `directory` is where the template unit takes its credentials from. `start` returns when the
-    process runs; whether the agent is healthy is asked through ACP. `port_of` gives the loopback
-    port of an agent.
+    The template unit loads its credentials from `directory`. `start` returns when the process
+    runs; use ACP to learn if the agent is healthy. `port_of` gives the loopback port of an agent.
     """
 
     def __init__(
@@ -87,15 +90,15 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         self._units = Units(self._connection)
 
     def kind_of(self, name: str) -> str:  # noqa: ARG002 - the same for all
-        """Name this kind of runtime."""
+        """Return `systemd`."""
         return "systemd"
 
     async def list(self) -> tuple[RuntimeStatus, ...]:
-        """Every agent that was started since the machine booted, by name."""
+        """List every agent that was started since the machine booted, by name."""
         return tuple([await self._status(self._agent(name)) for name in self._names()])
 
     def endpoint(self, name: str) -> Endpoint | None:
-        """Where a running agent serves ACP, or None; known once its status was asked for."""
+        """Return the ACP endpoint of a running agent, or None; known after a call of `status`."""
         agent = self._agent(name)
         if not agent.running:
             return None
@@ -109,7 +112,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         return Endpoint(f"http://{HOST}:{port}", token.reveal(), agent.name)
 
     async def usage(self, name: str) -> Usage:
-        """What systemd counts of a running agent: memory, processor time, restarts."""
+        """Return what systemd counts of a running agent: memory, processor time, restarts."""
         seen = await self._observe(self._agent(name))
         if not seen.running:
             return Usage()
@@ -117,23 +120,23 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         return Usage(memory=seen.memory, cpu_s=cpu_s, restarts=seen.restarts)
 
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
-        """The last lines of an agent's journal, oldest first, over all of its runs.
+        """Return the last lines of an agent's journal, oldest first, over all of its runs.
 
-        What systemd says of the agent is among them, with its time.
+        They include systemd's own messages about the agent, with their time.
 
         Raises:
-            JournalError: it cannot be read.
+            JournalError: the journal cannot be read.
         """
         entries = await journal.tail(self._agent(name).unit, min(lines, MAX_LOG_LINES))
         return last_lines((e.line if e.pid == "1" else e.message for e in entries), lines)
 
     def secrets(self) -> tuple[SecretValue, ...]:
-        """The tokens of the agents that were started and not stopped."""
+        """Return the tokens of the agents that were started and not stopped."""
         held = (self._agent(name).handed.secret() for name in self._names())
         return tuple(secret for secret in held if secret is not None)
 
     async def close(self) -> None:
-        """Give up the connection; the agents go on, and nothing can be started after."""
+        """Close the connection; the agents keep running, and later starts are refused."""
         self._closed = True
         await self._connection.close()
 
@@ -152,7 +155,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
 
     async def _launch(self, agent: _Agent, request: StartRequest) -> None:
         seen = await self._observe(agent)
-        if seen.running or seen.will_restart:  # with a token that nobody knows, or an old one
+        if seen.running or seen.will_restart:  # its token is unknown or old
             await self._units.stop(agent.unit, timeout_s=self._stop_timeout_s)
         with agent.handed.offered(request, self._port_of(agent.name), self._new_token()):
             await self._units.reset_failed(agent.unit)  # else a sixth start in 10 s is refused
@@ -160,7 +163,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
 
     async def _halt(self, agent: _Agent) -> None:
         seen = await self._observe(agent)
-        agent.handed.withdraw()  # from here on its end is what was asked for
+        agent.handed.withdraw()  # from here on its end is requested
         if seen.active_state not in ("inactive", "failed"):
             await self._units.stop(agent.unit, timeout_s=self._stop_timeout_s)
             seen = await self._observe(agent)
@@ -191,7 +194,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         )
 
     async def _detail(self, agent: _Agent, seen: ServiceProperties) -> str:
-        """Why an agent that should run does not."""
+        """Explain why an agent that should run does not."""
         if seen.load_state != "loaded":
             return f"its unit is {seen.load_state}"
         if seen.exit_status is None:
@@ -203,16 +206,16 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         return f"{detail} (systemd starts it again)" if seen.will_restart else detail
 
     async def _said(self, agent: _Agent, seen: ServiceProperties) -> tuple[str, ...]:
-        """The last messages of this run of the agent."""
+        """Return the last messages of this run of the agent."""
         try:
             entries = await journal.tail(agent.unit, _LOG_LINES, invocation=seen.invocation)
-        except JournalError as error:  # how it ended is known without
+        except JournalError as error:  # the exit status is known without it
             _log.warning("%s", error)
             return ()
         return tuple(entry.message for entry in entries)
 
     def _changed(self, path: str, values: Mapping[str, Any]) -> None:
-        """Notice the end of an agent that nobody asked about."""
+        """Note the state that systemd signals, also when the control plane did not cause it."""
         for agent in self._agents.values():
             if agent.path != path:
                 continue

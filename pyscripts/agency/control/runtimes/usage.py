@@ -1,4 +1,4 @@
-"""What the processes of one session use, as /proc says."""
+"""Resources that the processes of one session use, from /proc."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _SESSION, _TIMES, _RESIDENT = 3, slice(11, 15), 21  # proc(5), counted from the 
 
 
 def session_usage(session: int) -> Usage:
-    """Memory and processor time of all processes of a session, the ended ones among them.
+    """Sum memory and processor time of a session's processes, with their ended children's time.
 
-    Memory that several of them share is counted for each.
+    Memory that several processes share is counted for each.
     """
     pages = ticks = seen = 0
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat_fields(int(entry.parent.name))
-        except OSError:  # it ended meanwhile
+        except OSError:  # it ended in the meantime
             continue
         if len(fields) <= _RESIDENT or int(fields[_SESSION]) != session:
             continue

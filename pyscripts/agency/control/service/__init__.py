@@ -1,1 +1,1 @@
-"""Running the control plane: put together, started, watched and stopped."""
+"""Running of the control plane: assembled, started, watched and stopped."""

@@ -1,4 +1,4 @@
-"""The control plane as one running thing."""
+"""The control plane: its parts, assembled and run together."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from agency.control.store.agents import AgentRecord
 from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
 from agency.matrix import Backoff, ControlRoom, MatrixSession, client_session
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 from agency.signals import stop_signals
 from agency.store import Database, Hold, Holder, hold, open_database, parse_url
 
@@ -58,13 +58,13 @@ class Tokens:
 
 
 def new_trace() -> str:
-    """A fresh trace id."""
+    """Make a trace id."""
     return new_id("t")
 
 
 @dataclass(slots=True)
 class ControlPlane:
-    """The parts, and how they begin and end."""
+    """The parts of a control plane, and the order in which they start and stop."""
 
     config: ControlConfig
     clock: Clock
@@ -79,10 +79,10 @@ class ControlPlane:
     room_id: str | None = None
 
     async def run(self, tokens: Tokens) -> None:
-        """Serve until told to stop.
+        """Serve until `stopping` is set.
 
         Raises:
-            AgencyError: it could not be started, or a part of it ended.
+            AgencyError: it could not start, or one of its parts ended.
         """
         lifecycle = self._lifecycle(tokens)
         runner = await startup.listen(build_app(self._appservice(tokens)), self.config)
@@ -124,7 +124,7 @@ class ControlPlane:
             await asyncio.gather(*tasks, starting, told, return_exceptions=True)
 
     async def _wind_down(self, operations: Operations, working: asyncio.Task[None]) -> None:
-        """Finish what has begun, say what is to be said; both within bounds."""
+        """Finish the operations that have begun and send their replies; both have a time limit."""
         operations.stop()
         done, _ = await asyncio.wait([working], timeout=_COMMAND_GRACE_S)
         if not done:
@@ -142,7 +142,7 @@ class ControlPlane:
             await self.inbox_wake.wait()
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, str]) -> str | None:
-        """The result of `work`, or None if we were told to stop before there was one."""
+        """Return the result of `work`, or None if `stopping` was set first."""
         task = asyncio.create_task(work)
         told = asyncio.create_task(self.stopping.wait())
         try:
@@ -237,7 +237,7 @@ class ControlPlane:
         )
 
     async def _wait_for_answer(self) -> None:
-        """Return when the next reply is settled, but soon in any case: a command may take long."""
+        """Wait until the next reply is settled, but at most 50 ms: a command may take long."""
         self.answered.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(_ANSWER_S):
@@ -245,7 +245,7 @@ class ControlPlane:
 
 
 async def _observe(lifecycle: Lifecycle, command: Command, trace: str) -> str:
-    """What is seen of the agent that a command names."""
+    """Describe the state of the agent that a command names."""
     name = command.target
     if name is None:
         return ""
@@ -254,9 +254,9 @@ async def _observe(lifecycle: Lifecycle, command: Command, trace: str) -> str:
 
 
 async def _first_end(tasks: list[asyncio.Task[Any]], starting: asyncio.Task[None]) -> None:
-    """Wait until one of `tasks` ends, and raise what it raised.
+    """Wait until one of `tasks` ends, and raise its error.
 
-    That `starting` fails is no reason to end: agents can still be started by command.
+    An error of `starting` is only logged: commands can still start the agents.
     """
     waiting = {*tasks, starting}
     while waiting:
@@ -280,10 +280,10 @@ async def control_plane(
     clock: Clock,
     make_runtime: Callable[[ControlConfig, Clock], Runtime] = startup.open_runtimes,
 ) -> AsyncIterator[ControlPlane]:
-    """A control plane whose store is ready; what it holds is given back at the end.
+    """Make a control plane with its store ready; give back what it holds at the end.
 
     Raises:
-        AgencyError: something that it needs is not there, or not right.
+        AgencyError: a prerequisite is missing or wrong.
     """
     async with AsyncExitStack() as stack:
         stack.enter_context(startup.only_one(config))
@@ -301,7 +301,10 @@ async def control_plane(
 
 
 async def _close_runtime(runtime: Runtime) -> None:
-    """End the agents of a runtime that ends with us; what outlasts the wait dies with us."""
+    """End the agents of a runtime that cannot outlive this process.
+
+    An agent that does not end in time is killed with it.
+    """
     try:
         async with asyncio.timeout(_RUNTIME_CLOSE_S):
             await runtime.close()

@@ -1,4 +1,4 @@
-"""Making true at start what was wanted before: agents that ought to run and do not, run again."""
+"""The reconciler at start: agents that are wanted and do not run are started again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 async def reconcile(
     lifecycle: Lifecycle, operations: Operations, clock: Clock, new_trace: Callable[[], str]
 ) -> None:
-    """Start, side by side, every agent that is wanted and does not run; each is an operation.
+    """Start, concurrently, every agent that is wanted and does not run; each start is an operation.
 
-    One that does not come up stays wanted, and is tried again at the next start.
+    An agent that does not become healthy stays wanted, and is tried again at the next start.
     """
     wanted = [
         record

@@ -1,24 +1,23 @@
-"""What must be done before commands are taken, and what each step may refuse with."""
+"""Steps before the control plane takes commands, and the errors with which each may refuse."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aiohttp import web
 from sqlalchemy.engine import Connection
 
-from agency import naming
+from agency import locks, naming
 from agency.clock import Clock
 from agency.control.appservice.server import server_limits
 from agency.control.config import ControlConfig
 from agency.control.runtimes import registry
 from agency.control.runtimes.base import Runtime
+from agency.control.runtimes.handover import CHECK_PLACE, cannot_write
 from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
 from agency.matrix import Backoff, ControlRoom, MatrixError, MatrixSession, client_path
@@ -32,36 +31,27 @@ _ABSENT_S = 0.2
 
 @contextmanager
 def only_one(config: ControlConfig) -> Iterator[None]:
-    """Hold the state directory, so that no second control plane shares it.
+    """Lock the state directory, so that no second control plane uses it.
 
     Raises:
-        PrerequisiteError: another one holds it, or it cannot be written.
+        PrerequisiteError: another control plane holds it, or it cannot be written.
     """
     path = config.state_dir / "control.lock"
+    busy = PrerequisiteError(
+        "another control plane runs in this state directory",
+        where=str(config.state_dir),
+        hint="stop it first",
+    )
     try:
         config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise PrerequisiteError(
-            f"cannot write: {error.strerror or error}",
-            where=str(path),
-            hint="check the permissions and the free space of that directory",
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise cannot_write(path, error) from error
+    with locks.only_one(path, busy, hint=CHECK_PLACE):
         yield
-    except BlockingIOError as error:
-        raise PrerequisiteError(
-            "another control plane runs in this state directory",
-            where=str(config.state_dir),
-            hint="stop it first",
-        ) from error
-    finally:
-        os.close(descriptor)
 
 
 async def prepare_store(database: Database, config: ControlConfig, clock: Clock) -> None:
-    """Migrate, open the audit log, and bring the inventory in line with the configuration."""
+    """Migrate the database, open the audit log, and update the inventory from the configuration."""
     await migrate(database, schema.SCHEMA)
     names = {agent.name for agent in config.agents}
 
@@ -76,7 +66,7 @@ async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
     """Serve the application.
 
     Raises:
-        PrerequisiteError: the port is taken.
+        PrerequisiteError: another program has the port, or it cannot be used.
     """
     runner = make_runner(app, server_limits(config.limits.max_transaction_bytes))
     await runner.setup()
@@ -97,10 +87,10 @@ async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
 async def set_up_room(
     setup: ControlRoom, config: ControlConfig, clock: Clock, backoff: Backoff
 ) -> str:
-    """Set the control room up, trying until the homeserver answers; returns the room's id.
+    """Set up the control room, retrying until the homeserver answers; return the room's id.
 
     Raises:
-        PrerequisiteError: it refuses, or does not answer within the limit.
+        PrerequisiteError: the homeserver refuses, or does not answer within the limit.
     """
     deadline = clock.steady() + config.limits.setup_timeout_s
     attempt, last = 0, ""
@@ -109,18 +99,18 @@ async def set_up_room(
             return await setup.ensure()
         except MatrixError as error:
             attempt += 1
-            # One that is not there yet is asked often: a connection refused costs it nothing.
+            # A server that is not up yet is asked often: a refused connection costs it nothing.
             absent = error.status is None
             delay_s = _ABSENT_S if absent else backoff.delay_s(attempt, error.retry_after_s)
             if not error.temporary:
                 raise PrerequisiteError(
                     f"the homeserver refuses: {error.message}",
                     where=error.where,
-                    hint="check that it has loaded our registration, and that the tokens agree",
+                    hint="check that it has loaded the agency's registration, with these tokens",
                 ) from error
             if clock.steady() + delay_s > deadline:
                 raise PrerequisiteError(
-                    f"no use of the homeserver within {config.limits.setup_timeout_s:g} s: "
+                    f"the homeserver was not usable within {config.limits.setup_timeout_s:g} s: "
                     f"{error.message}",
                     where=config.homeserver_url,
                     hint="check that it runs and that homeserver_url is right",
@@ -134,16 +124,16 @@ async def set_up_room(
 
 
 async def announce(api: MatrixSession) -> None:
-    """Tell the homeserver that we are here: it then delivers at once what it held back."""
+    """Ping the homeserver, so that it delivers at once the transactions that it held back."""
     path = client_path("appservice", naming.APPSERVICE_ID, "ping", version="v1")
     try:
         await api.request("POST", path, {"transaction_id": "start"})
     except MatrixError as error:
-        _log.warning("the homeserver does not reach us: %s", error.message)
+        _log.warning("the homeserver does not reach this server: %s", error.message)
 
 
 def open_runtimes(config: ControlConfig, clock: Clock) -> Runtime:
-    """Make the runtimes that the configuration names; raises as runtimes.registry does."""
+    """Make the runtimes that the configuration names. Raises as runtimes.registry does."""
     settings = registry.RuntimeSettings(
         state_dir=config.state_dir,
         ports={agent.name: agent.port for agent in config.agents},

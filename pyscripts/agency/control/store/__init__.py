@@ -1,1 +1,1 @@
-"""What the control plane remembers: inventory, inbox, outbox and the hash-chained audit log."""
+"""The control plane's tables: inventory, inbox, outbox, operations and the audit log."""

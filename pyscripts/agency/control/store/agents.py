@@ -1,4 +1,4 @@
-"""The inventory: what every agent ought to be, and what was last seen of it."""
+"""Inventory of agents: the desired state of each, and the state last observed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _agents = schema.agents
 
 
 class Desired(StrEnum):
-    """What somebody last asked for."""
+    """The state that the last command asked for."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -36,7 +36,7 @@ class AgentRecord:
 
 @dataclass(frozen=True, slots=True)
 class InventoryChange:
-    """What a command made of an agent; `desired` None keeps what was wanted."""
+    """Change that a command makes to an agent. `desired` None keeps the desired state."""
 
     name: str
     desired: Desired | None
@@ -46,7 +46,7 @@ class InventoryChange:
 
 
 def synchronise(connection: Connection, names: Collection[str], now_ts: int) -> None:
-    """Add agents that are new in the configuration; those that left it are wanted no more."""
+    """Add agents that are new in the configuration; those that left it become `stopped`."""
     known = {record.name: record for record in records(connection)}
     fresh = [name for name in names if name not in known]
     if fresh:
@@ -64,7 +64,7 @@ def synchronise(connection: Connection, names: Collection[str], now_ts: int) -> 
 
 
 def records(connection: Connection) -> list[AgentRecord]:
-    """Every agent ever known, by name."""
+    """Return every agent ever known, by name."""
     return [
         AgentRecord(
             row.name,
@@ -80,7 +80,7 @@ def records(connection: Connection) -> list[AgentRecord]:
 
 
 def apply(connection: Connection, change: InventoryChange, now_ts: int) -> None:
-    """Record a change."""
+    """Record a change to an agent."""
     values: dict[str, object] = {
         "observed": change.observed,
         "handle": change.handle,

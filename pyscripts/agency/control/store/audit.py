@@ -1,7 +1,7 @@
-"""The audit log in the database: appending in a transaction, and reading it back.
+"""The audit log in the database: rows are appended in a transaction, and read back.
 
-A row is appended in the same transaction as the change that it records, so there is never one
-without the other.
+A row is appended in the same transaction as the change that it records, so neither exists without
+the other.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ _SET_HEAD = update(_meta).where(_meta.c.key == _HEAD)
 
 
 def open_log(connection: Connection, instance: str, clock: Clock) -> Head:
-    """Begin the log of a fresh database, or check that this one may be continued.
+    """Begin the log of a fresh database, or check that an existing log may be continued.
 
     Raises:
-        BadInputError: the log is another instance's, or does not end where it did.
+        BadInputError: the log is another instance's, or its last row is not the recorded head.
     """
     found = _value(connection, _INSTANCE)
     if found is None:
@@ -91,7 +91,7 @@ def open_log(connection: Connection, instance: str, clock: Clock) -> Head:
 
 
 def append(connection: Connection, clock: Clock, *entries: AuditEntry) -> Head:
-    """Append rows in this transaction, which must be a writing one; returns the new head."""
+    """Append rows and return the new head. The transaction must be a writing one."""
     end = head(connection)
     for entry in entries:
         row = next_row(end, entry, clock.now_iso())
@@ -102,7 +102,7 @@ def append(connection: Connection, clock: Clock, *entries: AuditEntry) -> Head:
 
 
 def head(connection: Connection) -> Head:
-    """Where the log ends."""
+    """Return the recorded head of the log."""
     value = _value(connection, _HEAD)
     if value is None:
         raise InternalError("the audit log was not opened")
@@ -111,19 +111,19 @@ def head(connection: Connection) -> Head:
 
 
 def touch(connection: Connection) -> Head:
-    """Prove that the log can be written, without adding to it; returns where it ends."""
+    """Prove that the log can be written, without adding to it; return its head."""
     connection.execute(update(_meta).where(_meta.c.key == _HEAD).values(value=_meta.c.value))
     return head(connection)
 
 
 def tail(connection: Connection, count: int) -> Sequence[AuditRow]:
-    """The last rows, oldest first."""
+    """Return the last rows, oldest first."""
     statement = select(_audit).order_by(_audit.c.sequence.desc()).limit(count)
     return _rows(connection.execute(statement))[::-1]
 
 
 def by_trace(connection: Connection, trace: str, limit: int) -> Sequence[AuditRow]:
-    """The rows of one trace, oldest first."""
+    """Return the rows of one trace, oldest first."""
     statement = (
         select(_audit).where(_audit.c.trace == trace).order_by(_audit.c.sequence).limit(limit)
     )

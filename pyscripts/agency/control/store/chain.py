@@ -1,9 +1,9 @@
 """The hash chain of the audit log, as pure functions over rows.
 
 Row n holds the hash of row n-1, and its own hash covers every field, its number included. The
-first row's `previous` is bound to the instance's name, so a log cannot be passed off as another
-instance's. A chain shows what was changed inside it; that rows were cut off its end is shown by
-a head (number and hash) that was kept elsewhere, as a transcript does.
+first row's `previous` depends on the instance's name, so a log cannot be passed off as another
+instance's. The chain reveals a change inside it. Rows cut off its end are revealed only by a head
+(number and hash) that is kept elsewhere, for example in a transcript.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ MAX_DETAIL_BYTES = 4096
 
 
 class Outcome(StrEnum):
-    """What came of what was asked."""
+    """Outcome of a request."""
 
-    ACCEPTED = "accepted"  # about to be done; a row with the result follows
+    ACCEPTED = "accepted"  # execution begins; a row with the result follows
     DONE = "done"
     FAILED = "failed"
     REFUSED = "refused"
     IGNORED = "ignored"
-    INTERRUPTED = "interrupted"  # the control plane ended while it was being done
+    INTERRUPTED = "interrupted"  # the control plane ended during execution
     WAITING = "waiting"  # for an approval
-    GRANTED = "granted"  # somebody approved it
-    EXPIRED = "expired"  # it did not begin in time
+    GRANTED = "granted"  # approved by another person
+    EXPIRED = "expired"  # its deadline passed before it began
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """What is to be recorded; `detail` is made with `audit_detail`."""
+    """Contents of a new row; `detail` is made with `audit_detail`."""
 
     trace: str
     actor: str
@@ -62,13 +62,13 @@ class AuditRow:
     hash: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as it is exported."""
+        """Return the row as it is exported."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class ChainReport:
-    """What verifying found. `first_bad` is the number of the first row that is wrong or missing."""
+    """Result of verifying a log. `first_bad` is the number of the first wrong or missing row."""
 
     ok: bool
     count: int
@@ -78,9 +78,10 @@ class ChainReport:
 
 
 def audit_detail(**fields: object) -> str:
-    """Fields as bounded canonical JSON; what is too long is replaced by its size and digest.
+    """Encode fields as bounded canonical JSON; a longer one becomes its size,
+    digest and beginning.
 
-    Fields that are None are left out. Nothing secret may be put in.
+    Fields that are None are left out. Pass nothing secret.
     """
     whole = canonical_json({k: _encodable(v) for k, v in fields.items() if v is not None})
     if len(whole) <= MAX_DETAIL_BYTES:
@@ -91,19 +92,19 @@ def audit_detail(**fields: object) -> str:
 
 
 def _encodable(value: object) -> object:
-    # Anybody may send half of a surrogate pair, which is no character in UTF-8.
+    # Any user may send half of a surrogate pair, which is no character in UTF-8.
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     return value
 
 
 def genesis(instance: str) -> str:
-    """What stands in for the hash before the first row of an instance's log."""
+    """Return the value that the first row of an instance's log holds as `previous`."""
     return chain.genesis("agency/audit/1", instance=instance).hash
 
 
 def next_row(head: Head, entry: AuditEntry, ts: str) -> AuditRow:
-    """The row that follows `head`."""
+    """Make the row that follows `head`."""
     row = AuditRow(
         sequence=head.sequence + 1,
         ts=ts,
@@ -124,8 +125,8 @@ def verify_chain(
 ) -> ChainReport:
     """Check a log from its first row.
 
-    With `expected`, the log must hold that many rows at least, and the hash at that place: an
-    older head stays good while the log grows.
+    With `expected`, the log must have at least that many rows, and that hash at that row. An older
+    head stays valid while the log grows.
     """
     head = Head(0, genesis(instance))
 

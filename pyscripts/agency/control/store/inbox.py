@@ -1,8 +1,8 @@
-"""The durable inbox: what the homeserver delivered, once each, in order.
+"""The durable inbox: the events that the homeserver delivered, each stored once, in order.
 
-An event's id is its identity: however often and in however many transactions it comes, it is
-stored once. An event waits (`pending`) until it is answered, or until the command in it is an
-operation on record; then it is `done`.
+An event's id is its identity: it is stored once, however often and in however many transactions
+it comes. It is `pending` until it is answered, or until its command is a stored operation; then it
+is `done`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _transactions = schema.transactions
 
 
 class InboxState(StrEnum):
-    """How far an event is."""
+    """State of an event in the inbox."""
 
     PENDING = "pending"
-    RUNNING = "running"  # left by a control plane that kept no operations, and ended meanwhile
+    RUNNING = "running"  # was running when a version without operations ended
     DONE = "done"
 
 
-# Statements that every command needs are made once.
+# Statements that every command needs are built once.
 _UNFINISHED = _inbox.c.state.in_([InboxState.PENDING, InboxState.RUNNING])
 _COUNT_UNFINISHED = select(func.count()).where(_UNFINISHED)
 _IN_STATE_AFTER = (
@@ -58,19 +58,19 @@ class StoredEvent:
 
 
 def transaction_ts(connection: Connection, txn_id: str) -> int | None:
-    """When a transaction of this id was stored, if it was."""
+    """Return when a transaction was stored; None if it was not."""
     found = connection.scalar(_TRANSACTION_TS, {"id": txn_id})
     return None if found is None else int(found)
 
 
 def unknown(connection: Connection, event_ids: Iterable[str]) -> set[str]:
-    """Those of the events that were never stored."""
+    """Return those of the event ids that were never stored."""
     wanted = set(event_ids)
     return wanted - set(connection.scalars(_KNOWN_EVENTS, {"ids": list(wanted)}))
 
 
 def unfinished(connection: Connection) -> int:
-    """How many events are not done."""
+    """Count the events that are not done."""
     return int(connection.scalar(_COUNT_UNFINISHED) or 0)
 
 
@@ -80,9 +80,9 @@ def add_transaction(
     received_ts: int,
     events: Sequence[tuple[IncomingEvent, str]],
 ) -> int:
-    """Store a transaction and those of its events (each with its trace) that are new.
+    """Store a transaction, and its events that are new; each event comes with its trace.
 
-    Returns how many were new.
+    Returns the number of new events.
     """
     if transaction_ts(connection, txn_id) is not None:
         connection.execute(delete(_transactions).where(_transactions.c.txn_id == txn_id))
@@ -115,7 +115,7 @@ def add_transaction(
 def in_state(
     connection: Connection, state: InboxState, *, after: int, most: int
 ) -> list[StoredEvent]:
-    """The oldest events of a state whose sequence is above `after`, `most` at most, in order."""
+    """Return the oldest `most` events of a state with a sequence above `after`, in order."""
     wanted = {"in_state": state, "after": after, "most": most}
     return [
         StoredEvent(
@@ -135,12 +135,12 @@ def in_state(
 
 
 def set_done(connection: Connection, sequence: int) -> None:
-    """Finish an event: its id stays, so that it never comes again; its text goes."""
+    """Mark an event as done. Its id stays, so a redelivery is recognised; its text is deleted."""
     done = {"which": sequence, "state": InboxState.DONE, "content": "{}"}
     connection.execute(_SET_STATE, done)
 
 
 def last_transaction_ts(connection: Connection) -> int | None:
-    """When the last stored transaction came."""
+    """Return when the newest transaction was stored."""
     found = connection.scalar(select(func.max(_transactions.c.received_ts)))
     return None if found is None else int(found)

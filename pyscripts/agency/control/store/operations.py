@@ -1,6 +1,6 @@
 """Operations in the database, and the approvals that were granted to them.
 
-Every change of state names the state before it, so that nothing is ever run from a stale view.
+Every change of state names the state before it, so nothing runs from a stale view.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SPEND = update(_grants).where(
 def add(
     connection: Connection, operation: Operation, now_ts: int, answer: str | None = None
 ) -> None:
-    """Put an operation on record, in the state that it has."""
+    """Store a new operation in its present state."""
     values = {
         "id": operation.id,
         "origin_kind": operation.origin.kind,
@@ -62,10 +62,10 @@ def move(
     now_ts: int,
     answer: str | None = None,
 ) -> None:
-    """Change the state of an operation on record.
+    """Change the state of a stored operation.
 
     Raises:
-        InternalError: it may not come to that state, or is not in the state that we believed.
+        InternalError: that state may not follow, or the stored state is not that of `before`.
     """
     check_move(before.state, after.state)
     values = {
@@ -80,36 +80,36 @@ def move(
         "answer": answer,
     }
     if connection.execute(_MOVE, values).rowcount != 1:
-        raise InternalError(f"the operation {before.id} is not {before.state} any more")
+        raise InternalError(f"the operation {before.id} is no longer {before.state}")
 
 
 def unfinished(connection: Connection) -> list[Operation]:
-    """Every operation that has not ended, oldest first."""
+    """Return every operation that has not ended, oldest first."""
     return [_operation(row) for row in connection.execute(_UNFINISHED)]
 
 
 def recorded(connection: Connection, operation_id: str) -> tuple[Operation, str] | None:
-    """One operation, with the digest it was recorded under."""
+    """Return an operation and the digest that was stored with it."""
     statement = select(_operations).where(_operations.c.id == operation_id)
     row = connection.execute(statement).one_or_none()
     return None if row is None else (_operation(row), str(row.digest))
 
 
 def answer(connection: Connection, operation_id: str) -> str | None:
-    """The answer to an operation that no room waits for, once it has ended."""
+    """Return the answer to an operation that came from no room, once it has ended."""
     statement = select(_operations.c.answer).where(_operations.c.id == operation_id)
     return connection.scalar(statement)
 
 
 def set_replies(connection: Connection, operation_id: str, replies: int) -> None:
-    """Note how many replies were made before the final one."""
+    """Set the number of replies made before the final one."""
     connection.execute(
         update(_operations).where(_operations.c.id == operation_id).values(replies=replies)
     )
 
 
 def counts(connection: Connection) -> dict[State, int]:
-    """How many operations there are of every state that is not final."""
+    """Count the operations of every state that is not final."""
     statement = (
         select(_operations.c.state, func.count())
         .where(_operations.c.state.not_in(FINAL))
@@ -119,7 +119,7 @@ def counts(connection: Connection) -> dict[State, int]:
 
 
 def grant(connection: Connection, operation: Operation, by: str, now_ts: int) -> None:
-    """Record that somebody approves an operation, exactly as it is now."""
+    """Record that `by` approves an operation, exactly as it is now."""
     values = {"digest": operation.digest, "granted_ts": now_ts, "spent_ts": None}
     key = {"operation_id": operation.id, "granted_by": by}
     connection.execute(delete(_grants).where(*(_grants.c[name] == key[name] for name in key)))
@@ -127,13 +127,13 @@ def grant(connection: Connection, operation: Operation, by: str, now_ts: int) ->
 
 
 def spend(connection: Connection, operation: Operation, now_ts: int) -> int:
-    """Use up the approvals of an operation as it is now; returns how many there were."""
+    """Use up the approvals of an operation as it is now; return their number."""
     values = {"which": operation.id, "agreed": operation.digest, "spent_ts": now_ts}
     return connection.execute(_SPEND, values).rowcount
 
 
 def prune(connection: Connection, before_ts: int) -> int:
-    """Delete what ended before `before_ts`, with its approvals; returns how many operations."""
+    """Delete operations that ended before `before_ts`, and their approvals; return their number."""
     ended = _operations.c.state.in_(FINAL) & (_operations.c.changed_ts < before_ts)
     old = select(_operations.c.id).where(ended)
     connection.execute(delete(_grants).where(_grants.c.operation_id.in_(old)))

@@ -1,7 +1,7 @@
-"""The durable outbox: what is to be said, in order, each under a transaction id of its own.
+"""The durable outbox: messages to send, in order, each with its own transaction id.
 
-The id is derived from the event that is answered and the message's number (0 is the final answer),
-so saying it again after a crash is the same message to the homeserver.
+The id is derived from the answered event and the message's number (0 is the final answer), so the
+homeserver recognises a message that is sent again after a crash.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _outbox = schema.outbox
 
 
 class OutboxState(StrEnum):
-    """How far a message is."""
+    """State of a message in the outbox."""
 
     PENDING = "pending"
     SENT = "sent"
@@ -30,7 +30,7 @@ class OutboxState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An `m.room.message` to be sent."""
+    """An `m.room.message` to send."""
 
     txn_id: str
     room_id: str
@@ -41,7 +41,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message in the outbox."""
+    """A message in the outbox, with its place in the order and its attempts."""
 
     sequence: int
     attempts: int
@@ -49,7 +49,7 @@ class StoredMessage:
     message: Message
 
 
-# Statements that every reply needs are made once.
+# Statements that every reply needs are built once.
 _PENDING = _outbox.c.state == OutboxState.PENDING
 _COUNT_PENDING = select(func.count()).where(_PENDING)
 _FIRST_OF_EACH_ROOM = (
@@ -67,12 +67,12 @@ _UPDATE = update(_outbox).where(_outbox.c.sequence == bindparam("which"))
 
 
 def transaction_id(event_id: str, index: int) -> str:
-    """The transaction id of the `index`-th message that answers an event."""
+    """Return the transaction id of the `index`-th message that answers an event."""
     return "agency-" + sha256_hex(f"{event_id}/{index}".encode())[:40]
 
 
 def add(connection: Connection, message: Message, now_ts: int) -> StoredMessage | None:
-    """Queue a message; None if one of the same transaction id was queued before."""
+    """Queue a message; None if one with the same transaction id was queued before."""
     if connection.scalar(_KNOWN, {"id": message.txn_id}) is not None:
         return None
     values = {
@@ -92,7 +92,7 @@ def add(connection: Connection, message: Message, now_ts: int) -> StoredMessage 
 
 
 def first_of_each_room(connection: Connection) -> list[StoredMessage]:
-    """The oldest waiting message of every room: only these may be sent now."""
+    """Return the oldest pending message of every room: only these may be sent now."""
     return [
         StoredMessage(
             row.sequence,
@@ -105,40 +105,40 @@ def first_of_each_room(connection: Connection) -> list[StoredMessage]:
 
 
 def set_sent(connection: Connection, sequence: int, event_id: str) -> None:
-    """The homeserver has it; only its ids stay."""
+    """Mark a message as sent; its ids stay, its content is deleted."""
     _update(connection, sequence, state=OutboxState.SENT, event_id=event_id[:255], content="{}")
 
 
 def set_waiting(connection: Connection, sequence: int, *, attempts: int, next_ts: int) -> None:
-    """It was not taken; try again at `next_ts`."""
+    """Schedule the next attempt for a message that the homeserver did not take."""
     _update(connection, sequence, attempts=attempts, next_ts=next_ts)
 
 
 def set_content(
     connection: Connection, sequence: int, *, txn_id: str, content: dict[str, Any]
 ) -> None:
-    """Say it in another form, under another transaction id."""
+    """Replace the content and the transaction id of a message."""
     _update(connection, sequence, txn_id=txn_id, content=json.dumps(content))
 
 
 def set_failed(connection: Connection, sequence: int, *, attempts: int) -> None:
-    """It will not be sent."""
+    """Mark a message as given up."""
     _update(connection, sequence, state=OutboxState.FAILED, attempts=attempts)
 
 
 def pending(connection: Connection) -> int:
-    """How many messages wait."""
+    """Count the pending messages."""
     return int(connection.scalar(_COUNT_PENDING) or 0)
 
 
 def pending_sequences(connection: Connection) -> list[int]:
-    """Which messages wait."""
+    """Return the sequences of the pending messages."""
     statement = select(_outbox.c.sequence).where(_outbox.c.state == OutboxState.PENDING)
     return list(connection.scalars(statement))
 
 
 def counts(connection: Connection) -> dict[OutboxState, int]:
-    """How many messages wait, and how many were given up."""
+    """Count the pending messages, and those given up."""
     statement = (
         select(_outbox.c.state, func.count())
         .where(_outbox.c.state != OutboxState.SENT)

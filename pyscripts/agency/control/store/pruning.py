@@ -1,7 +1,7 @@
-"""Keeping the tables bounded: what was dealt with long ago goes, the audit log stays.
+"""Pruning of the tables: old rows that are done are deleted; the audit log stays.
 
-Event and transaction ids are kept for a week at least, so that a late redelivery is known. After
-that a replayed command is too old to be run anyway.
+Event and transaction ids are kept for at least a week, so a late redelivery is recognised. A
+command replayed after that is too old to run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WEEK_MS = 7 * 24 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many rows went."""
+    """Number of rows deleted from each table."""
 
     inbox: int
     outbox: int
@@ -29,12 +29,12 @@ class Pruned:
 
 
 def keep_ms(max_command_age_s: float) -> int:
-    """How long to keep what is done: a week, or longer if commands may be older than that."""
+    """Return how long rows that are done stay: a week, or twice the greatest age of a command."""
     return max(WEEK_MS, int(max_command_age_s * 2000))
 
 
 def prune(connection: Connection, before_ts: int) -> Pruned:
-    """Delete what was dealt with and came before `before_ts`."""
+    """Delete rows that are done and older than `before_ts`."""
     inbox = connection.execute(
         delete(schema.inbox).where(
             schema.inbox.c.state == InboxState.DONE, schema.inbox.c.received_ts < before_ts

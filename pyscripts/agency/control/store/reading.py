@@ -1,7 +1,7 @@
-"""Reading the audit log from outside: read-only, in one pass, without the control plane.
+"""Reading of the audit log from outside: read-only, in one pass, without the control plane.
 
-This is what an auditor runs, also on a copy of the database, on a read-only disk, or while the
-control plane runs.
+This is the auditor's way in. It also works on a copy of the database, on a read-only disk, and
+while the control plane runs.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def verify_database(
 ) -> ChainReport:
     """Verify the whole log of a database (a URL or a SQLite file).
 
-    `instance` is whose log it must be (as it says itself, if None); `expected` is a head that was
-    kept elsewhere.
+    `instance` is the name that the log must be bound to; if None, the name that the database itself
+    gives. `expected` is a head that was kept elsewhere.
 
     Raises:
-        PrerequisiteError: it cannot be opened. BadInputError: it holds no audit log.
+        PrerequisiteError: the database cannot be opened. BadInputError: it holds no audit log.
     """
 
     def verify(query: _Query) -> ChainReport:
@@ -50,7 +50,7 @@ def verify_database(
         report = verify_chain(_rows(query(_ROWS)), instance=name, expected=expected)
         if not report.ok:
             return report
-        # The control plane keeps its own note of the end: it shows a cut by an unwary hand.
+        # The control plane records the head itself: that reveals a careless cut.
         count, _, digest = _one(query(_HEAD)).partition(":")
         noted = Head(int(count), digest)
         if noted != Head(report.count, report.head):
@@ -63,10 +63,10 @@ def verify_database(
 
 
 def read_head(database: str | Path) -> Head:
-    """Where the log of a database (a URL or a SQLite file) ends, unverified.
+    """Return the last row's number and hash, unverified, from a database (a URL or a SQLite file).
 
     Raises:
-        PrerequisiteError: it cannot be opened. BadInputError: it holds no audit log.
+        PrerequisiteError: the database cannot be opened. BadInputError: it holds no audit log.
     """
 
     def read(query: _Query) -> Head:
@@ -80,7 +80,7 @@ def read_head(database: str | Path) -> Head:
 def export_rows(
     database: str | Path, write: Callable[[AuditRow], None], *, last: int | None = None
 ) -> int:
-    """Hand every row (or the last ones) to `write`, oldest first; returns how many."""
+    """Pass every row (or the last ones) to `write`, oldest first; return their number."""
 
     def export(query: _Query) -> int:
         first = 1
@@ -129,9 +129,9 @@ def _with_query(database: str | Path, use: Callable[[_Query], T]) -> T:
 
 @contextmanager
 def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a SQLite file and leave nothing beside it; a copy on a read-only disk will do.
+    """Open a SQLite file without leaving a file beside it; a copy on a read-only disk will do.
 
-    Without a write-ahead log beside it nobody has the file open, and it can be taken as it is.
+    Without a write-ahead log beside it no process has the file open, and it can be read as it is.
     """
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))

@@ -1,7 +1,7 @@
 """The tables of the control plane's store.
 
-Times are milliseconds since the epoch unless a column says otherwise; the audit log keeps RFC 3339
-text, because it is what people and other programs read. Portable between SQLite and PostgreSQL.
+Times are milliseconds since the epoch unless a column says otherwise. The audit log keeps RFC 3339
+text, because people and other programs read it. The tables suit both SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from agency.store import Schema
 
-# Every revision that this code can start from, oldest first.
+# Every revision that this code can upgrade from, oldest first.
 SCHEMA = Schema("agency.control.store:migrations", ("0001", "0002", "0003"))
 REVISION = SCHEMA.newest
 

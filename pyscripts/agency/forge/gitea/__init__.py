@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from agency.lazy import lazy_names
-
-if TYPE_CHECKING:
-    from agency.forge.gitea.client import GiteaForge, gitea_forge
-
-__all__ = ["GiteaForge", "gitea_forge"]
-
-__getattr__ = lazy_names(__name__, {"GiteaForge": "client", "gitea_forge": "client"})
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

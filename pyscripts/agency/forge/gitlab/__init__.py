@@ -2,23 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from agency.lazy import lazy_names
-
-if TYPE_CHECKING:
-    from agency.forge.gitlab.api import GitlabApi, GitlabError, logged_in
-    from agency.forge.gitlab.forge import GitlabForge, gitlab_forge
-
-__all__ = ["GitlabApi", "GitlabError", "GitlabForge", "gitlab_forge", "logged_in"]
-
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "GitlabApi": "api",
-        "GitlabError": "api",
-        "GitlabForge": "forge",
-        "gitlab_forge": "forge",
-        "logged_in": "api",
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

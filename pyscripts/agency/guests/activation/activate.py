@@ -19,11 +19,8 @@ from agency.guests.activation import files as laying
 from agency.guests.activation.age_key import AGE_KEY_FILE
 from agency.guests.activation.changes import Activation, ActivationError, Change, UnitSeen
 from agency.guests.activation.definitions import Definitions
-from agency.secrets.delivery.install import Installer, load_config
-from agency.systemd import journal
-from agency.systemd.errors import JournalError
-from agency.systemd.service import UnitState
-from agency.systemd.units import Units, connected
+from agency.secrets import Installer, load_config
+from agency.systemd import JournalError, Units, UnitState, connected, journal
 
 SECRETS_UNIT = "agency-secrets.service"
 SECRETS_CONFIG = Path("/etc/agency/secrets.json")

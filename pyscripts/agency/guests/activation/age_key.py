@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 
 AGE_KEY_FILE = Path("/var/lib/agency/age.key")
 _TIMEOUT_S = 20.0

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agency.clock import Clock
-from agency.commandline.output import emit, json_option
+from agency.commandline import emit, json_option
 from agency.errors import ExitCode
 from agency.guests.activation import activate as activation
 from agency.guests.activation.changes import Activation, ActivationError

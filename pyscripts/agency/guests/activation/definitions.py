@@ -13,9 +13,8 @@ import jinja2
 
 from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
-from agency.instance.load import LoadedInstance, load_instance
-from agency.instance.render import check_rendered
-from agency.secrets.encryption.sops import SECRETS_FILE
+from agency.instance import LoadedInstance, check_rendered, load_instance
+from agency.secrets import SECRETS_FILE
 from agency.settings import Strict, parse, read_bounded
 
 ENCRYPTED_FILE = "etc/agency/secrets.yaml"

@@ -20,7 +20,7 @@ from agency.guests.images.builder import Job, outer_environment, run_job
 from agency.guests.images.nixos import (
     BUILD_HINT,
     FEATURES,
-    INSTALL_HINT,
+    NIX_INSTALL_HINT,
     OUTPUTS,
     PASSED_ON,
     printed_path,
@@ -35,7 +35,7 @@ _STORE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedSystem:
     """A system to build: an archive of a source, an instance, and the kind of guest."""
 
     archive: bytes
@@ -54,7 +54,7 @@ def system_argv(kind: Kind, source: Path, instance: Path) -> tuple[str, ...]:
     )
 
 
-async def build_system(wanted: Wanted, directory: Path, *, marker: str) -> str:
+async def build_system(wanted: WantedSystem, directory: Path, *, marker: str) -> str:
     """Build a guest's system in an empty directory; returns its store path.
 
     Raises:
@@ -115,7 +115,7 @@ async def _ask(*arguments: str) -> bytes:
         PrerequisiteError: it is not installed.
         ProgramError: it failed, or did not end in time.
     """
-    program = find_program("nix-store", hint=INSTALL_HINT)
+    program = find_program("nix-store", hint=NIX_INSTALL_HINT)
     process = await asyncio.create_subprocess_exec(
         program,
         *arguments,

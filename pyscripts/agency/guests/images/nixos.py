@@ -30,7 +30,7 @@ KEPT = 2
 _NEEDS = 8 * GIB
 _TIMEOUT_S = 3600.0
 _BUILDER_VERSION = 1
-INSTALL_HINT = "install Nix (https://nixos.org/download), or take Debian: --image debian"
+NIX_INSTALL_HINT = "install Nix (https://nixos.org/download), or take Debian: --image debian"
 BUILD_HINT = (
     "the end of its log says why; offline, all that it needs must be in Nix's store; "
     "or take Debian: --image debian"
@@ -90,7 +90,7 @@ def build_argv(kind: Kind) -> tuple[str, ...]:
 
 
 async def _build(source: Path, kind: Kind, digest: str, directory: Path, marker: str) -> None:
-    find_program("nix", hint=INSTALL_HINT)
+    find_program("nix", hint=NIX_INSTALL_HINT)
     output = OUTPUTS[kind]
     job = Job(
         name="nix build",

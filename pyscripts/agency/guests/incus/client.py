@@ -24,7 +24,7 @@ from agency.guests.incus.model import (
     usage_from,
 )
 from agency.guests.incus.transport import Transport, checked_answer
-from agency.machine.completed import Completed
+from agency.machine import Completed
 
 _MAX_PULL = 16 * 1024 * 1024
 

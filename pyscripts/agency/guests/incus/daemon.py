@@ -23,7 +23,7 @@ from pathlib import Path
 
 from agency.errors import PrerequisiteError
 from agency.guests.incus.client import Incus
-from agency.guests.incus.errors import INSTALL_HINT, IncusUnreachableError
+from agency.guests.incus.errors import INCUS_INSTALL_HINT, IncusUnreachableError
 from agency.guests.incus.transport import MAX_SOCKET_PATH
 from agency.locks import locked, try_lock
 
@@ -89,7 +89,7 @@ def host_socket(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 
 @contextlib.asynccontextmanager
-async def incus(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Incus]:
+async def connect_incus(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Incus]:
     """An Incus to talk to: the host's, or ours, started where needed.
 
     Raises:
@@ -178,7 +178,9 @@ def find_daemon() -> Path:
     candidates = [*_PROGRAMS, Path(shutil.which("incusd") or "/nonexistent")]
     found = next((path for path in candidates if path.exists()), None)
     if found is None:
-        raise IncusUnreachableError("Incus is not installed", where="incusd", hint=INSTALL_HINT)
+        raise IncusUnreachableError(
+            "Incus is not installed", where="incusd", hint=INCUS_INSTALL_HINT
+        )
     return found
 
 

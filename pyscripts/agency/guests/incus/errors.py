@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from agency.errors import AgencyError, PrerequisiteError
 
-INSTALL_HINT = "install Incus (Debian: incus-base and incus-client, from backports on Debian 12)"
+INCUS_INSTALL_HINT = (
+    "install Incus (Debian: incus-base and incus-client, from backports on Debian 12)"
+)
 
 
 class IncusError(AgencyError):

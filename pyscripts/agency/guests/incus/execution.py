@@ -16,9 +16,7 @@ import aiohttp
 
 from agency.guests.incus.errors import IncusError, IncusTimeoutError, IncusUnreachableError
 from agency.guests.incus.transport import Transport
-from agency.machine.completed import Completed
-from agency.machine.machine import MAX_LINE, MachineError
-from agency.machine.process import MAX_OUTPUT
+from agency.machine import MAX_LINE, MAX_OUTPUT, Completed, MachineError
 
 _CHUNK = 64 * 1024
 _CONNECT_S = 15.0

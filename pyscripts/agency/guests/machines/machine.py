@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from agency.errors import InternalError
 from agency.guests.incus.client import Incus
 from agency.guests.incus.errors import (
-    INSTALL_HINT,
+    INCUS_INSTALL_HINT,
     IncusError,
     IncusTimeoutError,
     is_missing,
@@ -22,9 +22,7 @@ from agency.guests.incus.errors import (
 from agency.guests.incus.execution import Command, Lines
 from agency.guests.incus.model import Instance, InstanceSpec, Kind, Usage
 from agency.guests.machines.forward import forward
-from agency.machine import units
-from agency.machine.completed import Completed
-from agency.machine.machine import LOOK_S, Dialogue, MachineError, succeeded
+from agency.machine import LOOK_S, Completed, Dialogue, MachineError, succeeded, units
 from agency.programs import find_program
 
 _CREATE_S = 180.0
@@ -189,7 +187,7 @@ class Guest:
         Raises:
             PrerequisiteError: Incus's client is not installed.
         """
-        find_program("incus", hint=INSTALL_HINT)
+        find_program("incus", hint=INCUS_INSTALL_HINT)
         return f"incus:{self.name}", {"INCUS_SOCKET": str(self.incus.socket)}
 
     async def write(self, files: Mapping[PurePosixPath, GuestFile]) -> None:

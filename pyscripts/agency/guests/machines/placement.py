@@ -17,7 +17,7 @@ from agency.guests.incus.model import Kind, Server
 _IMPORT_S = 300.0
 
 
-class Wanted(StrEnum):
+class WantedKind(StrEnum):
     """What a person asks a guest to be."""
 
     AUTO = "auto"
@@ -33,21 +33,21 @@ class Decision:
     reason: str
 
 
-def decide(server: Server, wanted: Wanted) -> Decision:
+def decide(server: Server, wanted: WantedKind) -> Decision:
     """Choose between a virtual machine and a container; the image is made for what is chosen.
 
     Raises:
         PrerequisiteError: what is wanted cannot run here.
     """
-    if wanted is Wanted.VM and not server.runs_vms:
+    if wanted is WantedKind.VM and not server.runs_vms:
         raise PrerequisiteError(
             "this Incus reports no working driver for virtual machines",
             where="--guest vm",
             hint="it needs hardware virtualisation, vhost_vsock and QEMU; or use a container",
         )
-    if wanted is Wanted.VM:
+    if wanted is WantedKind.VM:
         return Decision(Kind.VM, "a virtual machine was asked for")
-    if wanted is Wanted.AUTO and server.runs_vms:
+    if wanted is WantedKind.AUTO and server.runs_vms:
         return Decision(Kind.VM, "the host reports a working driver for virtual machines")
     if not server.runs_containers:
         raise PrerequisiteError(
@@ -55,7 +55,7 @@ def decide(server: Server, wanted: Wanted) -> Decision:
             where=f"drivers: {', '.join(server.drivers) or 'none'}",
             hint="look at the log of incusd",
         )
-    if wanted is Wanted.CONTAINER:
+    if wanted is WantedKind.CONTAINER:
         return Decision(Kind.CONTAINER, "a container was asked for")
     return Decision(Kind.CONTAINER, "the host reports no working driver for virtual machines")
 

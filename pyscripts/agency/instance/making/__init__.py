@@ -1,1 +1,1 @@
-"""Making a new instance: what is asked for, and all of it or nothing."""
+"""Creation of a new instance: its options, then all of its files or none."""

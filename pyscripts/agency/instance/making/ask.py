@@ -1,4 +1,4 @@
-"""What `agency init` is told: by flags, and on a terminal by questions."""
+"""Options of `agency init`: from flags, and on a terminal from questions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from agency.errors import UsageError
-from agency.instance.making.create import Wish
+from agency.instance.making.create import InstanceOptions
 from agency.instance.model import (
     AgentName,
     AgeRecipient,
@@ -34,7 +34,7 @@ _MATRIX_ID, _RECIPIENT = TypeAdapter[str](MatrixId), TypeAdapter[str](AgeRecipie
 _FEATURE = TypeAdapter[str](Feature)
 
 
-def complete_wish(
+def collect_options(
     directory: Path,
     *,
     name: str | None,
@@ -45,11 +45,11 @@ def complete_wish(
     recipients: tuple[str, ...],
     preview: tuple[str, ...] = (),
     ask: bool,
-) -> Wish:
-    """A whole wish from flags and, with `ask`, from the answers of a person.
+) -> InstanceOptions:
+    """Collect the options from flags and, with `ask`, from a person's answers.
 
     Raises:
-        UsageError: a flag is wrong; or it is missing and nobody can be asked.
+        UsageError: a flag is wrong, or is missing and `ask` is false.
     """
     questions = _Questions(ask=ask)
     asked_name = questions.one("--name", "Name of the instance", _name, name, _guess(directory))
@@ -66,7 +66,7 @@ def complete_wish(
     )
     others = [_checked("--recipient", _recipient, text) for text in recipients]
     owner = _owner(asked_operators[0])
-    return Wish(
+    return InstanceOptions(
         name=asked_name,
         domain=asked_domain,
         operators=asked_operators,
@@ -79,7 +79,7 @@ def complete_wish(
 
 
 def _guess(directory: Path) -> str | None:
-    """The directory's name where it may name an instance."""
+    """Return the directory's name if it is a valid instance name."""
     try:
         return _name(directory.absolute().name)
     except ValueError:
@@ -87,7 +87,7 @@ def _guess(directory: Path) -> str | None:
 
 
 def _owner(operator: str) -> str:
-    """The name under which the new key is listed: the first operator's localpart if it may be."""
+    """Name the owner of the new key: the first operator's localpart if it is a valid name."""
     localpart = operator[1:].partition(":")[0]
     try:
         return _name(localpart)
@@ -158,7 +158,7 @@ def _distinct(
 
 
 class _Questions:
-    """Takes what flags say, and asks for the rest where somebody can answer."""
+    """Source of answers: flags first, then questions if a terminal is there."""
 
     def __init__(self, *, ask: bool) -> None:
         self._ask = ask
@@ -212,7 +212,7 @@ def _words(text: str, parse: Callable[[str], Answer], *, needed: bool) -> tuple[
 
 
 def _for_prompt(parse: Callable[[str], Answer]) -> Callable[[str], Answer]:
-    """click asks again when it sees its own usage error."""
+    """Adapt a parser to click, which asks again on its own usage error."""
 
     def convert(text: str) -> Answer:
         try:

@@ -1,4 +1,4 @@
-"""Making a new instance: all of it, or nothing."""
+"""Creation of a new instance: all of it, or nothing."""
 
 from __future__ import annotations
 
@@ -17,26 +17,32 @@ from agency.instance.load import (
     load_instance,
     parse_instance,
 )
+from agency.instance.needs import required_secrets
 from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError
 from agency.instance.reading.source import read_source
 from agency.instance.render import write_rendered
-from agency.instance.required_secrets import required_secrets
 from agency.programs import find_program
-from agency.secrets.classes import SecretClass, SecretSpec
-from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import AgeKey, key_exists, new_key, store_key
-from agency.secrets.generators import generate
+from agency.secrets import (
+    AgeKey,
+    SecretClass,
+    SecretSpec,
+    generate,
+    key_exists,
+    new_key,
+    sops,
+    store_key,
+)
 
 _GITIGNORE = b"# Private keys never belong in git.\n*.key\n*.age\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a person asks of a new instance; each value valid alone.
+class InstanceOptions:
+    """Options of a new instance; each value is valid alone.
 
-    `agents` maps names to roles; `recipients` are those who can decrypt besides the new key,
-    which belongs to `key_owner`.
+    `agents` maps names to roles; `recipients` maps owners to the public keys that can decrypt
+    besides the new key, which belongs to `key_owner`.
     """
 
     name: str
@@ -51,7 +57,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What was made, and what is still to be brought (`missing` blocks, `optional` does not)."""
+    """Result of a creation, with the secrets that an operator must or may still supply."""
 
     root: Path
     age_key_file: Path
@@ -61,37 +67,37 @@ class Created:
     optional: tuple[SecretSpec, ...]
 
 
-def instance_yaml(wish: Wish, recipient: str) -> bytes:
-    """The instance.yaml of a wish, with comments, as a person would write it."""
-    recipients = {wish.key_owner: recipient, **wish.recipients}
+def instance_yaml(options: InstanceOptions, recipient: str) -> bytes:
+    """Render the instance.yaml for options, with comments, as a person would write it."""
+    recipients = {options.key_owner: recipient, **options.recipients}
     return fill(
         "instance.yaml.j2",
-        name=wish.name,
-        domain=wish.domain,
-        operators=wish.operators,
-        services=tuple(dict.fromkeys(["matrix", *wish.services])),
-        agents=tuple(wish.agents.items()),
+        name=options.name,
+        domain=options.domain,
+        operators=options.operators,
+        services=tuple(dict.fromkeys(["matrix", *options.services])),
+        agents=tuple(options.agents.items()),
         recipients=tuple(recipients.items()),
-        preview=wish.preview,
+        preview=options.preview,
     )
 
 
-def create_instance(root: Path, wish: Wish, age_key_file: Path) -> Created:
+def create_instance(root: Path, options: InstanceOptions, age_key_file: Path) -> Created:
     """Make the instance `root` with an age key at `age_key_file`.
 
-    It is complete in a directory beside `root` before it gets its name; the key is written just
-    before that, and removed when the last step fails.
+    The files are written to a directory beside `root`, which is renamed to `root` last. The key
+    is written just before that, and removed if the rename fails.
 
     Raises:
-        BadInputError: `root` or the key file is there already.
-        InstanceError: parts of the wish conflict, or the program of a feature is not written yet.
-        PrerequisiteError: sops or age is missing, or a place cannot be written.
+        BadInputError: `root` or the key file exists.
+        InstanceError: options conflict, or the program of a feature is not written yet.
+        PrerequisiteError: sops or age is missing, or a file cannot be written.
     """
     root, age_key_file = root.absolute(), age_key_file.absolute()
     _refuse_to_overwrite(root, age_key_file)
     find_program("sops", hint=sops.SOPS_HINT)
     key = new_key()
-    content = instance_yaml(wish, key.recipient)
+    content = instance_yaml(options, key.recipient)
     source = read_source(str(root / INSTANCE_FILE), content)
     instance = parse_instance(source)
     if instance is not None:
@@ -126,13 +132,13 @@ def create_instance(root: Path, wish: Wish, age_key_file: Path) -> Created:
 def _refuse_to_overwrite(root: Path, age_key_file: Path) -> None:
     if root.is_symlink() or (root.exists() and not (root.is_dir() and not any(root.iterdir()))):
         raise BadInputError(
-            "is there already and is not an empty directory; nothing is overwritten",
+            "exists and is not an empty directory; nothing is overwritten",
             where=str(root),
             hint="name a directory that does not exist",
         )
     if not root.parent.is_dir():
         raise PrerequisiteError(
-            "there is no such directory to make the instance in",
+            "the directory to make the instance in does not exist",
             where=str(root.parent),
             hint=f"`mkdir -p {root.parent}` first",
         )
@@ -147,7 +153,7 @@ def _refuse_to_overwrite(root: Path, age_key_file: Path) -> None:
 
 
 def _fill_directory(fresh: Path, content: bytes) -> tuple[LoadedInstance, tuple[str, ...]]:
-    """Write everything but the key; returns the names of the secrets that were generated."""
+    """Write everything but the key; returns the names of the generated secrets."""
     (fresh / INSTANCE_FILE).write_bytes(content)
     (fresh / ".gitignore").write_bytes(_GITIGNORE)
     loaded = load_instance(fresh)
@@ -179,7 +185,7 @@ def _publish(fresh: Path, root: Path, key: AgeKey, age_key_file: Path) -> None:
 
 
 def _same_key(root: Path, key: AgeKey) -> bool:
-    """Whether the instance at `root` is the new one: its key must not be thrown away then."""
+    """Return whether the instance at `root` is the new one; its key must then be kept."""
     try:
         return key.recipient in sops.recipients_in_file(root / sops.SECRETS_FILE)
     except AgencyError:

@@ -1,1 +1,1 @@
-"""From the text of instance.yaml to typed values, with the line of everything that is wrong."""
+"""Reading of instance.yaml: from text to typed values, with the line of every problem."""

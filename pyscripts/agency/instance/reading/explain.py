@@ -1,4 +1,4 @@
-"""Turning what pydantic refuses into what is wrong and what would be right."""
+"""Messages for pydantic's errors: the fault and the remedy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WANTED: Mapping[str, str] = {
 
 
 def explain(source: Source, error: ErrorDetails) -> tuple[Loc, str]:
-    """The location of a pydantic error in the file, and its message."""
+    """Return the location in the file and the message of a pydantic error."""
     kind, context = error["type"], error.get("ctx", {})
     loc = tuple(part for part in error["loc"] if part != "[key]")
     if kind == "missing":
@@ -81,8 +81,8 @@ def _unknown_key(loc: Loc) -> str:
     near = difflib.get_close_matches(str(loc[-1]).lower(), [key.lower() for key in known], n=1)
     if near:
         suggestion = next(key for key in known if key.lower() == near[0])
-        return f'is no key of an instance; did you mean "{suggestion}"?'
-    return f"is no key of an instance; known here are: {', '.join(known)}"
+        return f'is not a known key; did you mean "{suggestion}"?'
+    return f"is not a known key; the keys here are: {', '.join(known)}"
 
 
 @cache
@@ -91,7 +91,7 @@ def _schema() -> dict[str, Any]:
 
 
 def known_keys(loc: Loc) -> tuple[str, ...]:
-    """The keys that may stand in the mapping at a location."""
+    """Return the keys that are allowed in the mapping at a location."""
     schema = _schema()
     definitions = schema.get("$defs", {})
     for part in loc:

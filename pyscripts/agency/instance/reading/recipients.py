@@ -1,4 +1,4 @@
-"""Who can decrypt an instance's secrets: instance.yaml, .sops.yaml and the file must agree."""
+"""Comparison of recipients: instance.yaml, .sops.yaml and the encrypted file must agree."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from agency.errors import AgencyError
 from agency.instance.model import Instance
 from agency.instance.problems import Problem
 from agency.instance.reading.source import Source
-from agency.secrets.encryption import sops
+from agency.secrets import sops
 
 
 def disagreements(instance: Instance, root: Path, source: Source) -> list[Problem]:
-    """Every recipient that one of the three knows and another does not.
+    """Find every recipient that .sops.yaml or the encrypted file lacks, or has in excess.
 
-    Files that are not there are no disagreement; `agency check` reports them.
+    Missing files are skipped; `agency check` reports them.
     """
     if instance.secrets.provider != "sops":
         return []

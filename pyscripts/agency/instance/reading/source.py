@@ -1,6 +1,6 @@
-"""Reading YAML so that every value knows its line, and nothing surprising gets through.
+"""Strict reader of YAML that keeps the line of every value.
 
-Refused: duplicate keys, tabs as indentation, anchors and aliases (a small file can stand for a
+It refuses duplicate keys, tabs as indentation, anchors and aliases (a small file can expand to a
 huge one), tags, merge keys, keys that are not text, several documents, deep nesting.
 """
 
@@ -17,18 +17,18 @@ from agency.instance.problems import Loc, Problem, field_name
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
 
-# libyaml where PyYAML has it: twenty times as fast, with the same marks.
+# libyaml if PyYAML has it: twenty times as fast, with the same marks.
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {"null", "bool", "int", "float", "str", "timestamp"}
-# What YAML 1.1 does not allow in a file at all (`yaml.reader.Reader.NON_PRINTABLE`).
+# Characters that YAML 1.1 does not allow in a file (`yaml.reader.Reader.NON_PRINTABLE`).
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAB_INDENT = re.compile(r"^ *\t", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value is: the line of its key (or dash), and its text if it is a scalar."""
+    """Place of a value: the line of its key (or dash), and its text if it is a scalar."""
 
     line: int
     raw: str | None = None
@@ -44,7 +44,7 @@ class Source:
     problems: list[Problem] = field(default_factory=list)
 
     def line(self, loc: Loc) -> int | None:
-        """The line of a location, or of the nearest thing around it that has one."""
+        """Return the line of a location, or of the nearest enclosing one that has a line."""
         for length in range(len(loc), 0, -1):
             place = self.places.get(loc[:length])
             if place is not None:
@@ -58,7 +58,7 @@ class Source:
 
 
 def read_source(file: str, content: bytes) -> Source:
-    """Parse a YAML document; what is wrong with it is in `problems` of the result."""
+    """Parse a YAML document; the result's `problems` list its faults."""
     source = Source(file)
     text = _decode(source, content)
     if text is None or not _is_plain(source, text):
@@ -136,7 +136,7 @@ def _kind(node: yaml.Node) -> str:
 
 
 class _Builder:
-    """Makes data of nodes and notes the places."""
+    """Builder of plain data from YAML nodes; records the place of each value."""
 
     def __init__(self, source: Source) -> None:
         self._source = source

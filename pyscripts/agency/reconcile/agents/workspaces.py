@@ -24,7 +24,7 @@ from agency.programs import find_program
 from agency.reconcile.agents import scaffold
 from agency.reconcile.engine.contract import ABSENT, Change, Settings
 from agency.reconcile.gitlab.repository import Repository
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 
 WORKSPACE = "agent-space"
 _MODE = 0o700

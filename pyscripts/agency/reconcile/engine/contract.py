@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from agency.errors import AgencyError
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 
 ABSENT = "absent"
 

@@ -16,7 +16,7 @@ from agency.clock import Clock
 from agency.errors import AgencyError, ExitCode
 from agency.reconcile.engine.contract import Change, Observed, Planned, ReconcileError, Reconciler
 from agency.reconcile.engine.lock import held
-from agency.secrets.redact import MIN_LENGTH, Redactor
+from agency.secrets import MIN_LENGTH, Redactor
 
 # A change may show what could not be seen before it: a user's token after the user.
 MAX_ROUNDS = 5

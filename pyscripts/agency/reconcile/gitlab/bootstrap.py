@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from agency.clock import Clock
-from agency.forge.gitlab import GitlabApi, logged_in
+from agency.forge import GitlabApi, logged_in
 from agency.reconcile.gitlab.changes import LEVELS, GitlabChange, Seen, Step, runner_facts
 from agency.reconcile.gitlab.planning import plan
 from agency.reconcile.gitlab.settings import (
@@ -24,9 +24,7 @@ from agency.reconcile.gitlab.settings import (
     OauthApplication,
 )
 from agency.reconcile.issued import Issued
-from agency.secrets.delivery.credentials import read_credential
-from agency.secrets.names import GITLAB_ROOT_PASSWORD
-from agency.secrets.values import SecretValue
+from agency.secrets import GITLAB_ROOT_PASSWORD, SecretValue, read_credential
 
 SETTINGS = GitlabBootstrapSettings
 

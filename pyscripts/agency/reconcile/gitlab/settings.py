@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from agency.reconcile.engine.contract import Settings
-from agency.secrets.names import FORGE_BOT_TOKEN
+from agency.secrets import FORGE_BOT_TOKEN
 
 _SLUG = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 

@@ -17,9 +17,7 @@ from agency.matrix import ControlRoom, MatrixError, MatrixSession, client_path, 
 from agency.reconcile.engine.contract import ABSENT, Change
 from agency.reconcile.matrix import rooms
 from agency.reconcile.matrix.rooms import Room, SynapseRoomsSettings
-from agency.secrets.delivery.credentials import read_credential
-from agency.secrets.names import MATRIX_AS_TOKEN
-from agency.secrets.values import SecretValue
+from agency.secrets import MATRIX_AS_TOKEN, SecretValue, read_credential
 
 SETTINGS = SynapseRoomsSettings
 

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from agency.canonical import sha256_hex
 from agency.errors import BadInputError
-from agency.secrets.names import WILDCARD_CERTIFICATE as _CERTIFICATE
-from agency.secrets.names import WILDCARD_CERTIFICATE_KEY as _KEY
-from agency.secrets.values import SecretValue
+from agency.secrets import WILDCARD_CERTIFICATE as _CERTIFICATE
+from agency.secrets import WILDCARD_CERTIFICATE_KEY as _KEY
+from agency.secrets import SecretValue
 
 _SEE = "bring the full chain, leaf first, and the key that belongs to it; see docs/secrets.md"
 

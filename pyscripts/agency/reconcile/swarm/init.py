@@ -12,7 +12,7 @@ from pydantic import Field, IPvAnyAddress
 
 from agency.docker import DEFAULT_URL, answers, call, docker_at
 from agency.reconcile.engine.contract import ABSENT, Change, Settings
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 
 _PART = "swarm"
 _LISTEN_PORT = 2377

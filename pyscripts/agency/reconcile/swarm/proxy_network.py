@@ -15,7 +15,7 @@ from pydantic import Field, IPvAnyNetwork
 from agency.clock import Clock
 from agency.docker import DEFAULT_URL, DockerError, answers, docker_at, require_swarm
 from agency.reconcile.engine.contract import ABSENT, Change, ReconcileError, Settings
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 
 _GONE_WAIT_S = 20.0
 _POLL_S = 0.1

@@ -36,9 +36,12 @@ from agency.docker import DEFAULT_URL, answers, docker_at, require_swarm
 from agency.errors import BadInputError, PrerequisiteError
 from agency.reconcile.engine.contract import ABSENT, Change, Settings
 from agency.reconcile.swarm.certificate import ServerCertificate
-from agency.secrets.delivery.credentials import read_credential
-from agency.secrets.names import WILDCARD_CERTIFICATE, WILDCARD_CERTIFICATE_KEY
-from agency.secrets.values import SecretValue
+from agency.secrets import (
+    WILDCARD_CERTIFICATE,
+    WILDCARD_CERTIFICATE_KEY,
+    SecretValue,
+    read_credential,
+)
 
 _SETTLE_S = 120.0
 _VARIABLES = ("SECRET_WILDCARD_CERT_VERSION", "SECRET_WILDCARD_KEY_VERSION")

@@ -1,1 +1,1 @@
-"""Putting secrets where those who need them find them."""
+"""Delivery of secrets to the services that read them."""

@@ -1,8 +1,8 @@
 """Files made of secrets that the instance's own services issue while they run.
 
-A service of ours (the forge) issues client ids and tokens after the machine has started. Who needs
-them is told in files: a text with `@name@` where a secret belongs. Until every secret of a file is
-issued, its fallback stands there, or no file at all. Whoever reads a changed file is restarted.
+The forge issues client ids and tokens after the machine has started. Services read them from files
+with `@name@` in place of a secret. Until every secret of a file is issued, the file holds its
+fallback, or is absent. The units that read a changed file are restarted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_BYTES = 1024 * 1024
 _STATE = ".seen.json"
 _MODE = 0o400
 _TIMEOUT_S = 30.0
-# What stands in a JSON string or an environment file as it is.
+# Characters that need no escaping in a JSON string or an environment file.
 _PLAIN = re.compile(r"[!#-\[\]-~]+\Z")
 
 FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
@@ -38,7 +38,7 @@ class _Strict(BaseModel):
 
 
 class ComposedFile(_Strict):
-    """One file. `secrets` says where the value of each `@name@` in `content` is."""
+    """One file. `secrets` maps each `@name@` in `content` to the file with its value."""
 
     name: FileName
     content: str
@@ -48,14 +48,14 @@ class ComposedFile(_Strict):
 
 
 class WatchedFile(_Strict):
-    """A secret that units read as it is."""
+    """A secret that units read unchanged."""
 
     path: Path
     consumers: tuple[Unit, ...] = ()
 
 
 class ComposeConfig(_Strict):
-    """What `agency secrets compose` is told."""
+    """Configuration of `agency secrets compose`."""
 
     directory: Path
     files: tuple[ComposedFile, ...] = ()
@@ -64,14 +64,14 @@ class ComposeConfig(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """What a run did: files by name, secrets by path, units that were restarted."""
+    """Result of a run: files by name, secrets by path, restarted units."""
 
     changed: tuple[str, ...]
     missing: tuple[str, ...]
     restarted: tuple[str, ...]
 
     def as_dict(self) -> dict[str, list[str]]:
-        """As `--json` prints it."""
+        """Return the result as `--json` prints it."""
         return {
             "changed": list(self.changed),
             "missing": list(self.missing),
@@ -92,8 +92,8 @@ def read_config(file: Path) -> ComposeConfig:
     """Read the configuration.
 
     Raises:
-        PrerequisiteError: it cannot be read.
-        BadInputError: it is not what it should be.
+        PrerequisiteError: the file cannot be read.
+        BadInputError: the file is not a valid configuration.
     """
     data = _read(file)
     if data is None:
@@ -107,13 +107,13 @@ def read_config(file: Path) -> ComposeConfig:
 
 
 def compose(config: ComposeConfig, restart: Restart = restart_units) -> Composed:
-    """Bring every file to what was issued, then restart the readers of what changed.
+    """Update every file from the issued secrets, then restart the readers of changed files.
 
-    The first run of a boot restarts nobody: the readers are started after it.
+    The first run of a boot restarts nothing: the readers start later.
 
     Raises:
         BadInputError: a secret has characters that would change the meaning of the file.
-        PrerequisiteError: a place cannot be read or written.
+        PrerequisiteError: a file cannot be read or written.
     """
     directory = config.directory
     before = _seen(directory / _STATE)
@@ -128,7 +128,7 @@ def compose(config: ComposeConfig, restart: Restart = restart_units) -> Composed
     changed = tuple(sorted(name for name in now if before is None or before.get(name) != now[name]))
     units: set[str] = set()
     if before is not None:
-        # What is gone helps nobody who is restarted.
+        # A restart is of no use to the readers of a removed file.
         units = {unit for name in changed if now[name] is not None for unit in consumers[name]}
         if units:
             restart(sorted(units))
@@ -169,7 +169,7 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise PrerequisiteError(
-            f"cannot read it: {error.strerror or error}", where=str(path)
+            f"cannot be read: {error.strerror or error}", where=str(path)
         ) from error
     if len(data) > MAX_BYTES:
         raise BadInputError(f"larger than {MAX_BYTES} bytes", where=str(path))

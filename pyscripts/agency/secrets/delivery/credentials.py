@@ -1,4 +1,4 @@
-"""Reading a service's own secrets from `$CREDENTIALS_DIRECTORY` (systemd's LoadCredential)."""
+"""Reader of a service's own secrets in `$CREDENTIALS_DIRECTORY` (systemd's LoadCredential)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}\Z")
 
 
 def read_credential(name: str, environ: Mapping[str, str] = os.environ) -> SecretValue:
-    """The credential `name`, without one trailing newline.
+    """Read the credential `name`, without one trailing newline.
 
     Raises:
-        PrerequisiteError: no directory, no file, an empty one, a huge one, or not UTF-8.
+        PrerequisiteError: the directory is not set, or the file is missing, empty, too large or
+            not UTF-8.
         InternalError: `name` cannot be the name of a credential.
     """
     if not _NAME.match(name):

@@ -1,7 +1,7 @@
-"""`agency secrets install`: put a machine's secrets in place, for the units that load them.
+"""Installer of a machine's secrets, for the units that load them: `agency secrets install`.
 
-It is told what by a JSON file that the machine's modules write. A run that finds everything as it
-is wanted writes nothing; a secret that nothing lists any more is removed.
+Its configuration is a JSON file that the machine's modules write. A run that finds every file
+correct writes nothing; a secret that is no longer listed is removed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Section(BaseModel):
 
 
 class WantedSecret(_Section):
-    """One secret and its file; `generator` says how it is made where nobody brings it."""
+    """One secret and its file; `generator` makes it when the provider is ephemeral."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     owner: str
@@ -63,7 +63,7 @@ class WantedTemplate(_Section):
 
 
 class InstallConfig(_Section):
-    """What to put where. Every path lies in or below `directory`, which the installer owns."""
+    """Configuration of the installer, which owns `directory`; every path lies below it."""
 
     provider: Literal["sops", "ephemeral"]
     file: PlainPath
@@ -77,7 +77,8 @@ def load_config(path: Path) -> InstallConfig:
     """Read the configuration.
 
     Raises:
-        PrerequisiteError: it cannot be read. BadInputError: it is not one.
+        PrerequisiteError: the file cannot be read.
+        BadInputError: the file is not a valid configuration.
     """
     try:
         with path.open("rb") as handle:
@@ -113,7 +114,7 @@ def _check_paths(config: InstallConfig, source: Path) -> None:
 
 @dataclass(slots=True)
 class Installed:
-    """What a run did, by names; no value is in it."""
+    """Report of a run, by names; it holds no value."""
 
     written: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
@@ -126,7 +127,7 @@ class Installed:
         return ExitCode.BAD if self.failed else ExitCode.DONE
 
     def as_dict(self) -> dict[str, object]:
-        """The report as `--json` prints it."""
+        """Return the report as `--json` prints it."""
         return {
             "written": self.written,
             "unchanged": self.unchanged,
@@ -137,14 +138,14 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Installer:
-    """Puts the secrets of one configuration in place."""
+    """Installer of the secrets of one configuration."""
 
     config: InstallConfig
     entropy: Entropy = secrets.token_bytes
     file_system: Callable[[int], str] = places.file_system_of
 
     def run(self) -> Installed:
-        """Put every secret and template in place; what is wrong with one does not hide the others.
+        """Install every secret and template; a failure of one does not stop the others.
 
         Raises:
             PrerequisiteError: nothing can be decrypted, or the directory cannot be used.
@@ -206,7 +207,7 @@ class Installer:
         return obtain
 
     def _made(self, secret: WantedSecret, directory: int) -> SecretValue:
-        """What is there already, or a new one: an ephemeral secret lasts until the next boot."""
+        """Reuse the present value or generate one; ephemeral secrets last until the next boot."""
         present = guarded.read(directory, secret.path.name)
         if present:
             with contextlib.suppress(UnicodeDecodeError):

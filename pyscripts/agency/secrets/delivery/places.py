@@ -1,4 +1,4 @@
-"""The directory that secrets are put into: in memory, and reached without following a link."""
+"""The directory of installed secrets: in memory, and opened without following a link."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOUNTS = Path("/proc/self/mountinfo")
 
 
 def file_system_of(descriptor: int) -> str:
-    """The type of the file system that an open file lies on, or "unknown"."""
+    """Return the type of the file system that an open file lies on, or "unknown"."""
     device = os.fstat(descriptor).st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     for line in _MOUNTS.read_text().splitlines():
@@ -32,11 +32,11 @@ def file_system_of(descriptor: int) -> str:
 def open_place(
     directory: Path, *, file_system: Callable[[int], str] = file_system_of
 ) -> Iterator[int]:
-    """An open directory for secrets; missing parts of its path are made (0751).
+    """Open a directory for secrets; create missing parts of its path (0751).
 
     Raises:
-        PrerequisiteError: a link or another thing is in the way, others may write in it, or it is
-            not in memory.
+        PrerequisiteError: a part of the path is a link or no directory, other users may write
+            there, or the directory is not in memory.
     """
     where = str(directory)
     descriptor = os.open("/", DIRECTORY_FLAGS)

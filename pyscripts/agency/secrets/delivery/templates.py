@@ -1,4 +1,4 @@
-"""Templates of files made of secrets: `@name@` stands for the secret of that name."""
+"""Templates of files that hold secrets: `@name@` stands for the secret of that name."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _PLACEHOLDER = re.compile(r"@([a-z0-9][a-z0-9-]*)@")
 
 
 def placeholder(name: str) -> str:
-    """The text that stands in a template for the secret of that name."""
+    """Return the placeholder of a secret in a template."""
     return f"@{name}@"
 
 
 def fill(template: str, values: Mapping[str, str], *, where: str, absent: Mapping[str, str]) -> str:
-    """Put values in place of the names in a template; no value is itself filled in.
+    """Replace the placeholders of a template by values, in one pass: values are not expanded.
 
     Args:
         template: the text with its placeholders.
         values: the secrets by name.
         where: the template's name, for the error.
-        absent: why a secret that is not among `values` could not be had, by its name.
+        absent: by secret name, the reason why `values` has no value for it.
 
     Raises:
-        BadInputError: a name has no value. A placeholder that stayed would be a secret that
-            everybody knows.
+        BadInputError: a name has no value. A placeholder left in the file would be a publicly
+            known secret.
     """
     for name in _PLACEHOLDER.findall(template):
         if name not in values:

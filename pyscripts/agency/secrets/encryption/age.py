@@ -1,4 +1,4 @@
-"""age keys: making one, where it lives, and which public key belongs to it."""
+"""age keys: generation, default place, public keys of a key file."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class AgeKey:
 
 
 def default_key_file(instance: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the private key of an instance is: $SOPS_AGE_KEY_FILE, or below the state directory."""
+    """Return the path of an instance's private key: $SOPS_AGE_KEY_FILE or the default place."""
     named = environ.get(KEY_VARIABLE)
     return Path(named) if named else new_key_file(instance, environ)
 
 
 def new_key_file(instance: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """Where a new instance's private key goes unless another place is named."""
+    """Return the default path of a new instance's private key, below the state directory."""
     return state_dir(environ) / instance / "age.key"
 
 
@@ -53,16 +53,16 @@ def new_key() -> AgeKey:
 
 
 def public_keys(key_file: Path) -> frozenset[str]:
-    """The public keys of the identities in a key file.
+    """Return the public keys of the identities in a key file.
 
     Raises:
-        PrerequisiteError: age is missing, or the file is not there or not an age key file.
+        PrerequisiteError: age is not installed, or the file is missing or not an age key file.
     """
     program = find_program("age-keygen", hint=HINT)
     try:
         output = run_program([program, "-y", str(key_file)], timeout=TIMEOUT_S)
     except ProgramError:
-        # Without the cause: what the program says of a bad line may quote it.
+        # Without the cause: the program's message may quote a bad line.
         raise PrerequisiteError(
             "is not a readable age key file",
             where=str(key_file),
@@ -75,8 +75,8 @@ def store_key(key: AgeKey, key_file: Path) -> None:
     """Write a key file (mode 0600, its directory 0700); an existing one is never replaced.
 
     Raises:
-        BadInputError: there is one.
-        PrerequisiteError: the place cannot be written; nothing is left there.
+        BadInputError: the file exists.
+        PrerequisiteError: the file cannot be written; no partial file remains.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
@@ -108,9 +108,9 @@ def _cannot_write(key_file: Path, error: OSError) -> PrerequisiteError:
 
 
 def key_exists(key_file: Path) -> BadInputError:
-    """The refusal to replace a key file."""
+    """Make the error that refuses to replace a key file."""
     return BadInputError(
-        "there is an age key already; it is never replaced",
+        "an age key exists already; it is never replaced",
         where=str(key_file),
         hint="name another place with --age-key, or move that key away if nothing needs it",
     )

@@ -1,4 +1,4 @@
-"""Driving the real sops: encrypting, decrypting, and reading who can.
+"""Client of the program sops: encrypt, decrypt, list names and recipients.
 
 Plain values go to sops by standard input, never by argv or a file.
 """
@@ -51,25 +51,25 @@ def encrypt(values: Mapping[str, SecretValue], recipients: Iterable[str]) -> byt
         *("--input-type", "json", "--output-type", "yaml"),
         *("--filename-override", "secrets.yaml", "/dev/stdin"),
     ]
-    # An empty directory: sops looks for a .sops.yaml from here upwards, and none may be found.
+    # An empty directory: sops searches upwards for a .sops.yaml and must not find one.
     with tempfile.TemporaryDirectory(prefix="agency-sops-") as empty:
         try:
             return run_program(
                 argv, timeout=TIMEOUT_S, stdin=plain, env=_environment(None), cwd=Path(empty)
             )
         except ProgramError:
-            # Without the cause: what sops says of its input may quote it.
+            # Without the cause: sops may quote its input in its message.
             raise BadInputError(
                 "sops could not encrypt", where="sops", hint="are the recipients age public keys?"
             ) from None
 
 
 def decrypt(path: Path, age_key_file: Path | None) -> dict[str, SecretValue]:
-    """The values of an encrypted file.
+    """Decrypt a file; return its values by name.
 
     Raises:
-        PrerequisiteError: sops or the key is missing, or the key opens nothing here.
-        BadInputError: the file is not a sops file, was changed, or holds something but text.
+        PrerequisiteError: sops or the key is missing, or the key is not a recipient of the file.
+        BadInputError: the file is not a sops file, was changed, or holds a value that is not text.
     """
     check = can_decrypt(path, age_key_file)
     if not check.ok:
@@ -128,10 +128,10 @@ def _metadata(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def names_in_file(path: Path) -> frozenset[str]:
-    """The names of the secrets in an encrypted file; needs no key.
+    """Return the names of the secrets in an encrypted file; needs no key.
 
     Raises:
-        BadInputError: no sops file, or a value in it is not encrypted.
+        BadInputError: the file is not a sops file, or a value in it is not encrypted.
     """
     data, _ = _metadata(path)
     plain = sorted(name for name, value in data.items() if not str(value).startswith("ENC["))
@@ -145,10 +145,10 @@ def names_in_file(path: Path) -> frozenset[str]:
 
 
 def recipients_in_file(path: Path) -> frozenset[str]:
-    """Who can decrypt a file: age public keys, and `kind:id` for keys of any other kind.
+    """Return the recipients of a file: age public keys, and `kind:id` for keys of other kinds.
 
     Raises:
-        BadInputError: no sops file.
+        BadInputError: the file is not a sops file.
     """
     _, metadata = _metadata(path)
     groups = [metadata, *_mappings(metadata.get("key_groups"))]
@@ -156,10 +156,10 @@ def recipients_in_file(path: Path) -> frozenset[str]:
 
 
 def recipients_in_config(path: Path) -> frozenset[str]:
-    """Who can decrypt what is encrypted under a .sops.yaml, over all its rules.
+    """Return the recipients that a .sops.yaml names, over all its rules.
 
     Raises:
-        BadInputError: not a sops configuration.
+        BadInputError: the file is not a sops configuration.
     """
     rules = _read_yaml(path).get("creation_rules")
     if not isinstance(rules, list):
@@ -202,7 +202,7 @@ def _mappings(value: object) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class DecryptCheck:
-    """Whether a machine can decrypt a file, and if not, why and what to do."""
+    """Result of `can_decrypt`; when not `ok`, the reason and the remedy."""
 
     ok: bool
     reason: str = ""
@@ -210,7 +210,7 @@ class DecryptCheck:
 
 
 def can_decrypt(path: Path, age_key_file: Path | None) -> DecryptCheck:
-    """Whether one of the keys in `age_key_file` is a recipient of `path`; decrypts nothing.
+    """Check that a key in `age_key_file` is a recipient of `path`; decrypts nothing.
 
     Raises:
         BadInputError: `path` is not a sops file.
@@ -233,6 +233,6 @@ def can_decrypt(path: Path, age_key_file: Path | None) -> DecryptCheck:
         False,
         f"the key {age_key_file} is for {', '.join(sorted(own))}, and the file is encrypted for "
         f"{', '.join(sorted(recipients))}",
-        "somebody who can decrypt adds that public key to secrets.recipients, runs `agency "
+        "ask a recipient to add that public key to secrets.recipients, and to run `agency "
         "render` and `sops updatekeys`",
     )

@@ -16,8 +16,8 @@ import click
 from pydantic import Field, RootModel, ValidationError
 from rich.console import Console
 
-from agency.commandline.output import emit
-from agency.control.config import load_config
+from agency.commandline import emit
+from agency.control import load_config
 from agency.errors import AgencyError, BadInputError, UsageError
 from agency.settings import Strict, explain, parse
 from agency.spinup.observe.machine import ThisMachine

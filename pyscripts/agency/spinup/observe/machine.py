@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency import naming
-from agency.control.config import ControlConfig
+from agency.control import ControlConfig
 from agency.errors import BadInputError
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 from agency.store import parse_url, sqlite_path
 
 HANDOVER = Path("/run/agency-control/agents")

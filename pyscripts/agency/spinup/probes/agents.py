@@ -8,7 +8,7 @@ import aiohttp
 
 from agency.errors import BadInputError
 from agency.ports import is_listening
-from agency.protocols.acp import HEALTH_PATH, STATUS_PATH
+from agency.protocols import HEALTH_PATH, STATUS_PATH
 from agency.spinup.probes.probe import Here, Nothing, Pids, probe
 from agency.spinup.record import Evidence
 

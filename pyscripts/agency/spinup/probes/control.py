@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 
 from agency.matrix import Person, client_path
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 from agency.spinup.record import Evidence
 
 _POLL_S = 0.25

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Protocol, TypeVar, cast
 from pydantic import Field
 
 from agency.errors import UsageError
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 from agency.settings import Strict
 from agency.spinup.record import Evidence
 

@@ -78,7 +78,7 @@ def audit_row(here: Here, told: Sequence) -> Evidence:
 @probe("audit.chain", Nothing, at=Moment.RECORDS)
 def chain(here: Here, _told: Nothing) -> Evidence:
     """Verify the audit log's chain from the first row on; its length and head."""
-    from agency.control.store.reading import verify_database
+    from agency.control import verify_database
 
     report = verify_database(here.database)
     return {

@@ -12,8 +12,7 @@ from pydantic import Field, SecretStr
 
 from agency.errors import BadInputError
 from agency.programs import ProgramError
-from agency.secrets.redact import Redactor
-from agency.secrets.values import SecretValue
+from agency.secrets import Redactor, SecretValue
 from agency.spinup.probes.probe import Here, Nothing, probe
 from agency.spinup.record import Evidence
 

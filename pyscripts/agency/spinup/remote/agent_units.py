@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable
 
 from agency import naming
-from agency.machine import units
-from agency.machine.machine import Machine, run
+from agency.machine import Machine, run, units
 from agency.spinup.record import Evidence
 
 _PROCESSES = ("ps", "-e", "-ww", "-o", "pid=", "-o", "cgroup=")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agency.machine.machine import Machine, MachineError
+from agency.machine import Machine, MachineError
 from agency.spinup.record import Evidence
 
 _LOOK_S = 60.0

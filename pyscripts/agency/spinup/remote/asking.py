@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agency.errors import AgencyError
-from agency.machine.machine import Dialogue, Machine, MachineError
+from agency.machine import Dialogue, Machine, MachineError
 from agency.spinup.observe.commands import Answer
 from agency.spinup.record import Evidence
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from agency import naming
-from agency.instance.model import Instance
-from agency.machine import units
-from agency.machine.machine import Machine, MachineError
+from agency.instance import Instance
+from agency.machine import Machine, MachineError, units
 from agency.matrix import MatrixSession, Person
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 from agency.spinup.observe.machine import HANDOVER
 from agency.spinup.record import Evidence
 from agency.spinup.remote.agent_units import with_units

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 
 from agency.errors import AgencyError
-from agency.instance.model import Instance
-from agency.secrets.values import SecretValue
+from agency.instance import Instance
+from agency.secrets import SecretValue
 
 _REGISTER_S = 30.0
 

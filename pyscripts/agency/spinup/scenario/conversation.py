@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agency.matrix import Person, client_path
-from agency.protocols.reply import Reply
+from agency.protocols import Reply
 from agency.spinup.record import Evidence, Recorder
 from agency.spinup.scenario.accounts import ConversationError
 

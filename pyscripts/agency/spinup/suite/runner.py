@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agency.children import ChildSpec, start_child
-from agency.instance.model import ResolvedAgent
-from agency.machine.machine import Machine, MachineError
+from agency.instance import ResolvedAgent
+from agency.machine import Machine, MachineError
 from agency.rundir import RunDirectory
 
 _LOG_LINES = 40

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agency.commandline.output import emit, json_option
-from agency.protocols.audit_socket import SOCKET, AuditClient, Receipt
+from agency.commandline import emit, json_option
+from agency.protocols import SOCKET, AuditClient, Receipt
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +57,7 @@ def audit() -> None:
 def serve(retention_days: int, directory: Path, as_json: bool) -> None:  # noqa: ARG001 - errors
     """Write the agents' audit log (started by agency-audit.socket) until SIGTERM."""
     from agency.clock import Clock
-    from agency.commandline.logs import log_to_stderr
+    from agency.commandline import log_to_stderr
     from agency.workspace.audit.bounds import Bounds
     from agency.workspace.audit.service.activation import activated_socket
     from agency.workspace.audit.service.peers import agent_of

@@ -288,7 +288,7 @@ def test_killed_while_a_look_is_under_way(
     start = make_event("!agency agents start pm")
     control.deliver([start])
     one_reply(control, stub, start, wait_for)
-    pid = int(control.query("SELECT pid FROM agents WHERE name = 'pm'")[0][0])
+    pid = int(control.query("SELECT handle FROM agents WHERE name = 'pm'")[0][0])
     os.kill(pid, signal.SIGSTOP)  # it will not answer
     look = make_event("!agency agents status pm")
     control.deliver([look])

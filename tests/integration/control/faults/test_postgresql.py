@@ -51,6 +51,12 @@ def as_postgres(argv: list[str]) -> list[str]:
     return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--", *argv]
 
 
+def is_ready(data: Path) -> bool:
+    """Tell whether the server answers: its socket is there before that; postmaster.pid says it."""
+    status = data / "postmaster.pid"
+    return status.exists() and status.read_text().rstrip().endswith("ready")
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Path]:
     """A PostgreSQL on a socket in a directory of its own."""
@@ -71,7 +77,7 @@ def server() -> Iterator[Path]:
         process = subprocess.Popen(as_postgres(argv), env=env, cwd=place, stderr=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + 30
-            while not (place / ".s.PGSQL.5432").exists():
+            while not is_ready(data):
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.05)

@@ -89,14 +89,14 @@ def test_homeserver_that_never_answers(make_control: Any, credentials: Path) -> 
     control = make_control(credentials, homeserver_url="http://127.0.0.1:9", limits=limits)
     status, log = ended(control)
     assert status == 3
-    assert "no use of the homeserver within 1 s" in log
+    assert "the homeserver was not usable within 1 s" in log
 
 
 def test_homeserver_that_refuses_us(control: Any, stub: Any) -> None:
     stub.fail("register", status=401, body={"errcode": "M_UNKNOWN_TOKEN", "error": "no"})
     status, log = ended(control)
     assert status == 3
-    assert "check that it has loaded our registration" in log
+    assert "check that it has loaded the agency's registration" in log
 
 
 def test_homeserver_that_needs_time(control: Any, stub: Any, make_event: Any) -> None:

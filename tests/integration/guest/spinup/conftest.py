@@ -16,7 +16,7 @@ import pytest
 from driving import BIN, ROOT, SpinUp
 
 from agency.children import processes_with_marker
-from agency.guests.incus.daemon import incus, is_running
+from agency.guests.incus.daemon import connect_incus, is_running
 from agency.guests.incus.execution import Command
 
 DEADLINE_S = 1500
@@ -48,7 +48,7 @@ class Ground:
 
     def instances(self) -> list[str]:
         async def look() -> list[str]:
-            async with incus(self.place.environ) as client:
+            async with connect_incus(self.place.environ) as client:
                 return [instance.name for instance in await client.instances()]
 
         return asyncio.run(look())
@@ -57,7 +57,7 @@ class Ground:
         """Stop a guest as a power cut would."""
 
         async def stop() -> bool:
-            async with incus(self.place.environ) as client:
+            async with connect_incus(self.place.environ) as client:
                 await client.change_state(name, "stop", timeout_s=30, force=True)
                 return True
 
@@ -67,7 +67,7 @@ class Ground:
         """Run a program in a guest, behind the back of who made it."""
 
         async def run() -> int:
-            async with incus(self.place.environ) as client:
+            async with connect_incus(self.place.environ) as client:
                 return (await client.exec(name, Command(argv), timeout_s=60)).exit_status
 
         assert asyncio.run(run()) == 0, argv

@@ -14,7 +14,7 @@ import pytest_asyncio
 from driving import ROOT, SpinUp
 
 from agency.guests.incus.client import Incus
-from agency.guests.incus.daemon import POOL, answers, incus, own_daemon
+from agency.guests.incus.daemon import POOL, answers, connect_incus, own_daemon
 
 Make = Callable[..., SpinUp]
 
@@ -62,7 +62,7 @@ def test_a_pool_that_is_not_there_is_named(spinup: Make, ground: Any) -> None:
 async def bare(place: Any) -> AsyncIterator[Incus]:
     """An Incus without any storage pool, as Debian's package leaves it."""
     directory = Path(place.environ["AGENCY_INCUS_DIR"]).parent / "bare"
-    async with incus({**place.environ, "AGENCY_INCUS_DIR": str(directory)}) as client:
+    async with connect_incus({**place.environ, "AGENCY_INCUS_DIR": str(directory)}) as client:
         await client._transport.call("DELETE", f"/1.0/storage-pools/{POOL}")
         assert await client.pools() == {}
         yield client

@@ -185,7 +185,7 @@ async def test_logs_of_an_unknown_agent_are_refused(say: Say) -> None:
 async def test_logs_that_do_not_fit_begin_later(say: Say, lifecycle: Lifecycle) -> None:
     lifecycle.runtime.written = tuple(f"{n} {'x' * 400}" for n in range(100))  # type: ignore[attr-defined]
     result = await say("!agency agents logs pm --lines=100")
-    assert result.text.endswith("lines of pm's log; what is older does not fit into a reply:")
+    assert result.text.endswith("lines of pm's log; older lines do not fit into a reply:")
     assert result.block.splitlines()[-1].startswith("    99 ")
     assert result.detail["lines"] == len(result.block.splitlines()) < 100
 

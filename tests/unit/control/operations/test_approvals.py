@@ -46,9 +46,7 @@ async def propose(desk: Any, operations: Operations | None = None) -> str:
 async def test_it_waits_and_says_so(desk: Any) -> None:
     operation = await propose(desk)
     (notice,) = await desk.said()
-    assert notice["body"] == (
-        f"This needs an approval, by the rule two-people: operation {operation}."
-    )
+    assert notice["body"] == (f"Operation {operation} needs an approval, by the rule two-people.")
     assert (notice["org.agency.reply"]["ok"], notice["org.agency.reply"]["final"]) == (True, False)
     assert await desk.outcomes() == [(ALICE, "agents start", "waiting")]
     assert desk.calls == []
@@ -85,7 +83,8 @@ async def test_granted_by_another_it_runs_once(desk: Any, restart: bool) -> None
 
 
 @pytest.mark.parametrize(
-    ("by", "said"), [(ALICE, "of their own"), (EVE, "is not an operator"), ("", "not an operator")]
+    ("by", "said"),
+    [(ALICE, "who asked for it"), (EVE, "is not an operator"), ("", "not an operator")],
 )
 async def test_not_everybody_may_approve(desk: Any, by: str, said: str) -> None:
     operations = strict(desk)
@@ -113,12 +112,12 @@ async def test_nobody_approved_it_in_time(desk: Any, restart: bool) -> None:
     await desk.finish(operations)
     assert await desk.states() == {State.WAITING: 1}
     desk.held.seconds += 1
-    with pytest.raises(RefusalError, match="its time is up"):
+    with pytest.raises(RefusalError, match="its deadline has passed"):
         await operations.grant(operation, BOB)
     await desk.finish(strict(desk) if restart else operations)
     assert desk.calls == []
     _, final = await desk.said()
-    assert final["body"] == "Nobody approved this in time, and it was not run."
+    assert final["body"] == "Nobody approved this in time, so it was not run."
     assert (final["org.agency.reply"]["ok"], final["org.agency.reply"]["final"]) == (False, True)
     assert [row[2] for row in await desk.outcomes()] == ["waiting", "expired"]
     assert await desk.unfinished() == 0

@@ -161,7 +161,7 @@ async def test_command_that_waited_too_long_is_refused(desk: Any) -> None:
     [
         (RefusalError("there is no agent pn", hint="did you mean pm?"), "refused", "There is no"),
         (AgentRuntimeError("the port is taken"), "failed", "The port is taken."),
-        (ZeroDivisionError("canary-1f"), "failed", "Something went wrong inside"),
+        (ZeroDivisionError("canary-1f"), "failed", "The control plane failed"),
     ],
 )
 async def test_handler_that_fails_is_answered(

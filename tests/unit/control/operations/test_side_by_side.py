@@ -255,7 +255,7 @@ async def test_result_that_cannot_be_recorded_still_has_an_end(desk: Any, text: 
 
     desk.handlers["agents start"] = desk.handlers["ping"] = odd
     (reply,) = await desk.say(text)
-    assert reply["body"].startswith("Something went wrong inside")
+    assert reply["body"].startswith("The control plane failed with an internal error")
     assert (await desk.outcomes())[-1][2] == "failed"
     assert await desk.unfinished() == 0
 

@@ -113,7 +113,7 @@ async def test_operation_that_was_changed_on_record_does_not_run(desk: Any, chan
     assert len(desk.calls) == (not changed)
     assert await state_of(desk, operation) == ("refused" if changed else "done")
     (reply,) = await desk.said()
-    assert ("changed on record after it was admitted" in reply["body"]) is changed
+    assert ("changed after it was admitted" in reply["body"]) is changed
 
 
 @pytest.mark.parametrize("state", [State.PROPOSED, State.GRANTED, State.RUNNING])
@@ -159,7 +159,7 @@ async def test_state_is_changed_from_the_one_that_is_on_record_only(desk: Any) -
     now = desk.clock.now_ms()
     running = replace(operation, state=State.RUNNING)
     await desk.database.write(lambda c: operations.move(c, operation, running, now))
-    with pytest.raises(InternalError, match="is not granted any more"):
+    with pytest.raises(InternalError, match="is no longer granted"):
         await desk.database.write(lambda c: operations.move(c, operation, running, now))
 
 

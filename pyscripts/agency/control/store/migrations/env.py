@@ -1,4 +1,4 @@
-"""Alembic's entry: run the revisions on the connection that the caller opened."""
+"""Alembic's entry point: runs the revisions on the connection that the caller opened."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ context.configure(
     target_metadata=metadata,
     transaction_per_migration=False,
 )
-# The caller's transaction holds all of it: either every revision is applied, or none.
+# All revisions run in the caller's transaction: either all are applied, or none.
 context.run_migrations()

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agency.guests.incus.model import Limits
-from agency.guests.machines.placement import Wanted
+from agency.guests import Limits, WantedKind
 from agency.spinup.targets.incus.system.choice import WantedSystem
 
 
@@ -15,7 +14,7 @@ from agency.spinup.targets.incus.system.choice import WantedSystem
 class Config:
     """Kind, system, size and patience; times in seconds, each for one part of the run."""
 
-    kind: Wanted = Wanted.AUTO
+    kind: WantedKind = WantedKind.AUTO
     system: WantedSystem = WantedSystem.AUTO
     pool: str | None = None
     limits: Limits = field(default_factory=Limits)
@@ -30,7 +29,7 @@ def config_of(chosen: Mapping[str, Any]) -> Config:
     limits = {name: chosen[name] for name in ("memory_mb", "cpus", "disk_gb")}
     same = ("pool", "keep", "boot_timeout_s", "activate_timeout_s", "suite_timeout_s")
     return Config(
-        kind=Wanted(chosen["guest_kind"]),
+        kind=WantedKind(chosen["guest_kind"]),
         system=WantedSystem(chosen["guest_system"]),
         limits=Limits(**limits),
         **{name: chosen[name] for name in same},

@@ -8,12 +8,18 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency.guests.images.cache import sweep
-from agency.guests.incus.client import Incus
-from agency.guests.incus.model import InstanceSpec, Server
-from agency.guests.machines.janitor import Owner
-from agency.guests.machines.machine import Guest
-from agency.guests.machines.placement import Decision, bring_in, choose_pool, decide
+from agency.guests import (
+    Decision,
+    Guest,
+    Incus,
+    InstanceSpec,
+    Owner,
+    Server,
+    bring_in,
+    choose_pool,
+    decide,
+    sweep,
+)
 from agency.spinup.targets.incus.config import Config
 from agency.spinup.targets.incus.system import Ground, GuestSystem, Hold
 from agency.spinup.targets.incus.system.choice import (

@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency import quarantine
-from agency.guests.incus.client import Incus
-from agency.guests.incus.model import Server
-from agency.guests.machines.machine import Guest
-from agency.guests.machines.placement import Decision
+from agency.guests import Decision, Guest, Incus, Server
 from agency.locks import is_held
-from agency.machine import units
-from agency.machine.machine import Machine, run
+from agency.machine import Machine, run, units
 from agency.spinup.record import Evidence
 from agency.spinup.targets.incus.system import GuestSystem
 from agency.spinup.targets.incus.system.choice import SystemDecision

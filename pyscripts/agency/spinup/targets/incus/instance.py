@@ -10,13 +10,14 @@ import yaml
 
 from agency.errors import PrerequisiteError
 from agency.files import write_atomically
-from agency.instance.load import INSTANCE_FILE, LoadedInstance, load_instance
-from agency.instance.render import write_rendered
-from agency.instance.required_secrets import required_secrets
-from agency.secrets.classes import SecretClass
-from agency.secrets.encryption import sops
-from agency.secrets.encryption.age import AgeKey
-from agency.secrets.generators import Entropy, generate
+from agency.instance import (
+    INSTANCE_FILE,
+    LoadedInstance,
+    load_instance,
+    required_secrets,
+    write_rendered,
+)
+from agency.secrets import AgeKey, Entropy, SecretClass, generate, sops
 
 _RECIPIENT = "run"
 

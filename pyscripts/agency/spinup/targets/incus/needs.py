@@ -8,17 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency.errors import PrerequisiteError
-from agency.guests.images.disk.disk import require_programs
-from agency.guests.images.image import MMDEBSTRAP_HINT
-from agency.guests.images.nixos import INSTALL_HINT as NIX_HINT
-from agency.guests.images.provider import NPM_HINT
-from agency.guests.incus import daemon
-from agency.guests.incus.client import Incus
-from agency.guests.incus.errors import INSTALL_HINT as INCUS_HINT
-from agency.guests.incus.model import Kind
-from agency.guests.machines.placement import Wanted, choose_pool, decide
+from agency.guests import INCUS_INSTALL_HINT as INCUS_HINT
+from agency.guests import (
+    MMDEBSTRAP_HINT,
+    NPM_HINT,
+    Incus,
+    Kind,
+    WantedKind,
+    choose_pool,
+    decide,
+    find_daemon,
+    host_socket,
+    is_running,
+    require_programs,
+)
+from agency.guests import NIX_INSTALL_HINT as NIX_HINT
 from agency.programs import find_program
-from agency.secrets.encryption import age, sops
+from agency.secrets import age, sops
 from agency.spinup.suite.requirements import require_suite
 from agency.spinup.targets.incus.config import Config
 from agency.spinup.targets.incus.system.choice import (
@@ -56,7 +62,7 @@ class Needs:
         Raises:
             PrerequisiteError: something is missing; all of it is named.
         """
-        if daemon.host_socket() is None and not daemon.is_running():
+        if host_socket() is None and not is_running():
             refuse([*self._of_machine(), *self._of_materials(self._likely)])
 
     async def refuse_lacking(self, incus: Incus) -> None:
@@ -79,7 +85,7 @@ class Needs:
     @property
     def _likely(self) -> Kind:
         """What the guest will be, as far as that can be said without an Incus."""
-        return Kind.VM if self.config.kind is Wanted.VM else Kind.CONTAINER
+        return Kind.VM if self.config.kind is WantedKind.VM else Kind.CONTAINER
 
     def _of_machine(self) -> Lacks:
         looks: tuple[Callable[[], object], ...] = (
@@ -156,5 +162,5 @@ def _require_root() -> None:
 
 
 def _require_incus() -> None:
-    if daemon.host_socket() is None and not daemon.is_running():
-        daemon.find_daemon()
+    if host_socket() is None and not is_running():
+        find_daemon()

@@ -9,9 +9,8 @@ import aiohttp
 
 from agency.clock import Clock
 from agency.errors import AgencyError
-from agency.guests.machines.machine import Guest
-from agency.machine import units
-from agency.machine.machine import MachineError
+from agency.guests import Guest
+from agency.machine import MachineError, units
 from agency.matrix import client_path
 from agency.spinup.convergence import firewall_digest
 from agency.spinup.examination import Subject

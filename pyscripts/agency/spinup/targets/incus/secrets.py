@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agency.instance.load import LoadedInstance
-from agency.instance.secret_provider import sops_provider
-from agency.secrets.encryption.age import AgeKey, new_key, store_key
-from agency.secrets.names import OPERATOR_PASSWORD
-from agency.secrets.providers import SopsProvider
-from agency.secrets.values import SecretValue
+from agency.instance import LoadedInstance, sops_provider
+from agency.secrets import OPERATOR_PASSWORD, AgeKey, SecretValue, SopsProvider, new_key, store_key
 from agency.spinup.targets.incus.instance import make_run_instance
 
 _KEY_FILE = "age.key"

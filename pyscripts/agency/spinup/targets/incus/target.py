@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import urlsplit
 
-from agency.guests.incus.daemon import incus
-from agency.guests.machines.janitor import Owner, keep, reap
-from agency.guests.machines.machine import Guest
+from agency.guests import Guest, Owner, connect_incus, keep, reap
 from agency.machine import units
 from agency.paths import state_dir
 from agency.quarantine import Quarantine
-from agency.secrets.names import MATRIX_REGISTRATION_SHARED_SECRET
-from agency.secrets.values import SecretValue
+from agency.secrets import MATRIX_REGISTRATION_SHARED_SECRET, SecretValue
 from agency.source_digest import source_root
 from agency.spinup.convergence import Converging
 from agency.spinup.examination import OUTSIDER, Examination
@@ -52,7 +49,7 @@ async def open_incus(setting: Setting, config: Config) -> AsyncIterator[IncusTar
     source, state = source_root(), state_dir()
     needs = Needs(config, state / "guest", source)
     needs.refuse_lacking_here()
-    async with incus() as client:
+    async with connect_incus() as client:
         await needs.refuse_lacking(client)
         await reap(client, state)
         owner = Owner(state, setting.directory.run)

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agency.errors import AgencyError
-from agency.guests.machines.machine import Guest
-from agency.machine import units
-from agency.machine.machine import MachineError
+from agency.guests import Guest
+from agency.machine import MachineError, units
 from agency.spinup.record import Recorder
 from agency.transcript import CONTROL_UNIT, HOMESERVER_UNIT
 

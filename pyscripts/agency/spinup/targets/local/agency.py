@@ -12,22 +12,21 @@ import aiohttp
 
 from agency import naming, ports
 from agency.children import Child, ChildSpec
-from agency.control.config import AgentEntry, ControlConfig
+from agency.control import AgentEntry, ControlConfig
 from agency.errors import UsageError
 from agency.files import write_atomically
-from agency.instance.model import Instance
-from agency.instance.render import registration
+from agency.instance import Instance, registration
 from agency.matrix import MatrixSession, Person
 from agency.ports import LOOPBACK
 from agency.rundir import RunDirectory
-from agency.secrets.names import (
+from agency.secrets import (
     MATRIX_AS_TOKEN,
     MATRIX_HS_TOKEN,
     MATRIX_REGISTRATION_SHARED_SECRET,
     OPERATOR_PASSWORD,
+    SecretProvider,
+    SecretValue,
 )
-from agency.secrets.providers import SecretProvider
-from agency.secrets.values import SecretValue
 from agency.spinup.scenario.accounts import create_people
 from agency.spinup.targets.local import synapse
 from agency.spinup.targets.local.supervisor import Service, Supervisor

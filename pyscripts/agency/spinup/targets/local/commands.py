@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from agency.clock import Clock
-from agency.commandline.output import console, emit, json_option
+from agency.commandline import console, emit, json_option
 from agency.errors import ExitCode
 from agency.spinup.options import instance_options
 from agency.spinup.targets.local import keep

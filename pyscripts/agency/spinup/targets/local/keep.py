@@ -19,13 +19,12 @@ from pydantic import BaseModel, ConfigDict
 
 from agency import rundir
 from agency.clock import Clock, new_id
-from agency.control.login import Login, default_login_file, write_login
+from agency.control import Login, default_login_file, write_login
 from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
-from agency.instance.load import load_instance
-from agency.instance.secret_provider import open_provider
+from agency.instance import load_instance, open_provider
 from agency.paths import state_dir
-from agency.secrets.names import OPERATOR_PASSWORD
+from agency.secrets import OPERATOR_PASSWORD
 from agency.signals import stop_signals
 from agency.spinup.targets.local.agency import LocalAgency, assign_ports, check_port_names
 from agency.spinup.targets.local.supervisor import ServiceError, Supervisor

@@ -10,10 +10,10 @@ import aiohttp
 
 from agency import naming
 from agency.children import processes_with_marker
-from agency.control.runtimes.process import token_file
-from agency.instance.model import Instance
+from agency.control import token_file
+from agency.instance import Instance
 from agency.matrix import Person
-from agency.secrets.values import SecretValue
+from agency.secrets import SecretValue
 from agency.spinup.probes.probe import run
 from agency.spinup.record import Evidence
 from agency.spinup.targets.local.agency import CONTROL, HOMESERVER, LocalAgency

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
-from agency.instance.model import Instance
-from agency.secrets.values import SecretValue
+from agency.instance import Instance
+from agency.secrets import SecretValue
 from agency.spinup.examination import OUTSIDER
 
 _MAX_BYTES = 64 * 1024

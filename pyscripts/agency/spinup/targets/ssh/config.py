@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agency.errors import UsageError
-from agency.machine.ssh.settings import check_destination, read_options
+from agency.machine import check_destination, read_options
 from agency.source_digest import source_root
 
 

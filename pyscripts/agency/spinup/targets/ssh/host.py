@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agency.canonical import sha256_hex
-from agency.machine import units
-from agency.machine.machine import Machine, MachineError, run
-from agency.machine.units import Unit
-from agency.secrets.values import SecretValue
+from agency.machine import Machine, MachineError, Unit, run, units
+from agency.secrets import SecretValue
 from agency.spinup.expected import Expected
 from agency.spinup.record import Evidence
 from agency.transcript import CONTROL_UNIT

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from agency.control.config import ControlConfig
-from agency.instance.model import Instance
-from agency.machine.machine import Machine, MachineError
+from agency.control import ControlConfig
+from agency.instance import Instance
+from agency.machine import Machine, MachineError
 from agency.spinup.program import Program
 from agency.spinup.record import Evidence
 from agency.spinup.remote.asking import Observer

@@ -10,14 +10,11 @@ from urllib.parse import urlsplit
 
 from agency import naming
 from agency.errors import AgencyError, InternalError
-from agency.guests.activation.definitions import load_start
-from agency.instance.model import Instance
-from agency.machine import units
-from agency.machine.machine import MachineError
-from agency.machine.ssh.machine import SshMachine, connected
+from agency.guests import load_start
+from agency.instance import Instance
+from agency.machine import MachineError, SshMachine, connected, units
 from agency.quarantine import Quarantine
-from agency.secrets.names import MATRIX_HS_TOKEN
-from agency.secrets.values import SecretValue
+from agency.secrets import MATRIX_HS_TOKEN, SecretValue
 from agency.source_digest import source_root
 from agency.spinup.examination import Examination
 from agency.spinup.expected import Expected, by_export

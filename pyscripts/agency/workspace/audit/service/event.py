@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from agency.canonical import canonical_json
 from agency.errors import BadInputError
-from agency.protocols.audit_socket import MAX_LINE
+from agency.protocols import MAX_LINE
 
 # Events of this kind are the service's own: no agent can write that a file was closed or removed.
 RESERVED = "log."

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from agency.canonical import canonical_json
 from agency.clock import Clock
 from agency.errors import AgencyError, BadInputError
-from agency.protocols.audit_socket import MAX_LINE
+from agency.protocols import MAX_LINE
 from agency.signals import stop_signals
 from agency.workspace.audit.bounds import Bounds, Bucket
 from agency.workspace.audit.record import Sender

@@ -1,1 +1,1 @@
-"""One module a revision."""
+"""Schema revisions, one module each."""

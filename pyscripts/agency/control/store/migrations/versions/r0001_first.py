@@ -41,7 +41,7 @@ _POSTGRESQL_GUARDS = (
 
 
 def upgrade() -> None:
-    """Make the tables and the guards of the audit log."""
+    """Create the tables and the triggers that guard the audit log."""
     _make_state()
     _make_queues()
     _make_audit()

@@ -14,7 +14,7 @@ _SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Make the two tables; what waits in the inbox stays there."""
+    """Create the two tables; events that wait in the inbox stay there."""
     op.create_table(
         "operations",
         sa.Column("sequence", _SEQUENCE, primary_key=True, autoincrement=True),

@@ -1,4 +1,4 @@
-"""Agents have a handle, whatever their runtime calls it, in place of a pid."""
+"""Agents: a handle, whose form the runtime chooses, in place of the pid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column, take the pids over as text, and drop theirs."""
+    """Add the column, copy the pids into it as text, and drop their column."""
     op.add_column("agents", sa.Column("handle", sa.String(255)))
     agents = sa.table("agents", sa.column("handle", sa.String), sa.column("pid", sa.Integer))
     op.execute(agents.update().values(handle=sa.cast(agents.c.pid, sa.String(255))))

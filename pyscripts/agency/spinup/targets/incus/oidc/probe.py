@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 from agency import naming
-from agency.guests.machines.machine import Guest
+from agency.guests import Guest
 from agency.spinup.targets.incus.oidc.provider import DRIVER, NOBODY, NewSecret, RunningProvider
 from agency.spinup.targets.incus.oidc.request import Request
 

@@ -16,13 +16,11 @@ from urllib.parse import urlsplit
 
 from agency import naming
 from agency.errors import BadInputError
-from agency.guests.images.provider import ProviderPack
-from agency.guests.machines.machine import Guest, GuestFile
-from agency.machine import units
-from agency.machine.machine import MachineError
-from agency.secrets.delivery.compose import ComposeConfig
-from agency.secrets.names import MATRIX_OIDC_CLIENT_ID as _CLIENT_ID
-from agency.secrets.names import MATRIX_OIDC_CLIENT_SECRET as _CLIENT_SECRET
+from agency.guests import Guest, GuestFile, ProviderPack
+from agency.machine import MachineError, units
+from agency.secrets import MATRIX_OIDC_CLIENT_ID as _CLIENT_ID
+from agency.secrets import MATRIX_OIDC_CLIENT_SECRET as _CLIENT_SECRET
+from agency.secrets import ComposeConfig
 from agency.spinup.targets.incus.oidc.request import CALLBACK
 from agency.spinup.targets.incus.system import Programs
 from agency.spinup.targets.incus.system.debian import PROGRAMS

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from agency.guests.images.image import Image
-from agency.guests.images.provider import ProviderPack
-from agency.guests.incus.model import Kind
-from agency.guests.machines.machine import Guest
-from agency.instance.load import LoadedInstance
-from agency.secrets.encryption.age import AgeKey
+from agency.guests import Guest, Image, Kind, ProviderPack
+from agency.instance import LoadedInstance
+from agency.secrets import AgeKey
 from agency.spinup.convergence import Converging
 from agency.spinup.record import Collect, Evidence
 

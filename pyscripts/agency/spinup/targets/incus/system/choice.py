@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from agency.guests.images.nixos import image_is_built
-from agency.guests.incus.model import Kind
+from agency.guests import Kind, image_is_built
 
 _NIXOS = Path("/etc/NIXOS")  # NixOS keeps it for programs that ask
 

@@ -8,17 +8,24 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency.guests.activation.definitions import load_definitions
-from agency.guests.images.image import Image
-from agency.guests.images.layout import PREFIX
-from agency.guests.images.prepare import Materials, hold_materials
-from agency.guests.images.provider import ProviderPack
-from agency.guests.images.recipe import default_recipe
-from agency.guests.machines.machine import Guest
-from agency.guests.provisioning import INSTANCE, PORTABLE, PROGRAM, Cargo, provision
-from agency.instance.load import LoadedInstance
-from agency.machine.machine import Machine, run
-from agency.secrets.encryption.age import AgeKey
+from agency.guests import (
+    INSTANCE,
+    PORTABLE,
+    PREFIX,
+    PROGRAM,
+    Cargo,
+    Guest,
+    Image,
+    Materials,
+    ProviderPack,
+    default_recipe,
+    hold_materials,
+    load_definitions,
+    provision,
+)
+from agency.instance import LoadedInstance
+from agency.machine import Machine, run
+from agency.secrets import AgeKey
 from agency.spinup.convergence import Activator, Converging, debian_tamperings
 from agency.spinup.expected import by_definitions
 from agency.spinup.record import Evidence

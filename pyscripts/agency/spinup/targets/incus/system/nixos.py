@@ -14,18 +14,23 @@ from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock
-from agency.guests.activation.age_key import put_age_key
-from agency.guests.activation.changes import Change
-from agency.guests.images.image import FACTS, Image
-from agency.guests.images.nix_store import Wanted, build_system, export, missing_paths
-from agency.guests.images.nixos import hold_nixos_image
-from agency.guests.images.provider import ProviderPack, hold_provider
-from agency.guests.machines.machine import Guest
-from agency.instance.load import LoadedInstance
-from agency.machine import units
-from agency.machine.digests import digests_from
-from agency.machine.machine import Machine, run
-from agency.secrets.encryption.age import AgeKey
+from agency.guests import (
+    FACTS,
+    Change,
+    Guest,
+    Image,
+    ProviderPack,
+    WantedSystem,
+    build_system,
+    export,
+    hold_nixos_image,
+    hold_provider,
+    missing_paths,
+    put_age_key,
+)
+from agency.instance import LoadedInstance
+from agency.machine import Machine, digests_from, run, units
+from agency.secrets import AgeKey
 from agency.spinup.convergence import (
     Converging,
     Tampering,
@@ -91,7 +96,7 @@ class NixosSystem:
         archive = await asyncio.to_thread(nixos.source_archive, self.ground.source)
         await nixos.put_tree(guest, archive, nixos.SOURCE)
         await nixos.put_tree(guest, tree_archive(loaded.root), nixos.INSTANCE)
-        wanted = Wanted(archive, loaded.root, self.ground.kind)
+        wanted = WantedSystem(archive, loaded.root, self.ground.kind)
         # Beside the instance, in the directory that the run removes.
         place = loaded.root.parent / "system"
         system = await build_system(wanted, place, marker=self.ground.marker)

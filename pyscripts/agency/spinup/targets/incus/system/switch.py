@@ -10,11 +10,8 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from agency.clock import Clock
-from agency.guests.activation.changes import Activation, Change, UnitSeen
-from agency.guests.images.nixos import OUTPUTS
-from agency.guests.incus.model import Kind
-from agency.guests.machines.machine import Guest
-from agency.machine.digests import digests_from
+from agency.guests import OUTPUTS, Activation, Change, Guest, Kind, UnitSeen
+from agency.machine import digests_from
 from agency.source_digest import source_files
 
 SOURCE = PurePosixPath("/var/lib/agency-source")  # the clone in the guest; root's alone

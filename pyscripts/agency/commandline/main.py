@@ -1,4 +1,4 @@
-"""The edge between a click command and the process: every ending becomes an exit status."""
+"""Runner of a click command: turns every ending into an exit status."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def _usage_error(error: click.ClickException) -> UsageError:
     """Convert a usage error of click into one of this project."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context else None
-    hint = f"`{command} --help` says how it is called" if command else None
+    hint = f"`{command} --help` shows its usage" if command else None
     return UsageError(error.format_message(), where=command, hint=hint)
 
 
 def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> int:
-    """Run a click command and turn every way it can end into an exit status.
+    """Run a click command and turn its ending into an exit status.
 
     Set AGENCY_DEBUG=1 to see the traceback of an internal error.
     """
@@ -45,10 +45,10 @@ def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> 
         print_error(error, as_json=as_json)
         return int(error.exit_code)
     except BrokenPipeError:
-        # The reader of our output went away: not an error of ours. Keep Python's exit quiet.
+        # The reader of the output closed it: no error here. Keep Python's exit quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.DONE)
-    except Exception as error:  # the outermost edge: anything else is a defect of ours
+    except Exception as error:  # outermost edge: any other exception is a defect
         missing = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
         if missing is not None:
             print_error(missing, as_json=as_json)

@@ -1,6 +1,6 @@
-"""Which secrets an instance needs: the catalogue's entries, by its services and agents.
+"""Secrets that an instance needs: the catalogue's entries for its services and agents.
 
-This is decided here alone. Nix reads the answer from the rendered instance.
+Only this module decides it. Nix reads the result from the rendered instance.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from agency.instance.model import Instance
-from agency.secrets import names
-from agency.secrets.catalogue import Catalogue, catalogue
-from agency.secrets.classes import SecretSpec
+from agency.secrets import Catalogue, SecretSpec, load_catalogue, names
 
 
 def required_secrets(instance: Instance) -> tuple[SecretSpec, ...]:
-    """Every secret this instance needs with its enabled services and agents, by name."""
-    known = catalogue()
+    """List the secrets that this instance's enabled services and agents need, by name."""
+    known = load_catalogue()
     specs = [
         *(known.spec(name) for name in _of_services(instance)),
         *_of_ci(instance, known),
@@ -27,7 +25,7 @@ def required_secrets(instance: Instance) -> tuple[SecretSpec, ...]:
 
 
 def _of_services(instance: Instance) -> Iterator[str]:
-    """The names of the secrets that are the same wherever a service runs."""
+    """Name the secrets that depend on enabled services only."""
     services = instance.services
     yield names.TRANSCRIPT_SIGNING_KEY
     if services.matrix.enable:
@@ -43,7 +41,7 @@ def _of_services(instance: Instance) -> Iterator[str]:
         yield names.GITLAB_ROOT_PASSWORD
         yield names.GITLAB_RUNNER_TOKEN
         yield names.GITLAB_SANDBOX_RUNNER_TOKEN
-        # What a service shows the forge when people log in to it with their forge account.
+        # Client credentials of services to which people log in with their forge account.
         if services.matrix.enable:
             yield names.MATRIX_OIDC_CLIENT_ID
             yield names.MATRIX_OIDC_CLIENT_SECRET
@@ -62,7 +60,7 @@ def _of_services(instance: Instance) -> Iterator[str]:
 
 
 def _of_ci(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
-    """The secrets of recipe CI; its own forge issues some that another forge's people bring."""
+    """Specify the secrets of recipe CI; an instance without its own forge brings some itself."""
     services = instance.services
     own_forge = services.gitlab.enable
     if own_forge or services.bridge.enable or services.ci.enable:
@@ -81,7 +79,7 @@ def _of_agents(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
 
 
 def _certificate(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
-    """The wildcard certificate, for those of its readers that this instance runs."""
+    """Specify the wildcard certificate, with those of its readers that this instance runs."""
     edge, traefik = instance.services.edge.enable, instance.services.traefik.enable
     if not (edge or traefik):
         return

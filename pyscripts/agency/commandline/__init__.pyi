@@ -1,0 +1,9 @@
+"""Public names of `agency.commandline`; other packages import these and nothing else."""
+
+from .logs import log_to_stderr as log_to_stderr
+from .main import run as run
+from .output import console as console
+from .output import emit as emit
+from .output import json_option as json_option
+from .unwritten import add_unwritten as add_unwritten
+from .version import versions as versions

@@ -1,0 +1,10 @@
+"""Public names of `agency.control`; other packages import these and nothing else."""
+
+from .config import AgentEntry as AgentEntry
+from .config import ControlConfig as ControlConfig
+from .config import load_config as load_config
+from .login import Login as Login
+from .login import default_login_file as default_login_file
+from .login import write_login as write_login
+from .runtimes.process import token_file as token_file
+from .store.reading import verify_database as verify_database

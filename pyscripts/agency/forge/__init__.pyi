@@ -1,0 +1,14 @@
+"""Public names of `agency.forge`; other packages import these and nothing else."""
+
+from .contract import Comment as Comment
+from .contract import CommitState as CommitState
+from .contract import CommitStatus as CommitStatus
+from .contract import Forge as Forge
+from .contract import MergeRequest as MergeRequest
+from .contract import MergeState as MergeState
+from .contract import Project as Project
+from .contract import User as User
+from .errors import ForgeError as ForgeError
+from .errors import ForgeUnreachableError as ForgeUnreachableError
+from .gitlab import GitlabApi as GitlabApi
+from .gitlab import logged_in as logged_in

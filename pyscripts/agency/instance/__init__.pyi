@@ -1,0 +1,14 @@
+"""Public names of `agency.instance`; other packages import these and nothing else."""
+
+from .load import INSTANCE_FILE as INSTANCE_FILE
+from .load import LoadedInstance as LoadedInstance
+from .load import load_instance as load_instance
+from .model import Instance as Instance
+from .model import ResolvedAgent as ResolvedAgent
+from .needs import required_secrets as required_secrets
+from .render import check_rendered as check_rendered
+from .render import registration as registration
+from .render import rendered_files as rendered_files
+from .render import write_rendered as write_rendered
+from .secret_provider import open_provider as open_provider
+from .secret_provider import sops_provider as sops_provider

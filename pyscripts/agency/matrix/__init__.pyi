@@ -1,0 +1,18 @@
+"""Public names of `agency.matrix`; other packages import these and nothing else."""
+
+from .backoff import LONGEST_S as LONGEST_S
+from .backoff import Backoff as Backoff
+from .control_room import ControlRoom as ControlRoom
+from .control_room import RoomPlan as RoomPlan
+from .errors import AnswerError as AnswerError
+from .errors import MatrixError as MatrixError
+from .errors import NoReplyError as NoReplyError
+from .paths import client_path as client_path
+from .person import Patience as Patience
+from .person import Person as Person
+from .rooms import Membership as Membership
+from .rooms import lists_creator as lists_creator
+from .rooms import localpart as localpart
+from .rooms import power_levels as power_levels
+from .session import MatrixSession as MatrixSession
+from .session import client_session as client_session
