@@ -1,5 +1,5 @@
 # What whoever spins a guest up calls in it: a Python that has the agency, and node for the OpenID
-# provider that people of the guest log in through.
+# provider that people of the guest log in through, by MechanicalSoup.
 {
   config,
   lib,
@@ -10,7 +10,10 @@
   environment.systemPackages = [
     # It would have a program `agency` too: that of the package itself is meant.
     (lib.lowPrio (
-      pkgs.python3.withPackages (packages: [ (packages.toPythonModule config.agency.package) ])
+      pkgs.python3.withPackages (packages: [
+        (packages.toPythonModule config.agency.package)
+        packages.mechanicalsoup
+      ])
     ))
     pkgs.nodejs-slim
   ];

@@ -88,5 +88,5 @@ def spinup_smoke(
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     sys.exit(run_command(spinup_smoke, sys.argv[1:], prog_name="spinup_smoke"))

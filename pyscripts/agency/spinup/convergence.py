@@ -21,7 +21,7 @@ _STOP_S = 60.0
 
 
 class Activates(Protocol):
-    """What brings a machine to its definitions."""
+    """Interface of the program that brings a machine to its definitions."""
 
     async def activate(self, *, check: bool = False) -> Evidence:
         """Activate, or with `check` only say in `changes` what differs.
@@ -56,7 +56,7 @@ class Activator:
 
 
 async def activated(machine: Machine, *argv: str, timeout_s: float) -> Evidence:
-    """What `agency activate --json` says of itself.
+    """Run an activation; returns its own JSON report.
 
     Raises:
         MachineError: it failed, with the journals of the units that are to blame.
@@ -140,7 +140,7 @@ class Converging:
 
 
 def debian_tamperings(machine: Machine) -> tuple[Tampering, ...]:
-    """What can drift on a Debian: a unit's file, a unit, the firewall."""
+    """List the changes by hand that a Debian is to heal: a unit's file, a unit, the firewall."""
 
     async def add_line() -> None:
         content = await run(machine, "cat", _UNIT_FILE)
@@ -157,7 +157,7 @@ def debian_tamperings(machine: Machine) -> tuple[Tampering, ...]:
 
 
 def stopped_unit(machine: Machine, name: str) -> Tampering:
-    """A unit that somebody stopped."""
+    """Make the tampering that stops a unit."""
 
     async def stop() -> None:
         await run(machine, "systemctl", "stop", name, timeout_s=_STOP_S)
@@ -170,11 +170,11 @@ def stopped_unit(machine: Machine, name: str) -> Tampering:
 
 
 async def file_digest(machine: Machine, path: str) -> str:
-    """The SHA-256 of a file's content."""
+    """Compute the SHA-256 of a file's content."""
     return sha256_hex(await run(machine, "cat", path))
 
 
 async def firewall_digest(machine: Machine) -> str:
-    """The SHA-256 of the rules for what agents send, or "absent"."""
+    """Compute the SHA-256 of the rules for agents' traffic; "absent" where there are none."""
     done = await machine.look("nft", "--stateless", "list", "chain", *_CHAIN)
     return sha256_hex(done.stdout) if done.exit_status == 0 else "absent"

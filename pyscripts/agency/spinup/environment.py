@@ -1,4 +1,4 @@
-"""What machine a spin-up ran on; no host name, user name or address."""
+"""Description of the machine that a spin-up runs on; no host name, user name or address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ KIB = 1024
 
 
 def environment() -> dict[str, object]:
-    """Operating system, kernel, processor and memory, as the transcript records them."""
+    """Describe system, kernel, processor and memory, as the transcript records them."""
     try:
         system = platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
     except OSError:

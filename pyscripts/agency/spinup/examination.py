@@ -1,4 +1,4 @@
-"""What is asked of an agency that runs, whatever it runs on: probes, and the conversation."""
+"""Examination of an agency that runs, on whatever machine: probes, and the conversation."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Subject(Protocol):
 
 
 def by_seniority(instance: Instance) -> tuple[str, ...]:
-    """The agents' names; who plans the work comes before who does it."""
+    """List the agents' names; planners come before developers."""
     agents = sorted(instance.resolved_agents(), key=lambda agent: (agent.role != "pm", agent.name))
     return tuple(agent.name for agent in agents)
 

@@ -72,7 +72,7 @@ async def _limit(timeout_s: float) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set; what is under way goes on until somebody looks.
+    """Make an event that SIGINT and SIGTERM set; steps under way go on until one looks at it.
 
     It belongs around all that a run makes and removes: a signal ends nothing by itself. Where
     SIGINT is ignored, as in a background job, it stays so.

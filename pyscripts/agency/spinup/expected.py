@@ -1,4 +1,4 @@
-"""What a guest is to have by its definitions: read on this side, not told by the guest."""
+"""Units and files that a guest must have by its definitions, which are read on this side."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Expected:
     files: Mapping[str, str] | None = None
 
     def evidence(self, seen: Mapping[str, str]) -> Evidence:
-        """What was expected, beside the digests of the files that were `seen`.
+        """Describe the expected units and files beside the digests of the files that were `seen`.
 
         `defined` is the digest of all digests as they should be; `differing` names the files that
         are not so, for a reader.
@@ -42,14 +42,14 @@ class Expected:
 
 
 def by_definitions(definitions: Definitions) -> Expected:
-    """What `agency activate` is to do with definitions."""
+    """Read what `agency activate` is to lay down and start."""
     texts = {path: file.content.decode() for path, file in definitions.files.items()}
     files = {path: sha256_hex(file.content) for path, file in definitions.files.items()}
     return _sorted_out(definitions.units, texts, files)
 
 
 def by_export(portable: Path, units: Iterable[str]) -> Expected:
-    """What is known of units by the definitions that were exported for other systems."""
+    """Read the units of a system that takes the exported definitions of others, such as NixOS."""
     names = tuple(units)
     paths = {f"{UNITS}/{name}": portable / "machine" / UNITS / name for name in names}
     texts = {name: path.read_text() for name, path in paths.items() if path.is_file()}
@@ -67,5 +67,5 @@ def _sorted_out(
 
 
 def _ends(text: str) -> bool:
-    """Whether a unit with this text is inactive after it has done its work."""
+    """Return True if a unit with this text is inactive after it has done its work."""
     return bool(_ONESHOT.search(text)) and not _REMAINS.search(text)

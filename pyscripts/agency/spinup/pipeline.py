@@ -35,7 +35,7 @@ from agency.transcript import STEPS, Report, load_key, load_or_create_key, publi
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a spin-up."""
+    """Outcome of a spin-up."""
 
     options: Options
     recorder: Recorder
@@ -133,7 +133,7 @@ def _leave(
 
 
 def _signing_key(loaded: LoadedInstance, secrets: SecretProvider) -> Ed25519PrivateKey:
-    """The instance's own key, or this user's where the instance keeps no secrets."""
+    """Load the instance's own key, or this user's where the instance keeps no secrets."""
     if loaded.instance.secrets.provider == "sops":
         return load_key(secrets.get(TRANSCRIPT_SIGNING_KEY).reveal().encode())
     return load_or_create_key(state_dir() / "transcript.key")
@@ -153,14 +153,14 @@ def _must_be_writable(directory: Path) -> None:
 
 
 def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
-    """The digests of the sources that run, and of what the instance renders to."""
+    """Digest the sources that run, and what the instance renders to."""
     digest = source_digest(source_root()).digest_set()
     rendered = {name: sha256_hex(data) for name, data in rendered_files(loaded).items()}
     return {"source": digest, "instance": {"sha256": sha256_hex(canonical_json(rendered))}}
 
 
 def _source_problem(begun: Mapping[str, str]) -> str | None:
-    """What speaks against it that the sources from the beginning are those that ran."""
+    """Return the reason why the sources at the end are not those of the beginning, or None."""
     try:
         ended = source_digest(source_root()).digest_set()
     except AgencyError as error:
@@ -171,14 +171,14 @@ def _source_problem(begun: Mapping[str, str]) -> str | None:
 
 
 def _program() -> str:
-    """How the person at this terminal can call `agency`: by path where it is part of a checkout."""
+    """Name `agency` as the person at this terminal can call it: by path in a checkout."""
     program = Path(sys.executable).parent / "agency"
     here = Path.cwd()
     return str(program.relative_to(here)) if program.is_relative_to(here) else "agency"
 
 
 def _reasons(outcome: Outcome) -> list[str]:
-    """What speaks against it; where it ended early, that alone: the rest is what follows."""
+    """List the reasons for FAILED; of a spin-up that ended early, the failure alone."""
     failure = outcome.recorder.failure
     if failure is not None:
         return [f"{failure.step}: {failure.message}"]

@@ -29,14 +29,14 @@ class Program(BaseModel):
         return sha256_hex(canonical_json(self.files))
 
     def differing(self, other: Program) -> Iterator[str]:
-        """The paths of the files that the two do not have alike, in their order by name."""
+        """Yield the paths of files that the two do not have alike, sorted."""
         for path in sorted(self.files.keys() | other.files.keys()):
             if self.files.get(path) != other.files.get(path):
                 yield path
 
 
 def this_program() -> Program:
-    """The program that runs this."""
+    """Describe the program that runs this."""
     program = program_at(Path(agency.__file__).parent)
     # A checkout has it beside the package, a wheel in it: it counts as the same file.
     catalogue = {CATALOGUE: sha256_hex(catalogue_file().read_bytes())}
@@ -44,7 +44,7 @@ def this_program() -> Program:
 
 
 def program_at(package: Path) -> Program:
-    """The program whose package is there."""
+    """Describe the program whose package is there."""
     files = {
         path.relative_to(package).as_posix(): sha256_hex(path.read_bytes())
         for path in sorted(package.rglob("*"))

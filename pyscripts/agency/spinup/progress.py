@@ -1,4 +1,4 @@
-"""What a person sees of a spin-up: a live view on a terminal, plain lines elsewhere, a summary."""
+"""Display of a spin-up: a live view on a terminal, plain lines elsewhere, and a summary."""
 
 from __future__ import annotations
 
@@ -88,17 +88,10 @@ class Progress:
 
 def summary(console: Console, recorder: Recorder, *, result: str, reasons: list[str]) -> None:
     """Print the tables of steps and probes, and the verdict with its reasons."""
-    steps = Table(title="Steps", title_justify="left", box=None, pad_edge=False)
-    steps.add_column("step")
-    steps.add_column("status")
-    steps.add_column("seconds", justify="right")
+    steps, probes = _table("Steps", "step"), _table("Probes", "probe")
     for step in recorder.steps:
         style = {"done": _GOOD, "skipped": "dim"}.get(step.status, _BAD)
         steps.add_row(step.name, Text(step.status, style=style), f"{step.duration_s:.2f}")
-    probes = Table(title="Probes", title_justify="left", box=None, pad_edge=False)
-    probes.add_column("probe")
-    probes.add_column("status")
-    probes.add_column("seconds", justify="right")
     for probe in recorder.probes:
         style = _GOOD if probe.status == "passed" else ("yellow" if not probe.mandatory else _BAD)
         probes.add_row(probe.name, Text(probe.status, style=style), f"{probe.duration_s:.2f}")
@@ -114,3 +107,9 @@ def summary(console: Console, recorder: Recorder, *, result: str, reasons: list[
         console.print(Text("  the end of the log:", style="dim"))
         for entry in recorder.failure.log_tail:
             console.print(Text(f"  | {entry}", style="dim"))
+
+
+def _table(title: str, of: str) -> Table:
+    table = Table(of, "status", title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("seconds", justify="right")
+    return table

@@ -34,7 +34,7 @@ class StepRecord:
     duration_s: float
     status: str
     error: str | None = None
-    log_tail: tuple[str, ...] = ()
+    log_tail: tuple[str, ...] | None = None  # of one that failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Failure:
     log_tail: tuple[str, ...]
 
     def redacted(self, redact: Callable[[str], str]) -> Failure:
-        """The same without secrets."""
+        """Return the failure without secrets."""
         return Failure(self.step, redact(self.message), tuple(map(redact, self.log_tail)))
 
 
@@ -79,13 +79,13 @@ class Listener(Protocol):
     """Told of progress as it happens."""
 
     def step_began(self, name: str) -> None:
-        """A step has begun."""
+        """Take note that a step has begun."""
 
     def step_ended(self, record: StepRecord) -> None:
-        """A step has ended, well or not."""
+        """Take note that a step has ended, well or not."""
 
     def probe_ended(self, record: ProbeRecord) -> None:
-        """A probe has been taken and judged."""
+        """Take note that a probe has been taken and judged."""
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ class Recorder:
         self.listener.step_began(name)
         started_at, begun = self.clock.now_iso(), self.clock.steady()
 
-        def end(status: str, error: str | None = None, log: tuple[str, ...] = ()) -> None:
+        def end(status: str, error: str | None = None, log: tuple[str, ...] | None = None) -> None:
             duration = round(self.clock.steady() - begun, 3)
             record = StepRecord(name, started_at, duration, status, error, log)
             self.steps.append(record)
@@ -177,7 +177,7 @@ class Recorder:
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line, without a traceback; of a group, each of its errors."""
+    """Describe an error in one line, without a traceback; of a group, each of its errors."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(map(describe, error.exceptions))
     if isinstance(error, ValidationError):

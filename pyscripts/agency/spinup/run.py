@@ -74,7 +74,7 @@ async def _nothing_to_explain(_: BaseException) -> None:
 
 @dataclass(slots=True)
 class Run:
-    """What a target's coroutine works with, and what it leaves for the statement.
+    """Context of a target's coroutine, and its findings for the statement.
 
     `names` are the steps in their order. `explain` is called with the error of a failed step: it
     may set the recorder's log, and raise the cause where it knows a better one.

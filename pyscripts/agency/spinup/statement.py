@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from agency.quarantine import Quarantine
 from agency.secrets import Redactor
 from agency.spinup.environment import environment
@@ -23,7 +25,7 @@ from agency.transcript import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Stateme
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the transcript says beside the record: who ran what, when, of which source."""
+    """Facts of the transcript beside the record: run, times, sources, versions, network."""
 
     run: str
     started_at: str
@@ -34,7 +36,7 @@ class Facts:
 
 
 def statement(recorder: Recorder, facts: Facts, redactor: Redactor) -> Statement:
-    """The Statement of a spin-up, every text of it redacted; its result is computed, not claimed.
+    """Make the Statement of a spin-up, every text of it redacted; its result is computed.
 
     A secret that would have been in it makes the result FAILED: redaction mends the file, not the
     leak.
@@ -69,9 +71,9 @@ def _predicate(recorder: Recorder, facts: Facts) -> Evidence:
         "startedAt": facts.started_at,
         "finishedAt": facts.finished_at,
         "environment": environment(),
-        "steps": [_step(step) for step in recorder.steps],
-        "probes": [_probe(probe) for probe in recorder.probes],
-        "scenario": [_utterance(entry) for entry in recorder.scenario],
+        "steps": [_entry(step) for step in recorder.steps],
+        "probes": [{**_entry(probe), "mode": "observed"} for probe in recorder.probes],
+        "scenario": [_entry(said) for said in recorder.scenario],
         "versions": {**facts.versions, **recorder.versions},
         "quarantine": {
             "mode": facts.network.mode,
@@ -82,7 +84,7 @@ def _predicate(recorder: Recorder, facts: Facts) -> Evidence:
         },
         "gates": [hermetic],
         "audit": {"count": chain["count"], "head": chain["head"]} if "head" in chain else None,
-        "failure": _failure(recorder.failure),
+        "failure": recorder.failure and _entry(recorder.failure),
     }
 
 
@@ -95,41 +97,9 @@ def _hermetic(recorder: Recorder, network: Quarantine) -> Evidence:
     return {"name": "hermetic", "met": met, "reason": reason}
 
 
-def _step(step: StepRecord) -> Evidence:
-    entry: Evidence = {
-        "name": step.name,
-        "startedAt": step.started_at,
-        "durationS": step.duration_s,
-        "status": step.status,
-    }
-    if step.error is not None:
-        entry |= {"error": step.error, "logTail": list(step.log_tail)}
-    return entry
-
-
-def _probe(probe: ProbeRecord) -> Evidence:
-    entry: Evidence = {
-        "name": probe.name,
-        "mandatory": probe.mandatory,
-        "mode": "observed",
-        "status": probe.status,
-        "at": probe.at,
-        "durationS": probe.duration_s,
-        "evidence": probe.evidence,
-    }
-    if probe.reason is not None:
-        entry["reason"] = probe.reason
-    return entry
-
-
-def _utterance(entry: Utterance) -> Evidence:
-    return asdict(entry)
-
-
-def _failure(failure: Failure | None) -> Evidence | None:
-    if failure is None:
-        return None
-    return {"step": failure.step, "message": failure.message, "logTail": list(failure.log_tail)}
+def _entry(record: StepRecord | ProbeRecord | Utterance | Failure) -> Evidence:
+    """Describe a record as the transcript holds it; fields without a value are left out."""
+    return {to_camel(name): value for name, value in asdict(record).items() if value is not None}
 
 
 def _redacted(value: Any, redactor: Redactor) -> Any:

@@ -21,7 +21,7 @@ from agency.spinup.run import Run
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asked for; `timeout_s` bounds the steps, stopping has its own."""
+    """Options of the command line; `timeout_s` bounds the steps, stopping has its own limit."""
 
     target: str
     output: Path
@@ -33,13 +33,13 @@ class Options:
 
     @property
     def public_key(self) -> Path:
-        """Where the public key goes: beside the transcript."""
+        """Path of the public key, beside the transcript."""
         return self.output.with_suffix(".pub")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What one run is made from, all of it there before the first step."""
+    """Materials of one run, complete before the first step."""
 
     options: Options
     network: Quarantine

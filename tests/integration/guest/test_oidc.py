@@ -17,7 +17,6 @@ from agency.guests.incus.execution import Command
 from agency.guests.machines.machine import Guest
 from agency.machine.machine import MachineError
 from agency.sandbox.contents import Contents
-from agency.spinup.targets.incus.oidc.flow import CALLBACK
 from agency.spinup.targets.incus.oidc.probe import oidc_login
 from agency.spinup.targets.incus.oidc.provider import (
     UNIT,
@@ -26,7 +25,8 @@ from agency.spinup.targets.incus.oidc.provider import (
     start_provider,
     stop_provider,
 )
-from agency.transcript.rules.v2.oidc import RULES
+from agency.spinup.targets.incus.oidc.request import CALLBACK
+from agency.transcript.rules.v1.oidc import RULES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -16,8 +16,8 @@ from agency.machine.machine import Completed
 from agency.spinup.convergence import Converging
 from agency.spinup.expected import by_definitions, by_export
 from agency.spinup.remote import agent_units
+from agency.transcript.rules.v1.services import ALWAYS_ENDING, ALWAYS_RUNNING
 from agency.transcript.rules.v2.judge import PROBES
-from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
 
 PORTABLE = Path(__file__).resolve().parents[3] / "modules" / "portable"
 UNITS = (*ALWAYS_RUNNING, *ALWAYS_ENDING)

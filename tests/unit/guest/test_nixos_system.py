@@ -28,8 +28,8 @@ from agency.spinup.convergence import Converging
 from agency.spinup.targets.incus.system import Ground
 from agency.spinup.targets.incus.system import switch as switching
 from agency.spinup.targets.incus.system.nixos import NixosSystem, closure_packages
+from agency.transcript.rules.v1.services import ALWAYS_ENDING, ALWAYS_RUNNING
 from agency.transcript.rules.v2.judge import PROBES
-from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
 
 HASH = "0123456789abcdfghijklmnpqrsvwxyz"
 IMAGE_SYSTEM, RUN_SYSTEM = (f"/nix/store/{HASH}-nixos-system-{name}-26.11" for name in "ab")

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from agency.errors import BadInputError
-from agency.spinup.targets.incus.oidc import flow, login
+from agency.spinup.targets.incus.oidc import login
 from agency.spinup.targets.incus.oidc.browser import (
     MAX_PAGE,
     MAX_REDIRECTS,
@@ -25,8 +25,14 @@ from agency.spinup.targets.incus.oidc.browser import (
     Page,
     path_of,
 )
-from agency.spinup.targets.incus.oidc.pages import error_code, forms
+from agency.spinup.targets.incus.oidc.pages import (
+    consent_form,
+    error_code,
+    fill_in,
+    login_form,
+)
 from agency.spinup.targets.incus.oidc.provider import RunningProvider, read_wiring, unit_argv
+from agency.spinup.targets.incus.oidc.request import CALLBACK
 
 ROOT = Path(__file__).resolve().parents[3]
 PUBLIC = "https://matrix.agency.example"
@@ -52,6 +58,10 @@ class Faulty(BaseHTTPRequestHandler):
         else:
             seen = {name.lower(): value for name, value in self.headers.items()}
             self._answer(200, {}, json.dumps(seen).encode())
+
+    def do_POST(self) -> None:
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self._answer(200, {}, json.dumps({"path": self.path, "form": form}).encode())
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
         self.send_response(status)
@@ -145,22 +155,33 @@ def test_no_answer_is_told_without_what_was_asked() -> None:
 
 def test_paths_have_no_ids_and_no_query() -> None:
     assert path_of("http://x/auth/kXq3yR2n8tV5wZ1bD4fGh?code=1#x") == "/auth/{id}"
-    assert path_of("http://x/_synapse/client/oidc/callback?state=1") == flow.CALLBACK
+    assert path_of("http://x/_synapse/client/oidc/callback?state=1") == CALLBACK
     sso = "/_matrix/client/v3/login/sso/redirect/oidc-throwaway"
     assert path_of(f"{PUBLIC}{sso}?redirectUrl=x") == sso
 
 
-def test_a_form_is_read() -> None:
+def test_a_form_is_filled_in_and_sent(browser: Browser, loopback: str) -> None:
     body = (
         '<form action="/search"><input name="q"></form>'
-        '<form method="POST" action="login?a=1"><input type="hidden" name="t" value="&lt;1">'
+        '<form method="POST" action="form?a=1"><input type="hidden" name="t" value="&lt;1">'
         '<input name="who"><input type="password" name="word"><input type="checkbox" name="c">'
-        "</form><input name=outside>"
+        '</form><input name=outside><form method="post"><button>go on</button></form>'
     )
-    (form,) = forms(Page("http://127.0.0.1/interaction/x", 200, body, None))
-    assert form.action == "http://127.0.0.1/interaction/login?a=1"
-    assert (form.name_field, form.password_field) == ("who", "word")
-    assert form.values == {"t": "<1"}
+    page = Page(f"{loopback}/interaction/x", 200, body, None)
+    form, consent = login_form(page), consent_form(page)
+    assert form is not None
+    assert consent is not None
+    assert consent.get_text() == "go on"
+    assert not fill_in(consent, "me", SECRET)
+    assert fill_in(form, "me", SECRET)
+    sent = json.loads(browser.submit(page, form).body)
+    assert sent == {"path": "/interaction/form?a=1", "form": f"t=%3C1&who=me&word={SECRET}"}
+
+
+def test_a_page_without_a_form_has_none(browser: Browser) -> None:
+    page = browser.get(f"{PUBLIC}/headers")
+    assert login_form(page) is None
+    assert consent_form(page) is None
 
 
 def test_the_reason_of_a_refusal_is_read() -> None:

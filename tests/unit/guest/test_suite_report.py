@@ -1,5 +1,7 @@
 """What pytest's report says of each test."""
 
+from dataclasses import asdict
+
 import pytest
 
 from agency.spinup.suite.runner import disagreement, read_report
@@ -90,7 +92,7 @@ def test_the_report_says_what_the_exit_status_says(status, said, problem):
 def test_a_test_is_reported_with_its_claim_and_its_case():
     said = f'<properties>{PROPERTIES}</properties><skipped message="no such place"/>'
     (found,) = read_report(report(("it", said))).all
-    assert found.as_dict() == {
+    assert asdict(found) == {
         "claim": "memory-of-another",
         "case": "/run",
         "name": "test_a.py::test_it",
@@ -103,5 +105,5 @@ def test_a_test_is_reported_with_its_claim_and_its_case():
 def test_a_test_without_a_claim_is_reported_so_and_no_rule_knows_it():
     (found,) = read_report(report(("it", ""))).all
     assert (found.claim, found.case) == ("", None)
-    tests = [found.as_dict()]
+    tests = [asdict(found)]
     assert "claim: " in judge.PROBES["suite.results"].judge({"tests": tests}).reason

@@ -13,7 +13,7 @@ from agency.source_digest import source_root
 from agency.spinup.expected import Expected, by_export
 from agency.spinup.targets.ssh import host
 from agency.spinup.targets.ssh.config import config_of
-from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
+from agency.transcript.rules.v1.services import ALWAYS_ENDING, ALWAYS_RUNNING
 
 PORTABLE = source_root() / "modules" / "portable"
 EXPECTED = by_export(PORTABLE, load_start(PORTABLE).units)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agency.transcript.rules.v1.services import ALWAYS_RUNNING
 from agency.transcript.rules.v2 import judge
 from agency.transcript.rules.v2.model import Statement
-from agency.transcript.rules.v2.services import ALWAYS_RUNNING
 from agency.transcript.rules.v2.subjects import system_digest
 from agency.transcript.rules.v2.suite import CLAIMS, READ_ONLY
 from agency.transcript.signing import public_pem

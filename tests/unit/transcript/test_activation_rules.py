@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from agency.canonical import canonical_json, sha256_hex
-from agency.transcript.rules.v2.activation import MAX_RESTARTS
+from agency.transcript.rules.v1.activation import MAX_RESTARTS
+from agency.transcript.rules.v1.services import ALWAYS_ENDING, ALWAYS_RUNNING
 from agency.transcript.rules.v2.judge import PROBES
-from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
 
 Evidence = dict[str, Any]
 START = Path(__file__).resolve().parents[3] / "modules" / "portable" / "start.json"

@@ -61,11 +61,11 @@ def test_the_system_it_names_is_the_one_it_saw(
 @pytest.mark.parametrize(
     ("name", "path", "value", "reason"),
     [
-        ("units.state", ("units", 0, "name"), "nginx.service", "lacks what activation.first"),
+        ("units.state", ("units", 0, "name"), "nginx.service", "lacks what was started: "),
         ("units.state", ("units", 0, "restarts"), 6, "more than 5 restarts"),
         ("reboot.survived", ("bootIdBefore",), "00000009-1111-2222-3333-444444444444", "not the"),
         ("database.versions", ("controlSchema",), "0002", "not the schema"),
-        ("audit.chain", ("count",), 21, "longer when audit.chain looked"),
+        ("audit.chain", ("count",), 21, "the audit log was longer before"),
         ("agents.audit", ("agents", 1, "name"), "tester", "nothing on record of developer"),
         ("agents.audit", ("agents", 0, "sequence"), 10, "longer when agents.audit looked"),
         ("reboot.survived", ("agentsAuditKept", 0, "name"), "tester", "lacks the log of pm"),
@@ -198,7 +198,7 @@ def test_its_whole_system_is_what_the_subject_names(
         ),
         (
             lambda d: evidence_of(d, "activation.again").update(systemDigest=f"sha256:{'1b' * 26}"),
-            "not the system that activation.first",
+            "activation.again: not that of activation.first",
         ),
     ],
 )

@@ -129,12 +129,12 @@ HOST_CHANGES: dict[str, tuple[str, Callable[[Document], object], str]] = {
     "another agent": (
         "host.system",
         lambda told: told["instance"]["agents"].pop(),
-        "agents.health: not the agents of the instance",
+        "agents.health: not those of host.system",
     ),
     "an operator of another": (
         "host.system",
         lambda told: told["instance"].update(operators=["@bob:agency.example"]),
-        "@alice:agency.example is no operator by host.system",
+        "host.system: lacks the operator @alice:agency.example",
     ),
     "no firewall": (
         "units.state",

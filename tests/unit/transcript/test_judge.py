@@ -205,7 +205,7 @@ LINK_CHANGES: dict[str, tuple[str, Callable[[Document], object], str]] = {
     "an agent that is not in the room": (
         "control.room",
         lambda seen: seen["joined"].remove("@agent-developer:agency.example"),
-        "developer is not among the joined",
+        "developer:agency.example is not among the joined",
     ),
     "an agent that was never stopped": (
         "agents.stopped",
@@ -225,7 +225,7 @@ LINK_CHANGES: dict[str, tuple[str, Callable[[Document], object], str]] = {
     "another homeserver": (
         "homeserver.process",
         lambda seen: seen.update(pid=999),
-        "the homeserver's process is not among them",
+        "homeserver.process: its process is not among those that ran",
     ),
     "an audit log that shrank": (
         "audit.chain",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agency.transcript.rules.v2.oidc import RULES
+from agency.transcript.rules.v1.oidc import RULES
 
 (RULE,) = RULES
 Evidence = dict[str, Any]

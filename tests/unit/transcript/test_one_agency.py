@@ -69,7 +69,7 @@ def another_domain(seen: dict[str, Evidence]) -> None:
         ),
         (
             lambda seen: seen["guest.packages"]["python"].update(agency="9.9"),
-            "not the version of the agency in guest.packages",
+            "not the agency's version in guest.packages",
         ),
         (
             lambda seen: seen["guest.running"].update(image="00" * 32),
@@ -95,7 +95,7 @@ def another_domain(seen: dict[str, Evidence]) -> None:
         ),
         (
             lambda seen: seen["quarantine.outbound"].update(mode="network-namespace"),
-            "not how the target incus is kept in",
+            "not how a spin-up of this target is kept in: network-namespace",
         ),
         (
             lambda seen: seen["agents.health"]["agents"][0].pop("unit"),

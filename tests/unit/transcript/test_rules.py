@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agency.transcript.rules.v2 import guest
+from agency.transcript.rules.v1 import guest
+from agency.transcript.rules.v1.rule import PLACEHOLDERS
 from agency.transcript.rules.v2.judge import PROBES
-from agency.transcript.rules.v2.rule import PLACEHOLDERS
 
 Evidence = dict[str, dict[str, Any]]
 Field = tuple[str, tuple[str | int, ...]]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from agency.transcript.rules.v1.scenario import Order, order
 from agency.transcript.rules.v2.judge import PROBES
-from agency.transcript.rules.v2.scenario import Order, order
 
 Evidence = dict[str, dict[str, Any]]
 RULE = PROBES["scenario.commands"]

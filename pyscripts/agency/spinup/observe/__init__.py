@@ -1,1 +1,1 @@
-"""What a machine can be asked about the agency that it runs: one program, facts as JSON."""
+"""Program `agency observe`: it runs probes on its machine and prints evidence as JSON."""

@@ -1,4 +1,4 @@
-"""What is seen of the control plane."""
+"""Observations of the control plane from outside its machine."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def refuses_wrong_token(
 
 
 async def room(operator: Person, room_id: str, alias: str) -> Evidence:
-    """The control room's members and rules, asked as an operator."""
+    """Read the control room's members and rules as an operator."""
     members = await operator.request("GET", client_path("rooms", room_id, "joined_members"))
     state = await operator.state(room_id)
     by_type = {event["type"]: event["content"] for event in state if event["state_key"] == ""}

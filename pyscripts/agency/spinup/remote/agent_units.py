@@ -13,7 +13,7 @@ _PROCESSES = ("ps", "-e", "-ww", "-o", "pid=", "-o", "cgroup=")
 
 
 async def with_units(machine: Machine, seen: Evidence) -> Evidence:
-    """What is said of agents, each with its `unit`.
+    """Add to each agent its `unit` as systemd shows it.
 
     That is its state, the `pid` of its main process (0 for none), and how many `processes` the
     kernel has in its control group.
@@ -30,7 +30,7 @@ async def with_units(machine: Machine, seen: Evidence) -> Evidence:
 
 
 def processes_in(listed: bytes, names: Iterable[str]) -> dict[str, int]:
-    """How many processes are in the control group of each unit, or below it."""
+    """Count the processes in the control group of each unit, or below it."""
     counts = dict.fromkeys(names, 0)
     for line in listed.decode(errors="replace").splitlines():
         _, _, groups = line.strip().partition(" ")

@@ -17,13 +17,13 @@ _BROKEN = 1  # the exit status of `verify` for a log that does not hold
 
 @dataclass(frozen=True, slots=True)
 class AgentsAudit:
-    """Asks `agency workspace audit` of a machine; `program` is `agency` as it is called there."""
+    """Client of `agency workspace audit` on a machine; `program` is `agency` as called there."""
 
     machine: Machine
     program: str
 
     async def observe(self) -> Evidence:
-        """Each agent's log from its first record to its head, and whether it can only grow.
+        """Observe each agent's log from its first record to its head, and if it can only grow.
 
         Raises:
             MachineError: there is no log, or the program does not answer.
@@ -35,7 +35,7 @@ class AgentsAudit:
         }
 
     async def heads(self) -> list[Evidence]:
-        """The last record of each agent's log: `name`, `sequence` and `head`."""
+        """Read the last record of each agent's log: `name`, `sequence` and `head`."""
         verified = await self._verify()
         return [
             {"name": log["name"], "sequence": log["sequence"], "head": log["head"]}
@@ -43,7 +43,7 @@ class AgentsAudit:
         ]
 
     async def keeps(self, heads: Sequence[Evidence]) -> list[Evidence]:
-        """For each head whether the log verifies now and still has that very record."""
+        """Verify the logs anew; a head is `verified` where its log still has that very record."""
 
         async def kept(head: Evidence) -> Evidence:
             wanted = f"{head['sequence']}:{head['head']}"

@@ -90,7 +90,7 @@ class RemoteSubject:
 
 @contextlib.asynccontextmanager
 async def reached(machine: Machine) -> AsyncIterator[tuple[str, str]]:
-    """The base URLs of a machine's homeserver and control plane, for the length of the block."""
+    """Forward a machine's homeserver and control plane; yields their base URLs."""
     ports = naming.SERVICE_PORTS
     async with (
         machine.forward(ports["synapse"]) as homeserver,

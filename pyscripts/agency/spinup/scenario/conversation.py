@@ -20,7 +20,7 @@ PROJECT = "new-app"
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """What the scenario may look at beside the chat: the store, the agents, the door."""
+    """Observations that the scenario may make beside the chat: store, agents, transactions."""
 
     audit_count: Callable[[], Awaitable[int]]
     audit_outcome: Callable[[str], Awaitable[str | None]]

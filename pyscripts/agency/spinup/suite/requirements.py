@@ -1,4 +1,4 @@
-"""What running the suite takes on this side: its files, and packages that only developers have."""
+"""Prerequisites of the suite on this side: its files, and packages that developers have."""
 
 from __future__ import annotations
 

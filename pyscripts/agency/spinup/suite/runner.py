@@ -8,7 +8,7 @@ import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agency.children import ChildSpec, start_child
@@ -38,17 +38,6 @@ class Finding:
     seconds: float
     message: str | None
 
-    def as_dict(self) -> dict[str, object]:
-        """The finding as a transcript holds it."""
-        return {
-            "claim": self.claim,
-            "case": self.case,
-            "name": self.name,
-            "outcome": self.outcome,
-            "seconds": self.seconds,
-            "message": self.message,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -58,16 +47,16 @@ class Findings:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many ended in which way."""
+        """Numbers of tests by outcome."""
         return dict(Counter(finding.outcome for finding in self.all))
 
     def as_dict(self) -> dict[str, object]:
-        """The findings as a transcript holds them."""
-        return {"counts": self.counts, "tests": [finding.as_dict() for finding in self.all]}
+        """Describe the findings as a transcript holds them."""
+        return {"counts": self.counts, "tests": [asdict(finding) for finding in self.all]}
 
     @property
     def ok(self) -> bool:
-        """Whether there were tests and none failed; skipped ones are named, not counted as bad."""
+        """True if tests passed and none failed; skipped ones do not count as bad."""
         counts = self.counts
         return counts.get("passed", 0) > 0 and not counts.get("failed") and not counts.get("error")
 
@@ -130,7 +119,7 @@ async def run_suite(
 
 
 def _judged(status: int | None, timeout_s: float, report: Path) -> tuple[str | None, Findings]:
-    """What is wrong with how a run ended, and what it found."""
+    """Read the findings of a run that ended so, with its problem or None."""
     nothing = Findings(())
     if status is None:
         return f"did not end within {timeout_s:g} s", nothing
@@ -141,7 +130,7 @@ def _judged(status: int | None, timeout_s: float, report: Path) -> tuple[str | N
 
 
 def disagreement(status: int, findings: Findings) -> str | None:
-    """What pytest's exit status says, and its report does not, or the other way round."""
+    """Return how pytest's exit status and its report disagree, or None."""
     failed = bool({"failed", "error"} & findings.counts.keys())
     if (status == _SOME_FAILED) != failed:
         return f"ended with {status}, and its report names {'a' if failed else 'no'} failure"
@@ -160,7 +149,7 @@ def read_report(document: bytes) -> Findings:
 
 
 def _finding(case: ET.Element) -> Finding:
-    """The worst that is said of a test: what was left out may still fail at its end."""
+    """Read one test at its worst: one that was left out may still fail at its end."""
     file = Path(case.get("file") or case.get("classname", "").replace(".", "/")).name
     name = f"{file}::{case.get('name', '')}"
     said = [(_outcome(part), part.get("message")) for part in case if part.tag in _OUTCOMES]
@@ -177,7 +166,7 @@ def _finding(case: ET.Element) -> Finding:
 
 
 def _outcome(part: ET.Element) -> str:
-    """What is said; a failure that was expected is one."""
+    """Read how a part ended; a failure that was expected is one."""
     return "failed" if part.get("type") == "pytest.xfail" else _OUTCOMES[part.tag]
 
 

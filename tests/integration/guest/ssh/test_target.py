@@ -33,7 +33,7 @@ from agency.spinup.program import this_program
 from agency.spinup.remote.subject import reached
 from agency.spinup.scenario.accounts import create_people
 from agency.spinup.targets.incus.secrets import RunSecrets
-from agency.transcript.rules.v2.services import ALWAYS_ENDING, ALWAYS_RUNNING
+from agency.transcript.rules.v1.services import ALWAYS_ENDING, ALWAYS_RUNNING
 from agency.transcript.verification import read_unchecked
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

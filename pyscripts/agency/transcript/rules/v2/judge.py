@@ -1,11 +1,11 @@
-"""What a transcript's facts amount to: pure functions that its maker and its checker share."""
+"""Judgement of a transcript's facts: pure functions for its maker and its verifier."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from agency.transcript.rules.v2 import (
+from agency.transcript.rules.v1 import (
     agents_audit,
     guest,
     observed,
@@ -14,10 +14,11 @@ from agency.transcript.rules.v2 import (
     secrecy,
     ssh,
 )
+from agency.transcript.rules.v1.rule import ProbeRule, Verdict
+from agency.transcript.rules.v1.times import broken_times
+from agency.transcript.rules.v2 import suite
 from agency.transcript.rules.v2.links import broken_links
 from agency.transcript.rules.v2.model import Predicate, Probe, Result
-from agency.transcript.rules.v2.rule import ProbeRule, Verdict
-from agency.transcript.rules.v2.times import broken_times
 
 __all__ = [
     "GATES",
@@ -34,6 +35,7 @@ __all__ = [
     "shortcomings",
 ]
 
+# Those of v1, save what this version says otherwise: of two rules of a name the later one holds.
 PROBES: Mapping[str, ProbeRule] = {
     rule.name: rule
     for rule in (
@@ -44,6 +46,7 @@ PROBES: Mapping[str, ProbeRule] = {
         *guest.RULES,
         *oidc.RULES,
         *ssh.RULES,
+        *suite.RULES,
     )
 }
 
@@ -106,13 +109,13 @@ GATES: Mapping[str, tuple[str, ...]] = {"hermetic": ("quarantine.outbound",)}
 
 
 def overall(predicate: Predicate) -> tuple[Result, tuple[str, ...]]:
-    """The result that the facts allow, and what speaks against PASSED; no claim is believed."""
+    """Return the result that the facts allow, and the reasons against PASSED."""
     reasons = (*shortcomings(predicate), *completeness(predicate))
     return ("FAILED" if reasons else "PASSED"), reasons
 
 
 def gate(predicate: Predicate, name: str) -> Verdict:
-    """Whether the facts meet a gate."""
+    """Judge a gate by the facts."""
     if name not in GATES:
         return Verdict(False, f"no rule says what the gate {name!r} needs")
     for needed in GATES[name]:
@@ -123,13 +126,13 @@ def gate(predicate: Predicate, name: str) -> Verdict:
 
 
 def probe(predicate: Predicate, name: str) -> Verdict:
-    """Whether a probe is there exactly once, was observed, and holds."""
+    """Judge a probe: it must be there exactly once, observed, and hold."""
     problem = _probe_problem(predicate, name)
     return Verdict(problem is None, problem or "")
 
 
 def read_only(predicate: Predicate) -> bool:
-    """Whether it only looked: the step of its target that talks was skipped on purpose."""
+    """Return True if no command was sent: the step that talks was skipped on purpose."""
     skipped = {step.name for step in predicate.steps if step.status == "skipped"}
     return predicate.failure is None and READ_ONLY_SKIPS.get(predicate.target) in skipped
 
@@ -141,7 +144,7 @@ def _mandatory(predicate: Predicate) -> frozenset[str]:
 
 
 def completeness(predicate: Predicate) -> Iterator[str]:
-    """What should be in the transcript and is not: steps, mandatory probes, scenario."""
+    """Yield what is missing: steps, mandatory probes, scenario."""
     expected = STEPS.get(predicate.target)
     mandatory = _mandatory(predicate)
     if expected is None or not mandatory:
@@ -171,7 +174,7 @@ def _conversation(predicate: Predicate) -> Iterator[str]:
 
 
 def shortcomings(predicate: Predicate) -> Iterator[str]:
-    """What is in the transcript and does not hold: a failure, steps, probes, scenario, links."""
+    """Yield what is there and does not hold: a failure, steps, probes, scenario, links."""
     if predicate.failure is not None:
         yield f"it failed at step {predicate.failure.step}: {predicate.failure.message}"
     left_out = READ_ONLY_SKIPS.get(predicate.target) if read_only(predicate) else None
@@ -197,7 +200,7 @@ def shortcomings(predicate: Predicate) -> Iterator[str]:
 
 
 def claims(predicate: Predicate) -> Iterator[str]:
-    """Where the transcript says of its own facts something that they do not show."""
+    """Yield the claims of the transcript about its own facts that they do not show."""
     for entry in predicate.probes:
         rule = PROBES.get(entry.name)
         if rule is None:
@@ -251,7 +254,7 @@ def _gate_claims(predicate: Predicate) -> Iterator[str]:
 
 
 def _repetitions(predicate: Predicate) -> Iterator[str]:
-    """What stands outside the evidence for a reader's sake must be what the evidence says."""
+    """Yield the fields repeated outside the evidence for readers that differ from it."""
     evidence = {entry.name: entry.evidence for entry in predicate.probes}
     shown = predicate.quarantine.model_dump(mode="json", by_alias=True, exclude_unset=True)
     seen = evidence.get("quarantine.outbound", {})

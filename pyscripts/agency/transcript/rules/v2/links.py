@@ -1,233 +1,249 @@
-"""What two observations must have in common to be about the same system."""
+"""Links: what observations must have in common to be of one agency.
+
+A row of LINKS: a probe and a path in its evidence, how the values there must stand to those of
+another probe, and after the colon the words of the refusal. It is looked at where both probes are
+there. `run` is the transcript itself (`_run`). What one row cannot say, a function in CHECKS does.
+
+A path leads to values: `a.b` to a field of a field, `a[]` to every item of a list, `a[active]` to
+the items whose field `active` is that word, `a?` to a field that may be missing, and `a|domain` to
+what FORMS makes of a value.
+"""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from agency import naming
-from agency.transcript.rules.v2 import one_agency
-from agency.transcript.rules.v2.activation import MAX_RESTARTS
-from agency.transcript.rules.v2.agents_audit import each_on_record, logs_kept
-from agency.transcript.rules.v2.model import Exchange, Predicate
-from agency.transcript.rules.v2.secrecy import sought_again, tokens_sought
-from agency.transcript.rules.v2.services import ALWAYS_RUNNING
+from agency.transcript.rules.v1.activation import MAX_RESTARTS
+from agency.transcript.rules.v1.agents_audit import logs_kept
+from agency.transcript.rules.v1.services import ALWAYS_RUNNING
+from agency.transcript.rules.v2.model import Predicate
 from agency.transcript.rules.v2.suite import skips_of_its_image, spared_when_looked_at
 
 Evidence = Mapping[str, Any]
+Values = list[Any]
+
+LINKS = """
+agents.stopped agents[].name same agents.health agents[].name: not the agents that agents.health saw
+agents.audit agents[].name has agents.health agents[].name: nothing on record of
+store.schema revision == control.ready schemaRevision: not the revision that control.ready says
+database.versions controlSchema == store.schema revision: not the schema that store.schema saw
+homeserver.process pid in system.processes running[].pid: its process is not among those that ran:
+scenario.replay pidAfter in system.processes running[].pid: its process is not among those that ran:
+audit.chain count >= scenario.replay auditCountAfter: shorter than when scenario.replay counted it
+login.oidc userId|domain == control.room alias|domain: not an account of the domain of control.room
+
+secrets.absent secretsChecked > agents.health agents|count: did not look for every agent's token
+secrets.left secretsChecked >= secrets.absent secretsChecked: looked for fewer secrets than before
+
+guest.running image == guest.image fingerprint: not of the image that guest.image names
+guest.running kind == guest.image kind: not of the kind that guest.image names
+control.ready version == guest.packages python.agency: not the agency's version in guest.packages
+activation.first system? == guest.packages of?: not the system whose packages guest.packages saw
+activation.again digests == activation.first digests: not the files of activation.first
+activation.again systemDigest? == activation.first systemDigest?: not that of activation.first
+activation.again expected == activation.first expected: not the units of activation.first
+units.state units[].name has activation.first units[active].name: lacks what was started:
+reboot.survived bootIdBefore == guest.running bootId: not the machine that guest.running saw
+reboot.survived auditBefore.count >= audit.chain count: the audit log was longer before
+reboot.survived units[].name has activation.first expected.running[]: lacks what is to run:
+reboot.survived roomMembersBefore[] has control.room joined[]: lacks members of control.room:
+
+control.ready version == host.system program.version: not the version that host.system found
+control.room alias == host.system instance.domain|room: not of the instance that host.system found
+agents.health agents[].name same host.system instance.agents[].name: not those of host.system
+host.system instance.operators[] has run ordered[]: lacks the operator
+
+control.ready version == run version: not the version of the agency in versions
+guest.gone name == run guest: not the guest of this run
+quarantine.outbound mode in run modes[]: not how a spin-up of this target is kept in:
+run observed[] has scenario.commands commands[]: lacks the command
+scenario.refused sender outside run obeyed[]: its sender is one whose commands were carried out
+reboot.survived userId in run obeyed[]: userId is nobody whose commands were carried out:
+"""
+
+
+def _run(predicate: Predicate) -> Evidence:
+    """Return the facts of the transcript itself that rows compare evidence with."""
+    done = [said for said in predicate.scenario if said.observed.get("ok") is True]
+    return {
+        "version": predicate.versions.get("agency"),
+        "guest": f"agency-{predicate.run}",
+        "modes": ["none", _MODES.get(predicate.target)],
+        "observed": [said.observed for said in predicate.scenario],
+        "obeyed": [said.by for said in done],
+        "ordered": [said.by for said in done if said.observed.get("said")],
+    }
+
+
+# How a target's spin-up is kept from the network, where it is.
+_MODES = {"local": "network-namespace", "incus": "guest", "ssh": "guest"}
+
+FORMS: Mapping[str, Callable[[Any], object]] = {
+    "": lambda value: value,
+    "count": len,
+    "domain": lambda full_id: full_id.partition(":")[2],
+    "room": naming.control_room_alias,
+}
+
+
+def _each(compare: Callable[[Any, Any], bool]) -> Callable[[Values, Values], Values]:
+    return lambda left, right: [value for value in left if not compare(value, right[0])]
+
+
+# Each returns the values that are wrong.
+OPERATORS: Mapping[str, Callable[[Values, Values], Values]] = {
+    "==": _each(operator.eq),
+    ">": _each(operator.gt),
+    ">=": _each(operator.ge),
+    "has": lambda left, right: [value for value in right if value not in left],
+    "in": lambda left, right: [value for value in left if value not in right],
+    "outside": lambda left, right: [value for value in left if value in right],
+    "same": lambda left, right: [*{*left} ^ {*right}],
+}
+_NAMING = ("has", "in")  # the operators whose wrong values are told
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Row of LINKS."""
+
+    first: str
+    path: str
+    relation: str
+    second: str
+    other: str
+    words: str
+
+    @classmethod
+    def parse(cls, row: str) -> Link:
+        """Parse a row."""
+        terms, _, words = row.partition(": ")
+        first, path, relation, second, other = terms.split()
+        return cls(first, path, relation, second, other, words)
+
+    def problem(self, evidence: Evidence, others: Evidence) -> str | None:
+        """Return how the link does not hold, or None."""
+        compare = OPERATORS[self.relation]
+        wrong = compare(values(evidence, self.path), values(others, self.other))
+        if not wrong:
+            return None
+        named = {str(one.get("eventId") if isinstance(one, dict) else one) for one in wrong}
+        shown = " " + ", ".join(sorted(named)) if self.relation in _NAMING else ""
+        return f"{self.first}: {self.words}{shown}"
+
+
+def values(evidence: Evidence, path: str) -> Values:
+    """Return the values that a path leads to."""
+    fields, _, form = path.partition("|")
+    found: Values = [evidence]
+    for field in fields.split("."):
+        name, _, chosen = field.rstrip("]").partition("[")
+        if name.endswith("?"):
+            found = [value.get(name[:-1]) for value in found]
+        else:
+            found = [value[name] for value in found]
+        if field.endswith("]"):
+            items = [item for value in found for item in value]
+            found = [item for item in items if not chosen or item["active"] == chosen]
+    return [FORMS[form](value) for value in found]
+
+
+ROWS = tuple(Link.parse(row) for row in LINKS.splitlines() if row)
 
 
 def broken_links(predicate: Predicate) -> Iterator[str]:
-    """Every link that does not hold. Evidence that its own rule refuses is not looked at twice."""
-    seen = {entry.name: entry.evidence for entry in predicate.probes}
-    problems = [
-        _ask(between, seen[first], seen[second])
-        for first, second, between in BETWEEN
-        if first in seen and second in seen
-    ]
-    problems += [_ask(told, seen[name], predicate.scenario) for name, told in TOLD if name in seen]
-    problems += [_ask(about, seen[name], predicate) for name, about in ABOUT if name in seen]
-    yield from (problem for problem in problems if problem is not None)
-
-
-def _ask(check: Callable[[Any, Any], str | None], first: object, second: object) -> str | None:
-    try:
-        return check(first, second)
-    except (KeyError, TypeError, AttributeError):
-        return None  # misshapen evidence: the probe's own rule says so
+    """Yield every link that does not hold. Evidence that its own rule refuses is passed over."""
+    seen: dict[str, Any] = {entry.name: entry.evidence for entry in predicate.probes}
+    seen |= {"run": _run(predicate), "transcript": predicate}
+    checks = [(row.problem, row.first, row.second) for row in ROWS]
+    for check, first, second in (*checks, *CHECKS):
+        if first in seen and second in seen:
+            try:
+                problem = check(seen[first], seen[second])
+            except (KeyError, TypeError, AttributeError):
+                continue  # misshapen evidence: the probe's own rule says so
+            if problem is not None:
+                yield problem
 
 
 def _members(room: Evidence, health: Evidence) -> str | None:
     domain = room["alias"].partition(":")[2]
-    for agent in health["agents"]:
-        member = naming.matrix_id(naming.agent_localpart(agent["name"]), domain)
-        if member not in room["joined"]:
-            return f"control.room: the agent {agent['name']} is not among the joined"
+    healthy = {
+        naming.matrix_id(naming.agent_localpart(agent["name"]), domain)
+        for agent in health["agents"]
+    }
+    prefix = "@" + naming.agent_localpart("")
+    joined = {member for member in room["joined"] if member.startswith(prefix)}
+    if not healthy <= joined:
+        return f"control.room: the agent {min(healthy - joined)} is not among the joined"
+    if not joined <= healthy:
+        return f"agents.health: lacks the agent {min(joined - healthy)} of control.room"
     return None
 
 
-def _all_stopped(health: Evidence, stopped: Evidence) -> str | None:
-    ran = {agent["name"] for agent in health["agents"]}
-    if ran != {agent["name"] for agent in stopped["agents"]}:
-        return "agents.stopped: not the agents that agents.health saw"
-    return None
-
-
-def _one_schema(ready: Evidence, store: Evidence) -> str | None:
-    if ready["schemaRevision"] != store["revision"]:
-        return "store.schema: not the revision that control.ready says"
-    return None
-
-
-def _homeserver_runs(process: Evidence, system: Evidence) -> str | None:
-    if process["pid"] not in {running["pid"] for running in system["running"]}:
-        return "system.processes: the homeserver's process is not among them"
-    return None
-
-
-def _log_grows(replay: Evidence, chain: Evidence) -> str | None:
-    if chain["count"] < replay["auditCountAfter"]:
-        return "audit.chain: shorter than when scenario.replay counted it"
-    return None
-
-
-def _commands_told(commands: Evidence, scenario: tuple[Exchange, ...]) -> str | None:
-    observed = [exchange.observed for exchange in scenario]
-    for command in commands["commands"]:
-        if command not in observed:
-            return f"scenario: lacks the command {command['eventId']} of scenario.commands"
-    return None
-
-
-def _outsider(refused: Evidence, scenario: tuple[Exchange, ...]) -> str | None:
-    if refused["sender"] in {entry.by for entry in scenario if entry.observed.get("ok") is True}:
-        return "scenario.refused: its sender is one whose commands were carried out"
-    said = {entry.observed.get("eventId"): entry.by for entry in scenario}
-    if said.get(refused["eventId"]) != refused["sender"]:
-        return f"scenario: lacks the command {refused['eventId']} of scenario.refused"
-    return None
-
-
-def _one_definition(first: Evidence, again: Evidence) -> str | None:
-    if first["digests"] != again["digests"]:
-        return "activation.again: not the files that activation.first laid down"
+def _stopped_ran(stopped: Evidence, system: Evidence) -> str | None:
+    ran = {process["name"]: process["pid"] for process in system["running"]}
+    for agent in stopped["agents"]:
+        if ran.get(naming.agent_localpart(agent["name"])) != agent["pid"]:
+            return f"agents.stopped: not the process of {agent['name']} in system.processes"
     return None
 
 
 def _whole_system(image: Evidence, first: Evidence) -> str | None:
     whole = first.get("system") is not None and first.get("systemDigest") is not None
     if (image["system"] == "nixos") != whole:
-        return (
-            "activation.first: names the whole system where guest.image has no NixOS, or lacks it"
-        )
+        return "activation.first: names a whole system where guest.image has no NixOS, or lacks it"
     return None
 
 
-def _carried_over(packages: Evidence, first: Evidence) -> str | None:
-    if packages.get("of") != first.get("system"):
-        return "activation.first: not the system whose packages guest.packages saw"
-    return None
-
-
-def _one_system(first: Evidence, again: Evidence) -> str | None:
-    if first.get("systemDigest") != again.get("systemDigest"):
-        return "activation.again: not the system that activation.first switched to"
-    return None
-
-
-def _units_started(first: Evidence, state: Evidence) -> str | None:
-    running = {unit["name"] for unit in state["units"]}
-    started = {unit["name"] for unit in first["units"] if unit["active"] == "active"}
-    if not started <= running:
-        lacking = ", ".join(sorted(started - running))
-        return f"units.state: lacks what activation.first started: {lacking}"
-    restless = sorted(unit["name"] for unit in state["units"] if unit["restarts"] > MAX_RESTARTS)
+def _calm(state: Evidence, _first: Evidence) -> str | None:
+    restless = [unit["name"] for unit in state["units"] if unit["restarts"] > MAX_RESTARTS]
     if restless:
-        return f"units.state: more than {MAX_RESTARTS} restarts: {', '.join(restless)}"
+        return f"units.state: more than {MAX_RESTARTS} restarts: {', '.join(sorted(restless))}"
     return None
 
 
-def _booted_again(running: Evidence, reboot: Evidence) -> str | None:
-    if running["bootId"] != reboot["bootIdBefore"]:
-        return "reboot.survived: not the machine that guest.running saw"
+def _always_running(state: Evidence, _host: Evidence) -> str | None:
+    missing = {*ALWAYS_RUNNING} - {*values(state, "units[active].name")}
+    return f"units.state: lacks {', '.join(sorted(missing))}" if missing else None
+
+
+def _one_firewall(drift: Evidence, reboot: Evidence) -> str | None:
+    healed = {one["after"] for one in drift["planted"] if one["what"].startswith("firewall ")}
+    if healed != {reboot["firewallBefore"]}:
+        return "reboot.survived: not the firewall that activation.drift left"
     return None
 
 
-def _same_schema(databases: Evidence, store: Evidence) -> str | None:
-    if databases["controlSchema"] != store["revision"]:
-        return "database.versions: not the schema that store.schema saw"
+def _refused(refused: Evidence, predicate: Predicate) -> str | None:
+    said = {entry.observed.get("eventId"): entry.by for entry in predicate.scenario}
+    if said.get(refused["eventId"]) != refused["sender"]:
+        return f"scenario: lacks the command {refused['eventId']} of scenario.refused"
     return None
 
 
-def _chain_kept(chain: Evidence, reboot: Evidence) -> str | None:
-    if reboot["auditBefore"]["count"] < chain["count"]:
-        return "reboot.survived: the audit log was longer when audit.chain looked"
+def _by_systemd(agents: Evidence, predicate: Predicate) -> str | None:
+    for agent in agents["agents"]:
+        if predicate.target != "local" and agent.get("unit") is None:
+            return f"agents: nothing is said of the unit that runs {agent['name']}"
     return None
 
 
-def _this_version(ready: Evidence, predicate: Predicate) -> str | None:
-    if ready["version"] != predicate.versions.get("agency"):
-        return "control.ready: not the version of the agency in versions"
-    return None
-
-
-def _this_guest(gone: Evidence, predicate: Predicate) -> str | None:
-    if gone["name"] != f"agency-{predicate.run}":
-        return "guest.gone: not the guest of this run"
-    return None
-
-
-def _hosts_version(host: Evidence, ready: Evidence) -> str | None:
-    if host["program"]["version"] != ready["version"]:
-        return "control.ready: not the version that host.system found"
-    return None
-
-
-def _hosts_units(_host: Evidence, state: Evidence) -> str | None:
-    running = {unit["name"] for unit in state["units"] if unit["active"] == "active"}
-    lacking = [name for name in ALWAYS_RUNNING if name not in running]
-    return f"units.state: lacks {', '.join(lacking)}" if lacking else None
-
-
-def _hosts_room(host: Evidence, room: Evidence) -> str | None:
-    if room["alias"] != naming.control_room_alias(host["instance"]["domain"]):
-        return "control.room: not of the instance that host.system found"
-    return None
-
-
-def _hosts_agents(host: Evidence, health: Evidence) -> str | None:
-    known = {agent["name"] for agent in host["instance"]["agents"]}
-    if {agent["name"] for agent in health["agents"]} != known:
-        return "agents.health: not the agents of the instance that host.system found"
-    return None
-
-
-def _hosts_operators(host: Evidence, scenario: tuple[Exchange, ...]) -> str | None:
-    obeyed = {entry.by for entry in scenario if entry.observed.get("said") and _carried_out(entry)}
-    others = sorted(obeyed - set(host["instance"]["operators"]))
-    return f"scenario: {others[0]} is no operator by host.system" if others else None
-
-
-def _carried_out(exchange: Exchange) -> bool:
-    return exchange.observed.get("ok") is True
-
-
-BETWEEN: tuple[tuple[str, str, Callable[[Evidence, Evidence], str | None]], ...] = (
-    ("control.room", "agents.health", _members),
-    ("agents.health", "agents.stopped", _all_stopped),
-    ("agents.health", "secrets.absent", tokens_sought),
-    ("secrets.absent", "secrets.left", sought_again),
-    ("control.ready", "store.schema", _one_schema),
-    ("homeserver.process", "system.processes", _homeserver_runs),
-    ("scenario.replay", "audit.chain", _log_grows),
-    ("guest.image", "activation.first", _whole_system),
-    ("guest.packages", "activation.first", _carried_over),
-    ("activation.first", "activation.again", _one_definition),
-    ("activation.first", "activation.again", _one_system),
-    ("activation.first", "units.state", _units_started),
-    ("guest.running", "reboot.survived", _booted_again),
-    ("database.versions", "store.schema", _same_schema),
-    ("audit.chain", "reboot.survived", _chain_kept),
-    ("agents.health", "agents.audit", each_on_record),
-    ("agents.audit", "reboot.survived", logs_kept),
-    ("guest.image", "suite.results", skips_of_its_image),
-    ("host.system", "control.ready", _hosts_version),
-    ("host.system", "units.state", _hosts_units),
-    ("host.system", "control.room", _hosts_room),
-    ("host.system", "agents.health", _hosts_agents),
-    *one_agency.BETWEEN,
-)
-
-TOLD: tuple[tuple[str, Callable[[Evidence, tuple[Exchange, ...]], str | None]], ...] = (
-    ("scenario.commands", _commands_told),
-    ("scenario.refused", _outsider),
-    ("suite.host", spared_when_looked_at),
-    ("host.system", _hosts_operators),
-    *one_agency.TOLD,
-)
-
-ABOUT: tuple[tuple[str, Callable[[Evidence, Predicate], str | None]], ...] = (
-    ("control.ready", _this_version),
-    ("guest.gone", _this_guest),
-    *one_agency.ABOUT,
+CHECKS: tuple[tuple[Callable[[Any, Any], str | None], str, str], ...] = (
+    (_members, "control.room", "agents.health"),
+    (_stopped_ran, "agents.stopped", "system.processes"),
+    (_whole_system, "guest.image", "activation.first"),
+    (_calm, "units.state", "activation.first"),
+    (_always_running, "units.state", "host.system"),
+    (_one_firewall, "activation.drift", "reboot.survived"),
+    (logs_kept, "agents.audit", "reboot.survived"),
+    (skips_of_its_image, "guest.image", "suite.results"),
+    (spared_when_looked_at, "suite.host", "transcript"),
+    (_refused, "scenario.refused", "transcript"),
+    (_by_systemd, "agents.health", "transcript"),
+    (_by_systemd, "agents.stopped", "transcript"),
 )

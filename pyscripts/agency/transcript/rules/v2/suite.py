@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 
-from agency.transcript.rules.v2.model import Exchange
-from agency.transcript.rules.v2.rule import Seen, Shape, Some, matches
+from agency.transcript.rules.v1.rule import ProbeRule, Seen, Shape, Some, matches
+from agency.transcript.rules.v2.model import Predicate
 
 
 class Known(BaseModel):
@@ -147,8 +147,24 @@ def skips_of_its_image(image: Mapping[str, Any], suite: Mapping[str, Any]) -> st
     return None
 
 
-def spared_when_looked_at(suite: Mapping[str, Any], scenario: tuple[Exchange, ...]) -> str | None:
+def spared_when_looked_at(suite: Mapping[str, Any], predicate: Predicate) -> str | None:
     """Return how `readOnly` differs from what the scenario shows, if it does."""
-    if suite["readOnly"] == bool(scenario):
+    if suite["readOnly"] == bool(predicate.scenario):
         return "suite.host: readOnly is not what the scenario shows"
     return None
+
+
+RULES = (
+    ProbeRule(
+        "suite.results",
+        "Every test of tests/guest, one by one; none failed, and every claim was shown.",
+        SuiteResults,
+        frozenset(("incus",)),
+    ),
+    ProbeRule(
+        "suite.host",
+        "Every test of tests/guest that a host at work can bear, one by one; none failed.",
+        HostSuite,
+        frozenset(("ssh",)),
+    ),
+)

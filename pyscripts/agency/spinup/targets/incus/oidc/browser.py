@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+import mechanicalsoup
 import requests
+from bs4 import Tag
 from requests.adapters import HTTPAdapter
 
 from agency.errors import AgencyError
@@ -42,10 +44,6 @@ class Step:
     method: str
     path: str
     status: int
-
-    def as_dict(self) -> dict[str, object]:
-        """As in the evidence."""
-        return {"at": self.at, "method": self.method, "path": self.path, "status": self.status}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +129,10 @@ class Browser:
         """One GET; a redirect is an answer."""
         return self._ask("GET", url, token=token)
 
-    def submit(self, url: str, form: Mapping[str, str]) -> Page:
-        """Send a form."""
-        return self._ask("POST", url, form=form)
+    def submit(self, page: Page, form: Tag) -> Page:
+        """Send a form of a page as it is filled in."""
+        request = mechanicalsoup.Browser.get_request_kwargs(form, page.url)
+        return self._ask("POST", request["url"], form=request["data"])
 
     def post(self, url: str, document: Mapping[str, object], *, token: str | None = None) -> Page:
         """Post JSON."""
@@ -155,7 +154,7 @@ class Browser:
         method: str,
         url: str,
         *,
-        form: Mapping[str, str] | None = None,
+        form: list[tuple[str, str]] | None = None,
         document: Mapping[str, object] | None = None,
         token: str | None = None,
     ) -> Page:
@@ -190,6 +189,6 @@ class Browser:
 
 
 def path_of(url: str) -> str:
-    """The path of a URL without its query; whatever looks like an id is `{id}`."""
+    """Return the path of a URL without its query; whatever looks like an id is `{id}`."""
     parts = urlsplit(url).path.split("/")
     return "/".join("{id}" if _ID.fullmatch(part) else part for part in parts)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict
-
 from agency.clock import Clock
 from agency.spinup.targets.incus.oidc.browser import Addresses, Browser, LoginError, Page, path_of
-from agency.spinup.targets.incus.oidc.pages import Form, error_code, forms, links
+from agency.spinup.targets.incus.oidc.pages import (
+    consent_form,
+    error_code,
+    fill_in,
+    links,
+    login_form,
+)
+from agency.spinup.targets.incus.oidc.request import CALLBACK, Request
 
-CALLBACK = "/_synapse/client/oidc/callback"
 DEVICE = "spin-up: login.oidc"
 
 _DISCOVERY = "/.well-known/openid-configuration"
@@ -26,22 +31,8 @@ _POLL_S = 0.25
 _CLOCK = Clock()
 
 
-class Request(BaseModel):
-    """What to do: as whom to log in, where. It holds passwords, and travels by standard input."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    homeserver: str  # on loopback
-    public: str  # as people see it, without a slash at the end
-    issuer: str
-    idp: str
-    account: str
-    password: str
-    wrong_password: str
-
-
 def discover(browser: Browser) -> dict[str, Any]:
-    """The provider's own description, which must be for its issuer."""
+    """Read the provider's own description, which must be for its issuer."""
     issuer = browser.addresses.issuer
     found = _json(browser.get(issuer + _DISCOVERY), 200)
     if found.get("issuer") != issuer:
@@ -104,7 +95,7 @@ def log_in(request: Request, addresses: Addresses) -> dict[str, Any]:
         "idp": request.idp,
         "account": request.account,
         "authorizationRequest": _asked(browser),
-        "steps": [step.as_dict() for step in browser.steps],
+        "steps": [asdict(step) for step in browser.steps],
         "userId": seen["user_id"],
         "deviceId": seen["device_id"],
     }
@@ -113,9 +104,7 @@ def log_in(request: Request, addresses: Addresses) -> dict[str, Any]:
 def try_wrong_password(request: Request, addresses: Addresses) -> dict[str, Any]:
     """Log in with a password that is not the account's."""
     browser = Browser(addresses)
-    form = _login_form(browser, request)
-    page = _send(browser, form, request.account, request.wrong_password)
-    page = browser.follow(page, until=addresses.public + CALLBACK)
+    page = _sign_in(browser, _login_page(browser, request), request.account, request.wrong_password)
     return {"status": page.status, "reachedCallback": _is_callback(page, addresses)}
 
 
@@ -135,7 +124,8 @@ def _another(state: str) -> str:
     return ("a" if state[0] != "a" else "b") + state[1:]
 
 
-def _login_form(browser: Browser, request: Request) -> Form:
+def _login_page(browser: Browser, request: Request) -> Page:
+    """Go to the provider, by the homeserver."""
     public = browser.addresses.public
     _check_flow(browser, request.idp)
     start = f"{public}{_CLIENT}/login/sso/redirect/{quote(request.idp)}?" + urlencode(
@@ -143,39 +133,39 @@ def _login_form(browser: Browser, request: Request) -> Form:
     )
     page = browser.follow(browser.get(start), until=public + CALLBACK)
     _refuse_error(page)
-    found = next((form for form in forms(page) if form.password_field), None)
-    if found is None:
+    return page
+
+
+def _sign_in(browser: Browser, page: Page, account: str, password: str) -> Page:
+    """Send name and password; returns the page that the provider answers with."""
+    form = login_form(page)
+    if form is None:
         raise LoginError(f"there is no log-in form: {page.status}", where=browser.steps[-1].path)
-    return found
-
-
-def _send(browser: Browser, form: Form, account: str, password: str) -> Page:
-    if form.name_field is None or form.password_field is None:
+    if not fill_in(form, account, password):
         raise LoginError("the log-in form has no field for a name", where=browser.steps[-1].path)
-    filled = {**form.values, form.name_field: account, form.password_field: password}
-    return browser.submit(form.action, filled)
+    return browser.follow(browser.submit(page, form), until=browser.addresses.public + CALLBACK)
 
 
 def _to_callback(browser: Browser, request: Request, endpoint: str) -> str:
     """Log in at the provider and allow what it asks; the address that it sends the browser to."""
     callback = browser.addresses.public + CALLBACK
-    form = _login_form(browser, request)
+    page = _login_page(browser, request)
     asked = [step for step in browser.steps if step.at == "provider"]
     if not asked or asked[0].path != urlsplit(endpoint).path:
         raise LoginError("the homeserver did not lead to the authorisation endpoint")
-    page = browser.follow(_send(browser, form, request.account, request.password), until=callback)
+    page = _sign_in(browser, page, request.account, request.password)
     _refuse_error(page)
     while page.location is None:  # a question; the number of requests is bounded
-        consent = next((one for one in forms(page) if one.password_field is None), None)
+        consent = consent_form(page)
         if page.status != 200 or consent is None:
             raise LoginError(f"the provider refused: {page.status}", where=browser.steps[-1].path)
-        page = browser.follow(browser.submit(consent.action, consent.values), until=callback)
+        page = browser.follow(browser.submit(page, consent), until=callback)
         _refuse_error(page)
     return page.location
 
 
 def _asked(browser: Browser) -> dict[str, Any]:
-    """What the homeserver sent the browser to the provider with; of secrets, the length."""
+    """Describe the request that led the browser to the provider; of secrets, the length."""
     pairs = zip(browser.visited, browser.steps, strict=True)
     request = next(url for url, step in pairs if step.at == "provider")
     query = {name: values[0] for name, values in parse_qs(urlsplit(request).query).items()}
@@ -189,7 +179,7 @@ def _asked(browser: Browser) -> dict[str, Any]:
 
 
 def _refuse_error(page: Page) -> None:
-    """The provider says by the callback that it will not."""
+    """Raise the error with which the provider leads back to the callback."""
     errors = parse_qs(urlsplit(page.location or "").query).get("error")
     if errors:
         raise LoginError(f"the provider refused: {errors[0][:64]}", where=path_of(page.url))

@@ -16,13 +16,13 @@ from agency.clock import Clock
 from agency.errors import AgencyError, ExitCode
 from agency.spinup.targets.incus.oidc.browser import Addresses, Browser, LoginError
 from agency.spinup.targets.incus.oidc.flow import (
-    Request,
     discover,
     log_in,
     try_tampered_state,
     try_wrong_password,
     wait_for_flow,
 )
+from agency.spinup.targets.incus.oidc.request import Request
 
 MAX_REQUEST = 64 * 1024
 _PROVIDER_S = 30.0
@@ -31,7 +31,7 @@ _CLOCK = Clock()
 
 
 def evidence(request: Request) -> dict[str, object]:
-    """The log-in and what was refused, each in a browser of its own."""
+    """Log in, and try both things to be refused, each in a browser of its own."""
     addresses = Addresses(request.public, request.homeserver, request.issuer)
     wait_for_flow(addresses, request.idp)
     refused = {

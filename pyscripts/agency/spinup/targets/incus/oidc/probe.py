@@ -8,8 +8,8 @@ from typing import Any
 
 from agency import naming
 from agency.guests import Guest
-from agency.spinup.targets.incus.oidc.flow import Request
 from agency.spinup.targets.incus.oidc.provider import DRIVER, NOBODY, NewSecret, RunningProvider
+from agency.spinup.targets.incus.oidc.request import Request
 
 PROBE = "login.oidc"
 

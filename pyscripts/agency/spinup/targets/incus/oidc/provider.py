@@ -21,7 +21,7 @@ from agency.machine import MachineError, units
 from agency.secrets import MATRIX_OIDC_CLIENT_ID as _CLIENT_ID
 from agency.secrets import MATRIX_OIDC_CLIENT_SECRET as _CLIENT_SECRET
 from agency.secrets import ComposeConfig
-from agency.spinup.targets.incus.oidc.flow import CALLBACK
+from agency.spinup.targets.incus.oidc.request import CALLBACK
 from agency.spinup.targets.incus.system import Programs
 from agency.spinup.targets.incus.system.debian import PROGRAMS
 
@@ -62,7 +62,7 @@ _HARDENING = (
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What the guest's definitions say of the provider that its homeserver trusts."""
+    """Provider that the guest's homeserver trusts, by the guest's definitions."""
 
     issuer: str
     idp: str  # as the homeserver names it to its clients
@@ -90,7 +90,7 @@ class RunningProvider:
 
     @property
     def secret_values(self) -> tuple[str, ...]:
-        """What may be found nowhere but where it belongs."""
+        """Secrets that may be found nowhere but in their own files."""
         return (self.client_secret, self.password)
 
 
@@ -115,7 +115,7 @@ def read_wiring(document: bytes) -> Wiring:
 def unit_argv(
     settings: PurePosixPath = _SETTINGS, *, port: int, node: str = PROGRAMS.node
 ) -> tuple[str, ...]:
-    """The call that starts the provider as a transient unit; it holds no secret."""
+    """Make the call that starts the provider as a transient unit; it holds no secret."""
     properties = (
         *_HARDENING,
         f"SocketBindAllow=ipv4:tcp:{port}",
