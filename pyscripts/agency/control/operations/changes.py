@@ -112,7 +112,7 @@ class Changes:
         failures = 0
         while True:
             try:
-                return await self.recorder.begin(operation)
+                return await self.recorder.begin(operation, again=failures > 0)
             except VoidGrantError as error:
                 refused = admission.refuse(operation, "grant-void", sentence(error))
                 await self.settle(refused, operation)

@@ -9,29 +9,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from desk import ALICE, BOB
+from desk import ALICE, BOB, strict
 from sqlalchemy import text
 
 from agency.control.execution.result import RefusalError
 from agency.control.operations import Operations, State
-from agency.control.policy import Allow, Decision, Needs, Policy, Ruled
 
 EVE = "@eve:x.org"
-
-
-class Strict(Policy):
-    """A policy by which a second person approves each start."""
-
-    def decide(self, actor: str, command: Ruled | None, target: str) -> Decision:
-        decided = super().decide(actor, command, target)
-        needs = command is not None and command.permission == "agents.start"
-        return Needs("two-people") if needs and isinstance(decided, Allow) else decided
-
-
-def strict(desk: Any) -> Operations:
-    desk.policy = Strict(frozenset({ALICE, BOB}))
-    made: Operations = desk.make_operations()
-    return made
 
 
 async def propose(desk: Any, operations: Operations | None = None) -> str:
