@@ -31,6 +31,10 @@ class VoidGrantError(AgencyError):
     """The stored operation differs from the admitted one, or has no valid approval."""
 
 
+class NotWantedError(AgencyError):
+    """The reconciler's start of an agent that a later command stopped."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """Everything that is committed together. `operation` is as it was; `state` is its new state.
@@ -114,6 +118,7 @@ class Recorder:
 
         Raises:
             VoidGrantError: the stored operation differs, or no approval of it is left.
+            NotWantedError: the reconciler asked for it, and its agent shall be stopped by now.
         """
         running = replace(operation, state=State.RUNNING)
 
@@ -126,6 +131,10 @@ class Recorder:
                 return
             if operation.rule is not None and not operations.spend(connection, operation, now):
                 raise VoidGrantError("there is no approval of this operation as it is now")
+            if operation.origin.kind is OriginKind.RECONCILE and agents.is_stopped(
+                connection, operation.target
+            ):
+                raise NotWantedError(f"{operation.target} is no longer wanted, so it stays stopped")
             operations.move(connection, operation, running, now)
             entry = operation_entry(operation, Outcome.ACCEPTED, {})
             audit.append(connection, self.clock, entry)
