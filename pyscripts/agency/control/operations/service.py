@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -37,6 +37,7 @@ from agency.control.store.outbox import StoredMessage
 from agency.matrix import Backoff
 from agency.store import Database
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _LOOKS = 32  # looks and refusals that run at one time
@@ -66,6 +67,7 @@ class Operations:
     backoff: Backoff = field(default_factory=Backoff)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _calls: set[asyncio.Task[Any]] = field(default_factory=set)  # proposals and grants
     _proposed: deque[Operation] = field(default_factory=deque)
     _asked: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
     _admitted: int = 0  # inbox sequence of the newest event that was admitted
@@ -128,7 +130,7 @@ class Operations:
     async def close(self) -> None:
         """Abandon what has begun, and wait until its tasks have ended."""
         self.abandon()
-        await asyncio.gather(*self._running(), return_exceptions=True)
+        await asyncio.gather(*self._running(), *self._calls, return_exceptions=True)
 
     @property
     def active(self) -> int:
@@ -193,15 +195,18 @@ class Operations:
             operations.add(connection, made, now)
             return None
 
-        async with self._recovery:
-            known = await self.database.write(record)
-            if known is not None:
-                return known
-            operation = replace(made, stored=True)
-            if self._recovered:  # otherwise recovery finds it in the store
-                self._proposed.append(operation)
-        self.wake.set()
-        return operation
+        async def store() -> Operation:
+            async with self._recovery:
+                known = await self.database.write(record)
+                if known is not None:
+                    return known
+                operation = replace(made, stored=True)
+                if self._recovered:  # otherwise recovery finds it in the store
+                    self._proposed.append(operation)
+            self.wake.set()
+            return operation
+
+        return await self._whole(store())
 
     async def ask(self, command: Command, origin: Origin, actor: str, trace: str) -> Reply:
         """Propose a command and wait for its answer. Raises as `propose` does."""
@@ -229,7 +234,18 @@ class Operations:
         waiting = self._approvals.waiting.get(operation_id)
         if waiting is not None and self._queues.is_full(waiting.target):
             raise RefusalError(self._full(waiting), hint="approve it when some of them are done")
-        self._queues.put(await self._approvals.grant(operation_id, by))
+
+        async def granted() -> None:
+            self._queues.put(await self._approvals.grant(operation_id, by))
+
+        await self._whole(granted())
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Finish `work` even if the caller is cancelled: what is stored must be taken up, too."""
+        task = asyncio.create_task(work)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return await asyncio.shield(task)
 
     async def _admit_event(self, stored: StoredEvent) -> None:
         event, origin = stored.event, Origin.of_event(stored.event)
