@@ -23,7 +23,7 @@ from agency.control.grammar.parse import Command
 from agency.control.operation import FINAL, Operation, Origin, State, operation_id
 from agency.control.operations import admission
 from agency.control.operations.admission import Admitted, Bounds, Settled
-from agency.control.operations.approvals import Approvals
+from agency.control.operations.approvals import TOO_MANY, Approvals
 from agency.control.operations.changes import Changes
 from agency.control.operations.entries import message_entry, operation_entry, store_reason
 from agency.control.operations.execution import INTERNAL, fields_of
@@ -289,16 +289,15 @@ class Operations:
         event = None if stored is None else stored.sequence
         if operation.state is State.PROPOSED:
             self._spawn(self._changes.look(operation, admitted.command, event), stored)
+        elif (full := self._refuse_if_full(operation)) is not None:
+            before = replace(operation, state=State.PROPOSED)
+            self._spawn(
+                self._settle(full, operation.origin, operation.trace, event, before), stored
+            )
         elif operation.state is State.WAITING:
             entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
             kept = await self._recorder.keep(operation, entry, event)
             self._approvals.add(kept)
-        elif self._queues.is_full(operation.target):
-            before = replace(operation, state=State.PROPOSED)
-            full = admission.refuse(before, "queue-full", self._full(operation))
-            self._spawn(
-                self._settle(full, operation.origin, operation.trace, event, before), stored
-            )
         else:
             self._queues.put(await self._recorder.keep(operation, event=event))
 
@@ -320,6 +319,15 @@ class Operations:
                 event=event,
             )
         )
+
+    def _refuse_if_full(self, operation: Operation) -> Settled | None:
+        before = replace(operation, state=State.PROPOSED)
+        if operation.state is State.WAITING:
+            if self._approvals.is_full:
+                return admission.refuse(before, "too-many-waiting", TOO_MANY)
+        elif self._queues.is_full(operation.target):
+            return admission.refuse(before, "queue-full", self._full(operation))
+        return None
 
     def _full(self, operation: Operation) -> str:
         return (

@@ -189,3 +189,19 @@ async def test_full_queue_refuses_the_approval_and_the_operation_waits_on(desk: 
     with pytest.raises(RefusalError, match="Too many changes of pm wait"):
         await full.grant(operation, BOB)
     assert await desk.states() == {State.WAITING: 1}
+
+
+async def test_only_so_many_wait(desk: Any) -> None:
+    operations: Any = strict(desk)
+    operations._approvals.most = 2
+    await desk.take(*(desk.event("!start-agent pm") for _ in range(3)))
+    await desk.finish(operations)
+    assert await desk.states() == {State.WAITING: 2}
+    assert [row[2] for row in await desk.outcomes()] == ["waiting", "waiting", "refused"]
+    assert (await desk.details())[-1]["code"] == "too-many-waiting"
+    assert (await desk.said())[-1]["body"].startswith("Too many operations wait for an approval")
+    await operations.grant(next(iter(operations._approvals.waiting)), BOB)
+    await desk.take(desk.event("!start-agent pm"))
+    await desk.finish(operations)
+    assert await desk.states() == {State.WAITING: 2}, "there was room again"
+    assert len(desk.calls) == 1
