@@ -10,7 +10,7 @@ from desk import ALICE, BOB, Desk, strict
 from sqlalchemy.engine import Connection
 
 from agency.control.commands import parse
-from agency.control.operations import Origin, OriginKind, State
+from agency.control.operations import Origin, OriginKind
 from agency.store import Database
 
 T = TypeVar("T")
