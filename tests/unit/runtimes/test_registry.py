@@ -120,7 +120,8 @@ def test_a_name_without_a_factory_is_refused_by_the_configuration(tmp_path: Path
         config(tmp_path, pm="podman")
     (error,) = caught.value.errors()
     assert error["loc"] == ("agents", 0, "runtime")
-    assert error["msg"] == "Input should be 'process' or 'systemd'"
+    assert error["msg"] == "Input should be " + " or ".join(map(repr, FACTORIES))
+    assert "'process' or 'systemd'" in error["msg"]
 
 
 async def test_an_agent_is_in_its_own_runtime_and_all_others_in_the_default(
