@@ -68,6 +68,7 @@ class Operations:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _calls: set[asyncio.Task[Any]] = field(default_factory=set)  # proposals and grants
+    _unsure: deque[str] = field(default_factory=lambda: deque(maxlen=_PROPOSED))
     _proposed: deque[Operation] = field(default_factory=deque)
     _asked: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
     _admitted: int = 0  # inbox sequence of the newest event that was admitted
@@ -197,10 +198,17 @@ class Operations:
 
         async def store() -> Operation:
             async with self._recovery:
-                known = await self.database.write(record)
+                try:
+                    known = await self.database.write(record)
+                except SQLAlchemyError:
+                    if self._recovered:  # it may be in the store all the same
+                        self._unsure.append(made.id)
+                    raise
                 if known is not None:
-                    return known
-                operation = replace(made, stored=True)
+                    if known.state is not State.PROPOSED or known.id not in self._unsure:
+                        return known
+                    self._unsure.remove(known.id)
+                operation = known or replace(made, stored=True)
                 if self._recovered:  # otherwise recovery finds it in the store
                     self._proposed.append(operation)
             self.wake.set()

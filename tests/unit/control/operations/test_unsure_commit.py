@@ -11,6 +11,8 @@ from desk import ALICE, BOB, Desk, strict
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
+from agency.control.commands import parse
+from agency.control.operations import Origin, OriginKind
 from agency.store import Database
 
 T = TypeVar("T")
@@ -72,3 +74,18 @@ async def test_operation_that_waits_is_known_and_announced(desk: Desk) -> None:
     await operations.grant(waiting, BOB)
     await desk.finish(operations)
     assert len(desk.calls) == 1
+
+
+async def test_proposal_made_again_is_taken_up_once(desk: Desk) -> None:
+    operations = desk.make_operations()
+    await desk.finish(operations)
+    operations.database = UnsureDatabase(desk.database, 1)
+    origin = Origin(OriginKind.HTTP, "one", desk.clock.now_ms())
+    command = parse("!agency agents start pm")
+    with pytest.raises(OperationalError):
+        await operations.propose(command, origin, ALICE, "t-1")
+    for _ in range(2):
+        await operations.propose(command, origin, ALICE, "t-1")
+    await desk.finish(operations)
+    assert desk.calls == [f"agents start by {ALICE}"]
+    assert await desk.outcomes() == START
