@@ -17,7 +17,7 @@ from agency.control.execution.classify import Rules
 from agency.control.execution.result import Handler, Invocation, Result
 from agency.control.grammar.command import Command
 from agency.control.operations import Operations, State
-from agency.control.policy import Policy
+from agency.control.policy import Allow, Decision, Needs, Policy, Ruled
 from agency.control.store import audit, inbox, outbox
 from agency.control.store import operations as stored
 from agency.control.store.outbox import StoredMessage
@@ -161,3 +161,18 @@ class Desk:
 
     async def unsent(self) -> int:
         return await self.database.read(outbox.pending)
+
+
+class Strict(Policy):
+    """A policy by which a second person approves each start."""
+
+    def decide(self, actor: str, command: Ruled | None, target: str) -> Decision:
+        decided = super().decide(actor, command, target)
+        needs = command is not None and command.permission == "agents.start"
+        return Needs("two-people") if needs and isinstance(decided, Allow) else decided
+
+
+def strict(desk: Desk) -> Operations:
+    """Make operations under the strict policy."""
+    desk.policy = Strict(frozenset({ALICE, BOB}))
+    return desk.make_operations()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,8 @@ def test_a_name_without_a_factory_is_refused_by_the_configuration(tmp_path: Path
         config(tmp_path, pm="podman")
     (error,) = caught.value.errors()
     assert error["loc"] == ("agents", 0, "runtime")
-    assert error["msg"] == "Input should be 'process' or 'systemd'"
+    assert error["msg"] == "Input should be " + " or ".join(map(repr, FACTORIES))
+    assert "'process' or 'systemd'" in error["msg"]
 
 
 async def test_an_agent_is_in_its_own_runtime_and_all_others_in_the_default(
@@ -176,3 +178,27 @@ def test_a_handle_is_told_by_its_name() -> None:
     box = RuntimeStatus("pm", State.RUNNING, "3f9a", handle_name="container")
     assert (box.known_as, box.handle_detail) == ("container 3f9a", {"container": "3f9a"})
     assert RuntimeStatus("pm", State.STOPPED).handle_detail == {"pid": None}
+
+
+class StuckRuntime(NotedRuntime):
+    """A runtime that does not end its agents in time."""
+
+    async def close(self) -> None:
+        self.closed = True
+        await asyncio.Event().wait()
+
+
+async def test_a_limit_on_closing_holds_though_no_runtime_closes() -> None:
+    runtimes = {"process": StuckRuntime("process"), "systemd": StuckRuntime("systemd")}
+    both = RuntimePerAgent(runtimes, {}, "process")
+
+    async def close() -> None:
+        async with asyncio.timeout(0.05):
+            await both.close()
+
+    ending = asyncio.create_task(close())
+    done, _ = await asyncio.wait([ending], timeout=5)
+    ending.cancel()
+    assert done, "the first runtime used up the only cancellation"
+    assert isinstance(ending.exception(), TimeoutError)
+    assert all(runtime.closed for runtime in runtimes.values())

@@ -5,9 +5,10 @@ Reports are observations: an agent is said to run only if its process runs *and*
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.result import RefusalError, Result
@@ -26,6 +27,9 @@ from agency.control.store.audit import Outcome
 from agency.errors import AgencyError
 from agency.protocols import Health, Status
 from agency.secrets import Redactor, SecretValue
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Acp(Protocol):
@@ -52,6 +56,27 @@ class Observation:
     status: RuntimeStatus
     told: Status | None = None
     problem: str | None = None
+
+
+def _redacts(
+    call: Callable[Concatenate[Lifecycle, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Lifecycle, P], Coroutine[Any, Any, R]]:
+    """Remove every known secret from the error that a call raises, such as a runtime's."""
+
+    @wraps(call)
+    async def redacted(self: Lifecycle, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        before = self.runtime.secrets()  # a stop deletes a token, a start makes one
+        try:
+            return await call(self, *args, **kwargs)
+        except AgencyError as error:
+            redact = Redactor([*self.secrets, *before, *self.runtime.secrets()]).redact
+            error.message = redact(error.message)
+            error.where = error.where and redact(error.where)
+            error.hint = error.hint and redact(error.hint)
+            error.args = (error.message,)
+            raise
+
+    return redacted
 
 
 @dataclass(slots=True)
@@ -82,6 +107,7 @@ class Lifecycle:
         hint = f"did you mean {near}? {known}" if near else known
         raise RefusalError(f"there is no agent {name}", hint=hint)
 
+    @_redacts
     async def start(self, name: str, project: str | None, trace: str) -> Result:
         """Start an agent and wait until it is healthy; a running agent is left alone."""
         entry = self.entry(name)
@@ -100,12 +126,14 @@ class Lifecycle:
             changes=(_change(seen, Desired.RUNNING, current),),
         )
 
+    @_redacts
     async def restart(self, name: str, project: str | None, trace: str) -> Result:
         """Stop an agent if it runs, and start it; without a project it keeps its present one."""
         entry = self.entry(name)
         wanted = project if project is not None else await self._project(name)
         return await self._bring_up(entry, wanted, trace, self.runtime.restart)
 
+    @_redacts
     async def stop(self, name: str) -> Result:
         """Stop an agent; it is no error if it does not run."""
         self.entry(name)
@@ -117,6 +145,7 @@ class Lifecycle:
         detail = {**before.handle_detail, "exit": after.exit_status}
         return Result(f"{name} is stopped.", detail=detail, changes=changes)
 
+    @_redacts
     async def observe(self, name: str, trace: str) -> Observation:
         """Observe an agent: ask its runtime, and ask the agent itself."""
         entry = self.entry(name)
@@ -129,10 +158,12 @@ class Lifecycle:
         except AgencyError as error:
             return Observation(entry, status, problem=self._redactor().redact(error.message))
 
+    @_redacts
     async def usage(self, name: str) -> Usage:
         """Return the resources that an agent uses, as its runtime counts them."""
         return await self.runtime.usage(self.entry(name).name)
 
+    @_redacts
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
         """Return the last lines of an agent's log, oldest first, without any known secret.
 
@@ -141,6 +172,7 @@ class Lifecycle:
         tail = await self.runtime.log_tail(self.entry(name).name, lines)
         return tuple(self._redactor().redact("\n".join(tail)).split("\n")) if tail else ()
 
+    @_redacts
     async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
         """Ask the runtime for the status of every agent; by name."""
         redactor = self._redactor()

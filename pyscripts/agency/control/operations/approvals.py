@@ -15,6 +15,12 @@ from agency.control.store import audit, operations
 from agency.control.store.audit import Outcome
 from agency.store import Database
 
+_MOST = 500  # operations that wait for an approval
+TOO_MANY = (
+    "Too many operations wait for an approval already; nothing was done. "
+    "Send the command again when some of them are decided."
+)
+
 
 @dataclass(slots=True)
 class Approvals:
@@ -23,7 +29,13 @@ class Approvals:
     database: Database
     clock: Clock
     policy: Policy
+    most: int = _MOST
     waiting: dict[str, Operation] = field(default_factory=dict)
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether no more operations may wait."""
+        return len(self.waiting) >= self.most
 
     def add(self, operation: Operation) -> None:
         """Add an operation that is already stored as waiting."""

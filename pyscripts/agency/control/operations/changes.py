@@ -17,7 +17,7 @@ from agency.control.operations import admission
 from agency.control.operations.admission import Bounds, Settled
 from agency.control.operations.entries import operation_entry, sentence, store_reason
 from agency.control.operations.execution import INTERNAL, Progress, execute, fields_of
-from agency.control.operations.recorder import Recorder, Settlement, VoidGrantError
+from agency.control.operations.recorder import NotWantedError, Recorder, Settlement, VoidGrantError
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import Outcome
 from agency.errors import AgencyError
@@ -112,10 +112,15 @@ class Changes:
         failures = 0
         while True:
             try:
-                return await self.recorder.begin(operation)
+                return await self.recorder.begin(operation, again=failures > 0)
             except VoidGrantError as error:
                 refused = admission.refuse(operation, "grant-void", sentence(error))
                 await self.settle(refused, operation)
+                return None
+            except NotWantedError as error:
+                await self.settle(
+                    admission.refuse(operation, "not-wanted", sentence(error)), operation
+                )
                 return None
             except SQLAlchemyError as error:
                 failures += 1

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,6 +29,10 @@ _log = logging.getLogger(__name__)
 
 class VoidGrantError(AgencyError):
     """The stored operation differs from the admitted one, or has no valid approval."""
+
+
+class NotWantedError(AgencyError):
+    """The reconciler's start of an agent that a later command stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +73,19 @@ class Recorder:
     ) -> Operation:
         """Store an operation in its present state, and mark its event as done.
 
-        Not flushed: if a power cut undoes it, the event is pending again.
+        Retries until the store takes it. Not flushed: if a power cut undoes it, the event is
+        pending again.
+
+        Raises:
+            SQLAlchemyError: the store did not take it, and the control plane stops.
         """
         now = self.clock.now_ms()
         notice = _waiting_notice(operation) if operation.state is State.WAITING else None
         after = replace(operation, replies=operation.replies + (notice is not None))
 
-        def change(connection: Connection) -> StoredMessage | None:
+        def change(connection: Connection, again: bool) -> StoredMessage | None:
+            if again and _is_in(connection, operation, after.state):
+                return self._queued(connection, operation.origin, after.replies)
             if operation.stored:
                 operations.move(connection, replace(operation, state=State.PROPOSED), after, now)
             else:
@@ -85,16 +96,29 @@ class Recorder:
                 inbox.set_done(connection, event)
             return self._queue(connection, notice, operation.origin, operation.trace, after.replies)
 
-        queued = await self.database.write(change, flush=False)
+        failures = 0
+        while True:
+            try:
+                queued = await self.database.write(partial(change, again=failures > 0), flush=False)
+                break
+            except SQLAlchemyError as error:
+                failures += 1
+                _log.error("cannot store an operation: %s", store_reason(error))
+                if self.is_stopping():
+                    raise
+                await self.pause(self.backoff.delay_s(failures))
         if queued is not None:
             self.say(queued)
         return replace(after, stored=True)
 
-    async def begin(self, operation: Operation) -> Operation:
+    async def begin(self, operation: Operation, *, again: bool = False) -> Operation:
         """Mark an operation as running, with its audit row, and use up its approvals.
+
+        `again` says that an earlier call failed, and may have been committed all the same.
 
         Raises:
             VoidGrantError: the stored operation differs, or no approval of it is left.
+            NotWantedError: the reconciler asked for it, and its agent shall be stopped by now.
         """
         running = replace(operation, state=State.RUNNING)
 
@@ -103,8 +127,14 @@ class Recorder:
             found = operations.recorded(connection, operation.id)
             if found is None or not found[0].digest == found[1] == operation.digest:
                 raise VoidGrantError("the stored operation was changed after it was admitted")
+            if again and found[0].state is State.RUNNING:
+                return
             if operation.rule is not None and not operations.spend(connection, operation, now):
                 raise VoidGrantError("there is no approval of this operation as it is now")
+            if operation.origin.kind is OriginKind.RECONCILE and agents.is_stopped(
+                connection, operation.target
+            ):
+                raise NotWantedError(f"{operation.target} is no longer wanted, so it stays stopped")
             operations.move(connection, operation, running, now)
             entry = operation_entry(operation, Outcome.ACCEPTED, {})
             audit.append(connection, self.clock, entry)
@@ -113,13 +143,15 @@ class Recorder:
         return running
 
     async def settle(self, settlement: Settlement) -> None:
-        """Commit a settlement, retrying until the store takes it or the control plane stops."""
+        """Commit a settlement, retrying until the store takes it or the control plane stops.
+
+        A server that is lost during a commit may have taken it; that is not recorded twice.
+        """
         failures = 0
         while True:
             try:
-                queued = await self.database.write(
-                    lambda connection: self._commit(connection, settlement), flush=settlement.flush
-                )
+                commit = partial(self._commit, settlement=settlement, again=failures > 0)
+                queued = await self.database.write(commit, flush=settlement.flush)
                 break
             except SQLAlchemyError as error:
                 failures += 1
@@ -148,7 +180,11 @@ class Recorder:
         if queued is not None:
             self.say(queued)
 
-    def _commit(self, connection: Connection, settlement: Settlement) -> StoredMessage | None:
+    def _commit(
+        self, connection: Connection, settlement: Settlement, *, again: bool
+    ) -> StoredMessage | None:
+        if again and _is_settled(connection, settlement):
+            return self._queued(connection, settlement.origin, 0)
         now = self.clock.now_ms()
         operation = settlement.operation
         for made in settlement.changes:
@@ -174,6 +210,22 @@ class Recorder:
             return None
         message = reply_message(reply, origin, as_user=self.as_user, trace=trace, index=index)
         return outbox.add(connection, message, self.clock.now_ms())
+
+    def _queued(self, connection: Connection, origin: Origin, index: int) -> StoredMessage | None:
+        """Return the reply of that number, if it was queued and not sent."""
+        return outbox.find_pending(connection, outbox.transaction_id(origin.id, index))
+
+
+def _is_in(connection: Connection, operation: Operation, state: State) -> bool:
+    found = operations.recorded(connection, operation.id)
+    return found is not None and found[0].state is state
+
+
+def _is_settled(connection: Connection, settlement: Settlement) -> bool:
+    """Return whether an earlier attempt at this settlement was committed."""
+    if settlement.operation is not None:
+        return _is_in(connection, settlement.operation, settlement.state)
+    return settlement.event is not None and inbox.is_done(connection, settlement.event)
 
 
 def _answer(settlement: Settlement) -> str | None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,7 +23,7 @@ from agency.control.grammar.parse import Command
 from agency.control.operation import FINAL, Operation, Origin, State, operation_id
 from agency.control.operations import admission
 from agency.control.operations.admission import Admitted, Bounds, Settled
-from agency.control.operations.approvals import Approvals
+from agency.control.operations.approvals import TOO_MANY, Approvals
 from agency.control.operations.changes import Changes
 from agency.control.operations.entries import message_entry, operation_entry, store_reason
 from agency.control.operations.execution import INTERNAL, fields_of
@@ -37,6 +37,7 @@ from agency.control.store.outbox import StoredMessage
 from agency.matrix import Backoff
 from agency.store import Database
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _LOOKS = 32  # looks and refusals that run at one time
@@ -66,6 +67,8 @@ class Operations:
     backoff: Backoff = field(default_factory=Backoff)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _calls: set[asyncio.Task[Any]] = field(default_factory=set)  # proposals and grants
+    _unsure: deque[str] = field(default_factory=lambda: deque(maxlen=_PROPOSED))
     _proposed: deque[Operation] = field(default_factory=deque)
     _asked: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
     _admitted: int = 0  # inbox sequence of the newest event that was admitted
@@ -128,7 +131,7 @@ class Operations:
     async def close(self) -> None:
         """Abandon what has begun, and wait until its tasks have ended."""
         self.abandon()
-        await asyncio.gather(*self._running(), return_exceptions=True)
+        await asyncio.gather(*self._running(), *self._calls, return_exceptions=True)
 
     @property
     def active(self) -> int:
@@ -193,15 +196,25 @@ class Operations:
             operations.add(connection, made, now)
             return None
 
-        async with self._recovery:
-            known = await self.database.write(record)
-            if known is not None:
-                return known
-            operation = replace(made, stored=True)
-            if self._recovered:  # otherwise recovery finds it in the store
-                self._proposed.append(operation)
-        self.wake.set()
-        return operation
+        async def store() -> Operation:
+            async with self._recovery:
+                try:
+                    known = await self.database.write(record)
+                except SQLAlchemyError:
+                    if self._recovered:  # it may be in the store all the same
+                        self._unsure.append(made.id)
+                    raise
+                if known is not None:
+                    if known.state is not State.PROPOSED or known.id not in self._unsure:
+                        return known
+                    self._unsure.remove(known.id)
+                operation = known or replace(made, stored=True)
+                if self._recovered:  # otherwise recovery finds it in the store
+                    self._proposed.append(operation)
+            self.wake.set()
+            return operation
+
+        return await self._whole(store())
 
     async def ask(self, command: Command, origin: Origin, actor: str, trace: str) -> Reply:
         """Propose a command and wait for its answer. Raises as `propose` does."""
@@ -229,7 +242,18 @@ class Operations:
         waiting = self._approvals.waiting.get(operation_id)
         if waiting is not None and self._queues.is_full(waiting.target):
             raise RefusalError(self._full(waiting), hint="approve it when some of them are done")
-        self._queues.put(await self._approvals.grant(operation_id, by))
+
+        async def granted() -> None:
+            self._queues.put(await self._approvals.grant(operation_id, by))
+
+        await self._whole(granted())
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Finish `work` even if the caller is cancelled: what is stored must be taken up, too."""
+        task = asyncio.create_task(work)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return await asyncio.shield(task)
 
     async def _admit_event(self, stored: StoredEvent) -> None:
         event, origin = stored.event, Origin.of_event(stored.event)
@@ -273,16 +297,15 @@ class Operations:
         event = None if stored is None else stored.sequence
         if operation.state is State.PROPOSED:
             self._spawn(self._changes.look(operation, admitted.command, event), stored)
+        elif (full := self._refuse_if_full(operation)) is not None:
+            before = replace(operation, state=State.PROPOSED)
+            self._spawn(
+                self._settle(full, operation.origin, operation.trace, event, before), stored
+            )
         elif operation.state is State.WAITING:
             entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
             kept = await self._recorder.keep(operation, entry, event)
             self._approvals.add(kept)
-        elif self._queues.is_full(operation.target):
-            before = replace(operation, state=State.PROPOSED)
-            full = admission.refuse(before, "queue-full", self._full(operation))
-            self._spawn(
-                self._settle(full, operation.origin, operation.trace, event, before), stored
-            )
         else:
             self._queues.put(await self._recorder.keep(operation, event=event))
 
@@ -304,6 +327,15 @@ class Operations:
                 event=event,
             )
         )
+
+    def _refuse_if_full(self, operation: Operation) -> Settled | None:
+        before = replace(operation, state=State.PROPOSED)
+        if operation.state is State.WAITING:
+            if self._approvals.is_full:
+                return admission.refuse(before, "too-many-waiting", TOO_MANY)
+        elif self._queues.is_full(operation.target):
+            return admission.refuse(before, "queue-full", self._full(operation))
+        return None
 
     def _full(self, operation: Operation) -> str:
         return (

@@ -6,6 +6,7 @@ conformance tests to tests/integration/runtimes/conftest.py. control.json may th
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -109,19 +110,17 @@ class RuntimePerAgent:
         return self._of(name).endpoint(name)
 
     async def close(self) -> None:
-        """Close every runtime, even if closing one fails.
+        """Close every runtime at the same time, even if closing one fails.
 
         Raises:
             BaseException: the first error.
         """
-        errors: list[BaseException] = []
-        for runtime in self._runtimes.values():
-            try:
-                await runtime.close()
-            except BaseException as error:  # noqa: BLE001 - it is raised below
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        ends = await asyncio.gather(
+            *(runtime.close() for runtime in self._runtimes.values()), return_exceptions=True
+        )
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
 
 
 def _process(settings: RuntimeSettings) -> Runtime:

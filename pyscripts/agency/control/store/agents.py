@@ -79,6 +79,13 @@ def records(connection: Connection) -> list[AgentRecord]:
     ]
 
 
+def is_stopped(connection: Connection, name: str) -> bool:
+    """Return whether the last command about an agent asked for it to be stopped."""
+    return connection.scalar(select(_agents.c.desired).where(_agents.c.name == name)) == (
+        Desired.STOPPED
+    )
+
+
 def apply(connection: Connection, change: InventoryChange, now_ts: int) -> None:
     """Record a change to an agent."""
     values: dict[str, object] = {

@@ -140,6 +140,12 @@ def set_done(connection: Connection, sequence: int) -> None:
     connection.execute(_SET_STATE, done)
 
 
+def is_done(connection: Connection, sequence: int) -> bool:
+    """Return whether an event is marked as done."""
+    found = connection.scalar(select(_inbox.c.state).where(_inbox.c.sequence == sequence))
+    return found == InboxState.DONE
+
+
 def last_transaction_ts(connection: Connection) -> int | None:
     """Return when the newest transaction was stored."""
     found = connection.scalar(select(func.max(_transactions.c.received_ts)))

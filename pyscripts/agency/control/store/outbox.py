@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.canonical import sha256_hex
@@ -93,15 +93,14 @@ def add(connection: Connection, message: Message, now_ts: int) -> StoredMessage 
 
 def first_of_each_room(connection: Connection) -> list[StoredMessage]:
     """Return the oldest pending message of every room: only these may be sent now."""
-    return [
-        StoredMessage(
-            row.sequence,
-            row.attempts,
-            row.next_ts,
-            Message(row.txn_id, row.room_id, row.as_user, json.loads(row.content), row.trace),
-        )
-        for row in connection.execute(_FIRST_OF_EACH_ROOM)
-    ]
+    return [_stored(row) for row in connection.execute(_FIRST_OF_EACH_ROOM)]
+
+
+def find_pending(connection: Connection, txn_id: str) -> StoredMessage | None:
+    """Return the pending message with that transaction id, if there is one."""
+    statement = select(_outbox).where(_outbox.c.txn_id == txn_id, _PENDING)
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else _stored(row)
 
 
 def set_sent(connection: Connection, sequence: int, event_id: str) -> None:
@@ -146,6 +145,11 @@ def counts(connection: Connection) -> dict[OutboxState, int]:
     )
     found = {OutboxState(state): int(count) for state, count in connection.execute(statement)}
     return {state: found.get(state, 0) for state in (OutboxState.PENDING, OutboxState.FAILED)}
+
+
+def _stored(row: Row[tuple[object, ...]]) -> StoredMessage:
+    message = Message(row.txn_id, row.room_id, row.as_user, json.loads(row.content), row.trace)
+    return StoredMessage(row.sequence, row.attempts, row.next_ts, message)
 
 
 def _update(connection: Connection, sequence: int, **values: object) -> None:

@@ -308,3 +308,31 @@ async def test_observation_tells_a_silent_agent_from_a_stopped_one(agents: Agent
     silent = await lifecycle.observe("pm", "t")
     assert (silent.told, silent.problem) == (None, "no answer within 3 s")
     assert silent.status.state is State.RUNNING
+
+
+@pytest.mark.parametrize("ask", ["stop", "status", "restart", "start that fails"])
+@pytest.mark.parametrize("form", sorted({TOKEN, BASIC, CONTROL_TOKEN}))
+async def test_error_of_the_runtime_itself_is_redacted(agents: Agents, ask: str, form: str) -> None:
+    lifecycle = agents.lifecycle()
+    await lifecycle.start("pm", None, "t-1")
+    said = AgentRuntimeError(f"it refused {form}", where=form, hint=f"not {form}")
+
+    async def broken(_name: str) -> RuntimeStatus:
+        raise said
+
+    if ask == "status":
+        agents.runtime.status = broken  # type: ignore[method-assign]  # a fake that fails
+    else:
+        agents.runtime.stop = broken  # type: ignore[method-assign]  # a fake that fails
+    agents.acp.error = AgentRuntimeError("unhealthy")
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "stop": lambda: lifecycle.stop("pm"),
+        "status": lambda: lifecycle.observe("pm", "t-1"),
+        "restart": lambda: lifecycle.restart("pm", None, "t-1"),
+        "start that fails": lambda: lifecycle.start("developer", None, "t-1"),
+    }
+    with pytest.raises(AgentRuntimeError, match="it refused") as caught:
+        await calls[ask]()
+    told = f"{caught.value.message} {caught.value.where} {caught.value.hint}"
+    assert form not in told
+    assert MARK in told

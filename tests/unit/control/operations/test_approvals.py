@@ -9,29 +9,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from desk import ALICE, BOB
+from desk import ALICE, BOB, strict
 from sqlalchemy import text
 
 from agency.control.execution.result import RefusalError
 from agency.control.operations import Operations, State
-from agency.control.policy import Allow, Decision, Needs, Policy, Ruled
 
 EVE = "@eve:x.org"
-
-
-class Strict(Policy):
-    """A policy by which a second person approves each start."""
-
-    def decide(self, actor: str, command: Ruled | None, target: str) -> Decision:
-        decided = super().decide(actor, command, target)
-        needs = command is not None and command.permission == "agents.start"
-        return Needs("two-people") if needs and isinstance(decided, Allow) else decided
-
-
-def strict(desk: Any) -> Operations:
-    desk.policy = Strict(frozenset({ALICE, BOB}))
-    made: Operations = desk.make_operations()
-    return made
 
 
 async def propose(desk: Any, operations: Operations | None = None) -> str:
@@ -205,3 +189,19 @@ async def test_full_queue_refuses_the_approval_and_the_operation_waits_on(desk: 
     with pytest.raises(RefusalError, match="Too many changes of pm wait"):
         await full.grant(operation, BOB)
     assert await desk.states() == {State.WAITING: 1}
+
+
+async def test_only_so_many_wait(desk: Any) -> None:
+    operations: Any = strict(desk)
+    operations._approvals.most = 2
+    await desk.take(*(desk.event("!start-agent pm") for _ in range(3)))
+    await desk.finish(operations)
+    assert await desk.states() == {State.WAITING: 2}
+    assert [row[2] for row in await desk.outcomes()] == ["waiting", "waiting", "refused"]
+    assert (await desk.details())[-1]["code"] == "too-many-waiting"
+    assert (await desk.said())[-1]["body"].startswith("Too many operations wait for an approval")
+    await operations.grant(next(iter(operations._approvals.waiting)), BOB)
+    await desk.take(desk.event("!start-agent pm"))
+    await desk.finish(operations)
+    assert await desk.states() == {State.WAITING: 2}, "there was room again"
+    assert len(desk.calls) == 1

@@ -254,3 +254,46 @@ async def test_reconciler_does_not_change_what_is_wanted(
     await desk.finish(front)
     (record,) = await desk.database.read(agents.records)
     assert (record.desired, record.observed) == (desired, "stopped")
+
+
+async def want(desk: Any) -> None:
+    """Make the agent wanted, and let `agents stop` record that the agent shall be stopped."""
+
+    async def stop(_invocation: Invocation) -> Result:
+        desk.calls.append("stop")
+        stopped = InventoryChange("pm", Desired.STOPPED, None, "stopped", None)
+        return Result("stopped", changes=(stopped,))
+
+    await desk.database.write(lambda c: agents.synchronise(c, {"pm"}, 1))
+    wanted = InventoryChange("pm", Desired.RUNNING, "app", "running", "7")
+    await desk.database.write(lambda c: agents.apply(c, wanted, 1))
+    desk.handlers["agents stop"] = stop
+
+
+@pytest.mark.parametrize(
+    ("said", "calls"),
+    [("!agency agents stop pm", ["stop"]), ("!agency ping", [f"ping by {ALICE}", "start"])],
+)
+async def test_reconciler_does_not_start_what_was_stopped_before_its_turn(
+    desk: Any, said: str, calls: list[str]
+) -> None:
+    """A stop that waited when the control plane ended is run before the reconciler's start."""
+    await want(desk)
+
+    async def start(_invocation: Invocation) -> Result:
+        desk.calls.append("start")
+        return Result("started")
+
+    desk.handlers["agents start"] = start
+    await desk.take(desk.event(said))
+    earlier = desk.make_operations()
+    earlier.stop()  # what it stores does not begin
+    await earlier.step()
+    await earlier.rest()
+    assert await desk.states() == ({State.GRANTED: 1} if "stop" in calls else {})
+    front = desk.make_operations()
+    again = await front.propose(parse(START), asked(desk, kind=OriginKind.RECONCILE), SYSTEM, "t-9")
+    await desk.finish(front)
+    assert desk.calls == calls
+    state = await state_of(desk, again)
+    assert state == ("refused" if "stop" in calls else "done")
