@@ -28,12 +28,12 @@ class BuildWithCatalogue(build_py):
             self.copy_file(CATALOGUE, self._target(), preserve_mode=False)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        """The files that the step makes."""
+        """List the files that the step makes."""
         made = [] if self.editable_mode else [self._target()]
         return [*super().get_outputs(include_bytecode), *made]
 
     def get_source_files(self) -> list[str]:
-        """The files that a source distribution must hold for the step."""
+        """List the files that a source distribution must hold for the step."""
         return [*super().get_source_files(), CATALOGUE]
 
 

@@ -155,7 +155,7 @@ async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterat
 
 
 async def echo_room(agency: LocalAgency, operator: Person, echo: Echo, control: str) -> str:
-    """A room of the echo appservice with as many members as the control room has."""
+    """Make a room of the echo appservice with as many members as the control room has."""
     path = client_path("rooms", control, "joined_members")
     members = len((await operator.request("GET", path))["joined"])
     created = await operator.request("POST", client_path("createRoom"), {"preset": "private_chat"})

@@ -48,7 +48,7 @@ def _agents(agency: LocalAgency, count: int) -> tuple[AgentEntry, ...]:
 
 @asynccontextmanager
 async def _slow_control(agency: LocalAgency, count: int, delay_s: float) -> AsyncIterator[None]:
-    """The control plane in the place of the usual one, with `count` agents."""
+    """Describe the control plane in the place of the usual one, with `count` agents."""
     state = agency.run.path / f"slow-{count}"
     state.mkdir(mode=0o700)
     config = agency.control_config().model_copy(
@@ -155,5 +155,5 @@ async def _measure() -> list[Row]:
 
 
 def rows() -> list[Row]:
-    """What overlaps, on one local agency."""
+    """Measure what overlaps, on one local agency."""
     return asyncio.run(_measure())

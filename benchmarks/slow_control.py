@@ -69,7 +69,7 @@ class StandIn:
         self.started.clear()
 
     def app(self) -> web.Application:
-        """What answers for the agents."""
+        """Start what answers for the agents."""
 
         async def health(request: web.Request) -> web.Response:
             name = request.match_info["name"]
