@@ -29,12 +29,13 @@ PRODUCT = ROOT / "pyscripts/agency"
 # The one module that writes names out.
 OF_NAMES = PRODUCT / "secrets/names.py"
 
+_KEY = "PRIVATE KEY"
 FORMS = {
     "token": r"[A-Za-z0-9_-]{43}",
     "hex": r"[0-9a-f]{128}",
     "password": r"[a-z2-9]{24}",
-    "pem-private-key": r"-----BEGIN PRIVATE KEY-----\n[\s\S]+-----END PRIVATE KEY-----\n",
-    "openssh-private-key": r"-----BEGIN OPENSSH PRIVATE KEY-----\n[\s\S]+",
+    "pem-private-key": rf"-----BEGIN {_KEY}-----\n[\s\S]+-----END {_KEY}-----\n",
+    "openssh-private-key": rf"-----BEGIN OPENSSH {_KEY}-----\n[\s\S]+",
     "synapse-signing-key": r"ed25519 a_[a-z2-9]{4} \S{43}",
 }
 
