@@ -16,7 +16,7 @@ from agency.transcript.rules.v1 import (
 )
 from agency.transcript.rules.v1.rule import ProbeRule, Verdict
 from agency.transcript.rules.v1.times import broken_times
-from agency.transcript.rules.v2 import suite
+from agency.transcript.rules.v2 import added, suite
 from agency.transcript.rules.v2.links import broken_links
 from agency.transcript.rules.v2.model import Predicate, Probe, Result
 
@@ -47,6 +47,7 @@ PROBES: Mapping[str, ProbeRule] = {
         *oidc.RULES,
         *ssh.RULES,
         *suite.RULES,
+        *added.RULES,
     )
 }
 
