@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.rows import Row
 
 _RUNS = 15
-# An installed program has its bytecode; where a machine forbids writing it, the first run writes it.
+# An installed program has its bytecode; where writing it is forbidden, the first run writes it.
 _ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
