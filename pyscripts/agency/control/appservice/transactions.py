@@ -18,10 +18,6 @@ from agency.store import Database
 
 _log = logging.getLogger(__name__)
 
-# For how long the id alone makes a transaction a repeated one. Later its events' ids still do;
-# so a homeserver restored from a backup, which counts from an older id, is heard again.
-_TRANSACTION_MS = 3_600_000
-
 
 class TransactionError(ValueError):
     """A malformed transaction; `errcode` is Matrix's."""
@@ -70,8 +66,10 @@ class Intake:
     async def take(self, txn_id: str, events: list[Any]) -> int:
         """Store a transaction; return the number of its new events.
 
-        When this returns, they are on disk. A transaction without a relevant event is not stored:
-        delivering it again changes nothing.
+        When this returns, they are on disk. The ids of events decide what is new, never the id of
+        the transaction: a homeserver that restarts on SQLite, or was restored from a backup, counts
+        its transactions from an older id again. A transaction without a new relevant event is not
+        stored: delivering it again changes nothing.
 
         Raises:
             InboxFullError: too many events wait.
@@ -84,9 +82,7 @@ class Intake:
         traced = [(event, self.new_trace()) for event in relevant]
 
         def store(connection: Connection) -> int:
-            before = inbox.transaction_ts(connection, txn_id)
-            if before is not None and before >= now - _TRANSACTION_MS:
-                self._check_repeated(connection, txn_id, relevant)
+            if not inbox.unknown(connection, (event.event_id for event in relevant)):
                 return 0
             waiting = inbox.unfinished(connection)
             if waiting + len(traced) > self.max_inbox and waiting > 0:
@@ -97,16 +93,6 @@ class Intake:
         if fresh:
             self.wake.set()
         return fresh
-
-    def _check_repeated(
-        self, connection: Connection, txn_id: str, events: list[IncomingEvent]
-    ) -> None:
-        if inbox.unknown(connection, (event.event_id for event in events)):
-            _log.warning(
-                "a transaction id came again with other events, which were dropped: "
-                "was the homeserver restored from a backup?",
-                extra={"fields": {"txn": txn_id[:80]}},
-            )
 
     def _relevant(self, raw: object, txn_id: str) -> IncomingEvent | None:
         """Return the event if it is relevant. A malformed event is dropped; the others go on."""
