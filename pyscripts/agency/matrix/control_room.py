@@ -79,17 +79,30 @@ class ControlRoom:
             room = await self._create()
         else:
             await self._join(room, self._bot)
-            await self._ensure_operator_power(room)
+            await self._ensure_power(room)
         members = await self.members(room)
         for agent in agents:
             if agent not in members.joined:
-                if agent not in members.invited:
-                    await self._invite(room, agent)
-                await self._join(room, agent)
+                await self._bring_in(room, agent, invited=agent in members.invited)
         for operator in self._config.operators:
             if operator not in members.joined | members.invited:
                 await self._invite_operator(room, operator)
         return room
+
+    async def _bring_in(self, room: str, agent: str, *, invited: bool) -> None:
+        """Have an agent's user join; a banned one must not keep the control plane from starting."""
+        try:
+            if not invited:
+                await self._invite(room, agent)
+            await self._join(room, agent)
+        except MatrixError as error:
+            if error.temporary:
+                raise
+            _log.warning(
+                "cannot bring an agent into the control room: %s",
+                error.message,
+                extra={"fields": {"agent": agent}},
+            )
 
     async def members(self, room: str) -> Membership:
         """Ask for the members of the room and for the invited users."""
@@ -150,14 +163,26 @@ class ControlRoom:
         versions = answer.get("capabilities", {}).get("m.room_versions", {})
         return lists_creator(str(versions.get("default", "")))
 
-    async def _ensure_operator_power(self, room: str) -> None:
+    async def _ensure_power(self, room: str) -> None:
+        """Give operators their power, and take it from people who are no operators any more.
+
+        Only the power that this method gives is taken: another level is somebody else's decision.
+        """
         path = client_path("rooms", room, "state", "m.room.power_levels")
         levels = await self._found(path) or {}
         users = dict(levels.get("users", {}))
-        weak = [who for who in self._config.operators if users.get(who, 0) < OPERATOR_POWER]
-        if weak:
-            users |= dict.fromkeys(weak, OPERATOR_POWER)
+        operators = self._config.operators
+        weak = [who for who in operators if users.get(who, 0) < OPERATOR_POWER]
+        former = [
+            who
+            for who, level in users.items()
+            if level == OPERATOR_POWER and who not in (*operators, self._bot)
+        ]
+        if weak or former:
+            users |= dict.fromkeys(weak, OPERATOR_POWER) | dict.fromkeys(former, 0)
             await self._api.request("PUT", path, {**levels, "users": users})
+        for who in former:
+            _log.warning("took the power of a former operator", extra={"fields": {"user": who}})
 
     async def _invite(self, room: str, user: str) -> None:
         await self._api.request("POST", client_path("rooms", room, "invite"), {"user_id": user})

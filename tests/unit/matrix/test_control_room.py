@@ -175,3 +175,44 @@ def test_operators_may_invite_and_may_not_change_the_rules() -> None:
     assert levels["state_default"] == 100
     assert levels["events_default"] == 0
     assert not {"m.room.encryption", "m.room.power_levels"} & set(levels["events"])
+
+
+async def test_former_operator_loses_the_power_that_operators_get() -> None:
+    api = FakeApi(
+        room=True,
+        members={BOT: "join", PM: "join"},
+        users={**dict.fromkeys(OPERATORS, 50), BOT: 100, "@carol:x.org": 50, "@dan:x.org": 75},
+    )
+    await ensure(api)
+    assert api.users["@carol:x.org"] == 0
+    assert api.users["@dan:x.org"] == 75, "another's decision stays"
+    assert [api.users[who] for who in OPERATORS] == [50, 50]
+
+
+@pytest.mark.parametrize("step", [f"invite {PM}", "join/!r:x"])
+async def test_banned_agent_is_a_warning(step: str, caplog: pytest.LogCaptureFixture) -> None:
+    api = FakeApi(
+        room=True,
+        members={BOT: "join", PM: "ban"},
+        users=dict.fromkeys(OPERATORS, 50),
+        fail={step: refused(403, "M_BAD_STATE")},
+    )
+    if step.startswith("join"):
+        api.fail = {}
+        original = api.request
+
+        async def request(method: Any, path: Any, body: Any = None, **more: Any) -> Any:
+            if more.get("as_user") == PM and "join" in str(path):
+                raise refused(403, "M_FORBIDDEN")
+            return await original(method, path, body, **more)
+
+        api.request = request  # type: ignore[method-assign]
+    assert await ensure(api) == "!r:x"
+    assert api.members["@alice:x.org"] == "invite", "the others are brought in all the same"
+    assert "cannot bring an agent into the control room" in caplog.text
+
+
+async def test_homeserver_that_is_away_is_no_banned_agent() -> None:
+    api = FakeApi(room=True, members={BOT: "join"}, fail={f"invite {PM}": refused(503)})
+    with pytest.raises(MatrixError):
+        await ensure(api)
