@@ -43,7 +43,9 @@ class Limits(Strict):
 
     max_command_age_s: float = Field(default=600, gt=0)
     max_command_bytes: int = Field(default=4096, gt=0)
-    max_transaction_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
+    # Above what a homeserver sends: 100 events of 64 KiB, each with as much of the one before it,
+    # and ephemeral ones. One that is refused is sent again for ever, and nothing after it.
+    max_transaction_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
     max_inbox: int = Field(
         default=10_000, gt=0, description="unfinished events; further ones are refused"
     )

@@ -130,7 +130,7 @@ def test_the_limits_are_all_there():
     assert len(text.strip().split("\n")) == 2 + len(Limits.model_fields)
     assert "| age of a command, seconds | `max_command_age_s` | 1.5 | refused" in text
     assert "| `agent_start_timeout_s` | 15 |" in text
-    assert " | `max_transaction_bytes` | 8388608 | " in text
+    assert " | `max_transaction_bytes` | 33554432 | " in text
 
 
 def test_the_written_reference_is_current():

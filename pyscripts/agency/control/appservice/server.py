@@ -51,7 +51,7 @@ def server_limits(max_body: int) -> Limits:
 def build_app(service: AppService) -> web.Application:
     """Build the application; its handlers are small and independent of one another."""
     limits = server_limits(service.max_body)
-    app = make_app(limits, _refuse, inner=[_authorised(service.hs_token)])
+    app = make_app(limits, _refuse, outer=[_noted], inner=[_authorised(service.hs_token)])
 
     async def transaction(request: web.Request) -> web.StreamResponse:
         return await _transaction(service, request)
@@ -108,6 +108,16 @@ def _found(found: bool) -> web.Response:
 
 def _problem(status: int, errcode: str, message: str) -> web.Response:
     return web.json_response({"errcode": errcode, "error": message}, status=status)
+
+
+@web.middleware
+async def _noted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Log every refused transaction: the homeserver repeats it, and hands over nothing else."""
+    response = await handler(request)
+    if response.status >= 400 and request.path.startswith(f"{_PREFIX}/transactions/"):
+        fields = {"status": response.status, "bytes": request.content_length}
+        _log.warning("refused a transaction", extra={"fields": fields})
+    return response
 
 
 def _authorised(hs_token: SecretValue) -> Middleware:

@@ -130,6 +130,7 @@ def test_large_transaction_is_refused(
     control.start()
     answer = control.deliver([make_event("x" * 20_000)])
     assert (answer.status_code, answer.json()["errcode"]) == (413, "M_TOO_LARGE")
+    assert "refused a transaction" in control.log.read_text(), "or nobody learns why it is silent"
     assert control.deliver([make_event("x" * 15_000)]).status_code == 200
 
 
