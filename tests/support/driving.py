@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from interrupting import sigint
 
 from agency.children import processes_with_marker
 
@@ -67,17 +67,19 @@ class SpinUp:
             "PYTHONPATH": str(self.checkout / "pyscripts"),
             **self.environment,
         }
-        argv = [str(BIN / "spinup_smoke"), "--output", str(self.output), *self.arguments]
-        with sigint(self.sigint):
-            self.process = subprocess.Popen(
-                argv,
-                cwd=self.checkout,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
+        # By env(1), for tests start it in threads too: there, Python may not set a disposition.
+        how = "--ignore-signal=INT" if self.sigint is signal.SIG_IGN else "--default-signal=INT"
+        program = [str(BIN / "spinup_smoke"), "--output", str(self.output), *self.arguments]
+        argv = [str(shutil.which("env")), how, *program]
+        self.process = subprocess.Popen(
+            argv,
+            cwd=self.checkout,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         threading.Thread(target=self._read, daemon=True).start()
         return self
 
