@@ -80,7 +80,7 @@ def test_a_token_that_is_told_is_redacted_though_its_agent_is_gone(
     spinup: Make, ground: Any, changed_checkout: Change
 ) -> None:
     def tell(text: str) -> str:
-        runs = "{_project(project)} (pid {seen.pid})"
+        runs = "{_project(project)} ({seen.known_as})"
         return text.replace(runs, runs + " token <{self.runtime.endpoint(entry.name).token}>")
 
     checkout = changed_checkout("pyscripts/agency/control/execution/lifecycle.py", tell)
