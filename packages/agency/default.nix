@@ -34,6 +34,7 @@ python3Packages.buildPythonApplication {
           "json"
           "ini"
           "mako"
+          "pyi"
         ]
         || file.name == "py.typed"
       ) (root + "/pyscripts"))
