@@ -4,6 +4,7 @@ import fcntl
 import subprocess
 import sys
 import threading
+import time
 
 import debian_packages as debian
 import pytest
@@ -65,11 +66,19 @@ def test_who_holds_it_is_named_and_looking_takes_nothing(lock, other):
 
 
 def test_it_waits_until_the_other_one_has_ended(lock, other, apt, capsys):
-    ending = threading.Timer(0.3, other.communicate)
+    ended_at = []
+
+    def end():
+        ended_at.append(time.monotonic())
+        other.communicate()
+
+    ending = threading.Timer(0.3, end)
     ending.start()
     debian.apt_get("install", "x")
-    assert other.poll() == 0, "it did not wait"
+    assert ended_at, "it did not wait"
+    assert time.monotonic() > ended_at[0]
     ending.join()
+    assert other.returncode == 0
     assert apt.read_text() == "install x\n"
     (line,) = capsys.readouterr().out.splitlines()
     assert f"process {other.pid} (" in line
