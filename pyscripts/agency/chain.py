@@ -69,16 +69,20 @@ def sealed(link: LinkT) -> LinkT:
     return replace(link, hash=link_hash(link))
 
 
-def fault_of(head: Head, link: Link) -> Fault | None:
-    """Find the reason why a link does not follow a head; None if it does."""
+def place_fault_of(head: Head, link: Link) -> Fault | None:
+    """Judge whether a link, whose own hash was checked when it was read, follows a head."""
     wanted = head.sequence + 1
     if link.sequence != wanted:
         return Fault.MISSING if link.sequence > wanted else Fault.REPEATED
-    if link.hash != link_hash(link):
+    return None if link.previous == head.hash else Fault.FOREIGN
+
+
+def fault_of(head: Head, link: Link) -> Fault | None:
+    """Judge whether a link follows a head and is as it was sealed; None if so."""
+    fault = place_fault_of(head, link)
+    if fault in (None, Fault.FOREIGN) and link.hash != link_hash(link):
         return Fault.EDITED
-    if link.previous != head.hash:
-        return Fault.FOREIGN
-    return None
+    return fault
 
 
 def head_of(link: Link) -> Head:

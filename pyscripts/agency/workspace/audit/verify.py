@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agency.canonical import sha256_hex
-from agency.chain import Fault, Head, fault_of, head_of
+from agency.chain import Fault, Head, head_of, place_fault_of
 from agency.errors import PrerequisiteError
 from agency.workspace.audit import record
 from agency.workspace.audit.record import Record, genesis, parse_record
@@ -162,7 +162,7 @@ class _Chain:
         if self.count == 0 and found.sequence > 1:
             self.head = Head(found.sequence - 1, found.previous)
             self._unexplained = (self.head, name)
-        fault = fault_of(self.head, found)
+        fault = place_fault_of(self.head, found)
         if fault in (Fault.MISSING, Fault.REPEATED):
             wanted = self.head.sequence + 1
             raise _BrokenError(name, number, f"is record {found.sequence}, not {wanted}")
