@@ -16,6 +16,7 @@ let
   hosts = agency.instance.facts.names.hosts;
   ports = agency.ports;
   hardening = (import ./lib { inherit lib; }).hardening;
+  serviceUids = (import ./lib { inherit lib; }).naming.serviceUids;
   slice = "system-gitlab.slice";
   state = config.services.gitlab.statePath;
   workhorse = "/run/gitlab/gitlab-workhorse.socket";
@@ -130,12 +131,24 @@ in
         gitlab = {
           signup_enabled = lib.mkDefault false;
           usage_ping_enabled = lib.mkDefault false;
+          # Matrix and Grafana know people by this name: nobody may take that of another.
+          username_changing_enabled = false;
           email_enabled = lib.mkDefault config.services.gitlab.smtp.enable;
         };
         gravatar.enabled = lib.mkDefault false;
       };
     };
     agency.postgresql.databases = [ config.services.gitlab.databaseName ];
+    # GitLab's is a socket of systemd, which is root.
+    agency.heldPorts = {
+      gitlab = { };
+    }
+    // lib.optionalAttrs cfg.registry.enable {
+      registry = {
+        user = "docker-registry";
+        uid = serviceUids.registry;
+      };
+    };
 
     systemd.slices.system-gitlab.sliceConfig = {
       MemoryMax = cfg.memoryMax;
