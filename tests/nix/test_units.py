@@ -26,9 +26,11 @@ PROGRAM = re.compile(r"^(Exec\w+=)(?:/opt/agency|/usr/lib)/\S+", re.MULTILINE)
 # Each is turned off only where the unit says why, in `relax`.
 HARDENED = (
     "CapabilityBoundingSet=",
+    "LimitCORE=0",
     "LockPersonality=true",
     "NoNewPrivileges=true",
     "PrivateDevices=true",
+    "PrivateIPC=true",
     "PrivateTmp=true",
     "ProtectClock=true",
     "ProtectControlGroups=true",
