@@ -338,9 +338,16 @@ in
   # Units to start; `agentUnits` for each agent, AGENT standing for its name.
   start = {
     # The machine's own loads the firewall.
+    # A socket before its service, which would be restarted in vain.
     units =
       lib.optional guest.networking.nftables.enable "nftables.service"
-      ++ lib.filter (name: ofGuest name && !lib.hasInfix "@" name) wanted;
+      ++ lib.concatLists (
+        lib.attrValues (
+          lib.partition (lib.hasSuffix ".socket") (
+            lib.filter (name: ofGuest name && !lib.hasInfix "@" name) wanted
+          )
+        )
+      );
     agentUnits = map fillPath (lib.filter isSample wanted);
   };
 }
