@@ -158,7 +158,7 @@ finally:
     change("delete")
 print(json.dumps(heard))
 """
-# Joins a group as an agent, and sends to another as root, while the outside listens to every packet.
+# Joins a group as an agent and sends to another as root, while the outside hears every packet.
 JOIN = """
 import json, os, socket, subprocess, sys, time
 uid, near, namespace = sys.argv[1:]

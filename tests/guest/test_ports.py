@@ -239,7 +239,7 @@ PEERS = (CONTROL, HOMESERVER, "root")
 
 @pytest.fixture(scope="module", params=sorted(HELD))
 def vacant(request, host, until):
-    """The port of a service that does not run meanwhile, nor anything that holds the port for it."""
+    """The port of a service that does not run meanwhile, nor what holds the port for it."""
     units, owner = HELD[request.param]
     port = naming.SERVICE_PORTS[request.param]
 

@@ -249,7 +249,8 @@ STEAL = (
 )
 ASK = (
     "import socket, sys\\n"
-    "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 3, ('127.0.0.1', int(sys.argv[2])))\\n"
+    "there, own = (('127.0.0.1', int(port)) for port in sys.argv[1:])\\n"
+    "s = socket.create_connection(there, 3, own)\\n"
     "print(s.recv(2).decode())\\n"
 )
 question = json.load(sys.stdin)
