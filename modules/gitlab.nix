@@ -17,6 +17,13 @@ let
   ports = agency.ports;
   hardening = (import ./lib { inherit lib; }).hardening;
   serviceUids = (import ./lib { inherit lib; }).naming.serviceUids;
+  # Of an operator of this homeserver.
+  localpartOf =
+    id:
+    let
+      found = builtins.match "@([a-z0-9][a-z0-9._-]{0,62}):${lib.escapeRegex agency.domain}" id;
+    in
+    if found == null then null else lib.head found;
   slice = "system-gitlab.slice";
   state = config.services.gitlab.statePath;
   workhorse = "/run/gitlab/gitlab-workhorse.socket";
@@ -229,6 +236,11 @@ in
           name = "Agency";
           email = "${cfg.bot}@${agency.domain}";
         };
+        # Names that GitLab cannot give to anybody need no account.
+        people = map (name: {
+          username = name;
+          email = "${name}@${agency.domain}";
+        }) (lib.filter (name: name != null && name != "root") (map localpartOf agency.operators));
         applications = lib.mapAttrsToList (
           name: client: removeAttrs client [ "enable" ] // { inherit name; }
         ) (lib.filterAttrs (_: client: client.enable) clients);

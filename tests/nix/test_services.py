@@ -435,6 +435,8 @@ def test_nobody_takes_a_name_of_somebody_else_in_the_forge(report: dict[str, Any
     gitlab = report["services"]["gitlabExtra"]
     assert gitlab["username_changing_enabled"] is False
     assert gitlab["signup_enabled"] is False
+    people = report["services"]["reconcilers"]["gitlab-bootstrap"]["people"]
+    assert [one["username"] for one in people] == ["alice"], "operators have theirs from the start"
 
 
 def test_what_crashes_leaves_no_memory_on_disk(report: dict[str, Any]) -> None:
