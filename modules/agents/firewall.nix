@@ -37,9 +37,12 @@ let
           "nscd.service"
           "systemd-resolved.service"
         ];
-        # Services there resolve names under their own uid, past the rules for agents' uids.
+        # Services there act under their own uid, past the rules for agents' uids: they resolve
+        # names, build what fetches from anywhere, or take a client's word for its address.
         serviceConfig.InaccessiblePaths = map (path: "-${path}") [
+          "/nix/var/nix/daemon-socket"
           "/run/dbus"
+          "/run/gitlab"
           "/run/nscd"
           "/run/systemd/resolve"
         ];

@@ -64,6 +64,16 @@ def test_every_own_service_is_hardened(report: dict[str, Any]) -> None:
         assert lacking == [], name
 
 
+def test_no_agent_reaches_a_service_that_acts_for_it(report: dict[str, Any]) -> None:
+    """Such a service has a uid of its own, for which the rules of agents do not hold."""
+    units = {name: text for name, text in _services(report).items() if "agency-agent" in name}
+    units = {name: text for name, text in units.items() if name.endswith("@.service")}
+    assert len(units) >= 10
+    for name, text in units.items():
+        closed = set(re.findall(r"^InaccessiblePaths=-(.+)$", text, re.MULTILINE))
+        assert closed >= {"/nix/var/nix/daemon-socket", "/run/dbus", "/run/gitlab"}, name
+
+
 def test_no_own_service_is_declared_past_the_one_function(report: dict[str, Any]) -> None:
     names = {name for name in report["agency"]["unitTexts"] if name.endswith(".service")}
     drop_ins = {name for name in names if re.search(r"@.+\.service", name)}
