@@ -103,7 +103,8 @@ in
         # Where it leaves the configuration and token of an agent it starts; systemd hands them over.
         RuntimeDirectory = user;
         RuntimeDirectoryMode = "0700";
-        RuntimeDirectoryPreserve = "restart";
+        # Agents outlive it: systemd hands over both again when it restarts one meanwhile.
+        RuntimeDirectoryPreserve = true;
         # `agents logs` reads the journal; it asks for the units of agents alone.
         SupplementaryGroups = [ "systemd-journal" ];
         MemoryMax = cfg.memoryMax;
