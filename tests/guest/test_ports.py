@@ -237,7 +237,7 @@ HELD = {
 PEERS = (CONTROL, HOMESERVER, "root")
 
 
-@pytest.fixture(scope="module", params=sorted(HELD))
+@pytest.fixture(params=sorted(HELD))
 def vacant(request, host, until):
     """The port of a service that does not run meanwhile, nor what holds the port for it."""
     units, owner = HELD[request.param]

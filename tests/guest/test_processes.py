@@ -80,9 +80,10 @@ IPC = "readlink /proc/self/ns/ipc"
 
 
 @pytest.mark.claim("own-ipc", "own-processes", disturbs=True)
-def test_agents_share_no_memory_by_name(host, pair, inside):
+def test_agents_share_no_memory_by_name(host, running):
     """Shared memory and message queues of System V and POSIX are in a namespace of each unit."""
-    spaces = [*(inside(name, IPC).stdout for name in pair), host.run(IPC).stdout]
+    pids = [main_pid(host, naming.agent_unit(name)) for name in running]
+    spaces = [host.run("readlink /proc/%s/ns/ipc", pid).stdout for pid in (*pids, "self")]
     assert all(spaces)
     assert len({*spaces}) == len(spaces)
 
