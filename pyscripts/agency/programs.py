@@ -55,10 +55,16 @@ class Bounds:
     processor_s: int | None = None
 
     def prefix(self) -> tuple[str, ...]:
-        """Return the argv of util-linux' prlimit that sets the kernel's limits; none without."""
+        """Return the argv of prlimit that sets the kernel's limits; empty without limits.
+
+        Raises:
+            PrerequisiteError: there are limits, and prlimit is not installed.
+        """
         limits = {"as": self.memory_bytes, "fsize": self.file_bytes, "cpu": self.processor_s}
         wanted = tuple(f"--{name}={value}" for name, value in limits.items() if value is not None)
-        return ("prlimit", "--core=0", *wanted, "--") if wanted else ()
+        if not wanted:
+            return ()
+        return (find_program("prlimit", hint="install util-linux"), *wanted, "--")
 
 
 DEFAULT_BOUNDS = Bounds()
@@ -192,7 +198,7 @@ def _running(
             umask=0o077 if account else -1,
         )
     except FileNotFoundError as error:
-        raise _not_installed((*prefix, *argv)[0], hint) from error
+        raise _not_installed(argv[0], hint) from error
     except OSError as error:
         message = f"cannot be started: {error.strerror or error}"
         raise ProgramError(message, where=argv[0], hint=hint) from error

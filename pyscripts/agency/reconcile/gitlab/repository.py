@@ -12,10 +12,10 @@ from pathlib import Path
 
 from agency.programs import Account, Bounds, Finished, ProgramError, run_to_end
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 5.0
 # Agents write what git reads here, and one agent must not stop what is done for the others.
 _BOUNDS = Bounds(
-    output_bytes=64 * 1024, error_bytes=64 * 1024, memory_bytes=128 * 1024**2, processor_s=10
+    output_bytes=64 * 1024, error_bytes=64 * 1024, memory_bytes=128 * 1024**2, processor_s=5
 )
 _NO_SUCH_SETTING = 1  # git-config(1)
 
