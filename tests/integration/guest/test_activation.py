@@ -71,11 +71,13 @@ async def test_a_second_activation_changes_nothing(activated: Guest) -> None:
 
 
 async def test_a_unit_that_was_stopped_runs_again(activated: Guest) -> None:
-    await activated.run("systemctl", "stop", CONTROL)
+    """And its socket, by which a message in the room would start it."""
+    await activated.run("systemctl", "stop", SOCKET, CONTROL)
     status, report = await activate(activated)
     assert status == 0
-    assert [(change["kind"], change["what"]) for change in report["changes"]] == [("unit", CONTROL)]
-    assert await activated.run("systemctl", "is-active", CONTROL) == b"active\n"
+    changes = [(change["kind"], change["what"]) for change in report["changes"]]
+    assert changes == [("unit", SOCKET), ("unit", CONTROL)]
+    assert await activated.run("systemctl", "is-active", SOCKET, CONTROL) == b"active\nactive\n"
 
 
 async def test_a_changed_socket_leaves_its_service_running(activated: Guest) -> None:
