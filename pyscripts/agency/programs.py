@@ -14,7 +14,9 @@ _OF_CHECKOUT = Path(__file__).resolve().parents[2] / ".tools" / "bin"
 
 
 class ProgramError(AgencyError):
-    """Failure of a program: a bad exit status, or no end in time."""
+    """Failure of a program: a bad exit status, or no end in time; then `status` is None."""
+
+    status: int | None = None
 
 
 def find_program(name: str, *, hint: str) -> str:
@@ -37,6 +39,7 @@ def run_program(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     hint: str | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> bytes:
     """Run `argv` and return its standard output; secrets may travel by `stdin`, never by `argv`.
 
@@ -53,6 +56,7 @@ def run_program(
             capture_output=True,
             timeout=timeout,
             check=False,
+            pass_fds=tuple(pass_fds),
         )
     except FileNotFoundError as error:
         raise PrerequisiteError(
@@ -62,7 +66,9 @@ def run_program(
         raise ProgramError(f"no end after {timeout:g} s", where=argv[0], hint=hint) from error
     if done.returncode != 0:
         reason = _reason(done.stderr.decode(errors="replace"))
-        raise ProgramError(f"exit status {done.returncode}: {reason}", where=argv[0], hint=hint)
+        failure = ProgramError(f"exit status {done.returncode}: {reason}", where=argv[0], hint=hint)
+        failure.status = done.returncode
+        raise failure
     return done.stdout
 
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
-from agency.instance.secret_commands import secrets as secrets_command
+from agency.instance.secret_commands.group import secrets as secrets_command
 from agency.secrets.delivery.install import InstallConfig, Installer, load_config
 from agency.secrets.encryption import sops
 from agency.secrets.encryption.age import new_key, store_key
