@@ -24,7 +24,10 @@ def with_recipients(loaded: LoadedInstance, content: bytes, wanted: dict[str, st
         BadInputError: the file cannot be changed without changing other facts.
     """
     text = content.decode()
-    data, indent, block_indent = load_yaml_guess_indent(text, preserve_quotes=True)
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = _NO_FOLDING
+    data, indent, block_indent = load_yaml_guess_indent(text, yaml=yaml)
     secrets = data["secrets"]
     if not isinstance(secrets.get("recipients"), CommentedMap):
         secrets["recipients"] = CommentedMap()
@@ -34,9 +37,6 @@ def with_recipients(loaded: LoadedInstance, content: bytes, wanted: dict[str, st
     for owner, key in wanted.items():
         if listed.get(owner) != key:
             listed[owner] = key
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = _NO_FOLDING
     yaml.indent(mapping=2, sequence=indent or 2, offset=block_indent or 0)
     written = io.StringIO()
     yaml.dump(data, written)

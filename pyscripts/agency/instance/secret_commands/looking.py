@@ -26,6 +26,7 @@ from agency.secrets import (
 )
 
 PIPE_WIDTH = 160  # width when the output is not a terminal
+_GAP = 2
 LEAST_TEXT = 24  # a narrower description is left out
 
 
@@ -71,17 +72,24 @@ def _print_list(out: Console, rows: list[dict[str, object]]) -> None:
 
     if not out.is_terminal:
         out.width = PIPE_WIDTH
-    columns = ["class", "state", "name"]
-    taken = sum(max(len(str(row[column])) for row in rows) + 2 for column in columns) if rows else 0
-    if out.width - taken >= LEAST_TEXT:
-        columns.append("description")
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        # A name that has no room is folded: it is never cut.
-        wraps = column == "name"
-        table.add_column(column, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
+    columns = ("class", "state", "name", "description")
+    natural = {name: max(len(str(row[name])) for row in [*rows, {name: name}]) for name in columns}
+    left = out.width - natural["class"] - natural["state"] - 2 * _GAP
+    # A name that has no room is folded: it is never cut.
+    widths = {**natural, "name": min(natural["name"], left)}
+    rest = left - widths["name"] - _GAP
+    widths["description"] = min(natural["description"], rest) if rest >= LEAST_TEXT else 0
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    shown = [name for name in columns if widths[name]]
+    for name in shown:
+        table.add_column(
+            name,
+            width=widths[name],
+            no_wrap=name != "name",
+            overflow="fold" if name == "name" else "ellipsis",
+        )
     for row in rows:
-        table.add_row(*(Text(str(row[column])) for column in columns))
+        table.add_row(*(Text(str(row[name])) for name in shown))
     out.print(table)
 
 

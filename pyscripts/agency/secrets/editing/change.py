@@ -13,7 +13,7 @@ from pathlib import Path
 from agency.errors import AgencyError, BadInputError, InternalError, PrerequisiteError
 from agency.files import rewrite, write_atomically
 from agency.secrets.classes import SecretSpec
-from agency.secrets.editing.plain import changed_text, texts_in
+from agency.secrets.editing.plain import changed_text
 from agency.secrets.encryption import sops
 from agency.secrets.encryption.document import Document, parse, read_bytes
 from agency.secrets.encryption.keys import Keys
@@ -124,8 +124,9 @@ def plan_values(
     plain = sops.opened_text(path, before, keys)
     wanted = changed_text(plain, values, removed=gone, today=today)
     after = sops.amend(path, before, keys, wanted)
-    expected = {name: v for name, v in texts_in(plain).items() if name not in gone} | dict(values)
-    if texts_in(sops.opened_text(path, after, keys)) != expected:
+    old = sops.opened_values(path, before, keys)
+    expected = {name: value for name, value in old.items() if name not in gone} | dict(values)
+    if sops.opened_values(path, after, keys) != expected:
         raise InternalError("sops wrote other values than it was given", where=str(path))
     return compare(path, before, after, values=values, specs=specs)
 
@@ -141,14 +142,15 @@ def plan_edited(
     ignore_mac: bool = False,
 ) -> tuple[Change, dict[str, SecretValue]]:
     """Plan what a person edited, with the dates of what differs; also return the new values."""
-    old = texts_in(sops.opened_text(path, before, keys, ignore_mac=ignore_mac))
-    plain = sops.opened_text(path, edited, keys)
-    new = texts_in(plain)
-    values = [name for name, value in new.items() if old.get(name) != value]
+    old = sops.opened_values(path, before, keys, ignore_mac=ignore_mac)
+    new = sops.opened_values(path, edited, keys)
+    changed = {name: value for name, value in new.items() if old.get(name) != value}
     after = edited
-    if values or set(old) - set(new):
-        after = sops.amend(path, edited, keys, changed_text(plain, {}, dated=values, today=today))
-    return compare(path, before, after, values=values, specs=specs), new
+    if changed or set(old) - set(new):
+        # Written once more as text: a person leaves out quotes, and sops would store a number.
+        plain = sops.opened_text(path, edited, keys)
+        after = sops.amend(path, edited, keys, changed_text(plain, changed, today=today))
+    return compare(path, before, after, values=changed, specs=specs), new
 
 
 def plan_rekey(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from agency.errors import BadInputError
@@ -16,18 +17,22 @@ from agency.secrets.values import SecretValue
 _NO_FOLDING = 2**31 - 1
 
 
+class _Texts(VersionedResolver):
+    """Resolver to which every scalar is text."""
+
+    @property
+    def versioned_resolver(self) -> dict[str, list[tuple[str, object]]]:
+        """Return no rules: none makes a number, a date or a boolean of a word."""
+        return {}
+
+
 def _yaml() -> YAML:
     yaml = YAML()
+    # Every scalar is text and is written as it was: sops reads some words otherwise than we would.
+    yaml.Resolver = _Texts
     yaml.preserve_quotes = True
     yaml.width = _NO_FOLDING
     return yaml
-
-
-def texts_in(text: str) -> dict[str, SecretValue]:
-    """Return the values that are text, by name."""
-    found = _load(text)
-    values = ((str(name), value) for name, value in found.items() if isinstance(value, str))
-    return {name: SecretValue(str(value)) for name, value in values}
 
 
 def changed_text(
@@ -35,10 +40,9 @@ def changed_text(
     values: Mapping[str, SecretValue],
     *,
     removed: Iterable[str] = (),
-    dated: Iterable[str] = (),
     today: str,
 ) -> str:
-    """Set `values`, remove names, and record `today` for those set and those in `dated`."""
+    """Set `values`, remove names, and record `today` as the day of the change of those set."""
     data = _load(text)
     for name in removed:
         data.pop(name, None)
@@ -52,7 +56,7 @@ def changed_text(
     record = data.get(RECORD)
     if not isinstance(record, dict):
         record = data[RECORD] = CommentedMap()
-    for name in (*values, *dated):
+    for name in values:
         record[name] = DoubleQuotedScalarString(today)
     for name in [name for name in record if name not in data]:
         del record[name]

@@ -71,7 +71,9 @@ def public_keys_of(identities: SecretValue) -> frozenset[str]:
     program = find_program("age-keygen", hint=HINT)
     try:
         given = identities.reveal().encode()
-        output = run_program([program, "-y"], timeout=TIMEOUT_S, stdin=given)
+        environment = {"PATH": os.environ["PATH"]} if "PATH" in os.environ else {}
+        # Without the rest, in which a key may be ($SOPS_AGE_KEY).
+        output = run_program([program, "-y"], timeout=TIMEOUT_S, stdin=given, env=environment)
     except ProgramError:
         # Without the cause: the program's message may quote a bad line.
         raise BadInputError(

@@ -36,7 +36,8 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - a directory in it is made by mkdtemp
 @cache
 def _version(program: str, changed_ns: int) -> tuple[int, ...]:  # noqa: ARG001 - part of the cache key
     try:
-        said = run_program([program, "--disable-version-check", "--version"], timeout=TIMEOUT_S)
+        argv = [program, "--disable-version-check", "--version"]
+        said = run_program(argv, timeout=TIMEOUT_S, env=_only_path())
     except ProgramError:
         return ()
     found = re.search(rb"(\d+)\.(\d+)", said)
@@ -99,8 +100,7 @@ def run_sops(
     """
     program = find_sops()
     with private_directory() as home, in_memory(_text(identity)) as key:
-        env = {name: os.environ[name] for name in ("PATH",) if name in os.environ}
-        env |= {"HOME": str(home), "TMPDIR": str(home), **(environ or {})}
+        env = {**_only_path(), "HOME": str(home), "TMPDIR": str(home), **(environ or {})}
         passed = [*descriptors]
         if identity is not None:
             env[KEY_VARIABLE] = f"/proc/self/fd/{key}"
@@ -114,6 +114,11 @@ def run_sops(
             cwd=cwd if cwd is not None else home,
             pass_fds=passed,
         )
+
+
+def _only_path() -> dict[str, str]:
+    """Return the environment without all that may be secret."""
+    return {"PATH": os.environ["PATH"]} if "PATH" in os.environ else {}
 
 
 def _text(identity: SecretValue | None) -> bytes:

@@ -48,6 +48,7 @@ __all__ = [
     "find_sops",
     "names_in_file",
     "opened_text",
+    "opened_values",
     "recipients_in_config",
     "recipients_in_file",
     "rewrap",
@@ -119,12 +120,33 @@ def opened_text(path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = Fa
     Raises:
         PrerequisiteError, BadInputError: as `decrypt`.
     """
+    return _opened(path, content, keys, "yaml", ignore_mac=ignore_mac).decode()
+
+
+def opened_values(
+    path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = False
+) -> dict[str, SecretValue]:
+    """Decrypt the content of a file to its values; one that is no text is given as JSON.
+
+    Raises:
+        PrerequisiteError, BadInputError: as `decrypt`.
+    """
+    found = json.loads(_opened(path, content, keys, "json", ignore_mac=ignore_mac))
+    return {
+        name: SecretValue(value if isinstance(value, str) else json.dumps(value))
+        for name, value in found.items()
+        if name != RECORD
+    }
+
+
+def _opened(path: Path, content: bytes, keys: Keys, form: str, *, ignore_mac: bool) -> bytes:
     identity = _identity(path, parse(path, content), keys)
     ignore = ["--ignore-mac"] if ignore_mac else []
     with private_directory() as place:
         (place / _COPY).write_bytes(content)
+        argv = ["decrypt", *ignore, "--output-type", form, str(place / _COPY)]
         try:
-            return run_sops(["decrypt", *ignore, str(place / _COPY)], identity=identity).decode()
+            return run_sops(argv, identity=identity)
         except ProgramError as failure:
             raise explain(failure, path, "decrypt") from None
 

@@ -102,7 +102,8 @@ def _blobs(output: bytes) -> Iterator[bytes | None]:
 
 
 def _git(directory: Path, *arguments: str, stdin: bytes | None = None) -> bytes:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    unwanted = ("GIT_", "SOPS_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     env |= {"GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
     argv = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(directory)]
     return run_program([*argv, *arguments], timeout=TIMEOUT_S, stdin=stdin, env=env)
