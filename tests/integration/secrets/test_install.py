@@ -190,7 +190,7 @@ def test_without_the_key_nothing_is_put_in_place(
 ) -> None:
     store_key(new_key(), tmp_path / "other/age.key")
     document["age_key_file"] = str(tmp_path / "other/age.key")
-    with pytest.raises(PrerequisiteError, match="the file is encrypted for"):
+    with pytest.raises(PrerequisiteError, match="It is encrypted for"):
         Installer(config(document)).run()
     assert tree(place) == {}
 

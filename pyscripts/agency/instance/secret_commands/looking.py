@@ -73,7 +73,10 @@ def _print_list(out: Console, rows: list[dict[str, object]]) -> None:
     if not out.is_terminal:
         out.width = PIPE_WIDTH
     columns = ("class", "state", "name", "description")
-    natural = {name: max(len(str(row[name])) for row in [*rows, {name: name}]) for name in columns}
+    natural = {
+        name: max(len(name), *(len(str(row[name])) for row in rows)) if rows else len(name)
+        for name in columns
+    }
     left = out.width - natural["class"] - natural["state"] - 2 * _GAP
     # A name that has no room is folded: it is never cut.
     widths = {**natural, "name": min(natural["name"], left)}
