@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from agency.errors import PrerequisiteError
+from agency.instance.secret_commands import recipients
 from agency.secrets.encryption import age, sops
 from agency.secrets.encryption.age import AgeKey
 
@@ -49,8 +52,6 @@ def sops_run(made: Any, *arguments: str) -> None:
 
 
 def sops_path() -> str:
-    import os
-
     return os.environ["PATH"]
 
 
@@ -144,6 +145,33 @@ class TestRemoval:
             commit(made)
         assert agency("check", made.root) == 1
 
+    def test_recipient_of_a_merged_branch_is_found(
+        self, made: Any, stranger: AgeKey, agency: Agency, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        commit(made)
+        git(made, "checkout", "-qb", "side")
+        with_stranger(made, stranger, agency)
+        git(made, "checkout", "-q", "-")
+        rotate = ("secrets", "rotate", "matrix-as-token", "--instance", made.root, "--yes")
+        assert agency(*rotate) == 0
+        commit(made)
+        git(made, "merge", "-q", "-s", "ours", "-m", "merged", "side")
+        capsys.readouterr()
+        assert agency("check", made.root) == 1
+        assert stranger.recipient in capsys.readouterr().out
+        assert agency("secrets", "rekey", made.root, "--yes") == 0
+        assert agency("check", made.root) == 0
+
+    def test_without_a_history_nothing_is_claimed(
+        self, made: Any, stranger: AgeKey, agency: Agency, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        capsys.readouterr()
+        assert agency("secrets", "doctor", made.root, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["historyRead"] is False
+        commit(made)
+        assert agency("secrets", "doctor", made.root, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["historyRead"] is True
+
     def test_the_last_recipient_stays(
         self, made: Any, agency: Agency, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -208,9 +236,6 @@ class TestPlan:
     def test_failure_of_the_last_write_takes_the_others_back(
         self, made: Any, stranger: AgeKey, agency: Agency, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from agency.errors import PrerequisiteError
-        from agency.instance.secret_commands import recipients
-
         def full(*_: object) -> None:
             raise PrerequisiteError("cannot write: No space left on device")
 

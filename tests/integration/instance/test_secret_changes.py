@@ -74,6 +74,16 @@ class TestGenerate:
         plain = sops.opened_text(made.encrypted, target.read_bytes(), made.key)
         assert "# of the homeserver\nmatrix-hs-token" in plain
 
+    def test_dry_run_names_them_and_writes_nothing(
+        self, made: Any, agency: Agency, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        enable_k3s(made, agency)
+        before = made.encrypted.read_bytes()
+        capsys.readouterr()
+        assert agency("secrets", "generate", made.root, "--dry-run") == 0
+        assert capsys.readouterr().out == "missing: k3s-token\n"
+        assert made.encrypted.read_bytes() == before
+
     def test_date_of_each_secret_is_recorded(self, made: Any) -> None:
         document = read_document(made.encrypted)
         assert set(document.changed) == set(document.values)

@@ -42,8 +42,11 @@ MAX_VALUE_BYTES = 1024 * 1024
 @click.command("generate")
 @directory_argument
 @key_option
+@click.option("--dry-run", is_flag=True, help="Name what would be generated; change nothing.")
 @json_option
-def generate_secrets(directory: Path | None, age_key: Path | None, as_json: bool) -> None:
+def generate_secrets(
+    directory: Path | None, age_key: Path | None, dry_run: bool, as_json: bool
+) -> None:
     """Generate the internal secrets that the instance in DIR needs and does not have.
 
     Use it after adding a service or an agent. Present secrets stay unchanged, and so do their
@@ -51,11 +54,16 @@ def generate_secrets(directory: Path | None, age_key: Path | None, as_json: bool
     """
     at = workplace(directory, age_key)
     change = plan_missing(required_secrets(at.loaded.instance), at.file, at.keys, today=at.today)
-    if change is not None:
+    if change is not None and not dry_run:
         change.write()
     made = [] if change is None else list(change.values)
-    told = f"generated: {', '.join(made)}" if made else "nothing was missing"
-    emit({"generated": made}, as_json=as_json, human=lambda out: out.print(Text(told)))
+    verb = "missing" if dry_run else "generated"
+    told = f"{verb}: {', '.join(made)}" if made else "nothing was missing"
+    emit(
+        {"generated": made, "written": bool(made) and not dry_run},
+        as_json=as_json,
+        human=lambda out: out.print(Text(told)),
+    )
 
 
 @click.command("set")

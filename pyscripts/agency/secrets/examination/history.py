@@ -42,39 +42,51 @@ def read_history(path: Path) -> History:
         BadInputError: the file itself is not a sops file.
     """
     now = read_document(path)
-    newer, holders = now, now.recipients()
-    same_key, told = True, False
-    since: dict[str, date] = {}
-    standing = dict(now.values)
     try:
-        for day, document in _versions(path):
-            told = True
-            standing = {n: v for n, v in standing.items() if document.values.get(n) == v}
-            since |= dict.fromkeys(standing, day)
-            same_key = same_key and (
-                _same_data_key(newer, document) or newer.values == document.values
-            )
-            if same_key:
-                holders |= document.recipients()
-            elif not standing:
-                break
-            newer = document
+        versions = list(_versions(path))
     except AgencyError:
         return History(told=False)
-    return History(told, holders - now.recipients(), tuple(sorted(since.items())))
+    former = _holders(now, [document for _, document in versions]) - now.recipients()
+    since: dict[str, date] = {}
+    standing = dict(now.values)
+    for day, document in versions:
+        standing = {n: value for n, value in standing.items() if document.values.get(n) == value}
+        since |= dict.fromkeys(standing, day)
+    return History(bool(versions), former, tuple(sorted(since.items())))
 
 
-def _same_data_key(one: Document, other: Document) -> bool:
-    return any(
-        str(value).startswith("ENC[") and other.values.get(name) == value
-        for name, value in one.values.items()
-    )
+def _holders(now: Document, versions: list[Document]) -> frozenset[str]:
+    """Return the recipients of every content that has the data key of `now`.
+
+    A content can be tied to it by others only: no value of the first need be left in the last. The
+    versions of merged branches lie between each other, so the look is repeated until none is found.
+    """
+    holders, lines, left = now.recipients(), _lines(now), versions
+    while found := [one for one in left if lines & _lines(one)]:
+        left = [one for one in left if not lines & _lines(one)]
+        for one in found:
+            holders |= one.recipients()
+            lines |= _lines(one)
+    return holders
+
+
+def _lines(document: Document) -> frozenset[tuple[str, str]]:
+    """Return the encrypted values with their names; equal ones have the same data key."""
+    values = document.values.items()
+    return frozenset((name, value) for name, value in values if str(value).startswith("ENC["))
 
 
 def _versions(path: Path) -> Iterator[tuple[date, Document]]:
     """Iterate over the committed contents of a file, newest first; skip those that are no file."""
     file = path.resolve()
-    log = ("log", f"--max-count={MAX_COMMITS}", "--format=%H %cs", "--", file.name)
+    log = (
+        "log",
+        "--full-history",
+        f"--max-count={MAX_COMMITS}",
+        "--format=%H %cs",
+        "--",
+        file.name,
+    )
     commits = [line.split() for line in _git(file.parent, *log).decode().splitlines()]
     if not commits:
         return
