@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agency.errors import PrerequisiteError
-from agency.programs import ProgramError, find_program
+from agency.programs import find_program
 from agency.secrets.encryption.age import KEY_VARIABLE
 from agency.secrets.encryption.document import parse
 from agency.secrets.encryption.keys import Keys, as_search, no_key
 from agency.secrets.encryption.program import (
     UNCHANGED,
+    SopsError,
     explain,
     find_sops,
     in_memory,
@@ -75,9 +76,7 @@ def edit_by_hand(path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = F
             check=False,
         )
         if done.returncode not in {0, UNCHANGED}:
-            failure = ProgramError(f"exit status {done.returncode}", where=program)
-            failure.status = done.returncode
-            raise explain(failure, path, "edit")
+            raise explain(SopsError(done.returncode), path, "edit")
         return copy.read_bytes()
 
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
-from agency.programs import ProgramError, find_program, run_program
+from agency.programs import ProgramError, find_program, run_program, run_to_end
 from agency.secrets.encryption.age import KEY_VARIABLE
 from agency.secrets.values import SecretValue
 
@@ -31,6 +31,14 @@ _MAC = {51, 52}  # the MAC is another one, or missing
 _NO_KEY = 128
 UNCHANGED = 200  # the editor changed nothing
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a directory in it is made by mkdtemp
+
+
+class SopsError(ProgramError):
+    """Failure of sops, with its exit status. Its output is not kept: it may quote the input."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"exit status {status}", where="sops")
+        self.status = status
 
 
 @cache
@@ -96,7 +104,8 @@ def run_sops(
 
     Raises:
         PrerequisiteError: sops is missing or too old.
-        ProgramError: sops failed. Its message may quote the input: no caller shows it.
+        SopsError: sops failed.
+        ProgramError: it did not end in time, or said too much.
     """
     program = find_sops()
     with private_directory() as home, in_memory(_text(identity)) as key:
@@ -105,7 +114,7 @@ def run_sops(
         if identity is not None:
             env[KEY_VARIABLE] = f"/proc/self/fd/{key}"
             passed.append(key)
-        return run_program(
+        finished = run_to_end(
             [program, *arguments],
             timeout=TIMEOUT_S,
             stdin=stdin,
@@ -114,6 +123,9 @@ def run_sops(
             cwd=cwd if cwd is not None else home,
             pass_fds=passed,
         )
+    if finished.status != 0:
+        raise SopsError(finished.status)
+    return finished.stdout
 
 
 def _only_path() -> dict[str, str]:
@@ -133,7 +145,8 @@ def instance_of(path: Path) -> str:
 def explain(failure: ProgramError, path: Path, doing: str) -> AgencyError:
     """Make the error for a failure of sops on a file: the cause by its exit status, the remedy."""
     root = instance_of(path)
-    if failure.status in _MAC:
+    status = failure.status if isinstance(failure, SopsError) else None
+    if status in _MAC:
         return BadInputError(
             "was changed by something but sops: a line was added, removed or taken from elsewhere "
             "(the MAC does not match)",
@@ -141,19 +154,19 @@ def explain(failure: ProgramError, path: Path, doing: str) -> AgencyError:
             hint=f"look at `git -C {root} log -p -- {SECRETS_FILE}`; if every line is wanted, "
             f"`agency secrets rekey --ignore-mac {root}` accepts the file as it is",
         )
-    if failure.status in _CHANGED:
+    if status in _CHANGED:
         return BadInputError(
             "was changed by something but sops: a value in it is damaged or has another name",
             where=str(path),
             hint=f"restore it: `git -C {root} checkout HEAD -- {SECRETS_FILE}`",
         )
-    if failure.status == _NO_KEY:
+    if status == _NO_KEY:
         return PrerequisiteError(
             "sops could not open its data key with the key of this machine",
             where=str(path),
             hint=f"restore it: `git -C {root} checkout HEAD -- {SECRETS_FILE}`",
         )
-    ended = "did not end" if failure.status is None else f"ended with status {failure.status}"
+    ended = "did not end in time" if status is None else f"ended with status {status}"
     return BadInputError(
         f"sops could not {doing} it: it {ended}",
         where=str(path),

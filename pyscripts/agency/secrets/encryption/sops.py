@@ -28,6 +28,7 @@ from agency.secrets.encryption.program import (
     SECRETS_FILE,
     SOPS_HINT,
     UNCHANGED,
+    SopsError,
     explain,
     find_sops,
     in_memory,
@@ -174,7 +175,7 @@ def amend(path: Path, content: bytes, keys: Keys, text: str, *, ignore_mac: bool
                 environ=editor,
             )
         except ProgramError as failure:
-            if failure.status != UNCHANGED:
+            if not (isinstance(failure, SopsError) and failure.status == UNCHANGED):
                 raise explain(failure, path, "encrypt") from None
         return (place / _COPY).read_bytes()
 
