@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from agency.errors import AgencyError, BadInputError, InternalError, PrerequisiteError
 from agency.files import rewrite, write_atomically
+from agency.locks import take
 from agency.secrets.classes import SecretSpec
 from agency.secrets.editing.plain import changed_text
 from agency.secrets.encryption import sops
@@ -212,14 +212,10 @@ def _locked(path: Path) -> Iterator[None]:
         ) from error
     try:
         deadline = time.monotonic() + LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise busy from None
-                time.sleep(_POLL_S)
+        while not take(descriptor):
+            if time.monotonic() > deadline:
+                raise busy
+            time.sleep(_POLL_S)
         yield
     finally:
         os.close(descriptor)
