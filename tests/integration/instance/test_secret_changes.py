@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from agency.locks import take
+from agency.secrets.editing import change
 from agency.secrets.encryption import sops
 from agency.secrets.encryption.document import read_document
 from agency.secrets.values import SecretValue
@@ -418,3 +420,20 @@ def test_values_are_in_no_argument_and_no_environment(
     assert len([path for path in record.iterdir() if path.name.startswith("cp.")]) == 2
     assert not [n for n in needles for call in calls if n in call]
     assert SecretValue("hunter2-canary") in values
+
+
+def test_command_beside_another_waits_and_then_gives_up(
+    made: Any, agency: Agency, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(change, "LOCK_WAIT_S", 0.2)
+    before = made.encrypted.read_bytes()
+    rotate = ("secrets", "rotate", "matrix-as-token", "--instance", made.root, "--yes")
+    other = os.open(made.encrypted.parent, os.O_RDONLY)
+    try:
+        assert take(other)
+        assert agency(*rotate) == 3
+    finally:
+        os.close(other)
+    assert "another command changes it now" in capsys.readouterr().err
+    assert made.encrypted.read_bytes() == before
+    assert agency(*rotate) == 0
