@@ -30,12 +30,13 @@ from agency.control.operations.execution import INTERNAL, fields_of
 from agency.control.operations.queues import TargetQueues
 from agency.control.operations.recorder import Recorder, Settlement
 from agency.control.operations.recovery import recover
+from agency.control.operations.strangers import Strangers
 from agency.control.operations.targets import Targets
 from agency.control.operations.withdrawal import Withdrawn, withdraw
 from agency.control.store import inbox, operations, outbox
 from agency.control.store.audit import Outcome
-from agency.control.store.inbox import InboxState, StoredEvent
-from agency.control.store.outbox import StoredMessage
+from agency.control.store.inbox import StoredEvent
+from agency.control.store.outbox import Lane, StoredMessage
 from agency.matrix import Backoff
 from agency.store import Database
 
@@ -84,6 +85,7 @@ class Operations:
     _changes: Changes = field(init=False)
     _queues: TargetQueues = field(init=False)
     _approvals: Approvals = field(init=False)
+    _strangers: Strangers = field(init=False)
 
     def __post_init__(self) -> None:
         self._recorder = Recorder(
@@ -106,6 +108,13 @@ class Operations:
         )
         self._queues = TargetQueues(self._changes.run, self.max_target_queue, self._ended)
         self._approvals = Approvals(self.database, self.clock, self.rules.policy)
+        self._strangers = Strangers(
+            recorder=self._recorder,
+            clock=self.clock,
+            operators=lambda: self.rules.policy.operators,
+            judge=self._judge,
+            admit=self._admit_event,
+        )
 
     async def run(self) -> None:
         """Admit and execute until `stop` is called; then finish what has begun."""
@@ -124,8 +133,14 @@ class Operations:
                 if not more and not self._stop.is_set():
                     await self._rest_until_woken()
             await self.rest()
+            with suppress(SQLAlchemyError):  # what is counted stays in the inbox
+                await self.conclude()
         finally:
             await self.close()
+
+    async def conclude(self) -> None:
+        """Put on record what was counted and not recorded so far."""
+        await self._strangers.flush()
 
     async def attended(self, target: str) -> bool:
         """Wait until what an earlier run left for a target is answered.
@@ -187,20 +202,26 @@ class Operations:
             self._full_up = True
             return False
 
+        senders = sorted(self.rules.policy.operators)
+
         def look(connection: Connection) -> tuple[list[StoredEvent], int]:
             # Each event is answered: admit none while too many replies wait to be sent.
-            most = min(room, self.max_outbox - outbox.pending(connection) - active)
+            unsent = outbox.pending_in(connection, Lane.FIRST)
+            most = min(room, self.max_outbox - unsent - active)
             if most <= 0:
                 return [], 0
             after = self._admitted
-            return inbox.in_state(connection, InboxState.PENDING, after=after, most=most), most
+            return inbox.pending_of(connection, senders, theirs=True, after=after, most=most), most
 
         events, most = await self.database.read(look)
         for stored in events:
             await self._admit_event(stored)
             self._admitted = stored.sequence
         self._full_up = most == 0
-        return 0 < most == len(events)
+        more = 0 < most == len(events)
+        more_refused = await self._strangers.step()
+        self._raise_fatal()
+        return more or more_refused
 
     async def propose(self, command: Command, origin: Origin, actor: str, trace: str) -> Operation:
         """Store a command that did not come as a message. Proposing it again changes nothing.
@@ -301,20 +322,24 @@ class Operations:
         return await asyncio.shield(task)
 
     async def _admit_event(self, stored: StoredEvent) -> None:
-        event, origin = stored.event, Origin.of_event(stored.event)
+        admitted = self._judge(stored)
+        if isinstance(admitted, Admitted):
+            await self._dispatch(admitted, stored)
+            return
+        origin = Origin.of_event(stored.event)
+        self._spawn(self._settle(admitted, origin, stored.trace, stored.sequence), stored)
+
+    def _judge(self, stored: StoredEvent) -> Settled | Admitted:
+        """Admit the command in a message; a defect met by one must not stop those behind it."""
         try:
-            admitted = admission.admit_event(stored, self.rules, self._bounds, self.clock.now_ms())
-            if isinstance(admitted, Admitted):
-                await self._dispatch(admitted, stored)
-                return
-        except SQLAlchemyError:
-            raise
-        except Exception:  # noqa: BLE001 - a defect met by one event must not stop those behind it
+            return admission.admit_event(stored, self.rules, self._bounds, self.clock.now_ms())
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged and on record
+            origin = Origin.of_event(stored.event)
             _log.exception("an event could not be admitted", extra={"fields": origin.facts})
             detail = {"code": "internal"}
-            entry = message_entry(stored.trace, event.sender, origin, Outcome.FAILED, detail)
-            admitted = Settled(entry)
-        self._spawn(self._settle(admitted, origin, stored.trace, stored.sequence), stored)
+            sender = stored.event.sender
+            entry = message_entry(stored.trace, sender, origin, Outcome.FAILED, detail)
+            return Settled(entry, code="internal")
 
     async def _admit_proposed(self, operation: Operation) -> None:
         command = admission.reread(operation, self._bounds)
@@ -453,7 +478,8 @@ class Operations:
         return [*self._tasks, *self._queues.tasks]
 
     async def _rest_until_woken(self) -> None:
-        wait_s = self._approvals.next_s()
+        waits = (self._approvals.next_s(), self._strangers.next_s())
+        wait_s = min((each for each in waits if each is not None), default=None)
         with suppress(TimeoutError):
             async with asyncio.timeout(None if wait_s is None else min(wait_s, _LONGEST_REST_S)):
                 await self.wake.wait()
