@@ -32,6 +32,7 @@ _COMMANDS = 200
 _MEMORY_COMMANDS = 1000
 _TOGETHER = 10
 _WAIT_S = 30.0
+STRANGER = "stranger"  # localpart of a user who is no operator
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ async def _echo_running(echo: Echo, homeserver: str) -> AsyncIterator[None]:
 
 def stranger_of(agency: LocalAgency) -> str:
     """Return the Matrix id of the person who is no operator."""
-    return naming.matrix_id("stranger", agency.instance.domain)
+    return naming.matrix_id(STRANGER, agency.instance.domain)
 
 
 @asynccontextmanager
@@ -148,7 +149,7 @@ async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterat
         try:
             agency.install()
             await agency.start_homeserver()
-            await agency.create_people(stranger_of(agency))
+            await agency.create_people(STRANGER)
             async with _echo_running(echo, agency.homeserver_url):
                 await agency.launch_control()
                 await agency.control_ready()
