@@ -20,6 +20,7 @@ from pathlib import Path
 
 import build_cache
 import commit_message
+import launcher
 from debian_packages import codename, fail, install, run, say
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,6 +105,7 @@ def install_requirements(requirements: str) -> None:
     stamp = VENV / f".installed-{requirements}"
     remove_stray_venv()
     if stamp.exists() and stamp.read_text() == wanted:
+        launcher.write(VENV, ROOT)
         return
     pip = VENV / "bin" / "pip"
     if not pip.exists():
@@ -112,6 +114,7 @@ def install_requirements(requirements: str) -> None:
     say(f"installing requirements/{requirements}.txt")
     run(str(pip), "install", "-q", "--require-hashes", "-r", str(pins))
     run(str(pip), "install", "-q", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    launcher.write(VENV, ROOT)
     stamp.write_text(wanted)
 
 

@@ -263,14 +263,13 @@ def _walked(root: Path) -> Iterator[str]:
     for place, names, files in os.walk(root, onerror=_unreadable):
         here, top = Path(place), Path(place) == root
         links = [name for name in names if (here / name).is_symlink()]
-        files += links
         names[:] = [
             name
             for name in names
             if name not in links
             and not any(each.matches(name, directory=True, top=top) for each in ignored)
         ]
-        for name in files:
+        for name in (*files, *links):
             if not any(each.matches(name, directory=False, top=top) for each in ignored):
                 yield str((here / name).relative_to(root))
 

@@ -25,6 +25,7 @@ from agency.paths import state_dir
 from agency.secrets import TRANSCRIPT_SIGNING_KEY, Redactor, SecretProvider
 from agency.source_digest import source_digest, source_root
 from agency.spinup.execute import interruptible, take_steps, tear_down
+from agency.spinup.launch.started import started
 from agency.spinup.progress import Progress, summary
 from agency.spinup.record import Recorder, describe
 from agency.spinup.run import Digests, Run
@@ -120,6 +121,7 @@ def _leave(
         subjects={**subjects, **run.subjects},
         versions={name: value for name, value in versions().items() if value},
         network=run.network,
+        challenge=options.challenge,
     )
     redactor = Redactor(run.known_secrets)
     envelope = sign(statement(recorder, facts, redactor), key)
@@ -154,9 +156,16 @@ def _must_be_writable(directory: Path) -> None:
 
 def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
     """Digest the sources that run, and what the instance renders to."""
-    digest = source_digest(source_root()).digest_set()
+    copy = started()
+    libraries: dict[str, dict[str, str]] = {}
+    if copy is None:
+        digest = source_digest(source_root()).digest_set()
+    else:  # the digest of the copy itself is compared at the end
+        digest = dict(copy.digests)
+        libraries = {"libraries": {"sha256": copy.libraries}}
     rendered = {name: sha256_hex(data) for name, data in rendered_files(loaded).items()}
-    return {"source": digest, "instance": {"sha256": sha256_hex(canonical_json(rendered))}}
+    instance = {"sha256": sha256_hex(canonical_json(rendered))}
+    return {"source": digest, "instance": instance, **libraries}
 
 
 def _source_problem(begun: Mapping[str, str]) -> str | None:
@@ -167,12 +176,14 @@ def _source_problem(begun: Mapping[str, str]) -> str | None:
         return f"the source could not be digested again at the end: {describe(error)}"
     if ended["sha256"] != begun["sha256"]:
         return "the source was changed during the run, so its digest does not say what ran"
-    return None
+    copy = started()
+    return None if copy is None else copy.libraries_problem()
 
 
 def _program() -> str:
     """Name `agency` as the person at this terminal can call it: by path in a checkout."""
-    program = Path(sys.executable).parent / "agency"
+    copy = started()
+    program = (Path(sys.executable).parent if copy is None else copy.commands) / "agency"
     here = Path.cwd()
     return str(program.relative_to(here)) if program.is_relative_to(here) else "agency"
 
