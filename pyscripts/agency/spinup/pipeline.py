@@ -22,7 +22,7 @@ from agency.errors import AgencyError, ExitCode, PrerequisiteError
 from agency.files import write_atomically
 from agency.instance import LoadedInstance, load_instance, open_provider, rendered_files
 from agency.paths import state_dir
-from agency.secrets import TRANSCRIPT_SIGNING_KEY, Redactor, SecretProvider
+from agency.secrets import TRANSCRIPT_SIGNING_KEY, Redactor, SecretProvider, default_key_file
 from agency.source_digest import source_digest, source_root
 from agency.spinup.execute import interruptible, take_steps, tear_down
 from agency.spinup.launch.started import started
@@ -72,6 +72,8 @@ async def spin_up(
         try:
             secrets = open_provider(loaded, directory.credentials, age_key_file=options.age_key)
             key = _signing_key(loaded, secrets)
+            if network.own_mounts:
+                quarantine.hide(_key_files(options, loaded), directory.path / "hidden")
             with Progress(console) as progress:
                 recorder = Recorder(options.target, Clock(), progress)
                 async with aiohttp.ClientSession(trust_env=False) as session:
@@ -138,7 +140,17 @@ def _signing_key(loaded: LoadedInstance, secrets: SecretProvider) -> Ed25519Priv
     """Load the instance's own key, or this user's where the instance keeps no secrets."""
     if loaded.instance.secrets.provider == "sops":
         return load_key(secrets.get(TRANSCRIPT_SIGNING_KEY).reveal().encode())
-    return load_or_create_key(state_dir() / "transcript.key")
+    return load_or_create_key(_user_key())
+
+
+def _user_key() -> Path:
+    return state_dir() / "transcript.key"
+
+
+def _key_files(options: Options, loaded: LoadedInstance) -> list[Path]:
+    """List the files that lead to the signing key; it was read, and nothing needs them again."""
+    age_key = options.age_key or default_key_file(loaded.instance.name)
+    return [path for path in (_user_key(), age_key) if path.is_file()]
 
 
 def _must_be_writable(directory: Path) -> None:
