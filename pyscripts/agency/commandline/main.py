@@ -26,6 +26,7 @@ def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> 
     Set AGENCY_DEBUG=1 to see the traceback of an internal error.
     """
     from agency.commandline.output import print_error
+    from agency.terminal import plain_lines
 
     as_json = "--json" in arguments
     try:
@@ -36,6 +37,7 @@ def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> 
         if as_json:
             print_error(_usage_error(error), as_json=True)
         else:
+            error.message = plain_lines(error.message)
             error.show()
         return int(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):

@@ -25,10 +25,14 @@ def json_option(command: Command) -> Command:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Make a rich console that honours NO_COLOR, plain terminals and pipes."""
+    """Make a rich console that honours NO_COLOR, plain terminals and pipes.
+
+    Text is printed as it is, whatever brackets and colons it has: styles come by rich's Text.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    plainly = {"highlight": False, "markup": False, "emoji": False}
+    return Console(stderr=stderr, soft_wrap=not sys.stdout.isatty(), **plainly)
 
 
 def emit(data: object, *, as_json: bool, human: Callable[[Console], None]) -> None:
@@ -55,4 +59,6 @@ def print_error(error: AgencyError, *, as_json: bool) -> None:
     line.append(plain_lines(error.message), style="not bold")
     printer.print(line)
     if error.hint:
-        printer.print(Text("  hint: ", style="cyan").append(plain_lines(error.hint), style="not bold"))
+        printer.print(
+            Text("  hint: ", style="cyan").append(plain_lines(error.hint), style="not bold")
+        )

@@ -31,6 +31,7 @@ from agency.spinup.record import Recorder, describe
 from agency.spinup.run import Digests, Run
 from agency.spinup.statement import Facts, statement
 from agency.spinup.target import Opener, Options, Setting, Target, hold_setting
+from agency.terminal import plain
 from agency.transcript import STEPS, Report, load_key, load_or_create_key, public_pem, sign, verify
 
 
@@ -227,8 +228,8 @@ def report(outcome: Outcome, console: Console, *, as_json: bool) -> None:
             result=str(data["result"]),
             reasons=_reasons(outcome),
         )
-        console.print(f"transcript: {options.output}")
-        console.print(f"verify:     {command}", soft_wrap=True)
+        console.print(f"transcript: {plain(str(options.output))}")
+        console.print(f"verify:     {plain(command)}", soft_wrap=True)
 
     emit(data, as_json=as_json, human=human)
     if outcome.defect is not None and os.environ.get("AGENCY_DEBUG"):

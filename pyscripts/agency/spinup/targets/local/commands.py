@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from agency.clock import Clock
 from agency.commandline import console, emit, json_option
@@ -20,8 +21,8 @@ def _describe(printer: Console, status: keep.Status) -> None:
         printer.print("starting" if status.running else "not running; start it with: agency up")
         return
     state = status.state
-    verdict = "[green]ready[/green]" if status.ready else "[red]running, but not ready[/red]"
-    printer.print(f"{state.instance}: {verdict} since {state.started_at}")
+    verdict = ("ready", "green") if status.ready else ("running, but not ready", "red")
+    printer.print(Text.assemble(f"{state.instance}: ", verdict, f" since {state.started_at}"))
     for label, value in (
         ("homeserver", state.homeserver),
         ("control room", state.control_room),
