@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -37,8 +38,9 @@ def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> 
         if as_json:
             print_error(_usage_error(error), as_json=True)
         else:
-            error.message = plain_lines(error.message)
-            error.show()
+            shown = io.StringIO()
+            error.show(shown)
+            click.echo(plain_lines(shown.getvalue().rstrip("\n")), err=True)
         return int(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

@@ -31,8 +31,8 @@ def console(*, stderr: bool = False) -> Console:
     """
     from rich.console import Console
 
-    plainly = {"highlight": False, "markup": False, "emoji": False}
-    return Console(stderr=stderr, soft_wrap=not sys.stdout.isatty(), **plainly)
+    wrap = not sys.stdout.isatty()
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=wrap)
 
 
 def emit(data: object, *, as_json: bool, human: Callable[[Console], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,9 +108,7 @@ def _environment(root: Path) -> dict[str, str]:
 def _run_in_place(arguments: Sequence[str]) -> NoReturn:
     """Run from the checkout or the installed package, as `python -m` would."""
     if not sys.flags.no_site:
-        from agency.spinup.cli import main as run
-
-        run()
+        runpy.run_module(PROGRAM, run_name="__main__")
         raise InternalError("the command did not exit")
     os.execv(sys.executable, [sys.executable, "-P", "-m", PROGRAM, *arguments])  # noqa: S606
 
