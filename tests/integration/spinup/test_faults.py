@@ -1,7 +1,7 @@
 """However a spin-up fails: a signed transcript that says so, exit status 1, and nothing left."""
 
-import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -107,11 +107,9 @@ def test_a_full_disk(spinup, tmp_path):
 
 
 def fill(directory):
-    """Leave no space on the disk of a directory."""
-    with (directory / "filling").open("wb") as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(1 << 16))
-            file.flush()
+    """Leave a megabyte on the disk of a directory: too little for a homeserver's database."""
+    free = shutil.disk_usage(directory).free
+    (directory / "filling").write_bytes(bytes(max(free - (1 << 20), 0)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small filesystem")

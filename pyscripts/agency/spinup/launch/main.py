@@ -99,10 +99,14 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _environment(root: Path) -> dict[str, str]:
-    """Return this environment; the tools of the checkout's set-up are found last."""
+    """Return this environment without variables that lead Python elsewhere.
+
+    The tools of the checkout's set-up are found last.
+    """
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     search = os.environ.get("PATH", os.defpath)
     tools = root / ".tools" / "bin"
-    return {**os.environ, "PATH": f"{search}:{tools}" if tools.is_dir() else search}
+    return {**others, "PATH": f"{search}:{tools}" if tools.is_dir() else search}
 
 
 def _run_in_place(arguments: Sequence[str]) -> NoReturn:
