@@ -1,8 +1,7 @@
-"""File locks that wait without blocking the event loop and without leaving lock files behind."""
+"""File locks (flock(2)): the only place that takes them, and the ways to wait for one."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -16,6 +15,19 @@ _POLL_S = 0.1
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _HINT = "make the directory writable, or set XDG_STATE_HOME to one that is"
+
+
+def take(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
+    """Lock an open file until it is closed; return False if another process holds the lock.
+
+    With `wait`, block until it is free, and return True.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def try_lock(path: Path, *, shared: bool = False, hint: str = _HINT) -> int | None:
@@ -34,9 +46,7 @@ def try_lock(path: Path, *, shared: bool = False, hint: str = _HINT) -> int | No
             raise PrerequisiteError(
                 f"cannot use the lock: {error.strerror or error}", where=str(path), hint=hint
             ) from error
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take(descriptor, shared=shared):
             os.close(descriptor)
             return None
         if _still_at(path, descriptor):
@@ -53,6 +63,8 @@ def _still_at(path: Path, descriptor: int) -> bool:
 
 async def lock(path: Path, *, shared: bool = False) -> int:
     """Wait for a lock and return the descriptor that holds it. Bound it with asyncio.timeout."""
+    import asyncio  # slow to import, and not needed by who does not wait
+
     # flock has no event for its release.
     while (descriptor := try_lock(path, shared=shared)) is None:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
@@ -96,9 +108,6 @@ def is_held(path: Path) -> bool:
         return False
     try:
         # Shared, so that two callers do not see each other's lock.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not take(descriptor, shared=True)
     finally:
         os.close(descriptor)
-    return False

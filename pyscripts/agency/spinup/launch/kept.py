@@ -9,7 +9,6 @@ Whoever can write here can read the signing key, which lies beside it.
 from __future__ import annotations
 
 import compileall
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+from agency import locks
 from agency.clock import new_id
 from agency.errors import PrerequisiteError
 from agency.files import private_directory
@@ -186,7 +186,7 @@ def _remove_old(base: Path, place: Path) -> None:
 def _locked(base: Path) -> Iterator[None]:
     descriptor = os.open(base / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        locks.take(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)
