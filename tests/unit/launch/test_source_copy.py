@@ -13,7 +13,7 @@ from agency.errors import PrerequisiteError
 from agency.source_digest import read_source, source_digest
 from agency.spinup.launch.main import is_copied
 from agency.spinup.launch.python import make_python
-from agency.spinup.launch.source import copy_source
+from agency.spinup.launch.source import copy_source, packages_of
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def copied(root: Path, place: Path) -> Path:
-    return copy_source(root, read_source(root), place, place.parent / "bytecode")
+    copy_source(root, read_source(root), place, place.parent / "bytecode")
+    return packages_of(root, place)
 
 
 def test_the_copy_has_the_digest_of_the_original(root: Path, tmp_path: Path) -> None:

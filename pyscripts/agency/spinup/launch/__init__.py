@@ -2,7 +2,7 @@
 
     .venv/bin/spinup_smoke     no site, no bytecode of the checkout (tools/launcher.py)
         |
-    main ── source.py ──▶ RUN/source     a copy of exactly the files of the source digest
+    main ── source.py ──▶ KEPT/site      a copy of exactly the files of the source digest
         |── libraries.py ─▶ KEPT/site    the installed libraries, each file as its RECORD has it
         |── python.py ──▶ RUN/python     an environment with these two on its path
         |

@@ -1,6 +1,6 @@
-"""Private copy of the libraries with bytecode of its own, kept for the next run.
+"""Private copies of the libraries and of the source, with bytecode, kept for the next run.
 
-KEPT/site has the files of the libraries and their bytecode, nothing else; KEPT/manifest.json has
+KEPT/site has the files of a digest and their bytecode, nothing else; KEPT/manifest.json has
 the SHA-256 of each, with the size, inode and times that it had then. A file whose times are as they
 were is as it was, since who is not root cannot set the time of a change; any other is read again.
 Whoever can write here can read the signing key, which lies beside it.
@@ -9,6 +9,7 @@ Whoever can write here can read the signing key, which lies beside it.
 from __future__ import annotations
 
 import compileall
+import functools
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ import py_compile
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +27,14 @@ from agency.clock import new_id
 from agency.errors import PrerequisiteError
 from agency.files import private_directory
 from agency.spinup.launch.libraries import (
+    AGAIN,
     Libraries,
     installed_libraries,
     state_of_installation,
 )
 
 _MANIFEST = "manifest.json"
-_SITE = "site"
+SITE = "site"
 _OTHERS = 2  # sets of libraries kept beside the one in use
 _IN_USE_S = 24 * 3600.0  # no spin-up is older
 _FORGET_S = 30 * 24 * 3600.0
@@ -48,7 +50,7 @@ class Kept:
     @property
     def site(self) -> Path:
         """Directory to import from."""
-        return self.place / _SITE
+        return self.place / SITE
 
 
 def keep(base: Path, places: Sequence[Path]) -> Kept:
@@ -68,7 +70,7 @@ def keep(base: Path, places: Sequence[Path]) -> Kept:
             digest = libraries.digest
             kept = _place(base, digest)
             if broken_kept(kept) is not None:
-                _make(kept, libraries)
+                _make(kept, functools.partial(_copy, libraries))
             known.write_text(digest)
         os.utime(kept)
         _remove_old(base, kept)
@@ -89,11 +91,11 @@ def broken_kept(place: Path) -> str | None:
     except (OSError, ValueError):
         return _MANIFEST
     left = dict(manifest)
-    for path, facts in _facts(place / _SITE):
+    for path, facts in _facts(place / SITE):
         was = left.pop(path, None)
         if was is None:
             return path
-        if was[1:] != facts and was[0] != _digest(place / _SITE / path):
+        if was[1:] != facts and was[0] != _digest(place / SITE / path):
             return path
     return next(iter(left), None)
 
@@ -113,35 +115,48 @@ def _facts(site: Path) -> Iterator[tuple[str, list[object]]]:
                 yield path, [found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
 
 
-def _make(place: Path, libraries: Libraries) -> None:
-    sys.stderr.write("copying and compiling the libraries, once for each set of them\n")
+def keep_directory(base: Path, name: str, fill: Callable[[Path], None]) -> Path:
+    """Return the intact directory of this name, made now by `fill` where there is none."""
+    private_directory(base)
+    place = base / name
+    with _locked(base):
+        if broken_kept(place) is not None:
+            _make(place, fill)
+        os.utime(place)
+        _remove_old(base, place)
+    return place
+
+
+def _make(place: Path, fill: Callable[[Path], None]) -> None:
     making = place.with_name(new_id(".making"))
     shutil.rmtree(place, ignore_errors=True)
     try:
-        site = making / _SITE
+        site = making / SITE
         site.mkdir(parents=True)
-        made: set[Path] = {site}
-        digests: dict[str, str] = {}
-        for file in libraries.files:
-            path = site / file.path
-            if path.parent not in made:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                made.add(path.parent)
-            content = Path(file.place).read_bytes()
-            digests[file.path] = hashlib.sha256(content).hexdigest()
-            if digests[file.path] != file.sha256:
-                raise PrerequisiteError(
-                    "not the file that was installed: its RECORD has another digest",
-                    where=file.place,
-                    hint="install the libraries again: in a checkout remove .venv, then run make "
-                    "spinup",
-                )
-            path.write_bytes(content)
-        _compile(site)
-        _seal(making, digests)
+        fill(site)
+        _seal(making)
         making.rename(place)
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _copy(libraries: Libraries, site: Path) -> None:
+    sys.stderr.write("copying and compiling the libraries, once for each set of them\n")
+    made: set[Path] = {site}
+    for file in libraries.files:
+        path = site / file.path
+        if path.parent not in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.add(path.parent)
+        content = Path(file.place).read_bytes()
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise PrerequisiteError(
+                "not the file that was installed: its RECORD has another digest",
+                where=file.place,
+                hint=AGAIN,
+            )
+        path.write_bytes(content)
+    _compile(site)
 
 
 def _compile(site: Path) -> None:
@@ -155,15 +170,15 @@ def _compile(site: Path) -> None:
         )
 
 
-def _seal(making: Path, digests: Mapping[str, str]) -> None:
-    site = making / _SITE
-    manifest = {
-        path: [digests.get(path) or _digest(site / path), *facts] for path, facts in _facts(site)
-    }
+def _seal(making: Path) -> None:
+    site = making / SITE
+    manifest = {path: [_digest(site / path), *facts] for path, facts in _facts(site)}
     (making / _MANIFEST).write_text(json.dumps(manifest))
 
 
 def _digest(path: Path) -> str:
+    if path.is_symlink():
+        return hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -31,7 +31,7 @@ _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[(?P<extras>[^]]*)\])?[^;]*(?:;(?P<when>.*))?\Z"
 )
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
-_AGAIN = "install the libraries again: in a checkout remove .venv, then run make spinup"
+AGAIN = "install the libraries again: in a checkout remove .venv, then run make spinup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def installed_libraries(places: Sequence[Path]) -> Libraries:
                 raise PrerequisiteError(
                     f"two libraries have a file of this name, the second is {name}",
                     where=file.place,
-                    hint=_AGAIN,
+                    hint=AGAIN,
                 )
     ordered = sorted(files.values(), key=lambda file: file.path.encode())
     return Libraries(tuple(ordered))
@@ -182,5 +182,5 @@ def _sha256(row: Sequence[str], info: Path) -> str:
     except (binascii.Error, ValueError):
         digest = b""
     if algorithm != "sha256" or len(digest) != hashlib.sha256().digest_size:
-        raise PrerequisiteError(f"no SHA-256 of {row[0]}", where=str(info / "RECORD"), hint=_AGAIN)
+        raise PrerequisiteError(f"no SHA-256 of {row[0]}", where=str(info / "RECORD"), hint=AGAIN)
     return digest.hex()

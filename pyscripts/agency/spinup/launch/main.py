@@ -15,10 +15,10 @@ from agency.clock import new_id
 from agency.errors import AgencyError, InternalError, PrerequisiteError
 from agency.paths import state_dir
 from agency.source_digest import digest_of, read_source, source_root
-from agency.spinup.launch.kept import keep
+from agency.spinup.launch.kept import SITE, keep, keep_directory
 from agency.spinup.launch.libraries import sites
 from agency.spinup.launch.python import make_python
-from agency.spinup.launch.source import copy_source
+from agency.spinup.launch.source import copy_source, packages_of
 from agency.spinup.launch.started import FACTS, Started
 from agency.terminal import plain, plain_lines
 
@@ -74,10 +74,16 @@ def prepare(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     digests = digest_of(root, files).digest_set()
     try:
         kept = keep(state / "libraries", sites())
+        cache = state / "bytecode"
+        kept_source = keep_directory(
+            state / "sources",
+            f"{digests['sha256']}-{sys.implementation.cache_tag}",
+            lambda place: copy_source(root, files, place, cache),
+        )
+        packages = packages_of(root, kept_source / SITE)
         programs = state / "programs"
         rundir.reap(programs)
         run = rundir.create(programs, new_id("program"))
-        packages = copy_source(root, files, run.path / "source", state / "bytecode")
         python = make_python(run.path / "python", (packages, kept.site))
         started = Started(
             place=run.path,

@@ -18,15 +18,23 @@ _NAME = "agency"
 _KEPT_ENTRIES = 4000  # some versions of the program
 
 
-def copy_source(root: Path, files: Iterable[SourceFile], place: Path, cache: Path) -> Path:
-    """Write files that were read from `root` to `place`; return the directory of packages in it.
+def packages_of(root: Path, place: Path) -> Path:
+    """Return the directory of packages in a copy of `root` at `place`."""
+    return place / _PACKAGES if _is_checkout(root) else place
+
+
+def _is_checkout(root: Path) -> bool:
+    return root.name != _NAME or (root / _PACKAGES).is_dir()
+
+
+def copy_source(root: Path, files: Iterable[SourceFile], place: Path, cache: Path) -> None:
+    """Write files that were read from `root` to `place`.
 
     The program's modules get bytecode that Python takes without asking, compiled from the content
     of these very files; `cache` is a private directory of it.
     """
-    checkout = root.name != _NAME or (root / _PACKAGES).is_dir()
-    top = place if checkout else place / _NAME
-    packages = place / _PACKAGES if checkout else place
+    packages = packages_of(root, place)
+    top = place if _is_checkout(root) else packages / _NAME
     store = _Bytecode(cache)
     made: set[Path] = set()
     for file in files:
@@ -43,7 +51,6 @@ def copy_source(root: Path, files: Iterable[SourceFile], place: Path, cache: Pat
         if path.suffix == ".py" and path.is_relative_to(packages / _NAME):
             store.put(path, file.content)
     store.tidy()
-    return packages
 
 
 class _Bytecode:
