@@ -141,7 +141,8 @@ def _make(place: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _copy(libraries: Libraries, site: Path) -> None:
-    sys.stderr.write("copying and compiling the libraries, once for each set of them\n")
+    if sys.stderr.isatty():
+        sys.stderr.write("copying and compiling the libraries, once for each set of them\n")
     made: set[Path] = {site}
     for file in libraries.files:
         path = site / file.path
