@@ -264,7 +264,7 @@ async def test_wait_healthy_waits_for_a_listener(client: AcpClient, token: str) 
         assert (await client.wait_healthy(endpoint, TRACE, 20, still_running)).status == "ok"
     finally:
         await server.close()
-    assert asked == 2
+    assert asked == 3, "also after the answer: a port may answer for a dead agent"
 
 
 async def test_wait_healthy_gives_up(client: AcpClient, token: str) -> None:

@@ -19,6 +19,7 @@ from agency.control.runtimes.base import Runtime
 from agency.control.runtimes.handover import CHECK_PLACE, cannot_write
 from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
+from agency.listening import Inherited
 from agency.matrix import Backoff, ControlRoom, MatrixError, MatrixSession, client_path
 from agency.ports import not_listening
 from agency.store import Database, migrate
@@ -62,8 +63,10 @@ async def prepare_store(database: Database, config: ControlConfig, clock: Clock)
     await database.write(prepare)
 
 
-async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
-    """Serve the application.
+async def listen(
+    app: web.Application, config: ControlConfig, handed: Inherited
+) -> web.AppRunner:
+    """Serve the application, on a socket that was handed over or on a new one.
 
     Raises:
         PrerequisiteError: another program has the port, or it cannot be used.
@@ -71,8 +74,12 @@ async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
     runner = make_runner(app, server_limits(config.limits.max_transaction_bytes))
     await runner.setup()
     place = f"{config.listen_host}:{config.listen_port}"
+    made = handed.take(config.listen_host, config.listen_port)
     try:
-        await web.TCPSite(runner, config.listen_host, config.listen_port).start()
+        if made is not None:
+            await web.SockSite(runner, made).start()
+        else:
+            await web.TCPSite(runner, config.listen_host, config.listen_port).start()
     except OSError as error:
         await runner.cleanup()
         raise PrerequisiteError(
@@ -131,13 +138,17 @@ async def announce(api: MatrixSession) -> None:
         _log.warning("the homeserver does not reach this server: %s", error.message)
 
 
-def open_runtimes(config: ControlConfig, clock: Clock) -> Runtime:
-    """Make the runtimes that the configuration names. Raises as runtimes.registry does."""
+def open_runtimes(config: ControlConfig, clock: Clock, handed: Inherited | None = None) -> Runtime:
+    """Make the runtimes that the configuration names. Raises as runtimes.registry does.
+
+    `handed` holds the listening sockets of agents that were handed over.
+    """
     settings = registry.RuntimeSettings(
         state_dir=config.state_dir,
         ports={agent.name: agent.port for agent in config.agents},
         stop_timeout_s=config.limits.agent_stop_timeout_s,
         clock=clock,
+        handed=handed or Inherited(),
     )
     chosen = {agent.name: agent.runtime for agent in config.agents if agent.runtime is not None}
     return registry.open_runtimes(config.runtime, chosen, settings)
