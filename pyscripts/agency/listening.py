@@ -72,14 +72,10 @@ def listen(port: int, host: str = LOOPBACK, *, hint: str = "end that program") -
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Listening sockets of one holder, by the name of what is served there."""
+    """Listening sockets of one holder and their ports, by the name of what is served there."""
 
     sockets: Mapping[str, socket.socket]
-
-    @property
-    def numbers(self) -> dict[str, int]:
-        """Port of each name."""
-        return {name: int(each.getsockname()[1]) for name, each in self.sockets.items()}
+    numbers: Mapping[str, int]
 
     def close(self) -> None:
         """Let every port go; safe to repeat."""
@@ -104,7 +100,10 @@ def hold(
         for name in sorted(chosen, key=lambda each: each not in wanted):  # the wanted ones first
             sockets[name] = made.enter_context(_chosen(name, wanted, usual))
         made.pop_all()
-    return Held({name: sockets[name] for name in chosen})
+    return Held(
+        {name: sockets[name] for name in chosen},
+        {name: int(sockets[name].getsockname()[1]) for name in chosen},
+    )
 
 
 def _refuse_shared(wanted: Mapping[str, int]) -> None:
