@@ -3,10 +3,11 @@
     supervisor, runtime or systemd          program that serves
       hold / listen ──▶ socket ── descriptor ──▶ inherited ──▶ take(host, port)
 
-A port is held by a socket that listens, for as long as its holder lives: between two runs of the
-program that serves it, no other program can bind it. Who connects meanwhile waits in the kernel's
-queue. A socket that is bound but does not listen would hold nothing: a second one may be bound
-beside it (SO_REUSEADDR, socket(7)).
+A port is held by a socket for as long as its holder lives: between two runs of the program that
+serves it, no other program can bind it. While the socket listens, who connects waits in the kernel's
+queue; while it is paused, they are refused. A socket that is only bound would hold nothing: with
+SO_REUSEADDR, which a server needs to start again soon, a second one may be bound beside it
+(socket(7)). So the option is taken from a paused socket.
 
 Descriptors come in two ways: from systemd, by the variables of sd_listen_fds(3); from a parent of
 ours, by the option `--listen-fd`. A parent does not know the pid of a child before it runs, nor can
@@ -68,6 +69,39 @@ def listen(port: int, host: str = LOOPBACK, *, hint: str = "end that program") -
         raise PortTakenError(not_listening(error), where=f"{host}:{port}", hint=hint) from error
     made.setblocking(False)  # asyncio asks for it; the setting is shared with all who inherit it
     return made
+
+
+def pause(listening: socket.socket) -> None:
+    """Refuse connections on a held port, and keep it; safe to repeat.
+
+    Every process that has the descriptor stops to listen with this one.
+    """
+    # In this order: bound, not listening and reusable is what others can bind beside.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    # A second shutdown would mark the socket itself, and every later connection would inherit that.
+    if listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listening.shutdown(socket.SHUT_RD)
+
+
+def resume(listening: socket.socket, *, hint: str = "end that program") -> None:
+    """Accept connections again on a held port, from now on in the kernel's queue.
+
+    Raises:
+        PortTakenError: another program got the port after all; see below.
+    """
+    try:
+        listening.listen(_BACKLOG)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    except OSError:  # an old connection lingers on the port (TIME_WAIT)
+        # Between these two calls another program could bind and listen. Then this one cannot, so
+        # that a start is refused; nobody is asked in its place.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.listen(_BACKLOG)
+        except OSError as error:
+            pause(listening)
+            host, port = listening.getsockname()[:2]
+            raise PortTakenError(not_listening(error), where=f"{host}:{port}", hint=hint) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +195,7 @@ def inherited(
     Children inherit neither the descriptors nor systemd's variables.
 
     Raises:
-        PrerequisiteError: a descriptor is no socket that listens.
+        PrerequisiteError: a descriptor is no TCP socket that has a port.
     """
     numbers = (*descriptors, *_of_systemd(environ, os.getpid() if pid is None else pid))
     sockets = (_adopt(number) for number in dict.fromkeys(numbers))
@@ -181,12 +215,10 @@ def _adopt(descriptor: int) -> socket.socket:
         adopted = socket.socket(fileno=descriptor)
     except OSError as error:
         raise _refused(descriptor, error.strerror or str(error)) from error
-    if not adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    tcp = adopted.family in (socket.AF_INET, socket.AF_INET6) and adopted.type == socket.SOCK_STREAM
+    if not tcp or not adopted.getsockname()[1]:
         adopted.close()
-        raise _refused(descriptor, "it does not listen")
-    if adopted.family not in (socket.AF_INET, socket.AF_INET6):
-        adopted.close()
-        raise _refused(descriptor, "it is no TCP socket")
+        raise _refused(descriptor, "it is no TCP socket with a port")
     adopted.set_inheritable(False)
     adopted.setblocking(False)
     return adopted

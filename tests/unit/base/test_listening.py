@@ -38,6 +38,61 @@ def test_who_connects_before_anybody_serves_waits(held):
             assert late.recv(5) == b"hello"
 
 
+def binds(port: int, host: str, *options: int) -> bool:
+    with socket.socket() as attempt:
+        for option in options:
+            attempt.setsockopt(socket.SOL_SOCKET, option, 1)
+        try:
+            attempt.bind((host, port))
+            attempt.listen()
+        except OSError:
+            return False
+        return True
+
+
+WAYS = [
+    (host, *options)
+    for host in ("127.0.0.1", "0.0.0.0")  # noqa: S104 - what an attacker would try
+    for options in ((), (socket.SO_REUSEADDR,), (socket.SO_REUSEADDR, socket.SO_REUSEPORT))
+]
+
+
+def test_a_paused_port_refuses_and_is_still_nobody_elses(held):
+    each, port = held.sockets["a"], held.numbers["a"]
+    for _ in range(2):
+        for _ in range(2):
+            listening.pause(each)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 5)
+        assert not any(binds(port, *way) for way in WAYS)
+        listening.resume(each)
+        each.settimeout(5)
+        with socket.create_connection(("127.0.0.1", port), 5) as client:
+            server, _ = each.accept()
+            with server:
+                client.sendall(b"hello")
+                assert server.recv(5) == b"hello"
+        assert not any(binds(port, *way) for way in WAYS)
+    each.shutdown(socket.SHUT_RD)  # paused otherwise: a positive control
+    assert binds(port, "127.0.0.1", socket.SO_REUSEADDR)
+
+
+def test_a_connection_that_lingers_does_not_keep_a_port_from_its_holder(held):
+    each, port = held.sockets["a"], held.numbers["a"]
+    each.setblocking(True)
+    client = socket.create_connection(("127.0.0.1", port), 5)
+    server, _ = each.accept()
+    server.close()  # the first to close lingers
+    client.close()
+    listening.pause(each)
+    listening.resume(each)
+    socket.create_connection(("127.0.0.1", port), 5).close()
+    listening.pause(each)
+    assert not any(binds(port, *way) for way in WAYS)
+    held.close()
+    listening.listen(port).close()
+
+
 def test_one_port_for_two_names_is_refused_by_both_names():
     with pytest.raises(UsageError) as caught:
         listening.hold(("homeserver", "control"), {"homeserver": 12345, "control": 12345})
@@ -99,7 +154,7 @@ def test_what_does_not_listen_is_refused(tmp_path):
     file = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
     with socket.socket() as idle:
         for number, why in (
-            (os.dup(idle.fileno()), "does not listen"),
+            (os.dup(idle.fileno()), "no TCP socket with a port"),
             (file, "non-socket"),
             (987, "Bad file"),
         ):

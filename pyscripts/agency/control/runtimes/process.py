@@ -40,7 +40,7 @@ from agency.control.runtimes.logs import file_tail, last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.control.runtimes.usage import session_usage
 from agency.errors import PrerequisiteError
-from agency.listening import Inherited, PortTakenError, listen
+from agency.listening import Inherited, PortTakenError, listen, pause, resume
 from agency.locks import try_lock
 from agency.protocols import TOKEN_CREDENTIAL
 from agency.secrets import SecretValue
@@ -187,6 +187,7 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         for agent in self._agents.values():
             if agent.listening is not None:
                 agent.listening.close()
+                agent.listening = None
         async with self._holding:
             if self._held is not None:
                 await asyncio.to_thread(kill_marked, self.marker, self._stop_timeout_s)
@@ -223,38 +224,39 @@ class ProcessRuntime(SerialRuntime[_Agent]):
             await agent.child.stop(self._stop_timeout_s)
             agent.handed.withdraw()
             agent.endpoint = None
+            if agent.listening is not None:
+                pause(agent.listening)
 
     async def _status(self, agent: _Agent) -> RuntimeStatus:
         await self._hold()
         return agent.status()
 
     async def _watch(self, agent: _Agent, child: Child) -> None:
-        """Log the end of a process that the control plane did not stop."""
+        """Close the port of a process that ended; log an end that was not asked for."""
         await child.wait()
+        if agent.child is child and agent.listening is not None:
+            pause(agent.listening)
         if agent.child is child and agent.wanted:
             agent.handed.withdraw()
             _log.warning("agent %s failed: %s", agent.name, agent.status().detail)
 
     def _listen(self, agent: _Agent, port: int) -> socket.socket:
-        """Return the socket of an agent's port; no other program gets the port from here on.
+        """Listen on an agent's port; no other program gets the port from here on.
 
-        It is kept when the agent stops or dies: the next start uses it again.
+        It is kept when the agent stops or dies: then it refuses, and the next start uses it again.
         """
         held = agent.listening
-        if held is not None and held.getsockname()[1] == port:
-            return held
-        if held is not None:
+        if held is not None and held.getsockname()[1] != port:
             held.close()
-        agent.listening = self._handed.take(HOST, port)
-        if agent.listening is None:
-            hint = "end that program, or set another port for this agent in instance.yaml"
-            try:
-                agent.listening = listen(port, HOST, hint=hint)
-            except PortTakenError as error:
-                raise AgentRuntimeError(
-                    error.message, where=error.where, hint=error.hint
-                ) from error
-        return agent.listening
+            held = None
+        hint = "end that program, or set another port for this agent in instance.yaml"
+        try:
+            held = held or self._handed.take(HOST, port) or listen(port, HOST, hint=hint)
+            agent.listening = held
+            resume(held, hint=hint)
+        except PortTakenError as error:
+            raise AgentRuntimeError(error.message, where=error.where, hint=error.hint) from error
+        return held
 
     async def _hold(self) -> None:
         """Lock the directory, once, and end the processes of a killed predecessor."""
