@@ -39,9 +39,21 @@ def try_lock(path: Path, *, shared: bool = False, hint: str = _HINT) -> int | No
         except BlockingIOError:
             os.close(descriptor)
             return None
+        except OSError as error:
+            os.close(descriptor)
+            raise no_locks(path, error) from error
         if _still_at(path, descriptor):
             return descriptor
         os.close(descriptor)
+
+
+def no_locks(path: Path, error: OSError) -> PrerequisiteError:
+    """Make the error for a file system that has no locks, such as some network mounts."""
+    return PrerequisiteError(
+        f"this file system cannot lock files: {error.strerror or error}",
+        where=str(path),
+        hint="set XDG_STATE_HOME to a directory on a local file system",
+    )
 
 
 def _still_at(path: Path, descriptor: int) -> bool:
@@ -99,6 +111,8 @@ def is_held(path: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise no_locks(path, error) from error
     finally:
         os.close(descriptor)
     return False

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from agency.children import kill_marked
 from agency.errors import AgencyError, PrerequisiteError
+from agency.locks import no_locks
 
 _LOCK = "lock"
 
@@ -65,7 +66,10 @@ def _registry(base: Path) -> Iterator[None]:
             hint="make the directory writable, or set XDG_STATE_HOME to one that is",
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise no_locks(base / ".registry", error) from error
         yield
     finally:
         os.close(descriptor)

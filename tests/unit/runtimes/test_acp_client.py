@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from agency import listening
 from agency.agent.server import build_app
 from agency.clock import Clock
-from agency import listening
 from agency.control.acp_client import AcpClient, AcpError, AcpUnreachableError
 from agency.control.runtimes.base import Endpoint
 from agency.errors import InternalError

@@ -63,9 +63,7 @@ async def prepare_store(database: Database, config: ControlConfig, clock: Clock)
     await database.write(prepare)
 
 
-async def listen(
-    app: web.Application, config: ControlConfig, handed: Inherited
-) -> web.AppRunner:
+async def listen(app: web.Application, config: ControlConfig, handed: Inherited) -> web.AppRunner:
     """Serve the application, on a socket that was handed over or on a new one.
 
     Raises:

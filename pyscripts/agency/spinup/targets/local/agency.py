@@ -263,8 +263,11 @@ class LocalAgency:
         """Wait until the control plane that was launched says that it is ready."""
         return await self.supervisor.ready(CONTROL)
 
-    async def create_people(self, outsider: str | None = None) -> None:
-        """Register the operators, and an outsider where one is named, all with `password`."""
+    async def create_people(self, outsider: str | None = None, *, again: bool = False) -> None:
+        """Register the operators, and an outsider where one is named, all with `password`.
+
+        With `again`, those that have an account already are left alone.
+        """
         await create_people(
             self.session,
             self.homeserver_url,
@@ -272,6 +275,7 @@ class LocalAgency:
             password=self.password,
             shared_secret=self.secrets.get(MATRIX_REGISTRATION_SHARED_SECRET),
             outsider=outsider,
+            again=again,
         )
 
     @property
