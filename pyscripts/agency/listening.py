@@ -5,9 +5,9 @@
 
 A port is held by a socket for as long as its holder lives: between two runs of the program that
 serves it, no other program can bind it. While the socket listens, who connects waits in the
-kernel's queue; while it is paused, they are refused. A socket that is only bound would hold nothing:
-with SO_REUSEADDR, which a server needs to start again soon, a second one may be bound beside it
-(socket(7)). So the option is taken from a paused socket.
+kernel's queue; while it is paused, they are refused. A socket that is only bound would hold
+nothing: with SO_REUSEADDR, which a server needs to start again soon, a second one may be bound
+beside it (socket(7)). So the option is taken from a paused socket.
 
 Descriptors come in two ways: from systemd, by the variables of sd_listen_fds(3); from a parent of
 ours, by the option `--listen-fd`. A parent does not know the pid of a child before it runs, nor can

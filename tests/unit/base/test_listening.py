@@ -1,4 +1,4 @@
-"""Listening sockets: held, handed over, taken; refused with the reason where that is not possible."""
+"""Listening sockets: held, handed over, taken; refused with the reason."""
 
 import errno
 import os

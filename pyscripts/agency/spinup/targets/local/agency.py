@@ -111,6 +111,7 @@ class LocalAgency:
     extra_registrations: list[Path] = field(default_factory=list)
     _tokens: dict[str, SecretValue] = field(default_factory=dict, repr=False)  # by digest
     _relay: Relay | None = None
+    _services: dict[str, Service] = field(default_factory=dict)  # that were launched
 
     @property
     def assigned(self) -> Mapping[str, int]:
@@ -214,7 +215,9 @@ class LocalAgency:
         return await self.supervisor.ready(HOMESERVER)
 
     async def launch_homeserver(self) -> Child:
-        """Start Synapse behind the relay that answers on its port."""
+        """Start Synapse, the first time or again, behind the relay that answers on its port."""
+        if HOMESERVER in self._services:
+            return await self.supervisor.launch(self._services[HOMESERVER])
         plan = synapse.SynapsePlan(
             domain=self.instance.domain,
             port=self.assigned[HOMESERVER],
@@ -229,23 +232,26 @@ class LocalAgency:
             self._relay.start()
         prepare = partial(synapse.forget_socket, plan)
         service = self._service(HOMESERVER, argv, f"{plan.url}/health", prepare=prepare)
+        self._services[HOMESERVER] = service
         return await self.supervisor.launch(service)
 
     async def launch_control(self) -> Child:
-        """Start the control plane, which waits for the homeserver by itself.
+        """Start the control plane, the first time or again; it waits for the homeserver by itself.
 
         Launched before the homeserver is ready, it does at the same time what needs none.
         """
+        if CONTROL in self._services:
+            return await self.supervisor.launch(self._services[CONTROL])
         config = str(self._control_config_file())
         handed, descriptors = self.handed_to_control()
         argv = (sys.executable, "-m", "agency", "control", "run", "--config", config, *handed)
         credentials = str(self.secrets.credentials(CONTROL_SECRETS))
         ready = f"{self.control_url}/ready"
-        return await self.supervisor.launch(
-            self._service(
-                CONTROL, argv, ready, descriptors=descriptors, CREDENTIALS_DIRECTORY=credentials
-            )
+        service = self._service(
+            CONTROL, argv, ready, descriptors=descriptors, CREDENTIALS_DIRECTORY=credentials
         )
+        self._services[CONTROL] = service
+        return await self.supervisor.launch(service)
 
     def handed_to_control(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """List what hands its port and its agents' to a control plane: options, descriptors."""

@@ -74,13 +74,11 @@ def _foreground(
         raise place.LocalAgencyError(
             "it runs already", where="agency up", hint="see `agency status`; end it: agency down"
         )
-    try:
-        os.set_inheritable(lock.descriptor, False)
-        lock.names(os.getpid())
-        log_to_stderr()
-        asyncio.run(keep.run_foreground(instance, age_key, ports, Clock(), lock))
-    finally:
-        lock.release()
+    # It is let go by the end of this process: who has it next must not find this one running.
+    os.set_inheritable(lock.descriptor, False)
+    lock.names(os.getpid())
+    log_to_stderr()
+    asyncio.run(keep.run_foreground(instance, age_key, ports, Clock(), lock))
 
 
 @click.command()

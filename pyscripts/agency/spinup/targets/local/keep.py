@@ -54,7 +54,7 @@ _NO_COMMAND_YET = "the operator could not be logged in"
 
 
 def wait_s(failures: int) -> float:
-    """Return how long to wait before a start, after so many failures in a row: 0, 1, 2, 4 ... 30."""
+    """Return how long to wait before the next start, after failures in a row: 0, 1, 2, 4 ... 30."""
     return 0.0 if failures < 2 else min(2.0 ** (failures - 2), _LONGEST_WAIT_S)
 
 
