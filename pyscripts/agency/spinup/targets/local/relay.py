@@ -97,7 +97,7 @@ class Relay:
         async def answer(request: web.BaseRequest) -> web.StreamResponse:
             return await self._relay(session, request)
 
-        server = web.Server(
+        server = _Bounded(
             answer,
             handler_cancellation=True,
             access_log=None,
@@ -105,11 +105,9 @@ class Relay:
             max_field_size=_LINE_BYTES,
         )
 
-        def connected() -> asyncio.Protocol:
-            return server() if len(server.connections) < self.most else _Full()
-
+        server.most = self.most
         # A copy: the port stays with its holder when this server closes its socket.
-        listener = await self._loop.create_server(connected, sock=self.listening.dup())
+        listener = await self._loop.create_server(server, sock=self.listening.dup())
         await self._over.wait()
         listener.close()
         await server.shutdown(_SHUTDOWN_S)
@@ -163,11 +161,17 @@ class Relay:
                 await asyncio.sleep(_POLL_S)
 
 
-class _Full(asyncio.Protocol):
-    """Connection above the limit."""
+class _Bounded(web.Server):
+    """Server that closes every connection above `most` at once."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
+    most: int = 0
+
+    def connection_made(
+        self, handler: web.RequestHandler[web.BaseRequest], transport: asyncio.Transport
+    ) -> None:
+        super().connection_made(handler, transport)
+        if len(self.connections) > self.most:
+            transport.close()
 
 
 def _end_to_end(headers: CIMultiDict[str] | aiohttp.typedefs.LooseHeaders) -> CIMultiDict[str]:
