@@ -21,7 +21,8 @@ import aiohttp
 
 from agency.errors import AgencyError, PrerequisiteError, UsageError
 from agency.spinup.targets.local import place
-from agency.spinup.targets.local.place import LocalAgencyError, LocalState, Lock
+from agency.spinup.targets.local.agency import CONTROL
+from agency.spinup.targets.local.place import LocalAgencyError, LocalState, Lock, ServiceState
 
 _UP_TIMEOUT_S = 120.0
 _DOWN_TIMEOUT_S = 40.0
@@ -218,21 +219,27 @@ async def observe() -> Status:
         return Status(False, False, state, kept=kept[0] if kept else None)
     if state is None or state.pid != place.supervisor():
         return Status(True, False, None, reasons=("it is starting",))
-    reasons = [
-        f"{service.name} {service.problem}; {service.failures} in a row, the next start at "
-        f"{service.next_start}; the end of {service.log} says why"
-        for service in state.services
-        if not service.running and service.problem is not None
-    ]
-    reasons += [state.problem] if state.problem else []
-    ready, told, warnings = await _ask(state)
-    control = next((each for each in state.services if each.name == "control"), None)
-    if control is None or control.running:
-        reasons += told
-    ready = ready and state.ready_at is not None and not reasons
+    control = next((each for each in state.services if each.name == CONTROL), None)
+    answered, told, warnings = False, tuple[str, ...](), tuple[str, ...]()
+    if control is None or control.running:  # else its port waits for the next start
+        answered, told, warnings = await _ask(state)
+    ended = () if answered else tuple(filter(None, map(_ended, state.services)))
+    reasons = (*ended, *([state.problem] if state.problem else ()), *told)
+    ready = answered and state.ready_at is not None
     if not ready and not reasons:
-        reasons.append("the operator is not logged in yet")
-    return Status(True, ready, state, tuple(reasons), warnings)
+        reasons = ("the operator is not logged in yet",)
+    return Status(True, ready, state, reasons, warnings)
+
+
+def _ended(service: ServiceState) -> str | None:
+    """Say how a service ended, and what comes next; None if it has not failed."""
+    if service.problem is None:
+        return None
+    then = f"starts again at {service.next_start}" if service.next_start else "was started again"
+    return (
+        f"{service.name} {service.problem} ({service.failures} in a row) and {then}; "
+        f"the end of {service.log} says why"
+    )
 
 
 async def _ask(state: LocalState) -> tuple[bool, tuple[str, ...], tuple[str, ...]]:
