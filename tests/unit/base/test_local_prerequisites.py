@@ -24,7 +24,14 @@ def test_a_user_without_home_is_told_what_to_set(monkeypatch):
     assert state_dir({"XDG_STATE_HOME": "/s"}).as_posix() == "/s/agency"
 
 
-@pytest.mark.parametrize("ask", ["lock", "held", "run"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda place: locks.try_lock(place / "x"),
+        lambda place: locks.is_held(place / "there"),
+        lambda place: rundir.create(place, "up-1"),
+    ],
+)
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, ask):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -32,10 +39,5 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, ask):
     (tmp_path / "there").touch()
     monkeypatch.setattr(fcntl, "flock", none)
     with pytest.raises(PrerequisiteError, match="cannot lock files") as caught:
-        if ask == "lock":
-            locks.try_lock(tmp_path / "x")
-        elif ask == "held":
-            locks.is_held(tmp_path / "there")
-        else:
-            rundir.create(tmp_path, "up-1")
+        ask(tmp_path)
     assert "local file system" in caught.value.hint

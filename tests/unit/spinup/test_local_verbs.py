@@ -26,7 +26,7 @@ def state(**changes: object) -> place.LocalState:
         "login_file": Path("/l"),
         "password_file": Path("/p[/y]"),
         "hs_token_file": Path("/t"),
-        "logs": Path("/[link=http://evil]logs"),
+        "logs": Path("/[link=evil]logs"),
         "ports": {},
         **changes,
     }
@@ -41,7 +41,7 @@ def shown(status: verbs.Status) -> str:
 
 def test_names_and_paths_are_shown_as_they_are():
     text = shown(verbs.Status(True, False, state(), ("a [/reason]",), ("[b]w",)))
-    for part in ("[/x] [bold]i[/bold]", "/p[/y]", "/[link=http://evil]logs", "a [/reason]", "[b]w"):
+    for part in ("[/x] [bold]i[/bold]", "/p[/y]", "/[link=evil]logs", "a [/reason]", "[b]w"):
         assert part in text
     assert "since" not in text, "it is not known since when it is not ready"
     kept = shown(verbs.Status(False, False, None, kept=Path("/s/[/x]/up-1")))
