@@ -166,9 +166,7 @@ class _Bounded(web.Server):
 
     most: int = 0
 
-    def connection_made(
-        self, handler: web.RequestHandler[web.BaseRequest], transport: asyncio.Transport
-    ) -> None:
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         if len(self.connections) > self.most:
             transport.close()
