@@ -1,4 +1,4 @@
-"""File locks that wait without blocking the event loop and without leaving lock files behind."""
+"""File locks (flock(2)): the only place that takes them, and the ways to wait for one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,28 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _HINT = "make the directory writable, or set XDG_STATE_HOME to one that is"
 
 
+def take(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
+    """Lock an open file until it is closed; return False if another process holds the lock.
+
+    With `wait`, block until it is free, and return True.
+
+    Raises:
+        PrerequisiteError: the file system has no locks, as some network mounts.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise PrerequisiteError(
+            f"this file system cannot lock files: {error.strerror or error}",
+            where=str(Path(f"/proc/self/fd/{descriptor}").readlink()),
+            hint="set XDG_STATE_HOME to a directory on a local file system",
+        ) from error
+    return True
+
+
 def try_lock(path: Path, *, shared: bool = False, hint: str = _HINT) -> int | None:
     """Lock a file, created if missing; return None if another process holds the lock.
 
@@ -35,25 +57,16 @@ def try_lock(path: Path, *, shared: bool = False, hint: str = _HINT) -> int | No
                 f"cannot use the lock: {error.strerror or error}", where=str(path), hint=hint
             ) from error
         try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
+            taken = take(descriptor, shared=shared)
+        except PrerequisiteError:
+            os.close(descriptor)
+            raise
+        if not taken:
             os.close(descriptor)
             return None
-        except OSError as error:
-            os.close(descriptor)
-            raise no_locks(path, error) from error
         if _still_at(path, descriptor):
             return descriptor
         os.close(descriptor)
-
-
-def no_locks(path: Path, error: OSError) -> PrerequisiteError:
-    """Make the error for a file system that has no locks, such as some network mounts."""
-    return PrerequisiteError(
-        f"this file system cannot lock files: {error.strerror or error}",
-        where=str(path),
-        hint="set XDG_STATE_HOME to a directory on a local file system",
-    )
 
 
 def _still_at(path: Path, descriptor: int) -> bool:
@@ -108,11 +121,6 @@ def is_held(path: Path) -> bool:
         return False
     try:
         # Shared, so that two callers do not see each other's lock.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError as error:
-        raise no_locks(path, error) from error
+        return not take(descriptor, shared=True)
     finally:
         os.close(descriptor)
-    return False
