@@ -15,6 +15,7 @@ from agency.errors import BadInputError, InternalError
 from agency.files import write_atomically
 from agency.secrets.classes import SecretClass, SecretSpec
 from agency.secrets.encryption import sops
+from agency.secrets.encryption.keys import Keys
 from agency.secrets.generators import Entropy, generate
 from agency.secrets.values import SecretValue
 
@@ -192,7 +193,7 @@ class EphemeralProvider(_Provider):
 
 
 class SopsProvider(_Provider):
-    """Secrets in `file`, decrypted by sops with `key_file` at first use.
+    """Secrets in `file`, decrypted by sops with one of `keys` at first use.
 
     Per-run secrets (B) are generated, and kept as EphemeralProvider does. `credentials` writes its
     files below `directory`, or below the directory for temporary files if that is None.
@@ -202,7 +203,7 @@ class SopsProvider(_Provider):
         self,
         specs: Iterable[SecretSpec],
         file: Path,
-        key_file: Path | None,
+        keys: Keys,
         *,
         directory: Path | None = None,
         entropy: Entropy = secrets.token_bytes,
@@ -210,7 +211,7 @@ class SopsProvider(_Provider):
     ) -> None:
         super().__init__(specs, directory, entropy, kept)
         self._path = file
-        self._key_file = key_file
+        self._keys = keys
         self._decrypted: dict[str, SecretValue] | None = None
 
     def names(self) -> tuple[str, ...]:
@@ -230,7 +231,7 @@ class SopsProvider(_Provider):
         if spec.cls is SecretClass.B:
             return self._generated.value(spec)
         if self._decrypted is None:
-            self._decrypted = sops.decrypt(self._path, self._key_file)
+            self._decrypted = sops.decrypt(self._path, self._keys)
         value = self._decrypted.get(spec.name)
         if value is None or not value.reveal():
             raise missing_secret(spec)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agency.control.commands import agents, general, records
+from agency.control.commands import agents, general, records, warnings
 from agency.control.commands.context import Context, Services
 from agency.control.commands.noun import Handler, Noun
 from agency.control.grammar import parse as parsing
 from agency.control.grammar.command import Command
 from agency.control.grammar.grammar import Grammar
+from agency.control.wish import WishFor
 
 __all__ = [
     "GRAMMAR",
@@ -20,6 +21,7 @@ __all__ = [
     "handler",
     "looks_like_command",
     "parse",
+    "wish_for",
 ]
 
 # In the order of the help and the reference.
@@ -27,11 +29,16 @@ NOUNS: tuple[Noun, ...] = (
     *(general.HELP, general.PING, general.VERSION),
     agents.AGENTS,
     *(records.AUDIT, records.TRACE),
+    warnings.WARNINGS,
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))
 _HANDLERS: Mapping[str, Handler] = {
     entry.spec.name: entry.handler for noun in NOUNS for entry in noun.entries
+}
+
+_WISHES: Mapping[str, WishFor | None] = {
+    entry.spec.name: entry.wish for noun in NOUNS for entry in noun.entries
 }
 
 
@@ -43,6 +50,11 @@ def parse(text: str, *, max_bytes: int = parsing.MAX_BYTES) -> Command:
 def looks_like_command(text: str) -> bool:
     """Return whether a message is meant as a command; see `grammar.parse`."""
     return parsing.looks_like_command(GRAMMAR, text)
+
+
+def wish_for(command: Command) -> WishFor | None:
+    """Find the function that says which state a command asks for; None if it asks for none."""
+    return _WISHES[command.name]
 
 
 def handler(command: Command) -> Handler:

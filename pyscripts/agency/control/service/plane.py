@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,22 +15,28 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency import naming
 from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
+from agency.control.appservice.access import OwnNames
 from agency.control.appservice.readiness import Readiness
+from agency.control.appservice.refusals import Refusals
 from agency.control.appservice.server import AppService, build_app
 from agency.control.appservice.transactions import Intake
 from agency.control.commands import GRAMMAR, Services, looks_like_command
 from agency.control.commands.registry import build_handlers
+from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
-from agency.control.grammar.command import Command
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
+from agency.control.service.notices import Notices
 from agency.control.service.reconcile import reconcile
-from agency.control.store import agents, outbox, pruning
+from agency.control.service.targets import AgentTargets
+from agency.control.service.upkeep import RoomUpkeep
+from agency.control.store import agents, facts, outbox, pruning
 from agency.control.store.agents import AgentRecord
+from agency.control.store.facts import Fact
 from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
 from agency.listening import Inherited
@@ -74,6 +80,7 @@ class ControlPlane:
     runtime: Runtime
     acp: AcpClient
     held: Hold
+    conditions: Conditions
     handed: Inherited = field(default_factory=Inherited)
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -90,27 +97,61 @@ class ControlPlane:
         app = build_app(self._appservice(tokens))
         runner = await startup.listen(app, self.config, self.handed)
         try:
-            setup = ControlRoom(self.api, self.config)
-            finding = startup.set_up_room(setup, self.config, self.clock, Backoff(longest_s=5))
-            self.room_id = await self._unless_stopped(finding)
-            if self.room_id is not None:
+            sender = self._sender()
+            notices = self._notices(sender)
+            await notices.restore()
+            upkeep = await self._upkeep()
+            finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
+            room_id = await self._unless_stopped(finding)
+            if room_id is not None:
+                self.room_id = room_id
                 await startup.announce(self.api)
-                await self._work(lifecycle, self.room_id)
+                await self._work(lifecycle, room_id, sender, upkeep, notices)
         finally:
             self.stopping.set()
             await runner.cleanup()
 
-    async def _work(self, lifecycle: Lifecycle, room_id: str) -> None:
-        sender = self._sender()
+    async def _upkeep(self) -> RoomUpkeep:
+        """Make the keeper of the control room, which knows the room of the last start."""
+
+        async def moved(room_id: str) -> None:
+            await self.database.write(lambda c: facts.keep(c, Fact.CONTROL_ROOM, room_id))
+
+        return RoomUpkeep(
+            ensure=ControlRoom(self.api, self.config).ensure,
+            conditions=self.conditions,
+            moved=moved,
+            room_id=await self.database.read(lambda c: facts.read(c, Fact.CONTROL_ROOM)),
+        )
+
+    async def _work(
+        self,
+        lifecycle: Lifecycle,
+        room_id: str,
+        sender: Sender,
+        upkeep: RoomUpkeep,
+        notices: Notices,
+    ) -> None:
         operations = self._operations(lifecycle, room_id, sender)
+        kept = upkeep.moved
+
+        async def moved(room_id: str) -> None:
+            await kept(room_id)
+            self.room_id = room_id
+            operations.rules = replace(operations.rules, room_id=room_id)
+
+        upkeep.moved = moved
         tasks = [
             asyncio.create_task(operations.run(), name="operations"),
             asyncio.create_task(sender.run(), name="sender"),
             asyncio.create_task(self._prune(), name="pruner"),
             asyncio.create_task(self.held.watch(), name="hold on the database"),
+            asyncio.create_task(upkeep.run(), name="upkeep of the room"),
+            asyncio.create_task(notices.run(), name="notices of conditions"),
         ]
         starting = asyncio.create_task(
-            reconcile(lifecycle, operations, self.clock, new_trace), name="reconcile"
+            reconcile(lifecycle.agents, operations.targets, operations, self.clock, new_trace),
+            name="reconcile",
         )
         told = asyncio.create_task(self.stopping.wait(), name="stop")
         fields = {"room": room_id, "port": self.config.listen_port}
@@ -190,6 +231,7 @@ class ControlPlane:
             looks_like_command=looks_like_command,
             max_inbox=config.limits.max_inbox,
             wake=self.inbox_wake,
+            conditions=self.conditions,
         )
         readiness = Readiness(
             database=self.database,
@@ -198,6 +240,7 @@ class ControlPlane:
             clock=self.clock,
             bot_id=config.bot_id,
             room_id=lambda: self.room_id,
+            conditions=self.conditions,
         )
         return AppService(
             hs_token=tokens.hs_token,
@@ -210,22 +253,40 @@ class ControlPlane:
             readiness=readiness.observe,
             answered=self._wait_for_answer,
             stopping=self.stopping.is_set,
+            conditions=self.conditions,
+            refusals=Refusals(self.conditions),
+            names=OwnNames(config.listen_host),
         )
 
     def _operations(self, lifecycle: Lifecycle, room_id: str, sender: Sender) -> Operations:
-        handlers = build_handlers(Services(self.clock, self.database, lifecycle, GRAMMAR))
+        handlers = build_handlers(
+            Services(self.clock, self.database, lifecycle, GRAMMAR, self.conditions)
+        )
         return Operations(
             database=self.database,
             clock=self.clock,
             rules=Rules.from_config(self.config, room_id, looks_like_command),
             grammar=GRAMMAR,
             handler=lambda command: handlers[command.name],
-            observe=partial(_observe, lifecycle),
+            targets=AgentTargets(lifecycle),
+            approval_wait_s=self.config.limits.approval_wait_s,
             max_command_bytes=self.config.limits.max_command_bytes,
             max_outbox=self.config.limits.max_outbox,
             max_target_queue=self.config.limits.max_target_queue,
             wake=self.inbox_wake,
             say=sender.offer,
+        )
+
+    def _notices(self, sender: Sender) -> Notices:
+        return Notices(
+            database=self.database,
+            clock=self.clock,
+            conditions=self.conditions,
+            room_id=lambda: self.room_id,
+            as_user=self.config.bot_id,
+            new_trace=new_trace,
+            say=sender.offer,
+            max_outbox=self.config.limits.max_outbox,
         )
 
     def _sender(self) -> Sender:
@@ -245,15 +306,6 @@ class ControlPlane:
         with suppress(TimeoutError):
             async with asyncio.timeout(_ANSWER_S):
                 await self.answered.wait()
-
-
-async def _observe(lifecycle: Lifecycle, command: Command, trace: str) -> str:
-    """Describe the state of the agent that a command names."""
-    name = command.target
-    if name is None:
-        return ""
-    seen = await lifecycle.observe(name, trace)
-    return f"{name} is {seen.status.state}"
 
 
 async def _first_end(tasks: list[asyncio.Task[Any]], starting: asyncio.Task[None]) -> None:
@@ -305,7 +357,8 @@ async def control_plane(
         acp = await stack.enter_async_context(AcpClient())
         runtime = make_runtime(config, clock)
         stack.push_async_callback(_close_runtime, runtime)
-        yield ControlPlane(config, clock, database, api, runtime, acp, held, handed)
+        conditions = Conditions(clock)
+        yield ControlPlane(config, clock, database, api, runtime, acp, held, conditions, handed)
 
 
 async def _close_runtime(runtime: Runtime) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 import aiohttp
 
 from agency.errors import AgencyError, PrerequisiteError, UsageError
+from agency.protocols import READY_PATH, ReadyReport, as_report
 from agency.spinup.targets.local import place
 from agency.spinup.targets.local.agency import CONTROL
 from agency.spinup.targets.local.place import LocalAgencyError, LocalState, Lock, ServiceState
@@ -27,9 +28,8 @@ from agency.spinup.targets.local.place import LocalAgencyError, LocalState, Lock
 _UP_TIMEOUT_S = 120.0
 _DOWN_TIMEOUT_S = 40.0
 _POLL_S = 0.05
-_ASK_S = 5.0
+_ASK_S = 15.0  # above the time in which the control plane gives its homeserver up
 _HOPELESS = 3  # failures of one service in a row, after which `up` tells and returns
-_MAX_READY = 1024 * 1024
 _SAID = 2000
 _KINDS: Mapping[int, type[AgencyError]] = {2: UsageError, 3: PrerequisiteError}
 _GO_ON = "it keeps trying; see `agency status`, and `agency down` to stop it"
@@ -220,15 +220,15 @@ async def observe() -> Status:
     if state is None or state.pid != place.supervisor():
         return Status(True, False, None, reasons=("it is starting",))
     control = next((each for each in state.services if each.name == CONTROL), None)
-    answered, told, warnings = False, tuple[str, ...](), tuple[str, ...]()
+    report = ReadyReport(ready=False)
     if control is None or control.running:  # else its port waits for the next start
-        answered, told, warnings = await _ask(state)
-    ended = () if answered else tuple(filter(None, map(_ended, state.services)))
-    reasons = (*ended, *([state.problem] if state.problem else ()), *told)
-    ready = answered and state.ready_at is not None
+        report = await _ask(state)
+    ended = () if report.ready else tuple(filter(None, map(_ended, state.services)))
+    reasons = (*ended, *([state.problem] if state.problem else ()), *report.reasons)
+    ready = report.ready and state.ready_at is not None
     if not ready and not reasons:
         reasons = ("the operator is not logged in yet",)
-    return Status(True, ready, state, reasons, warnings)
+    return Status(True, ready, state, reasons, tuple(report.warnings))
 
 
 def _ended(service: ServiceState) -> str | None:
@@ -242,28 +242,21 @@ def _ended(service: ServiceState) -> str | None:
     )
 
 
-async def _ask(state: LocalState) -> tuple[bool, tuple[str, ...], tuple[str, ...]]:
+async def _ask(state: LocalState) -> ReadyReport:
     """Ask the control plane: is it ready, why not, and what else is wrong."""
     timeout = aiohttp.ClientTimeout(total=_ASK_S)
     try:
-        headers = {"Authorization": f"Bearer {state.hs_token_file.read_text()}"}
+        headers = {"Authorization": f"Bearer {state.hs_token_file.read_text().strip()}"}
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"{state.control}/ready", headers=headers) as answer,
+            session.get(f"{state.control}{READY_PATH}", headers=headers) as answer,
         ):
-            told = await answer.json(content_type=None)
-            return answer.status == 200, _texts(told, "reasons"), _texts(told, "warnings")
+            return as_report(await answer.json(content_type=None))
     except TimeoutError:
-        return False, (f"the control plane does not answer within {_ASK_S:g} s",), ()
+        reason = f"the control plane does not answer within {_ASK_S:g} s"
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return False, (f"the control plane does not answer: {type(error).__name__}",), ()
-
-
-def _texts(told: object, name: str) -> tuple[str, ...]:
-    """Read a list of texts, or of objects with a `text`, from an answer."""
-    found = told.get(name, []) if isinstance(told, dict) else []
-    items = found if isinstance(found, list) else []
-    return tuple(str(each.get("text", each) if isinstance(each, dict) else each) for each in items)
+        reason = f"the control plane does not answer: {type(error).__name__}"
+    return ReadyReport(ready=False, reasons=(reason,))
 
 
 def as_json(status: Status) -> dict[str, object]:
