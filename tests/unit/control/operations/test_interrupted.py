@@ -152,7 +152,8 @@ def plane(desk: Desk, machine: Machine) -> Operations:
         limits=Limits(),
         records=records,
     )
-    desk.handlers = dict(build_handlers(Services(desk.clock, desk.database, lifecycle, GRAMMAR)))
+    services = Services(desk.clock, desk.database, lifecycle, GRAMMAR, desk.conditions)
+    desk.handlers = dict(build_handlers(services))
     desk.targets = AgentTargets(lifecycle)
     return desk.make_operations()
 
