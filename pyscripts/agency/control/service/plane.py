@@ -39,6 +39,7 @@ from agency.control.store.agents import AgentRecord
 from agency.control.store.facts import Fact
 from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
+from agency.listening import Inherited
 from agency.matrix import Backoff, ControlRoom, MatrixSession, client_session
 from agency.secrets import SecretValue
 from agency.signals import stop_signals
@@ -80,6 +81,7 @@ class ControlPlane:
     acp: AcpClient
     held: Hold
     conditions: Conditions
+    handed: Inherited = field(default_factory=Inherited)
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -92,7 +94,8 @@ class ControlPlane:
             AgencyError: it could not start, or one of its parts ended.
         """
         lifecycle = self._lifecycle(tokens)
-        runner = await startup.listen(build_app(self._appservice(tokens)), self.config)
+        app = build_app(self._appservice(tokens))
+        runner = await startup.listen(app, self.config, self.handed)
         try:
             sender = self._sender()
             notices = self._notices(sender)
@@ -330,13 +333,18 @@ async def control_plane(
     tokens: Tokens,
     *,
     clock: Clock,
-    make_runtime: Callable[[ControlConfig, Clock], Runtime] = startup.open_runtimes,
+    make_runtime: Callable[[ControlConfig, Clock], Runtime] | None = None,
+    handed: Inherited | None = None,
 ) -> AsyncIterator[ControlPlane]:
     """Make a control plane with its store ready; give back what it holds at the end.
+
+    `handed` holds the listening sockets that whoever started this process made.
 
     Raises:
         AgencyError: a prerequisite is missing or wrong.
     """
+    handed = handed or Inherited()
+    make_runtime = make_runtime or partial(startup.open_runtimes, handed=handed)
     async with AsyncExitStack() as stack:
         stack.enter_context(startup.only_one(config))
         database = open_database(config.database_url)
@@ -350,7 +358,7 @@ async def control_plane(
         runtime = make_runtime(config, clock)
         stack.push_async_callback(_close_runtime, runtime)
         conditions = Conditions(clock)
-        yield ControlPlane(config, clock, database, api, runtime, acp, held, conditions)
+        yield ControlPlane(config, clock, database, api, runtime, acp, held, conditions, handed)
 
 
 async def _close_runtime(runtime: Runtime) -> None:
@@ -365,9 +373,11 @@ async def _close_runtime(runtime: Runtime) -> None:
         _log.warning("agents did not end in time; they end with this process")
 
 
-async def serve(config: ControlConfig, tokens: Tokens, *, clock: Clock) -> None:
+async def serve(
+    config: ControlConfig, tokens: Tokens, *, clock: Clock, handed: Inherited | None = None
+) -> None:
     """Run a control plane until SIGTERM or SIGINT."""
-    async with control_plane(config, tokens, clock=clock) as plane:
+    async with control_plane(config, tokens, clock=clock, handed=handed) as plane:
         loop = asyncio.get_running_loop()
         for number in stop_signals():
             loop.add_signal_handler(number, plane.stopping.set)
