@@ -28,7 +28,8 @@
 
 A look is a command that changes nothing: it may run again after a crash, and is put on record when
 it ends. A change that had not begun when the control plane ended is run by the next start. A change
-that was running then is never run again: its reply says so, and how its target is now.
+that was running then is never run again: its reply says so, and how its target is now. A command
+whose message is deleted before it begins is withdrawn: it does not run.
 
 `Operations` is the interface for the rest of the control plane; an `Origin` says where a command
 came from.

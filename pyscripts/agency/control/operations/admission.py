@@ -138,15 +138,20 @@ def target_of(command: Command) -> str:
     return (command.text(name) or "") if name is not None else ""
 
 
+def described(text: str, bounds: Bounds) -> dict[str, object]:
+    """Describe a message for the audit log: its command, or the digest of its text."""
+    try:
+        command = parse(bounds.grammar, text, max_bytes=bounds.max_command_bytes)
+    except CommandError:
+        return sealed(text)
+    return {"said": format_command(command)}
+
+
 def _no(message: str) -> Reply:
     return Reply(False, message)
 
 
 def _about(stored: StoredEvent, verdict: Verdict, bounds: Bounds) -> dict[str, object]:
-    """Make the audit detail of a message that is not run: its command, or its text's digest."""
-    detail: dict[str, object] = {"code": verdict.code, "room": stored.event.room_id}
-    try:
-        command = parse(bounds.grammar, stored.event.text, max_bytes=bounds.max_command_bytes)
-    except CommandError:
-        return {**detail, **sealed(stored.event.text)}
-    return {**detail, "said": format_command(command)}
+    """Make the audit detail of a message that is not run."""
+    about = described(stored.event.text, bounds)
+    return {"code": verdict.code, "room": stored.event.room_id, **about}

@@ -17,7 +17,13 @@ from agency.control.operations import admission
 from agency.control.operations.admission import Bounds, Settled
 from agency.control.operations.entries import operation_entry, sentence, store_reason
 from agency.control.operations.execution import INTERNAL, Progress, execute, fields_of
-from agency.control.operations.recorder import NotWantedError, Recorder, Settlement, VoidGrantError
+from agency.control.operations.recorder import (
+    NotWantedError,
+    Recorder,
+    Settlement,
+    VoidGrantError,
+    WithdrawnError,
+)
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import Outcome
 from agency.errors import AgencyError
@@ -116,6 +122,8 @@ class Changes:
             except VoidGrantError as error:
                 refused = admission.refuse(operation, "grant-void", sentence(error))
                 await self.settle(refused, operation)
+                return None
+            except WithdrawnError:
                 return None
             except NotWantedError as error:
                 await self.settle(

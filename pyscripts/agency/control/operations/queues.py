@@ -61,6 +61,15 @@ class TargetQueues:
         self._tasks[target] = task
         task.add_done_callback(lambda ended: self._ended(target, ended))
 
+    def discard(self, operation: Operation) -> None:
+        """Remove an operation that waits for its turn, if it is there."""
+        queue = self._waiting.get(operation.target, deque())
+        kept = deque(each for each in queue if each.id != operation.id)
+        if kept:
+            self._waiting[operation.target] = kept
+        else:
+            self._waiting.pop(operation.target, None)
+
     async def _drain(self, first: Operation) -> None:
         target, operation = first.target, first
         while True:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,6 +17,7 @@ from agency.clock import Clock
 from agency.control.execution.replies import Reply, reply_message
 from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.entries import operation_entry, store_reason
+from agency.control.operations.withdrawal import is_withdrawn
 from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
@@ -24,11 +26,16 @@ from agency.errors import AgencyError
 from agency.matrix import Backoff
 from agency.store import Database
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
 class VoidGrantError(AgencyError):
     """The stored operation differs from the admitted one, or has no valid approval."""
+
+
+class WithdrawnError(AgencyError):
+    """The message of the operation was deleted before it began."""
 
 
 class NotWantedError(AgencyError):
@@ -70,8 +77,10 @@ class Recorder:
 
     async def keep(
         self, operation: Operation, entry: AuditEntry | None = None, event: int | None = None
-    ) -> Operation:
+    ) -> Operation | None:
         """Store an operation in its present state, and mark its event as done.
+
+        Returns None if its message was withdrawn meanwhile.
 
         Retries until the store takes it. Not flushed: if a power cut undoes it, the event is
         pending again.
@@ -83,9 +92,11 @@ class Recorder:
         notice = _waiting_notice(operation) if operation.state is State.WAITING else None
         after = replace(operation, replies=operation.replies + (notice is not None))
 
-        def change(connection: Connection, again: bool) -> StoredMessage | None:
+        def change(connection: Connection, again: bool) -> tuple[bool, StoredMessage | None]:
             if again and _is_in(connection, operation, after.state):
-                return self._queued(connection, operation.origin, after.replies)
+                return True, self._queued(connection, operation.origin, after.replies)
+            if is_withdrawn(connection, operation, event):
+                return False, None
             if operation.stored:
                 operations.move(connection, replace(operation, state=State.PROPOSED), after, now)
             else:
@@ -94,22 +105,13 @@ class Recorder:
                 audit.append(connection, self.clock, entry)
             if event is not None:
                 inbox.set_done(connection, event)
-            return self._queue(connection, notice, operation.origin, operation.trace, after.replies)
+            origin, trace = operation.origin, operation.trace
+            return True, self._queue(connection, notice, origin, trace, after.replies)
 
-        failures = 0
-        while True:
-            try:
-                queued = await self.database.write(partial(change, again=failures > 0), flush=False)
-                break
-            except SQLAlchemyError as error:
-                failures += 1
-                _log.error("cannot store an operation: %s", store_reason(error))
-                if self.is_stopping():
-                    raise
-                await self.pause(self.backoff.delay_s(failures))
+        kept, queued = await self._insist(change, "cannot store an operation", {}, flush=False)
         if queued is not None:
             self.say(queued)
-        return replace(after, stored=True)
+        return replace(after, stored=True) if kept else None
 
     async def begin(self, operation: Operation, *, again: bool = False) -> Operation:
         """Mark an operation as running, with its audit row, and use up its approvals.
@@ -118,6 +120,7 @@ class Recorder:
 
         Raises:
             VoidGrantError: the stored operation differs, or no approval of it is left.
+            WithdrawnError: its message was deleted.
             NotWantedError: the reconciler asked for it, and its agent shall be stopped by now.
         """
         running = replace(operation, state=State.RUNNING)
@@ -127,6 +130,8 @@ class Recorder:
             found = operations.recorded(connection, operation.id)
             if found is None or not found[0].digest == found[1] == operation.digest:
                 raise VoidGrantError("the stored operation was changed after it was admitted")
+            if found[0].state is State.WITHDRAWN:
+                raise WithdrawnError("the message was deleted before the command began")
             if again and found[0].state is State.RUNNING:
                 return
             if operation.rule is not None and not operations.spend(connection, operation, now):
@@ -147,25 +152,20 @@ class Recorder:
 
         A server that is lost during a commit may have taken it; that is not recorded twice.
         """
-        failures = 0
-        while True:
-            try:
-                commit = partial(self._commit, settlement=settlement, again=failures > 0)
-                queued = await self.database.write(commit, flush=settlement.flush)
-                break
-            except SQLAlchemyError as error:
-                failures += 1
-                _log.error("cannot record a result: %s", store_reason(error), extra=_of(settlement))
-                if self.is_stopping():
-                    return
-                await self.pause(self.backoff.delay_s(failures))
+        commit = partial(self._commit, settlement=settlement)
+        about = _of(settlement)
+        try:
+            what = "cannot record a result"
+            queued = await self._insist(commit, what, about, flush=settlement.flush)
+        except SQLAlchemyError:
+            return
         if queued is not None:
             self.say(queued)
         if settlement.operation is not None and settlement.reply is not None:
             self.answered(settlement.operation.id, settlement.reply)
         if queued is not None:
             await asyncio.sleep(0)  # let the sender run first
-        _log.info("settled", extra=_of(settlement))
+        _log.info("settled", extra=about)
 
     async def progress(self, operation: Operation, text: str, index: int) -> None:
         """Queue the `index`-th progress reply (from 1). Only an operation from a room gets one."""
@@ -180,11 +180,37 @@ class Recorder:
         if queued is not None:
             self.say(queued)
 
+    async def _insist(
+        self,
+        work: Callable[[Connection, bool], T],
+        what: str,
+        about: dict[str, dict[str, object]],
+        *,
+        flush: bool,
+    ) -> T:
+        """Write until the store takes it; raise its error when the control plane stops.
+
+        `work` is told whether an earlier call failed, which may have been committed all the same.
+        """
+        failures = 0
+        while True:
+            try:
+                attempt = partial(_attempt, work, failures > 0)
+                return await self.database.write(attempt, flush=flush)
+            except SQLAlchemyError as error:
+                failures += 1
+                _log.error("%s: %s", what, store_reason(error), extra=about)
+                if self.is_stopping():
+                    raise
+                await self.pause(self.backoff.delay_s(failures))
+
     def _commit(
-        self, connection: Connection, settlement: Settlement, *, again: bool
+        self, connection: Connection, again: bool, *, settlement: Settlement
     ) -> StoredMessage | None:
         if again and _is_settled(connection, settlement):
             return self._queued(connection, settlement.origin, 0)
+        if is_withdrawn(connection, settlement.operation, settlement.event):
+            return None
         now = self.clock.now_ms()
         operation = settlement.operation
         for made in settlement.changes:
@@ -214,6 +240,10 @@ class Recorder:
     def _queued(self, connection: Connection, origin: Origin, index: int) -> StoredMessage | None:
         """Return the reply of that number, if it was queued and not sent."""
         return outbox.find_pending(connection, outbox.transaction_id(origin.id, index))
+
+
+def _attempt(work: Callable[[Connection, bool], T], again: bool, connection: Connection) -> T:
+    return work(connection, again)
 
 
 def _is_in(connection: Connection, operation: Operation, state: State) -> bool:

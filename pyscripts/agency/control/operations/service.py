@@ -30,6 +30,7 @@ from agency.control.operations.execution import INTERNAL, fields_of
 from agency.control.operations.queues import TargetQueues
 from agency.control.operations.recorder import Recorder, Settlement
 from agency.control.operations.recovery import recover
+from agency.control.operations.withdrawal import Withdrawn, withdraw
 from agency.control.store import inbox, operations, outbox
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import InboxState, StoredEvent
@@ -248,6 +249,25 @@ class Operations:
 
         await self._whole(granted())
 
+    async def withdraw(self, event_id: str, by: str) -> bool:
+        """Withdraw the command of a message that `by` deleted, unless it has begun.
+
+        Returns True if it does not run. It is audited, and not answered.
+        """
+        policy, bounds = self.rules.policy, self._bounds
+
+        def change(connection: Connection) -> Withdrawn | None:
+            return withdraw(connection, self.clock, policy, bounds, event_id, by)
+
+        async def withdrawn() -> bool:
+            found = await self.database.write(change)
+            if found is not None and found.operation is not None:
+                self._approvals.waiting.pop(found.operation.id, None)
+                self._queues.discard(found.operation)
+            return found is not None
+
+        return await self._whole(withdrawn())
+
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Finish `work` even if the caller is cancelled: what is stored must be taken up, too."""
         task = asyncio.create_task(work)
@@ -305,9 +325,12 @@ class Operations:
         elif operation.state is State.WAITING:
             entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
             kept = await self._recorder.keep(operation, entry, event)
-            self._approvals.add(kept)
+            if kept is not None:
+                self._approvals.add(kept)
         else:
-            self._queues.put(await self._recorder.keep(operation, event=event))
+            kept = await self._recorder.keep(operation, event=event)
+            if kept is not None:
+                self._queues.put(kept)
 
     async def _settle(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.control.events import IncomingEvent
@@ -117,27 +117,20 @@ def in_state(
 ) -> list[StoredEvent]:
     """Return the oldest `most` events of a state with a sequence above `after`, in order."""
     wanted = {"in_state": state, "after": after, "most": most}
-    return [
-        StoredEvent(
-            row.sequence,
-            row.trace,
-            InboxState(row.state),
-            IncomingEvent.from_stored(
-                event_id=row.event_id,
-                room_id=row.room_id,
-                sender=row.sender,
-                origin_ts=row.origin_ts,
-                content=row.content,
-            ),
-        )
-        for row in connection.execute(_IN_STATE_AFTER, wanted)
-    ]
+    return [_stored(row) for row in connection.execute(_IN_STATE_AFTER, wanted)]
 
 
 def set_done(connection: Connection, sequence: int) -> None:
     """Mark an event as done. Its id stays, so a redelivery is recognised; its text is deleted."""
     done = {"which": sequence, "state": InboxState.DONE, "content": "{}"}
     connection.execute(_SET_STATE, done)
+
+
+def pending_event(connection: Connection, event_id: str) -> StoredEvent | None:
+    """Return the event with that id if it is pending."""
+    wanted = (_inbox.c.event_id == event_id) & (_inbox.c.state == InboxState.PENDING)
+    row = connection.execute(select(_inbox).where(wanted)).one_or_none()
+    return None if row is None else _stored(row)
 
 
 def is_done(connection: Connection, sequence: int) -> bool:
@@ -150,3 +143,14 @@ def last_transaction_ts(connection: Connection) -> int | None:
     """Return when the newest transaction was stored."""
     found = connection.scalar(select(func.max(_transactions.c.received_ts)))
     return None if found is None else int(found)
+
+
+def _stored(row: Row[tuple[object, ...]]) -> StoredEvent:
+    event = IncomingEvent.from_stored(
+        event_id=row.event_id,
+        room_id=row.room_id,
+        sender=row.sender,
+        origin_ts=row.origin_ts,
+        content=row.content,
+    )
+    return StoredEvent(row.sequence, row.trace, InboxState(row.state), event)

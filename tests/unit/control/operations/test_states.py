@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from agency.control.commands import parse
 from agency.control.execution.result import Invocation, RefusalError, Result
+from agency.control.operation import FINAL
 from agency.control.operations import Operation, Origin, OriginKind, State
 from agency.control.policy import SYSTEM
 from agency.control.store import agents, operations, pruning
@@ -177,8 +178,8 @@ async def test_what_ended_long_ago_is_pruned_and_nothing_else(desk: Any) -> None
         await record(desk, made(desk, START, state, number))
     later = desk.clock.now_ms() + 1
     pruned = await desk.database.write(lambda c: pruning.prune(c, later))
-    assert pruned.operations == 4
-    assert sum((await desk.states()).values()) == len(State) - 4
+    assert pruned.operations == len(FINAL)
+    assert sum((await desk.states()).values()) == len(State) - len(FINAL)
     assert (await desk.database.write(lambda c: pruning.prune(c, later))).operations == 0
 
 
