@@ -77,10 +77,11 @@ def read_snapshot(events: Iterable[object]) -> Snapshot:
     for event in events:
         if not isinstance(event, dict) or not isinstance(event.get("state_key"), str):
             continue
-        if event.get("type") == "m.room.member":
-            members[event["state_key"]] = _member(event)
-        elif event.get("type") in _KINDS and not event["state_key"]:
-            found[event["type"]] = event
+        kind, key = _text(event.get("type")), event["state_key"]
+        if kind == "m.room.member":
+            members[key] = _member(event)
+        elif kind in _KINDS and not key:
+            found[kind] = event
     create = found.get("m.room.create", {})
     made, tombstone = _content(create), found.get("m.room.tombstone", {})
     version = _text(made.get("room_version")) or "1"
