@@ -27,6 +27,7 @@ class Code(StrEnum):
     EVENTS_DROPPED = "events-dropped"
     AGENT_ABSENT = "agent-absent"
     OPERATOR_ABSENT = "operator-absent"
+    POWER_LACKING = "power-lacking"
     ALIAS_LOST = "alias-lost"
     BOT_SILENCED = "bot-silenced"
     ROOM_LOST = "room-lost"

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from agency.control.config import AgentEntry, ControlConfig
-from agency.matrix import ControlRoom, MatrixError, power_levels
+from agency.matrix import ControlRoom, Lack, MatrixError, RoomState, power_levels
 
 BOT = "@agency:x.org"
 PM = "@agent-pm:x.org"
@@ -87,13 +87,13 @@ class FakeApi:
         return {}
 
 
-async def ensure(api: FakeApi) -> str:
+async def ensure(api: FakeApi) -> RoomState:
     return await ControlRoom(api, CONFIG).ensure()  # type: ignore[arg-type]
 
 
 async def test_room_is_made_and_everybody_is_brought_in() -> None:
     api = FakeApi()
-    assert await ensure(api) == "!r:x"
+    assert (await ensure(api)).id == "!r:x"
     assert api.members == {
         BOT: "join",
         PM: "join",
@@ -112,7 +112,7 @@ async def test_second_time_changes_nothing() -> None:
     api.users = dict.fromkeys(OPERATORS, 50)
     api.done.clear()
     before = dict(api.members)
-    assert await ensure(api) == "!r:x"
+    assert (await ensure(api)).id == "!r:x"
     assert api.members == before
     assert not [
         call for call in api.done if "invite" in call or "power" in call or "create" in call
@@ -152,11 +152,11 @@ async def test_room_that_was_made_in_between_is_taken() -> None:
     with pytest.raises(MatrixError):
         await ensure(api)
     api.room = True
-    assert await ensure(api) == "!r:x"
+    assert (await ensure(api)).id == "!r:x"
 
 
 async def test_users_that_exist_are_fine_and_other_refusals_are_not() -> None:
-    assert await ensure(FakeApi(fail={"register": refused(400, "M_USER_IN_USE")})) == "!r:x"
+    assert (await ensure(FakeApi(fail={"register": refused(400, "M_USER_IN_USE")}))).id == "!r:x"
     with pytest.raises(MatrixError):
         await ensure(FakeApi(fail={"register": refused(400, "M_EXCLUSIVE")}))
 
@@ -190,7 +190,7 @@ async def test_former_operator_loses_the_power_that_operators_get() -> None:
 
 
 @pytest.mark.parametrize("step", [f"invite {PM}", "join/!r:x"])
-async def test_banned_agent_is_a_warning(step: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_banned_agent_is_a_warning(step: str) -> None:
     api = FakeApi(
         room=True,
         members={BOT: "join", PM: "ban"},
@@ -207,9 +207,10 @@ async def test_banned_agent_is_a_warning(step: str, caplog: pytest.LogCaptureFix
             return await original(method, path, body, **more)
 
         api.request = request  # type: ignore[method-assign]
-    assert await ensure(api) == "!r:x"
+    (found,) = (await ensure(api)).findings
     assert api.members["@alice:x.org"] == "invite", "the others are brought in all the same"
-    assert "cannot bring an agent into the control room" in caplog.text
+    assert (found.lack, found.subject) == (Lack.AGENT, PM)
+    assert "registration" not in found.hint, "the hint names the real cause"
 
 
 async def test_homeserver_that_is_away_is_no_banned_agent() -> None:

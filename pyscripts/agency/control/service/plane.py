@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from agency.control.appservice.server import AppService, build_app
 from agency.control.appservice.transactions import Intake
 from agency.control.commands import GRAMMAR, Services, looks_like_command
 from agency.control.commands.registry import build_handlers
+from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
@@ -29,8 +30,10 @@ from agency.control.operations import Operations
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
 from agency.control.service.reconcile import reconcile
-from agency.control.store import agents, outbox, pruning
+from agency.control.service.upkeep import RoomUpkeep
+from agency.control.store import agents, facts, outbox, pruning
 from agency.control.store.agents import AgentRecord
+from agency.control.store.facts import Fact
 from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
 from agency.matrix import Backoff, ControlRoom, MatrixSession, client_session
@@ -73,6 +76,7 @@ class ControlPlane:
     runtime: Runtime
     acp: AcpClient
     held: Hold
+    conditions: Conditions
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,24 +91,47 @@ class ControlPlane:
         lifecycle = self._lifecycle(tokens)
         runner = await startup.listen(build_app(self._appservice(tokens)), self.config)
         try:
-            setup = ControlRoom(self.api, self.config)
-            finding = startup.set_up_room(setup, self.config, self.clock, Backoff(longest_s=5))
-            self.room_id = await self._unless_stopped(finding)
-            if self.room_id is not None:
+            upkeep = await self._upkeep()
+            finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
+            room_id = await self._unless_stopped(finding)
+            if room_id is not None:
+                self.room_id = room_id
                 await startup.announce(self.api)
-                await self._work(lifecycle, self.room_id)
+                await self._work(lifecycle, room_id, upkeep)
         finally:
             self.stopping.set()
             await runner.cleanup()
 
-    async def _work(self, lifecycle: Lifecycle, room_id: str) -> None:
+    async def _upkeep(self) -> RoomUpkeep:
+        """Make the keeper of the control room, which knows the room of the last start."""
+
+        async def moved(room_id: str) -> None:
+            await self.database.write(lambda c: facts.keep(c, Fact.CONTROL_ROOM, room_id))
+
+        return RoomUpkeep(
+            ensure=ControlRoom(self.api, self.config).ensure,
+            conditions=self.conditions,
+            moved=moved,
+            room_id=await self.database.read(lambda c: facts.read(c, Fact.CONTROL_ROOM)),
+        )
+
+    async def _work(self, lifecycle: Lifecycle, room_id: str, upkeep: RoomUpkeep) -> None:
         sender = self._sender()
         operations = self._operations(lifecycle, room_id, sender)
+        kept = upkeep.moved
+
+        async def moved(room_id: str) -> None:
+            await kept(room_id)
+            self.room_id = room_id
+            operations.rules = replace(operations.rules, room_id=room_id)
+
+        upkeep.moved = moved
         tasks = [
             asyncio.create_task(operations.run(), name="operations"),
             asyncio.create_task(sender.run(), name="sender"),
             asyncio.create_task(self._prune(), name="pruner"),
             asyncio.create_task(self.held.watch(), name="hold on the database"),
+            asyncio.create_task(upkeep.run(), name="upkeep of the room"),
         ]
         starting = asyncio.create_task(
             reconcile(lifecycle, operations, self.clock, new_trace), name="reconcile"
@@ -297,7 +324,8 @@ async def control_plane(
         acp = await stack.enter_async_context(AcpClient())
         runtime = make_runtime(config, clock)
         stack.push_async_callback(_close_runtime, runtime)
-        yield ControlPlane(config, clock, database, api, runtime, acp, held)
+        conditions = Conditions(clock)
+        yield ControlPlane(config, clock, database, api, runtime, acp, held, conditions)
 
 
 async def _close_runtime(runtime: Runtime) -> None:
