@@ -102,7 +102,7 @@ def test_rules_that_give_or_take_power_are_put_back(version: str, key: str, valu
     found = plan(powers(version, **{key: value}))
     wanted = power_levels(BOT, OPERATORS, creator_is_listed=version != "12")
     assert found.content == wanted
-    assert plan(powers(version, **{"notifications": {"room": 7}})).content is None, "not ours"
+    assert plan(powers(version, notifications={"room": 7})).content is None, "not ours"
 
 
 def test_bot_without_power_changes_nothing_and_says_who_keeps_his() -> None:
@@ -175,9 +175,7 @@ def test_any_state_at_all_gives_a_decision(events: list[Any]) -> None:
 
 def speaking(*more: Any, membership: str = "join", sender: str = "", **levels: Any) -> Snapshot:
     content = power_levels(BOT, OPERATORS, creator_is_listed=True) | levels
-    return room(
-        event("m.room.power_levels", content), member(BOT, membership, sender), *more
-    )
+    return room(event("m.room.power_levels", content), member(BOT, membership, sender), *more)
 
 
 def test_bot_that_may_speak_is_not_silent() -> None:

@@ -5,18 +5,40 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
-from agency.control.events import EventKind, IncomingEvent, MalformedEventError, parse_event
+from agency.control.events import (
+    EventKind,
+    IncomingEvent,
+    MalformedEventError,
+    Redaction,
+    RoomChange,
+    parse_event,
+    parse_redaction,
+    parse_room_change,
+)
 from agency.control.store import inbox
 from agency.store import Database
 
 _log = logging.getLogger(__name__)
+
+# Takes back, in the transaction of the store, the commands whose messages were deleted.
+TakeBack = Callable[[Connection, Sequence[IncomingEvent], Sequence[Redaction]], None]
+
+
+def _nothing_taken_back(
+    _connection: Connection, _events: Sequence[IncomingEvent], _deleted: Sequence[Redaction]
+) -> None:
+    """Take back nothing: for an intake without operations behind it."""
+
+
+def _nothing_changed(_change: RoomChange) -> None:
+    """Ignore a change of a room."""
 
 
 class TransactionError(ValueError):
@@ -53,7 +75,12 @@ def _refuse_constant(name: str) -> None:
 
 @dataclass(slots=True)
 class Intake:
-    """Intake of relevant events into the inbox, each once. It sets `wake` when it stored one."""
+    """Intake of relevant events into the inbox, each once. It sets `wake` when it stored one.
+
+    `take_back` is called with the messages and the redactions of a transaction after the messages
+    are stored; `changed` with each change of a room, before anything is stored: what is said after
+    it must not be judged by the room as it was before.
+    """
 
     database: Database
     clock: Clock
@@ -61,6 +88,8 @@ class Intake:
     looks_like_command: Callable[[str], bool]
     max_inbox: int
     wake: asyncio.Event
+    take_back: TakeBack = _nothing_taken_back
+    changed: Callable[[RoomChange], None] = _nothing_changed
     last_received_ts: int | None = field(default=None)
 
     async def take(self, txn_id: str, events: list[Any]) -> int:
@@ -77,22 +106,36 @@ class Intake:
         now = self.clock.now_ms()
         self.last_received_ts = now
         relevant = [event for raw in events if (event := self._relevant(raw, txn_id)) is not None]
-        if not relevant:
+        redactions = [each for raw in events if (each := self._redaction(raw, txn_id)) is not None]
+        if not relevant and not redactions:
             return 0
         traced = [(event, self.new_trace()) for event in relevant]
 
         def store(connection: Connection) -> int:
-            if not inbox.unknown(connection, (event.event_id for event in relevant)):
-                return 0
-            waiting = inbox.unfinished(connection)
-            if waiting + len(traced) > self.max_inbox and waiting > 0:
-                raise InboxFullError
-            return inbox.add_transaction(connection, txn_id, now, traced)
+            added = 0
+            if inbox.unknown(connection, (event.event_id for event in relevant)):
+                waiting = inbox.unfinished(connection)
+                if waiting + len(traced) > self.max_inbox and waiting > 0:
+                    raise InboxFullError
+                added = inbox.add_transaction(connection, txn_id, now, traced)
+            self.take_back(connection, relevant, redactions)
+            return added
 
         fresh = await self.database.write(store)
         if fresh:
             self.wake.set()
         return fresh
+
+    def _redaction(self, raw: object, txn_id: str) -> Redaction | None:
+        try:
+            change = parse_room_change(raw)
+            if change is not None:
+                self.changed(change)
+            return parse_redaction(raw)
+        except MalformedEventError as error:
+            fields = {"txn": txn_id[:80]}
+            _log.warning("malformed event dropped: %s", error, extra={"fields": fields})
+            return None
 
     def _relevant(self, raw: object, txn_id: str) -> IncomingEvent | None:
         """Return the event if it is relevant. A malformed event is dropped; the others go on."""

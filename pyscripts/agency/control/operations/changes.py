@@ -35,12 +35,17 @@ _STATES = {Outcome.DONE: State.DONE, Outcome.REFUSED: State.REFUSED}
 
 @dataclass(slots=True)
 class Changes:
-    """Executor of operations. `observe` describes the present state of a command's target."""
+    """Executor of operations.
+
+    `observe` describes the present state of a command's target; `obstacle` what keeps the bot from
+    answering in a room.
+    """
 
     recorder: Recorder
     handler: Callable[[Command], Handler]
     observe: Callable[[Command, str], Awaitable[str]]
     bounds: Bounds
+    obstacle: Callable[[str], Awaitable[str | None]]
 
     async def run(self, operation: Operation) -> None:
         """Run, answer or expire an operation, by its state; its turn in the queue has come."""
@@ -96,12 +101,24 @@ class Changes:
             text = "This version of the agency does not know this command, so it was not run."
             await self.settle(admission.refuse(operation, "not-understood", text), operation)
             return
+        if operation.origin.kind is OriginKind.MATRIX:
+            why = await self.obstacle(operation.origin.room_id)
+            if why is not None:
+                await self._unanswerable(operation, why)
+                return
         running = await self._begin(operation)
         if running is None:
             return
         progress = Progress(self.recorder, running)
         result = await execute(self.handler, running, command, progress)
         await self._record(replace(running, replies=progress.count), result, flush=True)
+
+    async def _unanswerable(self, operation: Operation, why: str) -> None:
+        """Refuse a change whose answer nobody would see."""
+        entry = operation_entry(operation, Outcome.REFUSED, {"code": "cannot-answer", "why": why})
+        text = f"Nothing was done, because I cannot answer in this room: {why}."
+        refused = replace(operation, state=State.REFUSED)
+        await self.settle(Settled(entry, Reply(False, text), refused), operation)
 
     async def _record(
         self, operation: Operation, result: Result, *, event: int | None = None, flush: bool = False

@@ -46,6 +46,14 @@ _PROPOSED = 100  # proposals that wait for admission
 _LONGEST_REST_S = 60.0  # between two checks of deadlines: the wall clock may be set
 
 
+APPROVAL_WAIT_S = 3600.0
+
+
+async def _no_obstacle(_room_id: str) -> str | None:
+    """Let every change be answered."""
+    return None
+
+
 @dataclass(slots=True)
 class Operations:
     """Public interface of this package. Set `wake` when events arrive; `say` gets queued replies.
@@ -64,7 +72,8 @@ class Operations:
     max_target_queue: int
     wake: asyncio.Event
     say: Callable[[StoredMessage], None]
-    approval_wait_s: float = 3600.0
+    approval_wait_s: float = APPROVAL_WAIT_S
+    obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
     backoff: Backoff = field(default_factory=Backoff)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -95,7 +104,9 @@ class Operations:
             answered=self._answer,
         )
         self._bounds = Bounds(self.grammar, self.max_command_bytes, self.approval_wait_s)
-        self._changes = Changes(self._recorder, self.handler, self.observe, self._bounds)
+        self._changes = Changes(
+            self._recorder, self.handler, self.observe, self._bounds, self.obstacle
+        )
         self._queues = TargetQueues(self._changes.run, self.max_target_queue, self._ended)
         self._approvals = Approvals(self.database, self.clock, self.rules.policy)
 

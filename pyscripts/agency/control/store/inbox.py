@@ -14,7 +14,7 @@ from enum import StrEnum
 from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from agency.control.events import IncomingEvent
+from agency.control.events import EventKind, IncomingEvent
 from agency.control.store import schema
 
 _inbox = schema.inbox
@@ -27,6 +27,7 @@ class InboxState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"  # was running when a version without operations ended
     DONE = "done"
+    DELETED = "deleted"  # the message was deleted before it came; its sender is who deleted it
 
 
 # Statements that every command needs are built once.
@@ -129,6 +130,37 @@ def set_done(connection: Connection, sequence: int) -> None:
 def pending_event(connection: Connection, event_id: str) -> StoredEvent | None:
     """Return the event with that id if it is pending."""
     wanted = (_inbox.c.event_id == event_id) & (_inbox.c.state == InboxState.PENDING)
+    row = connection.execute(select(_inbox).where(wanted)).one_or_none()
+    return None if row is None else _stored(row)
+
+
+def is_known(connection: Connection, event_id: str) -> bool:
+    """Return whether an event was ever stored."""
+    return not unknown(connection, (event_id,))
+
+
+def add_deleted(
+    connection: Connection, event_id: str, room_id: str, by: str, received_ts: int
+) -> None:
+    """Remember that `by` deleted a message that has not come."""
+    values = {
+        "event_id": event_id,
+        "room_id": room_id,
+        "sender": by,
+        "origin_ts": received_ts,
+        "received_ts": received_ts,
+        "content": IncomingEvent(
+            event_id, room_id, by, received_ts, EventKind.MESSAGE
+        ).content_json(),
+        "state": InboxState.DELETED,
+        "trace": "",
+    }
+    connection.execute(insert(_inbox), values)
+
+
+def deleted_early(connection: Connection, event_id: str) -> StoredEvent | None:
+    """Return the note that a message was deleted before it came, if there is one."""
+    wanted = (_inbox.c.event_id == event_id) & (_inbox.c.state == InboxState.DELETED)
     row = connection.execute(select(_inbox).where(wanted)).one_or_none()
     return None if row is None else _stored(row)
 

@@ -98,9 +98,7 @@ def _users(
                 out_of_reach.append(who)
         elif has > right:
             taken.append(who)
-    users |= {
-        who: right for who, right in wanted.items() if who not in users and right <= own
-    }
+    users |= {who: right for who, right in wanted.items() if who not in users and right <= own}
     return users, tuple(taken), tuple(out_of_reach)
 
 

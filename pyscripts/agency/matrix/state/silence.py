@@ -23,6 +23,7 @@ class Silence:
 
     text: str
     hint: str
+    encrypted: bool = False
 
 
 def silence(snapshot: Snapshot, bot: str) -> Silence | None:
@@ -38,6 +39,7 @@ def silence(snapshot: Snapshot, bot: str) -> Silence | None:
         return Silence(
             "the control room is encrypted, so the bot cannot read what is said there",
             "encryption cannot be switched off: replace the room, as docs/commands.md says",
+            encrypted=True,
         )
     if level(snapshot, bot) < needed(snapshot, _MESSAGE, is_state=False):
         return Silence(
