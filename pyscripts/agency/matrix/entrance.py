@@ -58,6 +58,7 @@ class Entrance:
         self._alias = config.control_room_alias
         self._bot = config.bot_id
         self._invitations: dict[str, str] = {}
+        self._refused: dict[str, str] = {}  # successors, and why: who made them does not change
 
     def invited(self, room: str, by: str) -> None:
         """Note an operator's invitation; those of others are not kept."""
@@ -142,7 +143,7 @@ class Entrance:
     async def _follow(self, old_id: str, old: Snapshot, named: str | None) -> str | None:
         """Enter the successor of a room; return why that is not possible, or not right."""
         successor = old.replacement
-        why = is_announced(old, successor, named)
+        why = is_announced(old, successor, named) or self._refused.get(successor)
         if why is not None:
             return why
         try:
@@ -154,6 +155,7 @@ class Entrance:
             return f"the bot cannot enter it; invite {self._bot} there ({error.message})"
         why = objection(old_id, old, new, self._bot, self._config.operators)
         if why is not None:
+            self._refused = {successor: why}
             await self._api.request("POST", client_path("rooms", successor, "leave"), {})
         return why
 

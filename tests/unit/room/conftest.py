@@ -63,6 +63,7 @@ class StandIn:
     on_send: Callable[[int], Answer] = lambda number: (200, {"event_id": COMMAND})
     on_sync: Callable[[int], Answer] | None = None
     stall: threading.Event | None = None  # what is waited for between head and body
+    on_alias: Answer = (404, {"errcode": "M_NOT_FOUND"})
     on_relations: Callable[[int], Answer] = lambda number: (200, {"chunk": []})
 
     def of(self, method: str, word: str) -> list[Request]:
@@ -73,6 +74,8 @@ class StandIn:
         self.requests.append(request)
         if request.method == "PUT":
             return self.on_send(len(self.of("PUT", "/send/")) - 1)
+        if "/directory/room/" in request.path:
+            return self.on_alias
         if "/relations/" in request.path:
             return self.on_relations(len(self.of("GET", "/relations/")) - 1)
         number = len(self.of("GET", "/sync")) - 1

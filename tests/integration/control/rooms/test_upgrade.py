@@ -43,7 +43,7 @@ def test_successor_is_followed(
         assert new in answer["body"]
         assert control.stop() == 0
         control.start()
-    assert room.ask("!agency agents list")["body"].endswith("0 of 2 agents run.")
+    assert "0 of 2 agents run." in room.ask("!agency agents list")["body"]
 
 
 @pytest.mark.parametrize("trick", ["claims", "tombstone", "alias"])
