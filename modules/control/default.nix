@@ -98,6 +98,7 @@ in
         SupplementaryGroups = [ "systemd-journal" ];
         MemoryMax = cfg.memoryMax;
         TasksMax = 64;
+        LimitNOFILE = 4096;
         Restart = "always";
       };
     };

@@ -132,6 +132,7 @@ in
         (probe "http" cfg.probes)
       ]
       ++ lib.optional agency.edge.enable (probe "certificate" { edge = local 443; })
+      ++ lib.optional agency.control.enable (job "control" [ ports.control ])
       ++ lib.optional agency.matrix.enable (
         job "synapse" [ ports.synapse-metrics ] // { metrics_path = "/_synapse/metrics"; }
       )

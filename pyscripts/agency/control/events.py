@@ -95,19 +95,21 @@ class RoomChange:
 
 
 def parse_redaction(raw: object) -> Redaction | None:
-    """Read a redaction; None for any other event.
+    """Read a redaction; None for any other event, and for one that deletes nothing.
 
     Source: Matrix specification 1.16, "Redactions": from room version 11 on the id of the deleted
     event is in the content, before that beside it.
 
     Raises:
-        MalformedEventError: it is a redaction without an id that it needs.
+        MalformedEventError: it is one without an id that every event has.
     """
     if not isinstance(raw, dict) or raw.get("type") != "m.room.redaction" or "state_key" in raw:
         return None
     content = raw.get("content")
     inside = isinstance(content, dict) and content.get("redacts") is not None
-    redacts = _identifier(content if inside else raw, "redacts")
+    redacts = (content if inside else raw).get("redacts")
+    if not isinstance(redacts, str) or not _ID.match(redacts):
+        return None
     return Redaction(_identifier(raw, "room_id"), _identifier(raw, "sender"), redacts)
 
 

@@ -9,7 +9,6 @@ import time
 from typing import Any
 
 import pytest
-import requests
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +248,7 @@ def test_audit_can_be_read_in_the_room(room: Any) -> None:
 
 def test_ready_shows_the_path_and_the_head_of_the_audit_log(room: Any, control: Any) -> None:
     room.ask("!agency ping")
-    body = requests.get(f"{control.url}/ready", timeout=10).json()
+    body = control.ready(10).json()
     last = control.audit()[-1]
     assert body["audit"] == {"count": last["sequence"], "hash": last["hash"]}
     assert body["homeserver"]["user"] == "@agency:agency.example"

@@ -76,6 +76,8 @@ class StandIn:
             return self.on_send(len(self.of("PUT", "/send/")) - 1)
         if "/directory/room/" in request.path:
             return self.on_alias
+        if "/join/" in request.path:
+            return 200, {"room_id": "!new:agency.example"}
         if "/relations/" in request.path:
             return self.on_relations(len(self.of("GET", "/relations/")) - 1)
         number = len(self.of("GET", "/sync")) - 1
@@ -124,7 +126,7 @@ def homeserver() -> Iterator[StandIn]:
                 stand_in.stall.wait(10)
             self.wfile.write(data)
 
-        do_GET = do_PUT = handle_any  # noqa: N815 - the library's names
+        do_GET = do_PUT = do_POST = handle_any  # noqa: N815 - the library's names
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             """Quiet."""

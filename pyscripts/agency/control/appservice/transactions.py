@@ -6,12 +6,13 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
+from agency.control.conditions import Code, Conditions
 from agency.control.events import (
     EventKind,
     IncomingEvent,
@@ -22,10 +23,14 @@ from agency.control.events import (
     parse_redaction,
     parse_room_change,
 )
-from agency.control.store import inbox
+from agency.control.store import audit, inbox
+from agency.control.store.audit import AuditEntry, Outcome
 from agency.store import Database
+from agency.web import QuietLog
 
 _log = logging.getLogger(__name__)
+
+_MOST_AUDITED = 100  # rows about dropped events in one run; further ones are counted
 
 # Takes back, in the transaction of the store, the commands whose messages were deleted.
 TakeBack = Callable[[Connection, Sequence[IncomingEvent], Sequence[Redaction]], None]
@@ -74,6 +79,29 @@ def _refuse_constant(name: str) -> None:
 
 
 @dataclass(slots=True)
+class EventCounts:
+    """Events since the start, by what became of them."""
+
+    stored: int = 0
+    known: int = 0
+    irrelevant: int = 0
+    dropped: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the numbers by their names."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Events of a transaction: those that are used, and what is wrong with each malformed one."""
+
+    messages: list[IncomingEvent] = field(default_factory=list)
+    redactions: list[Redaction] = field(default_factory=list)
+    malformed: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Intake:
     """Intake of relevant events into the inbox, each once. It sets `wake` when it stored one.
 
@@ -88,9 +116,13 @@ class Intake:
     looks_like_command: Callable[[str], bool]
     max_inbox: int
     wake: asyncio.Event
+    conditions: Conditions
     take_back: TakeBack = _nothing_taken_back
     changed: Callable[[RoomChange], None] = _nothing_changed
     last_received_ts: int | None = field(default=None)
+    counts: EventCounts = field(default_factory=EventCounts)
+    _audited: int = 0
+    _dropped: QuietLog = field(default_factory=lambda: QuietLog(_log))
 
     async def take(self, txn_id: str, events: list[Any]) -> int:
         """Store a transaction; return the number of its new events.
@@ -105,8 +137,12 @@ class Intake:
         """
         now = self.clock.now_ms()
         self.last_received_ts = now
-        relevant = [event for raw in events if (event := self._relevant(raw, txn_id)) is not None]
-        redactions = [each for raw in events if (each := self._redaction(raw, txn_id)) is not None]
+        read = self._read(events)
+        relevant, redactions = read.messages, read.redactions
+        if read.malformed:
+            await self._note_dropped(txn_id, read.malformed)
+        used = len(relevant) + len(redactions) + len(read.malformed)
+        self.counts.irrelevant += len(events) - used
         if not relevant and not redactions:
             return 0
         traced = [(event, self.new_trace()) for event in relevant]
@@ -122,31 +158,54 @@ class Intake:
             return added
 
         fresh = await self.database.write(store)
+        self.counts.stored += fresh
+        self.counts.known += len(relevant) - fresh
         if fresh:
             self.wake.set()
         return fresh
 
-    def _redaction(self, raw: object, txn_id: str) -> Redaction | None:
-        try:
-            change = parse_room_change(raw)
-            if change is not None:
-                self.changed(change)
-            return parse_redaction(raw)
-        except MalformedEventError as error:
-            fields = {"txn": txn_id[:80]}
-            _log.warning("malformed event dropped: %s", error, extra={"fields": fields})
-            return None
+    def _read(self, events: list[Any]) -> Delivery:
+        """Sort the events of a transaction, and pass on the changes of rooms."""
+        read = Delivery()
+        for raw in events:
+            try:
+                change = parse_room_change(raw)
+                if change is not None:
+                    self.changed(change)
+                redaction = parse_redaction(raw)
+                if redaction is not None:
+                    read.redactions.append(redaction)
+                event = parse_event(raw)
+            except MalformedEventError as error:
+                read.malformed.append(str(error))
+                continue
+            talk = event is not None and event.kind is EventKind.MESSAGE
+            if event is not None and not (talk and not self.looks_like_command(event.text)):
+                read.messages.append(event)
+        return read
 
-    def _relevant(self, raw: object, txn_id: str) -> IncomingEvent | None:
-        """Return the event if it is relevant. A malformed event is dropped; the others go on."""
-        try:
-            event = parse_event(raw)
-        except MalformedEventError as error:
-            fields = {"txn": txn_id[:80]}
-            _log.warning("malformed event dropped: %s", error, extra={"fields": fields})
-            return None
-        if event is None:
-            return None
-        if event.kind is EventKind.MESSAGE and not self.looks_like_command(event.text):
-            return None
-        return event
+    async def _note_dropped(self, txn_id: str, malformed: Sequence[str]) -> None:
+        """Audit events that are no events and are dropped: one row for each transaction, once.
+
+        The others of the transaction go on, or one broken event would hold up all commands.
+        """
+        self.counts.dropped += len(malformed)
+        reasons = sorted(set(malformed))
+        said = {"txn": txn_id[:80], "number": len(malformed)}
+        self._dropped.warning("dropped", "malformed events dropped: %s", reasons[0], fields=said)
+        new = self.conditions.note(
+            Code.EVENTS_DROPPED,
+            "events of the homeserver were dropped, because they are malformed: commands may be "
+            "among them",
+            hint="`agency audit export` shows when and why; `!agency warnings acknowledge "
+            f"{Code.EVENTS_DROPPED}` hides this",
+        )
+        # A homeserver may deliver one again for ever; a row for each time would fill the disk.
+        if not new and self._audited >= _MOST_AUDITED:
+            return
+        self._audited += 1
+        detail = audit.audit_detail(**said, reasons=", ".join(reasons)[:500])
+        entry = AuditEntry(
+            self.new_trace(), audit.SYSTEM, "events dropped", "homeserver", Outcome.FAILED, detail
+        )
+        await self.database.write(lambda connection: audit.append(connection, self.clock, entry))

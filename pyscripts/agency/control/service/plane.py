@@ -15,7 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency import naming
 from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
+from agency.control.appservice.access import OwnNames
 from agency.control.appservice.readiness import Readiness
+from agency.control.appservice.refusals import Refusals
 from agency.control.appservice.server import AppService, build_app
 from agency.control.appservice.transactions import Intake
 from agency.control.commands import GRAMMAR, Services, looks_like_command
@@ -35,6 +37,7 @@ from agency.control.rooms.deletions import Deletions
 from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
+from agency.control.service.notices import Notices
 from agency.control.service.reconcile import reconcile
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents, facts, outbox, pruning
@@ -104,13 +107,16 @@ class ControlPlane:
         lifecycle = self._lifecycle(tokens)
         runner = await startup.listen(build_app(self._appservice(tokens)), self.config)
         try:
+            sender = self._sender()
+            notices = self._notices(sender)
+            await notices.restore()
             upkeep = self.keeper = await self._upkeep()
             finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
             room_id = await self._unless_stopped(finding)
             if room_id is not None:
                 self.room_id = room_id
                 await startup.announce(self.api)
-                await self._work(lifecycle, room_id, upkeep)
+                await self._work(lifecycle, room_id, sender, upkeep, notices)
         finally:
             self.stopping.set()
             await runner.cleanup()
@@ -137,8 +143,14 @@ class ControlPlane:
             room_id=await self.database.read(lambda c: facts.read(c, Fact.CONTROL_ROOM)),
         )
 
-    async def _work(self, lifecycle: Lifecycle, room_id: str, upkeep: RoomUpkeep) -> None:
-        sender = self._sender()
+    async def _work(
+        self,
+        lifecycle: Lifecycle,
+        room_id: str,
+        sender: Sender,
+        upkeep: RoomUpkeep,
+        notices: Notices,
+    ) -> None:
         operations = self._operations(lifecycle, room_id, sender)
         former = frozenset({upkeep.predecessor} - {""})
         operations.rules = replace(operations.rules, former=former)
@@ -158,6 +170,7 @@ class ControlPlane:
             asyncio.create_task(self._prune(), name="pruner"),
             asyncio.create_task(self.held.watch(), name="hold on the database"),
             asyncio.create_task(upkeep.run(), name="upkeep of the room"),
+            asyncio.create_task(notices.run(), name="notices of conditions"),
         ]
         starting = asyncio.create_task(
             reconcile(lifecycle, operations, self.clock, new_trace), name="reconcile"
@@ -240,6 +253,7 @@ class ControlPlane:
             looks_like_command=looks_like_command,
             max_inbox=config.limits.max_inbox,
             wake=self.inbox_wake,
+            conditions=self.conditions,
             take_back=Deletions(
                 self.clock,
                 Policy(frozenset(config.operators)),
@@ -254,6 +268,7 @@ class ControlPlane:
             clock=self.clock,
             bot_id=config.bot_id,
             room_id=lambda: self.room_id,
+            conditions=self.conditions,
         )
         return AppService(
             hs_token=tokens.hs_token,
@@ -266,10 +281,15 @@ class ControlPlane:
             readiness=readiness.observe,
             answered=self._wait_for_answer,
             stopping=self.stopping.is_set,
+            conditions=self.conditions,
+            refusals=Refusals(self.conditions),
+            names=OwnNames(config.listen_host),
         )
 
     def _operations(self, lifecycle: Lifecycle, room_id: str, sender: Sender) -> Operations:
-        handlers = build_handlers(Services(self.clock, self.database, lifecycle, GRAMMAR))
+        handlers = build_handlers(
+            Services(self.clock, self.database, lifecycle, GRAMMAR, self.conditions)
+        )
         return Operations(
             database=self.database,
             clock=self.clock,
@@ -283,6 +303,18 @@ class ControlPlane:
             wake=self.inbox_wake,
             say=sender.offer,
             obstacle=self.voice.obstacle,
+        )
+
+    def _notices(self, sender: Sender) -> Notices:
+        return Notices(
+            database=self.database,
+            clock=self.clock,
+            conditions=self.conditions,
+            room_id=lambda: self.room_id,
+            as_user=self.config.bot_id,
+            new_trace=new_trace,
+            say=sender.offer,
+            max_outbox=self.config.limits.max_outbox,
         )
 
     def _sender(self) -> Sender:

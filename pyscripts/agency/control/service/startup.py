@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ from agency.errors import PrerequisiteError
 from agency.matrix import Backoff, MatrixError, MatrixSession, RoomLostError, client_path
 from agency.ports import not_listening
 from agency.store import Database, migrate
+from agency.web import listen as serve_on
 from agency.web import make_runner
 
 _log = logging.getLogger(__name__)
@@ -69,18 +71,19 @@ async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
     Raises:
         PrerequisiteError: another program has the port, or it cannot be used.
     """
-    runner = make_runner(app, server_limits(config.limits.max_transaction_bytes))
-    await runner.setup()
     place = f"{config.listen_host}:{config.listen_port}"
     try:
-        await web.TCPSite(runner, config.listen_host, config.listen_port).start()
+        family = socket.AF_INET6 if ":" in config.listen_host else socket.AF_INET
+        listening = socket.create_server((config.listen_host, config.listen_port), family=family)
     except OSError as error:
-        await runner.cleanup()
         raise PrerequisiteError(
             not_listening(error),
             where=place,
             hint="end that program, or give the control plane another port",
         ) from error
+    runner = make_runner(app, server_limits(config.limits.max_transaction_bytes))
+    await runner.setup()
+    await serve_on(runner, listening)
     return runner
 
 
