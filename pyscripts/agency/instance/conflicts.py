@@ -61,8 +61,8 @@ def _operators(
         elif domain is not None and who.startswith(namespace) and who.endswith(f":{domain}"):
             yield Conflict(
                 ("operators", index),
-                f"{who} lies among the agents' Matrix ids ({namespace}...), and would not be heard; "
-                "name a person",
+                f"{who} lies among the agents' Matrix ids ({namespace}...), and would not be "
+                "heard; name a person",
             )
         seen.add(who)
 

@@ -22,6 +22,7 @@ from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.outbox import StoredMessage
+from agency.control.wish import Wish
 from agency.errors import AgencyError
 from agency.matrix import Backoff
 from agency.store import Database
@@ -39,7 +40,15 @@ class WithdrawnError(AgencyError):
 
 
 class NotWantedError(AgencyError):
-    """The reconciler's start of an agent that a later command stopped."""
+    """A change by the reconciler to what was wished before, and is not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An operation that runs, and the wish that was on record for its target before."""
+
+    operation: Operation
+    before: Wish | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,7 @@ class Settlement:
     state: State = State.REFUSED
     event: int | None = None
     changes: tuple[InventoryChange, ...] = ()
+    wish: Wish | None = None  # to be put on record for the operation's target
     flush: bool = False
 
 
@@ -113,39 +123,49 @@ class Recorder:
             self.say(queued)
         return replace(after, stored=True) if kept else None
 
-    async def begin(self, operation: Operation, *, again: bool = False) -> Operation:
+    async def begin(
+        self, operation: Operation, wish: Wish | None = None, *, again: bool = False
+    ) -> Begun:
         """Mark an operation as running, with its audit row, and use up its approvals.
 
+        The wish of a person is on record from now on; the reconciler's must be there already.
         `again` says that an earlier call failed, and may have been committed all the same.
 
         Raises:
             VoidGrantError: the stored operation differs, or no approval of it is left.
             WithdrawnError: its message was deleted.
-            NotWantedError: the reconciler asked for it, and its agent shall be stopped by now.
+            NotWantedError: the reconciler asked for it, and something else is wished by now.
         """
         running = replace(operation, state=State.RUNNING)
 
-        def change(connection: Connection) -> None:
+        def change(connection: Connection) -> Wish | None:
             now = self.clock.now_ms()
+            before = agents.wish_of(connection, operation.target)
             found = operations.recorded(connection, operation.id)
             if found is None or not found[0].digest == found[1] == operation.digest:
                 raise VoidGrantError("the stored operation was changed after it was admitted")
             if found[0].state is State.WITHDRAWN:
                 raise WithdrawnError("the message was deleted before the command began")
             if again and found[0].state is State.RUNNING:
-                return
+                return before
             if operation.rule is not None and not operations.spend(connection, operation, now):
                 raise VoidGrantError("there is no approval of this operation as it is now")
-            if operation.origin.kind is OriginKind.RECONCILE and agents.is_stopped(
-                connection, operation.target
-            ):
-                raise NotWantedError(f"{operation.target} is no longer wanted, so it stays stopped")
+            if operation.origin.kind is OriginKind.RECONCILE:
+                if wish is not None and before is not None and wish != before:
+                    raise NotWantedError(f"{operation.target} is {before} by now")
+            elif wish is not None:
+                agents.set_wish(connection, operation.target, wish, now)
             operations.move(connection, operation, running, now)
             entry = operation_entry(operation, Outcome.ACCEPTED, {})
             audit.append(connection, self.clock, entry)
+            return before
 
-        await self.database.write(change)
-        return running
+        return Begun(running, await self.database.write(change))
+
+    async def is_stored(self, operation: Operation) -> bool:
+        """Return whether an operation with that id is in the store."""
+        found = await self.database.read(lambda c: operations.recorded(c, operation.id))
+        return found is not None
 
     async def settle(self, settlement: Settlement) -> None:
         """Commit a settlement, retrying until the store takes it or the control plane stops.
@@ -215,6 +235,8 @@ class Recorder:
         operation = settlement.operation
         for made in settlement.changes:
             agents.apply(connection, made, now)
+        if operation is not None and settlement.wish is not None:
+            agents.set_wish(connection, operation.target, settlement.wish, now)
         if operation is not None:
             ended = replace(operation, state=settlement.state)
             answer = _answer(settlement)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
 from agency.control.execution.classify import Rules
-from agency.control.execution.replies import Reply
+from agency.control.execution.replies import Reply, notice_message
 from agency.control.execution.result import Handler, RefusalError
 from agency.control.grammar.grammar import Grammar
 from agency.control.grammar.parse import Command
@@ -30,6 +30,7 @@ from agency.control.operations.execution import INTERNAL, fields_of
 from agency.control.operations.queues import TargetQueues
 from agency.control.operations.recorder import Recorder, Settlement
 from agency.control.operations.recovery import recover
+from agency.control.operations.targets import Targets
 from agency.control.operations.withdrawal import Withdrawn, withdraw
 from agency.control.store import inbox, operations, outbox
 from agency.control.store.audit import Outcome
@@ -56,9 +57,9 @@ async def _no_obstacle(_room_id: str) -> str | None:
 
 @dataclass(slots=True)
 class Operations:
-    """Public interface of this package. Set `wake` when events arrive; `say` gets queued replies.
+    """Public interface of this package.
 
-    `observe` describes the present state of a command's target.
+    Set `wake` when events arrive; `say` gets queued replies.
     """
 
     database: Database
@@ -66,7 +67,7 @@ class Operations:
     rules: Rules
     grammar: Grammar
     handler: Callable[[Command], Handler]
-    observe: Callable[[Command, str], Awaitable[str]]
+    targets: Targets
     max_command_bytes: int
     max_outbox: int
     max_target_queue: int
@@ -83,6 +84,7 @@ class Operations:
     _asked: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
     _admitted: int = 0  # inbox sequence of the newest event that was admitted
     _recovered: bool = False
+    _recovery_done: asyncio.Event = field(default_factory=asyncio.Event)
     _recovery: asyncio.Lock = field(default_factory=asyncio.Lock)  # no proposals while recovering
     _fatal: BaseException | None = None
     _full_up: bool = False  # events wait until a running operation has ended
@@ -105,7 +107,12 @@ class Operations:
         )
         self._bounds = Bounds(self.grammar, self.max_command_bytes, self.approval_wait_s)
         self._changes = Changes(
-            self._recorder, self.handler, self.observe, self._bounds, self.obstacle
+            self._recorder,
+            self.handler,
+            self.targets,
+            self._bounds,
+            self._next_of,
+            self.obstacle,
         )
         self._queues = TargetQueues(self._changes.run, self.max_target_queue, self._ended)
         self._approvals = Approvals(self.database, self.clock, self.rules.policy)
@@ -129,6 +136,23 @@ class Operations:
             await self.rest()
         finally:
             await self.close()
+
+    async def attended(self, target: str) -> bool:
+        """Wait until what an earlier run left for a target is answered.
+
+        Returns True if the target was brought to its wish then.
+        """
+        await self._recovery_done.wait()
+        await self._queues.quiet(target)
+        return target in self._changes.attended
+
+    async def announce(self, text: str, trace: str) -> None:
+        """Queue a message to the control room that answers no command, once for each trace."""
+        message = notice_message(text, self.rules.room_id, as_user=self.rules.bot_id, trace=trace)
+        now = self.clock.now_ms()
+        queued = await self.database.write(lambda c: outbox.add(c, message, now))
+        if queued is not None:
+            self.say(queued)
 
     def stop(self) -> None:
         """Begin nothing more; operations that have begun are finished."""
@@ -377,6 +401,9 @@ class Operations:
             "done. Send the command again when some of them are done."
         )
 
+    def _next_of(self, target: str) -> Operation | None:
+        return self._queues.next_of(target)
+
     async def _recover(self) -> None:
         """Queue the unfinished operations of an earlier run, each target's in order."""
         left = await recover(self._recorder, self._bounds, self.rules.max_age_s)
@@ -387,6 +414,7 @@ class Operations:
             self._approvals.add(operation)
         self._proposed.extend(left[State.PROPOSED])
         self._recovered = True
+        self._recovery_done.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None], stored: StoredEvent | None = None) -> None:
         """Run a look or a refusal in a task of its own; `stored` is the event that it answers."""

@@ -27,7 +27,6 @@ from agency.control.config import ControlConfig
 from agency.control.events import RoomChange
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
-from agency.control.grammar.command import Command
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.operations.admission import Bounds
@@ -39,6 +38,7 @@ from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
 from agency.control.service.notices import Notices
 from agency.control.service.reconcile import reconcile
+from agency.control.service.targets import AgentTargets
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents, facts, outbox, pruning
 from agency.control.store.agents import AgentRecord
@@ -173,7 +173,8 @@ class ControlPlane:
             asyncio.create_task(notices.run(), name="notices of conditions"),
         ]
         starting = asyncio.create_task(
-            reconcile(lifecycle, operations, self.clock, new_trace), name="reconcile"
+            reconcile(lifecycle.agents, operations.targets, operations, self.clock, new_trace),
+            name="reconcile",
         )
         told = asyncio.create_task(self.stopping.wait(), name="stop")
         fields = {"room": room_id, "port": self.config.listen_port}
@@ -296,7 +297,8 @@ class ControlPlane:
             rules=Rules.from_config(self.config, room_id, looks_like_command),
             grammar=GRAMMAR,
             handler=lambda command: handlers[command.name],
-            observe=partial(_observe, lifecycle),
+            targets=AgentTargets(lifecycle),
+            approval_wait_s=self.config.limits.approval_wait_s,
             max_command_bytes=self.config.limits.max_command_bytes,
             max_outbox=self.config.limits.max_outbox,
             max_target_queue=self.config.limits.max_target_queue,
@@ -335,15 +337,6 @@ class ControlPlane:
         with suppress(TimeoutError):
             async with asyncio.timeout(_ANSWER_S):
                 await self.answered.wait()
-
-
-async def _observe(lifecycle: Lifecycle, command: Command, trace: str) -> str:
-    """Describe the state of the agent that a command names."""
-    name = command.target
-    if name is None:
-        return ""
-    seen = await lifecycle.observe(name, trace)
-    return f"{name} is {seen.status.state}"
 
 
 async def _first_end(tasks: list[asyncio.Task[Any]], starting: asyncio.Task[None]) -> None:

@@ -251,7 +251,8 @@ async def test_reconciler_does_not_change_what_is_wanted(
 
     desk.handlers["agents start"] = failing
     front = desk.make_operations()
-    await front.propose(parse(START), asked(desk, kind=kind), SYSTEM, "t-9")
+    start = parse(f"{START} --project=app")
+    await front.propose(start, asked(desk, kind=kind), SYSTEM, "t-9")
     await desk.finish(front)
     (record,) = await desk.database.read(agents.records)
     assert (record.desired, record.observed) == (desired, "stopped")
@@ -293,7 +294,8 @@ async def test_reconciler_does_not_start_what_was_stopped_before_its_turn(
     await earlier.rest()
     assert await desk.states() == ({State.GRANTED: 1} if "stop" in calls else {})
     front = desk.make_operations()
-    again = await front.propose(parse(START), asked(desk, kind=OriginKind.RECONCILE), SYSTEM, "t-9")
+    start = parse(f"{START} --project=app")
+    again = await front.propose(start, asked(desk, kind=OriginKind.RECONCILE), SYSTEM, "t-9")
     await desk.finish(front)
     assert desk.calls == calls
     state = await state_of(desk, again)
