@@ -105,9 +105,9 @@ def parse_redaction(raw: object) -> Redaction | None:
     """
     if not isinstance(raw, dict) or raw.get("type") != "m.room.redaction" or "state_key" in raw:
         return None
-    content = raw.get("content")
-    inside = isinstance(content, dict) and content.get("redacts") is not None
-    redacts = (content if inside else raw).get("redacts")
+    content, redacts = raw.get("content"), raw.get("redacts")
+    if isinstance(content, dict) and content.get("redacts") is not None:
+        redacts = content["redacts"]
     if not isinstance(redacts, str) or not _ID.match(redacts):
         return None
     return Redaction(_identifier(raw, "room_id"), _identifier(raw, "sender"), redacts)

@@ -16,6 +16,7 @@ from desk import ALICE, Desk
 
 from agency.control.commands import GRAMMAR, Services, parse
 from agency.control.commands.registry import build_handlers
+from agency.control.conditions import Conditions
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.operations import Operations
@@ -152,7 +153,11 @@ def plane(desk: Desk, machine: Machine) -> Operations:
         limits=Limits(),
         records=records,
     )
-    desk.handlers = dict(build_handlers(Services(desk.clock, desk.database, lifecycle, GRAMMAR)))
+    desk.handlers = dict(
+        build_handlers(
+            Services(desk.clock, desk.database, lifecycle, GRAMMAR, Conditions(desk.clock))
+        )
+    )
     desk.targets = AgentTargets(lifecycle)
     return desk.make_operations()
 
