@@ -145,6 +145,7 @@ class Desk:
         try:
             while await operations.step() or operations.active:
                 await operations.rest()
+            await operations.conclude()
         except BaseException:
             await operations.close()
             raise

@@ -37,12 +37,14 @@ class Bounds:
 class Settled:
     """End of a message or operation that does not run. Without `entry` it is not recorded.
 
-    `reply` is None where nobody is answered; `operation`, if there is one, is in its final state.
+    `reply` is None where nobody is answered; `operation`, if there is one, is in its final state;
+    `code` is the reason, for a message that became no operation.
     """
 
     entry: AuditEntry | None = None
     reply: Reply | None = None
     operation: Operation | None = None
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def admit_event(
             ignored = disposition is Disposition.IGNORE
             outcome = Outcome.IGNORED if ignored else Outcome.REFUSED
             entry = message_entry(stored.trace, event.sender, origin, outcome, detail)
-            return Settled(entry, None if ignored else _no(verdict.message))
+            return Settled(entry, None if ignored else _no(verdict.message), code=verdict.code)
         case Disposition.RUN:
             pass
     try:

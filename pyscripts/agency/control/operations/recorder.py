@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -21,13 +21,14 @@ from agency.control.operations.withdrawal import is_withdrawn
 from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
-from agency.control.store.outbox import StoredMessage
+from agency.control.store.outbox import Lane, StoredMessage
 from agency.control.wish import Wish
 from agency.errors import AgencyError
 from agency.matrix import Backoff
 from agency.store import Database
 
 T = TypeVar("T")
+_MAX_LAST = 20  # replies in the last lane that wait to be posted
 _log = logging.getLogger(__name__)
 
 
@@ -67,6 +68,8 @@ class Settlement:
     operation: Operation | None = None
     state: State = State.REFUSED
     event: int | None = None
+    also: tuple[int, ...] = ()  # inbox sequences of further events that are done with it
+    lane: Lane = Lane.FIRST  # of the reply
     changes: tuple[InventoryChange, ...] = ()
     wish: Wish | None = None  # to be put on record for the operation's target
     flush: bool = False
@@ -187,6 +190,20 @@ class Recorder:
             await asyncio.sleep(0)  # let the sender run first
         _log.info("settled", extra=about)
 
+    async def settle_all(self, settlements: Sequence[Settlement]) -> None:
+        """Commit refusals in one transaction, retrying until the store takes it.
+
+        Raises:
+            SQLAlchemyError: the store did not take it, and the control plane stops.
+        """
+
+        def commit(connection: Connection, again: bool) -> list[StoredMessage | None]:
+            return [self._commit(connection, again, settlement=each) for each in settlements]
+
+        for queued in await self._insist(commit, "cannot record refusals", {}, flush=False):
+            if queued is not None:
+                self.say(queued)
+
     async def progress(self, operation: Operation, text: str, index: int) -> None:
         """Queue the `index`-th progress reply (from 1). Only an operation from a room gets one."""
         reply = Reply(True, text, final=False)
@@ -248,16 +265,27 @@ class Recorder:
             audit.append(connection, self.clock, settlement.entry)
         if settlement.event is not None:
             inbox.set_done(connection, settlement.event)
-        return self._queue(connection, settlement.reply, settlement.origin, settlement.trace, 0)
+        if settlement.also:
+            inbox.set_all_done(connection, settlement.also)
+        origin, trace, lane = settlement.origin, settlement.trace, settlement.lane
+        return self._queue(connection, settlement.reply, origin, trace, 0, lane)
 
     def _queue(
-        self, connection: Connection, reply: Reply | None, origin: Origin, trace: str, index: int
+        self,
+        connection: Connection,
+        reply: Reply | None,
+        origin: Origin,
+        trace: str,
+        index: int,
+        lane: Lane = Lane.FIRST,
     ) -> StoredMessage | None:
-        """Queue a reply if the command came from a room."""
+        """Queue a reply if the command came from a room, and its lane is not full."""
         if reply is None or origin.kind is not OriginKind.MATRIX:
             return None
+        if lane is Lane.LAST and outbox.pending_in(connection, lane) >= _MAX_LAST:
+            return None
         message = reply_message(reply, origin, as_user=self.as_user, trace=trace, index=index)
-        return outbox.add(connection, message, self.clock.now_ms())
+        return outbox.add(connection, replace(message, lane=lane), self.clock.now_ms())
 
     def _queued(self, connection: Connection, origin: Origin, index: int) -> StoredMessage | None:
         """Return the reply of that number, if it was queued and not sent."""

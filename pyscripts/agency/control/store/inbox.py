@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import BindParameter, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.canonical import sha256_hex
@@ -40,6 +40,9 @@ _IN_STATE_AFTER = (
     .order_by(_inbox.c.sequence)
     .limit(bindparam("most"))
 )
+_SENDERS: BindParameter[list[str]] = bindparam("senders", expanding=True)
+_THEIRS = _IN_STATE_AFTER.where(_inbox.c.sender.in_(_SENDERS))
+_OTHERS = _IN_STATE_AFTER.where(_inbox.c.sender.not_in(_SENDERS))
 _TRANSACTION_TS = select(_transactions.c.received_ts).where(
     _transactions.c.txn_id == bindparam("id")
 )
@@ -128,6 +131,20 @@ def set_done(connection: Connection, sequence: int) -> None:
     connection.execute(_SET_STATE, done)
 
 
+def pending_of(
+    connection: Connection, senders: Sequence[str], *, theirs: bool, after: int, most: int
+) -> list[StoredEvent]:
+    """Return the oldest `most` pending events above `after` of these senders, or of all others."""
+    statement = _THEIRS if theirs else _OTHERS
+    wanted = {
+        "in_state": InboxState.PENDING,
+        "after": after,
+        "most": most,
+        "senders": list(senders),
+    }
+    return [_stored(row) for row in connection.execute(statement, wanted)]
+
+
 def pending_event(connection: Connection, event_id: str) -> StoredEvent | None:
     """Return the event with that id if it is pending."""
     wanted = (_inbox.c.event_id == event_id) & (_inbox.c.state == InboxState.PENDING)
@@ -171,6 +188,12 @@ def deleted_by(connection: Connection, room_id: str, event_ids: Sequence[str]) -
 def _deleted_key(room_id: str, event_id: str) -> str:
     """Name a deletion: in another room than its message it means nothing."""
     return f"deleted/{sha256_hex(f'{room_id}/{event_id}'.encode())}"
+
+
+def set_all_done(connection: Connection, sequences: Sequence[int]) -> None:
+    """Mark events as done and delete their text."""
+    statement = update(_inbox).where(_inbox.c.sequence.in_(sequences))
+    connection.execute(statement.values(state=InboxState.DONE, content="{}"))
 
 
 def is_done(connection: Connection, sequence: int) -> bool:

@@ -68,6 +68,6 @@ async def test_granted_operation_is_run(desk: Desk) -> None:
     operations._approvals.database = slow
     call = asyncio.create_task(operations.grant(waiting, BOB))
     await cancel_once_stored(slow, call)
-    await asyncio.wait_for(asyncio.gather(*operations._calls), 10)
+    await asyncio.wait_for(asyncio.gather(*operations._calls.tasks), 10)
     await desk.finish(operations)
     assert desk.calls == [f"agents start by {ALICE}"]

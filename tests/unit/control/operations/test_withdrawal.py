@@ -109,7 +109,7 @@ async def test_deleted_between_its_reading_and_its_admission(desk: Desk) -> None
             return await keep(*arguments, **options)
 
     operations_recorder = operations._recorder
-    operations._recorder = Late()  # type: ignore[assignment]  # all else is the recorder's
+    operations._dispatcher.recorder = Late()  # type: ignore[assignment]  # all else is the recorder's
     await desk.finish(operations)
     await desk.settle()
     assert desk.calls == []
