@@ -50,6 +50,9 @@ class FakeApi:
     levels: dict[str, Any] = field(default_factory=lambda: dict(LEVELS))
     before: dict[str, str] = field(default_factory=dict)
     by: dict[str, str] = field(default_factory=dict)
+    rooms: tuple[str, ...] = ("!r:x", "!known:x")
+    predecessor: str = ""
+    successor: str = ""  # of !known:x
 
     async def request(
         self, method: Any, path: Any, body: Any = None, *, as_user: str | None = None
@@ -68,14 +71,17 @@ class FakeApi:
     async def request_list(self, method: Any, path: Any, *, as_user: str) -> list[Any]:
         """The state of the room, for a member."""
         call = unquote(str(path)).removeprefix("/_matrix/client/v3/")
-        assert (method, call) == ("GET", "rooms/!r:x/state")
-        if self.members.get(as_user) != "join":
+        room = call.removeprefix("rooms/").removesuffix("/state")
+        assert (method, call) == ("GET", f"rooms/{room}/state")
+        if room not in self.rooms or self.members.get(as_user) not in ("join", "ban"):
             raise refused(403, "M_FORBIDDEN")
-        content = {"room_version": self.version}
+        content = {"room_version": self.version, "predecessor": {"room_id": self.predecessor}}
         create = {"type": "m.room.create", "state_key": "", "sender": BOT, "content": content}
         levels = {"users": self.users, **self.levels}
         power = {"type": "m.room.power_levels", "state_key": "", "content": levels}
-        return [create, power, *map(self._member, self.members)]
+        content = {"replacement_room": self.successor if room == "!known:x" else ""}
+        grave = {"type": "m.room.tombstone", "state_key": "", "sender": BOT, "content": content}
+        return [create, power, grave, *map(self._member, self.members)]
 
     def _member(self, who: str) -> dict[str, Any]:
         return {
@@ -312,31 +318,31 @@ async def test_foreign_alias_does_not_take_the_room_away() -> None:
     assert "another room" in found.text
 
 
-@pytest.mark.parametrize("successor", ["!r:x", "!third:x"])
-async def test_only_the_successor_takes_the_rooms_place(successor: str) -> None:
-    api = settled()
-    original = api.request
-
-    async def request(method: Any, path: Any, body: Any = None, **more: Any) -> Any:
-        if "tombstone" in str(path):
-            return {"replacement_room": successor}
-        return await original(method, path, body, **more)
-
-    api.request = request  # type: ignore[method-assign]
-    assert (await ensure(api, "!known:x")).id == ("!r:x" if successor == "!r:x" else "!known:x")
+@pytest.mark.parametrize(
+    ("successor", "predecessor", "moves"),
+    [("!r:x", "!known:x", True), ("!r:x", "!other:x", False), ("!third:x", "!known:x", False)],
+)
+async def test_only_the_successor_takes_the_rooms_place(
+    successor: str, predecessor: str, moves: bool
+) -> None:
+    api = settled(successor=successor, predecessor=predecessor)
+    state = await ensure(api, "!known:x")
+    assert state.id == ("!r:x" if moves else "!known:x")
+    assert ([each.lack for each in state.findings] == [Lack.REPLACED]) is not moves
+    left = [call for call in api.done if call.endswith("/leave")]
+    assert bool(left) is (successor == "!r:x" and not moves), "it does not stay in a wrong one"
 
 
 async def test_known_room_that_is_gone_is_replaced() -> None:
-    api = FakeApi(fail={"join/!known:x": refused(404, "M_NOT_FOUND")})
+    api = FakeApi(rooms=("!r:x",))
     assert (await ensure(api, "!known:x")).id == "!r:x"
     assert "POST createRoom" in api.done
 
 
-@pytest.mark.parametrize(("message", "word"), [("You are banned", "unban"), ("no", "invite")])
-async def test_room_that_cannot_be_entered_says_what_mends_it(message: str, word: str) -> None:
-    error = MatrixError(message, where="x", status=403, errcode="M_FORBIDDEN")
+@pytest.mark.parametrize(("membership", "word"), [("ban", "unban"), ("leave", "invite")])
+async def test_room_that_cannot_be_entered_says_what_mends_it(membership: str, word: str) -> None:
     with pytest.raises(RoomLostError) as raised:
-        await ensure(FakeApi(room=True, fail={"join/!r:x": error}))
+        await ensure(FakeApi(room=True, members={BOT: membership, PM: "join"}))
     assert word in str(raised.value.hint)
 
 
