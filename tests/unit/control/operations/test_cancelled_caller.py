@@ -49,7 +49,7 @@ async def test_proposal_is_taken_up(desk: Desk) -> None:
     slow = SlowDatabase(desk.database)
     operations = desk.make_operations()
     await desk.finish(operations)
-    operations.database = slow
+    operations._proposals.database = slow
     origin = Origin(OriginKind.HTTP, "one", desk.clock.now_ms())
     command = parse("!agency agents start pm")
     call = asyncio.create_task(operations.propose(command, origin, ALICE, "t-1"))

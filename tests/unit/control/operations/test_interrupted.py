@@ -482,3 +482,18 @@ async def test_start_keeps_the_project_of_an_agent_that_is_to_run(
         await desk.take(desk.event(f"!agency agents {said} pm"))
         await desk.finish(plane(desk, machine))
         assert (await wish(desk)).project == project
+
+
+@pytest.mark.parametrize(
+    ("said", "begins"),
+    [
+        ("!agency agents start pm --project=beta", "pm already runs with the project alpha."),
+        ("!agency agents start pn", "There is no agent pn."),
+    ],
+)
+async def test_name_of_an_agent_keeps_its_case(desk: Desk, said: str, begins: str) -> None:
+    machine = Machine(survives=True)
+    await wanted(desk, machine, "alpha")
+    await desk.take(desk.event(said))
+    await desk.finish(plane(desk, machine))
+    assert (await desk.said())[-1]["body"].startswith(begins)
