@@ -232,6 +232,10 @@ def test_operator_is_invited_once_for_each_leave(
     assert call(room(*events), ALICE, before) is expected
 
 
+def test_operator_whose_invitation_somebody_took_back_is_invited_again() -> None:
+    assert call(room(member(ALICE, "leave", BOB)), ALICE, "invite") is Call.INVITE
+
+
 @pytest.mark.parametrize(
     ("membership", "by", "accepted"),
     [("invite", ALICE, True), ("invite", CAROL, False), ("leave", ALICE, False), ("ban", ALICE, 0)],

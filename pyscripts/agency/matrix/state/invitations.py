@@ -16,7 +16,7 @@ class Call(StrEnum):
 
     PRESENT = "present"  # joined or invited
     INVITE = "invite"
-    DECLINED = "declined"  # our last invitation was declined or taken back
+    DECLINED = "declined"  # they declined the last invitation themselves
     BANNED = "banned"
 
 
@@ -27,7 +27,7 @@ def call(snapshot: Snapshot, operator: str, before: str) -> Call:
             return Call.PRESENT
         case "ban":
             return Call.BANNED
-        case "leave" if before == "invite":
+        case "leave" if before == "invite" and snapshot.members[operator].sender == operator:
             return Call.DECLINED
         case _:
             return Call.INVITE
