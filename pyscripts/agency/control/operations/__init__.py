@@ -29,8 +29,8 @@
 A look is a command that changes nothing: it may run again after a crash, and is put on record when
 it ends. A change that had not begun when the control plane ended is run by the next start. A change
 that was running then is never run again: its target is brought to the wish on record, and its reply
-says what is seen then. Messages of people who may not command have a lane behind all others. A
-command whose message is deleted before it begins is withdrawn: it does not run.
+says what is seen then. A command whose message is deleted before it begins is withdrawn, and does
+not run. Messages of people who may not command have a lane behind all others.
 
 `Operations` is the interface for the rest of the control plane; an `Origin` says where a command
 came from.
