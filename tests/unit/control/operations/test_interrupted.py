@@ -16,7 +16,6 @@ from desk import ALICE, Desk
 
 from agency.control.commands import GRAMMAR, Services, parse
 from agency.control.commands.registry import build_handlers
-from agency.control.conditions import Conditions
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.operations import Operations
@@ -153,11 +152,8 @@ def plane(desk: Desk, machine: Machine) -> Operations:
         limits=Limits(),
         records=records,
     )
-    desk.handlers = dict(
-        build_handlers(
-            Services(desk.clock, desk.database, lifecycle, GRAMMAR, Conditions(desk.clock))
-        )
-    )
+    services = Services(desk.clock, desk.database, lifecycle, GRAMMAR, desk.conditions)
+    desk.handlers = dict(build_handlers(services))
     desk.targets = AgentTargets(lifecycle)
     return desk.make_operations()
 
