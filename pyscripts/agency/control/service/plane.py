@@ -24,10 +24,16 @@ from agency.control.commands import GRAMMAR, Services, looks_like_command
 from agency.control.commands.registry import build_handlers
 from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
+from agency.control.events import RoomChange
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
+from agency.control.operations.admission import Bounds
+from agency.control.operations.service import APPROVAL_WAIT_S
+from agency.control.policy import Policy
+from agency.control.rooms.deletions import Deletions
+from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
 from agency.control.service.notices import Notices
@@ -86,6 +92,13 @@ class ControlPlane:
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     room_id: str | None = None
+    room: ControlRoom = field(init=False)
+    voice: Voice = field(init=False)
+    keeper: RoomUpkeep | None = None
+
+    def __post_init__(self) -> None:
+        self.room = ControlRoom(self.api, self.config)
+        self.voice = Voice(self.room.silence, self.clock)
 
     async def run(self, tokens: Tokens) -> None:
         """Serve until `stopping` is set.
@@ -100,7 +113,7 @@ class ControlPlane:
             sender = self._sender()
             notices = self._notices(sender)
             await notices.restore()
-            upkeep = await self._upkeep()
+            upkeep = self.keeper = await self._upkeep()
             finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
             room_id = await self._unless_stopped(finding)
             if room_id is not None:
@@ -111,6 +124,15 @@ class ControlPlane:
             self.stopping.set()
             await runner.cleanup()
 
+    def _room_changed(self, change: RoomChange) -> None:
+        """Look at the control room again after a change there, or an operator's invitation."""
+        called = change.invites == self.config.bot_id and change.sender in self.config.operators
+        if called:
+            self.room.invited(change.room_id, change.sender)
+        if self.keeper is not None and (called or change.room_id == self.keeper.room_id):
+            self.voice.changed()
+            self.keeper.wake()
+
     async def _upkeep(self) -> RoomUpkeep:
         """Make the keeper of the control room, which knows the room of the last start."""
 
@@ -118,7 +140,7 @@ class ControlPlane:
             await self.database.write(lambda c: facts.keep(c, Fact.CONTROL_ROOM, room_id))
 
         return RoomUpkeep(
-            ensure=ControlRoom(self.api, self.config).ensure,
+            ensure=self.room.ensure,
             conditions=self.conditions,
             moved=moved,
             room_id=await self.database.read(lambda c: facts.read(c, Fact.CONTROL_ROOM)),
@@ -133,12 +155,16 @@ class ControlPlane:
         notices: Notices,
     ) -> None:
         operations = self._operations(lifecycle, room_id, sender)
+        former = frozenset({upkeep.predecessor} - {""})
+        operations.rules = replace(operations.rules, former=former)
         kept = upkeep.moved
 
         async def moved(room_id: str) -> None:
             await kept(room_id)
             self.room_id = room_id
-            operations.rules = replace(operations.rules, room_id=room_id)
+            rules = operations.rules
+            former = rules.former | {rules.room_id}
+            operations.rules = replace(rules, room_id=room_id, former=former)
 
         upkeep.moved = moved
         tasks = [
@@ -232,6 +258,12 @@ class ControlPlane:
             max_inbox=config.limits.max_inbox,
             wake=self.inbox_wake,
             conditions=self.conditions,
+            take_back=Deletions(
+                self.clock,
+                Policy(frozenset(config.operators)),
+                Bounds(GRAMMAR, config.limits.max_command_bytes, APPROVAL_WAIT_S),
+            ),
+            changed=self._room_changed,
         )
         readiness = Readiness(
             database=self.database,
@@ -275,6 +307,7 @@ class ControlPlane:
             max_target_queue=self.config.limits.max_target_queue,
             wake=self.inbox_wake,
             say=sender.offer,
+            obstacle=self.voice.obstacle,
         )
 
     def _notices(self, sender: Sender) -> Notices:
@@ -298,6 +331,7 @@ class ControlPlane:
             backoff=Backoff(),
             settled=self.inbox_wake,
             answered=self.answered,
+            given_up=self.voice.changed,
         )
 
     async def _wait_for_answer(self) -> None:
