@@ -32,7 +32,7 @@ from agency.control.operations.recorder import (
     WithdrawnError,
 )
 from agency.control.operations.targets import Targets
-from agency.control.policy import SYSTEM
+from agency.control.policy import SYSTEM, Policy
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import Outcome
 from agency.control.wish import Wish
@@ -48,15 +48,16 @@ _STATES = {Outcome.DONE: State.DONE, Outcome.REFUSED: State.REFUSED}
 class Changes:
     """Executor of operations.
 
-    `next_of` gives the change that waits next for a target's turn. `obstacle` is what keeps the bot
-    from answering in a room. `attended` names the targets of interrupted changes, which were
-    brought to their wish.
+    `policy` gives the present policy; `next_of` the change that waits next for a target's turn.
+    `obstacle` is what keeps the bot from answering in a room. `attended` names the targets of
+    interrupted changes, which were brought to their wish.
     """
 
     recorder: Recorder
     handler: Callable[[Command], Handler]
     targets: Targets
     bounds: Bounds
+    policy: Callable[[], Policy]
     next_of: Callable[[str], Operation | None]
     obstacle: Callable[[str], Awaitable[str | None]]
     attended: set[str] = field(default_factory=set)
@@ -115,6 +116,10 @@ class Changes:
         if command is None:
             text = "This version of the agency does not know this command, so it was not run."
             await self.settle(admission.refuse(operation, "not-understood", text), operation)
+            return None
+        refused = admission.recheck(operation, command, self.policy())
+        if refused is not None:
+            await self.settle(refused, operation)
             return None
         if operation.origin.kind is OriginKind.MATRIX:
             why = await self.obstacle(operation.origin.room_id)
@@ -177,7 +182,9 @@ class Changes:
         failures = 0
         while True:
             try:
-                return await self.recorder.begin(operation, wish, again=failures > 0)
+                return await self.recorder.begin(
+                    operation, wish, approvers=self.policy().operators, again=failures > 0
+                )
             except VoidGrantError as error:
                 refused = admission.refuse(
                     operation, "grant-void", sentence(error, keep=operation.target)

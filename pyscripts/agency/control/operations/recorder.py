@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -127,12 +127,18 @@ class Recorder:
         return replace(after, stored=True) if kept else None
 
     async def begin(
-        self, operation: Operation, wish: Wish | None = None, *, again: bool = False
+        self,
+        operation: Operation,
+        wish: Wish | None = None,
+        *,
+        approvers: Collection[str] = (),
+        again: bool = False,
     ) -> Begun:
         """Mark an operation as running, with its audit row, and use up its approvals.
 
         The wish of a person is on record from now on; the reconciler's must be there already.
-        `again` says that an earlier call failed, and may have been committed all the same.
+        Only what `approvers` granted counts: who is no operator any more approves nothing. `again`
+        says that an earlier call failed, and may have been committed all the same.
 
         Raises:
             VoidGrantError: the stored operation differs, or no approval of it is left.
@@ -151,7 +157,9 @@ class Recorder:
                 raise WithdrawnError("the message was deleted before the command began")
             if again and found[0].state is State.RUNNING:
                 return before
-            if operation.rule is not None and not operations.spend(connection, operation, now):
+            if operation.rule is not None and not operations.spend(
+                connection, operation, approvers, now
+            ):
                 raise VoidGrantError("there is no approval of this operation as it is now")
             if operation.origin.kind is OriginKind.RECONCILE:
                 if wish is not None and before is not None and wish != before:

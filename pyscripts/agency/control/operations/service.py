@@ -119,6 +119,7 @@ class Operations:
             self.handler,
             self.targets,
             self._bounds,
+            lambda: self.rules.policy,
             self._next_of,
             self.obstacle,
         )
