@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -121,11 +122,8 @@ class Changes:
         if refused is not None:
             await self.settle(refused, operation)
             return None
-        if operation.origin.kind is OriginKind.MATRIX:
-            why = await self.obstacle(operation.origin.room_id)
-            if why is not None:
-                await self._unanswerable(operation, why)
-                return None
+        if not await self._answerable(operation) or self.recorder.is_stopping():
+            return None
         wish = await self._wish(command)
         begun = await self._begin(operation, wish)
         if begun is None:
@@ -149,6 +147,24 @@ class Changes:
         except AgencyError as error:  # the handler meets it too, and reports it
             _log.warning("cannot observe a target: %s", error.message)
             return None
+
+    async def _answerable(self, operation: Operation) -> bool:
+        """Return whether the answer would be seen; a change that cannot be answered is ended.
+
+        While the homeserver restarts that is not known: the change waits, until it is too old.
+        """
+        if operation.origin.kind is not OriginKind.MATRIX:
+            return True
+        left_s = (operation.deadline_ts - self.recorder.clock.now_ms()) / 1000
+        try:
+            async with asyncio.timeout(left_s):
+                why = await self.obstacle(operation.origin.room_id)
+        except TimeoutError:
+            await self.expire(operation)
+            return False
+        if why is not None:
+            await self._unanswerable(operation, why)
+        return why is None
 
     async def _unanswerable(self, operation: Operation, why: str) -> None:
         """Refuse a change whose answer nobody would see."""
