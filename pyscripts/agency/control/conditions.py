@@ -19,7 +19,7 @@ from agency.clock import Clock
 
 _log = logging.getLogger(__name__)
 
-MAX_CONDITIONS = 64  # in all; what comes above is counted, not kept
+MAX_EACH = 64  # of one kind, so none keeps out another; what comes above is counted, not kept
 
 
 class Code(StrEnum):
@@ -74,7 +74,7 @@ class Conditions:
         """Note a condition, and log it when it is new. Returns True if it is new."""
         key = (code, subject)
         before = self._present.get(key)
-        if before is None and len(self._present) >= MAX_CONDITIONS:
+        if before is None and self._is_full(code):
             self.overflow += 1
             return False
         since_ms = self.clock.now_ms() if before is None else before.since_ms
@@ -99,8 +99,11 @@ class Conditions:
     def restore(self, conditions: Iterable[Condition]) -> None:
         """Take up the conditions of the run before, until they are found to be over."""
         for each in conditions:
-            if len(self._present) < MAX_CONDITIONS:
+            if not self._is_full(each.code):
                 self._present.setdefault((each.code, each.subject), each)
+
+    def _is_full(self, code: Code) -> bool:
+        return sum(kind is code for kind, _ in self._present) >= MAX_EACH
 
     def acknowledge(self, code: Code) -> int:
         """Mark the warnings of a kind as seen; returns their number.
