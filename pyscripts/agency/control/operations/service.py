@@ -30,7 +30,6 @@ from agency.control.operations.recorder import Recorder
 from agency.control.operations.recovery import recover
 from agency.control.operations.strangers import Strangers
 from agency.control.operations.targets import Targets
-from agency.control.operations.withdrawal import Withdrawn, withdraw
 from agency.control.store import inbox, outbox
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent
@@ -282,24 +281,10 @@ class Operations:
 
         await self._calls.whole(granted())
 
-    async def withdraw(self, event_id: str, by: str) -> bool:
-        """Withdraw the command of a message that `by` deleted, unless it has begun.
-
-        Returns True if it does not run. It is audited, and not answered.
-        """
-        policy, bounds = self.rules.policy, self._bounds
-
-        def change(connection: Connection) -> Withdrawn | None:
-            return withdraw(connection, self.clock, policy, bounds, event_id, by)
-
-        async def withdrawn() -> bool:
-            found = await self.database.write(change)
-            if found is not None and found.operation is not None:
-                self._approvals.waiting.pop(found.operation.id, None)
-                self._queues.discard(found.operation)
-            return found is not None
-
-        return await self._calls.whole(withdrawn())
+    def forget(self, operation: Operation) -> None:
+        """Let go of an operation that was withdrawn in the store: it takes no place any more."""
+        self._approvals.waiting.pop(operation.id, None)
+        self._queues.discard(operation)
 
     def _next_of(self, target: str) -> Operation | None:
         return self._queues.next_of(target)

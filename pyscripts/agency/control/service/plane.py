@@ -28,7 +28,7 @@ from agency.control.events import RoomChange
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.matrix.sending import Sender
-from agency.control.operations import Operations
+from agency.control.operations import Operation, Operations
 from agency.control.operations.admission import Bounds
 from agency.control.operations.service import APPROVAL_WAIT_S
 from agency.control.policy import Policy
@@ -95,6 +95,7 @@ class ControlPlane:
     room: ControlRoom = field(init=False)
     voice: Voice = field(init=False)
     keeper: RoomUpkeep | None = None
+    operations: Operations | None = None
 
     def __post_init__(self) -> None:
         self.room = ControlRoom(self.api, self.config)
@@ -133,6 +134,11 @@ class ControlPlane:
             self.voice.changed()
             self.keeper.wake()
 
+    def _withdrawn(self, operation: Operation) -> None:
+        """Let go of an operation that was withdrawn; before recovery the store says it all."""
+        if self.operations is not None:
+            self.operations.forget(operation)
+
     async def _upkeep(self) -> RoomUpkeep:
         """Make the keeper of the control room, which knows the room of the last start."""
 
@@ -154,7 +160,7 @@ class ControlPlane:
         upkeep: RoomUpkeep,
         notices: Notices,
     ) -> None:
-        operations = self._operations(lifecycle, room_id, sender)
+        operations = self.operations = self._operations(lifecycle, room_id, sender)
         former = frozenset({upkeep.predecessor} - {""})
         operations.rules = replace(operations.rules, former=former)
         kept = upkeep.moved
@@ -263,6 +269,7 @@ class ControlPlane:
                 Policy(frozenset(config.operators)),
                 Bounds(GRAMMAR, config.limits.max_command_bytes, APPROVAL_WAIT_S),
             ),
+            forget=self._withdrawn,
             changed=self._room_changed,
         )
         readiness = Readiness(
