@@ -97,10 +97,19 @@ class Conditions:
         return gone is not None
 
     def restore(self, conditions: Iterable[Condition]) -> None:
-        """Take up the conditions of the run before, until they are found to be over."""
+        """Take up the warnings of the run before, until they are found to be over.
+
+        One that was noted again meanwhile is as old, and as acknowledged, as it was before.
+        """
         for each in conditions:
-            if not self._is_full(each.code):
-                self._present.setdefault((each.code, each.subject), each)
+            key = (each.code, each.subject)
+            now = self._present.get(key)
+            if now is None and not self._is_full(each.code):
+                self._present[key] = each
+            elif now is not None and not now.blocks:
+                self._present[key] = replace(
+                    now, since_ms=each.since_ms, acknowledged=each.acknowledged
+                )
 
     def _is_full(self, code: Code) -> bool:
         return sum(kind is code for kind, _ in self._present) >= MAX_EACH

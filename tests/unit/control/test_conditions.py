@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agency.clock import Clock
-from agency.control.conditions import MAX_EACH, Code, Conditions
+from agency.control.conditions import MAX_EACH, Code, Condition, Conditions
 
 
 @pytest.fixture
@@ -60,3 +60,20 @@ def test_warning_that_becomes_blocking_is_shown_again(conditions: Conditions) ->
     conditions.note(Code.BOT_SILENCED, "muted", subject="@agency:x", blocks=True)
     assert conditions.present()[0].blocks
     assert not conditions.present()[0].acknowledged
+
+
+def test_what_was_kept_is_taken_up_also_after_it_was_noted_again(conditions: Conditions) -> None:
+    """A transaction may come before the conditions of the last run are read."""
+    conditions.note(Code.EVENTS_DROPPED, "dropped")
+    conditions.note(Code.BOT_SILENCED, "muted", blocks=True)
+    kept = [
+        Condition(
+            Code.EVENTS_DROPPED, "", "dropped before", "", 5, blocks=False, acknowledged=True
+        ),
+        Condition(Code.BOT_SILENCED, "", "muted before", "", 5, blocks=False, acknowledged=True),
+    ]
+    conditions.restore(kept)
+    muted, dropped = conditions.present()
+    assert (dropped.text, dropped.since_ms, dropped.acknowledged) == ("dropped", 5, True)
+    assert muted.blocks
+    assert not muted.acknowledged

@@ -204,6 +204,16 @@ async def test_bot_that_was_taken_out_comes_back_on_an_operators_invitation(
     assert api.members[BOT] == "join"
 
 
+async def test_invitations_to_other_rooms_displace_none_to_this_one() -> None:
+    api = FakeApi(room=True, members={BOT: "leave"}, users=dict.fromkeys(OPERATORS, 50))
+    room = ControlRoom(api, CONFIG)  # type: ignore[arg-type]
+    for number in range(100):
+        room.invited(f"!other{number}:x", "@alice:x.org")
+    api.members[BOT] = "invite"
+    room.invited("!r:x", "@bob:far.org")
+    assert (await room.ensure()).id == "!r:x"
+
+
 async def test_operator_who_cannot_be_invited_keeps_nobody_waiting() -> None:
     api = FakeApi(fail={"/invite @alice": refused(403, "M_FORBIDDEN")})
     await ensure(api)
