@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -46,10 +46,9 @@ from agency.control.store.facts import Fact
 from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
 from agency.listening import Inherited
-from agency.matrix import Backoff, ControlRoom, MatrixSession, client_session
+from agency.matrix import Backoff, ControlRoom, MatrixSession
 from agency.secrets import SecretValue
-from agency.signals import stop_signals
-from agency.store import Database, Hold, Holder, hold, open_database, parse_url
+from agency.store import Database, Hold
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +58,6 @@ _ANSWER_S = 0.05  # how long an acknowledgement waits for the reply
 _COMMAND_GRACE_S = 1.2
 _ABANDON_S = 0.3
 _FLUSH_S = 0.5
-_RUNTIME_CLOSE_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,61 +364,3 @@ async def _first_end(tasks: list[asyncio.Task[Any]], starting: asyncio.Task[None
                 raise InternalError(f"{task.get_name()} ended: {type(error).__name__}") from error
         if done - {starting}:
             return
-
-
-@asynccontextmanager
-async def control_plane(
-    config: ControlConfig,
-    tokens: Tokens,
-    *,
-    clock: Clock,
-    make_runtime: Callable[[ControlConfig, Clock], Runtime] | None = None,
-    handed: Inherited | None = None,
-) -> AsyncIterator[ControlPlane]:
-    """Make a control plane with its store ready; give back what it holds at the end.
-
-    `handed` holds the listening sockets that whoever started this process made.
-
-    Raises:
-        AgencyError: a prerequisite is missing or wrong.
-    """
-    handed = handed or Inherited()
-    make_runtime = make_runtime or partial(startup.open_runtimes, handed=handed)
-    async with AsyncExitStack() as stack:
-        stack.enter_context(startup.only_one(config))
-        database = open_database(config.database_url)
-        stack.push_async_callback(database.close)
-        holder = Holder.here(config.state_dir)
-        held = await stack.enter_async_context(hold(parse_url(config.database_url), holder))
-        await startup.prepare_store(database, config, clock)
-        session = await stack.enter_async_context(client_session())
-        api = MatrixSession(config.homeserver_url, session, tokens.as_token.reveal())
-        acp = await stack.enter_async_context(AcpClient())
-        runtime = make_runtime(config, clock)
-        stack.push_async_callback(_close_runtime, runtime)
-        conditions = Conditions(clock)
-        yield ControlPlane(config, clock, database, api, runtime, acp, held, conditions, handed)
-
-
-async def _close_runtime(runtime: Runtime) -> None:
-    """End the agents of a runtime that cannot outlive this process.
-
-    An agent that does not end in time is killed with it.
-    """
-    try:
-        async with asyncio.timeout(_RUNTIME_CLOSE_S):
-            await runtime.close()
-    except TimeoutError:
-        _log.warning("agents did not end in time; they end with this process")
-
-
-async def serve(
-    config: ControlConfig, tokens: Tokens, *, clock: Clock, handed: Inherited | None = None
-) -> None:
-    """Run a control plane until SIGTERM or SIGINT."""
-    async with control_plane(config, tokens, clock=clock, handed=handed) as plane:
-        loop = asyncio.get_running_loop()
-        for number in stop_signals():
-            loop.add_signal_handler(number, plane.stopping.set)
-        await plane.run(tokens)
-    _log.info("stopped")
