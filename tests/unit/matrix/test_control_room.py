@@ -214,6 +214,26 @@ async def test_invitations_to_other_rooms_displace_none_to_this_one() -> None:
     assert (await room.ensure()).id == "!r:x"
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_room_that_was_entered_is_told_before_it_is_furnished(fails: bool) -> None:
+    """Whatever else cannot be made in a new room, commands are taken there from now on."""
+    away = refused(503, "M_UNKNOWN")
+    api = FakeApi(room=True, members={BOT: "join"}, fail={"/invite @agent": away} if fails else {})
+    room, entered = ControlRoom(api, CONFIG), list[str]()  # type: ignore[arg-type]
+
+    async def note(room_id: str) -> None:
+        assert not [call for call in api.done if "/invite" in call]
+        entered.append(room_id)
+
+    room.entered = note
+    if fails:
+        with pytest.raises(MatrixError):
+            await room.ensure()
+    else:
+        await room.ensure()
+    assert entered == ["!r:x"]
+
+
 async def test_operator_who_cannot_be_invited_keeps_nobody_waiting() -> None:
     api = FakeApi(fail={"/invite @alice": refused(403, "M_FORBIDDEN")})
     await ensure(api)

@@ -143,12 +143,14 @@ class ControlPlane:
         async def moved(room_id: str) -> None:
             await self.database.write(lambda c: facts.keep(c, Fact.CONTROL_ROOM, room_id))
 
-        return RoomUpkeep(
+        upkeep = RoomUpkeep(
             ensure=self.room.ensure,
             conditions=self.conditions,
             moved=moved,
             room_id=await self.database.read(lambda c: facts.read(c, Fact.CONTROL_ROOM)),
         )
+        self.room.entered = upkeep.entered
+        return upkeep
 
     async def _work(
         self,

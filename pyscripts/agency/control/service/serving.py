@@ -1,7 +1,7 @@
 """Opening of a control plane: what it holds is taken in order, and given back in reverse.
 
-lock of the state directory ──▶ database, and its hold ──▶ store ──▶ homeserver, agents, runtimes
-                                                                         └──▶ ControlPlane
+lock of the state directory ──▶ database and its hold ──▶ store ──▶ homeserver, agents, runtimes
+                                                                        └──▶ ControlPlane
 """
 
 from __future__ import annotations
