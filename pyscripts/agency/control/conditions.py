@@ -20,6 +20,7 @@ from agency.clock import Clock
 _log = logging.getLogger(__name__)
 
 MAX_EACH = 64  # of one kind, so none keeps out another; what comes above is counted, not kept
+MAX_TEXT = 1000  # characters
 
 
 class Code(StrEnum):
@@ -72,7 +73,7 @@ class Conditions:
         self, code: Code, text: str, *, subject: str = "", hint: str = "", blocks: bool = False
     ) -> bool:
         """Note a condition, and log it when it is new. Returns True if it is new."""
-        key = (code, subject)
+        key, text, hint = (code, subject), text[:MAX_TEXT], hint[:MAX_TEXT]
         before = self._present.get(key)
         if before is None and self._is_full(code):
             self.overflow += 1

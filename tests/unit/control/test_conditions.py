@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agency.clock import Clock
-from agency.control.conditions import MAX_EACH, Code, Condition, Conditions
+from agency.control.conditions import MAX_EACH, MAX_TEXT, Code, Condition, Conditions
 
 
 @pytest.fixture
@@ -77,3 +77,12 @@ def test_what_was_kept_is_taken_up_also_after_it_was_noted_again(conditions: Con
     assert (dropped.text, dropped.since_ms, dropped.acknowledged) == ("dropped", 5, True)
     assert muted.blocks
     assert not muted.acknowledged
+
+
+def test_text_of_a_condition_is_bounded(conditions: Conditions) -> None:
+    """Part of it is what somebody else wrote, as the room that a tombstone names."""
+    conditions.note(Code.ROOM_REPLACED, "é" * 100_000, hint="h" * 100_000)
+    (kept,) = conditions.present()
+    assert len(kept.text) == len(kept.hint) == MAX_TEXT
+    conditions.note(Code.ROOM_REPLACED, "short")
+    assert conditions.present()[0].text == "short"

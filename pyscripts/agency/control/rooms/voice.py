@@ -51,7 +51,7 @@ class Voice:
                 found = await self.look(room_id)
             except MatrixError as error:
                 attempt += 1
-                if not error.temporary:
+                if not error.may_pass:
                     return f"the homeserver does not say whether I can answer: {error.message}"
                 if attempt == 1:
                     _log.info("a change waits for the homeserver: %s", error.message)

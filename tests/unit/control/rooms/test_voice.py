@@ -70,7 +70,7 @@ async def test_change_while_it_asks_is_not_missed(held: Any) -> None:
     assert await asked.obstacle("!r") is not None
 
 
-@pytest.mark.parametrize("status", [None, 429, 502, 503])
+@pytest.mark.parametrize("status", [None, 401, 429, 502, 503])
 async def test_homeserver_that_restarts_is_waited_for(held: Any, status: int | None) -> None:
     away = MatrixError("refused", where="x", status=status)
     homeserver = Homeserver(*[away] * 50, None)
