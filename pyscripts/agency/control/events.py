@@ -2,7 +2,7 @@
 
 Events come from a homeserver, but any user may choose their content: every field may be missing or
 of any type. Source: Matrix specification 1.11, "Events", "m.room.message", "Event replacements",
-"Threading".
+"Threading", "Rich replies".
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from agency.control.message import mentioned, shown_instead, without_fallback
 
 _MAX_ID = 255
 _MAX_TS = 2**53
@@ -36,7 +38,8 @@ _KINDS = {"m.room.message": EventKind.MESSAGE, "m.room.encrypted": EventKind.ENC
 class IncomingEvent:
     """One message. `text` is its text; for an edit, the new text.
 
-    `replaces` is the event that this one edits; `thread` is the root of its thread.
+    `replaces` is the event that this one edits; `thread` is the root of its thread; `mentions` are
+    the users whom it mentions; `shown` is its HTML if that differs from `text`.
     """
 
     event_id: str
@@ -48,6 +51,8 @@ class IncomingEvent:
     text: str = ""
     replaces: str | None = None
     thread: str | None = None
+    mentions: tuple[str, ...] = ()
+    shown: str = ""
 
     def content_json(self) -> str:
         """Encode the fields that the inbox keeps, as pure ASCII JSON."""
@@ -58,6 +63,8 @@ class IncomingEvent:
                 "text": self.text,
                 "replaces": self.replaces,
                 "thread": self.thread,
+                "mentions": self.mentions,
+                "shown": self.shown,
             }
         )
 
@@ -66,9 +73,10 @@ class IncomingEvent:
         cls, *, event_id: str, room_id: str, sender: str, origin_ts: int, content: str
     ) -> IncomingEvent:
         """Decode an event from its columns in the inbox and its `content_json`."""
-        kept = json.loads(content)
+        kept: dict[str, Any] = json.loads(content)
         kind = EventKind(kept.pop("kind"))
-        return cls(event_id, room_id, sender, origin_ts, kind, **kept)
+        mentions = tuple(kept.pop("mentions", ()))
+        return cls(event_id, room_id, sender, origin_ts, kind, mentions=mentions, **kept)
 
 
 def parse_event(raw: object) -> IncomingEvent | None:
@@ -102,14 +110,19 @@ def _message(content: dict[str, Any], ids: dict[str, str], origin_ts: int) -> In
     said = content
     if rel_type == "m.replace" and isinstance(content.get("m.new_content"), dict):
         said = content["m.new_content"]
+    text = _text(said.get("body"))
+    if isinstance(relation, dict) and isinstance(relation.get("m.in_reply_to"), dict):
+        text = without_fallback(text)
     return IncomingEvent(
         **ids,
         origin_ts=origin_ts,
         kind=EventKind.MESSAGE,
         msgtype=_text(said.get("msgtype"))[:_MAX_ID],
-        text=_text(said.get("body")),
+        text=text,
         replaces=replaces or ("" if rel_type == "m.replace" else None),
         thread=target if rel_type == "m.thread" else None,
+        mentions=mentioned(said),
+        shown=shown_instead(said, text),
     )
 
 

@@ -61,6 +61,7 @@ class Intake:
     looks_like_command: Callable[[str], bool]
     max_inbox: int
     wake: asyncio.Event
+    speaks_to_us: Callable[[IncomingEvent], bool] = lambda _event: False
     last_received_ts: int | None = field(default=None)
 
     async def take(self, txn_id: str, events: list[Any]) -> int:
@@ -104,6 +105,6 @@ class Intake:
             return None
         if event is None:
             return None
-        if event.kind is EventKind.MESSAGE and not self.looks_like_command(event.text):
-            return None
-        return event
+        if event.kind is not EventKind.MESSAGE or self.looks_like_command(event.text):
+            return event
+        return event if self.speaks_to_us(event) else None

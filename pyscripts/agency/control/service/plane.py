@@ -21,6 +21,7 @@ from agency.control.appservice.transactions import Intake
 from agency.control.commands import GRAMMAR, Services, looks_like_command
 from agency.control.commands.registry import build_handlers
 from agency.control.config import ControlConfig
+from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.grammar.command import Command
@@ -184,7 +185,10 @@ class ControlPlane:
             database=self.database,
             clock=self.clock,
             new_trace=new_trace,
-            looks_like_command=looks_like_command,
+            looks_like_command=lambda text: looks_like_command(
+                without_mention(text, config.bot_id)
+            ),
+            speaks_to_us=lambda event: speaks_to(event, config.bot_id),
             max_inbox=config.limits.max_inbox,
             wake=self.inbox_wake,
         )
