@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -73,7 +73,7 @@ class IncomingEvent:
         cls, *, event_id: str, room_id: str, sender: str, origin_ts: int, content: str
     ) -> IncomingEvent:
         """Decode an event from its columns in the inbox and its `content_json`."""
-        kept: dict[str, Any] = json.loads(content)
+        kept = json.loads(content)
         kind = EventKind(kept.pop("kind"))
         mentions = tuple(kept.pop("mentions", ()))
         return cls(event_id, room_id, sender, origin_ts, kind, mentions=mentions, **kept)
@@ -98,11 +98,15 @@ def parse_event(raw: object) -> IncomingEvent | None:
     if not isinstance(content, dict):
         raise MalformedEventError("content is not an object")
     if kind is EventKind.ENCRYPTED:
-        return IncomingEvent(**ids, origin_ts=origin_ts, kind=kind)
-    return _message(content, ids, origin_ts)
+        return _event(ids, origin_ts, kind)
+    return _message(content, _event(ids, origin_ts, kind))
 
 
-def _message(content: dict[str, Any], ids: dict[str, str], origin_ts: int) -> IncomingEvent:
+def _event(ids: dict[str, str], origin_ts: int, kind: EventKind) -> IncomingEvent:
+    return IncomingEvent(ids["event_id"], ids["room_id"], ids["sender"], origin_ts, kind)
+
+
+def _message(content: dict[str, Any], event: IncomingEvent) -> IncomingEvent:
     relation = content.get("m.relates_to")
     target = _optional_identifier(relation, "event_id")
     rel_type = relation.get("rel_type") if isinstance(relation, dict) else None
@@ -113,10 +117,8 @@ def _message(content: dict[str, Any], ids: dict[str, str], origin_ts: int) -> In
     text = _text(said.get("body"))
     if isinstance(relation, dict) and isinstance(relation.get("m.in_reply_to"), dict):
         text = without_fallback(text)
-    return IncomingEvent(
-        **ids,
-        origin_ts=origin_ts,
-        kind=EventKind.MESSAGE,
+    return replace(
+        event,
         msgtype=_text(said.get("msgtype"))[:_MAX_ID],
         text=text,
         replaces=replaces or ("" if rel_type == "m.replace" else None),
