@@ -11,10 +11,11 @@ from pathlib import Path
 
 import click
 
-from soak.parts import SoakError
+from soak.parts import NotWellError, SoakError
 from soak.run import Options, Outcome, soak
 
 _STORES = ("sqlite", "postgresql")
+_LAST_LINES = 15
 _AROUND_S = 20.0  # of the timeline shown before and after a fault
 
 
@@ -37,7 +38,11 @@ def main(
     place: Path | None,
     output: Path | None,
 ) -> None:
-    """Soak the agency; exit 1 if an answer was lost, doubled or wrong, 3 if it cannot be run."""
+    """Soak the agency.
+
+    Exits with 1 if an answer was lost, doubled or wrong, or a part did not come up again, and with
+    3 if the run could not be made.
+    """
     seed = random.randrange(10**6) if seed is None else seed
     place = place or Path(tempfile.mkdtemp(prefix="agency-soak-"))
     place.mkdir(parents=True, exist_ok=True)
@@ -45,24 +50,32 @@ def main(
     chosen = _STORES if store == "both" else (store,)
     options = [Options(each, minutes, commands, seed, place / each, calm) for each in chosen]
     try:
-        outcomes = asyncio.run(_run(options, together=side_by_side))
+        faults = asyncio.run(_run(options, output, together=side_by_side))
     except SoakError as error:
         click.echo(f"error: {error}", err=True)
-        raise SystemExit(3) from error
-    for outcome in outcomes:
-        line = json.dumps(outcome.figures)
-        click.echo(line)
-        if output is not None:
-            with output.open("a") as file:
-                file.write(line + "\n")
-        _show(outcome)
-    raise SystemExit(1 if any(outcome.faults for outcome in outcomes) else 0)
+        for journal in sorted(place.glob("*/journal.jsonl")):
+            click.echo(f"the end of {journal}:", err=True)
+            click.echo("\n".join(journal.read_text().splitlines()[-_LAST_LINES:]), err=True)
+        raise SystemExit(1 if isinstance(error, NotWellError) else 3) from error
+    raise SystemExit(1 if faults else 0)
 
 
-async def _run(options: list[Options], *, together: bool) -> list[Outcome]:
+async def _run(options: list[Options], output: Path | None, *, together: bool) -> int:
+    """Make the runs, and tell of each when it ends; returns the number of faults."""
     if together:
-        return list(await asyncio.gather(*(soak(each) for each in options)))
-    return [await soak(each) for each in options]
+        return sum(await asyncio.gather(*(_one(each, output) for each in options)))
+    return sum([await _one(each, output) for each in options])
+
+
+async def _one(options: Options, output: Path | None) -> int:
+    outcome = await soak(options)
+    line = json.dumps(outcome.figures)
+    click.echo(line)
+    if output is not None:
+        with output.open("a") as file:
+            file.write(line + "\n")
+    _show(outcome)
+    return len(outcome.faults)
 
 
 def _show(outcome: Outcome) -> None:

@@ -15,6 +15,7 @@ from soak.plan import Manner, Step
 from soak.verdict import REPLY_KEY
 
 _OPEN = 40  # commands without an answer: more would only fill the queues
+_LOST_S = 120.0  # a command without an answer for so long does not hold up the others
 _THREADS = 4
 
 
@@ -39,7 +40,7 @@ class Driver:
         begun = time.monotonic()
         for step in steps:
             await asyncio.sleep(max(0.0, begun + step.at_s - time.monotonic()))
-            while self.open() + len(self._sending) >= _OPEN:
+            while self.open(_LOST_S) + len(self._sending) >= _OPEN:
                 await asyncio.sleep(0.05)
             task = asyncio.create_task(self._send(step))
             self._sending.add(task)
@@ -47,10 +48,12 @@ class Driver:
         while self._sending:
             await asyncio.gather(*self._sending)
 
-    def open(self) -> int:
-        """Count the commands without an answer."""
+    def open(self, newer_s: float = float("inf")) -> int:
+        """Count the commands without an answer that were sent in the last seconds."""
+        since = time.time() - newer_s
         return sum(
-            not each.redacted and each.event_id not in self.answered for each in self.journal.said
+            not each.redacted and each.event_id not in self.answered and each.sent > since
+            for each in self.journal.said
         )
 
     async def drain(self, wait_s: float) -> None:

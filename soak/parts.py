@@ -17,7 +17,11 @@ from soak.journal import Journal
 
 
 class SoakError(Exception):
-    """The run itself cannot go on: a part does not come up."""
+    """The run itself cannot go on."""
+
+
+class NotWellError(SoakError):
+    """A part does not come up after what was done to it."""
 
 
 @dataclass(slots=True)
@@ -66,12 +70,14 @@ class Part:
         """Wait until the part is well.
 
         Raises:
-            SoakError: it is not, for too long.
+            NotWellError: it is not, for too long.
         """
         deadline = time.monotonic() + self.wait_s
         while not await self._is_well():
             if time.monotonic() > deadline:
-                raise SoakError(f"{self.name} is not well after {self.wait_s:g} s: see {self.log}")
+                raise NotWellError(
+                    f"{self.name} is not well after {self.wait_s:g} s: see {self.log}"
+                )
             self.restart_if_ended()
             await asyncio.sleep(0.1)
 

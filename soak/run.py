@@ -122,17 +122,15 @@ async def _soak(options: Options, chaos: Chaos, driver: Driver, others: list[Cli
         strangers.in_the_control_room(others[0], driver.room, draws[0], every_s),
         strangers.in_own_rooms(others[1], draws[1], every_s),
     ]
-    async with _beside(driver.follow(), chaos.watch()) as check:
-        async with _beside(*flood) as check_flood:
+    async with _beside(driver.follow(), chaos.watch()):
+        async with _beside(*flood):
             blows = chaos.run(plan.blows(options.seed, parts, options.calm_s), until)
             await asyncio.gather(driver.run(steps), blows)
-            check_flood()
         took = time.monotonic() - begun
         await chaos.all_well()
         await driver.drain(options.drain_s)
         await driver.run(_last_looks(options.commands))
         await driver.drain(options.drain_s)
-        check()
     return took
 
 
@@ -155,17 +153,27 @@ def _last_looks(number: int) -> list[Step]:
 
 
 @asynccontextmanager
-async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[Any]:
-    """Run coroutines that never end; `check` raises the error of one that did."""
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run coroutines that never end; the error of one that does ends what goes on meanwhile."""
     tasks = [asyncio.create_task(each) for each in work]
+    own = asyncio.current_task()
+    errors: list[BaseException] = []
 
-    def check() -> None:
-        for task in tasks:
-            if task.done():
-                raise SoakError(f"a part of the run ended: {task.exception()!r}")
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and own is not None:
+            errors.append(task.exception() or SoakError("a task of the run ended"))
+            own.cancel()
 
+    for task in tasks:
+        task.add_done_callback(ended)
     try:
-        yield check
+        yield
+    except asyncio.CancelledError:
+        if not errors:
+            raise
+        if isinstance(errors[0], SoakError):
+            raise errors[0] from None
+        raise SoakError(f"a task of the run ended: {errors[0]!r}") from errors[0]
     finally:
         for task in tasks:
             task.cancel()
