@@ -33,7 +33,10 @@ in
             description = "Workspaces of the agents";
             user = "root";
             network = "none";
-            path = [ pkgs.gitMinimal ];
+            path = [
+              pkgs.gitMinimal
+              pkgs.util-linux
+            ];
             input = {
               inherit (config.agency) domain operators;
               agents = lib.mapAttrsToList (

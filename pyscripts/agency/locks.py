@@ -1,4 +1,4 @@
-"""File locks that wait without blocking the event loop and without leaving lock files behind."""
+"""File locks (flock(2)): the only place that takes them, and the ways to wait for one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _HINT = "make the directory writable, or set XDG_STATE_HOME to one that is"
 
 
+def take(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
+    """Lock an open file until it is closed; return False if another process holds the lock.
+
+    With `wait`, block until it is free, and return True.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def try_lock(path: Path, *, shared: bool = False, hint: str = _HINT) -> int | None:
     """Lock a file, created if missing; return None if another process holds the lock.
 
@@ -34,9 +47,7 @@ def try_lock(path: Path, *, shared: bool = False, hint: str = _HINT) -> int | No
             raise PrerequisiteError(
                 f"cannot use the lock: {error.strerror or error}", where=str(path), hint=hint
             ) from error
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take(descriptor, shared=shared):
             os.close(descriptor)
             return None
         if _still_at(path, descriptor):
@@ -96,9 +107,6 @@ def is_held(path: Path) -> bool:
         return False
     try:
         # Shared, so that two callers do not see each other's lock.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not take(descriptor, shared=True)
     finally:
         os.close(descriptor)
-    return False

@@ -6,7 +6,7 @@ removes its directory. Age never decides.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from agency import locks
 from agency.children import kill_marked
 from agency.errors import AgencyError, PrerequisiteError
 
@@ -65,7 +66,7 @@ def _registry(base: Path) -> Iterator[None]:
             hint="make the directory writable, or set XDG_STATE_HOME to one that is",
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        locks.take(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)
@@ -76,18 +77,7 @@ def _is_dead(directory: Path) -> bool:
 
     Creators hold the registry too, so a dead run stays dead for as long as the caller holds it.
     """
-    try:
-        descriptor = os.open(directory / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # who makes or removes it was killed, and never holds it again
-        return True
-    try:
-        # Shared: those who ask without the registry (`agency guest list`) must not look alive.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
+    return not locks.is_held(directory / _LOCK)
 
 
 def _lock(directory: Path) -> int:
@@ -99,7 +89,8 @@ def _lock(directory: Path) -> int:
     unnamed = directory / f".{_LOCK}"
     descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not locks.take(descriptor):
+            raise BlockingIOError(errno.EWOULDBLOCK, "another process holds the lock")
         unnamed.rename(directory / _LOCK)
     except OSError:
         os.close(descriptor)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import subprocess
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from agency.errors import BadInputError, PrerequisiteError, UsageError
-from agency.programs import ProgramError, run_program
+from agency.programs import Bounds, ProgramError, TooMuchOutputError, run_program
 
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _FETCH_S = 300.0
-_BLOCK = 64 * 1024
 MAX_FETCHED_BYTES = 64 * 1024 * 1024
 MAX_CHECKOUT_BYTES = 128 * 1024 * 1024
 MAX_FILES = 20_000
 _ROOM_BYTES = 1024**3
+_SYSTEM_PATH = "/usr/bin:/bin:/run/current-system/sw/bin"
+_MEMORY_BYTES = 1024**3  # a pack of some kilobytes may say how to make gigabytes
 _NEEDED = ("pyproject.toml", "requirements/guest.txt", "modules/portable")
 
 
@@ -83,39 +80,71 @@ def _check_out(place: str, commit: str, directory: Path) -> None:
             where=str(directory.parent),
             hint="free some space",
         )
-    env = _environment(place, directory.parent)
+    env = _environment(directory.parent)
+    # No single file may become larger: what is fetched is one.
+    bounds = Bounds(
+        memory_bytes=_MEMORY_BYTES, processor_s=int(_FETCH_S), file_bytes=MAX_FETCHED_BYTES
+    )
     hint = (
         "is the commit in that repository, may this user read it, "
         f"and is it smaller than {MAX_FETCHED_BYTES // 1024**2} MiB?"
     )
 
     def git(*argv: str) -> None:
-        # No single file may become larger: what is fetched is one.
-        limited = ("prlimit", f"--fsize={MAX_FETCHED_BYTES}", "git", *argv)
         try:
-            run_program(limited, timeout=_FETCH_S, env=env, hint=hint)
+            run_program(("git", *argv), timeout=_FETCH_S, env=env, hint=hint, bounds=bounds)
         except ProgramError as error:
             raise ProgramError(error.message, where="git", hint=hint) from error
 
     here = ("-C", str(directory), "-c", "core.hooksPath=/dev/null")
     git("init", "--quiet", "--template=", str(directory))
+    _neutralise_attributes(directory)
     fetching = ("-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--depth=1", "--no-tags")
-    git(*here, *fetching, "--no-recurse-submodules", "--", place, commit)
-    _measure(directory, commit, env)
-    git(*here, "checkout", "--quiet", "--detach", commit)
+    git(*here, *fetching, *serving(place), "--no-recurse-submodules", "--", place, commit)
+    _measure(directory, commit, env, bounds)
+    git(*here, "-c", "core.autocrlf=false", "checkout", "--quiet", "--detach", commit)
 
 
-def _environment(place: str, home: Path) -> dict[str, str]:
-    """Return git's environment: no transports that run programs, no credentials, fixed settings."""
+def _neutralise_attributes(directory: Path) -> None:
+    """Have git write each file's own bytes: this file takes precedence over a source's attributes.
+
+    Source: gitattributes(5). Encodings and idents would make files larger than what was measured.
+    """
+    info = directory / ".git" / "info"
+    info.mkdir(exist_ok=True)
+    (info / "attributes").write_text("* -text -ident -filter -eol -working-tree-encoding\n")
+
+
+def serving(place: str) -> tuple[str, ...]:
+    """Return git's options that have a local repository served by its owner.
+
+    A repository of another user may name further places (a `.git` that is a file, alternates),
+    which the owner need not be able to read.
+
+    Raises:
+        BadInputError: the repository belongs to another user, and only root may become that one.
+    """
     local = Path(place)
-    if local.exists():
-        # The owner may be another. upload-pack is made to serve repositories that are not trusted
-        # (git-upload-pack(1), SECURITY); it asks the user's own settings, not the environment.
-        allowed = "".join(
-            f"\tdirectory = {json.dumps(str(path))}\n"
-            for path in (local.resolve(), local.resolve() / ".git")
+    if not local.exists():
+        return ()
+    inner = local / ".git"
+    seen = inner.lstat() if os.path.lexists(inner) else local.stat()
+    if seen.st_uid == os.geteuid():
+        return ()
+    if os.geteuid() != 0:
+        raise BadInputError(
+            f"it belongs to another user (uid {seen.st_uid})",
+            where=place,
+            hint="clone it with `git clone --no-local`, and name the clone",
         )
-        (home / ".gitconfig").write_text(f"[safe]\n{allowed}")
+    # Numbers and constants alone: git has a shell read this.
+    switched = f"setpriv --reuid={seen.st_uid} --regid={seen.st_gid} --clear-groups"
+    clean = f"env -i PATH={_SYSTEM_PATH} HOME=/nonexistent LC_ALL=C GIT_CONFIG_NOSYSTEM=1"
+    return (f"--upload-pack={switched} {clean} git-upload-pack",)
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """Return git's environment: no transports that run programs, no credentials, fixed settings."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(home),
@@ -124,26 +153,23 @@ def _environment(place: str, home: Path) -> dict[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_NO_LAZY_FETCH": "1",
+        # ssh finds its user's keys by the password database, whatever HOME says.
+        "GIT_SSH_COMMAND": "ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes "
+        "-o IdentityFile=none -o IdentityAgent=none",
     }
 
 
-def _measure(directory: Path, commit: str, env: dict[str, str]) -> None:
+def _measure(directory: Path, commit: str, env: dict[str, str], bounds: Bounds) -> None:
     """Refuse a commit whose files would fill the disk; a few kilobytes of git may name very many.
 
     Raises:
         BadInputError: it is too large.
     """
     argv = ("git", "-C", str(directory), "ls-tree", "-r", "-t", "-l", "-z", commit)
-    listing = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    deadline = threading.Timer(_FETCH_S, listing.kill)
-    deadline.start()
     try:
-        assert listing.stdout is not None
-        files, size = _sums(listing.stdout)
-    finally:
-        deadline.cancel()
-        listing.kill()
-        listing.wait()
+        files, size = _sums(run_program(argv, timeout=_FETCH_S, env=env, bounds=bounds))
+    except TooMuchOutputError:
+        files, size = MAX_FILES + 1, 0
     if files > MAX_FILES or size > MAX_CHECKOUT_BYTES:
         raise BadInputError(
             f"a checkout would have more than {MAX_FILES} files or {MAX_CHECKOUT_BYTES} bytes",
@@ -152,19 +178,8 @@ def _measure(directory: Path, commit: str, env: dict[str, str]) -> None:
         )
 
 
-def _sums(listing: IO[bytes]) -> tuple[int, int]:
-    """Sum up entries and bytes of `git ls-tree -l -z`, read no further than the bounds allow."""
-    files = size = 0
-    rest = b""
-    while files <= MAX_FILES and size <= MAX_CHECKOUT_BYTES:
-        block = listing.read(_BLOCK)
-        if not block:
-            break
-        *entries, rest = (rest + block).split(b"\0")
-        files += len(entries)
-        for entry in entries:
-            length = entry.split(b"\t")[0].split()[-1:]
-            size += int(length[0]) if length and length[0].isdigit() else 0
-        if len(rest) > _BLOCK:
-            return MAX_FILES + 1, size
-    return files, size
+def _sums(listing: bytes) -> tuple[int, int]:
+    """Sum up entries and bytes of `git ls-tree -l -z`."""
+    entries = listing.split(b"\0")[:-1]
+    lengths = (entry.split(b"\t")[0].split()[-1:] for entry in entries)
+    return len(entries), sum(int(one[0]) for one in lengths if one and one[0].isdigit())

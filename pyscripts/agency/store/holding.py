@@ -11,7 +11,6 @@ in a table could outlive its holder, and would need the tables before they are m
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.errors import PrerequisiteError
+from agency.locks import take
 from agency.store.database import sqlite_path
 
 if TYPE_CHECKING:
@@ -150,11 +150,9 @@ def _hold_file(database: Path, holder: Holder) -> Iterator[None]:
             hint="check the permissions and the free space of that directory",
         ) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not take(descriptor):
             record = os.pread(descriptor, _MAX_RECORD_BYTES + 1, 0)
-            raise _held(Holder.read(record), "a process that has just started") from error
+            raise _held(Holder.read(record), "a process that has just started")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, holder.record() + b"\n", 0)
         yield

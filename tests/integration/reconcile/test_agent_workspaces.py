@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -158,6 +159,49 @@ async def test_a_remote_is_added_once_and_the_agents_own_choice_is_kept(homes, t
     as_agent("git", "-C", space, "remote", "set-url", "origin", "https://elsewhere.example/x.git")
     assert (await converge(homes, tmp_path, wanted)).outcome is Outcome.UNCHANGED
     assert as_agent(*read).stdout.strip() == "https://elsewhere.example/x.git"
+
+
+def huge(config: Path) -> None:
+    with config.open("wb") as file:
+        file.write(b'[remote "origin"]\n\turl = ' + b"a" * 100_000_000)
+
+
+def many(config: Path) -> None:
+    config.write_bytes(b'[remote "origin"]\n' + b"\turl = aaaaaaaa\n" * 100_000)
+
+
+def endless(config: Path) -> None:
+    config.write_text("[include]\n\tpath = /dev/zero\n")
+
+
+def never(config: Path) -> None:
+    config.unlink()
+    os.mkfifo(config, 0o666)
+
+
+def broken(config: Path) -> None:
+    config.write_text("[remote\n")
+
+
+@pytest.mark.parametrize("spoil", [huge, many, endless, never, broken])
+async def test_an_agents_settings_of_git_do_not_keep_others_waiting(homes, tmp_path, spoil):
+    """git reads what an agent wrote: it may be huge, endless or never come."""
+    remote = {"remote": "https://gitlab.agency.example/agents/x.git"}
+    mine, other = agent(homes, **remote), agent(homes, "qa", OTHER, **remote)
+    await converge(homes, tmp_path, mine, other)
+    spoil(homes / "agent-pm" / "agent-space" / ".git" / "config")
+    (homes / "agent-pm").chmod(0o755)
+    (homes / "agent-qa" / "agent-space" / "SOUL.md").unlink()
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    report = await asyncio.wait_for(converge(homes, tmp_path, mine, other), 60)
+    assert report.outcome is Outcome.FAILED
+    assert [failure.change.part for failure in report.failures] == ["agent pm"]
+    assert {change.what for change in report.applied} == {
+        "agent-pm mode",  # the home is closed all the same
+        "agent-qa/agent-space/SOUL.md file",
+    }
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 48 * 1024
 
 
 @pytest.mark.parametrize("name", ["agent-space", "agent-space/logs", "agent-space/SOUL.md"])

@@ -1,10 +1,15 @@
 """What a source may bring: bounded, and nothing of it is followed elsewhere."""
 
+import hashlib
 import io
 import os
 import shutil
+import struct
 import subprocess
 import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,12 +87,62 @@ def test_a_place_that_is_no_repository_is_said_so(tmp_path: Path, into: Path) ->
         fetch(parse_source(f"{tmp_path}/nothing@{'0' * 40}"), into)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository to another")
-def test_the_repository_of_another_user_is_read(repository: Path, into: Path) -> None:
-    wanted = committed(repository)
-    for path in (repository, *repository.rglob("*")):
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory that every user may enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
+
+
+def give(place: Path) -> None:
+    for path in (place, *place.rglob("*")):
         os.chown(path, 65534, 65534, follow_symlinks=False)
+
+
+only_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can give a repository to another"
+)
+
+
+@only_root
+def test_the_repository_of_another_user_is_read(repository: Path, shared: Path, into: Path) -> None:
+    committed(repository)
+    theirs = Path(shutil.copytree(repository, shared / "theirs"))
+    give(theirs)
+    wanted = parse_source(f"{theirs}@{git(repository, 'rev-parse', 'HEAD')}")
     assert (fetch(wanted, into) / "pyproject.toml").exists()
+
+
+@only_root
+@pytest.mark.parametrize("way", ["git file", "alternates"])
+def test_a_repository_does_not_lead_to_what_its_owner_cannot_read(
+    way: str, repository: Path, shared: Path, into: Path
+) -> None:
+    private = committed(repository)
+    repository.chmod(0o700)
+    theirs = shared / "theirs"
+    theirs.mkdir()
+    if way == "git file":
+        (theirs / ".git").write_text(f"gitdir: {repository}/.git\n")
+    else:
+        git(theirs, "init", "--quiet")
+        objects = theirs / ".git" / "objects"
+        (objects / "info" / "alternates").write_text(f"{repository}/.git/objects\n")
+        (theirs / ".git" / "refs" / "heads" / "main").write_text(f"{private.commit}\n")
+        (theirs / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    give(theirs)
+    with pytest.raises(ProgramError):
+        fetch(parse_source(f"{theirs}@{private.commit}"), into)
+    assert not (into / "checkout" / "pyproject.toml").exists()
+
+
+def test_who_cannot_become_the_owner_is_refused(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    with pytest.raises(BadInputError, match="belongs to another user"):
+        source.serving(str(repository))
 
 
 def test_hooks_and_settings_of_a_repository_are_not_run(repository: Path, into: Path) -> None:
@@ -149,6 +204,139 @@ def test_few_objects_that_name_many_files_are_refused(repository: Path, into: Pa
     git(repository, "update-ref", "refs/heads/bomb", commit)
     with pytest.raises(BadInputError, match="more than 20000 files"):
         fetch(parse_source(f"{repository}@{commit}"), into)
+
+
+def delta_bomb(zeros: int, copies: int) -> bytes:
+    """A pack: a blob of zeros, and a delta that copies it again and again."""
+    base = bytes(zeros)
+    name = hashlib.sha1(b"blob %d\0" % zeros + base, usedforsecurity=False).digest()
+
+    def header(kind: int, size: int) -> bytes:
+        first, size = (kind << 4) | (size & 15), size >> 4
+        out = bytearray()
+        while size:
+            out.append(first | 0x80)
+            first, size = size & 0x7F, size >> 7
+        return bytes([*out, first])
+
+    def length(size: int) -> bytes:
+        out = bytearray()
+        while size >= 0x80:
+            out.append(size & 0x7F | 0x80)
+            size >>= 7
+        return bytes([*out, size])
+
+    # Copy 0xffffff bytes from offset 0: gitformat-pack(5).
+    delta = length(zeros) + length(copies * 0xFFFFFF) + bytes([0xF0, 255, 255, 255]) * copies
+    body = (
+        (b"PACK" + struct.pack(">II", 2, 2))
+        + (header(3, zeros) + zlib.compress(base, 9))
+        + (header(7, len(delta)) + name + zlib.compress(delta, 9))
+    )
+    return body + hashlib.sha1(body, usedforsecurity=False).digest()
+
+
+COPIED = 0xFFFFFF  # the most that one instruction of a delta copies
+
+
+def test_a_small_pack_of_a_huge_file_does_not_take_the_memory(
+    repository: Path, into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_MEMORY_BYTES", 192 * 1024**2)
+    small = committed(repository)
+    assert fetch(small, into).exists(), "the control: the same bound, without the bomb"
+    shutil.rmtree(into / "checkout")
+    copies = 20
+    pack = delta_bomb(COPIED + 1, copies)
+    assert len(pack) < 32 * 1024
+    subprocess.run(
+        ("git", "-C", str(repository), "index-pack", "--stdin"),
+        input=pack,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    digest = hashlib.sha1(b"blob %d\0" % (copies * COPIED), usedforsecurity=False)
+    for _ in range(copies):
+        digest.update(bytes(COPIED))
+    bomb = f"100644,{digest.hexdigest()},bomb"
+    git(repository, "update-index", "--add", "--cacheinfo", bomb)
+    git(repository, "commit", "--quiet", "--message", "x")
+    wanted = parse_source(f"{repository}@{git(repository, 'rev-parse', 'HEAD')}")
+    with pytest.raises(ProgramError, match="exit status 128"):
+        fetch(wanted, into)
+    shutil.rmtree(into / "checkout")
+    monkeypatch.setattr(source, "_MEMORY_BYTES", 1024**3)
+    with pytest.raises(BadInputError, match="a checkout would have"):
+        fetch(wanted, into)  # the control: with more memory it is built, and then measured
+
+
+def test_what_a_server_says_without_end_is_not_kept(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_ssh(tmp_path, "while :; do echo 0123456789012345678901234567890123456789 >&2; done")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ProgramError, match="on its standard error"):
+        fetch(parse_source(f"ssh://git.example/x@{'0' * 40}"), into)
+
+
+def test_ssh_gets_no_settings_and_no_keys(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_ssh(tmp_path, f'echo "$@" > {tmp_path}/argv; exit 1')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ProgramError):
+        fetch(parse_source(f"ssh://git.example/x@{'0' * 40}"), into)
+    said = (tmp_path / "argv").read_text()
+    assert said.startswith("-F /dev/null ")
+    for option in (
+        "BatchMode=yes",
+        "IdentitiesOnly=yes",
+        "IdentityFile=none",
+        "IdentityAgent=none",
+    ):
+        assert f"-o {option}" in said
+    assert "git.example" in said
+
+
+def put_ssh(place: Path, script: str) -> None:
+    (place / "ssh").write_text(f"#!/bin/sh\n{script}\n")
+    (place / "ssh").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "content"),
+    [
+        ("* ident", b"$Id$\n" * 1000),
+        ("* working-tree-encoding=UTF-32", b"text\n" * 1000),
+        ("* text eol=crlf", b"line\n" * 1000),
+        ("* filter=lfs", b"x\n"),
+        ("[attr]large ident\n* large", b"$Id$\n" * 1000),
+    ],
+)
+def test_attributes_of_a_source_change_no_byte(
+    attributes: str, content: bytes, repository: Path, into: Path
+) -> None:
+    (repository / "pyscripts" / "y").write_bytes(content)
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "x")
+    (into / "attributes").write_text(f"{attributes}\n")
+    blob = git(repository, "hash-object", "-w", "--no-filters", str(into / "attributes"))
+    git(repository, "update-index", "--add", "--cacheinfo", f"100644,{blob},.gitattributes")
+    git(repository, "commit", "--quiet", "--message", "x")
+    wanted = parse_source(f"{repository}@{git(repository, 'rev-parse', 'HEAD')}")
+    directory = fetch(wanted, into)
+    assert (directory / ".gitattributes").exists()
+    assert (directory / "pyscripts" / "y").read_bytes() == content
+
+
+def test_hard_links_of_a_source_are_files(repository: Path) -> None:
+    (repository / "pyscripts" / "b.py").hardlink_to(repository / "pyscripts" / "y")
+    with tarfile.open(fileobj=io.BytesIO(archive(repository))) as tar:
+        found = {entry.name: entry for entry in tar}
+        assert found["pyscripts/b.py"].isreg()
+        assert found["pyscripts/y"].isreg()
+        assert tar.extractfile("pyscripts/b.py").read() == b"first\n"  # type: ignore[union-attr]
 
 
 def test_no_room_is_said_before_anything_is_fetched(

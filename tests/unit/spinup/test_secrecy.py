@@ -54,7 +54,7 @@ def test_a_secret_that_is_cut_in_two_is_found(monkeypatch: pytest.MonkeyPatch) -
         (prints("write('')"), "nothing was searched"),
         (prints("write('some'); sys.exit(3)"), "exit status 3"),
         (prints("write('some'); sys.stdout.flush(); time.sleep(60)"), "no end after 0.2 s"),
-        (("/nowhere/journalctl",), "cannot be started"),
+        (("/nowhere/journalctl",), "is not installed"),
     ],
     ids=["empty", "fails", "never ends", "not there"],
 )

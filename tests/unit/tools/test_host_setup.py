@@ -179,14 +179,38 @@ def test_sops_is_built_to_need_no_libraries(path, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path("age-keygen")
     said = tmp_path / "said"
-    built = f'echo "$CGO_ENABLED $@" > {said}; echo built > "$GOBIN/sops"'
+    monkeypatch.setenv("GOFLAGS", "-mod=mod")
+    built = f'echo "$CGO_ENABLED $GOFLAGS $GOWORK $@" > {said}; echo built > "$GOBIN/sops"'
     path("go", f'case "$1" in env) echo go1.23;; *) {built};; esac')
     setup.install_tools()
-    assert said.read_text() == f"0 install {setup.SOPS}\n"
+    module = ("install", "-C", str(setup.SOPS_MODULE), f"{setup.SOPS}/cmd/sops")
+    assert said.read_text().split() == ["0", "-mod=readonly", "off", *module]
     program = tmp_path / "tools" / "bin" / "sops"
     assert program.read_text() == "built\n"
     assert program.stat().st_mode & 0o777 == 0o755
     assert build_cache.find(setup.SOPS_BUILD, tmp_path / "cache" / "agency") is not None
+
+
+def test_sops_and_all_that_it_is_made_of_have_checksums():
+    sums = {tuple(line.split()[:2]) for line in (setup.SOPS_MODULE / "go.sum").open()}
+    assert (setup.SOPS, setup.SOPS_VERSION) in sums
+    required = (setup.SOPS_MODULE / "go.mod").read_text().split("require", 1)[1]
+    wanted = [line.split()[:2] for line in required.splitlines() if " v" in line]
+    assert len(wanted) > 50
+    assert [name for name, version in wanted if (name, f"{version}/go.mod") not in sums] == []
+
+
+def test_libraries_are_installed_from_hashed_wheels_alone(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(setup, "run", lambda *argv, **_: calls.append(argv))
+    monkeypatch.setattr(setup, "VENV", tmp_path / "venv")
+    (tmp_path / "venv").mkdir()
+    monkeypatch.setattr(setup, "remove_stray_venv", lambda: None)
+    setup.install_requirements("dev")
+    [pins] = [argv for argv in calls if "-r" in argv]
+    only = pins.index("--only-binary")
+    assert pins[only + 1] == ":all:"
+    assert "--require-hashes" in pins
 
 
 @pytest.mark.parametrize(

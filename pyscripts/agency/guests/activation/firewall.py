@@ -9,14 +9,13 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.guests.activation.changes import Change
-from agency.programs import run_program
+from agency.programs import run_program, run_to_end
 
 MAIN_FILE = "/etc/nftables.conf"
 TABLE = ("inet", "agency-agents")
@@ -46,8 +45,8 @@ def _list_argv() -> list[str]:
 
 def loaded() -> bytes | None:
     """List the table that is loaded, or None."""
-    done = subprocess.run(_list_argv(), capture_output=True, timeout=_TIMEOUT_S, check=False)
-    return normal(done.stdout) if done.returncode == 0 else None
+    done = run_to_end(_list_argv(), timeout=_TIMEOUT_S)
+    return normal(done.stdout) if done.status == 0 else None
 
 
 def wanted() -> bytes:

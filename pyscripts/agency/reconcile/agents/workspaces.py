@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field, model_validator
 from agency import guarded
 from agency.errors import AgencyError
 from agency.guarded import NOTHING, Kind, Seen
-from agency.programs import find_program
+from agency.programs import ProgramError, find_program
 from agency.reconcile.agents import scaffold
 from agency.reconcile.engine.contract import ABSENT, Change, Settings
 from agency.reconcile.gitlab.repository import Repository
@@ -81,13 +81,16 @@ SETTINGS = AgentWorkspacesSettings
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Observed files of one agent; `problem` says why the observation stopped there."""
+    """Observed files of one agent; `problem` says why the observation stopped there.
+
+    `has_origin` is an error where the agent's repository cannot be read.
+    """
 
     home: Seen = NOTHING
     workspace: Seen = NOTHING
     entries: Mapping[str, Seen] = field(default_factory=dict)
     git: Seen = NOTHING
-    origin: str | None = None
+    has_origin: bool | AgencyError = False
     problem: AgencyError | None = None
 
 
@@ -146,10 +149,14 @@ class AgentWorkspaces:
                     names = (*scaffold.DIRECTORIES, *self._files(agent))
                     entries = {name: guarded.look(space, name) for name in names}
                     git = guarded.look(space, ".git")
-        origin = None
+        has_origin: bool | AgencyError = False
         if agent.remote is not None and git.kind is Kind.DIRECTORY and git.uid == agent.uid:
-            origin = self.repository.origin(agent.home / WORKSPACE, agent.uid, agent.gid)
-        return Place(home, workspace, entries, git, origin)
+            try:
+                place = agent.home / WORKSPACE
+                has_origin = self.repository.has_origin(place, agent.uid, agent.gid)
+            except ProgramError as error:
+                has_origin = error
+        return Place(home, workspace, entries, git, has_origin)
 
     def _files(self, agent: AgentWorkspace) -> dict[str, str]:
         return scaffold.files(
@@ -257,7 +264,7 @@ class _Planner:
         return self._owner(path, seen)
 
     def _repository(self, path: tuple[str, ...]) -> list[WorkspaceChange]:
-        git, remote = self.place.git, self.agent.remote
+        git, remote, has_origin = self.place.git, self.agent.remote, self.place.has_origin
         if git.kind not in {Kind.ABSENT, Kind.DIRECTORY}:
             return [self._in_the_way(path, git, "a directory")]
         if git.kind is Kind.DIRECTORY and git.uid != self.agent.uid:
@@ -265,7 +272,11 @@ class _Planner:
         changes = []
         if git.kind is Kind.ABSENT:
             changes.append(self._change(path, "repository", ABSENT, "made", step=Step.INIT))
-        if remote is not None and self.place.origin is None:
+        if isinstance(has_origin, AgencyError):
+            hint = "have the agent, or an operator as that user, mend or move away its repository"
+            blocked = str(has_origin)
+            return [self._change(path, "remote", "unknown", "seen", blocked=blocked, hint=hint)]
+        if remote is not None and not has_origin:
             changes.append(self._change(path, "remote", ABSENT, remote, step=Step.REMOTE))
         return changes
 

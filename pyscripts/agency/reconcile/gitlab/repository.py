@@ -7,13 +7,17 @@ they can do no more than the agent can do anyway.
 from __future__ import annotations
 
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency.programs import ProgramError
+from agency.programs import Account, Bounds, Finished, ProgramError, run_to_end
 
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 5.0
+# Agents write what git reads here, and one agent must not stop what is done for the others.
+_BOUNDS = Bounds(
+    output_bytes=64 * 1024, error_bytes=64 * 1024, memory_bytes=128 * 1024**2, processor_s=5
+)
+_NO_SUCH_SETTING = 1  # git-config(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,32 +31,33 @@ class Repository:
         argv = ["init", "--quiet", "--initial-branch=main", "--template="]
         self._run(place, argv, uid, gid)
 
-    def origin(self, place: Path, uid: int, gid: int) -> str | None:
-        """Read the URL of the remote `origin`; None if it has none, or is broken."""
-        done = self._started(place, ["config", "--local", "--get", "remote.origin.url"], uid, gid)
-        return done.stdout.decode(errors="replace").strip() or None
+    def has_origin(self, place: Path, uid: int, gid: int) -> bool:
+        """Return whether it has a remote `origin`.
+
+        Raises:
+            ProgramError: its settings cannot be read within the bounds.
+        """
+        argv = ["config", "--local", "--get-regexp", r"^remote\.origin\.url$"]
+        done = self._finished(place, argv, uid, gid)
+        if done.status not in {0, _NO_SUCH_SETTING}:
+            raise _failure(argv, place, done)
+        return done.status == 0
 
     def add_origin(self, place: Path, url: str, uid: int, gid: int) -> None:
         """Add the remote `origin`."""
         self._run(place, ["remote", "add", "origin", url], uid, gid)
 
     def _run(self, place: Path, argv: list[str], uid: int, gid: int) -> None:
-        done = self._started(place, argv, uid, gid)
-        if done.returncode != 0:
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
-            raise ProgramError(
-                f"git {argv[0]} failed: {lines[-1] if lines else 'no message'}", where=str(place)
-            )
+        done = self._finished(place, argv, uid, gid)
+        if done.status != 0:
+            raise _failure(argv, place, done)
 
-    def _started(
-        self, place: Path, argv: list[str], uid: int, gid: int
-    ) -> subprocess.CompletedProcess[bytes]:
-        switched = os.geteuid() != uid
+    def _finished(self, place: Path, argv: list[str], uid: int, gid: int) -> Finished:
         try:
-            return subprocess.run(
+            return run_to_end(
                 # -C and not cwd: the path is then resolved with the agent's rights.
                 [self.git, "-C", str(place), *argv],
-                cwd="/",
+                cwd=Path("/"),
                 env={
                     "HOME": str(place.parent),
                     "PATH": str(Path(self.git).parent),
@@ -61,14 +66,13 @@ class Repository:
                     "GIT_TERMINAL_PROMPT": "0",
                     "GIT_CEILING_DIRECTORIES": str(place.parent),
                 },
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
                 timeout=_TIMEOUT_S,
-                check=False,
-                user=uid if switched else None,
-                group=gid if switched else None,
-                extra_groups=[] if switched else None,
-                umask=0o077,
+                bounds=_BOUNDS,
+                account=Account(uid, gid) if os.geteuid() != uid else None,
             )
-        except subprocess.TimeoutExpired as error:
-            raise ProgramError(f"no end after {_TIMEOUT_S:g} s", where=str(place)) from error
+        except ProgramError as error:
+            raise ProgramError(error.message, where=str(place)) from error
+
+
+def _failure(argv: list[str], place: Path, done: Finished) -> ProgramError:
+    return ProgramError(f"git {argv[0]} failed: {done.reason}", where=str(place))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from pydantic import Field, SecretStr
 
 from agency.errors import BadInputError
-from agency.programs import ProgramError
+from agency.programs import ProgramError, run_to_end
 from agency.secrets import Redactor, SecretValue
 from agency.spinup.probes.probe import Here, Nothing, probe
 from agency.spinup.record import Evidence
@@ -92,52 +91,57 @@ def search_output(
 
     Raises:
         ProgramError: it cannot be started, fails, or takes too long.
+        PrerequisiteError: it does not exist.
         BadInputError: it prints nothing, so nothing was searched.
     """
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-    except OSError as error:
-        raise ProgramError(f"cannot be started: {error.strerror}", where=argv[0]) from error
-    redactor, size, found = Redactor(values), 0, False
-    limit = threading.Timer(timeout_s, process.kill)
-    limit.start()
-    try:
-        with process:
-            for chunk, fresh in _chunks(process.stdout):
-                size += fresh
-                found = found or _has(redactor, chunk)
-    finally:
-        limit.cancel()
-    if process.returncode < 0:
-        raise ProgramError(f"no end after {timeout_s:g} s", where=argv[0])
-    if process.returncode != 0:
-        raise ProgramError(f"exit status {process.returncode}", where=argv[0])
-    if size == 0:
+    searched = _Searched(Redactor(values))
+    finished = run_to_end(argv, timeout=timeout_s, sink=searched.take)
+    if finished.status != 0:
+        raise ProgramError(f"exit status {finished.status}", where=argv[0])
+    searched.look()
+    if searched.size == 0:
         raise BadInputError("printed nothing, so nothing was searched", where=argv[0])
-    return size, found
+    return searched.size, searched.found
+
+
+@dataclass(slots=True)
+class _Searched:
+    """Output of a program, searched in parts, each with the end of the one before it."""
+
+    redactor: Redactor
+    size: int = 0
+    found: bool = False
+    _part: bytearray = field(default_factory=bytearray)
+
+    def take(self, chunk: bytes) -> None:
+        """Add what came; search when a part is complete."""
+        self.size += len(chunk)
+        self._part += chunk
+        if len(self._part) >= _CHUNK:
+            self.look()
+
+    def look(self) -> None:
+        """Search the part at hand."""
+        self.found = self.found or _has(self.redactor, bytes(self._part))
+        del self._part[:-_OVERLAP]
 
 
 def _has(redactor: Redactor, content: bytes) -> bool:
     return bool(redactor.find(content.decode(errors="replace")))
 
 
-def _chunks(stream: IO[bytes] | None) -> Iterator[tuple[bytes, int]]:
-    """Read a stream in parts, each with the end of the one before it; and the part's own length."""
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Read a stream in parts, each with the end of the one before it."""
     carried = b""
-    while stream is not None and (chunk := stream.read(_CHUNK)):
-        yield carried + chunk, len(chunk)
+    while chunk := stream.read(_CHUNK):
+        yield carried + chunk
         carried = (carried + chunk)[-_OVERLAP:]
 
 
 def _file_has(redactor: Redactor, path: Path) -> bool:
     try:
         with path.open("rb") as handle:
-            return any(_has(redactor, chunk) for chunk, _ in _chunks(handle))
+            return any(_has(redactor, chunk) for chunk in _chunks(handle))
     except FileNotFoundError:
         return False  # it was removed in the meantime: nothing is left to search
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency import naming
+from agency import locks, naming
 from agency.errors import AgencyError, PrerequisiteError
 from agency.guarded import Directory
 
@@ -95,14 +94,12 @@ class Place(Directory):
         Raises:
             PrerequisiteError: another process is the writer.
         """
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not locks.take(self.descriptor):
             raise PrerequisiteError(
                 "another process writes these logs",
                 where=str(self.path),
                 hint="only agency-audit.service may",
-            ) from error
+            )
 
 
 def cannot_read(path: Path, error: OSError) -> AgencyError:
