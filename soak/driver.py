@@ -57,9 +57,9 @@ class Driver:
         )
 
     async def drain(self, wait_s: float) -> None:
-        """Wait until everything is answered, and a little for what might come twice."""
+        """Wait until all is answered but what is lost, and a little for what might come twice."""
         deadline = time.monotonic() + wait_s
-        while self.open() and time.monotonic() < deadline:
+        while self.open(wait_s) and time.monotonic() < deadline:
             await asyncio.sleep(0.2)
         await asyncio.sleep(3.0)
 
