@@ -12,6 +12,7 @@ let
 in
 {
   imports = [
+    ./firewall.nix
     ./instance.nix
     ./secrets.nix
     ./units.nix
@@ -65,6 +66,11 @@ in
       allowNoPasswordLogin = lib.mkDefault true;
     };
 
+    # The memory of a service that crashes holds its tokens. That it crashed is in the journal.
+    systemd.coredump.settings.Coredump = {
+      Storage = lib.mkDefault "none";
+      ProcessSizeMax = lib.mkDefault 0;
+    };
     services.journald.extraConfig = lib.mkDefault "SystemMaxUse=2G";
     nix.settings.experimental-features = [
       "nix-command"

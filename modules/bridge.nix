@@ -8,6 +8,7 @@ let
   opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.bridge;
   agency = config.agency;
+  inherit ((import ./lib { inherit lib; })) naming;
   common = import ./lib/recipes-unit.nix { inherit lib config; };
 in
 {
@@ -42,6 +43,10 @@ in
       serviceConfig = common.serviceConfig // {
         MemoryMax = "256M";
       };
+    };
+    agency.heldPorts.bridge = {
+      user = common.serviceConfig.User;
+      uid = naming.serviceUids.recipes;
     };
     agency.edge.sites.bridge = {
       host = agency.instance.facts.names.hosts.bridge;

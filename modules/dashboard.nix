@@ -8,6 +8,7 @@ let
   opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.dashboard;
   agency = config.agency;
+  inherit ((import ./lib { inherit lib; })) naming;
   common = import ./lib/recipes-unit.nix {
     inherit lib config;
     waits = false;
@@ -39,6 +40,10 @@ in
       serviceConfig = common.serviceConfig // {
         MemoryMax = "256M";
       };
+    };
+    agency.heldPorts.dashboard = {
+      user = common.serviceConfig.User;
+      uid = naming.serviceUids.recipes;
     };
     agency.edge.sites.dashboard = {
       host = agency.instance.facts.names.hosts.dashboard;

@@ -50,6 +50,8 @@ let
     add_header Referrer-Policy same-origin always;
   '';
 
+  proxyHeaders = builtins.readFile ./lib/proxy-headers.conf;
+
   documents = lib.mapAttrs' (
     path: text:
     lib.nameValuePair "= ${path}" {
@@ -73,6 +75,9 @@ let
         lib.genAttrs site.only (_: {
           proxyPass = "http://127.0.0.1:${toString site.port}";
           proxyWebsockets = true;
+          # Upstream's own would append the client's X-Forwarded-For to the true address.
+          recommendedProxySettings = false;
+          extraConfig = proxyHeaders;
         })
       )
       // lib.optionalAttrs (site.root != null) {
@@ -106,7 +111,6 @@ in
     services.nginx = {
       enable = true;
       recommendedTlsSettings = true;
-      recommendedProxySettings = true;
       recommendedOptimisation = true;
       serverTokens = false;
       defaultListen = [
@@ -127,6 +131,10 @@ in
       commonHttpConfig = ''
         set_real_ip_from unix:;
         real_ip_header proxy_protocol;
+        proxy_redirect off;
+        proxy_connect_timeout 60s;
+        proxy_send_timeout 60s;
+        proxy_read_timeout 60s;
       '';
       # Two steps, because the client's address travels in a PROXY header that only this module's
       # listeners understand: passed-through connections get the bare stream.

@@ -16,6 +16,14 @@ let
   hosts = agency.instance.facts.names.hosts;
   ports = agency.ports;
   hardening = (import ./lib { inherit lib; }).hardening;
+  serviceUids = (import ./lib { inherit lib; }).naming.serviceUids;
+  # Of an operator of this homeserver.
+  localpartOf =
+    id:
+    let
+      found = builtins.match "@([a-z0-9][a-z0-9._-]{0,62}):${lib.escapeRegex agency.domain}" id;
+    in
+    if found == null then null else lib.head found;
   slice = "system-gitlab.slice";
   state = config.services.gitlab.statePath;
   workhorse = "/run/gitlab/gitlab-workhorse.socket";
@@ -130,12 +138,24 @@ in
         gitlab = {
           signup_enabled = lib.mkDefault false;
           usage_ping_enabled = lib.mkDefault false;
+          # Matrix and Grafana know people by this name: nobody may take that of another.
+          username_changing_enabled = false;
           email_enabled = lib.mkDefault config.services.gitlab.smtp.enable;
         };
         gravatar.enabled = lib.mkDefault false;
       };
     };
     agency.postgresql.databases = [ config.services.gitlab.databaseName ];
+    # GitLab's is a socket of systemd, which is root.
+    agency.heldPorts = {
+      gitlab = { };
+    }
+    // lib.optionalAttrs cfg.registry.enable {
+      registry = {
+        user = "docker-registry";
+        uid = serviceUids.registry;
+      };
+    };
 
     systemd.slices.system-gitlab.sliceConfig = {
       MemoryMax = cfg.memoryMax;
@@ -216,6 +236,11 @@ in
           name = "Agency";
           email = "${cfg.bot}@${agency.domain}";
         };
+        # Names that GitLab cannot give to anybody need no account.
+        people = map (name: {
+          username = name;
+          email = "${name}@${agency.domain}";
+        }) (lib.filter (name: name != null && name != "root") (map localpartOf agency.operators));
         applications = lib.mapAttrsToList (
           name: client: removeAttrs client [ "enable" ] // { inherit name; }
         ) (lib.filterAttrs (_: client: client.enable) clients);

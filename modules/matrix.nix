@@ -213,8 +213,16 @@ in
         consumers = [ unit ];
       };
     };
-    systemd.services.matrix-synapse.after = [ "postgresql.target" ];
-    systemd.services.matrix-synapse.requires = [ "postgresql.target" ];
+    # It is sent tokens and passwords, and sends a token itself.
+    agency.heldPorts.synapse.user = "matrix-synapse";
+    systemd.services.matrix-synapse.after = [
+      "nftables.service"
+      "postgresql.target"
+    ];
+    systemd.services.matrix-synapse.requires = [
+      "nftables.service"
+      "postgresql.target"
+    ];
     systemd.services.matrix-synapse.serviceConfig = {
       # Upstream makes a signing key and chowns it. Ours is a credential: it is there, and read-only.
       ExecStartPre = lib.mkForce [ ];
@@ -223,6 +231,7 @@ in
         ++ lib.optional cfg.oidc.enable agency.issuedFiles.${oidcFile}.credential
         ++ lib.optional agency.control.enable "${registration}:/run/secrets/rendered/${registration}";
       MemoryMax = cfg.memoryMax;
+      LimitCORE = 0;
     };
 
     assertions = [

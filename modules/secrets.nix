@@ -308,7 +308,7 @@ in
           assertion = isEphemeral -> brought == [ ];
           message = ''
             agency.secrets: the instance has no file of secrets, and nobody but an operator can bring ${lib.concatStringsSep ", " brought}.
-            Set secrets.provider to sops in instance.yaml, run `agency render`, and put them in with `sops secrets/secrets.yaml`.
+            Set secrets.provider to sops in instance.yaml, run `agency render`, and put each in with `agency secrets set NAME`.
           '';
         }
       ];

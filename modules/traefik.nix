@@ -72,6 +72,11 @@ in
       ${cfg.wildcard} = agency.ports.traefik;
       ${hosts.traefik} = agency.ports.traefik;
     };
+    # Docker's proxy answers there, which is root.
+    agency.heldPorts = {
+      traefik = { };
+      traefik-http = { };
+    };
     agency.reconcilers.traefik = {
       description = "Traefik on the swarm";
       after = [ "agency-reconcile-proxy-network.service" ];

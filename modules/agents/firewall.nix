@@ -37,9 +37,12 @@ let
           "nscd.service"
           "systemd-resolved.service"
         ];
-        # Services there resolve names under their own uid, past the rules for agents' uids.
+        # Services there act under their own uid, past the rules for agents' uids: they resolve
+        # names, build what fetches from anywhere, or take a client's word for its address.
         serviceConfig.InaccessiblePaths = map (path: "-${path}") [
+          "/nix/var/nix/daemon-socket"
           "/run/dbus"
+          "/run/gitlab"
           "/run/nscd"
           "/run/systemd/resolve"
         ];
@@ -62,29 +65,14 @@ in
   };
 
   config = lib.mkIf (agents != { }) {
-    networking.nftables.enable = true;
     # Agents are kept out of the directory that exists at their start, so it must not be replaced.
     systemd.services.nscd = lib.mkIf config.services.nscd.enable {
       serviceConfig.RuntimeDirectoryPreserve = true;
     };
-    networking.nftables.tables.agency-agents = {
-      family = "inet";
-      content = firewall.content (
-        firewall.mergeElements (
-          lib.mapAttrsToList (
-            _: agent: firewall.elements (agent // { controlUid = agency.control.uid; })
-          ) agents
-        )
-      );
-    };
-    assertions = [
-      {
-        assertion = config.networking.nftables.enable;
-        message = ''
-          agency.agents: agents are confined by nftables, which is off.
-          Remove networking.nftables.enable = false from this machine.
-        '';
-      }
-    ];
+    agency.firewallElements = firewall.mergeElements (
+      lib.mapAttrsToList (
+        _: agent: firewall.elements (agent // { controlUid = agency.control.uid; })
+      ) agents
+    );
   };
 }

@@ -13,7 +13,7 @@ let
   agency = config.agency;
   ports = agency.ports;
   hosts = agency.instance.facts.names.hosts;
-  hardening = (import ../lib { inherit lib; }).hardening;
+  inherit ((import ../lib { inherit lib; })) hardening naming;
   forge = lib.toUpper agency.forge.kind;
   isFree = builtins.match "drone\\.io-oss.*" (lib.getName cfg.package) != null;
 
@@ -144,6 +144,16 @@ in
         };
         secrets = [ rpc ];
         consumers = [ "drone-runner.service" ];
+      };
+    };
+    agency.heldPorts = {
+      drone = {
+        user = "drone-server";
+        uid = naming.serviceUids.drone;
+      };
+      drone-runner = {
+        user = "drone-runner";
+        uid = naming.serviceUids.drone-runner;
       };
     };
     agency.edge.sites.drone = {

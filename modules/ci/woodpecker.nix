@@ -11,6 +11,7 @@ let
   ports = agency.ports;
   hosts = agency.instance.facts.names.hosts;
   forge = lib.toUpper agency.forge.kind;
+  inherit ((import ../lib { inherit lib; }).naming) serviceUids;
   rpc = "woodpecker-rpc-secret";
   oauth = lib.genAttrs [ "CLIENT" "SECRET" ] (
     part: "woodpecker-oauth-client-${if part == "CLIENT" then "id" else "secret"}"
@@ -85,6 +86,10 @@ in
           "${runner}.service"
         ];
       };
+    agency.heldPorts = lib.genAttrs [ "woodpecker" "woodpecker-agents" ] (_: {
+      user = server;
+      uid = serviceUids.woodpecker;
+    });
     agency.edge.sites.woodpecker = {
       host = hosts.woodpecker;
       port = ports.woodpecker;

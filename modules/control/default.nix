@@ -78,13 +78,23 @@ in
         "matrix-as-token"
         "matrix-hs-token"
       ];
+      # At the start of the machine, not only when somebody connects.
+      wantedBy = [ "multi-user.target" ];
+      # systemd holds the port, so that it is never free while the control plane restarts.
+      socket.ListenStream = "127.0.0.1:${toString agency.ports.control}";
+      unitConfig.StartLimitIntervalSec = 0; # at the limit systemd would let go of the socket too
       after = [
         "network.target"
+        "nftables.service"
         "matrix-synapse.service"
       ]
       ++ lib.optional onPostgresql "postgresql.target";
       wants = [ "matrix-synapse.service" ];
-      requires = lib.optional onPostgresql "postgresql.target";
+      requires = [
+        "agency-control.socket"
+        "nftables.service"
+      ]
+      ++ lib.optional onPostgresql "postgresql.target";
       path = [ config.systemd.package ]; # journalctl
       restartTriggers = [ (builtins.toJSON configuration) ];
       serviceConfig = {
@@ -93,13 +103,22 @@ in
         # Where it leaves the configuration and token of an agent it starts; systemd hands them over.
         RuntimeDirectory = user;
         RuntimeDirectoryMode = "0700";
-        RuntimeDirectoryPreserve = "restart";
+        # Agents outlive it: systemd hands over both again when it restarts one meanwhile.
+        RuntimeDirectoryPreserve = true;
         # `agents logs` reads the journal; it asks for the units of agents alone.
         SupplementaryGroups = [ "systemd-journal" ];
         MemoryMax = cfg.memoryMax;
         TasksMax = 64;
+        # A connection each: more than the limits of its server let in.
+        LimitNOFILE = 4096;
         Restart = "always";
       };
+    };
+
+    # The homeserver proves itself there with a token, and who is told more than strangers is root.
+    agency.heldPorts.control = {
+      inherit user;
+      clients = [ user ] ++ lib.optional agency.matrix.enable "matrix-synapse";
     };
 
     agency.postgresql = lib.mkIf onPostgresql {

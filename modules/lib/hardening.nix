@@ -8,10 +8,13 @@ let
     AmbientCapabilities = "";
     CapabilityBoundingSet = "";
     KeyringMode = "private";
+    # What a crashed program had in memory, its tokens among it, reaches no disk.
+    LimitCORE = 0;
     LockPersonality = true;
     MemoryDenyWriteExecute = true;
     NoNewPrivileges = true;
     PrivateDevices = true;
+    PrivateIPC = true;
     PrivateTmp = true;
     ProcSubset = "pid";
     ProtectClock = true;

@@ -254,6 +254,12 @@ let
       }
     );
 
+  # What is the same on every machine; agents add the rest.
+  portElements = lib.filterAttrs (
+    name: _: lib.hasPrefix "service_" name || lib.hasPrefix "closed_" name
+  ) guest.agency.firewallElements;
+  coredumps = guest.environment.etc."systemd/coredump.conf".text;
+
   elementLines = lib.concatStrings (
     lib.mapAttrsToList (
       set: elements:
@@ -296,8 +302,9 @@ in
         table inet agency-agents
         delete table inet agency-agents
         table inet agency-agents {
-        ${firewall.content (lib.mapAttrs (_: _: [ ]) firewall.sets)}}
+        ${firewall.content (lib.mapAttrs (name: _: portElements.${name} or [ ]) firewall.sets)}}
       '';
+      "etc/systemd/coredump.conf.d/50-agency.conf" = coredumps;
     };
 
   # Files that follow from the instance: jinja2 templates over `instance`, which is its
@@ -331,9 +338,16 @@ in
   # Units to start; `agentUnits` for each agent, AGENT standing for its name.
   start = {
     # The machine's own loads the firewall.
+    # A socket before its service, which would be restarted in vain.
     units =
       lib.optional guest.networking.nftables.enable "nftables.service"
-      ++ lib.filter (name: ofGuest name && !lib.hasInfix "@" name) wanted;
+      ++ lib.concatLists (
+        lib.attrValues (
+          lib.partition (lib.hasSuffix ".socket") (
+            lib.filter (name: ofGuest name && !lib.hasInfix "@" name) wanted
+          )
+        )
+      );
     agentUnits = map fillPath (lib.filter isSample wanted);
   };
 }

@@ -132,6 +132,7 @@ in
         (probe "http" cfg.probes)
       ]
       ++ lib.optional agency.edge.enable (probe "certificate" { edge = local 443; })
+      ++ lib.optional agency.control.enable (job "control" [ ports.control ])
       ++ lib.optional agency.matrix.enable (
         job "synapse" [ ports.synapse-metrics ] // { metrics_path = "/_synapse/metrics"; }
       )
@@ -169,6 +170,21 @@ in
         };
       };
     };
+    agency.heldPorts = {
+      grafana.user = "grafana";
+      prometheus.user = "prometheus";
+      blackbox-exporter = {
+        user = "blackbox-exporter";
+        uid = (import ../lib { inherit lib; }).naming.serviceUids.blackbox-exporter;
+      };
+    }
+    // lib.optionalAttrs agency.control.enable {
+      control.clients = [
+        "blackbox-exporter"
+        "prometheus"
+      ];
+    }
+    // lib.optionalAttrs agency.matrix.enable { synapse-metrics.user = "matrix-synapse"; };
     systemd.services.prometheus.serviceConfig.MemoryMax = cfg.memoryMax;
 
     services.matrix-synapse.settings = lib.mkIf agency.matrix.enable {

@@ -28,7 +28,7 @@ COMMANDS: Mapping[str, Entry] = {
     "render": Entry("agency.instance.commands:render", "Write instance/generated/ from it."),
     "schema": Entry("agency.instance.commands:schema", "Print the JSON Schema of instance.yaml."),
     "secrets": Entry(
-        "agency.instance.secret_commands:secrets", "List and examine an instance's secrets."
+        "agency.instance.secret_commands.group:secrets", "List and examine an instance's secrets."
     ),
     "control": Entry("agency.control.cli:control", "Run and examine the control plane."),
     "audit": Entry("agency.control.cli:audit", "Verify and read the audit log."),

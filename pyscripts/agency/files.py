@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,22 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    """Replace the content of an existing file in one step: through links; mode and owner stay.
+
+    Raises:
+        PrerequisiteError: the place cannot be written; the old file is intact.
+    """
+    try:
+        target = path.resolve(strict=True)
+        status = target.stat()
+        write_atomically(target, data, mode=stat.S_IMODE(status.st_mode))
+        if os.geteuid() == 0:
+            os.chown(target, status.st_uid, status.st_gid)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
 
 
 def write_tree_atomically(

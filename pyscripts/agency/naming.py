@@ -63,6 +63,16 @@ SERVICE_PORTS = {
     "traefik": 8443,
 }
 
+# Uids of services that would get another at each start: firewall rules name who answers on a port.
+SERVICE_UIDS = {
+    "drone": 3990,
+    "woodpecker": 3991,
+    "registry": 3992,
+    "recipes": 3993,
+    "blackbox-exporter": 3994,
+    "drone-runner": 3995,
+}
+
 # What the edge publishes, each under its own host name.
 PUBLIC_SERVICES = (
     "matrix",
@@ -147,4 +157,5 @@ def facts() -> dict[str, object]:
             "uids": {"lowest": AGENT_UIDS.start, "highest": AGENT_UIDS.stop - 1},
         },
         "control": {"user": CONTROL_USER},
+        "serviceUids": dict(SERVICE_UIDS),
     }

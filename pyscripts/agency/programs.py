@@ -143,6 +143,7 @@ def run_to_end(
     bounds: Bounds = DEFAULT_BOUNDS,
     account: Account | None = None,
     sink: Callable[[bytes], None] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Finished:
     """Run `argv` to its end, whatever its exit status.
 
@@ -150,13 +151,14 @@ def run_to_end(
         timeout: Seconds until it is ended, with all that it started.
         account: User that runs it, with the umask 077; None for this one.
         sink: Takes standard output as it comes, without a bound, in place of `Finished.stdout`.
+        pass_fds: Descriptors that it inherits.
 
     Raises:
         ProgramError: no end in time, or more output than its bounds allow.
         PrerequisiteError: the program does not exist.
     """
     deadline = time.monotonic() + timeout
-    with _running(argv, stdin, env, cwd, hint, bounds, account) as process:
+    with _running(argv, stdin, env, cwd, hint, bounds, account, pass_fds) as process:
         out = _Stream("standard output", bounds.output_bytes, sink)
         err = _Stream("standard error", bounds.error_bytes)
         try:
@@ -178,6 +180,7 @@ def _running(
     hint: str | None,
     bounds: Bounds,
     account: Account | None,
+    pass_fds: Sequence[int],
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program; if the block fails, kill it with its session. It is reaped in any case."""
     prefix = bounds.prefix()
@@ -196,6 +199,7 @@ def _running(
             group=account.gid if account else None,
             extra_groups=[] if account else None,
             umask=0o077 if account else -1,
+            pass_fds=tuple(pass_fds),
         )
     except FileNotFoundError as error:
         raise _not_installed(argv[0], hint) from error

@@ -71,8 +71,8 @@ def test_a_uid_of_no_agent_belongs_to_nobody(host, agents):
 @pytest.mark.claim("uid-in-firewall", "own-user", disturbs=False)
 def test_the_uids_are_those_of_the_firewall(host, users):
     """And of nobody else: the control plane is no agent."""
-    table = host.run("nft list set inet agency-agents agents").stdout
-    held = {int(number) for number in re.findall(r"\d+", table.split("elements")[1])}
+    table = host.run("nft list set inet agency-agents agent_servers").stdout
+    held = {int(uid) for uid in re.findall(r"(\d+) \. \d+", table.split("elements")[1])}
     assert held == {host.user(user).uid for user in users}
 
 

@@ -158,6 +158,41 @@ finally:
     change("delete")
 print(json.dumps(heard))
 """
+# Joins a group as an agent and sends to another as root, while the outside hears every packet.
+JOIN = """
+import json, os, socket, subprocess, sys, time
+uid, near, namespace = sys.argv[1:]
+LISTEN = (
+    "import socket, sys, time\\n"
+    "s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))\\n"
+    "s.settimeout(0.2)\\n"
+    "print('up', flush=True)\\n"
+    "heard, end = set(), time.monotonic() + 2.5\\n"
+    "while time.monotonic() < end:\\n"
+    "    try:\\n"
+    "        packet = s.recv(2048)\\n"
+    "    except TimeoutError:\\n"
+    "        continue\\n"
+    "    heard |= {one for one in sys.argv[1:] if socket.inet_aton(one) in packet}\\n"
+    "print(*heard)\\n"
+)
+mine, roots = "239.82.69.84", "239.83.69.67"
+listener = subprocess.Popen(
+    ["ip", "netns", "exec", namespace, sys.executable, "-I", "-c", LISTEN, mine, roots],
+    stdout=subprocess.PIPE, text=True,
+)
+listener.stdout.readline()
+os.seteuid(int(uid))
+member = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+group = socket.inet_aton(mine) + socket.inet_aton(near)
+member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+os.seteuid(0)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(near))
+    sender.sendto(b"hello", (roots, 9))
+heard = listener.communicate()[0].split()
+print(json.dumps({"joined": True, "root": roots in heard, "agent": mine in heard}))
+"""
 # Who looks names up for others, or passes on to who does.
 DAEMONS = (
     "/run/dbus/system_bus_socket",
@@ -265,6 +300,17 @@ def test_undeclared_egress_is_refused(outside, ask, pair):
     assert ask(*map(naming.agent_user, pair)) == [NOWHERE, NOWHERE]
 
 
+@pytest.mark.claim("egress-of-agents-gone", "egress", disturbs=True)
+def test_a_uid_whose_agent_is_gone_gets_nothing_out(outside, host, python):
+    """Its user may stay, and what it had started too."""
+    uid = str(naming.agent_uid("agent-of-a-test-that-is-gone"))
+    assert host.run("getent passwd %s", uid).rc != 0
+    text = "cd / && setpriv --reuid=%s --regid=%s --clear-groups %s -I -c %s %s 10"
+    answers = json.loads(host.run(text, uid, uid, python, ASK, json.dumps(TARGETS)).stdout)
+    assert "outside" not in answers.values()
+    assert {*answers} == {*TARGETS}
+
+
 @pytest.mark.claim("egress-of-others", "egress", disturbs=True, control=True)
 def test_who_is_no_agent_gets_out(outside, ask):
     assert ask("root", "nobody") == [EVERYWHERE, EVERYWHERE]
@@ -310,6 +356,15 @@ def test_no_icmpv4_leaves(outside, sent, pair):
     assert sent("root", V4, ICMPV4) == dict.fromkeys(ICMPV4, "sent")
     for name in pair:
         assert sent(naming.agent_user(name), V4, ICMPV4) == dict.fromkeys(ICMPV4, "refused")
+
+
+@pytest.mark.claim("egress-multicast", "egress", disturbs=True)
+def test_joining_a_group_tells_the_outside_nothing(outside, host, python, pair):
+    """The kernel sends the reports, in nobody's name; what root sends to the group is heard."""
+    uid = str(host.user(naming.agent_user(pair[0])).uid)
+    done = host.run("%s -I -c %s %s %s %s", python, JOIN, uid, V4_NEAR, NAMESPACE)
+    assert done.rc == 0, done.stderr
+    assert json.loads(done.stdout) == {"joined": True, "root": True, "agent": False}
 
 
 @pytest.fixture

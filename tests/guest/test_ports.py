@@ -98,8 +98,10 @@ def test_others_cannot_connect_to_an_agent(ask, agents, running):
 def test_services_are_not_the_agents_to_use(ask, running, control):
     ports = (naming.SERVICE_PORTS["synapse"], control["listen_port"])
     agents = [naming.agent_user(name) for name in running]
-    # "No route to host" is what the rules say; a port where nobody listens says something else.
-    assert ask(agents, *ports, POSTGRESQL) == [["OSError"] * 3] * 2
+    # "No route to host" is what the rules say; a port where nobody listens says something else. Of
+    # the control plane's they say to everybody that nobody listens.
+    said = ["OSError", "ConnectionRefusedError", "OSError"]
+    assert ask(agents, *ports, POSTGRESQL) == [said] * 2
     assert ask(["agency-control"], *ports) == [["answered"] * 2], "others may"
     assert ask(["root"], POSTGRESQL)[0][0] in ("ConnectionRefusedError", "closed")
 
@@ -129,10 +131,14 @@ def test_with_the_firewall_it_runs_and_a_reload_does_not_end_it(host, running):
     assert FIREWALL in host.run("systemctl show --value -p Requires %s", unit).stdout.split()
 
 
+BEHIND_FIREWALL = ("agency-control.service", "matrix-synapse.service")
+
+
 @pytest.fixture
 def broken_firewall(host, started):
     """Leaves the machine without its firewall, which cannot be started; who ran runs in the end."""
-    listed = host.run("systemctl list-units --plain --no-legend 'agency-agent*@*.service'").stdout
+    needing = "'agency-agent*@*.service' agency-control.socket " + " ".join(BEHIND_FIREWALL)
+    listed = host.run(f"systemctl list-units --plain --no-legend {needing}").stdout
     ran = " ".join(line.split()[0] for line in listed.splitlines() if " active " in line)
     place = f"/run/systemd/system/{FIREWALL}.d"
     fails = "[Service]\nExecStart=\nExecStart=/bin/false\n"
@@ -153,6 +159,15 @@ def test_an_agent_does_not_run_without_the_firewall(host, started, broken_firewa
     assert host.run("systemctl is-active %s", unit).stdout == "inactive\n"
     assert "dependency" in host.run("systemctl start %s", unit).stderr
     assert host.run("systemctl is-active %s", unit).stdout == "inactive\n"
+
+
+@pytest.mark.claim("no-tokens-without-firewall", "firewall-first", disturbs=True)
+def test_who_sends_tokens_does_not_run_without_the_firewall(host, broken_firewall):
+    """Without it, whoever takes their ports would be sent the tokens."""
+    for unit in BEHIND_FIREWALL:
+        assert unit in broken_firewall
+        assert host.run("systemctl is-active %s", unit).stdout == "inactive\n"
+        assert "dependency" in host.run("systemctl start %s", unit).stderr
 
 
 @pytest.mark.claim("port-taken-unheard", "own-port", disturbs=True)
@@ -211,3 +226,98 @@ def test_not_even_when_more_ask_than_it_lets_wait(serve, ask, started, free, unu
 def test_others_are_heard_when_many_ask(serve, ask, unused):
     serve("nobody", unused, backlog=0)
     assert ask(MANY, unused) == [["answered"]] * len(MANY)
+
+
+CONTROL, HOMESERVER = "agency-control", "matrix-synapse"
+# Who must stop for the port to be free, and who serves there.
+HELD = {
+    "synapse": (("matrix-synapse.service",), HOMESERVER),
+    "control": (("agency-control.socket", "agency-control.service"), CONTROL),
+}
+PEERS = (CONTROL, HOMESERVER, "root")
+
+
+@pytest.fixture(params=sorted(HELD))
+def vacant(request, host, until):
+    """The port of a service that does not run meanwhile, nor what holds the port for it."""
+    units, owner = HELD[request.param]
+    port = naming.SERVICE_PORTS[request.param]
+
+    def listens() -> bool:
+        return host.run("ss -Hltn 'sport = :%s'", str(port)).stdout != ""
+
+    names = " ".join(units)
+    assert host.run(f"systemctl stop {names}").rc == 0
+    try:
+        until(lambda: not listens())
+        yield port, owner
+    finally:
+        host.run("systemctl stop %s", UNIT)
+        until(lambda: not listens())
+        assert host.run(f"systemctl start {names}").rc == 0
+        until(listens)
+
+
+@pytest.mark.claim("service-impostor-unheard", "service-owners", disturbs=True)
+def test_nobody_answers_for_a_service(serve, ask, vacant):
+    """Not a user who is neither agent nor root: who proves itself there with a token is unheard."""
+    port, _ = vacant
+    serve("nobody", port)
+    assert ask(PEERS, port, seconds=0.7) == [["TimeoutError"]] * len(PEERS)
+
+
+@pytest.mark.claim("service-owner-heard", "service-owners", disturbs=True, control=True)
+def test_its_owner_answers_on_a_services_port(serve, ask, vacant):
+    port, owner = vacant
+    serve(owner, port)
+    assert ask(PEERS, port) == [["answered"]] * len(PEERS)
+
+
+@pytest.mark.claim("control-plane-closed", "service-owners", disturbs=True)
+def test_strangers_cannot_connect_to_the_control_plane(ask, control):
+    assert ask(["nobody", "postgres"], control["listen_port"]) == [["ConnectionRefusedError"]] * 2
+
+
+@pytest.mark.claim("control-plane-open-to-peers", "service-owners", disturbs=True, control=True)
+def test_its_peers_connect_to_the_control_plane(ask, control):
+    assert ask(PEERS, control["listen_port"]) == [["answered"]] * len(PEERS)
+
+
+# Tries to have a port until it has it, or for so long.
+TAKE = """
+import socket, sys, time
+end = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end:
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            server.bind(("127.0.0.1", int(sys.argv[1])))
+            server.listen()
+        except OSError:
+            continue
+        print("taken")
+        break
+else:
+    print("never free")
+"""
+
+
+@pytest.mark.claim("control-port-never-free", "service-owners", disturbs=True)
+def test_the_control_planes_port_is_never_free(host, run_as, until, python, control):
+    """Not while it restarts: systemd holds it."""
+    unit, port = "agency-control.service", str(control["listen_port"])
+
+    def pid() -> str:
+        return host.run("systemctl show --value -p MainPID %s", unit).stdout.strip()
+
+    before = pid()
+    assert before != "0"
+    assert host.run("systemctl kill --kill-who=main --signal=KILL %s", unit).rc == 0
+    assert run_as("nobody", "%s -I -c %s %s 3", python, TAKE, port).stdout == "never free\n"
+    until(lambda: pid() not in ("0", before))
+
+
+@pytest.mark.claim("free-port-taken", "service-owners", disturbs=True, control=True)
+def test_a_free_port_is_taken_at_once(run_as, python, unused):
+    assert run_as("nobody", "%s -I -c %s %s 3", python, TAKE, str(unused)).stdout == "taken\n"

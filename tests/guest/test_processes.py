@@ -74,3 +74,20 @@ def test_an_agents_program_sees_its_own(host, running, inside):
     mine, _ = running
     pid = main_pid(host, naming.agent_unit(mine))
     assert inside(mine, "test -d /proc/%s", pid).rc == 0
+
+
+IPC = "readlink /proc/self/ns/ipc"
+
+
+@pytest.mark.claim("own-ipc", "own-processes", disturbs=True)
+def test_agents_share_no_memory_by_name(host, running):
+    """Shared memory and message queues of System V and POSIX are in a namespace of each unit."""
+    pids = [main_pid(host, naming.agent_unit(name)) for name in running]
+    spaces = [host.run("readlink /proc/%s/ns/ipc", pid).stdout for pid in (*pids, "self")]
+    assert all(spaces)
+    assert len({*spaces}) == len(spaces)
+
+
+@pytest.mark.claim("ipc-outside-unit", "own-processes", disturbs=True, control=True)
+def test_outside_of_its_unit_it_would_share_them(host, pair, run_as):
+    assert run_as(naming.agent_user(pair[0]), IPC).stdout == host.run(IPC).stdout

@@ -5,7 +5,7 @@ import pytest
 from agency import naming
 
 SERVICES = ("postgresql", "matrix-synapse", "agency-control")
-SOCKETS = ("agency-audit.socket",)
+SOCKETS = ("agency-audit.socket", "agency-control.socket")
 
 
 @pytest.mark.claim("nothing-failed", "all-runs", disturbs=False)

@@ -39,3 +39,22 @@ def test_every_own_unit_is_hardened(host, own_units):
 @pytest.mark.claim("unhardened-noticed", "hardened", disturbs=False, control=True)
 def test_a_unit_without_hardening_would_be_noticed(host):
     assert exposures(host, [OPEN_UNIT])[OPEN_UNIT] > LIMIT
+
+
+def core_limits(host, units: list[str]) -> dict[str, str]:
+    """The largest core dump that systemd lets each unit's processes leave."""
+    text = "systemctl show --value -p LimitCORE " + " ".join("%s" for _ in units)
+    said = host.run(text, *units).stdout.split()
+    return dict(zip(units, said, strict=True))
+
+
+@pytest.mark.claim("no-core-dumps", "hardened", disturbs=False)
+def test_no_own_unit_leaves_its_memory_on_disk(host, own_units):
+    """Nor does the homeserver: tokens are in it."""
+    units = [*own_units, "matrix-synapse.service"]
+    assert core_limits(host, units) == dict.fromkeys(units, "0")
+
+
+@pytest.mark.claim("core-dumps-noticed", "hardened", disturbs=False, control=True)
+def test_a_unit_that_leaves_its_memory_would_be_noticed(host):
+    assert core_limits(host, [OPEN_UNIT])[OPEN_UNIT] != "0"

@@ -317,8 +317,8 @@ in
     module.agency.agents.pm.port = 8012;
   };
   no-firewall = {
-    file = "agents/firewall.nix";
-    says = "agents are confined by nftables, which is off";
+    file = "firewall.nix";
+    says = "ports are kept to their services by nftables, which is off";
     module = {
       networking.nftables.enable = lib.mkForce false;
       # Incus would say so too.
@@ -327,6 +327,11 @@ in
         "sandbox"
       ];
     };
+  };
+  uid-that-is-not-fixed = {
+    file = "firewall.nix";
+    says = "the firewall names users by uid";
+    module.agency.heldPorts.grafana.user = lib.mkForce "nobody-made-this-user";
   };
   no-home-manager = {
     file = "agents/home.nix";

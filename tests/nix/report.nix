@@ -143,7 +143,17 @@ let
         "woodpecker-agent-local"
       ]) (name: config.systemd.units."${name}.service".text);
       issued = lib.mapAttrs (_: file: file.content) config.agency.issuedFiles;
+      held = heldPorts config;
+      table = config.networking.nftables.tables.agency-agents.content;
     };
+
+  heldPorts =
+    config:
+    lib.mapAttrs (name: held: {
+      inherit (held) user clients;
+      port = config.agency.ports.${name};
+      uid = if held.user == null then 0 else config.users.users.${held.user}.uid;
+    }) config.agency.heldPorts;
 
   services = config: {
     slices = lib.mapAttrs (_: service: service.serviceConfig.Slice or null) config.systemd.services;
@@ -159,6 +169,23 @@ let
       lib.filterAttrs (_: file: file.text != null) config.environment.etc
     );
     passthrough = config.agency.edge.passthrough;
+    nginx = {
+      recommended = config.services.nginx.recommendedProxySettings;
+      locations = lib.mapAttrs (
+        _: site:
+        lib.mapAttrs (_: location: {
+          inherit (location) proxyPass recommendedProxySettings extraConfig;
+        }) site.locations
+      ) config.services.nginx.virtualHosts;
+      text = lib.concatStrings [
+        config.services.nginx.commonHttpConfig
+        config.services.nginx.appendHttpConfig
+        config.services.nginx.httpConfig
+      ];
+    };
+    gitlabExtra = config.services.gitlab.extraConfig.gitlab;
+    coredump = config.systemd.coredump.settings.Coredump;
+    held = heldPorts config;
     openPorts = config.networking.firewall.allowedTCPPorts;
     # What listens where, by what the services themselves are told.
     listeners = {

@@ -312,3 +312,133 @@ def test_what_another_installer_left_makes_room_for_sops_nix(
     assert secrets.is_symlink() is (before == "link")
     assert secrets.exists() is (before == "link")
     assert (made / "kept").exists()
+
+
+# Services that are sent a token, a password or a cookie, by the feature or engine that runs each.
+# Of the others, metrics and probes are asked for without one; what listens nowhere is not held.
+TOLD = {
+    "builtin": {"control", "synapse", "gitlab", "grafana", "registry", "bridge", "dashboard"},
+    "drone": {"drone", "drone-runner"},
+    "woodpecker": {"woodpecker", "woodpecker-agents"},
+}
+TOLD["builtin"] |= {"traefik", "traefik-http"}
+NOT_TOLD = {
+    "element",  # files of nginx
+    "prometheus",
+    "synapse-metrics",
+    "node-exporter",
+    "process-exporter",
+    "blackbox-exporter",
+    "oidc-provider",  # of a throwaway machine, on which nobody else is
+}
+
+
+def _set(table: str, name: str) -> set[str]:
+    found = re.search(rf"set {name} {{[^}}]*?elements = {{ ([^}}]*) }}", table)
+    return set(found[1].split(", ")) if found else set()
+
+
+def test_every_service_is_told_secrets_or_not() -> None:
+    told = set().union(*TOLD.values())
+    assert told.isdisjoint(NOT_TOLD)
+    assert told | NOT_TOLD == set(naming.SERVICE_PORTS)
+
+
+@pytest.mark.parametrize("engine", sorted(TOLD))
+def test_who_is_told_a_secret_is_the_one_who_answers(report: dict[str, Any], engine: str) -> None:
+    machine = report["engines"][engine]
+    table, held = machine["table"], machine["held"]
+    ports, servers = _set(table, "service_ports"), _set(table, "service_servers")
+    for name in TOLD["builtin"] | TOLD[engine]:
+        port = naming.SERVICE_PORTS[name]
+        assert held[name]["port"] == port
+        assert str(port) in ports, name
+        mine = {one for one in servers if one.endswith(f" . {port}")}
+        assert mine == {f"{uid} . {port}" for uid in {0, held[name]["uid"]}}, name
+    uids = {one["uid"] for one in held.values()}
+    assert uids.isdisjoint(naming.AGENT_UIDS)
+    assert all(isinstance(uid, int) for uid in uids)
+
+
+def test_who_answers_is_who_the_unit_runs_as(report: dict[str, Any]) -> None:
+    """The user that the table names is the one that systemd gives the program."""
+    texts = report["services"]["allUnits"]
+    held = report["services"]["held"]
+    for name, unit in {
+        "control": "agency-control",
+        "synapse": "matrix-synapse",
+        "grafana": "grafana",
+        "prometheus": "prometheus",
+        "registry": "docker-registry",
+        "bridge": "agency-bridge",
+        "dashboard": "agency-dashboard",
+        "blackbox-exporter": "prometheus-blackbox-exporter",
+    }.items():
+        assert f"\nUser={held[name]['user']}\n" in texts[f"{unit}.service"], name
+    for engine, units in {
+        "drone": {"drone": "drone-server", "drone-runner": "drone-runner"},
+        "woodpecker": {"woodpecker": "woodpecker-server"},
+    }.items():
+        machine = report["engines"][engine]
+        for name, unit in units.items():
+            # A dynamic user has its unit's name, and the uid of a user of that name.
+            assert "\nDynamicUser=true\n" in machine["services"][unit]
+            assert machine["held"][name]["user"] == unit
+            assert machine["held"][name]["uid"] == naming.SERVICE_UIDS[name]
+
+
+def test_the_control_plane_is_asked_by_those_who_must(report: dict[str, Any]) -> None:
+    control = report["services"]["held"]["control"]
+    assert set(control["clients"]) == {"agency-control", "matrix-synapse", "blackbox-exporter"}
+    table = report["services"]["tables"]["agency-agents"]
+    assert _set(table, "closed_ports") == {str(control["port"])}
+
+
+@pytest.mark.parametrize("unit", ["agency-control", "matrix-synapse"])
+def test_who_sends_tokens_runs_behind_the_firewall(report: dict[str, Any], unit: str) -> None:
+    text = report["services"]["allUnits"][f"{unit}.service"]
+    for order in ("Requires", "After"):
+        (names,) = re.findall(rf"^{order}=(.*)$", text, re.MULTILINE)
+        assert "nftables.service" in names.split()
+
+
+def test_systemd_holds_the_port_of_the_control_plane(report: dict[str, Any]) -> None:
+    socket = report["agency"]["unitTexts"]["agency-control.socket"]
+    assert f"\nListenStream=127.0.0.1:{naming.SERVICE_PORTS['control']}\n" in socket
+    text = report["services"]["allUnits"]["agency-control.service"]
+    assert "agency-control.socket" in text
+    assert "\nLimitNOFILE=4096\n" in text
+
+
+def test_the_edge_believes_no_address_that_a_client_names(report: dict[str, Any]) -> None:
+    nginx = report["services"]["nginx"]
+    assert nginx["recommended"] is False
+    assert "proxy_add_x_forwarded_for" not in json.dumps(nginx)
+    proxied = {
+        f"{site}{path}": location
+        for site, locations in nginx["locations"].items()
+        for path, location in locations.items()
+        if location["proxyPass"] is not None
+    }
+    assert len(proxied) >= 6
+    for place, location in proxied.items():
+        assert location["recommendedProxySettings"] is False, place
+        lines = location["extraConfig"].splitlines()
+        for header in ("X-Forwarded-For", "X-Real-IP"):
+            set_here = [line for line in lines if line.startswith(f"proxy_set_header {header} ")]
+            assert set_here == [f"proxy_set_header {header} $remote_addr;"], place
+        assert 'proxy_set_header Forwarded "";' in lines, place
+
+
+def test_nobody_takes_a_name_of_somebody_else_in_the_forge(report: dict[str, Any]) -> None:
+    """Matrix and Grafana take it for theirs."""
+    gitlab = report["services"]["gitlabExtra"]
+    assert gitlab["username_changing_enabled"] is False
+    assert gitlab["signup_enabled"] is False
+    people = report["services"]["reconcilers"]["gitlab-bootstrap"]["people"]
+    assert [one["username"] for one in people] == ["alice"], "operators have theirs from the start"
+
+
+def test_what_crashes_leaves_no_memory_on_disk(report: dict[str, Any]) -> None:
+    assert report["services"]["coredump"] == {"Storage": "none", "ProcessSizeMax": 0}
+    assert "\nLimitCORE=0\n" in report["services"]["allUnits"]["matrix-synapse.service"]

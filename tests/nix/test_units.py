@@ -26,9 +26,11 @@ PROGRAM = re.compile(r"^(Exec\w+=)(?:/opt/agency|/usr/lib)/\S+", re.MULTILINE)
 # Each is turned off only where the unit says why, in `relax`.
 HARDENED = (
     "CapabilityBoundingSet=",
+    "LimitCORE=0",
     "LockPersonality=true",
     "NoNewPrivileges=true",
     "PrivateDevices=true",
+    "PrivateIPC=true",
     "PrivateTmp=true",
     "ProtectClock=true",
     "ProtectControlGroups=true",
@@ -60,6 +62,16 @@ def test_every_own_service_is_hardened(report: dict[str, Any]) -> None:
     for name, text in services.items():
         lacking = [line for line in HARDENED if f"\n{line}" not in text]
         assert lacking == [], name
+
+
+def test_no_agent_reaches_a_service_that_acts_for_it(report: dict[str, Any]) -> None:
+    """Such a service has a uid of its own, for which the rules of agents do not hold."""
+    units = {name: text for name, text in _services(report).items() if "agency-agent" in name}
+    units = {name: text for name, text in units.items() if name.endswith("@.service")}
+    assert len(units) >= 10
+    for name, text in units.items():
+        closed = set(re.findall(r"^InaccessiblePaths=-(.+)$", text, re.MULTILINE))
+        assert closed >= {"/nix/var/nix/daemon-socket", "/run/dbus", "/run/gitlab"}, name
 
 
 def test_no_own_service_is_declared_past_the_one_function(report: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from agency.clock import Clock
 from agency.control.appservice.transactions import Intake
 from agency.control.commands import GRAMMAR, looks_like_command
+from agency.control.conditions import Conditions
 from agency.control.execution.classify import Rules
 from agency.control.execution.result import Handler, Invocation, Result
 from agency.control.grammar.command import Command
@@ -49,6 +50,7 @@ class Desk:
     def __post_init__(self) -> None:
         for spec in GRAMMAR.commands:
             self.handlers[spec.name] = self._handler(spec.name)
+        self.conditions = Conditions(self.clock)
         self.intake = self.make_intake()
         self.say_to = self.spoken.append
 
@@ -67,6 +69,7 @@ class Desk:
             looks_like_command=looks_like_command,
             max_inbox=self.max_inbox,
             wake=asyncio.Event(),
+            conditions=self.conditions,
         )
 
     def make_operations(self) -> Operations:

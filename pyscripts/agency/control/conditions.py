@@ -9,8 +9,10 @@ one is a warning, which never does.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from agency.clock import Clock
@@ -27,6 +29,7 @@ class Code(StrEnum):
     EVENTS_DROPPED = "events-dropped"
     AGENT_ABSENT = "agent-absent"
     OPERATOR_ABSENT = "operator-absent"
+    POWER_LACKING = "power-lacking"
     ALIAS_LOST = "alias-lost"
     BOT_SILENCED = "bot-silenced"
     ROOM_LOST = "room-lost"
@@ -44,6 +47,7 @@ class Condition:
         hint: What mends it, with the command; empty if it heals by itself.
         since_ms: Wall clock when it was first noted.
         blocks: True if commands do not get through.
+        acknowledged: True for a warning that a person has seen, and wants to see no more.
     """
 
     code: Code
@@ -52,14 +56,16 @@ class Condition:
     hint: str
     since_ms: int
     blocks: bool
+    acknowledged: bool = False
 
 
 @dataclass(slots=True)
 class Conditions:
-    """The present conditions, by kind and subject."""
+    """The present conditions, by kind and subject; `changed` is set whenever they change."""
 
     clock: Clock
     overflow: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     _present: dict[tuple[Code, str], Condition] = field(default_factory=dict)
 
     def note(
@@ -72,7 +78,11 @@ class Conditions:
             self.overflow += 1
             return False
         since_ms = self.clock.now_ms() if before is None else before.since_ms
-        self._present[key] = Condition(code, subject, text, hint, since_ms, blocks)
+        seen = before is not None and before.acknowledged and not blocks
+        after = Condition(code, subject, text, hint, since_ms, blocks, seen)
+        if after != before:
+            self._present[key] = after
+            self.changed.set()
         if before is None:
             _log.warning(text, extra={"fields": {"condition": code.value, "subject": subject}})
         return before is None
@@ -81,9 +91,32 @@ class Conditions:
         """Forget a condition that is over, and log that. Returns True if there was one."""
         gone = self._present.pop((code, subject), None)
         if gone is not None:
+            self.changed.set()
             fields = {"condition": code.value, "subject": subject}
             _log.info("over: %s", gone.text, extra={"fields": fields})
         return gone is not None
+
+    def restore(self, conditions: Iterable[Condition]) -> None:
+        """Take up the conditions of the run before, until they are found to be over."""
+        for each in conditions:
+            if len(self._present) < MAX_CONDITIONS:
+                self._present.setdefault((each.code, each.subject), each)
+
+    def acknowledge(self, code: Code) -> int:
+        """Mark the warnings of a kind as seen; returns their number.
+
+        One that goes away and comes back is shown again.
+        """
+        found = [
+            (key, each)
+            for key, each in self._present.items()
+            if each.code is code and not each.blocks and not each.acknowledged
+        ]
+        for key, each in found:
+            self._present[key] = replace(each, acknowledged=True)
+        if found:
+            self.changed.set()
+        return len(found)
 
     def present(self) -> tuple[Condition, ...]:
         """Return the conditions, the blocking ones first, then the oldest first."""

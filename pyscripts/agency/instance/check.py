@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from agency.errors import AgencyError
-from agency.instance.load import GENERATED, LoadedInstance, instance_file, load_instance
+from agency.instance.load import LoadedInstance, instance_file, load_instance
 from agency.instance.needs import required_secrets
 from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError, Problem
-from agency.instance.reading.recipients import disagreements
-from agency.instance.reading.source import read_source
+from agency.instance.reading.recipients import disagreements, line_in
 from agency.instance.render import check_rendered
-from agency.secrets import missing_in_file, remedy, sops
+from agency.secrets import (
+    Kind,
+    missing_in_file,
+    read_document,
+    read_history,
+    relink,
+    remedy,
+    set_command,
+    sops,
+)
+from agency.yaml_source import read_source
 
 
 def examine(path: Path) -> tuple[Problem, ...]:
@@ -23,12 +33,13 @@ def examine(path: Path) -> tuple[Problem, ...]:
         return error.problems
     source = read_source(str(loaded.path), loaded.path.read_bytes())
     note_unwritten(source, loaded.instance)
-    return (
+    found = (
         *source.problems,
         *disagreements(loaded.instance, loaded.root, source),
         *_stale(loaded),
         *_secrets(loaded),
     )
+    return tuple(dict.fromkeys(found))  # a broken file is met twice
 
 
 def _stale(loaded: LoadedInstance) -> tuple[Problem, ...]:
@@ -50,25 +61,37 @@ def _secrets(loaded: LoadedInstance) -> tuple[Problem, ...]:
     found = []
     config, encrypted = loaded.root / sops.CONFIG_FILE, loaded.root / sops.SECRETS_FILE
     if not config.exists():
-        link = f"ln -s {GENERATED}/sops.yaml {sops.CONFIG_FILE}"
-        found.append(
-            Problem(str(config), None, "", f"is missing; run `{link}` beside instance.yaml")
-        )
+        found.append(Problem(str(config), None, "", f"is missing; {relink(config)}"))
     if not encrypted.exists():
         what = "is missing; restore it from git, or make a new instance with `agency init`"
         return (*found, Problem(str(encrypted), None, "", what))
     try:
         stored = sops.names_in_file(encrypted)
+        return (*found, *_of_file(loaded, encrypted, stored))
     except AgencyError as error:
-        return (*found, Problem(str(encrypted), None, "", f"{error.message}; {error.hint or ''}"))
-    missing = missing_in_file(required_secrets(loaded.instance), stored)
-    return (
-        *found,
-        *(
-            Problem(str(encrypted), None, spec.name, f"is missing; {remedy(spec, loaded.root)}")
-            for spec in missing
-        ),
-    )
+        told = f"{error.message}; {error.hint}" if error.hint else error.message
+        return (*found, Problem(str(encrypted), line_in(error.where), "", told))
+
+
+def _of_file(loaded: LoadedInstance, file: Path, stored: frozenset[str]) -> Iterator[Problem]:
+    """Find what the names, the kinds of values and the history of the file show without a key."""
+    document, root = read_document(file), loaded.root
+    for spec in missing_in_file(required_secrets(loaded.instance), stored):
+        state = "is empty" if spec.name in document.values else "is missing"
+        line = document.lines.get(spec.name)
+        yield Problem(str(file), line, spec.name, f"{state}; {remedy(spec, root)}")
+    for name in document.named(Kind.NESTED, Kind.NOT_TEXT):
+        what = f"is {document.kinds()[name]}, and a secret is one text"
+        told = f"{what}; `{set_command(name, root)}`"
+        yield Problem(str(file), document.lines.get(name), name, told)
+    for former in sorted(read_history(file).former):
+        yield Problem(
+            str(file),
+            None,
+            "recipients",
+            f"{former} was a recipient and still knows its data key, so that it can read later "
+            f"values too; `agency secrets rekey {root}`, then rotate what it could read",
+        )
 
 
 def default_directory() -> Path:

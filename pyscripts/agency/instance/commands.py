@@ -19,7 +19,7 @@ from agency.instance.making.ask import collect_options
 from agency.instance.making.create import Created, create_instance
 from agency.instance.model import Instance
 from agency.instance.render import check_rendered, write_rendered
-from agency.secrets import SecretSpec, default_key_file, new_key_file, remedy, sops
+from agency.secrets import SecretSpec, key_places, new_key_file, remedy, sops
 
 directory_argument = click.argument(
     "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path)
@@ -169,7 +169,7 @@ def _try_to_decrypt(directory: Path, age_key: Path | None) -> None:
             where=str(loaded.path),
             hint="leave out --decrypt",
         )
-    sops.decrypt(loaded.root / sops.SECRETS_FILE, age_key or default_key_file(loaded.instance.name))
+    sops.decrypt(loaded.root / sops.SECRETS_FILE, key_places(loaded.instance.name, age_key))
 
 
 @click.command()

@@ -15,10 +15,11 @@ from agency.instance.model import Agent, Domain, Instance, MatrixId
 from agency.instance.problems import InstanceError, Problem, field_name
 from agency.instance.reading.explain import explain
 from agency.instance.reading.recipients import disagreements
-from agency.instance.reading.source import MAX_BYTES, Source, read_source
+from agency.yaml_source import MAX_BYTES, Source, read_source
 
 INSTANCE_FILE = "instance.yaml"
 GENERATED = "generated"
+IF_EMPTY = "`agency init` makes an instance"
 
 Part = TypeVar("Part", bound=BaseModel | str)
 
@@ -55,7 +56,7 @@ def load_instance(path: Path, *, check_recipients: bool = True) -> LoadedInstanc
     """
     file = instance_file(path)
     content = _read(file)
-    source = read_source(str(file), content)
+    source = read_source(str(file), content, if_empty=IF_EMPTY)
     instance = parse_instance(source)
     root = file.parent
     if instance is not None and check_recipients:

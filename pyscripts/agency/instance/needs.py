@@ -1,10 +1,12 @@
 """Secrets that an instance needs: the catalogue's entries for its services and agents.
 
-Only this module decides it. Nix reads the result from the rendered instance.
+Only this module decides it. Nix reads the result from the rendered instance. Features of agents,
+such as mail, are declared by hosts alone: their secrets are possible ones.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -21,7 +23,32 @@ def required_secrets(instance: Instance) -> tuple[SecretSpec, ...]:
         *_of_agents(instance, known),
         *_certificate(instance, known),
     ]
-    return tuple(sorted(specs, key=lambda spec: spec.name))
+    return tuple(sorted(specs, key=_by_name))
+
+
+def possible_secrets(instance: Instance) -> tuple[SecretSpec, ...]:
+    """List the secrets that the features of this instance's agents need, if a host has them on."""
+    known = load_catalogue()
+    required = {spec.name for spec in required_secrets(instance)}
+    specs = (
+        known.spec(name, agent=agent) for agent in instance.agents for name in known.of_features()
+    )
+    return tuple(spec for spec in sorted(specs, key=_by_name) if spec.name not in required)
+
+
+def is_of_feature(name: str) -> bool:
+    """Return whether a name is that of a feature's secret, of whatever agent.
+
+    A host may declare agents of its own.
+    """
+    patterns = (
+        re.escape(one).replace(r"\{agent\}", ".+") for one in load_catalogue().of_features()
+    )
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def _by_name(spec: SecretSpec) -> str:
+    return spec.name
 
 
 def _of_services(instance: Instance) -> Iterator[str]:
@@ -93,4 +120,5 @@ def _certificate(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
             spec,
             consumers=tuple(unit for unit in spec.consumers if runs[unit]),
             restarts=tuple(unit for unit in spec.restarts if runs[unit]),
+            hosts=tuple(hosts),
         )

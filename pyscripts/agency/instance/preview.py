@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from agency.instance.model import Instance
 from agency.instance.problems import Loc
-from agency.instance.reading.source import Source
 from agency.unwritten import FEATURES
+from agency.yaml_source import Source
 
 
 def note_unwritten(source: Source, instance: Instance) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agency.instance.load import LoadedInstance
 from agency.instance.needs import required_secrets
-from agency.secrets import EphemeralProvider, SecretProvider, SopsProvider, default_key_file, sops
+from agency.secrets import EphemeralProvider, SecretProvider, SopsProvider, key_places, sops
 
 
 def open_provider(
@@ -21,10 +21,10 @@ def open_provider(
 def sops_provider(
     loaded: LoadedInstance, *, age_key_file: Path | None = None, directory: Path | None = None
 ) -> SopsProvider:
-    """Open the encrypted file with `age_key_file` or the user's own key."""
+    """Open the encrypted file with `age_key_file`, or a key from the usual places."""
     return SopsProvider(
         required_secrets(loaded.instance),
         loaded.root / sops.SECRETS_FILE,
-        age_key_file or default_key_file(loaded.instance.name),
+        key_places(loaded.instance.name, age_key_file),
         directory=directory,
     )

@@ -7,6 +7,10 @@ from .control_room import RoomPlan as RoomPlan
 from .errors import AnswerError as AnswerError
 from .errors import MatrixError as MatrixError
 from .errors import NoReplyError as NoReplyError
+from .findings import Finding as Finding
+from .findings import Lack as Lack
+from .findings import RoomLostError as RoomLostError
+from .findings import RoomState as RoomState
 from .paths import client_path as client_path
 from .person import Patience as Patience
 from .person import Person as Person

@@ -57,5 +57,7 @@ def membership(members: Mapping[str, Any]) -> Membership:
     """Read the answer of `GET /rooms/{id}/members`."""
     by: dict[str, set[str]] = {"join": set(), "invite": set()}
     for event in members.get("chunk", []):
-        by.setdefault(event["content"].get("membership", ""), set()).add(event["state_key"])
+        content, who = event.get("content"), event.get("state_key")
+        if isinstance(content, Mapping) and isinstance(who, str):
+            by.setdefault(str(content.get("membership", "")), set()).add(who)
     return Membership(frozenset(by["join"]), frozenset(by["invite"]))

@@ -16,6 +16,9 @@ from .audit_socket import AuditAbsentError as AuditAbsentError
 from .audit_socket import AuditClient as AuditClient
 from .audit_socket import AuditUnreachableError as AuditUnreachableError
 from .audit_socket import Receipt as Receipt
+from .readiness import READY_PATH as READY_PATH
+from .readiness import ReadyReport as ReadyReport
+from .readiness import as_report as as_report
 from .reply import REPLY_KEY as REPLY_KEY
 from .reply import Reply as Reply
 from .reply import as_reply as as_reply

@@ -92,6 +92,8 @@ class Entry(_Section):
     instructions: Text | None = None
     optional: bool = False
     foreign_forge: ForeignForge | None = Field(default=None, alias="foreignForge")
+    private_key: str = Field(default="", alias="privateKey")
+    feature: str = Field(default="", pattern=r"^([a-z]+)?$")
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -122,6 +124,8 @@ class Catalogue(_Section):
         if set(self.classes) != set(SecretClass):
             raise ValueError(f"classes must describe {', '.join(SecretClass)}")
         for name, entry in self.secrets.items():
+            if entry.private_key and entry.private_key not in self.secrets:
+                raise ValueError(f"secrets.{name}: there is no secret {entry.private_key!r}")
             procedures = {entry.rotation.procedure}
             if entry.foreign_forge is not None:
                 procedures.add(entry.foreign_forge.procedure)
@@ -150,6 +154,7 @@ class Catalogue(_Section):
             raise InternalError(f"the catalogue has no secret {name!r}", where=CATALOGUE)
         forge = None if own_forge else entry.foreign_forge
         instructions = (entry if forge is None else forge).instructions
+        procedure = entry.rotation.procedure if forge is None else forge.procedure
         return SecretSpec(
             name=_filled(name, values),
             cls=entry.cls if forge is None else forge.cls,
@@ -161,7 +166,19 @@ class Catalogue(_Section):
             mode=entry.mode,
             instructions=_filled(instructions or "", values),
             optional=entry.optional,
+            form=entry.form,
+            days=entry.rotation.days,
+            procedure=procedure,
+            how=self.procedures[procedure],
+            note=_filled(entry.rotation.note or "", values),
+            costs=_filled(entry.rotation.costs, values),
+            private_key=entry.private_key,
+            feature=entry.feature,
         )
+
+    def of_features(self) -> tuple[str, ...]:
+        """Return the entries of agents' secrets that a feature declared by a host may need."""
+        return tuple(name for name, entry in self.secrets.items() if entry.feature)
 
 
 def _texts(entry: Entry) -> str:

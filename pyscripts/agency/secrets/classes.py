@@ -34,6 +34,12 @@ class SecretSpec:
 
     `owner` and `mode` belong to its file. `consumers` are the units that read it; those in
     `restarts` are restarted when it changes. A missing `optional` secret blocks nothing.
+
+    `form` names the catalogue's form of its value. `days` is the time between rotations, None for
+    "only when it is exposed"; `procedure` names the way, which `how` and `note` describe, and
+    `costs` says what it costs. Of a certificate, `private_key` is the name of its key, and `hosts`
+    are the names that it must cover. `feature` is the feature of an agent that only a host
+    declares, and that needs it.
     """
 
     name: str
@@ -46,6 +52,15 @@ class SecretSpec:
     mode: str
     instructions: str = ""
     optional: bool = False
+    form: str = "text"
+    days: int | None = None
+    procedure: str = ""
+    how: str = ""
+    note: str = ""
+    costs: str = ""
+    private_key: str = ""
+    hosts: tuple[str, ...] = ()
+    feature: str = ""
 
     @property
     def stored(self) -> bool:

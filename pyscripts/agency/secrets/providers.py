@@ -14,6 +14,7 @@ from agency.errors import BadInputError, InternalError
 from agency.files import write_atomically
 from agency.secrets.classes import SecretClass, SecretSpec
 from agency.secrets.encryption import sops
+from agency.secrets.encryption.keys import Keys
 from agency.secrets.generators import Entropy, generate
 from agency.secrets.values import SecretValue
 
@@ -157,7 +158,7 @@ class EphemeralProvider(_Provider):
 
 
 class SopsProvider(_Provider):
-    """Secrets in `file`, decrypted by sops with `key_file` at first use.
+    """Secrets in `file`, decrypted by sops with one of `keys` at first use.
 
     Per-run secrets (B) are generated. `credentials` writes its files below `directory`, or below
     the directory for temporary files if that is None.
@@ -167,14 +168,14 @@ class SopsProvider(_Provider):
         self,
         specs: Iterable[SecretSpec],
         file: Path,
-        key_file: Path | None,
+        keys: Keys,
         *,
         directory: Path | None = None,
         entropy: Entropy = secrets.token_bytes,
     ) -> None:
         super().__init__(specs, directory, entropy)
         self._path = file
-        self._key_file = key_file
+        self._keys = keys
         self._decrypted: dict[str, SecretValue] | None = None
 
     def names(self) -> tuple[str, ...]:
@@ -194,7 +195,7 @@ class SopsProvider(_Provider):
         if spec.cls is SecretClass.B:
             return generate(spec.generator, self._entropy)
         if self._decrypted is None:
-            self._decrypted = sops.decrypt(self._path, self._key_file)
+            self._decrypted = sops.decrypt(self._path, self._keys)
         value = self._decrypted.get(spec.name)
         if value is None or not value.reveal():
             raise missing_secret(spec)

@@ -15,6 +15,8 @@ from agency.spinup.record import Evidence
 from agency.transcript import CONTROL_UNIT
 
 _UNIT_FILE = f"/etc/systemd/system/{CONTROL_UNIT}"
+# A message in the room would start the control plane again.
+CONTROL_SOCKET = f"{CONTROL_UNIT.removesuffix('.service')}.socket"
 _CHAIN = ("inet", "agency-agents", "output")
 _EXTRA = b"# written by hand\n"
 _STOP_S = 60.0
@@ -151,16 +153,16 @@ def debian_tamperings(machine: Machine) -> tuple[Tampering, ...]:
 
     return (
         Tampering(f"file {_UNIT_FILE}", add_line, lambda: file_digest(machine, _UNIT_FILE)),
-        stopped_unit(machine, CONTROL_UNIT),
+        stopped_unit(machine, CONTROL_UNIT, CONTROL_SOCKET),
         Tampering(f"firewall {' '.join(_CHAIN)}", flush, lambda: firewall_digest(machine)),
     )
 
 
-def stopped_unit(machine: Machine, name: str) -> Tampering:
-    """Make the tampering that stops a unit."""
+def stopped_unit(machine: Machine, name: str, *starters: str) -> Tampering:
+    """Make the tampering that stops a unit, and the units that would start it again."""
 
     async def stop() -> None:
-        await run(machine, "systemctl", "stop", name, timeout_s=_STOP_S)
+        await run(machine, "systemctl", "stop", *starters, name, timeout_s=_STOP_S)
 
     async def observe() -> str:
         unit = (await units.show(machine, [name]))[name]

@@ -117,11 +117,12 @@ class Examination:
     async def readiness(self) -> None:
         """See that the control plane is ready and well guarded; nothing is changed by it."""
         subject, recorder = self.subject, self.recorder
+        token = subject.secret(MATRIX_HS_TOKEN)
         seen = await recorder.probe(
-            "control.ready", lambda: control_probes.ready(subject.session, subject.control_url)
+            "control.ready",
+            lambda: control_probes.ready(subject.session, subject.control_url, token),
         )
         recorder.versions["schema"] = str(seen.get("schemaRevision", ""))
-        token = subject.secret(MATRIX_HS_TOKEN)
         await recorder.probe(
             "control.refuses-wrong-token",
             lambda: control_probes.refuses_wrong_token(subject.session, subject.control_url, token),

@@ -1,9 +1,14 @@
 """Public names of `agency.web`; other packages import these and nothing else."""
 
+from .app import CONNECTIONS as CONNECTIONS
 from .app import Limits as Limits
 from .app import Refuse as Refuse
+from .app import listen as listen
 from .app import make_app as make_app
 from .app import make_runner as make_runner
+from .connections import Bounds as Bounds
+from .connections import Connections as Connections
+from .connections import Counts as Counts
 from .events import Broadcast as Broadcast
 from .events import Event as Event
 from .events import send_events as send_events
@@ -12,5 +17,6 @@ from .login import Sessions as Sessions
 from .login import carries_bearer as carries_bearer
 from .login import drop_cookie as drop_cookie
 from .login import set_cookie as set_cookie
+from .quiet import QuietLog as QuietLog
 from .refusals import as_json as as_json
 from .refusals import as_wanted as as_wanted

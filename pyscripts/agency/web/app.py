@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+
+from agency.web.connections import BoundedSite, Bounds, Connections
+from agency.web.quiet import QuietFilter, QuietLog
 
 _log = logging.getLogger(__name__)
 
 # Makes the answer of a refusal from the request, the HTTP status and the reason.
 Refuse = Callable[[web.Request, int, str], web.Response]
+
+CONNECTIONS = web.AppKey("connections", Connections)
 
 _answer_limit: ContextVar[asyncio.Timeout | None] = ContextVar("answer_limit", default=None)
 _KEPT = (hdrs.ALLOW, hdrs.LOCATION, hdrs.RETRY_AFTER, hdrs.WWW_AUTHENTICATE)
@@ -25,13 +31,14 @@ class Limits:
     """Limits of a server; sizes are in bytes.
 
     `line_bytes` bounds the request line and each header; `answer_s` the handler, without the
-    reading of the body.
+    reading of the body. `bounds` hold for servers that `listen` serves.
     """
 
     body_bytes: int
     body_s: float = 30.0
     answer_s: float = 60.0
     line_bytes: int = 8190
+    bounds: Bounds = field(default_factory=Bounds)
     keep_alive_s: float = 75.0
     linger_s: float = 10.0
     shutdown_s: float = 5.0
@@ -45,10 +52,19 @@ def make_app(
     inner: Sequence[Middleware] = (),
 ) -> web.Application:
     """Make an application; `outer` sees every answer, `inner` decides before a body is read."""
-    return web.Application(
+    connections = Connections(limits.bounds)
+    app = web.Application(
         client_max_size=limits.body_bytes,
-        middlewares=[*outer, _refusals(refuse), *inner, _limited(limits)],
+        middlewares=[
+            *outer,
+            _refusals(refuse),
+            connections.middleware(),
+            *inner,
+            _limited(limits),
+        ],
     )
+    app[CONNECTIONS] = connections
+    return app
 
 
 def make_runner(app: web.Application, limits: Limits) -> web.AppRunner:
@@ -62,7 +78,21 @@ def make_runner(app: web.Application, limits: Limits) -> web.AppRunner:
         shutdown_timeout=limits.shutdown_s,
         max_line_size=limits.line_bytes,
         max_field_size=limits.line_bytes,
+        logger=_http_log(),
     )
+
+
+async def listen(runner: web.AppRunner, listening: socket.socket) -> None:
+    """Serve on a bound socket, within the bounds of the application that `make_app` made."""
+    await BoundedSite(runner, listening, runner.app[CONNECTIONS]).start()
+
+
+def _http_log() -> logging.Logger:
+    """Return aiohttp's logger, made quiet: a stranger decides how often it has a thing to say."""
+    log = logging.getLogger("aiohttp.server")
+    if not any(isinstance(each, QuietFilter) for each in log.filters):
+        log.addFilter(QuietFilter(QuietLog(log)))
+    return log
 
 
 def lift_answer_limit() -> None:

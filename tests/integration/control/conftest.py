@@ -81,15 +81,24 @@ class Control:
         """Start it and wait until it is ready; returns the body of /ready."""
         process = self.launch(disposition)
 
-        def ready() -> dict[str, Any] | None:
+        def is_ready() -> dict[str, Any] | None:
             assert process.poll() is None, self.log.read_text()
             try:
-                answer = requests.get(f"{self.url}/ready", timeout=5)
+                answer = self.ready()
             except (requests.ConnectionError, requests.Timeout):
                 return None
             return answer.json() if answer.status_code == 200 else None
 
-        return wait_for(ready, f"readiness:\n{self.log.read_text()}", 30)
+        return wait_for(is_ready, f"readiness:\n{self.log.read_text()}", 30)
+
+    def ready(self, seconds: float = 5) -> requests.Response:
+        """Ask for /ready with its details."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return requests.get(f"{self.url}/ready", headers=headers, timeout=seconds)
+
+    @property
+    def token(self) -> str:
+        return (self.credentials / "matrix-hs-token").read_text().strip()
 
     def accepts(self) -> bool:
         """Whether a process that was launched answers yet."""

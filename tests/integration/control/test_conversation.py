@@ -7,9 +7,11 @@ import re
 import socket
 import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-import requests
+
+REPLY_KEY = "org.agency.reply"
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +251,7 @@ def test_audit_can_be_read_in_the_room(room: Any) -> None:
 
 def test_ready_shows_the_path_and_the_head_of_the_audit_log(room: Any, control: Any) -> None:
     room.ask("!agency ping")
-    body = requests.get(f"{control.url}/ready", timeout=10).json()
+    body = control.ready(10).json()
     last = control.audit()[-1]
     assert body["audit"] == {"count": last["sequence"], "hash": last["hash"]}
     assert body["homeserver"]["user"] == "@agency:agency.example"
@@ -272,3 +274,50 @@ def test_room_is_by_invitation_and_its_rules_are_the_bots(room: Any, homeserver:
         "PUT", f"{path}/m.room.encryption", room.token, {"algorithm": "m.megolm.v1.aes-sha2"}
     )
     assert encrypt.status_code == 403
+
+
+def test_banned_agent_is_a_warning_that_heals(
+    room: Any, control: Any, homeserver: Any, wait_for: Any
+) -> None:
+    agent = "@agent-pm:agency.example"
+    path = f"/_matrix/client/v3/rooms/{room.room_id}"
+    ban = {"user_id": agent, "reason": "too noisy"}
+    assert homeserver.request("POST", f"{path}/ban", room.token, ban).status_code == 200
+    assert control.stop() == 0
+    (warning,) = control.start()["warnings"]
+    assert (warning["code"], warning["subject"]) == ("agent-absent", agent)
+    assert warning["hint"] == f"unban {agent} in the control room"
+    assert "pong" in room.ask("!agency ping")["body"]
+    assert agent in room.ask("!agency warnings list")["body"]
+
+    unban = homeserver.request("POST", f"{path}/unban", room.token, {"user_id": agent})
+    assert unban.status_code == 200
+    wait_for(lambda: control.ready(10).json()["warnings"] == [], "healed room", 60)
+
+    def notices() -> list[str]:
+        events = homeserver.messages(room.token, room.room_id)
+        contents = [event["content"] for event in events if REPLY_KEY not in event["content"]]
+        bodies = [str(content.get("body", "")) for content in contents]
+        return [body for body in bodies if body.startswith(("Degraded", "Mended"))]
+
+    wait_for(lambda: len(notices()) == 2, "two notices", 20)
+    assert sorted(each.split(":")[0] for each in notices()) == ["Degraded", "Mended"]
+
+
+def test_alias_that_was_deleted_is_given_back(
+    room: Any, control: Any, homeserver: Any, credentials_of_the_bot: str
+) -> None:
+    alias = f"/_matrix/client/v3/directory/room/{quote(control.config['control_room_alias'])}"
+    gone = homeserver.request("DELETE", alias, credentials_of_the_bot)
+    assert gone.status_code == 200, gone.text
+    assert control.stop() == 0
+    body = control.start()
+    assert (body["warnings"], body["room"]["id"]) == ([], room.room_id)
+    found = homeserver.request("GET", alias, room.token)
+    assert found.json()["room_id"] == room.room_id
+
+
+@pytest.fixture
+def credentials_of_the_bot(homeserver: Any) -> str:
+    """The application service's own token."""
+    return str((homeserver.credentials / "matrix-as-token").read_text().strip())

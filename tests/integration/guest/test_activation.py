@@ -17,7 +17,7 @@ from agency.sandbox.contents import Contents
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOT = Path(__file__).resolve().parents[3]
-CONTROL = "agency-control.service"
+CONTROL, SOCKET = "agency-control.service", "agency-control.socket"
 # Where packages put theirs, which an activation leaves alone.
 BREAK = PurePosixPath(f"/usr/lib/systemd/system/{CONTROL}.d/break.conf")
 WEAKEN = PurePosixPath(f"/run/systemd/system/{CONTROL}.d/override.conf")
@@ -71,11 +71,24 @@ async def test_a_second_activation_changes_nothing(activated: Guest) -> None:
 
 
 async def test_a_unit_that_was_stopped_runs_again(activated: Guest) -> None:
-    await activated.run("systemctl", "stop", CONTROL)
+    """And its socket, by which a message in the room would start it."""
+    await activated.run("systemctl", "stop", SOCKET, CONTROL)
     status, report = await activate(activated)
     assert status == 0
-    assert [(change["kind"], change["what"]) for change in report["changes"]] == [("unit", CONTROL)]
-    assert await activated.run("systemctl", "is-active", CONTROL) == b"active\n"
+    changes = [(change["kind"], change["what"]) for change in report["changes"]]
+    assert changes == [("unit", SOCKET), ("unit", CONTROL)]
+    assert await activated.run("systemctl", "is-active", SOCKET, CONTROL) == b"active\nactive\n"
+
+
+async def test_a_changed_socket_leaves_its_service_running(activated: Guest) -> None:
+    """It cannot be restarted under a service that has it, and nobody may connect for a while."""
+    place = UNITS / SOCKET
+    await activated.write({place: GuestFile(await activated.read(place) + b"# by hand\n")})
+    status, report = await activate(activated)
+    assert status == 0
+    assert ("unit", SOCKET) in {(change["kind"], change["what"]) for change in report["changes"]}
+    for unit in (SOCKET, CONTROL):
+        assert await active(activated, unit) == "active"
 
 
 async def active(guest: Guest, unit: str) -> str:

@@ -115,6 +115,7 @@ async def host(
         "usr/lib/sysusers.d/agency.conf",
         "etc/systemd/system/agency-agent@.service",
         "etc/systemd/system/agency-control.service",
+        "etc/systemd/system/agency-control.socket",
         "etc/systemd/system/agency-agents.slice",
         "etc/polkit-1/rules.d/50-agency.rules",
     )

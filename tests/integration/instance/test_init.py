@@ -89,7 +89,7 @@ def test_json_tells_what_is_missing_and_where_it_goes(
     missing = {entry["name"]: entry for entry in document["secretsMissing"]}
     assert set(missing) == {"wildcard-certificate", "wildcard-certificate-key"}
     remedy = missing["wildcard-certificate"]["remedy"]
-    assert f"sops edit {root}/secrets/secrets.yaml" in remedy
+    assert f"agency secrets set wildcard-certificate --instance {root}" in remedy
     assert [entry["name"] for entry in document["secretsOptional"]] == ["registry-credentials"]
     assert "gitlab-jws-key" in document["secretsGenerated"]
     assert "k3s-token" in document["secretsGenerated"]

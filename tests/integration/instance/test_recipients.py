@@ -124,9 +124,9 @@ def test_all_disagreements_are_listed_by_check(
     ("content", "words"),
     [
         ("matrix-as-token: hunter2-plain\n", "not encrypted by sops"),
-        ("- a\n", "not a mapping"),
+        ("- a\n", "must be a mapping"),
         ("a: [\n", "not YAML"),
-        ("", "not a mapping"),
+        ("", "is empty"),
     ],
 )
 def test_a_file_that_sops_did_not_make(made: Any, content: str, words: str) -> None:

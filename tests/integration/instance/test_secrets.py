@@ -206,7 +206,7 @@ class TestCommands:
         assert agency("check", made.root) == 1
         out = capsys.readouterr().out
         assert "secrets.yaml: is missing" in out
-        assert "ln -s generated/sops.yaml .sops.yaml" in out
+        assert f"ln -sf generated/sops.yaml {made.root}/.sops.yaml" in out
         assert agency("secrets", "doctor", made.root) == 1
 
 

@@ -348,3 +348,19 @@ def test_the_simulation_takes_no_call_that_gitlab_does_not_have(key, given):
     method, path = key.split()
     assert gitlab.answer(method, f"/api/v4{path}", {}, given)[0] == 599
     assert gitlab.violations
+
+
+async def test_operators_names_are_taken_from_the_start(setup):
+    """Whoever has such a name in GitLab is that operator to Matrix."""
+    people = [{"username": name, "email": f"{name}@x.example"} for name in ("alice", "bob.b")]
+    report = await setup.converge(people=people)
+    assert report.outcome is Outcome.CHANGED, report
+    made = {one["username"]: one for one in setup.gitlab.users.values()}
+    assert {"alice", "bob.b"} <= set(made)
+    assert not made["alice"]["is_admin"]
+    assert (await setup.converge(people=people)).outcome is Outcome.UNCHANGED
+
+    (gone,) = (n for n, one in setup.gitlab.users.items() if one["username"] == "alice")
+    del setup.gitlab.users[gone]
+    report = await setup.converge(people=people)
+    assert [change.part for change in report.applied] == ["operator alice"]

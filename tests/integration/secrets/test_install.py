@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
-from agency.instance.secret_commands import secrets as secrets_command
+from agency.instance.secret_commands.group import secrets as secrets_command
 from agency.secrets.delivery.install import InstallConfig, Installer, load_config
 from agency.secrets.encryption import sops
 from agency.secrets.encryption.age import new_key, store_key
@@ -190,7 +190,7 @@ def test_without_the_key_nothing_is_put_in_place(
 ) -> None:
     store_key(new_key(), tmp_path / "other/age.key")
     document["age_key_file"] = str(tmp_path / "other/age.key")
-    with pytest.raises(PrerequisiteError, match="the file is encrypted for"):
+    with pytest.raises(PrerequisiteError, match="It is encrypted for"):
         Installer(config(document)).run()
     assert tree(place) == {}
 

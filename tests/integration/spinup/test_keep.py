@@ -27,7 +27,8 @@ def test_a_day_with_a_local_agency(agency, up):
     assert again["agency"]["pid"] == up["pid"], "a second `up` must do nothing"
     status = agency("status", "--json")
     assert status.returncode == 0
-    assert json.loads(status.stdout)["ready"] is True
+    shown = json.loads(status.stdout)
+    assert (shown["ready"], shown["reasons"], shown["warnings"]) == (True, [], [])
 
     said = agency("room", "agents", "start", "pm", "--project", "new-app")
     assert said.returncode == 0, said.stderr

@@ -87,7 +87,8 @@ class SimulatedGuest:
 
     def systemctl(self, argv: tuple[str, ...], _: bytes) -> bytes:
         if argv[0] == "stop":
-            self.active[argv[1]] = False
+            for unit in set(argv[1:]) & set(self.active):
+                self.active[unit] = False
             return b""
         if argv[0] == "list-units":
             return b"[]"

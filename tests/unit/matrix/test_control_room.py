@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from agency.control.config import AgentEntry, ControlConfig
-from agency.matrix import ControlRoom, MatrixError, power_levels
+from agency.matrix import ControlRoom, Lack, MatrixError, RoomLostError, RoomState, power_levels
 
 BOT = "@agency:x.org"
 PM = "@agent-pm:x.org"
@@ -87,13 +87,13 @@ class FakeApi:
         return {}
 
 
-async def ensure(api: FakeApi) -> str:
-    return await ControlRoom(api, CONFIG).ensure()  # type: ignore[arg-type]
+async def ensure(api: FakeApi, known: str | None = None) -> RoomState:
+    return await ControlRoom(api, CONFIG).ensure(known)  # type: ignore[arg-type]
 
 
 async def test_room_is_made_and_everybody_is_brought_in() -> None:
     api = FakeApi()
-    assert await ensure(api) == "!r:x"
+    assert (await ensure(api)).id == "!r:x"
     assert api.members == {
         BOT: "join",
         PM: "join",
@@ -112,7 +112,7 @@ async def test_second_time_changes_nothing() -> None:
     api.users = dict.fromkeys(OPERATORS, 50)
     api.done.clear()
     before = dict(api.members)
-    assert await ensure(api) == "!r:x"
+    assert (await ensure(api)).id == "!r:x"
     assert api.members == before
     assert not [
         call for call in api.done if "invite" in call or "power" in call or "create" in call
@@ -152,11 +152,11 @@ async def test_room_that_was_made_in_between_is_taken() -> None:
     with pytest.raises(MatrixError):
         await ensure(api)
     api.room = True
-    assert await ensure(api) == "!r:x"
+    assert (await ensure(api)).id == "!r:x"
 
 
 async def test_users_that_exist_are_fine_and_other_refusals_are_not() -> None:
-    assert await ensure(FakeApi(fail={"register": refused(400, "M_USER_IN_USE")})) == "!r:x"
+    assert (await ensure(FakeApi(fail={"register": refused(400, "M_USER_IN_USE")}))).id == "!r:x"
     with pytest.raises(MatrixError):
         await ensure(FakeApi(fail={"register": refused(400, "M_EXCLUSIVE")}))
 
@@ -190,7 +190,7 @@ async def test_former_operator_loses_the_power_that_operators_get() -> None:
 
 
 @pytest.mark.parametrize("step", [f"invite {PM}", "join/!r:x"])
-async def test_banned_agent_is_a_warning(step: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_banned_agent_is_a_warning(step: str) -> None:
     api = FakeApi(
         room=True,
         members={BOT: "join", PM: "ban"},
@@ -207,12 +207,112 @@ async def test_banned_agent_is_a_warning(step: str, caplog: pytest.LogCaptureFix
             return await original(method, path, body, **more)
 
         api.request = request  # type: ignore[method-assign]
-    assert await ensure(api) == "!r:x"
+    (found,) = (await ensure(api)).findings
     assert api.members["@alice:x.org"] == "invite", "the others are brought in all the same"
-    assert "cannot bring an agent into the control room" in caplog.text
+    assert (found.lack, found.subject) == (Lack.AGENT, PM)
+    assert "registration" not in found.hint, "the hint names the real cause"
 
 
 async def test_homeserver_that_is_away_is_no_banned_agent() -> None:
     api = FakeApi(room=True, members={BOT: "join"}, fail={f"invite {PM}": refused(503)})
     with pytest.raises(MatrixError):
         await ensure(api)
+
+
+def settled(**changes: Any) -> FakeApi:
+    """A homeserver where nothing is missing."""
+    members = {BOT: "join", PM: "join", **dict.fromkeys(OPERATORS, "join")}
+    return FakeApi(
+        **{"room": True, "members": members, "users": dict.fromkeys(OPERATORS, 50), **changes}
+    )
+
+
+async def test_room_without_a_fault_has_no_findings() -> None:
+    assert await ensure(settled(), "!r:x") == RoomState("!r:x")
+
+
+async def test_lost_alias_is_given_back() -> None:
+    api = settled(room=False)
+    assert await ensure(api, "!r:x") == RoomState("!r:x")
+    assert "PUT directory/room/#control:x.org" in api.done
+    assert "POST createRoom" not in api.done
+
+
+async def test_lost_alias_that_cannot_be_given_back_is_a_finding() -> None:
+    api = settled(room=False, fail={"PUT directory": refused(403, "M_FORBIDDEN")})
+    state = await ensure(api, "!r:x")
+    assert state.id == "!r:x"
+    assert [(each.lack, each.subject) for each in state.findings] == [
+        (Lack.ALIAS, "#control:x.org")
+    ]
+
+
+async def test_foreign_alias_does_not_take_the_room_away() -> None:
+    state = await ensure(settled(), "!known:x")
+    assert state.id == "!known:x"
+    (found,) = state.findings
+    assert found.lack is Lack.ALIAS
+    assert "another room" in found.text
+
+
+@pytest.mark.parametrize("successor", ["!r:x", "!third:x"])
+async def test_only_the_successor_takes_the_rooms_place(successor: str) -> None:
+    api = settled()
+    original = api.request
+
+    async def request(method: Any, path: Any, body: Any = None, **more: Any) -> Any:
+        if "tombstone" in str(path):
+            return {"replacement_room": successor}
+        return await original(method, path, body, **more)
+
+    api.request = request  # type: ignore[method-assign]
+    assert (await ensure(api, "!known:x")).id == ("!r:x" if successor == "!r:x" else "!known:x")
+
+
+async def test_known_room_that_is_gone_is_replaced() -> None:
+    api = FakeApi(fail={"join/!known:x": refused(404, "M_NOT_FOUND")})
+    assert (await ensure(api, "!known:x")).id == "!r:x"
+    assert "POST createRoom" in api.done
+
+
+@pytest.mark.parametrize(("message", "word"), [("You are banned", "unban"), ("no", "invite")])
+async def test_room_that_cannot_be_entered_says_what_mends_it(message: str, word: str) -> None:
+    error = MatrixError(message, where="x", status=403, errcode="M_FORBIDDEN")
+    with pytest.raises(RoomLostError) as raised:
+        await ensure(FakeApi(room=True, fail={"join/!r:x": error}))
+    assert word in str(raised.value.hint)
+
+
+async def test_missing_permission_is_a_finding() -> None:
+    api = settled(users={}, fail={"PUT rooms/!r:x/state/m.room.power_levels": refused(403)})
+    (found,) = (await ensure(api)).findings
+    assert found.lack is Lack.POWER
+    assert "power 100" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "errcode", "word"),
+    [
+        (403, "M_BAD_STATE", "unban"),
+        (403, "M_FORBIDDEN", "power to invite"),
+        (502, "", "reachable"),
+        (404, "M_NOT_FOUND", "reachable"),
+        (400, "M_EXCLUSIVE", "agency render"),
+    ],
+)
+async def test_hint_names_the_real_cause(status: int, errcode: str, word: str) -> None:
+    api = settled(fail={"invite @bob:far.org": refused(status, errcode)})
+    api.members["@bob:far.org"] = "leave"
+    (found,) = (await ensure(api)).findings
+    assert (found.lack, found.subject) == (Lack.OPERATOR, "@bob:far.org")
+    assert word in found.hint
+
+
+async def test_operators_homeserver_that_does_not_answer_holds_up_nobody() -> None:
+    api = settled(fail={"invite @bob:far.org": MatrixError("no answer in time", where="x")})
+    api.members["@bob:far.org"] = "leave"
+    assert [each.lack for each in (await ensure(api)).findings] == [Lack.OPERATOR]
+    own = settled(fail={"invite @alice:x.org": MatrixError("no answer in time", where="x")})
+    own.members["@alice:x.org"] = "leave"
+    with pytest.raises(MatrixError):
+        await ensure(own)

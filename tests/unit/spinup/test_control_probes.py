@@ -8,7 +8,11 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
+from agency.clock import Clock
+from agency.control.appservice.access import OwnNames
+from agency.control.appservice.refusals import Refusals
 from agency.control.appservice.server import AppService, build_app
+from agency.control.conditions import Conditions
 from agency.secrets.values import SecretValue
 from agency.spinup.probes.control import refuses_wrong_token
 from agency.transcript.rules.v2.judge import PROBES, Verdict
@@ -33,8 +37,19 @@ async def judged(started_with: SecretValue) -> Verdict:
         return {}
 
     intake: Any = Untouched()
+    conditions = Conditions(Clock())
     service = AppService(
-        started_with, intake, 1024, nobody, nobody, nothing, nothing, stopping=lambda: False
+        started_with,
+        intake,
+        1024,
+        nobody,
+        nobody,
+        nothing,
+        nothing,
+        stopping=lambda: False,
+        conditions=conditions,
+        refusals=Refusals(conditions),
+        names=OwnNames("127.0.0.1"),
     )
     server = TestServer(build_app(service), host="127.0.0.1")
     await server.start_server()

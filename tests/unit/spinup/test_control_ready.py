@@ -7,7 +7,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from agency.secrets import SecretValue
 from agency.spinup.probes import control
+
+TOKEN = SecretValue("the-token")
 
 
 @asynccontextmanager
@@ -15,7 +18,8 @@ async def control_plane(unready: int) -> AsyncIterator[tuple[str, list[int]]]:
     """One that is not ready yet for so many questions; its URL, and how it answered."""
     answered: list[int] = []
 
-    async def ready(_: web.Request) -> web.Response:
+    async def ready(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {TOKEN.reveal()}"
         is_ready = len(answered) >= unready
         answered.append(200 if is_ready else 503)
         body = {"ready": is_ready, "versions": {"agency": "0.1.0"}}
@@ -36,7 +40,7 @@ async def control_plane(unready: int) -> AsyncIterator[tuple[str, list[int]]]:
 async def test_it_is_asked_until_it_is_ready(monkeypatch, unready) -> None:
     monkeypatch.setattr(control, "_POLL_S", 0.0)
     async with control_plane(unready) as (url, answered), aiohttp.ClientSession() as session:
-        seen = await control.ready(session, url)
+        seen = await control.ready(session, url, TOKEN)
     assert answered == [503] * unready + [200]
     assert (seen["status"], seen["ready"], seen["version"]) == (200, True, "0.1.0")
     assert seen["url"] == f"{url}/ready"
@@ -45,6 +49,6 @@ async def test_it_is_asked_until_it_is_ready(monkeypatch, unready) -> None:
 async def test_one_that_never_is_ready_is_seen_as_it_is(monkeypatch) -> None:
     monkeypatch.setattr(control, "_POLL_S", 0.0)
     async with control_plane(10**9) as (url, answered), aiohttp.ClientSession() as session:
-        seen = await control.ready(session, url, within_s=0.05)
+        seen = await control.ready(session, url, TOKEN, within_s=0.05)
     assert (seen["status"], seen["ready"]) == (503, False)
     assert len(answered) > 1

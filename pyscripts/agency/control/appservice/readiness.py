@@ -11,13 +11,14 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency import __version__, naming
-from agency.clock import Clock
+from agency.clock import Clock, iso
 from agency.control.appservice.transactions import Intake
+from agency.control.conditions import Condition, Conditions
 from agency.control.store import audit, inbox, outbox, schema
 from agency.matrix import MatrixError, MatrixSession, client_path
 from agency.store import Database
 
-_FRESH_S = 1.0
+_FRESH_S, _UNWELL_S = 1.0, 0.2
 _CALL_TIMEOUT_S = 5.0
 _PING = client_path("appservice", naming.APPSERVICE_ID, "ping", version="v1")
 
@@ -35,7 +36,7 @@ class Route:
 class Readiness:
     """Observer of the store at each call, and of the homeserver.
 
-    While the homeserver is well, it is asked at most once a second.
+    While the homeserver is well, it is asked at most once a second; else five times.
     """
 
     database: Database
@@ -44,21 +45,32 @@ class Readiness:
     clock: Clock
     bot_id: str
     room_id: Callable[[], str | None]
+    conditions: Conditions
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _route: Route | None = None
 
     async def observe(self) -> dict[str, Any]:
-        """Make the body of `/ready`: `ready`, the `reasons` why not, and the observations."""
+        """Make the body of `/ready`: `ready`, the `reasons` why not, and the observations.
+
+        `warnings` are conditions with which commands still get through; those that a person has
+        acknowledged are apart.
+        """
         reasons: list[str] = []
         async with self._lock:
             route = self._route
-            if route is None or route.reasons or self.clock.steady() - route.at > _FRESH_S:
+            fresh_s = _FRESH_S if route is not None and not route.reasons else _UNWELL_S
+            if route is None or self.clock.steady() - route.at > fresh_s:
                 route = self._route = await self._walk()
             store = await self._store(reasons)
         reasons += route.reasons
+        present = self.conditions.present()
+        reasons += [_said(each) for each in present if each.blocks]
+        warnings = [each for each in present if not each.blocks]
         return {
             "ready": not reasons,
             "reasons": reasons,
+            "warnings": [_shown(each) for each in warnings if not each.acknowledged],
+            "acknowledged": [_shown(each) for each in warnings if each.acknowledged],
             "versions": {
                 "agency": __version__,
                 "python": platform.python_version(),
@@ -144,3 +156,17 @@ class Readiness:
             except SQLAlchemyError:
                 return None
         return None if last is None else round((self.clock.now_ms() - last) / 1000, 3)
+
+
+def _said(condition: Condition) -> str:
+    return condition.text + (f" ({condition.hint})" if condition.hint else "")
+
+
+def _shown(condition: Condition) -> dict[str, Any]:
+    return {
+        "code": condition.code.value,
+        "subject": condition.subject,
+        "text": condition.text,
+        "hint": condition.hint,
+        "since": iso(condition.since_ms / 1000),
+    }

@@ -6,25 +6,34 @@ Source: Matrix specification 1.11, "Application Service API". The homeserver pro
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from agency.control.appservice.access import OwnNames
+from agency.control.appservice.metrics import (
+    CONTENT_TYPE,
+    ControlCollector,
+    exposition,
+    registry,
+)
+from agency.control.appservice.refusals import Refusals
 from agency.control.appservice.transactions import (
     InboxFullError,
     Intake,
     TransactionError,
     read_events,
 )
+from agency.control.conditions import Conditions
 from agency.secrets import SecretValue
-from agency.web import Limits, carries_bearer, make_app
+from agency.web import CONNECTIONS, Bounds, Limits, carries_bearer, make_app
 
-_log = logging.getLogger(__name__)
-
+# The request at hand carries the homeserver's token.
+_trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 _PREFIX = "/_matrix/app/v1"
 _MAX_TXN_ID = 255
 
@@ -41,17 +50,32 @@ class AppService:
     readiness: Callable[[], Awaitable[dict[str, Any]]]
     answered: Callable[[], Awaitable[None]]  # returns when a reply has left, or soon after the call
     stopping: Callable[[], bool]
+    conditions: Conditions
+    refusals: Refusals
+    names: OwnNames
 
 
 def server_limits(max_body: int) -> Limits:
     """Return the limits of the server. Homeservers keep their connections open for long."""
-    return Limits(body_bytes=max_body, line_bytes=16 * 1024, keep_alive_s=3630.0, shutdown_s=0.5)
+    bounds = Bounds(connections=64, head_bytes=16 * 1024, head_s=10.0, headers=40)
+    return Limits(
+        body_bytes=max_body, bounds=bounds, keep_alive_s=3630.0, linger_s=2.0, shutdown_s=0.5
+    )
 
 
 def build_app(service: AppService) -> web.Application:
     """Build the application; its handlers are small and independent of one another."""
     limits = server_limits(service.max_body)
-    app = make_app(limits, _refuse, outer=[_noted], inner=[_authorised(service.hs_token)])
+    app = make_app(
+        limits,
+        _refuse,
+        outer=[_noted(service)],
+        inner=[_authorised(service.hs_token, service.names)],
+    )
+    collector = ControlCollector(
+        service.conditions, service.refusals, service.intake, app[CONNECTIONS]
+    )
+    numbers = registry(collector)
 
     async def transaction(request: web.Request) -> web.StreamResponse:
         return await _transaction(service, request)
@@ -64,7 +88,11 @@ def build_app(service: AppService) -> web.Application:
 
     async def ready(_request: web.Request) -> web.StreamResponse:
         body = await service.readiness()
-        return web.json_response(body, status=200 if body["ready"] else 503)
+        shown = body if _trusted.get() else {"ready": body["ready"]}
+        return web.json_response(shown, status=200 if body["ready"] else 503)
+
+    async def metrics(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=exposition(numbers), headers={"Content-Type": CONTENT_TYPE})
 
     app.router.add_put(f"{_PREFIX}/transactions/{{txn}}", transaction)
     app.router.add_get(f"{_PREFIX}/users/{{user}}", user)
@@ -72,6 +100,7 @@ def build_app(service: AppService) -> web.Application:
     app.router.add_post(f"{_PREFIX}/ping", _ping)
     app.router.add_get("/health", _health)
     app.router.add_get("/ready", ready)
+    app.router.add_get("/metrics", metrics)
     return app
 
 
@@ -94,7 +123,6 @@ async def _transaction(service: AppService, request: web.Request) -> web.StreamR
     except TransactionError as error:
         return _problem(400, error.errcode, str(error))
     except InboxFullError:
-        _log.warning("the inbox is full; the homeserver is asked to deliver again later")
         return _problem(503, "M_LIMIT_EXCEEDED", "too much is waiting; deliver again later")
     if fresh:
         # It is on disk. Homeservers write at an acknowledgement, which would hold up the reply.
@@ -110,25 +138,36 @@ def _problem(status: int, errcode: str, message: str) -> web.Response:
     return web.json_response({"errcode": errcode, "error": message}, status=status)
 
 
-@web.middleware
-async def _noted(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Log every refused transaction: the homeserver repeats it, and hands over nothing else."""
-    response = await handler(request)
-    if response.status >= 400 and request.path.startswith(f"{_PREFIX}/transactions/"):
-        fields = {"status": response.status, "bytes": request.content_length}
-        _log.warning("refused a transaction", extra={"fields": fields})
-    return response
+def _noted(service: AppService) -> Middleware:
+    @web.middleware
+    async def noted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Note every refusal, and keep a connection open for the token alone."""
+        _trusted.set(False)
+        response = await handler(request)
+        trusted = _trusted.get()
+        transaction = trusted and request.path.startswith(f"{_PREFIX}/transactions/")
+        ready = request.path == "/ready"  # says by its status what it says in its body
+        if response.status >= 400 and not ready and not service.stopping():
+            size = request.content_length
+            service.refusals.refused(response.status, size=size, transaction=transaction)
+        elif transaction and response.status < 300:
+            service.refusals.taken()
+        if not trusted:
+            response.force_close()
+        return response
+
+    return noted
 
 
-def _authorised(hs_token: SecretValue) -> Middleware:
+def _authorised(hs_token: SecretValue, names: OwnNames) -> Middleware:
     @web.middleware
     async def authorised(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let the homeserver's calls in with its token alone, others under our names alone."""
+        right = carries_bearer(request, hs_token.reveal()) and "access_token" not in request.query
+        _trusted.set(right)
         if not request.path.startswith("/_matrix/"):
-            return await handler(request)
-        right = carries_bearer(request, hs_token.reveal())
-        if not right or "access_token" in request.query:
-            fields = {"from": request.remote, "method": request.method}
-            _log.warning("a call without the homeserver's token", extra={"fields": fields})
+            names.check(request)
+        elif not right:
             return _problem(403, "M_FORBIDDEN", "hs_token is needed, in the Authorization header")
         return await handler(request)
 
@@ -139,6 +178,7 @@ _ERRCODES = {
     404: ("M_UNRECOGNIZED", "no such endpoint"),
     405: ("M_UNRECOGNIZED", "no such method"),
     413: ("M_TOO_LARGE", "the body is too large"),
+    421: ("M_FORBIDDEN", "this server has another name"),
 }
 
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
+from agency.control.conditions import Code, Conditions
 from agency.control.events import EventKind, IncomingEvent, MalformedEventError, parse_event
-from agency.control.store import inbox
+from agency.control.store import audit, inbox
+from agency.control.store.audit import AuditEntry, Outcome
 from agency.store import Database
+from agency.web import QuietLog
 
 _log = logging.getLogger(__name__)
+
+_MOST_AUDITED = 100  # rows about dropped events in one run; further ones are counted
 
 
 class TransactionError(ValueError):
@@ -52,6 +57,20 @@ def _refuse_constant(name: str) -> None:
 
 
 @dataclass(slots=True)
+class EventCounts:
+    """Events since the start, by what became of them."""
+
+    stored: int = 0
+    known: int = 0
+    irrelevant: int = 0
+    dropped: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the numbers by their names."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
 class Intake:
     """Intake of relevant events into the inbox, each once. It sets `wake` when it stored one."""
 
@@ -61,8 +80,12 @@ class Intake:
     looks_like_command: Callable[[str], bool]
     max_inbox: int
     wake: asyncio.Event
+    conditions: Conditions
     speaks_to_us: Callable[[IncomingEvent], bool] = lambda _event: False
     last_received_ts: int | None = field(default=None)
+    counts: EventCounts = field(default_factory=EventCounts)
+    _audited: int = 0
+    _dropped: QuietLog = field(default_factory=lambda: QuietLog(_log))
 
     async def take(self, txn_id: str, events: list[Any]) -> int:
         """Store a transaction; return the number of its new events.
@@ -77,7 +100,10 @@ class Intake:
         """
         now = self.clock.now_ms()
         self.last_received_ts = now
-        relevant = [event for raw in events if (event := self._relevant(raw, txn_id)) is not None]
+        relevant, malformed = self._read(events)
+        if malformed:
+            await self._note_dropped(txn_id, malformed)
+        self.counts.irrelevant += len(events) - len(relevant) - len(malformed)
         if not relevant:
             return 0
         traced = [(event, self.new_trace()) for event in relevant]
@@ -91,20 +117,54 @@ class Intake:
             return inbox.add_transaction(connection, txn_id, now, traced)
 
         fresh = await self.database.write(store)
+        self.counts.stored += fresh
+        self.counts.known += len(relevant) - fresh
         if fresh:
             self.wake.set()
         return fresh
 
-    def _relevant(self, raw: object, txn_id: str) -> IncomingEvent | None:
-        """Return the event if it is relevant. A malformed event is dropped; the others go on."""
-        try:
-            event = parse_event(raw)
-        except MalformedEventError as error:
-            fields = {"txn": txn_id[:80]}
-            _log.warning("malformed event dropped: %s", error, extra={"fields": fields})
-            return None
-        if event is None:
-            return None
-        if event.kind is not EventKind.MESSAGE or self.looks_like_command(event.text):
-            return event
-        return event if self.speaks_to_us(event) else None
+    def _read(self, events: list[Any]) -> tuple[list[IncomingEvent], list[str]]:
+        """Return the relevant events, and what is wrong with each malformed one."""
+        relevant: list[IncomingEvent] = []
+        malformed: list[str] = []
+        for raw in events:
+            try:
+                event = parse_event(raw)
+            except MalformedEventError as error:
+                malformed.append(str(error))
+                continue
+            if event is not None and self._is_relevant(event):
+                relevant.append(event)
+        return relevant, malformed
+
+    def _is_relevant(self, event: IncomingEvent) -> bool:
+        """Return whether an event is kept: of messages, those that command or speak to the bot."""
+        if event.kind is not EventKind.MESSAGE:
+            return True
+        return self.looks_like_command(event.text) or self.speaks_to_us(event)
+
+    async def _note_dropped(self, txn_id: str, malformed: Sequence[str]) -> None:
+        """Audit events that are no events and are dropped: one row for each transaction, once.
+
+        The others of the transaction go on, or one broken event would hold up all commands.
+        """
+        self.counts.dropped += len(malformed)
+        reasons = sorted(set(malformed))
+        said = {"txn": txn_id[:80], "number": len(malformed)}
+        self._dropped.warning("dropped", "malformed events dropped: %s", reasons[0], fields=said)
+        new = self.conditions.note(
+            Code.EVENTS_DROPPED,
+            "events of the homeserver were dropped, because they are malformed: commands may be "
+            "among them",
+            hint="`agency audit export` shows when and why; `!agency warnings acknowledge "
+            f"{Code.EVENTS_DROPPED}` hides this",
+        )
+        # A homeserver may deliver one again for ever; a row for each time would fill the disk.
+        if not new and self._audited >= _MOST_AUDITED:
+            return
+        self._audited += 1
+        detail = audit.audit_detail(**said, reasons=", ".join(reasons)[:500])
+        entry = AuditEntry(
+            self.new_trace(), audit.SYSTEM, "events dropped", "homeserver", Outcome.FAILED, detail
+        )
+        await self.database.write(lambda connection: audit.append(connection, self.clock, entry))

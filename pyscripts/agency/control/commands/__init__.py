@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agency.control.commands import agents, general, records
+from agency.control.commands import agents, general, records, warnings
 from agency.control.commands.context import Context, Services
 from agency.control.commands.noun import Handler, Noun
 from agency.control.grammar import parse as parsing
@@ -27,6 +27,7 @@ NOUNS: tuple[Noun, ...] = (
     *(general.HELP, general.PING, general.VERSION),
     agents.AGENTS,
     *(records.AUDIT, records.TRACE),
+    warnings.WARNINGS,
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agency.clock import Clock
+    from agency.control.conditions import Conditions
     from agency.control.execution.lifecycle import Lifecycle
     from agency.control.execution.result import Invocation
     from agency.control.grammar.grammar import Grammar
@@ -21,6 +22,7 @@ class Services:
     database: Database
     lifecycle: Lifecycle
     grammar: Grammar
+    conditions: Conditions
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,11 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency import naming
 from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
+from agency.control.appservice.access import OwnNames
 from agency.control.appservice.readiness import Readiness
+from agency.control.appservice.refusals import Refusals
 from agency.control.appservice.server import AppService, build_app
 from agency.control.appservice.transactions import Intake
 from agency.control.commands import GRAMMAR, Services, looks_like_command
 from agency.control.commands.registry import build_handlers
+from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
@@ -29,9 +32,12 @@ from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
+from agency.control.service.notices import Notices
 from agency.control.service.reconcile import reconcile
-from agency.control.store import agents, outbox, pruning
+from agency.control.service.upkeep import RoomUpkeep
+from agency.control.store import agents, facts, outbox, pruning
 from agency.control.store.agents import AgentRecord
+from agency.control.store.facts import Fact
 from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
 from agency.matrix import Backoff, ControlRoom, MatrixSession, client_session
@@ -74,6 +80,7 @@ class ControlPlane:
     runtime: Runtime
     acp: AcpClient
     held: Hold
+    conditions: Conditions
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,24 +95,57 @@ class ControlPlane:
         lifecycle = self._lifecycle(tokens)
         runner = await startup.listen(build_app(self._appservice(tokens)), self.config)
         try:
-            setup = ControlRoom(self.api, self.config)
-            finding = startup.set_up_room(setup, self.config, self.clock, Backoff(longest_s=5))
-            self.room_id = await self._unless_stopped(finding)
-            if self.room_id is not None:
+            sender = self._sender()
+            notices = self._notices(sender)
+            await notices.restore()
+            upkeep = await self._upkeep()
+            finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
+            room_id = await self._unless_stopped(finding)
+            if room_id is not None:
+                self.room_id = room_id
                 await startup.announce(self.api)
-                await self._work(lifecycle, self.room_id)
+                await self._work(lifecycle, room_id, sender, upkeep, notices)
         finally:
             self.stopping.set()
             await runner.cleanup()
 
-    async def _work(self, lifecycle: Lifecycle, room_id: str) -> None:
-        sender = self._sender()
+    async def _upkeep(self) -> RoomUpkeep:
+        """Make the keeper of the control room, which knows the room of the last start."""
+
+        async def moved(room_id: str) -> None:
+            await self.database.write(lambda c: facts.keep(c, Fact.CONTROL_ROOM, room_id))
+
+        return RoomUpkeep(
+            ensure=ControlRoom(self.api, self.config).ensure,
+            conditions=self.conditions,
+            moved=moved,
+            room_id=await self.database.read(lambda c: facts.read(c, Fact.CONTROL_ROOM)),
+        )
+
+    async def _work(
+        self,
+        lifecycle: Lifecycle,
+        room_id: str,
+        sender: Sender,
+        upkeep: RoomUpkeep,
+        notices: Notices,
+    ) -> None:
         operations = self._operations(lifecycle, room_id, sender)
+        kept = upkeep.moved
+
+        async def moved(room_id: str) -> None:
+            await kept(room_id)
+            self.room_id = room_id
+            operations.rules = replace(operations.rules, room_id=room_id)
+
+        upkeep.moved = moved
         tasks = [
             asyncio.create_task(operations.run(), name="operations"),
             asyncio.create_task(sender.run(), name="sender"),
             asyncio.create_task(self._prune(), name="pruner"),
             asyncio.create_task(self.held.watch(), name="hold on the database"),
+            asyncio.create_task(upkeep.run(), name="upkeep of the room"),
+            asyncio.create_task(notices.run(), name="notices of conditions"),
         ]
         starting = asyncio.create_task(
             reconcile(lifecycle, operations, self.clock, new_trace), name="reconcile"
@@ -191,6 +231,7 @@ class ControlPlane:
             speaks_to_us=lambda event: speaks_to(event, config.bot_id),
             max_inbox=config.limits.max_inbox,
             wake=self.inbox_wake,
+            conditions=self.conditions,
         )
         readiness = Readiness(
             database=self.database,
@@ -199,6 +240,7 @@ class ControlPlane:
             clock=self.clock,
             bot_id=config.bot_id,
             room_id=lambda: self.room_id,
+            conditions=self.conditions,
         )
         return AppService(
             hs_token=tokens.hs_token,
@@ -211,10 +253,15 @@ class ControlPlane:
             readiness=readiness.observe,
             answered=self._wait_for_answer,
             stopping=self.stopping.is_set,
+            conditions=self.conditions,
+            refusals=Refusals(self.conditions),
+            names=OwnNames(config.listen_host),
         )
 
     def _operations(self, lifecycle: Lifecycle, room_id: str, sender: Sender) -> Operations:
-        handlers = build_handlers(Services(self.clock, self.database, lifecycle, GRAMMAR))
+        handlers = build_handlers(
+            Services(self.clock, self.database, lifecycle, GRAMMAR, self.conditions)
+        )
         return Operations(
             database=self.database,
             clock=self.clock,
@@ -227,6 +274,18 @@ class ControlPlane:
             max_target_queue=self.config.limits.max_target_queue,
             wake=self.inbox_wake,
             say=sender.offer,
+        )
+
+    def _notices(self, sender: Sender) -> Notices:
+        return Notices(
+            database=self.database,
+            clock=self.clock,
+            conditions=self.conditions,
+            room_id=lambda: self.room_id,
+            as_user=self.config.bot_id,
+            new_trace=new_trace,
+            say=sender.offer,
+            max_outbox=self.config.limits.max_outbox,
         )
 
     def _sender(self) -> Sender:
@@ -301,7 +360,8 @@ async def control_plane(
         acp = await stack.enter_async_context(AcpClient())
         runtime = make_runtime(config, clock)
         stack.push_async_callback(_close_runtime, runtime)
-        yield ControlPlane(config, clock, database, api, runtime, acp, held)
+        conditions = Conditions(clock)
+        yield ControlPlane(config, clock, database, api, runtime, acp, held, conditions)
 
 
 async def _close_runtime(runtime: Runtime) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,11 +18,13 @@ from agency.control.config import ControlConfig
 from agency.control.runtimes import registry
 from agency.control.runtimes.base import Runtime
 from agency.control.runtimes.handover import CHECK_PLACE, cannot_write
+from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
-from agency.matrix import Backoff, ControlRoom, MatrixError, MatrixSession, client_path
+from agency.matrix import Backoff, MatrixError, MatrixSession, RoomLostError, client_path
 from agency.ports import not_listening
 from agency.store import Database, migrate
+from agency.web import listen as serve_on
 from agency.web import make_runner
 
 _log = logging.getLogger(__name__)
@@ -68,25 +71,29 @@ async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
     Raises:
         PrerequisiteError: another program has the port, or it cannot be used.
     """
-    runner = make_runner(app, server_limits(config.limits.max_transaction_bytes))
-    await runner.setup()
     place = f"{config.listen_host}:{config.listen_port}"
     try:
-        await web.TCPSite(runner, config.listen_host, config.listen_port).start()
+        family = socket.AF_INET6 if ":" in config.listen_host else socket.AF_INET
+        listening = socket.create_server((config.listen_host, config.listen_port), family=family)
     except OSError as error:
-        await runner.cleanup()
         raise PrerequisiteError(
             not_listening(error),
             where=place,
             hint="end that program, or give the control plane another port",
         ) from error
+    runner = make_runner(app, server_limits(config.limits.max_transaction_bytes))
+    await runner.setup()
+    await serve_on(runner, listening)
     return runner
 
 
 async def set_up_room(
-    setup: ControlRoom, config: ControlConfig, clock: Clock, backoff: Backoff
+    upkeep: RoomUpkeep, config: ControlConfig, clock: Clock, backoff: Backoff
 ) -> str:
     """Set up the control room, retrying until the homeserver answers; return the room's id.
+
+    A room that the bot cannot enter is waited for without limit: it is not ready until then, and
+    says why.
 
     Raises:
         PrerequisiteError: the homeserver refuses, or does not answer within the limit.
@@ -95,31 +102,53 @@ async def set_up_room(
     attempt, last = 0, ""
     while True:
         try:
-            return await setup.ensure()
+            state = await upkeep.ensure(upkeep.room_id)
+        except RoomLostError as error:
+            attempt += 1
+            upkeep.lost(error)
+            deadline = clock.steady() + config.limits.setup_timeout_s
+            await asyncio.sleep(backoff.delay_s(attempt))
         except MatrixError as error:
             attempt += 1
             # A server that is not up yet is asked often: a refused connection costs it nothing.
             absent = error.status is None
             delay_s = _ABSENT_S if absent else backoff.delay_s(attempt, error.retry_after_s)
-            if not error.temporary:
-                raise PrerequisiteError(
-                    f"the homeserver refuses: {error.message}",
-                    where=error.where,
-                    hint="check that it has loaded the agency's registration, with these tokens",
-                ) from error
-            if clock.steady() + delay_s > deadline:
-                raise PrerequisiteError(
-                    f"the homeserver was not usable within {config.limits.setup_timeout_s:g} s: "
-                    f"{error.message}",
-                    where=config.homeserver_url,
-                    hint="check that it runs and that homeserver_url is right",
-                ) from error
+            _check_hope(error, config, in_time=clock.steady() + delay_s <= deadline)
             if error.message != last:
                 last = error.message
                 _log.info(
                     "waiting for the homeserver: %s", last, extra={"fields": {"where": error.where}}
                 )
             await asyncio.sleep(delay_s)
+        else:
+            await upkeep.settle(state)
+            return state.id
+
+
+def _check_hope(error: MatrixError, config: ControlConfig, *, in_time: bool) -> None:
+    """Raise if asking the homeserver again is of no use."""
+    if not error.temporary:
+        raise PrerequisiteError(
+            f"the homeserver refuses: {error.message}", where=error.where, hint=_setup_hint(error)
+        ) from error
+    if not in_time:
+        raise PrerequisiteError(
+            f"the homeserver was not usable within {config.limits.setup_timeout_s:g} s: "
+            f"{error.message}",
+            where=config.homeserver_url,
+            hint="check that it runs and that homeserver_url is right",
+        ) from error
+
+
+def _setup_hint(error: MatrixError) -> str:
+    """Return what mends a refusal, from its reason."""
+    if error.errcode in ("M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_EXCLUSIVE") or (
+        error.status == 401
+    ):
+        return "check that it has loaded the agency's registration, with these tokens"
+    if "/createRoom" in (error.where or ""):
+        return "the homeserver does not let the bot make a room; its configuration and log say why"
+    return "the homeserver's log says why it refuses this call"
 
 
 async def announce(api: MatrixSession) -> None:

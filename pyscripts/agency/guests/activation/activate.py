@@ -195,16 +195,18 @@ class _Run:
         started = self.clock.steady()
         jobs: dict[str, asyncio.Future[str]] = {}
         watched: list[str] = []
+        ended: set[str] = set()
         for name in names:
             state = states[name]
             concerned = effects.concerned(name, self.texts, self.changed)
-            if state.up and not concerned:
+            if state.up and not concerned and name not in ended:
                 watched += [name] if state.up_s < SETTLE_S else []
                 continue
             verb = "RestartUnit" if state.up else "StartUnit"
             if state.up and name.endswith(".socket"):
                 service = f"{name.removesuffix('.socket')}.service"
                 await self.systemd.do("StopUnit", service, timeout_s=self._left())
+                ended.add(service)
             jobs[name] = await self.systemd.begin(verb, name)
             self._note(state, restarted=state.up)
         results = await self._ended(jobs)

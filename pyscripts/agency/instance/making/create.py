@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agency.clock import Clock
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
 from agency.instance.jinja import fill
 from agency.instance.load import (
@@ -20,9 +21,7 @@ from agency.instance.load import (
 from agency.instance.needs import required_secrets
 from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError
-from agency.instance.reading.source import read_source
 from agency.instance.render import write_rendered
-from agency.programs import find_program
 from agency.secrets import (
     AgeKey,
     SecretClass,
@@ -32,7 +31,9 @@ from agency.secrets import (
     new_key,
     sops,
     store_key,
+    today_of,
 )
+from agency.yaml_source import read_source
 
 _GITIGNORE = b"# Private keys never belong in git.\n*.key\n*.age\n"
 
@@ -95,7 +96,7 @@ def create_instance(root: Path, options: InstanceOptions, age_key_file: Path) ->
     """
     root, age_key_file = root.absolute(), age_key_file.absolute()
     _refuse_to_overwrite(root, age_key_file)
-    find_program("sops", hint=sops.SOPS_HINT)
+    sops.find_sops()
     key = new_key()
     content = instance_yaml(options, key.recipient)
     source = read_source(str(root / INSTANCE_FILE), content)
@@ -164,7 +165,12 @@ def _fill_directory(fresh: Path, content: bytes) -> tuple[LoadedInstance, tuple[
         for spec in required_secrets(loaded.instance)
         if spec.cls is SecretClass.A2
     }
-    encrypted = sops.encrypt(values, loaded.instance.secrets.recipients.values())
+    today = today_of(Clock().wall()).date().isoformat()
+    encrypted = sops.encrypt(
+        values,
+        loaded.instance.secrets.recipients.values(),
+        changed=dict.fromkeys(values, today),
+    )
     target = fresh / sops.SECRETS_FILE
     target.parent.mkdir()
     target.write_bytes(encrypted)

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from agency.instance.model import Instance
 from agency.instance.problems import Loc
-from agency.instance.reading.source import Source
+from agency.yaml_source import Source
 
 _EXAMPLES: Mapping[str, str] = {
     "version": "version: 1",

@@ -8,8 +8,8 @@ from pathlib import Path
 from agency.errors import AgencyError
 from agency.instance.model import Instance
 from agency.instance.problems import Problem
-from agency.instance.reading.source import Source
-from agency.secrets import sops
+from agency.secrets import relink, sops
+from agency.yaml_source import Source
 
 
 def disagreements(instance: Instance, root: Path, source: Source) -> list[Problem]:
@@ -33,17 +33,18 @@ def _compare(
     try:
         present = read(file)
     except AgencyError as error:
-        yield Problem(str(file), None, "", error.message)
+        hint = f"; {error.hint}" if error.hint else ""
+        yield Problem(str(file), line_in(error.where), "", f"{error.message}{hint}")
         return
     listed = {key: owner for owner, key in instance.secrets.recipients.items()}
-    update = f"run `agency render`, then `sops updatekeys {sops.SECRETS_FILE}` beside instance.yaml"
+    update = _update(file)
     for key in sorted(present - set(listed)):
         yield Problem(
             str(file),
             _line_of(file, key),
             "recipients",
             f"{key} can decrypt and is not in instance.yaml; list its owner under "
-            f"secrets.recipients, or {update} to remove it",
+            f"secrets.recipients, or remove it: {update}",
         )
     for key in sorted(set(listed) - present):
         owner = listed[key]
@@ -53,6 +54,21 @@ def _compare(
             f"secrets.recipients.{owner}",
             f"{key} is not a recipient in {file}; {update}",
         )
+
+
+def _update(file: Path) -> str:
+    """Return the command that gives a file the recipients of instance.yaml."""
+    if file.name != sops.CONFIG_FILE:
+        return f"run `agency secrets rekey {file.parent.parent}`"
+    render = f"run `agency render {file.parent}`"
+    # A copy, made without symbolic links, is not what render writes.
+    return render if file.is_symlink() else f"{render}, then {relink(file)}"
+
+
+def line_in(where: str | None) -> int | None:
+    """Return the line that an error's place ends in."""
+    line = (where or "").rpartition(":")[2]
+    return int(line) if line.isdigit() else None
 
 
 def _line_of(file: Path, recipient: str) -> int | None:

@@ -1,4 +1,7 @@
-"""gitlab-bootstrap: GitLab's OAuth applications, runners, group, and the bot with its token.
+"""gitlab-bootstrap: GitLab's OAuth applications, runners, group, bot with its token, operators.
+
+Matrix and Grafana take an account's name for the person. The names of operators are accounts from
+the start, so that nobody else gets one; an administrator gives each its password.
 
 GitLab shows the secrets that it issues (client ids and secrets, tokens of runners and bot) only
 once, so the reconciler writes them at once to the directory of issued secrets. It checks each
@@ -19,6 +22,7 @@ from agency.forge import GitlabApi, logged_in
 from agency.reconcile.gitlab.changes import LEVELS, GitlabChange, Seen, Step, runner_facts
 from agency.reconcile.gitlab.planning import plan
 from agency.reconcile.gitlab.settings import (
+    ForgePerson,
     GitlabBootstrapSettings,
     InstanceRunner,
     OauthApplication,
@@ -73,6 +77,11 @@ class GitlabBootstrap:
             level=None if member is None else member["access_level"],
             token=token,
             old_tokens=self._old_tokens(bot, token),
+            people=frozenset(
+                one.username
+                for one in wanted.people
+                if api.list("/users", {"username": one.username})
+            ),
         )
 
     def _token_facts(self) -> Mapping[str, Any] | None:
@@ -122,6 +131,8 @@ class GitlabBootstrap:
             self._issue_application(change.application, identity)
         elif step is Step.REMOVE_APPLICATION:
             self.api.delete(f"/applications/{identity}")
+        elif change.person is not None:
+            self._make_person(change.person)
         elif change.runner is not None:
             self._apply_runner(step, identity, change.runner)
         elif step in {Step.MAKE_GROUP, Step.SET_GROUP}:
@@ -133,6 +144,18 @@ class GitlabBootstrap:
                 self.api.put(f"/groups/{identity}", facts)
         else:
             self._apply_bot(step, identity)
+
+    def _make_person(self, wanted: ForgePerson) -> None:
+        self.api.post(
+            "/users",
+            {
+                "username": wanted.username,
+                "name": wanted.username,
+                "email": wanted.email,
+                "force_random_password": True,
+                "skip_confirmation": True,
+            },
+        )
 
     def _issue_application(self, wanted: OauthApplication, identity: int) -> None:
         if identity:

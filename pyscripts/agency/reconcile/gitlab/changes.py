@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Any
 
 from agency.reconcile.engine.contract import Change
-from agency.reconcile.gitlab.settings import InstanceRunner, OauthApplication
+from agency.reconcile.gitlab.settings import ForgePerson, InstanceRunner, OauthApplication
 
 LEVELS = {"reporter": 20, "developer": 30, "maintainer": 40}
 
@@ -27,6 +27,7 @@ class Seen:
     level: int | None
     token: Mapping[str, Any] | None
     old_tokens: tuple[int, ...]
+    people: frozenset[str] = frozenset()  # names of operators that are accounts
 
 
 class Step(Enum):
@@ -47,6 +48,7 @@ class Step(Enum):
     SET_MEMBER = auto()
     MAKE_TOKEN = auto()
     REVOKE_TOKEN = auto()
+    MAKE_PERSON = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class GitlabChange(Change):
     identity: int = 0
     application: OauthApplication | None = None
     runner: InstanceRunner | None = None
+    person: ForgePerson | None = None
 
 
 def runner_facts(wanted: InstanceRunner) -> dict[str, Any]:

@@ -22,7 +22,12 @@ def plan(
     settings: GitlabBootstrapSettings, observed: Seen, today: date
 ) -> tuple[GitlabChange, ...]:
     """List the differences; `today` (UTC) decides which tokens are about to expire."""
-    changes: list[GitlabChange] = []
+    changes = [
+        replace(_change(f"operator {one.username}", "user", ABSENT, "made", Step.MAKE_PERSON),
+                person=one)
+        for one in settings.people
+        if one.username not in observed.people
+    ]  # fmt: skip
     for application in settings.applications:
         changes += _plan_application(application, observed)
     for runner in settings.runners:

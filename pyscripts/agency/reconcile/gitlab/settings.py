@@ -45,6 +45,13 @@ class ForgeBot(Settings):
     renew_days: int = Field(default=30, ge=1)
 
 
+class ForgePerson(Settings):
+    """Account of an operator: other services know the operator by its name."""
+
+    username: str = Field(pattern=_SLUG)
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+
+
 class ForgeGroup(Settings):
     """Group that owns the instance's projects."""
 
@@ -59,6 +66,7 @@ class GitlabBootstrapSettings(Settings):
     url: str = Field(pattern=r"^https?://[!-~]+[^/]$")
     group: ForgeGroup
     bot: ForgeBot
+    people: tuple[ForgePerson, ...] = ()
     applications: tuple[OauthApplication, ...] = ()
     runners: tuple[InstanceRunner, ...] = ()
     issued_dir: Path = Path("/var/lib/agency/issued")

@@ -6,6 +6,7 @@ module adds the rest: the correction of changed room state, and the space.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from agency.reconcile.engine.contract import ABSENT, Change
 from agency.reconcile.matrix import rooms
 from agency.reconcile.matrix.rooms import Room, SynapseRoomsSettings
 from agency.secrets import MATRIX_AS_TOKEN, SecretValue, read_credential
+
+_log = logging.getLogger(__name__)
 
 SETTINGS = SynapseRoomsSettings
 
@@ -204,7 +207,9 @@ class SynapseRooms:
         """Make one change."""
         match change.step:
             case Step.SET_UP:
-                await ControlRoom(self.api, self.settings).ensure()
+                state = await ControlRoom(self.api, self.settings).ensure()
+                for finding in state.findings:
+                    _log.warning("%s", finding.text)
             case Step.MAKE_SPACE:
                 await self._make_space()
             case Step.STATE:

@@ -27,12 +27,6 @@ class AgeKey:
     recipient: str
 
 
-def default_key_file(instance: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the path of an instance's private key: $SOPS_AGE_KEY_FILE or the default place."""
-    named = environ.get(KEY_VARIABLE)
-    return Path(named) if named else new_key_file(instance, environ)
-
-
 def new_key_file(instance: str, environ: Mapping[str, str] = os.environ) -> Path:
     """Return the default path of a new instance's private key, below the state directory."""
     return state_dir(environ) / instance / "age.key"
@@ -56,16 +50,34 @@ def public_keys(key_file: Path) -> frozenset[str]:
     """Return the public keys of the identities in a key file.
 
     Raises:
-        PrerequisiteError: age is not installed, or the file is missing or not an age key file.
+        PrerequisiteError: age is not installed, or the file is missing.
+        BadInputError: the file is not an age key file.
+    """
+    try:
+        return public_keys_of(SecretValue(key_file.read_text()))
+    except OSError as error:
+        raise PrerequisiteError(
+            f"cannot be read: {error.strerror or error}", where=str(key_file)
+        ) from error
+
+
+def public_keys_of(identities: SecretValue) -> frozenset[str]:
+    """Return the public keys of identities, one a line.
+
+    Raises:
+        PrerequisiteError: age is not installed.
+        BadInputError: age cannot read the identities.
     """
     program = find_program("age-keygen", hint=HINT)
     try:
-        output = run_program([program, "-y", str(key_file)], timeout=TIMEOUT_S)
+        given = identities.reveal().encode()
+        environment = {"PATH": os.environ["PATH"]} if "PATH" in os.environ else {}
+        # Without the rest, in which a key may be ($SOPS_AGE_KEY).
+        output = run_program([program, "-y"], timeout=TIMEOUT_S, stdin=given, env=environment)
     except ProgramError:
         # Without the cause: the program's message may quote a bad line.
-        raise PrerequisiteError(
-            "is not a readable age key file",
-            where=str(key_file),
+        raise BadInputError(
+            "is not a readable age key file: an identity in it is damaged",
             hint="name the file that age-keygen made",
         ) from None
     return frozenset(output.decode().split())

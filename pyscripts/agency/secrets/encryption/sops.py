@@ -1,203 +1,232 @@
-"""Client of the program sops: encrypt, decrypt, list names and recipients.
+"""Client of the program sops: encrypt, decrypt, change and re-encrypt.
 
-Plain values go to sops by standard input, never by argv or a file.
+Plain values go to sops by standard input or by a file in memory, never by argv or the environment.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from agency.errors import BadInputError, PrerequisiteError
-from agency.programs import ProgramError, find_program, run_program
-from agency.secrets.encryption.age import KEY_VARIABLE, public_keys
+from agency.errors import AgencyError, BadInputError, PrerequisiteError
+from agency.programs import ProgramError, find_program
+from agency.secrets.encryption.document import (
+    CONFIG_FILE,
+    RECORD,
+    Document,
+    names_in_file,
+    parse,
+    read_document,
+    recipients_in_config,
+    recipients_in_file,
+)
+from agency.secrets.encryption.keys import Keys, as_search, no_key
+from agency.secrets.encryption.program import (
+    SECRETS_FILE,
+    SOPS_HINT,
+    UNCHANGED,
+    SopsError,
+    explain,
+    find_sops,
+    in_memory,
+    private_directory,
+    run_sops,
+)
 from agency.secrets.values import SecretValue
 
-CONFIG_FILE = ".sops.yaml"
-SECRETS_FILE = "secrets/secrets.yaml"
-MAX_BYTES = 4 * 1024 * 1024
-TIMEOUT_S = 30
+__all__ = [
+    "CONFIG_FILE",
+    "SECRETS_FILE",
+    "SOPS_HINT",
+    "DecryptCheck",
+    "amend",
+    "can_decrypt",
+    "decrypt",
+    "encrypt",
+    "find_sops",
+    "names_in_file",
+    "opened_text",
+    "opened_values",
+    "recipients_in_config",
+    "recipients_in_file",
+    "rewrap",
+]
 
-SOPS_HINT = "install sops 3.9 or newer (it is in nixpkgs; or github.com/getsops/sops)"
-# The loader in C where PyYAML has it; encrypted files are long.
-_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_COPY = "secrets.yaml"
 
 
-def _environment(age_key_file: Path | None) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    if age_key_file is not None:
-        kept[KEY_VARIABLE] = str(age_key_file)
-    return kept
-
-
-def encrypt(values: Mapping[str, SecretValue], recipients: Iterable[str]) -> bytes:
+def encrypt(
+    values: Mapping[str, SecretValue],
+    recipients: Iterable[str],
+    *,
+    changed: Mapping[str, str] | None = None,
+) -> bytes:
     """Encrypt values for age recipients; returns a sops YAML file whose keys are readable.
 
+    `changed` records the date of each value's last change.
+
     Raises:
-        PrerequisiteError: sops is not installed.
+        PrerequisiteError: sops is not installed, or too old.
         BadInputError: sops refused.
     """
-    program = find_program("sops", hint=SOPS_HINT)
-    plain = json.dumps({name: value.reveal() for name, value in values.items()}).encode()
+    content: dict[str, object] = {name: value.reveal() for name, value in values.items()}
+    if changed:
+        content[RECORD] = dict(changed)
     argv = [
-        *(program, "encrypt", "--age", ",".join(sorted(recipients))),
+        *("encrypt", "--age", ",".join(sorted(recipients))),
         *("--input-type", "json", "--output-type", "yaml"),
-        *("--filename-override", "secrets.yaml", "/dev/stdin"),
+        *("--filename-override", _COPY, "/dev/stdin"),
     ]
-    # An empty directory: sops searches upwards for a .sops.yaml and must not find one.
-    with tempfile.TemporaryDirectory(prefix="agency-sops-") as empty:
-        try:
-            return run_program(
-                argv, timeout=TIMEOUT_S, stdin=plain, env=_environment(None), cwd=Path(empty)
-            )
-        except ProgramError:
-            # Without the cause: sops may quote its input in its message.
-            raise BadInputError(
-                "sops could not encrypt", where="sops", hint="are the recipients age public keys?"
-            ) from None
+    try:
+        return run_sops(argv, stdin=json.dumps(content).encode())
+    except ProgramError:
+        # Without the cause: sops may quote its input in its message.
+        raise BadInputError(
+            "sops could not encrypt", where="sops", hint="are the recipients age public keys?"
+        ) from None
 
 
-def decrypt(path: Path, age_key_file: Path | None) -> dict[str, SecretValue]:
-    """Decrypt a file; return its values by name.
+def decrypt(path: Path, keys: Keys) -> dict[str, SecretValue]:
+    """Decrypt a file; return its values by name, without empty ones.
 
     Raises:
         PrerequisiteError: sops or the key is missing, or the key is not a recipient of the file.
         BadInputError: the file is not a sops file, was changed, or holds a value that is not text.
     """
-    check = can_decrypt(path, age_key_file)
-    if not check.ok:
-        raise PrerequisiteError(check.reason, where=str(path), hint=check.hint)
-    program = find_program("sops", hint=SOPS_HINT)
-    argv = [program, "decrypt", "--output-type", "json", str(path.absolute())]
+    identity = _identity(path, read_document(path), keys)
+    argv = ["decrypt", "--output-type", "json", str(path.absolute())]
     try:
-        output = run_program(argv, timeout=TIMEOUT_S, env=_environment(age_key_file))
-    except ProgramError:
-        raise BadInputError(
-            "sops could not decrypt: the file was changed by something but sops",
-            where=str(path),
-            hint="restore it from git, and edit it by `sops edit` only",
-        ) from None
-    values = json.loads(output)
-    wrong = sorted(name for name, value in values.items() if not isinstance(value, str))
+        output = run_sops(argv, identity=identity)
+    except ProgramError as failure:
+        raise explain(failure, path, "decrypt") from None
+    values = {name: value for name, value in json.loads(output).items() if name != RECORD}
+    wrong = sorted(
+        name for name, value in values.items() if not isinstance(value, str) and value is not None
+    )
     if wrong:
         raise BadInputError(
             f"the secrets {', '.join(wrong)} are not text",
             where=str(path),
-            hint="put the values in quotes, by `sops edit`",
+            hint=f"give each one a text: `agency secrets set {wrong[0]}`",
         )
-    return {name: SecretValue(value) for name, value in values.items()}
+    return {name: SecretValue(value) for name, value in values.items() if value}
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as handle:
-            content = handle.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise BadInputError(
-            f"cannot be read: {error.strerror or error}", where=str(path)
-        ) from error
-    if len(content) > MAX_BYTES:
-        raise BadInputError(f"is larger than {MAX_BYTES} bytes", where=str(path))
-    try:
-        data = yaml.load(content, Loader=_Loader)  # noqa: S506 - both are safe loaders
-    except (yaml.YAMLError, ValueError, RecursionError):
-        # Without the cause: a plain-text file of secrets may be quoted in it.
-        raise BadInputError("is not YAML", where=str(path)) from None
-    if not isinstance(data, dict):
-        raise BadInputError("is not a mapping of keys to values", where=str(path))
-    return data
+def opened_text(path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = False) -> str:
+    """Decrypt the content of a file to YAML with its comments; for the code that changes it.
+
+    Raises:
+        PrerequisiteError, BadInputError: as `decrypt`.
+    """
+    return _opened(path, content, keys, "yaml", ignore_mac=ignore_mac).decode()
 
 
-def _metadata(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    data = _read_yaml(path)
-    metadata = data.pop("sops", None)
-    if not isinstance(metadata, dict):
-        raise BadInputError(
-            "is not encrypted by sops",
+def opened_values(
+    path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = False
+) -> dict[str, SecretValue]:
+    """Decrypt the content of a file to its values; one that is no text is given as JSON.
+
+    Raises:
+        PrerequisiteError, BadInputError: as `decrypt`.
+    """
+    found = json.loads(_opened(path, content, keys, "json", ignore_mac=ignore_mac))
+    return {
+        name: SecretValue(value if isinstance(value, str) else json.dumps(value))
+        for name, value in found.items()
+        if name != RECORD
+    }
+
+
+def _opened(path: Path, content: bytes, keys: Keys, form: str, *, ignore_mac: bool) -> bytes:
+    identity = _identity(path, parse(path, content), keys)
+    ignore = ["--ignore-mac"] if ignore_mac else []
+    with private_directory() as place:
+        (place / _COPY).write_bytes(content)
+        argv = ["decrypt", *ignore, "--output-type", form, str(place / _COPY)]
+        try:
+            return run_sops(argv, identity=identity)
+        except ProgramError as failure:
+            raise explain(failure, path, "decrypt") from None
+
+
+def amend(path: Path, content: bytes, keys: Keys, text: str, *, ignore_mac: bool = False) -> bytes:
+    """Return the encrypted `content` with the plain YAML `text` in place of its own.
+
+    The data key stays, and the lines of unchanged values are the same bytes: sops's own editing
+    does that, with an editor that copies the text from memory.
+
+    Raises:
+        PrerequisiteError, BadInputError: as `decrypt`.
+    """
+    identity = _identity(path, parse(path, content), keys)
+    copy = find_program("cp", hint="install coreutils")
+    ignore = ["--ignore-mac"] if ignore_mac else []
+    with private_directory() as place, in_memory(text.encode()) as new:
+        (place / _COPY).write_bytes(content)
+        editor = {"SOPS_EDITOR": f"{shlex.quote(copy)} /proc/self/fd/{new}"}
+        try:
+            run_sops(
+                ["edit", *ignore, str(place / _COPY)],
+                identity=identity,
+                descriptors=[new],
+                environ=editor,
+            )
+        except ProgramError as failure:
+            if not (isinstance(failure, SopsError) and failure.status == UNCHANGED):
+                raise explain(failure, path, "encrypt") from None
+        return (place / _COPY).read_bytes()
+
+
+def rewrap(
+    path: Path, content: bytes, keys: Keys, recipients: Iterable[str], *, new_data_key: bool
+) -> bytes:
+    """Return the encrypted `content` for other recipients.
+
+    With `new_data_key`, every value is encrypted anew with a key that no former recipient knows.
+    Without, only the data key is encrypted for the new recipients, and the values stay.
+
+    Raises:
+        PrerequisiteError, BadInputError: as `decrypt`.
+    """
+    identity = _identity(path, parse(path, content), keys)
+    rules = {"creation_rules": [{"age": ",".join(sorted(recipients))}]}
+    with private_directory() as place:
+        (place / _COPY).write_bytes(content)
+        (place / CONFIG_FILE).write_text(json.dumps(rules))
+        try:
+            run_sops(["updatekeys", "--yes", _COPY], identity=identity, cwd=place)
+            if new_data_key:
+                run_sops(["rotate", "--in-place", _COPY], identity=identity, cwd=place)
+        except ProgramError as failure:
+            raise explain(failure, path, "re-encrypt") from None
+        return (place / _COPY).read_bytes()
+
+
+def _identity(path: Path, document: Document, keys: Keys) -> SecretValue:
+    """Pick the identity that opens a document.
+
+    Raises:
+        PrerequisiteError: no key that was found is a recipient, or more keys are needed.
+    """
+    search = as_search(keys)
+    needed, groups = document.groups_needed, document.groups()
+    if needed > 1:
+        own = search.own()
+        opened = sum(1 for group in groups if group & own)
+        raise PrerequisiteError(
+            f"it is split: {needed} of its {len(groups)} key groups are needed to open it, and the "
+            f"keys of this machine open {opened}",
             where=str(path),
-            hint="take its plain values out of git's history; encrypt it by `sops encrypt`",
+            hint="an instance has one group: holders of the other keys together run "
+            f"`sops updatekeys {path}` with the rendered {CONFIG_FILE}",
         )
-    return data, metadata
-
-
-def names_in_file(path: Path) -> frozenset[str]:
-    """Return the names of the secrets in an encrypted file; needs no key.
-
-    Raises:
-        BadInputError: the file is not a sops file, or a value in it is not encrypted.
-    """
-    data, _ = _metadata(path)
-    plain = sorted(name for name, value in data.items() if not str(value).startswith("ENC["))
-    if plain:
-        raise BadInputError(
-            f"the values of {', '.join(map(str, plain))} are not encrypted",
-            where=str(path),
-            hint="they have been exposed: make new ones",
-        )
-    return frozenset(map(str, data))
-
-
-def recipients_in_file(path: Path) -> frozenset[str]:
-    """Return the recipients of a file: age public keys, and `kind:id` for keys of other kinds.
-
-    Raises:
-        BadInputError: the file is not a sops file.
-    """
-    _, metadata = _metadata(path)
-    groups = [metadata, *_mappings(metadata.get("key_groups"))]
-    return frozenset(who for group in groups for who in _recipients(group))
-
-
-def recipients_in_config(path: Path) -> frozenset[str]:
-    """Return the recipients that a .sops.yaml names, over all its rules.
-
-    Raises:
-        BadInputError: the file is not a sops configuration.
-    """
-    rules = _read_yaml(path).get("creation_rules")
-    if not isinstance(rules, list):
-        raise BadInputError("has no creation_rules", where=str(path))
-    groups = [
-        group for rule in _mappings(rules) for group in (rule, *_mappings(rule.get("key_groups")))
-    ]
-    return frozenset(who for group in groups for who in _recipients(group))
-
-
-_KINDS = (
-    "age",
-    "pgp",
-    "kms",
-    "gcp_kms",
-    "azure_kv",
-    "hc_vault",
-    "azure_keyvault",
-    "hckms",
-    "hc_vault_transit_uri",
-)
-_IDS = ("recipient", "fp", "arn", "resource_id", "vault_address", "vaultUrl", "key_id")
-
-
-def _recipients(group: Mapping[str, Any]) -> Iterator[str]:
-    for kind in _KINDS:
-        entries = group.get(kind) or []
-        for entry in entries.split(",") if isinstance(entries, str) else entries:
-            if isinstance(entry, dict):
-                found = next((str(entry[key]) for key in _IDS if key in entry), "unknown")
-            else:
-                found = str(entry).strip()
-            if found:
-                yield found if kind == "age" else f"{kind}:{found}"
-
-
-def _mappings(value: object) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+    found = search.opening(document.recipients())
+    if found is None or found.identities is None:
+        raise no_key(search, document.recipients(), str(path))
+    return found.identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,30 +238,15 @@ class DecryptCheck:
     hint: str = ""
 
 
-def can_decrypt(path: Path, age_key_file: Path | None) -> DecryptCheck:
-    """Check that a key in `age_key_file` is a recipient of `path`; decrypts nothing.
+def can_decrypt(path: Path, keys: Keys) -> DecryptCheck:
+    """Check that a key among `keys` is a recipient of `path`; decrypts nothing.
 
     Raises:
         BadInputError: `path` is not a sops file.
     """
-    recipients = recipients_in_file(path)
-    if age_key_file is None or not age_key_file.is_file():
-        place = age_key_file or "no place that was named"
-        return DecryptCheck(
-            False,
-            f"this machine has no age key: there is no file at {place}",
-            f"copy the key file of one of its recipients there, or set {KEY_VARIABLE}",
-        )
+    document = read_document(path)
     try:
-        own = public_keys(age_key_file)
-    except PrerequisiteError as error:
-        return DecryptCheck(False, str(error), error.hint or "name another key file")
-    if own & recipients:
-        return DecryptCheck(True)
-    return DecryptCheck(
-        False,
-        f"the key {age_key_file} is for {', '.join(sorted(own))}, and the file is encrypted for "
-        f"{', '.join(sorted(recipients))}",
-        "ask a recipient to add that public key to secrets.recipients, and to run `agency "
-        "render` and `sops updatekeys`",
-    )
+        _identity(path, document, keys)
+    except AgencyError as error:
+        return DecryptCheck(False, error.message, error.hint or "name another key: --age-key")
+    return DecryptCheck(True)

@@ -15,22 +15,27 @@ _POLL_S = 0.25
 _EMPTY: dict[str, Any] = {"events": []}
 
 
-async def ready(session: aiohttp.ClientSession, url: str, *, within_s: float = 60.0) -> Evidence:
+async def ready(
+    session: aiohttp.ClientSession, url: str, hs_token: SecretValue, *, within_s: float = 60.0
+) -> Evidence:
     """`GET /ready`: whether the whole path works, and which versions make it.
+
+    The versions are told to the homeserver's token alone.
 
     Who has just started it must give it time to find the homeserver, and systemd does not wait for
     that: it is asked until it is ready, for so many seconds at most. The last answer counts.
     """
     deadline = asyncio.get_running_loop().time() + within_s
     while True:
-        seen = await _answer(session, f"{url}/ready")
+        seen = await _answer(session, f"{url}/ready", hs_token)
         if seen["ready"] is True or asyncio.get_running_loop().time() > deadline:
             return seen
         await asyncio.sleep(_POLL_S)
 
 
-async def _answer(session: aiohttp.ClientSession, url: str) -> Evidence:
-    async with session.get(url) as answer:
+async def _answer(session: aiohttp.ClientSession, url: str, hs_token: SecretValue) -> Evidence:
+    headers = {"Authorization": f"Bearer {hs_token.reveal()}"}
+    async with session.get(url, headers=headers) as answer:
         body = await answer.json()
         versions = body.get("versions", {})
         return {

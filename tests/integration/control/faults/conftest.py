@@ -40,6 +40,7 @@ class StubHomeserver:
 
     posted: dict[str, dict[str, Any]] = field(default_factory=dict)
     attempts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    notices: list[dict[str, Any]] = field(default_factory=list)  # of what degrades and heals
     calls: list[str] = field(default_factory=list)
     faults: list[tuple[str, Fault]] = field(default_factory=list)
     remembers_transactions: bool = True
@@ -82,6 +83,9 @@ class StubHomeserver:
         with self.lock:
             key = txn if self.remembers_transactions else f"{txn}#{len(self.posted)}"
             event_id = f"$reply-{key}"
+            if "org.agency.reply" not in content:
+                self.notices.append(content)
+                return {"event_id": event_id}
             self.attempts.append((txn, content))
             self.posted.setdefault(event_id, content)
             return {"event_id": event_id}

@@ -42,7 +42,7 @@ def test_ctrl_c_is_not_for_a_background_job_and_sigterm_is(control: Any) -> None
     control.process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         control.process.wait(1)
-    assert requests.get(f"{control.url}/ready", timeout=5).status_code == 200
+    assert control.ready(5).status_code == 200
     assert control.stop() == 0
 
 
@@ -206,14 +206,14 @@ def test_store_that_cannot_be_written_for_a_while(
         other.execute("BEGIN IMMEDIATE")
         answer = control.deliver([event], txn="one")
         assert answer.status_code == 500, "not acknowledged: the homeserver delivers again"
-        ready = requests.get(f"{control.url}/ready", timeout=30)
+        ready = control.ready(30)
         assert ready.status_code == 503
         assert ready.json()["database"] == {"writable": False}
         assert requests.get(f"{control.url}/health", timeout=5).status_code == 200
         other.execute("ROLLBACK")
     assert control.deliver([event], txn="one").status_code == 200
     wait_for(lambda: stub.replies(event["event_id"]), "reply")
-    assert requests.get(f"{control.url}/ready", timeout=5).status_code == 200
+    assert control.ready(5).status_code == 200
 
 
 def test_second_control_plane_on_one_database(

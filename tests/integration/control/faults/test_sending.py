@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import pytest
-import requests
 
 
 def order(stub: Any) -> list[str]:
@@ -56,7 +55,7 @@ def test_permanent_fault_is_given_up_audited_and_seen(
     assert [(row["outcome"], row["actor"]) for row in failed] == [("failed", "system")]
 
     def seen() -> bool:
-        body = requests.get(f"{control.url}/ready", timeout=5).json()
+        body = control.ready(5).json()
         return bool(body["outbox"] == {"pending": 0, "failed": 1})
 
     wait_for(seen, "failed reply in /ready")
@@ -96,7 +95,7 @@ def test_homeserver_that_is_away_for_a_while(
     assert control.deliver([event]).status_code == 200
 
     def unready() -> dict[str, Any] | None:
-        answer = requests.get(f"{control.url}/ready", timeout=10)
+        answer = control.ready(10)
         return dict(answer.json()) if answer.status_code == 503 else None
 
     body = wait_for(unready, "unreadiness")

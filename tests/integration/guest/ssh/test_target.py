@@ -33,7 +33,7 @@ from agency.spinup.program import this_program
 from agency.spinup.remote.subject import reached
 from agency.spinup.scenario.accounts import create_people
 from agency.spinup.targets.incus.secrets import RunSecrets
-from agency.transcript.rules.v1.services import ALWAYS_ENDING, ALWAYS_RUNNING
+from agency.transcript.rules.v1.services import ALWAYS_ENDING, ALWAYS_RUNNING, HOMESERVER_UNIT
 from agency.transcript.verification import read_unchecked
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,6 +41,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 HOST = "host-under-test"
 ROOT = source_root()
 CONTROL = "agency-control.service"
+CONTROL_SOCKET = "agency-control.socket"
 # What a look must not change: programs, settings, what services keep, and everybody's home. The
 # database server writes to its files by itself.
 PLACES = ("/etc", "/opt", "/usr", "/root", "/home", "/var/lib", "/run/agency-control")
@@ -284,11 +285,14 @@ async def test_a_host_of_another_program_is_not_vouched_for(
 
 @pytest.mark.parametrize("unit", [CONTROL, "agency-audit.socket", "nftables.service"])
 async def test_a_stopped_unit_is_explained(host: Guest, operator: Operator, unit: str) -> None:
-    await host.run("systemctl", "stop", unit)
+    # A look asks the control plane, which its socket would start again.
+    units = (CONTROL_SOCKET, unit) if unit == CONTROL else (unit,)
+    await host.run("systemctl", "stop", *units)
     try:
         ran = await operator.smoke()
     finally:
-        await host.run("systemctl", "start", unit)
+        # Control plane and homeserver stop with the firewall.
+        await host.run("systemctl", "start", *units, CONTROL_SOCKET, CONTROL, HOMESERVER_UNIT)
     assert ran.status == 1
     failure = ran.predicate["failure"]
     assert failure["step"] == "probe"

@@ -10,6 +10,7 @@ import pytest
 
 from agency.clock import Clock
 from agency.control.commands import GRAMMAR, NOUNS, Context, Services, handler, parse
+from agency.control.conditions import Conditions
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.result import Invocation, RefusalError, Result
@@ -93,7 +94,9 @@ def say(lifecycle: Lifecycle, database: Database, clock: Clock) -> Say:
     async def say(text: str, at: int = 1000) -> Result:
         command = parse(text)
         invocation = Invocation(command, "@alice:x", "t-1", at)
-        context = Context(Services(clock, database, lifecycle, GRAMMAR), invocation)
+        context = Context(
+            Services(clock, database, lifecycle, GRAMMAR, Conditions(clock)), invocation
+        )
         return await handler(command)(context, **command.arguments)
 
     return say

@@ -100,7 +100,7 @@ def real_logs(desk: Any) -> Talkative:
     runtime = Talkative()
     entry = AgentEntry(name="pm", role="pm", matrix_id="@agent-pm:x.org", port=20001)
     lifecycle = Lifecycle({"pm": entry}, runtime, None, Limits(), nothing)  # type: ignore[arg-type]
-    services = Services(desk.clock, desk.database, lifecycle, GRAMMAR)
+    services = Services(desk.clock, desk.database, lifecycle, GRAMMAR, desk.conditions)
     desk.handlers["agents logs"] = build_handlers(services)["agents logs"]
     return runtime
 

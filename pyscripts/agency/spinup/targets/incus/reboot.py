@@ -10,6 +10,7 @@ from agency.errors import AgencyError
 from agency.guests import Guest
 from agency.machine import MachineError, units
 from agency.matrix import client_path
+from agency.secrets import MATRIX_HS_TOKEN
 from agency.spinup.convergence import firewall_digest
 from agency.spinup.examination import Subject
 from agency.spinup.probes import control as control_probes
@@ -98,7 +99,8 @@ async def _until_ready(subject: Subject, *, timeout_s: float) -> None:
 
 async def _is_ready(subject: Subject) -> bool:
     try:
-        seen = await control_probes.ready(subject.session, subject.control_url)
+        token = subject.secret(MATRIX_HS_TOKEN)
+        seen = await control_probes.ready(subject.session, subject.control_url, token)
     except (AgencyError, OSError, ValueError, aiohttp.ClientError):
         return False
     return seen["status"] == 200 and seen["ready"] is True

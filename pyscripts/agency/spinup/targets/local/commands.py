@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from agency.clock import Clock
 from agency.commandline import console, emit, json_option
 from agency.errors import ExitCode
+from agency.protocols import ReadyReport
 from agency.spinup.options import instance_options
 from agency.spinup.targets.local import keep
 
@@ -21,7 +23,11 @@ def _describe(printer: Console, status: keep.Status) -> None:
         return
     state = status.state
     verdict = "[green]ready[/green]" if status.ready else "[red]running, but not ready[/red]"
-    printer.print(f"{state.instance}: {verdict} since {state.started_at}")
+    printer.print(f"{state.instance}: {verdict}; started at {state.started_at}")
+    report = status.report or ReadyReport(ready=status.ready)
+    for kind, texts in (("reason", report.reasons), ("warning", report.warnings)):
+        for each in texts:
+            printer.print(Text(f"  {kind:13} {each}"), soft_wrap=True)
     for label, value in (
         ("homeserver", state.homeserver),
         ("control room", state.control_room),

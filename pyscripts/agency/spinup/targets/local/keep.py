@@ -23,12 +23,12 @@ from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
 from agency.instance import load_instance, open_provider
 from agency.paths import state_dir
-from agency.secrets import OPERATOR_PASSWORD
+from agency.protocols import READY_PATH, ReadyReport, as_report
+from agency.secrets import MATRIX_HS_TOKEN, OPERATOR_PASSWORD
 from agency.settings import Strict
 from agency.signals import stop_signals
 from agency.spinup.targets.local.agency import (
     LocalAgency,
-    answers,
     assign_ports,
     check_port_names,
 )
@@ -37,6 +37,7 @@ from agency.spinup.targets.local.supervisor import ServiceError, Supervisor
 _STATE = "state.json"
 _UP_TIMEOUT_S = 120.0
 _DOWN_TIMEOUT_S = 30.0
+_READY_TIMEOUT_S = 15.0  # above the time in which the control plane gives its homeserver up
 _MAX_RESTARTS, _RESTART_WINDOW_S = 5, 60.0
 
 
@@ -56,6 +57,7 @@ class LocalState(Strict):
     operator: str
     login_file: Path
     password_file: Path
+    ready_token_file: Path | None = None
     logs: Path
 
 
@@ -66,6 +68,7 @@ class Status:
     running: bool
     ready: bool
     state: LocalState | None
+    report: ReadyReport | None = None
 
 
 def base_dir() -> Path:
@@ -118,6 +121,8 @@ async def _start(agency: LocalAgency, clock: Clock) -> None:
     room = await operator.join(agency.control_room)
     password_file = agency.run.credentials / OPERATOR_PASSWORD
     write_atomically(password_file, agency.password.reveal().encode(), mode=0o600)
+    token_file = agency.run.credentials / MATRIX_HS_TOKEN
+    write_atomically(token_file, agency.secret(MATRIX_HS_TOKEN).reveal().encode(), mode=0o600)
     login = Login(
         homeserver=agency.homeserver_url,
         user_id=operator.user_id,
@@ -135,6 +140,7 @@ async def _start(agency: LocalAgency, clock: Clock) -> None:
         operator=operator.user_id,
         login_file=default_login_file(),
         password_file=password_file,
+        ready_token_file=token_file,
         logs=agency.run.logs,
     )
     write_atomically(agency.run.path / _STATE, state.model_dump_json(indent=2).encode())
@@ -222,11 +228,35 @@ async def observe() -> Status:
     if state is None:
         return Status(running=rundir.alive(base_dir()) is not None, ready=False, state=None)
     async with aiohttp.ClientSession() as session:
-        ready = await answers(session, f"{state.control}/ready", timeout_s=5)
-    return Status(running=True, ready=ready, state=state)
+        report = await _ask(session, state)
+    return Status(running=True, ready=report.ready, state=state, report=report)
+
+
+async def _ask(session: aiohttp.ClientSession, state: LocalState) -> ReadyReport:
+    """Ask the control plane how it is."""
+    headers = {}
+    if state.ready_token_file is not None:
+        with contextlib.suppress(OSError):
+            token = state.ready_token_file.read_text(encoding="utf-8").strip()
+            headers = {"Authorization": f"Bearer {token}"}
+    try:
+        timeout = aiohttp.ClientTimeout(total=_READY_TIMEOUT_S)
+        url = f"{state.control}{READY_PATH}"
+        async with session.get(url, headers=headers, timeout=timeout) as answer:
+            return as_report(await answer.json(content_type=None))
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        reason = "the control plane does not answer; the end of its log says why"
+        return ReadyReport(ready=False, reasons=(reason,))
 
 
 def as_json(status: Status) -> dict[str, object]:
     """Describe a status as `--json` prints it."""
     state = status.state.model_dump(mode="json") if status.state else None
-    return {"running": status.running, "ready": status.ready, "agency": state}
+    report = status.report
+    return {
+        "running": status.running,
+        "ready": status.ready,
+        "reasons": list(report.reasons) if report else [],
+        "warnings": list(report.warnings) if report else [],
+        "agency": state,
+    }

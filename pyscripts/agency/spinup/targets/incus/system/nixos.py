@@ -31,6 +31,7 @@ from agency.instance import LoadedInstance
 from agency.machine import Machine, digests_from, run, units
 from agency.secrets import AgeKey
 from agency.spinup.convergence import (
+    CONTROL_SOCKET,
     Converging,
     Tampering,
     file_digest,
@@ -220,6 +221,6 @@ def nixos_tamperings(machine: Machine) -> tuple[Tampering, ...]:
     firewall = stopped_unit(machine, FIREWALL_UNIT)
     return (
         Tampering(f"file {_CONTROL_FILE}", replace, lambda: file_digest(machine, _CONTROL_FILE)),
-        stopped_unit(machine, CONTROL_UNIT),
+        stopped_unit(machine, CONTROL_UNIT, CONTROL_SOCKET),
         Tampering(f"firewall of {FIREWALL_UNIT}", firewall.plant, lambda: firewall_digest(machine)),
     )

@@ -1,7 +1,8 @@
 """Strict reader of YAML that keeps the line of every value.
 
 It refuses duplicate keys, tabs as indentation, anchors and aliases (a small file can expand to a
-huge one), tags, merge keys, keys that are not text, several documents, deep nesting.
+huge one), tags, merge keys, keys that are not text, several documents, deep nesting, and the
+markers of an unresolved merge.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any
 
 import yaml
 
-from agency.instance.problems import Loc, Problem, field_name
-
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
+
+MAX_KEY_SHOWN = 60
+Loc = tuple[str | int, ...]  # keys and indexes from the top of the document, as pydantic gives them
 
 # libyaml if PyYAML has it: twenty times as fast, with the same marks.
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -24,6 +26,27 @@ _SCALARS = {"null", "bool", "int", "float", "str", "timestamp"}
 # Characters that YAML 1.1 does not allow in a file (`yaml.reader.Reader.NON_PRINTABLE`).
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAB_INDENT = re.compile(r"^ *\t", re.MULTILINE)
+_CONFLICT = re.compile(r"^(<{7} |\|{7} |={7}$|>{7} )", re.MULTILINE)
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem and its remedy.
+
+    `line` counts from 1. If the problem is the whole file, `line` is None and `field` empty.
+    """
+
+    file: str
+    line: int | None
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return (
+            f"{place}: {self.field}: {self.message}" if self.field else f"{place}: {self.message}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +80,15 @@ class Source:
         self.problems.append(Problem(self.file, where, field_name(loc), message))
 
 
-def read_source(file: str, content: bytes) -> Source:
-    """Parse a YAML document; the result's `problems` list its faults."""
+def read_source(
+    file: str, content: bytes, *, max_bytes: int = MAX_BYTES, if_empty: str | None = None
+) -> Source:
+    """Parse a YAML document; the result's `problems` list its faults.
+
+    `if_empty` is the remedy that the problem of an empty document names.
+    """
     source = Source(file)
-    text = _decode(source, content)
+    text = _decode(source, content, max_bytes)
     if text is None or not _is_plain(source, text):
         return source
     try:
@@ -71,7 +99,7 @@ def read_source(file: str, content: bytes) -> Source:
         _add_syntax_error(source, text, error)
         return source
     if node is None:
-        source.add((), "is empty; `agency init` makes an instance", line=None)
+        source.add((), "is empty" if if_empty is None else f"is empty; {if_empty}", line=None)
     elif not isinstance(node, yaml.MappingNode):
         source.add((), f"must be a mapping of keys to values, not {_kind(node)}", line=1)
     else:
@@ -79,9 +107,9 @@ def read_source(file: str, content: bytes) -> Source:
     return source
 
 
-def _decode(source: Source, content: bytes) -> str | None:
-    if len(content) > MAX_BYTES:
-        source.add((), f"is larger than {MAX_BYTES} bytes; an instance is a few kilobytes")
+def _decode(source: Source, content: bytes, max_bytes: int) -> str | None:
+    if len(content) > max_bytes:
+        source.add((), f"is larger than {max_bytes} bytes; such a file is a few kilobytes")
         return None
     try:
         return content.decode("utf-8-sig")
@@ -92,6 +120,11 @@ def _decode(source: Source, content: bytes) -> str | None:
 
 
 def _is_plain(source: Source, text: str) -> bool:
+    conflict = _CONFLICT.search(text)
+    if conflict is not None:
+        line = text.count("\n", 0, conflict.start()) + 1
+        source.add((), f"has the marker {conflict[0].strip()} of a merge conflict", line=line)
+        return False
     found = _UNPRINTABLE.search(text)
     if found is None:
         return True
@@ -213,3 +246,20 @@ class _Builder:
 def _place(line: int, value: yaml.Node) -> Place:
     raw = value.value if isinstance(value, yaml.ScalarNode) else None
     return Place(line, raw)
+
+
+def field_name(loc: Loc) -> str:
+    """Format a location as people write it: `agents.pm.port`, `operators[1]`."""
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{_shown(part)}" if text else _shown(part)
+    return text
+
+
+def _shown(key: str) -> str:
+    if _PLAIN_KEY.match(key):
+        return key
+    return ascii(key if len(key) <= MAX_KEY_SHOWN else key[:MAX_KEY_SHOWN] + "...")

@@ -1,0 +1,88 @@
+"""`GET /metrics`: numbers for Prometheus. Labels are of a few fixed words: no ids, no names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from agency.control.appservice.refusals import Refusals, Refused
+from agency.control.appservice.transactions import Intake
+from agency.control.conditions import Code, Conditions
+from agency.web import Connections
+
+CONTENT_TYPE = "text/plain; version=0.0.4"
+_PREFIX = "agency_control"
+
+
+@dataclass(slots=True, eq=False)  # a registry holds it by its identity
+class ControlCollector(Collector):
+    """Reader of what the parts of the control plane count."""
+
+    conditions: Conditions
+    refusals: Refusals
+    intake: Intake
+    connections: Connections
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        refused = CounterMetricFamily(f"{_PREFIX}_refused", "Refused requests.", labels=["reason"])
+        for kind in Refused:
+            refused.add_metric([kind.value], self.refusals.counts[kind])
+        yield refused
+        events = CounterMetricFamily(
+            f"{_PREFIX}_events", "Events that the homeserver delivered.", labels=["result"]
+        )
+        for result, number in self.intake.counts.as_dict().items():
+            events.add_metric([result], number)
+        yield events
+        yield self._conditions()
+        yield from self._connections()
+
+    def _conditions(self) -> Metric:
+        found = Counter((each.code, each.blocks) for each in self.conditions.present())
+        present = GaugeMetricFamily(
+            f"{_PREFIX}_conditions",
+            "Present conditions; one that blocks keeps commands from getting through.",
+            labels=["code", "blocks"],
+        )
+        for code in Code:
+            for blocks in (True, False):
+                present.add_metric([code.value, str(blocks).lower()], found[code, blocks])
+        return present
+
+    def _connections(self) -> Iterator[Metric]:
+        counts = self.connections.counts
+        ended = CounterMetricFamily(
+            f"{_PREFIX}_connections_ended",
+            "Connections that were ended, because no request came or there were too many.",
+            labels=["reason"],
+        )
+        for reason in ("slow", "large", "displaced"):
+            ended.add_metric([reason], getattr(counts, reason))
+        yield ended
+        yield CounterMetricFamily(
+            f"{_PREFIX}_accept_errors",
+            "Connections that could not be accepted.",
+            value=counts.accept_errors,
+        )
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_connections", "Open connections.", value=len(self.connections)
+        )
+
+
+def registry(collector: ControlCollector) -> CollectorRegistry:
+    """Make a registry of the control plane's numbers and its process's."""
+    made = CollectorRegistry()
+    made.register(collector)
+    ProcessCollector(registry=made)
+    return made
+
+
+def exposition(made: CollectorRegistry) -> bytes:
+    """Write the numbers in Prometheus' text format."""
+    return generate_latest(made)

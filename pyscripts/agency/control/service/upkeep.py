@@ -1,0 +1,111 @@
+"""Upkeep of the control room while the control plane runs.
+
+    every few minutes, or wake() ──▶ ControlRoom.ensure(known) ──▶ room, findings
+                                     further checks of the room ──▶ findings
+                                                   │
+                     Conditions ◀── note, clear ───┘──▶ moved(room), if it is another one
+
+What cannot be made as it should be is a condition, tried again with back-off until it is mended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from agency.control.conditions import Code, Conditions
+from agency.matrix import Backoff, Finding, Lack, MatrixError, RoomLostError, RoomState
+
+_log = logging.getLogger(__name__)
+
+EVERY_S = 300.0
+_OBSERVED = frozenset(Code(lack.value) for lack in Lack)
+
+# Looks at the room and returns what it lacks.
+Check = Callable[[str], Awaitable[Iterable[Finding]]]
+
+
+@dataclass(slots=True)
+class RoomUpkeep:
+    """Keeper of the control room; `room_id` is the room that is kept now.
+
+    `moved` is called with the new room when the room was replaced. `checks` are made after the
+    room was set up; whatever they find is a condition until they find it no more.
+    """
+
+    ensure: Callable[[str | None], Awaitable[RoomState]]
+    conditions: Conditions
+    moved: Callable[[str], Awaitable[None]]
+    room_id: str | None = None
+    checks: tuple[Check, ...] = ()
+    backoff: Backoff = field(default_factory=lambda: Backoff(first_s=5.0, longest_s=EVERY_S))
+    every_s: float = EVERY_S
+    spacing_s: float = 1.0  # between two checks, however often it is woken
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        """Have the room checked soon: an event says that it has changed."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Check the room until cancelled; the first time after a wait, because it was just set up.
+
+        While it lacks something the waits grow from seconds to `every_s`; an event that wakes this
+        makes them short again.
+        """
+        failures = 0 if self._whole() else 1
+        while True:
+            wait_s = self.backoff.delay_s(failures) if failures else self.every_s
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._woken.wait()
+                    failures = 0
+            except TimeoutError:
+                pass
+            failures = 0 if await self.check() else failures + 1
+            await asyncio.sleep(self.spacing_s)
+
+    def _whole(self) -> bool:
+        codes = {condition.code for condition in self.conditions.present()}
+        return not codes & {*_OBSERVED, Code.ROOM_LOST}
+
+    async def check(self) -> bool:
+        """Set up the room and note what it lacks; returns True if it lacks nothing."""
+        self._woken.clear()
+        try:
+            state = await self.ensure(self.room_id)
+            further = [each for check in self.checks for each in await check(state.id)]
+            await self.settle(RoomState(state.id, (*state.findings, *further)))
+        except RoomLostError as error:
+            self.lost(error)
+        except MatrixError as error:
+            # Readiness says that the homeserver is away; what the room lacks is not known.
+            fields = {"where": error.where}
+            _log.info("cannot check the room: %s", error.message, extra={"fields": fields})
+            return False
+        except SQLAlchemyError as error:
+            _log.warning("cannot keep the control room's id: %s", type(error).__name__)
+            return False
+        return self._whole()
+
+    def lost(self, error: RoomLostError) -> None:
+        """Note that the bot cannot enter the room."""
+        self.conditions.note(Code.ROOM_LOST, error.message, hint=error.hint or "", blocks=True)
+
+    async def settle(self, state: RoomState) -> None:
+        """Note what the room lacks, forget what it lacks no more, and follow a room that moved."""
+        self.conditions.clear(Code.ROOM_LOST)
+        found = {(Code(each.lack.value), each.subject): each for each in state.findings}
+        for (code, subject), each in found.items():
+            self.conditions.note(code, each.text, subject=subject, hint=each.hint)
+        for condition in self.conditions.present():
+            key = (condition.code, condition.subject)
+            if condition.code in _OBSERVED and key not in found:
+                self.conditions.clear(*key)
+        if state.id != self.room_id:
+            await self.moved(state.id)
+            self.room_id = state.id

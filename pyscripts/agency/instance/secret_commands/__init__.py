@@ -1,0 +1,1 @@
+"""Commands of `agency secrets` that work on an instance."""

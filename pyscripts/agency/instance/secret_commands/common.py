@@ -1,0 +1,181 @@
+"""Parts that the commands share: the instance, its keys, and a plan that is shown and confirmed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from agency.clock import Clock
+from agency.commandline import console, emit
+from agency.errors import BadInputError, UsageError
+from agency.instance.check import default_directory
+from agency.instance.load import LoadedInstance, load_instance
+from agency.instance.needs import possible_secrets, required_secrets
+from agency.secrets import Change, KeySearch, SecretSpec, key_places, sops, today_of
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+directory_argument = click.argument(
+    "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path)
+)
+instance_option = click.option(
+    "--instance",
+    "directory",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Directory of the instance; default: ./instance, or the working directory.",
+)
+key_option = click.option(
+    "--age-key", type=click.Path(path_type=Path), help="The private key to use, and no other."
+)
+
+
+def plan_options(command: Command) -> Command:
+    """Add the options of a command that shows a plan first."""
+    for option in (
+        click.option("--dry-run", is_flag=True, help="Show the plan and change nothing."),
+        click.option("--yes", "-y", is_flag=True, help="Do not ask before the change."),
+    ):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """An instance with an encrypted file, and the keys that this machine has for it."""
+
+    loaded: LoadedInstance
+    file: Path
+    keys: KeySearch
+    now: datetime
+
+    @property
+    def today(self) -> str:
+        """The date that a change records."""
+        return self.now.date().isoformat()
+
+    def specs(self) -> dict[str, SecretSpec]:
+        """Return the secrets that the instance needs or that a host may need, by name."""
+        instance = self.loaded.instance
+        return {s.name: s for s in (*possible_secrets(instance), *required_secrets(instance))}
+
+
+def load(directory: Path | None, *, check_recipients: bool = True) -> LoadedInstance:
+    """Load the instance in a directory, or the default one."""
+    where = directory if directory is not None else default_directory()
+    return load_instance(where, check_recipients=check_recipients)
+
+
+def now() -> datetime:
+    """Return the moment in UTC."""
+    return today_of(Clock().wall())
+
+
+def workplace(
+    directory: Path | None, age_key: Path | None, *, check_recipients: bool = True
+) -> Workplace:
+    """Open the instance in a directory for a change.
+
+    Raises:
+        BadInputError: it has no encrypted file.
+    """
+    loaded = load(directory, check_recipients=check_recipients)
+    if loaded.instance.secrets.provider == "ephemeral":
+        raise BadInputError(
+            "an instance with the provider ephemeral keeps no secrets: each run makes its own",
+            where=str(loaded.path),
+            hint="make a real instance by `agency init`",
+        )
+    keys = key_places(loaded.instance.name, age_key)
+    return Workplace(loaded, loaded.root / sops.SECRETS_FILE, keys, now())
+
+
+def print_plan(out: Console, change: Change, notes: Mapping[str, str]) -> None:
+    """Print what a change does to the file, and what follows from it."""
+
+    def say(text: str) -> None:
+        out.print(Text(text))
+
+    say(f"{change.path}:")
+    for title, names in (
+        ("new value", change.values),
+        ("removed", change.removed),
+        ("can decrypt from now on", change.recipients_added),
+        ("can no longer decrypt", change.recipients_removed),
+    ):
+        if names:
+            say(f"  {title}: {', '.join(names)}")
+    if change.new_data_key:
+        say(f"  new data key: all {len(change.encrypted_anew)} values are encrypted anew")
+    elif change.encrypted_anew:
+        say(f"  encrypted anew: {', '.join(change.encrypted_anew)}; all other lines stay")
+    if change.restarts:
+        say(f"  restart at the next switch: {', '.join(change.restarts)}")
+    for name, note in notes.items():
+        say(f"  {name}: {note}")
+
+
+def notes_of(change: Change, specs: Mapping[str, SecretSpec]) -> dict[str, str]:
+    """Return what else a new value asks for and costs, by the name of its secret."""
+    found = {}
+    for name in change.values:
+        spec = specs.get(name)
+        told = "; ".join(part for part in (spec.note, spec.costs) if part) if spec else ""
+        if told and told != "nothing":
+            found[name] = told
+    return found
+
+
+def confirmed(show: Callable[[Console], None], *, yes: bool, as_json: bool) -> None:
+    """Show a plan and ask; return only if the change shall be made.
+
+    Raises:
+        UsageError: nobody can be asked, and --yes was not given.
+        click.Abort: the answer is no.
+    """
+    if not as_json:
+        show(console())
+    if yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        raise UsageError(
+            "this changes the instance, and nobody can be asked here",
+            where="--yes",
+            hint="give --yes to do it, or --dry-run to see the plan alone",
+        )
+    click.confirm("Do it?", abort=True)
+
+
+def carry_out(
+    change: Change,
+    specs: Mapping[str, SecretSpec],
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Show the plan of a change, ask, write, and report."""
+    told = {**notes_of(change, specs), **(notes or {})}
+
+    def show(out: Console) -> None:
+        print_plan(out, change, told)
+
+    if not dry_run:
+        confirmed(show, yes=yes, as_json=as_json)
+        change.write()
+    answer = {"written": not dry_run, **change.as_dict(), "notes": told}
+    done = "commit the file, then switch the hosts"
+    emit(
+        answer,
+        as_json=as_json,
+        human=lambda out: show(out) if dry_run else out.print(Text(f"written; {done}")),
+    )

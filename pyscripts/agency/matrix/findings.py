@@ -1,0 +1,61 @@
+"""Findings about the control room: what could not be made as it should be, and why. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agency.matrix.errors import MatrixError
+
+
+class Lack(StrEnum):
+    """Kinds of findings; each is the value of a `Code` of the control plane's conditions."""
+
+    AGENT = "agent-absent"
+    OPERATOR = "operator-absent"
+    POWER = "power-lacking"
+    ALIAS = "alias-lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that the control room lacks; `subject` is the user, room or alias."""
+
+    lack: Lack
+    subject: str
+    text: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomState:
+    """The control room as it is after it was set up, and what it lacks."""
+
+    id: str
+    findings: tuple[Finding, ...] = ()
+
+
+class RoomLostError(MatrixError):
+    """A control room that the bot cannot enter; no command gets through until that is mended."""
+
+
+def member_hint(error: MatrixError, user: str) -> str:
+    """Return what mends a refused invitation or join, from the homeserver's reason."""
+    if error.errcode == "M_BAD_STATE" or "banned" in error.message.lower():
+        return f"unban {user} in the control room"
+    if error.status == 429:
+        return ""  # it is tried again
+    if error.errcode == "M_EXCLUSIVE":
+        return "run `agency render`, and restart the homeserver: its registration is older"
+    if error.status == 403:
+        return f"give the bot the power to invite in the control room, or invite {user} yourself"
+    if error.status in (404, 502, 504) or error.status is None:
+        return f"check that the homeserver of {user} is reachable and knows this user"
+    return "the homeserver's log says more"
+
+
+def entry_hint(error: MatrixError, bot: str) -> str:
+    """Return what mends a control room that the bot may not enter."""
+    if "banned" in error.message.lower():
+        return f"unban {bot} in the control room, and invite it"
+    return f"invite {bot} to the control room, or point the alias at a room that it is in"
