@@ -243,11 +243,14 @@ def _figures(
         "ended_by_themselves": itself,
         "answer_p50_s": round(cuts[49], 3),
         "answer_p99_s": round(cuts[98], 3),
-        **{
-            kind: sum(fault.kind == kind for fault in faults)
-            for kind in ("lost", "doubled", "wrong")
-        },
+        **{kind: _commands_of(kind, faults) for kind in ("lost", "doubled", "wrong")},
     }
+
+
+def _commands_of(kind: str, faults: list[Fault]) -> int:
+    """Count the commands with a fault of this kind; a fault of no command counts by itself."""
+    mine = [fault for fault in faults if fault.kind == kind]
+    return len({fault.said.event_id if fault.said else id(fault) for fault in mine})
 
 
 def _parts(chaos: Chaos) -> list[Part]:
