@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 import yaml
 
-from agency import ports, rundir
+from agency import naming, ports, rundir
 from agency.clock import new_id
 from agency.instance.load import load_instance
 from agency.instance.secret_provider import open_provider
@@ -32,6 +32,7 @@ _COMMANDS = 200
 _MEMORY_COMMANDS = 1000
 _TOGETHER = 10
 _WAIT_S = 30.0
+STRANGER = "stranger"  # localpart of a user who is no operator
 
 
 @dataclass(slots=True)
@@ -121,6 +122,11 @@ async def _echo_running(echo: Echo, homeserver: str) -> AsyncIterator[None]:
         process.wait(10)
 
 
+def stranger_of(agency: LocalAgency) -> str:
+    """Return the Matrix id of the person who is no operator."""
+    return naming.matrix_id(STRANGER, agency.instance.domain)
+
+
 @asynccontextmanager
 async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalAgency]:
     loaded = load_instance(Path("instance"))
@@ -143,7 +149,7 @@ async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterat
         try:
             agency.install()
             await agency.start_homeserver()
-            await agency.create_people()
+            await agency.create_people(STRANGER)
             async with _echo_running(echo, agency.homeserver_url):
                 await agency.launch_control()
                 await agency.control_ready()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -64,6 +63,8 @@ def _still_at(path: Path, descriptor: int) -> bool:
 
 async def lock(path: Path, *, shared: bool = False) -> int:
     """Wait for a lock and return the descriptor that holds it. Bound it with asyncio.timeout."""
+    import asyncio  # slow to import, and not needed by who does not wait
+
     # flock has no event for its release.
     while (descriptor := try_lock(path, shared=shared)) is None:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)

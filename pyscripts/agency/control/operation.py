@@ -4,6 +4,8 @@ proposed ──▶ waiting ──▶ granted ──▶ running ──▶ done | 
     │           │           │
     │           └───────────┴──▶ refused | expired
     └──▶ granted | refused, and for a look: done | failed | refused
+
+What has not begun may become withdrawn: its sender deleted the message.
 """
 
 from __future__ import annotations
@@ -30,14 +32,15 @@ class State(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
     EXPIRED = "expired"  # its deadline passed before it began
+    WITHDRAWN = "withdrawn"  # its message was deleted before it began
 
 
-FINAL = frozenset({State.DONE, State.FAILED, State.REFUSED, State.EXPIRED})
+FINAL = frozenset({State.DONE, State.FAILED, State.REFUSED, State.EXPIRED, State.WITHDRAWN})
 
 MOVES: Mapping[State, frozenset[State]] = {
     State.PROPOSED: frozenset({State.WAITING, State.GRANTED}) | FINAL,
-    State.WAITING: frozenset({State.GRANTED, State.REFUSED, State.EXPIRED}),
-    State.GRANTED: frozenset({State.RUNNING, State.REFUSED, State.EXPIRED, State.FAILED}),
+    State.WAITING: frozenset({State.GRANTED, State.REFUSED, State.EXPIRED, State.WITHDRAWN}),
+    State.GRANTED: frozenset({State.RUNNING}) | FINAL - {State.DONE},
     State.RUNNING: frozenset({State.DONE, State.FAILED, State.REFUSED}),
     **{state: frozenset[State]() for state in FINAL},
 }

@@ -24,6 +24,27 @@ def pinned_ports(
     return ports
 
 
+MAX_CHALLENGE = 200
+
+
+def _one_line(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    """Refuse what does not fit into a field of the transcript; a click callback."""
+    if value is not None and not (0 < len(value) <= MAX_CHALLENGE and value.isprintable()):
+        raise click.BadParameter(f"1 to {MAX_CHALLENGE} printable characters")
+    return value
+
+
+challenge_option: Decorator = click.option(
+    "--challenge",
+    metavar="TEXT",
+    callback=_one_line,
+    default=None,
+    help="Text of the verifier's choice for the transcript: it was made after this was known.",
+)
+
+
 def instance_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--instance`, `--age-key` and `--port` (parameter `ports`) to a click command."""
     options: tuple[Decorator, ...] = (

@@ -90,6 +90,17 @@ def reply_message(
     )
 
 
+def notice_message(text: str, room_id: str, *, as_user: str, trace: str) -> Message:
+    """Make a message to a room that answers no command."""
+    content: dict[str, Any] = {
+        "msgtype": "m.notice",
+        "body": _bounded(printable(text), _MAX_TEXT_BYTES),
+    }
+    if "@" in content["body"]:
+        content["m.mentions"] = {}
+    return Message(transaction_id(trace, 0), room_id, as_user, content, trace)
+
+
 def _bounded(text: str, most: int) -> str:
     data = text.encode()
     return text if len(data) <= most else data[:most].decode(errors="ignore") + _CUT

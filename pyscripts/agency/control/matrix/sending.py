@@ -95,11 +95,19 @@ class Sender:
     async def _waiting(self) -> list[StoredMessage]:
         """Return the messages that may be sent; skip the store if the only one was just offered."""
         if self._drained:
-            return [self._offered.popleft()] if self._offered else []
+            return self._first_offered()
         self._offered.clear()
         waiting = await self.database.read(outbox.first_of_each_room)
         self._drained = not waiting
-        return waiting if waiting or not self._offered else [self._offered.popleft()]
+        return waiting or self._first_offered()
+
+    def _first_offered(self) -> list[StoredMessage]:
+        """Take the first of the messages that were handed over, by lane."""
+        if not self._offered:
+            return []
+        first = min(self._offered, key=lambda each: each.order)
+        self._offered.remove(first)
+        return [first]
 
     async def _send(self, stored: StoredMessage) -> None:
         message = stored.message

@@ -27,13 +27,13 @@ from agency.control.config import ControlConfig
 from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
-from agency.control.grammar.command import Command
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
 from agency.control.service.notices import Notices
 from agency.control.service.reconcile import reconcile
+from agency.control.service.targets import AgentTargets
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents, facts, outbox, pruning
 from agency.control.store.agents import AgentRecord
@@ -148,7 +148,8 @@ class ControlPlane:
             asyncio.create_task(notices.run(), name="notices of conditions"),
         ]
         starting = asyncio.create_task(
-            reconcile(lifecycle, operations, self.clock, new_trace), name="reconcile"
+            reconcile(lifecycle.agents, operations.targets, operations, self.clock, new_trace),
+            name="reconcile",
         )
         told = asyncio.create_task(self.stopping.wait(), name="stop")
         fields = {"room": room_id, "port": self.config.listen_port}
@@ -268,7 +269,8 @@ class ControlPlane:
             rules=Rules.from_config(self.config, room_id, looks_like_command),
             grammar=GRAMMAR,
             handler=lambda command: handlers[command.name],
-            observe=partial(_observe, lifecycle),
+            targets=AgentTargets(lifecycle),
+            approval_wait_s=self.config.limits.approval_wait_s,
             max_command_bytes=self.config.limits.max_command_bytes,
             max_outbox=self.config.limits.max_outbox,
             max_target_queue=self.config.limits.max_target_queue,
@@ -305,15 +307,6 @@ class ControlPlane:
         with suppress(TimeoutError):
             async with asyncio.timeout(_ANSWER_S):
                 await self.answered.wait()
-
-
-async def _observe(lifecycle: Lifecycle, command: Command, trace: str) -> str:
-    """Describe the state of the agent that a command names."""
-    name = command.target
-    if name is None:
-        return ""
-    seen = await lifecycle.observe(name, trace)
-    return f"{name} is {seen.status.state}"
 
 
 async def _first_end(tasks: list[asyncio.Task[Any]], starting: asyncio.Task[None]) -> None:

@@ -67,7 +67,7 @@ class StubHomeserver:
         return [
             content
             for content in list(self.posted.values())
-            if content["org.agency.reply"]["command"] == event_id
+            if content.get("org.agency.reply", {}).get("command") == event_id
         ]
 
     def fault_for(self, path: str) -> Fault | None:

@@ -22,8 +22,8 @@ def _describe(printer: Console, status: keep.Status) -> None:
         printer.print("starting" if status.running else "not running; start it with: agency up")
         return
     state = status.state
-    verdict = "[green]ready[/green]" if status.ready else "[red]running, but not ready[/red]"
-    printer.print(f"{state.instance}: {verdict}; started at {state.started_at}")
+    verdict = ("ready", "green") if status.ready else ("running, but not ready", "red")
+    printer.print(Text.assemble(f"{state.instance}: ", verdict, f"; started at {state.started_at}"))
     report = status.report or ReadyReport(ready=status.ready)
     for kind, texts in (("reason", report.reasons), ("warning", report.warnings)):
         for each in texts:
