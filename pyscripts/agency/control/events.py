@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from agency.control.message import mentioned, shown_instead, without_fallback
+from agency.matrix import TELLING
 
 _MAX_ID = 255
 _MAX_TS = 2**53
@@ -77,6 +78,62 @@ class IncomingEvent:
         kind = EventKind(kept.pop("kind"))
         mentions = tuple(kept.pop("mentions", ()))
         return cls(event_id, room_id, sender, origin_ts, kind, mentions=mentions, **kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """Deletion of a message: `by` deleted the event `redacts`."""
+
+    room_id: str
+    by: str
+    redacts: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomChange:
+    """Change of a room's state that may decide who may do what there.
+
+    `invites` is the user whom it invites; empty if it invites nobody.
+    """
+
+    room_id: str
+    sender: str
+    invites: str = ""
+
+
+def parse_redaction(raw: object) -> Redaction | None:
+    """Read a redaction; None for any other event, and for one that deletes nothing.
+
+    Source: Matrix specification 1.16, "Redactions": from room version 11 on the id of the deleted
+    event is in the content, before that beside it.
+
+    Raises:
+        MalformedEventError: it is one without an id that every event has.
+    """
+    if not isinstance(raw, dict) or raw.get("type") != "m.room.redaction" or "state_key" in raw:
+        return None
+    content, redacts = raw.get("content"), raw.get("redacts")
+    if isinstance(content, dict) and content.get("redacts") is not None:
+        redacts = content["redacts"]
+    if not isinstance(redacts, str) or not _ID.match(redacts):
+        return None
+    return Redaction(_identifier(raw, "room_id"), _identifier(raw, "sender"), redacts)
+
+
+def parse_room_change(raw: object) -> RoomChange | None:
+    """Read a state event that decides who may do what in a room; None for any other event.
+
+    Raises:
+        MalformedEventError: it is one without an id that every event has.
+    """
+    if not isinstance(raw, dict) or not isinstance(raw.get("state_key"), str):
+        return None
+    if not isinstance(raw.get("type"), str) or raw["type"] not in TELLING:
+        return None
+    content, invites = raw.get("content"), ""
+    if raw["type"] == "m.room.member" and isinstance(content, dict):
+        invites = raw["state_key"] if content.get("membership") == "invite" else ""
+    return RoomChange(_identifier(raw, "room_id"), _identifier(raw, "sender"), invites)
 
 
 def parse_event(raw: object) -> IncomingEvent | None:

@@ -15,11 +15,16 @@ def pinned_ports(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, int]:
     """Turn `--port NAME=NUMBER` options into a mapping; a click callback."""
-    ports = {}
+    ports: dict[str, int] = {}
     for value in values:
         name, separator, number = value.partition("=")
         if not separator or not number.isdigit() or not 0 < int(number) < 65536:
             raise click.BadParameter(f"{value!r} is not NAME=NUMBER, such as homeserver=8008")
+        if name in ports:
+            raise click.BadParameter(f"{name} is given twice: {ports[name]} and {number}")
+        shared = next((other for other, port in ports.items() if port == int(number)), None)
+        if shared is not None:
+            raise click.BadParameter(f"port {number} is given to {shared} and to {name}")
         ports[name] = int(number)
     return ports
 

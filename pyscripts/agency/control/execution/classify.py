@@ -53,6 +53,7 @@ class Rules:
     domain: str
     max_age_s: float
     looks_like_command: Callable[[str], bool]
+    former: frozenset[str] = frozenset()  # rooms that the control room replaced
 
     @classmethod
     def from_config(
@@ -102,7 +103,7 @@ def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
     if rules.is_own(event.sender):
         return Verdict(Disposition.IGNORE, "own-message")
     if not in_control_room:
-        return Verdict(Disposition.IGNORE, "other-room")
+        return _elsewhere(event, rules)
     if event.msgtype != "m.text":
         return Verdict(Disposition.IGNORE, "not-text")
     return _authorise(event, rules, now_ms)
@@ -120,6 +121,18 @@ def _mentioned(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
     ):
         return _SILENT
     return Verdict(Disposition.REFUSE, "no-command", HOW_TO)
+
+
+def _elsewhere(event: IncomingEvent, rules: Rules) -> Verdict:
+    operates = not isinstance(rules.policy.decide(event.sender, None, ""), Deny)
+    if event.room_id in rules.former and operates and event.msgtype == "m.text":
+        return Verdict(
+            Disposition.REFUSE,
+            "moved",
+            f"This room was replaced, so nothing was done. The control room is now {rules.room_id}"
+            f" (#{naming.CONTROL_ROOM_LOCALPART}:{rules.domain}): send the command there.",
+        )
+    return Verdict(Disposition.IGNORE, "other-room")
 
 
 def _authorise(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sqlalchemy.engine import Connection
@@ -37,6 +38,7 @@ class Sender:
     settled: asyncio.Event
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)  # set together with `settled`
+    given_up: Callable[[], None] = lambda: None  # called for each message that was refused
     _doubtful: set[int] = field(default_factory=set)  # messages that may have been posted already
     _offered: deque[StoredMessage] = field(default_factory=lambda: deque(maxlen=_MAX_OFFERED))
     _drained: bool = False  # the outbox held nothing at the last read but what was offered since
@@ -153,6 +155,7 @@ class Sender:
             )
         else:
             _log.error("given up: %s", error.message, extra={"fields": fields})
+            self.given_up()
             await self._give_up(stored, attempts, error)
 
     async def _elsewhere(self, stored: StoredMessage, attempts: int) -> None:
