@@ -25,6 +25,7 @@ from agency.control.commands.registry import build_handlers
 from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.events import RoomChange
+from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.matrix.sending import Sender
@@ -260,7 +261,10 @@ class ControlPlane:
             database=self.database,
             clock=self.clock,
             new_trace=new_trace,
-            looks_like_command=looks_like_command,
+            looks_like_command=lambda text: looks_like_command(
+                without_mention(text, config.bot_id)
+            ),
+            speaks_to_us=lambda event: speaks_to(event, config.bot_id),
             max_inbox=config.limits.max_inbox,
             wake=self.inbox_wake,
             conditions=self.conditions,
