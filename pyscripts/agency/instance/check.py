@@ -8,8 +8,9 @@ from pathlib import Path
 from agency.errors import AgencyError
 from agency.instance.load import LoadedInstance, instance_file, load_instance
 from agency.instance.needs import required_secrets
-from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError, Problem
+from agency.instance.reading.dependencies import note_dependencies
+from agency.instance.reading.preview import note_unwritten
 from agency.instance.reading.recipients import disagreements, line_in
 from agency.instance.render import check_rendered
 from agency.secrets import (
@@ -33,6 +34,7 @@ def examine(path: Path) -> tuple[Problem, ...]:
         return error.problems
     source = read_source(str(loaded.path), loaded.path.read_bytes())
     note_unwritten(source, loaded.instance)
+    note_dependencies(source, loaded.instance)
     found = (
         *source.problems,
         *disagreements(loaded.instance, loaded.root, source),

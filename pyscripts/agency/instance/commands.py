@@ -17,7 +17,7 @@ from agency.instance.check import default_directory, examine
 from agency.instance.load import load_instance
 from agency.instance.making.ask import collect_options
 from agency.instance.making.create import Created, create_instance
-from agency.instance.model import Instance
+from agency.instance.reading.schema import instance_schema
 from agency.instance.render import check_rendered, write_rendered
 from agency.secrets import SecretSpec, key_places, new_key_file, remedy, sops
 
@@ -59,6 +59,11 @@ directory_argument = click.argument(
     help="Feature to set up although its program is not written yet; may be repeated.",
 )
 @click.option(
+    "--federation",
+    is_flag=True,
+    help="Talk to other homeservers; operators may have their accounts there.",
+)
+@click.option(
     "--age-key",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File for the private key; default: below the user's state directory.",
@@ -73,13 +78,15 @@ def init(
     services: tuple[str, ...],
     recipients: tuple[str, ...],
     preview: tuple[str, ...],
+    federation: bool,
     age_key: Path | None,
     as_json: bool,
 ) -> None:
     """Make a new instance in DIR, with an age key and every internal secret.
 
-    On a terminal it asks for values that no flag gives. It overwrites nothing, and makes the whole
-    instance or nothing.
+    DIR may exist, also as a fresh clone: it is filled in place. On a terminal it asks for values
+    that no flag gives. Services that a chosen one needs are turned on too. It overwrites nothing,
+    and makes the whole instance or nothing.
     """
     options = collect_options(
         directory,
@@ -90,10 +97,18 @@ def init(
         services=services,
         recipients=recipients,
         preview=preview,
+        federation=federation,
         ask=sys.stdin.isatty() and not as_json,
     )
+    if not as_json:
+        for one in options.added:
+            click.echo(
+                f"{one.needs} is on too, because {one.service} needs it: {one.why}", err=True
+            )
     created = create_instance(directory, options, age_key or new_key_file(options.name))
-    emit(_created_json(created), as_json=as_json, human=lambda out: _print_created(out, created))
+    added = [one._asdict() for one in options.added]
+    document = _created_json(created) | {"servicesAdded": added}
+    emit(document, as_json=as_json, human=lambda out: _print_created(out, created))
 
 
 def _created_json(created: Created) -> dict[str, object]:
@@ -216,9 +231,4 @@ def render(directory: Path | None, only_check: bool, as_json: bool) -> None:
 )
 def schema(as_json: bool) -> None:  # noqa: ARG001 - the output has one form
     """Print the JSON Schema of instance.yaml, for editors."""
-    document = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "instance.yaml of an agency",
-        **{k: v for k, v in Instance.model_json_schema().items() if k != "title"},
-    }
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(instance_schema(), indent=2, ensure_ascii=False))
