@@ -16,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
+from agency import naming
 from agency.control.config import ControlConfig
 from agency.instance import jinja
 from agency.instance.load import LoadedInstance, load_instance
