@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import chat, guest, nix, operations, spinup, startup
+from benchmarks import chat, flood, guest, nix, operations, spinup, startup
 from benchmarks.rows import Row
 
 SUITES: dict[str, Callable[[], Iterable[Row]]] = {
@@ -16,6 +16,7 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "spinup": spinup.rows,
     "chat": chat.rows,
     "operations": operations.rows,
+    "flood": flood.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }

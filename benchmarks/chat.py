@@ -17,14 +17,14 @@ from pathlib import Path
 import aiohttp
 import yaml
 
-from agency import ports, rundir
+from agency import naming, ports, rundir
 from agency.clock import new_id
 from agency.instance.load import load_instance
 from agency.instance.secret_provider import open_provider
 from agency.matrix import Person, client_path
 from agency.protocols.reply import REPLY_KEY
 from agency.spinup.probes.homeserver import rss_mb
-from agency.spinup.targets.local.agency import LocalAgency, assign_ports
+from agency.spinup.targets.local.agency import LocalAgency, hold_ports
 from agency.spinup.targets.local.supervisor import Supervisor
 from benchmarks.rows import Row, percentile
 
@@ -32,6 +32,7 @@ _COMMANDS = 200
 _MEMORY_COMMANDS = 1000
 _TOGETHER = 10
 _WAIT_S = 30.0
+STRANGER = "stranger"  # localpart of a user who is no operator
 
 
 @dataclass(slots=True)
@@ -121,13 +122,18 @@ async def _echo_running(echo: Echo, homeserver: str) -> AsyncIterator[None]:
         process.wait(10)
 
 
+def stranger_of(agency: LocalAgency) -> str:
+    """Return the Matrix id of the person who is no operator."""
+    return naming.matrix_id(STRANGER, agency.instance.domain)
+
+
 @asynccontextmanager
 async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalAgency]:
     loaded = load_instance(Path("instance"))
     run = rundir.create(place, new_id("bench"))
     provider = open_provider(loaded, run.credentials)
     async with aiohttp.ClientSession() as session:
-        own = assign_ports(loaded.instance, {})
+        own = hold_ports(loaded.instance, {})
         agency = LocalAgency(loaded.instance, run, provider, own, session, Supervisor(run.run))
         echo = Echo(
             port=ports.assign(("echo",), {})["echo"],
@@ -143,13 +149,14 @@ async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterat
         try:
             agency.install()
             await agency.start_homeserver()
-            await agency.create_people()
+            await agency.create_people(STRANGER)
             async with _echo_running(echo, agency.homeserver_url):
                 await agency.launch_control()
                 await agency.control_ready()
                 yield agency
         finally:
             await agency.supervisor.stop_all()
+            agency.close()
             provider.close()
             run.remove()
 

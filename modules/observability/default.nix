@@ -178,7 +178,12 @@ in
         uid = (import ../lib { inherit lib; }).naming.serviceUids.blackbox-exporter;
       };
     }
-    // lib.optionalAttrs agency.control.enable { control.clients = [ "blackbox-exporter" ]; }
+    // lib.optionalAttrs agency.control.enable {
+      control.clients = [
+        "blackbox-exporter"
+        "prometheus"
+      ];
+    }
     // lib.optionalAttrs agency.matrix.enable { synapse-metrics.user = "matrix-synapse"; };
     systemd.services.prometheus.serviceConfig.MemoryMax = cfg.memoryMax;
 

@@ -12,16 +12,17 @@ from sqlalchemy import text
 
 from agency.clock import Clock
 from agency.control.appservice.transactions import Intake
-from agency.control.commands import GRAMMAR, looks_like_command
+from agency.control.commands import GRAMMAR, looks_like_command, wish_for
 from agency.control.conditions import Conditions
 from agency.control.execution.classify import Rules
 from agency.control.execution.result import Handler, Invocation, Result
 from agency.control.grammar.command import Command
-from agency.control.operations import Operations, State
+from agency.control.operations import Operations, State, Targets
 from agency.control.policy import Allow, Decision, Needs, Policy, Ruled
-from agency.control.store import audit, inbox, outbox
+from agency.control.store import agents, audit, inbox, outbox
 from agency.control.store import operations as stored
 from agency.control.store.outbox import StoredMessage
+from agency.control.wish import Wish
 from agency.matrix import Backoff
 from agency.store.database import Database
 
@@ -29,6 +30,29 @@ ROOM = "!control:x.org"
 BOT = "@agency:x.org"
 ALICE = "@alice:x.org"
 BOB = "@bob:x.org"
+
+
+@dataclass
+class DeskTargets:
+    """Targets that are stopped, whatever is wished, and that nothing mends."""
+
+    database: Database
+
+    async def wish(self, command: Command) -> Wish | None:
+        return await self.asked(command)
+
+    async def asked(self, command: Command) -> Wish | None:
+        make = wish_for(command)
+        return make and make(command, await self.recorded(command.target or ""), False)
+
+    async def recorded(self, target: str) -> Wish | None:
+        return await self.database.read(lambda c: agents.wish_of(c, target))
+
+    async def remedy(self, _target: str, _trace: str) -> Command | None:
+        return None
+
+    async def observe(self, _command: Command, _trace: str) -> str:
+        return "pm is stopped"
 
 
 @dataclass
@@ -44,6 +68,7 @@ class Desk:
     max_outbox: int = 1000
     max_inbox: int = 1000
     max_target_queue: int = 1000
+    targets: Targets | None = None
     policy: Policy = field(default_factory=lambda: Policy(frozenset({ALICE, BOB})))
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -73,9 +98,6 @@ class Desk:
         )
 
     def make_operations(self) -> Operations:
-        async def observe(_command: Command, _trace: str) -> str:
-            return "pm is stopped"
-
         return Operations(
             database=self.database,
             clock=self.clock,
@@ -90,7 +112,7 @@ class Desk:
             ),
             grammar=GRAMMAR,
             handler=lambda command: self.handlers[command.name],
-            observe=observe,
+            targets=self.targets or DeskTargets(self.database),
             max_command_bytes=4096,
             max_outbox=self.max_outbox,
             max_target_queue=self.max_target_queue,
@@ -123,6 +145,7 @@ class Desk:
         try:
             while await operations.step() or operations.active:
                 await operations.rest()
+            await operations.conclude()
         except BaseException:
             await operations.close()
             raise

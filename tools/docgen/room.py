@@ -35,6 +35,10 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
         "changes that wait for their turn at one agent",
         "refused with a reply",
     ),
+    "approval_wait_s": (
+        "wait for another person's approval, seconds",
+        "the change expires, with a reply",
+    ),
     "agent_start_timeout_s": ("wait for an agent to become healthy, seconds", "the start failed"),
     "agent_stop_timeout_s": ("wait for an agent to end, seconds", "it is killed"),
     "send_attempts": ("attempts to post a reply", "the reply is dropped, and the log says so"),

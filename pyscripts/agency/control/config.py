@@ -52,6 +52,9 @@ class Limits(Strict):
     max_target_queue: int = Field(
         default=20, gt=0, description="changes that wait for one target; further ones are refused"
     )
+    approval_wait_s: float = Field(
+        default=3600, gt=0, description="how long a change waits for another person's approval"
+    )
     agent_start_timeout_s: float = Field(default=15, gt=0)
     agent_stop_timeout_s: float = Field(default=5, gt=0)
     send_attempts: int = Field(default=20, gt=0)

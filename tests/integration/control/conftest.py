@@ -46,6 +46,7 @@ class Control:
     credentials: Path
     place: Path
     process: subprocess.Popen[bytes] | None = None
+    program: tuple[str, ...] = ("-m", "agency")
     _txn: int = 0
 
     @property
@@ -66,7 +67,7 @@ class Control:
         file.write_text(json.dumps(self.config))
         with self.log.open("ab") as sink, sigint(disposition):
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agency", "control", "run", "--config", str(file)],
+                [sys.executable, *self.program, "control", "run", "--config", str(file)],
                 stderr=sink,
                 stdout=sink,
                 env={
@@ -267,6 +268,12 @@ def control(homeserver: Any, make_control: Callable[..., Control]) -> Control:
 def alice(homeserver: Any) -> str:
     """The operator's access token."""
     return str(homeserver.create_user("alice"))
+
+
+@pytest.fixture
+def room_class() -> type[Room]:
+    """Rooms as one person sees them."""
+    return Room
 
 
 @pytest.fixture

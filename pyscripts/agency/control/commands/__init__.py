@@ -10,6 +10,7 @@ from agency.control.commands.noun import Handler, Noun
 from agency.control.grammar import parse as parsing
 from agency.control.grammar.command import Command
 from agency.control.grammar.grammar import Grammar
+from agency.control.wish import WishFor
 
 __all__ = [
     "GRAMMAR",
@@ -20,6 +21,7 @@ __all__ = [
     "handler",
     "looks_like_command",
     "parse",
+    "wish_for",
 ]
 
 # In the order of the help and the reference.
@@ -35,6 +37,10 @@ _HANDLERS: Mapping[str, Handler] = {
     entry.spec.name: entry.handler for noun in NOUNS for entry in noun.entries
 }
 
+_WISHES: Mapping[str, WishFor | None] = {
+    entry.spec.name: entry.wish for noun in NOUNS for entry in noun.entries
+}
+
 
 def parse(text: str, *, max_bytes: int = parsing.MAX_BYTES) -> Command:
     """Parse a command of this agency; see `grammar.parse.parse`."""
@@ -44,6 +50,11 @@ def parse(text: str, *, max_bytes: int = parsing.MAX_BYTES) -> Command:
 def looks_like_command(text: str) -> bool:
     """Return whether a message is meant as a command; see `grammar.parse`."""
     return parsing.looks_like_command(GRAMMAR, text)
+
+
+def wish_for(command: Command) -> WishFor | None:
+    """Find the function that says which state a command asks for; None if it asks for none."""
+    return _WISHES[command.name]
 
 
 def handler(command: Command) -> Handler:

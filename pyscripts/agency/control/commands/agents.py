@@ -13,9 +13,11 @@ from agency.control.execution.tables import table
 from agency.control.grammar.kinds import AgentName, Count, Text
 from agency.control.grammar.spec import argument, flag
 from agency.control.runtimes.base import RuntimeStatus, State, Usage
+from agency.control.wish import Desired, Wish
 
 if TYPE_CHECKING:
     from agency.control.execution.lifecycle import Observation
+    from agency.control.grammar.command import Command
     from agency.control.store.agents import AgentRecord
 
 AGENTS = Noun("agents")
@@ -26,6 +28,21 @@ _MIB = 1024 * 1024
 
 _AGENT = argument("agent", AgentName(), "an agent's name, as `agents list` shows it")
 _PROJECT = flag("project", Text(most=200), "the project to work on", metavar="TEXT")
+
+
+def _wish_start(command: Command, before: Wish | None, runs: bool) -> Wish | None:
+    """Wish for a running agent; a start leaves one that runs already as it is."""
+    return None if runs else _wish_restart(command, before, runs)
+
+
+def _wish_stop(_command: Command, _before: Wish | None, _runs: bool) -> Wish:
+    return Wish(Desired.STOPPED)
+
+
+def _wish_restart(command: Command, before: Wish | None, _runs: bool) -> Wish:
+    """Wish for a running agent, which keeps its project if the command names none."""
+    kept = before.project if before is not None else None
+    return Wish(Desired.RUNNING, command.text("project") or kept)
 
 
 @AGENTS.command(
@@ -96,6 +113,7 @@ async def show_agent(ctx: Context, agent: str) -> Result:
     changes=True,
     target="agent",
     aliases=("!start-agent",),
+    wish=_wish_start,
 )
 async def start_agent(ctx: Context, agent: str, project: str | None = None) -> Result:
     """Start an agent on a project."""
@@ -110,6 +128,7 @@ async def start_agent(ctx: Context, agent: str, project: str | None = None) -> R
     changes=True,
     target="agent",
     aliases=("!stop-agent",),
+    wish=_wish_stop,
 )
 async def stop_agent(ctx: Context, agent: str) -> Result:
     """Stop an agent."""
@@ -125,6 +144,7 @@ async def stop_agent(ctx: Context, agent: str) -> Result:
     changes=True,
     target="agent",
     aliases=("!restart-agent",),
+    wish=_wish_restart,
 )
 async def restart_agent(ctx: Context, agent: str, project: str | None = None) -> Result:
     """Stop and start an agent."""

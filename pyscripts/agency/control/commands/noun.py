@@ -31,6 +31,7 @@ from agency.errors import InternalError
 
 if TYPE_CHECKING:
     from agency.control.execution.result import Result
+    from agency.control.wish import WishFor
 
 Handler = Callable[..., "Awaitable[Result]"]
 H = TypeVar("H", bound=Handler)
@@ -38,10 +39,11 @@ H = TypeVar("H", bound=Handler)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A command and its handler."""
+    """A command, its handler, and the wish that it makes if it changes a target."""
 
     spec: CommandSpec
     handler: Handler
+    wish: WishFor | None = None
 
 
 @dataclass(slots=True)
@@ -61,8 +63,11 @@ class Noun:
         approval: str | None = None,
         target: str | None = None,
         aliases: tuple[str, ...] = (),
+        wish: WishFor | None = None,
     ) -> Callable[[H], H]:
         """Declare a command with the decorated function as its handler; see CommandSpec.
+
+        `wish` says which state a change asks for; it is on record before the handler acts.
 
         Raises:
             InternalError: the declaration is inconsistent or does not match the function.
@@ -81,7 +86,12 @@ class Noun:
 
         def declare(handler: H) -> H:
             _check(spec, handler)
-            self.entries.append(Entry(spec, handler))
+            if (wish is not None) is not (changes and target is not None):
+                raise InternalError(
+                    f"command {spec.name}: a change of a target, and nothing else, needs a wish",
+                    hint="pass wish=, the state that the command asks for",
+                )
+            self.entries.append(Entry(spec, handler, wish))
             return handler
 
         return declare

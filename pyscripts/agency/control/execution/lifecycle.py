@@ -24,6 +24,7 @@ from agency.control.runtimes.base import (
 )
 from agency.control.store.agents import AgentRecord, Desired, InventoryChange
 from agency.control.store.audit import Outcome
+from agency.control.wish import with_project
 from agency.errors import AgencyError
 from agency.protocols import Health, Status
 from agency.secrets import Redactor, SecretValue
@@ -109,19 +110,23 @@ class Lifecycle:
 
     @_redacts
     async def start(self, name: str, project: str | None, trace: str) -> Result:
-        """Start an agent and wait until it is healthy; a running agent is left alone."""
+        """Start an agent and wait until it is healthy; a running agent is left alone.
+
+        Without a project an agent that is to run, and does not, keeps the one on record.
+        """
         entry = self.entry(name)
         seen = await self.runtime.status(name)
-        if seen.state is not State.RUNNING:
-            return await self._bring_up(entry, project, trace, self.runtime.start)
         current = await self._project(name)
+        if seen.state is not State.RUNNING:
+            wanted = project if project is not None else current
+            return await self._bring_up(entry, wanted, trace, self.runtime.start)
         if project is not None and project != current:
             raise RefusalError(
-                f"{name} already runs with {_project(current)}",
+                f"{name} already runs with {with_project(current)}",
                 hint=f"restart it: !agency agents restart {name} --project={project}",
             )
         return Result(
-            f"{name} already runs, with {_project(current)} ({seen.known_as}).",
+            f"{name} already runs, with {with_project(current)} ({seen.known_as}).",
             detail={**seen.handle_detail, "already": True},
             changes=(_change(seen, Desired.RUNNING, current),),
         )
@@ -146,6 +151,11 @@ class Lifecycle:
         return Result(f"{name} is stopped.", detail=detail, changes=changes)
 
     @_redacts
+    async def is_running(self, name: str) -> bool:
+        """Return whether an agent's runtime says that it runs."""
+        return (await self.runtime.status(name)).state is State.RUNNING
+
+    @_redacts
     async def observe(self, name: str, trace: str) -> Observation:
         """Observe an agent: ask its runtime, and ask the agent itself."""
         entry = self.entry(name)
@@ -154,7 +164,9 @@ class Lifecycle:
         if status.state is not State.RUNNING or endpoint is None:
             return Observation(entry, status)
         try:
-            return Observation(entry, status, told=await self.acp.status(endpoint, trace))
+            told = await self.acp.status(endpoint, trace)
+            _refuse_impostor(status, told)
+            return Observation(entry, status, told=told)
         except AgencyError as error:
             return Observation(entry, status, problem=self._redactor().redact(error.message))
 
@@ -204,7 +216,7 @@ class Lifecycle:
             return await self._clean_up(entry.name, error)
         seen = await self.runtime.status(entry.name)
         return Result(
-            f"{entry.name} runs, with {_project(project)} ({seen.known_as}).",
+            f"{entry.name} runs, with {with_project(project)} ({seen.known_as}).",
             detail={**seen.handle_detail, "project": told.project, "version": told.version},
             changes=(_change(seen, Desired.RUNNING, project),),
         )
@@ -221,9 +233,10 @@ class Lifecycle:
         timeout_s = self.limits.agent_start_timeout_s
         await self.acp.wait_healthy(endpoint, request.trace, timeout_s, still_running)
         told = await self.acp.status(endpoint, request.trace)
+        _refuse_impostor(await self.runtime.status(request.name), told)
         if told.project != request.project:
             raise AgentRuntimeError(
-                f"it reports {_project(told.project)}, not {_project(request.project)}"
+                f"it reports {with_project(told.project)}, not {with_project(request.project)}"
             )
         return told
 
@@ -245,6 +258,21 @@ class Lifecycle:
         )
 
 
+def _refuse_impostor(seen: RuntimeStatus, told: Status) -> None:
+    """Refuse an answer that is not of the process that the runtime sees.
+
+    Raises:
+        AgentRuntimeError: the process does not run, or another one answered.
+    """
+    if seen.state is not State.RUNNING:
+        raise AgentRuntimeError("it ended, although its port answered")
+    if seen.handle_name == "pid" and seen.handle not in (None, str(told.pid)):
+        raise AgentRuntimeError(
+            f"pid {told.pid} answers on its port, but its process is {seen.known_as}",
+            hint="another program has its port: find it with `ss -ltnp`, end it, and start again",
+        )
+
+
 def _redacted(status: RuntimeStatus, redactor: Redactor) -> RuntimeStatus:
     detail = status.detail
     return status if detail is None else replace(status, detail=redactor.redact(detail))
@@ -252,7 +280,3 @@ def _redacted(status: RuntimeStatus, redactor: Redactor) -> RuntimeStatus:
 
 def _change(status: RuntimeStatus, desired: Desired, project: str | None) -> InventoryChange:
     return InventoryChange(status.name, desired, project, str(status.state), status.handle)
-
-
-def _project(project: str | None) -> str:
-    return "no project" if project is None else f"the project {project}"

@@ -28,7 +28,9 @@
 
 A look is a command that changes nothing: it may run again after a crash, and is put on record when
 it ends. A change that had not begun when the control plane ended is run by the next start. A change
-that was running then is never run again: its reply says so, and how its target is now.
+that was running then is never run again: its target is brought to the wish on record, and its reply
+says what is seen then. A command whose message is deleted before it begins is withdrawn, and does
+not run. Messages of people who may not command have a lane behind all others.
 
 `Operations` is the interface for the rest of the control plane; an `Origin` says where a command
 came from.
@@ -37,6 +39,8 @@ came from.
 from __future__ import annotations
 
 from agency.control.operation import Operation, Origin, OriginKind, State
+from agency.control.operations.interrupted import standing
 from agency.control.operations.service import Operations
+from agency.control.operations.targets import Targets
 
-__all__ = ["Operation", "Operations", "Origin", "OriginKind", "State"]
+__all__ = ["Operation", "Operations", "Origin", "OriginKind", "State", "Targets", "standing"]

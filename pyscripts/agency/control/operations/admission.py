@@ -37,12 +37,14 @@ class Bounds:
 class Settled:
     """End of a message or operation that does not run. Without `entry` it is not recorded.
 
-    `reply` is None where nobody is answered; `operation`, if there is one, is in its final state.
+    `reply` is None where nobody is answered; `operation`, if there is one, is in its final state;
+    `code` is the reason, for a message that became no operation.
     """
 
     entry: AuditEntry | None = None
     reply: Reply | None = None
     operation: Operation | None = None
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +69,21 @@ def admit_event(
         case Disposition.SILENT:
             return Settled()
         case Disposition.IGNORE | Disposition.REFUSE as disposition:
-            detail = _about(stored, verdict, bounds)
+            detail = _about(stored, rules.command_text(event), verdict, bounds)
             ignored = disposition is Disposition.IGNORE
             outcome = Outcome.IGNORED if ignored else Outcome.REFUSED
             entry = message_entry(stored.trace, event.sender, origin, outcome, detail)
-            return Settled(entry, None if ignored else _no(verdict.message))
+            return Settled(entry, None if ignored else _no(verdict.message), code=verdict.code)
         case Disposition.RUN:
             pass
     try:
-        command = parse(bounds.grammar, event.text, max_bytes=bounds.max_command_bytes)
+        text = rules.command_text(event)
+        command = parse(bounds.grammar, text, max_bytes=bounds.max_command_bytes)
     except CommandError as error:
         why = {"code": "not-understood", "reason": str(error.reason), **sealed(event.text)}
         entry = message_entry(stored.trace, event.sender, origin, Outcome.REFUSED, why)
         return Settled(entry, Reply(False, sentence(error), error.pointer()))
+    origin = origin.restated(event, text, format_command(command))
     operation = propose(command, origin, event.sender, stored.trace, rules.max_age_s, now_ms)
     return admit(operation, command, rules.policy, bounds, now_ms)
 
@@ -138,15 +142,20 @@ def target_of(command: Command) -> str:
     return (command.text(name) or "") if name is not None else ""
 
 
+def described(text: str, bounds: Bounds) -> dict[str, object]:
+    """Describe a message for the audit log: its command, or the digest of its text."""
+    try:
+        command = parse(bounds.grammar, text, max_bytes=bounds.max_command_bytes)
+    except CommandError:
+        return sealed(text)
+    return {"said": format_command(command)}
+
+
 def _no(message: str) -> Reply:
     return Reply(False, message)
 
 
-def _about(stored: StoredEvent, verdict: Verdict, bounds: Bounds) -> dict[str, object]:
-    """Make the audit detail of a message that is not run: its command, or its text's digest."""
-    detail: dict[str, object] = {"code": verdict.code, "room": stored.event.room_id}
-    try:
-        command = parse(bounds.grammar, stored.event.text, max_bytes=bounds.max_command_bytes)
-    except CommandError:
-        return {**detail, **sealed(stored.event.text)}
-    return {**detail, "said": format_command(command)}
+def _about(stored: StoredEvent, text: str, verdict: Verdict, bounds: Bounds) -> dict[str, object]:
+    """Make the audit detail of a message that is not run; `text` is its command's."""
+    about = described(text, bounds)
+    return {"code": verdict.code, "room": stored.event.room_id, **about}

@@ -10,6 +10,7 @@ from agency.clock import Clock
 from agency.control.execution.result import RefusalError
 from agency.control.operation import Operation, State
 from agency.control.operations.entries import operation_entry
+from agency.control.operations.withdrawal import is_withdrawn
 from agency.control.policy import Deny, Policy
 from agency.control.store import audit, operations
 from agency.control.store.audit import Outcome
@@ -75,6 +76,8 @@ class Approvals:
         facts = {"operation": operation.id, "digest": operation.digest, "rule": operation.rule}
 
         def change(connection: Connection) -> None:
+            if is_withdrawn(connection, operation, None):
+                raise RefusalError(f"the operation {operation_id} was withdrawn")
             now = self.clock.now_ms()
             operations.grant(connection, operation, by, now)
             operations.move(connection, operation, granted, now)

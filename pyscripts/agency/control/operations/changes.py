@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -12,29 +12,54 @@ from agency.control.execution.classify import too_old
 from agency.control.execution.replies import Reply
 from agency.control.execution.result import Handler, Result
 from agency.control.grammar.parse import Command
-from agency.control.operation import Operation, OriginKind, State
+from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations import admission
 from agency.control.operations.admission import Bounds, Settled
 from agency.control.operations.entries import operation_entry, sentence, store_reason
 from agency.control.operations.execution import INTERNAL, Progress, execute, fields_of
-from agency.control.operations.recorder import NotWantedError, Recorder, Settlement, VoidGrantError
+from agency.control.operations.interrupted import (
+    ENDED,
+    interrupted_text,
+    standing,
+    with_standing,
+)
+from agency.control.operations.recorder import (
+    Begun,
+    NotWantedError,
+    Recorder,
+    Settlement,
+    VoidGrantError,
+    WithdrawnError,
+)
+from agency.control.operations.targets import Targets
+from agency.control.policy import SYSTEM
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import Outcome
+from agency.control.wish import Wish
 from agency.errors import AgencyError
 
 _log = logging.getLogger(__name__)
 
+_REMEDY_S = 600.0  # until a change that the control plane made itself expires
 _STATES = {Outcome.DONE: State.DONE, Outcome.REFUSED: State.REFUSED}
 
 
 @dataclass(slots=True)
 class Changes:
-    """Executor of operations. `observe` describes the present state of a command's target."""
+    """Executor of operations.
+
+    `next_of` gives the change that waits next for a target's turn. `obstacle` is what keeps the bot
+    from answering in a room. `attended` names the targets of interrupted changes, which were
+    brought to their wish.
+    """
 
     recorder: Recorder
     handler: Callable[[Command], Handler]
-    observe: Callable[[Command, str], Awaitable[str]]
+    targets: Targets
     bounds: Bounds
+    next_of: Callable[[str], Operation | None]
+    obstacle: Callable[[str], Awaitable[str | None]]
+    attended: set[str] = field(default_factory=set)
 
     async def run(self, operation: Operation) -> None:
         """Run, answer or expire an operation, by its state; its turn in the queue has come."""
@@ -81,45 +106,92 @@ class Changes:
         ended = replace(operation, state=State.EXPIRED)
         await self.settle(Settled(entry, Reply(False, text), ended), operation)
 
-    async def _change(self, operation: Operation) -> None:
+    async def _change(self, operation: Operation) -> Result | None:
+        """Run a change; return its result, or None if it may not run."""
         if self.recorder.clock.now_ms() > operation.deadline_ts:
             await self.expire(operation)
-            return
+            return None
         command = admission.reread(operation, self.bounds)
         if command is None:
             text = "This version of the agency does not know this command, so it was not run."
             await self.settle(admission.refuse(operation, "not-understood", text), operation)
-            return
-        running = await self._begin(operation)
-        if running is None:
-            return
+            return None
+        if operation.origin.kind is OriginKind.MATRIX:
+            why = await self.obstacle(operation.origin.room_id)
+            if why is not None:
+                await self._unanswerable(operation, why)
+                return None
+        wish = await self._wish(command)
+        begun = await self._begin(operation, wish)
+        if begun is None:
+            return None
+        running = begun.operation
         progress = Progress(self.recorder, running)
         result = await execute(self.handler, running, command, progress)
-        await self._record(replace(running, replies=progress.count), result, flush=True)
+        restored = None
+        if operation.origin.kind is not OriginKind.RECONCILE and wish is not None:
+            result = with_standing(operation.target, wish, result)
+            # A refusal changes nothing, so the wish before it holds again.
+            restored = begun.before if result.outcome is Outcome.REFUSED else None
+        done = replace(running, replies=progress.count)
+        await self._record(done, result, flush=True, wish=restored)
+        return result
+
+    async def _wish(self, command: Command) -> Wish | None:
+        """Return the wish that a command makes; None if its target cannot be observed."""
+        try:
+            return await self.targets.wish(command)
+        except AgencyError as error:  # the handler meets it too, and reports it
+            _log.warning("cannot observe a target: %s", error.message)
+            return None
+
+    async def _unanswerable(self, operation: Operation, why: str) -> None:
+        """Refuse a change whose answer nobody would see."""
+        entry = operation_entry(operation, Outcome.REFUSED, {"code": "cannot-answer", "why": why})
+        text = f"Nothing was done, because I cannot answer in this room: {why}."
+        refused = replace(operation, state=State.REFUSED)
+        await self.settle(Settled(entry, Reply(False, text), refused), operation)
 
     async def _record(
-        self, operation: Operation, result: Result, *, event: int | None = None, flush: bool = False
+        self,
+        operation: Operation,
+        result: Result,
+        *,
+        event: int | None = None,
+        flush: bool = False,
+        wish: Wish | None = None,
     ) -> None:
+        def settlement(result: Result) -> Settlement:
+            made = settlement_of(operation, result, event=event, flush=flush)
+            return replace(made, wish=wish)
+
         try:
-            await self.recorder.settle(settlement_of(operation, result, event=event, flush=flush))
+            await self.recorder.settle(settlement(result))
         except Exception:  # noqa: BLE001 - record at least that it could not be stored
             _log.exception("a result could not be recorded", extra=fields_of(operation))
             failed = Result(INTERNAL, outcome=Outcome.FAILED, detail={"code": "internal"})
-            await self.recorder.settle(settlement_of(operation, failed, event=event, flush=flush))
+            await self.recorder.settle(settlement(failed))
 
-    async def _begin(self, operation: Operation) -> Operation | None:
+    async def _begin(self, operation: Operation, wish: Wish | None) -> Begun | None:
         """Mark an operation as running before anything is done. None: it may not run."""
         failures = 0
         while True:
             try:
-                return await self.recorder.begin(operation, again=failures > 0)
+                return await self.recorder.begin(operation, wish, again=failures > 0)
             except VoidGrantError as error:
-                refused = admission.refuse(operation, "grant-void", sentence(error))
+                refused = admission.refuse(
+                    operation, "grant-void", sentence(error, keep=operation.target)
+                )
                 await self.settle(refused, operation)
+                return None
+            except WithdrawnError:
                 return None
             except NotWantedError as error:
                 await self.settle(
-                    admission.refuse(operation, "not-wanted", sentence(error)), operation
+                    admission.refuse(
+                        operation, "not-wanted", sentence(error, keep=operation.target)
+                    ),
+                    operation,
                 )
                 return None
             except SQLAlchemyError as error:
@@ -132,21 +204,66 @@ class Changes:
                     return None
 
     async def _interrupted(self, operation: Operation) -> None:
-        """Answer an operation that a crash interrupted; the reply describes its target's state."""
-        seen = ""
+        """Bring the target of an interrupted change to its wish, and answer with what is seen then.
+
+        If a later change waits behind it, that one is left to decide, and the answer says so.
+        """
         command = admission.reread(operation, self.bounds)
+        text, seen = ENDED, ""
         if command is not None:
+            waits = self.next_of(operation.target)
+            tried = "" if waits is not None else await self._remedy(operation)
             try:
-                seen = await self.observe(command, operation.trace)
+                seen = await self.targets.observe(command, operation.trace)
             except AgencyError as error:
                 seen = error.message
-        text = "The control plane ended while this command ran, and it was not run again."
-        if seen:
-            text += f" Seen now: {seen}."
-        text += " Send it again if it is still wanted."
+            text = interrupted_text(
+                operation.target,
+                asked=await self.targets.asked(command),
+                wish=await self.targets.recorded(operation.target),
+                seen=seen,
+                remedy=tried,
+                then="" if waits is None else waits.said,
+            )
         entry = operation_entry(operation, Outcome.INTERRUPTED, {"seen": seen or None})
         failed = replace(operation, state=State.FAILED)
         await self.settle(Settled(entry, Reply(False, text), failed), operation)
+
+    async def _remedy(self, operation: Operation) -> str:
+        """Bring a target to its wish by an operation of the reconciler; return what that answers.
+
+        Nothing is done for one of the reconciler's own: it acts again at the start.
+        """
+        if operation.origin.kind is OriginKind.RECONCILE:
+            return ""
+        target = operation.target
+        try:
+            command = await self.targets.remedy(target, operation.trace)
+        except AgencyError as error:
+            return sentence(error, keep=target)
+        self.attended.add(target)
+        if command is None:
+            return ""
+        made = await self._made(operation, command)
+        kept = await self.recorder.keep(made)
+        result = None if kept is None else await self._change(kept)
+        if result is None:
+            return ""
+        wish = await self.targets.recorded(target)
+        if result.outcome is Outcome.FAILED and wish is not None:
+            return f"{result.text} {standing(target, wish, acted=False)}"
+        return result.text
+
+    async def _made(self, operation: Operation, command: Command) -> Operation:
+        """Make the reconciler's operation that follows an interrupted one; each has its own id."""
+        now = self.recorder.clock.now_ms()
+        number = 0
+        while True:
+            origin = Origin(OriginKind.RECONCILE, f"{operation.id}/{number}", now)
+            made = admission.propose(command, origin, SYSTEM, operation.trace, _REMEDY_S, now)
+            if not await self.recorder.is_stored(made):
+                return replace(made, state=State.GRANTED)
+            number += 1
 
 
 def settlement_of(

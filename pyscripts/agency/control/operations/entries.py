@@ -44,9 +44,14 @@ def sealed(text: str) -> dict[str, object]:
     return {"bytes": len(data), "sha256": sha256_hex(data)}
 
 
-def sentence(error: AgencyError) -> str:
-    """Format an error as a sentence, with its hint on the next line."""
-    text = error.message[:1].upper() + error.message[1:]
+def sentence(error: AgencyError, *, keep: str = "") -> str:
+    """Format an error as a sentence, with its hint on the next line.
+
+    `keep` is the name of an agent: it keeps its case where the sentence begins with it.
+    """
+    text = error.message
+    if not keep or text.split(" ", 1)[0].rstrip(":,") != keep:
+        text = text[:1].upper() + text[1:]
     text = text if text.endswith((".", "!", "?")) else f"{text}."
     return f"{text}\n{error.hint}" if error.hint else text
 

@@ -71,9 +71,11 @@ async def execute(
         )
         raise
     except RefusalError as error:
-        return Result(sentence(error), outcome=Outcome.REFUSED, detail={"why": error.message})
+        text = sentence(error, keep=operation.target)
+        return Result(text, outcome=Outcome.REFUSED, detail={"why": error.message})
     except AgencyError as error:
-        return Result(sentence(error), outcome=Outcome.FAILED, detail={"why": error.message})
+        text = sentence(error, keep=operation.target)
+        return Result(text, outcome=Outcome.FAILED, detail={"why": error.message})
     except SQLAlchemyError as error:
         _log.error("a command could not use the store: %s", store_reason(error))
         return Result(INTERNAL, outcome=Outcome.FAILED, detail={"code": "store"})

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from agency.control.operation import Operation
+from agency.control.operation import Operation, OriginKind
 
 _TOGETHER = 32  # changes that run at one time
 _TOTAL = 500  # changes that wait, in all queues together
@@ -60,6 +60,26 @@ class TargetQueues:
         task = asyncio.create_task(self._drain(operation), name=f"changes of {target or 'all'}")
         self._tasks[target] = task
         task.add_done_callback(lambda ended: self._ended(target, ended))
+
+    async def quiet(self, target: str) -> None:
+        """Wait until a target has no operations."""
+        while (task := self._tasks.get(target)) is not None:
+            await asyncio.wait([task])
+            await asyncio.sleep(0)  # its callback runs first
+
+    def next_of(self, target: str) -> Operation | None:
+        """Return the change that a person asked for and that waits next for a target's turn."""
+        waiting = self._waiting.get(target, ())
+        return next((op for op in waiting if op.origin.kind is not OriginKind.RECONCILE), None)
+
+    def discard(self, operation: Operation) -> None:
+        """Remove an operation that waits for its turn, if it is there."""
+        queue = self._waiting.get(operation.target, deque())
+        kept = deque(each for each in queue if each.id != operation.id)
+        if kept:
+            self._waiting[operation.target] = kept
+        else:
+            self._waiting.pop(operation.target, None)
 
     async def _drain(self, first: Operation) -> None:
         target, operation = first.target, first

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,14 +17,18 @@ from agency.clock import Clock
 from agency.control.execution.replies import Reply, reply_message
 from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.entries import operation_entry, store_reason
+from agency.control.operations.withdrawal import is_withdrawn
 from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
-from agency.control.store.outbox import StoredMessage
+from agency.control.store.outbox import Lane, StoredMessage
+from agency.control.wish import Wish
 from agency.errors import AgencyError
 from agency.matrix import Backoff
 from agency.store import Database
 
+T = TypeVar("T")
+_MAX_LAST = 20  # replies in the last lane that wait to be posted
 _log = logging.getLogger(__name__)
 
 
@@ -31,8 +36,20 @@ class VoidGrantError(AgencyError):
     """The stored operation differs from the admitted one, or has no valid approval."""
 
 
+class WithdrawnError(AgencyError):
+    """The message of the operation was deleted before it began."""
+
+
 class NotWantedError(AgencyError):
-    """The reconciler's start of an agent that a later command stopped."""
+    """A change by the reconciler to what was wished before, and is not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An operation that runs, and the wish that was on record for its target before."""
+
+    operation: Operation
+    before: Wish | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +68,10 @@ class Settlement:
     operation: Operation | None = None
     state: State = State.REFUSED
     event: int | None = None
+    also: tuple[int, ...] = ()  # inbox sequences of further events that are done with it
+    lane: Lane = Lane.FIRST  # of the reply
     changes: tuple[InventoryChange, ...] = ()
+    wish: Wish | None = None  # to be put on record for the operation's target
     flush: bool = False
 
 
@@ -70,8 +90,10 @@ class Recorder:
 
     async def keep(
         self, operation: Operation, entry: AuditEntry | None = None, event: int | None = None
-    ) -> Operation:
+    ) -> Operation | None:
         """Store an operation in its present state, and mark its event as done.
+
+        Returns None if its message was withdrawn meanwhile.
 
         Retries until the store takes it. Not flushed: if a power cut undoes it, the event is
         pending again.
@@ -83,9 +105,11 @@ class Recorder:
         notice = _waiting_notice(operation) if operation.state is State.WAITING else None
         after = replace(operation, replies=operation.replies + (notice is not None))
 
-        def change(connection: Connection, again: bool) -> StoredMessage | None:
+        def change(connection: Connection, again: bool) -> tuple[bool, StoredMessage | None]:
             if again and _is_in(connection, operation, after.state):
-                return self._queued(connection, operation.origin, after.replies)
+                return True, self._queued(connection, operation.origin, after.replies)
+            if is_withdrawn(connection, operation, event):
+                return False, None
             if operation.stored:
                 operations.move(connection, replace(operation, state=State.PROPOSED), after, now)
             else:
@@ -94,78 +118,91 @@ class Recorder:
                 audit.append(connection, self.clock, entry)
             if event is not None:
                 inbox.set_done(connection, event)
-            return self._queue(connection, notice, operation.origin, operation.trace, after.replies)
+            origin, trace = operation.origin, operation.trace
+            return True, self._queue(connection, notice, origin, trace, after.replies)
 
-        failures = 0
-        while True:
-            try:
-                queued = await self.database.write(partial(change, again=failures > 0), flush=False)
-                break
-            except SQLAlchemyError as error:
-                failures += 1
-                _log.error("cannot store an operation: %s", store_reason(error))
-                if self.is_stopping():
-                    raise
-                await self.pause(self.backoff.delay_s(failures))
+        kept, queued = await self._insist(change, "cannot store an operation", {}, flush=False)
         if queued is not None:
             self.say(queued)
-        return replace(after, stored=True)
+        return replace(after, stored=True) if kept else None
 
-    async def begin(self, operation: Operation, *, again: bool = False) -> Operation:
+    async def begin(
+        self, operation: Operation, wish: Wish | None = None, *, again: bool = False
+    ) -> Begun:
         """Mark an operation as running, with its audit row, and use up its approvals.
 
+        The wish of a person is on record from now on; the reconciler's must be there already.
         `again` says that an earlier call failed, and may have been committed all the same.
 
         Raises:
             VoidGrantError: the stored operation differs, or no approval of it is left.
-            NotWantedError: the reconciler asked for it, and its agent shall be stopped by now.
+            WithdrawnError: its message was deleted.
+            NotWantedError: the reconciler asked for it, and something else is wished by now.
         """
         running = replace(operation, state=State.RUNNING)
 
-        def change(connection: Connection) -> None:
+        def change(connection: Connection) -> Wish | None:
             now = self.clock.now_ms()
+            before = agents.wish_of(connection, operation.target)
             found = operations.recorded(connection, operation.id)
             if found is None or not found[0].digest == found[1] == operation.digest:
                 raise VoidGrantError("the stored operation was changed after it was admitted")
+            if found[0].state is State.WITHDRAWN:
+                raise WithdrawnError("the message was deleted before the command began")
             if again and found[0].state is State.RUNNING:
-                return
+                return before
             if operation.rule is not None and not operations.spend(connection, operation, now):
                 raise VoidGrantError("there is no approval of this operation as it is now")
-            if operation.origin.kind is OriginKind.RECONCILE and agents.is_stopped(
-                connection, operation.target
-            ):
-                raise NotWantedError(f"{operation.target} is no longer wanted, so it stays stopped")
+            if operation.origin.kind is OriginKind.RECONCILE:
+                if wish is not None and before is not None and wish != before:
+                    raise NotWantedError(f"{operation.target} is {before} by now")
+            elif wish is not None:
+                agents.set_wish(connection, operation.target, wish, now)
             operations.move(connection, operation, running, now)
             entry = operation_entry(operation, Outcome.ACCEPTED, {})
             audit.append(connection, self.clock, entry)
+            return before
 
-        await self.database.write(change)
-        return running
+        return Begun(running, await self.database.write(change))
+
+    async def is_stored(self, operation: Operation) -> bool:
+        """Return whether an operation with that id is in the store."""
+        found = await self.database.read(lambda c: operations.recorded(c, operation.id))
+        return found is not None
 
     async def settle(self, settlement: Settlement) -> None:
         """Commit a settlement, retrying until the store takes it or the control plane stops.
 
         A server that is lost during a commit may have taken it; that is not recorded twice.
         """
-        failures = 0
-        while True:
-            try:
-                commit = partial(self._commit, settlement=settlement, again=failures > 0)
-                queued = await self.database.write(commit, flush=settlement.flush)
-                break
-            except SQLAlchemyError as error:
-                failures += 1
-                _log.error("cannot record a result: %s", store_reason(error), extra=_of(settlement))
-                if self.is_stopping():
-                    return
-                await self.pause(self.backoff.delay_s(failures))
+        commit = partial(self._commit, settlement=settlement)
+        about = _of(settlement)
+        try:
+            what = "cannot record a result"
+            queued = await self._insist(commit, what, about, flush=settlement.flush)
+        except SQLAlchemyError:
+            return
         if queued is not None:
             self.say(queued)
         if settlement.operation is not None and settlement.reply is not None:
             self.answered(settlement.operation.id, settlement.reply)
         if queued is not None:
             await asyncio.sleep(0)  # let the sender run first
-        _log.info("settled", extra=_of(settlement))
+        _log.info("settled", extra=about)
+
+    async def settle_all(self, settlements: Sequence[Settlement]) -> None:
+        """Commit refusals in one transaction, retrying until the store takes it.
+
+        Raises:
+            SQLAlchemyError: the store did not take it, and the control plane stops.
+        """
+
+        def commit(connection: Connection, again: bool) -> list[StoredMessage | None]:
+            return [self._commit(connection, again, settlement=each) for each in settlements]
+
+        for queued in await self._insist(commit, "cannot record refusals", {}, flush=False):
+            if queued is not None:
+                self.say(queued)
 
     async def progress(self, operation: Operation, text: str, index: int) -> None:
         """Queue the `index`-th progress reply (from 1). Only an operation from a room gets one."""
@@ -180,15 +217,43 @@ class Recorder:
         if queued is not None:
             self.say(queued)
 
+    async def _insist(
+        self,
+        work: Callable[[Connection, bool], T],
+        what: str,
+        about: dict[str, dict[str, object]],
+        *,
+        flush: bool,
+    ) -> T:
+        """Write until the store takes it; raise its error when the control plane stops.
+
+        `work` is told whether an earlier call failed, which may have been committed all the same.
+        """
+        failures = 0
+        while True:
+            try:
+                attempt = partial(_attempt, work, failures > 0)
+                return await self.database.write(attempt, flush=flush)
+            except SQLAlchemyError as error:
+                failures += 1
+                _log.error("%s: %s", what, store_reason(error), extra=about)
+                if self.is_stopping():
+                    raise
+                await self.pause(self.backoff.delay_s(failures))
+
     def _commit(
-        self, connection: Connection, settlement: Settlement, *, again: bool
+        self, connection: Connection, again: bool, *, settlement: Settlement
     ) -> StoredMessage | None:
         if again and _is_settled(connection, settlement):
             return self._queued(connection, settlement.origin, 0)
+        if is_withdrawn(connection, settlement.operation, settlement.event):
+            return None
         now = self.clock.now_ms()
         operation = settlement.operation
         for made in settlement.changes:
             agents.apply(connection, made, now)
+        if operation is not None and settlement.wish is not None:
+            agents.set_wish(connection, operation.target, settlement.wish, now)
         if operation is not None:
             ended = replace(operation, state=settlement.state)
             answer = _answer(settlement)
@@ -200,20 +265,35 @@ class Recorder:
             audit.append(connection, self.clock, settlement.entry)
         if settlement.event is not None:
             inbox.set_done(connection, settlement.event)
-        return self._queue(connection, settlement.reply, settlement.origin, settlement.trace, 0)
+        if settlement.also:
+            inbox.set_all_done(connection, settlement.also)
+        origin, trace, lane = settlement.origin, settlement.trace, settlement.lane
+        return self._queue(connection, settlement.reply, origin, trace, 0, lane)
 
     def _queue(
-        self, connection: Connection, reply: Reply | None, origin: Origin, trace: str, index: int
+        self,
+        connection: Connection,
+        reply: Reply | None,
+        origin: Origin,
+        trace: str,
+        index: int,
+        lane: Lane = Lane.FIRST,
     ) -> StoredMessage | None:
-        """Queue a reply if the command came from a room."""
+        """Queue a reply if the command came from a room, and its lane is not full."""
         if reply is None or origin.kind is not OriginKind.MATRIX:
             return None
+        if lane is Lane.LAST and outbox.pending_in(connection, lane) >= _MAX_LAST:
+            return None
         message = reply_message(reply, origin, as_user=self.as_user, trace=trace, index=index)
-        return outbox.add(connection, message, self.clock.now_ms())
+        return outbox.add(connection, replace(message, lane=lane), self.clock.now_ms())
 
     def _queued(self, connection: Connection, origin: Origin, index: int) -> StoredMessage | None:
         """Return the reply of that number, if it was queued and not sent."""
         return outbox.find_pending(connection, outbox.transaction_id(origin.id, index))
+
+
+def _attempt(work: Callable[[Connection, bool], T], again: bool, connection: Connection) -> T:
+    return work(connection, again)
 
 
 def _is_in(connection: Connection, operation: Operation, state: State) -> bool:

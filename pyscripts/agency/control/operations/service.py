@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
@@ -16,24 +14,27 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
 from agency.control.execution.classify import Rules
-from agency.control.execution.replies import Reply
+from agency.control.execution.replies import Reply, notice_message
 from agency.control.execution.result import Handler, RefusalError
 from agency.control.grammar.grammar import Grammar
 from agency.control.grammar.parse import Command
-from agency.control.operation import FINAL, Operation, Origin, State, operation_id
-from agency.control.operations import admission
-from agency.control.operations.admission import Admitted, Bounds, Settled
-from agency.control.operations.approvals import TOO_MANY, Approvals
+from agency.control.operation import Operation, Origin, State
+from agency.control.operations.admission import Bounds, Settled
+from agency.control.operations.approvals import Approvals
 from agency.control.operations.changes import Changes
-from agency.control.operations.entries import message_entry, operation_entry, store_reason
-from agency.control.operations.execution import INTERNAL, fields_of
+from agency.control.operations.dispatch import Dispatcher, full_text
+from agency.control.operations.entries import message_entry, store_reason
+from agency.control.operations.proposals import Calls, Proposals
 from agency.control.operations.queues import TargetQueues
-from agency.control.operations.recorder import Recorder, Settlement
+from agency.control.operations.recorder import Recorder
 from agency.control.operations.recovery import recover
-from agency.control.store import inbox, operations, outbox
+from agency.control.operations.strangers import Strangers
+from agency.control.operations.targets import Targets
+from agency.control.operations.withdrawal import Withdrawn, withdraw
+from agency.control.store import inbox, outbox
 from agency.control.store.audit import Outcome
-from agency.control.store.inbox import InboxState, StoredEvent
-from agency.control.store.outbox import StoredMessage
+from agency.control.store.inbox import StoredEvent
+from agency.control.store.outbox import Lane, StoredMessage
 from agency.matrix import Backoff
 from agency.store import Database
 
@@ -41,15 +42,22 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _LOOKS = 32  # looks and refusals that run at one time
-_PROPOSED = 100  # proposals that wait for admission
 _LONGEST_REST_S = 60.0  # between two checks of deadlines: the wall clock may be set
+
+
+APPROVAL_WAIT_S = 3600.0
+
+
+async def _no_obstacle(_room_id: str) -> str | None:
+    """Let every change be answered."""
+    return None
 
 
 @dataclass(slots=True)
 class Operations:
-    """Public interface of this package. Set `wake` when events arrive; `say` gets queued replies.
+    """Public interface of this package.
 
-    `observe` describes the present state of a command's target.
+    Set `wake` when events arrive; `say` gets queued replies.
     """
 
     database: Database
@@ -57,22 +65,21 @@ class Operations:
     rules: Rules
     grammar: Grammar
     handler: Callable[[Command], Handler]
-    observe: Callable[[Command, str], Awaitable[str]]
+    targets: Targets
     max_command_bytes: int
     max_outbox: int
     max_target_queue: int
     wake: asyncio.Event
     say: Callable[[StoredMessage], None]
-    approval_wait_s: float = 3600.0
+    approval_wait_s: float = APPROVAL_WAIT_S
+    obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
     backoff: Backoff = field(default_factory=Backoff)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _calls: set[asyncio.Task[Any]] = field(default_factory=set)  # proposals and grants
-    _unsure: deque[str] = field(default_factory=lambda: deque(maxlen=_PROPOSED))
-    _proposed: deque[Operation] = field(default_factory=deque)
-    _asked: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
+    _calls: Calls = field(default_factory=Calls)
     _admitted: int = 0  # inbox sequence of the newest event that was admitted
     _recovered: bool = False
+    _recovery_done: asyncio.Event = field(default_factory=asyncio.Event)
     _recovery: asyncio.Lock = field(default_factory=asyncio.Lock)  # no proposals while recovering
     _fatal: BaseException | None = None
     _full_up: bool = False  # events wait until a running operation has ended
@@ -81,8 +88,21 @@ class Operations:
     _changes: Changes = field(init=False)
     _queues: TargetQueues = field(init=False)
     _approvals: Approvals = field(init=False)
+    _strangers: Strangers = field(init=False)
+    _proposals: Proposals = field(init=False)
+    _dispatcher: Dispatcher = field(init=False)
 
     def __post_init__(self) -> None:
+        self._proposals = Proposals(
+            database=self.database,
+            clock=self.clock,
+            calls=self._calls,
+            recovery=self._recovery,
+            wake=self.wake,
+            is_recovered=lambda: self._recovered,
+            is_full=lambda: self.active >= self.max_outbox,
+            max_age_s=lambda: self.rules.max_age_s,
+        )
         self._recorder = Recorder(
             database=self.database,
             clock=self.clock,
@@ -91,12 +111,36 @@ class Operations:
             backoff=self.backoff,
             pause=self._pause,
             is_stopping=self._is_stopping,
-            answered=self._answer,
+            answered=self._proposals.answer,
         )
         self._bounds = Bounds(self.grammar, self.max_command_bytes, self.approval_wait_s)
-        self._changes = Changes(self._recorder, self.handler, self.observe, self._bounds)
+        self._changes = Changes(
+            self._recorder,
+            self.handler,
+            self.targets,
+            self._bounds,
+            self._next_of,
+            self.obstacle,
+        )
         self._queues = TargetQueues(self._changes.run, self.max_target_queue, self._ended)
         self._approvals = Approvals(self.database, self.clock, self.rules.policy)
+        self._dispatcher = Dispatcher(
+            recorder=self._recorder,
+            clock=self.clock,
+            rules=lambda: self.rules,
+            bounds=self._bounds,
+            changes=self._changes,
+            queues=self._queues,
+            approvals=self._approvals,
+            spawn=self._spawn,
+        )
+        self._strangers = Strangers(
+            recorder=self._recorder,
+            clock=self.clock,
+            operators=lambda: self.rules.policy.operators,
+            judge=self._dispatcher.judge,
+            admit=self._dispatcher.event,
+        )
 
     async def run(self) -> None:
         """Admit and execute until `stop` is called; then finish what has begun."""
@@ -115,8 +159,31 @@ class Operations:
                 if not more and not self._stop.is_set():
                     await self._rest_until_woken()
             await self.rest()
+            with suppress(SQLAlchemyError):  # what is counted stays in the inbox
+                await self.conclude()
         finally:
             await self.close()
+
+    async def conclude(self) -> None:
+        """Put on record what was counted and not recorded so far."""
+        await self._strangers.flush()
+
+    async def attended(self, target: str) -> bool:
+        """Wait until what an earlier run left for a target is answered.
+
+        Returns True if the target was brought to its wish then.
+        """
+        await self._recovery_done.wait()
+        await self._queues.quiet(target)
+        return target in self._changes.attended
+
+    async def announce(self, text: str, trace: str) -> None:
+        """Queue a message to the control room that answers no command, once for each trace."""
+        message = notice_message(text, self.rules.room_id, as_user=self.rules.bot_id, trace=trace)
+        now = self.clock.now_ms()
+        queued = await self.database.write(lambda c: outbox.add(c, message, now))
+        if queued is not None:
+            self.say(queued)
 
     def stop(self) -> None:
         """Begin nothing more; operations that have begun are finished."""
@@ -131,7 +198,7 @@ class Operations:
     async def close(self) -> None:
         """Abandon what has begun, and wait until its tasks have ended."""
         self.abandon()
-        await asyncio.gather(*self._running(), *self._calls, return_exceptions=True)
+        await asyncio.gather(*self._running(), *self._calls.tasks, return_exceptions=True)
 
     @property
     def active(self) -> int:
@@ -153,25 +220,35 @@ class Operations:
                 await self._recover()
         for late in self._approvals.due():
             self._spawn(self._changes.expire(late))
-        while self._proposed:
-            await self._admit_proposed(self._proposed[0])
-            self._proposed.popleft()
+        waiting = self._proposals.waiting
+        while waiting:
+            await self._dispatcher.proposed(waiting[0])
+            waiting.popleft()
+        more = await self._admit_messages()
+        more_refused = await self._strangers.step()
+        self._raise_fatal()
+        return more or more_refused
+
+    async def _admit_messages(self) -> bool:
+        """Admit what operators said, in order; return whether there may be more at once."""
         room, active = _LOOKS - len(self._tasks), self.active
         if room <= 0:
             self._full_up = True
             return False
+        senders = sorted(self.rules.policy.operators)
 
         def look(connection: Connection) -> tuple[list[StoredEvent], int]:
             # Each event is answered: admit none while too many replies wait to be sent.
-            most = min(room, self.max_outbox - outbox.pending(connection) - active)
+            unsent = outbox.pending_in(connection, Lane.FIRST)
+            most = min(room, self.max_outbox - unsent - active)
             if most <= 0:
                 return [], 0
             after = self._admitted
-            return inbox.in_state(connection, InboxState.PENDING, after=after, most=most), most
+            return inbox.pending_of(connection, senders, theirs=True, after=after, most=most), most
 
         events, most = await self.database.read(look)
         for stored in events:
-            await self._admit_event(stored)
+            await self._dispatcher.event(stored)
             self._admitted = stored.sequence
         self._full_up = most == 0
         return 0 < most == len(events)
@@ -182,55 +259,11 @@ class Operations:
         Raises:
             RefusalError: too many commands are under way.
         """
-        if len(self._proposed) >= _PROPOSED or self.active >= self.max_outbox:
-            raise RefusalError(
-                "too many commands are under way", hint="send it again when some of them are done"
-            )
-        now = self.clock.now_ms()
-        made = admission.propose(command, origin, actor, trace, self.rules.max_age_s, now)
-
-        def record(connection: Connection) -> Operation | None:
-            found = operations.recorded(connection, made.id)
-            if found is not None:
-                return found[0]
-            operations.add(connection, made, now)
-            return None
-
-        async def store() -> Operation:
-            async with self._recovery:
-                try:
-                    known = await self.database.write(record)
-                except SQLAlchemyError:
-                    if self._recovered:  # it may be in the store all the same
-                        self._unsure.append(made.id)
-                    raise
-                if known is not None:
-                    if known.state is not State.PROPOSED or known.id not in self._unsure:
-                        return known
-                    self._unsure.remove(known.id)
-                operation = known or replace(made, stored=True)
-                if self._recovered:  # otherwise recovery finds it in the store
-                    self._proposed.append(operation)
-            self.wake.set()
-            return operation
-
-        return await self._whole(store())
+        return await self._proposals.propose(command, origin, actor, trace)
 
     async def ask(self, command: Command, origin: Origin, actor: str, trace: str) -> Reply:
         """Propose a command and wait for its answer. Raises as `propose` does."""
-        future = self._asked.setdefault(
-            operation_id(origin), asyncio.get_running_loop().create_future()
-        )
-        try:
-            operation = await self.propose(command, origin, actor, trace)
-        except BaseException:
-            self._asked.pop(operation_id(origin), None)
-            raise
-        if operation.state not in FINAL:
-            return await asyncio.shield(future)
-        self._asked.pop(operation.id, None)
-        kept = await self.database.read(lambda c: operations.answer(c, operation.id))
-        return Reply(**json.loads(kept)) if kept else Reply(False, f"It is {operation.state}.")
+        return await self._proposals.ask(command, origin, actor, trace)
 
     async def grant(self, operation_id: str, by: str) -> None:
         """Approve a waiting operation, exactly as it is.
@@ -241,107 +274,34 @@ class Operations:
         """
         waiting = self._approvals.waiting.get(operation_id)
         if waiting is not None and self._queues.is_full(waiting.target):
-            raise RefusalError(self._full(waiting), hint="approve it when some of them are done")
+            raise RefusalError(full_text(waiting), hint="approve it when some of them are done")
 
         async def granted() -> None:
             self._queues.put(await self._approvals.grant(operation_id, by))
 
-        await self._whole(granted())
+        await self._calls.whole(granted())
 
-    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
-        """Finish `work` even if the caller is cancelled: what is stored must be taken up, too."""
-        task = asyncio.create_task(work)
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
-        return await asyncio.shield(task)
+    async def withdraw(self, event_id: str, by: str) -> bool:
+        """Withdraw the command of a message that `by` deleted, unless it has begun.
 
-    async def _admit_event(self, stored: StoredEvent) -> None:
-        event, origin = stored.event, Origin.of_event(stored.event)
-        try:
-            admitted = admission.admit_event(stored, self.rules, self._bounds, self.clock.now_ms())
-            if isinstance(admitted, Admitted):
-                await self._dispatch(admitted, stored)
-                return
-        except SQLAlchemyError:
-            raise
-        except Exception:  # noqa: BLE001 - a defect met by one event must not stop those behind it
-            _log.exception("an event could not be admitted", extra={"fields": origin.facts})
-            detail = {"code": "internal"}
-            entry = message_entry(stored.trace, event.sender, origin, Outcome.FAILED, detail)
-            admitted = Settled(entry)
-        self._spawn(self._settle(admitted, origin, stored.trace, stored.sequence), stored)
+        Returns True if it does not run. It is audited, and not answered.
+        """
+        policy, bounds = self.rules.policy, self._bounds
 
-    async def _admit_proposed(self, operation: Operation) -> None:
-        command = admission.reread(operation, self._bounds)
-        if command is None:
-            text = "This version of the agency does not know this command, so it was not run."
-            settled = admission.refuse(operation, "not-understood", text)
-            self._spawn(self._changes.settle(settled, operation))
-            return
-        try:
-            now = self.clock.now_ms()
-            admitted = admission.admit(operation, command, self.rules.policy, self._bounds, now)
-            if isinstance(admitted, Admitted):
-                await self._dispatch(admitted, None)
-            else:
-                self._spawn(self._changes.settle(admitted, operation))
-        except SQLAlchemyError:
-            raise
-        except Exception:  # noqa: BLE001 - a defect met by one proposal must not stop the others
-            _log.exception("a proposal could not be admitted", extra=fields_of(operation))
-            self._answer(operation.id, Reply(False, INTERNAL))
+        def change(connection: Connection) -> Withdrawn | None:
+            return withdraw(connection, self.clock, policy, bounds, event_id, by)
 
-    async def _dispatch(self, admitted: Admitted, stored: StoredEvent | None) -> None:
-        """Run, store or queue an admitted operation, by its state."""
-        operation = admitted.operation
-        event = None if stored is None else stored.sequence
-        if operation.state is State.PROPOSED:
-            self._spawn(self._changes.look(operation, admitted.command, event), stored)
-        elif (full := self._refuse_if_full(operation)) is not None:
-            before = replace(operation, state=State.PROPOSED)
-            self._spawn(
-                self._settle(full, operation.origin, operation.trace, event, before), stored
-            )
-        elif operation.state is State.WAITING:
-            entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
-            kept = await self._recorder.keep(operation, entry, event)
-            self._approvals.add(kept)
-        else:
-            self._queues.put(await self._recorder.keep(operation, event=event))
+        async def withdrawn() -> bool:
+            found = await self.database.write(change)
+            if found is not None and found.operation is not None:
+                self._approvals.waiting.pop(found.operation.id, None)
+                self._queues.discard(found.operation)
+            return found is not None
 
-    async def _settle(
-        self,
-        settled: Settled,
-        origin: Origin,
-        trace: str,
-        event: int | None,
-        before: Operation | None = None,
-    ) -> None:
-        await self._recorder.settle(
-            Settlement(
-                origin,
-                trace,
-                settled.entry,
-                settled.reply,
-                before or settled.operation,
-                event=event,
-            )
-        )
+        return await self._calls.whole(withdrawn())
 
-    def _refuse_if_full(self, operation: Operation) -> Settled | None:
-        before = replace(operation, state=State.PROPOSED)
-        if operation.state is State.WAITING:
-            if self._approvals.is_full:
-                return admission.refuse(before, "too-many-waiting", TOO_MANY)
-        elif self._queues.is_full(operation.target):
-            return admission.refuse(before, "queue-full", self._full(operation))
-        return None
-
-    def _full(self, operation: Operation) -> str:
-        return (
-            f"Too many changes of {operation.target or 'this agency'} wait already; nothing was "
-            "done. Send the command again when some of them are done."
-        )
+    def _next_of(self, target: str) -> Operation | None:
+        return self._queues.next_of(target)
 
     async def _recover(self) -> None:
         """Queue the unfinished operations of an earlier run, each target's in order."""
@@ -351,8 +311,9 @@ class Operations:
             self._queues.put(operation)
         for operation in left[State.WAITING]:
             self._approvals.add(operation)
-        self._proposed.extend(left[State.PROPOSED])
+        self._proposals.waiting.extend(left[State.PROPOSED])
         self._recovered = True
+        self._recovery_done.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None], stored: StoredEvent | None = None) -> None:
         """Run a look or a refusal in a task of its own; `stored` is the event that it answers."""
@@ -371,7 +332,8 @@ class Operations:
             origin = Origin.of_event(stored.event)
             detail = {"code": "internal"}
             entry = message_entry(stored.trace, stored.event.sender, origin, Outcome.FAILED, detail)
-            await self._settle(Settled(entry), origin, stored.trace, stored.sequence)
+            settled = Settled(entry)
+            await self._dispatcher.settle(settled, origin, stored.trace, stored.sequence)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -392,16 +354,12 @@ class Operations:
         if self._fatal is not None:
             raise self._fatal
 
-    def _answer(self, operation: str, reply: Reply) -> None:
-        future = self._asked.pop(operation, None)
-        if future is not None and not future.done():
-            future.set_result(reply)
-
     def _running(self) -> list[asyncio.Task[None]]:
         return [*self._tasks, *self._queues.tasks]
 
     async def _rest_until_woken(self) -> None:
-        wait_s = self._approvals.next_s()
+        waits = (self._approvals.next_s(), self._strangers.next_s())
+        wait_s = min((each for each in waits if each is not None), default=None)
         with suppress(TimeoutError):
             async with asyncio.timeout(None if wait_s is None else min(wait_s, _LONGEST_REST_S)):
                 await self.wake.wait()

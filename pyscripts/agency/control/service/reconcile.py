@@ -1,57 +1,74 @@
-"""The reconciler at start: agents that are wanted and do not run are started again."""
+"""The reconciler at start: each agent is brought to the state that is wished of it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
-from agency.control.commands import GRAMMAR
-from agency.control.execution.lifecycle import Lifecycle
-from agency.control.grammar.command import Command
-from agency.control.operations import Operations, Origin, OriginKind
+from agency.control.operations import Operations, Origin, OriginKind, Targets, standing
 from agency.control.policy import SYSTEM
-from agency.control.runtimes.base import State
-from agency.control.store.agents import AgentRecord, Desired
 from agency.errors import AgencyError
 
 _log = logging.getLogger(__name__)
 
 
 async def reconcile(
-    lifecycle: Lifecycle, operations: Operations, clock: Clock, new_trace: Callable[[], str]
+    names: Iterable[str],
+    targets: Targets,
+    operations: Operations,
+    clock: Clock,
+    new_trace: Callable[[], str],
 ) -> None:
-    """Start, concurrently, every agent that is wanted and does not run; each start is an operation.
+    """Start every agent that is to run and does not, and stop every one that is not to run.
 
-    An agent that does not become healthy stays wanted, and is tried again at the next start. An
-    agent whose runtime fails holds up no other.
+    They are independent of one another, and each change is an operation. An agent that does not
+    become healthy stays wanted, and is tried again at the next start; the room is told. Changes
+    that an earlier run left unfinished are answered first.
     """
-    wanted = [
-        record
-        for name, record in (await lifecycle.records()).items()
-        if record.desired is Desired.RUNNING and name in lifecycle.agents
-    ]
-    await asyncio.gather(
-        *(_start_again(record, lifecycle, operations, clock, new_trace()) for record in wanted)
-    )
+    await asyncio.gather(*(_mend(name, targets, operations, clock, new_trace()) for name in names))
 
 
-async def _start_again(
-    agent: AgentRecord, lifecycle: Lifecycle, operations: Operations, clock: Clock, trace: str
+async def _mend(
+    name: str, targets: Targets, operations: Operations, clock: Clock, trace: str
 ) -> None:
-    fields: dict[str, object] = {"trace": trace, "agent": agent.name}
+    fields: dict[str, object] = {"trace": trace, "agent": name}
     try:
-        if (await lifecycle.runtime.status(agent.name)).state is State.RUNNING:
+        if await operations.attended(name):
             return
-        arguments: dict[str, str | int] = {"agent": agent.name}
-        if agent.project is not None:
-            arguments["project"] = agent.project
-        command = Command(GRAMMAR.by_name["agents start"], arguments)
+        command = await targets.remedy(name, trace)
+        if command is None:
+            return
         origin = Origin(OriginKind.RECONCILE, trace, clock.now_ms())
         reply = await operations.ask(command, origin, SYSTEM, trace)
+        ok, text = reply.ok, reply.text
     except AgencyError as error:
-        _log.error("an agent could not be started again: %s", error, extra={"fields": fields})
+        _log.error("cannot bring an agent to its wish: %s", error, extra={"fields": fields})
+        ok, text = False, f"{name} could not be looked after: {error.message}."
+    fields["ok"] = ok
+    _log.info("brought an agent to its wish: %s", text, extra={"fields": fields})
+    if not ok:
+        await _tell(name, text, targets, operations, trace)
+
+
+async def _tell(name: str, text: str, targets: Targets, operations: Operations, trace: str) -> None:
+    """Tell the room that an agent could not be brought to its wish, unless a command came first."""
+    wish = await targets.recorded(name)
+    if wish is None or await _is_as_wished(name, targets, trace):
         return
-    fields["ok"] = reply.ok
-    _log.info("an agent that ought to run: %s", reply.text, extra={"fields": fields})
+    fields: dict[str, object] = {"trace": trace, "agent": name}
+    said = f"At the start of the control plane: {text} {standing(name, wish, acted=False)}"
+    try:
+        await operations.announce(said, trace)
+    except SQLAlchemyError as error:
+        _log.error("cannot tell the room: %s", type(error).__name__, extra={"fields": fields})
+
+
+async def _is_as_wished(name: str, targets: Targets, trace: str) -> bool:
+    try:
+        return await targets.remedy(name, trace) is None
+    except AgencyError:
+        return False

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from enum import StrEnum
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.control.store import schema
+from agency.control.wish import Desired, Wish
+
+__all__ = [
+    "UNKNOWN",
+    "AgentRecord",
+    "Desired",
+    "InventoryChange",
+    "apply",
+    "records",
+    "set_wish",
+    "synchronise",
+    "wish_of",
+]
 
 _agents = schema.agents
-
-
-class Desired(StrEnum):
-    """The state that the last command asked for."""
-
-    RUNNING = "running"
-    STOPPED = "stopped"
+UNKNOWN = "unknown"  # observed: commanded, and not observed yet
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRecord:
-    """One agent in the inventory; times are milliseconds since the epoch."""
+    """One agent in the inventory; times are milliseconds since the epoch.
+
+    `observed` is None if the agent was never commanded.
+    """
 
     name: str
     desired: Desired
@@ -32,6 +41,11 @@ class AgentRecord:
     handle: str | None
     changed_ts: int
     observed_ts: int | None
+
+    @property
+    def wish(self) -> Wish:
+        """The state that the agent shall have."""
+        return Wish(self.desired, self.project)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +93,22 @@ def records(connection: Connection) -> list[AgentRecord]:
     ]
 
 
-def is_stopped(connection: Connection, name: str) -> bool:
-    """Return whether the last command about an agent asked for it to be stopped."""
-    return connection.scalar(select(_agents.c.desired).where(_agents.c.name == name)) == (
-        Desired.STOPPED
-    )
+def wish_of(connection: Connection, name: str) -> Wish | None:
+    """Return the state that an agent shall have; None if it was never known."""
+    statement = select(_agents.c.desired, _agents.c.project).where(_agents.c.name == name)
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else Wish(Desired(row.desired), row.project)
+
+
+def set_wish(connection: Connection, name: str, wish: Wish, now_ts: int) -> None:
+    """Record the state that an agent shall have; from now on it is known to be commanded."""
+    values = {
+        "desired": wish.desired,
+        "project": wish.project,
+        "changed_ts": now_ts,
+        "observed": func.coalesce(_agents.c.observed, UNKNOWN),
+    }
+    connection.execute(update(_agents).where(_agents.c.name == name).values(**values))
 
 
 def apply(connection: Connection, change: InventoryChange, now_ts: int) -> None:

@@ -32,6 +32,7 @@ class Outcome(StrEnum):
     WAITING = "waiting"  # for an approval
     GRANTED = "granted"  # approved by another person
     EXPIRED = "expired"  # its deadline passed before it began
+    WITHDRAWN = "withdrawn"  # its message was deleted before it began
 
 
 @dataclass(frozen=True, slots=True)

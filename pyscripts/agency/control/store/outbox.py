@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import BigInteger, Row, bindparam, cast, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.canonical import sha256_hex
 from agency.control.store import schema
 
 _outbox = schema.outbox
+
+
+class Lane(IntEnum):
+    """Order of messages to one room: those of a lower lane go first."""
+
+    FIRST = 0
+    LAST = 1  # refusals of people who may not command
 
 
 class OutboxState(StrEnum):
@@ -37,6 +44,7 @@ class Message:
     as_user: str
     content: dict[str, Any]
     trace: str
+    lane: int = Lane.FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +56,25 @@ class StoredMessage:
     next_ts: int
     message: Message
 
+    @property
+    def order(self) -> tuple[int, int]:
+        """Its place among the messages to its room."""
+        return self.message.lane, self.sequence
+
 
 # Statements that every reply needs are built once.
 _PENDING = _outbox.c.state == OutboxState.PENDING
 _COUNT_PENDING = select(func.count()).where(_PENDING)
+_COUNT_LANE = select(func.count()).where(_PENDING, _outbox.c.lane == bindparam("which"))
+# Lane and sequence as one number: no sequence reaches 2^48.
+_ORDER = cast(_outbox.c.lane, BigInteger) * 2**48 + _outbox.c.sequence
 _FIRST_OF_EACH_ROOM = (
     select(_outbox)
     .where(
-        _outbox.c.sequence.in_(
-            select(func.min(_outbox.c.sequence)).where(_PENDING).group_by(_outbox.c.room_id)
-        )
+        _PENDING,
+        _ORDER.in_(select(func.min(_ORDER)).where(_PENDING).group_by(_outbox.c.room_id)),
     )
-    .order_by(_outbox.c.sequence)
+    .order_by(_ORDER)
 )
 _KNOWN = select(_outbox.c.sequence).where(_outbox.c.txn_id == bindparam("id"))
 _INSERT = insert(_outbox)
@@ -85,6 +100,7 @@ def add(connection: Connection, message: Message, now_ts: int) -> StoredMessage 
         "next_ts": now_ts,
         "created_ts": now_ts,
         "trace": message.trace,
+        "lane": int(message.lane),
     }
     sequence = connection.execute(_INSERT, values).inserted_primary_key
     assert sequence is not None  # SQLAlchemy: None only for statements that insert nothing
@@ -92,7 +108,7 @@ def add(connection: Connection, message: Message, now_ts: int) -> StoredMessage 
 
 
 def first_of_each_room(connection: Connection) -> list[StoredMessage]:
-    """Return the oldest pending message of every room: only these may be sent now."""
+    """Return the first pending message of every room: only these may be sent now."""
     return [_stored(row) for row in connection.execute(_FIRST_OF_EACH_ROOM)]
 
 
@@ -130,6 +146,11 @@ def pending(connection: Connection) -> int:
     return int(connection.scalar(_COUNT_PENDING) or 0)
 
 
+def pending_in(connection: Connection, lane: Lane) -> int:
+    """Count the pending messages of a lane."""
+    return int(connection.scalar(_COUNT_LANE, {"which": int(lane)}) or 0)
+
+
 def pending_sequences(connection: Connection) -> list[int]:
     """Return the sequences of the pending messages."""
     statement = select(_outbox.c.sequence).where(_outbox.c.state == OutboxState.PENDING)
@@ -148,7 +169,8 @@ def counts(connection: Connection) -> dict[OutboxState, int]:
 
 
 def _stored(row: Row[tuple[object, ...]]) -> StoredMessage:
-    message = Message(row.txn_id, row.room_id, row.as_user, json.loads(row.content), row.trace)
+    content = json.loads(row.content)
+    message = Message(row.txn_id, row.room_id, row.as_user, content, row.trace, row.lane)
     return StoredMessage(row.sequence, row.attempts, row.next_ts, message)
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from agency.store import Schema
 
 # Every revision that this code can upgrade from, oldest first.
-SCHEMA = Schema("agency.control.store:migrations", ("0001", "0002", "0003"))
+SCHEMA = Schema("agency.control.store:migrations", ("0001", "0002", "0003", "0004"))
 REVISION = SCHEMA.newest
 
 metadata = MetaData()
@@ -85,6 +85,7 @@ outbox = Table(
     Column("created_ts", BigInteger, nullable=False),
     Column("event_id", String(255)),
     Column("trace", String(64), nullable=False),
+    Column("lane", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 Index("outbox_state", outbox.c.state, outbox.c.sequence)

@@ -8,10 +8,13 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from agency.control.commands import parse
 from agency.control.operations import Operation, Origin, OriginKind, State
@@ -93,9 +96,77 @@ def test_killed_while_a_change_is_under_way(
     assert [row["outcome"] for row in control.audit()][1:] == ["accepted"]
     control.start()
     reply = one_reply(control, stub, event, wait_for)
-    assert "was not run again. Seen now: pm is stopped." in reply["body"]
+    assert "was not run again. pm is to run, with no project." in reply["body"]
+    assert reply["body"].endswith("Seen now: pm is running, with no project.")
     assert reply["org.agency.reply"]["ok"] is False
-    assert [row["outcome"] for row in control.audit()][1:] == ["accepted", "interrupted"]
+    assert [(row["actor"], row["outcome"]) for row in control.audit()][1:] == [
+        ("@alice:agency.example", "accepted"),
+        ("system", "accepted"),
+        ("system", "done"),
+        ("@alice:agency.example", "interrupted"),
+    ]
+    assert control.verify() == 0
+
+
+KILLING = Path(__file__).resolve().parents[3] / "support" / "killing.py"
+STOP, BETA = "!agency agents stop pm", "!agency agents restart pm --project=beta"
+MOMENTS = ("accepted", "acting", "acted", "uncommitted", "unsent")
+# One of each kind always; every pair in the thorough run.
+OFTEN = {(STOP, "acting"), (BETA, "accepted"), (BETA, "unsent")}
+
+
+@pytest.mark.parametrize(
+    ("said", "moment"),
+    [
+        pytest.param(said, moment, marks=[] if (said, moment) in OFTEN else pytest.mark.thorough)
+        for said in (STOP, BETA, "!agency agents restart pm")
+        for moment in MOMENTS
+    ],
+)
+def test_killed_at_a_moment_the_agent_is_as_told(
+    control: Any, stub: Any, make_event: Any, wait_for: Any, said: str, moment: str
+) -> None:
+    """The control plane ends itself by SIGKILL there (`killing`); its agents are real processes."""
+    control.start()
+    start = make_event("!agency agents start pm --project=alpha")
+    control.deliver([start])
+    one_reply(control, stub, start, wait_for)
+    control.stop()
+    usual, control.program = control.program, (str(KILLING), moment)
+    control.start()
+    again = ("system", "agents start", "done")
+    wait_for(
+        lambda: again in [(r["actor"], r["action"], r["outcome"]) for r in control.audit()],
+        "agent that runs again",
+    )
+    before = len(control.audit())
+    event = make_event(said)
+    with suppress(requests.ConnectionError):  # killed before it acknowledged; it is stored
+        control.deliver([event])
+    assert control.process.wait(20) == -signal.SIGKILL
+    control.program = usual
+    control.start()
+    body = one_reply(control, stub, event, wait_for)["body"]
+    project = "beta" if said == BETA else "alpha"
+    wish = "is stopped" if said == STOP else f"is running, with the project {project}"
+    if moment == "unsent":
+        assert body.startswith(
+            "pm is stopped." if said == STOP else f"pm runs, with the project {project}"
+        )
+    else:
+        assert body.endswith(f"Seen now: pm {wish}.")
+    shown = "pm: stopped" if said == STOP else project
+
+    def is_so() -> bool:
+        status = make_event("!agency agents status pm")
+        control.deliver([status])
+        return shown in str(one_reply(control, stub, status, wait_for))
+
+    wait_for(is_so, f"agent that {wish}")
+    time.sleep(0.5)
+    assert is_so(), "and it stays so"
+    mine = [row["outcome"] for row in control.audit()[before:] if row["actor"] != "system"]
+    assert mine[:2] == ["accepted", "done" if moment == "unsent" else "interrupted"]
     assert control.verify() == 0
 
 

@@ -43,6 +43,7 @@ async def test_a_command_needs_its_declaration_and_nothing_else() -> None:
         changes=True,
         target="agent",
         aliases=("!move-things",),
+        wish=lambda _command, before, _runs: before,
     )
     async def move(
         ctx: Context,
@@ -68,6 +69,35 @@ async def test_a_command_needs_its_declaration_and_nothing_else() -> None:
     assert result.text == "moved 2 of pm to there"
     short = await entry.handler(None, **parse(grammar, "!move-things pm 3").arguments)
     assert short.text == "moved 3 of pm to None"
+
+
+@pytest.mark.parametrize(
+    ("changes", "target", "wish", "fits"),
+    [
+        (True, "agent", True, True),
+        (True, "agent", False, False),
+        (False, "agent", False, True),
+        (False, "agent", True, False),
+        (True, None, True, False),
+        (True, None, False, True),
+    ],
+)
+def test_change_of_a_target_declares_what_it_wishes(
+    changes: bool, target: str | None, wish: bool, fits: bool
+) -> None:
+    """Otherwise nothing would be on record of it when the control plane is killed."""
+    make = (lambda _command, before, _runs: before) if wish else None
+    agent = argument("agent", AgentName(), "whose")
+    declaring = declare(agent, changes=changes, target=target, wish=make)
+
+    async def handler(ctx: Context, agent: str) -> Result:
+        return Result(agent)
+
+    if fits:
+        declaring(handler)
+        return
+    with pytest.raises(InternalError, match="needs a wish"):
+        declaring(handler)
 
 
 class Colour(Kind):

@@ -49,7 +49,7 @@ async def test_proposal_is_taken_up(desk: Desk) -> None:
     slow = SlowDatabase(desk.database)
     operations = desk.make_operations()
     await desk.finish(operations)
-    operations.database = slow
+    operations._proposals.database = slow
     origin = Origin(OriginKind.HTTP, "one", desk.clock.now_ms())
     command = parse("!agency agents start pm")
     call = asyncio.create_task(operations.propose(command, origin, ALICE, "t-1"))
@@ -68,6 +68,6 @@ async def test_granted_operation_is_run(desk: Desk) -> None:
     operations._approvals.database = slow
     call = asyncio.create_task(operations.grant(waiting, BOB))
     await cancel_once_stored(slow, call)
-    await asyncio.wait_for(asyncio.gather(*operations._calls), 10)
+    await asyncio.wait_for(asyncio.gather(*operations._calls.tasks), 10)
     await desk.finish(operations)
     assert desk.calls == [f"agents start by {ALICE}"]

@@ -51,11 +51,11 @@ async def test_changing_command_is_not_run_again_but_answered_with_what_is_seen(
 async def test_interrupted_command_is_settled_before_later_ones(desk: Any) -> None:
     await desk.take(desk.event("!agency agents start pm"))
     await end_at(desk, "agents start")
-    await desk.take(desk.event("!agency ping"))
+    await desk.take(desk.event("!agency agents stop pm"))
     await desk.settle()
     bodies = [content["body"] for content in await desk.said()]
     assert bodies[0].startswith("The control plane ended")
-    assert bodies[1] == "did ping"
+    assert bodies[1] == "did agents stop"
 
 
 async def test_crash_before_acting_runs_it_once(desk: Any) -> None:
@@ -149,7 +149,7 @@ async def test_result_inventory_audit_and_reply_come_together_or_not_at_all(desk
     settling = asyncio.create_task(desk.settle())
     await asyncio.wait([settling], timeout=0.1)
     (record,) = await desk.database.read(agents.records)
-    assert record.desired is Desired.STOPPED
+    assert (record.project, record.handle) == (None, None), "the wish alone"
     assert [row[2] for row in await desk.outcomes()] == ["accepted"]
     await mend_audit(desk)
     await asyncio.wait_for(settling, 10)

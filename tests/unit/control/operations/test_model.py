@@ -34,9 +34,9 @@ OPERATION = Operation(
 
 # Every step that may be taken; all others are refused.
 STEPS = {
-    "proposed": "waiting granted done failed refused expired",
-    "waiting": "granted refused expired",
-    "granted": "running refused expired failed",
+    "proposed": "waiting granted done failed refused expired withdrawn",
+    "waiting": "granted refused expired withdrawn",
+    "granted": "running refused expired failed withdrawn",
     "running": "done failed refused",
 }
 

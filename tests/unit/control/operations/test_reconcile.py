@@ -1,56 +1,94 @@
-"""The reconciler at start brings up each agent that is wanted, whatever becomes of the others."""
+"""The reconciler at start brings each agent to its wish, whatever becomes of the others."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Any
+from dataclasses import dataclass, field
 
-from desk import Desk
+import pytest
+from desk import ROOM, Desk, DeskTargets
 
+from agency.control.commands import parse
+from agency.control.execution.result import Invocation, Result
+from agency.control.grammar.command import Command
 from agency.control.operations import OriginKind
 from agency.control.policy import SYSTEM
-from agency.control.runtimes.base import AgentRuntimeError, RuntimeStatus, State
+from agency.control.runtimes.base import AgentRuntimeError
 from agency.control.service.reconcile import reconcile
-from agency.control.store.agents import AgentRecord, Desired
+from agency.control.store import agents
+from agency.control.store.agents import Desired
+from agency.control.store.audit import Outcome
+from agency.control.wish import Wish
 
 NAMES = ("broken", "idle", "pm", "up")
 
 
-class HalfBrokenRuntime:
-    """A runtime that cannot be asked about one of its agents."""
+@dataclass
+class SomeTargets(DeskTargets):
+    """Targets of which one cannot be asked, one is to start and one is to stop."""
 
-    async def status(self, name: str) -> RuntimeStatus:
-        if name == "broken":
-            raise AgentRuntimeError("the runtime does not answer")
-        return RuntimeStatus(name, State.RUNNING if name == "up" else State.STOPPED)
-
-
-class SeenLifecycle:
-    """The parts of a lifecycle that the reconciler uses."""
-
-    agents = dict.fromkeys(NAMES)
-    runtime = HalfBrokenRuntime()
-
-    async def records(self) -> dict[str, AgentRecord]:
-        wanted = {name: Desired.STOPPED if name == "idle" else Desired.RUNNING for name in NAMES}
-        return {
-            name: AgentRecord(name, desired, None, None, None, 1, None)
-            for name, desired in wanted.items()
+    remedies: dict[str, str] = field(
+        default_factory=lambda: {
+            "pm": "!agency agents start pm --project=app",
+            "idle": "!agency agents stop idle",
         }
+    )
+
+    async def remedy(self, target: str, _trace: str) -> Command | None:
+        if target == "broken":
+            raise AgentRuntimeError("the runtime does not answer")
+        said = self.remedies.get(target)
+        return None if said is None else parse(said)
 
 
-async def test_an_agent_whose_runtime_fails_holds_up_no_other(desk: Desk) -> None:
+async def reconciled(desk: Desk) -> None:
+    await desk.database.write(lambda c: agents.synchronise(c, NAMES, 1))
+    for name in ("pm", "broken"):
+        wish = Wish(Desired.RUNNING, "app")
+        await desk.database.write(lambda c, n=name, w=wish: agents.set_wish(c, n, w, 1))
+    desk.targets = SomeTargets(desk.database)
     operations = desk.make_operations()
-    lifecycle: Any = SeenLifecycle()
     numbers = itertools.count(1)
     trace = lambda: f"t-r{next(numbers)}"  # noqa: E731 - a name for the call below
-    starting = asyncio.create_task(reconcile(lifecycle, operations, desk.clock, trace))
+    starting = asyncio.create_task(reconcile(NAMES, desk.targets, operations, desk.clock, trace))
     running = asyncio.create_task(operations.run())
     await asyncio.wait_for(starting, 10)
     operations.stop()
     await asyncio.wait_for(running, 10)
-    assert desk.calls == [f"agents start by {SYSTEM}"]
+
+
+async def test_an_agent_whose_runtime_fails_holds_up_no_other(desk: Desk) -> None:
+    await reconciled(desk)
+    assert sorted(desk.calls) == [f"agents start by {SYSTEM}", f"agents stop by {SYSTEM}"]
     details = await desk.details()
-    assert [detail["said"] for detail in details] == ["!agency agents start pm"] * 2
+    assert {detail["said"] for detail in details} == {
+        "!agency agents start pm --project=app",
+        "!agency agents stop idle",
+    }
     assert {detail["cause"] for detail in details} == {str(OriginKind.RECONCILE)}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_room_is_told_of_an_agent_that_could_not_be_started_again(
+    desk: Desk, fails: bool
+) -> None:
+    async def start(_invocation: Invocation) -> Result:
+        outcome = Outcome.FAILED if fails else Outcome.DONE
+        return Result("pm did not start: no port.", outcome=outcome)
+
+    desk.handlers["agents start"] = start
+    await reconciled(desk)
+    bodies = [content["body"] for content in await desk.said()]
+    (about,) = [body for body in bodies if "broken" in body]
+    assert about == (
+        "At the start of the control plane: broken could not be looked after: the runtime does "
+        "not answer. broken is still to run, with the project app: that is tried again when the "
+        "control plane starts."
+    )
+    told = (
+        "At the start of the control plane: pm did not start: no port. pm is still to run, with "
+        "the project app: that is tried again when the control plane starts."
+    )
+    assert (told in bodies) is fails
+    assert {message.message.room_id for message in desk.spoken} == {ROOM}

@@ -63,10 +63,10 @@ async def test_look_is_answered_while_a_change_of_the_same_sender_is_under_way(d
     async with running(desk):
         await desk.take(desk.event("!start-agent slow"), desk.event("!agency ping"))
         await until(answered(desk, "did ping"))
-        assert held.began == ["slow"]
-        assert await desk.states() == {State.RUNNING: 1}
+        await until(answered_states(desk, {State.RUNNING: 1}))
         held.gate.set()
         await until(answered(desk, "did slow"))
+        assert held.began == ["slow"]
 
 
 async def test_change_of_another_target_does_not_wait(desk: Any) -> None:

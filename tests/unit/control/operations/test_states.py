@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from agency.control.commands import parse
 from agency.control.execution.result import Invocation, RefusalError, Result
+from agency.control.operation import FINAL
 from agency.control.operations import Operation, Origin, OriginKind, State
 from agency.control.policy import SYSTEM
 from agency.control.store import agents, operations, pruning
@@ -177,8 +178,8 @@ async def test_what_ended_long_ago_is_pruned_and_nothing_else(desk: Any) -> None
         await record(desk, made(desk, START, state, number))
     later = desk.clock.now_ms() + 1
     pruned = await desk.database.write(lambda c: pruning.prune(c, later))
-    assert pruned.operations == 4
-    assert sum((await desk.states()).values()) == len(State) - 4
+    assert pruned.operations == len(FINAL)
+    assert sum((await desk.states()).values()) == len(State) - len(FINAL)
     assert (await desk.database.write(lambda c: pruning.prune(c, later))).operations == 0
 
 
@@ -250,7 +251,8 @@ async def test_reconciler_does_not_change_what_is_wanted(
 
     desk.handlers["agents start"] = failing
     front = desk.make_operations()
-    await front.propose(parse(START), asked(desk, kind=kind), SYSTEM, "t-9")
+    start = parse(f"{START} --project=app")
+    await front.propose(start, asked(desk, kind=kind), SYSTEM, "t-9")
     await desk.finish(front)
     (record,) = await desk.database.read(agents.records)
     assert (record.desired, record.observed) == (desired, "stopped")
@@ -292,7 +294,8 @@ async def test_reconciler_does_not_start_what_was_stopped_before_its_turn(
     await earlier.rest()
     assert await desk.states() == ({State.GRANTED: 1} if "stop" in calls else {})
     front = desk.make_operations()
-    again = await front.propose(parse(START), asked(desk, kind=OriginKind.RECONCILE), SYSTEM, "t-9")
+    start = parse(f"{START} --project=app")
+    again = await front.propose(start, asked(desk, kind=OriginKind.RECONCILE), SYSTEM, "t-9")
     await desk.finish(front)
     assert desk.calls == calls
     state = await state_of(desk, again)

@@ -79,7 +79,7 @@ async def test_operation_that_waits_is_known_and_announced(desk: Desk) -> None:
 async def test_proposal_made_again_is_taken_up_once(desk: Desk) -> None:
     operations = desk.make_operations()
     await desk.finish(operations)
-    operations.database = UnsureDatabase(desk.database, 1)
+    operations._proposals.database = UnsureDatabase(desk.database, 1)
     origin = Origin(OriginKind.HTTP, "one", desk.clock.now_ms())
     command = parse("!agency agents start pm")
     with pytest.raises(OperationalError):

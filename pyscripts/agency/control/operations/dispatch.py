@@ -1,0 +1,142 @@
+"""Dispatch: what was admitted runs, waits for its turn or for an approval; the rest is settled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from agency.clock import Clock
+from agency.control.execution.classify import Rules
+from agency.control.execution.replies import Reply
+from agency.control.operation import Operation, Origin, State
+from agency.control.operations import admission
+from agency.control.operations.admission import Admitted, Bounds, Settled
+from agency.control.operations.approvals import TOO_MANY, Approvals
+from agency.control.operations.changes import Changes
+from agency.control.operations.entries import message_entry, operation_entry
+from agency.control.operations.execution import INTERNAL, fields_of
+from agency.control.operations.queues import TargetQueues
+from agency.control.operations.recorder import Recorder, Settlement
+from agency.control.store.audit import Outcome
+from agency.control.store.inbox import StoredEvent
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Dispatcher of messages and proposals, one at a time, in order.
+
+    `spawn` runs a look or a refusal in a task of its own; `rules` gives the present rules.
+    """
+
+    recorder: Recorder
+    clock: Clock
+    rules: Callable[[], Rules]
+    bounds: Bounds
+    changes: Changes
+    queues: TargetQueues
+    approvals: Approvals
+    spawn: Callable[[Coroutine[Any, Any, None], StoredEvent | None], None]
+
+    async def event(self, stored: StoredEvent) -> None:
+        """Admit or settle a message."""
+        admitted = self.judge(stored)
+        if isinstance(admitted, Admitted):
+            await self._dispatch(admitted, stored)
+            return
+        origin = Origin.of_event(stored.event)
+        self.spawn(self.settle(admitted, origin, stored.trace, stored.sequence), stored)
+
+    def judge(self, stored: StoredEvent) -> Settled | Admitted:
+        """Admit the command in a message; a defect met by one must not stop those behind it."""
+        try:
+            return admission.admit_event(stored, self.rules(), self.bounds, self.clock.now_ms())
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged and on record
+            origin = Origin.of_event(stored.event)
+            _log.exception("an event could not be admitted", extra={"fields": origin.facts})
+            detail = {"code": "internal"}
+            sender = stored.event.sender
+            entry = message_entry(stored.trace, sender, origin, Outcome.FAILED, detail)
+            return Settled(entry, code="internal")
+
+    async def proposed(self, operation: Operation) -> None:
+        """Admit or settle a proposed operation."""
+        command = admission.reread(operation, self.bounds)
+        if command is None:
+            text = "This version of the agency does not know this command, so it was not run."
+            settled = admission.refuse(operation, "not-understood", text)
+            self.spawn(self.changes.settle(settled, operation), None)
+            return
+        try:
+            now = self.clock.now_ms()
+            admitted = admission.admit(operation, command, self.rules().policy, self.bounds, now)
+            if isinstance(admitted, Admitted):
+                await self._dispatch(admitted, None)
+            else:
+                self.spawn(self.changes.settle(admitted, operation), None)
+        except SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001 - a defect met by one proposal must not stop the others
+            _log.exception("a proposal could not be admitted", extra=fields_of(operation))
+            self.recorder.answered(operation.id, Reply(False, INTERNAL))
+
+    async def _dispatch(self, admitted: Admitted, stored: StoredEvent | None) -> None:
+        """Run, store or queue an admitted operation, by its state."""
+        operation = admitted.operation
+        event = None if stored is None else stored.sequence
+        if operation.state is State.PROPOSED:
+            self.spawn(self.changes.look(operation, admitted.command, event), stored)
+        elif (full := self._refuse_if_full(operation)) is not None:
+            before = replace(operation, state=State.PROPOSED)
+            self.spawn(self.settle(full, operation.origin, operation.trace, event, before), stored)
+        elif operation.state is State.WAITING:
+            entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
+            kept = await self.recorder.keep(operation, entry, event)
+            if kept is not None:
+                self.approvals.add(kept)
+        else:
+            kept = await self.recorder.keep(operation, event=event)
+            if kept is not None:
+                self.queues.put(kept)
+
+    async def settle(
+        self,
+        settled: Settled,
+        origin: Origin,
+        trace: str,
+        event: int | None,
+        before: Operation | None = None,
+    ) -> None:
+        """Record the end of a message, or of its operation, that did not begin."""
+        await self.recorder.settle(
+            Settlement(
+                origin,
+                trace,
+                settled.entry,
+                settled.reply,
+                before or settled.operation,
+                event=event,
+            )
+        )
+
+    def _refuse_if_full(self, operation: Operation) -> Settled | None:
+        before = replace(operation, state=State.PROPOSED)
+        if operation.state is State.WAITING:
+            if self.approvals.is_full:
+                return admission.refuse(before, "too-many-waiting", TOO_MANY)
+        elif self.queues.is_full(operation.target):
+            return admission.refuse(before, "queue-full", full_text(operation))
+        return None
+
+
+def full_text(operation: Operation) -> str:
+    """Make the reply to a change whose target's queue is full."""
+    return (
+        f"Too many changes of {operation.target or 'this agency'} wait already; nothing was "
+        "done. Send the command again when some of them are done."
+    )

@@ -1,0 +1,83 @@
+"""The agents as targets of changes: wished, observed, and brought to what is wished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agency.control.commands import GRAMMAR, wish_for
+from agency.control.execution.lifecycle import Lifecycle, Observation
+from agency.control.grammar.command import Command
+from agency.control.runtimes.base import State
+from agency.control.store.agents import AgentRecord
+from agency.control.wish import Desired, Wish, with_project
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTargets:
+    """Targets of changes that are agents; see operations.targets for each call."""
+
+    lifecycle: Lifecycle
+
+    async def wish(self, command: Command) -> Wish | None:
+        """Return the wish that a command makes; None if it leaves that as it is."""
+        make = wish_for(command)
+        name = command.target
+        if make is None or name is None or name not in self.lifecycle.agents:
+            return None
+        runs = await self.lifecycle.is_running(name)
+        return make(command, await self.recorded(name), runs)
+
+    async def asked(self, command: Command) -> Wish | None:
+        """Return what a command asks for, however its target is; None if it has none."""
+        make = wish_for(command)
+        if make is None or command.target is None:
+            return None
+        return make(command, await self.recorded(command.target), False)
+
+    async def recorded(self, target: str) -> Wish | None:
+        """Return the wish on record; None if there is no such agent."""
+        if target not in self.lifecycle.agents:
+            return None
+        record = (await self.lifecycle.records()).get(target)
+        return None if record is None else record.wish
+
+    async def remedy(self, target: str, trace: str) -> Command | None:
+        """Return the command that brings an agent to its wish; None if it is as wished."""
+        if target not in self.lifecycle.agents:
+            return None
+        record = (await self.lifecycle.records()).get(target)
+        if record is None:
+            return None
+        return remedy_of(record, await self.lifecycle.observe(target, trace))
+
+    async def observe(self, command: Command, trace: str) -> str:
+        """Describe the present state of an agent; empty if the command names none."""
+        name = command.target
+        if name is None:
+            return ""
+        seen = await self.lifecycle.observe(name, trace)
+        text = f"{name} is {seen.status.state}"
+        if seen.told is not None:
+            return f"{text}, with {with_project(seen.told.project)}"
+        return text if seen.problem is None else f"{text}, but does not answer"
+
+
+def remedy_of(record: AgentRecord, seen: Observation) -> Command | None:
+    """Return the command that brings an agent to its wish; None if it is as wished.
+
+    An agent that was never commanded is left alone, and so is one that runs without answering:
+    its project is not known.
+    """
+    wish, runs = record.wish, seen.status.state is State.RUNNING
+    arguments: dict[str, str | int] = {"agent": record.name}
+    if wish.desired is Desired.STOPPED:
+        if not runs or record.observed is None:
+            return None
+        return Command(GRAMMAR.by_name["agents stop"], arguments)
+    if wish.project is not None:
+        arguments["project"] = wish.project
+    if not runs:
+        return Command(GRAMMAR.by_name["agents start"], arguments)
+    if seen.told is not None and seen.told.project != wish.project:
+        return Command(GRAMMAR.by_name["agents restart"], arguments)
+    return None

@@ -1,0 +1,42 @@
+"""Wish: the state that a target shall have, as the last accepted command asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agency.control.grammar.command import Command
+
+
+class Desired(StrEnum):
+    """The state that the last command asked for."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """State that a target shall have; a stopped one has no project."""
+
+    desired: Desired
+    project: str | None = None
+
+    def __str__(self) -> str:
+        """Say what the target is to do."""
+        if self.desired is Desired.STOPPED:
+            return "to be stopped"
+        return f"to run, with {with_project(self.project)}"
+
+
+# The wish that a command makes, from the one before it and from whether its target runs; None if
+# it leaves the wish as it is.
+WishFor = Callable[["Command", "Wish | None", bool], Wish | None]
+
+
+def with_project(project: str | None) -> str:
+    """Name a project in a sentence."""
+    return "no project" if project is None else f"the project {project}"

@@ -1,0 +1,77 @@
+"""A control plane that kills itself at one moment of a change that a person asked for.
+
+python killing.py MOMENT control run --config FILE
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+from typing import Any, NoReturn
+
+from agency.control.matrix.sending import Sender
+from agency.control.operations import OriginKind
+from agency.control.operations.recorder import Recorder, Settlement
+from agency.control.runtimes.process import ProcessRuntime
+
+_begin, _settle = Recorder.begin, Recorder.settle
+_stop, _restart = ProcessRuntime.stop, ProcessRuntime.restart
+
+
+def kill() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+async def begin(recorder: Recorder, operation: Any, *more: Any, **options: Any) -> Any:
+    begun = await _begin(recorder, operation, *more, **options)
+    return begun if operation.origin.kind is OriginKind.RECONCILE else kill()
+
+
+async def halt(_runtime: ProcessRuntime, agent: Any) -> None:
+    """Tell the agent to end, and do not wait for it."""
+    if agent.child is not None:
+        os.kill(agent.child.pid, signal.SIGTERM)
+    kill()
+
+
+async def stop(runtime: ProcessRuntime, name: str) -> NoReturn:
+    await _stop(runtime, name)
+    kill()
+
+
+async def restart(runtime: ProcessRuntime, request: Any) -> NoReturn:
+    await _restart(runtime, request)
+    kill()
+
+
+async def settle(recorder: Recorder, settlement: Settlement) -> None:
+    if settlement.flush and settlement.origin.kind is not OriginKind.RECONCILE:
+        kill()
+    await _settle(recorder, settlement)
+
+
+async def send(_sender: Sender, _message: Any) -> NoReturn:
+    kill()
+
+
+def main() -> None:
+    moment = sys.argv.pop(1)
+    if moment == "accepted":
+        Recorder.begin = begin
+    elif moment == "acting":
+        ProcessRuntime._halt = halt
+    elif moment == "acted":
+        ProcessRuntime.stop, ProcessRuntime.restart = stop, restart
+    elif moment == "uncommitted":
+        Recorder.settle = settle
+    elif moment == "unsent":
+        Sender._send = send
+    else:
+        sys.exit(f"no such moment: {moment}")
+    runpy.run_module("agency", run_name="__main__")
+
+
+main()
