@@ -25,6 +25,9 @@ class Entry:
 COMMANDS: Mapping[str, Entry] = {
     "init": Entry("agency.instance.commands:init", "Make a new instance directory."),
     "check": Entry("agency.instance.commands:check", "Check an instance and say what is wrong."),
+    "doctor": Entry(
+        "agency.doctor.commands:doctor", "Look once at all that usually goes wrong here."
+    ),
     "render": Entry("agency.instance.commands:render", "Write instance/generated/ from it."),
     "schema": Entry("agency.instance.commands:schema", "Print the JSON Schema of instance.yaml."),
     "secrets": Entry(
