@@ -29,10 +29,10 @@ def console(*, stderr: bool = False) -> Console:
 
     Text is printed as it is, whatever brackets and colons it has: styles come by rich's Text.
     """
-    from rich.console import Console
+    from agency.commandline.rich_console import PipeConsole
 
     wrap = not sys.stdout.isatty()
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=wrap)
+    return PipeConsole(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=wrap)
 
 
 def emit(data: object, *, as_json: bool, human: Callable[[Console], None]) -> None:

@@ -113,7 +113,7 @@ def _keys_in_git(root: Path) -> Iterator[Finding]:
         yield bad(
             str(root / name),
             "holds a private age key, and git has it: whoever has the repository can decrypt",
-            "make a new key: `age-keygen`; then `agency secrets recipients` and rotate every secret",
+            "make a new key with age-keygen, `agency secrets recipients`, and rotate every secret",
         )
 
 

@@ -155,7 +155,7 @@ def check(directory: Path | None, decrypt: bool, age_key: Path | None, as_json: 
     """Check the instance in DIR and list every problem.
 
     Checks instance.yaml, the recipients, generated/ and the names of the encrypted secrets, without
-    a key. DIR is ./instance if that is an instance, else the working directory. Exit status 1:
+    a key. DIR is ./instance or the working directory, else one above. Exit status 1:
     there are problems; 3: this machine cannot decrypt (--decrypt).
     """
     where = directory if directory is not None else default_directory()
@@ -196,7 +196,7 @@ def _try_to_decrypt(directory: Path, age_key: Path | None) -> None:
 def render(directory: Path | None, only_check: bool, as_json: bool) -> None:
     """Write generated/ of the instance in DIR: all of it in one step, or nothing.
 
-    DIR is ./instance if that is an instance, else the working directory.
+    DIR is ./instance or the working directory, else one above.
     """
     where = directory if directory is not None else default_directory()
     loaded = load_instance(where, check_recipients=False)

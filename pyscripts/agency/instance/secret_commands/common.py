@@ -40,7 +40,7 @@ instance_option = click.option(
     "directory",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Directory of the instance; default: ./instance, or the working directory.",
+    help="Directory of the instance; default: ./instance, the working directory, or one above it.",
 )
 key_option = click.option(
     "--age-key", type=click.Path(path_type=Path), help="The private key to use, and no other."
