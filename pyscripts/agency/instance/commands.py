@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,15 +16,27 @@ from agency.commandline import emit, json_option
 from agency.errors import BadInputError, ExitCode, PrerequisiteError
 from agency.instance.check import default_directory, examine
 from agency.instance.load import load_instance
-from agency.instance.making.ask import collect_options
+from agency.instance.making.ask import SERVICES, collect_options
 from agency.instance.making.create import Created, create_instance
 from agency.instance.reading.schema import instance_schema
 from agency.instance.render import check_rendered, write_rendered
 from agency.secrets import SecretSpec, key_places, new_key_file, remedy, sops
+from agency.unwritten import FEATURES
 
 directory_argument = click.argument(
     "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path)
 )
+
+
+def _one_of(
+    names: Iterable[str],
+) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Complete an option by the names that it takes."""
+
+    def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
 
 
 @click.command()
@@ -43,6 +56,7 @@ directory_argument = click.argument(
     "services",
     multiple=True,
     metavar="SERVICE",
+    shell_complete=_one_of(SERVICES),
     help="Service to run besides matrix; may be repeated.",
 )
 @click.option(
@@ -56,6 +70,7 @@ directory_argument = click.argument(
     "--preview",
     multiple=True,
     metavar="FEATURE",
+    shell_complete=_one_of(FEATURES),
     help="Feature to set up although its program is not written yet; may be repeated.",
 )
 @click.option(
