@@ -125,7 +125,7 @@ def cli() -> None:
     """One flake and one age key turn a blank machine into a software agency.
 
     Exit status: 0 done, 1 the thing checked is bad, 2 wrong usage, 3 something needed first is
-    missing, 4 internal error, 130 interrupted.
+    missing, 4 internal error, 130 interrupted, 141 nobody reads the output.
     """
 
 

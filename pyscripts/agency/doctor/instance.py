@@ -54,7 +54,7 @@ def look_at_links(subject: Subject) -> Iterator[Finding]:
 
 def _root(subject: Subject) -> Path | None:
     directory = subject.directory
-    if directory is None:
+    if directory is None or not directory.exists():
         return None
     return directory if directory.is_dir() else directory.parent
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,13 +106,21 @@ def test_any_name_can_be_shown(tmp_path: Path, flags: str, environ: dict[str, st
     (tmp_path / "ü").mkdir()
     done = shell(f"agency check ü{flags}", tmp_path, **environ)
     assert done.returncode == 1
-    assert "instance.yaml" in done.stdout + done.stderr or "no such file" in done.stdout
+    if flags:
+        (problem,) = json.loads(done.stdout)["problems"]
+        # Without UTF-8 Python has the bytes of a name as surrogates.
+        shown = problem["file"].encode("utf-8", "surrogateescape").decode()
+        assert shown == "ü/instance.yaml"
+    else:
+        assert re.match(r"\\\S+/instance.yaml: there is no such file", done.stdout)
 
 
 def test_a_name_that_is_no_utf8_can_be_shown(tmp_path: Path) -> None:
     done = shell("agency check $'\\xff'", tmp_path)
     assert done.returncode == 1
     assert "no such file" in done.stdout
+    done = shell("agency check $'\\xff' --json", tmp_path)
+    assert json.loads(done.stdout)["problems"][0]["file"] == "\udcff"
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,21 @@ def test_the_table_is_what_the_modules_refuse() -> None:
     assert {(one.service, one.needs) for one in DEPENDENCIES} == named_in_the_remedies()
 
 
+def test_what_is_evaluated_alone_has_all_that_it_needs() -> None:
+    """The Nix suite evaluates each service with what it needs, and nothing fails there."""
+    report = (ROOT / "tests" / "nix" / "report.nix").read_text()
+    part = report[report.index("alone = ") :]
+    part = part[: part.index("};")]
+    machines = {
+        name: set(re.findall(r'"([a-z0-9]+)"', names))
+        for name, names in re.findall(r"(\w+) = \[(.*?)\];", part, re.DOTALL)
+    }
+    assert {"element", "gitlab", "traefik", "ci", "k3s"} <= machines.keys()
+    for service, evaluated in machines.items():
+        services, _ = with_needed((service,))
+        assert set(services) <= evaluated, service
+
+
 def test_options_keep_their_services() -> None:
     options = InstanceOptions("a", "a.example", ("@a:a.example",), {}, services=("element",))
     assert options.services == ("element",)
