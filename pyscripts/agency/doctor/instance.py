@@ -24,14 +24,15 @@ def find_problems(subject: Subject) -> Iterator[Finding]:
         yield note("instance", "there is none here", _NONE)
         return
     problems = examine(subject.directory)
+    remedy = f"agency check {shlex.quote(str(subject.directory))}"
     if not problems:
         yield ok("instance", f"{subject.directory}: `agency check` finds nothing wrong")
     for problem in problems[:_MOST]:
         place = problem.file if problem.line is None else f"{problem.file}:{problem.line}"
         field = f"{problem.field}: " if problem.field else ""
-        yield bad(place, f"{field}{problem.message}", f"agency check {subject.directory}")
+        yield bad(place, f"{field}{problem.message}", remedy)
     if len(problems) > _MOST:
-        yield bad("instance", f"{len(problems) - _MOST} more", f"agency check {subject.directory}")
+        yield bad("instance", f"{len(problems) - _MOST} more", remedy)
 
 
 def look_at_links(subject: Subject) -> Iterator[Finding]:

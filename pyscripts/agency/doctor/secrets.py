@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from agency.doctor.finding import Finding, Subject, bad, note, ok
@@ -37,17 +38,18 @@ def _key(found: Diagnosis) -> Iterator[Finding]:
 
 
 def _values(found: Diagnosis, loaded: LoadedInstance) -> Iterator[Finding]:
-    whole = f"agency secrets doctor {loaded.root}"
+    root = shlex.quote(str(loaded.root))
+    whole = f"agency secrets doctor {root}"
     for fault in found.faults:
         tell = bad if fault.fatal else note
-        remedy = f"agency secrets set {fault.name} --instance {loaded.root}"
+        remedy = f"agency secrets set {fault.name} --instance {root}"
         yield tell(f"secret {fault.name}", fault.message, remedy)
     if found.missing:
         names = ", ".join(spec.name for spec in found.missing)
         yield bad("secrets", f"missing: {names}", f"{whole} tells how to make each")
     if found.former:
         told = f"{len(found.former)} former recipients can read later values"
-        yield bad("secrets", told, f"agency secrets rekey {loaded.root}")
+        yield bad("secrets", told, f"agency secrets rekey {root}")
     if found.overdue:
         names = ", ".join(one.spec.name for one in found.overdue)
         yield note("secrets", f"overdue for rotation: {names}", f"{whole} tells how")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 import tempfile
@@ -34,7 +35,7 @@ def look_at_directories(subject: Subject) -> Iterator[Finding]:
     state = state_dir(subject.environ)
     yield _writable("state", state)
     if state.is_dir() and stat.S_IMODE(state.stat().st_mode) & 0o022:
-        yield bad("state", f"others can write {state}", f"chmod go-w {state}")
+        yield bad("state", f"others can write {state}", f"chmod go-w {shlex.quote(str(state))}")
     yield _temporary()
 
 

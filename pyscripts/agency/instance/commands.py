@@ -17,7 +17,8 @@ from agency.errors import BadInputError, ExitCode, PrerequisiteError
 from agency.instance.check import default_directory, examine
 from agency.instance.load import load_instance
 from agency.instance.making.ask import SERVICES, collect_options
-from agency.instance.making.create import Created, create_instance
+from agency.instance.making.create import Created, InstanceOptions, create_instance
+from agency.instance.reading.dependencies import left_to_host
 from agency.instance.reading.schema import instance_schema
 from agency.instance.render import check_rendered, write_rendered
 from agency.secrets import SecretSpec, key_places, new_key_file, remedy, sops
@@ -116,18 +117,23 @@ def init(
         ask=sys.stdin.isatty() and not as_json,
     )
     if not as_json:
-        for one in options.added:
-            click.echo(
-                f"{one.needs} is on too, because {one.service} needs it: {one.why}", err=True
-            )
+        _tell_choices(options)
     created = create_instance(directory, options, age_key or new_key_file(options.name))
-    added = [one._asdict() for one in options.added]
-    document = _created_json(created) | {"servicesAdded": added}
+    document = _created_json(created, options)
     emit(document, as_json=as_json, human=lambda out: _print_created(out, created))
 
 
-def _created_json(created: Created) -> dict[str, object]:
+def _tell_choices(options: InstanceOptions) -> None:
+    for one in options.added:
+        click.echo(f"{one.needs} is on too: {one.service} needs it, as {one.why}", err=True)
+    for told in left_to_host(options.services):
+        click.echo(told, err=True)
+
+
+def _created_json(created: Created, options: InstanceOptions) -> dict[str, object]:
     return {
+        "servicesAdded": [one._asdict() for one in options.added],
+        "leftToHost": list(left_to_host(options.services)),
         "instance": str(created.root),
         "ageKeyFile": str(created.age_key_file),
         "recipient": created.recipient,

@@ -77,6 +77,24 @@ def test_what_nix_would_not_see(made: Any, look: Look) -> None:
     assert look(made.root)["git"]["level"] == "ok"
 
 
+def test_a_repository_runs_no_program_of_its_own(made: Any, look: Look, tmp_path: Path) -> None:
+    git(made.root, "init", "-q")
+    program, ran = tmp_path / "program", tmp_path / "ran"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    git(made.root, "config", "core.fsmonitor", str(program))
+    git(made.root, "config", "diff.x.textconv", str(program))
+    (made.root / ".git" / "info" / "attributes").write_text("* diff=x filter=x\n")
+    git(made.root, "config", "filter.x.clean", str(program))
+    git(made.root, "-c", "core.fsmonitor=false", "-c", "filter.x.clean=cat", "add", "-A")
+    ran.unlink(missing_ok=True)
+    assert look(made.root)["git"]["level"] == "ok"
+    assert not ran.exists()
+    # The positive control: git itself runs it.
+    subprocess.run(["git", "status"], cwd=made.root, capture_output=True, timeout=60)
+    assert ran.exists()
+
+
 def test_a_private_key_in_git(made: Any, look: Look) -> None:
     git(made.root, "init", "-q")
     shutil.copy(made.key, made.root / "notes.txt")

@@ -97,6 +97,7 @@ def test_json_tells_what_is_missing_and_where_it_goes(
     assert document["recipient"].startswith("age1")
     added = [(one["needs"], one["service"]) for one in document["servicesAdded"]]
     assert added == [("edge", "gitlab"), ("swarm", "ci"), ("traefik", "ci")]
+    assert document["leftToHost"] == []
     assert agency("check", root) == 1
 
 
@@ -147,7 +148,9 @@ def test_what_has_no_program_yet_needs_preview(
     flags = [word for one in previews for word in ("--preview", one)]
     assert agency("init", root, *FLAGS, "--enable", service, *flags) == 0
     assert load_instance(root).instance.preview == list(previews)
-    assert "swarm is on too, because ci needs it" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "swarm is on too: ci needs it, as a run deploys" in said
+    assert "ci needs a forge: turn gitlab on too, or set agency.forge.url" in said
     agency("check", root)
     assert "not part of this version" not in capsys.readouterr().out
 
@@ -361,4 +364,4 @@ def test_on_a_terminal_it_asks_and_asks_again(tmp_path: Path) -> None:
     assert instance["agents"] == {"one": {"role": "pm"}}
     on = {"enable": True}
     assert instance["services"] == {"matrix": on, "element": on, "edge": on}
-    assert "edge is on too, because element needs it" in seen
+    assert "edge is on too: element needs it" in seen

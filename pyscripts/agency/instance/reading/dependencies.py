@@ -6,7 +6,7 @@ own option satisfies too (ci needs a forge: `agency.forge.url`) has no row here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from agency.instance.model import Instance
@@ -32,6 +32,10 @@ DEPENDENCIES = (
     Dependency("bridge", "ci", "the bridge starts runs of the CI"),
     Dependency("dashboard", "ci", "the dashboard shows runs of the CI"),
 )
+# What an option of a host may satisfy instead, so that only `agency init` tells it.
+_OR_BY_HOST = (
+    ("ci", "gitlab", "ci needs a forge: turn gitlab on too, or set agency.forge.url in host.nix"),
+)
 # `agency init` turns it on without being asked.
 _ALWAYS_ON = frozenset({"matrix"})
 
@@ -46,6 +50,13 @@ def note_dependencies(source: Source, instance: Instance) -> None:
                 f"needs {needs}, which is off: {why}; set `services.{needs}: {{enable: true}}`, "
                 f"or turn {service} off",
             )
+
+
+def left_to_host(services: Collection[str]) -> tuple[str, ...]:
+    """Tell what the host must bring, because no chosen service does."""
+    return tuple(
+        told for one, other, told in _OR_BY_HOST if one in services and other not in services
+    )
 
 
 def with_needed(services: Iterable[str]) -> tuple[tuple[str, ...], tuple[Dependency, ...]]:
