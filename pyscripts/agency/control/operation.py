@@ -97,7 +97,10 @@ class Origin:
     @property
     def facts(self) -> dict[str, object]:
         """The facts about the origin for the audit log."""
-        return {"event": self.id} if self.kind is OriginKind.MATRIX else {"cause": str(self.kind)}
+        if self.kind is OriginKind.MATRIX:
+            return {"event": self.id}
+        asked = {} if self.kind is OriginKind.RECONCILE else {"request": self.id}
+        return {"cause": str(self.kind), **asked}
 
 
 def operation_id(origin: Origin) -> str:
