@@ -1,37 +1,63 @@
-"""`agency command`, run against the socket of a control plane."""
+"""Strategies for commands and their texts."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+import unicodedata
+
+from hypothesis import strategies as st
+
+from agency.control.commands import GRAMMAR, parse
+from agency.control.grammar.characters import first_problem
+from agency.control.grammar.command import Command
+from agency.control.grammar.errors import CommandError
+from agency.control.grammar.kinds import AgentName, Count, Text, Topic, TraceId
+from agency.control.grammar.spec import CommandSpec, Parameter
+
+FORBIDDEN = st.one_of(
+    st.sampled_from("\x00\t\n\r\x7f\x85\u200b\u200e\u202e\u2066\ufeff\u00ad\u2028\u3000\ufe0f"),
+    st.sampled_from("\u201c\u2019\u2014\u061c\u180e\ud800\ue000\U000e0041\u0378\u3164"),
+    st.characters(categories=["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"]),
+)
+VISIBLE = st.characters(exclude_categories=["C", "Z", "M"])
+NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,23}[a-z0-9])?", fullmatch=True)
+TEXTS = (
+    st.text(st.one_of(VISIBLE, st.sampled_from(" \"'\\-=")), min_size=1, max_size=200)
+    .map(lambda text: unicodedata.normalize("NFC", text))
+    .filter(lambda text: text.strip() and len(text) <= 200 and first_problem(text) is None)
+)
 
 
-def socket_of(control: Any) -> Path:
-    return Path(control.config["state_dir"]) / "command.sock"
+def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
+    match parameter.kind:
+        case AgentName():
+            return NAMES
+        case Text():
+            return TEXTS
+        case Count(most=most):
+            return st.integers(1, most)
+        case TraceId():
+            return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
+        case Topic():
+            return st.sampled_from(sorted(GRAMMAR.topics))
+    raise AssertionError(f"no values for {parameter.kind}")
 
 
-def argv_of(path: Path, *words: str, **options: object) -> list[str]:
-    named = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "agency", "command", "--json", f"--socket={path}", *named, *words]
-
-
-def command(
-    path: Path, *words: str, user: int | None = None, **options: object
-) -> tuple[int, dict[str, Any]]:
-    """Run it; return its exit status and what it printed as JSON, result or error."""
-    done = subprocess.run(
-        argv_of(path, *words, **options),
-        capture_output=True,
-        check=False,
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
-        env={**os.environ, "HOME": "/nonexistent"},
-        cwd="/",
+def commands_of(spec: CommandSpec) -> st.SearchStrategy[Command]:
+    required = {each.name: values(each) for each in spec.parameters if each.required}
+    optional = {each.name: values(each) for each in spec.parameters if not each.required}
+    return st.fixed_dictionaries(required, optional=optional).map(
+        lambda arguments: Command(spec, arguments)
     )
-    assert b"Traceback" not in done.stderr, done.stderr
-    return done.returncode, json.loads(done.stdout or done.stderr)
+
+
+COMMANDS_OF_ALL_KINDS = st.sampled_from(GRAMMAR.commands).flatmap(commands_of)
+STARTS = st.sampled_from(
+    [GRAMMAR.by_name["agents start"], GRAMMAR.by_name["agents restart"]]
+).flatmap(commands_of)
+
+
+def parsed(text: str) -> Command | CommandError:
+    try:
+        return parse(text, max_bytes=65536)
+    except CommandError as error:
+        return error

@@ -2,17 +2,18 @@
 
 Events come from a homeserver, but any user may choose their content: every field may be missing or
 of any type. Source: Matrix specification 1.11, "Events", "m.room.message", "Event replacements",
-"Threading".
+"Threading", "Rich replies".
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from agency.control.message import mentioned, shown_instead, without_fallback
 from agency.matrix import TELLING
 
 _MAX_ID = 255
@@ -38,7 +39,8 @@ _KINDS = {"m.room.message": EventKind.MESSAGE, "m.room.encrypted": EventKind.ENC
 class IncomingEvent:
     """One message. `text` is its text; for an edit, the new text.
 
-    `replaces` is the event that this one edits; `thread` is the root of its thread.
+    `replaces` is the event that this one edits; `thread` is the root of its thread; `mentions` are
+    the users whom it mentions; `shown` is its HTML if that differs from `text`.
     """
 
     event_id: str
@@ -50,6 +52,8 @@ class IncomingEvent:
     text: str = ""
     replaces: str | None = None
     thread: str | None = None
+    mentions: tuple[str, ...] = ()
+    shown: str = ""
 
     def content_json(self) -> str:
         """Encode the fields that the inbox keeps, as pure ASCII JSON."""
@@ -60,6 +64,8 @@ class IncomingEvent:
                 "text": self.text,
                 "replaces": self.replaces,
                 "thread": self.thread,
+                "mentions": self.mentions,
+                "shown": self.shown,
             }
         )
 
@@ -70,7 +76,8 @@ class IncomingEvent:
         """Decode an event from its columns in the inbox and its `content_json`."""
         kept = json.loads(content)
         kind = EventKind(kept.pop("kind"))
-        return cls(event_id, room_id, sender, origin_ts, kind, **kept)
+        mentions = tuple(kept.pop("mentions", ()))
+        return cls(event_id, room_id, sender, origin_ts, kind, mentions=mentions, **kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +155,15 @@ def parse_event(raw: object) -> IncomingEvent | None:
     if not isinstance(content, dict):
         raise MalformedEventError("content is not an object")
     if kind is EventKind.ENCRYPTED:
-        return IncomingEvent(**ids, origin_ts=origin_ts, kind=kind)
-    return _message(content, ids, origin_ts)
+        return _event(ids, origin_ts, kind)
+    return _message(content, _event(ids, origin_ts, kind))
 
 
-def _message(content: dict[str, Any], ids: dict[str, str], origin_ts: int) -> IncomingEvent:
+def _event(ids: dict[str, str], origin_ts: int, kind: EventKind) -> IncomingEvent:
+    return IncomingEvent(ids["event_id"], ids["room_id"], ids["sender"], origin_ts, kind)
+
+
+def _message(content: dict[str, Any], event: IncomingEvent) -> IncomingEvent:
     relation = content.get("m.relates_to")
     target = _optional_identifier(relation, "event_id")
     rel_type = relation.get("rel_type") if isinstance(relation, dict) else None
@@ -160,14 +171,17 @@ def _message(content: dict[str, Any], ids: dict[str, str], origin_ts: int) -> In
     said = content
     if rel_type == "m.replace" and isinstance(content.get("m.new_content"), dict):
         said = content["m.new_content"]
-    return IncomingEvent(
-        **ids,
-        origin_ts=origin_ts,
-        kind=EventKind.MESSAGE,
+    text = _text(said.get("body"))
+    if isinstance(relation, dict) and isinstance(relation.get("m.in_reply_to"), dict):
+        text = without_fallback(text)
+    return replace(
+        event,
         msgtype=_text(said.get("msgtype"))[:_MAX_ID],
-        text=_text(said.get("body")),
+        text=text,
         replaces=replaces or ("" if rel_type == "m.replace" else None),
         thread=target if rel_type == "m.thread" else None,
+        mentions=mentioned(said),
+        shown=shown_instead(said, text),
     )
 
 

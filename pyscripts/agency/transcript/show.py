@@ -84,8 +84,9 @@ def _facts(statement: Statement, printer: Console) -> None:
     ]
     for subject in statement.subject:
         facts += [(subject.name, f"{kind}:{value}") for kind, value in subject.digest.items()]
+    width = max(len(name) for name, _ in facts) + 1
     for name, value in facts:
-        printer.print(Text(f"{name:<9}", style=_WEAK).append(plain(value), style="not dim"))
+        printer.print(Text(f"{name:<{width}}", style=_WEAK).append(plain(value), style="not dim"))
     printer.print()
 
 

@@ -119,6 +119,7 @@ class Intake:
     conditions: Conditions
     take_back: TakeBack = _nothing_taken_back
     changed: Callable[[RoomChange], None] = _nothing_changed
+    speaks_to_us: Callable[[IncomingEvent], bool] = lambda _event: False
     last_received_ts: int | None = field(default=None)
     counts: EventCounts = field(default_factory=EventCounts)
     _audited: int = 0
@@ -179,10 +180,15 @@ class Intake:
             except MalformedEventError as error:
                 read.malformed.append(str(error))
                 continue
-            talk = event is not None and event.kind is EventKind.MESSAGE
-            if event is not None and not (talk and not self.looks_like_command(event.text)):
+            if event is not None and self._is_relevant(event):
                 read.messages.append(event)
         return read
+
+    def _is_relevant(self, event: IncomingEvent) -> bool:
+        """Return whether an event is kept: of messages, those that command or speak to the bot."""
+        if event.kind is not EventKind.MESSAGE:
+            return True
+        return self.looks_like_command(event.text) or self.speaks_to_us(event)
 
     async def _note_dropped(self, txn_id: str, malformed: Sequence[str]) -> None:
         """Audit events that are no events and are dropped: one row for each transaction, once.

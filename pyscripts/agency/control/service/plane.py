@@ -28,6 +28,7 @@ from agency.control.entrance.enter import Entrance, enter
 from agency.control.entrance.listener import serve as serve_commands
 from agency.control.entrance.place import place_of
 from agency.control.events import RoomChange
+from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.matrix.sending import Sender
@@ -284,7 +285,10 @@ class ControlPlane:
             database=self.database,
             clock=self.clock,
             new_trace=new_trace,
-            looks_like_command=looks_like_command,
+            looks_like_command=lambda text: looks_like_command(
+                without_mention(text, config.bot_id)
+            ),
+            speaks_to_us=lambda event: speaks_to(event, config.bot_id),
             max_inbox=config.limits.max_inbox,
             wake=self.inbox_wake,
             conditions=self.conditions,

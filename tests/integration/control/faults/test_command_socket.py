@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commanding import argv_of, command, socket_of
+from entering import argv_of, command, socket_of
 
 KILLING = Path(__file__).resolve().parents[3] / "support" / "killing.py"
 ACTOR = "cli:root" if os.geteuid() == 0 else f"cli:{Path.home().owner()}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from commanding import command, socket_of
+from entering import command, socket_of
 
 ALICE, CAROL = "@alice:agency.example", "@carol:agency.example"
 BOT, PM = "@agency:agency.example", "@agent-pm:agency.example"
