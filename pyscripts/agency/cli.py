@@ -39,6 +39,9 @@ COMMANDS: Mapping[str, Entry] = {
     "audit": Entry("agency.control.cli:audit", "Verify and read the audit log."),
     "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),
     "room": Entry("agency.control.room:room", "Send a command to the control room."),
+    "command": Entry(
+        "agency.control.entrance.command:command", "Give a command to the control plane itself."
+    ),
     "sandbox": Entry(
         "agency.sandbox.commands:sandbox", "Lease throwaway machines that run a change."
     ),

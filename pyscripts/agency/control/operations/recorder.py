@@ -77,7 +77,11 @@ class Settlement:
 
 @dataclass(slots=True)
 class Recorder:
-    """Writer of operations. It calls `say` for each queued reply, and `answered` at every end."""
+    """Writer of operations.
+
+    It calls `say` for each queued reply, `answered` at every end, and `told` for each report on an
+    operation that came from no room.
+    """
 
     database: Database
     clock: Clock
@@ -87,6 +91,7 @@ class Recorder:
     pause: Callable[[float], Awaitable[None]]
     is_stopping: Callable[[], bool]
     answered: Callable[[str, Reply], None]
+    told: Callable[[str, str], None]
 
     async def keep(
         self, operation: Operation, entry: AuditEntry | None = None, event: int | None = None
@@ -124,6 +129,8 @@ class Recorder:
         kept, queued = await self._insist(change, "cannot store an operation", {}, flush=False)
         if queued is not None:
             self.say(queued)
+        if kept and notice is not None:
+            self._tell(operation, notice.text)
         return replace(after, stored=True) if kept else None
 
     async def begin(
@@ -213,7 +220,7 @@ class Recorder:
                 self.say(queued)
 
     async def progress(self, operation: Operation, text: str, index: int) -> None:
-        """Queue the `index`-th progress reply (from 1). Only an operation from a room gets one."""
+        """Queue the `index`-th progress reply (from 1), or tell it to those who wait for it."""
         reply = Reply(True, text, final=False)
 
         def change(connection: Connection) -> StoredMessage | None:
@@ -224,6 +231,11 @@ class Recorder:
         queued = await self.database.write(change, flush=False)
         if queued is not None:
             self.say(queued)
+        self._tell(operation, text)
+
+    def _tell(self, operation: Operation, text: str) -> None:
+        if operation.origin.kind is not OriginKind.MATRIX:
+            self.told(operation.id, text)
 
     async def _insist(
         self,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -24,6 +24,9 @@ from agency.control.commands import GRAMMAR, Services, looks_like_command
 from agency.control.commands.registry import build_handlers
 from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
+from agency.control.entrance.enter import Entrance, enter
+from agency.control.entrance.listener import serve as serve_commands
+from agency.control.entrance.place import place_of
 from agency.control.events import RoomChange
 from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
@@ -114,15 +117,34 @@ class ControlPlane:
             notices = self._notices(sender)
             await notices.restore()
             upkeep = self.keeper = await self._upkeep()
-            finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
-            room_id = await self._unless_stopped(finding)
-            if room_id is not None:
-                self.room_id = room_id
-                await startup.announce(self.api)
-                await self._work(lifecycle, room_id, sender, upkeep, notices)
+            operations = self._operations(lifecycle, upkeep.room_id or "", sender)
+            self.operations = operations
+            async with self._taking_commands(operations) as working:
+                finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
+                room_id = await self._unless_stopped(finding, working)
+                if room_id is not None:
+                    self.room_id = room_id
+                    await startup.announce(self.api)
+                    await self._work(operations, working, room_id, sender, upkeep, notices)
         finally:
             self.stopping.set()
             await runner.cleanup()
+
+    @asynccontextmanager
+    async def _taking_commands(self, operations: Operations) -> AsyncIterator[asyncio.Task[None]]:
+        """Run operations that are asked for past the room, whether or not there is one."""
+        entrance = Entrance(operations, self.clock, new_trace)
+        place = place_of(self.config.state_dir)
+        async with serve_commands(place, partial(enter, entrance)):
+            working = asyncio.create_task(operations.run(), name="operations")
+            try:
+                yield working
+            finally:
+                self.stopping.set()
+                if not working.done():
+                    await self._wind_down(operations, working)
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
 
     def _room_changed(self, change: RoomChange) -> None:
         """Look at the control room again after a change there, or an operator's invitation."""
@@ -155,15 +177,15 @@ class ControlPlane:
 
     async def _work(
         self,
-        lifecycle: Lifecycle,
+        operations: Operations,
+        working: asyncio.Task[None],
         room_id: str,
         sender: Sender,
         upkeep: RoomUpkeep,
         notices: Notices,
     ) -> None:
-        operations = self.operations = self._operations(lifecycle, room_id, sender)
         former = frozenset({upkeep.predecessor} - {""})
-        operations.rules = replace(operations.rules, former=former)
+        operations.enter_room(replace(operations.rules, room_id=room_id, former=former))
         kept = upkeep.moved
 
         async def moved(room_id: str) -> None:
@@ -175,15 +197,16 @@ class ControlPlane:
 
         upkeep.moved = moved
         tasks = [
-            asyncio.create_task(operations.run(), name="operations"),
+            working,
             asyncio.create_task(sender.run(), name="sender"),
             asyncio.create_task(self._prune(), name="pruner"),
             asyncio.create_task(self.held.watch(), name="hold on the database"),
             asyncio.create_task(upkeep.run(), name="upkeep of the room"),
             asyncio.create_task(notices.run(), name="notices of conditions"),
         ]
+        names = [agent.name for agent in self.config.agents]
         starting = asyncio.create_task(
-            reconcile(lifecycle.agents, operations.targets, operations, self.clock, new_trace),
+            reconcile(names, operations.targets, operations, self.clock, new_trace),
             name="reconcile",
         )
         told = asyncio.create_task(self.stopping.wait(), name="stop")
@@ -195,7 +218,7 @@ class ControlPlane:
             told.cancel()
             self.stopping.set()
             starting.cancel()
-            await self._wind_down(operations, tasks[0])
+            await self._wind_down(operations, working)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, starting, told, return_exceptions=True)
@@ -218,12 +241,20 @@ class ControlPlane:
                 return
             await self.inbox_wake.wait()
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, str]) -> str | None:
-        """Return the result of `work`, or None if `stopping` was set first."""
+    async def _unless_stopped(
+        self, work: Coroutine[Any, Any, str], working: asyncio.Task[None]
+    ) -> str | None:
+        """Return the result of `work`, or None if `stopping` was set first.
+
+        Raises:
+            InternalError: `working` ended first.
+        """
         task = asyncio.create_task(work)
         told = asyncio.create_task(self.stopping.wait())
         try:
-            await asyncio.wait([task, told], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task, told, working], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                raise InternalError(f"{working.get_name()} ended") from working.exception()
             return task.result() if task.done() else None
         finally:
             for each in (task, told):
@@ -319,6 +350,7 @@ class ControlPlane:
             wake=self.inbox_wake,
             say=sender.offer,
             obstacle=self.voice.obstacle,
+            has_room=False,
         )
 
     def _notices(self, sender: Sender) -> Notices:

@@ -24,7 +24,7 @@ import aiohttp
 
 from agency.children import Child
 from agency.clock import Clock, iso
-from agency.control import Login, default_login_file, write_login
+from agency.control import Login, default_login_file, local_socket, place_of, write_login
 from agency.errors import AgencyError
 from agency.files import write_atomically
 from agency.instance import LoadedInstance, load_instance, open_provider
@@ -154,6 +154,7 @@ async def run_foreground(
     async with contextlib.AsyncExitStack() as held:
         held.callback(directory.release)
         held.callback(default_login_file().unlink, missing_ok=True)
+        held.callback(local_socket().unlink, missing_ok=True)
         secrets = open_provider(
             loaded,
             directory.credentials,
@@ -168,6 +169,8 @@ async def run_foreground(
         held.callback(agency.close)
         held.push_async_callback(supervisor.stop_all)
         agency.install()
+        local_socket().unlink(missing_ok=True)
+        local_socket().symlink_to(place_of(agency.run.path / CONTROL, {}).path)
         board = Board(
             directory.path,
             _first_state(agency, loaded, clock),
