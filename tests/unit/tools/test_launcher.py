@@ -11,6 +11,8 @@ from pathlib import Path
 import launcher
 import pytest
 
+SOURCES = Path(__file__).resolve().parents[3] / "pyscripts"
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
@@ -37,6 +39,19 @@ def test_it_runs_isolated(place: Path) -> None:
     assert said.startswith("good ['--json']")
     for flag in ("isolated=1", "no_site=1", "dont_write_bytecode=1"):
         assert flag in said
+
+
+def test_the_real_program_begins_without_a_library() -> None:
+    """It makes the copy of the libraries, so it has none before."""
+
+    def imported(module: str) -> subprocess.CompletedProcess[str]:
+        code = f"import sys; sys.path.insert(0, {str(SOURCES)!r}); import {module}"
+        argv = [sys.executable, "-ISB", "-c", code]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=30)
+
+    begun = imported("agency.spinup.launch.main")
+    assert begun.returncode == 0, begun.stderr
+    assert "No module named 'click'" in imported("click").stderr, "positive control"
 
 
 def test_bytecode_beside_the_sources_is_not_taken(place: Path) -> None:
