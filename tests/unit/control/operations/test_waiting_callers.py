@@ -49,7 +49,7 @@ async def test_a_refused_one_takes_no_answer_from_the_other(desk: Desk) -> None:
     first = ask(front, desk)
     await begun(front)
     with pytest.raises(RefusalError, match="stands for another command"):
-        await ask(front, desk, BOB)
+        await asyncio.wait_for(ask(front, desk, BOB), 10)
     await desk.finish(front)
     assert (await asyncio.wait_for(first, 10)).ok
     assert desk.calls == [f"agents start by {ALICE}"]
