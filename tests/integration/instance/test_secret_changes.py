@@ -281,9 +281,9 @@ class TestEdit:
 class TestOddValues:
     """Empty, null, nested and plain values: each is told as what it is, and blocks nothing else."""
 
-    def put(self, made: Any, json_value: str) -> None:
+    def put(self, made: Any, json_value: str, name: str = "matrix-as-token") -> None:
         subprocess.run(
-            ["sops", "set", str(made.encrypted), '["matrix-as-token"]', json_value],
+            ["sops", "set", str(made.encrypted), f'["{name}"]', json_value],
             env={"PATH": os.environ["PATH"], "SOPS_AGE_KEY_FILE": str(made.key)},
             check=True,
             timeout=30,
@@ -325,6 +325,18 @@ class TestOddValues:
         capsys.readouterr()
         assert agency("secrets", "doctor", made.root) == 1
         assert "which is part of the value" in capsys.readouterr().out
+
+    def test_line_break_in_a_secret_of_a_feature(
+        self, made: Any, agency: Agency, capsys: Any
+    ) -> None:
+        """Only a host declares that it is needed; its form is known all the same."""
+        self.put(made, '"a mail password"', "agent-pm-mail-password")
+        assert agency("secrets", "doctor", made.root) == 0
+        self.put(made, '"a mail password\\n"', "agent-pm-mail-password")
+        capsys.readouterr()
+        assert agency("secrets", "doctor", made.root) == 1
+        said = capsys.readouterr().out
+        assert "agent-pm-mail-password: ends with a line break, which is part of" in said
 
     def test_line_lost_in_a_merge(self, made: Any, agency: Agency, capsys: Any) -> None:
         kept = [

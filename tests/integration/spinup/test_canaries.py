@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def test_no_secret_leaves_its_place(spinup, instance):
     assert redactor.redact(values[0].reveal()) != values[0].reveal()
     run_up = spinup("--instance", str(place), "--age-key", str(key)).start()
     run_up.reach("scenario")
+    child = run_up.find("control", "run")
+    if Path(f"/proc/{child}/ns/mnt").readlink() != Path("/proc/self/ns/mnt").readlink():
+        # It opens the key that signs the result: the program under examination must not read it.
+        assert key.read_bytes(), "it is there for everybody else"
+        assert stat.S_ISSOCK(Path(f"/proc/{child}/root{key}").stat().st_mode)
     pid = run_up.find("agent", "run")
     seen = traces_of_processes(run_up.run)
     logs = run_up.runs / run_up.run

@@ -365,6 +365,17 @@ def test_an_archive_with_environments_and_results_has_the_digest_of_the_checkout
     assert source_digest(export).sha256 != source_digest(tree).sha256
 
 
+def test_outside_git_bytecode_is_left_out_without_a_list(tmp_path: Path) -> None:
+    """An installed package has no .gitignore, and its bytecode is written when it runs."""
+    (tmp_path / "a.py").write_text("a = 1\n")
+    before = source_digest(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/a.pyc").write_text("made here")
+    assert source_digest(tmp_path) == before
+    (tmp_path / "b.py").write_text("b = 1\n")
+    assert source_digest(tmp_path) != before
+
+
 @pytest.mark.parametrize("line", ["a/b", "!a", "**/a", "a\\ "])
 def test_outside_git_a_line_that_only_git_can_apply_is_refused(line: str, tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
