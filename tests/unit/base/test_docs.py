@@ -9,16 +9,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-TEST_NAME = re.compile(r"`(tests/[\w/.-]+\.py)::(\w+)`")
+TEST_NAME = re.compile(r"`(tests/[\w/.-]+\.py)::(?:(\w+)::)?(\w+)`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_test_that_a_page_names_exists(page):
-    for path, name in TEST_NAME.findall(page.read_text()):
+    for path, owner, name in TEST_NAME.findall(page.read_text()):
         source = ROOT / path
         assert source.is_file(), f"{page.name} names {path}"
         assert re.search(rf"def {name}\(", source.read_text()), f"{page.name} names {path}::{name}"
+        if owner:
+            told = f"{page.name} names {owner} in {path}"
+            assert re.search(rf"^class {owner}\b", source.read_text(), re.MULTILINE), told
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
