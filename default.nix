@@ -3,6 +3,8 @@
   nixpkgs ? <nixpkgs>,
   sops-nix ? <sops-nix>,
   home-manager ? null,
+  # Partitions the disk of a machine that has agency.disk.device.
+  disko ? null,
   instance ? ./instance,
   system ? "x86_64-linux",
   # Further modules for every host: tests and hardware configurations use it.
@@ -53,6 +55,7 @@ let
             modules.default
             host
           ]
+          ++ lib.optional (name == "agency" && disko != null) (disko + "/module.nix")
           # What only this deployment knows of its machine: disks, operators' keys, accepted licences.
           ++ lib.optional (name == "agency" && builtins.pathExists machine) machine
           ++ lib.optional (name != "agency") sources
