@@ -11,7 +11,11 @@
       url = "github:nix-community/home-manager";
       inputs.nixpkgs.follows = "nixpkgs";
     };
-    # The private facts of one deployment; override it with the repository that `agency init` made.
+    disko = {
+      url = "github:nix-community/disko";
+      inputs.nixpkgs.follows = "nixpkgs";
+    };
+    # The example, for checks and throwaway machines. A real instance is a flake that takes this one.
     instance = {
       url = "path:./instance";
       flake = false;
@@ -24,6 +28,7 @@
       nixpkgs,
       sops-nix,
       home-manager,
+      disko,
       instance,
       ...
     }:
@@ -39,6 +44,7 @@
             nixpkgs
             sops-nix
             home-manager
+            disko
             instance
             system
             ;
@@ -48,7 +54,7 @@
     in
     {
       nixosModules = agency.modules;
-      nixosConfigurations = agency.hosts;
+      nixosConfigurations = agency.offered;
       inherit (agency) lib;
       packages = perSystem "packages";
       apps = perSystem "apps";

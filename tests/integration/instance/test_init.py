@@ -39,6 +39,8 @@ def test_what_is_made(made: Any) -> None:
         "secrets",
         ".sops.yaml",
         ".gitignore",
+        "flake.nix",
+        "host.nix",
     }
     loaded = load_instance(made.root)
     assert list(loaded.instance.agents) == ["pm", "developer"]

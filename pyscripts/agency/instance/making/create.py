@@ -18,6 +18,7 @@ from agency.instance.load import (
     load_instance,
     parse_instance,
 )
+from agency.instance.making.flake import write_flake
 from agency.instance.needs import required_secrets
 from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError
@@ -157,6 +158,7 @@ def _fill_directory(fresh: Path, content: bytes) -> tuple[LoadedInstance, tuple[
     """Write everything but the key; returns the names of the generated secrets."""
     (fresh / INSTANCE_FILE).write_bytes(content)
     (fresh / ".gitignore").write_bytes(_GITIGNORE)
+    write_flake(fresh)
     loaded = load_instance(fresh)
     write_rendered(loaded)
     (fresh / sops.CONFIG_FILE).symlink_to(f"{GENERATED}/sops.yaml")

@@ -1,4 +1,4 @@
-"""accounts: every operator of this homeserver has an account, where no provider makes one at log-in.
+"""accounts: operators of this homeserver have accounts, where no provider makes one at log-in.
 
 The first password is handed over in a file that only root reads. It is written once, before the
 account is made: a run that ends in between leaves no account whose password nobody knows.
@@ -133,7 +133,7 @@ class Accounts:
                 f"account: {user}",
                 f"{_PASSWORD}{password.reveal()}",
                 f"log in at: {self.settings.log_in_at}",
-                "Hand it over, remove this file, and have the password changed at the first log-in.",
+                "Hand it over, remove this file; whoever gets it changes the password at once.",
             )
             write_atomically(file, "".join(f"{line}\n" for line in lines).encode(), mode=_MODE)
         self._handed.append(password)
