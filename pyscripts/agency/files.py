@@ -59,6 +59,22 @@ def rewrite(path: Path, data: bytes) -> None:
         raise _cannot_write(path, error) from error
 
 
+def private_directory(path: Path) -> None:
+    """Make a directory that this user alone may write, where it is missing.
+
+    Raises:
+        PrerequisiteError: it is there, and others may write to it.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = path.stat()
+    if facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+        raise PrerequisiteError(
+            "others may write to this directory",
+            where=str(path),
+            hint="remove it: it is made again",
+        )
+
+
 def write_tree_atomically(
     directory: Path, files: Mapping[str, bytes], *, mode: int = 0o644
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> 
     Set AGENCY_DEBUG=1 to see the traceback of an internal error.
     """
     from agency.commandline.output import print_error
+    from agency.terminal import plain_lines
 
     as_json = "--json" in arguments
     try:
@@ -36,7 +38,9 @@ def run(command: click.Command, arguments: Sequence[str], *, prog_name: str) -> 
         if as_json:
             print_error(_usage_error(error), as_json=True)
         else:
-            error.show()
+            shown = io.StringIO()
+            error.show(shown)
+            click.echo(plain_lines(shown.getvalue().rstrip("\n")), err=True)
         return int(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

@@ -25,10 +25,14 @@ def json_option(command: Command) -> Command:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Make a rich console that honours NO_COLOR, plain terminals and pipes."""
+    """Make a rich console that honours NO_COLOR, plain terminals and pipes.
+
+    Text is printed as it is, whatever brackets and colons it has: styles come by rich's Text.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    wrap = not sys.stdout.isatty()
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=wrap)
 
 
 def emit(data: object, *, as_json: bool, human: Callable[[Console], None]) -> None:
@@ -40,17 +44,21 @@ def emit(data: object, *, as_json: bool, human: Callable[[Console], None]) -> No
 
 
 def print_error(error: AgencyError, *, as_json: bool) -> None:
-    """Print an error on standard error."""
+    """Print an error on standard error; nothing in it is markup, or obeyed by a terminal."""
     if as_json:
         click.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=False), err=True)
         return
     from rich.text import Text
 
+    from agency.terminal import plain, plain_lines
+
     printer = console(stderr=True)
     line = Text("error: ", style="bold red")
     if error.where:
-        line.append(f"{error.where}: ", style="bold")
-    line.append(error.message, style="not bold")
+        line.append(f"{plain(error.where)}: ", style="bold")
+    line.append(plain_lines(error.message), style="not bold")
     printer.print(line)
     if error.hint:
-        printer.print(Text("  hint: ", style="cyan").append(error.hint, style="not bold"))
+        printer.print(
+            Text("  hint: ", style="cyan").append(plain_lines(error.hint), style="not bold")
+        )

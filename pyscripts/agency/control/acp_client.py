@@ -92,7 +92,10 @@ class AcpClient:
         timeout: float,  # noqa: ASYNC109 - the time until the agent counts as failed
         still_running: Callable[[], Awaitable[bool]],
     ) -> Health:
-        """Ask until the agent answers `ok`, at most `timeout` seconds.
+        """Ask until the agent answers `ok` and still runs, at most `timeout` seconds.
+
+        Its port may be held open by its runtime: a dead agent's port then accepts and never
+        answers, and an answer alone does not show that the agent lives.
 
         Raises:
             AcpError: the agent ended first (`still_running` returned False), was not healthy in
@@ -104,19 +107,17 @@ class AcpClient:
         try:
             async with asyncio.timeout(timeout):
                 while True:
+                    asked = asyncio.ensure_future(self.health(endpoint, trace))
                     try:
-                        health = await self.health(endpoint, trace)
+                        await _while_it_runs(asked, where, still_running)
+                        health = asked.result()
                         if health.status == "ok":
                             return health
                         last = f"it says {health.status!r}"
                     except AcpUnreachableError as error:
                         last = error.message
-                    if not await still_running():
-                        raise AcpError(
-                            "the agent ended before it was healthy",
-                            where=where,
-                            hint="see the reason in its status, and its log",
-                        )
+                    finally:
+                        asked.cancel()
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.1, _MAX_POLL_S)
         except TimeoutError as error:
@@ -178,6 +179,22 @@ class AcpClient:
             raise AcpError(
                 f"not an HTTP answer: {type(error).__name__}", where=where, hint=_NOT_AN_AGENT
             ) from None
+
+
+async def _while_it_runs(
+    asked: asyncio.Future[Health], where: str, still_running: Callable[[], Awaitable[bool]]
+) -> None:
+    """Wait for the answer to a question; raise AcpError once the agent does not run."""
+    while True:
+        await asyncio.wait({asked}, timeout=_MAX_POLL_S)
+        if not await still_running():
+            raise AcpError(
+                "the agent ended before it was healthy",
+                where=where,
+                hint="see the reason in its status, and its log",
+            )
+        if asked.done():
+            return
 
 
 _NOT_AN_AGENT = (

@@ -49,6 +49,7 @@ def _operators(
     if domain is not None:
         localparts = [naming.CONTROL_LOCALPART, *map(naming.agent_localpart, agents)]
         own = {naming.matrix_id(localpart, domain) for localpart in localparts}
+    namespace = f"@{naming.agent_localpart('')}"
     seen: set[str] = set()
     for index, who in operators:
         if who in seen:
@@ -56,6 +57,12 @@ def _operators(
         if who in own:
             yield Conflict(
                 ("operators", index), f"{who} is a Matrix id of the agency itself; name a person"
+            )
+        elif domain is not None and who.startswith(namespace) and who.endswith(f":{domain}"):
+            yield Conflict(
+                ("operators", index),
+                f"{who} lies among the agents' Matrix ids ({namespace}...), and would not be "
+                "heard; name a person",
             )
         seen.add(who)
 

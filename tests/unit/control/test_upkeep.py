@@ -59,9 +59,9 @@ async def test_finding_is_a_condition_until_it_is_mended(conditions: Conditions)
 
 async def test_conditions_of_others_stay(conditions: Conditions) -> None:
     conditions.note(Code.EVENTS_DROPPED, "dropped")
-    conditions.note(Code.BOT_SILENCED, "muted", blocks=True)
+    conditions.note(Code.TRANSACTION_REFUSED, "muted", blocks=True)
     assert await keeper(Room(), conditions).check()
-    assert set(codes(conditions)) == {Code.EVENTS_DROPPED, Code.BOT_SILENCED}
+    assert set(codes(conditions)) == {Code.EVENTS_DROPPED, Code.TRANSACTION_REFUSED}
 
 
 async def test_room_that_cannot_be_entered_blocks(conditions: Conditions) -> None:

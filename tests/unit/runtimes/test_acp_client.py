@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from agency import listening
 from agency.agent.server import build_app
 from agency.clock import Clock
 from agency.control.acp_client import AcpClient, AcpError, AcpUnreachableError
@@ -264,7 +265,7 @@ async def test_wait_healthy_waits_for_a_listener(client: AcpClient, token: str) 
         assert (await client.wait_healthy(endpoint, TRACE, 20, still_running)).status == "ok"
     finally:
         await server.close()
-    assert asked == 2
+    assert asked == 3, "also after the answer: a port may answer for a dead agent"
 
 
 async def test_wait_healthy_gives_up(client: AcpClient, token: str) -> None:
@@ -277,6 +278,30 @@ async def test_wait_healthy_gives_up(client: AcpClient, token: str) -> None:
     async with serving(saying(starting), token) as endpoint:
         with pytest.raises(AcpError, match="it says 'starting'"):
             await client.wait_healthy(endpoint, TRACE, 0.2, yes)
+
+
+async def test_wait_healthy_does_not_believe_who_answers_for_a_dead_agent(
+    client: AcpClient, token: str
+) -> None:
+    async with serving(saying(GOOD), token) as endpoint:
+        assert (await client.wait_healthy(endpoint, TRACE, 20, yes)).status == "ok"
+        with pytest.raises(AcpError, match="ended before"):
+            await client.wait_healthy(endpoint, TRACE, 20, no)
+
+
+async def test_wait_healthy_sees_an_end_though_the_port_is_held_open(token: str) -> None:
+    """Who holds the port of a dead agent accepts, in the kernel's queue, and never answers."""
+    held = listening.hold(("pm",), {})
+    endpoint = Endpoint(f"http://127.0.0.1:{held.numbers['pm']}", token, "pm")
+    looks = iter([True, True, False])
+
+    async def still_running() -> bool:
+        return next(looks)
+
+    async with AcpClient(timeout_s=60) as client, asyncio.timeout(20):
+        with pytest.raises(AcpError, match="ended before"):
+            await client.wait_healthy(endpoint, TRACE, 60, still_running)
+    held.close()
 
 
 async def test_wait_healthy_does_not_wait_for_a_stranger(client: AcpClient, token: str) -> None:

@@ -69,7 +69,7 @@ def admit_event(
         case Disposition.SILENT:
             return Settled()
         case Disposition.IGNORE | Disposition.REFUSE as disposition:
-            detail = _about(stored, verdict, bounds)
+            detail = _about(stored, rules.command_text(event), verdict, bounds)
             ignored = disposition is Disposition.IGNORE
             outcome = Outcome.IGNORED if ignored else Outcome.REFUSED
             entry = message_entry(stored.trace, event.sender, origin, outcome, detail)
@@ -77,11 +77,13 @@ def admit_event(
         case Disposition.RUN:
             pass
     try:
-        command = parse(bounds.grammar, event.text, max_bytes=bounds.max_command_bytes)
+        text = rules.command_text(event)
+        command = parse(bounds.grammar, text, max_bytes=bounds.max_command_bytes)
     except CommandError as error:
         why = {"code": "not-understood", "reason": str(error.reason), **sealed(event.text)}
         entry = message_entry(stored.trace, event.sender, origin, Outcome.REFUSED, why)
         return Settled(entry, Reply(False, sentence(error), error.pointer()))
+    origin = origin.restated(event, text, format_command(command))
     operation = propose(command, origin, event.sender, stored.trace, rules.max_age_s, now_ms)
     return admit(operation, command, rules.policy, bounds, now_ms)
 
@@ -153,7 +155,7 @@ def _no(message: str) -> Reply:
     return Reply(False, message)
 
 
-def _about(stored: StoredEvent, verdict: Verdict, bounds: Bounds) -> dict[str, object]:
-    """Make the audit detail of a message that is not run."""
-    about = described(stored.event.text, bounds)
+def _about(stored: StoredEvent, text: str, verdict: Verdict, bounds: Bounds) -> dict[str, object]:
+    """Make the audit detail of a message that is not run; `text` is its command's."""
+    about = described(text, bounds)
     return {"code": verdict.code, "room": stored.event.room_id, **about}

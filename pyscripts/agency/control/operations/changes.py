@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -48,8 +48,9 @@ _STATES = {Outcome.DONE: State.DONE, Outcome.REFUSED: State.REFUSED}
 class Changes:
     """Executor of operations.
 
-    `next_of` gives the change that waits next for a target's turn. `attended` names the targets of
-    interrupted changes, which were brought to their wish.
+    `next_of` gives the change that waits next for a target's turn. `obstacle` is what keeps the bot
+    from answering in a room. `attended` names the targets of interrupted changes, which were
+    brought to their wish.
     """
 
     recorder: Recorder
@@ -57,6 +58,7 @@ class Changes:
     targets: Targets
     bounds: Bounds
     next_of: Callable[[str], Operation | None]
+    obstacle: Callable[[str], Awaitable[str | None]]
     attended: set[str] = field(default_factory=set)
 
     async def run(self, operation: Operation) -> None:
@@ -114,6 +116,11 @@ class Changes:
             text = "This version of the agency does not know this command, so it was not run."
             await self.settle(admission.refuse(operation, "not-understood", text), operation)
             return None
+        if operation.origin.kind is OriginKind.MATRIX:
+            why = await self.obstacle(operation.origin.room_id)
+            if why is not None:
+                await self._unanswerable(operation, why)
+                return None
         wish = await self._wish(command)
         begun = await self._begin(operation, wish)
         if begun is None:
@@ -137,6 +144,13 @@ class Changes:
         except AgencyError as error:  # the handler meets it too, and reports it
             _log.warning("cannot observe a target: %s", error.message)
             return None
+
+    async def _unanswerable(self, operation: Operation, why: str) -> None:
+        """Refuse a change whose answer nobody would see."""
+        entry = operation_entry(operation, Outcome.REFUSED, {"code": "cannot-answer", "why": why})
+        text = f"Nothing was done, because I cannot answer in this room: {why}."
+        refused = replace(operation, state=State.REFUSED)
+        await self.settle(Settled(entry, Reply(False, text), refused), operation)
 
     async def _record(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -45,6 +45,14 @@ _LOOKS = 32  # looks and refusals that run at one time
 _LONGEST_REST_S = 60.0  # between two checks of deadlines: the wall clock may be set
 
 
+APPROVAL_WAIT_S = 3600.0
+
+
+async def _no_obstacle(_room_id: str) -> str | None:
+    """Let every change be answered."""
+    return None
+
+
 @dataclass(slots=True)
 class Operations:
     """Public interface of this package.
@@ -63,7 +71,8 @@ class Operations:
     max_target_queue: int
     wake: asyncio.Event
     say: Callable[[StoredMessage], None]
-    approval_wait_s: float = 3600.0
+    approval_wait_s: float = APPROVAL_WAIT_S
+    obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
     backoff: Backoff = field(default_factory=Backoff)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -111,6 +120,7 @@ class Operations:
             self.targets,
             self._bounds,
             self._next_of,
+            self.obstacle,
         )
         self._queues = TargetQueues(self._changes.run, self.max_target_queue, self._ended)
         self._approvals = Approvals(self.database, self.clock, self.rules.policy)

@@ -24,10 +24,17 @@ from agency.control.commands import GRAMMAR, Services, looks_like_command
 from agency.control.commands.registry import build_handlers
 from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
+from agency.control.events import RoomChange
+from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
+from agency.control.operations.admission import Bounds
+from agency.control.operations.service import APPROVAL_WAIT_S
+from agency.control.policy import Policy
+from agency.control.rooms.deletions import Deletions
+from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
 from agency.control.service.notices import Notices
@@ -39,6 +46,7 @@ from agency.control.store.agents import AgentRecord
 from agency.control.store.facts import Fact
 from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
+from agency.listening import Inherited
 from agency.matrix import Backoff, ControlRoom, MatrixSession, client_session
 from agency.secrets import SecretValue
 from agency.signals import stop_signals
@@ -80,10 +88,18 @@ class ControlPlane:
     acp: AcpClient
     held: Hold
     conditions: Conditions
+    handed: Inherited = field(default_factory=Inherited)
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     room_id: str | None = None
+    room: ControlRoom = field(init=False)
+    voice: Voice = field(init=False)
+    keeper: RoomUpkeep | None = None
+
+    def __post_init__(self) -> None:
+        self.room = ControlRoom(self.api, self.config)
+        self.voice = Voice(self.room.silence, self.clock)
 
     async def run(self, tokens: Tokens) -> None:
         """Serve until `stopping` is set.
@@ -92,12 +108,13 @@ class ControlPlane:
             AgencyError: it could not start, or one of its parts ended.
         """
         lifecycle = self._lifecycle(tokens)
-        runner = await startup.listen(build_app(self._appservice(tokens)), self.config)
+        app = build_app(self._appservice(tokens))
+        runner = await startup.listen(app, self.config, self.handed)
         try:
             sender = self._sender()
             notices = self._notices(sender)
             await notices.restore()
-            upkeep = await self._upkeep()
+            upkeep = self.keeper = await self._upkeep()
             finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
             room_id = await self._unless_stopped(finding)
             if room_id is not None:
@@ -108,6 +125,15 @@ class ControlPlane:
             self.stopping.set()
             await runner.cleanup()
 
+    def _room_changed(self, change: RoomChange) -> None:
+        """Look at the control room again after a change there, or an operator's invitation."""
+        called = change.invites == self.config.bot_id and change.sender in self.config.operators
+        if called:
+            self.room.invited(change.room_id, change.sender)
+        if self.keeper is not None and (called or change.room_id == self.keeper.room_id):
+            self.voice.changed()
+            self.keeper.wake()
+
     async def _upkeep(self) -> RoomUpkeep:
         """Make the keeper of the control room, which knows the room of the last start."""
 
@@ -115,7 +141,7 @@ class ControlPlane:
             await self.database.write(lambda c: facts.keep(c, Fact.CONTROL_ROOM, room_id))
 
         return RoomUpkeep(
-            ensure=ControlRoom(self.api, self.config).ensure,
+            ensure=self.room.ensure,
             conditions=self.conditions,
             moved=moved,
             room_id=await self.database.read(lambda c: facts.read(c, Fact.CONTROL_ROOM)),
@@ -130,12 +156,16 @@ class ControlPlane:
         notices: Notices,
     ) -> None:
         operations = self._operations(lifecycle, room_id, sender)
+        former = frozenset({upkeep.predecessor} - {""})
+        operations.rules = replace(operations.rules, former=former)
         kept = upkeep.moved
 
         async def moved(room_id: str) -> None:
             await kept(room_id)
             self.room_id = room_id
-            operations.rules = replace(operations.rules, room_id=room_id)
+            rules = operations.rules
+            former = rules.former | {rules.room_id}
+            operations.rules = replace(rules, room_id=room_id, former=former)
 
         upkeep.moved = moved
         tasks = [
@@ -225,10 +255,19 @@ class ControlPlane:
             database=self.database,
             clock=self.clock,
             new_trace=new_trace,
-            looks_like_command=looks_like_command,
+            looks_like_command=lambda text: looks_like_command(
+                without_mention(text, config.bot_id)
+            ),
+            speaks_to_us=lambda event: speaks_to(event, config.bot_id),
             max_inbox=config.limits.max_inbox,
             wake=self.inbox_wake,
             conditions=self.conditions,
+            take_back=Deletions(
+                self.clock,
+                Policy(frozenset(config.operators)),
+                Bounds(GRAMMAR, config.limits.max_command_bytes, APPROVAL_WAIT_S),
+            ),
+            changed=self._room_changed,
         )
         readiness = Readiness(
             database=self.database,
@@ -272,6 +311,7 @@ class ControlPlane:
             max_target_queue=self.config.limits.max_target_queue,
             wake=self.inbox_wake,
             say=sender.offer,
+            obstacle=self.voice.obstacle,
         )
 
     def _notices(self, sender: Sender) -> Notices:
@@ -295,6 +335,7 @@ class ControlPlane:
             backoff=Backoff(),
             settled=self.inbox_wake,
             answered=self.answered,
+            given_up=self.voice.changed,
         )
 
     async def _wait_for_answer(self) -> None:
@@ -330,13 +371,18 @@ async def control_plane(
     tokens: Tokens,
     *,
     clock: Clock,
-    make_runtime: Callable[[ControlConfig, Clock], Runtime] = startup.open_runtimes,
+    make_runtime: Callable[[ControlConfig, Clock], Runtime] | None = None,
+    handed: Inherited | None = None,
 ) -> AsyncIterator[ControlPlane]:
     """Make a control plane with its store ready; give back what it holds at the end.
+
+    `handed` holds the listening sockets that whoever started this process made.
 
     Raises:
         AgencyError: a prerequisite is missing or wrong.
     """
+    handed = handed or Inherited()
+    make_runtime = make_runtime or partial(startup.open_runtimes, handed=handed)
     async with AsyncExitStack() as stack:
         stack.enter_context(startup.only_one(config))
         database = open_database(config.database_url)
@@ -350,7 +396,7 @@ async def control_plane(
         runtime = make_runtime(config, clock)
         stack.push_async_callback(_close_runtime, runtime)
         conditions = Conditions(clock)
-        yield ControlPlane(config, clock, database, api, runtime, acp, held, conditions)
+        yield ControlPlane(config, clock, database, api, runtime, acp, held, conditions, handed)
 
 
 async def _close_runtime(runtime: Runtime) -> None:
@@ -365,9 +411,11 @@ async def _close_runtime(runtime: Runtime) -> None:
         _log.warning("agents did not end in time; they end with this process")
 
 
-async def serve(config: ControlConfig, tokens: Tokens, *, clock: Clock) -> None:
+async def serve(
+    config: ControlConfig, tokens: Tokens, *, clock: Clock, handed: Inherited | None = None
+) -> None:
     """Run a control plane until SIGTERM or SIGINT."""
-    async with control_plane(config, tokens, clock=clock) as plane:
+    async with control_plane(config, tokens, clock=clock, handed=handed) as plane:
         loop = asyncio.get_running_loop()
         for number in stop_signals():
             loop.add_signal_handler(number, plane.stopping.set)

@@ -21,6 +21,7 @@ from agency.control.runtimes.handover import CHECK_PLACE, cannot_write
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
+from agency.listening import Inherited
 from agency.matrix import Backoff, MatrixError, MatrixSession, RoomLostError, client_path
 from agency.ports import not_listening
 from agency.store import Database, migrate
@@ -65,8 +66,8 @@ async def prepare_store(database: Database, config: ControlConfig, clock: Clock)
     await database.write(prepare)
 
 
-async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
-    """Serve the application.
+async def listen(app: web.Application, config: ControlConfig, handed: Inherited) -> web.AppRunner:
+    """Serve the application, on a socket that was handed over or on a new one.
 
     Raises:
         PrerequisiteError: another program has the port, or it cannot be used.
@@ -74,7 +75,8 @@ async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
     place = f"{config.listen_host}:{config.listen_port}"
     try:
         family = socket.AF_INET6 if ":" in config.listen_host else socket.AF_INET
-        listening = socket.create_server((config.listen_host, config.listen_port), family=family)
+        address = (config.listen_host, config.listen_port)
+        listening = handed.take(*address) or socket.create_server(address, family=family)
     except OSError as error:
         raise PrerequisiteError(
             not_listening(error),
@@ -160,13 +162,17 @@ async def announce(api: MatrixSession) -> None:
         _log.warning("the homeserver does not reach this server: %s", error.message)
 
 
-def open_runtimes(config: ControlConfig, clock: Clock) -> Runtime:
-    """Make the runtimes that the configuration names. Raises as runtimes.registry does."""
+def open_runtimes(config: ControlConfig, clock: Clock, handed: Inherited | None = None) -> Runtime:
+    """Make the runtimes that the configuration names. Raises as runtimes.registry does.
+
+    `handed` holds the listening sockets of agents that were handed over.
+    """
     settings = registry.RuntimeSettings(
         state_dir=config.state_dir,
         ports={agent.name: agent.port for agent in config.agents},
         stop_timeout_s=config.limits.agent_stop_timeout_s,
         clock=clock,
+        handed=handed or Inherited(),
     )
     chosen = {agent.name: agent.runtime for agent in config.agents if agent.runtime is not None}
     return registry.open_runtimes(config.runtime, chosen, settings)

@@ -1,0 +1,189 @@
+"""Relay from a port that its holder never lets go to a service that listens on a unix socket.
+
+    client ──▶ port, held by this process ──▶ unix socket in the run's directory ──▶ service
+
+While the service restarts, a request waits, and after a while is answered 503; nobody else can have
+the port. The client's address is told in X-Forwarded-For, and what a client says of its own address
+is dropped. The relay runs in a thread of its own: whatever the program does meanwhile, the
+homeserver can be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+from yarl import URL
+
+_POLL_S = 0.02
+_CLOSE_S = 5.0
+_LINE_BYTES = 16 * 1024
+_SHUTDOWN_S = 0.5
+# RFC 9110, 7.6.1: of one connection, not of the message. The body is framed anew.
+_HOP = frozenset(
+    each.lower()
+    for each in (
+        *(hdrs.CONNECTION, hdrs.KEEP_ALIVE, hdrs.PROXY_AUTHENTICATE, hdrs.PROXY_AUTHORIZATION),
+        *(hdrs.TE, hdrs.TRAILER, hdrs.TRANSFER_ENCODING, hdrs.UPGRADE, "Proxy-Connection"),
+    )
+)
+_CLAIMS = frozenset(("forwarded", "x-real-ip", "expect"))
+_CLAIMS_PREFIX = "x-forwarded-"
+
+
+@dataclass(slots=True)
+class Relay:
+    """Relay of one HTTP service; `path` is its unix socket, in a directory that exists.
+
+    Attributes:
+        wait_s: How long a request waits for the service before it is answered 503.
+        most: Connections at one time; more are closed at once.
+    """
+
+    listening: socket.socket
+    path: Path
+    wait_s: float = 10.0
+    most: int = 512
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
+    _thread: threading.Thread | None = None
+    _directory: int = -1
+
+    def start(self) -> None:
+        """Begin to relay; does nothing if it has begun."""
+        if self._thread is None:
+            # By its directory's descriptor: the path of a socket is at most 107 bytes, unix(7).
+            self._directory = os.open(self.path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """End every connection; the caller's socket stays as it is. Safe to repeat."""
+        if self._thread is not None:
+            with contextlib.suppress(RuntimeError):  # its loop has ended by itself
+                self._loop.call_soon_threadsafe(self._over.set)
+            self._thread.join(_CLOSE_S)
+            self._thread = None
+            os.close(self._directory)
+        if not self._loop.is_running():
+            self._loop.close()
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        service = URL.build(scheme="http", host="service")
+        connector = aiohttp.UnixConnector(
+            f"/proc/self/fd/{self._directory}/{self.path.name}", force_close=True, limit=self.most
+        )
+        session = aiohttp.ClientSession(
+            service,
+            connector=connector,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            max_line_size=_LINE_BYTES,
+            max_field_size=_LINE_BYTES,
+        )
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._relay(session, request)
+
+        server = _Bounded(
+            answer,
+            handler_cancellation=True,
+            access_log=None,
+            max_line_size=_LINE_BYTES,
+            max_field_size=_LINE_BYTES,
+        )
+
+        server.most = self.most
+        # A copy: the port stays with its holder when this server closes its socket.
+        listener = await self._loop.create_server(server, sock=self.listening.dup())
+        await self._over.wait()
+        listener.close()
+        await server.shutdown(_SHUTDOWN_S)
+        await session.close()
+
+    async def _relay(
+        self, session: aiohttp.ClientSession, request: web.BaseRequest
+    ) -> web.StreamResponse:
+        begun = False
+        try:
+            reached = await self._ask(session, request)
+            if reached is None:
+                return _unavailable()
+            async with reached as told:
+                answer = web.StreamResponse(status=told.status, reason=told.reason)
+                answer.headers.extend(_end_to_end(told.headers))
+                await answer.prepare(request)
+                begun = True
+                async for chunk in told.content.iter_any():
+                    await answer.write(chunk)
+                await answer.write_eof()
+                return answer
+        except aiohttp.ClientError:
+            if begun:  # the client must not take what it got for the whole
+                raise ConnectionResetError from None
+            return _unavailable()
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, request: web.BaseRequest
+    ) -> aiohttp.ClientResponse | None:
+        """Ask the service, as soon as it listens; None if it does not in time."""
+        headers = _end_to_end(request.headers)
+        for name in [each for each in headers if _is_claim(each)]:
+            headers.popall(name, None)
+        headers["X-Forwarded-For"] = request.remote or "127.0.0.1"
+        headers["X-Forwarded-Proto"] = "http"
+        deadline = self._loop.time() + self.wait_s
+        while True:
+            try:
+                return await session.request(
+                    request.method,
+                    URL(request.raw_path, encoded=True),
+                    headers=headers,
+                    data=request.content if request.body_exists else None,
+                    allow_redirects=False,
+                    skip_auto_headers=(hdrs.USER_AGENT, hdrs.CONTENT_TYPE, hdrs.ACCEPT_ENCODING),
+                )
+            except aiohttp.ClientConnectorError:  # before anything of the request was sent
+                if self._loop.time() > deadline:
+                    return None
+                await asyncio.sleep(_POLL_S)
+
+
+class _Bounded(web.Server):
+    """Server that closes every connection above `most` at once."""
+
+    most: int = 0
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self.connections) > self.most:
+            transport.close()
+
+
+def _end_to_end(headers: CIMultiDict[str] | aiohttp.typedefs.LooseHeaders) -> CIMultiDict[str]:
+    kept = CIMultiDict(headers)
+    named = {each.strip().lower() for each in kept.get(hdrs.CONNECTION, "").split(",")}
+    for name in [each for each in kept if each.lower() in _HOP | named]:
+        kept.popall(name, None)
+    return kept
+
+
+def _is_claim(header: str) -> bool:
+    return header.lower() in _CLAIMS or header.lower().startswith(_CLAIMS_PREFIX)
+
+
+def _unavailable() -> web.Response:
+    body = {"errcode": "M_UNKNOWN", "error": "the homeserver is starting; try again"}
+    return web.json_response(body, status=503, headers={hdrs.RETRY_AFTER: "2"})
