@@ -7,6 +7,8 @@
   disko ? null,
   instance ? ./instance,
   system ? "x86_64-linux",
+  # This tree in the store, for guests; null: programs run from a checkout.
+  source ? null,
   # Further modules for every host: tests and hardware configurations use it.
   extraModules ? [ ],
 }:
@@ -82,6 +84,7 @@ let
         home-manager
         disko
         instance
+        source
         system
         ;
     }).hosts.agency;
@@ -94,21 +97,7 @@ let
   # What spin-ups need beside it: a homeserver, and the checkout that guests are made from.
   forSpinUps = agency.override {
     withSynapse = true;
-    source = lib.fileset.toSource {
-      root = ./.;
-      fileset = lib.fileset.unions [
-        ./LICENSE
-        ./instance
-        ./modules
-        ./pyproject.toml
-        ./pyscripts
-        ./requirements
-        ./secrets
-        ./setup.py
-        ./tests/guest
-        (lib.fileset.maybeMissing ./README.md)
-      ];
-    };
+    inherit source;
   };
   app = package: program: description: {
     type = "app";

@@ -25,6 +25,7 @@
   # A thin shell: everything is in default.nix, where a plain import reaches it.
   outputs =
     {
+      self,
       nixpkgs,
       sops-nix,
       home-manager,
@@ -48,6 +49,7 @@
             instance
             system
             ;
+          source = self;
         };
       perSystem = attribute: nixpkgs.lib.genAttrs systems (system: (agencyFor system).${attribute});
       agency = agencyFor "x86_64-linux";
