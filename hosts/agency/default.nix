@@ -1,6 +1,10 @@
 # The full machine. Which services run is the instance's choice; what only this machine knows, its
 # disks and its operators' keys among it, is in the instance's host.nix.
-{ lib, ... }:
+{ config, lib, ... }:
+let
+  # An instance that was rendered by an older version has none.
+  hasKey = lib.any (one: one.name == "deploy-key") config.agency.instance.facts.secretsRequired;
+in
 {
   imports = [
     ./disk.nix
@@ -13,9 +17,9 @@
 
   # The instance and this repository come from a private forge. An operator gives the forge the
   # public half; the private one is encrypted with the other secrets.
-  agency.secrets.deploy-key = { };
-  programs.ssh.extraConfig = ''
+  agency.secrets = lib.mkIf hasKey { deploy-key = { }; };
+  programs.ssh.extraConfig = lib.mkIf hasKey ''
     Match localuser root
-      IdentityFile /run/secrets/deploy-key
+      IdentityFile ${config.agency.secrets.deploy-key.path}
   '';
 }

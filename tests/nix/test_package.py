@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +34,13 @@ BRINGS = {
     "util-linux": ("prlimit", "setpriv", "unshare"),
 }
 SPIN_UP_S = 150
+LAUNCHER = """
+import sys
+sys.path[:0] = sys.argv[1].split(":")
+del sys.argv[:2]
+from agency.spinup.launch.main import main
+main()
+"""
 
 
 def _copied(stored: Path, target: Path) -> Path:
@@ -127,20 +136,29 @@ def test_that_needs_what_is_on_its_path(
     (Path(alone["PATH"]) / "sops").unlink()
     flags = ("--domain", "agency.example.org", "--operator", "@alice:agency.example.org")
     argv = [str(python.parent / "agency"), "init", "mine", *flags]
-    done = subprocess.run(
-        argv, cwd=tmp_path, env=alone, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run(argv, cwd=tmp_path, env=alone, capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
     assert "sops" in done.stderr
 
 
 @pytest.mark.timeout(SPIN_UP_S + 60)
 def test_it_spins_an_agency_up(python: Path, alone: dict[str, str], tmp_path: Path) -> None:
-    """What starts itself again by its Python finds itself, and the homeserver."""
-    _run(
-        python,
-        alone,
-        *("spinup_smoke", "--instance", str(ROOT / "instance"), "--target", "local"),
+    """No virtual environment, as in Nix: directories on the path of a Python without site."""
+    (own,) = (python.parents[1] / "lib").glob("python*/site-packages")
+    launcher = tmp_path / "launch.py"
+    launcher.write_text(LAUNCHER)
+    base = Path(getattr(sys, "_base_executable", sys.executable))
+    done = subprocess.run(
+        [
+            *(str(base), "-S", "-B", str(launcher)),
+            *(f"{own}:{sysconfig.get_path('purelib')}", str(python.parent / "spinup_smoke")),
+            *("--instance", str(ROOT / "instance"), "--target", "local"),
+        ],
         cwd=tmp_path,
+        env=alone,
+        capture_output=True,
+        text=True,
         timeout=SPIN_UP_S,
     )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "result: PASSED" in done.stdout
