@@ -65,6 +65,7 @@ lint: setup-dev ## Format check, lint, types, layers; names commits of another f
 docs: setup-dev ## Write the generated files anew: commands, claims, what NixOS reads of the program
 	python tools/docgen/shell.py docs/cli.md
 	python tools/docgen/room.py docs/commands.md
+	python tools/docgen/instance.py docs/instance.md
 	python tools/docgen/claims.py
 	python tools/facts.py
 

@@ -2,7 +2,7 @@
 # disks and its operators' keys among it, is in the instance's host.nix.
 { config, lib, ... }:
 let
-  # An instance that was rendered by an older version has none.
+  # Neither an instance without a repository of its own nor one that was rendered earlier has it.
   hasKey = lib.any (one: one.name == "deploy-key") config.agency.instance.facts.secretsRequired;
 in
 {

@@ -29,16 +29,23 @@ def console(*, stderr: bool = False) -> Console:
 
     Text is printed as it is, whatever brackets and colons it has: styles come by rich's Text.
     """
-    from rich.console import Console
+    from agency.commandline.rich_console import PipeConsole
 
     wrap = not sys.stdout.isatty()
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=wrap)
+    return PipeConsole(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=wrap)
+
+
+def _is_not_utf8(stream: object) -> bool:
+    """Return whether a stream lacks letters, whose replacement would not be JSON."""
+    encoding = str(getattr(stream, "encoding", None) or "utf-8")
+    return encoding.lower().replace("-", "") != "utf8"
 
 
 def emit(data: object, *, as_json: bool, human: Callable[[Console], None]) -> None:
     """Print `data` as JSON, or let `human` print it on a console."""
     if as_json:
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+        ascii_only = _is_not_utf8(sys.stdout)
+        click.echo(json.dumps(data, indent=2, ensure_ascii=ascii_only, default=str))
     else:
         human(console())
 
@@ -46,7 +53,8 @@ def emit(data: object, *, as_json: bool, human: Callable[[Console], None]) -> No
 def print_error(error: AgencyError, *, as_json: bool) -> None:
     """Print an error on standard error; nothing in it is markup, or obeyed by a terminal."""
     if as_json:
-        click.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=False), err=True)
+        ascii_only = _is_not_utf8(sys.stderr)
+        click.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=ascii_only), err=True)
         return
     from rich.text import Text
 

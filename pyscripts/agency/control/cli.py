@@ -49,7 +49,8 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
     on its port is taken from --listen-fd, or from systemd (LISTEN_FDS); else it makes one.
     """
     from agency.commandline import log_to_stderr
-    from agency.control.service.plane import Tokens, serve
+    from agency.control.service.plane import Tokens
+    from agency.control.service.serving import serve
     from agency.listening import inherited
     from agency.secrets import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, read_credential
 

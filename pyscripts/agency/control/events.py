@@ -193,6 +193,9 @@ def _identifier(raw: dict[str, Any], key: str) -> str:
     value = raw.get(key)
     if not isinstance(value, str) or not _ID.match(value):
         raise MalformedEventError(f"{key} is not an identifier")
+    # The other actors of the policy, who come from no room, have names without it.
+    if key == "sender" and not value.startswith("@"):
+        raise MalformedEventError("sender is no user")
     return value
 
 

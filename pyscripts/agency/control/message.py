@@ -28,13 +28,14 @@ def without_fallback(text: str) -> str:
     The quotation is lines that begin with `>`, and an empty line. Without the empty line nothing is
     taken away: Markdown shows a line right after a quoted one as a part of the quotation.
     """
-    rest = text
-    while rest.startswith(">"):
-        _, line_break, rest = rest.partition("\n")
-        if not line_break:
+    start = 0
+    while text.startswith(">", start):
+        end = text.find("\n", start)
+        if end < 0:
             return text
-    line, line_break, after = rest.partition("\n")
-    return after if rest != text and line_break and not line.strip(" \t\r") else text
+        start = end + 1
+    line, line_break, after = text[start:].partition("\n")
+    return after if start and line_break and not line.strip(" \t\r") else text
 
 
 def mentioned(content: Mapping[str, Any]) -> tuple[str, ...]:

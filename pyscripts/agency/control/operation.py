@@ -121,7 +121,8 @@ class Origin:
     def facts(self) -> dict[str, object]:
         """The facts about the origin for the audit log."""
         if self.kind is not OriginKind.MATRIX:
-            return {"cause": str(self.kind)}
+            asked = {} if self.kind is OriginKind.RECONCILE else {"request": self.id}
+            return {"cause": str(self.kind), **asked}
         said = {key: text for key, text in self.restatement.items() if key != "understood"}
         return {"event": self.id, **said}  # what was understood stands in `said` of the entry
 

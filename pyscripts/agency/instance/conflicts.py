@@ -29,14 +29,20 @@ class Conflict(NamedTuple):
 
 
 def conflicts(
-    domain: str | None, operators: Sequence[tuple[int, str]], agents: Mapping[str, AgentNumbers]
+    domain: str | None,
+    operators: Sequence[tuple[int, str]],
+    agents: Mapping[str, AgentNumbers],
+    *,
+    reachable: bool,
 ) -> tuple[Conflict, ...]:
     """Find every conflict among the known parts; `operators` are pairs of index and Matrix id.
 
-    A disabled agent keeps its numbers, so it counts.
+    A disabled agent keeps its numbers, so it counts. `reachable` says whether people of other
+    homeservers can be in the control room.
     """
     return (
         *_operators(domain, operators, agents),
+        *(() if reachable or domain is None else _strangers(domain, operators)),
         *_uids(agents),
         *_ports(agents),
     )
@@ -67,6 +73,20 @@ def _operators(
         seen.add(who)
 
 
+def _strangers(domain: str, operators: Sequence[tuple[int, str]]) -> Iterator[Conflict]:
+    """Find the operators who have their account on a homeserver that cannot be reached."""
+    for index, who in operators:
+        localpart, _, server = who[1:].partition(":")
+        if server != domain:
+            yield Conflict(
+                ("operators", index),
+                f"{who} has an account on {server}, and could not command: federation is off, so "
+                f"that only accounts of {domain} can be in the control room; write "
+                f"{naming.matrix_id(localpart, domain)}, or set `services: {{matrix: {{federation: "
+                "true}}`",
+            )
+
+
 def _uids(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:
     taken: dict[int, str] = {}
     for name, agent in agents.items():
@@ -77,7 +97,8 @@ def _uids(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:
 
 
 def _ports(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:
-    taken = {port: f"the service {name}" for name, port in naming.SERVICE_PORTS.items()}
+    services = {**naming.MACHINE_PORTS, **naming.SERVICE_PORTS}
+    taken = {port: f"the service {name}" for name, port in services.items()}
     for name, agent in agents.items():
         port = agent.port if agent.port is not None else naming.agent_port(name)
         if port in taken:

@@ -6,7 +6,7 @@ Every step reads the present state and does only what is missing: a second run i
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from agency.matrix.entrance import Entrance
@@ -56,8 +56,15 @@ class RoomPlan(Protocol):
         """Agents that are brought into the room."""
 
 
+async def _nothing(_room: str) -> None:
+    """Tell nobody."""
+
+
 class ControlRoom:
-    """Control room, set up as the bot."""
+    """Control room, set up as the bot.
+
+    `entered` is called with the room as soon as the bot is in it, before anything is made there.
+    """
 
     def __init__(self, api: MatrixSession, config: RoomPlan) -> None:
         self._api = api
@@ -65,6 +72,7 @@ class ControlRoom:
         self._bot = config.bot_id
         self._agents = [agent.matrix_id for agent in config.agents]
         self._view = RoomView(api, self._bot, self._agents)
+        self.entered: Callable[[str], Awaitable[None]] = _nothing
         self._entrance = Entrance(api, config, self._view)
 
     def invited(self, room: str, by: str) -> None:
@@ -96,6 +104,7 @@ class ControlRoom:
         """
         await self._register(self._bot)
         room, findings = await self._entrance.enter(known)
+        await self.entered(room)
         snapshot = await self._view.look(room)
         findings += await self._ensure_power(room, snapshot)
         findings += self._silence(silence(await self._view.look(room), self._bot))

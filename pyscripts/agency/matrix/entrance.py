@@ -62,8 +62,11 @@ class Entrance:
 
     def invited(self, room: str, by: str) -> None:
         """Note an operator's invitation; those of others are not kept."""
-        if by in self._config.operators and len(self._invitations) < _MOST_INVITATIONS:
+        if by in self._config.operators:
+            self._invitations.pop(room, None)
             self._invitations[room] = by
+            if len(self._invitations) > _MOST_INVITATIONS:
+                del self._invitations[next(iter(self._invitations))]  # the oldest
 
     async def enter(self, known: str | None) -> tuple[str, list[Finding]]:
         """Find the room by its alias, or as the one that is known; make it if there is none.

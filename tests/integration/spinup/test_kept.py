@@ -311,3 +311,30 @@ def test_ports_and_other_instances_that_cannot_be(agency, place, tmp_path) -> No
     (kept / "state.json").write_text(json.dumps(state))
     agency("down")
     assert runs(place) == []
+
+
+def test_commands_get_through_past_the_room(agency, place, down) -> None:
+    """Also while the homeserver is away, and after the control plane was killed."""
+    up(agency)
+    (run,) = runs(place)
+    socket_file = place / "command.sock"
+    assert socket_file.readlink() == run / "control" / "command.sock"
+    assert agency("command", "agents", "start", "pm").returncode == 0
+    homeserver = find(run, "synapse.app.homeserver")
+    os.kill(homeserver, signal.SIGSTOP)
+    try:
+        assert agency("room", "--help").returncode == 0
+        assert agency("room", "ping", "--timeout", "2").returncode == 1, "positive control"
+        stopped = agency("command", "agents", "stop", "pm", "--json")
+        os.kill(find(run, "control", "run"), signal.SIGKILL)
+        until(lambda: agency("command", "ping", "--timeout=60").returncode == 0)
+        looked = agency("command", "agents status pm", "--timeout=60")
+    finally:
+        os.kill(homeserver, signal.SIGCONT)
+    assert stopped.returncode == 0, stopped.stderr
+    assert json.loads(stopped.stdout)["outcome"] == "done"
+    assert looked.returncode == 0, looked.stderr
+    assert "pm: stopped" in looked.stdout
+    assert agency("down", "--keep").returncode == 0
+    assert not socket_file.is_symlink()
+    assert agency("command", "ping").returncode == 3

@@ -152,3 +152,89 @@ async def test_it_ends_while_a_request_hangs_and_the_port_stays_held(place) -> N
             await hanging
     with pytest.raises(listening.PortTakenError):
         listening.listen(port)
+
+
+async def exchange(relay: Relay, sent: bytes, *, until: bytes = b"") -> bytes:
+    """Send bytes, and read until `until` has come or the connection ends."""
+    port = relay.listening.getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(20):
+            writer.write(sent)
+            if until:
+                return await reader.readuntil(until)
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+def request(target: str, *headers: str) -> bytes:
+    head = (f"GET {target} HTTP/1.1", "Host: a", "Connection: close", *headers)
+    return "\r\n".join((*head, "", "")).encode()
+
+
+@pytest.mark.parametrize(
+    ("target", "seen"),
+    [
+        (each, each)
+        for each in ("/", "//other/x", "/a/../b/./c", "/a%2F%2e%2e/b", "/x?next=http://b/%21&c=+")
+    ]
+    + [("http://other:9/x/../y?q=1", "/x/../y?q=1"), ("http://other", "/")],
+)
+async def test_a_target_passes_unchanged(place, target: str, seen: str) -> None:
+    """Whoever is asked and whoever answers mean the same thing by a path."""
+    relay = place()
+    async with service(relay):
+        answer = await exchange(relay, request(target))
+    assert f"\r\nX-Target: {seen}\r\n".encode() in answer
+
+
+@pytest.mark.parametrize("line", ["OPTIONS *", "CONNECT other:1", "GET x", "GET ftp://other/x"])
+async def test_a_target_that_is_no_path_is_refused(place, line: str) -> None:
+    relay = place()
+    sent = f"{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+    async with service(relay):
+        assert (await exchange(relay, sent)).split()[1] == b"400"
+
+
+async def test_every_header_of_the_connection_alone_is_dropped(place) -> None:
+    relay = place()
+    async with service(relay):
+        answer = await exchange(
+            relay, request("/x", "Connection: Authorization", "Authorization: of the connection")
+        )
+        kept = await exchange(relay, request("/x", "Authorization: of the message"))
+    assert b"of the connection" not in answer
+    assert b"Got-Authorization: of the message" in kept
+
+
+async def test_a_client_that_asks_whether_to_go_on_is_told(place) -> None:
+    relay = place()
+    head = b"PUT /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+    async with service(relay):
+        assert await exchange(relay, head, until=b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        answer = await exchange(relay, head + b"body", until=b"body")
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 207 ")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /x HTTP/1.1\r\nHost: a\r\nX-Slow: "])
+async def test_a_connection_without_a_request_ends(place, sent: bytes) -> None:
+    relay = place(head_s=0.3)
+    async with service(relay):
+        began = asyncio.get_running_loop().time()
+        await exchange(relay, sent)
+        assert asyncio.get_running_loop().time() - began < 10
+        async with aiohttp.ClientSession() as session:
+            hanging = asyncio.ensure_future(session.get(url(relay, "/hang")))
+            await asyncio.sleep(1)
+            assert not hanging.done(), "a request takes its time"
+            hanging.cancel()
+
+
+async def test_malformed_requests_do_not_fill_the_log(place, caplog) -> None:
+    relay = place()
+    async with service(relay):
+        for _ in range(20):
+            assert b"400" in await exchange(relay, request("/x", "Content-Length: +3"))
+    logged = [each for each in caplog.records if each.name == "aiohttp.server"]
+    assert len(logged) < 5

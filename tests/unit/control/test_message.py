@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -107,3 +108,11 @@ def test_html_that_says_the_same(formatted: object) -> None:
 def test_html_that_may_show_something_else(formatted: str) -> None:
     assert message("!agency ping", formatted_body=formatted).shown
     assert len(message("!agency ping", formatted_body=formatted * 9000).shown) <= 8192
+
+
+def test_long_quotation_is_read_in_linear_time() -> None:
+    text = ">\n" * 300_000
+    begun = time.process_time()
+    assert message(text, **REPLY).text == text
+    assert message(f"{text}\n!agency ping", **REPLY).text == "!agency ping"
+    assert time.process_time() - begun < 1

@@ -275,7 +275,8 @@ class TestConflicts:
     def test_person_whose_id_is_not_among_the_agents_is_an_operator(
         self, write: Write, good: str, who: str
     ) -> None:
-        path = write(good.replace("@alice:agency.example", who))
+        federated = f"{good}services: {{matrix: {{federation: true}}}}\n"
+        path = write(federated.replace("@alice:agency.example", who))
         assert load_instance(path, check_recipients=False).instance.operators == [who]
 
     def test_conflicts_are_reported_with_other_problems(self, write: Write, good: str) -> None:

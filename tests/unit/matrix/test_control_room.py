@@ -204,6 +204,36 @@ async def test_bot_that_was_taken_out_comes_back_on_an_operators_invitation(
     assert api.members[BOT] == "join"
 
 
+async def test_invitations_to_other_rooms_displace_none_to_this_one() -> None:
+    api = FakeApi(room=True, members={BOT: "leave"}, users=dict.fromkeys(OPERATORS, 50))
+    room = ControlRoom(api, CONFIG)  # type: ignore[arg-type]
+    for number in range(100):
+        room.invited(f"!other{number}:x", "@alice:x.org")
+    api.members[BOT] = "invite"
+    room.invited("!r:x", "@bob:far.org")
+    assert (await room.ensure()).id == "!r:x"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_room_that_was_entered_is_told_before_it_is_furnished(fails: bool) -> None:
+    """Whatever else cannot be made in a new room, commands are taken there from now on."""
+    away = refused(503, "M_UNKNOWN")
+    api = FakeApi(room=True, members={BOT: "join"}, fail={"/invite @agent": away} if fails else {})
+    room, entered = ControlRoom(api, CONFIG), list[str]()  # type: ignore[arg-type]
+
+    async def note(room_id: str) -> None:
+        assert not [call for call in api.done if "/invite" in call]
+        entered.append(room_id)
+
+    room.entered = note
+    if fails:
+        with pytest.raises(MatrixError):
+            await room.ensure()
+    else:
+        await room.ensure()
+    assert entered == ["!r:x"]
+
+
 async def test_operator_who_cannot_be_invited_keeps_nobody_waiting() -> None:
     api = FakeApi(fail={"/invite @alice": refused(403, "M_FORBIDDEN")})
     await ensure(api)

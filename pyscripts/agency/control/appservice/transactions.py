@@ -23,6 +23,7 @@ from agency.control.events import (
     parse_redaction,
     parse_room_change,
 )
+from agency.control.operation import Operation
 from agency.control.store import audit, inbox
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.store import Database
@@ -33,13 +34,19 @@ _log = logging.getLogger(__name__)
 _MOST_AUDITED = 100  # rows about dropped events in one run; further ones are counted
 
 # Takes back, in the transaction of the store, the commands whose messages were deleted.
-TakeBack = Callable[[Connection, Sequence[IncomingEvent], Sequence[Redaction]], None]
+# Returns the operations that thereby do not run.
+TakeBack = Callable[[Connection, Sequence[IncomingEvent], Sequence[Redaction]], Sequence[Operation]]
 
 
 def _nothing_taken_back(
     _connection: Connection, _events: Sequence[IncomingEvent], _deleted: Sequence[Redaction]
-) -> None:
+) -> Sequence[Operation]:
     """Take back nothing: for an intake without operations behind it."""
+    return ()
+
+
+def _nothing_to_forget(_operation: Operation) -> None:
+    """Forget nothing: for an intake without operations behind it."""
 
 
 def _nothing_changed(_change: RoomChange) -> None:
@@ -106,8 +113,9 @@ class Intake:
     """Intake of relevant events into the inbox, each once. It sets `wake` when it stored one.
 
     `take_back` is called with the messages and the redactions of a transaction after the messages
-    are stored; `changed` with each change of a room, before anything is stored: what is said after
-    it must not be judged by the room as it was before.
+    are stored, and `forget` with each operation that it took back, once that is committed;
+    `changed` with each change of a room, before anything is stored: what is said after it must not
+    be judged by the room as it was before.
     """
 
     database: Database
@@ -118,6 +126,7 @@ class Intake:
     wake: asyncio.Event
     conditions: Conditions
     take_back: TakeBack = _nothing_taken_back
+    forget: Callable[[Operation], None] = _nothing_to_forget
     changed: Callable[[RoomChange], None] = _nothing_changed
     speaks_to_us: Callable[[IncomingEvent], bool] = lambda _event: False
     last_received_ts: int | None = field(default=None)
@@ -148,17 +157,18 @@ class Intake:
             return 0
         traced = [(event, self.new_trace()) for event in relevant]
 
-        def store(connection: Connection) -> int:
+        def store(connection: Connection) -> tuple[int, Sequence[Operation]]:
             added = 0
             if inbox.unknown(connection, (event.event_id for event in relevant)):
                 waiting = inbox.unfinished(connection)
                 if waiting + len(traced) > self.max_inbox and waiting > 0:
                     raise InboxFullError
                 added = inbox.add_transaction(connection, txn_id, now, traced)
-            self.take_back(connection, relevant, redactions)
-            return added
+            return added, self.take_back(connection, relevant, redactions)
 
-        fresh = await self.database.write(store)
+        fresh, withdrawn = await self.database.write(store)
+        for operation in withdrawn:
+            self.forget(operation)
         self.counts.stored += fresh
         self.counts.known += len(relevant) - fresh
         if fresh:

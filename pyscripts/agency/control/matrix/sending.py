@@ -146,7 +146,7 @@ class Sender:
             # The answered event cannot begin a thread, or is unknown to the homeserver.
             _log.warning("the homeserver refused the relation", extra={"fields": fields})
             await self._elsewhere(stored, attempts)
-        elif _may_pass(error) and attempts < self.attempts:
+        elif error.may_pass and attempts < self.attempts:
             delay_s = self.backoff.delay_s(attempts, error.retry_after_s)
             _log.warning("not sent: %s", error.message, extra={"fields": fields})
             next_ts = self.clock.now_ms() + int(delay_s * 1000)
@@ -195,8 +195,3 @@ class Sender:
             audit.append(connection, self.clock, entry)
 
         await self.database.write(record)
-
-
-def _may_pass(error: MatrixError) -> bool:
-    """Return whether another attempt may succeed; a refused token may be in rotation."""
-    return error.temporary or error.status == 401

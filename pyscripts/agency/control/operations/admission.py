@@ -120,6 +120,21 @@ def admit(
             return Admitted(replace(operation, state=state), command)
 
 
+def recheck(operation: Operation, command: Command, policy: Policy) -> Settled | None:
+    """Refuse an admitted operation that the present policy does not admit; None if it may begin.
+
+    It may have waited across a restart, and the operators may be others since.
+    """
+    match policy.decide(operation.actor, command.spec, operation.target):
+        case Deny(code=code, message=message):
+            return refuse(operation, code, message)
+        case Needs(rule=rule) if rule != operation.rule:
+            text = f"This needs an approval by now, by the rule {rule}, so it was not run."
+            return refuse(operation, "needs-approval", text)
+        case _:
+            return None
+
+
 def refuse(operation: Operation, code: str, message: str) -> Settled:
     """Refuse an operation that has not begun."""
     entry = operation_entry(operation, Outcome.REFUSED, {"code": code})

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
 from agency.control.events import IncomingEvent, Redaction
-from agency.control.operation import Origin, OriginKind, operation_id
+from agency.control.operation import Operation, Origin, OriginKind, operation_id
 from agency.control.operations.admission import Bounds
 from agency.control.operations.withdrawal import withdraw
 from agency.control.policy import Deny, Policy
@@ -39,17 +39,22 @@ class Deletions:
         connection: Connection,
         events: Sequence[IncomingEvent],
         redactions: Sequence[Redaction],
-    ) -> None:
-        """Apply deletions, and those that came before the message that they delete."""
+    ) -> list[Operation]:
+        """Apply deletions, and those that came before the message that they delete.
+
+        Returns the operations that do not run now.
+        """
+        ended: list[Operation] = []
         by_room: dict[str, list[IncomingEvent]] = {}
         for event in events:
             by_room.setdefault(event.room_id, []).append(event)
         for room_id, said in by_room.items():
             early = inbox.deleted_by(connection, room_id, [event.event_id for event in said])
             for event_id, by in early.items():
-                self._withdraw(connection, Redaction(room_id, by, event_id))
+                self._withdraw(connection, Redaction(room_id, by, event_id), ended)
         for redaction in redactions:
-            if not self._withdraw(connection, redaction) and self._operates(redaction.by):
+            known = self._withdraw(connection, redaction, ended)
+            if not known and self._operates(redaction.by):
                 # Kept for operators only: nobody else can have sent a command that would run.
                 inbox.note_deleted(
                     connection,
@@ -58,9 +63,15 @@ class Deletions:
                     redaction.by,
                     self.clock.now_ms(),
                 )
+        return ended
 
-    def _withdraw(self, connection: Connection, redaction: Redaction) -> bool:
-        """Withdraw the command that a redaction deletes; returns whether its message is known."""
+    def _withdraw(
+        self, connection: Connection, redaction: Redaction, ended: list[Operation]
+    ) -> bool:
+        """Withdraw the command that a redaction deletes; returns whether its message is known.
+
+        Its operation, if it is one already, is added to `ended`.
+        """
         asked = self._command(connection, redaction.redacts)
         if asked is None:
             return inbox.is_known(connection, redaction.redacts)
@@ -68,7 +79,11 @@ class Deletions:
         may = redaction.by == sender or self._operates(redaction.by)
         if may and room_id == redaction.room_id:
             by = redaction.by
-            withdraw(connection, self.clock, self.policy, self.bounds, redaction.redacts, by)
+            found = withdraw(
+                connection, self.clock, self.policy, self.bounds, redaction.redacts, by
+            )
+            if found is not None and found.operation is not None:
+                ended.append(found.operation)
         return True
 
     def _command(self, connection: Connection, event_id: str) -> tuple[str, str] | None:

@@ -7,14 +7,16 @@ a change's turn ──▶ obstacle(room) ──▶ known, or asked of the homese
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from agency.clock import Clock
 from agency.matrix import Backoff, MatrixError, Silence
 
+_log = logging.getLogger(__name__)
+
 _FRESH_S = 60.0
-_ATTEMPTS = 6  # about 8 s
 
 
 @dataclass(slots=True)
@@ -36,7 +38,8 @@ class Voice:
     async def obstacle(self, room_id: str) -> str | None:
         """Return what keeps the bot from answering in a room, for people; None if nothing does.
 
-        A homeserver that does not say so counts as an obstacle, after some seconds.
+        A homeserver that is away is asked until it answers: the caller limits the time. One that
+        refuses to say so is an obstacle.
         """
         known = self._known.get(room_id)
         if known is not None and self.clock.steady() - known[0] < _FRESH_S:
@@ -48,8 +51,10 @@ class Voice:
                 found = await self.look(room_id)
             except MatrixError as error:
                 attempt += 1
-                if attempt >= _ATTEMPTS or not error.temporary:
+                if not error.may_pass:
                     return f"the homeserver does not say whether I can answer: {error.message}"
+                if attempt == 1:
+                    _log.info("a change waits for the homeserver: %s", error.message)
                 await self.sleep(self.backoff.delay_s(attempt, error.retry_after_s))
                 continue
             text = None if found is None else f"{found.text}; {found.hint}"

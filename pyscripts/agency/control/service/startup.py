@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,8 +21,8 @@ from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
 from agency.listening import Inherited
+from agency.listening import listen as new_socket
 from agency.matrix import Backoff, MatrixError, MatrixSession, RoomLostError, client_path
-from agency.ports import not_listening
 from agency.store import Database, migrate
 from agency.web import listen as serve_on
 from agency.web import make_runner
@@ -72,17 +71,9 @@ async def listen(app: web.Application, config: ControlConfig, handed: Inherited)
     Raises:
         PrerequisiteError: another program has the port, or it cannot be used.
     """
-    place = f"{config.listen_host}:{config.listen_port}"
-    try:
-        family = socket.AF_INET6 if ":" in config.listen_host else socket.AF_INET
-        address = (config.listen_host, config.listen_port)
-        listening = handed.take(*address) or socket.create_server(address, family=family)
-    except OSError as error:
-        raise PrerequisiteError(
-            not_listening(error),
-            where=place,
-            hint="end that program, or give the control plane another port",
-        ) from error
+    hint = "end that program, or give the control plane another port"
+    host, port = config.listen_host, config.listen_port
+    listening = handed.take(host, port) or new_socket(port, host, hint=hint)
     runner = make_runner(app, server_limits(config.limits.max_transaction_bytes))
     await runner.setup()
     await serve_on(runner, listening)

@@ -1,9 +1,9 @@
 """Upkeep of the control room while the control plane runs.
 
-    every few minutes, or wake() ──▶ ControlRoom.ensure(known) ──▶ room, findings
-                                     further checks of the room ──▶ findings
-                                                   │
-                     Conditions ◀── note, clear ───┘──▶ moved(room), if it is another one
+    every few minutes, or wake() ──▶ ControlRoom.ensure(known) ──▶ entered() ──▶ moved(room),
+                                          │                         if it is another one
+                                          └──▶ findings, and those of further checks
+                                                   └── note, clear ──▶ Conditions
 
 What cannot be made as it should be is a condition, tried again with back-off until it is mended.
 """
@@ -110,6 +110,10 @@ class RoomUpkeep:
             if condition.code in _OBSERVED and key not in found:
                 self.conditions.clear(*key)
         self.predecessor = state.predecessor
-        if state.id != self.room_id:
-            await self.moved(state.id)
-            self.room_id = state.id
+        await self.entered(state.id)
+
+    async def entered(self, room_id: str) -> None:
+        """Keep another room from now on, whether or not it can be made as it should be."""
+        if room_id != self.room_id:
+            await self.moved(room_id)
+            self.room_id = room_id

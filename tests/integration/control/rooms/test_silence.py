@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from entering import command, socket_of
 
 ALICE, CAROL = "@alice:agency.example", "@carol:agency.example"
 BOT, PM = "@agency:agency.example", "@agent-pm:agency.example"
@@ -103,6 +104,35 @@ def test_silenced_bot_changes_nothing_until_that_is_mended(
 
     wait_for(answers, "answer after the mending", 60)
     assert room.ask(START)["org.agency.reply"]["ok"] is True
+    assert control.verify() == 0
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("silence", [mute, kick, ban])
+def test_the_machine_still_stops_agents_while_the_bot_is_silenced(
+    joined: Any, control: Any, admin: Any, wait_for: Any, silence: Any, restarted: bool
+) -> None:
+    """Also when the control plane starts meanwhile, and waits for its room."""
+    room = joined("10")
+    assert room.ask(START)["org.agency.reply"]["ok"] is True
+    assert running(control) == [("pm",)]
+    silence(admin, room)
+    if restarted:
+        control.stop()
+        control.launch()
+        wait_for(control.accepts, "control plane")
+    said = room.say("!agency agents stop pm")
+    if not restarted or silence is mute:  # else the message waits until there is a room
+        wait_for(lambda: refused(control, said), "positive control: a refusal in the audit log")
+        assert running(control) == [("pm",)], "the room's command is refused"
+    status, told = command(socket_of(control), "agents", "stop", "pm", id="stop")
+    assert (status, told["outcome"]) == (0, "done"), told
+    assert running(control) == []
+    rows = [row for row in control.audit() if '"cause":"cli"' in row["detail"].replace(" ", "")]
+    assert [(row["action"], row["outcome"]) for row in rows] == [
+        ("agents stop", "accepted"),
+        ("agents stop", "done"),
+    ]
     assert control.verify() == 0
 
 

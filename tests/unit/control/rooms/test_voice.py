@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
-from desk import Desk
+from desk import ALICE, Desk
 
 from agency.clock import Clock
 from agency.control.rooms.voice import Voice
@@ -69,20 +70,74 @@ async def test_change_while_it_asks_is_not_missed(held: Any) -> None:
     assert await asked.obstacle("!r") is not None
 
 
-@pytest.mark.parametrize(("status", "most"), [(None, 6), (503, 6), (403, 1)])
-async def test_homeserver_that_does_not_say_is_an_obstacle_after_a_while(
-    held: Any, status: int | None, most: int
-) -> None:
-    error = MatrixError("refused", where="x", status=status)
-    homeserver = Homeserver(error)
+@pytest.mark.parametrize("status", [None, 401, 429, 502, 503])
+async def test_homeserver_that_restarts_is_waited_for(held: Any, status: int | None) -> None:
+    away = MatrixError("refused", where="x", status=status)
+    homeserver = Homeserver(*[away] * 50, None)
     began = held.seconds
+    assert await voice(homeserver, held).obstacle("!r") is None
+    assert homeserver.asked == 51
+    assert 50 < held.seconds - began < 300, "it is asked again, and not all the time"
+
+
+async def test_refusal_of_the_homeserver_is_an_obstacle_at_once(held: Any) -> None:
+    homeserver = Homeserver(MatrixError("refused", where="x", status=403))
     assert "does not say" in str(await voice(homeserver, held).obstacle("!r"))
-    assert homeserver.asked == most
-    assert held.seconds - began < 15
-    assert (
-        await voice(Homeserver(MatrixError("x", where="x", status=503), None), held).obstacle("!r")
-        is None
-    ), "one failure is not the end"
+    assert homeserver.asked == 1
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_change_waits_for_the_homeserver_until_it_is_too_old(desk: Desk, away: bool) -> None:
+    operations = desk.make_operations()
+
+    async def obstacle(_room: str) -> str | None:
+        if away:
+            await asyncio.Event().wait()
+        return None
+
+    operations._changes.obstacle = obstacle
+    nearly = desk.clock.now_ms() - 599_800
+    await desk.take(desk.event("!agency agents stop pm", origin_server_ts=nearly))
+    async with asyncio.timeout(20):
+        await desk.finish(operations)
+    assert len(desk.calls) == (not away)
+    assert ((ALICE, "agents stop", "expired") in await desk.outcomes()) is away
+    assert await desk.unfinished() == 0
+
+
+async def test_change_that_waits_for_the_homeserver_survives_an_end(desk: Desk) -> None:
+    operations, asked = desk.make_operations(), asyncio.Event()
+
+    async def obstacle(_room: str) -> str | None:
+        asked.set()
+        await asyncio.Event().wait()
+        return None
+
+    operations._changes.obstacle = obstacle
+    await desk.take(desk.event("!agency agents stop pm"))
+    await operations.step()
+    async with asyncio.timeout(20):
+        await asked.wait()
+        await operations.close()
+    assert await desk.outcomes() == []
+    await desk.settle()
+    assert desk.calls == ["agents stop by @alice:x.org"]
+
+
+async def test_change_does_not_begin_when_the_end_came_first(desk: Desk) -> None:
+    operations = desk.make_operations()
+
+    async def obstacle(_room: str) -> str | None:
+        operations.stop()
+        return None
+
+    operations._changes.obstacle = obstacle
+    await desk.take(desk.event("!agency agents stop pm"))
+    await operations.step()
+    await operations.rest()
+    assert desk.calls == []
+    await desk.settle()
+    assert desk.calls == ["agents stop by @alice:x.org"]
 
 
 @pytest.mark.parametrize("silent", [False, True])

@@ -24,7 +24,7 @@ import aiohttp
 
 from agency.children import Child
 from agency.clock import Clock, iso
-from agency.control import Login, default_login_file, write_login
+from agency.control import Login, default_login_file, local_socket, place_of, write_login
 from agency.errors import AgencyError
 from agency.files import write_atomically
 from agency.instance import LoadedInstance, load_instance, open_provider
@@ -66,10 +66,21 @@ class Board:
     state: LocalState
     redact: Callable[[str], str]
 
-    def write(self, **changes: object) -> None:
-        """Change the state, and write it."""
-        self.state = self.state.model_copy(update=changes)
+    def write(self) -> None:
+        """Write the state.
+
+        Raises:
+            AgencyError: it cannot be written.
+        """
         place.write_state(self.directory, self.state)
+
+    def change(self, **changes: object) -> None:
+        """Change the state, and write it; a full disk must not end the services."""
+        self.state = self.state.model_copy(update=changes)
+        try:
+            self.write()
+        except AgencyError as error:
+            _log.warning("cannot tell how the local agency is: %s", error.message)
 
     def service(self, name: str) -> ServiceState:
         """Return the state of a service."""
@@ -79,7 +90,7 @@ class Board:
         """Change the state of a service, and write it."""
         changed = self.service(name).model_copy(update=changes)
         others = self.state.services
-        self.write(services=tuple(changed if each.name == name else each for each in others))
+        self.change(services=tuple(changed if each.name == name else each for each in others))
 
 
 @dataclass(slots=True)
@@ -143,6 +154,7 @@ async def run_foreground(
     async with contextlib.AsyncExitStack() as held:
         held.callback(directory.release)
         held.callback(default_login_file().unlink, missing_ok=True)
+        held.callback(local_socket().unlink, missing_ok=True)
         secrets = open_provider(
             loaded,
             directory.credentials,
@@ -157,6 +169,8 @@ async def run_foreground(
         held.callback(agency.close)
         held.push_async_callback(supervisor.stop_all)
         agency.install()
+        local_socket().unlink(missing_ok=True)
+        local_socket().symlink_to(place_of(agency.run.path / CONTROL, {}).path)
         board = Board(
             directory.path,
             _first_state(agency, loaded, clock),
@@ -236,10 +250,10 @@ async def _welcome(agency: LocalAgency, board: Board, clock: Clock) -> None:
             failures += 1
             problem = f"{_NO_COMMAND_YET}: {board.redact(str(error))}"
             _log.warning(problem)
-            board.write(problem=problem if failures > 1 else None)
+            board.change(problem=problem if failures > 1 else None)
             await asyncio.sleep(max(wait_s(failures), 1.0))
         else:
-            board.write(ready_at=clock.now_iso(), problem=None)
+            board.change(ready_at=clock.now_iso(), problem=None)
             return
 
 

@@ -17,11 +17,14 @@ import socket
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
+
+from agency.web import http_log
 
 _POLL_S = 0.02
 _CLOSE_S = 5.0
@@ -46,12 +49,14 @@ class Relay:
     Attributes:
         wait_s: How long a request waits for the service before it is answered 503.
         most: Connections at one time; more are closed at once.
+        head_s: How long a connection may take to its first request.
     """
 
     listening: socket.socket
     path: Path
     wait_s: float = 10.0
     most: int = 512
+    head_s: float = 10.0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _thread: threading.Thread | None = None
@@ -80,12 +85,10 @@ class Relay:
         self._loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
-        service = URL.build(scheme="http", host="service")
         connector = aiohttp.UnixConnector(
             f"/proc/self/fd/{self._directory}/{self.path.name}", force_close=True, limit=self.most
         )
         session = aiohttp.ClientSession(
-            service,
             connector=connector,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -95,17 +98,18 @@ class Relay:
         )
 
         async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            server.begun(request)
             return await self._relay(session, request)
 
         server = _Bounded(
             answer,
             handler_cancellation=True,
             access_log=None,
+            logger=http_log(),
             max_line_size=_LINE_BYTES,
             max_field_size=_LINE_BYTES,
         )
-
-        server.most = self.most
+        server.most, server.head_s = self.most, self.head_s
         # A copy: the port stays with its holder when this server closes its socket.
         listener = await self._loop.create_server(server, sock=self.listening.dup())
         await self._over.wait()
@@ -116,9 +120,13 @@ class Relay:
     async def _relay(
         self, session: aiohttp.ClientSession, request: web.BaseRequest
     ) -> web.StreamResponse:
+        target = _target(request.raw_path)
+        if target is None:
+            return web.json_response({"errcode": "M_UNRECOGNIZED", "error": "no path"}, status=400)
         begun = False
         try:
-            reached = await self._ask(session, request)
+            await _let_go_on(request)
+            reached = await self._ask(session, request, target)
             if reached is None:
                 return _unavailable()
             async with reached as told:
@@ -136,7 +144,7 @@ class Relay:
             return _unavailable()
 
     async def _ask(
-        self, session: aiohttp.ClientSession, request: web.BaseRequest
+        self, session: aiohttp.ClientSession, request: web.BaseRequest, target: URL
     ) -> aiohttp.ClientResponse | None:
         """Ask the service, as soon as it listens; None if it does not in time."""
         headers = _end_to_end(request.headers)
@@ -149,7 +157,7 @@ class Relay:
             try:
                 return await session.request(
                     request.method,
-                    URL(request.raw_path, encoded=True),
+                    target,
                     headers=headers,
                     data=request.content if request.body_exists else None,
                     allow_redirects=False,
@@ -162,19 +170,62 @@ class Relay:
 
 
 class _Bounded(web.Server):
-    """Server that closes every connection above `most` at once."""
+    """Server that closes connections above `most`, and those without a request in time."""
 
     most: int = 0
+    head_s: float = 0.0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._silent: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         if len(self.connections) > self.most:
             transport.close()
+            return
+        later = asyncio.get_running_loop().call_later
+        self._silent[transport] = later(self.head_s, self._too_slow, transport)
+
+    def begun(self, request: web.BaseRequest) -> None:
+        """Note that a connection has a request."""
+        if request.transport is not None and request.transport in self._silent:
+            self._silent.pop(request.transport).cancel()
+
+    def _too_slow(self, transport: asyncio.Transport) -> None:
+        del self._silent[transport]
+        transport.abort()
+
+
+def _target(raw_path: str) -> URL | None:
+    """Return where a request goes: its target as it stands; None if it has no path.
+
+    Source: RFC 9112, 3.2. The name of another server in it is not followed.
+    """
+    path = raw_path
+    if path.lower().startswith("http://"):
+        authority, slash, rest = path[len("http://") :].partition("/")
+        if "?" in authority:
+            return None
+        path = f"/{rest}" if slash else "/"
+    if not path.startswith("/"):
+        return None
+    path, _, query = path.partition("?")
+    return URL.build(scheme="http", host="service", path=path, query_string=query, encoded=True)
+
+
+async def _let_go_on(request: web.BaseRequest) -> None:
+    """Tell a client that waits with its body to send it. Source: RFC 9110, 10.1.1."""
+    expects = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    if expects and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # of the answer alone
 
 
 def _end_to_end(headers: CIMultiDict[str] | aiohttp.typedefs.LooseHeaders) -> CIMultiDict[str]:
     kept = CIMultiDict(headers)
-    named = {each.strip().lower() for each in kept.get(hdrs.CONNECTION, "").split(",")}
+    lists = kept.getall(hdrs.CONNECTION, [])
+    named = {each.strip().lower() for one in lists for each in one.split(",")}
     for name in [each for each in kept if each.lower() in _HOP | named]:
         kept.popall(name, None)
     return kept

@@ -231,6 +231,9 @@ async def observe() -> Status:
     return Status(True, ready, state, reasons, tuple(report.warnings))
 
 
+observe_local_agency = observe  # its name outside this package
+
+
 def _ended(service: ServiceState) -> str | None:
     """Say how a service ended, and what comes next; None if it has not failed."""
     if service.problem is None:
