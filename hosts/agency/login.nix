@@ -15,8 +15,12 @@ let
   isAdmin =
     name: user:
     name == "root" || (user.isNormalUser && (user.group == "wheel" || lib.elem "wheel" user.extraGroups));
-  reaches =
-    name: user: ssh.enable && hasKey user && (name != "root" || ssh.settings.PermitRootLogin != "no");
+  rootMay =
+    !lib.elem ssh.settings.PermitRootLogin [
+      "no"
+      "forced-commands-only"
+    ];
+  reaches = name: user: ssh.enable && hasKey user && (name != "root" || rootMay);
   admins = lib.filterAttrs (_: user: user.enable) (lib.filterAttrs isAdmin config.users.users);
   canLogIn = lib.any lib.id (
     lib.mapAttrsToList (name: user: hasPassword user || reaches name user) admins

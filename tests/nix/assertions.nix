@@ -379,7 +379,7 @@ in
     file = "hosts/agency/login.nix";
     says = "nobody could log in to this machine";
     further = true;
-    module.services.openssh.settings.PermitRootLogin = "no";
+    module.services.openssh.settings.PermitRootLogin = "forced-commands-only";
   };
   locked-password = {
     file = "hosts/agency/login.nix";
