@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -226,16 +227,24 @@ def _refused(where: str, status: int, body: bytes) -> AcpError:
     return AcpError(f"HTTP status {status}: {printable}", where=where, hint=_NOT_AN_AGENT)
 
 
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of JSON whose keys stand there once each."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
+
+
 def _parsed(where: str, kind: type[Message], body: bytes) -> Message:
     try:
-        return kind.model_validate_json(body)
+        return kind.model_validate(json.loads(body, object_pairs_hook=_once_each))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"]))[:_MAX_REASON]
         reason = f"{field}: {first['type']}" if field else first["type"]
-        raise AcpError(
-            f"malformed {kind.__name__}: {reason}", where=where, hint=_NOT_AN_AGENT
-        ) from None
+    except (ValueError, RecursionError):  # neither UTF-8 nor JSON, a key twice, or too deep
+        reason = "json_invalid"
+    raise AcpError(f"malformed {kind.__name__}: {reason}", where=where, hint=_NOT_AN_AGENT)
 
 
 def _cause(error: aiohttp.ClientConnectionError) -> str:
