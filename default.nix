@@ -108,7 +108,9 @@ in
 {
   inherit modules hosts;
   offered = if isExample then removeAttrs hosts [ "agency" ] else hosts;
-  lib = import ./modules/lib { inherit lib; } // { inherit machine; };
+  lib = import ./modules/lib { inherit lib; } // {
+    inherit machine;
+  };
   portableUnits = portable;
 
   packages = {

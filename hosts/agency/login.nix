@@ -14,7 +14,8 @@ let
     user: user.openssh.authorizedKeys.keys != [ ] || user.openssh.authorizedKeys.keyFiles != [ ];
   isAdmin =
     name: user:
-    name == "root" || (user.isNormalUser && (user.group == "wheel" || lib.elem "wheel" user.extraGroups));
+    name == "root"
+    || (user.isNormalUser && (user.group == "wheel" || lib.elem "wheel" user.extraGroups));
   rootMay =
     !lib.elem ssh.settings.PermitRootLogin [
       "no"
@@ -30,8 +31,7 @@ let
   isExample = lib.hasSuffix ".example" cfg.domain;
 in
 {
-  options.agency.acceptExample =
-    opt.bool false "Whether this host may be that of an example instance. Only tests set it: a machine that switched to it would stop its services.";
+  options.agency.acceptExample = opt.bool false "Whether this host may be that of an example instance. Only tests set it: a machine that switched to it would stop its services.";
 
   config = {
     # The assertion below asks for more.

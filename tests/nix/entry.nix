@@ -66,16 +66,14 @@ let
       }).hosts.agency.config;
   logIn =
     module:
-    failing (
-      host {
-        imports = [
-          machine
-          shared
-          module
-        ];
-        agency.operatorKeys = lib.mkForce [ ];
-      }
-    );
+    failing (host {
+      imports = [
+        machine
+        shared
+        module
+      ];
+      agency.operatorKeys = lib.mkForce [ ];
+    });
 in
 {
   hasDisko = disko != null;
@@ -145,10 +143,12 @@ in
   };
   accounts =
     let
-      of = instance: (agencyWith instance [
-        machine
-        shared
-      ]).hosts.agency.config.agency;
+      of =
+        instance:
+        (agencyWith instance [
+          machine
+          shared
+        ]).hosts.agency.config.agency;
       matrix = of "made";
     in
     {
