@@ -364,6 +364,43 @@ in
       taskLoop.enable = false;
     };
   };
+  no-login = {
+    file = "hosts/agency/login.nix";
+    says = "nobody could log in to this machine";
+    module.agency.operatorKeys = lib.mkForce [ ];
+  };
+  keys-without-sshd = {
+    file = "hosts/agency/login.nix";
+    says = "nobody could log in to this machine";
+    further = true;
+    module.services.openssh.enable = false;
+  };
+  keys-of-a-root-who-may-not = {
+    file = "hosts/agency/login.nix";
+    says = "nobody could log in to this machine";
+    further = true;
+    module.services.openssh.settings.PermitRootLogin = "forced-commands-only";
+  };
+  locked-password = {
+    file = "hosts/agency/login.nix";
+    says = "nobody could log in to this machine";
+    further = true;
+    module = {
+      agency.operatorKeys = lib.mkForce [ ];
+      users.users.root.hashedPassword = "!";
+    };
+  };
+  example-on-a-host = {
+    file = "hosts/agency/login.nix";
+    says = "is the domain of an example";
+    instance = "example";
+    module = { };
+  };
+  disk-without-disko = {
+    file = "hosts/agency/disk.nix";
+    says = "partitioned by disko, which is not part of this machine";
+    module.agency.disk.device = "/dev/vda";
+  };
   audit-off = {
     file = "agents/audit.nix";
     says = "what they do must be on record";

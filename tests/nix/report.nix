@@ -11,6 +11,13 @@ let
     };
   everything = ../../modules/lib/everything.nix;
   sample = import ./sample.nix;
+  machine = ./machine.nix;
+  # Where it is at hand; null: what needs it is left out.
+  disko =
+    let
+      found = builtins.tryEval <disko>;
+    in
+    if found.success then found.value else null;
   full = agencyWith "full" [
     everything
     sample
@@ -299,7 +306,27 @@ in
         inherit ((agencyWith "full" [ ]).hosts) throwaway throwaway-container;
       };
   checks = lib.mapAttrs (_: check: check.drvPath) (import ../.. { }).checks;
-  example = lib.mapAttrs (_: one: one.config.system.build.toplevel.drvPath) (import ../.. { }).hosts;
+  example = {
+    throwaway = (import ../.. { }).hosts.throwaway.config.system.build.toplevel.drvPath;
+    agency =
+      (import ../.. {
+        extraModules = [
+          machine
+          { agency.acceptExample = true; }
+        ];
+      }).hosts.agency.config.system.build.toplevel.drvPath;
+  };
+  entry = import ./entry.nix {
+    inherit
+      agencyWith
+      disko
+      failing
+      instances
+      lib
+      machine
+      shared
+      ;
+  };
   other = {
     inherit
       (host

@@ -1,6 +1,7 @@
 # What features need from a person before they can be on, for every agent of a test's instance.
 { lib, ... }:
 {
+  imports = [ ./machine.nix ];
   options.agency.agents = lib.mkOption {
     type = lib.types.attrsOf (
       lib.types.submodule {

@@ -106,10 +106,10 @@ def test_the_forge_issues_what_is_waited_for(report: dict[str, Any]) -> None:
 
 
 def test_every_secret_restarts_who_reads_it(report: dict[str, Any]) -> None:
-    """A secret that nobody reads has no place on the machine."""
+    """A secret that nobody reads has no place on the machine; one is read by root's ssh."""
     restarted = report["services"]["restarted"]
     assert {"gitlab-db-key", "grafana-secret-key", "k3s-token", "webhook-hmac"} <= set(restarted)
-    assert [name for name, units in restarted.items() if not units] == []
+    assert [name for name, units in restarted.items() if not units] == ["deploy-key"]
     assert "gitlab-config.service" in restarted["gitlab-db-key"]
     assert restarted["k3s-token"] == ["k3s.service"]
     # Docker's own reader looks at it at each pull: the catalogue says that nothing restarts it.
@@ -134,7 +134,9 @@ def test_secrets_are_read_by_way_of_systemd_alone(report: dict[str, Any]) -> Non
         for name, text in report["services"]["etc"].items()
         if any(place in text for place in places)
     }
-    assert told <= {"agency/issued.json", "agency/secrets.json"}
+    assert told <= {"agency/issued.json", "agency/secrets.json", "ssh/ssh_config"}
+    ssh = report["services"]["etc"]["ssh/ssh_config"]
+    assert re.findall(r"\S*/run/\S+", ssh) == ["/run/secrets/deploy-key"]
 
 
 def test_a_credential_is_of_a_secret_of_the_same_name(report: dict[str, Any]) -> None:
@@ -172,7 +174,8 @@ def test_no_two_services_claim_a_port(report: dict[str, Any]) -> None:
 
 
 def test_only_the_edge_is_open_to_the_outside(report: dict[str, Any]) -> None:
-    assert report["services"]["openPorts"] == [443]
+    """And sshd, by which operators come: they have keys, and nobody a password."""
+    assert report["services"]["openPorts"] == [22, 443]
 
 
 def test_what_is_under_test_is_passed_to_traefik(report: dict[str, Any]) -> None:

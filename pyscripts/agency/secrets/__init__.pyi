@@ -5,6 +5,7 @@ from .catalogue import CATALOGUE as CATALOGUE
 from .catalogue import Catalogue as Catalogue
 from .catalogue import catalogue_file as catalogue_file
 from .catalogue import load_catalogue as load_catalogue
+from .classes import Generator as Generator
 from .classes import SecretClass as SecretClass
 from .classes import SecretSpec as SecretSpec
 from .commands import compose_issued as compose_issued
