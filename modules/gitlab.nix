@@ -25,7 +25,8 @@ let
     in
     if found == null then null else lib.head found;
   slice = "system-gitlab.slice";
-  state = config.services.gitlab.statePath;
+  # The registry's user may not pass GitLab's own directory, and reads the certificate.
+  registryKeys = "/var/lib/gitlab-registry";
   workhorse = "/run/gitlab/gitlab-workhorse.socket";
 
   credential = unit: name: "/run/credentials/${unit}.service/${name}";
@@ -130,8 +131,8 @@ in
         host = hosts.registry;
         externalAddress = hosts.registry;
         externalPort = 443;
-        certFile = "${state}/registry/auth.crt";
-        keyFile = "${state}/registry/auth.key";
+        certFile = "${registryKeys}/auth.crt";
+        keyFile = "${registryKeys}/auth.key";
       };
       # People are invited, and nothing is reported elsewhere.
       extraConfig = {
@@ -143,6 +144,8 @@ in
           email_enabled = lib.mkDefault config.services.gitlab.smtp.enable;
         };
         gravatar.enabled = lib.mkDefault false;
+        # Upstream sets `enable`, which GitLab does not read.
+        monitoring.sidekiq_exporter.enabled = true;
       };
     };
     agency.postgresql.databases = [ config.services.gitlab.databaseName ];
@@ -157,6 +160,16 @@ in
       };
     };
 
+    # The first start migrates the database for minutes: beside a switch, not within it.
+    systemd.targets.gitlab.wantedBy = lib.mkForce [ ];
+    systemd.timers.gitlab = {
+      description = "GitLab, started beside the rest of the machine";
+      wantedBy = [ "timers.target" ];
+      timerConfig = {
+        OnActiveSec = "1s";
+        Unit = "gitlab.target";
+      };
+    };
     systemd.slices.system-gitlab.sliceConfig = {
       MemoryMax = cfg.memoryMax;
       MemorySwapMax = 0;
@@ -223,7 +236,8 @@ in
       # Root, for what it issues is read by the units of other users through systemd alone.
       user = "root";
       secrets = [ rootPassword ];
-      timeout = "20min";
+      timeout = 1200;
+      background = true;
       input = {
         url = "http://127.0.0.1:${toString ports.gitlab}";
         issuedDir = "/var/lib/agency/issued";
@@ -257,11 +271,15 @@ in
         port = ports.gitlab;
         # Pushes and packages; GitLab has limits of its own.
         bodyLimit = "0";
+        streamed = true;
+        timeout = 3600;
       };
       registry = lib.mkIf cfg.registry.enable {
         host = hosts.registry;
         port = ports.registry;
         bodyLimit = "0";
+        streamed = true;
+        timeout = 900;
       };
     };
     # Services of this machine reach it by its name, whatever the DNS outside says.

@@ -100,6 +100,7 @@ in
   imports = [
     ./base.nix
     ./edge.nix
+    ./element.nix
     ./issued.nix
     ./postgresql.nix
   ];
@@ -248,8 +249,15 @@ in
     # Where clients that know only the domain find the homeserver.
     agency.edge.sites.well-known = {
       host = agency.domain;
-      files."/.well-known/matrix/client" = builtins.toJSON {
-        "m.homeserver".base_url = "https://${hosts.matrix}";
+      redirect = lib.mkIf agency.element.enable "https://${hosts.element}/";
+      files = {
+        "/.well-known/matrix/client" = builtins.toJSON {
+          "m.homeserver".base_url = "https://${hosts.matrix}";
+        };
+      }
+      # Without it other homeservers ask at port 8448 of the domain, where nothing listens.
+      // lib.optionalAttrs cfg.federation {
+        "/.well-known/matrix/server" = builtins.toJSON { "m.server" = "${hosts.matrix}:443"; };
       };
     };
     agency.edge.sites.matrix = {

@@ -80,6 +80,8 @@ in
     agency.reconcilers.traefik = {
       description = "Traefik on the swarm";
       after = [ "agency-reconcile-proxy-network.service" ];
+      # It fetches an image.
+      background = true;
       path = [
         cfg.abra
         pkgs.git

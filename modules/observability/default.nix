@@ -149,6 +149,8 @@ in
           listenAddress = "127.0.0.1";
           port = ports.node-exporter;
           enabledCollectors = [ "systemd" ];
+          # Of the rule that sees a unit restart: between two starts it is not failed.
+          extraFlags = [ "--collector.systemd.enable-start-time-metrics" ];
         };
         # Agents are users of the machine, so what each uses is what its user's processes use.
         process = {
