@@ -78,25 +78,25 @@ let
       "/".return = lib.mkDefault (if site.redirect == null then "404" else "302 ${site.redirect}");
     }
     // documents site.files
-      // lib.optionalAttrs (site.port != null) (
-        lib.genAttrs site.only (_: {
-          proxyPass = "http://127.0.0.1:${toString site.port}";
-          proxyWebsockets = true;
-          # Upstream's own would append the client's X-Forwarded-For to the true address.
-          recommendedProxySettings = false;
-          extraConfig = proxyHeaders + ''
-            proxy_read_timeout ${toString site.timeout}s;
-            proxy_send_timeout ${toString site.timeout}s;
-            ${lib.optionalString site.streamed "proxy_request_buffering off;"}
-          '';
-        })
-      )
-      // lib.optionalAttrs (site.root != null) {
-        "/" = {
-          inherit (site) root;
-          index = "index.html";
-        };
+    // lib.optionalAttrs (site.port != null) (
+      lib.genAttrs site.only (_: {
+        proxyPass = "http://127.0.0.1:${toString site.port}";
+        proxyWebsockets = true;
+        # Upstream's own would append the client's X-Forwarded-For to the true address.
+        recommendedProxySettings = false;
+        extraConfig = proxyHeaders + ''
+          proxy_read_timeout ${toString site.timeout}s;
+          proxy_send_timeout ${toString site.timeout}s;
+          ${lib.optionalString site.streamed "proxy_request_buffering off;"}
+        '';
+      })
+    )
+    // lib.optionalAttrs (site.root != null) {
+      "/" = {
+        inherit (site) root;
+        index = "index.html";
       };
+    };
     extraConfig = ''
       ${headers}
       client_max_body_size ${site.bodyLimit};

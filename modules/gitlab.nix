@@ -41,6 +41,13 @@ let
   };
   rootPassword = "gitlab-initial-root-password";
   bootstrap = "gitlab-bootstrap";
+  adminToken = "gitlab-admin-token";
+  adminTokenDirectory = "/run/${adminToken}";
+  inherit (config.services.gitlab.packages.gitlab) version;
+  # Upstream's wrapper, which it offers on the path alone.
+  gitlabRails = lib.findFirst (
+    package: (package.name or "") == "gitlab-rails"
+  ) (throw "nixpkgs' GitLab brings no gitlab-rails") config.environment.systemPackages;
 
   # Services to which people log in with a GitLab account, and their redirect addresses.
   clients = {
@@ -76,6 +83,7 @@ let
 in
 {
   imports = [
+    ./memory.nix
     ./base.nix
     ./ci
     ./edge.nix
@@ -88,11 +96,14 @@ in
 
   options.agency.gitlab = {
     enable = opt.service services "gitlab" "GitLab, the forge.";
-    memoryMax = opt.str "8G" "Most memory that all units of GitLab may use together.";
+    memoryMax = opt.str "6G" "Most memory that all units of GitLab may use together.";
     cpuQuota =
       opt.matching "[0-9]+%" "400%"
         "Most processor time that all units of GitLab may use together; 100% is one core.";
     workers = opt.between 1 64 2 "Processes that answer requests. Each takes about 1.2 GB.";
+    newestMajor =
+      opt.between 17 99 18
+        "Newest major version of GitLab whose removals this machine's operator has read. Each major version takes parts of the API away.";
     registry.enable =
       opt.bool cfg.enable "The container registry of its projects."
       // opt.code "config.agency.gitlab.enable";
@@ -148,6 +159,7 @@ in
         monitoring.sidekiq_exporter.enabled = true;
       };
     };
+    agency.memory.parts.gitlab = cfg.memoryMax;
     agency.postgresql.databases = [ config.services.gitlab.databaseName ];
     # GitLab's is a socket of systemd, which is root.
     agency.heldPorts = {
@@ -190,6 +202,23 @@ in
         onSuccess = [ "agency-issued.service" ];
         onFailure = [ "agency-issued.service" ];
       };
+      # An administrator's token for the bootstrap, made where nobody needs to log in for it.
+      ${adminToken} = {
+        description = "GitLab's token for its bootstrap";
+        after = [ "gitlab-db-config.service" ];
+        requires = [ "gitlab-db-config.service" ];
+        # Once a day: tmpfiles removes the file, and the next bootstrap has it made again.
+        unitConfig.ConditionPathExists = "!${adminTokenDirectory}/token";
+        serviceConfig = {
+          Type = "oneshot";
+          User = config.services.gitlab.user;
+          Group = config.services.gitlab.group;
+          Slice = slice;
+          UMask = "0077";
+          TimeoutStartSec = "10min";
+          ExecStart = "${gitlabRails}/bin/gitlab-rails runner ${./lib/gitlab-admin-token.rb} ${adminTokenDirectory}/token";
+        };
+      };
       gitlab-http = {
         description = "GitLab on loopback";
         requires = [ "gitlab-http.socket" ];
@@ -203,6 +232,12 @@ in
           Slice = slice;
         };
       };
+    };
+    systemd.tmpfiles.settings.${adminToken}.${adminTokenDirectory}.d = {
+      inherit (config.services.gitlab) user group;
+      mode = "0700";
+      # Reading it does not keep it.
+      age = "m:20h";
     };
     systemd.sockets.gitlab-http = {
       description = "GitLab on loopback";
@@ -232,10 +267,11 @@ in
       after = [
         "gitlab.service"
         "gitlab-http.socket"
+        "${adminToken}.service"
       ];
       # Root, for what it issues is read by the units of other users through systemd alone.
       user = "root";
-      secrets = [ rootPassword ];
+      credentials.${adminToken} = "${adminTokenDirectory}/token";
       timeout = 1200;
       background = true;
       input = {
@@ -289,6 +325,13 @@ in
     ];
 
     assertions = [
+      {
+        assertion = lib.toInt (lib.versions.major version) <= cfg.newestMajor;
+        message = ''
+          agency.gitlab: GitLab ${version} is newer than the ${toString cfg.newestMajor} that its bootstrap was written for.
+          Read what it removes from the API; then set agency.gitlab.newestMajor, or keep nixpkgs where it was.
+        '';
+      }
       {
         assertion = agency.edge.enable;
         message = ''

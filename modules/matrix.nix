@@ -98,6 +98,7 @@ let
 in
 {
   imports = [
+    ./memory.nix
     ./base.nix
     ./edge.nix
     ./element.nix
@@ -110,7 +111,7 @@ in
     federation =
       opt.bool (services.matrix.federation or false) "Whether it talks to other homeservers."
       // opt.md "services.matrix.federation of the instance";
-    memoryMax = opt.str "4G" "Most memory that Synapse may use.";
+    memoryMax = opt.str "3G" "Most memory that Synapse may use.";
     oidc = {
       enable =
         opt.bool (services.gitlab.enable or false)
@@ -245,6 +246,7 @@ in
       }
     ];
 
+    agency.memory.parts.synapse = cfg.memoryMax;
     agency.postgresql.databases = [ database ];
     # Where clients that know only the domain find the homeserver.
     agency.edge.sites.well-known = {

@@ -22,6 +22,7 @@ let
       };
       input = opt.attrsOf types.anything "The wanted state, as JSON at /etc/agency/reconcile/<name>.json. Never a secret. A change runs the reconciler.";
       secrets = opt.listOf types.str "Names of `agency.secrets` it gets as credentials. A change runs the reconciler.";
+      credentials = opt.attrsOf types.str "As agency.units.<name>.credentials.";
       user = opt.nullOr types.str "User it runs as. Null: a dynamic user of its own.";
       group = opt.nullOr types.str "Group it runs as.";
       network = opt.is (types.enum (
@@ -53,6 +54,7 @@ let
     lib.nameValuePair "agency-reconcile-${name}" {
       inherit (one)
         description
+        credentials
         secrets
         user
         group
@@ -113,8 +115,10 @@ in
     environment.etc = lib.concatMapAttrs (name: one: {
       ${inputFile name}.text = builtins.toJSON one.input;
       # Where systemd reads its credentials, for a run by hand.
-      ${credentialsFile name} = lib.mkIf (one.secrets != [ ]) {
-        text = builtins.toJSON (lib.genAttrs one.secrets (secret: config.agency.secrets.${secret}.path));
+      ${credentialsFile name} = lib.mkIf (one.secrets != [ ] || one.credentials != { }) {
+        text = builtins.toJSON (
+          one.credentials // lib.genAttrs one.secrets (secret: config.agency.secrets.${secret}.path)
+        );
       };
     }) cfg;
   };

@@ -16,6 +16,7 @@
   networking.useDHCP = lib.mkDefault false;
 
   agency = {
+    upkeep.enable = false;
     # Whatever the instance runs elsewhere.
     services.matrix.enable = true;
 

@@ -23,9 +23,11 @@ let
   issued = lib.filter (name: agency.secrets.${name}.class == "C") (lib.attrValues oauth);
 in
 {
-  options.agency.ci.woodpecker.admins = (import ../lib/options.nix { inherit lib; }).is (
-    lib.types.nonEmptyListOf (import ../lib { inherit lib; }).types.name
-  ) [ "root" ] "Accounts of the forge that may log in to Woodpecker and turn a project's pipelines on. Nobody else may.";
+  options.agency.ci.woodpecker.admins =
+    (import ../lib/options.nix { inherit lib; }).is
+      (lib.types.nonEmptyListOf (import ../lib { inherit lib; }).types.name)
+      [ "root" ]
+      "Accounts of the forge that may log in to Woodpecker and turn a project's pipelines on. Nobody else may.";
 
   config = lib.mkIf (ci.enable && ci.engine == "woodpecker") {
     services.woodpecker-server = {

@@ -74,6 +74,7 @@ let
 in
 {
   imports = [
+    ../memory.nix
     ../base.nix
     ../edge.nix
     ../issued.nix
@@ -83,7 +84,7 @@ in
   options.agency.observability = {
     enable = opt.service agency.services "observability" "Prometheus and Grafana.";
     retention = opt.matching "[0-9]+[dwy]" "90d" "How long numbers are kept.";
-    memoryMax = opt.str "2G" "Most memory of Prometheus, and again of Grafana.";
+    memoryMax = opt.str "1G" "Most memory of Prometheus, and again of Grafana.";
     probes = opt.attrsOf types.str "URLs on this machine that must answer with success, by the name of the service. Features add theirs.";
     rules =
       opt.is (types.listOf types.path) [ ./alerts.yml ] "Files of alert rules."
@@ -187,6 +188,7 @@ in
       ];
     }
     // lib.optionalAttrs agency.matrix.enable { synapse-metrics.user = "matrix-synapse"; };
+    agency.memory.parts = lib.genAttrs [ "prometheus" "grafana" ] (_: cfg.memoryMax);
     systemd.services.prometheus.serviceConfig.MemoryMax = cfg.memoryMax;
 
     services.matrix-synapse.settings = lib.mkIf agency.matrix.enable {

@@ -85,7 +85,7 @@ in
 
   # Files that a program's configuration names.
   opens =
-    on agency.matrix.enable { 
+    on agency.matrix.enable {
       # Its pid file is for a Synapse that puts itself in the background, which no unit does.
       "matrix-synapse.service" = named (removeAttrs services.matrix-synapse.settings [ "pid_file" ]);
     }
@@ -95,7 +95,9 @@ in
     }
     // on observed {
       "grafana.service" = map (lib.removePrefix "$__file{") (
-        map (lib.removeSuffix "}") (lib.filter (lib.hasPrefix "$__file{") (leaves services.grafana.settings))
+        map (lib.removeSuffix "}") (
+          lib.filter (lib.hasPrefix "$__file{") (leaves services.grafana.settings)
+        )
       );
     }
     // on agency.edge.enable {
@@ -106,7 +108,8 @@ in
       );
     }
     // lib.mapAttrs' (
-      name: one: lib.nameValuePair "agency-reconcile-${name}.service" (named (removeAttrs one.input [ "projects" ]))
+      name: one:
+      lib.nameValuePair "agency-reconcile-${name}.service" (named (removeAttrs one.input [ "projects" ]))
     ) agency.reconcilers;
 
   # Who listens on which TCP port, as far as its configuration switches it on.
@@ -130,7 +133,8 @@ in
         "gitaly.service" = [ 9236 ];
         # GitLab reads `enabled`; a key `enable` is nothing to it.
         "gitlab-sidekiq.service" = lib.optional (sidekiq.enabled or false) (sidekiq.port or 3807);
-        "docker-registry.service" = lib.optional services.gitlab.registry.enable services.dockerRegistry.port;
+        "docker-registry.service" =
+          lib.optional services.gitlab.registry.enable services.dockerRegistry.port;
       }
       // on observed {
         "grafana.service" = [ services.grafana.settings.server.http_port ];
@@ -162,12 +166,13 @@ in
   # Who asks which TCP port of this machine.
   asks = lib.mapAttrsToList (by: ports: { inherit by ports; }) (
     {
-      edge = portsOf (
-        lib.mapAttrsToList (_: host: lib.mapAttrsToList (_: one: one.proxyPass) host.locations) (
-          on agency.edge.enable services.nginx.virtualHosts
+      edge =
+        portsOf (
+          lib.mapAttrsToList (_: host: lib.mapAttrsToList (_: one: one.proxyPass) host.locations) (
+            on agency.edge.enable services.nginx.virtualHosts
+          )
         )
-      )
-      ++ lib.optionals agency.edge.enable (lib.attrValues agency.edge.passthrough);
+        ++ lib.optionals agency.edge.enable (lib.attrValues agency.edge.passthrough);
       agent = portsOf agent;
     }
     // on observed {

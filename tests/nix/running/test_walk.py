@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,23 +14,6 @@ from agency.cli import cli
 
 ENGINES = ("builtin", "woodpecker", "drone")
 Facts = dict[str, Any]
-
-
-@pytest.fixture(scope="session")
-def hosts(
-    new_instance: Callable[..., Path],
-    with_engine: Callable[[str], dict[str, Any]],
-    evaluate: Callable[..., Any],
-    snapshot: Path,
-) -> dict[str, Facts]:
-    """The facts of the full machine with each engine, evaluated once for the session."""
-    attrs = " ".join(
-        f'{engine} = "{new_instance(f"walk-{engine}", services=with_engine(engine))}";'
-        for engine in ENGINES
-    )
-    report = snapshot / "tests/nix/running/report.nix"
-    found: dict[str, Facts] = evaluate(report, "--arg", "instances", f"{{ {attrs} }}")
-    return found
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -63,7 +63,7 @@ def test_the_command_of_the_install_guide_gets_past_its_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
-    settings = _listed(tmp_path, **{"gitlab-initial-root-password": "first"})
+    settings = _listed(tmp_path, **{"gitlab-admin-token": "first"})
     settings.write_text(
         json.dumps(
             {
