@@ -12,7 +12,8 @@ let
     lib.toInt (lib.head found) * (if lib.last found == "G" then 1024 else 1);
   sum = lib.foldl' (total: text: total + mib text) 0;
   needed = sum (lib.attrValues cfg.parts ++ [ cfg.system ]);
-  gib = amount: "${toString ((amount * 10 + 1023) / 1024 / 10)} GiB";
+  # Rounded up.
+  gib = amount: "${toString ((amount + 1023) / 1024)} GiB";
   biggest = lib.sort (one: other: mib cfg.parts.${one} > mib cfg.parts.${other}) (
     lib.attrNames cfg.parts
   );

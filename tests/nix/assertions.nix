@@ -180,7 +180,7 @@ in
   };
   memory-too-small = {
     file = "memory.nix";
-    says = "the limits of gitlab 6G, containers 6G";
+    says = "the limits of containers 6G, gitlab 6G";
     module.agency.memory.machine = "16G";
   };
   memory-one-limit-more = {

@@ -1,7 +1,7 @@
 """Credentials of a reconciler that a person runs by hand, where systemd hands it none.
 
-NixOS writes beside the settings of a reconciler which file each of its credentials is read from. The
-files stay where they are, readable to root alone.
+NixOS writes beside the settings of a reconciler which file each of its credentials is read from.
+These files stay where they are, readable to root alone.
 """
 
 from __future__ import annotations

@@ -327,7 +327,9 @@ async def test_a_wrong_token_and_a_gitlab_that_is_down_are_missing_prerequisites
     with pytest.raises(PrerequisiteError, match="has not the scope api"):
         await setup.converge()
     (setup.place / "credentials" / "gitlab-admin-token").write_text("another-one")
-    with pytest.raises(PrerequisiteError, match="does not accept the administrator's token") as told:
+    with pytest.raises(
+        PrerequisiteError, match="does not accept the administrator's token"
+    ) as told:
         await setup.converge()
     assert "another-one" not in str(told.value)
     setup.url = "http://127.0.0.1:9"

@@ -90,10 +90,7 @@ def test_the_bootstrap_logs_in_by_no_password(full: Machine) -> None:
 
 
 def test_a_run_by_hand_knows_where_credentials_are(hosts: dict[str, Facts]) -> None:
-    listed = {
-        name: json.loads(text)
-        for name, text in hosts["said"]["credentials"].items()
-    }
+    listed = {name: json.loads(text) for name, text in hosts["said"]["credentials"].items()}
     assert listed["agency/reconcile/gitlab-bootstrap.credentials.json"] == {
         "gitlab-admin-token": "/run/gitlab-admin-token/token"
     }
@@ -105,7 +102,9 @@ def test_a_run_by_hand_knows_where_credentials_are(hosts: dict[str, Facts]) -> N
 
 def test_woodpecker_lets_somebody_in_and_clones(hosts: dict[str, Facts]) -> None:
     units = machine(hosts["woodpecker"]).units
-    server = dict(one.split("=", 1) for one in units["woodpecker-server.service"].words("Environment"))
+    server = dict(
+        one.split("=", 1) for one in units["woodpecker-server.service"].words("Environment")
+    )
     agent = dict(
         one.split("=", 1) for one in units["woodpecker-agent-local.service"].words("Environment")
     )

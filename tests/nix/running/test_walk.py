@@ -68,9 +68,7 @@ def _no_such_group(facts: Facts) -> str:
         _no_such_group,
     ],
 )
-def test_the_walk_finds_a_fault(
-    hosts: dict[str, Facts], spoil: Callable[[Facts], str]
-) -> None:
+def test_the_walk_finds_a_fault(hosts: dict[str, Facts], spoil: Callable[[Facts], str]) -> None:
     facts = copy.deepcopy(hosts["builtin"])
     expected = spoil(facts)
     assert any(expected in one for one in findings(machine(facts)))

@@ -1,1 +1,1 @@
-"""A walk over the units of one evaluated machine: what each needs at its start, and who makes it."""
+"""Walk over the units of one evaluated machine: the needs of each, and who meets them."""

@@ -20,10 +20,24 @@ from unitwalk.places import (
 )
 from unitwalk.units import EXEC_PREFIX, Machine, Unit
 
-EXECS = ("ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost",
-         "ExecCondition")
-MOUNTED = ("ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths", "BindPaths",
-           "BindReadOnlyPaths", "ExecPaths", "NoExecPaths")
+EXECS = (
+    "ExecStartPre",
+    "ExecStart",
+    "ExecStartPost",
+    "ExecReload",
+    "ExecStop",
+    "ExecStopPost",
+    "ExecCondition",
+)
+MOUNTED = (
+    "ReadWritePaths",
+    "ReadOnlyPaths",
+    "InaccessiblePaths",
+    "BindPaths",
+    "BindReadOnlyPaths",
+    "ExecPaths",
+    "NoExecPaths",
+)
 ALWAYS = ("/nix/store/", "/dev/", "/proc/", "/sys/")
 CREDENTIAL = re.compile(r"^/run/credentials/([^/]+)/(.+)$")
 # A flag whose name begins with --write names what the program makes itself.
@@ -106,20 +120,33 @@ def _names(machine: Machine, unit: Unit) -> Iterator[str]:
 
 
 def _needs(machine: Machine, unit: Unit) -> Iterator[Need]:
+    yield from _handed(unit)
+    directory = unit.last("WorkingDirectory")
+    if directory.startswith("/"):
+        yield Need("WorkingDirectory", directory)
+    yield from _run(unit)
+    for value in unit.words("Environment"):
+        name, _, path = value.partition("=")
+        if path.startswith("/") and ":" not in path:
+            yield Need(f"Environment {name}", path)
+    for path in machine.facts["opens"].get(unit.name, []):
+        yield Need("configuration", path)
+
+
+def _handed(unit: Unit) -> Iterator[Need]:
+    """Paths that systemd itself opens or mounts; a dash before one says that it may lack."""
     for value in unit.all("LoadCredential"):
         _, colon, path = value.partition(":")
         if colon and path.startswith("/"):
             yield Need("LoadCredential", path, by_root=True)
-    for value in unit.words("EnvironmentFile"):
-        if not value.startswith("-"):
-            yield Need("EnvironmentFile", value, by_root=True)
-    for key in MOUNTED:
+    for key in ("EnvironmentFile", *MOUNTED):
         for value in unit.words(key):
             if not value.startswith("-"):
                 yield Need(key, value.lstrip("+").partition(":")[0], by_root=True)
-    directory = unit.last("WorkingDirectory")
-    if directory.startswith("/"):
-        yield Need("WorkingDirectory", directory)
+
+
+def _run(unit: Unit) -> Iterator[Need]:
+    """Paths in command lines."""
     own = _made_directories(unit)
     for key in EXECS:
         for value in unit.all(key):
@@ -129,20 +156,12 @@ def _needs(machine: Machine, unit: Unit) -> Iterator[Need]:
                 found = ABSOLUTE.match(word)
                 if found and found[1] not in own:
                     yield Need(key, found[1], by_root)
-    for value in unit.words("Environment"):
-        name, _, path = value.partition("=")
-        if path.startswith("/") and ":" not in path:
-            yield Need(f"Environment {name}", path)
-    for path in machine.facts["opens"].get(unit.name, []):
-        yield Need("configuration", path)
 
 
 def _made_directories(unit: Unit) -> set[str]:
     """Directories that a step before the start makes."""
     steps = [value.split() for value in unit.all("ExecStartPre")]
-    return {
-        word for words in steps if words and words[0].endswith("/mkdir") for word in words[1:]
-    }
+    return {word for words in steps if words and words[0].endswith("/mkdir") for word in words[1:]}
 
 
 def _fault(
@@ -195,9 +214,7 @@ def _is_there(machine: Machine, unit: Unit, maker: str | None) -> bool:
     return pulled and maker in machine.before(unit.name)
 
 
-def _closed(
-    known: dict[str, list[Place]], who: Identity, path: str, unit: Unit
-) -> str | None:
+def _closed(known: dict[str, list[Place]], who: Identity, path: str, unit: Unit) -> str | None:
     for one in ancestors(path):
         own = [place for place in known.get(one, []) if place.unit == unit.name]
         for place in own or known.get(one, []):

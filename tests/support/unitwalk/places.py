@@ -17,12 +17,46 @@ DIRECTORIES = {
     "ConfigurationDirectory": "/etc",
 }
 # There on every machine before the first service, for everybody.
-GIVEN = ("/nix/store", "/dev", "/proc", "/sys", "/run/current-system", "/run/wrappers",
-         "/run/systemd", "/run/dbus", "/run/lock", "/bin/sh", "/usr/bin/env", "/etc/ssl",
-         "/etc/passwd", "/etc/group", "/etc/machine-id", "/etc/static", "/etc/nixos", "/tmp",
-         "/var/tmp", "/run/log", "/var/log", "/nix/var")
-PARENTS = ("/", "/etc", "/home", "/nix", "/root", "/run", "/var", "/var/cache", "/var/lib",
-           "/run/user", "/srv", "/usr", "/bin", "/lib")
+GIVEN = (
+    "/nix/store",
+    "/dev",
+    "/proc",
+    "/sys",
+    "/run/current-system",
+    "/run/wrappers",
+    "/run/systemd",
+    "/run/dbus",
+    "/run/lock",
+    "/bin/sh",
+    "/usr/bin/env",
+    "/etc/ssl",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/machine-id",
+    "/etc/static",
+    "/etc/nixos",
+    "/tmp",
+    "/var/tmp",
+    "/run/log",
+    "/var/log",
+    "/nix/var",
+)
+PARENTS = (
+    "/",
+    "/etc",
+    "/home",
+    "/nix",
+    "/root",
+    "/run",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/run/user",
+    "/srv",
+    "/usr",
+    "/bin",
+    "/lib",
+)
 
 
 @dataclass(frozen=True)
@@ -124,8 +158,13 @@ def _of_unit(machine: Machine, unit: Unit) -> Iterator[Place]:
             yield Place(path, unit.name, mode, who.user, group, private=hidden)
     for address in unit.all("ListenStream"):
         if address.startswith("/"):
-            yield Place(address, unit.name, int(unit.last("SocketMode", "0666"), 8),
-                        unit.last("SocketUser", "root"), unit.last("SocketGroup", "root"))
+            yield Place(
+                address,
+                unit.name,
+                int(unit.last("SocketMode", "0666"), 8),
+                unit.last("SocketUser", "root"),
+                unit.last("SocketGroup", "root"),
+            )
 
 
 def _is_dynamic(unit: Unit) -> bool:
@@ -136,7 +175,9 @@ def made_by_scripts(machine: Machine, path: str) -> list[str]:
     """Units in whose scripts the path is written out."""
     made = []
     for name, text in machine.facts["scripts"].items():
-        words = shlex.split(text, comments=True) if path in text and text.count("'") % 2 == 0 else ()
+        words = (
+            shlex.split(text, comments=True) if path in text and text.count("'") % 2 == 0 else ()
+        )
         if path in words or (path in text and not words):
             made.append(name)
     return made

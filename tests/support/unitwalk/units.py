@@ -59,8 +59,11 @@ class Machine:
         names: set[str] = set()
         for root in roots:
             names |= self.pulled_by(root)
-        return [self.units[name] for name in sorted(names) if name.endswith(".service")
-                and name in self.units]
+        return [
+            self.units[name]
+            for name in sorted(names)
+            if name.endswith(".service") and name in self.units
+        ]
 
     def _closure(self, kind: str, name: str, step: Any) -> frozenset[str]:
         key = f"{kind} {name}"
@@ -145,6 +148,13 @@ def _settings(text: str, instance: str) -> dict[str, list[str]]:
 
 
 def _expanded(value: str, instance: str) -> str:
-    table = {"%i": instance, "%I": instance, "%S": "/var/lib", "%t": "/run", "%C": "/var/cache",
-             "%L": "/var/log", "%%": "%"}
+    table = {
+        "%i": instance,
+        "%I": instance,
+        "%S": "/var/lib",
+        "%t": "/run",
+        "%C": "/var/cache",
+        "%L": "/var/log",
+        "%%": "%",
+    }
     return re.sub("%[iIStCL%]", lambda found: table[found[0]], value)

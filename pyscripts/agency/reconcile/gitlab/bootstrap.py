@@ -31,7 +31,7 @@ from agency.reconcile.issued import Issued
 from agency.secrets import SecretValue, read_credential
 
 SETTINGS = GitlabBootstrapSettings
-ADMIN_TOKEN = "gitlab-admin-token"
+ADMIN_CREDENTIAL = "gitlab-admin-token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ async def opened(
     settings: GitlabBootstrapSettings, clock: Clock | None = None
 ) -> AsyncIterator[GitlabBootstrap]:
     """Open the reconciler, with the token that GitLab's own console made for root."""
-    token = read_credential(ADMIN_TOKEN)
+    token = read_credential(ADMIN_CREDENTIAL)
     login = administered(settings.url, token.reveal(), ready_s=settings.ready_timeout_s)
     api = await asyncio.to_thread(login.__enter__)
     try:
