@@ -83,10 +83,11 @@ let
         in
         if timer == { } then null else timer;
       restartTriggers = triggers one;
-      # What it needs may take a while to answer after its start; the timer goes on after the last.
+      # What it needs may take a while to answer. After ten minutes it has failed, for people to see,
+      # and the timer goes on. Starts by hand and by switches count too: there is room for them.
       unitConfig = {
-        StartLimitIntervalSec = "10min";
-        StartLimitBurst = 5;
+        StartLimitIntervalSec = "30min";
+        StartLimitBurst = 20;
       };
       serviceConfig = {
         Restart = "on-failure";

@@ -62,7 +62,7 @@ def test_a_reconciler_that_failed_is_tried_again(reconcilers: dict[str, Unit]) -
     for unit in reconcilers.values():
         assert (unit.last("Type"), unit.last("Restart")) == ("oneshot", "on-failure")
         assert unit.last("RestartSec") == "30s"
-        assert (unit.last("StartLimitBurst"), unit.last("StartLimitIntervalSec")) == ("5", "10min")
+        assert (unit.last("StartLimitBurst"), unit.last("StartLimitIntervalSec")) == ("20", "30min")
 
 
 def test_a_reconciler_ends_before_systemd_ends_it(reconcilers: dict[str, Unit]) -> None:
