@@ -1,8 +1,6 @@
 # What features need from a person before they can be on, for every agent of a test's instance.
 { lib, ... }:
 {
-  # Everything at once, which no machine of the default size has room for.
-  config.agency.memory.machine = lib.mkDefault "64G";
   options.agency.agents = lib.mkOption {
     type = lib.types.attrsOf (
       lib.types.submodule {
@@ -20,4 +18,6 @@
       }
     );
   };
+  # Everything at once, which no machine of the default size has room for.
+  config.agency.memory.machine = lib.mkDefault "64G";
 }
