@@ -19,10 +19,16 @@ def hosts(
     snapshot: Path,
 ) -> dict[str, Any]:
     """The facts of the full machine with each engine, and what `report.nix` says besides."""
-    attrs = " ".join(
-        f'{engine} = "{new_instance(f"walk-{engine}", services=with_engine(engine))}";'
-        for engine in ENGINES
+    instances = {
+        engine: new_instance(f"walk-{engine}", services=with_engine(engine)) for engine in ENGINES
+    }
+    instances["ephemeral"] = new_instance(
+        "walk-ephemeral",
+        secrets={"provider": "ephemeral"},
+        services={"matrix": {"enable": True}},
+        preview=[],
     )
+    attrs = " ".join(f'{name} = "{path}";' for name, path in instances.items())
     report = snapshot / "tests/nix/running/report.nix"
     found: dict[str, Any] = evaluate(report, "--arg", "instances", f"{{ {attrs} }}")
     return found

@@ -72,9 +72,20 @@ in
       ) (lib.foldl' (all: one: all // one) { } (lib.attrValues config.systemd.tmpfiles.settings))
     );
   etc = lib.attrNames (lib.filterAttrs (_: file: file.enable) config.environment.etc);
-  secrets =
-    lib.mapAttrsToList (_: secret: secret.path) config.sops.secrets
-    ++ map (name: "/run/secrets/rendered/${name}") (lib.attrNames config.sops.templates);
+  secrets = rec {
+    by = if agency.secretsInstaller == "sops-nix" then null else "agency-secrets.service";
+    paths =
+      if by == null then
+        lib.mapAttrsToList (_: secret: secret.path) config.sops.secrets
+        ++ map (name: "/run/secrets/rendered/${name}") (lib.attrNames config.sops.templates)
+      else
+        map (one: one.path) (
+          let
+            told = builtins.fromJSON config.environment.etc."agency/secrets.json".text;
+          in
+          told.secrets ++ told.templates
+        );
+  };
   issued = lib.mapAttrsToList (_: secret: secret.path) (
     lib.filterAttrs (_: secret: secret.class == "C") agency.secrets
   );

@@ -40,6 +40,8 @@ let
 in
 {
   builtin = facts full;
+  # The guest of a spin-up, whose secrets are made at its boot.
+  throwaway = facts (import ../../.. { instance = /. + instances.ephemeral; }).hosts.throwaway;
   said = {
     denied = config.networking.dhcpcd.denyInterfaces;
     node = config.services.prometheus.exporters.node.extraFlags;

@@ -16,10 +16,12 @@ ENGINES = ("builtin", "woodpecker", "drone")
 Facts = dict[str, Any]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_every_path_has_a_maker_and_is_readable(hosts: dict[str, Facts], engine: str) -> None:
-    walked = machine(hosts[engine])
-    assert len(walked.reached()) > 70
+@pytest.mark.parametrize(("host", "services"), [*((one, 80) for one in ENGINES), ("throwaway", 20)])
+def test_every_path_has_a_maker_and_is_readable(
+    hosts: dict[str, Facts], host: str, services: int
+) -> None:
+    walked = machine(hosts[host])
+    assert len(walked.reached()) >= services
     assert findings(walked) == []
 
 

@@ -137,8 +137,9 @@ def _all(machine: Machine) -> Iterator[Place]:
         if one["createHome"]:
             yield Place(one["home"], None, int(one["mode"], 8), user, one["group"])
     yield from (Place(f"/etc/{name}", mode=0o644) for name in facts["etc"])
-    yield from (Place(path, mode=0o400) for path in facts["secrets"])
-    yield Place("/run/secrets", mode=0o751)
+    by = facts["secrets"]["by"]
+    yield from (Place(path, by, 0o400) for path in facts["secrets"]["paths"])
+    yield Place("/run/secrets", by, 0o751)
     for one in facts["composed"].values():
         yield Place(one["path"], "agency-issued.service", 0o400)
     for path in facts["issued"]:
