@@ -14,8 +14,8 @@ let
   needed = sum (lib.attrValues cfg.parts ++ [ cfg.system ]);
   # Rounded up.
   gib = amount: "${toString ((amount + 1023) / 1024)} GiB";
-  biggest = lib.sort (one: other: mib cfg.parts.${one} > mib cfg.parts.${other}) (
-    lib.attrNames cfg.parts
+  limits = map (name: "${name} ${cfg.parts.${name}}") (
+    lib.sort (one: other: mib cfg.parts.${one} > mib cfg.parts.${other}) (lib.attrNames cfg.parts)
   );
 in
 {
@@ -29,15 +29,16 @@ in
       opt.is size "2G"
         "What is left for the kernel, systemd, the agency's small units and whoever logs in.";
     parts = opt.attrsOf size "Limits that may be reached at the same time, by what they are of. Features add theirs.";
+    mib =
+      opt.fixed lib.types.int (mib cfg.machine) "Memory that the machine has, in MiB."
+      // opt.md "agency.memory.machine";
   };
 
   config.assertions = [
     {
       assertion = needed <= mib cfg.machine;
       message = ''
-        agency.memory: the limits of ${
-          lib.concatMapStringsSep ", " (name: "${name} ${cfg.parts.${name}}") biggest
-        } and ${cfg.system} for the system add up to ${gib needed}, and the machine has ${cfg.machine}.
+        agency.memory: the limits of ${lib.concatStringsSep ", " limits} and ${cfg.system} for the system add up to ${gib needed}, and the machine has ${cfg.machine}.
         Set agency.memory.machine to what it has, turn off what is not needed, or lower a limit (memoryMax of each).
       '';
     }

@@ -32,6 +32,22 @@ let
       };
     };
   };
+  # The kernel keeps a few percent of the machine for itself.
+  smaller = {
+    name = "size";
+    rules = [
+      {
+        alert = "MachineIsSmaller";
+        expr = "node_memory_MemTotal_bytes / 1024 / 1024 < ${toString (agency.memory.mib * 9 / 10)}";
+        for = "5m";
+        labels.severity = "warning";
+        annotations = {
+          summary = "The machine has less memory than its configuration says";
+          description = "Set agency.memory.machine to what it has; an evaluation then says which limits do not fit.";
+        };
+      }
+    ];
+  };
   job = name: ports: {
     job_name = name;
     static_configs = [ { targets = map local ports; } ];
@@ -125,6 +141,8 @@ in
         evaluation_interval = "15s";
       };
       ruleFiles = cfg.rules;
+      # Limits that add up to a machine of another size add up to nothing.
+      rules = [ (builtins.toJSON { groups = [ smaller ]; }) ];
       scrapeConfigs = [
         (job "prometheus" [ ports.prometheus ])
         (job "node" [ ports.node-exporter ])

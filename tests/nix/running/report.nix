@@ -44,6 +44,7 @@ in
   throwaway = facts (import ../../.. { instance = /. + instances.ephemeral; }).hosts.throwaway;
   said = {
     denied = config.networking.dhcpcd.denyInterfaces;
+    rules = map builtins.fromJSON config.services.prometheus.rules;
     node = config.services.prometheus.exporters.node.extraFlags;
     documents = lib.attrNames config.agency.edge.sites.well-known.files;
     federating = federating.agency.edge.sites.well-known.files;

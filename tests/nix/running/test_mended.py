@@ -221,6 +221,13 @@ def test_memory_is_limited_and_compressed(said: Facts) -> None:
     assert {"gitlab", "synapse", "postgresql", "pods", "agent pm"} <= set(said["memory"])
 
 
+def test_a_machine_that_is_smaller_is_told(said: Facts) -> None:
+    (rules,) = said["rules"]
+    (rule,) = rules["groups"][0]["rules"]
+    assert rule["expr"] == f"node_memory_MemTotal_bytes / 1024 / 1024 < {64 * 1024 * 9 // 10}"
+    assert "agency.memory.machine" in rule["annotations"]["description"]
+
+
 def test_agents_do_not_log_in(said: Facts) -> None:
     assert said["denyGroups"] == ["agents"]
 
