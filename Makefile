@@ -4,6 +4,10 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 PYTHON := python3
 # How many times its limit a measured number may be, on a machine that others use too.
 SLACK := 1
+# Length of a soak with each store, and its commands; SOAK_ARGS takes what `python -m soak` takes.
+SOAK_MINUTES := 30
+SOAK_COMMANDS := 2000
+SOAK_ARGS :=
 # The tests of a file stay on one worker: they share a homeserver, an engine or a guest.
 WORKERS := --numprocesses 2 --dist loadfile
 # Subjects of commits have a form from the one after this on (tools/commit_message.py).
@@ -11,7 +15,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .DEFAULT_GOAL := help
 
-.PHONY: help spinup test test-thorough lint docs bench bench-guest check-nix test-docker test-guest \
+.PHONY: help spinup test test-thorough lint docs bench bench-guest soak check-nix test-docker test-guest \
   test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
@@ -61,6 +65,7 @@ lint: setup-dev ## Format check, lint, types, layers; names commits of another f
 docs: setup-dev ## Write the generated files anew: commands, claims, what NixOS reads of the program
 	python tools/docgen/shell.py docs/cli.md
 	python tools/docgen/room.py docs/commands.md
+	python tools/docgen/instance.py docs/instance.md
 	python tools/docgen/claims.py
 	python tools/facts.py
 
@@ -74,6 +79,11 @@ bench: setup-dev ## Measure the numbers; exits 1 when a limit is missed
 bench-guest: setup-guest ## Measure a throwaway guest (root; builds an image)
 	@mkdir -p artifacts
 	@AGENCY_REQUIRE_GUEST=1 python -m benchmarks --slack $(SLACK) --output artifacts/bench-guest.jsonl guest
+
+soak: setup-dev ## Soak with SQLite and PostgreSQL: parts ended at random, every answer judged (an hour)
+	@mkdir -p artifacts
+	@python -m soak --minutes $(SOAK_MINUTES) --commands $(SOAK_COMMANDS) --output artifacts/soak.jsonl \
+	  $(SOAK_ARGS)
 
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \

@@ -24,7 +24,7 @@ from agency.instance.secret_provider import open_provider
 from agency.matrix import Person, client_path
 from agency.protocols.reply import REPLY_KEY
 from agency.spinup.probes.homeserver import rss_mb
-from agency.spinup.targets.local.agency import LocalAgency, assign_ports
+from agency.spinup.targets.local.agency import LocalAgency, hold_ports
 from agency.spinup.targets.local.supervisor import Supervisor
 from benchmarks.rows import Row, percentile
 
@@ -133,7 +133,7 @@ async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterat
     run = rundir.create(place, new_id("bench"))
     provider = open_provider(loaded, run.credentials)
     async with aiohttp.ClientSession() as session:
-        own = assign_ports(loaded.instance, {})
+        own = hold_ports(loaded.instance, {})
         agency = LocalAgency(loaded.instance, run, provider, own, session, Supervisor(run.run))
         echo = Echo(
             port=ports.assign(("echo",), {})["echo"],
@@ -156,6 +156,7 @@ async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterat
                 yield agency
         finally:
             await agency.supervisor.stop_all()
+            agency.close()
             provider.close()
             run.remove()
 

@@ -61,9 +61,11 @@ async def _slow_control(agency: LocalAgency, count: int, delay_s: float) -> Asyn
     )
     file = state / "control.json"
     write_atomically(file, config.model_dump_json().encode())
+    _, descriptors = agency.handed_to_control()
+    argv = (sys.executable, "-m", "benchmarks.slow_control", str(file), str(delay_s))
     spec = ChildSpec(
         name=CONTROL,
-        argv=(sys.executable, "-m", "benchmarks.slow_control", str(file), str(delay_s)),
+        argv=(*argv, *map(str, descriptors)),
         env={
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(state),
@@ -72,6 +74,7 @@ async def _slow_control(agency: LocalAgency, count: int, delay_s: float) -> Asyn
         },
         cwd=Path.cwd(),
         log_path=agency.run.logs / f"slow-{count}.log",
+        pass_fds=descriptors,
     )
 
     async def is_ready() -> bool:

@@ -1,6 +1,6 @@
 """A real control plane over a stand-in runtime, whose agents need long to become healthy.
 
-python -m benchmarks.slow_control CONFIG SECONDS
+python -m benchmarks.slow_control CONFIG SECONDS [DESCRIPTOR...]
 
 The agents are one HTTP server in this process that speaks ACP: what is measured is how the control
 plane waits, not how fast Python starts.
@@ -21,6 +21,7 @@ from agency.clock import Clock, iso
 from agency.control.config import ControlConfig, load_config
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, StartRequest, State, Usage
 from agency.control.service.plane import Tokens, control_plane
+from agency.listening import Inherited, inherited, listen
 from agency.protocols.acp import HEALTH_PATH, STATUS_PATH, Health, Status
 from agency.secrets.delivery.credentials import read_credential
 from agency.secrets.values import SecretValue
@@ -98,15 +99,16 @@ class StandIn:
         return app
 
 
-async def serve(config: ControlConfig, delay_s: float) -> None:
-    """Serve until SIGTERM."""
+async def serve(config: ControlConfig, delay_s: float, handed: Inherited) -> None:
+    """Serve until SIGTERM, on the sockets that were handed over."""
     runtime = StandIn(config.agents[0].port, delay_s)
     runner = web.AppRunner(runtime.app(), access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", runtime.port).start()
+    listening = handed.take("127.0.0.1", runtime.port) or listen(runtime.port)
+    await web.SockSite(runner, listening).start()
     tokens = Tokens(read_credential("matrix-as-token"), read_credential("matrix-hs-token"))
     async with control_plane(
-        config, tokens, clock=Clock(), make_runtime=lambda *_: runtime
+        config, tokens, clock=Clock(), make_runtime=lambda *_: runtime, handed=handed
     ) as plane:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, plane.stopping.set)
         await plane.run(tokens)
@@ -114,4 +116,5 @@ async def serve(config: ControlConfig, delay_s: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(load_config(Path(sys.argv[1])), float(sys.argv[2])))
+    given = inherited(map(int, sys.argv[3:]))
+    asyncio.run(serve(load_config(Path(sys.argv[1])), float(sys.argv[2]), given))

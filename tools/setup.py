@@ -20,6 +20,7 @@ from pathlib import Path
 
 import build_cache
 import commit_message
+import launcher
 from debian_packages import codename, fail, install, run, say
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,6 +107,7 @@ def install_requirements(requirements: str) -> None:
     stamp = VENV / f".installed-{requirements}"
     remove_stray_venv()
     if stamp.exists() and stamp.read_text() == wanted:
+        launcher.write(VENV, ROOT)
         return
     pip = VENV / "bin" / "pip"
     if not pip.exists():
@@ -116,6 +118,7 @@ def install_requirements(requirements: str) -> None:
     wheels = ("--require-hashes", "--only-binary", ":all:")
     run(str(pip), "install", "-q", *wheels, "-r", str(pins))
     run(str(pip), "install", "-q", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    launcher.write(VENV, ROOT)
     stamp.write_text(wanted)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import click
+from click.shell_completion import CompletionItem
 
 from agency import __version__
 from agency.commandline import run
@@ -25,6 +27,9 @@ class Entry:
 COMMANDS: Mapping[str, Entry] = {
     "init": Entry("agency.instance.commands:init", "Make a new instance directory."),
     "check": Entry("agency.instance.commands:check", "Check an instance and say what is wrong."),
+    "doctor": Entry(
+        "agency.doctor.commands:doctor", "Look once at all that usually goes wrong here."
+    ),
     "render": Entry("agency.instance.commands:render", "Write instance/generated/ from it."),
     "schema": Entry("agency.instance.commands:schema", "Print the JSON Schema of instance.yaml."),
     "secrets": Entry(
@@ -34,6 +39,9 @@ COMMANDS: Mapping[str, Entry] = {
     "audit": Entry("agency.control.cli:audit", "Verify and read the audit log."),
     "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),
     "room": Entry("agency.control.room:room", "Send a command to the control room."),
+    "command": Entry(
+        "agency.control.entrance.command:command", "Give a command to the control plane itself."
+    ),
     "sandbox": Entry(
         "agency.sandbox.commands:sandbox", "Lease throwaway machines that run a change."
     ),
@@ -88,6 +96,26 @@ class LazyGroup(click.Group):
             raise InternalError(f"{entry.target} is not a command")
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete names from COMMANDS: importing every command takes seconds."""
+        found = [
+            CompletionItem(name, help=entry.help)
+            for name, entry in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        # Past the group's own, which imports each command for its line of help.
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of the first argument; name the nearest one if there is none."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            more = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{more}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the table of commands from COMMANDS, so that `--help` imports none of them."""
         with formatter.section("Commands"):
@@ -100,7 +128,7 @@ def cli() -> None:
     """One flake and one age key turn a blank machine into a software agency.
 
     Exit status: 0 done, 1 the thing checked is bad, 2 wrong usage, 3 something needed first is
-    missing, 4 internal error, 130 interrupted.
+    missing, 4 internal error, 130 interrupted, 141 nobody reads the output.
     """
 
 

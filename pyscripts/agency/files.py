@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import stat
 import tempfile
@@ -59,6 +60,22 @@ def rewrite(path: Path, data: bytes) -> None:
         raise _cannot_write(path, error) from error
 
 
+def private_directory(path: Path) -> None:
+    """Make a directory that this user alone may write, where it is missing.
+
+    Raises:
+        PrerequisiteError: it is there, and others may write to it.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = path.stat()
+    if facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+        raise PrerequisiteError(
+            "others may write to this directory",
+            where=str(path),
+            hint="remove it: it is made again",
+        )
+
+
 def write_tree_atomically(
     directory: Path, files: Mapping[str, bytes], *, mode: int = 0o644
 ) -> None:
@@ -68,8 +85,14 @@ def write_tree_atomically(
     the two intact; `recover_tree` repairs an interruption between the two renames.
 
     Raises:
-        PrerequisiteError: the place cannot be written; the old tree is intact.
+        PrerequisiteError: the place is a link or cannot be written; the old tree is intact.
     """
+    if directory.is_symlink():
+        raise PrerequisiteError(
+            f"is a link to {directory.readlink()}, and would be replaced by a directory",
+            where=str(directory),
+            hint=f"remove the link: `rm {shlex.quote(str(directory))}`",
+        )
     parent, name = directory.parent, directory.name
     fresh: Path | None = None
     old = parent / f".{name}.old"
@@ -97,9 +120,11 @@ def write_tree_atomically(
 def recover_tree(directory: Path) -> None:
     """Finish or undo a replacement that was interrupted between its two renames."""
     old = directory.parent / f".{directory.name}.old"
-    if not old.exists():
+    if not (old.exists() or old.is_symlink()):
         return
-    if directory.exists():
+    if old.is_symlink():
+        old.unlink()  # of a link that an earlier version moved aside
+    elif directory.exists():
         shutil.rmtree(old)
     else:
         old.rename(directory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -22,12 +21,21 @@ def take(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
     """Lock an open file until it is closed; return False if another process holds the lock.
 
     With `wait`, block until it is free, and return True.
+
+    Raises:
+        PrerequisiteError: the file system has no locks, as some network mounts.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise PrerequisiteError(
+            f"this file system cannot lock files: {error.strerror or error}",
+            where=str(Path(f"/proc/self/fd/{descriptor}").readlink()),
+            hint="set XDG_STATE_HOME to a directory on a local file system",
+        ) from error
     return True
 
 
@@ -47,7 +55,12 @@ def try_lock(path: Path, *, shared: bool = False, hint: str = _HINT) -> int | No
             raise PrerequisiteError(
                 f"cannot use the lock: {error.strerror or error}", where=str(path), hint=hint
             ) from error
-        if not take(descriptor, shared=shared):
+        try:
+            taken = take(descriptor, shared=shared)
+        except PrerequisiteError:
+            os.close(descriptor)
+            raise
+        if not taken:
             os.close(descriptor)
             return None
         if _still_at(path, descriptor):
@@ -64,6 +77,8 @@ def _still_at(path: Path, descriptor: int) -> bool:
 
 async def lock(path: Path, *, shared: bool = False) -> int:
     """Wait for a lock and return the descriptor that holds it. Bound it with asyncio.timeout."""
+    import asyncio  # slow to import, and not needed by who does not wait
+
     # flock has no event for its release.
     while (descriptor := try_lock(path, shared=shared)) is None:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)

@@ -25,7 +25,12 @@ def _rule(most: int) -> str:
 
 
 AGENT_NAME_HINT = f"a name is {_rule(MAX_AGENT_NAME)}"
-_NAME = re.compile(_pattern(MAX_NAME))
+NAME_PATTERN = _pattern(MAX_NAME)
+AGENT_NAME_PATTERN = _pattern(MAX_AGENT_NAME)
+_NAME = re.compile(NAME_PATTERN)
+_RECIPE_LABEL = "ci"
+# Below the domain, the longest host name (253 characters) is that of a recipe.
+MAX_DOMAIN = 253 - len(f".{_RECIPE_LABEL}.") - MAX_NAME
 
 AGENT_UIDS = range(4000, 30000)
 AGENT_PORTS = range(20000, 32000)  # below the kernel's ephemeral range
@@ -61,6 +66,24 @@ SERVICE_PORTS = {
     "oidc-provider": 8026,
     "traefik-http": 8080,
     "traefik": 8443,
+}
+
+# Ports below 32000 that other parts of a full host have taken.
+MACHINE_PORTS = {
+    "docker swarm": 2377,
+    "gitlab-sidekiq": 3807,
+    "postgresql": 5432,
+    "k3s": 6443,
+    "k3s load balancer": 6444,
+    "docker swarm gossip": 7946,
+    "gitlab-gitaly": 9236,
+    "k3s cloud controller": 10258,
+    "kubelet health": 10248,
+    "kube-proxy metrics": 10249,
+    "kubelet": 10250,
+    "k3s scheduler": 10259,
+    "k3s controller manager": 10257,
+    "flannel health": 10256,
 }
 
 # Uids of services that would get another at each start: firewall rules name who answers on a port.
@@ -143,13 +166,18 @@ def public_host(service: str, domain: str) -> str:
     return f"{service}.{domain}"
 
 
+def recipe_host(recipe: str, domain: str) -> str:
+    """Name the host of a recipe under test; Traefik serves all names below this label."""
+    return f"{recipe}.{_RECIPE_LABEL}.{domain}"
+
+
 def facts() -> dict[str, object]:
     """Return all facts that Nix needs of this module, as data for a JSON file."""
     return {
-        "name": {"most": MAX_NAME, "pattern": _pattern(MAX_NAME)},
+        "name": {"most": MAX_NAME, "pattern": NAME_PATTERN},
         "agents": {
             "mostOfName": MAX_AGENT_NAME,
-            "namePattern": _pattern(MAX_AGENT_NAME),
+            "namePattern": AGENT_NAME_PATTERN,
             "prefix": AGENT_PREFIX,
             "group": AGENTS_GROUP,
             "slice": AGENTS_SLICE,

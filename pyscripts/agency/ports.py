@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from agency.errors import PrerequisiteError
 
 LOOPBACK = "127.0.0.1"
-_RANGE = range(12000, 20000)  # the agency's services and agents are elsewhere by default
+FREE_RANGE = range(12000, 20000)  # the agency's services and agents are elsewhere by default
 _ATTEMPTS = 200
 
 
@@ -73,9 +73,9 @@ def assign(names: Iterable[str], wanted: Mapping[str, int]) -> dict[str, int]:
 def _free_port(taken: set[int]) -> int:
     """Find a free port below those that the kernel gives to outgoing connections."""
     for _ in range(_ATTEMPTS):
-        port = secrets.choice(_RANGE)
+        port = secrets.choice(FREE_RANGE)
         if port not in taken and is_free(port):
             return port
     raise PrerequisiteError(
-        "no free port was found", where=f"{LOOPBACK}:{_RANGE.start}-{_RANGE.stop - 1}"
+        "no free port was found", where=f"{LOOPBACK}:{FREE_RANGE.start}-{FREE_RANGE.stop - 1}"
     )

@@ -1,6 +1,9 @@
 """Network namespace with only loopback, and the proof that no traffic leaves it.
 
-Sources: unshare(2), network_namespaces(7), user_namespaces(7), netdevice(7).
+A mount namespace comes with it where the kernel gives one; in it files can be hidden from all that
+is started.
+
+Sources: unshare(2), network_namespaces(7), mount_namespaces(7), user_namespaces(7), netdevice(7).
 """
 
 from __future__ import annotations
@@ -10,10 +13,16 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+_CLONE_NEWNS = 0x00020000
+_MS_BIND = 0x1000
+_MS_REC = 0x4000
+_MS_PRIVATE = 1 << 18
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS = 0x8913
@@ -43,6 +52,7 @@ class Quarantine:
 
     mode: str  # "network-namespace" or "none"
     reason: str | None = None
+    own_mounts: bool = False  # what is mounted here is seen here alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,35 @@ def enter() -> Quarantine:
     except OSError as error:
         # The namespace exists but loopback does not work in it: nothing could run here.
         return Quarantine("none", f"loopback in the new namespace: {error.strerror}")
-    return Quarantine("network-namespace")
+    return Quarantine("network-namespace", own_mounts=_own_mounts(libc))
+
+
+def _own_mounts(libc: ctypes.CDLL) -> bool:
+    """Enter a mount namespace whose mounts reach no other; return whether that worked.
+
+    It does not where the root directory is no mount, as in a chroot.
+    """
+    if libc.unshare(_CLONE_NEWNS) != 0:
+        return False
+    return bool(libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None) == 0)
+
+
+def hide(paths: Iterable[Path], place: Path) -> None:
+    """Hide files from this process and all that it starts; only after `enter` with `own_mounts`.
+
+    A socket is mounted over each of them, which nobody can open as a file. `place` is a path for it
+    that does not exist.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.mknod(place, stat.S_IFSOCK)
+    for path in paths:
+        target = os.fsencode(path.resolve())
+        if libc.mount(os.fsencode(place), target, None, ctypes.c_ulong(_MS_BIND), None) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
 
 
 def _map_self(user: int, group: int) -> None:

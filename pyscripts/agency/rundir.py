@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agency import locks
-from agency.children import kill_marked
 from agency.errors import AgencyError, PrerequisiteError
 
 _LOCK = "lock"
@@ -44,6 +43,12 @@ class RunDirectory:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def hand_over(self) -> int:
+        """Return the lock's descriptor; the program that this becomes by exec holds it on."""
+        assert self._lock is not None
+        os.set_inheritable(self._lock, True)
+        return self._lock
 
     def remove(self) -> None:
         """Remove the directory and everything in it, then release the lock; safe to repeat."""
@@ -142,6 +147,8 @@ def reap(base: Path, timeout_s: float = 5.0) -> tuple[str, ...]:
     with _registry(base):
         for path in sorted(p for p in base.iterdir() if p.is_dir()):
             if _is_dead(path):
+                from agency.children import kill_marked  # slow to import, seldom needed
+
                 kill_marked(path.name, timeout=timeout_s)
                 shutil.rmtree(path)
                 reaped.append(path.name)

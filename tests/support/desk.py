@@ -18,7 +18,9 @@ from agency.control.execution.classify import Rules
 from agency.control.execution.result import Handler, Invocation, Result
 from agency.control.grammar.command import Command
 from agency.control.operations import Operations, State, Targets
+from agency.control.operations.admission import Bounds
 from agency.control.policy import Allow, Decision, Needs, Policy, Ruled
+from agency.control.rooms.deletions import Deletions
 from agency.control.store import agents, audit, inbox, outbox
 from agency.control.store import operations as stored
 from agency.control.store.outbox import StoredMessage
@@ -135,6 +137,16 @@ class Desk:
 
     async def take(self, *events: Any, txn: str | None = None) -> int:
         return await self.intake.take(txn or f"txn{next(self._numbers)}", list(events))
+
+    async def delete(self, operations: Operations, event_id: str, by: str) -> bool:
+        """Deliver the deletion of a message; return whether a command was withdrawn by it."""
+        bounds = Bounds(GRAMMAR, 4096, 60.0)
+        self.intake.take_back = Deletions(self.clock, self.policy, bounds)
+        self.intake.forget = operations.forget
+        before = await self.outcomes()
+        redaction = {"type": "m.room.redaction", "content": {"redacts": event_id}, "sender": by}
+        await self.take(self.event("", **redaction))
+        return "withdrawn" in [row[2] for row in (await self.outcomes())[len(before) :]]
 
     async def settle(self) -> None:
         """Start new operations, as a fresh control plane does, and let them finish all work."""

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,17 @@ BIN = Path(sys.executable).parent
 DEADLINE_S = 120
 
 
+def share_caches(state_home: Path) -> None:
+    """Let a state directory have what is compiled once for each set of libraries and sources."""
+    shared = Path(tempfile.gettempdir()) / f"agency-tests-{os.geteuid()}"
+    state = state_home / "agency"
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("libraries", "bytecode"):
+        (shared / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (state / name).is_symlink():
+            (state / name).symlink_to(shared / name)
+
+
 @dataclass
 class SpinUp:
     """One running `spinup_smoke`, in its own state directory."""
@@ -38,6 +50,7 @@ class SpinUp:
     environment: Mapping[str, str] = field(default_factory=dict)
     deadline_s: float = DEADLINE_S
     sigint: signal.Handlers = signal.SIG_DFL
+    program: tuple[str, ...] = (str(BIN / "spinup_smoke"),)
     lines: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
 
@@ -58,6 +71,7 @@ class SpinUp:
         return self.state_home / "agency" / "runs"
 
     def start(self) -> SpinUp:
+        share_caches(self.state_home)
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.place),
@@ -69,7 +83,7 @@ class SpinUp:
         }
         # By env(1), for tests start it in threads too: there, Python may not set a disposition.
         how = "--ignore-signal=INT" if self.sigint is signal.SIG_IGN else "--default-signal=INT"
-        program = [str(BIN / "spinup_smoke"), "--output", str(self.output), *self.arguments]
+        program = [*self.program, "--output", str(self.output), *self.arguments]
         argv = [str(shutil.which("env")), how, *program]
         self.process = subprocess.Popen(
             argv,
@@ -152,3 +166,4 @@ class SpinUp:
     def assert_nothing_left(self, run: str) -> None:
         assert processes_with_marker(run) == ()
         assert list(self.runs.glob("run-*")) == []
+        assert list((self.state_home / "agency" / "programs").glob("program-*")) == []

@@ -20,8 +20,9 @@ Generated from the commands by `python tools/docgen/shell.py docs/cli.md`; do no
 commands of the control room are in [commands.md](commands.md).
 
 Exit status of every command: 0 done, 1 the thing checked is bad, 2 wrong usage, 3 a prerequisite is
-missing, 4 internal error, 130 interrupted before there was anything to report. Every
-command that answers has `--json`; errors then are JSON on standard error, wrong usage too. Colour
+missing, 4 internal error, 130 interrupted before there was anything to report, 141 the reader of
+the output is gone (`agency ... | head`). Without standard output nothing is done (3). Every command
+that answers has `--json`; errors then are JSON on standard error, wrong usage too. Colour
 follows `NO_COLOR`, and is left out where there is no terminal.
 
 Completion: `agency completion bash` (or `zsh`, `fish`) prints the script for your shell.

@@ -10,6 +10,7 @@ import click
 from agency.agent.process import load_config, load_token, serve
 from agency.clock import Clock
 from agency.commandline import json_option, log_to_stderr
+from agency.listening import inherited
 from agency.protocols import SOCKET
 
 
@@ -33,8 +34,14 @@ def agent() -> None:
     show_default=True,
     help="The socket of the agents' audit log; where there is none, its log says so.",
 )
+@click.option(
+    "--listen-fd",
+    type=click.IntRange(min=3),
+    metavar="NUMBER",
+    help="The descriptor of a socket that listens on the agent's port, made by its runtime.",
+)
 @json_option
-def run(config_file: Path, audit_socket: Path, as_json: bool) -> None:  # noqa: ARG001 - the root prints errors by it
+def run(config_file: Path, audit_socket: Path, listen_fd: int | None, as_json: bool) -> None:  # noqa: ARG001 - the root prints errors by it
     """Serve the agent control protocol on loopback until SIGTERM.
 
     The bearer token is read from the file acp-token in $CREDENTIALS_DIRECTORY; without it the
@@ -42,4 +49,5 @@ def run(config_file: Path, audit_socket: Path, as_json: bool) -> None:  # noqa: 
     """
     log_to_stderr()
     config = load_config(config_file)
-    asyncio.run(serve(config, load_token(), Clock(), audit_socket))
+    handed = inherited(() if listen_fd is None else (listen_fd,))
+    asyncio.run(serve(config, load_token(), Clock(), audit_socket, handed))

@@ -13,6 +13,7 @@ from agency.agent.recording import Recorder
 from agency.agent.server import LIMITS, build_app
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
+from agency.listening import Inherited, listen
 from agency.protocols import SOCKET, TOKEN_CREDENTIAL, AgentConfig, AuditClient
 from agency.secrets import read_credential
 from agency.settings import load
@@ -69,8 +70,16 @@ def load_token() -> str:
     return token
 
 
-async def serve(config: AgentConfig, token: str, clock: Clock, audit_socket: Path = SOCKET) -> None:
+async def serve(
+    config: AgentConfig,
+    token: str,
+    clock: Clock,
+    audit_socket: Path = SOCKET,
+    handed: Inherited | None = None,
+) -> None:
     """Serve ACP until SIGTERM or SIGINT; record start, stop and accepted requests in the audit log.
+
+    `handed` holds the listening socket, if whoever started this process made it.
 
     Raises:
         PrerequisiteError: the port is taken or may not be used.
@@ -80,16 +89,21 @@ async def serve(config: AgentConfig, token: str, clock: Clock, audit_socket: Pat
     for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
     async with Recorder(AuditClient(audit_socket)) as recorder:
-        await _serve(config, build_app(config, token, clock, recorder), recorder, stopping)
+        app = build_app(config, token, clock, recorder)
+        await _serve(config, app, recorder, stopping, handed or Inherited())
 
 
 async def _serve(
-    config: AgentConfig, app: web.Application, recorder: Recorder, stopping: asyncio.Event
+    config: AgentConfig,
+    app: web.Application,
+    recorder: Recorder,
+    stopping: asyncio.Event,
+    handed: Inherited,
 ) -> None:
     runner = make_runner(app, LIMITS)
     await runner.setup()
     try:
-        await _listen(runner, config)
+        await _listen(runner, config, handed)
         fields = {"agent": config.name, "port": config.port, "trace": config.trace}
         _log.info("listening", extra={"fields": fields})
         recorder.put(
@@ -107,13 +121,16 @@ async def _serve(
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, config: AgentConfig) -> None:
-    site = web.TCPSite(runner, config.host, config.port)
-    try:
-        await site.start()
-    except OSError as error:
+async def _listen(runner: web.AppRunner, config: AgentConfig, handed: Inherited) -> None:
+    others = [f"{host}:{port}" for host, port in handed]
+    made = handed.take(config.host, config.port)
+    if made is None and others:
         raise PrerequisiteError(
-            ports.not_listening(error),
+            f"the socket that was handed over listens on {', '.join(others)}",
             where=f"{config.host}:{config.port}",
-            hint="end that program, or set another port for this agent in instance.yaml",
-        ) from error
+            hint="agents are started by their runtime, which hands over the right one",
+        )
+    if made is None:
+        hint = "end that program, or set another port for this agent in instance.yaml"
+        made = listen(config.port, config.host, hint=hint)
+    await web.SockSite(runner, made).start()

@@ -25,32 +25,48 @@ def json_option(command: Command) -> Command:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Make a rich console that honours NO_COLOR, plain terminals and pipes."""
-    from rich.console import Console
+    """Make a rich console that honours NO_COLOR, plain terminals and pipes.
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    Text is printed as it is, whatever brackets and colons it has: styles come by rich's Text.
+    """
+    from agency.commandline.rich_console import PipeConsole
+
+    wrap = not sys.stdout.isatty()
+    return PipeConsole(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=wrap)
+
+
+def _is_not_utf8(stream: object) -> bool:
+    """Return whether a stream lacks letters, whose replacement would not be JSON."""
+    encoding = str(getattr(stream, "encoding", None) or "utf-8")
+    return encoding.lower().replace("-", "") != "utf8"
 
 
 def emit(data: object, *, as_json: bool, human: Callable[[Console], None]) -> None:
     """Print `data` as JSON, or let `human` print it on a console."""
     if as_json:
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+        ascii_only = _is_not_utf8(sys.stdout)
+        click.echo(json.dumps(data, indent=2, ensure_ascii=ascii_only, default=str))
     else:
         human(console())
 
 
 def print_error(error: AgencyError, *, as_json: bool) -> None:
-    """Print an error on standard error."""
+    """Print an error on standard error; nothing in it is markup, or obeyed by a terminal."""
     if as_json:
-        click.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=False), err=True)
+        ascii_only = _is_not_utf8(sys.stderr)
+        click.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=ascii_only), err=True)
         return
     from rich.text import Text
+
+    from agency.terminal import plain, plain_lines
 
     printer = console(stderr=True)
     line = Text("error: ", style="bold red")
     if error.where:
-        line.append(f"{error.where}: ", style="bold")
-    line.append(error.message, style="not bold")
+        line.append(f"{plain(error.where)}: ", style="bold")
+    line.append(plain_lines(error.message), style="not bold")
     printer.print(line)
     if error.hint:
-        printer.print(Text("  hint: ", style="cyan").append(error.hint, style="not bold"))
+        printer.print(
+            Text("  hint: ", style="cyan").append(plain_lines(error.hint), style="not bold")
+        )

@@ -3,6 +3,8 @@
 from .config import AgentEntry as AgentEntry
 from .config import ControlConfig as ControlConfig
 from .config import load_config as load_config
+from .entrance.place import local_socket as local_socket
+from .entrance.place import place_of as place_of
 from .login import Login as Login
 from .login import default_login_file as default_login_file
 from .login import write_login as write_login

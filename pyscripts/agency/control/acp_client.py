@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -92,7 +93,10 @@ class AcpClient:
         timeout: float,  # noqa: ASYNC109 - the time until the agent counts as failed
         still_running: Callable[[], Awaitable[bool]],
     ) -> Health:
-        """Ask until the agent answers `ok`, at most `timeout` seconds.
+        """Ask until the agent answers `ok` and still runs, at most `timeout` seconds.
+
+        Its port may be held open by its runtime: a dead agent's port then accepts and never
+        answers, and an answer alone does not show that the agent lives.
 
         Raises:
             AcpError: the agent ended first (`still_running` returned False), was not healthy in
@@ -104,19 +108,17 @@ class AcpClient:
         try:
             async with asyncio.timeout(timeout):
                 while True:
+                    asked = asyncio.ensure_future(self.health(endpoint, trace))
                     try:
-                        health = await self.health(endpoint, trace)
+                        await _while_it_runs(asked, where, still_running)
+                        health = asked.result()
                         if health.status == "ok":
                             return health
                         last = f"it says {health.status!r}"
                     except AcpUnreachableError as error:
                         last = error.message
-                    if not await still_running():
-                        raise AcpError(
-                            "the agent ended before it was healthy",
-                            where=where,
-                            hint="see the reason in its status, and its log",
-                        )
+                    finally:
+                        asked.cancel()
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.1, _MAX_POLL_S)
         except TimeoutError as error:
@@ -180,6 +182,22 @@ class AcpClient:
             ) from None
 
 
+async def _while_it_runs(
+    asked: asyncio.Future[Health], where: str, still_running: Callable[[], Awaitable[bool]]
+) -> None:
+    """Wait for the answer to a question; raise AcpError once the agent does not run."""
+    while True:
+        await asyncio.wait({asked}, timeout=_MAX_POLL_S)
+        if not await still_running():
+            raise AcpError(
+                "the agent ended before it was healthy",
+                where=where,
+                hint="see the reason in its status, and its log",
+            )
+        if asked.done():
+            return
+
+
 _NOT_AN_AGENT = (
     "another program may listen on this port; give the agent another port in instance.yaml"
 )
@@ -209,16 +227,24 @@ def _refused(where: str, status: int, body: bytes) -> AcpError:
     return AcpError(f"HTTP status {status}: {printable}", where=where, hint=_NOT_AN_AGENT)
 
 
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of JSON whose keys stand there once each."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
+
+
 def _parsed(where: str, kind: type[Message], body: bytes) -> Message:
     try:
-        return kind.model_validate_json(body)
+        return kind.model_validate(json.loads(body, object_pairs_hook=_once_each))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"]))[:_MAX_REASON]
         reason = f"{field}: {first['type']}" if field else first["type"]
-        raise AcpError(
-            f"malformed {kind.__name__}: {reason}", where=where, hint=_NOT_AN_AGENT
-        ) from None
+    except (ValueError, RecursionError):  # neither UTF-8 nor JSON, a key twice, or too deep
+        reason = "json_invalid"
+    raise AcpError(f"malformed {kind.__name__}: {reason}", where=where, hint=_NOT_AN_AGENT)
 
 
 def _cause(error: aiohttp.ClientConnectionError) -> str:

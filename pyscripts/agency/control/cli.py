@@ -33,14 +33,25 @@ def control() -> None:
 
 @control.command("run")
 @click.option("--config", "config_file", type=_PATH, required=True, help="control.json")
+@click.option(
+    "--listen-fd",
+    "listen_fds",
+    type=click.IntRange(min=3),
+    multiple=True,
+    metavar="NUMBER",
+    help="The descriptor of a socket that listens on its port, or on an agent's. Repeatable.",
+)
 @click.option("--json", "_as_json", is_flag=True, help="Print an error as JSON; the log always is.")
-def run_command(config_file: Path, _as_json: bool) -> None:
+def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) -> None:
     """Run the control plane until SIGTERM or SIGINT; its log goes to standard error.
 
-    It reads matrix-as-token and matrix-hs-token from $CREDENTIALS_DIRECTORY.
+    It reads matrix-as-token and matrix-hs-token from $CREDENTIALS_DIRECTORY. A socket that listens
+    on its port is taken from --listen-fd, or from systemd (LISTEN_FDS); else it makes one.
     """
     from agency.commandline import log_to_stderr
-    from agency.control.service.plane import Tokens, serve
+    from agency.control.service.plane import Tokens
+    from agency.control.service.serving import serve
+    from agency.listening import inherited
     from agency.secrets import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, read_credential
 
     os.umask(0o077)  # only its own user may read the files that it writes
@@ -49,7 +60,8 @@ def run_command(config_file: Path, _as_json: bool) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     config = load_config(config_file)
     tokens = Tokens(read_credential(MATRIX_AS_TOKEN), read_credential(MATRIX_HS_TOKEN))
-    asyncio.run(serve(config, tokens, clock=Clock()))
+    handed = inherited(listen_fds)
+    asyncio.run(serve(config, tokens, clock=Clock(), handed=handed))
 
 
 @click.group()

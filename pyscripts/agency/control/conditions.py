@@ -19,7 +19,8 @@ from agency.clock import Clock
 
 _log = logging.getLogger(__name__)
 
-MAX_CONDITIONS = 64  # in all; what comes above is counted, not kept
+MAX_EACH = 64  # of one kind, so none keeps out another; what comes above is counted, not kept
+MAX_TEXT = 1000  # characters
 
 
 class Code(StrEnum):
@@ -72,9 +73,9 @@ class Conditions:
         self, code: Code, text: str, *, subject: str = "", hint: str = "", blocks: bool = False
     ) -> bool:
         """Note a condition, and log it when it is new. Returns True if it is new."""
-        key = (code, subject)
+        key, text, hint = (code, subject), text[:MAX_TEXT], hint[:MAX_TEXT]
         before = self._present.get(key)
-        if before is None and len(self._present) >= MAX_CONDITIONS:
+        if before is None and self._is_full(code):
             self.overflow += 1
             return False
         since_ms = self.clock.now_ms() if before is None else before.since_ms
@@ -97,10 +98,22 @@ class Conditions:
         return gone is not None
 
     def restore(self, conditions: Iterable[Condition]) -> None:
-        """Take up the conditions of the run before, until they are found to be over."""
+        """Take up the warnings of the run before, until they are found to be over.
+
+        One that was noted again meanwhile is as old, and as acknowledged, as it was before.
+        """
         for each in conditions:
-            if len(self._present) < MAX_CONDITIONS:
-                self._present.setdefault((each.code, each.subject), each)
+            key = (each.code, each.subject)
+            now = self._present.get(key)
+            if now is None and not self._is_full(each.code):
+                self._present[key] = each
+            elif now is not None and not now.blocks:
+                self._present[key] = replace(
+                    now, since_ms=each.since_ms, acknowledged=each.acknowledged
+                )
+
+    def _is_full(self, code: Code) -> bool:
+        return sum(kind is code for kind, _ in self._present) >= MAX_EACH
 
     def acknowledge(self, code: Code) -> int:
         """Mark the warnings of a kind as seen; returns their number.

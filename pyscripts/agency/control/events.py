@@ -2,16 +2,19 @@
 
 Events come from a homeserver, but any user may choose their content: every field may be missing or
 of any type. Source: Matrix specification 1.11, "Events", "m.room.message", "Event replacements",
-"Threading".
+"Threading", "Rich replies".
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
+
+from agency.control.message import mentioned, shown_instead, without_fallback
+from agency.matrix import TELLING
 
 _MAX_ID = 255
 _MAX_TS = 2**53
@@ -36,7 +39,8 @@ _KINDS = {"m.room.message": EventKind.MESSAGE, "m.room.encrypted": EventKind.ENC
 class IncomingEvent:
     """One message. `text` is its text; for an edit, the new text.
 
-    `replaces` is the event that this one edits; `thread` is the root of its thread.
+    `replaces` is the event that this one edits; `thread` is the root of its thread; `mentions` are
+    the users whom it mentions; `shown` is its HTML if that differs from `text`.
     """
 
     event_id: str
@@ -48,6 +52,8 @@ class IncomingEvent:
     text: str = ""
     replaces: str | None = None
     thread: str | None = None
+    mentions: tuple[str, ...] = ()
+    shown: str = ""
 
     def content_json(self) -> str:
         """Encode the fields that the inbox keeps, as pure ASCII JSON."""
@@ -58,6 +64,8 @@ class IncomingEvent:
                 "text": self.text,
                 "replaces": self.replaces,
                 "thread": self.thread,
+                "mentions": self.mentions,
+                "shown": self.shown,
             }
         )
 
@@ -68,7 +76,64 @@ class IncomingEvent:
         """Decode an event from its columns in the inbox and its `content_json`."""
         kept = json.loads(content)
         kind = EventKind(kept.pop("kind"))
-        return cls(event_id, room_id, sender, origin_ts, kind, **kept)
+        mentions = tuple(kept.pop("mentions", ()))
+        return cls(event_id, room_id, sender, origin_ts, kind, mentions=mentions, **kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """Deletion of a message: `by` deleted the event `redacts`."""
+
+    room_id: str
+    by: str
+    redacts: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomChange:
+    """Change of a room's state that may decide who may do what there.
+
+    `invites` is the user whom it invites; empty if it invites nobody.
+    """
+
+    room_id: str
+    sender: str
+    invites: str = ""
+
+
+def parse_redaction(raw: object) -> Redaction | None:
+    """Read a redaction; None for any other event, and for one that deletes nothing.
+
+    Source: Matrix specification 1.16, "Redactions": from room version 11 on the id of the deleted
+    event is in the content, before that beside it.
+
+    Raises:
+        MalformedEventError: it is one without an id that every event has.
+    """
+    if not isinstance(raw, dict) or raw.get("type") != "m.room.redaction" or "state_key" in raw:
+        return None
+    content, redacts = raw.get("content"), raw.get("redacts")
+    if isinstance(content, dict) and content.get("redacts") is not None:
+        redacts = content["redacts"]
+    if not isinstance(redacts, str) or not _ID.match(redacts):
+        return None
+    return Redaction(_identifier(raw, "room_id"), _identifier(raw, "sender"), redacts)
+
+
+def parse_room_change(raw: object) -> RoomChange | None:
+    """Read a state event that decides who may do what in a room; None for any other event.
+
+    Raises:
+        MalformedEventError: it is one without an id that every event has.
+    """
+    if not isinstance(raw, dict) or not isinstance(raw.get("state_key"), str):
+        return None
+    if not isinstance(raw.get("type"), str) or raw["type"] not in TELLING:
+        return None
+    content, invites = raw.get("content"), ""
+    if raw["type"] == "m.room.member" and isinstance(content, dict):
+        invites = raw["state_key"] if content.get("membership") == "invite" else ""
+    return RoomChange(_identifier(raw, "room_id"), _identifier(raw, "sender"), invites)
 
 
 def parse_event(raw: object) -> IncomingEvent | None:
@@ -90,11 +155,15 @@ def parse_event(raw: object) -> IncomingEvent | None:
     if not isinstance(content, dict):
         raise MalformedEventError("content is not an object")
     if kind is EventKind.ENCRYPTED:
-        return IncomingEvent(**ids, origin_ts=origin_ts, kind=kind)
-    return _message(content, ids, origin_ts)
+        return _event(ids, origin_ts, kind)
+    return _message(content, _event(ids, origin_ts, kind))
 
 
-def _message(content: dict[str, Any], ids: dict[str, str], origin_ts: int) -> IncomingEvent:
+def _event(ids: dict[str, str], origin_ts: int, kind: EventKind) -> IncomingEvent:
+    return IncomingEvent(ids["event_id"], ids["room_id"], ids["sender"], origin_ts, kind)
+
+
+def _message(content: dict[str, Any], event: IncomingEvent) -> IncomingEvent:
     relation = content.get("m.relates_to")
     target = _optional_identifier(relation, "event_id")
     rel_type = relation.get("rel_type") if isinstance(relation, dict) else None
@@ -102,14 +171,17 @@ def _message(content: dict[str, Any], ids: dict[str, str], origin_ts: int) -> In
     said = content
     if rel_type == "m.replace" and isinstance(content.get("m.new_content"), dict):
         said = content["m.new_content"]
-    return IncomingEvent(
-        **ids,
-        origin_ts=origin_ts,
-        kind=EventKind.MESSAGE,
+    text = _text(said.get("body"))
+    if isinstance(relation, dict) and isinstance(relation.get("m.in_reply_to"), dict):
+        text = without_fallback(text)
+    return replace(
+        event,
         msgtype=_text(said.get("msgtype"))[:_MAX_ID],
-        text=_text(said.get("body")),
+        text=text,
         replaces=replaces or ("" if rel_type == "m.replace" else None),
         thread=target if rel_type == "m.thread" else None,
+        mentions=mentioned(said),
+        shown=shown_instead(said, text),
     )
 
 
@@ -121,6 +193,9 @@ def _identifier(raw: dict[str, Any], key: str) -> str:
     value = raw.get(key)
     if not isinstance(value, str) or not _ID.match(value):
         raise MalformedEventError(f"{key} is not an identifier")
+    # The other actors of the policy, who come from no room, have names without it.
+    if key == "sender" and not value.startswith("@"):
+        raise MalformedEventError("sender is no user")
     return value
 
 

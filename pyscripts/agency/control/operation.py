@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.control.events import IncomingEvent
+from agency.control.grammar.typography import WHITE, plain
 from agency.errors import InternalError
 
 
@@ -69,6 +70,8 @@ class Origin:
     """Source of a command; `id` is unique within its kind.
 
     `ts` is when it was sent, in milliseconds since the epoch; `thread` is where it is answered.
+    `understood` is the canonical command if readers of the room may see another text; then `typed`
+    is the text of the message, and `shown` the SHA-256 of its HTML, if that says something else.
     """
 
     kind: OriginKind
@@ -76,6 +79,9 @@ class Origin:
     ts: int
     room_id: str = ""
     thread: str = ""
+    understood: str = ""
+    typed: str = ""
+    shown: str = ""
 
     @classmethod
     def of_event(cls, event: IncomingEvent) -> Origin:
@@ -83,21 +89,42 @@ class Origin:
         thread = event.thread or event.replaces or event.event_id
         return cls(OriginKind.MATRIX, event.event_id, event.origin_ts, event.room_id, thread)
 
+    def restated(self, event: IncomingEvent, text: str, canonical: str) -> Origin:
+        """Return the origin of a command that was understood as `canonical`.
+
+        `text` is what was parsed. If people may see another text, replies quote the command.
+        """
+        if not event.shown and event.text.strip(WHITE) == plain(text).strip(" "):
+            return self
+        shown = sha256_hex(event.shown.encode(errors="surrogatepass")) if event.shown else ""
+        return replace(self, understood=canonical, typed=event.text, shown=shown)
+
+    @property
+    def restatement(self) -> dict[str, str]:
+        """What was typed and shown, and what was understood; empty if all are the same."""
+        parts = {"understood": self.understood, "typed": self.typed, "shown": self.shown}
+        return {key: value for key, value in parts.items() if value}
+
     def record(self) -> str:
         """Encode the origin for the store."""
         facts = {"id": self.id, "ts": self.ts, "room": self.room_id, "thread": self.thread}
-        return json.dumps(facts, separators=(",", ":"))
+        return json.dumps({**facts, **self.restatement}, separators=(",", ":"))
 
     @classmethod
     def read(cls, kind: str, record: str) -> Origin:
         """Decode an origin from the store."""
         kept = json.loads(record)
-        return cls(OriginKind(kind), kept["id"], kept["ts"], kept["room"], kept["thread"])
+        again = {key: kept.get(key, "") for key in ("understood", "typed", "shown")}
+        return cls(OriginKind(kind), kept["id"], kept["ts"], kept["room"], kept["thread"], **again)
 
     @property
     def facts(self) -> dict[str, object]:
         """The facts about the origin for the audit log."""
-        return {"event": self.id} if self.kind is OriginKind.MATRIX else {"cause": str(self.kind)}
+        if self.kind is not OriginKind.MATRIX:
+            asked = {} if self.kind is OriginKind.RECONCILE else {"request": self.id}
+            return {"cause": str(self.kind), **asked}
+        said = {key: text for key, text in self.restatement.items() if key != "understood"}
+        return {"event": self.id, **said}  # what was understood stands in `said` of the entry
 
 
 def operation_id(origin: Origin) -> str:
@@ -142,5 +169,6 @@ class Operation:
             "target": self.target,
             "rule": self.rule,
             "deadline": self.deadline_ts,
+            **self.origin.restatement,
         }
         return sha256_hex(canonical_json(covered))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from agency import naming
 from agency.clock import Clock, new_id
 from agency.control.login import Login
 from agency.errors import AgencyError
@@ -16,6 +17,7 @@ from agency.matrix import (
     NoReplyError,
     Patience,
     Person,
+    client_path,
     client_session,
 )
 from agency.protocols import Reply
@@ -60,12 +62,13 @@ async def ask(
             sleep=sleep,
         )
         try:
+            room = await _control_room(person, login, until)
             await person.sync(until=until)
-            command = await person.say(login.control_room, text, new_id("room"), until=until)
+            command = await person.say(room, text, new_id("room"), until=until)
         except MatrixError as error:
             raise _explained(error, login) from error
         try:
-            return await person.wait_for_reply(command, login.control_room, until=until)
+            return await person.wait_for_reply(command, room, until=until)
         except MatrixError as error:
             told = _explained(error, login)
             message = f"the command was sent, but {told.message}"
@@ -76,6 +79,26 @@ async def ask(
                 where=command,
                 hint="it may still run; `agency status` says how the local agency is",
             ) from error
+
+
+async def _control_room(person: Person, login: Login, until: float) -> str:
+    """Return the room that the agency's alias names now, joined; without one that of the login.
+
+    The alias belongs to the agency; it moves when the room is replaced.
+    """
+    alias = naming.control_room_alias(login.bot.partition(":")[2])
+    try:
+        path = client_path("directory", "room", alias)
+        found = (await person.request("GET", path, until=until)).get("room_id")
+    except MatrixError as error:
+        if error.status != 404:
+            raise
+        return login.control_room
+    if not isinstance(found, str) or found == login.control_room:
+        return login.control_room
+    await person.join(found)
+    person.listen_in(found)
+    return found
 
 
 _REMEDIES = {

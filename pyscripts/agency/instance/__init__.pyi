@@ -1,7 +1,10 @@
 """Public names of `agency.instance`; other packages import these and nothing else."""
 
+from .check import default_directory as default_directory
+from .check import examine as examine
 from .load import INSTANCE_FILE as INSTANCE_FILE
 from .load import LoadedInstance as LoadedInstance
+from .load import instance_file as instance_file
 from .load import load_instance as load_instance
 from .model import Instance as Instance
 from .model import ResolvedAgent as ResolvedAgent
@@ -10,5 +13,6 @@ from .render import check_rendered as check_rendered
 from .render import registration as registration
 from .render import rendered_files as rendered_files
 from .render import write_rendered as write_rendered
+from .secret_commands.common import diagnose_secrets as diagnose_secrets
 from .secret_provider import open_provider as open_provider
 from .secret_provider import sops_provider as sops_provider

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from agency.errors import AgencyError
-from agency.instance.load import LoadedInstance, instance_file, load_instance
+from agency.instance.load import INSTANCE_FILE, LoadedInstance, instance_file, load_instance
 from agency.instance.needs import required_secrets
-from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError, Problem
+from agency.instance.reading.dependencies import note_dependencies
+from agency.instance.reading.preview import note_unwritten
 from agency.instance.reading.recipients import disagreements, line_in
 from agency.instance.render import check_rendered
 from agency.secrets import (
@@ -24,6 +26,8 @@ from agency.secrets import (
 )
 from agency.yaml_source import read_source
 
+MAX_ABOVE = 40  # directories
+
 
 def examine(path: Path) -> tuple[Problem, ...]:
     """Find every problem of an instance that needs no key to find; empty if it has none."""
@@ -33,6 +37,7 @@ def examine(path: Path) -> tuple[Problem, ...]:
         return error.problems
     source = read_source(str(loaded.path), loaded.path.read_bytes())
     note_unwritten(source, loaded.instance)
+    note_dependencies(source, loaded.instance)
     found = (
         *source.problems,
         *disagreements(loaded.instance, loaded.root, source),
@@ -95,6 +100,21 @@ def _of_file(loaded: LoadedInstance, file: Path, stored: frozenset[str]) -> Iter
 
 
 def default_directory() -> Path:
-    """Return the default instance: `./instance` if that is one, else the working directory."""
+    """Return the default instance: ./instance or the working directory, else one above it.
+
+    Above, only an instance of this user (or of root) counts, and the top of a git repository is
+    the last directory that is looked at.
+    """
     beside = Path("instance")
-    return beside if instance_file(beside).is_file() and beside.is_dir() else Path()
+    if beside.is_dir() and instance_file(beside).is_file():
+        return beside
+    if Path(INSTANCE_FILE).is_file():
+        return Path()
+    here = Path.cwd()
+    for directory in (here, *here.parents)[:MAX_ABOVE]:
+        found = directory / INSTANCE_FILE
+        if found.is_file() and found.stat().st_uid in {os.geteuid(), 0}:
+            return directory
+        if (directory / ".git").exists():
+            break
+    return Path()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,15 +16,28 @@ from agency.commandline import emit, json_option
 from agency.errors import BadInputError, ExitCode, PrerequisiteError
 from agency.instance.check import default_directory, examine
 from agency.instance.load import load_instance
-from agency.instance.making.ask import collect_options
-from agency.instance.making.create import Created, create_instance
-from agency.instance.model import Instance
+from agency.instance.making.ask import SERVICES, collect_options
+from agency.instance.making.create import Created, InstanceOptions, create_instance
+from agency.instance.reading.dependencies import left_to_host
+from agency.instance.reading.schema import instance_schema
 from agency.instance.render import check_rendered, write_rendered
 from agency.secrets import SecretSpec, key_places, new_key_file, remedy, sops
+from agency.unwritten import FEATURES
 
 directory_argument = click.argument(
     "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path)
 )
+
+
+def _one_of(
+    names: Iterable[str],
+) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Complete an option by the names that it takes."""
+
+    def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
 
 
 @click.command()
@@ -43,6 +57,7 @@ directory_argument = click.argument(
     "services",
     multiple=True,
     metavar="SERVICE",
+    shell_complete=_one_of(SERVICES),
     help="Service to run besides matrix; may be repeated.",
 )
 @click.option(
@@ -56,7 +71,13 @@ directory_argument = click.argument(
     "--preview",
     multiple=True,
     metavar="FEATURE",
+    shell_complete=_one_of(FEATURES),
     help="Feature to set up although its program is not written yet; may be repeated.",
+)
+@click.option(
+    "--federation",
+    is_flag=True,
+    help="Talk to other homeservers; operators may have their accounts there.",
 )
 @click.option(
     "--age-key",
@@ -73,13 +94,15 @@ def init(
     services: tuple[str, ...],
     recipients: tuple[str, ...],
     preview: tuple[str, ...],
+    federation: bool,
     age_key: Path | None,
     as_json: bool,
 ) -> None:
     """Make a new instance in DIR, with an age key and every internal secret.
 
-    On a terminal it asks for values that no flag gives. It overwrites nothing, and makes the whole
-    instance or nothing.
+    DIR may exist, also as a fresh clone: it is filled in place. On a terminal it asks for values
+    that no flag gives. Services that a chosen one needs are turned on too. It overwrites nothing,
+    and makes the whole instance or nothing.
     """
     options = collect_options(
         directory,
@@ -90,14 +113,27 @@ def init(
         services=services,
         recipients=recipients,
         preview=preview,
+        federation=federation,
         ask=sys.stdin.isatty() and not as_json,
     )
+    if not as_json:
+        _tell_choices(options)
     created = create_instance(directory, options, age_key or new_key_file(options.name))
-    emit(_created_json(created), as_json=as_json, human=lambda out: _print_created(out, created))
+    document = _created_json(created, options)
+    emit(document, as_json=as_json, human=lambda out: _print_created(out, created))
 
 
-def _created_json(created: Created) -> dict[str, object]:
+def _tell_choices(options: InstanceOptions) -> None:
+    for one in options.added:
+        click.echo(f"{one.needs} is on too: {one.service} needs it, as {one.why}", err=True)
+    for told in left_to_host(options.services):
+        click.echo(told, err=True)
+
+
+def _created_json(created: Created, options: InstanceOptions) -> dict[str, object]:
     return {
+        "servicesAdded": [one._asdict() for one in options.added],
+        "leftToHost": list(left_to_host(options.services)),
         "instance": str(created.root),
         "ageKeyFile": str(created.age_key_file),
         "recipient": created.recipient,
@@ -140,7 +176,7 @@ def check(directory: Path | None, decrypt: bool, age_key: Path | None, as_json: 
     """Check the instance in DIR and list every problem.
 
     Checks instance.yaml, the recipients, generated/ and the names of the encrypted secrets, without
-    a key. DIR is ./instance if that is an instance, else the working directory. Exit status 1:
+    a key. DIR is ./instance or the working directory, else one above. Exit status 1:
     there are problems; 3: this machine cannot decrypt (--decrypt).
     """
     where = directory if directory is not None else default_directory()
@@ -181,7 +217,7 @@ def _try_to_decrypt(directory: Path, age_key: Path | None) -> None:
 def render(directory: Path | None, only_check: bool, as_json: bool) -> None:
     """Write generated/ of the instance in DIR: all of it in one step, or nothing.
 
-    DIR is ./instance if that is an instance, else the working directory.
+    DIR is ./instance or the working directory, else one above.
     """
     where = directory if directory is not None else default_directory()
     loaded = load_instance(where, check_recipients=False)
@@ -216,9 +252,4 @@ def render(directory: Path | None, only_check: bool, as_json: bool) -> None:
 )
 def schema(as_json: bool) -> None:  # noqa: ARG001 - the output has one form
     """Print the JSON Schema of instance.yaml, for editors."""
-    document = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "instance.yaml of an agency",
-        **{k: v for k, v in Instance.model_json_schema().items() if k != "title"},
-    }
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(instance_schema(), indent=2, ensure_ascii=False))

@@ -29,14 +29,20 @@ class Conflict(NamedTuple):
 
 
 def conflicts(
-    domain: str | None, operators: Sequence[tuple[int, str]], agents: Mapping[str, AgentNumbers]
+    domain: str | None,
+    operators: Sequence[tuple[int, str]],
+    agents: Mapping[str, AgentNumbers],
+    *,
+    reachable: bool,
 ) -> tuple[Conflict, ...]:
     """Find every conflict among the known parts; `operators` are pairs of index and Matrix id.
 
-    A disabled agent keeps its numbers, so it counts.
+    A disabled agent keeps its numbers, so it counts. `reachable` says whether people of other
+    homeservers can be in the control room.
     """
     return (
         *_operators(domain, operators, agents),
+        *(() if reachable or domain is None else _strangers(domain, operators)),
         *_uids(agents),
         *_ports(agents),
     )
@@ -49,6 +55,7 @@ def _operators(
     if domain is not None:
         localparts = [naming.CONTROL_LOCALPART, *map(naming.agent_localpart, agents)]
         own = {naming.matrix_id(localpart, domain) for localpart in localparts}
+    namespace = f"@{naming.agent_localpart('')}"
     seen: set[str] = set()
     for index, who in operators:
         if who in seen:
@@ -57,7 +64,27 @@ def _operators(
             yield Conflict(
                 ("operators", index), f"{who} is a Matrix id of the agency itself; name a person"
             )
+        elif domain is not None and who.startswith(namespace) and who.endswith(f":{domain}"):
+            yield Conflict(
+                ("operators", index),
+                f"{who} lies among the agents' Matrix ids ({namespace}...), and would not be "
+                "heard; name a person",
+            )
         seen.add(who)
+
+
+def _strangers(domain: str, operators: Sequence[tuple[int, str]]) -> Iterator[Conflict]:
+    """Find the operators who have their account on a homeserver that cannot be reached."""
+    for index, who in operators:
+        localpart, _, server = who[1:].partition(":")
+        if server != domain:
+            yield Conflict(
+                ("operators", index),
+                f"{who} has an account on {server}, and could not command: federation is off, so "
+                f"that only accounts of {domain} can be in the control room; write "
+                f"{naming.matrix_id(localpart, domain)}, or set `services: {{matrix: {{federation: "
+                "true}}`",
+            )
 
 
 def _uids(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:
@@ -70,7 +97,8 @@ def _uids(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:
 
 
 def _ports(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:
-    taken = {port: f"the service {name}" for name, port in naming.SERVICE_PORTS.items()}
+    services = {**naming.MACHINE_PORTS, **naming.SERVICE_PORTS}
+    taken = {port: f"the service {name}" for name, port in services.items()}
     for name, agent in agents.items():
         port = agent.port if agent.port is not None else naming.agent_port(name)
         if port in taken:

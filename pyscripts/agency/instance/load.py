@@ -11,7 +11,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agency.canonical import sha256_hex
 from agency.instance.conflicts import conflicts
-from agency.instance.model import Agent, Domain, Instance, MatrixId
+from agency.instance.fields.values import Domain, MatrixId
+from agency.instance.model import Agent, Instance, MatrixService
 from agency.instance.problems import InstanceError, Problem, field_name
 from agency.instance.reading.explain import explain
 from agency.instance.reading.recipients import disagreements
@@ -117,7 +118,15 @@ def _conflicts_in(data: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...],
         for name, raw in (named.items() if isinstance(named, dict) else ())
         if (agent := _valid(TypeAdapter(Agent), raw)) is not None
     }
-    yield from conflicts(_valid(TypeAdapter[str](Domain), data.get("domain")), operators, agents)
+    services = data.get("services")
+    raw = services.get("matrix", {}) if isinstance(services, dict) else {}
+    matrix = _valid(TypeAdapter(MatrixService), raw)
+    yield from conflicts(
+        _valid(TypeAdapter[str](Domain), data.get("domain")),
+        operators,
+        agents,
+        reachable=matrix is None or matrix.reaches_others,
+    )
 
 
 def _valid(adapter: TypeAdapter[Part], raw: object) -> Part | None:

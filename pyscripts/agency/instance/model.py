@@ -6,85 +6,27 @@ would be right. Keys are camelCase in YAML and JSON.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from agency import naming
 from agency.instance.conflicts import conflicts
+from agency.instance.fields.values import (
+    AgentName,
+    AgeRecipient,
+    Domain,
+    Feature,
+    MatrixId,
+    Name,
+    Repository,
+)
 from agency.instance.problems import field_name
-from agency.unwritten import FEATURES
 
 SCHEMA_VERSION = 1
-
-_DOMAIN = re.compile(
-    r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z"
-)
-_MATRIX_ID = re.compile(r"@[a-z0-9._=/+-]{1,200}:[a-z0-9.-]+(:[0-9]{1,5})?\Z")
-_AGE_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}\Z")
-
-
-def _name(text: str) -> str:
-    if not naming.is_name(text):
-        raise ValueError(
-            f"must be 1 to {naming.MAX_NAME} characters of a-z, 0-9 and inner dashes, and begin "
-            "with a letter"
-        )
-    return text
-
-
-def _agent_name(text: str) -> str:
-    if not naming.is_agent_name(text):
-        raise ValueError(
-            f"must be 1 to {naming.MAX_AGENT_NAME} characters of a-z, 0-9 and inner dashes, and "
-            "begin with a letter"
-        )
-    return text
-
-
-def _domain(text: str) -> str:
-    if "://" in text:
-        bare = text.split("://", 1)[1].strip("/")
-        raise ValueError(f"must be a bare domain without a scheme: {bare}")
-    if not _DOMAIN.match(text):
-        raise ValueError("must be a lower-case domain such as agency.example.org")
-    return text
-
-
-def _matrix_id(text: str) -> str:
-    if not _MATRIX_ID.match(text):
-        raise ValueError("must be a full Matrix id such as @alice:agency.example.org")
-    return text
-
-
-def _feature(text: str) -> str:
-    if text not in FEATURES:
-        waiting = f"one of {', '.join(FEATURES)}" if FEATURES else "left out: all are written"
-        raise ValueError(f"is not a feature whose program is unwritten; must be {waiting}")
-    return text
-
-
-def _age_recipient(text: str) -> str:
-    if text.upper().startswith("AGE-SECRET-KEY-"):
-        raise ValueError(
-            "this is a private key, and it is exposed now: make a new one with age-keygen, and "
-            "list its public key, which begins with age1"
-        )
-    if not _AGE_RECIPIENT.match(text):
-        raise ValueError("must be an age public key: age1 and 58 more characters")
-    return text
-
-
-Name = Annotated[str, AfterValidator(_name)]
-AgentName = Annotated[str, AfterValidator(_agent_name)]
-Domain = Annotated[str, AfterValidator(_domain)]
-MatrixId = Annotated[str, AfterValidator(_matrix_id)]
-Feature = Annotated[str, AfterValidator(_feature)]
-AgeRecipient = Annotated[str, AfterValidator(_age_recipient)]
 
 
 class Strict(BaseModel):
@@ -103,56 +45,75 @@ class Strict(BaseModel):
 class Toggle(Strict):
     """A service that is on or off."""
 
-    enable: bool = False
+    enable: bool = Field(default=False, description="run it")
 
 
 class MatrixService(Strict):
     """Synapse, the homeserver."""
 
-    enable: bool = True
+    enable: bool = Field(default=True, description="run the homeserver and the control plane")
     federation: bool = Field(default=False, description="talk to other homeservers")
+
+    @property
+    def reaches_others(self) -> bool:
+        """False if people with an account on another homeserver cannot be here."""
+        return self.federation or not self.enable
 
 
 class CiService(Strict):
     """Recipe CI."""
 
-    enable: bool = False
-    engine: Literal["builtin", "drone", "woodpecker"] = "builtin"
+    enable: bool = Field(default=False, description="run it")
+    engine: Literal["builtin", "drone", "woodpecker"] = Field(
+        default="builtin", description="the program that runs the tests"
+    )
     max_tests: int = Field(default=2, ge=1, le=64, description="recipe runs at a time")
 
 
 class Services(Strict):
     """The services that this instance runs."""
 
-    matrix: MatrixService = MatrixService()
-    element: Toggle = Toggle()
-    edge: Toggle = Toggle()
-    gitlab: Toggle = Toggle()
+    matrix: MatrixService = Field(
+        default=MatrixService(), description="the homeserver, and the control plane with it"
+    )
+    element: Toggle = Field(default=Toggle(), description="the chat client for browsers")
+    edge: Toggle = Field(default=Toggle(), description="port 443: TLS, and each service's name")
+    gitlab: Toggle = Field(default=Toggle(), description="the forge, its registry and runners")
     # to_camel would turn it into k3S
-    k3s: Toggle = Field(default=Toggle(), alias="k3s")
-    swarm: Toggle = Toggle()
-    traefik: Toggle = Toggle()
-    ci: CiService = CiService()
-    bridge: Toggle = Toggle()
-    dashboard: Toggle = Toggle()
-    observability: Toggle = Toggle()
+    k3s: Toggle = Field(
+        default=Toggle(), alias="k3s", description="the cluster for review apps and agents"
+    )
+    swarm: Toggle = Field(default=Toggle(), description="Docker Swarm, where recipes are deployed")
+    traefik: Toggle = Field(default=Toggle(), description="the proxy of what runs on the swarm")
+    ci: CiService = Field(default=CiService(), description="recipe CI")
+    bridge: Toggle = Field(default=Toggle(), description="starts recipe CI by comments")
+    dashboard: Toggle = Field(default=Toggle(), description="the pages of recipe CI")
+    observability: Toggle = Field(default=Toggle(), description="Prometheus and Grafana")
 
 
 class Agent(Strict):
     """One named worker."""
 
-    role: Name
-    enable: bool = True
-    uid: int | None = Field(default=None, ge=naming.AGENT_UIDS.start, lt=naming.AGENT_UIDS.stop)
+    role: Name = Field(description="what it is for, such as developer")
+    enable: bool = Field(default=True, description="run it; one that is off keeps its numbers")
+    uid: int | None = Field(
+        default=None,
+        ge=naming.AGENT_UIDS.start,
+        lt=naming.AGENT_UIDS.stop,
+        description="uid of its OS user; from a hash of its name if it is not set",
+    )
     port: int | None = Field(
-        default=None, ge=1024, le=65535, description="loopback port of its ACP"
+        default=None, ge=1024, le=65535, description="loopback port of its ACP; else from a hash"
     )
 
 
 class SecretsPolicy(Strict):
     """The provider of the secrets, and the keys that can decrypt them."""
 
-    provider: Literal["sops", "ephemeral"] = "sops"
+    provider: Literal["sops", "ephemeral"] = Field(
+        default="sops",
+        description="sops: the encrypted file beside instance.yaml; ephemeral: made for each run",
+    )
     recipients: dict[Name, AgeRecipient] = Field(
         default_factory=dict, description="age public keys by the name of their owner"
     )
@@ -170,30 +131,41 @@ class SecretsPolicy(Strict):
 class Recipe(Strict):
     """A Co-op Cloud app under test."""
 
-    repository: str = Field(min_length=1, description="owner/name on the forge")
+    repository: Repository = Field(description="owner/name on the forge")
 
 
 class Instance(Strict):
     """The content of instance.yaml."""
 
-    version: Literal[1]
-    name: Name
-    domain: Domain
+    version: Literal[1] = Field(description="version of this format")
+    name: Name = Field(description="name of the instance")
+    domain: Domain = Field(
+        description="Matrix server name, and the domain of the services; it cannot be changed later"
+    )
     operators: list[MatrixId] = Field(
         min_length=1, description="who may command, by full Matrix id"
     )
-    services: Services = Services()
-    agents: dict[AgentName, Agent] = Field(default_factory=dict)
-    recipes: dict[Name, Recipe] = Field(default_factory=dict)
+    services: Services = Field(
+        default=Services(), description="services that it runs; all others are off"
+    )
+    agents: dict[AgentName, Agent] = Field(default_factory=dict, description="workers, by name")
+    recipes: dict[Name, Recipe] = Field(
+        default_factory=dict, description="Co-op Cloud apps under test, by name"
+    )
     preview: list[Feature] = Field(
         default_factory=list,
         description="features to set up although their programs are not written yet",
     )
-    secrets: SecretsPolicy
+    secrets: SecretsPolicy = Field(description="where secrets are, and who can decrypt them")
 
     @model_validator(mode="after")
     def _no_conflicts(self) -> Self:
-        found = conflicts(self.domain, list(enumerate(self.operators)), self.agents)
+        found = conflicts(
+            self.domain,
+            list(enumerate(self.operators)),
+            self.agents,
+            reachable=self.services.matrix.reaches_others,
+        )
         if found:
             raise ValueError("; ".join(f"{field_name(c.loc)}: {c.message}" for c in found))
         return self

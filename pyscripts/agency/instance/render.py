@@ -14,8 +14,10 @@ from agency.instance.documents import control_document, element_document, instan
 from agency.instance.jinja import fill
 from agency.instance.load import LoadedInstance
 from agency.instance.model import Instance
+from agency.instance.reading.schema import instance_schema
 from agency.secrets import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, placeholder
 
+SCHEMA_FILE = "instance.schema.json"  # for editors, which instance.yaml names
 # Placeholders in the rendered registration, until the machine inserts the tokens.
 AS_TOKEN_PLACEHOLDER = placeholder(MATRIX_AS_TOKEN)
 HS_TOKEN_PLACEHOLDER = placeholder(MATRIX_HS_TOKEN)
@@ -48,7 +50,10 @@ def _json(document: object) -> bytes:
 def rendered_files(loaded: LoadedInstance) -> dict[str, bytes]:
     """Render every generated file; returns the contents by path below `generated/`."""
     instance = loaded.instance
-    files = {"instance.json": _json(instance_document(instance, loaded.digest))}
+    files = {
+        "instance.json": _json(instance_document(instance, loaded.digest)),
+        SCHEMA_FILE: _json(instance_schema()),
+    }
     if instance.secrets.provider == "sops":
         recipients = sorted(instance.secrets.recipients.items())
         files["sops.yaml"] = fill("sops.yaml.j2", recipients=recipients)
@@ -95,7 +100,7 @@ def _abra(instance: Instance) -> dict[str, bytes]:
         files["abra/traefik.env"] = fill("abra/traefik.env.j2", host=host)
     if instance.services.swarm.enable:
         for recipe in sorted(instance.recipes):
-            host = naming.public_host(recipe, instance.domain)
+            host = naming.recipe_host(recipe, instance.domain)
             files[f"abra/recipes/{recipe}.env"] = fill(
                 "abra/recipe.env.j2", recipe=recipe, host=host
             )

@@ -20,3 +20,5 @@ from .rooms import localpart as localpart
 from .rooms import power_levels as power_levels
 from .session import MatrixSession as MatrixSession
 from .session import client_session as client_session
+from .state.silence import Silence as Silence
+from .state.snapshot import TELLING as TELLING

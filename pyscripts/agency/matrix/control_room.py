@@ -6,28 +6,20 @@ Every step reads the present state and does only what is missing: a second run i
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
-from agency.matrix.errors import AnswerError, MatrixError
-from agency.matrix.findings import (
-    Finding,
-    Lack,
-    RoomLostError,
-    RoomState,
-    entry_hint,
-    member_hint,
-)
+from agency.matrix.entrance import Entrance
+from agency.matrix.errors import MatrixError
+from agency.matrix.findings import Finding, Lack, RoomState, member_hint
 from agency.matrix.paths import client_path
-from agency.matrix.rooms import (
-    OPERATOR_POWER,
-    Membership,
-    lists_creator,
-    localpart,
-    membership,
-    power_levels,
-)
+from agency.matrix.rooms import Membership, localpart, membership
 from agency.matrix.session import MatrixSession
+from agency.matrix.state.invitations import Call, call
+from agency.matrix.state.powers import power_plan
+from agency.matrix.state.silence import Silence, silence
+from agency.matrix.state.snapshot import Snapshot
+from agency.matrix.view import RoomView
 
 _log = logging.getLogger(__name__)
 
@@ -64,14 +56,41 @@ class RoomPlan(Protocol):
         """Agents that are brought into the room."""
 
 
+async def _nothing(_room: str) -> None:
+    """Tell nobody."""
+
+
 class ControlRoom:
-    """Control room, set up as the bot."""
+    """Control room, set up as the bot.
+
+    `entered` is called with the room as soon as the bot is in it, before anything is made there.
+    """
 
     def __init__(self, api: MatrixSession, config: RoomPlan) -> None:
         self._api = api
         self._config = config
-        self._alias = config.control_room_alias
         self._bot = config.bot_id
+        self._agents = [agent.matrix_id for agent in config.agents]
+        self._view = RoomView(api, self._bot, self._agents)
+        self.entered: Callable[[str], Awaitable[None]] = _nothing
+        self._entrance = Entrance(api, config, self._view)
+
+    def invited(self, room: str, by: str) -> None:
+        """Note that somebody invited the bot, for a room that no other user of ours can see."""
+        self._entrance.invited(room, by)
+
+    async def silence(self, room: str) -> Silence | None:
+        """Return why the bot cannot answer in a room now; None if it can.
+
+        Raises:
+            MatrixError: the homeserver refused or did not answer.
+        """
+        try:
+            return silence(await self._view.look(room), self._bot)
+        except MatrixError as error:
+            if error.status != 403:
+                raise
+            return silence(Snapshot(), self._bot)  # no user of ours is in it
 
     async def ensure(self, known: str | None = None) -> RoomState:
         """Register the users, make or find the room, and bring in every member.
@@ -84,74 +103,23 @@ class ControlRoom:
             MatrixError: the homeserver refused or did not answer.
         """
         await self._register(self._bot)
-        findings: list[Finding] = []
-        room = await self._enter(known, findings)
-        findings += await self._ensure_power(room)
-        members = await self.members(room)
-        for agent in self._config.agents:
-            if agent.matrix_id not in members.joined:
-                invited = agent.matrix_id in members.invited
-                findings += await self._bring_in(room, agent.matrix_id, invited=invited)
+        room, findings = await self._entrance.enter(known)
+        await self.entered(room)
+        snapshot = await self._view.look(room)
+        findings += await self._ensure_power(room, snapshot)
+        findings += self._silence(silence(await self._view.look(room), self._bot))
+        for agent in self._agents:
+            if (now := snapshot.membership(agent)) != "join":
+                findings += await self._bring_in(room, agent, invited=now == "invite")
         for operator in self._config.operators:
-            if operator not in members.joined | members.invited:
-                findings += await self._invite_operator(room, operator)
-        return RoomState(room, tuple(findings))
+            findings += await self._call(room, snapshot, operator)
+        return RoomState(room, tuple(findings), snapshot.predecessor)
 
-    async def _enter(self, known: str | None, findings: list[Finding]) -> str:
-        """Find the room by its alias, or as the one that is known; make it if there is none."""
-        named = await self._resolve()
-        if known is not None and named != known and await self._may_stay(known, named):
-            findings += await self._point_alias(known, named)
-            return known
-        if named is None:
-            return await self._create()
-        try:
-            await self._join(named, self._bot)
-        except MatrixError as error:
-            if error.temporary:
-                raise
-            raise RoomLostError(
-                f"the bot cannot enter the control room: {error.message}",
-                where=named,
-                status=error.status,
-                errcode=error.errcode,
-                hint=entry_hint(error, self._bot),
-            ) from error
-        return named
-
-    async def _may_stay(self, known: str, named: str | None) -> bool:
-        """Return whether a room is still the control room though its alias says otherwise.
-
-        A room whose tombstone names the alias' room was replaced by it.
-        """
-        try:
-            await self._join(known, self._bot)
-        except MatrixError as error:
-            if error.temporary:
-                raise
-            return False
-        path = client_path("rooms", known, "state", "m.room.tombstone")
-        successor = (await self._found(path) or {}).get("replacement_room")
-        return successor is None or successor != named
-
-    async def _point_alias(self, room: str, elsewhere: str | None) -> list[Finding]:
-        """Give the room its alias back where that is free."""
-        text = f"the alias {self._alias} is gone: people cannot find the control room by it"
-        if elsewhere is None:
-            path = client_path("directory", "room", self._alias)
-            try:
-                await self._api.request("PUT", path, {"room_id": room})
-            except MatrixError as error:
-                if error.temporary:
-                    raise
-                text += f" ({error.message})"
-            else:
-                _log.info("gave the control room its alias back", extra={"fields": {"room": room}})
-                return []
-        else:
-            text = f"the alias {self._alias} names another room; the control room stays {room}"
-        hint = f"as an administrator of the homeserver, let {self._alias} name {room} again"
-        return [Finding(Lack.ALIAS, self._alias, text, hint)]
+    def _silence(self, found: Silence | None) -> list[Finding]:
+        if found is None:
+            return []
+        lack = Lack.ENCRYPTED if found.encrypted else Lack.SILENCE
+        return [Finding(lack, self._bot, found.text, found.hint, blocks=True)]
 
     async def _bring_in(self, room: str, agent: str, *, invited: bool) -> list[Finding]:
         """Have an agent's user join."""
@@ -159,7 +127,7 @@ class ControlRoom:
             await self._register(agent)
             if not invited:
                 await self._invite(room, agent)
-            await self._join(room, agent)
+            await self._api.request("POST", client_path("join", room), {}, as_user=agent)
         except MatrixError as error:
             if error.temporary and error.status != 429:
                 raise
@@ -170,14 +138,6 @@ class ControlRoom:
     async def members(self, room: str) -> Membership:
         """Ask for the members of the room and for the invited users."""
         return membership(await self._api.request("GET", client_path("rooms", room, "members")))
-
-    async def _found(self, path: str) -> dict[str, Any] | None:
-        try:
-            return await self._api.request("GET", path)
-        except MatrixError as error:
-            if error.status == 404:
-                return None
-            raise
 
     async def _register(self, user: str) -> None:
         body = {
@@ -191,73 +151,48 @@ class ControlRoom:
             if error.errcode != "M_USER_IN_USE":
                 raise
 
-    async def _resolve(self) -> str | None:
-        found = await self._found(client_path("directory", "room", self._alias))
-        room = None if found is None else found.get("room_id")
-        if found is not None and not isinstance(room, str):
-            raise AnswerError("the alias names no room", where=self._alias, status=200)
-        return room
-
-    async def _create(self) -> str:
-        config = self._config
-        body = {
-            "preset": "private_chat",
-            "visibility": "private",
-            "room_alias_name": localpart(self._alias),
-            "name": f"Control room of {config.instance}",
-            "topic": "Say !agency help. Only operators are obeyed; everything is audited.",
-            "power_level_content_override": power_levels(
-                self._bot, config.operators, creator_is_listed=await self._lists_creator()
-            ),
-        }
-        try:
-            answer = await self._api.request("POST", client_path("createRoom"), body)
-        except MatrixError as error:
-            # Without an answer the room may have been made all the same.
-            if error.errcode != "M_ROOM_IN_USE":
-                raise
-            room = await self._resolve()
-            if room is None:
-                raise
-            await self._join(room, self._bot)
-            return room
-        _log.info("made the control room", extra={"fields": {"room": answer["room_id"]}})
-        return str(answer["room_id"])
-
-    async def _lists_creator(self) -> bool:
-        answer = await self._api.request("GET", client_path("capabilities"))
-        versions = answer.get("capabilities", {}).get("m.room_versions", {})
-        return lists_creator(str(versions.get("default", "")))
-
-    async def _ensure_power(self, room: str) -> list[Finding]:
-        """Give operators their power, and take it from people who are no operators any more.
-
-        Only the power that this method gives is taken: another level is somebody else's decision.
-        """
-        path = client_path("rooms", room, "state", "m.room.power_levels")
-        levels = await self._found(path) or {}
-        users = dict(levels.get("users", {}))
-        operators = self._config.operators
-        weak = [who for who in operators if users.get(who, 0) < OPERATOR_POWER]
-        former = [
-            who
-            for who, level in users.items()
-            if level == OPERATOR_POWER and who not in (*operators, self._bot)
+    async def _ensure_power(self, room: str, snapshot: Snapshot) -> list[Finding]:
+        """Put the power levels back to those that the instance asks for."""
+        plan = power_plan(snapshot, self._bot, self._config.operators)
+        hint = f"give {self._bot} power 100 in the control room"
+        if plan.content is not None:
+            path = client_path("rooms", room, "state", "m.room.power_levels")
+            try:
+                await self._api.request("PUT", path, plan.content)
+            except MatrixError as error:
+                if error.temporary:
+                    raise
+                text = f"the bot cannot set the power levels of the control room: {error.message}"
+                return [Finding(Lack.POWER, self._bot, text, hint)]
+            for who in plan.taken:
+                _log.warning("took power in the control room", extra={"fields": {"user": who}})
+        return [
+            Finding(
+                Lack.POWER,
+                who,
+                f"{who} has power in the control room that the bot cannot take",
+                f"take the power of {who}, or replace the room; else {hint}",
+            )
+            for who in plan.out_of_reach
         ]
-        if not weak and not former:
-            return []
-        users |= dict.fromkeys(weak, OPERATOR_POWER) | dict.fromkeys(former, 0)
-        try:
-            await self._api.request("PUT", path, {**levels, "users": users})
-        except MatrixError as error:
-            if error.temporary:
-                raise
-            text = f"the bot cannot set the power levels of the control room: {error.message}"
-            hint = f"give {self._bot} power 100 in the control room"
-            return [Finding(Lack.POWER, self._bot, text, hint)]
-        for who in former:
-            _log.warning("took the power of a former operator", extra={"fields": {"user": who}})
-        return []
+
+    async def _call(self, room: str, snapshot: Snapshot, operator: str) -> list[Finding]:
+        """Invite an operator who is not there, once for each time that they left."""
+        before = ""
+        if snapshot.membership(operator) == "leave":
+            before = await self._view.membership_before(room, snapshot.members[operator])
+        match call(snapshot, operator, before):
+            case Call.PRESENT:
+                return []
+            case Call.INVITE:
+                return await self._invite_operator(room, operator)
+            case Call.BANNED:
+                text = f"the operator {operator} is banned from the control room"
+                hint = f"unban and invite {operator}, or take them out of the operators"
+            case Call.DECLINED:
+                text = f"the operator {operator} declined the invitation to the control room"
+                hint = f"another operator can invite {operator} again"
+        return [Finding(Lack.OPERATOR, operator, text, hint)]
 
     async def _invite(self, room: str, user: str) -> None:
         await self._api.request("POST", client_path("rooms", room, "invite"), {"user_id": user})
@@ -273,6 +208,3 @@ class ControlRoom:
             text = f"the operator {operator} cannot be invited to the control room: {error.message}"
             return [Finding(Lack.OPERATOR, operator, text, member_hint(error, operator))]
         return []
-
-    async def _join(self, room: str, user: str) -> None:
-        await self._api.request("POST", client_path("join", room), {}, as_user=user)

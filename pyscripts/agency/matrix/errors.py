@@ -36,6 +36,11 @@ class MatrixError(AgencyError):
         """True if the same call may succeed later."""
         return self.doubtful or self.status in (408, 429) or (self.status or 0) >= 500
 
+    @property
+    def may_pass(self) -> bool:
+        """True if another attempt may succeed: also with a token, which may be in rotation."""
+        return self.temporary or self.status == 401
+
 
 class AnswerError(MatrixError):
     """An answer that is too long, does not end, or lacks what the specification promises."""

@@ -15,24 +15,35 @@ class Lack(StrEnum):
     OPERATOR = "operator-absent"
     POWER = "power-lacking"
     ALIAS = "alias-lost"
+    SILENCE = "bot-silenced"
+    ENCRYPTED = "room-encrypted"
+    REPLACED = "room-replaced"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that the control room lacks; `subject` is the user, room or alias."""
+    """One thing that the control room lacks; `subject` is the user, room or alias.
+
+    One that `blocks` keeps commands from getting through.
+    """
 
     lack: Lack
     subject: str
     text: str
     hint: str
+    blocks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RoomState:
-    """The control room as it is after it was set up, and what it lacks."""
+    """The control room as it is after it was set up, and what it lacks.
+
+    `predecessor` is the room that it replaced; empty if it is the first.
+    """
 
     id: str
     findings: tuple[Finding, ...] = ()
+    predecessor: str = ""
 
 
 class RoomLostError(MatrixError):

@@ -145,6 +145,10 @@ class Person:
         """Join a room by id or alias; return its id."""
         return _string(await self.request("POST", client_path("join", room)), "room_id")
 
+    def listen_in(self, room_id: str) -> None:
+        """Read the messages of this room only, from the next sync on."""
+        self._room = room_id
+
     async def invite(self, room_id: str, user_id: str) -> None:
         """Invite a user to a room."""
         await self.request("POST", client_path("rooms", room_id, "invite"), {"user_id": user_id})

@@ -56,14 +56,19 @@ class MatrixSession:
         return answer.value
 
     async def request_list(
-        self, method: str, path: str, *, timeout_s: float = _TIMEOUT_S
+        self,
+        method: str,
+        path: str,
+        *,
+        as_user: str | None = None,
+        timeout_s: float = _TIMEOUT_S,
     ) -> list[Any]:
         """Make one call whose answer is a JSON array.
 
         Raises:
             MatrixError: the call failed, or its answer has another form.
         """
-        answer = await self._call(method, path, None, None, None, timeout_s)
+        answer = await self._call(method, path, None, as_user, None, timeout_s)
         if not isinstance(answer.value, list):
             raise answer.unlike("array")
         return answer.value

@@ -16,6 +16,17 @@ from .audit_socket import AuditAbsentError as AuditAbsentError
 from .audit_socket import AuditClient as AuditClient
 from .audit_socket import AuditUnreachableError as AuditUnreachableError
 from .audit_socket import Receipt as Receipt
+from .command_socket import COMMAND_SOCKET as COMMAND_SOCKET
+from .command_socket import COMMAND_VERSION as COMMAND_VERSION
+from .command_socket import MAX_ANSWER as MAX_ANSWER
+from .command_socket import MAX_REQUEST as MAX_REQUEST
+from .command_socket import MAX_WAIT_S as MAX_WAIT_S
+from .command_socket import CommandLine as CommandLine
+from .command_socket import CommandOutcome as CommandOutcome
+from .command_socket import CommandProgress as CommandProgress
+from .command_socket import CommandRequest as CommandRequest
+from .command_socket import CommandResult as CommandResult
+from .command_socket import short_path as short_path
 from .readiness import READY_PATH as READY_PATH
 from .readiness import ReadyReport as ReadyReport
 from .readiness import as_report as as_report

@@ -7,9 +7,9 @@ plane sends its trace id in TRACE_HEADER, and the agent logs it.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MAX_BODY = 1024 * 1024
 TRACE_HEADER = "X-Agency-Trace"
@@ -25,6 +25,19 @@ def is_trace(text: str) -> bool:
     return _TRACE.match(text) is not None
 
 
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return text
+
+
+# An agent may be taken over: nothing that it says may add lines or marks to a reply.
+_Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
+_Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
+_Moment = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9T:.+-]{6,30}Z?$")]
+_MAX_PID = 2**22  # pid_max of Linux: proc(5)
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,20 +46,20 @@ class Health(_Message):
     """`GET /health`: true if the agent can take work now."""
 
     status: Literal["ok", "starting", "failing"]
-    agent: str
+    agent: _Word
 
 
 class Status(_Message):
     """`GET /status`: the agent's identity and activity."""
 
-    agent: str
-    role: str
-    version: str
-    pid: int
-    project: str | None
-    started_at: str = Field(description="RFC 3339, UTC")
-    uptime_s: float
-    trace: str | None = Field(description="trace id of the command that started this agent")
+    agent: _Word
+    role: _Word
+    version: _Word
+    pid: int = Field(ge=1, le=_MAX_PID)
+    project: _Line | None
+    started_at: _Moment = Field(description="RFC 3339, UTC")
+    uptime_s: float = Field(ge=0, allow_inf_nan=False)
+    trace: _Word | None = Field(description="trace id of the command that started this agent")
 
 
 class Problem(_Message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import tempfile
@@ -73,14 +74,46 @@ class CredentialFiles:
                 shutil.rmtree(path)
 
 
+class Generated:
+    """Generated values; those in `file` (0600), if there is one, outlive the provider."""
+
+    def __init__(self, entropy: Entropy, file: Path | None) -> None:
+        self._entropy = entropy
+        self._file = file
+
+    def value(self, spec: SecretSpec) -> SecretValue:
+        """Return the kept value of a secret, or generate one and keep it."""
+        kept = self._read()
+        if spec.name in kept:
+            return SecretValue(kept[spec.name])
+        made = generate(spec.generator, self._entropy)
+        if self._file is not None:
+            content = json.dumps({**kept, spec.name: made.reveal()}).encode()
+            write_atomically(self._file, content, mode=0o600)
+        return made
+
+    def _read(self) -> dict[str, str]:
+        try:
+            text = self._file.read_text() if self._file is not None else "{}"
+            return {str(name): str(value) for name, value in json.loads(text).items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError):  # its text is not shown: it may hold secrets
+            raise BadInputError("the kept secrets cannot be read", where=str(self._file)) from None
+
+
 class _Provider(ABC):
     """Common base of the providers: specifications, cached values, credential files, closing."""
 
     def __init__(
-        self, specs: Iterable[SecretSpec], directory: Path | None, entropy: Entropy
+        self,
+        specs: Iterable[SecretSpec],
+        directory: Path | None,
+        entropy: Entropy,
+        kept: Path | None = None,
     ) -> None:
         self._specs = {spec.name: spec for spec in specs}
-        self._entropy = entropy
+        self._generated = Generated(entropy, kept)
         self._values: dict[str, SecretValue] = {}
         self._files = CredentialFiles(directory)
         self._open = True
@@ -130,7 +163,8 @@ class _Provider(ABC):
 class EphemeralProvider(_Provider):
     """Secrets of a throwaway run: generated at first use, forgotten at `close()`.
 
-    External inputs (A1) are not generated: `missing()` lists them.
+    With `kept`, a file, the next provider with that file has the same ones. External inputs (A1)
+    are not generated: `missing()` lists them.
     """
 
     def __init__(
@@ -139,8 +173,9 @@ class EphemeralProvider(_Provider):
         directory: Path,
         *,
         entropy: Entropy = secrets.token_bytes,
+        kept: Path | None = None,
     ) -> None:
-        super().__init__(specs, directory, entropy)
+        super().__init__(specs, directory, entropy, kept)
 
     def names(self) -> tuple[str, ...]:
         """Return all names but those of external inputs."""
@@ -154,14 +189,14 @@ class EphemeralProvider(_Provider):
     def _obtain(self, spec: SecretSpec) -> SecretValue:
         if spec.cls is SecretClass.A1:
             raise missing_secret(spec)
-        return generate(spec.generator, self._entropy)
+        return self._generated.value(spec)
 
 
 class SopsProvider(_Provider):
     """Secrets in `file`, decrypted by sops with one of `keys` at first use.
 
-    Per-run secrets (B) are generated. `credentials` writes its files below `directory`, or below
-    the directory for temporary files if that is None.
+    Per-run secrets (B) are generated, and kept as EphemeralProvider does. `credentials` writes its
+    files below `directory`, or below the directory for temporary files if that is None.
     """
 
     def __init__(
@@ -172,8 +207,9 @@ class SopsProvider(_Provider):
         *,
         directory: Path | None = None,
         entropy: Entropy = secrets.token_bytes,
+        kept: Path | None = None,
     ) -> None:
-        super().__init__(specs, directory, entropy)
+        super().__init__(specs, directory, entropy, kept)
         self._path = file
         self._keys = keys
         self._decrypted: dict[str, SecretValue] | None = None
@@ -193,7 +229,7 @@ class SopsProvider(_Provider):
 
     def _obtain(self, spec: SecretSpec) -> SecretValue:
         if spec.cls is SecretClass.B:
-            return generate(spec.generator, self._entropy)
+            return self._generated.value(spec)
         if self._decrypted is None:
             self._decrypted = sops.decrypt(self._path, self._keys)
         value = self._decrypted.get(spec.name)

@@ -10,7 +10,8 @@ import click
 
 from agency.commandline import console, json_option
 from agency.commandline import run as run_command
-from agency.spinup.options import instance_options
+from agency.spinup.launch.started import hold
+from agency.spinup.options import challenge_option, instance_options
 from agency.spinup.targets.registry import TARGETS, Chosen, opener, refuse_others, target_options
 
 DEFAULT_OUTPUT = Path("artifacts/boot_transcript.json")
@@ -42,6 +43,7 @@ TIMEOUTS_S = {"local": 180.0, "incus": 1800.0, "ssh": 600.0}
     default=None,
     help="Seconds after which the spin-up has failed.  [default: 180; incus 1800; ssh 600]",
 )
+@challenge_option
 @click.option("--fail-fast", is_flag=True, help="End at the first mandatory probe that fails.")
 @target_options
 @json_option
@@ -52,6 +54,7 @@ def spinup_smoke(
     ports: dict[str, int],
     age_key: Path | None,
     timeout_s: float | None,
+    challenge: str | None,
     fail_fast: bool,
     chosen: Chosen,
     as_json: bool,
@@ -80,6 +83,7 @@ def spinup_smoke(
         age_key=age_key,
         timeout_s=timeout_s or TIMEOUTS_S[target],
         fail_fast=fail_fast,
+        challenge=challenge,
     )
     printer = console(stderr=as_json)
     outcome = asyncio.run(spin_up(options, network, printer, opener(target, chosen)))
@@ -88,5 +92,15 @@ def spinup_smoke(
 
 
 def main() -> None:
-    """Run the console script."""
-    sys.exit(run_command(spinup_smoke, sys.argv[1:], prog_name="spinup_smoke"))
+    """Run the command, in the copy that the console script made (spinup/launch)."""
+    copy = hold()
+    try:
+        status = run_command(spinup_smoke, sys.argv[1:], prog_name="spinup_smoke")
+    finally:
+        if copy is not None:
+            copy.remove()
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,13 +15,39 @@ def pinned_ports(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, int]:
     """Turn `--port NAME=NUMBER` options into a mapping; a click callback."""
-    ports = {}
+    ports: dict[str, int] = {}
     for value in values:
         name, separator, number = value.partition("=")
         if not separator or not number.isdigit() or not 0 < int(number) < 65536:
             raise click.BadParameter(f"{value!r} is not NAME=NUMBER, such as homeserver=8008")
+        if name in ports:
+            raise click.BadParameter(f"{name} is given twice: {ports[name]} and {number}")
+        shared = next((other for other, port in ports.items() if port == int(number)), None)
+        if shared is not None:
+            raise click.BadParameter(f"port {number} is given to {shared} and to {name}")
         ports[name] = int(number)
     return ports
+
+
+MAX_CHALLENGE = 200
+
+
+def _one_line(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    """Refuse what does not fit into a field of the transcript; a click callback."""
+    if value is not None and not (0 < len(value) <= MAX_CHALLENGE and value.isprintable()):
+        raise click.BadParameter(f"1 to {MAX_CHALLENGE} printable characters")
+    return value
+
+
+challenge_option: Decorator = click.option(
+    "--challenge",
+    metavar="TEXT",
+    callback=_one_line,
+    default=None,
+    help="Text of the verifier's choice for the transcript: it was made after this was known.",
+)
 
 
 def instance_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,14 +22,16 @@ from agency.errors import AgencyError, ExitCode, PrerequisiteError
 from agency.files import write_atomically
 from agency.instance import LoadedInstance, load_instance, open_provider, rendered_files
 from agency.paths import state_dir
-from agency.secrets import TRANSCRIPT_SIGNING_KEY, Redactor, SecretProvider
+from agency.secrets import TRANSCRIPT_SIGNING_KEY, Redactor, SecretProvider, key_places
 from agency.source_digest import source_digest, source_root
 from agency.spinup.execute import interruptible, take_steps, tear_down
+from agency.spinup.launch.started import started
 from agency.spinup.progress import Progress, summary
 from agency.spinup.record import Recorder, describe
 from agency.spinup.run import Digests, Run
 from agency.spinup.statement import Facts, statement
 from agency.spinup.target import Opener, Options, Setting, Target, hold_setting
+from agency.terminal import plain
 from agency.transcript import STEPS, Report, load_key, load_or_create_key, public_pem, sign, verify
 
 
@@ -71,6 +73,8 @@ async def spin_up(
         try:
             secrets = open_provider(loaded, directory.credentials, age_key_file=options.age_key)
             key = _signing_key(loaded, secrets)
+            if network.own_mounts:
+                quarantine.hide(_key_files(options, loaded), directory.path / "hidden")
             with Progress(console) as progress:
                 recorder = Recorder(options.target, Clock(), progress)
                 async with aiohttp.ClientSession(trust_env=False) as session:
@@ -120,6 +124,7 @@ def _leave(
         subjects={**subjects, **run.subjects},
         versions={name: value for name, value in versions().items() if value},
         network=run.network,
+        challenge=options.challenge,
     )
     redactor = Redactor(run.known_secrets)
     envelope = sign(statement(recorder, facts, redactor), key)
@@ -136,7 +141,18 @@ def _signing_key(loaded: LoadedInstance, secrets: SecretProvider) -> Ed25519Priv
     """Load the instance's own key, or this user's where the instance keeps no secrets."""
     if loaded.instance.secrets.provider == "sops":
         return load_key(secrets.get(TRANSCRIPT_SIGNING_KEY).reveal().encode())
-    return load_or_create_key(state_dir() / "transcript.key")
+    return load_or_create_key(_user_key())
+
+
+def _user_key() -> Path:
+    return state_dir() / "transcript.key"
+
+
+def _key_files(options: Options, loaded: LoadedInstance) -> list[Path]:
+    """List the files that lead to the signing key; it was read, and nothing needs them again."""
+    places = key_places(loaded.instance.name, options.age_key).places
+    files = (_user_key(), *(place.path for place in places if place.path is not None))
+    return [path for path in files if path.is_file()]
 
 
 def _must_be_writable(directory: Path) -> None:
@@ -154,9 +170,16 @@ def _must_be_writable(directory: Path) -> None:
 
 def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
     """Digest the sources that run, and what the instance renders to."""
-    digest = source_digest(source_root()).digest_set()
+    copy = started()
+    libraries: dict[str, dict[str, str]] = {}
+    if copy is None:
+        digest = source_digest(source_root()).digest_set()
+    else:  # the digest of the copy itself is compared at the end
+        digest = dict(copy.digests)
+        libraries = {"libraries": {"sha256": copy.libraries}}
     rendered = {name: sha256_hex(data) for name, data in rendered_files(loaded).items()}
-    return {"source": digest, "instance": {"sha256": sha256_hex(canonical_json(rendered))}}
+    instance = {"sha256": sha256_hex(canonical_json(rendered))}
+    return {"source": digest, "instance": instance, **libraries}
 
 
 def _source_problem(begun: Mapping[str, str]) -> str | None:
@@ -167,12 +190,14 @@ def _source_problem(begun: Mapping[str, str]) -> str | None:
         return f"the source could not be digested again at the end: {describe(error)}"
     if ended["sha256"] != begun["sha256"]:
         return "the source was changed during the run, so its digest does not say what ran"
-    return None
+    copy = started()
+    return None if copy is None else copy.libraries_problem()
 
 
 def _program() -> str:
     """Name `agency` as the person at this terminal can call it: by path in a checkout."""
-    program = Path(sys.executable).parent / "agency"
+    copy = started()
+    program = (Path(sys.executable).parent if copy is None else copy.commands) / "agency"
     here = Path.cwd()
     return str(program.relative_to(here)) if program.is_relative_to(here) else "agency"
 
@@ -204,8 +229,8 @@ def report(outcome: Outcome, console: Console, *, as_json: bool) -> None:
             result=str(data["result"]),
             reasons=_reasons(outcome),
         )
-        console.print(f"transcript: {options.output}")
-        console.print(f"verify:     {command}", soft_wrap=True)
+        console.print(f"transcript: {plain(str(options.output))}")
+        console.print(f"verify:     {plain(command)}", soft_wrap=True)
 
     emit(data, as_json=as_json, human=human)
     if outcome.defect is not None and os.environ.get("AGENCY_DEBUG"):

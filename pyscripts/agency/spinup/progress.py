@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agency.spinup.record import ProbeRecord, Recorder, StepRecord
+from agency.terminal import plain
 
 _GOOD, _BAD = "green", "bold red"
 
@@ -73,7 +74,7 @@ class Progress:
         line = Text(f"{'ok  ' if good else 'FAIL'} ", style=_GOOD if good else _BAD)
         line.append(f"{record.name:<14}{record.duration_s:7.2f} s", style="default not bold")
         if record.error:
-            line.append(f"  {record.error}", style="not bold red")
+            line.append(f"  {plain(record.error)}", style="not bold red")
         self._say(line)
 
     def probe_ended(self, record: ProbeRecord) -> None:
@@ -82,7 +83,7 @@ class Progress:
             self._passed += 1
             return
         line = Text("     probe failed: ", style="yellow")
-        line.append(f"{record.name}: {record.reason}", style="default")
+        line.append(f"{record.name}: {plain(record.reason or '')}", style="default")
         self._say(line)
 
 
@@ -102,11 +103,11 @@ def summary(console: Console, recorder: Recorder, *, result: str, reasons: list[
     style = _GOOD if result == "PASSED" else _BAD
     console.print(Text("result: ").append(result, style=style))
     for reason in reasons:
-        console.print(Text(f"  {reason}", style="red"))
+        console.print(Text(f"  {plain(reason)}", style="red"))
     if recorder.failure is not None and recorder.failure.log_tail:
         console.print(Text("  the end of the log:", style="dim"))
         for entry in recorder.failure.log_tail:
-            console.print(Text(f"  | {entry}", style="dim"))
+            console.print(Text(f"  | {plain(entry)}", style="dim"))
 
 
 def _table(title: str, of: str) -> Table:

@@ -33,6 +33,7 @@ class Facts:
     subjects: Mapping[str, Mapping[str, str]]  # name to digest set
     versions: Mapping[str, str]
     network: Quarantine
+    challenge: str | None = None
 
 
 def statement(recorder: Recorder, facts: Facts, redactor: Redactor) -> Statement:
@@ -85,6 +86,7 @@ def _predicate(recorder: Recorder, facts: Facts) -> Evidence:
         "gates": [hermetic],
         "audit": {"count": chain["count"], "head": chain["head"]} if "head" in chain else None,
         "failure": recorder.failure and _entry(recorder.failure),
+        **({} if facts.challenge is None else {"challenge": facts.challenge}),
     }
 
 

@@ -30,6 +30,7 @@ class Options:
     age_key: Path | None
     timeout_s: float
     fail_fast: bool = False
+    challenge: str | None = None
 
     @property
     def public_key(self) -> Path:

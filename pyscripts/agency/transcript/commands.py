@@ -11,6 +11,8 @@ import click
 from agency.commandline import emit, json_option
 from agency.errors import ExitCode, PrerequisiteError
 from agency.source_digest import source_digest
+from agency.transcript.demand_options import demands_options
+from agency.transcript.demands import Demands, challenge_of
 from agency.transcript.envelope import MAX_ENVELOPE_BYTES
 from agency.transcript.show import show_report, show_rules, show_statement
 from agency.transcript.signing import MAX_KEY_BYTES
@@ -73,6 +75,7 @@ def transcript() -> None:
     metavar="DIR",
     help="Demand that it is about the source in this directory, whose digest is recomputed.",
 )
+@demands_options
 @json_option
 def verify(
     file: Path,
@@ -81,6 +84,7 @@ def verify(
     gates: tuple[str, ...],
     subjects: tuple[str, ...],
     source: Path | None,
+    demands: Demands,
     as_json: bool,
 ) -> int:
     """Verify a transcript: its signature, its completeness, and its evidence, judged again.
@@ -94,7 +98,7 @@ def verify(
         claims.append(SubjectClaim("source", "sha256", found.sha256))
         if found.dirty:
             notes.append(f"{source} is not a clean git checkout: its digest is that of no commit")
-    policy = Policy(probes=probes, gates=gates, subjects=tuple(claims))
+    policy = Policy(probes=probes, gates=gates, subjects=tuple(claims), about=demands)
     report = verify_transcript(
         _read(file, MAX_ENVELOPE_BYTES + 1), _read(key, MAX_KEY_BYTES), policy=policy
     )
@@ -176,6 +180,7 @@ def _version_document(version: Version) -> dict[str, Any]:
 
 def _report_document(report: Report) -> dict[str, Any]:
     statement = report.statement
+    predicate = None if statement is None else statement.predicate
     return {
         "ok": report.ok,
         "authentic": report.authentic,
@@ -186,6 +191,12 @@ def _report_document(report: Report) -> dict[str, Any]:
             {"name": check.name, "status": check.status, "reasons": list(check.reasons)}
             for check in report.checks
         ],
-        "result": statement.predicate.result if statement else None,
+        "keySha256": report.key_sha256,
+        "target": predicate.target if predicate else None,
+        "run": predicate.run if predicate else None,
+        "startedAt": predicate.started_at if predicate else None,
+        "finishedAt": predicate.finished_at if predicate else None,
+        "challenge": challenge_of(predicate) if predicate else None,
+        "result": predicate.result if predicate else None,
         "subjects": {part.name: part.digest for part in statement.subject} if statement else None,
     }

@@ -87,6 +87,11 @@ def parse_envelope(data: bytes) -> Envelope:
         raise UnreadableError(explain(error)) from None
 
 
+def is_canonical(data: bytes, envelope: Envelope) -> bool:
+    """Return whether the file is written as `sign` writes it, and so in one way only."""
+    return data == canonical_json(envelope.model_dump(mode="json", by_alias=True)) + b"\n"
+
+
 def decode_base64(text: str) -> bytes:
     """Decode standard base64 with padding; refuse any other spelling of the same bytes.
 

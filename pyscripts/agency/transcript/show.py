@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agency.terminal import plain
+from agency.transcript.demands import challenge_of
 from agency.transcript.verification import Report
 from agency.transcript.versions import Predicate, Statement, Version, version_of
 
@@ -21,11 +23,6 @@ _STYLES = {
     "skipped": _WEAK,
 }
 _MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "--  "}
-
-
-def plain(text: str) -> str:
-    """Make text from a file safe for a terminal: unprintable characters become escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def show_statement(statement: Statement, printer: Console) -> None:
@@ -48,9 +45,10 @@ def show_report(report: Report, printer: Console, *, notes: Iterable[str] = ()) 
         printer.print(line.append(f" {check.name}", style="default not bold"))
         for reason in check.reasons:
             printer.print(Text(f"       {plain(reason)}", style="red"))
+    printer.print()
     if report.statement is not None:
-        printer.print()
         _facts(report.statement, printer)
+    printer.print(Text("key      ", style=_WEAK).append(f"sha256:{report.key_sha256}", "not dim"))
     for note in notes:
         printer.print(Text(f"note: {plain(note)}", style="yellow"))
     style = _GOOD if report.ok else _BAD
@@ -75,17 +73,20 @@ def show_rules(version: Version, printer: Console) -> None:
 
 def _facts(statement: Statement, printer: Console) -> None:
     predicate, machine = statement.predicate, statement.predicate.environment
+    challenge = challenge_of(predicate)
     facts = [
         ("rules", _judged_by(version_of(statement.predicate_type))),
         ("run", f"{predicate.run} on target {predicate.target}"),
         ("time", f"{predicate.started_at} to {predicate.finished_at}"),
+        *(() if challenge is None else (("challenge", challenge),)),
         ("machine", f"{machine.os}, {machine.kernel}, {machine.machine}, as {machine.user}"),
         ("versions", ", ".join(f"{name} {v}" for name, v in sorted(predicate.versions.items()))),
     ]
     for subject in statement.subject:
         facts += [(subject.name, f"{kind}:{value}") for kind, value in subject.digest.items()]
+    width = max(len(name) for name, _ in facts) + 1
     for name, value in facts:
-        printer.print(Text(f"{name:<9}", style=_WEAK).append(plain(value), style="not dim"))
+        printer.print(Text(f"{name:<{width}}", style=_WEAK).append(plain(value), style="not dim"))
     printer.print()
 
 
@@ -110,7 +111,7 @@ def _steps(predicate: Predicate) -> Table:
     table = _table("Steps", "step", "status", "seconds", "error")
     for step in predicate.steps:
         error = Text(plain(step.error or ""))
-        table.add_row(plain(step.name), _styled(step.status), f"{step.duration_s:.2f}", error)
+        table.add_row(Text(plain(step.name)), _styled(step.status), f"{step.duration_s:.2f}", error)
     return table
 
 

@@ -26,7 +26,7 @@ from securesystemslib.dsse import Envelope
 # The package re-exports its public classes without __all__.
 from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
 
-from agency.canonical import canonical_json
+from agency.canonical import canonical_json, sha256_hex
 from agency.clock import new_id
 from agency.errors import BadInputError, PrerequisiteError
 from agency.transcript.versions import Statement
@@ -35,6 +35,24 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 KEY_ID = ""
 MAX_KEY_BYTES = 16 * 1024
 
+# Source: RFC 8032, section 5.1; the points whose order divides the cofactor 8, by their y. For each
+# of them there are signatures over anything that nobody needs a private key to make.
+_P = 2**255 - 19
+_SMALL_ORDER = frozenset(
+    (
+        0,
+        1,
+        _P - 1,
+        int.from_bytes(
+            bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+            "little",
+        ),
+        int.from_bytes(
+            bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+            "little",
+        ),
+    )
+)
 _MAKE_NEW = "move it away and a new key is made, or give it back its mode: chmod 600"
 
 
@@ -76,7 +94,7 @@ def load_public_key(pem: bytes) -> Ed25519PublicKey:
     """Read an Ed25519 public key from PEM.
 
     Raises:
-        PublicKeyError: it is something else.
+        PublicKeyError: it is something else, or a key that protects nothing.
     """
     hint = "give the .pub file that was written beside the transcript, from a source that you trust"
     if b"PRIVATE KEY" in pem[:MAX_KEY_BYTES]:
@@ -89,7 +107,15 @@ def load_public_key(pem: bytes) -> Ed25519PublicKey:
         raise PublicKeyError("not a public key in PEM", hint=hint) from None
     if not isinstance(key, Ed25519PublicKey):
         raise PublicKeyError("not an Ed25519 public key", hint=hint)
+    y = int.from_bytes(key.public_bytes_raw(), "little") & (2**255 - 1)
+    if y >= _P or y in _SMALL_ORDER:
+        raise PublicKeyError("a weak key: anyone can make signatures that it accepts", hint=hint)
     return key
+
+
+def fingerprint(key: Ed25519PublicKey) -> str:
+    """Return the SHA-256 of the key's SubjectPublicKeyInfo in DER, as OpenSSL prints it."""
+    return sha256_hex(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def load_or_create_key(path: Path) -> Ed25519PrivateKey:

@@ -17,17 +17,20 @@ from pydantic import ValidationError
 from securesystemslib.dsse import Envelope as SignedEnvelope
 
 from agency.errors import BadInputError, UsageError
+from agency.transcript.demands import Demands
 from agency.transcript.envelope import (
     MAX_ENVELOPE_BYTES,
     Envelope,
     UnreadableError,
     decode_base64,
+    is_canonical,
     parse_canonical,
     parse_envelope,
 )
 from agency.transcript.problems import explain
-from agency.transcript.signing import PAYLOAD_TYPE, load_public_key
+from agency.transcript.signing import PAYLOAD_TYPE, fingerprint, load_public_key
 from agency.transcript.versions import (
+    VERSIONS,
     Predicate,
     Statement,
     UnknownVersionError,
@@ -92,6 +95,7 @@ class Policy:
     probes: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     subjects: tuple[SubjectClaim, ...] = ()
+    about: Demands = field(default_factory=Demands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Report:
 
     checks: tuple[Check, ...]
     statement: Statement | None = field(default=None, repr=False)
+    key_sha256: str = ""
 
     @property
     def version(self) -> Version | None:
@@ -157,9 +162,10 @@ def verify(envelope: bytes, public_pem: bytes, *, policy: Policy = Policy()) -> 
     except _RefusedError as refusal:
         checks.append(Check(refusal.check, "failed", (str(refusal),)))
         left = AUTHENTIC[len(checks) :] + JUDGED
-        return Report((*checks, *(Check(name, "skipped") for name in left)))
-    checks.extend(_judge(statement, policy))
-    return Report(tuple(checks), statement)
+        skipped = (Check(name, "skipped") for name in left)
+        return Report((*checks, *skipped), key_sha256=fingerprint(key))
+    checks.extend(_judge(statement, policy, fingerprint(key)))
+    return Report(tuple(checks), statement, fingerprint(key))
 
 
 def read_unchecked(data: bytes, *, where: str) -> Statement:
@@ -216,6 +222,8 @@ def _read(data: bytes, key: Ed25519PublicKey | None, checks: list[Check]) -> Sta
         value = parse_canonical(payload)
     except UnreadableError as error:
         raise _RefusedError("canonical", str(error)) from None
+    if not is_canonical(data, envelope) and _has_canonical_envelope(value):
+        raise _RefusedError("canonical", "the envelope is not in canonical form and one line")
     passed("canonical")
     version = _named_version(value)
     passed("predicate-type")
@@ -234,6 +242,13 @@ def _check_signature(
         raise _RefusedError(
             "signature", "not made by this key over this content: another key's, or changed"
         ) from None
+
+
+def _has_canonical_envelope(value: object) -> bool:
+    """Return whether a statement names rules by which the whole file has one form."""
+    named = value.get("predicateType") if isinstance(value, dict) else None
+    version = VERSIONS.get(named) if isinstance(named, str) else None
+    return version is not None and version.canonical_envelope
 
 
 def _named_version(value: object) -> Version:
@@ -259,7 +274,7 @@ def _parse_statement(value: object, version: Version) -> Statement:
     return statement
 
 
-def _judge(statement: Statement, policy: Policy) -> Iterator[Check]:
+def _judge(statement: Statement, policy: Policy, key_sha256: str) -> Iterator[Check]:
     predicate, version = statement.predicate, version_of(statement.predicate_type)
     judge = version.judge
     result, _ = judge.overall(predicate)
@@ -268,7 +283,8 @@ def _judge(statement: Statement, policy: Policy) -> Iterator[Check]:
     yield _check("completeness", judge.completeness(predicate))
     yield _check("claims", judge.claims(predicate))
     yield _check("evidence", judge.shortcomings(predicate))
-    yield _check("required", _unmet(version, predicate, policy))
+    unmet = (*_unmet(version, predicate, policy), *policy.about.unmet(predicate, key_sha256))
+    yield _check("required", unmet)
     why = _why(version, predicate)
     wrong = [] if predicate.result == "PASSED" else [f"the spin-up FAILED {why}"]
     if predicate.result != result:

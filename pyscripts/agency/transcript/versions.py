@@ -103,6 +103,7 @@ class Version:
 
     name: str
     draft: bool
+    canonical_envelope: bool = True  # the file can be written in one way only
 
     def __str__(self) -> str:
         return f"{self.name} (draft)" if self.draft else self.name
@@ -137,7 +138,7 @@ class Version:
         return import_module(f"agency.transcript.rules.{self.name}.{name}")
 
 
-V1 = Version("v1", draft=False)
+V1 = Version("v1", draft=False, canonical_envelope=False)
 V2 = Version("v2", draft=True)
 CURRENT = V2  # by which spin-ups write
 VERSIONS: Mapping[str, Version] = {version.predicate_type: version for version in (V1, V2)}

@@ -79,7 +79,7 @@ def make_runner(app: web.Application, limits: Limits) -> web.AppRunner:
         shutdown_timeout=limits.shutdown_s,
         max_line_size=limits.line_bytes,
         max_field_size=limits.line_bytes,
-        logger=_http_log(),
+        logger=http_log(),
     )
 
 
@@ -88,7 +88,7 @@ async def listen(runner: web.AppRunner, listening: socket.socket) -> None:
     await BoundedSite(runner, listening, runner.app[CONNECTIONS]).start()
 
 
-def _http_log() -> logging.Logger:
+def http_log() -> logging.Logger:
     """Return aiohttp's logger, made quiet: a stranger decides how often it has a thing to say."""
     log = logging.getLogger("aiohttp.server")
     if not any(isinstance(each, QuietFilter) for each in log.filters):

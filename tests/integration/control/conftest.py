@@ -271,6 +271,12 @@ def alice(homeserver: Any) -> str:
 
 
 @pytest.fixture
+def room_class() -> type[Room]:
+    """Rooms as one person sees them."""
+    return Room
+
+
+@pytest.fixture
 def room(homeserver: Any, control: Control, alice: str) -> Room:
     """The control room, with the control plane running and the operator in it."""
     control.start()

@@ -290,15 +290,17 @@ def test_banned_agent_is_a_warning_that_heals(
     assert "pong" in room.ask("!agency ping")["body"]
     assert agent in room.ask("!agency warnings list")["body"]
 
-    unban = homeserver.request("POST", f"{path}/unban", room.token, {"user_id": agent})
-    assert unban.status_code == 200
-    wait_for(lambda: control.ready(10).json()["warnings"] == [], "healed room", 60)
-
     def notices() -> list[str]:
         events = homeserver.messages(room.token, room.room_id)
         contents = [event["content"] for event in events if REPLY_KEY not in event["content"]]
         bodies = [str(content.get("body", "")) for content in contents]
         return [body for body in bodies if body.startswith(("Degraded", "Mended"))]
+
+    # What is over at once is not said.
+    wait_for(lambda: len(notices()) == 1, "a notice", 20)
+    unban = homeserver.request("POST", f"{path}/unban", room.token, {"user_id": agent})
+    assert unban.status_code == 200
+    wait_for(lambda: control.ready(10).json()["warnings"] == [], "healed room", 60)
 
     wait_for(lambda: len(notices()) == 2, "two notices", 20)
     assert sorted(each.split(":")[0] for each in notices()) == ["Degraded", "Mended"]

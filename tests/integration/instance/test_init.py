@@ -39,6 +39,7 @@ def test_what_is_made(made: Any) -> None:
         "secrets",
         ".sops.yaml",
         ".gitignore",
+        ".gitattributes",
     }
     loaded = load_instance(made.root)
     assert list(loaded.instance.agents) == ["pm", "developer"]
@@ -82,7 +83,7 @@ def test_json_tells_what_is_missing_and_where_it_goes(
     tmp_path: Path, agency: Agency, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "big"
-    flags = ("--enable", "edge", "--enable", "gitlab", "--enable", "k3s", "--enable", "ci")
+    flags = ("--enable", "gitlab", "--enable", "k3s", "--enable", "ci")
     flags += ("--preview", "ci-builtin")
     assert agency("init", root, *FLAGS, *flags, "--json") == 0
     document = json.loads(capsys.readouterr().out)
@@ -94,6 +95,9 @@ def test_json_tells_what_is_missing_and_where_it_goes(
     assert "gitlab-jws-key" in document["secretsGenerated"]
     assert "k3s-token" in document["secretsGenerated"]
     assert document["recipient"].startswith("age1")
+    added = [(one["needs"], one["service"]) for one in document["servicesAdded"]]
+    assert added == [("edge", "gitlab"), ("swarm", "ci"), ("traefik", "ci")]
+    assert document["leftToHost"] == []
     assert agency("check", root) == 1
 
 
@@ -104,12 +108,14 @@ def test_every_flag_arrives(tmp_path: Path, agency: Agency) -> None:
         *("init", tmp_path / "x", "--name", "acme", "--domain", "a.example"),
         *("--operator", "@al.ice:a.example", "--operator", "@bob:b.example"),
         *("--agent", "no=pm", "--enable", "element"),
-        *("--recipient", f"host={other}", "--age-key", key),
+        *("--recipient", f"host={other}", "--age-key", key, "--federation"),
     )
     assert status == 0
     instance = load_instance(tmp_path / "x").instance
     assert (instance.name, instance.domain) == ("acme", "a.example")
     assert instance.operators == ["@al.ice:a.example", "@bob:b.example"]
+    assert instance.services.matrix.federation
+    assert instance.services.edge.enable
     assert {name: agent.role for name, agent in instance.agents.items()} == {"no": "pm"}
     assert instance.services.element.enable
     assert instance.secrets.recipients == {
@@ -138,8 +144,13 @@ def test_what_has_no_program_yet_needs_preview(
     assert not root.exists()
     assert not list(own_state.rglob("*.key"))
 
-    assert agency("init", root, *FLAGS, "--enable", service, "--preview", feature) == 0
-    assert load_instance(root).instance.preview == [feature]
+    previews = dict.fromkeys((feature, "ci-builtin"))
+    flags = [word for one in previews for word in ("--preview", one)]
+    assert agency("init", root, *FLAGS, "--enable", service, *flags) == 0
+    assert load_instance(root).instance.preview == list(previews)
+    said = capsys.readouterr().err
+    assert "swarm is on too: ci needs it, as a run deploys" in said
+    assert "ci needs a forge: turn gitlab on too, or set agency.forge.url" in said
     agency("check", root)
     assert "not part of this version" not in capsys.readouterr().out
 
@@ -158,6 +169,7 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     ((*FLAGS, "--name", "Acme"), 2, "a-z"),
     ((*FLAGS, "--preview", "teapot"), 2, "is not a feature whose program is unwritten"),
     ((*FLAGS, *FLAGS[2:]), 1, "listed twice"),
+    ((*FLAGS, "--operator", "@bob:other.example"), 1, "federation is off"),
     ((*FLAGS, "--operator", "@agent-pm:agency.example.org"), 1, "name a person"),
 ]
 
@@ -195,16 +207,13 @@ class TestNothingIsOverwritten:
         assert self.snapshot(tmp_path) == before
         assert not (tmp_path / "other").exists()
 
-    @pytest.mark.parametrize("kind", ["file", "full", "link"])
+    @pytest.mark.parametrize("kind", ["file", "link"])
     def test_anything_else(self, tmp_path: Path, agency: Agency, kind: str) -> None:
         root = tmp_path / "x"
         if kind == "file":
             root.write_text("mine")
-        elif kind == "link":
-            root.symlink_to(tmp_path / "nowhere")
         else:
-            root.mkdir()
-            (root / ".hidden").write_text("mine")
+            root.symlink_to(tmp_path / "nowhere")
         assert agency("init", root, *FLAGS) == 1
         assert names(tmp_path) == {"x"}
 
@@ -353,4 +362,6 @@ def test_on_a_terminal_it_asks_and_asks_again(tmp_path: Path) -> None:
     assert instance["domain"] == "a.example"
     assert instance["operators"] == ["@bob:a.example", "@eve:a.example"]
     assert instance["agents"] == {"one": {"role": "pm"}}
-    assert instance["services"] == {"matrix": {"enable": True}, "element": {"enable": True}}
+    on = {"enable": True}
+    assert instance["services"] == {"matrix": on, "element": on, "edge": on}
+    assert "edge is on too: element needs it" in seen

@@ -1,6 +1,7 @@
 """The runtime `process` beyond the interface: files, faults, and what a killed parent leaves."""
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -9,11 +10,13 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from agency import listening
 from agency.children import ChildError, processes_with_marker
 from agency.clock import Clock
 from agency.control.runtimes import process as process_module
@@ -314,3 +317,68 @@ async def test_what_a_killed_predecessor_left_is_ended(
     assert leftover.wait(timeout=20) == -signal.SIGTERM
     assert decoy.poll() is None
     await healthy(runtime, "pm")
+
+
+@contextlib.contextmanager
+def somebody_binds(port: int) -> Iterator[list[socket.socket]]:
+    """Another user of the machine, who tries for a port without a pause; the ports they got."""
+    got: list[socket.socket] = []
+    over = threading.Event()
+
+    def spin() -> None:
+        while not over.is_set():
+            attempt = socket.socket()
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                attempt.bind(("127.0.0.1", port))
+                attempt.listen()
+            except OSError:
+                attempt.close()
+                over.wait(0.0005)
+            else:
+                got.append(attempt)
+                return
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        yield got
+    finally:
+        over.set()
+        thread.join()
+        for each in got:
+            each.close()
+
+
+async def test_nobody_else_gets_an_agents_port(make: Make, request_for, ports, healthy) -> None:
+    runtime, request = make(), request_for("pm")
+    await runtime.start(request)  # its Python needs a while until it listens
+    with somebody_binds(ports["pm"]) as got:
+        await healthy(runtime, "pm")
+        await runtime.restart(request)
+        await healthy(runtime, "pm")
+        os.kill(int((await runtime.status("pm")).handle), signal.SIGKILL)
+        await runtime.stop("pm")
+        await asyncio.sleep(0.1)
+        await runtime.start(request)
+        await healthy(runtime, "pm")
+        assert got == []
+    await runtime.close()
+    with somebody_binds(ports["pm"]) as got:
+        await asyncio.sleep(0.1)
+    assert got, "the attack works on a port that nobody holds"
+
+
+async def test_a_socket_that_was_handed_over_is_never_free(
+    make: Make, request_for, ports, healthy
+) -> None:
+    request = request_for("pm")
+    held = listening.listen(ports["pm"])
+    with somebody_binds(ports["pm"]) as got:
+        for _ in range(2):  # the control plane, and the one after it
+            runtime = make(handed=listening.inherited([os.dup(held.fileno())]))
+            await runtime.start(request)
+            await healthy(runtime, "pm")
+            await runtime.close()
+        assert got == []
+    held.close()

@@ -34,7 +34,8 @@ def instance(tmp_path, agency):
         timeout=60,
         check=True,
     )
-    values = [SecretValue(text) for text in json.loads(opened.stdout).values()]
+    opened_values = json.loads(opened.stdout).values()
+    values = [SecretValue(text) for text in opened_values if isinstance(text, str)]
     private = next(line for line in key.read_text().splitlines() if not line.startswith("#"))
     return place, key, [*values, SecretValue(private)]
 

@@ -1,6 +1,7 @@
 """However a spin-up fails: a signed transcript that says so, exit status 1, and nothing left."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -89,17 +90,42 @@ def test_a_port_that_is_taken(spinup):
 def test_a_full_disk(spinup, tmp_path):
     state = tmp_path / "small"
     state.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", str(state)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96m,mode=0700", "tmpfs", str(state)]
     subprocess.run(mount, check=True, timeout=30)
     try:
         run_up = spinup(state=state).start()
         run = run_up.run
+        fill(state)
         assert run_up.end() == 1, run_up.text
         predicate = run_up.predicate()
         assert predicate["result"] == "FAILED"
         explained = str(predicate["failure"]).lower()
         assert "no space left" in explained or "disk is full" in explained
         run_up.assert_nothing_left(run)
+    finally:
+        subprocess.run(["umount", str(state)], check=True, timeout=30)
+
+
+def fill(directory):
+    """Leave a megabyte on the disk of a directory: too little for a homeserver's database."""
+    free = shutil.disk_usage(directory).free
+    (directory / "filling").write_bytes(bytes(max(free - (1 << 20), 0)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small filesystem")
+def test_a_disk_without_space_for_the_copy(spinup, tmp_path):
+    state = tmp_path / "small"
+    state.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", str(state)]
+    subprocess.run(mount, check=True, timeout=30)
+    try:
+        run_up = spinup(state=state).start()
+        assert run_up.end() == 3, run_up.text
+        assert "the copy of the program: No space left" in run_up.text
+        assert not run_up.output.exists()
+        again = spinup(state=state).start()  # what the first left is removed
+        assert again.end() == 3
+        assert list((state / "agency").glob("*/.making*")) == []
     finally:
         subprocess.run(["umount", str(state)], check=True, timeout=30)
 

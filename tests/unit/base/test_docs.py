@@ -38,13 +38,13 @@ def test_every_invariant_names_a_test_that_holds_it():
         assert TEST_NAME.search(row), f"no test holds: {row}"
 
 
-def test_the_command_reference_is_current(tmp_path):
+@pytest.mark.parametrize(("generator", "name"), [("shell", "cli"), ("instance", "instance")])
+def test_a_generated_reference_is_current(tmp_path, generator, name):
     # In a process of its own: click keeps what it made of a command's options the first time.
-    page = tmp_path / "cli.md"
-    argv = [sys.executable, str(ROOT / "tools/docgen/shell.py"), str(page)]
-    subprocess.run(argv, check=True, timeout=60)
-    written = (ROOT / "docs" / "cli.md").read_text()
-    assert written == page.read_text(), "run: python tools/docgen/shell.py docs/cli.md"
+    page, command = tmp_path / "page.md", f"tools/docgen/{generator}.py"
+    subprocess.run([sys.executable, str(ROOT / command), str(page)], check=True, timeout=60)
+    written = (ROOT / "docs" / f"{name}.md").read_text()
+    assert written == page.read_text(), f"run: python {command} docs/{name}.md"
 
 
 MOST_IN_A_CELL = 300

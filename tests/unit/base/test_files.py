@@ -186,3 +186,25 @@ def test_a_missing_parent_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError):
         write_tree_atomically(tmp_path / "no" / "generated", NEW)
     assert list(tmp_path.iterdir()) == []
+
+
+class TestALinkInThePlaceOfATree:
+    """The fault was an error at this and at each later attempt."""
+
+    def test_it_is_refused_and_stays(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "real" / "f").write_text("mine")
+        (tmp_path / "tree").symlink_to("real")
+        for _ in range(2):
+            with pytest.raises(PrerequisiteError, match="is a link to real") as caught:
+                write_tree_atomically(tmp_path / "tree", {"a": b"1"})
+            assert caught.value.hint == f"remove the link: `rm {tmp_path / 'tree'}`"
+        assert (tmp_path / "real" / "f").read_text() == "mine"
+
+    def test_a_link_that_was_moved_aside_once_is_recovered(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / ".tree.old").symlink_to("real")
+        write_tree_atomically(tmp_path / "tree", {"a": b"1"})
+        assert (tmp_path / "tree" / "a").read_bytes() == b"1"
+        assert not (tmp_path / ".tree.old").is_symlink()
+        assert (tmp_path / "real").is_dir()

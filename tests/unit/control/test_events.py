@@ -51,6 +51,13 @@ def test_edit_says_what_it_now_says() -> None:
     assert (edit.text, edit.replaces, edit.thread) == ("!agency version", "$old", None)
 
 
+@pytest.mark.parametrize("sender", ["system", "cli:root", "alice:x"])
+def test_sender_is_a_user_and_no_other_actor_of_the_policy(sender: str) -> None:
+    assert parse_event(GOOD) is not None, "positive control"
+    with pytest.raises(MalformedEventError):
+        parse_event({**GOOD, "sender": sender})
+
+
 @pytest.mark.parametrize("target", [None, 5, "", "two words", "x" * 300])
 def test_edit_of_nothing_is_an_edit_all_the_same(target: object) -> None:
     edit = parse_event(

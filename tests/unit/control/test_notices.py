@@ -8,7 +8,7 @@ import pytest
 
 from agency.clock import Clock
 from agency.control.conditions import Code, Conditions
-from agency.control.service.notices import MOST_AN_HOUR, Notices, decode
+from agency.control.service.notices import MOST_AN_HOUR, Kept, Notices, decode, encode
 from agency.control.store.outbox import StoredMessage
 from agency.store import Database
 
@@ -150,3 +150,14 @@ async def test_control_characters_of_others_are_spelled_out(told: Told) -> None:
     await told.notices.tell()
     assert "\x1b" not in told.bodies[0]
     assert "\u202e" not in told.bodies[0]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    ["", "no JSON", "[]", "{}", '{"warnings": [[1]], "told": []}', '{"warnings": 1, "told": [1]}'],
+)
+def test_what_another_version_kept_does_not_keep_the_control_plane_from_starting(
+    kept: str,
+) -> None:
+    assert decode(kept) == Kept()
+    assert decode(encode(Kept(told={("a", "b"): "c"}))).told == {("a", "b"): "c"}

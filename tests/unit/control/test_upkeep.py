@@ -59,9 +59,9 @@ async def test_finding_is_a_condition_until_it_is_mended(conditions: Conditions)
 
 async def test_conditions_of_others_stay(conditions: Conditions) -> None:
     conditions.note(Code.EVENTS_DROPPED, "dropped")
-    conditions.note(Code.BOT_SILENCED, "muted", blocks=True)
+    conditions.note(Code.TRANSACTION_REFUSED, "muted", blocks=True)
     assert await keeper(Room(), conditions).check()
-    assert set(codes(conditions)) == {Code.EVENTS_DROPPED, Code.BOT_SILENCED}
+    assert set(codes(conditions)) == {Code.EVENTS_DROPPED, Code.TRANSACTION_REFUSED}
 
 
 async def test_room_that_cannot_be_entered_blocks(conditions: Conditions) -> None:
@@ -158,3 +158,21 @@ async def test_what_is_not_mended_is_tried_less_and_less_often(conditions: Condi
     running.cancel()
     assert 4 < len(waits) < 40
     assert waits[-1] - waits[-2] > waits[1] - waits[0]
+
+
+async def test_new_room_counts_although_something_in_it_cannot_be_made(
+    conditions: Conditions,
+) -> None:
+    room = Room([MatrixError("away", where="x", status=503), RoomState("!new:x")])
+    upkeep = keeper(room, conditions)
+
+    async def ensure(known: str | None) -> RoomState:
+        await upkeep.entered("!new:x")
+        return await room.ensure(known)
+
+    upkeep.ensure = ensure
+    assert not await upkeep.check()
+    assert (room.moves, upkeep.room_id) == (["!new:x"], "!new:x")
+    assert await upkeep.check()
+    assert room.moves == ["!new:x"], "once"
+    assert room.asked == ["!r:x", "!new:x"]

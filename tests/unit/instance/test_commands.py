@@ -15,6 +15,10 @@ from agency import cli
 Write = Callable[[str], Path]
 
 
+# What recipe CI needs besides.
+NEEDED = "".join(f"  {name}: {{enable: true}}\n" for name in ("swarm", "traefik", "edge"))
+
+
 def agency(*arguments: str) -> int:
     return cli.run(cli.cli, list(arguments), prog_name="agency")
 
@@ -52,30 +56,31 @@ def test_check_reports_a_stale_render(
 @pytest.mark.parametrize(
     ("service", "feature"),
     [
-        ("bridge: {enable: true}", "bridge"),
-        ("dashboard: {enable: true}", "dashboard"),
+        ("bridge: {enable: true}\n  ci: {enable: true}", "bridge"),
+        ("dashboard: {enable: true}\n  ci: {enable: true}", "dashboard"),
         ("ci: {enable: true}", "ci-builtin"),
     ],
 )
 def test_check_refuses_an_unwritten_feature_without_preview(
     write: Write, good: str, capsys: pytest.CaptureFixture[str], service: str, feature: str
 ) -> None:
-    text = f"{good}services:\n  {service}\n"
+    text = f"{good}services:\n  {service}\n{NEEDED}"
     root = str(write(text))
     agency("render", root)
     capsys.readouterr()
     assert agency("check", root) == 1
-    (line,) = capsys.readouterr().out.splitlines()
+    line = capsys.readouterr().out.splitlines()[0]
     assert "instance.yaml:14: services." in line
     assert f"list {feature} under preview" in line
 
-    write(f"{text}preview: [{feature}]\n")
+    write(f"{text}preview: [{feature}, ci-builtin]\n")
     agency("render", root)
     assert agency("check", root) == 0
 
 
 def test_engine_with_its_own_program_needs_no_preview(write: Write, good: str) -> None:
-    root = str(write(f"{good}services:\n  ci: {{enable: true, engine: woodpecker}}\n"))
+    text = f"{good}services:\n  ci: {{enable: true, engine: woodpecker}}\n{NEEDED}"
+    root = str(write(text))
     agency("render", root)
     assert agency("check", root) == 0
 

@@ -264,12 +264,20 @@ class TestConflicts:
         assert (problem.line, problem.field) == (6, "operators[1]")
         assert "listed twice" in problem.message
 
-    @pytest.mark.parametrize("localpart", ["agency", "agent-pm"])
+    @pytest.mark.parametrize("localpart", ["agency", "agent-pm", "agent-smith", "agent-"])
     def test_own_matrix_id_as_operator_is_refused(
         self, write: Write, good: str, localpart: str
     ) -> None:
         (problem,) = problems(write(good.replace("@alice", f"@{localpart}")))
         assert "name a person" in problem.message
+
+    @pytest.mark.parametrize("who", ["@agentsmith:agency.example", "@agent-smith:far.example"])
+    def test_person_whose_id_is_not_among_the_agents_is_an_operator(
+        self, write: Write, good: str, who: str
+    ) -> None:
+        federated = f"{good}services: {{matrix: {{federation: true}}}}\n"
+        path = write(federated.replace("@alice:agency.example", who))
+        assert load_instance(path, check_recipients=False).instance.operators == [who]
 
     def test_conflicts_are_reported_with_other_problems(self, write: Write, good: str) -> None:
         text = good.replace("name: test", "name: 5").replace("role: pm", "role: pm\n    port: 8008")

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
+from agency import naming
 from agency.control.config import ControlConfig
 from agency.instance import jinja
 from agency.instance.load import LoadedInstance, load_instance
@@ -55,6 +56,10 @@ AGENT_NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,12}[a-z0-9])?", fullmatch=True)
 def instances(draw: st.DrawFn) -> Instance:
     agents = draw(st.dictionaries(AGENT_NAMES, st.booleans(), max_size=6))
     chosen = draw(st.sets(st.sampled_from(sorted(Services.model_fields))))
+    ports = [naming.agent_port(name) for name in agents]
+    uids = [naming.agent_uid(name) for name in agents]
+    # Names that clash by chance are refused, which is another test's subject.
+    assume(len(set(ports)) == len(set(uids)) == len(agents))
     return Instance.model_validate(
         {
             "version": 1,
@@ -113,12 +118,14 @@ def test_rendering_does_not_depend_on_the_process(write: Write) -> None:
 def test_enabled_services_decide_the_rendered_files(write: Write, loaded: LoadedInstance) -> None:
     assert set(rendered_files(loaded)) == {
         "instance.json",
+        "instance.schema.json",
         "control.json",
         "matrix/element-config.json",
         "matrix/registration.yaml",
     }
     assert set(rendered_files(load_instance(write(EVERYTHING)))) == {
         "instance.json",
+        "instance.schema.json",
         "control.json",
         "matrix/element-config.json",
         "matrix/registration.yaml",
@@ -128,6 +135,18 @@ def test_enabled_services_decide_the_rendered_files(write: Write, loaded: Loaded
         "abra/traefik.env",
         "abra/recipes/hedgedoc.env",
     }
+
+
+@pytest.mark.parametrize("recipe", ["hedgedoc", "gitlab", "matrix", "registry"])
+def test_a_recipe_lies_where_traefik_routes_and_is_no_service(write: Write, recipe: str) -> None:
+    """As docs/install.md, the certificate and modules/traefik.nix say: *.ci.<domain>."""
+    loaded = load_instance(write(EVERYTHING.replace("hedgedoc: {", f"{recipe}: {{")))
+    env = rendered_files(loaded)[f"abra/recipes/{recipe}.env"].decode()
+    assert f"DOMAIN={recipe}.ci.agency.example\n" in env
+    names = json.loads(rendered_files(loaded)["instance.json"])["names"]["hosts"]
+    assert f"{recipe}.ci.agency.example" not in names.values()
+    nix = (Path(__file__).parents[3] / "modules" / "traefik.nix").read_text()
+    assert '"*.ci.${agency.domain}"' in nix
 
 
 def test_every_document_parses(write: Write) -> None:
@@ -252,6 +271,7 @@ class TestDrift:
     def test_nothing_differs_after_writing(self, loaded: LoadedInstance) -> None:
         assert {str(found) for found in check_rendered(loaded)} == {
             "instance.json is missing",
+            "instance.schema.json is missing",
             "control.json is missing",
             "matrix/element-config.json is missing",
             "matrix/registration.yaml is missing",

@@ -28,6 +28,9 @@ CONFIG = ControlConfig(
     state_dir=Path("/nowhere"),
 )
 
+LEVELS = power_levels(BOT, (), creator_is_listed=False)
+del LEVELS["users"]
+
 
 def refused(status: int, errcode: str = "") -> MatrixError:
     return MatrixError("refused", where="x", status=status, errcode=errcode)
@@ -44,6 +47,12 @@ class FakeApi:
     done: list[str] = field(default_factory=list)
     created: dict[str, Any] = field(default_factory=dict)
     fail: dict[str, MatrixError] = field(default_factory=dict)
+    levels: dict[str, Any] = field(default_factory=lambda: dict(LEVELS))
+    before: dict[str, str] = field(default_factory=dict)
+    by: dict[str, str] = field(default_factory=dict)
+    rooms: tuple[str, ...] = ("!r:x", "!known:x")
+    predecessor: str = ""
+    successor: str = ""  # of !known:x
 
     async def request(
         self, method: Any, path: Any, body: Any = None, *, as_user: str | None = None
@@ -59,6 +68,30 @@ class FakeApi:
             self.done.append(call + (f" as {as_user}" if as_user else ""))
         return self._answer(call, body, as_user)
 
+    async def request_list(self, method: Any, path: Any, *, as_user: str) -> list[Any]:
+        """The state of the room, for a member."""
+        call = unquote(str(path)).removeprefix("/_matrix/client/v3/")
+        room = call.removeprefix("rooms/").removesuffix("/state")
+        assert (method, call) == ("GET", f"rooms/{room}/state")
+        if room not in self.rooms or self.members.get(as_user) not in ("join", "ban"):
+            raise refused(403, "M_FORBIDDEN")
+        content = {"room_version": self.version, "predecessor": {"room_id": self.predecessor}}
+        create = {"type": "m.room.create", "state_key": "", "sender": BOT, "content": content}
+        levels = {"users": self.users, **self.levels}
+        power = {"type": "m.room.power_levels", "state_key": "", "content": levels}
+        content = {"replacement_room": self.successor if room == "!known:x" else ""}
+        grave = {"type": "m.room.tombstone", "state_key": "", "sender": BOT, "content": content}
+        return [create, power, grave, *map(self._member, self.members)]
+
+    def _member(self, who: str) -> dict[str, Any]:
+        return {
+            "type": "m.room.member",
+            "state_key": who,
+            "sender": self.by.get(who, who),
+            "content": {"membership": self.members[who]},
+            "unsigned": {"replaces_state": f"${self.before[who]}"} if who in self.before else {},
+        }
+
     def _answer(self, call: str, body: Any, as_user: str | None) -> dict[str, Any]:
         if call.startswith("GET directory"):
             if not self.room:
@@ -68,18 +101,12 @@ class FakeApi:
             return {"capabilities": {"m.room_versions": {"default": self.version}}}
         if call == "POST createRoom":
             self.room, self.created, self.members[BOT] = True, body, "join"
+            self.users = body["power_level_content_override"]["users"]
             return {"room_id": "!r:x"}
-        if call.endswith("/members"):
-            return {
-                "chunk": [
-                    {"state_key": who, "content": {"membership": membership}}
-                    for who, membership in self.members.items()
-                ]
-            }
+        if "/event/$" in call:
+            return {"content": {"membership": call.rpartition("$")[2]}}
         if call.endswith("power_levels"):
-            if body is not None:
-                self.users = body["users"]
-            return {"users": self.users, "ban": 50}
+            self.users = body["users"]
         if "/invite" in call:
             self.members[body["user_id"]] = "invite"
         if call.startswith("POST join"):
@@ -127,17 +154,84 @@ async def test_new_operator_is_invited_and_given_power() -> None:
     )
     await ensure(api)
     assert api.members["@bob:far.org"] == "invite"
-    assert api.users == {BOT: 100, "@alice:x.org": 100, "@carol:x.org": 75, "@bob:far.org": 50}
+    assert api.users == {BOT: 100, "@alice:x.org": 50, "@bob:far.org": 50}
 
 
-async def test_operator_who_left_is_invited_again() -> None:
+@pytest.mark.parametrize(
+    ("now", "before", "invited", "lacks"),
+    [
+        ("leave", "join", True, False),
+        ("leave", "invite", False, True),
+        ("leave", "", True, False),
+        ("ban", "join", False, True),
+        ("join", "invite", False, False),
+    ],
+)
+async def test_operator_who_left_is_invited_again_and_one_who_declined_is_not(
+    now: str, before: str, invited: bool, lacks: bool
+) -> None:
     api = FakeApi(
         room=True,
-        members={BOT: "join", PM: "join", "@alice:x.org": "leave", "@bob:far.org": "join"},
+        members={BOT: "join", PM: "join", "@alice:x.org": now, "@bob:far.org": "join"},
         users=dict.fromkeys(OPERATORS, 50),
+        before={"@alice:x.org": before} if before else {},
     )
-    await ensure(api)
-    assert api.members["@alice:x.org"] == "invite"
+    for _ in range(2):
+        found = await ensure(api)
+        assert api.members["@alice:x.org"] == ("invite" if invited else now)
+        assert [(each.lack, each.subject) for each in found.findings] == (
+            [(Lack.OPERATOR, "@alice:x.org")] if lacks else []
+        )
+    assert len([call for call in api.done if "/invite" in call]) == invited, "and once"
+
+
+@pytest.mark.parametrize(("by", "enters"), [("@alice:x.org", True), ("@carol:x.org", False)])
+async def test_bot_that_was_taken_out_comes_back_on_an_operators_invitation(
+    by: str, enters: bool
+) -> None:
+    users = dict.fromkeys(OPERATORS, 50)
+    api = FakeApi(room=True, members={BOT: "invite", PM: "join"}, users=users, by={BOT: by})
+    room = ControlRoom(api, CONFIG)  # type: ignore[arg-type]
+    if not enters:
+        with pytest.raises(RoomLostError, match=f"invited only by {by}"):
+            await room.ensure()
+        room.invited("!r:x", by)
+        with pytest.raises(RoomLostError):
+            await room.ensure()
+        api.members[PM] = "leave"  # now nobody of ours sees who invited the bot
+        room.invited("!r:x", "@bob:far.org")
+    assert (await room.ensure()).id == "!r:x"
+    assert api.members[BOT] == "join"
+
+
+async def test_invitations_to_other_rooms_displace_none_to_this_one() -> None:
+    api = FakeApi(room=True, members={BOT: "leave"}, users=dict.fromkeys(OPERATORS, 50))
+    room = ControlRoom(api, CONFIG)  # type: ignore[arg-type]
+    for number in range(100):
+        room.invited(f"!other{number}:x", "@alice:x.org")
+    api.members[BOT] = "invite"
+    room.invited("!r:x", "@bob:far.org")
+    assert (await room.ensure()).id == "!r:x"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_room_that_was_entered_is_told_before_it_is_furnished(fails: bool) -> None:
+    """Whatever else cannot be made in a new room, commands are taken there from now on."""
+    away = refused(503, "M_UNKNOWN")
+    api = FakeApi(room=True, members={BOT: "join"}, fail={"/invite @agent": away} if fails else {})
+    room, entered = ControlRoom(api, CONFIG), list[str]()  # type: ignore[arg-type]
+
+    async def note(room_id: str) -> None:
+        assert not [call for call in api.done if "/invite" in call]
+        entered.append(room_id)
+
+    room.entered = note
+    if fails:
+        with pytest.raises(MatrixError):
+            await room.ensure()
+    else:
+        await room.ensure()
+    assert entered == ["!r:x"]
 
 
 async def test_operator_who_cannot_be_invited_keeps_nobody_waiting() -> None:
@@ -151,7 +245,7 @@ async def test_room_that_was_made_in_between_is_taken() -> None:
     api = FakeApi(fail={"createRoom": refused(400, "M_ROOM_IN_USE")})
     with pytest.raises(MatrixError):
         await ensure(api)
-    api.room = True
+    api.room, api.members[BOT] = True, "join"
     assert (await ensure(api)).id == "!r:x"
 
 
@@ -184,8 +278,7 @@ async def test_former_operator_loses_the_power_that_operators_get() -> None:
         users={**dict.fromkeys(OPERATORS, 50), BOT: 100, "@carol:x.org": 50, "@dan:x.org": 75},
     )
     await ensure(api)
-    assert api.users["@carol:x.org"] == 0
-    assert api.users["@dan:x.org"] == 75, "another's decision stays"
+    assert not {"@carol:x.org", "@dan:x.org"} & set(api.users), "whatever power they had"
     assert [api.users[who] for who in OPERATORS] == [50, 50]
 
 
@@ -255,31 +348,31 @@ async def test_foreign_alias_does_not_take_the_room_away() -> None:
     assert "another room" in found.text
 
 
-@pytest.mark.parametrize("successor", ["!r:x", "!third:x"])
-async def test_only_the_successor_takes_the_rooms_place(successor: str) -> None:
-    api = settled()
-    original = api.request
-
-    async def request(method: Any, path: Any, body: Any = None, **more: Any) -> Any:
-        if "tombstone" in str(path):
-            return {"replacement_room": successor}
-        return await original(method, path, body, **more)
-
-    api.request = request  # type: ignore[method-assign]
-    assert (await ensure(api, "!known:x")).id == ("!r:x" if successor == "!r:x" else "!known:x")
+@pytest.mark.parametrize(
+    ("successor", "predecessor", "moves"),
+    [("!r:x", "!known:x", True), ("!r:x", "!other:x", False), ("!third:x", "!known:x", False)],
+)
+async def test_only_the_successor_takes_the_rooms_place(
+    successor: str, predecessor: str, moves: bool
+) -> None:
+    api = settled(successor=successor, predecessor=predecessor)
+    state = await ensure(api, "!known:x")
+    assert state.id == ("!r:x" if moves else "!known:x")
+    assert ([each.lack for each in state.findings] == [Lack.REPLACED]) is not moves
+    left = [call for call in api.done if call.endswith("/leave")]
+    assert bool(left) is (successor == "!r:x" and not moves), "it does not stay in a wrong one"
 
 
 async def test_known_room_that_is_gone_is_replaced() -> None:
-    api = FakeApi(fail={"join/!known:x": refused(404, "M_NOT_FOUND")})
+    api = FakeApi(rooms=("!r:x",))
     assert (await ensure(api, "!known:x")).id == "!r:x"
     assert "POST createRoom" in api.done
 
 
-@pytest.mark.parametrize(("message", "word"), [("You are banned", "unban"), ("no", "invite")])
-async def test_room_that_cannot_be_entered_says_what_mends_it(message: str, word: str) -> None:
-    error = MatrixError(message, where="x", status=403, errcode="M_FORBIDDEN")
+@pytest.mark.parametrize(("membership", "word"), [("ban", "unban"), ("leave", "invite")])
+async def test_room_that_cannot_be_entered_says_what_mends_it(membership: str, word: str) -> None:
     with pytest.raises(RoomLostError) as raised:
-        await ensure(FakeApi(room=True, fail={"join/!r:x": error}))
+        await ensure(FakeApi(room=True, members={BOT: membership, PM: "join"}))
     assert word in str(raised.value.hint)
 
 

@@ -63,6 +63,7 @@ class StandIn:
     on_send: Callable[[int], Answer] = lambda number: (200, {"event_id": COMMAND})
     on_sync: Callable[[int], Answer] | None = None
     stall: threading.Event | None = None  # what is waited for between head and body
+    on_alias: Answer = (404, {"errcode": "M_NOT_FOUND"})
     on_relations: Callable[[int], Answer] = lambda number: (200, {"chunk": []})
 
     def of(self, method: str, word: str) -> list[Request]:
@@ -73,6 +74,10 @@ class StandIn:
         self.requests.append(request)
         if request.method == "PUT":
             return self.on_send(len(self.of("PUT", "/send/")) - 1)
+        if "/directory/room/" in request.path:
+            return self.on_alias
+        if "/join/" in request.path:
+            return 200, {"room_id": "!new:agency.example"}
         if "/relations/" in request.path:
             return self.on_relations(len(self.of("GET", "/relations/")) - 1)
         number = len(self.of("GET", "/sync")) - 1
@@ -121,7 +126,7 @@ def homeserver() -> Iterator[StandIn]:
                 stand_in.stall.wait(10)
             self.wfile.write(data)
 
-        do_GET = do_PUT = handle_any  # noqa: N815 - the library's names
+        do_GET = do_PUT = do_POST = handle_any  # noqa: N815 - the library's names
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             """Quiet."""

@@ -63,7 +63,8 @@ def test_a_command_is_said_and_its_reply_found(homeserver, ask):
         "@agency:agency.example",
     )
     assert (reply.body, reply.ok, reply.trace) == ("pm runs.", True, "t-1")
-    first, sent, then = homeserver.requests
+    alias, first, sent, then = homeserver.requests
+    assert alias.path == "/_matrix/client/v3/directory/room/%23control%3Aagency.example"
     assert (first.method, first.path) == ("GET", "/_matrix/client/v3/sync")
     assert (first.query["timeout"], "since" in first.query) == ("0", False)
     start = "/_matrix/client/v3/rooms/%21room%3Aagency.example/send/m.room.message/room-"
@@ -74,6 +75,18 @@ def test_a_command_is_said_and_its_reply_found(homeserver, ask):
     assert only["rooms"] == ["!room:agency.example"]
     assert only["timeline"]["types"] == ["m.room.message"]
     assert {each.token for each in homeserver.requests} == {"Bearer token-of-alice"}
+
+
+def test_it_speaks_where_the_alias_points_now(homeserver, ask):
+    homeserver.on_alias = (200, {"room_id": "!new:agency.example"})
+    assert ask().ok is True
+    assert [each.path for each in homeserver.of("POST", "/join/")] == [
+        "/_matrix/client/v3/join/%21new%3Aagency.example"
+    ]
+    (sent,) = homeserver.of("PUT", "/send/")
+    assert "/rooms/%21new%3Aagency.example/" in sent.path
+    for sync in homeserver.of("GET", "/sync"):
+        assert json.loads(sync.query["filter"])["room"]["rooms"] == ["!new:agency.example"]
 
 
 def test_a_refusal_is_a_reply(homeserver, ask, likeness):

@@ -116,8 +116,8 @@ def revealed(run: Run) -> set[str]:
 
 def local_target(world: World, patch: Monkey) -> Any:
     agency = SimpleNamespace(
-        assigned={"control": 1},
         session=None,
+        close=world.note("ports let go"),
         supervisor=SimpleNamespace(stop_all=world.anote("services stopped")),
         install=world.note("installed"),
         launch_control=AsyncMock(),
@@ -125,7 +125,8 @@ def local_target(world: World, patch: Monkey) -> Any:
         create_people=AsyncMock(),
         control_ready=AsyncMock(),
     )
-    patch.setattr(local, "assign_ports", lambda *_: agency.assigned)
+    held = SimpleNamespace(numbers={"control": 1})
+    patch.setattr(local, "hold_ports", lambda *_: held)
     patch.setattr(local, "LocalAgency", lambda *_: agency)
     patch.setattr(local, "Examination", world.examination)
     return local.LocalTarget(world.setting, {})
@@ -240,7 +241,10 @@ async def test_a_host_that_is_only_looked_at_is_not_talked_to(
 
 
 ENDS = {
-    "local": ["asked for secrets", "services stopped", "secrets closed", "directory removed"],
+    "local": [
+        *("asked for secrets", "services stopped", "ports let go"),
+        *("secrets closed", "directory removed"),
+    ],
     "incus": [
         *("asked for secrets", "observer closed", "forwards left", "run's secrets closed"),
         *("guest destroyed", "image left", "looked for the guest"),

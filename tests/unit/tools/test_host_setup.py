@@ -204,7 +204,7 @@ def test_libraries_are_installed_from_hashed_wheels_alone(tmp_path, monkeypatch)
     calls = []
     monkeypatch.setattr(setup, "run", lambda *argv, **_: calls.append(argv))
     monkeypatch.setattr(setup, "VENV", tmp_path / "venv")
-    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
     monkeypatch.setattr(setup, "remove_stray_venv", lambda: None)
     setup.install_requirements("dev")
     [pins] = [argv for argv in calls if "-r" in argv]

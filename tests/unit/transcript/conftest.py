@@ -299,13 +299,12 @@ def canonical(document: object) -> bytes:
 def seal_bytes(payload: bytes, key: Ed25519PrivateKey, payload_type: str = PAYLOAD_TYPE) -> bytes:
     """An envelope around any bytes, with a good signature of `key`."""
     signature = key.sign(pae(payload_type, payload))
-    return json.dumps(
-        {
-            "payload": base64.b64encode(payload).decode(),
-            "payloadType": payload_type,
-            "signatures": [{"keyid": "", "sig": base64.b64encode(signature).decode()}],
-        }
-    ).encode()
+    envelope = {
+        "payload": base64.b64encode(payload).decode(),
+        "payloadType": payload_type,
+        "signatures": [{"keyid": "", "sig": base64.b64encode(signature).decode()}],
+    }
+    return canonical(envelope) + b"\n"
 
 
 @pytest.fixture(scope="session")

@@ -56,9 +56,9 @@ def closure(names: set[str]) -> dict[str, metadata.Distribution]:
     return found
 
 
-def run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
-    words = [str(word) for word in argv]
-    return subprocess.run(words, capture_output=True, text=True, timeout=120, env={"LANG": "C"})
+def run(*argv: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    words, env = [str(word) for word in argv], {"LANG": "C", **more}
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, env=env)
 
 
 def pip(*argv: str | Path) -> str:
@@ -151,7 +151,10 @@ def test_a_command_whose_extra_is_missing_says_which(
 
 
 def test_the_spin_up_says_it_too(installed: Path, tmp_path: Path) -> None:
-    done = run(installed / "spinup_smoke", "--output", tmp_path / "boot.json")
+    output = tmp_path / "boot.json"
+    done = run(
+        installed / "spinup_smoke", "--output", output, XDG_STATE_HOME=str(tmp_path / "state")
+    )
     assert done.returncode == 3, done.stdout + done.stderr
     (line,) = done.stderr.splitlines()
     assert line.endswith("pip install 'agency[full]'")

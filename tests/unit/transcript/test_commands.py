@@ -233,3 +233,31 @@ def test_probes_are_listed(agency: Run) -> None:
     assert {"incus", "local"} <= set(found["control.ready"]["mandatoryFor"])
     _, text, _ = agency("probes")
     assert all(name in text for name in PROBES)
+
+
+MARKED = "[/x] [link=http://evil]here[/link] [bold]"
+
+
+def named_with_markup(document: Document) -> Document:
+    """Put markup into every name and text that a transcript has."""
+    predicate = document["predicate"]
+    predicate["run"] = predicate["environment"]["os"] = MARKED
+    predicate["steps"][0].update(name=MARKED, error=MARKED)
+    predicate["probes"][0].update(name=MARKED, reason=MARKED)
+    predicate["scenario"][0].update(name=MARKED, said=MARKED, by=MARKED)
+    predicate["gates"][0].update(name=MARKED, reason=MARKED)
+    predicate["failure"] = {"step": MARKED, "message": MARKED, "logTail": [MARKED]}
+    predicate["versions"] = {MARKED: MARKED}
+    return document
+
+
+def test_names_are_never_markup(
+    agency: Run, write: Write, document: Document, key_file: Path
+) -> None:
+    path = write(named_with_markup(document))
+    status, out, err = agency("show", path)
+    assert (status, err) == (0, "")
+    assert out.count(MARKED) > 10
+    status, out, err = agency("verify", path, "--key", key_file)
+    assert (status, err) == (1, "")
+    assert MARKED in out

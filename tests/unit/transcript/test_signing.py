@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -205,3 +205,39 @@ def test_a_full_disk_leaves_no_half_key(
     assert list(place.parent.iterdir()) == []
     monkeypatch.undo()
     load_or_create_key(place)
+
+
+P = 2**255 - 19
+SMALL_ORDER = {
+    "identity": "0100000000000000000000000000000000000000000000000000000000000000",
+    "order 2": "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "order 4": "0000000000000000000000000000000000000000000000000000000000000000",
+    "order 4, odd": "0000000000000000000000000000000000000000000000000000000000000080",
+    "order 8 a": "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "order 8 a, odd": "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "order 8 b": "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "order 8 b, odd": "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+}
+NOT_CANONICAL = {
+    f"p + {over}, sign {sign}": ((P + over) | (sign << 255)).to_bytes(32, "little").hex()
+    for over in range(19)
+    for sign in (0, 1)
+}
+SIGN_OF_ZERO = {
+    "identity, odd": "0100000000000000000000000000000000000000000000000000000000000080",
+    "order 2, odd": "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+}
+
+
+@pytest.mark.parametrize("raw", [*SMALL_ORDER.values(), *NOT_CANONICAL.values(),
+                                 *SIGN_OF_ZERO.values()])  # fmt: skip
+def test_a_weak_key_is_refused(raw: str) -> None:
+    weak = Ed25519PublicKey.from_public_bytes(bytes.fromhex(raw))
+    pem = weak.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(PublicKeyError, match="weak key"):
+        load_public_key(pem)
+
+
+def test_the_library_alone_takes_a_signature_that_nobody_made() -> None:
+    weak = Ed25519PublicKey.from_public_bytes(bytes.fromhex(SMALL_ORDER["identity"]))
+    weak.verify(bytes.fromhex(SMALL_ORDER["identity"]) + bytes(32), b"anything at all")

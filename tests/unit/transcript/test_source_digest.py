@@ -181,6 +181,199 @@ def test_the_index_is_not_touched(tree: Path) -> None:
     assert (tree / ".git" / "index").read_bytes() == before
 
 
+def other_commit(tree: Path) -> None:
+    """Have git take the commit for another one, whose tree is what lies there."""
+    first = git(tree, "rev-parse", "HEAD")
+    (tree / "a.txt").write_text("b\n")
+    git(tree, "commit", "-q", "-a", "-m", "second")
+    second = git(tree, "rev-parse", "HEAD")
+    git(tree, "update-ref", "HEAD", first)
+    git(tree, "replace", first, second)
+
+
+def flagged(flag: str) -> Callable[[Path], None]:
+    def hide(tree: Path) -> None:
+        git(tree, "update-index", flag, "a.txt")
+        (tree / "a.txt").write_text("b\n")
+
+    return hide
+
+
+def mode_not_looked_at(tree: Path) -> None:
+    git(tree, "config", "core.fileMode", "false")
+    (tree / "a.txt").chmod(0o755)
+
+
+def line_endings(tree: Path) -> None:
+    git(tree, "config", "core.autocrlf", "true")
+    (tree / "a.txt").unlink()
+    git(tree, "checkout", "-q", "--", "a.txt")
+    assert (tree / "a.txt").read_bytes() == b"a\r\n"
+
+
+def elsewhere(tree: Path) -> None:
+    other = tree.parent / "elsewhere"
+    shutil.copytree(tree, other, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    git(tree, "config", "core.worktree", str(other))
+    (tree / "a.txt").write_text("b\n")
+
+
+def filtered(tree: Path) -> None:
+    """Have a clean filter give the old content for the new one."""
+    (tree / ".git/info").mkdir(exist_ok=True)
+    (tree / ".git/info/attributes").write_text("a.txt filter=x\n")
+    git(tree, "config", "filter.x.clean", "printf 'a\\n'")
+    (tree / "a.txt").write_text("b\n")
+
+
+HIDING: dict[str, Callable[[Path], None]] = {
+    "assume-unchanged": flagged("--assume-unchanged"),
+    "skip-worktree": flagged("--skip-worktree"),
+    "replaced commit": other_commit,
+    "fileMode": mode_not_looked_at,
+    "autocrlf": line_endings,
+    "worktree": elsewhere,
+    "filter": filtered,
+}
+
+
+@pytest.mark.parametrize("way", list(HIDING))
+def test_what_git_status_does_not_see_is_no_clean_commit(way: str, tree: Path) -> None:
+    clean = source_digest(tree)
+    assert set(clean.digest_set()) == {"sha256", "gitCommit", "gitTree"}
+    HIDING[way](tree)
+    assert git(tree, "status", "--porcelain") == "", "git sees it"
+    found = source_digest(tree)
+    assert found.sha256 != clean.sha256
+    assert set(found.digest_set()) == {"sha256"}
+
+
+def test_a_setting_that_leads_to_an_equal_tree_elsewhere_is_no_commit_here(tree: Path) -> None:
+    elsewhere(tree)
+    (tree / "a.txt").write_text("a\n")
+    assert set(source_digest(tree).digest_set()) == {"sha256"}
+
+
+def hidden_by_info(tree: Path) -> None:
+    (tree / ".git/info").mkdir(exist_ok=True)
+    (tree / ".git/info/exclude").write_text("hidden\n")
+
+
+def hidden_by_setting(tree: Path) -> None:
+    (tree.parent / "excludes").write_text("hidden\n")
+    git(tree, "config", "core.excludesFile", str(tree.parent / "excludes"))
+
+
+def hidden_by_case(tree: Path) -> None:
+    git(tree, "config", "core.ignoreCase", "true")
+    (tree / "hidden").rename(tree / "IGNORED")
+
+
+def hidden_by_itself(tree: Path) -> None:
+    (tree / "hidden/.gitignore").write_text("*\n")
+
+
+@pytest.mark.parametrize(
+    "hide", [hidden_by_info, hidden_by_setting, hidden_by_case, hidden_by_itself]
+)
+def test_only_the_trees_own_list_leaves_files_out(hide: Callable[[Path], None], tree: Path) -> None:
+    clean = source_digest(tree)
+    (tree / "hidden").mkdir()
+    (tree / "hidden/__init__.py").write_text("evil")
+    hide(tree)
+    found = source_digest(tree)
+    assert found.sha256 != clean.sha256
+    assert found.dirty
+
+
+def witnessed(tree: Path, said: str = "") -> tuple[Path, Path]:
+    """Make a program that says something and leaves a witness of its run."""
+    witness, program = tree.parent / "ran", tree.parent / "program"
+    program.write_text(f"#!/bin/sh\ntouch {witness}\n{said}\n")
+    program.chmod(0o755)
+    return witness, program
+
+
+def test_the_checkouts_own_filter_is_not_run(tree: Path) -> None:
+    witness, program = witnessed(tree, "cat")
+    (tree / ".git/info").mkdir(exist_ok=True)
+    (tree / ".git/info/attributes").write_text("* filter=x\n")
+    git(tree, "config", "filter.x.clean", str(program))
+    git(tree, "config", "filter.x.process", str(program))
+    (tree / "a.txt").touch()
+    source_digest(tree)
+    assert not witness.exists()
+    git(tree, "config", "--unset", "filter.x.process")
+    subprocess.run(["git", "-C", str(tree), "status"], capture_output=True, timeout=30)
+    assert witness.exists(), "git alone would have run it"
+
+
+def test_a_missing_object_is_not_fetched_by_the_checkouts_own_program(tree: Path) -> None:
+    witness, program = witnessed(tree, "exit 1")
+    commit = git(tree, "rev-parse", "HEAD")
+    git(tree, "config", "remote.origin.url", f"ext::{program}")
+    git(tree, "config", "remote.origin.promisor", "true")
+    git(tree, "config", "protocol.ext.allow", "always")
+    git(tree, "config", "core.repositoryFormatVersion", "1")
+    git(tree, "config", "extensions.partialClone", "origin")
+    (tree / f".git/objects/{commit[:2]}/{commit[2:]}").unlink()
+    found = source_digest(tree)
+    assert set(found.digest_set()) == {"sha256"}
+    assert not witness.exists()
+    argv = ["git", "-C", str(tree), "cat-file", "commit", commit]
+    subprocess.run(argv, capture_output=True, timeout=30)
+    assert witness.exists(), "git alone would have run it"
+
+
+def test_an_object_that_is_not_of_its_id_is_no_commit(tree: Path) -> None:
+    """The ids are computed from the contents: a store that lies says nothing."""
+    git(tree, "commit", "-q", "--allow-empty", "-m", "second")
+    second, first = git(tree, "rev-parse", "HEAD", "HEAD~1").split()
+    objects = tree / ".git/objects"
+    (objects / first[:2] / first[2:]).chmod(0o644)
+    shutil.copy(objects / second[:2] / second[2:], objects / first[:2] / first[2:])
+    git(tree, "update-ref", "--no-deref", "HEAD", second)
+    (tree / ".git/HEAD").write_text(first + "\n")
+    assert source_digest(tree).git_commit != first
+
+
+def test_a_tree_with_subtrees_has_the_id_that_git_gives(tree: Path) -> None:
+    for path in ("a/b/c", "a.b", "a-b", "a0/x", "b/d.txt"):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_text(path)
+    git(tree, "add", "-A")
+    git(tree, "commit", "-q", "-m", "second")
+    found = source_digest(tree)
+    assert found.git_tree == git(tree, "rev-parse", "HEAD^{tree}")
+    assert not found.dirty
+
+
+def test_an_archive_with_environments_and_results_has_the_digest_of_the_checkout(
+    tree: Path, tmp_path: Path
+) -> None:
+    shutil.copy(module.source_root() / ".gitignore", tree)
+    git(tree, "commit", "-q", "-a", "-m", "second")
+    export = tmp_path / "export"
+    shutil.copytree(tree, export, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    for path in (".venv/lib/a.py", ".tools/bin/b", "artifacts/c.json", "sub dir/__pycache__/d.pyc",
+                 "e.pyc", "x.egg-info/f", ".ruff_cache/g", "result-2"):  # fmt: skip
+        for root in (tree, export):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text("made here")
+    assert source_digest(export).sha256 == source_digest(tree).sha256
+    (export / "artifact").write_text("no line of .gitignore names it")
+    assert source_digest(export).sha256 != source_digest(tree).sha256
+
+
+@pytest.mark.parametrize("line", ["a/b", "!a", "**/a", "a\\ "])
+def test_outside_git_a_line_that_only_git_can_apply_is_refused(line: str, tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/.gitignore").write_text(f"# names\n\n/top/\n{line}\n")
+    with pytest.raises(BadInputError, match="patterns of one name") as caught:
+        source_digest(tmp_path / "tree")
+    assert str(caught.value.where).endswith(".gitignore:4")
+
+
 def test_another_repository_inside_is_refused(tree: Path) -> None:
     git(tree, "init", "-q", "inner")
     git(tree / "inner", "commit", "-q", "--allow-empty", "-m", "x")
@@ -225,7 +418,11 @@ def test_a_checkout_that_git_refuses_is_an_error(tree: Path) -> None:
 
 NAMES = st.text(
     st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=12
-).filter(lambda name: name not in (".", "..", ".git", "__pycache__") and len(name.encode()) < 100)
+).filter(
+    lambda name: (
+        name not in (".", "..", ".git", ".gitignore", "__pycache__") and len(name.encode()) < 100
+    )
+)
 
 
 @settings(

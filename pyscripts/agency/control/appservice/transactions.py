@@ -13,7 +13,17 @@ from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
 from agency.control.conditions import Code, Conditions
-from agency.control.events import EventKind, IncomingEvent, MalformedEventError, parse_event
+from agency.control.events import (
+    EventKind,
+    IncomingEvent,
+    MalformedEventError,
+    Redaction,
+    RoomChange,
+    parse_event,
+    parse_redaction,
+    parse_room_change,
+)
+from agency.control.operation import Operation
 from agency.control.store import audit, inbox
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.store import Database
@@ -22,6 +32,25 @@ from agency.web import QuietLog
 _log = logging.getLogger(__name__)
 
 _MOST_AUDITED = 100  # rows about dropped events in one run; further ones are counted
+
+# Takes back, in the transaction of the store, the commands whose messages were deleted.
+# Returns the operations that thereby do not run.
+TakeBack = Callable[[Connection, Sequence[IncomingEvent], Sequence[Redaction]], Sequence[Operation]]
+
+
+def _nothing_taken_back(
+    _connection: Connection, _events: Sequence[IncomingEvent], _deleted: Sequence[Redaction]
+) -> Sequence[Operation]:
+    """Take back nothing: for an intake without operations behind it."""
+    return ()
+
+
+def _nothing_to_forget(_operation: Operation) -> None:
+    """Forget nothing: for an intake without operations behind it."""
+
+
+def _nothing_changed(_change: RoomChange) -> None:
+    """Ignore a change of a room."""
 
 
 class TransactionError(ValueError):
@@ -70,9 +99,24 @@ class EventCounts:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Events of a transaction: those that are used, and what is wrong with each malformed one."""
+
+    messages: list[IncomingEvent] = field(default_factory=list)
+    redactions: list[Redaction] = field(default_factory=list)
+    malformed: list[str] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class Intake:
-    """Intake of relevant events into the inbox, each once. It sets `wake` when it stored one."""
+    """Intake of relevant events into the inbox, each once. It sets `wake` when it stored one.
+
+    `take_back` is called with the messages and the redactions of a transaction after the messages
+    are stored, and `forget` with each operation that it took back, once that is committed;
+    `changed` with each change of a room, before anything is stored: what is said after it must not
+    be judged by the room as it was before.
+    """
 
     database: Database
     clock: Clock
@@ -81,6 +125,10 @@ class Intake:
     max_inbox: int
     wake: asyncio.Event
     conditions: Conditions
+    take_back: TakeBack = _nothing_taken_back
+    forget: Callable[[Operation], None] = _nothing_to_forget
+    changed: Callable[[RoomChange], None] = _nothing_changed
+    speaks_to_us: Callable[[IncomingEvent], bool] = lambda _event: False
     last_received_ts: int | None = field(default=None)
     counts: EventCounts = field(default_factory=EventCounts)
     _audited: int = 0
@@ -99,43 +147,58 @@ class Intake:
         """
         now = self.clock.now_ms()
         self.last_received_ts = now
-        relevant, malformed = self._read(events)
-        if malformed:
-            await self._note_dropped(txn_id, malformed)
-        self.counts.irrelevant += len(events) - len(relevant) - len(malformed)
-        if not relevant:
+        read = self._read(events)
+        relevant, redactions = read.messages, read.redactions
+        if read.malformed:
+            await self._note_dropped(txn_id, read.malformed)
+        used = len(relevant) + len(redactions) + len(read.malformed)
+        self.counts.irrelevant += len(events) - used
+        if not relevant and not redactions:
             return 0
         traced = [(event, self.new_trace()) for event in relevant]
 
-        def store(connection: Connection) -> int:
-            if not inbox.unknown(connection, (event.event_id for event in relevant)):
-                return 0
-            waiting = inbox.unfinished(connection)
-            if waiting + len(traced) > self.max_inbox and waiting > 0:
-                raise InboxFullError
-            return inbox.add_transaction(connection, txn_id, now, traced)
+        def store(connection: Connection) -> tuple[int, Sequence[Operation]]:
+            added = 0
+            if inbox.unknown(connection, (event.event_id for event in relevant)):
+                waiting = inbox.unfinished(connection)
+                if waiting + len(traced) > self.max_inbox and waiting > 0:
+                    raise InboxFullError
+                added = inbox.add_transaction(connection, txn_id, now, traced)
+            return added, self.take_back(connection, relevant, redactions)
 
-        fresh = await self.database.write(store)
+        fresh, withdrawn = await self.database.write(store)
+        for operation in withdrawn:
+            self.forget(operation)
         self.counts.stored += fresh
         self.counts.known += len(relevant) - fresh
         if fresh:
             self.wake.set()
         return fresh
 
-    def _read(self, events: list[Any]) -> tuple[list[IncomingEvent], list[str]]:
-        """Return the relevant events, and what is wrong with each malformed one."""
-        relevant: list[IncomingEvent] = []
-        malformed: list[str] = []
+    def _read(self, events: list[Any]) -> Delivery:
+        """Sort the events of a transaction, and pass on the changes of rooms."""
+        read = Delivery()
         for raw in events:
             try:
+                change = parse_room_change(raw)
+                if change is not None:
+                    self.changed(change)
+                redaction = parse_redaction(raw)
+                if redaction is not None:
+                    read.redactions.append(redaction)
                 event = parse_event(raw)
             except MalformedEventError as error:
-                malformed.append(str(error))
+                read.malformed.append(str(error))
                 continue
-            talk = event is not None and event.kind is EventKind.MESSAGE
-            if event is not None and not (talk and not self.looks_like_command(event.text)):
-                relevant.append(event)
-        return relevant, malformed
+            if event is not None and self._is_relevant(event):
+                read.messages.append(event)
+        return read
+
+    def _is_relevant(self, event: IncomingEvent) -> bool:
+        """Return whether an event is kept: of messages, those that command or speak to the bot."""
+        if event.kind is not EventKind.MESSAGE:
+            return True
+        return self.looks_like_command(event.text) or self.speaks_to_us(event)
 
     async def _note_dropped(self, txn_id: str, malformed: Sequence[str]) -> None:
         """Audit events that are no events and are dropped: one row for each transaction, once.

@@ -13,9 +13,15 @@ from enum import StrEnum
 from agency import naming
 from agency.control.config import ControlConfig
 from agency.control.events import EventKind, IncomingEvent
+from agency.control.execution.address import speaks_to, without_mention
 from agency.control.policy import Deny, Policy
 
 FUTURE_S = 300.0
+
+HOW_TO = (
+    "I read a message as a command if it begins with !agency, with or without my name before it. "
+    "Say !agency help for the commands."
+)
 
 
 class Disposition(StrEnum):
@@ -47,6 +53,7 @@ class Rules:
     domain: str
     max_age_s: float
     looks_like_command: Callable[[str], bool]
+    former: frozenset[str] = frozenset()  # rooms that the control room replaced
 
     @classmethod
     def from_config(
@@ -62,6 +69,10 @@ class Rules:
             max_age_s=config.limits.max_command_age_s,
             looks_like_command=looks_like_command,
         )
+
+    def command_text(self, event: IncomingEvent) -> str:
+        """Return the text that is parsed: that of the message, without a mention of the bot."""
+        return without_mention(event.text, self.bot_id)
 
     def is_own(self, sender: str) -> bool:
         """Return whether the sender is the bot or in the agents' namespace."""
@@ -87,15 +98,41 @@ def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
             "encrypted",
             "The control room must not be encrypted: I cannot read this message.",
         )
-    if not rules.looks_like_command(event.text):
-        return _SILENT
+    if not rules.looks_like_command(rules.command_text(event)):
+        return _mentioned(event, rules, now_ms)
     if rules.is_own(event.sender):
         return Verdict(Disposition.IGNORE, "own-message")
     if not in_control_room:
-        return Verdict(Disposition.IGNORE, "other-room")
+        return _elsewhere(event, rules)
     if event.msgtype != "m.text":
         return Verdict(Disposition.IGNORE, "not-text")
     return _authorise(event, rules, now_ms)
+
+
+def _mentioned(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
+    """Tell an operator who speaks to the bot otherwise than by a command how to command it."""
+    verdict = _authorise(event, rules, now_ms)
+    if (
+        event.room_id != rules.room_id
+        or event.msgtype != "m.text"
+        or rules.is_own(event.sender)
+        or not speaks_to(event, rules.bot_id)
+        or verdict.disposition is not Disposition.RUN
+    ):
+        return _SILENT
+    return Verdict(Disposition.REFUSE, "no-command", HOW_TO)
+
+
+def _elsewhere(event: IncomingEvent, rules: Rules) -> Verdict:
+    operates = not isinstance(rules.policy.decide(event.sender, None, ""), Deny)
+    if event.room_id in rules.former and operates and event.msgtype == "m.text":
+        return Verdict(
+            Disposition.REFUSE,
+            "moved",
+            f"This room was replaced, so nothing was done. The control room is now {rules.room_id}"
+            f" (#{naming.CONTROL_ROOM_LOCALPART}:{rules.domain}): send the command there.",
+        )
+    return Verdict(Disposition.IGNORE, "other-room")
 
 
 def _authorise(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:

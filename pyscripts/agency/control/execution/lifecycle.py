@@ -164,7 +164,9 @@ class Lifecycle:
         if status.state is not State.RUNNING or endpoint is None:
             return Observation(entry, status)
         try:
-            return Observation(entry, status, told=await self.acp.status(endpoint, trace))
+            told = await self.acp.status(endpoint, trace)
+            _refuse_impostor(status, told)
+            return Observation(entry, status, told=told)
         except AgencyError as error:
             return Observation(entry, status, problem=self._redactor().redact(error.message))
 
@@ -231,6 +233,7 @@ class Lifecycle:
         timeout_s = self.limits.agent_start_timeout_s
         await self.acp.wait_healthy(endpoint, request.trace, timeout_s, still_running)
         told = await self.acp.status(endpoint, request.trace)
+        _refuse_impostor(await self.runtime.status(request.name), told)
         if told.project != request.project:
             raise AgentRuntimeError(
                 f"it reports {with_project(told.project)}, not {with_project(request.project)}"
@@ -252,6 +255,21 @@ class Lifecycle:
             outcome=Outcome.FAILED,
             detail={"error": message, "exit": seen.exit_status, "reason": seen.detail},
             changes=(_change(after, Desired.STOPPED, None),),
+        )
+
+
+def _refuse_impostor(seen: RuntimeStatus, told: Status) -> None:
+    """Refuse an answer that is not of the process that the runtime sees.
+
+    Raises:
+        AgentRuntimeError: the process does not run, or another one answered.
+    """
+    if seen.state is not State.RUNNING:
+        raise AgentRuntimeError("it ended, although its port answered")
+    if seen.handle_name == "pid" and seen.handle not in (None, str(told.pid)):
+        raise AgentRuntimeError(
+            f"pid {told.pid} answers on its port, but its process is {seen.known_as}",
+            hint="another program has its port: find it with `ss -ltnp`, end it, and start again",
         )
 
 

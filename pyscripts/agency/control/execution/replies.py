@@ -17,6 +17,7 @@ from agency.protocols import REPLY_KEY
 
 # An event may have 65536 bytes, including its envelope and JSON's escapes.
 _MAX_TEXT_BYTES = 4_000
+_MAX_QUOTE_BYTES = 1_000
 _MAX_BLOCK_BYTES = 16_000
 _MAX_CONTENT_BYTES = 56_000
 _CUT = "\n[cut]"
@@ -50,9 +51,12 @@ def reply_message(
 ) -> Message:
     """Make the message that answers a command, in the thread that it came from.
 
+    It begins with the command as understood if people may see another text in its place.
     `index` is the reply's number: 0 for the final one, 1 and up for those before it.
     """
     text = _bounded(printable(reply.text), _MAX_TEXT_BYTES)
+    if origin.understood:
+        text = f"Understood: {_bounded(printable(origin.understood), _MAX_QUOTE_BYTES)}\n{text}"
     block = _bounded(printable(reply.block), _MAX_BLOCK_BYTES)
     formatted = "<br>".join(html.escape(line) for line in text.split("\n"))
     if block:

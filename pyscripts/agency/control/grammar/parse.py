@@ -17,6 +17,7 @@ from agency.control.grammar.grammar import Grammar
 from agency.control.grammar.kinds import Value, ValueProblemError
 from agency.control.grammar.spec import PREFIX, PREFIXES, CommandSpec, Parameter
 from agency.control.grammar.suggest import closest, closest_key, distance
+from agency.control.grammar.typography import plain
 from agency.control.grammar.words import Word, split
 
 __all__ = ["MAX_BYTES", "Command", "CommandError", "looks_like_command", "parse"]
@@ -41,13 +42,14 @@ def looks_like_command(grammar: Grammar, text: str) -> bool:
 
 
 def parse(grammar: Grammar, text: str, *, max_bytes: int = MAX_BYTES) -> Command:
-    """Parse `text` into a command.
+    """Parse `text` into a command, in its plain spelling.
 
     Raises:
-        CommandError: the text is not a command; the error has the place and the reason. This is
-            the only error raised.
+        CommandError: the text is not a command; the error has the plain text, the place in it and
+            the reason. This is the only error raised.
     """
     _check_size(text, max_bytes)
+    text = plain(text)
     _check_characters(text)
     words = split(text)
     if not words:
@@ -92,7 +94,10 @@ def _near_first_word(grammar: Grammar, word: str) -> str | None:
     for known in grammar.first_words:
         if word.startswith(known) or _parts(word) == _parts(known):
             return known
+    marked = f"!{word.lstrip('/')}"  # `//agency`: the client took the first of the slashes
     for known in grammar.first_words:
+        if word.startswith("//") and marked.startswith(known):
+            return known
         most = 1 if len(known) <= _SHORT else 2
         if distance(word, known, most) <= most:
             return known

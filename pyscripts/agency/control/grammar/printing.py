@@ -19,11 +19,12 @@ def format_command(command: Command) -> str:
 def _format(parameter: Parameter, value: str) -> str:
     if parameter.kind.rest:
         return value  # its words are known words that need no quotes
-    word = _quoted(value)
+    word = quoted(value)
     return word if parameter.positional else f"--{parameter.name}={word}"
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """Write a value as one word, in quotes where it needs them."""
     if value and not value.startswith("--") and not any(each in " \"'" for each in value):
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

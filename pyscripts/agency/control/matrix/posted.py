@@ -6,6 +6,7 @@ services when it restarts. After a crash, or a call without an answer, the room 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from agency.control.store.outbox import Message
@@ -14,19 +15,24 @@ from agency.protocols import REPLY_KEY
 
 
 async def posted_event(api: MatrixSession, message: Message) -> str | None:
-    """Return the id of the event that posted this reply; None if it is not in its thread.
+    """Return the id of the event that posted this reply; None if it is not in its place.
+
+    Its place is its thread, or else the newest messages of the bot.
 
     Raises:
         MatrixError: there was no answer; search again before sending.
     """
     thread = message.content.get("m.relates_to", {}).get("event_id")
-    if not isinstance(thread, str):
-        return None
-    path = client_path(
-        "rooms", message.room_id, "relations", thread, "m.thread", "m.room.message", version="v1"
-    )
+    if isinstance(thread, str):
+        kind = ("m.thread", "m.room.message")
+        path = client_path("rooms", message.room_id, "relations", thread, *kind, version="v1")
+        query = {"limit": "50"}
+    else:
+        own = {"types": ["m.room.message"], "senders": [message.as_user]}
+        path = client_path("rooms", message.room_id, "messages")
+        query = {"dir": "b", "limit": "50", "filter": json.dumps(own)}
     try:
-        answer = await api.request("GET", path, query={"limit": "50"})
+        answer = await api.request("GET", path, query=query)
     except MatrixError as error:
         if error.temporary:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sqlalchemy.engine import Connection
@@ -12,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
 from agency.control.matrix.posted import posted_event
+from agency.control.matrix.relation import RELATION, moved
 from agency.control.store import audit, outbox
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.outbox import StoredMessage
@@ -21,7 +23,7 @@ from agency.store import Database
 _log = logging.getLogger(__name__)
 _STORE_RETRY_S = 1.0
 _MAX_OFFERED = 100
-_RELATION = "m.relates_to"
+_MOVED = "-moved"
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class Sender:
     settled: asyncio.Event
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)  # set together with `settled`
+    given_up: Callable[[], None] = lambda: None  # called for each message that was refused
     _doubtful: set[int] = field(default_factory=set)  # messages that may have been posted already
     _offered: deque[StoredMessage] = field(default_factory=lambda: deque(maxlen=_MAX_OFFERED))
     _drained: bool = False  # the outbox held nothing at the last read but what was offered since
@@ -139,13 +142,11 @@ class Sender:
             "status": error.status,
             "errcode": error.errcode,
         }
-        if error.status == 400 and _RELATION in stored.message.content:
-            # The answered event cannot be replied to (redacted, or unknown to the homeserver).
-            _log.warning(
-                "the homeserver refused the relation; sending without", extra={"fields": fields}
-            )
-            await self._without_relation(stored)
-        elif _may_pass(error) and attempts < self.attempts:
+        if error.status == 400 and RELATION in stored.message.content:
+            # The answered event cannot begin a thread, or is unknown to the homeserver.
+            _log.warning("the homeserver refused the relation", extra={"fields": fields})
+            await self._elsewhere(stored, attempts)
+        elif error.may_pass and attempts < self.attempts:
             delay_s = self.backoff.delay_s(attempts, error.retry_after_s)
             _log.warning("not sent: %s", error.message, extra={"fields": fields})
             next_ts = self.clock.now_ms() + int(delay_s * 1000)
@@ -154,12 +155,28 @@ class Sender:
             )
         else:
             _log.error("given up: %s", error.message, extra={"fields": fields})
+            self.given_up()
             await self._give_up(stored, attempts, error)
 
-    async def _without_relation(self, stored: StoredMessage) -> None:
+    async def _elsewhere(self, stored: StoredMessage, attempts: int) -> None:
+        """Queue an answer for the thread of its command, or else without any relation."""
         message = stored.message
-        content = {key: value for key, value in message.content.items() if key != _RELATION}
-        txn_id = f"{message.txn_id}-alone"
+        try:
+            already = message.txn_id.endswith(_MOVED)
+            content = None if already else await moved(self.api, message)
+        except MatrixError as error:
+            if attempts >= self.attempts:
+                await self._give_up(stored, attempts, error)
+                return
+            next_ts = self.clock.now_ms() + int(self.backoff.delay_s(attempts) * 1000)
+            await self.database.write(
+                lambda c: outbox.set_waiting(c, stored.sequence, attempts=attempts, next_ts=next_ts)
+            )
+            return
+        txn_id = message.txn_id + _MOVED
+        if content is None:
+            content = {key: value for key, value in message.content.items() if key != RELATION}
+            txn_id = f"{message.txn_id}-alone"
         await self.database.write(
             lambda c: outbox.set_content(c, stored.sequence, txn_id=txn_id, content=content)
         )
@@ -178,8 +195,3 @@ class Sender:
             audit.append(connection, self.clock, entry)
 
         await self.database.write(record)
-
-
-def _may_pass(error: MatrixError) -> bool:
-    """Return whether another attempt may succeed; a refused token may be in rotation."""
-    return error.temporary or error.status == 401

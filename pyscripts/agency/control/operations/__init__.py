@@ -40,7 +40,17 @@ from __future__ import annotations
 
 from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.interrupted import standing
+from agency.control.operations.proposals import Tell
 from agency.control.operations.service import Operations
 from agency.control.operations.targets import Targets
 
-__all__ = ["Operation", "Operations", "Origin", "OriginKind", "State", "Targets", "standing"]
+__all__ = [
+    "Operation",
+    "Operations",
+    "Origin",
+    "OriginKind",
+    "State",
+    "Targets",
+    "Tell",
+    "standing",
+]

@@ -69,7 +69,7 @@ def admit_event(
         case Disposition.SILENT:
             return Settled()
         case Disposition.IGNORE | Disposition.REFUSE as disposition:
-            detail = _about(stored, verdict, bounds)
+            detail = _about(stored, rules.command_text(event), verdict, bounds)
             ignored = disposition is Disposition.IGNORE
             outcome = Outcome.IGNORED if ignored else Outcome.REFUSED
             entry = message_entry(stored.trace, event.sender, origin, outcome, detail)
@@ -77,11 +77,13 @@ def admit_event(
         case Disposition.RUN:
             pass
     try:
-        command = parse(bounds.grammar, event.text, max_bytes=bounds.max_command_bytes)
+        text = rules.command_text(event)
+        command = parse(bounds.grammar, text, max_bytes=bounds.max_command_bytes)
     except CommandError as error:
         why = {"code": "not-understood", "reason": str(error.reason), **sealed(event.text)}
         entry = message_entry(stored.trace, event.sender, origin, Outcome.REFUSED, why)
         return Settled(entry, Reply(False, sentence(error), error.pointer()))
+    origin = origin.restated(event, text, format_command(command))
     operation = propose(command, origin, event.sender, stored.trace, rules.max_age_s, now_ms)
     return admit(operation, command, rules.policy, bounds, now_ms)
 
@@ -116,6 +118,21 @@ def admit(
         case Allow():
             state = State.GRANTED if command.spec.changes else State.PROPOSED
             return Admitted(replace(operation, state=state), command)
+
+
+def recheck(operation: Operation, command: Command, policy: Policy) -> Settled | None:
+    """Refuse an admitted operation that the present policy does not admit; None if it may begin.
+
+    It may have waited across a restart, and the operators may be others since.
+    """
+    match policy.decide(operation.actor, command.spec, operation.target):
+        case Deny(code=code, message=message):
+            return refuse(operation, code, message)
+        case Needs(rule=rule) if rule != operation.rule:
+            text = f"This needs an approval by now, by the rule {rule}, so it was not run."
+            return refuse(operation, "needs-approval", text)
+        case _:
+            return None
 
 
 def refuse(operation: Operation, code: str, message: str) -> Settled:
@@ -153,7 +170,7 @@ def _no(message: str) -> Reply:
     return Reply(False, message)
 
 
-def _about(stored: StoredEvent, verdict: Verdict, bounds: Bounds) -> dict[str, object]:
-    """Make the audit detail of a message that is not run."""
-    about = described(stored.event.text, bounds)
+def _about(stored: StoredEvent, text: str, verdict: Verdict, bounds: Bounds) -> dict[str, object]:
+    """Make the audit detail of a message that is not run; `text` is its command's."""
+    about = described(text, bounds)
     return {"code": verdict.code, "room": stored.event.room_id, **about}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,7 +33,7 @@ from agency.control.operations.recorder import (
     WithdrawnError,
 )
 from agency.control.operations.targets import Targets
-from agency.control.policy import SYSTEM
+from agency.control.policy import SYSTEM, Policy
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import Outcome
 from agency.control.wish import Wish
@@ -48,7 +49,8 @@ _STATES = {Outcome.DONE: State.DONE, Outcome.REFUSED: State.REFUSED}
 class Changes:
     """Executor of operations.
 
-    `next_of` gives the change that waits next for a target's turn. `attended` names the targets of
+    `policy` gives the present policy; `next_of` the change that waits next for a target's turn.
+    `obstacle` is what keeps the bot from answering in a room. `attended` names the targets of
     interrupted changes, which were brought to their wish.
     """
 
@@ -56,7 +58,9 @@ class Changes:
     handler: Callable[[Command], Handler]
     targets: Targets
     bounds: Bounds
+    policy: Callable[[], Policy]
     next_of: Callable[[str], Operation | None]
+    obstacle: Callable[[str], Awaitable[str | None]]
     attended: set[str] = field(default_factory=set)
 
     async def run(self, operation: Operation) -> None:
@@ -114,6 +118,12 @@ class Changes:
             text = "This version of the agency does not know this command, so it was not run."
             await self.settle(admission.refuse(operation, "not-understood", text), operation)
             return None
+        refused = admission.recheck(operation, command, self.policy())
+        if refused is not None:
+            await self.settle(refused, operation)
+            return None
+        if not await self._answerable(operation) or self.recorder.is_stopping():
+            return None
         wish = await self._wish(command)
         begun = await self._begin(operation, wish)
         if begun is None:
@@ -137,6 +147,31 @@ class Changes:
         except AgencyError as error:  # the handler meets it too, and reports it
             _log.warning("cannot observe a target: %s", error.message)
             return None
+
+    async def _answerable(self, operation: Operation) -> bool:
+        """Return whether the answer would be seen; a change that cannot be answered is ended.
+
+        While the homeserver restarts that is not known: the change waits, until it is too old.
+        """
+        if operation.origin.kind is not OriginKind.MATRIX:
+            return True
+        left_s = (operation.deadline_ts - self.recorder.clock.now_ms()) / 1000
+        try:
+            async with asyncio.timeout(left_s):
+                why = await self.obstacle(operation.origin.room_id)
+        except TimeoutError:
+            await self.expire(operation)
+            return False
+        if why is not None:
+            await self._unanswerable(operation, why)
+        return why is None
+
+    async def _unanswerable(self, operation: Operation, why: str) -> None:
+        """Refuse a change whose answer nobody would see."""
+        entry = operation_entry(operation, Outcome.REFUSED, {"code": "cannot-answer", "why": why})
+        text = f"Nothing was done, because I cannot answer in this room: {why}."
+        refused = replace(operation, state=State.REFUSED)
+        await self.settle(Settled(entry, Reply(False, text), refused), operation)
 
     async def _record(
         self,
@@ -163,7 +198,9 @@ class Changes:
         failures = 0
         while True:
             try:
-                return await self.recorder.begin(operation, wish, again=failures > 0)
+                return await self.recorder.begin(
+                    operation, wish, approvers=self.policy().operators, again=failures > 0
+                )
             except VoidGrantError as error:
                 refused = admission.refuse(
                     operation, "grant-void", sentence(error, keep=operation.target)

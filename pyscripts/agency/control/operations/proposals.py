@@ -40,11 +40,31 @@ class Calls:
         return await asyncio.shield(task)
 
 
+class IdUsedError(RefusalError):
+    """An id that stands for another command already, or for a command of another actor."""
+
+
+Tell = Callable[[str], None]
+
+
+def tell_nobody(_text: str) -> None:
+    """Ignore a progress report."""
+
+
+@dataclass(slots=True)
+class Awaited:
+    """An answer that callers wait for, and who of them is told of progress."""
+
+    reply: asyncio.Future[Reply]
+    told: list[Tell] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class Proposals:
     """The proposals that wait for admission, and the callers that wait for an answer.
 
-    Nothing is proposed while `recovery` is held; `wake` is set when a proposal waits.
+    Nothing is proposed while `recovery` is held; `wake` is set when a proposal waits. `came` says
+    that there was one in this run.
     """
 
     database: Database
@@ -57,12 +77,14 @@ class Proposals:
     max_age_s: Callable[[], float]
     waiting: deque[Operation] = field(default_factory=deque)
     _unsure: deque[str] = field(default_factory=lambda: deque(maxlen=MOST))
-    _asked: dict[str, asyncio.Future[Reply]] = field(default_factory=dict)
+    _asked: dict[str, Awaited] = field(default_factory=dict)
+    came: bool = False
 
     async def propose(self, command: Command, origin: Origin, actor: str, trace: str) -> Operation:
         """Store a command that did not come as a message. Proposing it again changes nothing.
 
         Raises:
+            IdUsedError: the origin's id stands for another command already.
             RefusalError: too many commands are under way.
         """
         if len(self.waiting) >= MOST or self.is_full():
@@ -88,35 +110,63 @@ class Proposals:
                         self._unsure.append(made.id)
                     raise
                 if known is not None:
+                    _check_same(known, made)
                     if known.state is not State.PROPOSED or known.id not in self._unsure:
                         return known
                     self._unsure.remove(known.id)
                 operation = known or replace(made, stored=True)
                 if self.is_recovered():  # otherwise recovery finds it in the store
                     self.waiting.append(operation)
+            self.came = True
             self.wake.set()
             return operation
 
         return await self.calls.whole(store())
 
-    async def ask(self, command: Command, origin: Origin, actor: str, trace: str) -> Reply:
-        """Propose a command and wait for its answer. Raises as `propose` does."""
-        future = self._asked.setdefault(
-            operation_id(origin), asyncio.get_running_loop().create_future()
-        )
+    async def ask(
+        self,
+        command: Command,
+        origin: Origin,
+        actor: str,
+        trace: str,
+        tell: Tell = tell_nobody,
+    ) -> Reply:
+        """Propose a command and wait for its answer; `tell` gets the reports before it.
+
+        Several callers may wait for one operation, each until it has enough. Raises as `propose`
+        does.
+        """
+        key = operation_id(origin)
+        awaited = self._asked.setdefault(key, Awaited(asyncio.get_running_loop().create_future()))
+        awaited.told.append(tell)
         try:
             operation = await self.propose(command, origin, actor, trace)
-        except BaseException:
-            self._asked.pop(operation_id(origin), None)
-            raise
-        if operation.state not in FINAL:
-            return await asyncio.shield(future)
-        self._asked.pop(operation.id, None)
+            if operation.state not in FINAL:
+                return await asyncio.shield(awaited.reply)
+        finally:
+            awaited.told.remove(tell)
+            if not awaited.told and self._asked.get(key) is awaited:
+                del self._asked[key]
         kept = await self.database.read(lambda c: operations.answer(c, operation.id))
         return Reply(**json.loads(kept)) if kept else Reply(False, f"It is {operation.state}.")
 
+    def tell(self, operation: str, text: str) -> None:
+        """Report progress to the callers that wait for an operation."""
+        awaited = self._asked.get(operation)
+        for tell in () if awaited is None else tuple(awaited.told):
+            tell(text)
+
     def answer(self, operation: str, reply: Reply) -> None:
-        """Give its answer to the caller that waits for an operation, if one does."""
-        future = self._asked.pop(operation, None)
-        if future is not None and not future.done():
-            future.set_result(reply)
+        """Give its answer to the callers that wait for an operation, if one does."""
+        awaited = self._asked.pop(operation, None)
+        if awaited is not None and not awaited.reply.done():
+            awaited.reply.set_result(reply)
+
+
+def _check_same(known: Operation, made: Operation) -> None:
+    """Check that an id that came again stands for the same command of the same actor."""
+    if (known.said, known.actor) != (made.said, made.actor):
+        raise IdUsedError(
+            f"the id {made.origin.id} stands for another command already: {known.said}",
+            hint="give each command an id of its own",
+        )

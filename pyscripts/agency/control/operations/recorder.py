@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -77,7 +77,11 @@ class Settlement:
 
 @dataclass(slots=True)
 class Recorder:
-    """Writer of operations. It calls `say` for each queued reply, and `answered` at every end."""
+    """Writer of operations.
+
+    It calls `say` for each queued reply, `answered` at every end, and `told` for each report on an
+    operation that came from no room.
+    """
 
     database: Database
     clock: Clock
@@ -87,6 +91,7 @@ class Recorder:
     pause: Callable[[float], Awaitable[None]]
     is_stopping: Callable[[], bool]
     answered: Callable[[str, Reply], None]
+    told: Callable[[str, str], None]
 
     async def keep(
         self, operation: Operation, entry: AuditEntry | None = None, event: int | None = None
@@ -124,15 +129,23 @@ class Recorder:
         kept, queued = await self._insist(change, "cannot store an operation", {}, flush=False)
         if queued is not None:
             self.say(queued)
+        if kept and notice is not None:
+            self._tell(operation, notice.text)
         return replace(after, stored=True) if kept else None
 
     async def begin(
-        self, operation: Operation, wish: Wish | None = None, *, again: bool = False
+        self,
+        operation: Operation,
+        wish: Wish | None = None,
+        *,
+        approvers: Collection[str] = (),
+        again: bool = False,
     ) -> Begun:
         """Mark an operation as running, with its audit row, and use up its approvals.
 
         The wish of a person is on record from now on; the reconciler's must be there already.
-        `again` says that an earlier call failed, and may have been committed all the same.
+        Only what `approvers` granted counts: who is no operator any more approves nothing. `again`
+        says that an earlier call failed, and may have been committed all the same.
 
         Raises:
             VoidGrantError: the stored operation differs, or no approval of it is left.
@@ -151,7 +164,9 @@ class Recorder:
                 raise WithdrawnError("the message was deleted before the command began")
             if again and found[0].state is State.RUNNING:
                 return before
-            if operation.rule is not None and not operations.spend(connection, operation, now):
+            if operation.rule is not None and not operations.spend(
+                connection, operation, approvers, now
+            ):
                 raise VoidGrantError("there is no approval of this operation as it is now")
             if operation.origin.kind is OriginKind.RECONCILE:
                 if wish is not None and before is not None and wish != before:
@@ -205,7 +220,7 @@ class Recorder:
                 self.say(queued)
 
     async def progress(self, operation: Operation, text: str, index: int) -> None:
-        """Queue the `index`-th progress reply (from 1). Only an operation from a room gets one."""
+        """Queue the `index`-th progress reply (from 1), or tell it to those who wait for it."""
         reply = Reply(True, text, final=False)
 
         def change(connection: Connection) -> StoredMessage | None:
@@ -216,6 +231,11 @@ class Recorder:
         queued = await self.database.write(change, flush=False)
         if queued is not None:
             self.say(queued)
+        self._tell(operation, text)
+
+    def _tell(self, operation: Operation, text: str) -> None:
+        if operation.origin.kind is not OriginKind.MATRIX:
+            self.told(operation.id, text)
 
     async def _insist(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -24,13 +24,12 @@ from agency.control.operations.approvals import Approvals
 from agency.control.operations.changes import Changes
 from agency.control.operations.dispatch import Dispatcher, full_text
 from agency.control.operations.entries import message_entry, store_reason
-from agency.control.operations.proposals import Calls, Proposals
+from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
 from agency.control.operations.queues import TargetQueues
 from agency.control.operations.recorder import Recorder
 from agency.control.operations.recovery import recover
 from agency.control.operations.strangers import Strangers
 from agency.control.operations.targets import Targets
-from agency.control.operations.withdrawal import Withdrawn, withdraw
 from agency.control.store import inbox, outbox
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent
@@ -43,6 +42,14 @@ _log = logging.getLogger(__name__)
 
 _LOOKS = 32  # looks and refusals that run at one time
 _LONGEST_REST_S = 60.0  # between two checks of deadlines: the wall clock may be set
+
+
+APPROVAL_WAIT_S = 3600.0
+
+
+async def _no_obstacle(_room_id: str) -> str | None:
+    """Let every change be answered."""
+    return None
 
 
 @dataclass(slots=True)
@@ -63,8 +70,10 @@ class Operations:
     max_target_queue: int
     wake: asyncio.Event
     say: Callable[[StoredMessage], None]
-    approval_wait_s: float = 3600.0
+    approval_wait_s: float = APPROVAL_WAIT_S
+    obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
     backoff: Backoff = field(default_factory=Backoff)
+    has_room: bool = True  # False: no message is admitted, until `enter_room`
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _calls: Calls = field(default_factory=Calls)
@@ -103,6 +112,7 @@ class Operations:
             pause=self._pause,
             is_stopping=self._is_stopping,
             answered=self._proposals.answer,
+            told=self._proposals.tell,
         )
         self._bounds = Bounds(self.grammar, self.max_command_bytes, self.approval_wait_s)
         self._changes = Changes(
@@ -110,7 +120,9 @@ class Operations:
             self.handler,
             self.targets,
             self._bounds,
+            lambda: self.rules.policy,
             self._next_of,
+            self.obstacle,
         )
         self._queues = TargetQueues(self._changes.run, self.max_target_queue, self._ended)
         self._approvals = Approvals(self.database, self.clock, self.rules.policy)
@@ -167,6 +179,12 @@ class Operations:
         await self._queues.quiet(target)
         return target in self._changes.attended
 
+    def enter_room(self, rules: Rules) -> None:
+        """Admit messages from now on, by these rules."""
+        self.rules = rules
+        self.has_room = True
+        self.wake.set()
+
     async def announce(self, text: str, trace: str) -> None:
         """Queue a message to the control room that answers no command, once for each trace."""
         message = notice_message(text, self.rules.room_id, as_user=self.rules.bot_id, trace=trace)
@@ -203,8 +221,14 @@ class Operations:
             self._raise_fatal()
 
     async def step(self) -> bool:
-        """Admit what can be admitted now; return whether there may be more at once."""
+        """Admit what can be admitted now; return whether there may be more at once.
+
+        Without a room nothing is done until a proposal comes: what an earlier run left is taken up
+        then, and what was asked in the room meets the obstacle to answering there.
+        """
         self._raise_fatal()
+        if not self.has_room and not self._proposals.came:
+            return False
         async with self._recovery:
             if not self._recovered:
                 await self._recover()
@@ -214,8 +238,10 @@ class Operations:
         while waiting:
             await self._dispatcher.proposed(waiting[0])
             waiting.popleft()
-        more = await self._admit_messages()
-        more_refused = await self._strangers.step()
+        more = more_refused = False
+        if self.has_room:
+            more = await self._admit_messages()
+            more_refused = await self._strangers.step()
         self._raise_fatal()
         return more or more_refused
 
@@ -247,13 +273,28 @@ class Operations:
         """Store a command that did not come as a message. Proposing it again changes nothing.
 
         Raises:
+            IdUsedError: the origin's id stands for another command already.
             RefusalError: too many commands are under way.
         """
         return await self._proposals.propose(command, origin, actor, trace)
 
-    async def ask(self, command: Command, origin: Origin, actor: str, trace: str) -> Reply:
-        """Propose a command and wait for its answer. Raises as `propose` does."""
-        return await self._proposals.ask(command, origin, actor, trace)
+    async def ask(
+        self,
+        command: Command,
+        origin: Origin,
+        actor: str,
+        trace: str,
+        tell: Tell = tell_nobody,
+    ) -> Reply:
+        """Propose a command and wait for its answer; `tell` gets the reports before it.
+
+        Raises as `propose` does.
+        """
+        return await self._proposals.ask(command, origin, actor, trace, tell)
+
+    async def record(self, settled: Settled, origin: Origin, trace: str) -> None:
+        """Put on record what was proposed and became no operation."""
+        await self._dispatcher.settle(settled, origin, trace, None)
 
     async def grant(self, operation_id: str, by: str) -> None:
         """Approve a waiting operation, exactly as it is.
@@ -271,24 +312,10 @@ class Operations:
 
         await self._calls.whole(granted())
 
-    async def withdraw(self, event_id: str, by: str) -> bool:
-        """Withdraw the command of a message that `by` deleted, unless it has begun.
-
-        Returns True if it does not run. It is audited, and not answered.
-        """
-        policy, bounds = self.rules.policy, self._bounds
-
-        def change(connection: Connection) -> Withdrawn | None:
-            return withdraw(connection, self.clock, policy, bounds, event_id, by)
-
-        async def withdrawn() -> bool:
-            found = await self.database.write(change)
-            if found is not None and found.operation is not None:
-                self._approvals.waiting.pop(found.operation.id, None)
-                self._queues.discard(found.operation)
-            return found is not None
-
-        return await self._calls.whole(withdrawn())
+    def forget(self, operation: Operation) -> None:
+        """Let go of an operation that was withdrawn in the store: it takes no place any more."""
+        self._approvals.waiting.pop(operation.id, None)
+        self._queues.discard(operation)
 
     def _next_of(self, target: str) -> Operation | None:
         return self._queues.next_of(target)

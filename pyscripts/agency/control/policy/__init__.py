@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agency.control.policy.decision import (
+    LOCAL,
     SYSTEM,
     Allow,
     Decision,
@@ -12,4 +13,4 @@ from agency.control.policy.decision import (
     Ruled,
 )
 
-__all__ = ["SYSTEM", "Allow", "Decision", "Deny", "Needs", "Policy", "Ruled"]
+__all__ = ["LOCAL", "SYSTEM", "Allow", "Decision", "Deny", "Needs", "Policy", "Ruled"]

@@ -6,6 +6,9 @@ with it. `systemd` is the runtime of a real host.
 Below `state_dir/agents/<name>/` (0700) lie `agent.json`, `log` and `credentials/acp-token` (0600,
 new at every start, removed when the agent ends). A runtime locks
 `state_dir/agents/`; after taking the lock it ends the processes of a killed predecessor.
+
+The runtime listens on an agent's port and hands the descriptor over, so no other program can have
+the port between two runs of the agent and answer for it (agency.listening).
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency import ports
 from agency.canonical import sha256_hex
 from agency.children import Child, ChildSpec, kill_marked, start_child
 from agency.clock import Clock
@@ -38,6 +40,7 @@ from agency.control.runtimes.logs import file_tail, last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.control.runtimes.usage import session_usage
 from agency.errors import PrerequisiteError
+from agency.listening import Inherited, PortTakenError, listen, pause, resume
 from agency.locks import try_lock
 from agency.protocols import TOKEN_CREDENTIAL
 from agency.secrets import SecretValue
@@ -62,6 +65,7 @@ class _Agent(Managed):
     child: Child | None = None
     endpoint: Endpoint | None = None
     wanted: bool = False  # started, and no stop was requested
+    listening: socket.socket | None = None  # from the first start to the end of the runtime
 
     @property
     def handed(self) -> Handed:
@@ -118,6 +122,7 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         python: str = sys.executable,
         stop_timeout_s: float = 5,
         new_token: Callable[[], str] = secrets.token_urlsafe,
+        handed: Inherited | None = None,
     ) -> None:
         super().__init__()
         self._root = state_dir / "agents"
@@ -126,6 +131,7 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         self._python = python
         self._stop_timeout_s = stop_timeout_s
         self._new_token = new_token
+        self._handed = handed or Inherited()
         self._watchers: set[asyncio.Task[None]] = set()
         self._holding = asyncio.Lock()
         self._held: int | None = None  # descriptor of the lock on the directory
@@ -178,6 +184,10 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         )
         for watcher in self._watchers:  # only of processes that did not end
             watcher.cancel()
+        for agent in self._agents.values():
+            if agent.listening is not None:
+                agent.listening.close()
+                agent.listening = None
         async with self._holding:
             if self._held is not None:
                 await asyncio.to_thread(kill_marked, self.marker, self._stop_timeout_s)
@@ -196,11 +206,11 @@ class ProcessRuntime(SerialRuntime[_Agent]):
 
     async def _launch(self, agent: _Agent, request: StartRequest) -> None:
         port = self._port_of(agent.name)
-        _refuse_taken_port(port)
+        listening = self._listen(agent, port)
         endpoint = Endpoint(f"http://{HOST}:{port}", self._new_token(), agent.name)
         with agent.handed.offered(request, port, endpoint.token):
             _set_aside(agent)
-            child = await start_child(self._spec(agent), marker=self.marker)
+            child = await start_child(_spec(agent, self._python, listening), marker=self.marker)
         agent.child, agent.endpoint, agent.wanted = child, endpoint, True
         watcher = asyncio.create_task(self._watch(agent, child))
         self._watchers.add(watcher)
@@ -214,30 +224,39 @@ class ProcessRuntime(SerialRuntime[_Agent]):
             await agent.child.stop(self._stop_timeout_s)
             agent.handed.withdraw()
             agent.endpoint = None
+            if agent.listening is not None:
+                pause(agent.listening)
 
     async def _status(self, agent: _Agent) -> RuntimeStatus:
         await self._hold()
         return agent.status()
 
     async def _watch(self, agent: _Agent, child: Child) -> None:
-        """Log the end of a process that the control plane did not stop."""
+        """Close the port of a process that ended; log an end that was not asked for."""
         await child.wait()
+        if agent.child is child and agent.listening is not None:
+            pause(agent.listening)
         if agent.child is child and agent.wanted:
             agent.handed.withdraw()
             _log.warning("agent %s failed: %s", agent.name, agent.status().detail)
 
-    def _spec(self, agent: _Agent) -> ChildSpec:
-        return ChildSpec(
-            name=f"agent {agent.name}",
-            # -I: neither the working directory nor PYTHON* variables add code to the agent.
-            argv=(
-                *(self._python, "-I", "-m", "agency"),
-                *("agent", "run", "--json", "--config", str(agent.handed.config)),
-            ),
-            env={"CREDENTIALS_DIRECTORY": str(agent.handed.token.parent)},
-            cwd=agent.directory,
-            log_path=agent.log,
-        )
+    def _listen(self, agent: _Agent, port: int) -> socket.socket:
+        """Listen on an agent's port; no other program gets the port from here on.
+
+        It is kept when the agent stops or dies: then it refuses, and the next start uses it again.
+        """
+        held = agent.listening
+        if held is not None and held.getsockname()[1] != port:
+            held.close()
+            held = None
+        hint = "end that program, or set another port for this agent in instance.yaml"
+        try:
+            held = held or self._handed.take(HOST, port) or listen(port, HOST, hint=hint)
+            agent.listening = held
+            resume(held, hint=hint)
+        except PortTakenError as error:
+            raise AgentRuntimeError(error.message, where=error.where, hint=error.hint) from error
+        return held
 
     async def _hold(self) -> None:
         """Lock the directory, once, and end the processes of a killed predecessor."""
@@ -253,6 +272,22 @@ class ProcessRuntime(SerialRuntime[_Agent]):
                 os.close(held)
                 raise
             self._held = held
+
+
+def _spec(agent: _Agent, python: str, listening: socket.socket) -> ChildSpec:
+    descriptor = listening.fileno()
+    return ChildSpec(
+        name=f"agent {agent.name}",
+        # -I: neither the working directory nor PYTHON* variables add code to the agent.
+        argv=(
+            *(python, "-I", "-m", "agency", "agent", "run", "--json"),
+            *("--config", str(agent.handed.config), "--listen-fd", str(descriptor)),
+        ),
+        env={"CREDENTIALS_DIRECTORY": str(agent.handed.token.parent)},
+        cwd=agent.directory,
+        log_path=agent.log,
+        pass_fds=(descriptor,),
+    )
 
 
 def _lock(root: Path) -> int:
@@ -279,17 +314,3 @@ def _set_aside(agent: _Agent) -> None:
         pass
     except OSError as error:
         raise cannot_write(agent.directory, error) from error
-
-
-def _refuse_taken_port(port: int) -> None:
-    """Refuse a taken port at once, with a clear message, before the agent tries to listen."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
-            raise AgentRuntimeError(
-                ports.not_listening(error),
-                where=f"{HOST}:{port}",
-                hint="end that program, or set another port for this agent in instance.yaml",
-            ) from error

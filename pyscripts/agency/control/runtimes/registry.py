@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agency.clock import Clock
@@ -22,17 +22,22 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.errors import PrerequisiteError
+from agency.listening import Inherited
 from agency.secrets import SecretValue
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """Settings for the factories; `ports` are the loopback ports of agents, by name."""
+    """Settings for the factories; `ports` are the loopback ports of agents, by name.
+
+    `handed` holds sockets that listen on some of those ports, made by the control plane's parent.
+    """
 
     state_dir: Path
     ports: Mapping[str, int]
     stop_timeout_s: float
     clock: Clock
+    handed: Inherited = field(default_factory=Inherited)
 
     def port_of(self, name: str) -> int:
         """Return the port on which an agent of this machine serves ACP.
@@ -131,6 +136,7 @@ def _process(settings: RuntimeSettings) -> Runtime:
         clock=settings.clock,
         port_of=settings.port_of,
         stop_timeout_s=settings.stop_timeout_s,
+        handed=settings.handed,
     )
 
 

@@ -58,10 +58,18 @@ def encode(kept: Kept) -> str:
 
 
 def decode(text: str | None) -> Kept:
-    """Read what is kept; kinds that this version does not know are left out."""
+    """Read what is kept; nothing is kept of what another version wrote in another form."""
     if text is None:
         return Kept()
-    document: dict[str, Any] = json.loads(text)
+    try:
+        return _decoded(json.loads(text))
+    except (ValueError, TypeError, KeyError) as error:
+        _log.warning("cannot read the conditions of the last run: %s", type(error).__name__)
+        return Kept()
+
+
+def _decoded(document: dict[str, Any]) -> Kept:
+    """Read a document; kinds of conditions that this version does not know are left out."""
     known = {code.value for code in Code}
     warnings = tuple(
         Condition(Code(code), subject, text, hint, since_ms, blocks=False, acknowledged=seen)

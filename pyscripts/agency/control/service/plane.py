@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -24,10 +24,20 @@ from agency.control.commands import GRAMMAR, Services, looks_like_command
 from agency.control.commands.registry import build_handlers
 from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
+from agency.control.entrance.enter import Entrance, enter
+from agency.control.entrance.listener import serve as serve_commands
+from agency.control.entrance.place import place_of
+from agency.control.events import RoomChange
+from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.matrix.sending import Sender
-from agency.control.operations import Operations
+from agency.control.operations import Operation, Operations
+from agency.control.operations.admission import Bounds
+from agency.control.operations.service import APPROVAL_WAIT_S
+from agency.control.policy import Policy
+from agency.control.rooms.deletions import Deletions
+from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
 from agency.control.service.notices import Notices
@@ -39,10 +49,10 @@ from agency.control.store.agents import AgentRecord
 from agency.control.store.facts import Fact
 from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
-from agency.matrix import Backoff, ControlRoom, MatrixSession, client_session
+from agency.listening import Inherited
+from agency.matrix import Backoff, ControlRoom, MatrixSession
 from agency.secrets import SecretValue
-from agency.signals import stop_signals
-from agency.store import Database, Hold, Holder, hold, open_database, parse_url
+from agency.store import Database, Hold
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +62,6 @@ _ANSWER_S = 0.05  # how long an acknowledgement waits for the reply
 _COMMAND_GRACE_S = 1.2
 _ABANDON_S = 0.3
 _FLUSH_S = 0.5
-_RUNTIME_CLOSE_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +89,19 @@ class ControlPlane:
     acp: AcpClient
     held: Hold
     conditions: Conditions
+    handed: Inherited = field(default_factory=Inherited)
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     room_id: str | None = None
+    room: ControlRoom = field(init=False)
+    voice: Voice = field(init=False)
+    keeper: RoomUpkeep | None = None
+    operations: Operations | None = None
+
+    def __post_init__(self) -> None:
+        self.room = ControlRoom(self.api, self.config)
+        self.voice = Voice(self.room.silence, self.clock)
 
     async def run(self, tokens: Tokens) -> None:
         """Serve until `stopping` is set.
@@ -92,21 +110,55 @@ class ControlPlane:
             AgencyError: it could not start, or one of its parts ended.
         """
         lifecycle = self._lifecycle(tokens)
-        runner = await startup.listen(build_app(self._appservice(tokens)), self.config)
+        app = build_app(self._appservice(tokens))
+        runner = await startup.listen(app, self.config, self.handed)
         try:
             sender = self._sender()
             notices = self._notices(sender)
             await notices.restore()
-            upkeep = await self._upkeep()
-            finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
-            room_id = await self._unless_stopped(finding)
-            if room_id is not None:
-                self.room_id = room_id
-                await startup.announce(self.api)
-                await self._work(lifecycle, room_id, sender, upkeep, notices)
+            upkeep = self.keeper = await self._upkeep()
+            operations = self._operations(lifecycle, upkeep.room_id or "", sender)
+            self.operations = operations
+            async with self._taking_commands(operations) as working:
+                finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
+                room_id = await self._unless_stopped(finding, working)
+                if room_id is not None:
+                    self.room_id = room_id
+                    await startup.announce(self.api)
+                    await self._work(operations, working, room_id, sender, upkeep, notices)
         finally:
             self.stopping.set()
             await runner.cleanup()
+
+    @asynccontextmanager
+    async def _taking_commands(self, operations: Operations) -> AsyncIterator[asyncio.Task[None]]:
+        """Run operations that are asked for past the room, whether or not there is one."""
+        entrance = Entrance(operations, self.clock, new_trace)
+        place = place_of(self.config.state_dir)
+        async with serve_commands(place, partial(enter, entrance)):
+            working = asyncio.create_task(operations.run(), name="operations")
+            try:
+                yield working
+            finally:
+                self.stopping.set()
+                if not working.done():
+                    await self._wind_down(operations, working)
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
+
+    def _room_changed(self, change: RoomChange) -> None:
+        """Look at the control room again after a change there, or an operator's invitation."""
+        called = change.invites == self.config.bot_id and change.sender in self.config.operators
+        if called:
+            self.room.invited(change.room_id, change.sender)
+        if self.keeper is not None and (called or change.room_id == self.keeper.room_id):
+            self.voice.changed()
+            self.keeper.wake()
+
+    def _withdrawn(self, operation: Operation) -> None:
+        """Let go of an operation that was withdrawn; before recovery the store says it all."""
+        if self.operations is not None:
+            self.operations.forget(operation)
 
     async def _upkeep(self) -> RoomUpkeep:
         """Make the keeper of the control room, which knows the room of the last start."""
@@ -114,40 +166,47 @@ class ControlPlane:
         async def moved(room_id: str) -> None:
             await self.database.write(lambda c: facts.keep(c, Fact.CONTROL_ROOM, room_id))
 
-        return RoomUpkeep(
-            ensure=ControlRoom(self.api, self.config).ensure,
+        upkeep = RoomUpkeep(
+            ensure=self.room.ensure,
             conditions=self.conditions,
             moved=moved,
             room_id=await self.database.read(lambda c: facts.read(c, Fact.CONTROL_ROOM)),
         )
+        self.room.entered = upkeep.entered
+        return upkeep
 
     async def _work(
         self,
-        lifecycle: Lifecycle,
+        operations: Operations,
+        working: asyncio.Task[None],
         room_id: str,
         sender: Sender,
         upkeep: RoomUpkeep,
         notices: Notices,
     ) -> None:
-        operations = self._operations(lifecycle, room_id, sender)
+        former = frozenset({upkeep.predecessor} - {""})
+        operations.enter_room(replace(operations.rules, room_id=room_id, former=former))
         kept = upkeep.moved
 
         async def moved(room_id: str) -> None:
             await kept(room_id)
             self.room_id = room_id
-            operations.rules = replace(operations.rules, room_id=room_id)
+            rules = operations.rules
+            former = rules.former | {rules.room_id}
+            operations.rules = replace(rules, room_id=room_id, former=former)
 
         upkeep.moved = moved
         tasks = [
-            asyncio.create_task(operations.run(), name="operations"),
+            working,
             asyncio.create_task(sender.run(), name="sender"),
             asyncio.create_task(self._prune(), name="pruner"),
             asyncio.create_task(self.held.watch(), name="hold on the database"),
             asyncio.create_task(upkeep.run(), name="upkeep of the room"),
             asyncio.create_task(notices.run(), name="notices of conditions"),
         ]
+        names = [agent.name for agent in self.config.agents]
         starting = asyncio.create_task(
-            reconcile(lifecycle.agents, operations.targets, operations, self.clock, new_trace),
+            reconcile(names, operations.targets, operations, self.clock, new_trace),
             name="reconcile",
         )
         told = asyncio.create_task(self.stopping.wait(), name="stop")
@@ -159,7 +218,7 @@ class ControlPlane:
             told.cancel()
             self.stopping.set()
             starting.cancel()
-            await self._wind_down(operations, tasks[0])
+            await self._wind_down(operations, working)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, starting, told, return_exceptions=True)
@@ -182,12 +241,20 @@ class ControlPlane:
                 return
             await self.inbox_wake.wait()
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, str]) -> str | None:
-        """Return the result of `work`, or None if `stopping` was set first."""
+    async def _unless_stopped(
+        self, work: Coroutine[Any, Any, str], working: asyncio.Task[None]
+    ) -> str | None:
+        """Return the result of `work`, or None if `stopping` was set first.
+
+        Raises:
+            InternalError: `working` ended first.
+        """
         task = asyncio.create_task(work)
         told = asyncio.create_task(self.stopping.wait())
         try:
-            await asyncio.wait([task, told], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task, told, working], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                raise InternalError(f"{working.get_name()} ended") from working.exception()
             return task.result() if task.done() else None
         finally:
             for each in (task, told):
@@ -225,10 +292,20 @@ class ControlPlane:
             database=self.database,
             clock=self.clock,
             new_trace=new_trace,
-            looks_like_command=looks_like_command,
+            looks_like_command=lambda text: looks_like_command(
+                without_mention(text, config.bot_id)
+            ),
+            speaks_to_us=lambda event: speaks_to(event, config.bot_id),
             max_inbox=config.limits.max_inbox,
             wake=self.inbox_wake,
             conditions=self.conditions,
+            take_back=Deletions(
+                self.clock,
+                Policy(frozenset(config.operators)),
+                Bounds(GRAMMAR, config.limits.max_command_bytes, APPROVAL_WAIT_S),
+            ),
+            forget=self._withdrawn,
+            changed=self._room_changed,
         )
         readiness = Readiness(
             database=self.database,
@@ -272,6 +349,8 @@ class ControlPlane:
             max_target_queue=self.config.limits.max_target_queue,
             wake=self.inbox_wake,
             say=sender.offer,
+            obstacle=self.voice.obstacle,
+            has_room=False,
         )
 
     def _notices(self, sender: Sender) -> Notices:
@@ -295,6 +374,7 @@ class ControlPlane:
             backoff=Backoff(),
             settled=self.inbox_wake,
             answered=self.answered,
+            given_up=self.voice.changed,
         )
 
     async def _wait_for_answer(self) -> None:
@@ -322,54 +402,3 @@ async def _first_end(tasks: list[asyncio.Task[Any]], starting: asyncio.Task[None
                 raise InternalError(f"{task.get_name()} ended: {type(error).__name__}") from error
         if done - {starting}:
             return
-
-
-@asynccontextmanager
-async def control_plane(
-    config: ControlConfig,
-    tokens: Tokens,
-    *,
-    clock: Clock,
-    make_runtime: Callable[[ControlConfig, Clock], Runtime] = startup.open_runtimes,
-) -> AsyncIterator[ControlPlane]:
-    """Make a control plane with its store ready; give back what it holds at the end.
-
-    Raises:
-        AgencyError: a prerequisite is missing or wrong.
-    """
-    async with AsyncExitStack() as stack:
-        stack.enter_context(startup.only_one(config))
-        database = open_database(config.database_url)
-        stack.push_async_callback(database.close)
-        holder = Holder.here(config.state_dir)
-        held = await stack.enter_async_context(hold(parse_url(config.database_url), holder))
-        await startup.prepare_store(database, config, clock)
-        session = await stack.enter_async_context(client_session())
-        api = MatrixSession(config.homeserver_url, session, tokens.as_token.reveal())
-        acp = await stack.enter_async_context(AcpClient())
-        runtime = make_runtime(config, clock)
-        stack.push_async_callback(_close_runtime, runtime)
-        conditions = Conditions(clock)
-        yield ControlPlane(config, clock, database, api, runtime, acp, held, conditions)
-
-
-async def _close_runtime(runtime: Runtime) -> None:
-    """End the agents of a runtime that cannot outlive this process.
-
-    An agent that does not end in time is killed with it.
-    """
-    try:
-        async with asyncio.timeout(_RUNTIME_CLOSE_S):
-            await runtime.close()
-    except TimeoutError:
-        _log.warning("agents did not end in time; they end with this process")
-
-
-async def serve(config: ControlConfig, tokens: Tokens, *, clock: Clock) -> None:
-    """Run a control plane until SIGTERM or SIGINT."""
-    async with control_plane(config, tokens, clock=clock) as plane:
-        loop = asyncio.get_running_loop()
-        for number in stop_signals():
-            loop.add_signal_handler(number, plane.stopping.set)
-        await plane.run(tokens)
-    _log.info("stopped")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,8 +20,9 @@ from agency.control.runtimes.handover import CHECK_PLACE, cannot_write
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
+from agency.listening import Inherited
+from agency.listening import listen as new_socket
 from agency.matrix import Backoff, MatrixError, MatrixSession, RoomLostError, client_path
-from agency.ports import not_listening
 from agency.store import Database, migrate
 from agency.web import listen as serve_on
 from agency.web import make_runner
@@ -65,22 +65,15 @@ async def prepare_store(database: Database, config: ControlConfig, clock: Clock)
     await database.write(prepare)
 
 
-async def listen(app: web.Application, config: ControlConfig) -> web.AppRunner:
-    """Serve the application.
+async def listen(app: web.Application, config: ControlConfig, handed: Inherited) -> web.AppRunner:
+    """Serve the application, on a socket that was handed over or on a new one.
 
     Raises:
         PrerequisiteError: another program has the port, or it cannot be used.
     """
-    place = f"{config.listen_host}:{config.listen_port}"
-    try:
-        family = socket.AF_INET6 if ":" in config.listen_host else socket.AF_INET
-        listening = socket.create_server((config.listen_host, config.listen_port), family=family)
-    except OSError as error:
-        raise PrerequisiteError(
-            not_listening(error),
-            where=place,
-            hint="end that program, or give the control plane another port",
-        ) from error
+    hint = "end that program, or give the control plane another port"
+    host, port = config.listen_host, config.listen_port
+    listening = handed.take(host, port) or new_socket(port, host, hint=hint)
     runner = make_runner(app, server_limits(config.limits.max_transaction_bytes))
     await runner.setup()
     await serve_on(runner, listening)
@@ -160,13 +153,17 @@ async def announce(api: MatrixSession) -> None:
         _log.warning("the homeserver does not reach this server: %s", error.message)
 
 
-def open_runtimes(config: ControlConfig, clock: Clock) -> Runtime:
-    """Make the runtimes that the configuration names. Raises as runtimes.registry does."""
+def open_runtimes(config: ControlConfig, clock: Clock, handed: Inherited | None = None) -> Runtime:
+    """Make the runtimes that the configuration names. Raises as runtimes.registry does.
+
+    `handed` holds the listening sockets of agents that were handed over.
+    """
     settings = registry.RuntimeSettings(
         state_dir=config.state_dir,
         ports={agent.name: agent.port for agent in config.agents},
         stop_timeout_s=config.limits.agent_stop_timeout_s,
         clock=clock,
+        handed=handed or Inherited(),
     )
     chosen = {agent.name: agent.runtime for agent in config.agents if agent.runtime is not None}
     return registry.open_runtimes(config.runtime, chosen, settings)

@@ -1,9 +1,9 @@
 """Upkeep of the control room while the control plane runs.
 
-    every few minutes, or wake() ──▶ ControlRoom.ensure(known) ──▶ room, findings
-                                     further checks of the room ──▶ findings
-                                                   │
-                     Conditions ◀── note, clear ───┘──▶ moved(room), if it is another one
+    every few minutes, or wake() ──▶ ControlRoom.ensure(known) ──▶ entered() ──▶ moved(room),
+                                          │                         if it is another one
+                                          └──▶ findings, and those of further checks
+                                                   └── note, clear ──▶ Conditions
 
 What cannot be made as it should be is a condition, tried again with back-off until it is mended.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,6 +41,7 @@ class RoomUpkeep:
     conditions: Conditions
     moved: Callable[[str], Awaitable[None]]
     room_id: str | None = None
+    predecessor: str = ""
     checks: tuple[Check, ...] = ()
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=5.0, longest_s=EVERY_S))
     every_s: float = EVERY_S
@@ -79,7 +80,7 @@ class RoomUpkeep:
         try:
             state = await self.ensure(self.room_id)
             further = [each for check in self.checks for each in await check(state.id)]
-            await self.settle(RoomState(state.id, (*state.findings, *further)))
+            await self.settle(replace(state, findings=(*state.findings, *further)))
         except RoomLostError as error:
             self.lost(error)
         except MatrixError as error:
@@ -101,11 +102,18 @@ class RoomUpkeep:
         self.conditions.clear(Code.ROOM_LOST)
         found = {(Code(each.lack.value), each.subject): each for each in state.findings}
         for (code, subject), each in found.items():
-            self.conditions.note(code, each.text, subject=subject, hint=each.hint)
+            self.conditions.note(
+                code, each.text, subject=subject, hint=each.hint, blocks=each.blocks
+            )
         for condition in self.conditions.present():
             key = (condition.code, condition.subject)
             if condition.code in _OBSERVED and key not in found:
                 self.conditions.clear(*key)
-        if state.id != self.room_id:
-            await self.moved(state.id)
-            self.room_id = state.id
+        self.predecessor = state.predecessor
+        await self.entered(state.id)
+
+    async def entered(self, room_id: str) -> None:
+        """Keep another room from now on, whether or not it can be made as it should be."""
+        if room_id != self.room_id:
+            await self.moved(room_id)
+            self.room_id = room_id

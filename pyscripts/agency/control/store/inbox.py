@@ -14,6 +14,7 @@ from enum import StrEnum
 from sqlalchemy import BindParameter, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
+from agency.canonical import sha256_hex
 from agency.control.events import IncomingEvent
 from agency.control.store import schema
 
@@ -27,6 +28,7 @@ class InboxState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"  # was running when a version without operations ended
     DONE = "done"
+    DELETED = "deleted"  # a note that a message was deleted before it came
 
 
 # Statements that every command needs are built once.
@@ -148,6 +150,44 @@ def pending_event(connection: Connection, event_id: str) -> StoredEvent | None:
     wanted = (_inbox.c.event_id == event_id) & (_inbox.c.state == InboxState.PENDING)
     row = connection.execute(select(_inbox).where(wanted)).one_or_none()
     return None if row is None else _stored(row)
+
+
+def is_known(connection: Connection, event_id: str) -> bool:
+    """Return whether an event was ever stored."""
+    return not unknown(connection, (event_id,))
+
+
+def note_deleted(
+    connection: Connection, event_id: str, room_id: str, by: str, received_ts: int
+) -> None:
+    """Remember that `by` deleted a message of a room that has not come; noted twice, it is once."""
+    key = _deleted_key(room_id, event_id)
+    if is_known(connection, key):
+        return
+    values = {
+        "event_id": key,
+        "room_id": room_id,
+        "sender": by,
+        "origin_ts": received_ts,
+        "received_ts": received_ts,
+        "content": "{}",
+        "state": InboxState.DELETED,
+        "trace": "",
+    }
+    connection.execute(insert(_inbox), values)
+
+
+def deleted_by(connection: Connection, room_id: str, event_ids: Sequence[str]) -> dict[str, str]:
+    """Return who deleted which of a room's messages before they came."""
+    keys = {_deleted_key(room_id, event_id): event_id for event_id in event_ids}
+    wanted = _inbox.c.event_id.in_(list(keys)) & (_inbox.c.state == InboxState.DELETED)
+    rows = connection.execute(select(_inbox.c.event_id, _inbox.c.sender).where(wanted))
+    return {keys[row.event_id]: row.sender for row in rows}
+
+
+def _deleted_key(room_id: str, event_id: str) -> str:
+    """Name a deletion: in another room than its message it means nothing."""
+    return f"deleted/{sha256_hex(f'{room_id}/{event_id}'.encode())}"
 
 
 def set_all_done(connection: Connection, sequences: Sequence[int]) -> None:

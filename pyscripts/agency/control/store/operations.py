@@ -5,6 +5,7 @@ Every change of state names the state before it, so nothing runs from a stale vi
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, update
@@ -26,6 +27,7 @@ _UNFINISHED = (
 _SPEND = update(_grants).where(
     _grants.c.operation_id == bindparam("which"),
     _grants.c.digest == bindparam("agreed"),
+    _grants.c.granted_by.in_(bindparam("approvers", expanding=True)),
     _grants.c.spent_ts.is_(None),
 )
 
@@ -126,9 +128,16 @@ def grant(connection: Connection, operation: Operation, by: str, now_ts: int) ->
     connection.execute(insert(_grants), {**key, **values})
 
 
-def spend(connection: Connection, operation: Operation, now_ts: int) -> int:
-    """Use up the approvals of an operation as it is now; return their number."""
-    values = {"which": operation.id, "agreed": operation.digest, "spent_ts": now_ts}
+def spend(
+    connection: Connection, operation: Operation, approvers: Collection[str], now_ts: int
+) -> int:
+    """Use up what `approvers` granted to an operation as it is now; return the number of grants."""
+    values = {
+        "which": operation.id,
+        "agreed": operation.digest,
+        "approvers": list(approvers),
+        "spent_ts": now_ts,
+    }
     return connection.execute(_SPEND, values).rowcount
 
 

@@ -37,7 +37,8 @@ def prune(connection: Connection, before_ts: int) -> Pruned:
     """Delete rows that are done and older than `before_ts`."""
     inbox = connection.execute(
         delete(schema.inbox).where(
-            schema.inbox.c.state == InboxState.DONE, schema.inbox.c.received_ts < before_ts
+            schema.inbox.c.state.in_([InboxState.DONE, InboxState.DELETED]),
+            schema.inbox.c.received_ts < before_ts,
         )
     )
     outbox = connection.execute(

@@ -15,6 +15,7 @@ from agency.errors import ExitCode
 from agency.guests.activation import activate as activation
 from agency.guests.activation.changes import Activation, ActivationError
 from agency.guests.activation.definitions import load_definitions
+from agency.terminal import plain
 
 directory = click.Path(path_type=Path, file_okay=False, exists=True)
 
@@ -47,7 +48,7 @@ def activate(portable: Path, instance: Path, check: bool, timeout: float, as_jso
             )
         except ActivationError as error:
             if not as_json:
-                click.echo("\n".join(error.log_tail), err=True)
+                click.echo("\n".join(map(plain, error.log_tail)), err=True)
             raise
     emit(report.as_dict(), as_json=as_json, human=lambda out: _print(out, report, check=check))
     if check and report.changes:

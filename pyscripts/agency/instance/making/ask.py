@@ -10,16 +10,17 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from agency.errors import UsageError
-from agency.instance.making.create import InstanceOptions
-from agency.instance.model import (
+from agency.instance.fields.values import (
     AgentName,
     AgeRecipient,
     Domain,
     Feature,
     MatrixId,
     Name,
-    Services,
 )
+from agency.instance.making.create import InstanceOptions
+from agency.instance.model import Services
+from agency.instance.reading.dependencies import with_needed
 
 Answer = TypeVar("Answer")
 
@@ -44,9 +45,12 @@ def collect_options(
     services: tuple[str, ...],
     recipients: tuple[str, ...],
     preview: tuple[str, ...] = (),
+    federation: bool = False,
     ask: bool,
 ) -> InstanceOptions:
     """Collect the options from flags and, with `ask`, from a person's answers.
+
+    Services that a chosen one needs are added.
 
     Raises:
         UsageError: a flag is wrong, or is missing and `ask` is false.
@@ -64,6 +68,7 @@ def collect_options(
     chosen_services = questions.several(
         "--enable", f"Services beside matrix, of {', '.join(SERVICES)}", _service, services, ()
     )
+    with_others, added = with_needed(chosen_services)
     others = [_checked("--recipient", _recipient, text) for text in recipients]
     owner = _owner(asked_operators[0])
     return InstanceOptions(
@@ -71,9 +76,11 @@ def collect_options(
         domain=asked_domain,
         operators=asked_operators,
         agents=_distinct("--agent", chosen_agents),
-        services=chosen_services,
+        services=with_others,
+        added=added,
         recipients=_distinct("--recipient", others, taken=(owner,)),
         key_owner=owner,
+        federation=federation,
         preview=tuple(dict.fromkeys(_checked("--preview", _feature, text) for text in preview)),
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +16,12 @@ from agency.instance.load import (
     load_instance,
     parse_instance,
 )
+from agency.instance.making.place import LINES, Place, refuse_to_overwrite
 from agency.instance.needs import required_secrets
-from agency.instance.preview import note_unwritten
 from agency.instance.problems import InstanceError
-from agency.instance.render import write_rendered
+from agency.instance.reading.dependencies import Dependency, note_dependencies
+from agency.instance.reading.preview import note_unwritten
+from agency.instance.render import SCHEMA_FILE, write_rendered
 from agency.secrets import (
     AgeKey,
     SecretClass,
@@ -35,15 +35,14 @@ from agency.secrets import (
 )
 from agency.yaml_source import read_source
 
-_GITIGNORE = b"# Private keys never belong in git.\n*.key\n*.age\n"
-
 
 @dataclass(frozen=True, slots=True)
 class InstanceOptions:
     """Options of a new instance; each value is valid alone.
 
     `agents` maps names to roles; `recipients` maps owners to the public keys that can decrypt
-    besides the new key, which belongs to `key_owner`.
+    besides the new key, which belongs to `key_owner`; `added` are the reasons of those services
+    that were not chosen.
     """
 
     name: str
@@ -54,6 +53,8 @@ class InstanceOptions:
     recipients: Mapping[str, str] = field(default_factory=dict)
     key_owner: str = "operator"
     preview: tuple[str, ...] = ()
+    federation: bool = False
+    added: tuple[Dependency, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +81,25 @@ def instance_yaml(options: InstanceOptions, recipient: str) -> bytes:
         agents=tuple(options.agents.items()),
         recipients=tuple(recipients.items()),
         preview=options.preview,
+        federation=options.federation,
+        schema=f"{GENERATED}/{SCHEMA_FILE}",
     )
 
 
 def create_instance(root: Path, options: InstanceOptions, age_key_file: Path) -> Created:
     """Make the instance `root` with an age key at `age_key_file`.
 
-    The files are written to a directory beside `root`, which is renamed to `root` last. The key
-    is written just before that, and removed if the rename fails.
+    All is made in a directory of its own, and put in its place last. The key is written just
+    before that, and removed if it fails. Options are completed before (`collect_options`).
 
     Raises:
-        BadInputError: `root` or the key file exists.
+        BadInputError: a file of the instance, or the key file, exists.
         InstanceError: options conflict, or the program of a feature is not written yet.
         PrerequisiteError: sops or age is missing, or a file cannot be written.
     """
     root, age_key_file = root.absolute(), age_key_file.absolute()
-    _refuse_to_overwrite(root, age_key_file)
+    refuse_to_overwrite(root)
+    _refuse_key(root, age_key_file)
     sops.find_sops()
     key = new_key()
     content = instance_yaml(options, key.recipient)
@@ -103,22 +107,20 @@ def create_instance(root: Path, options: InstanceOptions, age_key_file: Path) ->
     instance = parse_instance(source)
     if instance is not None:
         note_unwritten(source, instance)
+        note_dependencies(source, instance)
     if instance is None or source.problems:
         raise InstanceError(source.problems)
-    fresh: Path | None = None
+    place = Place(root)
     try:
-        fresh = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}.new."))
-        loaded, internal = _fill_directory(fresh, content)
-        _publish(fresh, root, key, age_key_file)
+        with place.staged() as fresh:
+            loaded, internal = _fill_directory(fresh, content)
+            _publish(place, fresh, key, age_key_file)
     except OSError as error:
         raise PrerequisiteError(
             f"cannot make the instance: {error.strerror or error}",
             where=str(root),
             hint="check the permissions and the free space of that place; nothing was made",
         ) from error
-    finally:
-        if fresh is not None:
-            shutil.rmtree(fresh, ignore_errors=True)
     brought = [s for s in required_secrets(loaded.instance) if s.cls is SecretClass.A1]
     return Created(
         root,
@@ -130,22 +132,10 @@ def create_instance(root: Path, options: InstanceOptions, age_key_file: Path) ->
     )
 
 
-def _refuse_to_overwrite(root: Path, age_key_file: Path) -> None:
-    if root.is_symlink() or (root.exists() and not (root.is_dir() and not any(root.iterdir()))):
-        raise BadInputError(
-            "exists and is not an empty directory; nothing is overwritten",
-            where=str(root),
-            hint="name a directory that does not exist",
-        )
-    if not root.parent.is_dir():
-        raise PrerequisiteError(
-            "the directory to make the instance in does not exist",
-            where=str(root.parent),
-            hint=f"`mkdir -p {root.parent}` first",
-        )
+def _refuse_key(root: Path, age_key_file: Path) -> None:
     if age_key_file.exists() or age_key_file.is_symlink():
         raise key_exists(age_key_file)
-    if age_key_file.is_relative_to(root):
+    if age_key_file.resolve().is_relative_to(root.resolve()):
         raise BadInputError(
             "the private age key must not lie in the instance, which goes into git",
             where=str(age_key_file),
@@ -156,7 +146,8 @@ def _refuse_to_overwrite(root: Path, age_key_file: Path) -> None:
 def _fill_directory(fresh: Path, content: bytes) -> tuple[LoadedInstance, tuple[str, ...]]:
     """Write everything but the key; returns the names of the generated secrets."""
     (fresh / INSTANCE_FILE).write_bytes(content)
-    (fresh / ".gitignore").write_bytes(_GITIGNORE)
+    for name, lines in LINES.items():
+        (fresh / name).write_bytes(lines)
     loaded = load_instance(fresh)
     write_rendered(loaded)
     (fresh / sops.CONFIG_FILE).symlink_to(f"{GENERATED}/sops.yaml")
@@ -178,14 +169,12 @@ def _fill_directory(fresh: Path, content: bytes) -> tuple[LoadedInstance, tuple[
     return loaded, tuple(values)
 
 
-def _publish(fresh: Path, root: Path, key: AgeKey, age_key_file: Path) -> None:
+def _publish(place: Place, fresh: Path, key: AgeKey, age_key_file: Path) -> None:
     store_key(key, age_key_file)
     try:
-        fresh.chmod(0o755)
-        # Replaces an empty directory, and fails on one that got a file in the meantime.
-        fresh.rename(root)
+        place.publish(fresh)
     except BaseException:
-        if not _same_key(root, key):
+        if not _same_key(place.root, key):
             age_key_file.unlink(missing_ok=True)
         raise
 

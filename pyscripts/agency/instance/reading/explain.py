@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from functools import cache
-from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from agency.instance.model import Instance
 from agency.instance.problems import Loc
+from agency.instance.reading.schema import instance_schema
 from agency.yaml_source import Source
 
 _EXAMPLES: Mapping[str, str] = {
@@ -85,14 +83,9 @@ def _unknown_key(loc: Loc) -> str:
     return f"is not a known key; the keys here are: {', '.join(known)}"
 
 
-@cache
-def _schema() -> dict[str, Any]:
-    return Instance.model_json_schema()
-
-
 def known_keys(loc: Loc) -> tuple[str, ...]:
     """Return the keys that are allowed in the mapping at a location."""
-    schema = _schema()
+    schema = instance_schema()
     definitions = schema.get("$defs", {})
     for part in loc:
         schema = schema.get("properties", {}).get(part) or schema.get("additionalProperties") or {}

@@ -18,8 +18,17 @@ from agency.commandline import console, emit
 from agency.errors import BadInputError, UsageError
 from agency.instance.check import default_directory
 from agency.instance.load import LoadedInstance, load_instance
-from agency.instance.needs import possible_secrets, required_secrets
-from agency.secrets import Change, KeySearch, SecretSpec, key_places, sops, today_of
+from agency.instance.needs import is_of_feature, possible_secrets, required_secrets
+from agency.secrets import (
+    Change,
+    Diagnosis,
+    KeySearch,
+    SecretSpec,
+    diagnose,
+    key_places,
+    sops,
+    today_of,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,7 +40,7 @@ instance_option = click.option(
     "directory",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Directory of the instance; default: ./instance, or the working directory.",
+    help="Directory of the instance; default: ./instance, the working directory, or one above it.",
 )
 key_option = click.option(
     "--age-key", type=click.Path(path_type=Path), help="The private key to use, and no other."
@@ -72,6 +81,21 @@ def load(directory: Path | None, *, check_recipients: bool = True) -> LoadedInst
     """Load the instance in a directory, or the default one."""
     where = directory if directory is not None else default_directory()
     return load_instance(where, check_recipients=check_recipients)
+
+
+def diagnose_secrets(loaded: LoadedInstance, age_key: Path | None) -> Diagnosis:
+    """Diagnose the secrets of an instance with the keys of this machine, or with one key."""
+    instance = loaded.instance
+    file = loaded.root / sops.SECRETS_FILE if instance.secrets.provider == "sops" else None
+    stored = frozenset[str]() if file is None else sops.names_in_file(file)
+    return diagnose(
+        required_secrets(instance),
+        file,
+        key_places(instance.name, age_key),
+        now=now(),
+        possible=possible_secrets(instance),
+        feature_names=frozenset(filter(is_of_feature, stored)),
+    )
 
 
 def now() -> datetime:

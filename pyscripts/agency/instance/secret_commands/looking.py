@@ -11,15 +11,18 @@ from rich.text import Text
 from agency.commandline import emit, json_option
 from agency.errors import ExitCode
 from agency.instance.load import LoadedInstance
-from agency.instance.needs import is_of_feature, possible_secrets, required_secrets
-from agency.instance.secret_commands.common import directory_argument, key_option, load, now
+from agency.instance.needs import possible_secrets, required_secrets
+from agency.instance.secret_commands.common import (
+    diagnose_secrets,
+    directory_argument,
+    key_option,
+    load,
+)
 from agency.secrets import (
     Diagnosis,
     SecretClass,
     SecretSpec,
-    diagnose,
     how_to_rotate,
-    key_places,
     remedy,
     set_command,
     sops,
@@ -117,16 +120,7 @@ def doctor(directory: Path | None, age_key: Path | None, as_json: bool) -> None:
     recipient can read later values; 3: none of that, but this machine cannot decrypt.
     """
     loaded = load(directory)
-    instance, file = loaded.instance, _encrypted_file(loaded)
-    stored = frozenset[str]() if file is None else sops.names_in_file(file)
-    found = diagnose(
-        required_secrets(instance),
-        file,
-        key_places(instance.name, age_key),
-        now=now(),
-        possible=possible_secrets(instance),
-        feature_names=frozenset(filter(is_of_feature, stored)),
-    )
+    found = diagnose_secrets(loaded, age_key)
     answer = _diagnosis_json(found, loaded.root)
     emit(answer, as_json=as_json, human=lambda out: _print_diagnosis(out, found, loaded.root))
     if found.bad:

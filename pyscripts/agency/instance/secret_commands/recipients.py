@@ -16,8 +16,8 @@ from agency.canonical import sha256_hex
 from agency.commandline import emit, json_option
 from agency.errors import AgencyError, BadInputError, UsageError
 from agency.files import rewrite, write_tree_atomically
+from agency.instance.fields.values import AgeRecipient, Name
 from agency.instance.load import LoadedInstance, parse_instance
-from agency.instance.model import AgeRecipient, Name
 from agency.instance.render import rendered_files
 from agency.instance.rewriting import with_recipients
 from agency.instance.secret_commands.common import (

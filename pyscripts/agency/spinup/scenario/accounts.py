@@ -20,6 +20,10 @@ class ConversationError(AgencyError):
     """A homeserver or a control plane that does not answer as a person may expect."""
 
 
+class AccountExistsError(ConversationError):
+    """A user that the homeserver has already."""
+
+
 async def create_people(
     session: aiohttp.ClientSession,
     homeserver: str,
@@ -28,10 +32,12 @@ async def create_people(
     password: SecretValue,
     shared_secret: SecretValue,
     outsider: str | None = None,
+    again: bool = False,
 ) -> None:
     """Register the operators of this domain (and an outsider for trials), all with one password.
 
-    Operators of other domains have their accounts elsewhere.
+    With `again`, those that have an account already are left alone. Operators of other domains
+    have their accounts elsewhere.
 
     Raises:
         ConversationError: the homeserver refused.
@@ -39,7 +45,11 @@ async def create_people(
     suffix = f":{instance.domain}"
     local = [who[1:].removesuffix(suffix) for who in instance.operators if who.endswith(suffix)]
     for localpart in [*local, *([outsider] if outsider else [])]:
-        await create_account(session, homeserver, localpart, password, shared_secret)
+        try:
+            await create_account(session, homeserver, localpart, password, shared_secret)
+        except AccountExistsError:
+            if not again:
+                raise
 
 
 async def create_account(
@@ -73,7 +83,8 @@ async def create_account(
             f"registering {localpart}: {type(error).__name__}: {error}", where=url
         ) from error
     if refusal is not None:
-        raise ConversationError(f"registering {localpart}: {refusal}", where=url)
+        kind = AccountExistsError if "M_USER_IN_USE" in refusal else ConversationError
+        raise kind(f"registering {localpart}: {refusal}", where=url)
 
 
 async def _refusal(answer: aiohttp.ClientResponse) -> str:

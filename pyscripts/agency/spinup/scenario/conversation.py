@@ -69,9 +69,8 @@ class Conversation:
         if person is self.operator:
             self.commands.append(observed)
         if not matched:
-            raise ConversationError(
-                f"expected {wanted}, got ok={reply.ok}: {reply.body[:300]}", where=text
-            )
+            one_line = " ".join(reply.body.split())[:300]
+            raise ConversationError(f"expected {wanted}, got ok={reply.ok}: {one_line}", where=text)
         return reply
 
     async def start_agents(self) -> None:

@@ -12,6 +12,7 @@ import click
 
 from agency.commandline import emit, json_option
 from agency.protocols import SOCKET, AuditClient, Receipt
+from agency.terminal import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -166,21 +167,23 @@ def _parse_head(agent: str | None, head: str | None) -> Head | None:
 
 
 def _print_reports(console: Console, reports: list[Report]) -> None:
+    from rich.text import Text
+
     if not reports:
         console.print("there is no log yet")
     for report in reports:
         if report.broken is not None:
             broken = report.broken
-            console.print(
-                f"[red]broken[/red] {report.agent}: {broken.file}:{broken.line}: {broken.reason}"
-            )
+            text = f" {report.agent}: {broken.file}:{broken.line}: {broken.reason}"
+            console.print(Text("broken", style="red").append(plain(text), style="default"))
             continue
         notes = f", {report.torn} torn by crashes" if report.torn else ""
         notes += f", {report.unfinished} bytes unfinished" if report.unfinished else ""
-        console.print(
-            f"[green]good[/green] {report.agent}: records {report.first} to "
-            f"{report.head.sequence} in {report.files} files{notes}; head {report.head.hash}"
+        text = (
+            f" {report.agent}: records {report.first} to {report.head.sequence} "
+            f"in {report.files} files{notes}; head {report.head.hash}"
         )
+        console.print(Text("good", style="green").append(text, style="default"))
 
 
 def _print_status(console: Console, found: Status) -> None:

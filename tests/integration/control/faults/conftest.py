@@ -20,6 +20,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from agency.matrix import power_levels
+
 ROOM = "!control:agency.example"
 BOT = "@agency:agency.example"
 
@@ -115,8 +117,10 @@ class StubHomeserver:
                 if content.get("m.relates_to", {}).get("event_id") == what[3]
             ]
             return 200, {"chunk": events}
+        if what[0] == "rooms" and what[2:] == ["state"]:
+            return 200, _state()
         if what[0] == "rooms" and what[2:4] == ["state", "m.room.power_levels"]:
-            return 200, {"users": {"@alice:agency.example": 50}}
+            return 200, {}
         if what[0] == "rooms" and what[2] == "state":
             return 404, {"errcode": "M_NOT_FOUND"}
         return 200, {}
@@ -199,6 +203,19 @@ def shared(make_shared_control: Any, tmp_path_factory: pytest.TempPathFactory) -
     yield control
     control.stop()
     stop()
+
+
+def _state() -> Any:
+    """The state of the control room: the bot made it and is in it, and nobody else is."""
+    levels = power_levels(BOT, ["@alice:agency.example"], creator_is_listed=False)
+    return [
+        {"type": kind, "state_key": key, "sender": BOT, "event_id": f"${kind}", "content": content}
+        for kind, key, content in (
+            ("m.room.create", "", {"room_version": "12"}),
+            ("m.room.member", BOT, {"membership": "join"}),
+            ("m.room.power_levels", "", levels),
+        )
+    ]
 
 
 @pytest.fixture

@@ -316,8 +316,9 @@ async def test_operations_and_approvals(database: Database) -> None:
     for _ in range(2):
         await database.write(lambda c: operations.grant(c, read, "@b:x", 6))
     await database.write(lambda c: operations.move(c, read, granted, 6))
-    assert await database.write(lambda c: operations.spend(c, granted, 7)) == 1
-    assert await database.write(lambda c: operations.spend(c, granted, 7)) == 0
+    assert await database.write(lambda c: operations.spend(c, granted, {"@c:x"}, 7)) == 0
+    assert await database.write(lambda c: operations.spend(c, granted, {"@b:x"}, 7)) == 1
+    assert await database.write(lambda c: operations.spend(c, granted, {"@b:x"}, 7)) == 0
     await database.write(lambda c: operations.move(c, granted, running, 7))
     with pytest.raises(InternalError):
         await database.write(lambda c: operations.move(c, granted, running, 7))

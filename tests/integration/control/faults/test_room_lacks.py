@@ -65,7 +65,7 @@ def test_alias_that_is_lost_does_not_make_another_room(control: Any, stub: Any) 
 def test_room_that_the_bot_may_not_enter_is_waited_for(
     control: Any, stub: Any, wait_for: Any
 ) -> None:
-    stub.fail("/join/", times=4, status=403, body=FORBIDDEN)
+    stub.fail("/state", times=12, status=403, body=FORBIDDEN)  # by whoever of ours looks
     process = control.launch()
     wait_for(control.accepts, "server")
     wait_for(lambda: "cannot enter" in str(control.ready().json()["reasons"]), "reason")

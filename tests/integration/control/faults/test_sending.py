@@ -103,3 +103,25 @@ def test_homeserver_that_is_away_for_a_while(
     assert any("homeserver" in reason for reason in body["reasons"])
     stub.mend()
     wait_for(lambda: stub.replies(event["event_id"]), "reply")
+
+
+def test_change_waits_while_the_homeserver_restarts(
+    control: Any, stub: Any, make_event: Any, wait_for: Any
+) -> None:
+    """It is not refused, holds up no end of the control plane, and runs in the end."""
+    states = "SELECT state FROM operations"
+    control.start()
+    stub.fail("", times=1000, status=None)
+    event = make_event("!agency agents stop pm")
+    assert control.deliver([event]).status_code == 200
+    wait_for(lambda: control.query(states) == [("granted",)], "admission")
+    time.sleep(10)
+    assert control.query(states) == [("granted",)]
+    begun = time.monotonic()
+    assert control.stop() == 0
+    assert time.monotonic() - begun < 5
+    assert control.query(states) == [("granted",)]
+    stub.mend()
+    control.start()
+    (reply,) = wait_for(lambda: stub.replies(event["event_id"]), "reply")
+    assert reply["org.agency.reply"]["ok"] is True

@@ -29,6 +29,9 @@ GOOD = IncomingEvent(
 )
 SILENT, IGNORE, REFUSE, RUN = Disposition
 
+BOT = ("@agency:x.org",)
+SPOKEN = {"text": "agency: ping", "mentions": BOT}
+
 TABLE = [
     ("an operator's command", {}, RUN, ""),
     ("another operator", {"sender": "@bob:far.org"}, RUN, ""),
@@ -37,6 +40,22 @@ TABLE = [
     ("in a thread", {"thread": "$root"}, RUN, ""),
     ("exactly as old as may be", {"origin_ts": NOW - 600_000}, RUN, ""),
     ("a little in the future", {"origin_ts": NOW + 300_000}, RUN, ""),
+    ("line break at the end", {"text": "!agency ping\r\n"}, RUN, ""),
+    ("mention before it", {"text": "agency: !agency ping"}, RUN, ""),
+    ("full id before it", {"text": "@agency:x.org !agency ping", "mentions": BOT}, RUN, ""),
+    ("mention, edited", {"text": "agency: !agency ping", "replaces": "$o"}, REFUSE, "edited"),
+    ("mention of another", {"text": "agencies: !agency ping"}, SILENT, ""),
+    ("spoken to", {"text": "agency: ping", "mentions": BOT}, REFUSE, "no-command"),
+    ("spoken to by its id", {"text": "@agency:x.org ping"}, REFUSE, "no-command"),
+    ("a word like its name", {"text": "agency: ping"}, SILENT, ""),
+    ("mentioned in talk", {"text": "thanks, agency", "mentions": BOT}, SILENT, ""),
+    ("spoken to, edited", {**SPOKEN, "replaces": "$o"}, SILENT, ""),
+    ("spoken to, old", {**SPOKEN, "origin_ts": 0}, SILENT, ""),
+    ("spoken to by a notice", {**SPOKEN, "msgtype": "m.notice"}, SILENT, ""),
+    ("spoken to by a stranger", {**SPOKEN, "sender": "@eve:x.org"}, SILENT, ""),
+    ("spoken to by an agent", {**SPOKEN, "sender": "@agent-pm:x.org"}, SILENT, ""),
+    ("spoken to elsewhere", {**SPOKEN, "room_id": "!other:x.org"}, SILENT, ""),
+    ("two slashes", {"text": "//agency ping"}, RUN, ""),
     ("chat", {"text": "hello"}, SILENT, ""),
     ("empty", {"text": ""}, SILENT, ""),
     ("command inside a sentence", {"text": "say !agency ping"}, SILENT, ""),

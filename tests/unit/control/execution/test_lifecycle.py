@@ -258,6 +258,41 @@ async def test_agent_that_died_is_explained_by_its_own_last_words(agents: Agents
     assert result.detail["exit"] == 3
 
 
+async def test_who_answers_for_another_process_is_not_the_agent(agents: Agents) -> None:
+    """An impostor on the agent's port, who was sent its token and says ok to all."""
+    lifecycle = agents.lifecycle()
+    honest = agents.acp.status
+
+    async def lying(endpoint: Endpoint, trace: str) -> Status:
+        return (await honest(endpoint, trace)).model_copy(update={"pid": 4711})
+
+    agents.acp.status = lying  # type: ignore[method-assign]
+    result = await lifecycle.start("pm", None, "t-1")
+    assert result.outcome is Outcome.FAILED
+    assert "pid 4711 answers on its port, but its process is pid 101" in result.text
+    agents.acp.status = honest  # type: ignore[method-assign]
+    assert (await lifecycle.start("pm", None, "t-1")).outcome is not Outcome.FAILED
+    agents.acp.status = lying  # type: ignore[method-assign]
+    seen = await lifecycle.observe("pm", "t-1")
+    assert seen.told is None
+    assert seen.problem is not None
+    assert "pid 4711" in seen.problem
+
+
+async def test_who_answers_for_a_dead_process_is_not_the_agent(agents: Agents) -> None:
+    honest = agents.acp.status
+
+    async def dead_by_then(endpoint: Endpoint, trace: str) -> Status:
+        told = await honest(endpoint, trace)
+        agents.runtime.crashed = RuntimeStatus("pm", State.FAILED, exit_status=3)
+        return told
+
+    agents.acp.status = dead_by_then  # type: ignore[method-assign]
+    result = await agents.lifecycle().start("pm", None, "t-1")
+    assert result.outcome is Outcome.FAILED
+    assert "it ended, although its port answered" in result.text
+
+
 @pytest.mark.parametrize("form", [*sorted(encodings(TOKEN)), BASIC, CONTROL_TOKEN])
 async def test_no_failure_repeats_a_token_however_it_is_encoded(agents: Agents, form: str) -> None:
     """What the room is told and what the audit log keeps: the agent's own words, and ours."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from hypothesis import given
@@ -75,6 +76,22 @@ def test_answer_to_an_edit_stands_at_the_original() -> None:
     relation = content(Reply(False, "no"), event)["m.relates_to"]
     assert isinstance(relation, dict)
     assert relation["event_id"] == "$old"
+
+
+def test_command_that_reads_differently_is_quoted_as_understood() -> None:
+    origin = replace(Origin.of_event(EVENT), understood='!agency agents start pm --project="<b>"')
+    for block, rest in (("", ""), ("list", "\n\nlist")):
+        answer = reply_message(
+            Reply(True, "done", block), origin, as_user="@bot:x", trace="t-1"
+        ).content
+        assert answer["body"] == (
+            f'Understood: !agency agents start pm --project="<b>"\ndone{rest}'
+        )
+        assert "&lt;b&gt;&quot;<br>done" in answer["formatted_body"]
+    long = replace(origin, understood="x" * 9000)
+    answer = reply_message(Reply(True, "done"), long, as_user="@bot:x", trace="t-1").content
+    assert len(answer["body"]) < 1100
+    assert answer["body"].endswith("\ndone")
 
 
 def test_same_event_gives_the_same_transaction() -> None:

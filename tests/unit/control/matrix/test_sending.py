@@ -24,11 +24,19 @@ class ScriptedApi:
 
     script: list[MatrixError] = field(default_factory=list)
     sent: list[tuple[str, str]] = field(default_factory=list)
+    contents: list[Any] = field(default_factory=list)
     posted: dict[str, Any] = field(default_factory=dict)
+    events: dict[str, Any] = field(default_factory=dict)  # the relation of each, by its id
 
     async def request(self, method: Any, path: Any, body: Any = None, **_: Any) -> dict[str, Any]:
         parts = [unquote(part) for part in str(path).split("/")]
-        if "relations" in parts:
+        if parts[-2] == "event":
+            if parts[-1] not in self.events:
+                raise failure(404)
+            if isinstance(self.events[parts[-1]], MatrixError):
+                raise self.events.pop(parts[-1])
+            return {"content": {"m.relates_to": self.events[parts[-1]]}}
+        if "relations" in parts or parts[-1] == "messages":
             return {
                 "chunk": [
                     {"event_id": event_id, "sender": "@bot:x", "content": content}
@@ -38,6 +46,7 @@ class ScriptedApi:
         if self.script:
             raise self.script.pop(0)
         self.sent.append((parts[5], parts[-1]))
+        self.contents.append(body)
         return {"event_id": f"${parts[-1]}"}
 
 
@@ -203,3 +212,65 @@ async def test_message_offered_behind_one_that_waits_does_not_overtake_it(desk: 
     while await desk.sender.send_due() == 0:
         pass
     assert [txn for _, txn in desk.api.sent] == ["one", "two"]
+
+
+THREAD = {"rel_type": "m.thread", "event_id": "$root"}
+
+
+@pytest.mark.parametrize(
+    ("events", "place"),
+    [
+        ({"$one": THREAD}, THREAD),
+        ({"$one": {"rel_type": "m.replace", "event_id": "$first"}, "$first": THREAD}, THREAD),
+        ({"$one": {"rel_type": "m.reference", "event_id": "$x"}}, {"m.in_reply_to": None}),
+        ({"$one": {"rel_type": 5, "event_id": "$x"}}, {"m.in_reply_to": None}),
+        ({"$one": {"rel_type": "m.thread", "event_id": 5}}, {"m.in_reply_to": None}),
+        ({"$one": {}}, None),
+        ({"$one": None}, None),
+        ({}, None),
+    ],
+)
+async def test_refused_answer_goes_where_the_command_was_said(
+    desk: Desk, events: dict[str, Any], place: Any
+) -> None:
+    await desk.queue("one")
+    desk.api.events, desk.api.script = events, [failure(400)]
+    while await desk.sender.send_due() == 0:
+        pass
+    assert desk.api.contents[-1].get("m.relates_to") == place
+    assert len(desk.api.sent) == 1
+
+
+async def test_answer_that_is_refused_everywhere_is_sent_alone(desk: Desk) -> None:
+    await desk.queue("one")
+    desk.api.events, desk.api.script = {"$one": THREAD, "$root": THREAD}, [failure(400)] * 2
+    while await desk.sender.send_due() == 0:
+        pass
+    assert "m.relates_to" not in desk.api.contents[-1]
+
+
+async def test_place_that_cannot_be_asked_for_is_asked_for_later(desk: Desk) -> None:
+    await desk.queue("one")
+    desk.api.events, desk.api.script = {"$one": failure(503)}, [failure(400)]
+    assert await desk.sender.send_due() == 0
+    wait = await desk.sender.send_due()
+    assert wait == pytest.approx(1.0)
+    desk.api.events, desk.api.script = {"$one": THREAD}, [failure(400)]
+    desk.held.seconds += 1
+    while await desk.sender.send_due() == 0:
+        pass
+    assert desk.api.contents[-1]["m.relates_to"] == THREAD
+
+
+async def test_doubtful_message_without_a_thread_is_looked_for_in_the_room(desk: Desk) -> None:
+    await desk.queue("one")
+    desk.api.script = [failure(400), failure(None)]
+    await desk.sender.send_due()
+    await desk.sender.send_due()
+    (stored,) = await desk.database.read(outbox.first_of_each_room)
+    assert "m.relates_to" not in stored.message.content
+    desk.api.posted = {"$posted": stored.message.content}
+    desk.held.seconds += 60
+    while await desk.sender.send_due() == 0:
+        pass
+    assert desk.api.sent == []

@@ -45,8 +45,8 @@ async def test_deleted_while_it_waits_in_the_inbox(desk: Desk, deleted: bool) ->
     await desk.take(event)
     operations = desk.make_operations()
     if deleted:
-        assert await operations.withdraw(event["event_id"], ALICE)
-        assert not await operations.withdraw(event["event_id"], ALICE), "and once only"
+        assert await desk.delete(operations, event["event_id"], ALICE)
+        assert not await desk.delete(operations, event["event_id"], ALICE), "and once only"
     await desk.finish(operations)
     await desk.settle()
     assert len(desk.calls) == len(await desk.said()) == (not deleted)
@@ -62,7 +62,7 @@ async def test_deleted_while_it_waits_for_its_turn(desk: Desk, deleted: bool) ->
     event = desk.event(STOP)
     gate, operations = await behind_a_start(desk, event)
     if deleted:
-        assert await operations.withdraw(event["event_id"], BOB)
+        assert await desk.delete(operations, event["event_id"], BOB)
         assert operations.active == 1, "its place in the queue is free"
     gate.go_on.set()
     await desk.finish(operations)
@@ -70,6 +70,25 @@ async def test_deleted_while_it_waits_for_its_turn(desk: Desk, deleted: bool) ->
     assert ((BOB, "agents stop", "withdrawn") in await desk.outcomes()) is deleted
     assert len(await desk.said()) == (1 if deleted else 2)
     assert await desk.unfinished() == 0
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_deleted_commands_take_no_place_in_a_queue(desk: Desk, deleted: bool) -> None:
+    desk.max_target_queue = 2
+    events = [desk.event(STOP) for _ in range(2)]
+    gate, operations = await behind_a_start(desk, events[0])
+    await desk.take(events[1])
+    await operations.step()
+    if deleted:
+        for each in events:
+            assert await desk.delete(operations, each["event_id"], ALICE)
+    await desk.take(desk.event(STOP))
+    await operations.step()
+    gate.go_on.set()
+    await desk.finish(operations)
+    assert len(desk.calls) == (1 if deleted else 2)
+    refused = [each.get("code") for each in await desk.details()].count("queue-full")
+    assert refused == (not deleted)
 
 
 async def test_deleted_between_its_turn_and_its_beginning(desk: Desk) -> None:
@@ -84,7 +103,7 @@ async def test_deleted_between_its_turn_and_its_beginning(desk: Desk) -> None:
             return getattr(operations._recorder, name)
 
         async def begin(self, *arguments: Any, **options: Any) -> Any:
-            assert await operations.withdraw(event["event_id"], ALICE)
+            assert await desk.delete(operations, event["event_id"], ALICE)
             return await begin(*arguments, **options)
 
     operations._changes.recorder = Late()  # type: ignore[assignment]  # all else is the recorder's
@@ -105,7 +124,7 @@ async def test_deleted_between_its_reading_and_its_admission(desk: Desk) -> None
             return getattr(operations_recorder, name)
 
         async def keep(self, *arguments: Any, **options: Any) -> Any:
-            assert await operations.withdraw(event["event_id"], ALICE)
+            assert await desk.delete(operations, event["event_id"], ALICE)
             return await keep(*arguments, **options)
 
     operations_recorder = operations._recorder
@@ -122,9 +141,11 @@ async def test_deleted_while_it_waits_for_an_approval(desk: Desk) -> None:
     operations: Any = strict(desk)
     await desk.finish(operations)
     (waiting,) = operations._approvals.waiting
-    assert await operations.withdraw(event["event_id"], ALICE)
+    operations._approvals.most = 1
+    assert await desk.delete(operations, event["event_id"], ALICE)
     with pytest.raises(RefusalError, match="no operation"):
         await operations.grant(waiting, BOB)
+    assert not operations._approvals.is_full, "its place is free"
     await desk.settle()
     assert desk.calls == []
     assert await desk.states() == {}
@@ -137,18 +158,18 @@ async def test_what_has_begun_goes_on(desk: Desk) -> None:
     operations = desk.make_operations()
     await operations.step()
     await asyncio.wait_for(gate.began.wait(), 10)
-    assert not await operations.withdraw(start["event_id"], ALICE)
+    assert not await desk.delete(operations, start["event_id"], ALICE)
     gate.go_on.set()
     await desk.finish(operations)
-    assert not await operations.withdraw(stop["event_id"], ALICE), "it is done"
-    assert not await operations.withdraw("$unknown", ALICE)
+    assert not await desk.delete(operations, stop["event_id"], ALICE), "it is done"
+    assert not await desk.delete(operations, "$unknown", ALICE)
     assert [row[2] for row in await desk.outcomes()] == ["accepted", "done"] * 2
 
 
 async def test_it_stays_withdrawn_when_the_process_ends_right_after(desk: Desk) -> None:
     event = desk.event(STOP)
     gate, operations = await behind_a_start(desk, event)
-    await operations.withdraw(event["event_id"], ALICE)
+    await desk.delete(operations, event["event_id"], ALICE)
     await operations.close()
     gate.go_on.set()
     await desk.settle()
@@ -162,6 +183,6 @@ async def test_stranger_cannot_fill_the_audit_log_by_deleting(desk: Desk) -> Non
     event = desk.event(STOP, sender="@eve:x.org")
     await desk.take(event)
     operations = desk.make_operations()
-    assert not await operations.withdraw(event["event_id"], "@eve:x.org")
+    assert not await desk.delete(operations, event["event_id"], "@eve:x.org")
     await desk.finish(operations)
     assert [row[2] for row in await desk.outcomes()] == ["refused"]

@@ -34,6 +34,9 @@ TABLE: list[tuple[str, str, Spec | None, type[Decision]]] = [
     ("an operator's name at another server", "@alice:far.org", PLAIN, Deny),
     ("an operator's id in capitals", ALICE.upper(), PLAIN, Deny),
     ("a name like the control plane's", "@system:x.org", PLAIN, Deny),
+    ("the machine's administrator", "cli:root", PLAIN, Allow),
+    ("the machine's administrator needs an approval, too", "cli:root", RULED, Needs),
+    ("a name like the administrator's", "@cli:root", PLAIN, Deny),
     ("nobody", "", PLAIN, Deny),
 ]
 
@@ -59,7 +62,13 @@ def test_without_operators_nobody_may() -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "code"), [(BOB, None), (ALICE, "own-operation"), (EVE, "not-an-operator")]
+    ("by", "code"),
+    [
+        (BOB, None),
+        (ALICE, "own-operation"),
+        (EVE, "not-an-operator"),
+        ("cli:root", "not-an-operator"),
+    ],
 )
 def test_approval_is_another_operators(by: str, code: str | None) -> None:
     decision = POLICY.decide_grant(by, ALICE)

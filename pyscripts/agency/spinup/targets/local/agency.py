@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 
-from agency import naming, ports
+from agency import naming
 from agency.children import Child, ChildSpec, processes_with_marker
 from agency.control import AgentEntry, ControlConfig, token_file
 from agency.errors import UsageError
 from agency.files import write_atomically
 from agency.instance import Instance, registration
+from agency.listening import Held, hold, pause
 from agency.matrix import MatrixSession, Person
 from agency.ports import LOOPBACK
 from agency.rundir import RunDirectory
@@ -32,11 +34,17 @@ from agency.spinup.probes.probe import run as run_probe
 from agency.spinup.record import Evidence
 from agency.spinup.scenario.accounts import create_people
 from agency.spinup.targets.local import synapse
+from agency.spinup.targets.local.relay import Relay
 from agency.spinup.targets.local.supervisor import Service, Supervisor
 
 HOMESERVER = "homeserver"
+HOMESERVER_SOCKET = "homeserver.sock"
 CONTROL = "control"
 CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN)
+
+
+def _nothing() -> None:
+    pass
 
 
 def usual_ports(instance: Instance) -> dict[str, int]:
@@ -61,13 +69,23 @@ def check_port_names(instance: Instance, pinned: Iterable[str]) -> None:
             )
 
 
-def assign_ports(instance: Instance, wanted: Mapping[str, int]) -> dict[str, int]:
-    """Choose the ports of an agency: those that are wanted, and free ones.
+def hold_ports(
+    instance: Instance, wanted: Mapping[str, int], usual: Mapping[str, int] | None = None
+) -> Held:
+    """Listen on the ports of an agency: those that are wanted, the `usual` ones, or free ones.
+
+    From here on until they are closed, no other program can have one. An agent's port refuses
+    until the agent is started.
 
     Raises:
         PrerequisiteError: a wanted port is taken.
+        UsageError: two names want one port.
     """
-    return ports.assign(usual_ports(instance), wanted)
+    held = hold(usual_ports(instance), wanted, usual)
+    for name, each in held.sockets.items():
+        if name not in (HOMESERVER, CONTROL):
+            pause(each)
+    return held
 
 
 async def answers(session: aiohttp.ClientSession, url: str, timeout_s: float = 2) -> bool:
@@ -87,11 +105,18 @@ class LocalAgency:
     instance: Instance
     run: RunDirectory
     secrets: SecretProvider
-    assigned: dict[str, int]  # its ports, by the names of `usual_ports`
+    held: Held  # its ports, by the names of `usual_ports`
     session: aiohttp.ClientSession
     supervisor: Supervisor
     extra_registrations: list[Path] = field(default_factory=list)
     _tokens: dict[str, SecretValue] = field(default_factory=dict, repr=False)  # by digest
+    _relay: Relay | None = None
+    _services: dict[str, Service] = field(default_factory=dict)  # that were launched
+
+    @property
+    def assigned(self) -> Mapping[str, int]:
+        """Its ports, by the names of `usual_ports`."""
+        return self.held.numbers
 
     @property
     def homeserver_url(self) -> str:
@@ -113,7 +138,16 @@ class LocalAgency:
         """Alias of the control room."""
         return naming.control_room_alias(self.instance.domain)
 
-    def _service(self, name: str, argv: Iterable[str], health: str, **environment: str) -> Service:
+    def _service(
+        self,
+        name: str,
+        argv: Iterable[str],
+        health: str,
+        *,
+        descriptors: tuple[int, ...] = (),
+        prepare: Callable[[], None] = _nothing,
+        **environment: str,
+    ) -> Service:
         spec = ChildSpec(
             name=name,
             argv=tuple(argv),
@@ -125,8 +159,11 @@ class LocalAgency:
             },
             cwd=self.run.path / name,
             log_path=self.run.logs / f"{name}.log",
+            pass_fds=descriptors,
         )
-        return Service(spec, lambda: answers(self.session, health), ready_timeout_s=60)
+        return Service(
+            spec, lambda: answers(self.session, health), ready_timeout_s=60, prepare=prepare
+        )
 
     def _registration_file(self) -> Path:
         return self.run.credentials / "appservice-registration.yaml"
@@ -174,35 +211,69 @@ class LocalAgency:
 
     async def start_homeserver(self) -> Child:
         """Start Synapse and wait until it answers."""
+        await self.launch_homeserver()
+        return await self.supervisor.ready(HOMESERVER)
+
+    async def launch_homeserver(self) -> Child:
+        """Start Synapse, the first time or again, behind the relay that answers on its port."""
+        if HOMESERVER in self._services:
+            return await self.supervisor.launch(self._services[HOMESERVER])
         plan = synapse.SynapsePlan(
             domain=self.instance.domain,
             port=self.assigned[HOMESERVER],
             data=self.run.path / HOMESERVER,
             credentials=self.secrets.credentials(synapse.SECRETS),
             registrations=(self._registration_file(), *self.extra_registrations),
+            socket=HOMESERVER_SOCKET,
         )
         argv = synapse.install(plan)
-        return await self.supervisor.start(self._service(HOMESERVER, argv, f"{plan.url}/health"))
+        if self._relay is None:
+            self._relay = Relay(self.held.sockets[HOMESERVER], plan.data / HOMESERVER_SOCKET)
+            self._relay.start()
+        prepare = partial(synapse.forget_socket, plan)
+        service = self._service(HOMESERVER, argv, f"{plan.url}/health", prepare=prepare)
+        self._services[HOMESERVER] = service
+        return await self.supervisor.launch(service)
 
     async def launch_control(self) -> Child:
-        """Start the control plane, which waits for the homeserver by itself.
+        """Start the control plane, the first time or again; it waits for the homeserver by itself.
 
         Launched before the homeserver is ready, it does at the same time what needs none.
         """
+        if CONTROL in self._services:
+            return await self.supervisor.launch(self._services[CONTROL])
         config = str(self._control_config_file())
-        argv = (sys.executable, "-m", "agency", "control", "run", "--config", config)
+        handed, descriptors = self.handed_to_control()
+        argv = (sys.executable, "-m", "agency", "control", "run", "--config", config, *handed)
         credentials = str(self.secrets.credentials(CONTROL_SECRETS))
         ready = f"{self.control_url}/ready"
-        return await self.supervisor.launch(
-            self._service(CONTROL, argv, ready, CREDENTIALS_DIRECTORY=credentials)
+        service = self._service(
+            CONTROL, argv, ready, descriptors=descriptors, CREDENTIALS_DIRECTORY=credentials
         )
+        self._services[CONTROL] = service
+        return await self.supervisor.launch(service)
+
+    def handed_to_control(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """List what hands its port and its agents' to a control plane: options, descriptors."""
+        sockets = self.held.sockets.items()
+        descriptors = tuple(each.fileno() for name, each in sockets if name != HOMESERVER)
+        return tuple(f"--listen-fd={number}" for number in descriptors), descriptors
+
+    def close(self) -> None:
+        """End the relay and let the ports go; the services must have ended."""
+        if self._relay is not None:
+            self._relay.close()
+        self.held.close()
 
     async def control_ready(self) -> Child:
         """Wait until the control plane that was launched says that it is ready."""
         return await self.supervisor.ready(CONTROL)
 
-    async def create_people(self, outsider: str | None = None) -> None:
-        """Register the operators, and an outsider where one is named, all with `password`."""
+    async def create_people(self, outsider: str | None = None, *, again: bool = False) -> None:
+        """Register the operators, and an outsider where one is named, all with `password`.
+
+        With `again`, those that have an account already are left alone.
+        """
         await create_people(
             self.session,
             self.homeserver_url,
@@ -210,6 +281,7 @@ class LocalAgency:
             password=self.password,
             shared_secret=self.secrets.get(MATRIX_REGISTRATION_SHARED_SECRET),
             outsider=outsider,
+            again=again,
         )
 
     @property

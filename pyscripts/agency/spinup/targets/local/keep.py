@@ -1,128 +1,273 @@
-"""Local agency that is kept running for trials: up, down, status."""
+"""Supervision of the local agency: services that end are started again, and nothing is lost.
+
+    keep ──▶ homeserver: launch, wait for its end, wait a little longer each time, launch
+         ──▶ control plane: the same
+         ──▶ welcome: accounts, log-in, login file; again until it works
+         ──▶ board: state.json, which `up` and `status` read
+
+A service that does not come up takes nothing down with it. The data stays where it is, also when
+the supervisor ends: `agency down` removes it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
-from agency import rundir
-from agency.clock import Clock, new_id
-from agency.control import Login, default_login_file, write_login
-from agency.errors import AgencyError, PrerequisiteError
+from agency.children import Child
+from agency.clock import Clock, iso
+from agency.control import Login, default_login_file, local_socket, place_of, write_login
+from agency.errors import AgencyError
 from agency.files import write_atomically
-from agency.instance import load_instance, open_provider
-from agency.paths import state_dir
-from agency.protocols import READY_PATH, ReadyReport, as_report
-from agency.secrets import MATRIX_HS_TOKEN, OPERATOR_PASSWORD
-from agency.settings import Strict
+from agency.instance import LoadedInstance, load_instance, open_provider
+from agency.rundir import RunDirectory
+from agency.secrets import MATRIX_HS_TOKEN, OPERATOR_PASSWORD, Redactor
 from agency.signals import stop_signals
+from agency.spinup.targets.local import place
 from agency.spinup.targets.local.agency import (
+    CONTROL,
+    HOMESERVER,
     LocalAgency,
-    assign_ports,
+    answers,
     check_port_names,
+    hold_ports,
 )
-from agency.spinup.targets.local.supervisor import ServiceError, Supervisor
+from agency.spinup.targets.local.place import LocalState, Lock, ServiceState
+from agency.spinup.targets.local.supervisor import Supervisor
 
-_STATE = "state.json"
-_UP_TIMEOUT_S = 120.0
-_DOWN_TIMEOUT_S = 30.0
-_READY_TIMEOUT_S = 15.0  # above the time in which the control plane gives its homeserver up
-_MAX_RESTARTS, _RESTART_WINDOW_S = 5, 60.0
+_log = logging.getLogger(__name__)
 
-
-class LocalAgencyError(AgencyError):
-    """The local agency is not as it should be."""
-
-
-class LocalState(Strict):
-    """Facts about a running local agency, in `state.json` of its directory."""
-
-    pid: int
-    started_at: str
-    instance: str
-    homeserver: str
-    control: str
-    control_room: str
-    operator: str
-    login_file: Path
-    password_file: Path
-    ready_token_file: Path | None = None
-    logs: Path
+_KEPT_SECRETS = "kept.json"
+_STEADY_S = 60.0  # a service that ran as long had come up
+_LONGEST_WAIT_S = 30.0
+_POLL_S = 0.1
+_LOG_LINES, _LOG_BYTES = 20, 16 * 1024
+_NO_COMMAND_YET = "the operator could not be logged in"
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """State of a local agency as it is seen now."""
-
-    running: bool
-    ready: bool
-    state: LocalState | None
-    report: ReadyReport | None = None
+def wait_s(failures: int) -> float:
+    """Return how long to wait before the next start, after failures in a row: 0, 1, 2, 4 ... 30."""
+    return 0.0 if failures < 2 else min(2.0 ** (failures - 2), _LONGEST_WAIT_S)
 
 
-def base_dir() -> Path:
-    """Return the directory below which local agencies live."""
-    return state_dir() / "local"
+@dataclass(slots=True)
+class Board:
+    """Writer of the state, for those who ask; `redact` removes secrets from ends of logs."""
+
+    directory: Path
+    state: LocalState
+    redact: Callable[[str], str]
+
+    def write(self) -> None:
+        """Write the state.
+
+        Raises:
+            AgencyError: it cannot be written.
+        """
+        place.write_state(self.directory, self.state)
+
+    def change(self, **changes: object) -> None:
+        """Change the state, and write it; a full disk must not end the services."""
+        self.state = self.state.model_copy(update=changes)
+        try:
+            self.write()
+        except AgencyError as error:
+            _log.warning("cannot tell how the local agency is: %s", error.message)
+
+    def service(self, name: str) -> ServiceState:
+        """Return the state of a service."""
+        return next(each for each in self.state.services if each.name == name)
+
+    def note(self, name: str, **changes: object) -> None:
+        """Change the state of a service, and write it."""
+        changed = self.service(name).model_copy(update=changes)
+        others = self.state.services
+        self.change(services=tuple(changed if each.name == name else each for each in others))
 
 
-def read_state() -> LocalState | None:
-    """Read the state of the local agency that runs and has become ready, if there is one."""
-    directory = rundir.alive(base_dir())
-    if directory is None or not (directory / _STATE).exists():
-        return None
-    return LocalState.model_validate_json((directory / _STATE).read_text())
+@dataclass(slots=True)
+class Keeper:
+    """Keeper of one local agency; `launches` start its services, by name."""
+
+    supervisor: Supervisor
+    board: Board
+    clock: Clock
+    launches: Mapping[str, Callable[[], Awaitable[Child]]]
+
+    async def keep(self, name: str) -> None:
+        """Run a service for ever: start it again whenever it ends, or cannot be started."""
+        failures = 0
+        while True:
+            begun = self.clock.steady()
+            problem, log_end = await self._run_once(name)
+            failures = 1 if self.clock.steady() - begun > _STEADY_S else failures + 1
+            delay_s = wait_s(failures)
+            _log.warning(
+                "%s %s; it is started again in %g s", name, problem, delay_s,
+                extra={"fields": {"service": name, "failures": failures, "log_end": log_end}},
+            )  # fmt: skip
+            self.board.note(
+                name,
+                running=False,
+                since=self.clock.now_iso(),
+                failures=failures,
+                problem=problem,
+                log_end=log_end,
+                next_start=iso(self.clock.wall() + delay_s),
+            )
+            await asyncio.sleep(delay_s)
+
+    async def _run_once(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """Run a service until it ends; return how it ended, and the end of its log."""
+        try:
+            child = await self.launches[name]()
+        except AgencyError as error:
+            return f"cannot be started: {error}", ()
+        self.board.note(name, running=True, since=self.clock.now_iso(), next_start=None)
+        status = await child.wait()
+        log_end = tuple(map(self.board.redact, child.log_tail(_LOG_LINES, _LOG_BYTES)))
+        await self.supervisor.stop(name)
+        how = f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}"
+        return how, log_end
 
 
 async def run_foreground(
-    instance: Path, age_key: Path | None, pinned: Mapping[str, int], clock: Clock
+    instance: Path, age_key: Path | None, pinned: Mapping[str, int], clock: Clock, lock: Lock
 ) -> None:
-    """Run a local agency until SIGTERM or SIGINT; services that end are started again.
+    """Run a local agency until SIGTERM or SIGINT; it goes on with what was kept.
 
     Raises:
-        ServiceError: a service does not start, or ends too often.
+        AgencyError: it cannot begin: a bad instance, a taken port, a missing program.
     """
+    wish = _wish()
     loaded = load_instance(instance)
     check_port_names(loaded.instance, pinned)
-    base = base_dir()
-    rundir.reap(base)
-    directory = rundir.create(base, new_id("up"))
+    directory, known = place.open_directory(loaded.instance.domain)
     async with contextlib.AsyncExitStack() as held:
-        held.callback(directory.remove)
+        held.callback(directory.release)
         held.callback(default_login_file().unlink, missing_ok=True)
-        secrets = open_provider(loaded, directory.credentials, age_key_file=age_key)
+        held.callback(local_socket().unlink, missing_ok=True)
+        secrets = open_provider(
+            loaded,
+            directory.credentials,
+            age_key_file=age_key,
+            kept=directory.credentials / _KEPT_SECRETS,
+        )
         held.callback(secrets.close)
         session = await held.enter_async_context(aiohttp.ClientSession())
-        ports = assign_ports(loaded.instance, pinned)
+        ports = hold_ports(loaded.instance, pinned, known.ports if known else {})
         supervisor = Supervisor(directory.run)
-        held.push_async_callback(supervisor.stop_all)
         agency = LocalAgency(loaded.instance, directory, secrets, ports, session, supervisor)
-        await _start(agency, clock)
-        await _keep(supervisor, clock)
+        held.callback(agency.close)
+        held.push_async_callback(supervisor.stop_all)
+        agency.install()
+        local_socket().unlink(missing_ok=True)
+        local_socket().symlink_to(place_of(agency.run.path / CONTROL, {}).path)
+        board = Board(
+            directory.path,
+            _first_state(agency, loaded, clock),
+            Redactor(agency.known_secrets()).redact,
+        )
+        board.write()
+        lock.names(os.getpid())
+        await _run(agency, board, clock, wish)
 
 
-async def _start(agency: LocalAgency, clock: Clock) -> None:
-    agency.install()
-    await agency.launch_control()
-    await agency.start_homeserver()
-    await agency.create_people()
-    await agency.control_ready()
+def _wish() -> asyncio.Event:
+    loop, wish = asyncio.get_running_loop(), asyncio.Event()
+    for number in stop_signals():
+        loop.add_signal_handler(number, wish.set)
+    return wish
+
+
+def _first_state(agency: LocalAgency, loaded: LoadedInstance, clock: Clock) -> LocalState:
+    run: RunDirectory = agency.run
+    now = clock.now_iso()
+    services = tuple(
+        ServiceState(name=name, since=now, log=run.logs / f"{name}.log")
+        for name in (HOMESERVER, CONTROL)
+    )
+    return LocalState(
+        pid=os.getpid(),
+        started_at=now,
+        instance=agency.instance.name,
+        instance_file=loaded.root,
+        domain=agency.instance.domain,
+        homeserver=agency.homeserver_url,
+        control=agency.control_url,
+        control_room=agency.control_room,
+        operator=agency.instance.operators[0],
+        login_file=default_login_file(),
+        password_file=run.credentials / OPERATOR_PASSWORD,
+        hs_token_file=agency.secrets.credentials((MATRIX_HS_TOKEN,)) / MATRIX_HS_TOKEN,
+        logs=run.logs,
+        ports=dict(agency.assigned),
+        services=services,
+    )
+
+
+async def _run(agency: LocalAgency, board: Board, clock: Clock, wish: asyncio.Event) -> None:
+    launches = {HOMESERVER: agency.launch_homeserver, CONTROL: agency.launch_control}
+    keeper = Keeper(agency.supervisor, board, clock, launches)
+    tasks: list[asyncio.Future[Any]] = [
+        asyncio.ensure_future(keeper.keep(name)) for name in (CONTROL, HOMESERVER)
+    ]
+    tasks += [
+        asyncio.ensure_future(_welcome(agency, board, clock)),
+        asyncio.ensure_future(wish.wait()),
+    ]
+    try:
+        # None but the wish and the welcome ends by itself: another end is a defect, and is raised.
+        while not wish.is_set():
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            tasks = [task for task in tasks if task not in done]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _welcome(agency: LocalAgency, board: Board, clock: Clock) -> None:
+    """Make the accounts and log the first operator in, as soon as that works."""
+    failures = 0
+    while True:
+        try:
+            await _until_answers(agency, f"{agency.homeserver_url}/health")
+            await agency.create_people(again=True)
+            await _until_answers(agency, f"{agency.control_url}/ready")
+            await _log_in(agency)
+        except AgencyError as error:
+            failures += 1
+            problem = f"{_NO_COMMAND_YET}: {board.redact(str(error))}"
+            _log.warning(problem)
+            board.change(problem=problem if failures > 1 else None)
+            await asyncio.sleep(max(wait_s(failures), 1.0))
+        else:
+            board.change(ready_at=clock.now_iso(), problem=None)
+            return
+
+
+async def _until_answers(agency: LocalAgency, url: str) -> None:
+    # A service has no event for being ready.
+    while not await answers(agency.session, url):  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_S)
+
+
+async def _log_in(agency: LocalAgency) -> None:
     operator = await agency.log_in(agency.instance.operators[0])
     room = await operator.join(agency.control_room)
     password_file = agency.run.credentials / OPERATOR_PASSWORD
     write_atomically(password_file, agency.password.reveal().encode(), mode=0o600)
-    token_file = agency.run.credentials / MATRIX_HS_TOKEN
-    write_atomically(token_file, agency.secret(MATRIX_HS_TOKEN).reveal().encode(), mode=0o600)
     login = Login(
         homeserver=agency.homeserver_url,
         user_id=operator.user_id,
@@ -130,133 +275,3 @@ async def _start(agency: LocalAgency, clock: Clock) -> None:
         control_room=room,
     )
     write_login(default_login_file(), login)
-    state = LocalState(
-        pid=os.getpid(),
-        started_at=clock.now_iso(),
-        instance=agency.instance.name,
-        homeserver=agency.homeserver_url,
-        control=agency.control_url,
-        control_room=agency.control_room,
-        operator=operator.user_id,
-        login_file=default_login_file(),
-        password_file=password_file,
-        ready_token_file=token_file,
-        logs=agency.run.logs,
-    )
-    write_atomically(agency.run.path / _STATE, state.model_dump_json(indent=2).encode())
-
-
-async def _keep(supervisor: Supervisor, clock: Clock) -> None:
-    loop, wish = asyncio.get_running_loop(), asyncio.Event()
-    for number in stop_signals():
-        loop.add_signal_handler(number, wish.set)
-    restarts: deque[float] = deque(maxlen=_MAX_RESTARTS)
-    stop = asyncio.ensure_future(wish.wait())
-    while not stop.done():
-        watch = asyncio.ensure_future(supervisor.watch())
-        await asyncio.wait({watch, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if watch.cancel():
-            continue
-        try:
-            watch.result()
-        except ServiceError as ended:
-            now = clock.steady()
-            if len(restarts) == _MAX_RESTARTS and now - restarts[0] < _RESTART_WINDOW_S:
-                raise
-            restarts.append(now)
-            await supervisor.restart(ended.service)
-
-
-def start_detached(instance: Path, age_key: Path | None, pinned: Mapping[str, int]) -> LocalState:
-    """Start `agency up --foreground` in a session of its own and wait until it is ready.
-
-    Raises:
-        LocalAgencyError: it ended, or did not become ready in time.
-    """
-    base = base_dir()
-    try:
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise PrerequisiteError(f"cannot be made: {error.strerror}", where=str(base)) from error
-    argv = [sys.executable, "-m", "agency", "up", "--foreground", "--instance", str(instance)]
-    argv += ["--age-key", str(age_key)] if age_key else []
-    argv += [f"--port={name}={port}" for name, port in pinned.items()]
-    log = base / "up.log"
-    with log.open("wb") as sink:
-        process = subprocess.Popen(  # it must outlive this command
-            argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
-        )
-    deadline = time.monotonic() + _UP_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            reason = log.read_text(errors="replace").strip() or "no message"
-            raise LocalAgencyError(f"it did not start: {reason[-2000:]}", where="agency up")
-        state = read_state()
-        if state is not None:
-            return state
-        time.sleep(0.1)
-    process.terminate()
-    raise LocalAgencyError(f"not ready within {_UP_TIMEOUT_S:g} s", where=str(log))
-
-
-def stop() -> bool:
-    """Stop the local agency and clean up after it; return whether one was running.
-
-    Raises:
-        LocalAgencyError: it does not end.
-    """
-    state = read_state()
-    if state is not None:
-        os.kill(state.pid, signal.SIGTERM)
-        deadline = time.monotonic() + _DOWN_TIMEOUT_S
-        while rundir.alive(base_dir()) is not None:
-            if time.monotonic() > deadline:
-                raise LocalAgencyError(
-                    f"still running after {_DOWN_TIMEOUT_S:g} s",
-                    where=f"process {state.pid}",
-                    hint=f"look at {state.logs}, then end that process",
-                )
-            time.sleep(0.1)
-    if base_dir().is_dir():
-        rundir.reap(base_dir())
-    return state is not None
-
-
-async def observe() -> Status:
-    """Look whether a local agency runs, and whether its control plane is ready."""
-    state = read_state()
-    if state is None:
-        return Status(running=rundir.alive(base_dir()) is not None, ready=False, state=None)
-    async with aiohttp.ClientSession() as session:
-        report = await _ask(session, state)
-    return Status(running=True, ready=report.ready, state=state, report=report)
-
-
-async def _ask(session: aiohttp.ClientSession, state: LocalState) -> ReadyReport:
-    """Ask the control plane how it is."""
-    headers = {}
-    if state.ready_token_file is not None:
-        with contextlib.suppress(OSError):
-            token = state.ready_token_file.read_text(encoding="utf-8").strip()
-            headers = {"Authorization": f"Bearer {token}"}
-    try:
-        timeout = aiohttp.ClientTimeout(total=_READY_TIMEOUT_S)
-        url = f"{state.control}{READY_PATH}"
-        async with session.get(url, headers=headers, timeout=timeout) as answer:
-            return as_report(await answer.json(content_type=None))
-    except (aiohttp.ClientError, TimeoutError, ValueError):
-        reason = "the control plane does not answer; the end of its log says why"
-        return ReadyReport(ready=False, reasons=(reason,))
-
-
-def as_json(status: Status) -> dict[str, object]:
-    """Describe a status as `--json` prints it."""
-    state = status.state.model_dump(mode="json") if status.state else None
-    report = status.report
-    return {
-        "running": status.running,
-        "ready": status.ready,
-        "reasons": list(report.reasons) if report else [],
-        "warnings": list(report.warnings) if report else [],
-        "agency": state,
-    }

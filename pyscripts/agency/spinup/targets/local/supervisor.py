@@ -15,6 +15,10 @@ _LOG_LINES = 30
 _LOG_BYTES = 16 * 1024
 
 
+def _nothing() -> None:
+    pass
+
+
 class ServiceError(AgencyError):
     """A service did not start, did not become ready, or ended while it was needed.
 
@@ -29,11 +33,15 @@ class ServiceError(AgencyError):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Long-running program, and the question that tells whether it is ready."""
+    """Long-running program, and the question that tells whether it is ready.
+
+    `prepare` is called before each start.
+    """
 
     spec: ChildSpec
     ready: Ready
     ready_timeout_s: float
+    prepare: Callable[[], None] = _nothing
 
 
 @dataclass(slots=True)
@@ -48,6 +56,7 @@ class Supervisor:
 
     async def launch(self, service: Service) -> Child:
         """Start a service and leave it to become ready; see `ready`."""
+        service.prepare()
         child = await start_child(service.spec, marker=self.marker)
         self._running[service.spec.name] = (service, child)
         self._changed.set()

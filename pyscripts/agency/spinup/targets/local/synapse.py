@@ -32,13 +32,18 @@ _LOG = {
 
 @dataclass(frozen=True, slots=True)
 class SynapsePlan:
-    """Place of one Synapse: `data` is its own directory, `credentials` holds its secrets."""
+    """Place of one Synapse: `data` is its own directory, `credentials` holds its secrets.
+
+    With `socket`, a name in `data`, it listens on that unix socket instead of `port`, which is
+    where a relay answers for it; `data` must be its working directory.
+    """
 
     domain: str
     port: int
     data: Path
     credentials: Path
     registrations: tuple[Path, ...]
+    socket: str | None = None
 
     @property
     def url(self) -> str:
@@ -59,11 +64,10 @@ def homeserver_config(plan: SynapsePlan) -> dict[str, object]:
         "pid_file": str(plan.data / "synapse.pid"),
         "listeners": [
             {
-                "port": plan.port,
-                "bind_addresses": ["127.0.0.1"],
+                **_place(plan),
                 "type": "http",
-                "tls": False,
-                "x_forwarded": False,
+                # Synapse needs an address of each client; the relay tells it, whatever clients say.
+                "x_forwarded": plan.socket is not None,
                 "resources": [{"names": ["client"], "compress": False}],
             }
         ],
@@ -90,6 +94,22 @@ def homeserver_config(plan: SynapsePlan) -> dict[str, object]:
         "rc_invites": {"per_room": generous, "per_user": generous},
         **{key: str(plan.credentials / name) for key, name in _SECRET_FILES.items()},
     }
+
+
+def _place(plan: SynapsePlan) -> dict[str, object]:
+    if plan.socket is not None:
+        return {"path": plan.socket, "mode": 0o600}
+    return {"port": plan.port, "bind_addresses": ["127.0.0.1"], "tls": False}
+
+
+def forget_socket(plan: SynapsePlan) -> None:
+    """Remove the unix socket, and its lock, of a Synapse that was killed.
+
+    Twisted takes the lock for held if another process has got the killed one's pid meanwhile.
+    """
+    if plan.socket is not None:
+        for name in (plan.socket, f"{plan.socket}.lock"):
+            (plan.data / name).unlink(missing_ok=True)
 
 
 def install(plan: SynapsePlan) -> list[str]:

@@ -14,8 +14,8 @@ from agency.spinup.run import Run
 from agency.spinup.target import Setting, hold_secrets
 from agency.spinup.targets.local.agency import (
     LocalAgency,
-    assign_ports,
     check_port_names,
+    hold_ports,
     usual_ports,
 )
 from agency.spinup.targets.local.supervisor import Supervisor
@@ -56,11 +56,12 @@ class LocalTarget:
             await run.look("quarantine.outbound", lambda: host_probes.outbound(setting.network))
         async with run.step("install"):
             run.recorder.log_tail = self.log_tail
-            ports = assign_ports(instance, self.ports)
-            run.ports = tuple(ports.values())
+            held = hold_ports(instance, self.ports)
+            run.ports = tuple(held.numbers.values())
             agency = LocalAgency(
-                instance, setting.directory, secrets, ports, setting.session, supervisor
+                instance, setting.directory, secrets, held, setting.session, supervisor
             )
+            run.held.push(agency.close)
             run.held.push(agency.supervisor.stop_all)
             examination = Examination(run.recorder, agency)
             hold_secrets(run, examination)

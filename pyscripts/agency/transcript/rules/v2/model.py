@@ -1,5 +1,7 @@
 """The Statement that a spin-up signs: that of v1, with a predicate type of its own.
 
+It adds the subject `libraries` and the predicate's `challenge`.
+
 docs/transcript.md describes every field; schema.json is generated from this module.
 """
 
@@ -9,14 +11,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from agency.transcript.rules.v1 import model as v1
 from agency.transcript.rules.v1.model import (
     STATEMENT_TYPE,
     Exchange,
+    Label,
     Many,
-    Predicate,
     Probe,
     Result,
-    Subject,
     _Part,
     normalised,
 )
@@ -34,6 +36,21 @@ __all__ = [
 ]
 
 PREDICATE_TYPE = "urn:agency:spinup-transcript:v2"
+
+
+class Subject(v1.Subject):
+    """Object of the statement, by digest."""
+
+    # A subject more than v1 has; where v1's code names one, it is one of v1's.
+    name: Literal["source", "instance", "system", "libraries"]  # type: ignore[assignment]
+
+
+class Predicate(v1.Predicate):
+    """Record of what happened, what was seen, and what follows from it."""
+
+    challenge: Label | None = Field(
+        default=None, description="text that the verifier chose before the run"
+    )
 
 
 class Statement(_Part):

@@ -1,0 +1,142 @@
+"""Command `agency command`: a command of the control room, given to the control plane itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.text import Text
+
+from agency.clock import Clock, new_id
+from agency.commandline import console, emit, json_option
+from agency.control.commands import GRAMMAR
+from agency.control.grammar.characters import escape
+from agency.control.grammar.printing import quoted
+from agency.control.grammar.spec import PREFIX
+from agency.errors import ExitCode, PrerequisiteError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agency.protocols import CommandRequest, CommandResult
+
+DEFAULT_TIMEOUT_S = 30.0
+_EXITS: Mapping[str, ExitCode] = {"done": ExitCode.DONE, "not-understood": ExitCode.USAGE}
+_NOT_FOR_US = ("denied", "unsupported")
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="For example: agency command agents stop pm",
+)
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="WORDS...")
+@click.option(
+    "--socket",
+    "socket_file",
+    type=click.Path(path_type=Path),
+    help="The control plane's socket; default: the local agency's, or this host's.",
+)
+@click.option(
+    "--id",
+    "request_id",
+    metavar="ID",
+    help="Name of this request. The same again does not run twice, but gives the answer.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, max=600, min_open=True),
+    default=DEFAULT_TIMEOUT_S,
+    show_default=True,
+    help="Seconds to wait for the answer.",
+)
+@json_option
+def command(
+    words: tuple[str, ...],
+    socket_file: Path | None,
+    request_id: str | None,
+    timeout_s: float,
+    as_json: bool,
+) -> int:
+    """Give a command of the control room to the control plane, past the room.
+
+    WORDS are those of the room, without the prefix: `agency room --help` lists them. It is for
+    root on a host, and for the user who ran `agency up`. It works while the homeserver is away or
+    the bot cannot answer in the room; policy, queues and audit log are the same. If the control
+    plane ends meanwhile, its next start is asked for the answer, with the same id.
+
+    Exit status: 0 done, 1 refused, failed or without an answer, 2 not understood, 3 no control
+    plane runs here, or it is not for this user.
+    """
+    from agency.control.entrance.client import ask, find_socket
+
+    request = _request(text_of(words), request_id or new_id("c"), timeout_s)
+    path = socket_file if socket_file is not None else find_socket()
+    printer = console(stderr=True)
+
+    def tell(text: str) -> None:
+        if not as_json:
+            printer.print(_shown(text))
+
+    result = asyncio.run(ask(path, request, tell, clock=Clock()))
+    if result.outcome in _NOT_FOR_US:
+        raise PrerequisiteError(
+            result.text, where=str(path), hint="run it as root, with the host's own `agency`"
+        )
+    emit(_as_json(request, result), as_json=as_json, human=lambda out: _show(out, request, result))
+    return int(_EXITS.get(result.outcome, ExitCode.BAD))
+
+
+def text_of(words: tuple[str, ...]) -> str:
+    """Make the text of a command from words of a shell; one word alone is taken as a text."""
+    text = words[0] if len(words) == 1 else " ".join(map(_written, words))
+    return text if text.split(" ", 1)[0] in GRAMMAR.first_words else f"{PREFIX} {text}"
+
+
+def _written(word: str) -> str:
+    if not word.startswith("--"):
+        return quoted(word)
+    name, equals, value = word.partition("=")
+    return f"{name}{equals}{quoted(value)}" if equals else name
+
+
+def _request(text: str, request_id: str, timeout_s: float) -> CommandRequest:
+    from pydantic import ValidationError
+
+    from agency.protocols import CommandRequest
+    from agency.settings import explain
+
+    now_ms = Clock().now_ms()
+    try:
+        return CommandRequest(id=request_id, command=text, sent_ts=now_ms, wait_s=timeout_s)
+    except ValidationError as error:
+        raise UsageError(
+            explain(error), hint="an id has 1 to 64 of A-Z, a-z, 0-9, dot, dash and underscore"
+        ) from None
+
+
+def _as_json(request: CommandRequest, result: CommandResult) -> dict[str, object]:
+    return {
+        "said": result.said or request.command,
+        "id": request.id,
+        "operation": result.operation,
+        "outcome": str(result.outcome),
+        "ok": result.outcome == "done",
+        "trace": result.trace,
+        "reply": {"text": result.text, "block": result.block},
+    }
+
+
+def _show(printer: Console, request: CommandRequest, result: CommandResult) -> None:
+    printer.print(_shown(result.text, "" if result.outcome == "done" else "red"))
+    if result.block:
+        printer.print(_shown(result.block))
+    if result.outcome == "unfinished":
+        printer.print(_shown(f"ask for its answer: the same command with --id {request.id}"))
+
+
+def _shown(text: str, style: str = "") -> Text:
+    return Text("\n".join(escape(line) for line in text.split("\n")), style=style)

@@ -1,0 +1,124 @@
+"""Entry of one command at the operation: read, proposed, waited for. Every interface calls this."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from agency.clock import Clock
+from agency.control.execution.classify import too_old
+from agency.control.execution.replies import Reply
+from agency.control.execution.result import RefusalError
+from agency.control.grammar.parse import Command, CommandError, parse
+from agency.control.grammar.printing import format_command
+from agency.control.operation import operation_id
+from agency.control.operations import Operation, Operations, Origin, OriginKind, State, Tell
+from agency.control.operations.admission import Settled
+from agency.control.operations.entries import message_entry, sealed, sentence, store_reason
+from agency.control.operations.execution import INTERNAL
+from agency.control.store import operations as stored
+from agency.control.store.audit import Outcome
+from agency.errors import AgencyError
+from agency.protocols import CommandOutcome
+
+_log = logging.getLogger(__name__)
+
+_OUTCOMES: Mapping[State, CommandOutcome] = {
+    State.DONE: CommandOutcome.DONE,
+    State.REFUSED: CommandOutcome.REFUSED,
+    State.EXPIRED: CommandOutcome.EXPIRED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command that somebody asks for.
+
+    `id` is made by who asks, and unique within `kind`; `actor` is who that is, by proof; `text` is
+    the command as the room's grammar has it; `sent_ts` is milliseconds since the epoch.
+    """
+
+    kind: OriginKind
+    id: str
+    actor: str
+    text: str
+    sent_ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer to a command; `operation` and `said` are empty if it became no operation."""
+
+    outcome: CommandOutcome
+    reply: Reply
+    trace: str
+    operation: str = ""
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """The operations that commands enter at, and what makes times and traces."""
+
+    operations: Operations
+    clock: Clock
+    new_trace: Callable[[], str]
+
+
+async def enter(entrance: Entrance, asked: Asked, tell: Tell) -> Answer:
+    """Run a command, once for each id, and return its answer; `tell` gets the reports before it.
+
+    Cancelled, it leaves an operation that was stored to go on.
+    """
+    operations, trace = entrance.operations, entrance.new_trace()
+    origin = Origin(asked.kind, asked.id, min(asked.sent_ts, entrance.clock.now_ms()))
+    try:
+        command = parse(operations.grammar, asked.text, max_bytes=operations.max_command_bytes)
+    except CommandError as error:
+        why = {"code": "not-understood", "reason": str(error.reason), **sealed(asked.text)}
+        reply = Reply(False, sentence(error), error.pointer())
+        await _refuse(operations, asked, origin, trace, why)
+        return Answer(CommandOutcome.NOT_UNDERSTOOD, reply, trace)
+    try:
+        return await _ask(entrance, asked, origin, command, trace, tell)
+    except SQLAlchemyError as error:
+        _log.error("cannot propose a command: %s", store_reason(error))
+        return Answer(CommandOutcome.FAILED, Reply(False, INTERNAL), trace)
+    except AgencyError as error:
+        kind = CommandOutcome.REFUSED if isinstance(error, RefusalError) else CommandOutcome.FAILED
+        why = {"code": "not-taken", "why": error.message, "said": format_command(command)}
+        await _refuse(operations, asked, origin, trace, why)
+        return Answer(kind, Reply(False, sentence(error)), trace)
+
+
+async def _ask(
+    entrance: Entrance, asked: Asked, origin: Origin, command: Command, trace: str, tell: Tell
+) -> Answer:
+    operations = entrance.operations
+    age_s = (entrance.clock.now_ms() - origin.ts) / 1000
+    most_s = operations.rules.max_age_s
+    # An id is forgotten only when a command that old is refused.
+    if age_s > most_s and await _known(operations, origin) is None:
+        raise RefusalError(too_old(age_s, most_s))
+    reply = await operations.ask(command, origin, asked.actor, trace, tell)
+    known = await _known(operations, origin)
+    said = format_command(command)
+    if known is None:
+        return Answer(CommandOutcome.FAILED, reply, trace, operation_id(origin), said)
+    outcome = _OUTCOMES.get(known.state, CommandOutcome.FAILED)
+    return Answer(outcome, reply, known.trace, known.id, said)
+
+
+async def _known(operations: Operations, origin: Origin) -> Operation | None:
+    found = await operations.database.read(lambda c: stored.recorded(c, operation_id(origin)))
+    return None if found is None else found[0]
+
+
+async def _refuse(
+    operations: Operations, asked: Asked, origin: Origin, trace: str, why: Mapping[str, object]
+) -> None:
+    entry = message_entry(trace, asked.actor, origin, Outcome.REFUSED, why)
+    await operations.record(Settled(entry), origin, trace)

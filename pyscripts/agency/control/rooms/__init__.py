@@ -1,0 +1,1 @@
+"""Reactions to what happens in the control room besides commands."""

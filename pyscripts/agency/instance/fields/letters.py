@@ -1,0 +1,28 @@
+"""Characters that a person does not see, or takes for others, named in a message."""
+
+from __future__ import annotations
+
+import unicodedata
+
+MAX_SHOWN = 60
+
+
+def odd_letter(text: str) -> str:
+    """Name the first character that is not plain ASCII text, or return an empty string."""
+    for number, letter in enumerate(text, start=1):
+        if not letter.isascii() or not letter.isprintable():
+            name = unicodedata.name(letter, "a control character")
+            return f"character {number} is U+{ord(letter):04X}, {name}; type it anew"
+    return ""
+
+
+def shown(text: str) -> str:
+    """Return the text for a message: quoted, short, with every odd character as its number."""
+    short = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    return f'"{short.encode("unicode_escape").decode()}"'
+
+
+def not_this(wanted: str, text: str) -> str:
+    """Say what was wanted and what was found instead, and name an odd character of it."""
+    odd = odd_letter(text)
+    return f"{wanted}, not {shown(text)}" + (f": {odd}" if odd else "")

@@ -1,0 +1,1 @@
+"""Decisions on the state of a room: power, silence, succession, invitations. Pure."""

@@ -1,0 +1,90 @@
+"""Commands over the control plane's unix socket: one request, progress lines, one result line.
+
+Each line is a JSON object. The client makes the id of a request; the same id again does not run the
+command again, but waits for its answer. The service takes the sender from the kernel; it is never
+part of a request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+COMMAND_SOCKET = "command.sock"
+COMMAND_VERSION = 1
+MAX_REQUEST = 64 * 1024  # bytes of a request, its newline included
+MAX_ANSWER = 1024 * 1024  # bytes of one line of the answer
+MAX_WAIT_S = 600.0
+_MAX_PATH = 107  # unix(7): sun_path has 108 bytes, the last of them NUL
+
+
+class CommandOutcome(StrEnum):
+    """End of a request. Only `unfinished` and `busy` may be followed by another one."""
+
+    DONE = "done"
+    REFUSED = "refused"  # by the policy, the handler, a full queue, or because the id was used
+    FAILED = "failed"
+    EXPIRED = "expired"  # its deadline passed before it began
+    UNFINISHED = "unfinished"  # no answer within the time to wait; the command goes on
+    NOT_UNDERSTOOD = "not-understood"  # no request, or its text is no command
+    DENIED = "denied"  # this user may not command
+    UNSUPPORTED = "unsupported"  # another version of this protocol
+    BUSY = "busy"  # too many requests at once
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CommandRequest(_Line):
+    """Request: a command as it is said in the control room, with its prefix."""
+
+    version: Literal[1] = 1
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    command: str = Field(max_length=16_000)
+    sent_ts: int = Field(ge=0, lt=2**53, description="milliseconds since the epoch")
+    wait_s: float = Field(gt=0, le=MAX_WAIT_S, description="how long the answer is waited for")
+
+
+class CommandProgress(_Line):
+    """Report of a command that goes on."""
+
+    kind: Literal["progress"] = "progress"
+    text: str
+
+
+class CommandResult(_Line):
+    """Last line: how the request ended. `said` is the command as it was understood."""
+
+    kind: Literal["result"] = "result"
+    outcome: CommandOutcome
+    text: str
+    block: str = ""
+    said: str = ""
+    operation: str = ""
+    trace: str = ""
+
+
+class CommandLine(_Line):
+    """One line of the answer."""
+
+    said: CommandProgress | CommandResult = Field(discriminator="kind")
+
+
+@contextlib.contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """Give a name of a socket's path that unix(7) takes, however long the path is."""
+    if len(os.fsencode(path)) <= _MAX_PATH:
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)

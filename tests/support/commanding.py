@@ -1,0 +1,63 @@
+"""Strategies for commands and their texts."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from hypothesis import strategies as st
+
+from agency.control.commands import GRAMMAR, parse
+from agency.control.grammar.characters import first_problem
+from agency.control.grammar.command import Command
+from agency.control.grammar.errors import CommandError
+from agency.control.grammar.kinds import AgentName, Count, Text, Topic, TraceId
+from agency.control.grammar.spec import CommandSpec, Parameter
+
+FORBIDDEN = st.one_of(
+    st.sampled_from("\x00\t\n\r\x7f\x85\u200b\u200e\u202e\u2066\ufeff\u00ad\u2028\u3000\ufe0f"),
+    st.sampled_from("\u201c\u2019\u2014\u061c\u180e\ud800\ue000\U000e0041\u0378\u3164"),
+    st.characters(categories=["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"]),
+)
+VISIBLE = st.characters(exclude_categories=["C", "Z", "M"])
+NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,23}[a-z0-9])?", fullmatch=True)
+TEXTS = (
+    st.text(st.one_of(VISIBLE, st.sampled_from(" \"'\\-=")), min_size=1, max_size=200)
+    .map(lambda text: unicodedata.normalize("NFC", text))
+    .filter(lambda text: text.strip() and len(text) <= 200 and first_problem(text) is None)
+)
+
+
+def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
+    match parameter.kind:
+        case AgentName():
+            return NAMES
+        case Text():
+            return TEXTS
+        case Count(most=most):
+            return st.integers(1, most)
+        case TraceId():
+            return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
+        case Topic():
+            return st.sampled_from(sorted(GRAMMAR.topics))
+    raise AssertionError(f"no values for {parameter.kind}")
+
+
+def commands_of(spec: CommandSpec) -> st.SearchStrategy[Command]:
+    required = {each.name: values(each) for each in spec.parameters if each.required}
+    optional = {each.name: values(each) for each in spec.parameters if not each.required}
+    return st.fixed_dictionaries(required, optional=optional).map(
+        lambda arguments: Command(spec, arguments)
+    )
+
+
+COMMANDS_OF_ALL_KINDS = st.sampled_from(GRAMMAR.commands).flatmap(commands_of)
+STARTS = st.sampled_from(
+    [GRAMMAR.by_name["agents start"], GRAMMAR.by_name["agents restart"]]
+).flatmap(commands_of)
+
+
+def parsed(text: str) -> Command | CommandError:
+    try:
+        return parse(text, max_bytes=65536)
+    except CommandError as error:
+        return error

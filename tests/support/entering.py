@@ -1,0 +1,37 @@
+"""`agency command`, run against the socket of a control plane."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def socket_of(control: Any) -> Path:
+    return Path(control.config["state_dir"]) / "command.sock"
+
+
+def argv_of(path: Path, *words: str, **options: object) -> list[str]:
+    named = [f"--{name}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "agency", "command", "--json", f"--socket={path}", *named, *words]
+
+
+def command(
+    path: Path, *words: str, user: int | None = None, **options: object
+) -> tuple[int, dict[str, Any]]:
+    """Run it; return its exit status and what it printed as JSON, result or error."""
+    done = subprocess.run(
+        argv_of(path, *words, **options),
+        capture_output=True,
+        check=False,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        env={**os.environ, "HOME": "/nonexistent"},
+        cwd="/",
+    )
+    assert b"Traceback" not in done.stderr, done.stderr
+    return done.returncode, json.loads(done.stdout or done.stderr)
