@@ -32,7 +32,14 @@ let
     hostModules:
     import (nixpkgs + "/nixos/lib/eval-config.nix") {
       system = null;
-      modules = [ { agency.instance.directory = lib.mkDefault instance; } ] ++ hostModules;
+      modules = [
+        {
+          agency.instance.directory = lib.mkDefault instance;
+          # The hosts' own default is the machine that most have.
+          nixpkgs.hostPlatform = lib.mkOverride 900 system;
+        }
+      ]
+      ++ hostModules;
     };
 
   # A guest evaluates its own source, offline: the inputs go with its image. A plain import, from

@@ -18,6 +18,7 @@
   networking.useDHCP = lib.mkDefault false;
 
   agency = {
+    upkeep.enable = false;
     # Whatever the instance runs elsewhere.
     services.matrix.enable = true;
 

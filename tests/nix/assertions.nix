@@ -178,6 +178,32 @@ in
     says = "the control plane, which alone may use the cluster, is off";
     module.agency.control.enable = false;
   };
+  memory-too-small = {
+    file = "memory.nix";
+    says = "the limits of containers 6G, gitlab 6G";
+    module.agency.memory.machine = "16G";
+  };
+  memory-one-limit-more = {
+    file = "memory.nix";
+    says = "and the machine has 64G";
+    further = true;
+    module.agency.matrix.memoryMax = "48G";
+  };
+  own-interface-like-a-container = {
+    file = "swarm.nix";
+    says = "br-lan is an interface of this machine";
+    module.networking.bridges.br-lan.interfaces = [ ];
+  };
+  traefik-too-old = {
+    file = "traefik.nix";
+    says = "has Traefik 3.6.0, which this machine's Docker";
+    module.agency.traefik.recipe = ./recipes/old-traefik;
+  };
+  gitlab-newer-than-known = {
+    file = "gitlab.nix";
+    says = "is newer than the 17 that its bootstrap was written for";
+    module.agency.gitlab.newestMajor = 17;
+  };
   docker-group = {
     file = "swarm.nix";
     says = "person would be root by way of Docker";

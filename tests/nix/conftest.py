@@ -161,6 +161,12 @@ def services_with_engine(engine: str) -> dict[str, Any]:
     return services | {"ci": {"enable": True, "engine": engine, "maxTests": 3}}
 
 
+@pytest.fixture(scope="session")
+def with_engine() -> Callable[[str], dict[str, Any]]:
+    """`services_with_engine`, for tests that cannot import this file."""
+    return services_with_engine
+
+
 LONGEST_NAME = "a" * naming.MAX_AGENT_NAME
 AGENT_SECRETS = (
     "ssh-key",

@@ -200,7 +200,10 @@ let
       synapse = map (one: one.port) config.services.matrix-synapse.settings.listeners;
       gitlab = config.systemd.sockets.gitlab-http.socketConfig.ListenStream;
       gitaly = 9236;
-      sidekiq = config.services.gitlab.extraConfig.monitoring.sidekiq_exporter.port or 3807;
+      # GitLab reads this key, and listens only where it is set.
+      sidekiq = lib.optional config.services.gitlab.extraConfig.monitoring.sidekiq_exporter.enabled (
+        config.services.gitlab.extraConfig.monitoring.sidekiq_exporter.port or 3807
+      );
       registry = config.services.dockerRegistry.port;
       grafana = config.services.grafana.settings.server.http_port;
       prometheus = config.services.prometheus.port;

@@ -19,4 +19,6 @@
       }
     );
   };
+  # Everything at once, which no machine of the default size has room for.
+  config.agency.memory.machine = lib.mkDefault "64G";
 }
