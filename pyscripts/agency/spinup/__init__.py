@@ -1,14 +1,19 @@
 """Making an agency from nothing, observing it, and signing what was seen.
 
-The launcher imports this package before it has any library, so it loads with the standard library.
+`launch` runs before any library can be imported, so this file needs the standard library alone.
 """
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
 
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first used."""
-    import lazy_loader
+_HOME = {"observe_local_agency": "agency.spinup.targets.local.verbs"}
+__all__ = ["observe_local_agency"]
 
-    found, _, _ = lazy_loader.attach_stub(__name__, __file__)
-    return found(name)
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
