@@ -63,6 +63,8 @@ def test_apostrophe_of_a_phone_in_quotes_of_a_phone() -> None:
         "--lines=\u20135",
         '--project "a\u2014b"',  # in straight quotes each character stands for itself
         '--project "bob\u2019s app"',
+        '--project "x \u201cnew app\u201d y"',
+        '--project "x \u2014lines y"',
         "--project \u201cnew app",
         "--project new app\u201d",
         '--project "new app\u201d',

@@ -286,6 +286,20 @@ def test_only_the_trees_own_list_leaves_files_out(hide: Callable[[Path], None], 
     assert found.dirty
 
 
+@pytest.mark.parametrize("in_git", [True, False])
+def test_a_list_that_is_a_link_leaves_nothing_out(in_git: bool, tree: Path) -> None:
+    """What it leads to is in no digest, and could be changed unseen."""
+    (tree.parent / "list").write_text("hidden\n")
+    (tree / "hidden").write_text("evil")
+    if not in_git:
+        shutil.rmtree(tree / ".git")
+    (tree / ".gitignore").write_text("hidden\n")
+    assert "hidden" not in module.source_files(tree), "positive control"
+    (tree / ".gitignore").unlink()
+    (tree / ".gitignore").symlink_to(tree.parent / "list")
+    assert "hidden" in module.source_files(tree)
+
+
 def witnessed(tree: Path, said: str = "") -> tuple[Path, Path]:
     """Make a program that says something and leaves a witness of its run."""
     witness, program = tree.parent / "ran", tree.parent / "program"
