@@ -3,8 +3,12 @@
   nixpkgs ? <nixpkgs>,
   sops-nix ? <sops-nix>,
   home-manager ? null,
+  # Partitions the disk of a machine that has agency.disk.device.
+  disko ? null,
   instance ? ./instance,
   system ? "x86_64-linux",
+  # This tree in the store, for guests; null: programs run from a checkout.
+  source ? null,
   # Further modules for every host: tests and hardware configurations use it.
   extraModules ? [ ],
 }:
@@ -12,7 +16,7 @@ let
   pkgs = import nixpkgs { inherit system; };
   inherit (pkgs) lib;
   features = import ./modules;
-  machine = instance + "/host.nix";
+  hostFile = instance + "/host.nix";
 
   # What the modules build on. A module imported twice counts once.
   base = [
@@ -28,7 +32,14 @@ let
     hostModules:
     import (nixpkgs + "/nixos/lib/eval-config.nix") {
       system = null;
-      modules = [ { agency.instance.directory = lib.mkDefault instance; } ] ++ hostModules;
+      modules = [
+        {
+          agency.instance.directory = lib.mkDefault instance;
+          # The hosts' own default is the machine that most have.
+          nixpkgs.hostPlatform = lib.mkOverride 900 system;
+        }
+      ]
+      ++ hostModules;
     };
 
   # A guest evaluates its own source, offline: the inputs go with its image. A plain import, from
@@ -39,6 +50,7 @@ let
         nixpkgs
         sops-nix
         home-manager
+        disko
         instance
       ]
     );
@@ -53,8 +65,9 @@ let
             modules.default
             host
           ]
+          ++ lib.optional (name == "agency" && disko != null) (disko + "/module.nix")
           # What only this deployment knows of its machine: disks, operators' keys, accepted licences.
-          ++ lib.optional (name == "agency" && builtins.pathExists machine) machine
+          ++ lib.optional (name == "agency" && builtins.pathExists hostFile) hostFile
           ++ lib.optional (name != "agency") sources
           ++ extraModules
         )
@@ -65,20 +78,46 @@ let
         throwaway-container = ./hosts/throwaway/container.nix;
       };
 
+  # Nobody has a machine for the example, which has a domain that does not exist.
+  facts = lib.importJSON (instance + "/generated/instance.json");
+  isExample = lib.hasSuffix ".example" facts.domain;
+  # The host of an instance, for the flake that `agency init` writes into it.
+  machine =
+    instance:
+    (import ./. {
+      inherit
+        nixpkgs
+        sops-nix
+        home-manager
+        disko
+        instance
+        source
+        system
+        ;
+    }).hosts.agency;
+
   portable = import ./modules/lib/portable.nix {
     inherit lib evaluate modules;
   };
 
   agency = pkgs.callPackage ./packages/agency { };
-  app = program: description: {
+  # What spin-ups need beside it: a homeserver, and the checkout that guests are made from.
+  forSpinUps = agency.override {
+    withSynapse = true;
+    inherit source;
+  };
+  app = package: program: description: {
     type = "app";
-    program = "${agency}/bin/${program}";
+    program = "${package}/bin/${program}";
     meta = { inherit description; };
   };
 in
 {
   inherit modules hosts;
-  lib = import ./modules/lib { inherit lib; };
+  offered = if isExample then removeAttrs hosts [ "agency" ] else hosts;
+  lib = import ./modules/lib { inherit lib; } // {
+    inherit machine;
+  };
   portableUnits = portable;
 
   packages = {
@@ -89,8 +128,8 @@ in
     throwaway-container = hosts.throwaway-container.config.system.build.tarball;
   };
   apps = rec {
-    agency = app "agency" "The agency's command line";
-    spinup_smoke = app "spinup_smoke" "Spin an agency up and prove it";
+    agency = app agency "agency" "The agency's command line";
+    spinup_smoke = app forSpinUps "spinup_smoke" "Spin an agency up and prove it";
     default = agency;
   };
   devShells.default = pkgs.mkShell {

@@ -11,7 +11,11 @@
       url = "github:nix-community/home-manager";
       inputs.nixpkgs.follows = "nixpkgs";
     };
-    # The private facts of one deployment; override it with the repository that `agency init` made.
+    disko = {
+      url = "github:nix-community/disko";
+      inputs.nixpkgs.follows = "nixpkgs";
+    };
+    # The example, for checks and throwaway machines. A real instance is a flake that takes this one.
     instance = {
       url = "path:./instance";
       flake = false;
@@ -21,9 +25,11 @@
   # A thin shell: everything is in default.nix, where a plain import reaches it.
   outputs =
     {
+      self,
       nixpkgs,
       sops-nix,
       home-manager,
+      disko,
       instance,
       ...
     }:
@@ -39,16 +45,18 @@
             nixpkgs
             sops-nix
             home-manager
+            disko
             instance
             system
             ;
+          source = self;
         };
       perSystem = attribute: nixpkgs.lib.genAttrs systems (system: (agencyFor system).${attribute});
       agency = agencyFor "x86_64-linux";
     in
     {
       nixosModules = agency.modules;
-      nixosConfigurations = agency.hosts;
+      nixosConfigurations = agency.offered;
       inherit (agency) lib;
       packages = perSystem "packages";
       apps = perSystem "apps";

@@ -46,6 +46,8 @@ in
 
   config = {
     environment.systemPackages = [ cfg.package ];
+    # Nix fetches the instance and this repository with it; a fresh machine has none.
+    programs.git.enable = lib.mkDefault true;
 
     networking.firewall.enable = lib.mkDefault true;
     networking.nftables.enable = lib.mkDefault true;
@@ -62,8 +64,6 @@ in
     users = {
       mutableUsers = lib.mkDefault false;
       users.root.openssh.authorizedKeys.keys = cfg.operatorKeys;
-      # A machine without keys would lock its operator out at the first switch; the console stays.
-      allowNoPasswordLogin = lib.mkDefault true;
     };
 
     # The memory of a service that crashes holds its tokens. That it crashed is in the journal.

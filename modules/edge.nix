@@ -20,6 +20,7 @@ let
   key = "wildcard-certificate-key";
   credential = name: "/run/credentials/${unit}/${name}";
 
+  longestName = 512;
   terminated = "unix:/run/nginx/terminated.sock";
   passed = "unix:/run/nginx/passed.sock";
   routes =
@@ -37,8 +38,11 @@ let
         root = opt.nullOr types.path "Directory of static files.";
         only = opt.is (types.listOf types.str) [
           "/"
-        ] "Path prefixes that reach the service; anything else is 404.";
+        ] "Path prefixes that reach the service; anything else is answered by 404, or sent to `redirect`.";
         bodyLimit = opt.str "10m" "Largest request body.";
+        redirect = opt.nullOr types.str "Where whoever asks for anything else is sent. Null: nowhere.";
+        timeout = opt.is types.ints.positive 75 "Seconds for which the service may send nothing.";
+        streamed = opt.bool false "Pass a request's body on as it comes, in place of keeping it on disk first.";
         files = opt.attrsOf types.str "Small public JSON documents of the site, by their path.";
       };
     };
@@ -69,23 +73,30 @@ let
     onlySSL = true;
     sslCertificate = credential certificate;
     sslCertificateKey = credential key;
-    locations =
-      documents site.files
-      // lib.optionalAttrs (site.port != null) (
-        lib.genAttrs site.only (_: {
-          proxyPass = "http://127.0.0.1:${toString site.port}";
-          proxyWebsockets = true;
-          # Upstream's own would append the client's X-Forwarded-For to the true address.
-          recommendedProxySettings = false;
-          extraConfig = proxyHeaders;
-        })
-      )
-      // lib.optionalAttrs (site.root != null) {
-        "/" = {
-          inherit (site) root;
-          index = "index.html";
-        };
+    locations = {
+      # nginx would show a page of its own.
+      "/".return = lib.mkDefault (if site.redirect == null then "404" else "302 ${site.redirect}");
+    }
+    // documents site.files
+    // lib.optionalAttrs (site.port != null) (
+      lib.genAttrs site.only (_: {
+        proxyPass = "http://127.0.0.1:${toString site.port}";
+        proxyWebsockets = true;
+        # Upstream's own would append the client's X-Forwarded-For to the true address.
+        recommendedProxySettings = false;
+        extraConfig = proxyHeaders + ''
+          proxy_read_timeout ${toString site.timeout}s;
+          proxy_send_timeout ${toString site.timeout}s;
+          ${lib.optionalString site.streamed "proxy_request_buffering off;"}
+        '';
+      })
+    )
+    // lib.optionalAttrs (site.root != null) {
+      "/" = {
+        inherit (site) root;
+        index = "index.html";
       };
+    };
     extraConfig = ''
       ${headers}
       client_max_body_size ${site.bodyLimit};
@@ -98,6 +109,7 @@ in
   options.agency.edge = {
     enable = opt.service services "edge" "nginx as the one way in.";
     sites = opt.attrsOf (types.submodule siteModule) "What is reachable from outside, by name. Features add theirs; without the edge nothing listens.";
+    connections = opt.between 128 65536 2048 "Most clients at a time, of each of nginx's processes.";
     passthrough =
       opt.attrsOf types.port "Names whose TLS is passed on undecrypted, and the loopback port that takes it."
       // {
@@ -133,12 +145,22 @@ in
         real_ip_header proxy_protocol;
         proxy_redirect off;
         proxy_connect_timeout 60s;
-        proxy_send_timeout 60s;
-        proxy_read_timeout 60s;
       '';
+      # One connection of a client is four of nginx's: in and out of the stream, in and out of HTTP.
+      eventsConfig = "worker_connections ${toString (4 * cfg.connections)};";
+      appendConfig = ''
+        worker_processes auto;
+        worker_rlimit_nofile ${toString (8 * cfg.connections)};
+      '';
+      # Names of the longest domain, in the table of each context.
+      serverNamesHashBucketSize = longestName;
+      mapHashBucketSize = longestName;
       # Two steps, because the client's address travels in a PROXY header that only this module's
       # listeners understand: passed-through connections get the bare stream.
       streamConfig = ''
+        map_hash_bucket_size ${toString longestName};
+        # The longest that any site may be silent; the sites' own limits end the rest.
+        proxy_timeout 1h;
         map $ssl_preread_server_name $edge_step {
           hostnames;
           ${routes (_: passed)}

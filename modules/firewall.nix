@@ -18,7 +18,8 @@ let
   # Users whose units would get another uid at each start.
   fixed = lib.filter (held: held.uid != null) (lib.attrValues cfg);
   usersOf =
-    held: lib.optional (held.user != null) held.user ++ lib.optionals (held.clients != null) held.clients;
+    held:
+    lib.optional (held.user != null) held.user ++ lib.optionals (held.clients != null) held.clients;
 
   held = types.submodule {
     options = {
@@ -30,8 +31,7 @@ let
 in
 {
   options.agency = {
-    heldPorts =
-      opt.attrsOf held "Who answers on a service's loopback port, by its name in `agency.ports`. Nobody else is heard there. Every service that is sent a token, a password or a cookie is listed.";
+    heldPorts = opt.attrsOf held "Who answers on a service's loopback port, by its name in `agency.ports`. Nobody else is heard there. Every service that is sent a token, a password or a cookie is listed.";
     firewallElements = lib.mkOption {
       type = types.attrsOf (types.listOf types.str);
       default = { };

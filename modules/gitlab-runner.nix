@@ -48,6 +48,7 @@ let
 in
 {
   imports = [
+    ./memory.nix
     ./forge.nix
     ./gitlab.nix
     ./issued.nix
@@ -62,7 +63,9 @@ in
       // opt.md "whether GitLab runs here, and the program is there or previewed";
     concurrent = opt.between 1 64 2 "Most jobs at a time, of both kinds together.";
     image = opt.str "debian:stable-slim" "Image of jobs of protected branches that name none.";
-    kvm = opt.bool true "Let jobs of protected branches use /dev/kvm.";
+    kvm =
+      opt.bool (lib.any (lib.hasPrefix "kvm") config.boot.kernelModules) "Let jobs of protected branches use /dev/kvm. Without the device every such job would fail."
+      // opt.md "whether the machine loads KVM, as nixos-generate-config found it";
     memoryMax = opt.str "1G" "Most memory that the runner itself may use; its jobs are containers and sandboxes with limits of their own.";
   };
 
@@ -78,6 +81,16 @@ in
           authenticationTokenConfigFile = "/run/credentials/${unit}/${envFile "protected"}";
           registrationFlags = [
             "--docker-cap-drop=ALL"
+          ]
+          # What root in an image needs to install packages and to become another user in there.
+          ++ map (one: "--docker-cap-add=${one}") [
+            "CHOWN"
+            "DAC_OVERRIDE"
+            "FOWNER"
+            "SETGID"
+            "SETUID"
+          ]
+          ++ [
             "--docker-security-opt=no-new-privileges"
             "--docker-memory=4g"
             "--docker-pids-limit=1024"
@@ -108,6 +121,7 @@ in
       };
     };
 
+    agency.memory.parts.gitlab-runner = cfg.memoryMax;
     agency.issuedFiles = lib.mapAttrs' (
       kind: secret:
       lib.nameValuePair (envFile kind) {

@@ -25,7 +25,8 @@ let
     in
     if found == null then null else lib.head found;
   slice = "system-gitlab.slice";
-  state = config.services.gitlab.statePath;
+  # The registry's user may not pass GitLab's own directory, and reads the certificate.
+  registryKeys = "/var/lib/gitlab-registry";
   workhorse = "/run/gitlab/gitlab-workhorse.socket";
 
   credential = unit: name: "/run/credentials/${unit}.service/${name}";
@@ -40,6 +41,13 @@ let
   };
   rootPassword = "gitlab-initial-root-password";
   bootstrap = "gitlab-bootstrap";
+  adminToken = "gitlab-admin-token";
+  adminTokenDirectory = "/run/${adminToken}";
+  inherit (config.services.gitlab.packages.gitlab) version;
+  # Upstream's wrapper, which it offers on the path alone.
+  gitlabRails = lib.findFirst (
+    package: (package.name or "") == "gitlab-rails"
+  ) (throw "nixpkgs' GitLab brings no gitlab-rails") config.environment.systemPackages;
 
   # Services to which people log in with a GitLab account, and their redirect addresses.
   clients = {
@@ -75,6 +83,7 @@ let
 in
 {
   imports = [
+    ./memory.nix
     ./base.nix
     ./ci
     ./edge.nix
@@ -87,11 +96,14 @@ in
 
   options.agency.gitlab = {
     enable = opt.service services "gitlab" "GitLab, the forge.";
-    memoryMax = opt.str "8G" "Most memory that all units of GitLab may use together.";
+    memoryMax = opt.str "6G" "Most memory that all units of GitLab may use together.";
     cpuQuota =
       opt.matching "[0-9]+%" "400%"
         "Most processor time that all units of GitLab may use together; 100% is one core.";
     workers = opt.between 1 64 2 "Processes that answer requests. Each takes about 1.2 GB.";
+    newestMajor =
+      opt.between 17 99 18
+        "Newest major version of GitLab whose removals this machine's operator has read. Each major version takes parts of the API away.";
     registry.enable =
       opt.bool cfg.enable "The container registry of its projects."
       // opt.code "config.agency.gitlab.enable";
@@ -130,8 +142,8 @@ in
         host = hosts.registry;
         externalAddress = hosts.registry;
         externalPort = 443;
-        certFile = "${state}/registry/auth.crt";
-        keyFile = "${state}/registry/auth.key";
+        certFile = "${registryKeys}/auth.crt";
+        keyFile = "${registryKeys}/auth.key";
       };
       # People are invited, and nothing is reported elsewhere.
       extraConfig = {
@@ -143,8 +155,11 @@ in
           email_enabled = lib.mkDefault config.services.gitlab.smtp.enable;
         };
         gravatar.enabled = lib.mkDefault false;
+        # Upstream sets `enable`, which GitLab does not read.
+        monitoring.sidekiq_exporter.enabled = true;
       };
     };
+    agency.memory.parts.gitlab = cfg.memoryMax;
     agency.postgresql.databases = [ config.services.gitlab.databaseName ];
     # GitLab's is a socket of systemd, which is root.
     agency.heldPorts = {
@@ -157,6 +172,16 @@ in
       };
     };
 
+    # The first start migrates the database for minutes: beside a switch, not within it.
+    systemd.targets.gitlab.wantedBy = lib.mkForce [ ];
+    systemd.timers.gitlab = {
+      description = "GitLab, started beside the rest of the machine";
+      wantedBy = [ "timers.target" ];
+      timerConfig = {
+        OnActiveSec = "1s";
+        Unit = "gitlab.target";
+      };
+    };
     systemd.slices.system-gitlab.sliceConfig = {
       MemoryMax = cfg.memoryMax;
       MemorySwapMax = 0;
@@ -177,6 +202,23 @@ in
         onSuccess = [ "agency-issued.service" ];
         onFailure = [ "agency-issued.service" ];
       };
+      # An administrator's token for the bootstrap, made where nobody needs to log in for it.
+      ${adminToken} = {
+        description = "GitLab's token for its bootstrap";
+        after = [ "gitlab-db-config.service" ];
+        requires = [ "gitlab-db-config.service" ];
+        # Once a day: tmpfiles removes the file, and the next bootstrap has it made again.
+        unitConfig.ConditionPathExists = "!${adminTokenDirectory}/token";
+        serviceConfig = {
+          Type = "oneshot";
+          User = config.services.gitlab.user;
+          Group = config.services.gitlab.group;
+          Slice = slice;
+          UMask = "0077";
+          TimeoutStartSec = "10min";
+          ExecStart = "${gitlabRails}/bin/gitlab-rails runner ${./lib/gitlab-admin-token.rb} ${adminTokenDirectory}/token";
+        };
+      };
       gitlab-http = {
         description = "GitLab on loopback";
         requires = [ "gitlab-http.socket" ];
@@ -190,6 +232,12 @@ in
           Slice = slice;
         };
       };
+    };
+    systemd.tmpfiles.settings.${adminToken}.${adminTokenDirectory}.d = {
+      inherit (config.services.gitlab) user group;
+      mode = "0700";
+      # Reading it does not keep it.
+      age = "m:20h";
     };
     systemd.sockets.gitlab-http = {
       description = "GitLab on loopback";
@@ -219,11 +267,13 @@ in
       after = [
         "gitlab.service"
         "gitlab-http.socket"
+        "${adminToken}.service"
       ];
       # Root, for what it issues is read by the units of other users through systemd alone.
       user = "root";
-      secrets = [ rootPassword ];
-      timeout = "20min";
+      credentials.${adminToken} = "${adminTokenDirectory}/token";
+      timeout = 1200;
+      background = true;
       input = {
         url = "http://127.0.0.1:${toString ports.gitlab}";
         issuedDir = "/var/lib/agency/issued";
@@ -257,11 +307,15 @@ in
         port = ports.gitlab;
         # Pushes and packages; GitLab has limits of its own.
         bodyLimit = "0";
+        streamed = true;
+        timeout = 3600;
       };
       registry = lib.mkIf cfg.registry.enable {
         host = hosts.registry;
         port = ports.registry;
         bodyLimit = "0";
+        streamed = true;
+        timeout = 900;
       };
     };
     # Services of this machine reach it by its name, whatever the DNS outside says.
@@ -271,6 +325,13 @@ in
     ];
 
     assertions = [
+      {
+        assertion = lib.toInt (lib.versions.major version) <= cfg.newestMajor;
+        message = ''
+          agency.gitlab: GitLab ${version} is newer than the ${toString cfg.newestMajor} that its bootstrap was written for.
+          Read what it removes from the API; then set agency.gitlab.newestMajor, or keep nixpkgs where it was.
+        '';
+      }
       {
         assertion = agency.edge.enable;
         message = ''

@@ -16,6 +16,7 @@ let
   unit = "agency-issued";
   files = agency.issuedFiles;
   watched = lib.filterAttrs (_: secret: secret.class == "C") agency.secrets;
+  readers = lib.unique (lib.concatMap (file: file.consumers) (lib.attrValues files));
   exists = one: config.systemd.services ? ${lib.removeSuffix ".service" one};
   configuration = {
     inherit directory;
@@ -81,7 +82,7 @@ in
       ];
       type = "oneshot";
       user = "root";
-      before = lib.unique (lib.concatMap (file: file.consumers) (lib.attrValues files));
+      before = readers;
       path = [ config.systemd.package ];
       # No RemainAfterExit: a unit that issues a secret starts it again.
       wantedBy = [ "multi-user.target" ];
@@ -96,6 +97,11 @@ in
         TasksMax = 16;
       };
     };
+    # A reader that a switch starts brings the files along: it does not start without them.
+    systemd.services = lib.genAttrs (map (lib.removeSuffix ".service") readers) (_: {
+      wants = [ "${unit}.service" ];
+      after = [ "${unit}.service" ];
+    });
     systemd.tmpfiles.settings.agency-issued.${source}.d = {
       user = "root";
       group = "root";

@@ -98,8 +98,10 @@ let
 in
 {
   imports = [
+    ./memory.nix
     ./base.nix
     ./edge.nix
+    ./element.nix
     ./issued.nix
     ./postgresql.nix
   ];
@@ -109,7 +111,7 @@ in
     federation =
       opt.bool (services.matrix.federation or false) "Whether it talks to other homeservers."
       // opt.md "services.matrix.federation of the instance";
-    memoryMax = opt.str "4G" "Most memory that Synapse may use.";
+    memoryMax = opt.str "3G" "Most memory that Synapse may use.";
     oidc = {
       enable =
         opt.bool (services.gitlab.enable or false)
@@ -244,12 +246,20 @@ in
       }
     ];
 
+    agency.memory.parts.synapse = cfg.memoryMax;
     agency.postgresql.databases = [ database ];
     # Where clients that know only the domain find the homeserver.
     agency.edge.sites.well-known = {
       host = agency.domain;
-      files."/.well-known/matrix/client" = builtins.toJSON {
-        "m.homeserver".base_url = "https://${hosts.matrix}";
+      redirect = lib.mkIf agency.element.enable "https://${hosts.element}/";
+      files = {
+        "/.well-known/matrix/client" = builtins.toJSON {
+          "m.homeserver".base_url = "https://${hosts.matrix}";
+        };
+      }
+      # Without it other homeservers ask at port 8448 of the domain, where nothing listens.
+      // lib.optionalAttrs cfg.federation {
+        "/.well-known/matrix/server" = builtins.toJSON { "m.server" = "${hosts.matrix}:443"; };
       };
     };
     agency.edge.sites.matrix = {

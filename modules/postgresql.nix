@@ -13,7 +13,10 @@ let
   isPortable = config.agency.platform == "portable";
 in
 {
-  imports = [ ./base.nix ];
+  imports = [
+    ./base.nix
+    ./memory.nix
+  ];
 
   options.agency.postgresql = {
     enable =
@@ -47,6 +50,7 @@ in
         local sameuser all peer
       '';
     };
+    agency.memory.parts.postgresql = cfg.memoryMax;
     systemd.services.postgresql.serviceConfig.MemoryMax = cfg.memoryMax;
 
     assertions = map (user: {

@@ -1,5 +1,8 @@
 # Reconcilers: oneshots that bring one part of the machine to its declared state. Each runs at every
 # boot and every activation, changes nothing if nothing differs, and keeps no marker of its runs.
+#
+# A switch waits for whatever multi-user.target wants. What takes minutes is started by a timer that
+# a switch starts again when anything of it changed.
 {
   config,
   lib,
@@ -19,13 +22,15 @@ let
       };
       input = opt.attrsOf types.anything "The wanted state, as JSON at /etc/agency/reconcile/<name>.json. Never a secret. A change runs the reconciler.";
       secrets = opt.listOf types.str "Names of `agency.secrets` it gets as credentials. A change runs the reconciler.";
+      credentials = opt.attrsOf types.str "As agency.units.<name>.credentials.";
       user = opt.nullOr types.str "User it runs as. Null: a dynamic user of its own.";
       group = opt.nullOr types.str "Group it runs as.";
       network = opt.is (types.enum (
         lib.attrNames agencyLib.hardening.networks
       )) "loopback" "What it may reach.";
       path = opt.listOf types.package "As agency.units.<name>.path.";
-      timeout = opt.str "10min" "Longest that one run may take.";
+      timeout = opt.between 10 7200 540 "Longest that one run may take, in seconds.";
+      background = opt.bool false "Start it beside a switch that would otherwise wait for it: after the machine has booted, and when its declared state or its program changed.";
       every =
         opt.is (types.nullOr types.str) "1h"
           "How often it also runs by itself, so that drift heals between activations. Null: it does not.";
@@ -34,13 +39,22 @@ let
     };
   };
 
+  # Of the program's own limit, for it to end in order.
+  grace = 60;
+  triggers = one: [
+    (builtins.toJSON one.input)
+    config.agency.prefix
+  ];
   inputFile = name: "agency/reconcile/${name}.json";
+
+  credentialsFile = name: "agency/reconcile/${name}.credentials.json";
 
   unit =
     name: one:
     lib.nameValuePair "agency-reconcile-${name}" {
       inherit (one)
         description
+        credentials
         secrets
         user
         group
@@ -55,14 +69,30 @@ let
         name
         "--config"
         "/etc/${inputFile name}"
+        "--timeout"
+        (toString one.timeout)
       ];
       # No RemainAfterExit: an activation starts whatever multi-user.target wants and is not active.
       type = "oneshot";
-      wantedBy = [ "multi-user.target" ];
-      timer = if one.every == null then null else { OnUnitInactiveSec = one.every; };
-      restartTriggers = [ (builtins.toJSON one.input) ];
+      wantedBy = lib.optional (!one.background) "multi-user.target";
+      timer =
+        let
+          timer =
+            lib.optionalAttrs one.background { OnActiveSec = "1s"; }
+            // lib.optionalAttrs (one.every != null) { OnUnitInactiveSec = one.every; };
+        in
+        if timer == { } then null else timer;
+      restartTriggers = triggers one;
+      # What it needs may take a while to answer. After ten minutes it has failed, for people to see,
+      # and the timer goes on. Starts by hand and by switches count too: there is room for them.
+      unitConfig = {
+        StartLimitIntervalSec = "30min";
+        StartLimitBurst = 20;
+      };
       serviceConfig = {
-        TimeoutStartSec = one.timeout;
+        Restart = "on-failure";
+        RestartSec = "30s";
+        TimeoutStartSec = "${toString (one.timeout + grace)}s";
         MemoryMax = "512M";
         TasksMax = 128;
         # Its lock, also for a run by hand.
@@ -80,8 +110,17 @@ in
 
   config = {
     agency.units = lib.mapAttrs' unit cfg;
-    environment.etc = lib.mapAttrs' (
-      name: one: lib.nameValuePair (inputFile name) { text = builtins.toJSON one.input; }
-    ) cfg;
+    systemd.timers = lib.mapAttrs' (
+      name: one: lib.nameValuePair "agency-reconcile-${name}" { restartTriggers = triggers one; }
+    ) (lib.filterAttrs (_: one: one.background) cfg);
+    environment.etc = lib.concatMapAttrs (name: one: {
+      ${inputFile name}.text = builtins.toJSON one.input;
+      # Where systemd reads its credentials, for a run by hand.
+      ${credentialsFile name} = lib.mkIf (one.secrets != [ ] || one.credentials != { }) {
+        text = builtins.toJSON (
+          one.credentials // lib.genAttrs one.secrets (secret: config.agency.secrets.${secret}.path)
+        );
+      };
+    }) cfg;
   };
 }

@@ -38,11 +38,17 @@ let
     };
     # Such an Incus is identified by its start time, to stop it after its last machine.
     relax.ProtectProc = "default";
-    after = [ "incus.service" ];
+    after = [
+      "incus.service"
+      "incus-preseed.service"
+    ];
   };
 in
 {
-  imports = [ ./base.nix ];
+  imports = [
+    ./base.nix
+    ./memory.nix
+  ];
 
   options.agency.sandbox = {
     enable =
@@ -65,7 +71,29 @@ in
 
   config = lib.mkMerge [
     (lib.mkIf cfg.enable {
-      virtualisation.incus.enable = true;
+      virtualisation.incus = {
+        enable = true;
+        # Guests have no network but what a spin-up gives them; they need a place for their disks.
+        preseed = {
+          storage_pools = [
+            {
+              name = "default";
+              driver = "dir";
+            }
+          ];
+          profiles = [
+            {
+              name = "default";
+              devices.root = {
+                type = "disk";
+                path = "/";
+                pool = "default";
+              };
+            }
+          ];
+        };
+      };
+      agency.memory.parts.sandboxes = "${toString (cfg.leases * cfg.memoryMb)}M";
       networking.nftables.enable = true;
       users.groups.${group} = { };
       environment.etc.${etc}.text = builtins.toJSON configuration;

@@ -9,6 +9,25 @@ let
   opt = import ./lib/options.nix { inherit lib; };
   cfg = config.agency.swarm;
   agency = config.agency;
+  slice = "docker-apps.slice";
+  # Names that this machine's configuration gives to interfaces of its own.
+  ownInterfaces = lib.unique (
+    lib.concatMap (kind: lib.attrNames config.networking.${kind}) [
+      "bonds"
+      "bridges"
+      "interfaces"
+      "macvlans"
+      "vlans"
+    ]
+    ++ map (one: one.netdevConfig.Name or "") (lib.attrValues config.systemd.network.netdevs)
+  );
+  isInside =
+    name:
+    name != "lo"
+    && lib.any (
+      one: if lib.hasSuffix "*" one then lib.hasPrefix (lib.removeSuffix "*" one) name else one == name
+    ) cfg.insideInterfaces;
+  outside = lib.filter isInside ownInterfaces;
   members =
     config.users.groups.${cfg.dockerGroup}.members
     ++ lib.attrNames (
@@ -19,6 +38,7 @@ let
 in
 {
   imports = [
+    ./memory.nix
     ./base.nix
     ./reconcilers.nix
   ];
@@ -32,6 +52,7 @@ in
     dockerGroup =
       opt.fixed types.str "docker"
         "Group that may use Docker, which is as good as root: for units that deploy, never for people or agents.";
+    memoryMax = opt.str "6G" "Most memory that all containers may use together.";
     insideInterfaces = opt.is (types.listOf types.str) [
       "br-*"
       "cni0"
@@ -39,7 +60,6 @@ in
       "docker_gwbridge"
       "incusbr0"
       "lo"
-      "veth*"
     ] "Interfaces from which ports that containers publish can be reached. `*` stands for any ending.";
   };
 
@@ -48,6 +68,8 @@ in
       enable = true;
       # A swarm cannot be restored live.
       liveRestore = false;
+      # Containers are Docker's children, not its unit's: without it nothing limits all of them.
+      daemon.settings.cgroup-parent = slice;
       autoPrune = {
         enable = true;
         dates = "weekly";
@@ -57,6 +79,12 @@ in
         ];
       };
     };
+
+    systemd.slices.docker-apps = {
+      description = "Containers of Docker: apps under test, and jobs";
+      sliceConfig.MemoryMax = cfg.memoryMax;
+    };
+    agency.memory.parts.containers = cfg.memoryMax;
 
     # Docker publishes ports past the firewall of NixOS. From outside, nothing but the edge answers.
     networking.nftables.tables.agency-docker = {
@@ -86,6 +114,13 @@ in
     };
 
     assertions = [
+      {
+        assertion = outside == [ ];
+        message = ''
+          agency.swarm: ${lib.concatStringsSep ", " outside} is an interface of this machine and counts as one of its containers, so ports that containers publish could be reached from there.
+          Give it a name that none of agency.swarm.insideInterfaces covers.
+        '';
+      }
       {
         assertion = members == [ ];
         message = ''

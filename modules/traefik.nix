@@ -21,6 +21,23 @@ let
 
   compose = cfg.recipe + "/compose.yml";
   hasRecipe = builtins.pathExists compose;
+  # Earlier ones ask Docker for a version of its interface that it no longer speaks.
+  oldest = "3.6.1";
+  tags = lib.concatMap (
+    line:
+    let
+      found = builtins.match "[[:space:]]*image:[[:space:]]*[\"']?([a-z0-9./]+/)?traefik:v?([0-9.]+).*" line;
+    in
+    lib.optional (found != null) (lib.elemAt found 1)
+  ) (lib.optionals hasRecipe lines);
+  # `v3.6` is the newest of its kind.
+  isRecent =
+    tag:
+    lib.versionAtLeast tag oldest
+    || lib.elem tag [
+      "3"
+      "3.6"
+    ];
   lines = lib.splitString "\n" (builtins.readFile compose);
   published =
     line: builtins.match "([[:space:]]*-?[[:space:]]*published:[[:space:]]*)(80|443)[[:space:]]*" line;
@@ -80,6 +97,8 @@ in
     agency.reconcilers.traefik = {
       description = "Traefik on the swarm";
       after = [ "agency-reconcile-proxy-network.service" ];
+      # It fetches an image.
+      background = true;
       path = [
         cfg.abra
         pkgs.git
@@ -120,6 +139,13 @@ in
         message = ''
           agency.traefik: the instance has no recipe at recipes/traefik.
           Put coop-cloud/traefik there at one of its releases, and commit it: docs/install.md says how.
+        '';
+      }
+      {
+        assertion = lib.all isRecent tags;
+        message = ''
+          agency.traefik: the recipe's compose.yml has Traefik ${lib.concatStringsSep ", " tags}, which this machine's Docker ${config.virtualisation.docker.package.version} no longer talks to.
+          Take a release of the recipe with Traefik ${oldest} or newer.
         '';
       }
       {

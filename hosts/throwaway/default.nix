@@ -12,10 +12,13 @@
     (modulesPath + "/profiles/minimal.nix")
   ];
 
+  # Whoever made it comes in by Incus.
+  users.allowNoPasswordLogin = true;
   networking.hostName = lib.mkDefault "throwaway";
   networking.useDHCP = lib.mkDefault false;
 
   agency = {
+    upkeep.enable = false;
     # Whatever the instance runs elsewhere.
     services.matrix.enable = true;
 

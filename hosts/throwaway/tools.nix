@@ -11,7 +11,7 @@
     # It would have a program `agency` too: that of the package itself is meant.
     (lib.lowPrio (
       pkgs.python3.withPackages (packages: [
-        (packages.toPythonModule config.agency.package)
+        config.agency.package.module
         packages.mechanicalsoup
       ])
     ))

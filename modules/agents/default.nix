@@ -77,6 +77,7 @@ let
 in
 {
   imports = [
+    ../memory.nix
     ../base.nix
     ./firewall.nix
     ./home.nix
@@ -137,6 +138,9 @@ in
         }
       ) agents;
 
+      agency.memory.parts = lib.mapAttrs' (
+        name: agent: lib.nameValuePair "agent ${name}" agent.limits.memoryMax
+      ) agents;
       systemd.slices = {
         ${naming.slice}.description = "All agents";
       }

@@ -9,6 +9,17 @@ let
   inherit (lib) mkOption types;
   opt = import ../lib/options.nix { inherit lib; };
   hasHomeManager = options ? home-manager;
+  # Those that run the agent's programs as the agent.
+  unitsOf =
+    name:
+    lib.filter (
+      unit:
+      lib.hasPrefix "agency-agent" unit
+      && lib.hasSuffix "@" unit
+      && (unit == naming.agents.unit || lib.elem name config.agency.units.${unit}.instances)
+      && config.agency.units.${unit}.user == "${naming.agents.prefix}%i"
+    ) (lib.attrNames config.agency.units);
+  inherit (import ../lib { inherit lib; }) naming;
   agents = lib.filterAttrs (_: agent: agent.homeModules != [ ]) config.agency.agents;
 in
 {
@@ -21,6 +32,13 @@ in
   };
 
   config = {
+    # Units have no path of their own; what its home brings is on that of the agent's programs.
+    systemd.services = lib.concatMapAttrs (
+      name: agent:
+      lib.genAttrs (map (unit: "${unit}${name}") (unitsOf name)) (_: {
+        environment.PATH = "/etc/profiles/per-user/${agent.user}/bin:/run/current-system/sw/bin";
+      })
+    ) (lib.optionalAttrs hasHomeManager agents);
     assertions = lib.mapAttrsToList (name: _: {
       assertion = hasHomeManager;
       message = ''

@@ -25,6 +25,7 @@ let
 in
 {
   imports = [
+    ../memory.nix
     ../base.nix
     ../edge.nix
     ../forge.nix
@@ -54,6 +55,7 @@ in
   };
 
   config = lib.mkIf cfg.enable {
+    agency.memory.parts.ci = cfg.memoryMax;
     environment.etc."agency/recipes.json".text = builtins.toJSON configuration;
 
     assertions = [

@@ -23,6 +23,12 @@ let
   issued = lib.filter (name: agency.secrets.${name}.class == "C") (lib.attrValues oauth);
 in
 {
+  options.agency.ci.woodpecker.admins =
+    (import ../lib/options.nix { inherit lib; }).is
+      (lib.types.nonEmptyListOf (import ../lib { inherit lib; }).types.name)
+      [ "root" ]
+      "Accounts of the forge that may log in to Woodpecker and turn a project's pipelines on. Nobody else may.";
+
   config = lib.mkIf (ci.enable && ci.engine == "woodpecker") {
     services.woodpecker-server = {
       enable = true;
@@ -31,6 +37,10 @@ in
         WOODPECKER_SERVER_ADDR = "127.0.0.1:${toString ports.woodpecker}";
         WOODPECKER_GRPC_ADDR = "127.0.0.1:${toString ports.woodpecker-agents}";
         WOODPECKER_OPEN = "false";
+        # With the registration closed, nobody else is ever let in.
+        WOODPECKER_ADMIN = lib.concatStringsSep "," ci.woodpecker.admins;
+        # It signs what an agent that has shown the secret is given, and would be new at each start.
+        WOODPECKER_GRPC_SECRET_FILE = ofUnit server rpc;
         WOODPECKER_DEFAULT_PIPELINE_TIMEOUT = minutes;
         WOODPECKER_MAX_PIPELINE_TIMEOUT = minutes;
         WOODPECKER_AGENT_SECRET_FILE = ofUnit server rpc;
@@ -49,6 +59,8 @@ in
         WOODPECKER_MAX_WORKFLOWS = toString ci.maxTests;
         WOODPECKER_AGENT_SECRET_FILE = ofUnit runner rpc;
         WOODPECKER_HEALTHCHECK = "false";
+        # The number that the server knows it by; lost, each start is a further agent.
+        WOODPECKER_AGENT_CONFIG_FILE = "/var/lib/woodpecker-agent/agent.conf";
       };
       extraGroups = [ agency.swarm.dockerGroup ];
       path = [
@@ -58,6 +70,9 @@ in
         pkgs.bash
         pkgs.coreutils
         pkgs.git
+        pkgs.git-lfs
+        # The step that clones.
+        pkgs.woodpecker-plugin-git
       ];
     };
     systemd.services.${server} = {

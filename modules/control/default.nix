@@ -31,6 +31,7 @@ let
 in
 {
   imports = [
+    ../memory.nix
     ../base.nix
     ../agents
     ../postgresql.nix
@@ -115,6 +116,7 @@ in
       };
     };
 
+    agency.memory.parts.control = cfg.memoryMax;
     # The homeserver proves itself there with a token, and who is told more than strangers is root.
     agency.heldPorts.control = {
       inherit user;

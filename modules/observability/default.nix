@@ -32,6 +32,22 @@ let
       };
     };
   };
+  # The kernel keeps a few percent of the machine for itself.
+  smaller = {
+    name = "size";
+    rules = [
+      {
+        alert = "MachineIsSmaller";
+        expr = "node_memory_MemTotal_bytes / 1024 / 1024 < ${toString (agency.memory.mib * 9 / 10)}";
+        for = "5m";
+        labels.severity = "warning";
+        annotations = {
+          summary = "The machine has less memory than its configuration says";
+          description = "Set agency.memory.machine to what it has; an evaluation then says which limits do not fit.";
+        };
+      }
+    ];
+  };
   job = name: ports: {
     job_name = name;
     static_configs = [ { targets = map local ports; } ];
@@ -74,6 +90,7 @@ let
 in
 {
   imports = [
+    ../memory.nix
     ../base.nix
     ../edge.nix
     ../issued.nix
@@ -83,7 +100,7 @@ in
   options.agency.observability = {
     enable = opt.service agency.services "observability" "Prometheus and Grafana.";
     retention = opt.matching "[0-9]+[dwy]" "90d" "How long numbers are kept.";
-    memoryMax = opt.str "2G" "Most memory of Prometheus, and again of Grafana.";
+    memoryMax = opt.str "1G" "Most memory of Prometheus, and again of Grafana.";
     probes = opt.attrsOf types.str "URLs on this machine that must answer with success, by the name of the service. Features add theirs.";
     rules =
       opt.is (types.listOf types.path) [ ./alerts.yml ] "Files of alert rules."
@@ -124,6 +141,8 @@ in
         evaluation_interval = "15s";
       };
       ruleFiles = cfg.rules;
+      # Limits that add up to a machine of another size add up to nothing.
+      rules = [ (builtins.toJSON { groups = [ smaller ]; }) ];
       scrapeConfigs = [
         (job "prometheus" [ ports.prometheus ])
         (job "node" [ ports.node-exporter ])
@@ -149,6 +168,8 @@ in
           listenAddress = "127.0.0.1";
           port = ports.node-exporter;
           enabledCollectors = [ "systemd" ];
+          # Of the rule that sees a unit restart: between two starts it is not failed.
+          extraFlags = [ "--collector.systemd.enable-start-time-metrics" ];
         };
         # Agents are users of the machine, so what each uses is what its user's processes use.
         process = {
@@ -185,6 +206,7 @@ in
       ];
     }
     // lib.optionalAttrs agency.matrix.enable { synapse-metrics.user = "matrix-synapse"; };
+    agency.memory.parts = lib.genAttrs [ "prometheus" "grafana" ] (_: cfg.memoryMax);
     systemd.services.prometheus.serviceConfig.MemoryMax = cfg.memoryMax;
 
     services.matrix-synapse.settings = lib.mkIf agency.matrix.enable {

@@ -21,12 +21,14 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from agency.errors import BadInputError, PrerequisiteError
 from agency.programs import ProgramError, run_program
 
+SOURCE_VARIABLE = "AGENCY_SOURCE"
 _TIMEOUT_S = 60.0
 _IGNORE_FILE = ".gitignore"
 _NO_DIGEST = "neither a file nor a symbolic link, so the tree has no digest"
@@ -73,12 +75,40 @@ class SourceFile:
         return self.mode == "100755"
 
 
-def source_root() -> Path:
-    """Find this program's own source: its checkout, or its package where it is installed."""
+def source_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """Find this program's own source: its checkout, or its package where it is installed.
+
+    An installed program that was built from a tree which is still there, as Nix does it, is told
+    so by AGENCY_SOURCE. It is believed only if that tree has this very program.
+
+    Raises:
+        PrerequisiteError: the tree is not this program's source.
+    """
     package = Path(__file__).resolve().parent
     checkout = package.parents[1]
-    is_checkout = (checkout / "pyproject.toml").is_file() and package.parent.name == "pyscripts"
-    return checkout if is_checkout else package
+    if (checkout / "pyproject.toml").is_file() and package.parent.name == "pyscripts":
+        return checkout
+    named = environ.get(SOURCE_VARIABLE)
+    return _built_from(Path(named), package) if named else package
+
+
+@cache
+def _built_from(tree: Path, package: Path) -> Path:
+    source = tree / "pyscripts" / package.name
+    if not source.is_dir() or _programs(source) != _programs(package):
+        raise PrerequisiteError(
+            "it is not the source that this program was built from",
+            where=f"${SOURCE_VARIABLE}: {tree}",
+            hint="unset it, or run the program that was built from that tree",
+        )
+    return tree
+
+
+def _programs(package: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(package)): hashlib.sha256(file.read_bytes()).digest()
+        for file in package.rglob("*.py")
+    }
 
 
 def source_digest(root: Path) -> SourceDigest:

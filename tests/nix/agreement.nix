@@ -30,6 +30,7 @@ let
       "environment"
       "networking"
       "nix"
+      "programs"
       "security"
       "services"
       "sops"

@@ -178,6 +178,32 @@ in
     says = "the control plane, which alone may use the cluster, is off";
     module.agency.control.enable = false;
   };
+  memory-too-small = {
+    file = "memory.nix";
+    says = "the limits of containers 6G, gitlab 6G";
+    module.agency.memory.machine = "16G";
+  };
+  memory-one-limit-more = {
+    file = "memory.nix";
+    says = "and the machine has 64G";
+    further = true;
+    module.agency.matrix.memoryMax = "48G";
+  };
+  own-interface-like-a-container = {
+    file = "swarm.nix";
+    says = "br-lan is an interface of this machine";
+    module.networking.bridges.br-lan.interfaces = [ ];
+  };
+  traefik-too-old = {
+    file = "traefik.nix";
+    says = "has Traefik 3.6.0, which this machine's Docker";
+    module.agency.traefik.recipe = ./recipes/old-traefik;
+  };
+  gitlab-newer-than-known = {
+    file = "gitlab.nix";
+    says = "is newer than the 17 that its bootstrap was written for";
+    module.agency.gitlab.newestMajor = 17;
+  };
   docker-group = {
     file = "swarm.nix";
     says = "person would be root by way of Docker";
@@ -363,6 +389,43 @@ in
       workspace.enable = false;
       taskLoop.enable = false;
     };
+  };
+  no-login = {
+    file = "hosts/agency/login.nix";
+    says = "nobody could log in to this machine";
+    module.agency.operatorKeys = lib.mkForce [ ];
+  };
+  keys-without-sshd = {
+    file = "hosts/agency/login.nix";
+    says = "nobody could log in to this machine";
+    further = true;
+    module.services.openssh.enable = false;
+  };
+  keys-of-a-root-who-may-not = {
+    file = "hosts/agency/login.nix";
+    says = "nobody could log in to this machine";
+    further = true;
+    module.services.openssh.settings.PermitRootLogin = "forced-commands-only";
+  };
+  locked-password = {
+    file = "hosts/agency/login.nix";
+    says = "nobody could log in to this machine";
+    further = true;
+    module = {
+      agency.operatorKeys = lib.mkForce [ ];
+      users.users.root.hashedPassword = "!";
+    };
+  };
+  example-on-a-host = {
+    file = "hosts/agency/login.nix";
+    says = "is the domain of an example";
+    instance = "example";
+    module = { };
+  };
+  disk-without-disko = {
+    file = "hosts/agency/disk.nix";
+    says = "partitioned by disko, which is not part of this machine";
+    module.agency.disk.device = "/dev/vda";
   };
   audit-off = {
     file = "agents/audit.nix";

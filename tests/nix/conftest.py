@@ -16,6 +16,7 @@ import yaml
 
 from agency import naming
 from agency.instance.load import load_instance
+from agency.instance.making.flake import write_flake
 from agency.instance.needs import required_secrets
 from agency.instance.render import write_rendered
 from agency.secrets.classes import SecretClass
@@ -28,6 +29,7 @@ NIX_SITE = "https://nixos.org/download"
 TREES = ("nixpkgs", "sops-nix")
 EVALUATED = (
     "default.nix",
+    "flake.nix",
     "hosts",
     "instance",
     "modules",
@@ -159,6 +161,12 @@ def services_with_engine(engine: str) -> dict[str, Any]:
     return services | {"ci": {"enable": True, "engine": engine, "maxTests": 3}}
 
 
+@pytest.fixture(scope="session")
+def with_engine() -> Callable[[str], dict[str, Any]]:
+    """`services_with_engine`, for tests that cannot import this file."""
+    return services_with_engine
+
+
 LONGEST_NAME = "a" * naming.MAX_AGENT_NAME
 AGENT_SECRETS = (
     "ssh-key",
@@ -234,7 +242,18 @@ def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
         agents={name: {"role": "pm"} for name in ("pm", "a-first", "zeta", LONGEST_NAME)},
     )
     (other / "host.nix").write_text('{ agency.operatorKeys = [ "ssh-ed25519 AAAA bob" ]; }\n')
+    small = {"matrix": {"enable": True}}
+    made = new_instance("made", services=small)
+    write_flake(made)
+    host = made / "host.nix"
+    # What docs/install.md has an operator fill in.
+    host.write_text(host.read_text().replace('# "ssh-ed25519 AAAA...', '"ssh-ed25519 AAAA...'))
     instances = {
+        "made": made,
+        "small": new_instance("small", services=small),
+        "example": new_instance(
+            "example", domain="agency.example", operators=["@alice:agency.example"]
+        ),
         "full": new_instance("full"),
         "stale": stale,
         "unrendered": unrendered,

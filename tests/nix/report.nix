@@ -11,6 +11,13 @@ let
     };
   everything = ../../modules/lib/everything.nix;
   sample = import ./sample.nix;
+  machine = ./machine.nix;
+  # Where it is at hand; null: what needs it is left out.
+  disko =
+    let
+      found = builtins.tryEval <disko>;
+    in
+    if found.success then found.value else null;
   full = agencyWith "full" [
     everything
     sample
@@ -193,7 +200,10 @@ let
       synapse = map (one: one.port) config.services.matrix-synapse.settings.listeners;
       gitlab = config.systemd.sockets.gitlab-http.socketConfig.ListenStream;
       gitaly = 9236;
-      sidekiq = config.services.gitlab.extraConfig.monitoring.sidekiq_exporter.port or 3807;
+      # GitLab reads this key, and listens only where it is set.
+      sidekiq = lib.optional config.services.gitlab.extraConfig.monitoring.sidekiq_exporter.enabled (
+        config.services.gitlab.extraConfig.monitoring.sidekiq_exporter.port or 3807
+      );
       registry = config.services.dockerRegistry.port;
       grafana = config.services.grafana.settings.server.http_port;
       prometheus = config.services.prometheus.port;
@@ -299,7 +309,27 @@ in
         inherit ((agencyWith "full" [ ]).hosts) throwaway throwaway-container;
       };
   checks = lib.mapAttrs (_: check: check.drvPath) (import ../.. { }).checks;
-  example = lib.mapAttrs (_: one: one.config.system.build.toplevel.drvPath) (import ../.. { }).hosts;
+  example = {
+    throwaway = (import ../.. { }).hosts.throwaway.config.system.build.toplevel.drvPath;
+    agency =
+      (import ../.. {
+        extraModules = [
+          machine
+          { agency.acceptExample = true; }
+        ];
+      }).hosts.agency.config.system.build.toplevel.drvPath;
+  };
+  entry = import ./entry.nix {
+    inherit
+      agencyWith
+      disko
+      failing
+      instances
+      lib
+      machine
+      shared
+      ;
+  };
   other = {
     inherit
       (host

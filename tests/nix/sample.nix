@@ -1,6 +1,7 @@
 # What features need from a person before they can be on, for every agent of a test's instance.
 { lib, ... }:
 {
+  imports = [ ./machine.nix ];
   options.agency.agents = lib.mkOption {
     type = lib.types.attrsOf (
       lib.types.submodule {
@@ -18,4 +19,6 @@
       }
     );
   };
+  # Everything at once, which no machine of the default size has room for.
+  config.agency.memory.machine = lib.mkDefault "64G";
 }

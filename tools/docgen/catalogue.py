@@ -54,7 +54,7 @@ def _readers(entry: Entry) -> str:
     def told(unit: str) -> str:
         return f"`{_name(unit)}`" + ("" if unit in entry.restarts else " (stays up)")
 
-    return ", ".join(map(told, entry.consumers)) or "-"
+    return ", ".join(map(told, entry.consumers)) or entry.reader or "-"
 
 
 def _procedure(entry: Entry) -> str:

@@ -11,4 +11,4 @@ from .contract import User as User
 from .errors import ForgeError as ForgeError
 from .errors import ForgeUnreachableError as ForgeUnreachableError
 from .gitlab import GitlabApi as GitlabApi
-from .gitlab import logged_in as logged_in
+from .gitlab import administered as administered

@@ -54,6 +54,8 @@ def _by_name(spec: SecretSpec) -> str:
 def _of_services(instance: Instance) -> Iterator[str]:
     """Name the secrets that depend on enabled services only."""
     services = instance.services
+    if instance.secrets.provider == "sops":  # else there is no private repository to fetch
+        yield names.DEPLOY_KEY
     yield names.TRANSCRIPT_SIGNING_KEY
     if services.matrix.enable:
         yield names.MATRIX_AS_TOKEN

@@ -14,6 +14,8 @@ from .findings import RoomState as RoomState
 from .paths import client_path as client_path
 from .person import Patience as Patience
 from .person import Person as Person
+from .registration import REGISTRATION_PATH as REGISTRATION_PATH
+from .registration import registration_body as registration_body
 from .rooms import Membership as Membership
 from .rooms import lists_creator as lists_creator
 from .rooms import localpart as localpart

@@ -7,6 +7,7 @@ plane sends its trace id in TRACE_HEADER, and the agent logs it.
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -26,8 +27,8 @@ def is_trace(text: str) -> bool:
 
 
 def _one_line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must be one line of printable characters")
+    if len(text.splitlines()) > 1 or any(unicodedata.category(c) == "Cc" for c in text):
+        raise ValueError("must be one line without control characters")
     return text
 
 

@@ -12,6 +12,7 @@ import click
 
 from agency.commandline import emit, json_option
 from agency.errors import UsageError
+from agency.reconcile.credentials import credentials
 from agency.reconcile.engine import registry
 from agency.reconcile.engine.engine import Engine, Limits, Outcome, Report
 from agency.reconcile.engine.lock import lock_dir
@@ -51,7 +52,8 @@ def reconcile(
 ) -> None:
     """Bring one part of this machine to its declared state, or list the differences.
 
-    A run changes nothing if nothing differs. Secrets are read from $CREDENTIALS_DIRECTORY.
+    A run changes nothing if nothing differs. Secrets are read from $CREDENTIALS_DIRECTORY; root, by
+    hand, needs none where NixOS listed the files beside the settings.
     """
     if show_list:
         if name is not None:
@@ -63,7 +65,8 @@ def reconcile(
             "no reconciler is named", where="NAME", hint="`agency reconcile --list` lists them"
         )
     file = config or Path(DEFAULT_SETTINGS.format(name=name))
-    report = asyncio.run(run(name, file, check=check, timeout_s=timeout))
+    with credentials(file, os.environ):
+        report = asyncio.run(run(name, file, check=check, timeout_s=timeout))
     emit(report.as_dict(), as_json=as_json, human=_printer(report))
     ctx.exit(int(report.exit_code))
 

@@ -5,11 +5,13 @@ from .catalogue import CATALOGUE as CATALOGUE
 from .catalogue import Catalogue as Catalogue
 from .catalogue import catalogue_file as catalogue_file
 from .catalogue import load_catalogue as load_catalogue
+from .classes import Generator as Generator
 from .classes import SecretClass as SecretClass
 from .classes import SecretSpec as SecretSpec
 from .commands import compose_issued as compose_issued
 from .commands import install_secrets as install_secrets
 from .delivery.compose import ComposeConfig as ComposeConfig
+from .delivery.credentials import DIRECTORY_VARIABLE as DIRECTORY_VARIABLE
 from .delivery.credentials import read_credential as read_credential
 from .delivery.install import Installer as Installer
 from .delivery.install import load_config as load_config

@@ -78,7 +78,10 @@ class ForeignForge(_Section):
 
 
 class Entry(_Section):
-    """One secret, or one for each agent or CI engine where its name has a placeholder."""
+    """One secret, or one for each agent or CI engine where its name has a placeholder.
+
+    `reader` is whoever reads a secret that no unit does.
+    """
 
     cls: SecretClass = Field(alias="class")
     description: Text
@@ -88,6 +91,7 @@ class Entry(_Section):
     mode: str
     consumers: tuple[Unit, ...]
     restarts: tuple[Unit, ...]
+    reader: Text | None = None
     rotation: Rotation
     instructions: Text | None = None
     optional: bool = False
@@ -105,8 +109,8 @@ class Entry(_Section):
         unread = sorted(set(self.restarts) - set(self.consumers))
         if unread:
             raise ValueError(f"restarts {unread[0]}, which is not among its consumers")
-        if not self.consumers and self.cls is not SecretClass.B:
-            raise ValueError("has no consumers, which only a secret of class B may")
+        if not self.consumers and self.reader is None and self.cls is not SecretClass.B:
+            raise ValueError("has neither consumers nor a reader, which only class B may")
         return self
 
 

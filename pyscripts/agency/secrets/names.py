@@ -9,6 +9,7 @@ is written out anywhere else.
 from __future__ import annotations
 
 # One secret each.
+DEPLOY_KEY = "deploy-key"
 FORGE_BOT_TOKEN = "forge-bot-token"
 GITLAB_ROOT_PASSWORD = "gitlab-initial-root-password"
 GITLAB_RUNNER_TOKEN = "gitlab-runner-token"

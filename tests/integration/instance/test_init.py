@@ -39,6 +39,8 @@ def test_what_is_made(made: Any) -> None:
         "secrets",
         ".sops.yaml",
         ".gitignore",
+        "flake.nix",
+        "host.nix",
         ".gitattributes",
     }
     loaded = load_instance(made.root)

@@ -91,6 +91,15 @@ def test_in_a_fresh_clone(clone: Path, agency: Agency) -> None:
     assert git(clone, "status", "--porcelain") == ""
 
 
+def test_the_facts_of_a_machine_that_is_there_stay(clone: Path, agency: Agency) -> None:
+    """An operator's host.nix is no file of an instance: it is kept, and the flake comes to it."""
+    (clone / "host.nix").write_text("{ }\n")
+    key = clone.parent / "agency.key"
+    assert agency("init", clone, *FLAGS, "--age-key", key) == 0
+    assert (clone / "host.nix").read_text() == "{ }\n"
+    assert "nixosConfigurations.agency" in (clone / "flake.nix").read_text()
+
+
 def test_git_changes_no_line_ends(clone: Path, agency: Agency) -> None:
     """What is checked out with autocrlf is byte for byte what was committed."""
     assert agency("init", clone, *FLAGS) == 0
@@ -98,7 +107,7 @@ def test_git_changes_no_line_ends(clone: Path, agency: Agency) -> None:
     git(clone, "commit", "-qm", "an instance")
     other = clone.parent / "other"
     git(clone.parent, "-c", "core.autocrlf=true", "clone", "-q", str(clone), "other")
-    changed = {".gitignore", "README.md", ".gitattributes"}
+    changed = {".gitignore", "README.md", ".gitattributes", "flake.nix", "host.nix"}
     before, after = content(clone), content(other)
     assert before.keys() == after.keys()
     assert {name for name in before if before[name] != after[name]} <= changed

@@ -86,7 +86,7 @@ def setup(tmp_path, monkeypatch):
     password = secrets.token_urlsafe(16)
     for name in ("credentials", "issued"):
         (tmp_path / name).mkdir(mode=0o700)
-    (tmp_path / "credentials" / "gitlab-initial-root-password").write_text(password)
+    (tmp_path / "credentials" / "gitlab-admin-token").write_text(password)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
     gitlab = simulated.SimulatedGitlab(password)
     with simulated.serve(gitlab) as url:
@@ -114,7 +114,6 @@ async def test_makes_everything_and_then_changes_nothing(setup):
     assert (await setup.converge(check=True)).exit_code == 0
     assert gitlab.writes == []
     assert setup.files() == files
-    assert gitlab.sessions == set()  # every login was revoked
 
 
 async def test_each_runner_has_a_token_of_its_own(setup):
@@ -161,7 +160,7 @@ async def test_no_secret_is_told(setup):
     first = await setup.converge()
     told = json.dumps(first.as_dict()) + repr(first)
     values = [
-        setup.gitlab.root_password,
+        setup.gitlab.root_token,
         *(p.read_text().strip() for p in setup.issued.iterdir() if not p.name.endswith("-id")),
     ]
     assert len(values) == 5
@@ -323,9 +322,14 @@ async def test_two_runs_at_once_make_everything_once(setup):
     assert len(setup.gitlab.users) == 1
 
 
-async def test_a_wrong_password_and_a_gitlab_that_is_down_are_missing_prerequisites(setup):
-    (setup.place / "credentials" / "gitlab-initial-root-password").write_text("another-one")
-    with pytest.raises(PrerequisiteError, match="does not let root in") as told:
+async def test_a_wrong_token_and_a_gitlab_that_is_down_are_missing_prerequisites(setup):
+    setup.gitlab.root_scopes = ("read_api",)
+    with pytest.raises(PrerequisiteError, match="has not the scope api"):
+        await setup.converge()
+    (setup.place / "credentials" / "gitlab-admin-token").write_text("another-one")
+    with pytest.raises(
+        PrerequisiteError, match="does not accept the administrator's token"
+    ) as told:
         await setup.converge()
     assert "another-one" not in str(told.value)
     setup.url = "http://127.0.0.1:9"

@@ -36,7 +36,7 @@ in
           (pkgs.python3.withPackages (packages: [
             packages.pytest
             packages.pytest-testinfra
-            (packages.toPythonModule config.agency.package)
+            config.agency.package.module
           ]))
         ];
         environment.etc."agency/guest-suite".source = guestSuite;

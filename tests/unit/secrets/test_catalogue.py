@@ -167,8 +167,13 @@ class TestRefusals:
     def test_a_secret_without_consumers(self) -> None:
         wrong = document()
         wrong["secrets"]["k3s-token"] |= {"consumers": [], "restarts": []}
-        with pytest.raises(ValueError, match="has no consumers"):
+        with pytest.raises(ValueError, match="neither consumers nor a reader"):
             parse_catalogue(json.dumps(wrong).encode())
+
+    def test_a_secret_that_a_person_s_program_reads(self) -> None:
+        right = document()
+        right["secrets"]["k3s-token"] |= {"consumers": [], "restarts": [], "reader": "somebody"}
+        parse_catalogue(json.dumps(right).encode())
 
     def test_duplicate_name_is_refused(self) -> None:
         text = (ROOT / CATALOGUE).read_text().replace('"k3s-token"', '"webhook-hmac"')

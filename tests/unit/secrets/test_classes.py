@@ -106,6 +106,13 @@ class TestRequired:
         assert bot(bridge=ON) is SecretClass.A1
         assert bot(bridge=ON, gitlab=ON) is SecretClass.C
 
+    def test_a_machine_fetches_an_encrypted_instance_with_a_key(self) -> None:
+        """An instance whose secrets are made at each boot has no repository to fetch."""
+        document = instance().model_dump(by_alias=True)
+        document["secrets"] = {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}}
+        kept = {spec.name for spec in required_secrets(Instance.model_validate(document))}
+        assert kept - names() == {"deploy-key"}
+
     def test_every_spec_is_complete(self) -> None:
         for spec in [*specs(**EVERYTHING), *specs(ci=ON)]:
             assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", spec.name)

@@ -35,7 +35,7 @@ def _names(engine: str, *, own_forge: bool) -> set[str]:
             "operators": ["@alice:agency.example.org"],
             "services": services,
             "agents": {"pm": {"role": "pm"}},
-            "secrets": {"provider": "ephemeral"},
+            "secrets": {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}},
         },
         strict=False,
     )

@@ -483,3 +483,41 @@ def test_own_source_is_the_checkout_or_the_package(monkeypatch: pytest.MonkeyPat
     installed = "/usr/lib/python3/site-packages/agency/source_digest.py"
     monkeypatch.setattr(module, "__file__", installed)
     assert source_root() == Path(installed).parent
+
+
+def _installed_from(tree: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a small source tree and a package that was built from it; it is then our own."""
+    for package in (tree / "pyscripts" / "agency", place / "agency"):
+        (package / "part").mkdir(parents=True)
+        (package / "cli.py").write_text("main = 1\n")
+        (package / "part" / "deep.py").write_text("deep = 1\n")
+    monkeypatch.setattr(module, "__file__", str(place / "agency" / "source_digest.py"))
+    return place / "agency"
+
+
+def test_an_installed_program_is_told_the_tree_it_was_built_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = _installed_from(tmp_path / "tree", tmp_path / "site", monkeypatch)
+    assert source_root({}) == package
+    assert source_root({"AGENCY_SOURCE": ""}) == package
+    assert source_root({"AGENCY_SOURCE": str(tmp_path / "tree")}) == tmp_path / "tree"
+
+
+@pytest.mark.parametrize("name", ["cli.py", "part/deep.py", "part/more.py"])
+def test_another_tree_is_not_taken_for_the_source(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transcript would name a source that did not run."""
+    _installed_from(tmp_path / "tree", tmp_path / "site", monkeypatch)
+    (tmp_path / "tree" / "pyscripts" / "agency" / name).write_text("main = 2\n")
+    with pytest.raises(PrerequisiteError, match="not the source"):
+        source_root({"AGENCY_SOURCE": str(tmp_path / "tree")})
+
+
+def test_a_tree_that_is_gone_is_not_taken_for_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _installed_from(tmp_path / "tree", tmp_path / "site", monkeypatch)
+    with pytest.raises(PrerequisiteError, match="not the source"):
+        source_root({"AGENCY_SOURCE": str(tmp_path / "gone")})

@@ -2,6 +2,6 @@
 
 from .api import GitlabApi as GitlabApi
 from .api import GitlabError as GitlabError
-from .api import logged_in as logged_in
+from .api import administered as administered
 from .forge import GitlabForge as GitlabForge
 from .forge import gitlab_forge as gitlab_forge

@@ -21,6 +21,7 @@ from agency.forge.gitlab.session import TIMEOUT_S, AnswerTooLongError, BoundedSe
 
 _POLL_S = 1.0
 _STARTING = (502, 503, 504)
+_SELF = "/api/v4/personal_access_tokens/self"
 
 
 class GitlabError(ForgeError):
@@ -84,7 +85,7 @@ class GitlabApi:
 
     def token_facts(self, token: str) -> dict[str, Any] | None:
         """Read the facts of a personal access token; None when GitLab does not accept it."""
-        path = "/api/v4/personal_access_tokens/self"
+        path = _SELF
         with _reached(self.url), BoundedSession() as session:
             answer = session.get(
                 self.url + path, headers={"PRIVATE-TOKEN": token}, timeout=TIMEOUT_S
@@ -141,33 +142,28 @@ def _reached(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def logged_in(url: str, user: str, password: str, *, ready_s: float) -> Iterator[GitlabApi]:
-    """Log in as an administrator for the length of the block; revoke the access after it.
+def administered(url: str, token: str, *, ready_s: float) -> Iterator[GitlabApi]:
+    """Use GitLab as the administrator whose personal access token this is.
 
     GitLab takes minutes to start: this waits for it, at most `ready_s` seconds.
-    Source: doc/api/oauth2.md, "Resource owner password credentials flow".
 
     Raises:
-        PrerequisiteError: GitLab does not answer, or does not let this user in.
+        PrerequisiteError: GitLab does not answer, or does not accept the token.
     """
-    token = _token(url, user, password, ready_s)
-    try:
-        with BoundedSession() as session:
-            yield GitlabApi(
-                url, gitlab.Gitlab(url, oauth_token=token, timeout=TIMEOUT_S, session=session)
-            )
-    finally:
-        with _reached(url), BoundedSession() as session:
-            session.post(f"{url}/oauth/revoke", data={"token": token}, timeout=TIMEOUT_S)
+    _wait(url, token, ready_s)
+    with BoundedSession() as session:
+        yield GitlabApi(
+            url, gitlab.Gitlab(url, private_token=token, timeout=TIMEOUT_S, session=session)
+        )
 
 
-def _token(url: str, user: str, password: str, ready_s: float) -> str:
+def _wait(url: str, token: str, ready_s: float) -> None:
     deadline = time.monotonic() + ready_s
     while True:
         try:
-            return _asked_token(url, user, password)
-        except PrerequisiteError as error:
-            if not isinstance(error, _NotReadyError) or time.monotonic() >= deadline:
+            return _checked(url, token)
+        except _NotReadyError:
+            if time.monotonic() >= deadline:
                 raise
         time.sleep(_POLL_S)
 
@@ -176,11 +172,12 @@ class _NotReadyError(ForgeUnreachableError):
     """GitLab is not ready yet."""
 
 
-def _asked_token(url: str, user: str, password: str) -> str:
-    form = {"grant_type": "password", "username": user, "password": password}
+def _checked(url: str, token: str) -> None:
     try:
         with BoundedSession() as session:
-            answer = session.post(f"{url}/oauth/token", data=form, timeout=TIMEOUT_S)
+            answer = session.get(
+                f"{url}{_SELF}", headers={"PRIVATE-TOKEN": token}, timeout=TIMEOUT_S
+            )
     except requests.RequestException as error:
         raise _NotReadyError(
             f"GitLab does not answer: {type(error).__name__}",
@@ -195,13 +192,13 @@ def _asked_token(url: str, user: str, password: str) -> str:
         )
     if answer.status_code != 200:
         raise PrerequisiteError(
-            f"GitLab does not let {user} in (HTTP {answer.status_code})",
-            where=f"{url}/oauth/token",
-            hint=f"the password must be that which the secrets have for {user}; if it was changed "
-            "in GitLab, set it back there or put the new one into the encrypted secrets",
+            f"GitLab does not accept the administrator's token (HTTP {answer.status_code})",
+            where=f"{url}{_SELF}",
+            hint="have it made again: rm /run/gitlab-admin-token/token, then "
+            "systemctl start agency-reconcile-gitlab-bootstrap",
         )
-    body = _json(answer)
-    token = body.get("access_token") if isinstance(body, dict) else None
-    if not isinstance(token, str):
-        raise GitlabError("GitLab answered without a token", where=f"{url}/oauth/token")
-    return token
+    scopes = _object(_json(answer), f"GET {_SELF}").get("scopes")
+    if not isinstance(scopes, list) or "api" not in scopes:
+        raise PrerequisiteError(
+            "the administrator's token has not the scope api", where=f"{url}{_SELF}"
+        )

@@ -16,6 +16,7 @@ from agency.instance.load import (
     load_instance,
     parse_instance,
 )
+from agency.instance.making.flake import write_flake
 from agency.instance.making.place import LINES, Place, refuse_to_overwrite
 from agency.instance.needs import required_secrets
 from agency.instance.problems import InstanceError
@@ -148,6 +149,7 @@ def _fill_directory(fresh: Path, content: bytes) -> tuple[LoadedInstance, tuple[
     (fresh / INSTANCE_FILE).write_bytes(content)
     for name, lines in LINES.items():
         (fresh / name).write_bytes(lines)
+    write_flake(fresh)
     loaded = load_instance(fresh)
     write_rendered(loaded)
     (fresh / sops.CONFIG_FILE).symlink_to(f"{GENERATED}/sops.yaml")

@@ -15,6 +15,7 @@ from pathlib import Path
 from agency.errors import BadInputError, PrerequisiteError
 from agency.files import rewrite
 from agency.instance.load import GENERATED, INSTANCE_FILE
+from agency.instance.making import flake
 from agency.secrets import sops
 
 # Files to which only lines are added, as a repository may have them already.
@@ -98,6 +99,9 @@ class Place:
     def _fill(self, fresh: Path, undo: contextlib.ExitStack) -> None:
         for name, lines in LINES.items():
             _add_lines(self.root / name, lines, undo)
+        for name in flake.FILES:
+            if not _is_taken(self.root / name):  # else it is the operator's
+                _put(fresh / name, self.root / name, undo)
         for name in _OWN:
             source, target = fresh / name, self.root / name
             if not target.parent.exists():

@@ -37,6 +37,9 @@ RECONCILERS: Mapping[str, Entry] = {
     "synapse-rooms": Entry(
         "agency.reconcile.matrix.synapse_rooms", "The control room and the instance's space."
     ),
+    "accounts": Entry(
+        "agency.reconcile.matrix.accounts", "Operators' accounts, where nobody logs in by OpenID."
+    ),
     "gitlab-bootstrap": Entry(
         "agency.reconcile.gitlab.bootstrap", "GitLab's applications, runner, group and bot."
     ),

@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from agency.clock import Clock
-from agency.forge import GitlabApi, logged_in
+from agency.forge import GitlabApi, administered
 from agency.reconcile.gitlab.changes import LEVELS, GitlabChange, Seen, Step, runner_facts
 from agency.reconcile.gitlab.planning import plan
 from agency.reconcile.gitlab.settings import (
@@ -28,9 +28,10 @@ from agency.reconcile.gitlab.settings import (
     OauthApplication,
 )
 from agency.reconcile.issued import Issued
-from agency.secrets import GITLAB_ROOT_PASSWORD, SecretValue, read_credential
+from agency.secrets import SecretValue, read_credential
 
 SETTINGS = GitlabBootstrapSettings
+ADMIN_CREDENTIAL = "gitlab-admin-token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +41,16 @@ class GitlabBootstrap:
     api: GitlabApi
     settings: GitlabBootstrapSettings
     issued: Issued
-    password: SecretValue
+    token: SecretValue
     clock: Clock
 
     def secrets(self) -> tuple[SecretValue, ...]:
-        """Return the administrator's password and every issued secret."""
+        """Return the administrator's token and every issued secret."""
         names = [f"{one.issued}-secret" for one in self.settings.applications]
         names.append(self.settings.bot.issued)
         names += [one.issued for one in self.settings.runners]
         found = (self.issued.read(name) for name in names)
-        return (self.password, *(SecretValue(value) for value in found if value is not None))
+        return (self.token, *(SecretValue(value) for value in found if value is not None))
 
     async def observe(self) -> Seen:
         """Read the state of GitLab and the issued secrets."""
@@ -230,14 +231,12 @@ class GitlabBootstrap:
 async def opened(
     settings: GitlabBootstrapSettings, clock: Clock | None = None
 ) -> AsyncIterator[GitlabBootstrap]:
-    """Open the reconciler, logged in as the administrator with root's first password."""
-    password = read_credential(GITLAB_ROOT_PASSWORD)
-    login = logged_in(
-        settings.url, settings.admin, password.reveal(), ready_s=settings.ready_timeout_s
-    )
+    """Open the reconciler, with the token that GitLab's own console made for root."""
+    token = read_credential(ADMIN_CREDENTIAL)
+    login = administered(settings.url, token.reveal(), ready_s=settings.ready_timeout_s)
     api = await asyncio.to_thread(login.__enter__)
     try:
         issued = Issued(settings.issued_dir)
-        yield GitlabBootstrap(api, settings, issued, password, clock or Clock())
+        yield GitlabBootstrap(api, settings, issued, token, clock or Clock())
     finally:
         await asyncio.to_thread(login.__exit__, None, None, None)

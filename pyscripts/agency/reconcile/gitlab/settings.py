@@ -70,5 +70,4 @@ class GitlabBootstrapSettings(Settings):
     applications: tuple[OauthApplication, ...] = ()
     runners: tuple[InstanceRunner, ...] = ()
     issued_dir: Path = Path("/var/lib/agency/issued")
-    admin: str = "root"
     ready_timeout_s: float = Field(default=300, ge=0)

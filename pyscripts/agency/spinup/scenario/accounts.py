@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-from typing import Any
 
 import aiohttp
 
 from agency.errors import AgencyError
 from agency.instance import Instance
+from agency.matrix import REGISTRATION_PATH, registration_body
 from agency.secrets import SecretValue
 
 _REGISTER_S = 30.0
@@ -66,12 +64,12 @@ async def create_account(
     Raises:
         ConversationError: the homeserver refused, or does not answer as it should.
     """
-    url = f"{homeserver}/_synapse/admin/v1/register"
+    url = homeserver + REGISTRATION_PATH
     try:
         async with asyncio.timeout(_REGISTER_S):
             async with session.get(url) as answer:
                 nonce = str((await answer.json())["nonce"])
-            body = _registration(nonce, localpart, password, shared_secret)
+            body = registration_body(nonce, localpart, password.reveal(), shared_secret.reveal())
             async with session.post(url, json=body) as answer:
                 refusal = None if answer.status == 200 else await _refusal(answer)
     except TimeoutError as error:
@@ -94,19 +92,3 @@ async def _refusal(answer: aiohttp.ClientResponse) -> str:
         problem = None
     code = problem.get("errcode") if isinstance(problem, dict) else None
     return f"HTTP {answer.status} {code or 'without a reason'}"
-
-
-def _registration(
-    nonce: str, localpart: str, password: SecretValue, shared_secret: SecretValue
-) -> dict[str, Any]:
-    mac = hmac.new(shared_secret.reveal().encode(), digestmod=hashlib.sha1)
-    mac.update(
-        b"\0".join([nonce.encode(), localpart.encode(), password.reveal().encode(), b"notadmin"])
-    )
-    return {
-        "nonce": nonce,
-        "username": localpart,
-        "password": password.reveal(),
-        "admin": False,
-        "mac": mac.hexdigest(),
-    }
