@@ -206,10 +206,12 @@ def test_killed_in_an_encrypted_room_and_its_supervisor_too_it_keeps_the_data(
     )
     assert done.status_code == 200, done.text
     os.kill(find(run, "control", "run"), signal.SIGKILL)
-    until(lambda: "encrypted" in agency("status").stdout)
+    until(lambda: "control room is encrypted" in agency("status").stdout)
     again = agency("up")
     assert again.returncode == 1
-    assert "encrypted" in again.stdout, "the reason, from /ready with the token of the run"
+    assert "control room is encrypted" in again.stdout, (
+        "the reason, from /ready with the token of the run"
+    )
     rows = audit_rows(run)
 
     os.kill(state["pid"], signal.SIGKILL)

@@ -28,6 +28,10 @@ def test_deleted_change_that_waits_does_not_run(
     if not deleted:
         assert room.reply(stop)["content"]["body"] == "pm is stopped."
         return
+    # A change waits for its turn behind the deleted one, as a look does not.
+    assert room.ask("!agency agents restart pm")["org.agency.reply"]["ok"] is True
+    ended = [row["outcome"] for row in control.audit() if row["action"] == "agents stop"]
+    assert "done" not in ended, ended
     assert "pm: running" in room.ask("!agency agents status pm")["body"]
     (row,) = [row for row in control.audit() if row["outcome"] == "withdrawn"]
     assert row["actor"] == "@alice:agency.example"

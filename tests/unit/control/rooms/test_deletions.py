@@ -76,6 +76,15 @@ async def test_sender_and_operators_take_back_and_nobody_else(
     assert len(office.calls) == runs
 
 
+async def test_early_deletion_by_a_stranger_takes_no_operators_place(office: Desk) -> None:
+    event = office.event(STOP)
+    for each in (deletion(event, by=EVE), deletion(event), event):
+        await office.take(each)
+    await office.settle()
+    assert office.calls == []
+    assert [(who, outcome) for who, _, outcome in await office.outcomes()] == [(ALICE, "withdrawn")]
+
+
 async def test_talk_that_is_deleted_leaves_no_trace(office: Desk) -> None:
     for sender in (ALICE, EVE):
         talk = office.event("hello", sender=sender)
