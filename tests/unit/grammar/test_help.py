@@ -147,7 +147,10 @@ def run_reference(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_stale_reference_is_found_and_mended(tmp_path):
     good = DOCUMENT.read_text(encoding="utf-8")
     stale = tmp_path / "commands.md"
-    stale.write_text(good.replace("!agency ping", "!agency pong"), encoding="utf-8")
+    generated = reference_markdown()
+    old = generated.replace("!agency ping", "!agency pong")
+    assert old != generated
+    stale.write_text(good.replace(generated, old), encoding="utf-8")
     checked = run_reference("--check", str(stale))
     assert checked.returncode == 1
     assert "not current" in checked.stderr
