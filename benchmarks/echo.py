@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import web
@@ -17,7 +18,7 @@ def make_app(homeserver: str, bot: str, as_token: str, hs_token: str) -> web.App
     headers = {"Authorization": f"Bearer {as_token}"}
     app = web.Application()
 
-    async def lifetime(app: web.Application):
+    async def lifetime(app: web.Application) -> AsyncIterator[None]:
         app["session"] = aiohttp.ClientSession(headers=headers)
         yield
         await app["session"].close()

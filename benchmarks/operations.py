@@ -96,7 +96,8 @@ async def _while_one_starts(watch: Stopwatch, control: str, other: str) -> Row:
     begun = time.perf_counter()
     starting = asyncio.ensure_future(watch.ask(control, "!agency agents start slow0"))
     await asyncio.sleep(0.5)
-    ours, bare = [], []
+    ours: list[float] = []
+    bare: list[float] = []
     while len(ours) < _ASKS and time.perf_counter() - begun < _LONG_S - 2:
         ours.append(await watch.ask(control, "!agency ping"))
         bare.append(await watch.ask(other, "!agency ping"))

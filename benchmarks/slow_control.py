@@ -20,7 +20,8 @@ from aiohttp import web
 from agency.clock import Clock, iso
 from agency.control.config import ControlConfig, load_config
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, StartRequest, State, Usage
-from agency.control.service.plane import Tokens, control_plane
+from agency.control.service.plane import Tokens
+from agency.control.service.serving import control_plane
 from agency.listening import Inherited, inherited, listen
 from agency.protocols.acp import HEALTH_PATH, STATUS_PATH, Health, Status
 from agency.secrets.delivery.credentials import read_credential
@@ -33,8 +34,10 @@ class StandIn:
 
     port: int
     delay_s: float
-    kind: str = "stand-in"
     started: dict[str, tuple[StartRequest, float]] = field(default_factory=dict)
+
+    def kind_of(self, _name: str) -> str:
+        return "stand-in"
 
     async def start(self, request: StartRequest) -> RuntimeStatus:
         self.started.setdefault(request.name, (request, time.time()))
