@@ -35,7 +35,6 @@ from testinfra.host import Host
 
 from agency import naming
 
-HANDOVER = "/run/agency-control/agents"
 INSIDE = "/run/test-agency-inside"
 SWITCH_USER = 'setpriv --reuid=%s --regid="$(id -g %s)" --init-groups'
 
@@ -332,27 +331,27 @@ def until() -> Callable[[Callable[[], bool]], None]:
     return until
 
 
+# Gives a command to the control plane, past the control room.
+COMMAND = r"""
+bin=$(systemctl show --value -p ExecStart agency-control.service |
+    sed -n 's/.*path=\([^ ;]*\)\/agency .*/\1/p')
+"$bin/agency" command agents %s %s
+"""
+
+
 @pytest.fixture(scope="session")
-def started(host: Host, control, run_as, pair) -> Iterator[tuple[str, str]]:
-    """Two agents, each started as the control plane does it where it does not run yet."""
+def started(host: Host, pair) -> Iterator[tuple[str, str]]:
+    """Two agents, started by the control plane where they do not run yet.
+
+    It stops at its start what nobody asked for, and tests restart it.
+    """
     stopped = [name for name in pair if not host.service(naming.agent_unit(name)).is_running]
-    by_name = {agent["name"]: agent for agent in control["agents"]}
-    units = " ".join(map(naming.agent_unit, stopped))
     for name in stopped:
-        facts = {key: by_name[name][key] for key in ("name", "role", "port")}
-        files = f"umask 077; mkdir -p {HANDOVER} && cd {HANDOVER} && printf %%s %s > %s.json && "
-        config = json.dumps({**facts, "host": "127.0.0.1", "project": None, "trace": None})
-        done = run_as(
-            "agency-control",
-            files + "head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \\n' > %s.token",
-            *(config, name, name),
-        )
-        assert done.rc == 0, done.stderr
-    assert not stopped or host.run(f"systemctl start {units}").rc == 0
+        done = host.run(COMMAND, "start", name)
+        assert done.rc == 0, done.stdout + done.stderr
     yield pair
-    if stopped:
-        files = " ".join(f"{HANDOVER}/{name}.json {HANDOVER}/{name}.token" for name in stopped)
-        host.run(f"systemctl stop {units}; rm -f {files}")
+    for name in stopped:
+        host.run(COMMAND, "stop", name)
 
 
 @pytest.fixture
