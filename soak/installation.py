@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -17,6 +16,11 @@ from pathlib import Path
 import yaml
 
 from agency import ports
+from agency.instance.model import Instance
+from agency.instance.render import registration
+from agency.secrets import names
+from agency.spinup.targets.local import synapse
+from agency.spinup.targets.local.synapse import SynapsePlan
 from soak.journal import Journal
 from soak.parts import Part, SoakError
 
@@ -26,6 +30,7 @@ ALIAS = f"#control:{DOMAIN}"
 AGENTS = ("pm", "developer", "tester", "writer")
 OPERATORS = ("alice", "bob", "carol")
 STRANGERS = ("eve", "mallory")
+_TOKENS = (names.MATRIX_AS_TOKEN, names.MATRIX_HS_TOKEN)
 _BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -43,13 +48,9 @@ class Installation:
 
 def install(place: Path, store: str, journal: Journal) -> Installation:
     """Write every configuration; nothing runs yet."""
-    free = _ports()
-    tokens = {name: secrets.token_hex(24) for name in ("matrix-as-token", "matrix-hs-token")}
+    free = ports.assign(("homeserver", "control", *AGENTS), {})
     credentials = place / "credentials"
-    credentials.mkdir(mode=0o700)
-    for name, value in tokens.items():
-        (credentials / name).touch(mode=0o600)
-        (credentials / name).write_text(value)
+    values = _write_secrets(credentials)
     parts: dict[str, Part] = {}
     database = f"sqlite+aiosqlite:///{place}/control.db"
     homeserver_store = "sqlite"
@@ -58,10 +59,10 @@ def install(place: Path, store: str, journal: Journal) -> Installation:
         database = f"postgresql+asyncpg://agency@/control?host={place}/pg"
         if importlib.util.find_spec("psycopg2") is not None:
             homeserver_store = "postgresql"
-    shared = secrets.token_hex(24)
-    registration = _registration(place, free["control"], tokens)
-    homeserver = f"http://127.0.0.1:{free['homeserver']}"
-    argv = _synapse(place, free["homeserver"], registration, shared, homeserver_store)
+    file = _registration(place, free["control"], values)
+    plan = SynapsePlan(DOMAIN, free["homeserver"], place / "synapse", credentials, (file,))
+    homeserver = plan.url
+    argv = _synapse(plan, homeserver_store)
     plain = {"PATH": os.environ["PATH"], "HOME": str(place)}
     parts["synapse"] = Part(
         "synapse", argv, plain, place, journal, url=f"{homeserver}/_matrix/client/versions"
@@ -75,83 +76,56 @@ def install(place: Path, store: str, journal: Journal) -> Installation:
         journal,
         url=f"http://127.0.0.1:{free['control']}/ready",
     )
+    shared = values[names.MATRIX_REGISTRATION_SHARED_SECRET]
     return Installation(place, parts, config, homeserver, homeserver_store, shared)
 
 
-def _ports() -> dict[str, int]:
-    """Choose ports below the kernel's ephemeral range, where no client's connection takes one."""
-    names = ("homeserver", "control", *AGENTS)
-    found = (port for port in random.sample(range(12_000, 20_000), 500) if ports.is_free(port))
-    return dict(zip(names, found, strict=False))
+def _instance() -> Instance:
+    """Make the facts of the instance that the product renders from."""
+    agents = {name: {"role": "pm"} for name in AGENTS}
+    operators = [f"@{name}:{DOMAIN}" for name in OPERATORS]
+    facts = {"version": 1, "name": "soak", "domain": DOMAIN, "secrets": {"provider": "ephemeral"}}
+    return Instance.model_validate({**facts, "operators": operators, "agents": agents})
 
 
-def _registration(place: Path, port: int, tokens: dict[str, str]) -> Path:
+def _write_secrets(place: Path) -> dict[str, str]:
+    """Write what the parts read from files, but for the signing key, which Synapse makes."""
+    own = [name for name in synapse.SECRETS if name != names.MATRIX_SIGNING_KEY]
+    values = {name: secrets.token_hex(24) for name in (*_TOKENS, *own)}
+    place.mkdir(mode=0o700)
+    for name, value in values.items():
+        (place / name).touch(mode=0o600)
+        (place / name).write_text(value)
+    return values
+
+
+def _registration(place: Path, port: int, values: dict[str, str]) -> Path:
     file = place / "registration.yaml"
-    users = [{"exclusive": True, "regex": f"@agen(cy|t-.*):{DOMAIN}"}]
-    aliases = [{"exclusive": True, "regex": ALIAS}]
-    facts = {
-        "id": "agency",
-        "url": f"http://127.0.0.1:{port}",
-        "as_token": tokens["matrix-as-token"],
-        "hs_token": tokens["matrix-hs-token"],
-        "sender_localpart": "agency",
-        "rate_limited": False,
-        "namespaces": {"users": users, "aliases": aliases, "rooms": []},
-    }
     file.touch(mode=0o600)
-    file.write_text(yaml.safe_dump(facts))
+    as_token, hs_token = (values[name] for name in _TOKENS)
+    url = f"http://127.0.0.1:{port}"
+    file.write_bytes(registration(_instance(), url=url, as_token=as_token, hs_token=hs_token))
     return file
 
 
-def _synapse(place: Path, port: int, registration: Path, shared: str, store: str) -> list[str]:
+def _synapse(plan: SynapsePlan, store: str) -> list[str]:
+    """Install the homeserver of a local agency, with the store of the run and room for its load."""
     generous = {"per_second": 1000, "burst_count": 2000}
-    data = place / "synapse"
-    data.mkdir(mode=0o700)
-    log = {
-        "version": 1,
-        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-        "root": {"level": "WARNING", "handlers": ["console"]},
-        "disable_existing_loggers": False,
-    }
-    args: dict[str, object] = {"database": str(data / "homeserver.db")}
+    changes: dict[str, object] = dict.fromkeys(("rc_admin_redaction", "rc_registration"), generous)
     if store == "postgresql":
-        host = str(place / "pg")
+        host = str(plan.data.parent / "pg")
         args = {"user": "agency", "dbname": "synapse", "host": host, "cp_min": 1, "cp_max": 5}
-    resources = [{"names": ["client"], "compress": False}]
-    listener = {"port": port, "bind_addresses": ["127.0.0.1"], "type": "http", "tls": False}
-    config = {
-        "server_name": DOMAIN,
-        "public_baseurl": f"http://127.0.0.1:{port}/",
-        "pid_file": str(data / "synapse.pid"),
-        "listeners": [{**listener, "resources": resources}],
-        "database": {"name": {"postgresql": "psycopg2"}.get(store, "sqlite3"), "args": args},
-        "log_config": str(data / "log.yaml"),
-        "media_store_path": str(data / "media"),
-        "signing_key_path": str(data / "signing.key"),
-        "app_service_config_files": [str(registration)],
-        "enable_registration": False,
-        "federation_domain_whitelist": [],
-        "trusted_key_servers": [],
-        "suppress_key_server_warning": True,
-        "report_stats": False,
-        "bcrypt_rounds": 4,
-        "presence": {"enabled": False},
-        "registration_shared_secret": shared,
-        "macaroon_secret_key": secrets.token_hex(24),
-        "form_secret": secrets.token_hex(24),
-        **dict.fromkeys(("rc_message", "rc_admin_redaction", "rc_registration"), generous),
-        "rc_login": {"address": generous, "account": generous},
-        "rc_joins": {"local": generous, "remote": generous},
-        "rc_invites": {"per_room": generous, "per_user": generous},
-    }
-    file = data / "homeserver.yaml"
-    file.touch(mode=0o600)
-    file.write_text(yaml.safe_dump(config))
-    (data / "log.yaml").write_text(yaml.safe_dump(log))
-    argv = [sys.executable, "-m", "synapse.app.homeserver", "--config-path", str(file)]
+        changes["database"] = {"name": "psycopg2", "args": args}
+    argv = synapse.install(plan)
+    file = plan.data / "changes.yaml"
+    file.write_text(yaml.safe_dump(changes))
+    argv += ["--config-path", str(file)]
     subprocess.run(
-        [*argv, "--generate-keys"], check=True, capture_output=True, cwd=place, timeout=120
+        [*argv, "--generate-keys"],
+        check=True,
+        capture_output=True,
+        cwd=plan.data.parent,
+        timeout=120,
     )
     return argv
 

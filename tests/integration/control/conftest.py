@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import sqlite3
 import subprocess
@@ -184,10 +183,7 @@ class Room:
 def make_config(place: Path, **changes: Any) -> dict[str, Any]:
     """The configuration of a control plane in `place`."""
     agents = ("developer", "pm")
-    names = ("control", *agents)
-    # Below the kernel's ephemeral range, where a connection of another test could take one.
-    found = (port for port in random.sample(range(12_000, 20_000), 500) if ports.is_free(port))
-    free = dict(zip(names, found, strict=False))
+    free = ports.assign(("control", *agents), {})
     return {
         "instance": "test",
         "domain": "agency.example",
