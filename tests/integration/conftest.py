@@ -80,10 +80,11 @@ class Homeserver:
         answer.raise_for_status()
         return str(answer.json()["access_token"])
 
-    def say(self, token: str, room: str, text: str) -> str:
-        """Send a text message; returns its event id."""
+    def say(self, token: str, room: str, text: str, **content: Any) -> str:
+        """Send a text message, with more content; returns its event id."""
         path = f"/_matrix/client/v3/rooms/{room}/send/m.room.message/t{next(self._txns)}"
-        answer = self.request("PUT", path, token, {"msgtype": "m.text", "body": text})
+        message = {"msgtype": "m.text", "body": text, **content}
+        answer = self.request("PUT", path, token, message)
         answer.raise_for_status()
         return str(answer.json()["event_id"])
 

@@ -160,8 +160,8 @@ class Room:
     token: str
     _seen: list[dict[str, Any]] = field(default_factory=list)
 
-    def say(self, text: str) -> str:
-        return str(self.homeserver.say(self.token, self.room_id, text))
+    def say(self, text: str, **content: Any) -> str:
+        return str(self.homeserver.say(self.token, self.room_id, text, **content))
 
     def replies(self, event_id: str) -> list[dict[str, Any]]:
         """Every answer to a message so far."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -12,17 +11,8 @@ MENTIONS = {"m.mentions": {"user_ids": [BOT]}}
 PILL = f'<a href="https://matrix.to/#/{BOT}">agency</a>: !agency ping'
 
 
-def send(room: Any, body: str, **content: Any) -> str:
-    path = f"/_matrix/client/v3/rooms/{room.room_id}/send/m.room.message/x{time.monotonic_ns()}"
-    message = {"msgtype": "m.text", "body": body, **content}
-    answer = room.homeserver.request("PUT", path, room.token, message)
-    answer.raise_for_status()
-    return str(answer.json()["event_id"])
-
-
 def edit(room: Any, original: str, body: str) -> str:
-    return send(
-        room,
+    return room.say(
         f"* {body}",
         **{
             "m.new_content": {"msgtype": "m.text", "body": body},
@@ -40,17 +30,17 @@ def test_texts_that_run(room: Any) -> None:
     quoted = "> <@bob:agency.example> is it alive?\n\n!agency ping"
     reply = {"m.relates_to": {"m.in_reply_to": {"event_id": asked}}}
     same = [
-        send(room, quoted, **reply),
-        send(room, "!agency ping\n"),
-        send(room, "\r\n!agency ping\r\n"),
-        send(room, "!agency ping", formatted_body="<p>!agency ping</p>"),
+        room.say(quoted, **reply),
+        room.say("!agency ping\n"),
+        room.say("\r\n!agency ping\r\n"),
+        room.say("!agency ping", formatted_body="<p>!agency ping</p>"),
     ]
     other = [
-        send(room, f"{BOT} !agency ping", **MENTIONS),
-        send(room, "agency: !agency ping", formatted_body=PILL, **MENTIONS),
-        send(room, "agency: !agency ping"),
-        send(room, f"[agency](https://matrix.to/#/{BOT}) !agency ping", **MENTIONS),
-        send(room, "!agency ping", formatted_body="shall we have lunch?"),
+        room.say(f"{BOT} !agency ping", **MENTIONS),
+        room.say("agency: !agency ping", formatted_body=PILL, **MENTIONS),
+        room.say("agency: !agency ping"),
+        room.say(f"[agency](https://matrix.to/#/{BOT}) !agency ping", **MENTIONS),
+        room.say("!agency ping", formatted_body="shall we have lunch?"),
     ]
     for event_id in same:
         assert room.reply(event_id)["content"]["body"].startswith("pong")
@@ -61,14 +51,14 @@ def test_texts_that_run(room: Any) -> None:
 
 def test_whoever_speaks_to_the_bot_is_told_how_to_once(room: Any, control: Any) -> None:
     spoken = [
-        send(room, f"{BOT} ping", **MENTIONS),
-        send(room, "agency: ping", **MENTIONS),
-        send(room, "agency: ping", formatted_body=PILL),
+        room.say(f"{BOT} ping", **MENTIONS),
+        room.say("agency: ping", **MENTIONS),
+        room.say("agency: ping", formatted_body=PILL),
     ]
     talk = [
-        send(room, "agency: ping"),
-        send(room, "thanks, agency", **MENTIONS),
-        send(room, "> <@bob:agency.example> !agency agents start pm\n\nno"),
+        room.say("agency: ping"),
+        room.say("thanks, agency", **MENTIONS),
+        room.say("> <@bob:agency.example> !agency agents start pm\n\nno"),
     ]
     room.ask("!agency version")
     for event_id in spoken:
@@ -79,7 +69,7 @@ def test_whoever_speaks_to_the_bot_is_told_how_to_once(room: Any, control: Any) 
 
 
 def test_command_of_a_phone(room: Any, control: Any) -> None:
-    said = send(room, "!agency agents start pm \u2014project \u201cnew app\u201d\n")
+    said = room.say("!agency agents start pm \u2014project \u201cnew app\u201d\n")
     body = room.reply(said)["content"]["body"]
     first, _, rest = body.partition("\n")
     assert first == 'Understood: !agency agents start pm --project="new app"'
@@ -92,7 +82,7 @@ def test_command_of_a_phone(room: Any, control: Any) -> None:
 @pytest.mark.parametrize("first", ["!agency ping", "let us talk"])
 def test_edit_in_a_thread_is_answered_in_the_thread(room: Any, first: str) -> None:
     root = room.say("let us talk about agents")
-    said = send(room, first, **thread(root))
+    said = room.say(first, **thread(root))
     edited = edit(room, said, "!agency agents start pm")
     content = room.reply(edited)["content"]
     assert content["body"].startswith("Edited messages are not run.")
@@ -110,7 +100,7 @@ def test_edit_outside_a_thread_is_answered_at_the_original(room: Any) -> None:
 def test_command_that_can_begin_no_thread_is_answered_by_a_reply(room: Any) -> None:
     asked = room.say("hello")
     relation = {"rel_type": "m.reference", "event_id": asked}
-    said = send(room, "!agency ping", **{"m.relates_to": relation})
+    said = room.say("!agency ping", **{"m.relates_to": relation})
     content = room.reply(said)["content"]
     assert content["body"].startswith("pong")
     assert content["m.relates_to"] == {"m.in_reply_to": {"event_id": said}}

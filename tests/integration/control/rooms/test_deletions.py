@@ -53,8 +53,6 @@ def test_deleted_while_the_control_plane_was_away(room: Any, control: Any) -> No
 def test_command_in_a_thread_whose_root_is_deleted_runs_and_is_answered(room: Any) -> None:
     root = room.say("let us talk about agents")
     redact(room, root)
-    path = f"/_matrix/client/v3/rooms/{room.room_id}/send/m.room.message/{time.monotonic_ns()}"
     relation = {"rel_type": "m.thread", "event_id": root}
-    content = {"msgtype": "m.text", "body": "!agency ping", "m.relates_to": relation}
-    said = room.homeserver.request("PUT", path, room.token, content).json()["event_id"]
+    said = room.say("!agency ping", **{"m.relates_to": relation})
     assert room.reply(said)["content"]["body"].startswith("pong")
