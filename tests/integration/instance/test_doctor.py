@@ -11,16 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from repositories import git
 
 Agency = Callable[..., int]
 Look = Callable[..., dict[str, Any]]
-
-
-def git(directory: Path, *arguments: str) -> None:
-    who = ["-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "commit.gpgsign=false"]
-    subprocess.run(
-        ["git", *who, *arguments], cwd=directory, check=True, capture_output=True, timeout=60
-    )
 
 
 @pytest.fixture

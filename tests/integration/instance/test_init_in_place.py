@@ -12,24 +12,12 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from repositories import git
 
 from agency.instance.making import place
 
 Agency = Callable[..., int]
 FLAGS = ("--domain", "agency.example.org", "--operator", "@alice:agency.example.org")
-
-
-def git(directory: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "commit.gpgsign=false"]
-    return subprocess.run(
-        ["git", *who, *arguments],
-        cwd=directory,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"},
-    ).stdout
 
 
 def content(root: Path) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from repositories import git
 
 from agency.errors import PrerequisiteError
 from agency.instance.secret_commands import recipients
@@ -27,17 +28,11 @@ def stranger(tmp_path: Path) -> AgeKey:
     return key
 
 
-def git(made: Any, *arguments: str) -> str:
-    argv = ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", *arguments]
-    done = subprocess.run(argv, cwd=made.root, check=True, timeout=30, capture_output=True)
-    return done.stdout.decode()
-
-
 def commit(made: Any) -> None:
     if not (made.root / ".git").exists():
-        git(made, "init", "-q")
-    git(made, "add", "-A")
-    git(made, "commit", "-qm", "state")
+        git(made.root, "init", "-q")
+    git(made.root, "add", "-A")
+    git(made.root, "commit", "-qm", "state")
 
 
 def sops_run(made: Any, *arguments: str) -> None:
@@ -149,13 +144,13 @@ class TestRemoval:
         self, made: Any, stranger: AgeKey, agency: Agency, capsys: pytest.CaptureFixture[str]
     ) -> None:
         commit(made)
-        git(made, "checkout", "-qb", "side")
+        git(made.root, "checkout", "-qb", "side")
         with_stranger(made, stranger, agency)
-        git(made, "checkout", "-q", "-")
+        git(made.root, "checkout", "-q", "-")
         rotate = ("secrets", "rotate", "matrix-as-token", "--instance", made.root, "--yes")
         assert agency(*rotate) == 0
         commit(made)
-        git(made, "merge", "-q", "-s", "ours", "-m", "merged", "side")
+        git(made.root, "merge", "-q", "-s", "ours", "-m", "merged", "side")
         capsys.readouterr()
         assert agency("check", made.root) == 1
         assert stranger.recipient in capsys.readouterr().out

@@ -1,7 +1,6 @@
 """The runtime `process` beyond the interface: files, faults, and what a killed parent leaves."""
 
 import asyncio
-import contextlib
 import json
 import os
 import secrets
@@ -10,11 +9,11 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from binding import somebody_binds
 
 from agency import listening
 from agency.children import ChildError, processes_with_marker
@@ -317,37 +316,6 @@ async def test_what_a_killed_predecessor_left_is_ended(
     assert leftover.wait(timeout=20) == -signal.SIGTERM
     assert decoy.poll() is None
     await healthy(runtime, "pm")
-
-
-@contextlib.contextmanager
-def somebody_binds(port: int) -> Iterator[list[socket.socket]]:
-    """Another user of the machine, who tries for a port without a pause; the ports they got."""
-    got: list[socket.socket] = []
-    over = threading.Event()
-
-    def spin() -> None:
-        while not over.is_set():
-            attempt = socket.socket()
-            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                attempt.bind(("127.0.0.1", port))
-                attempt.listen()
-            except OSError:
-                attempt.close()
-                over.wait(0.0005)
-            else:
-                got.append(attempt)
-                return
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    try:
-        yield got
-    finally:
-        over.set()
-        thread.join()
-        for each in got:
-            each.close()
 
 
 async def test_nobody_else_gets_an_agents_port(make: Make, request_for, ports, healthy) -> None:

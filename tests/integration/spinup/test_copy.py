@@ -15,6 +15,7 @@ from pathlib import Path
 import launcher
 import pytest
 from driving import BIN, ROOT, SpinUp
+from repositories import git
 
 from agency.source_digest import source_digest, source_files
 
@@ -33,9 +34,9 @@ def checkout(tmp_path: Path) -> Path:
     for path in source_files(ROOT):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, root / path, follow_symlinks=False)
-    who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgSign=false")
-    for command in (("init", "-q"), ("add", "-A"), (*who, "commit", "-q", "-m", "first")):
-        subprocess.run(["git", "-C", str(root), *command], check=True, timeout=60)
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "first")
     return root
 
 
@@ -132,8 +133,7 @@ def test_a_package_that_git_was_told_to_hide_shows(
     (shadow / "__init__.py").write_text(f"{source}\n{evil.code('shadow')}")
     (checkout / ".git/info").mkdir(exist_ok=True)
     (checkout / ".git/info/exclude").write_text("secrecy/\n")
-    status = ["git", "-C", str(checkout), "status", "--porcelain"]
-    assert subprocess.run(status, capture_output=True, check=True, timeout=60).stdout == b""
+    assert git(checkout, "status", "--porcelain") == ""
     run = spinup()
     run.program, run.checkout = (str(venv / "bin/spinup_smoke"),), checkout
     run.start().end()

@@ -10,12 +10,12 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from binding import somebody_binds
 from driving import BIN, ROOT
 
 from agency.children import processes_with_marker
@@ -106,32 +106,6 @@ def up(agency) -> dict:
     started = agency("up", "--json")
     assert started.returncode == 0, started.stderr
     return json.loads(started.stdout)["agency"]
-
-
-@contextlib.contextmanager
-def somebody_binds(*ports: int) -> Iterator[list[int]]:
-    """Another user of the machine, who tries for ports without a pause; the ports they got."""
-    got: list[int] = []
-    over = threading.Event()
-
-    def spin() -> None:
-        while not over.is_set():
-            for port in ports:
-                with socket.socket() as attempt:
-                    attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    with contextlib.suppress(OSError):
-                        attempt.bind(("127.0.0.1", port))
-                        attempt.listen()
-                        got.append(port)
-            over.wait(0.001)
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    try:
-        yield got
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_services_killed_again_and_again_come_back_and_nobody_gets_their_ports(
