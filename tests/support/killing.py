@@ -74,4 +74,5 @@ def main() -> None:
     runpy.run_module("agency", run_name="__main__")
 
 
-main()
+if __name__ == "__main__":
+    main()

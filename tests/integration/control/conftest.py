@@ -145,6 +145,10 @@ class Control:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             return connection.execute(sql).fetchall()
 
+    def pid_of(self, agent: str) -> int:
+        """The process of an agent, as the store knows it."""
+        return int(self.query(f"SELECT handle FROM agents WHERE name = '{agent}'")[0][0])
+
     def verify(self) -> int:
         """The exit status of `agency audit verify`."""
         argv = [sys.executable, "-m", "agency", "audit", "verify", "--database", str(self.database)]

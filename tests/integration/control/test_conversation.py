@@ -68,12 +68,12 @@ def test_agent_is_started_asked_restarted_and_stopped(room: Any, control: Any) -
     status = room.ask("!agent-status pm")["body"]
     assert "pm: running" in status
     assert "new app" in status
-    pid = int(control.query("SELECT handle FROM agents WHERE name = 'pm'")[0][0])
+    pid = control.pid_of("pm")
     os.kill(pid, 0)
     again = room.ask("!agency agents start pm")["body"]
     assert again == f"pm already runs, with the project new app (pid {pid})."
     assert "new app" in room.ask("!agency agents restart pm")["body"]
-    other = int(control.query("SELECT handle FROM agents WHERE name = 'pm'")[0][0])
+    other = control.pid_of("pm")
     assert other != pid
     listed = room.ask("!list-agents")["body"]
     assert "1 of 2 agents run." in listed
@@ -108,7 +108,7 @@ def test_end_of_an_agents_log_is_shown_and_its_status_counts(room: Any, control:
 
 def test_agent_that_died_is_shown_as_failed(room: Any, control: Any, wait_for: Any) -> None:
     room.ask("!start-agent developer")
-    pid = int(control.query("SELECT handle FROM agents WHERE name = 'developer'")[0][0])
+    pid = control.pid_of("developer")
     os.kill(pid, 9)
 
     def failed() -> str | None:

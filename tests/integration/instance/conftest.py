@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,17 @@ class Made:
     @property
     def encrypted(self) -> Path:
         return self.root / "secrets" / "secrets.yaml"
+
+    def sops(self, *arguments: str) -> None:
+        """Run sops on the instance, as its operator."""
+        subprocess.run(
+            ["sops", *arguments],
+            cwd=self.root,
+            env={"PATH": os.environ["PATH"], "SOPS_AGE_KEY_FILE": str(self.key)},
+            check=True,
+            timeout=30,
+            capture_output=True,
+        )
 
 
 Agency = Callable[..., int]

@@ -71,7 +71,7 @@ class TestPlaces:
         assert done.returncode == 0, done.stderr
 
     def test_pipe_that_nobody_writes_to_is_given_up(
-        self, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, made: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(keys, "PIPE_WAIT_S", 0.2)
         reader, writer = os.pipe()
@@ -175,7 +175,7 @@ class TestSops:
             assert words in said
             assert "3.9 or newer is needed" in said
 
-    def test_key_groups(self, made: Any, agency: Agency, tmp_path: Path, capsys: Any) -> None:
+    def test_key_groups(self, made: Any, agency: Agency, tmp_path: Path) -> None:
         """getsops/sops 810: two groups, of which this machine has one."""
         own, other = sorted(age.public_keys(made.key))[0], age.new_key().recipient
         (tmp_path / ".sops.yaml").write_text(

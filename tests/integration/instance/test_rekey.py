@@ -35,21 +35,6 @@ def commit(made: Any) -> None:
     git(made.root, "commit", "-qm", "state")
 
 
-def sops_run(made: Any, *arguments: str) -> None:
-    subprocess.run(
-        ["sops", *arguments],
-        cwd=made.root,
-        env={"PATH": sops_path(), "SOPS_AGE_KEY_FILE": str(made.key)},
-        check=True,
-        timeout=30,
-        capture_output=True,
-    )
-
-
-def sops_path() -> str:
-    return os.environ["PATH"]
-
-
 def graft(old: str, new: str, recipient: str) -> str:
     """Put the old file's data key for `recipient` into the new file: the attack."""
     stanzas = {one["recipient"]: one for one in yaml.safe_load(old)["sops"]["age"]}
@@ -83,7 +68,7 @@ class TestRemoval:
         grafted.write_text(graft(old, made.encrypted.read_text(), stranger.recipient))
         opened = subprocess.run(
             ["sops", "decrypt", str(grafted)],
-            env={"PATH": sops_path(), "SOPS_AGE_KEY_FILE": str(tmp_path / "stranger.key")},
+            env={"PATH": os.environ["PATH"], "SOPS_AGE_KEY_FILE": str(tmp_path / "stranger.key")},
             timeout=30,
             capture_output=True,
             check=False,
@@ -106,8 +91,8 @@ class TestRemoval:
         lines = config.read_text().splitlines(keepends=True)
         config.write_text("".join(line for line in lines if stranger.recipient not in line))
         assert agency("render", made.root) == 0
-        sops_run(made, "updatekeys", "-y", "secrets/secrets.yaml")
-        sops_run(made, "set", "secrets/secrets.yaml", '["matrix-as-token"]', '"a-later-value"')
+        made.sops("updatekeys", "-y", "secrets/secrets.yaml")
+        made.sops("set", "secrets/secrets.yaml", '["matrix-as-token"]', '"a-later-value"')
         grafted = tmp_path / "grafted.yaml"
         grafted.write_text(graft(old, made.encrypted.read_text(), stranger.recipient))
         read = sops.decrypt(grafted, tmp_path / "stranger.key")
@@ -134,9 +119,9 @@ class TestRemoval:
         lines = config.read_text().splitlines(keepends=True)
         config.write_text("".join(line for line in lines if stranger.recipient not in line))
         agency("render", made.root)
-        sops_run(made, "updatekeys", "-y", "secrets/secrets.yaml")
+        made.sops("updatekeys", "-y", "secrets/secrets.yaml")
         for name in sops.names_in_file(made.encrypted):
-            sops_run(made, "set", "secrets/secrets.yaml", f'["{name}"]', f'"value of {name}"')
+            made.sops("set", "secrets/secrets.yaml", f'["{name}"]', f'"value of {name}"')
             commit(made)
         assert agency("check", made.root) == 1
 
@@ -158,7 +143,7 @@ class TestRemoval:
         assert agency("check", made.root) == 0
 
     def test_without_a_history_nothing_is_claimed(
-        self, made: Any, stranger: AgeKey, agency: Agency, capsys: pytest.CaptureFixture[str]
+        self, made: Any, agency: Agency, capsys: pytest.CaptureFixture[str]
     ) -> None:
         capsys.readouterr()
         assert agency("secrets", "doctor", made.root, "--json") == 0

@@ -25,7 +25,7 @@ from agency.secrets.values import SecretValue
 Agency = Callable[..., int]
 
 
-def edit_by(made: Any, script: str, tmp_path: Path) -> Path:
+def edit_by(script: str, tmp_path: Path) -> Path:
     """Make an editor that runs a shell script on the file, $1."""
     editor = tmp_path / "editor"
     editor.write_text(f"#!/bin/sh\nset -e\n{script}\n")
@@ -36,7 +36,7 @@ def edit_by(made: Any, script: str, tmp_path: Path) -> Path:
 def with_comment(made: Any, agency: Agency, tmp_path: Path, monkeypatch: Any) -> None:
     """Put a comment before a secret, as a person does in an editor."""
     script = "sed -i 's/^matrix-hs-token/# of the homeserver\\nmatrix-hs-token/' \"$1\""
-    monkeypatch.setenv("EDITOR", str(edit_by(made, script, tmp_path)))
+    monkeypatch.setenv("EDITOR", str(edit_by(script, tmp_path)))
     assert agency("secrets", "edit", made.root, "--yes") == 0
 
 
@@ -231,7 +231,7 @@ class TestEdit:
         script = (
             'sed -i "s/^matrix-as-token: .*/matrix-as-token: edited by hand/" "$1"\necho "$HOME" > '
         )
-        monkeypatch.setenv("EDITOR", str(edit_by(made, f"{script}{tmp_path}/home", tmp_path)))
+        monkeypatch.setenv("EDITOR", str(edit_by(f"{script}{tmp_path}/home", tmp_path)))
         assert agency("secrets", "edit", made.root, "--yes") == 0
         values = sops.decrypt(made.encrypted, made.key)
         assert values["matrix-as-token"].reveal() == "edited by hand"
@@ -252,7 +252,7 @@ class TestEdit:
     ) -> None:
         before = made.encrypted.read_bytes()
         script = 'sed -i "s/^matrix-as-token: .*/matrix-as-token: ab/" "$1"'
-        monkeypatch.setenv("EDITOR", str(edit_by(made, script, tmp_path)))
+        monkeypatch.setenv("EDITOR", str(edit_by(script, tmp_path)))
         assert agency("secrets", "edit", made.root, "--yes") == 1
         aside = made.encrypted.with_name("secrets.edited.yaml")
         assert str(aside) in capsys.readouterr().err.replace("\n", "")
@@ -268,7 +268,7 @@ class TestEdit:
             'sed -i "s/^matrix-as-token: .*/matrix-as-token: edited by hand/" "$1"'
         )
         before = sops.decrypt(made.encrypted, made.key)
-        monkeypatch.setenv("EDITOR", str(edit_by(made, script, tmp_path)))
+        monkeypatch.setenv("EDITOR", str(edit_by(script, tmp_path)))
         assert agency("secrets", "edit", made.root, "--yes") == 1
         assert "changed by another program" in capsys.readouterr().err
         after = sops.decrypt(made.encrypted, made.key)
@@ -282,13 +282,7 @@ class TestOddValues:
     """Empty, null, nested and plain values: each is told as what it is, and blocks nothing else."""
 
     def put(self, made: Any, json_value: str, name: str = "matrix-as-token") -> None:
-        subprocess.run(
-            ["sops", "set", str(made.encrypted), f'["{name}"]', json_value],
-            env={"PATH": os.environ["PATH"], "SOPS_AGE_KEY_FILE": str(made.key)},
-            check=True,
-            timeout=30,
-            capture_output=True,
-        )
+        made.sops("set", str(made.encrypted), f'["{name}"]', json_value)
 
     @pytest.mark.parametrize("value", ['""', "null"])
     def test_empty(self, made: Any, agency: Agency, capsys: Any, value: str) -> None:

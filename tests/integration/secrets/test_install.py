@@ -204,7 +204,7 @@ def test_an_ephemeral_machine_makes_its_secrets_once(document: dict[str, Any], p
     assert tree(place) == before
 
 
-def test_nobody_makes_up_what_an_operator_brings(document: dict[str, Any], place: Path) -> None:
+def test_nobody_makes_up_what_an_operator_brings(document: dict[str, Any]) -> None:
     document["provider"] = "ephemeral"
     document["secrets"][0]["generator"] = "external"
     report = Installer(config(document)).run()

@@ -274,7 +274,7 @@ def test_ctrl_c_ends_what_it_started(agency, popen, place, moment, down) -> None
     assert runs(place) == []
 
 
-def test_ports_and_other_instances_that_cannot_be(agency, place, tmp_path) -> None:
+def test_ports_and_other_instances_that_cannot_be(agency, place) -> None:
     twice = agency("up", "--port", "homeserver=13579", "--port", "control=13579")
     assert twice.returncode == 2
     assert "port 13579 is given to homeserver and to control" in twice.stderr

@@ -43,7 +43,7 @@ def test_a_machine_that_is_well(tmp_path: Path) -> None:
 class TestDirectories:
     """Of XDG and of temporary files."""
 
-    def test_relative(self, tmp_path: Path) -> None:
+    def test_relative(self) -> None:
         relative = Subject(None, environ={"XDG_STATE_HOME": "here", "XDG_CACHE_HOME": "c"})
         found = wrong(storage.look_at_directories(relative))
         assert [(one.subject, one.level) for one in found] == [

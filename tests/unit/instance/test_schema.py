@@ -33,7 +33,6 @@ FULL: dict[str, Any] = {
     "secrets": {"provider": "sops", "recipients": {"alice": RECIPIENT}},
 }
 MISSING = object()
-RENAMED = object()
 # A place, and a value that is wrong there.
 WRONG: list[tuple[tuple[str | int, ...], object]] = [
     (("version",), 2),

@@ -165,9 +165,7 @@ def test_a_directory_that_others_may_write_is_refused(site: Path, tmp_path: Path
         keep(tmp_path / "kept", (site,))
 
 
-def test_sets_of_libraries_that_nobody_uses_are_removed(
-    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sets_of_libraries_that_nobody_uses_are_removed(site: Path, tmp_path: Path) -> None:
     base = tmp_path / "kept"
     base.mkdir(mode=0o700)
     for number in range(5):

@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import killing
 import pytest
 from entering import argv_of, command, socket_of
 
-KILLING = Path(__file__).resolve().parents[3] / "support" / "killing.py"
 ACTOR = "cli:root" if os.geteuid() == 0 else f"cli:{Path.home().owner()}"
 
 
@@ -101,7 +101,7 @@ def test_killed_in_the_middle_the_same_id_gives_the_answer(
     control.start()
     assert run(control, "agents", "start", "pm")[0] == 0
     control.stop()
-    usual, control.program = control.program, (str(KILLING), moment)
+    usual, control.program = control.program, (killing.__file__, moment)
     control.start()
     again = ("system", "agents start", "done")
     wait_for(lambda: again in rows(control), "agent that runs again")
@@ -153,7 +153,7 @@ def test_what_is_no_command_is_on_record(control: Any, stub: Any) -> None:
     assert rows(control)[-1] == (ACTOR, "ping", "done")
 
 
-def test_no_control_plane_is_told_apart(control: Any, stub: Any, tmp_path: Path) -> None:
+def test_no_control_plane_is_told_apart(control: Any, stub: Any) -> None:
     control.start()
     path = socket_of(control)
     assert run(control, "ping")[0] == 0, "positive control"
@@ -170,9 +170,7 @@ def test_no_control_plane_is_told_apart(control: Any, stub: Any, tmp_path: Path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to act as another user")
-def test_another_user_cannot_connect_and_would_be_refused(
-    control: Any, stub: Any, tmp_path: Path
-) -> None:
+def test_another_user_cannot_connect_and_would_be_refused(control: Any, stub: Any) -> None:
     """The socket's mode keeps them out; where it does not, the kernel's word about them does."""
     control.start()
     path = socket_of(control)
@@ -232,12 +230,10 @@ def test_requests_have_bounds(control: Any, stub: Any) -> None:
     assert run(control, "ping")[0] == 0, "and it goes on"
 
 
-def test_the_answer_is_waited_for_no_longer_than_asked(
-    control: Any, stub: Any, wait_for: Any
-) -> None:
+def test_the_answer_is_waited_for_no_longer_than_asked(control: Any, stub: Any) -> None:
     control.start()
     assert run(control, "agents", "start", "pm")[0] == 0
-    pid = int(control.query("SELECT handle FROM agents WHERE name = 'pm'")[0][0])
+    pid = control.pid_of("pm")
     os.kill(pid, signal.SIGSTOP)  # its stop takes until it is killed
     status, told = run(control, "agents", "stop", "pm", id="slow", timeout=0.5)
     assert (status, told["outcome"]) == (1, "unfinished")

@@ -10,9 +10,9 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import killing
 import pytest
 import requests
 
@@ -108,7 +108,6 @@ def test_killed_while_a_change_is_under_way(
     assert control.verify() == 0
 
 
-KILLING = Path(__file__).resolve().parents[3] / "support" / "killing.py"
 STOP, BETA = "!agency agents stop pm", "!agency agents restart pm --project=beta"
 MOMENTS = ("accepted", "acting", "acted", "uncommitted", "unsent")
 # One of each kind always; every pair in the thorough run.
@@ -132,7 +131,7 @@ def test_killed_at_a_moment_the_agent_is_as_told(
     control.deliver([start])
     one_reply(control, stub, start, wait_for)
     control.stop()
-    usual, control.program = control.program, (str(KILLING), moment)
+    usual, control.program = control.program, (killing.__file__, moment)
     control.start()
     again = ("system", "agents start", "done")
     wait_for(
@@ -359,7 +358,7 @@ def test_killed_while_a_look_is_under_way(
     start = make_event("!agency agents start pm")
     control.deliver([start])
     one_reply(control, stub, start, wait_for)
-    pid = int(control.query("SELECT handle FROM agents WHERE name = 'pm'")[0][0])
+    pid = control.pid_of("pm")
     os.kill(pid, signal.SIGSTOP)  # it will not answer
     look = make_event("!agency agents status pm")
     control.deliver([look])

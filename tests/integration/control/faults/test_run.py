@@ -24,7 +24,7 @@ def test_clean_stop(control: Any, stub: Any, make_event: Any, wait_for: Any, num
     event = make_event("!start-agent pm")
     control.deliver([event])
     wait_for(lambda: stub.replies(event["event_id"]), "reply")
-    pid = int(control.query("SELECT handle FROM agents WHERE name = 'pm'")[0][0])
+    pid = control.pid_of("pm")
     begun = time.monotonic()
     assert control.stop(number) == 0
     assert time.monotonic() - begun < 5

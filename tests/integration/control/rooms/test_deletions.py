@@ -15,9 +15,7 @@ def redact(room: Any, event_id: str) -> None:
 
 
 @pytest.mark.parametrize("deleted", [False, True])
-def test_deleted_change_that_waits_does_not_run(
-    room: Any, control: Any, wait_for: Any, deleted: bool
-) -> None:
+def test_deleted_change_that_waits_does_not_run(room: Any, control: Any, deleted: bool) -> None:
     assert room.ask("!agency agents start pm")["org.agency.reply"]["ok"] is True
     restarts = [room.say("!agency agents restart pm") for _ in range(3)]
     stop = room.say("!agency agents stop pm")

@@ -138,7 +138,7 @@ def test_the_machine_still_stops_agents_while_the_bot_is_silenced(
 
 
 def test_encrypted_room_stops_changes_and_looks_are_answered(
-    joined: Any, control: Any, admin: Any, wait_for: Any
+    joined: Any, control: Any, admin: Any
 ) -> None:
     room = joined("12")
     admin.set_state(room.room_id, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"})
