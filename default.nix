@@ -101,7 +101,7 @@ let
   };
 
   agency = pkgs.callPackage ./packages/agency { };
-  # What spin-ups need beside it: a homeserver, and the checkout that guests are made from.
+  # With the needs of spin-ups: a homeserver, and the checkout that guests are made from.
   forSpinUps = agency.override {
     withSynapse = true;
     inherit source;

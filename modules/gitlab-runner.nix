@@ -82,7 +82,7 @@ in
           registrationFlags = [
             "--docker-cap-drop=ALL"
           ]
-          # What root in an image needs to install packages and to become another user in there.
+          # Root in an image needs these to install packages and to become another user in there.
           ++ map (one: "--docker-cap-add=${one}") [
             "CHOWN"
             "DAC_OVERRIDE"

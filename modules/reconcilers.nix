@@ -83,7 +83,7 @@ let
         in
         if timer == { } then null else timer;
       restartTriggers = triggers one;
-      # What it needs may take a while to answer. After ten minutes it has failed, for people to see,
+      # Its services may take a while to answer. After ten minutes it has failed, for people to see,
       # and the timer goes on. Starts by hand and by switches count too: there is room for them.
       unitConfig = {
         StartLimitIntervalSec = "30min";

@@ -1,4 +1,4 @@
-# What keeps a machine going for years: room on its disks, and for its memory to breathe.
+# Upkeep of a machine that runs for years: room on its disks, and for its memory to breathe.
 { config, lib, ... }:
 let
   opt = import ./lib/options.nix { inherit lib; };

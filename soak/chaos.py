@@ -21,7 +21,7 @@ _SIGNALS = {Act.KILL: signal.SIGKILL, Act.TERM: signal.SIGTERM}
 
 @dataclass(slots=True)
 class Chaos:
-    """What ends and pauses the parts of one installation."""
+    """Disruptor of the parts of one installation: it ends and pauses them."""
 
     installation: Installation
     journal: Journal

@@ -46,7 +46,7 @@ class Step:
 
 
 class Act(StrEnum):
-    """What happens to a part."""
+    """Kinds of disruption of a part."""
 
     KILL = "kill -9"
     TERM = "term"

@@ -29,7 +29,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Evidence:
-    """What the room and the audit log hold at the end of a run."""
+    """Contents of the room and of the audit log at the end of a run."""
 
     room: Sequence[Mapping[str, Any]]
     audit: Sequence[Mapping[str, Any]]

@@ -8,7 +8,7 @@ let
     AmbientCapabilities = "";
     CapabilityBoundingSet = "";
     KeyringMode = "private";
-    # What a crashed program had in memory, its tokens among it, reaches no disk.
+    # The memory of a crashed program, its tokens among it, reaches no disk.
     LimitCORE = 0;
     LockPersonality = true;
     MemoryDenyWriteExecute = true;

@@ -254,7 +254,7 @@ let
       }
     );
 
-  # What is the same on every machine; agents add the rest.
+  # The same on every machine; agents add the rest.
   portElements = lib.filterAttrs (
     name: _: lib.hasPrefix "service_" name || lib.hasPrefix "closed_" name
   ) guest.agency.firewallElements;

@@ -39,7 +39,7 @@ let
   extensions = map lib.head (lib.filter (found: found != null) (map extensionOf globs));
   names = lib.filter (glob: extensionOf glob == null) globs;
 
-  # What `agency` calls: secrets, checkouts, children with limits, other machines.
+  # Programs that `agency` calls, for secrets, checkouts, children with limits, other machines.
   programs = [
     age
     coreutils

@@ -246,7 +246,7 @@ def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
     made = new_instance("made", services=small)
     write_flake(made)
     host = made / "host.nix"
-    # What docs/install.md has an operator fill in.
+    # Filled in by an operator, as docs/install.md says.
     host.write_text(host.read_text().replace('# "ssh-ed25519 AAAA...', '"ssh-ed25519 AAAA...'))
     instances = {
         "made": made,

@@ -1,4 +1,4 @@
-# What a host needs from a person before anybody may switch to it, for tests' machines.
+# Settings that a person makes before anybody may switch to a host, for tests' machines.
 { lib, ... }:
 {
   agency.operatorKeys = lib.mkDefault [ "ssh-ed25519 AAAA alice" ];

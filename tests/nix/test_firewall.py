@@ -93,7 +93,7 @@ def _need_namespaces() -> None:
 
 
 def _drive(driver: str, question: object) -> Any:
-    """What the driver says, run as root in a network namespace of its own."""
+    """Run the driver as root in a network namespace of its own; return its answers."""
     result = subprocess.run(
         [*AS_ROOT, driver], input=json.dumps(question), capture_output=True, text=True, timeout=120
     )

@@ -24,7 +24,7 @@ import json
 from agency.secrets.catalogue import load_catalogue, catalogue_file
 print(json.dumps([str(catalogue_file()), sorted(load_catalogue().secrets)]))
 """
-# What each package of nixpkgs brings that the agency calls.
+# Programs that the agency calls, by the package of nixpkgs that brings them.
 BRINGS = {
     "age": ("age", "age-keygen"),
     "coreutils": ("cp", "env"),

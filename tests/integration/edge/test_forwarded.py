@@ -112,7 +112,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _arrived(edge: Path, path: str, headers: dict[str, str]) -> list[tuple[str, str]]:
-    """What arrives of a request that CLIENT makes."""
+    """Make a request as CLIENT; return the headers that arrive."""
     lines = [f"PROXY TCP4 {CLIENT} 192.0.2.1 40000 443", f"GET {path} HTTP/1.1", "Host: matrix"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     with socket.socket(socket.AF_UNIX) as connection:

@@ -19,7 +19,7 @@ Look = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def look(agency: Agency, capsys: pytest.CaptureFixture[str]) -> Look:
-    """What the doctor finds wrong, by subject; its exit status agrees."""
+    """Run the doctor and check that its exit status agrees; return its findings by subject."""
 
     def look(*arguments: object) -> dict[str, Any]:
         capsys.readouterr()

@@ -89,7 +89,7 @@ def test_the_facts_of_a_machine_that_is_there_stay(clone: Path, agency: Agency) 
 
 
 def test_git_changes_no_line_ends(clone: Path, agency: Agency) -> None:
-    """What is checked out with autocrlf is byte for byte what was committed."""
+    """A checkout with autocrlf is byte for byte the commit."""
     assert agency("init", clone, *FLAGS) == 0
     git(clone, "add", "-A")
     git(clone, "commit", "-qm", "an instance")

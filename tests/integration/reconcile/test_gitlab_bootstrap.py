@@ -355,7 +355,7 @@ def test_the_simulation_takes_no_call_that_gitlab_does_not_have(key, given):
 
 
 async def test_operators_names_are_taken_from_the_start(setup):
-    """Whoever has such a name in GitLab is that operator to Matrix."""
+    """The user of such a name in GitLab is that operator to Matrix."""
     people = [{"username": name, "email": f"{name}@x.example"} for name in ("alice", "bob.b")]
     report = await setup.converge(people=people)
     assert report.outcome is Outcome.CHANGED, report

@@ -1,4 +1,4 @@
-"""What is digested is what runs: nothing that lies beside it in the checkout or environment."""
+"""The digested files run, and nothing that lies beside them in the checkout or environment."""
 
 from __future__ import annotations
 

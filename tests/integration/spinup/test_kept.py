@@ -92,7 +92,7 @@ def find(run: Path, *words: str) -> int:
 
 
 def ended(pids: set[int]) -> bool:
-    """Whether none of them runs; a zombie, whose parent is slow to look, does not."""
+    """Return whether none of them runs; a zombie, whose parent is slow to look, does not."""
     left = [Path(f"/proc/{pid}/stat") for pid in pids if Path(f"/proc/{pid}").exists()]
     return all(stat.read_text().rpartition(")")[2].split()[0] == "Z" for stat in left)
 

@@ -182,7 +182,7 @@ def request(target: str, *headers: str) -> bytes:
     + [("http://other:9/x/../y?q=1", "/x/../y?q=1"), ("http://other", "/")],
 )
 async def test_a_target_passes_unchanged(place, target: str, seen: str) -> None:
-    """Whoever is asked and whoever answers mean the same thing by a path."""
+    """The relay and the service mean the same thing by a path."""
     relay = place()
     async with service(relay):
         answer = await exchange(relay, request(target))

@@ -36,6 +36,6 @@ def hosts(
 
 @pytest.fixture(scope="session")
 def said(hosts: dict[str, Any]) -> dict[str, Any]:
-    """What single settings of the machine came to."""
+    """Values of single settings of the machine."""
     said: dict[str, Any] = hosts["said"]
     return said

@@ -1,4 +1,4 @@
-# What one machine's units, users, files and ports are, as plain values, for the walk of the tests.
+# One machine's units, users, files and ports as plain values, for the walk of the tests.
 #
 #   config   of an evaluated host
 #
@@ -123,7 +123,7 @@ in
       lib.nameValuePair "agency-reconcile-${name}.service" (named (removeAttrs one.input [ "projects" ]))
     ) agency.reconcilers;
 
-  # Who listens on which TCP port, as far as its configuration switches it on.
+  # Listeners by TCP port, as far as its configuration switches it on.
   listens =
     lib.mapAttrsToList (name: socket: {
       unit = "${name}.socket";
@@ -174,7 +174,7 @@ in
       }
     );
 
-  # Who asks which TCP port of this machine.
+  # Clients of this machine's TCP ports.
   asks = lib.mapAttrsToList (by: ports: { inherit by ports; }) (
     {
       edge =

@@ -218,7 +218,7 @@ def _closed(known: dict[str, list[Place]], who: Identity, path: str, unit: Unit)
     for one in ancestors(path):
         own = [place for place in known.get(one, []) if place.unit == unit.name]
         for place in own or known.get(one, []):
-            # Whether it is to be listed or only passed is not known of a directory.
+            # A directory may be meant to be listed or only passed; that is not known.
             bit = 4 if one == path and not place.mode & 0o111 else 1
             if not may(who, place, bit):
                 return f"{who.user} may not pass {one} ({place.user}:{place.group} {place.mode:o})"

@@ -74,7 +74,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a unit is to the file system."""
+    """Identity of a unit before the file system."""
 
     user: str
     groups: frozenset[str]
@@ -108,7 +108,7 @@ def ancestors(path: str) -> list[str]:
 
 
 def may(who: Identity, place: Place, bit: int) -> bool:
-    """Whether `who` has this right (4 to read, 1 to pass) at the place."""
+    """Return whether `who` has this right (4 to read, 1 to pass) at the place."""
     if who.all_powerful:
         return True
     if place.private:

@@ -163,7 +163,7 @@ def test_what_does_not_listen_is_refused(tmp_path):
     os.close(file)
 
 
-# What systemd does: descriptors from 3 on, and the pid of the process that they are for.
+# As systemd does: descriptors from 3 on, and the pid of the process that they are for.
 SERVER = """
 import os, sys
 from agency import listening

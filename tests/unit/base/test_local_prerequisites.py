@@ -1,4 +1,4 @@
-"""What a user without a home, and a file system without locks, are told: exit status 3, and why."""
+"""A user without a home, and a file system without locks, get exit status 3 and the reason."""
 
 import errno
 import fcntl

@@ -13,7 +13,7 @@ from agency.instance.making.ask import SERVICES
 
 
 def complete(line: str, *, code: str = "from agency.cli import main; main()") -> list[str]:
-    """What bash is told for the line."""
+    """Return the completions that bash gets for the line."""
     words = line.split(" ")
     done = subprocess.run(
         [sys.executable, "-c", code],

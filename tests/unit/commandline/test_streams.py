@@ -85,7 +85,7 @@ def test_the_other_streams_change_nothing(instance: Path, script: str, status: i
 
 
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
-    """What is written to standard error must not land in a file that the program opens."""
+    """Messages to standard error must not land in a file that the program opens."""
     code = (
         "import os, click; from agency.commandline import run\n"
         "@click.command()\n"

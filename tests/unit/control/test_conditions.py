@@ -40,7 +40,7 @@ def test_conditions_are_bounded(conditions: Conditions) -> None:
 
 
 def test_many_warnings_keep_no_blocking_condition_out(conditions: Conditions) -> None:
-    """Whoever makes many warnings must not make the control plane ready while it is not."""
+    """Many warnings must not make the control plane ready while it is not."""
     for number in range(MAX_EACH):
         conditions.note(Code.POWER_LACKING, "has power", subject=f"@o{number}:x")
     assert conditions.note(Code.ROOM_LOST, "out of the room", blocks=True)

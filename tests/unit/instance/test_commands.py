@@ -15,7 +15,7 @@ from agency import cli
 Write = Callable[[str], Path]
 
 
-# What recipe CI needs besides.
+# Recipe CI needs these besides.
 NEEDED = "".join(f"  {name}: {{enable: true}}\n" for name in ("swarm", "traefik", "edge"))
 
 

@@ -216,7 +216,7 @@ async def test_invitations_to_other_rooms_displace_none_to_this_one() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_room_that_was_entered_is_told_before_it_is_furnished(fails: bool) -> None:
-    """Whatever else cannot be made in a new room, commands are taken there from now on."""
+    """Commands are taken in a new room from now on, whatever else cannot be made there."""
     away = refused(503, "M_UNKNOWN")
     api = FakeApi(room=True, members={BOT: "join"}, fail={"/invite @agent": away} if fails else {})
     room, entered = ControlRoom(api, CONFIG), list[str]()  # type: ignore[arg-type]

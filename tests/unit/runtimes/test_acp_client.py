@@ -340,7 +340,7 @@ async def test_wait_healthy_does_not_believe_who_answers_for_a_dead_agent(
 
 
 async def test_wait_healthy_sees_an_end_though_the_port_is_held_open(token: str) -> None:
-    """Who holds the port of a dead agent accepts, in the kernel's queue, and never answers."""
+    """The holder of a dead agent's port accepts, in the kernel's queue, and never answers."""
     held = listening.hold(("pm",), {})
     endpoint = Endpoint(f"http://127.0.0.1:{held.numbers['pm']}", token, "pm")
     looks = iter([True, True, False])

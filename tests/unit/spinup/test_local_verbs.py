@@ -1,4 +1,4 @@
-"""What `agency status` and the supervision say and decide, without a running agency."""
+"""Words and decisions of `agency status` and the supervision, without a running agency."""
 
 import io
 from pathlib import Path

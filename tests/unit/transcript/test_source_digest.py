@@ -288,7 +288,7 @@ def test_only_the_trees_own_list_leaves_files_out(hide: Callable[[Path], None], 
 
 @pytest.mark.parametrize("in_git", [True, False])
 def test_a_list_that_is_a_link_leaves_nothing_out(in_git: bool, tree: Path) -> None:
-    """What it leads to is in no digest, and could be changed unseen."""
+    """Its target is in no digest, and could be changed unseen."""
     (tree.parent / "list").write_text("hidden\n")
     (tree / "hidden").write_text("evil")
     if not in_git:

@@ -68,7 +68,7 @@ async def served() -> AsyncIterator[Served]:
 
 
 async def read(reader: asyncio.StreamReader, seconds: float = 3) -> bytes:
-    """What comes until the connection ends."""
+    """Read until the connection ends."""
     with contextlib.suppress(ConnectionError):
         async with asyncio.timeout(seconds):
             return await reader.read()

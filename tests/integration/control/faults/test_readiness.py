@@ -1,4 +1,4 @@
-"""What strangers are told, what the token's holder is told, and what is said of refusals."""
+"""Answers to strangers and to the holder of the token, and reports of refusals."""
 
 from __future__ import annotations
 

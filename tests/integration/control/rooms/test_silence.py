@@ -1,4 +1,4 @@
-"""What keeps the bot from answering stops changes that are asked for in the room, until mended."""
+"""A bot that cannot answer takes no changes from the room until that is mended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is taken out of the operators commands nothing any more, also by what waits already."""
+"""A removed operator commands nothing any more, also not by what waits already."""
 
 from __future__ import annotations
 
