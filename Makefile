@@ -8,8 +8,9 @@ SLACK := 1
 SOAK_MINUTES := 30
 SOAK_COMMANDS := 2000
 SOAK_ARGS :=
-# The tests of a file stay on one worker: they share a homeserver, an engine or a guest.
-WORKERS := --numprocesses 2 --dist loadfile
+# The tests of a file stay on one worker: they share a homeserver, an engine or a guest. In the order
+# of the folders, integration first: by their number, a file with two long tests would come last.
+WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # Subjects of commits have a form from the one after this on (tools/commit_message.py).
 SUBJECTS_SINCE := 5d2daef
 
