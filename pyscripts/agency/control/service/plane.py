@@ -325,6 +325,7 @@ class ControlPlane:
                 self.room_id is not None and alias == naming.control_room_alias(config.domain)
             ),
             readiness=readiness.observe,
+            is_ready=readiness.is_ready,
             answered=self._wait_for_answer,
             stopping=self.stopping.is_set,
             conditions=self.conditions,
