@@ -13,7 +13,7 @@ from agency.matrix.entrance import Entrance
 from agency.matrix.errors import MatrixError
 from agency.matrix.findings import Finding, Lack, RoomState, member_hint
 from agency.matrix.paths import client_path
-from agency.matrix.rooms import Membership, localpart, membership
+from agency.matrix.rooms import localpart
 from agency.matrix.session import MatrixSession
 from agency.matrix.state.invitations import Call, call
 from agency.matrix.state.powers import power_plan
@@ -85,12 +85,7 @@ class ControlRoom:
         Raises:
             MatrixError: the homeserver refused or did not answer.
         """
-        try:
-            return silence(await self._view.look(room), self._bot)
-        except MatrixError as error:
-            if error.status != 403:
-                raise
-            return silence(Snapshot(), self._bot)  # no user of ours is in it
+        return silence(await self._view.look_if_seen(room), self._bot)
 
     async def ensure(self, known: str | None = None) -> RoomState:
         """Register the users, make or find the room, and bring in every member.
@@ -134,10 +129,6 @@ class ControlRoom:
             text = f"{agent} cannot be brought into the control room: {error.message}"
             return [Finding(Lack.AGENT, agent, text, member_hint(error, agent))]
         return []
-
-    async def members(self, room: str) -> Membership:
-        """Ask for the members of the room and for the invited users."""
-        return membership(await self._api.request("GET", client_path("rooms", room, "members")))
 
     async def _register(self, user: str) -> None:
         body = {
