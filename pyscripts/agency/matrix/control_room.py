@@ -16,7 +16,7 @@ from agency.matrix.paths import client_path
 from agency.matrix.rooms import localpart
 from agency.matrix.session import MatrixSession
 from agency.matrix.state.invitations import Call, call
-from agency.matrix.state.powers import power_plan
+from agency.matrix.state.powers import PowerPlan, power_plan
 from agency.matrix.state.silence import Silence, silence
 from agency.matrix.state.snapshot import Snapshot
 from agency.matrix.view import RoomView
@@ -101,8 +101,10 @@ class ControlRoom:
         room, findings = await self._entrance.enter(known)
         await self.entered(room)
         snapshot = await self._view.look(room)
-        findings += await self._ensure_power(room, snapshot)
-        findings += self._silence(silence(await self._view.look(room), self._bot))
+        plan = power_plan(snapshot, self._bot, self._config.operators)
+        findings += await self._ensure_power(room, plan)
+        after = snapshot if plan.content is None else await self._view.look(room)
+        findings += self._silence(silence(after, self._bot))
         for agent in self._agents:
             if (now := snapshot.membership(agent)) != "join":
                 findings += await self._bring_in(room, agent, invited=now == "invite")
@@ -142,9 +144,8 @@ class ControlRoom:
             if error.errcode != "M_USER_IN_USE":
                 raise
 
-    async def _ensure_power(self, room: str, snapshot: Snapshot) -> list[Finding]:
+    async def _ensure_power(self, room: str, plan: PowerPlan) -> list[Finding]:
         """Put the power levels back to those that the instance asks for."""
-        plan = power_plan(snapshot, self._bot, self._config.operators)
         hint = f"give {self._bot} power 100 in the control room"
         if plan.content is not None:
             path = client_path("rooms", room, "state", "m.room.power_levels")
