@@ -42,7 +42,7 @@ def find_editor(environ: Mapping[str, str] = os.environ) -> str:
     return found
 
 
-def edit_by_hand(path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = False) -> bytes:
+def edit_by_hand(path: Path, content: bytes, keys: Keys) -> bytes:
     """Let a person edit the plain values; returns the new encrypted content.
 
     The plain text lies in memory, in a directory of this user alone. The editor gets the person's
@@ -59,7 +59,6 @@ def edit_by_hand(path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = F
     editor, env_program = find_editor(), find_program("env", hint="install coreutils")
     kept = [f"{name}={os.environ[name]}" for name in _HOMES if name in os.environ]
     program, data = find_sops(), key.identities.reveal().encode()
-    ignore = ["--ignore-mac"] if ignore_mac else []
     with private_directory() as home, private_directory() as place, in_memory(data) as identity:
         copy = place / "secrets.yaml"
         copy.write_bytes(content)
@@ -69,7 +68,7 @@ def edit_by_hand(path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = F
         environ["SOPS_EDITOR"] = f"{shlex.join([env_program, *kept])} {editor}"
         # No time limit: a person edits. The terminal is theirs.
         done = subprocess.run(
-            [program, "edit", *ignore, str(copy)],
+            [program, "edit", str(copy)],
             env=environ,
             cwd=home,
             pass_fds=[identity],

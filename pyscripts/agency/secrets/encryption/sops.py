@@ -124,15 +124,13 @@ def opened_text(path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = Fa
     return _opened(path, content, keys, "yaml", ignore_mac=ignore_mac).decode()
 
 
-def opened_values(
-    path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = False
-) -> dict[str, SecretValue]:
+def opened_values(path: Path, content: bytes, keys: Keys) -> dict[str, SecretValue]:
     """Decrypt the content of a file to its values; one that is no text is given as JSON.
 
     Raises:
         PrerequisiteError, BadInputError: as `decrypt`.
     """
-    found = json.loads(_opened(path, content, keys, "json", ignore_mac=ignore_mac))
+    found = json.loads(_opened(path, content, keys, "json"))
     return {
         name: SecretValue(value if isinstance(value, str) else json.dumps(value))
         for name, value in found.items()
@@ -140,7 +138,7 @@ def opened_values(
     }
 
 
-def _opened(path: Path, content: bytes, keys: Keys, form: str, *, ignore_mac: bool) -> bytes:
+def _opened(path: Path, content: bytes, keys: Keys, form: str, *, ignore_mac: bool = False) -> bytes:
     identity = _identity(path, parse(path, content), keys)
     ignore = ["--ignore-mac"] if ignore_mac else []
     with private_directory() as place:
