@@ -37,6 +37,7 @@ from agency.secrets import (
     plan_values,
     read_bytes,
     tidy,
+    unknown_secret,
 )
 
 MAX_VALUE_BYTES = 1024 * 1024
@@ -97,7 +98,7 @@ def set_secret(
     """
     at = workplace(directory, age_key)
     specs = at.specs()
-    spec = _spec(at, name)
+    spec = _spec(specs, name)
     form = spec.form if spec is not None else "text"
     value = SecretValue(tidy(form, _read_value(name, form, source)))
     _refuse_faults(specs, {name: value}, at)
@@ -105,18 +106,15 @@ def set_secret(
     _carry_out(change, specs, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
-def _spec(at: Workplace, name: str) -> SecretSpec | None:
+def _spec(specs: Mapping[str, SecretSpec], name: str) -> SecretSpec | None:
     """Return the specification of a secret; None for one of a feature of an unlisted agent.
 
     Raises:
         BadInputError: the instance has no use for a secret of that name.
     """
-    spec = at.specs().get(name)
+    spec = specs.get(name)
     if spec is None and not is_of_feature(name):
-        raise BadInputError(
-            f"this instance has no secret {name!r}",
-            hint="run `agency secrets list` to see their names",
-        )
+        raise unknown_secret(name)
     if spec is not None and not spec.stored:
         raise BadInputError(
             f"{name} is not kept in the file: {spec.how}", hint="there is nothing to set"
@@ -245,10 +243,7 @@ def rotate_secrets(
     specs = at.specs()
     unknown = [name for name in names if name not in specs]
     if unknown:
-        raise BadInputError(
-            f"this instance has no secret {unknown[0]!r}",
-            hint="run `agency secrets list` to see their names",
-        )
+        raise unknown_secret(unknown[0])
     wanted = [specs[name] for name in dict.fromkeys(names)]
     change = plan_rotation(wanted, at.file, at.keys, today=at.today)
     _carry_out(change, specs, yes=yes, dry_run=dry_run, as_json=as_json)
