@@ -14,6 +14,7 @@ import pytest
 
 from agency.errors import BadInputError, PrerequisiteError
 from agency.secrets.encryption import age, keys, sops
+from agency.secrets.encryption.by_hand import edit_by_hand
 
 Agency = Callable[..., int]
 
@@ -195,6 +196,8 @@ class TestSops:
         with pytest.raises(PrerequisiteError, match="2 of its 2 key groups are needed") as caught:
             sops.decrypt(made.encrypted, made.key)
         assert "open 1" in caught.value.message
+        with pytest.raises(PrerequisiteError, match="2 of its 2 key groups are needed"):
+            edit_by_hand(made.encrypted, done.stdout, made.key)
         assert agency("check", made.root) == 1
 
     def test_mac_and_damage_are_told_apart(self, made: Any) -> None:

@@ -11,19 +11,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agency.errors import AgencyError, BadInputError, PrerequisiteError
+from agency.errors import AgencyError, BadInputError
 from agency.programs import ProgramError, find_program
 from agency.secrets.encryption.document import (
     CONFIG_FILE,
     RECORD,
-    Document,
     names_in_file,
     parse,
     read_document,
     recipients_in_config,
     recipients_in_file,
 )
-from agency.secrets.encryption.keys import Keys, as_search, no_key
+from agency.secrets.encryption.keys import Keys, identity_for
 from agency.secrets.encryption.program import (
     SECRETS_FILE,
     SOPS_HINT,
@@ -96,7 +95,7 @@ def decrypt(path: Path, keys: Keys) -> dict[str, SecretValue]:
         PrerequisiteError: sops or the key is missing, or the key is not a recipient of the file.
         BadInputError: the file is not a sops file, was changed, or holds a value that is not text.
     """
-    identity = _identity(path, read_document(path), keys)
+    identity = identity_for(path, read_document(path), keys)
     argv = ["decrypt", "--output-type", "json", str(path.absolute())]
     try:
         output = run_sops(argv, identity=identity)
@@ -138,8 +137,10 @@ def opened_values(path: Path, content: bytes, keys: Keys) -> dict[str, SecretVal
     }
 
 
-def _opened(path: Path, content: bytes, keys: Keys, form: str, *, ignore_mac: bool = False) -> bytes:
-    identity = _identity(path, parse(path, content), keys)
+def _opened(
+    path: Path, content: bytes, keys: Keys, form: str, *, ignore_mac: bool = False
+) -> bytes:
+    identity = identity_for(path, parse(path, content), keys)
     ignore = ["--ignore-mac"] if ignore_mac else []
     with private_directory() as place:
         (place / _COPY).write_bytes(content)
@@ -159,7 +160,7 @@ def amend(path: Path, content: bytes, keys: Keys, text: str, *, ignore_mac: bool
     Raises:
         PrerequisiteError, BadInputError: as `decrypt`.
     """
-    identity = _identity(path, parse(path, content), keys)
+    identity = identity_for(path, parse(path, content), keys)
     copy = find_program("cp", hint="install coreutils")
     ignore = ["--ignore-mac"] if ignore_mac else []
     with private_directory() as place, in_memory(text.encode()) as new:
@@ -189,7 +190,7 @@ def rewrap(
     Raises:
         PrerequisiteError, BadInputError: as `decrypt`.
     """
-    identity = _identity(path, parse(path, content), keys)
+    identity = identity_for(path, parse(path, content), keys)
     rules = {"creation_rules": [{"age": ",".join(sorted(recipients))}]}
     with private_directory() as place:
         (place / _COPY).write_bytes(content)
@@ -201,30 +202,6 @@ def rewrap(
         except ProgramError as failure:
             raise explain(failure, path, "re-encrypt") from None
         return (place / _COPY).read_bytes()
-
-
-def _identity(path: Path, document: Document, keys: Keys) -> SecretValue:
-    """Pick the identity that opens a document.
-
-    Raises:
-        PrerequisiteError: no key that was found is a recipient, or more keys are needed.
-    """
-    search = as_search(keys)
-    needed, groups = document.groups_needed, document.groups()
-    if needed > 1:
-        own = search.own()
-        opened = sum(1 for group in groups if group & own)
-        raise PrerequisiteError(
-            f"it is split: {needed} of its {len(groups)} key groups are needed to open it, and the "
-            f"keys of this machine open {opened}",
-            where=str(path),
-            hint="an instance has one group: holders of the other keys together run "
-            f"`sops updatekeys {path}` with the rendered {CONFIG_FILE}",
-        )
-    found = search.opening(document.recipients())
-    if found is None or found.identities is None:
-        raise no_key(search, document.recipients(), str(path))
-    return found.identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +221,7 @@ def can_decrypt(path: Path, keys: Keys) -> DecryptCheck:
     """
     document = read_document(path)
     try:
-        _identity(path, document, keys)
+        identity_for(path, document, keys)
     except AgencyError as error:
         return DecryptCheck(False, error.message, error.hint or "name another key: --age-key")
     return DecryptCheck(True)
