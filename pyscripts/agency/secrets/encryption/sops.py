@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from agency.errors import AgencyError, BadInputError
+from agency.errors import BadInputError
 from agency.programs import ProgramError, find_program
 from agency.secrets.encryption.document import (
     CONFIG_FILE,
@@ -40,9 +39,7 @@ __all__ = [
     "CONFIG_FILE",
     "SECRETS_FILE",
     "SOPS_HINT",
-    "DecryptCheck",
     "amend",
-    "can_decrypt",
     "decrypt",
     "encrypt",
     "find_sops",
@@ -202,26 +199,3 @@ def rewrap(
         except ProgramError as failure:
             raise explain(failure, path, "re-encrypt") from None
         return (place / _COPY).read_bytes()
-
-
-@dataclass(frozen=True, slots=True)
-class DecryptCheck:
-    """Result of `can_decrypt`; when not `ok`, the reason and the remedy."""
-
-    ok: bool
-    reason: str = ""
-    hint: str = ""
-
-
-def can_decrypt(path: Path, keys: Keys) -> DecryptCheck:
-    """Check that a key among `keys` is a recipient of `path`; decrypts nothing.
-
-    Raises:
-        BadInputError: `path` is not a sops file.
-    """
-    document = read_document(path)
-    try:
-        identity_for(path, document, keys)
-    except AgencyError as error:
-        return DecryptCheck(False, error.message, error.hint or "name another key: --age-key")
-    return DecryptCheck(True)
