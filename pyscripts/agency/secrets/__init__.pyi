@@ -36,6 +36,7 @@ from .encryption.document import Kind as Kind
 from .encryption.document import read_bytes as read_bytes
 from .encryption.document import read_document as read_document
 from .encryption.document import relink as relink
+from .encryption.document import stored_names as stored_names
 from .encryption.keys import Keys as Keys
 from .encryption.keys import KeySearch as KeySearch
 from .encryption.keys import key_places as key_places

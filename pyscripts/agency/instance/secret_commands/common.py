@@ -83,18 +83,23 @@ def load(directory: Path | None, *, check_recipients: bool = True) -> LoadedInst
     return load_instance(where, check_recipients=check_recipients)
 
 
+def encrypted_file(loaded: LoadedInstance) -> Path | None:
+    """Return the path of the encrypted file; None if every run makes its own secrets."""
+    if loaded.instance.secrets.provider == "ephemeral":
+        return None
+    return loaded.root / sops.SECRETS_FILE
+
+
 def diagnose_secrets(loaded: LoadedInstance, age_key: Path | None) -> Diagnosis:
     """Diagnose the secrets of an instance with the keys of this machine, or with one key."""
     instance = loaded.instance
-    file = loaded.root / sops.SECRETS_FILE if instance.secrets.provider == "sops" else None
-    stored = frozenset[str]() if file is None else sops.names_in_file(file)
     return diagnose(
         required_secrets(instance),
-        file,
+        encrypted_file(loaded),
         key_places(instance.name, age_key),
         now=now(),
         possible=possible_secrets(instance),
-        feature_names=frozenset(filter(is_of_feature, stored)),
+        is_of_feature=is_of_feature,
     )
 
 
@@ -112,14 +117,15 @@ def workplace(
         BadInputError: it has no encrypted file.
     """
     loaded = load(directory, check_recipients=check_recipients)
-    if loaded.instance.secrets.provider == "ephemeral":
+    file = encrypted_file(loaded)
+    if file is None:
         raise BadInputError(
             "an instance with the provider ephemeral keeps no secrets: each run makes its own",
             where=str(loaded.path),
             hint="make a real instance by `agency init`",
         )
     keys = key_places(loaded.instance.name, age_key)
-    return Workplace(loaded, loaded.root / sops.SECRETS_FILE, keys, now())
+    return Workplace(loaded, file, keys, now())
 
 
 def print_plan(out: Console, change: Change, notes: Mapping[str, str]) -> None:
