@@ -39,7 +39,7 @@ def look_at_loopback(subject: Subject) -> Iterator[Finding]:  # noqa: ARG001 - o
 
 def look_at_clock(subject: Subject) -> Iterator[Finding]:
     """Look whether the clock can be right: certificates and transcripts depend on it."""
-    now = datetime.fromtimestamp(subject.clock.wall(), tz=UTC)
+    now = subject.clock.utc()
     remedy = "set it, and keep it: `timedatectl set-ntp true`"
     shown = now.strftime("%Y-%m-%d %H:%M UTC")
     newest = _newest(subject)

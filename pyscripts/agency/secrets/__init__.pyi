@@ -50,7 +50,6 @@ from .examination.forms import Fault as Fault
 from .examination.forms import faults as faults
 from .examination.forms import is_one_line as is_one_line
 from .examination.forms import tidy as tidy
-from .examination.forms import today_of as today_of
 from .examination.history import read_history as read_history
 from .generators import Entropy as Entropy
 from .generators import generate as generate

@@ -27,7 +27,6 @@ from agency.secrets import (
     diagnose,
     key_places,
     sops,
-    today_of,
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -97,15 +96,10 @@ def diagnose_secrets(loaded: LoadedInstance, age_key: Path | None) -> Diagnosis:
         required_secrets(instance),
         encrypted_file(loaded),
         key_places(instance.name, age_key),
-        now=now(),
+        now=Clock().utc(),
         possible=possible_secrets(instance),
         is_of_feature=is_of_feature,
     )
-
-
-def now() -> datetime:
-    """Return the moment in UTC."""
-    return today_of(Clock().wall())
 
 
 def workplace(
@@ -125,7 +119,7 @@ def workplace(
             hint="make a real instance by `agency init`",
         )
     keys = key_places(loaded.instance.name, age_key)
-    return Workplace(loaded, file, keys, now())
+    return Workplace(loaded, file, keys, Clock().utc())
 
 
 def print_plan(out: Console, change: Change, notes: Mapping[str, str]) -> None:
