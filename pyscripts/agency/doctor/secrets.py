@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from agency.doctor.finding import Finding, Subject, bad, note, ok
 from agency.instance import LoadedInstance, diagnose_secrets
-from agency.secrets import Diagnosis
+from agency.secrets import Diagnosis, set_command
 
 
 def look_at_secrets(subject: Subject) -> Iterator[Finding]:
@@ -38,7 +38,7 @@ def _values(found: Diagnosis, loaded: LoadedInstance) -> Iterator[Finding]:
     whole = f"agency secrets doctor {root}"
     for fault in found.faults:
         tell = bad if fault.fatal else note
-        remedy = f"agency secrets set {fault.name} --instance {root}"
+        remedy = set_command(fault.name, loaded.root)
         yield tell(f"secret {fault.name}", fault.message, remedy)
     if found.missing:
         names = ", ".join(spec.name for spec in found.missing)

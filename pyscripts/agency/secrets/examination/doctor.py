@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -156,4 +157,4 @@ def remedy(spec: SecretSpec, root: Path) -> str:
 
 def set_command(name: str, root: Path) -> str:
     """Return the command that sets one secret, whole."""
-    return f"agency secrets set {name} --instance {root}"
+    return f"agency secrets set {name} --instance {shlex.quote(str(root))}"
