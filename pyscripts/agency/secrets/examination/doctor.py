@@ -148,11 +148,12 @@ def _overdue(
 
 def remedy(spec: SecretSpec, root: Path) -> str:
     """Say how to supply a missing secret, and where it goes."""
+    where = shlex.quote(str(root))
     if spec.cls is SecretClass.A1:
         return f"{spec.instructions}; put it in by `{set_command(spec.name, root)}`"
     if spec.feature:
-        return f"`agency secrets rotate {spec.name} --instance {root}` makes it"
-    return f"it is an internal secret: `agency secrets generate {root}` makes it"
+        return f"`agency secrets rotate {spec.name} --instance {where}` makes it"
+    return f"it is an internal secret: `agency secrets generate {where}` makes it"
 
 
 def set_command(name: str, root: Path) -> str:
