@@ -38,19 +38,23 @@ from agency import naming
 INSIDE = "/run/test-agency-inside"
 SWITCH_USER = 'setpriv --reuid=%s --regid="$(id -g %s)" --init-groups'
 
-# Prints the machine's Python. A NixOS machine may have none but that of the agency.
-FIND_PYTHON = r"""
-for python in /opt/agency/bin/python python3; do command -v "$python" && exit; done
+# Sets bin to the directory of the program `agency`.
+FIND_BIN = r"""
 bin=$(systemctl show --value -p ExecStart agency-control.service |
     sed -n 's/.*path=\([^ ;]*\)\/agency .*/\1/p')
+"""
+
+# Prints the machine's Python. A NixOS machine may have none but that of the agency.
+FIND_PYTHON = rf"""
+for python in /opt/agency/bin/python python3; do command -v "$python" && exit; done
+{FIND_BIN}
 sed -n '1s/^#! *\([^ ]*\).*/\1/p' "$bin/.agency-wrapped"
 """
 
 
 # Prints the program `agency` as Python text, whatever wraps it.
-FIND_AGENCY = r"""
-bin=$(systemctl show --value -p ExecStart agency-control.service |
-    sed -n 's/.*path=\([^ ;]*\)\/agency .*/\1/p')
+FIND_AGENCY = rf"""
+{FIND_BIN}
 for file in "$bin/.agency-wrapped" "$bin/agency"; do test -e "$file" && echo "$file" && exit; done
 """
 
@@ -332,9 +336,8 @@ def until() -> Callable[[Callable[[], bool]], None]:
 
 
 # Gives a command to the control plane, past the control room.
-COMMAND = r"""
-bin=$(systemctl show --value -p ExecStart agency-control.service |
-    sed -n 's/.*path=\([^ ;]*\)\/agency .*/\1/p')
+COMMAND = rf"""
+{FIND_BIN}
 "$bin/agency" command agents %s %s
 """
 

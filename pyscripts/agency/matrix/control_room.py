@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from agency.matrix.entrance import Entrance
+from agency.matrix.entrance import Entrance, RoomFacts
 from agency.matrix.errors import MatrixError
 from agency.matrix.findings import Finding, Lack, RoomState, member_hint
 from agency.matrix.paths import client_path
@@ -32,24 +32,8 @@ class Member(Protocol):
         """Full Matrix id."""
 
 
-class RoomPlan(Protocol):
+class RoomPlan(RoomFacts, Protocol):
     """Facts that the control room needs; `ControlConfig` has them."""
-
-    @property
-    def instance(self) -> str:
-        """Name of the instance."""
-
-    @property
-    def bot_id(self) -> str:
-        """Matrix id of the bot that makes the room."""
-
-    @property
-    def control_room_alias(self) -> str:
-        """Alias by which the room is found."""
-
-    @property
-    def operators(self) -> Sequence[str]:
-        """Matrix ids of the people who are invited and have power in the room."""
 
     @property
     def agents(self) -> Sequence[Member]:

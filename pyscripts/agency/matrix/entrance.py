@@ -37,7 +37,7 @@ class RoomFacts(Protocol):
 
     @property
     def bot_id(self) -> str:
-        """Matrix id of the bot."""
+        """Matrix id of the bot that makes the room."""
 
     @property
     def control_room_alias(self) -> str:
@@ -45,7 +45,7 @@ class RoomFacts(Protocol):
 
     @property
     def operators(self) -> Sequence[str]:
-        """Matrix ids of the operators."""
+        """Matrix ids of the people who are invited and have power in the room."""
 
 
 class Entrance:

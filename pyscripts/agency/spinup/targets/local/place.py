@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 from agency import rundir
 from agency.children import kill_marked, stat_fields
 from agency.clock import new_id
-from agency.errors import AgencyError, BadInputError, PrerequisiteError
+from agency.errors import BadInputError, LoggedError, PrerequisiteError
 from agency.files import write_atomically
 from agency.locks import is_held, try_lock
 from agency.paths import state_dir
@@ -34,26 +34,8 @@ _START_TIME = 19  # proc(5), field 22 of /proc/PID/stat
 _KILL_S = 5.0
 
 
-class LocalAgencyError(AgencyError):
-    """The local agency is not as it should be.
-
-    `log_tail` is the end of the log that explains it.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        where: str | None = None,
-        hint: str | None = None,
-        log_tail: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(message, where=where, hint=hint)
-        self.log_tail = log_tail
-
-    def as_dict(self) -> dict[str, object]:
-        """Describe the error as `--json` prints it, with the log."""
-        return {**AgencyError.as_dict(self), "log_tail": list(self.log_tail)}
+class LocalAgencyError(LoggedError):
+    """Failure of the local agency; `log_tail` is the end of the log that explains it."""
 
 
 class ServiceState(Strict):
