@@ -127,8 +127,35 @@ def stranger_of(agency: LocalAgency) -> str:
     return naming.matrix_id(STRANGER, agency.instance.domain)
 
 
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Local agency and an operator who asks it in `control`, and the bare echo in `other`."""
+
+    agency: LocalAgency
+    operator: Person
+    watch: Stopwatch
+    control: str
+    other: str
+
+
 @asynccontextmanager
-async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterator[LocalAgency]:
+async def bench() -> AsyncIterator[Bench]:
+    """Start a local agency and an echo beside it, and follow what its operator sees."""
+    with tempfile.TemporaryDirectory() as place:
+        async with _agency_with_echo(Path(place)) as (agency, echo):
+            operator = await agency.log_in(agency.instance.operators[0])
+            control = await operator.join(agency.control_room)
+            other = await _echo_room(agency, operator, echo, control)
+            watch = Stopwatch.of(operator)
+            following = asyncio.ensure_future(watch.follow())
+            try:
+                yield Bench(agency, operator, watch, control, other)
+            finally:
+                following.cancel()
+
+
+@asynccontextmanager
+async def _agency_with_echo(place: Path) -> AsyncIterator[tuple[LocalAgency, Echo]]:
     loaded = load_instance(Path("instance"))
     run = rundir.create(place, new_id("bench"))
     provider = open_provider(loaded, run.credentials)
@@ -141,7 +168,6 @@ async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterat
             as_token=secrets.token_hex(24),
             hs_token=secrets.token_hex(24),
         )
-        echo_of["echo"] = echo
         file = run.credentials / "echo.yaml"
         file.touch(mode=0o600)
         file.write_bytes(echo.registration())
@@ -153,7 +179,7 @@ async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterat
             async with _echo_running(echo, agency.homeserver_url):
                 await agency.launch_control()
                 await agency.control_ready()
-                yield agency
+                yield agency, echo
         finally:
             await agency.supervisor.stop_all()
             agency.close()
@@ -161,7 +187,7 @@ async def agency_with_echo(place: Path, echo_of: dict[str, Echo]) -> AsyncIterat
             run.remove()
 
 
-async def echo_room(agency: LocalAgency, operator: Person, echo: Echo, control: str) -> str:
+async def _echo_room(agency: LocalAgency, operator: Person, echo: Echo, control: str) -> str:
     """Make a room of the echo appservice with as many members as the control room has."""
     path = client_path("rooms", control, "joined_members")
     members = len((await operator.request("GET", path))["joined"])
@@ -184,19 +210,9 @@ async def echo_room(agency: LocalAgency, operator: Person, echo: Echo, control: 
 
 
 async def _measure() -> list[Row]:
-    echo_of: dict[str, Echo] = {}
-    with tempfile.TemporaryDirectory() as place:
-        async with agency_with_echo(Path(place), echo_of) as agency:
-            operator = await agency.log_in(agency.instance.operators[0])
-            control = await operator.join(agency.control_room)
-            other = await echo_room(agency, operator, echo_of["echo"], control)
-            watch = Stopwatch.of(operator)
-            following = asyncio.ensure_future(watch.follow())
-            try:
-                latency = await _latency(watch, control, other)
-                memory = await _memory(agency, watch, control)
-            finally:
-                following.cancel()
+    async with bench() as on:
+        latency = await _latency(on.watch, on.control, on.other)
+        memory = await _memory(on.agency, on.watch, on.control)
     return [*latency, *memory]
 
 

@@ -7,12 +7,10 @@ it answers nothing of it.
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from pathlib import Path
 
 from agency.clock import new_id
 from agency.matrix import Person
-from benchmarks.chat import Echo, Stopwatch, agency_with_echo, echo_room, stranger_of
+from benchmarks.chat import Stopwatch, bench, stranger_of
 from benchmarks.rows import Row, percentile
 
 _FLOODS = 3
@@ -50,27 +48,18 @@ async def _while_flooded(
 
 
 async def _measure() -> list[Row]:
-    echo_of: dict[str, Echo] = {}
-    with tempfile.TemporaryDirectory() as place:
-        async with agency_with_echo(Path(place), echo_of) as agency:
-            operator = await agency.log_in(agency.instance.operators[0])
-            control = await operator.join(agency.control_room)
-            other = await echo_room(agency, operator, echo_of["echo"], control)
-            stranger = await agency.log_in(stranger_of(agency))
-            await operator.invite(control, stranger.user_id)
-            await stranger.join(control)
-            watch = Stopwatch.of(operator)
-            following = asyncio.ensure_future(watch.follow())
-            try:
-                for room in (control, other) * _WARM_UP:
-                    await watch.ask(room, "!agency ping")
-                ours, bare = [], []
-                for _ in range(_FLOODS):
-                    asked = await _while_flooded(watch, stranger, control, other)
-                    ours += asked[0]
-                    bare += asked[1]
-            finally:
-                following.cancel()
+    async with bench() as on:
+        stranger = await on.agency.log_in(stranger_of(on.agency))
+        await on.operator.invite(on.control, stranger.user_id)
+        await stranger.join(on.control)
+        for room in (on.control, on.other) * _WARM_UP:
+            await on.watch.ask(room, "!agency ping")
+        ours: list[float] = []
+        bare: list[float] = []
+        for _ in range(_FLOODS):
+            asked = await _while_flooded(on.watch, stranger, on.control, on.other)
+            ours += asked[0]
+            bare += asked[1]
     if len(ours) < _LEAST_ASKS:
         raise RuntimeError(f"the flood was over after {len(ours)} questions")
     return [

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +20,7 @@ from agency.control.config import AgentEntry, Limits
 from agency.files import write_atomically
 from agency.spinup.targets.local.agency import CONTROL, CONTROL_SECRETS, LocalAgency
 from agency.spinup.targets.local.supervisor import Service
-from benchmarks.chat import Echo, Stopwatch, agency_with_echo, echo_room
+from benchmarks.chat import Stopwatch, bench
 from benchmarks.rows import Row, percentile
 
 _LONG_S = 15.0
@@ -139,22 +138,12 @@ async def _many_starts(watch: Stopwatch, control: str) -> Row:
 
 
 async def _measure() -> list[Row]:
-    echo_of: dict[str, Echo] = {}
     measured: list[Row] = []
-    with tempfile.TemporaryDirectory() as place:
-        async with agency_with_echo(Path(place), echo_of) as agency:
-            operator = await agency.log_in(agency.instance.operators[0])
-            watch = Stopwatch.of(operator)
-            following = asyncio.ensure_future(watch.follow())
-            control = await operator.join(agency.control_room)
-            other = await echo_room(agency, operator, echo_of["echo"], control)
-            try:
-                async with _slow_control(agency, 1, _LONG_S):
-                    measured.append(await _while_one_starts(watch, control, other))
-                async with _slow_control(agency, _STARTS + 1, _HEALTH_S):
-                    measured.append(await _many_starts(watch, control))
-            finally:
-                following.cancel()
+    async with bench() as on:
+        async with _slow_control(on.agency, 1, _LONG_S):
+            measured.append(await _while_one_starts(on.watch, on.control, on.other))
+        async with _slow_control(on.agency, _STARTS + 1, _HEALTH_S):
+            measured.append(await _many_starts(on.watch, on.control))
     return measured
 
 

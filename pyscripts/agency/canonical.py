@@ -17,6 +17,18 @@ def canonical_json(value: object) -> bytes:
     ).encode()
 
 
+def once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of JSON, as `object_pairs_hook`; a key that comes twice has no one meaning.
+
+    Raises:
+        ValueError: a key comes twice.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key comes twice")
+    return found
+
+
 def sha256_hex(data: bytes) -> str:
     """Compute the SHA-256 of `data` as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

@@ -16,6 +16,10 @@ class Clock:
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
 
+    def utc(self) -> datetime:
+        """Return wall time as a moment in UTC."""
+        return datetime.fromtimestamp(self.wall(), tz=UTC)
+
     def now_ms(self) -> int:
         """Return wall time in whole milliseconds, the unit of Matrix timestamps."""
         return int(self.wall() * 1000)

@@ -102,7 +102,7 @@ def find_program(name: str, *, hint: str) -> str:
     """
     found = shutil.which(name) or shutil.which(name, path=str(_OF_CHECKOUT))
     if found is None:
-        raise PrerequisiteError(f"the program {name!r} is not installed", where="PATH", hint=hint)
+        raise _not_installed(name, hint)
     return found
 
 

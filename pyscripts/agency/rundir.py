@@ -130,17 +130,6 @@ def create(base: Path, run: str) -> RunDirectory:
     return RunDirectory(path, run, lock)
 
 
-def alive(base: Path) -> Path | None:
-    """Return the directory of a run under `base` that a process holds, if there is one."""
-    if not base.is_dir():
-        return None
-    with _registry(base):
-        for path in sorted(p for p in base.iterdir() if p.is_dir()):
-            if not _is_dead(path):
-                return path
-    return None
-
-
 def reap(base: Path, timeout_s: float = 5.0) -> tuple[str, ...]:
     """End and remove what dead runs under `base` left behind; return their names."""
     reaped = []

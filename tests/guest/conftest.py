@@ -342,19 +342,39 @@ COMMAND = rf"""
 """
 
 
+Tell = Callable[[str, str], None]
+NOBODY_THERE = 3  # exit status: no control plane runs
+
+
 @pytest.fixture(scope="session")
-def started(host: Host, pair) -> Iterator[tuple[str, str]]:
+def tell(host: Host, until) -> Tell:
+    """Has the control plane start or stop an agent; waits for one that starts again."""
+
+    def tell(verb: str, name: str) -> None:
+        said: list[CommandResult] = []
+
+        def is_answered() -> bool:
+            said.append(host.run(COMMAND, verb, name))
+            return said[-1].rc != NOBODY_THERE
+
+        until(is_answered)
+        assert said[-1].rc == 0, said[-1].stdout + said[-1].stderr
+
+    return tell
+
+
+@pytest.fixture(scope="session")
+def started(host: Host, pair, tell) -> Iterator[tuple[str, str]]:
     """Two agents, started by the control plane where they do not run yet.
 
     It stops at its start what nobody asked for, and tests restart it.
     """
     stopped = [name for name in pair if not host.service(naming.agent_unit(name)).is_running]
     for name in stopped:
-        done = host.run(COMMAND, "start", name)
-        assert done.rc == 0, done.stdout + done.stderr
+        tell("start", name)
     yield pair
     for name in stopped:
-        host.run(COMMAND, "stop", name)
+        tell("stop", name)
 
 
 @pytest.fixture

@@ -60,12 +60,14 @@ def serve(host, until, python):
 
 
 @pytest.fixture(scope="module")
-def free(host, agents, started):
-    """The port of the first agent, which does not run from here to the end of this file."""
-    unit = naming.agent_unit(started[0])
-    assert host.run("systemctl stop %s", unit).rc == 0
+def free(agents, started, tell):
+    """The port of the first agent, which does not run from here to the end of this file.
+
+    The control plane stops it: one that starts again would start what systemd alone stopped.
+    """
+    tell("stop", started[0])
     yield agents[started[0]]
-    assert host.run("systemctl start %s", unit).rc == 0
+    tell("start", started[0])
 
 
 @pytest.mark.claim("ports-on-loopback", "service-ports", disturbs=False)

@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import hdrs
 from pydantic import ValidationError
 
+from agency.canonical import once_each
 from agency.control.runtimes.base import Endpoint
 from agency.errors import AgencyError, InternalError
 from agency.protocols import (
@@ -227,17 +228,9 @@ def _refused(where: str, status: int, body: bytes) -> AcpError:
     return AcpError(f"HTTP status {status}: {printable}", where=where, hint=_NOT_AN_AGENT)
 
 
-def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Make an object of JSON whose keys stand there once each."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands there twice")
-    return found
-
-
 def _parsed(where: str, kind: type[Message], body: bytes) -> Message:
     try:
-        return kind.model_validate(json.loads(body, object_pairs_hook=_once_each))
+        return kind.model_validate(json.loads(body, object_pairs_hook=once_each))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"]))[:_MAX_REASON]

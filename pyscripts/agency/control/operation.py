@@ -101,7 +101,7 @@ class Origin:
 
     @property
     def restatement(self) -> dict[str, str]:
-        """What was typed and shown, and what was understood; empty if all are the same."""
+        """Texts that were typed, shown and understood; empty if all are the same."""
         parts = {"understood": self.understood, "typed": self.typed, "shown": self.shown}
         return {key: value for key, value in parts.items() if value}
 

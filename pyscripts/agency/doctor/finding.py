@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from agency.clock import Clock
+from agency.errors import AgencyError
+from agency.instance import LoadedInstance, load_instance
 
 
 class Level(StrEnum):
@@ -31,12 +33,21 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is looked at: an instance (None: there is none here), and a machine by its clock."""
+    """Subject of the checks: an instance (None: there is none here), and a machine by its clock."""
 
     directory: Path | None
     age_key: Path | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     clock: Clock = field(default_factory=Clock)
+
+    def load(self) -> LoadedInstance | None:
+        """Load the instance; None if there is none, or a bad one, which its own check tells."""
+        if self.directory is None:
+            return None
+        try:
+            return load_instance(self.directory, check_recipients=False)
+        except AgencyError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

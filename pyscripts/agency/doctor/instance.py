@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agency.doctor.finding import Finding, Subject, bad, note, ok
-from agency.errors import AgencyError
-from agency.instance import INSTANCE_FILE, examine, load_instance, rendered_files
+from agency.instance import INSTANCE_FILE, examine, rendered_files
 from agency.programs import Finished, run_to_end
+from agency.secrets import sops
 
 _TIMEOUT_S = 15.0
 _MOST = 20
@@ -97,12 +97,10 @@ def _not_in_git(root: Path, shown: str, answer: Finished) -> Finding:
 
 
 def _wanted(subject: Subject, root: Path) -> list[str]:
-    names = [INSTANCE_FILE, ".sops.yaml", "secrets/secrets.yaml"]
+    names = [INSTANCE_FILE, sops.CONFIG_FILE, sops.SECRETS_FILE]
     wanted = [name for name in names if os.path.lexists(root / name)]
-    try:
-        assert subject.directory is not None
-        loaded = load_instance(subject.directory, check_recipients=False)
-    except AgencyError:  # told by the check of the instance
+    loaded = subject.load()
+    if loaded is None:
         return wanted
     files = (f"generated/{name}" for name in rendered_files(loaded))
     return [*wanted, *(name for name in files if os.path.lexists(root / name))]

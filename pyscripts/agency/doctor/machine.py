@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agency.doctor.finding import Finding, Subject, bad, note, ok
 from agency.errors import AgencyError
+from agency.instance import instance_file
 from agency.ports import LOOPBACK
 from agency.programs import run_program
 
@@ -39,7 +40,7 @@ def look_at_loopback(subject: Subject) -> Iterator[Finding]:  # noqa: ARG001 - o
 
 def look_at_clock(subject: Subject) -> Iterator[Finding]:
     """Look whether the clock can be right: certificates and transcripts depend on it."""
-    now = datetime.fromtimestamp(subject.clock.wall(), tz=UTC)
+    now = subject.clock.utc()
     remedy = "set it, and keep it: `timedatectl set-ntp true`"
     shown = now.strftime("%Y-%m-%d %H:%M UTC")
     newest = _newest(subject)
@@ -56,9 +57,8 @@ def look_at_clock(subject: Subject) -> Iterator[Finding]:
 def _newest(subject: Subject) -> float:
     if subject.directory is None:
         return 0.0
-    file = subject.directory / "instance.yaml" if subject.directory.is_dir() else subject.directory
     try:
-        return file.stat().st_mtime
+        return instance_file(subject.directory).stat().st_mtime
     except OSError:  # told by the check of the instance
         return 0.0
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from agency.doctor.finding import Finding, Subject, bad, note, ok
 from agency.errors import AgencyError
-from agency.instance import load_instance
 from agency.programs import find_program, run_program
 from agency.secrets import SOPS_HINT, sops
 
@@ -46,13 +45,9 @@ def _python() -> Finding:
 
 
 def _needs_sops(subject: Subject) -> bool:
-    if subject.directory is None:
-        return True  # `agency init` needs it
-    try:
-        loaded = load_instance(subject.directory, check_recipients=False)
-    except AgencyError:  # told by the check of the instance
-        return True
-    return loaded.instance.secrets.provider == "sops"
+    loaded = subject.load()
+    # Without an instance, `agency init` needs it.
+    return loaded is None or loaded.instance.secrets.provider == "sops"
 
 
 def _program(name: str, flag: str, remedy: str, *, needed: bool) -> Finding:

@@ -6,18 +6,14 @@ import shlex
 from collections.abc import Iterator
 
 from agency.doctor.finding import Finding, Subject, bad, note, ok
-from agency.errors import AgencyError
-from agency.instance import LoadedInstance, diagnose_secrets, load_instance
-from agency.secrets import Diagnosis
+from agency.instance import LoadedInstance, diagnose_secrets
+from agency.secrets import Diagnosis, set_command
 
 
 def look_at_secrets(subject: Subject) -> Iterator[Finding]:
     """Look whether the age key fits, and at the values, as `agency secrets doctor` does."""
-    if subject.directory is None:
-        return
-    try:
-        loaded = load_instance(subject.directory, check_recipients=False)
-    except AgencyError:  # told by the check of the instance
+    loaded = subject.load()
+    if loaded is None:
         return
     if loaded.instance.secrets.provider == "ephemeral":
         yield ok("secrets", "are made for each run; there is no key")
@@ -42,7 +38,7 @@ def _values(found: Diagnosis, loaded: LoadedInstance) -> Iterator[Finding]:
     whole = f"agency secrets doctor {root}"
     for fault in found.faults:
         tell = bad if fault.fatal else note
-        remedy = f"agency secrets set {fault.name} --instance {root}"
+        remedy = set_command(fault.name, loaded.root)
         yield tell(f"secret {fault.name}", fault.message, remedy)
     if found.missing:
         names = ", ".join(spec.name for spec in found.missing)

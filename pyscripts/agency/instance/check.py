@@ -23,6 +23,7 @@ from agency.secrets import (
     remedy,
     set_command,
     sops,
+    stored_names,
 )
 from agency.yaml_source import read_source
 
@@ -71,16 +72,16 @@ def _secrets(loaded: LoadedInstance) -> tuple[Problem, ...]:
         what = "is missing; restore it from git, or make a new instance with `agency init`"
         return (*found, Problem(str(encrypted), None, "", what))
     try:
-        stored = sops.names_in_file(encrypted)
-        return (*found, *_of_file(loaded, encrypted, stored))
+        return (*found, *_of_file(loaded, encrypted))
     except AgencyError as error:
         told = f"{error.message}; {error.hint}" if error.hint else error.message
         return (*found, Problem(str(encrypted), line_in(error.where), "", told))
 
 
-def _of_file(loaded: LoadedInstance, file: Path, stored: frozenset[str]) -> Iterator[Problem]:
+def _of_file(loaded: LoadedInstance, file: Path) -> Iterator[Problem]:
     """Find what the names, the kinds of values and the history of the file show without a key."""
     document, root = read_document(file), loaded.root
+    stored = stored_names(file, document)
     for spec in missing_in_file(required_secrets(loaded.instance), stored):
         state = "is empty" if spec.name in document.values else "is missing"
         line = document.lines.get(spec.name)
@@ -89,7 +90,7 @@ def _of_file(loaded: LoadedInstance, file: Path, stored: frozenset[str]) -> Iter
         what = f"is {document.kinds()[name]}, and a secret is one text"
         told = f"{what}; `{set_command(name, root)}`"
         yield Problem(str(file), document.lines.get(name), name, told)
-    for former in sorted(read_history(file).former):
+    for former in sorted(read_history(file, document).former):
         yield Problem(
             str(file),
             None,

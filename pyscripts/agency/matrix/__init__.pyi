@@ -16,7 +16,6 @@ from .person import Patience as Patience
 from .person import Person as Person
 from .registration import REGISTRATION_PATH as REGISTRATION_PATH
 from .registration import registration_body as registration_body
-from .rooms import Membership as Membership
 from .rooms import lists_creator as lists_creator
 from .rooms import localpart as localpart
 from .rooms import power_levels as power_levels

@@ -13,10 +13,10 @@ from agency.matrix.entrance import Entrance, RoomFacts
 from agency.matrix.errors import MatrixError
 from agency.matrix.findings import Finding, Lack, RoomState, member_hint
 from agency.matrix.paths import client_path
-from agency.matrix.rooms import Membership, localpart, membership
+from agency.matrix.rooms import localpart
 from agency.matrix.session import MatrixSession
 from agency.matrix.state.invitations import Call, call
-from agency.matrix.state.powers import power_plan
+from agency.matrix.state.powers import PowerPlan, power_plan
 from agency.matrix.state.silence import Silence, silence
 from agency.matrix.state.snapshot import Snapshot
 from agency.matrix.view import RoomView
@@ -69,12 +69,7 @@ class ControlRoom:
         Raises:
             MatrixError: the homeserver refused or did not answer.
         """
-        try:
-            return silence(await self._view.look(room), self._bot)
-        except MatrixError as error:
-            if error.status != 403:
-                raise
-            return silence(Snapshot(), self._bot)  # no user of ours is in it
+        return silence(await self._view.look_if_seen(room), self._bot)
 
     async def ensure(self, known: str | None = None) -> RoomState:
         """Register the users, make or find the room, and bring in every member.
@@ -90,8 +85,10 @@ class ControlRoom:
         room, findings = await self._entrance.enter(known)
         await self.entered(room)
         snapshot = await self._view.look(room)
-        findings += await self._ensure_power(room, snapshot)
-        findings += self._silence(silence(await self._view.look(room), self._bot))
+        plan = power_plan(snapshot, self._bot, self._config.operators)
+        findings += await self._ensure_power(room, plan)
+        after = snapshot if plan.content is None else await self._view.look(room)
+        findings += self._silence(silence(after, self._bot))
         for agent in self._agents:
             if (now := snapshot.membership(agent)) != "join":
                 findings += await self._bring_in(room, agent, invited=now == "invite")
@@ -119,10 +116,6 @@ class ControlRoom:
             return [Finding(Lack.AGENT, agent, text, member_hint(error, agent))]
         return []
 
-    async def members(self, room: str) -> Membership:
-        """Ask for the members of the room and for the invited users."""
-        return membership(await self._api.request("GET", client_path("rooms", room, "members")))
-
     async def _register(self, user: str) -> None:
         body = {
             "type": "m.login.application_service",
@@ -135,9 +128,8 @@ class ControlRoom:
             if error.errcode != "M_USER_IN_USE":
                 raise
 
-    async def _ensure_power(self, room: str, snapshot: Snapshot) -> list[Finding]:
+    async def _ensure_power(self, room: str, plan: PowerPlan) -> list[Finding]:
         """Put the power levels back to those that the instance asks for."""
-        plan = power_plan(snapshot, self._bot, self._config.operators)
         hint = f"give {self._bot} power 100 in the control room"
         if plan.content is not None:
             path = client_path("rooms", room, "state", "m.room.power_levels")

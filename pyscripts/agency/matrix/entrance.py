@@ -109,12 +109,7 @@ class Entrance:
         Raises:
             RoomLostError: it is not in the room, and no operator has invited it.
         """
-        try:
-            snapshot = await self._view.look(room)
-        except MatrixError as error:
-            if error.status != 403:
-                raise
-            snapshot = Snapshot()
+        snapshot = await self._view.look_if_seen(room)
         if snapshot.membership(self._bot) == "join":
             return snapshot
         accepted = may_accept(snapshot, self._bot, self._config.operators)

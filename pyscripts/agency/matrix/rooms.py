@@ -1,22 +1,13 @@
-"""Room versions, power levels and members: pure."""
+"""Room versions and power levels: pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 _BOT_POWER = 100
 OPERATOR_POWER = 50
 _FIRST_VERSION_WITH_CREATORS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """The members of a room, as the homeserver lists them."""
-
-    joined: frozenset[str]
-    invited: frozenset[str]
 
 
 def localpart(identifier: str) -> str:
@@ -51,13 +42,3 @@ def power_levels(
         "state_default": _BOT_POWER,
         "events": {"m.room.name": OPERATOR_POWER, "m.room.topic": OPERATOR_POWER},
     }
-
-
-def membership(members: Mapping[str, Any]) -> Membership:
-    """Read the answer of `GET /rooms/{id}/members`."""
-    by: dict[str, set[str]] = {"join": set(), "invite": set()}
-    for event in members.get("chunk", []):
-        content, who = event.get("content"), event.get("state_key")
-        if isinstance(content, Mapping) and isinstance(who, str):
-            by.setdefault(str(content.get("membership", "")), set()).add(who)
-    return Membership(frozenset(by["join"]), frozenset(by["invite"]))

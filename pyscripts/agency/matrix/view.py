@@ -41,6 +41,19 @@ class RoomView:
             raise refusal
         return old or Snapshot()
 
+    async def look_if_seen(self, room: str) -> Snapshot:
+        """Read the state of a room; it is empty if none of ours can see it.
+
+        Raises:
+            MatrixError: the homeserver did not answer.
+        """
+        try:
+            return await self.look(room)
+        except MatrixError as error:
+            if error.status != 403:
+                raise
+            return Snapshot()
+
     async def _as_seen_by(self, user: str, room: str) -> Snapshot | MatrixError:
         try:
             path = client_path("rooms", room, "state")

@@ -36,6 +36,7 @@ from .encryption.document import Kind as Kind
 from .encryption.document import read_bytes as read_bytes
 from .encryption.document import read_document as read_document
 from .encryption.document import relink as relink
+from .encryption.document import stored_names as stored_names
 from .encryption.keys import Keys as Keys
 from .encryption.keys import KeySearch as KeySearch
 from .encryption.keys import key_places as key_places
@@ -49,7 +50,6 @@ from .examination.forms import Fault as Fault
 from .examination.forms import faults as faults
 from .examination.forms import is_one_line as is_one_line
 from .examination.forms import tidy as tidy
-from .examination.forms import today_of as today_of
 from .examination.history import read_history as read_history
 from .generators import Entropy as Entropy
 from .generators import generate as generate
@@ -68,6 +68,7 @@ from .providers import EphemeralProvider as EphemeralProvider
 from .providers import SecretProvider as SecretProvider
 from .providers import SopsProvider as SopsProvider
 from .providers import missing_in_file as missing_in_file
+from .providers import unknown_secret as unknown_secret
 from .redact import MIN_LENGTH as MIN_LENGTH
 from .redact import Redactor as Redactor
 from .values import SecretValue as SecretValue

@@ -135,10 +135,7 @@ class _Provider(ABC):
             raise InternalError("the provider of secrets is closed")
         spec = self._specs.get(name)
         if spec is None:
-            raise BadInputError(
-                f"this instance has no secret {name!r}",
-                hint="run `agency secrets list` to see their names",
-            )
+            raise unknown_secret(name)
         if name not in self._values:
             self._values[name] = self._obtain(spec)
         return self._values[name]
@@ -248,6 +245,14 @@ def missing_in_file(specs: Iterable[SecretSpec], stored: Iterable[str]) -> tuple
     present = frozenset(stored)
     return tuple(
         spec for spec in specs if spec.stored and not spec.optional and spec.name not in present
+    )
+
+
+def unknown_secret(name: str) -> BadInputError:
+    """Make the error for a name that no secret of the instance has."""
+    return BadInputError(
+        f"this instance has no secret {name!r}",
+        hint="run `agency secrets list` to see their names",
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, TypeVar, get_args
 
 import click
@@ -58,7 +57,7 @@ def demands_options(command: Callable[..., Any]) -> Callable[..., Any]:
         key_sha256: str | None,
         **others: Any,
     ) -> Any:
-        now = datetime.fromtimestamp(Clock().wall(), UTC)
+        now = Clock().utc()
         longest = _parsed(age, max_age, "--max-age")
         demands = Demands(
             target=target,

@@ -7,6 +7,7 @@ from .app import http_log as http_log
 from .app import listen as listen
 from .app import make_app as make_app
 from .app import make_runner as make_runner
+from .connections import BoundedSite as BoundedSite
 from .connections import Bounds as Bounds
 from .connections import Connections as Connections
 from .connections import Counts as Counts

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -67,19 +67,29 @@ class Connections:
 
         @web.middleware
         async def tracked(request: web.Request, handler: Handler) -> web.StreamResponse:
-            guard = None if request.transport is None else self._open.get(request.transport)
-            if guard is not None:
-                guard.begin()
-            try:
-                if len(request.raw_headers) > self.bounds.headers:
-                    raise web.HTTPRequestHeaderFieldsTooLarge
+            with self.answering(request):
                 return await handler(request)
-            finally:
-                if guard is not None:
-                    guard.busy = False
-                    self._again(guard)
 
         return tracked
+
+    @contextlib.contextmanager
+    def answering(self, request: web.BaseRequest) -> Iterator[None]:
+        """Take a request's connection for busy during a block.
+
+        Raises:
+            HTTPRequestHeaderFieldsTooLarge: it has too many headers.
+        """
+        guard = None if request.transport is None else self._open.get(request.transport)
+        if guard is not None:
+            guard.begin()
+        try:
+            if len(request.raw_headers) > self.bounds.headers:
+                raise web.HTTPRequestHeaderFieldsTooLarge
+            yield
+        finally:
+            if guard is not None:
+                guard.busy = False
+                self._again(guard)
 
     def _again(self, guard: _Guard) -> None:
         """Put a connection whose request ended behind the others, as the least idle one."""
@@ -185,7 +195,7 @@ class BoundedSite(web.BaseSite):
     """Listener on a socket, which it closes at its end, with bounded connections."""
 
     def __init__(
-        self, runner: web.AppRunner, listening: socket.socket, connections: Connections
+        self, runner: web.BaseRunner, listening: socket.socket, connections: Connections
     ) -> None:
         super().__init__(runner)
         self._made = runner

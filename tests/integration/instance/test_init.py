@@ -23,6 +23,7 @@ from agency.instance.making import create
 from agency.instance.needs import required_secrets
 from agency.secrets.classes import SecretClass
 from agency.secrets.encryption import age, sops
+from agency.secrets.values import SecretValue
 
 Agency = Callable[..., int]
 FLAGS = ("--domain", "agency.example.org", "--operator", "@alice:agency.example.org")
@@ -47,7 +48,9 @@ def test_what_is_made(made: Any) -> None:
     assert list(loaded.instance.agents) == ["pm", "developer"]
     assert made.key.stat().st_mode & 0o777 == 0o600
     assert made.key.parent.stat().st_mode & 0o777 == 0o700
-    assert age.public_keys(made.key) == set(loaded.instance.secrets.recipients.values())
+    assert age.public_keys_of(SecretValue(made.key.read_text())) == set(
+        loaded.instance.secrets.recipients.values()
+    )
     assert list(loaded.instance.secrets.recipients) == ["alice"]
     values = sops.decrypt(made.encrypted, made.key)
     wanted = {s.name for s in required_secrets(loaded.instance) if s.cls is SecretClass.A2}
@@ -121,7 +124,7 @@ def test_every_flag_arrives(tmp_path: Path, agency: Agency) -> None:
     assert {name: agent.role for name, agent in instance.agents.items()} == {"no": "pm"}
     assert instance.services.element.enable
     assert instance.secrets.recipients == {
-        "operator": next(iter(age.public_keys(key))),
+        "operator": next(iter(age.public_keys_of(SecretValue(key.read_text())))),
         "host": other,
     }
 

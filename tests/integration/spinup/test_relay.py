@@ -140,6 +140,18 @@ async def test_connections_are_bounded(place) -> None:
             assert told.status == 207
 
 
+async def test_connections_that_do_nothing_make_way_for_a_request(place) -> None:
+    relay = place(most=4)
+    address = relay.listening.getsockname()
+    async with service(relay), aiohttp.ClientSession() as session, asyncio.timeout(5):
+        with contextlib.ExitStack() as held:
+            for _ in range(4):
+                held.enter_context(socket.create_connection(address, 5))
+            await asyncio.sleep(0.5)
+            async with session.get(url(relay)) as told:
+                assert told.status == 207
+
+
 async def test_it_ends_while_a_request_hangs_and_the_port_stays_held(place) -> None:
     relay = place()
     port = relay.listening.getsockname()[1]

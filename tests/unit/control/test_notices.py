@@ -152,6 +152,14 @@ async def test_control_characters_of_others_are_spelled_out(told: Told) -> None:
     assert "\u202e" not in told.bodies[0]
 
 
+async def test_notice_names_people_and_calls_none_of_them(told: Told) -> None:
+    told.absent()
+    await told.notices.tell()
+    content = told.messages[0].message.content
+    assert PM in content["body"]
+    assert content["m.mentions"] == {}
+
+
 @pytest.mark.parametrize(
     "kept",
     ["", "no JSON", "[]", "{}", '{"warnings": [[1]], "told": []}', '{"warnings": 1, "told": [1]}'],

@@ -111,19 +111,15 @@ async def test_move_that_the_store_does_not_take_is_tried_again(conditions: Cond
     assert room.moves == ["!new:x"]
 
 
-async def test_further_checks_are_made(conditions: Conditions) -> None:
-    found = [Finding(Lack.OPERATOR, "@alice:x", "alice left", "")]
-
-    async def look(room_id: str) -> list[Finding]:
-        assert room_id == "!r:x"
-        return found
-
-    upkeep = keeper(Room(), conditions, checks=(look,))
+async def test_operator_who_left_is_a_condition_until_they_are_back(conditions: Conditions) -> None:
+    left = Finding(Lack.OPERATOR, "@alice:x", "alice left", "")
+    room = Room([RoomState("!r:x", (left,)), RoomState("!r:x")])
+    upkeep = keeper(room, conditions)
     await upkeep.check()
     assert codes(conditions) == [Code.OPERATOR_ABSENT]
-    found.clear()
     await upkeep.check()
     assert codes(conditions) == []
+    assert room.asked == ["!r:x", "!r:x"]
 
 
 async def test_it_waits_long_when_all_is_well_and_wakes(conditions: Conditions) -> None:

@@ -46,6 +46,7 @@ async def judged(started_with: SecretValue) -> Verdict:
         nobody,
         nothing,
         nothing,
+        nothing,
         stopping=lambda: False,
         conditions=conditions,
         refusals=Refusals(conditions),

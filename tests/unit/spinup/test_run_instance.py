@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agency.errors import InternalError
+from agency.errors import InternalError, PrerequisiteError
 from agency.instance.load import load_instance
 from agency.instance.render import check_rendered
 from agency.secrets.encryption import sops
@@ -36,7 +36,8 @@ def test_only_the_runs_key_opens_its_secrets(run_secrets: RunSecrets, tmp_path: 
     assert opened["matrix-hs-token"].reveal() == run_secrets.get("matrix-hs-token").reveal()
     stranger = new_key()
     store_key(stranger, tmp_path / "stranger.key")
-    assert not sops.can_decrypt(file, tmp_path / "stranger.key").ok
+    with pytest.raises(PrerequisiteError, match="no age key of this machine opens it"):
+        sops.decrypt(file, tmp_path / "stranger.key")
 
 
 def test_two_runs_share_no_secret(run_secrets: RunSecrets, tmp_path: Path) -> None:

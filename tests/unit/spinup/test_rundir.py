@@ -61,7 +61,7 @@ def test_a_living_run_is_left_alone(holder):
         assert rundir.reap(base) == ()
         assert (base / run / "file").exists()
         assert own.poll() is None
-        assert rundir.alive(base) == base / run
+        assert is_held(base / run / "lock")
     finally:
         own.kill()
         own.wait()
@@ -76,7 +76,7 @@ def test_a_killed_run_is_cleaned_up_and_a_stranger_is_not(holder):
             assert time.monotonic() < deadline
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert rundir.alive(base) is None
+        assert not is_held(base / run / "lock")
         assert rundir.reap(base) == (run,)
         assert not (base / run).exists()
         assert left.wait(timeout=10) != 0
@@ -130,7 +130,7 @@ def test_runs_that_come_and_go_together_do_not_meet(tmp_path):
 
 def test_what_was_killed_without_a_lock_is_cleaned_up_too(tmp_path):
     (tmp_path / "runs" / "run-a" / "logs").mkdir(parents=True)
-    assert rundir.alive(tmp_path / "runs") is None
+    assert not is_held(tmp_path / "runs" / "run-a" / "lock")
     assert rundir.reap(tmp_path / "runs") == ("run-a",)
     assert list((tmp_path / "runs").glob("run-*")) == []
 
@@ -147,14 +147,13 @@ def asked(tmp_path):
 
 
 def test_asking_for_a_lock_does_not_make_a_dead_run_alive(asked):
-    assert rundir.alive(asked) is None
+    assert not is_held(asked / "run-a" / "lock")
     assert rundir.reap(asked) == ("run-a",)
 
 
 def test_asking_for_a_lock_does_not_keep_a_run_from_being_made(asked):
     run = rundir.create(asked, "run-a")
     assert is_held(run.path / "lock")
-    assert rundir.alive(asked) == run.path
     run.remove()
 
 
@@ -184,7 +183,7 @@ def test_who_asks_all_the_time_never_finds_a_lock_free_that_is_being_taken(tmp_p
 def test_a_run_that_was_killed_before_its_lock_had_its_name_is_made_anew(tmp_path):
     (tmp_path / "run-a").mkdir()
     (tmp_path / "run-a" / ".lock").touch()
-    assert rundir.alive(tmp_path) is None
+    assert not is_held(tmp_path / "run-a" / "lock")
     run = rundir.create(tmp_path, "run-a")
     assert not (run.path / ".lock").exists()
     run.remove()

@@ -48,6 +48,16 @@ def test_a_secret_that_is_cut_in_two_is_found(monkeypatch: pytest.MonkeyPatch) -
     assert (size, leaked) == (110 + len(SECRET), True)
 
 
+@pytest.mark.parametrize(("end", "places"), [(SECRET[20:], ["log"]), ("another end", [])])
+def test_a_secret_that_is_cut_in_two_in_a_file_is_found(
+    end: str, places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrecy, "_CHUNK", 16)
+    log = tmp_path / "log"
+    log.write_text("x" * 10 + SECRET[:20] + end + "y" * 100)
+    assert secrecy.search(VALUES, files=[log], pids=())["places"] == places
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

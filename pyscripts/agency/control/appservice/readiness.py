@@ -24,19 +24,27 @@ _PING = client_path("appservice", naming.APPSERVICE_ID, "ping", version="v1")
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """Observations on the path to the homeserver and back, and the reasons why it is not ready."""
+class Seen:
+    """Observations on the store, or on the path to the homeserver and back, at one time.
 
-    seen: dict[str, Any]
+    `reasons` are why it is not ready.
+    """
+
+    facts: dict[str, Any]
     reasons: tuple[str, ...]
     at: float
+
+    def is_fresh(self, now: float) -> bool:
+        """Return whether it still counts; what is wrong is looked at again sooner."""
+        return now - self.at <= (_UNWELL_S if self.reasons else _FRESH_S)
 
 
 @dataclass(slots=True)
 class Readiness:
-    """Observer of the store at each call, and of the homeserver.
+    """Observer of the store and of the homeserver.
 
-    While the homeserver is well, it is asked at most once a second; else five times.
+    While the homeserver is well, it is asked at most once a second; else five times. The store is
+    written to at each call for the details, and as seldom as that for one that asks for a word.
     """
 
     database: Database
@@ -47,7 +55,17 @@ class Readiness:
     room_id: Callable[[], str | None]
     conditions: Conditions
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _route: Route | None = None
+    _route: Seen | None = None
+    _kept: Seen | None = None  # of the store
+
+    async def is_ready(self) -> bool:
+        """Return whether commands get through. Strangers may ask, as often as they like."""
+        async with self._lock:
+            route = await self._fresh_route()
+            if self._kept is None or not self._kept.is_fresh(self.clock.steady()):
+                self._kept = await self._store()
+            reasons = route.reasons + self._kept.reasons
+        return not reasons and not any(each.blocks for each in self.conditions.present())
 
     async def observe(self) -> dict[str, Any]:
         """Make the body of `/ready`: `ready`, the `reasons` why not, and the observations.
@@ -55,14 +73,10 @@ class Readiness:
         `warnings` are conditions with which commands still get through; those that a person has
         acknowledged are apart.
         """
-        reasons: list[str] = []
         async with self._lock:
-            route = self._route
-            fresh_s = _FRESH_S if route is not None and not route.reasons else _UNWELL_S
-            if route is None or self.clock.steady() - route.at > fresh_s:
-                route = self._route = await self._walk()
-            store = await self._store(reasons)
-        reasons += route.reasons
+            route = await self._fresh_route()
+            store = self._kept = await self._store()
+        reasons = [*store.reasons, *route.reasons]
         present = self.conditions.present()
         reasons += [_said(each) for each in present if each.blocks]
         warnings = [each for each in present if not each.blocks]
@@ -76,33 +90,39 @@ class Readiness:
                 "python": platform.python_version(),
                 "schema": schema.REVISION,
             },
-            **store,
-            **route.seen,
+            **store.facts,
+            **route.facts,
             "last_transaction_age_s": await self._age(),
         }
 
-    async def _store(self, reasons: list[str]) -> dict[str, Any]:
+    async def _fresh_route(self) -> Seen:
+        if self._route is None or not self._route.is_fresh(self.clock.steady()):
+            self._route = await self._walk()
+        return self._route
+
+    async def _store(self) -> Seen:
         try:
             end = await self.database.write(audit.touch)
             waiting = await self.database.read(inbox.unfinished)
             counts = await self.database.read(outbox.counts)
         except (SQLAlchemyError, OSError) as error:
-            reasons.append(f"the database cannot be written: {type(error).__name__}")
-            return {"database": {"writable": False}}
-        return {
+            reason = f"the database cannot be written: {type(error).__name__}"
+            return Seen({"database": {"writable": False}}, (reason,), self.clock.steady())
+        facts = {
             "database": {"writable": True},
             "audit": {"count": end.sequence, "hash": end.hash},
             "inbox": {"unfinished": waiting},
             "outbox": {str(state): count for state, count in counts.items()},
         }
+        return Seen(facts, (), self.clock.steady())
 
-    async def _walk(self) -> Route:
+    async def _walk(self) -> Seen:
         """Check the token at the homeserver, its way to this server, and the bot's membership."""
         reasons: list[str] = []
         room = self.room_id()
         seen: dict[str, Any] = {"homeserver": {"reachable": False}, "room": {"id": room}}
         if room is None:  # set-up asks the homeserver already
-            return Route(seen, ("the control room is not set up yet",), self.clock.steady())
+            return Seen(seen, ("the control room is not set up yet",), self.clock.steady())
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 who = await self.api.request("GET", client_path("account", "whoami"))
@@ -115,7 +135,7 @@ class Readiness:
             reasons.append(f"homeserver: {error.where}: {error.message}")
         except TimeoutError:
             reasons.append("homeserver: no answer in time")
-        return Route(seen, tuple(reasons), self.clock.steady())
+        return Seen(seen, tuple(reasons), self.clock.steady())
 
     async def _ping(self) -> int | None:
         """Return the homeserver's time to reach this server, in ms; None if it has no such call."""

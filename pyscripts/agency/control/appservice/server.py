@@ -48,6 +48,7 @@ class AppService:
     user_exists: Callable[[str], bool]
     alias_exists: Callable[[str], bool]
     readiness: Callable[[], Awaitable[dict[str, Any]]]
+    is_ready: Callable[[], Awaitable[bool]]
     answered: Callable[[], Awaitable[None]]  # returns when a reply has left, or soon after the call
     stopping: Callable[[], bool]
     conditions: Conditions
@@ -87,9 +88,9 @@ def build_app(service: AppService) -> web.Application:
         return _found(service.alias_exists(request.match_info["alias"]))
 
     async def ready(_request: web.Request) -> web.StreamResponse:
-        body = await service.readiness()
-        shown = body if _trusted.get() else {"ready": body["ready"]}
-        return web.json_response(shown, status=200 if body["ready"] else 503)
+        trusted = _trusted.get()
+        body = await service.readiness() if trusted else {"ready": await service.is_ready()}
+        return web.json_response(body, status=200 if body["ready"] else 503)
 
     async def metrics(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=exposition(numbers), headers={"Content-Type": CONTENT_TYPE})

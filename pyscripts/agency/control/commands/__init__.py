@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from agency.control.commands import agents, general, records, warnings
 from agency.control.commands.context import Context, Services
-from agency.control.commands.noun import Handler, Noun
+from agency.control.commands.noun import Entry, Handler, Noun
 from agency.control.grammar import parse as parsing
 from agency.control.grammar.command import Command
 from agency.control.grammar.grammar import Grammar
@@ -33,13 +33,7 @@ NOUNS: tuple[Noun, ...] = (
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))
-_HANDLERS: Mapping[str, Handler] = {
-    entry.spec.name: entry.handler for noun in NOUNS for entry in noun.entries
-}
-
-_WISHES: Mapping[str, WishFor | None] = {
-    entry.spec.name: entry.wish for noun in NOUNS for entry in noun.entries
-}
+_ENTRIES: Mapping[str, Entry] = {entry.spec.name: entry for noun in NOUNS for entry in noun.entries}
 
 
 def parse(text: str, *, max_bytes: int = parsing.MAX_BYTES) -> Command:
@@ -54,9 +48,9 @@ def looks_like_command(text: str) -> bool:
 
 def wish_for(command: Command) -> WishFor | None:
     """Find the function that says which state a command asks for; None if it asks for none."""
-    return _WISHES[command.name]
+    return _ENTRIES[command.name].wish
 
 
 def handler(command: Command) -> Handler:
     """Find the function that runs a command: `await handler(command)(ctx, **command.arguments)`."""
-    return _HANDLERS[command.name]
+    return _ENTRIES[command.name].handler

@@ -140,7 +140,7 @@ async def _exchange(
     """Send one request; return its result, or None if the control plane ended before it."""
     reader, writer = await asyncio.open_unix_connection(sock=connection, limit=MAX_ANSWER)
     try:
-        # Who is refused at once may be answered, and cut off, before it has sent anything.
+        # One that is refused at once may be answered, and cut off, before it has sent anything.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             writer.write(request.model_dump_json().encode() + b"\n")
             await writer.drain()

@@ -145,8 +145,14 @@ class Sender:
         if error.status == 400 and RELATION in stored.message.content:
             # The answered event cannot begin a thread, or is unknown to the homeserver.
             _log.warning("the homeserver refused the relation", extra={"fields": fields})
-            await self._elsewhere(stored, attempts)
-        elif error.may_pass and attempts < self.attempts:
+            try:
+                await self._elsewhere(stored)
+            except MatrixError as unanswered:
+                error = unanswered
+                fields |= {"status": error.status, "errcode": error.errcode}
+            else:
+                return
+        if error.may_pass and attempts < self.attempts:
             delay_s = self.backoff.delay_s(attempts, error.retry_after_s)
             _log.warning("not sent: %s", error.message, extra={"fields": fields})
             next_ts = self.clock.now_ms() + int(delay_s * 1000)
@@ -158,21 +164,15 @@ class Sender:
             self.given_up()
             await self._give_up(stored, attempts, error)
 
-    async def _elsewhere(self, stored: StoredMessage, attempts: int) -> None:
-        """Queue an answer for the thread of its command, or else without any relation."""
+    async def _elsewhere(self, stored: StoredMessage) -> None:
+        """Queue an answer for the thread of its command, or else without any relation.
+
+        Raises:
+            MatrixError: there was no answer to where that is; try again later.
+        """
         message = stored.message
-        try:
-            already = message.txn_id.endswith(_MOVED)
-            content = None if already else await moved(self.api, message)
-        except MatrixError as error:
-            if attempts >= self.attempts:
-                await self._give_up(stored, attempts, error)
-                return
-            next_ts = self.clock.now_ms() + int(self.backoff.delay_s(attempts) * 1000)
-            await self.database.write(
-                lambda c: outbox.set_waiting(c, stored.sequence, attempts=attempts, next_ts=next_ts)
-            )
-            return
+        already = message.txn_id.endswith(_MOVED)
+        content = None if already else await moved(self.api, message)
         txn_id = message.txn_id + _MOVED
         if content is None:
             content = {key: value for key, value in message.content.items() if key != RELATION}

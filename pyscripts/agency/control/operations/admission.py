@@ -151,6 +151,12 @@ def reread(operation: Operation, bounds: Bounds) -> Command | None:
         return None
 
 
+def refuse_unknown(operation: Operation) -> Settled:
+    """Refuse an operation whose command `reread` does not know."""
+    text = "This version of the agency does not know this command, so it was not run."
+    return refuse(operation, "not-understood", text)
+
+
 def target_of(command: Command) -> str:
     """Return the name of the command's target; empty if it has none."""
     name = command.spec.target

@@ -115,8 +115,7 @@ class Changes:
             return None
         command = admission.reread(operation, self.bounds)
         if command is None:
-            text = "This version of the agency does not know this command, so it was not run."
-            await self.settle(admission.refuse(operation, "not-understood", text), operation)
+            await self.settle(admission.refuse_unknown(operation), operation)
             return None
         refused = admission.recheck(operation, command, self.policy())
         if refused is not None:

@@ -57,20 +57,15 @@ class Dispatcher:
         try:
             return admission.admit_event(stored, self.rules(), self.bounds, self.clock.now_ms())
         except Exception:  # noqa: BLE001 - whatever it is, it is logged and on record
-            origin = Origin.of_event(stored.event)
-            _log.exception("an event could not be admitted", extra={"fields": origin.facts})
-            detail = {"code": "internal"}
-            sender = stored.event.sender
-            entry = message_entry(stored.trace, sender, origin, Outcome.FAILED, detail)
-            return Settled(entry, code="internal")
+            facts = Origin.of_event(stored.event).facts
+            _log.exception("an event could not be admitted", extra={"fields": facts})
+            return failed(stored)
 
     async def proposed(self, operation: Operation) -> None:
         """Admit or settle a proposed operation."""
         command = admission.reread(operation, self.bounds)
         if command is None:
-            text = "This version of the agency does not know this command, so it was not run."
-            settled = admission.refuse(operation, "not-understood", text)
-            self.spawn(self.changes.settle(settled, operation), None)
+            self.spawn(self.changes.settle(admission.refuse_unknown(operation), operation), None)
             return
         try:
             now = self.clock.now_ms()
@@ -132,6 +127,14 @@ class Dispatcher:
         elif self.queues.is_full(operation.target):
             return admission.refuse(before, "queue-full", full_text(operation))
         return None
+
+
+def failed(stored: StoredEvent) -> Settled:
+    """Make the end of a message that met a defect; its sender gets no answer."""
+    event, code = stored.event, "internal"
+    origin = Origin.of_event(event)
+    entry = message_entry(stored.trace, event.sender, origin, Outcome.FAILED, {"code": code})
+    return Settled(entry, code=code)
 
 
 def full_text(operation: Operation) -> str:

@@ -22,8 +22,8 @@ from agency.control.operation import Operation, Origin, State
 from agency.control.operations.admission import Bounds, Settled
 from agency.control.operations.approvals import Approvals
 from agency.control.operations.changes import Changes
-from agency.control.operations.dispatch import Dispatcher, full_text
-from agency.control.operations.entries import message_entry, store_reason
+from agency.control.operations.dispatch import Dispatcher, failed, full_text
+from agency.control.operations.entries import store_reason
 from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
 from agency.control.operations.queues import TargetQueues
 from agency.control.operations.recorder import Recorder
@@ -31,7 +31,6 @@ from agency.control.operations.recovery import recover
 from agency.control.operations.strangers import Strangers
 from agency.control.operations.targets import Targets
 from agency.control.store import inbox, outbox
-from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent
 from agency.control.store.outbox import Lane, StoredMessage
 from agency.matrix import Backoff
@@ -42,9 +41,6 @@ _log = logging.getLogger(__name__)
 
 _LOOKS = 32  # looks and refusals that run at one time
 _LONGEST_REST_S = 60.0  # between two checks of deadlines: the wall clock may be set
-
-
-APPROVAL_WAIT_S = 3600.0
 
 
 async def _no_obstacle(_room_id: str) -> str | None:
@@ -70,7 +66,7 @@ class Operations:
     max_target_queue: int
     wake: asyncio.Event
     say: Callable[[StoredMessage], None]
-    approval_wait_s: float = APPROVAL_WAIT_S
+    approval_wait_s: float = 3600.0
     obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
     backoff: Backoff = field(default_factory=Backoff)
     has_room: bool = True  # False: no message is admitted, until `enter_room`
@@ -347,10 +343,7 @@ class Operations:
             if stored is None:
                 return
             origin = Origin.of_event(stored.event)
-            detail = {"code": "internal"}
-            entry = message_entry(stored.trace, stored.event.sender, origin, Outcome.FAILED, detail)
-            settled = Settled(entry)
-            await self._dispatcher.settle(settled, origin, stored.trace, stored.sequence)
+            await self._dispatcher.settle(failed(stored), origin, stored.trace, stored.sequence)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -35,7 +35,7 @@ _BATCH = 100
 
 
 class Treatment(StrEnum):
-    """What becomes of one refused message."""
+    """Treatment of one refused message."""
 
     ANSWER = "answer"  # an audit row and a reply
     RECORD = "record"  # an audit row

@@ -5,7 +5,7 @@ The store decides: whoever admits or begins a command looks there whether it was
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
@@ -16,46 +16,55 @@ from agency.control.operations.entries import message_entry, operation_entry
 from agency.control.policy import Deny, Policy
 from agency.control.store import audit, inbox, operations
 from agency.control.store.audit import Outcome
+from agency.control.store.inbox import StoredEvent
 
 _BEGUN = FINAL | {State.RUNNING}
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
-    """A withdrawn command. `operation` is None if its message was not admitted yet."""
+def command_of(connection: Connection, event_id: str) -> StoredEvent | Operation | None:
+    """Find the command of a message: still in the inbox, or an operation; None if there is none."""
+    waiting = inbox.pending_event(connection, event_id)
+    if waiting is not None:
+        return waiting
+    found = operations.recorded(connection, operation_id(Origin(OriginKind.MATRIX, event_id, 0)))
+    return None if found is None else found[0]
 
-    operation: Operation | None = None
+
+def withdraw_event(
+    connection: Connection,
+    clock: Clock,
+    policy: Policy,
+    bounds: Bounds,
+    stored: StoredEvent,
+    by: str,
+) -> None:
+    """Withdraw a message that waits for admission, with an audit row.
+
+    One of a person who may not command stays: it is refused, and deleting it must not add to the
+    audit log.
+    """
+    event = stored.event
+    if isinstance(policy.decide(event.sender, None, ""), Deny):
+        return
+    inbox.set_done(connection, stored.sequence)
+    facts = {"sender": event.sender, **described(event.text, bounds)}
+    origin = Origin.of_event(event)
+    entry = message_entry(stored.trace, by, origin, Outcome.WITHDRAWN, facts)
+    audit.append(connection, clock, entry)
 
 
 def withdraw(
-    connection: Connection, clock: Clock, policy: Policy, bounds: Bounds, event_id: str, by: str
-) -> Withdrawn | None:
-    """Withdraw the command of a message, with an audit row; None if there is nothing to withdraw.
-
-    A command that has begun goes on. A message of a person who may not command stays: it is
-    refused, and deleting it must not add to the audit log.
-    """
-    stored = inbox.pending_event(connection, event_id)
-    if stored is not None:
-        event = stored.event
-        if isinstance(policy.decide(event.sender, None, ""), Deny):
-            return None
-        inbox.set_done(connection, stored.sequence)
-        facts = {"sender": event.sender, **described(event.text, bounds)}
-        origin = Origin.of_event(event)
-        entry = message_entry(stored.trace, by, origin, Outcome.WITHDRAWN, facts)
-        audit.append(connection, clock, entry)
-        return Withdrawn()
-    found = operations.recorded(connection, operation_id(Origin(OriginKind.MATRIX, event_id, 0)))
-    if found is None or found[0].state in _BEGUN:
+    connection: Connection, clock: Clock, operation: Operation, by: str
+) -> Operation | None:
+    """Withdraw an operation, with an audit row; None if it has begun, and goes on."""
+    if operation.state in _BEGUN:
         return None
-    operation = found[0]
     withdrawn = replace(operation, state=State.WITHDRAWN)
     operations.move(connection, operation, withdrawn, clock.now_ms())
     facts = {"sender": operation.actor}
     entry = operation_entry(operation, Outcome.WITHDRAWN, facts, by=by)
     audit.append(connection, clock, entry)
-    return Withdrawn(withdrawn)
+    return withdrawn
 
 
 def is_withdrawn(connection: Connection, operation: Operation | None, event: int | None) -> bool:

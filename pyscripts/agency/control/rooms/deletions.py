@@ -15,11 +15,12 @@ from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
 from agency.control.events import IncomingEvent, Redaction
-from agency.control.operation import Operation, Origin, OriginKind, operation_id
+from agency.control.operation import Operation
 from agency.control.operations.admission import Bounds
-from agency.control.operations.withdrawal import withdraw
+from agency.control.operations.withdrawal import command_of, withdraw, withdraw_event
 from agency.control.policy import Deny, Policy
-from agency.control.store import inbox, operations
+from agency.control.store import inbox
+from agency.control.store.inbox import StoredEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +73,23 @@ class Deletions:
 
         Its operation, if it is one already, is added to `ended`.
         """
-        asked = self._command(connection, redaction.redacts)
-        if asked is None:
-            return inbox.is_known(connection, redaction.redacts)
-        sender, room_id = asked
-        may = redaction.by == sender or self._operates(redaction.by)
-        if may and room_id == redaction.room_id:
-            by = redaction.by
-            found = withdraw(
-                connection, self.clock, self.policy, self.bounds, redaction.redacts, by
-            )
-            if found is not None and found.operation is not None:
-                ended.append(found.operation)
+        by = redaction.by
+        match command_of(connection, redaction.redacts):
+            case None:
+                return inbox.is_known(connection, redaction.redacts)
+            case StoredEvent(event=event) as stored:
+                if self._may(redaction, event.sender, event.room_id):
+                    withdraw_event(connection, self.clock, self.policy, self.bounds, stored, by)
+            case Operation() as operation:
+                if self._may(redaction, operation.actor, operation.origin.room_id):
+                    withdrawn = withdraw(connection, self.clock, operation, by)
+                    ended += [] if withdrawn is None else [withdrawn]
         return True
 
-    def _command(self, connection: Connection, event_id: str) -> tuple[str, str] | None:
-        """Return the sender and the room of a command that has not ended; None if there is none."""
-        waiting = inbox.pending_event(connection, event_id)
-        if waiting is not None:
-            return waiting.event.sender, waiting.event.room_id
-        origin = Origin(OriginKind.MATRIX, event_id, 0)
-        found = operations.recorded(connection, operation_id(origin))
-        return None if found is None else (found[0].actor, found[0].origin.room_id)
+    def _may(self, redaction: Redaction, sender: str, room_id: str) -> bool:
+        """Return whether a redaction withdraws a command of this sender and room."""
+        may = redaction.by == sender or self._operates(redaction.by)
+        return may and room_id == redaction.room_id
 
     def _operates(self, who: str) -> bool:
         return not isinstance(self.policy.decide(who, None, ""), Deny)

@@ -21,10 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
 from agency.control.conditions import Code, Condition, Conditions
-from agency.control.execution.replies import printable
+from agency.control.execution.replies import notice_message, printable
 from agency.control.store import facts, outbox
 from agency.control.store.facts import Fact
-from agency.control.store.outbox import Message, StoredMessage
+from agency.control.store.outbox import StoredMessage
 from agency.store import Database
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept: the warnings, and the texts of the conditions that the room was told of."""
+    """Warnings, and the texts of the conditions that the room was told of, for the next run."""
 
     warnings: tuple[Condition, ...] = ()
     told: Mapping[Key, str] = field(default_factory=dict)
@@ -160,10 +160,7 @@ class Notices:
             facts.keep(connection, Fact.CONDITIONS, encode(Kept(warnings, told)))
             if not speaks or not room_for_it or room_id is None:
                 return None
-            trace = self.new_trace()
-            content = {"msgtype": "m.notice", "body": text}
-            txn_id = outbox.transaction_id(trace, 0)
-            message = Message(txn_id, room_id, self.as_user, content, trace)
+            message = notice_message(text, room_id, as_user=self.as_user, trace=self.new_trace())
             return outbox.add(connection, message, self.clock.now_ms())
 
         queued = await self.database.write(keep)

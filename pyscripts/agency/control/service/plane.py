@@ -34,7 +34,6 @@ from agency.control.execution.lifecycle import Lifecycle
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operation, Operations
 from agency.control.operations.admission import Bounds
-from agency.control.operations.service import APPROVAL_WAIT_S
 from agency.control.policy import Policy
 from agency.control.rooms.deletions import Deletions
 from agency.control.rooms.voice import Voice
@@ -162,18 +161,24 @@ class ControlPlane:
 
     async def _upkeep(self) -> RoomUpkeep:
         """Make the keeper of the control room, which knows the room of the last start."""
-
-        async def moved(room_id: str) -> None:
-            await self.database.write(lambda c: facts.keep(c, Fact.CONTROL_ROOM, room_id))
-
         upkeep = RoomUpkeep(
             ensure=self.room.ensure,
             conditions=self.conditions,
-            moved=moved,
+            moved=self._room_moved,
             room_id=await self.database.read(lambda c: facts.read(c, Fact.CONTROL_ROOM)),
         )
         self.room.entered = upkeep.entered
         return upkeep
+
+    async def _room_moved(self, room_id: str) -> None:
+        """Keep the id of the control room, and serve that room if one is served already."""
+        await self.database.write(lambda c: facts.keep(c, Fact.CONTROL_ROOM, room_id))
+        operations = self.operations
+        if operations is not None and operations.has_room:
+            self.room_id = room_id
+            rules = operations.rules
+            former = rules.former | {rules.room_id}
+            operations.rules = replace(rules, room_id=room_id, former=former)
 
     async def _work(
         self,
@@ -186,16 +191,6 @@ class ControlPlane:
     ) -> None:
         former = frozenset({upkeep.predecessor} - {""})
         operations.enter_room(replace(operations.rules, room_id=room_id, former=former))
-        kept = upkeep.moved
-
-        async def moved(room_id: str) -> None:
-            await kept(room_id)
-            self.room_id = room_id
-            rules = operations.rules
-            former = rules.former | {rules.room_id}
-            operations.rules = replace(rules, room_id=room_id, former=former)
-
-        upkeep.moved = moved
         tasks = [
             working,
             asyncio.create_task(sender.run(), name="sender"),
@@ -302,7 +297,7 @@ class ControlPlane:
             take_back=Deletions(
                 self.clock,
                 Policy(frozenset(config.operators)),
-                Bounds(GRAMMAR, config.limits.max_command_bytes, APPROVAL_WAIT_S),
+                Bounds(GRAMMAR, config.limits.max_command_bytes, config.limits.approval_wait_s),
             ),
             forget=self._withdrawn,
             changed=self._room_changed,
@@ -325,6 +320,7 @@ class ControlPlane:
                 self.room_id is not None and alias == naming.control_room_alias(config.domain)
             ),
             readiness=readiness.observe,
+            is_ready=readiness.is_ready,
             answered=self._wait_for_answer,
             stopping=self.stopping.is_set,
             conditions=self.conditions,

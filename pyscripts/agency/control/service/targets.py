@@ -36,19 +36,20 @@ class AgentTargets:
 
     async def recorded(self, target: str) -> Wish | None:
         """Return the wish on record; None if there is no such agent."""
-        if target not in self.lifecycle.agents:
-            return None
-        record = (await self.lifecycle.records()).get(target)
+        record = await self._record(target)
         return None if record is None else record.wish
 
     async def remedy(self, target: str, trace: str) -> Command | None:
         """Return the command that brings an agent to its wish; None if it is as wished."""
-        if target not in self.lifecycle.agents:
-            return None
-        record = (await self.lifecycle.records()).get(target)
+        record = await self._record(target)
         if record is None:
             return None
         return remedy_of(record, await self.lifecycle.observe(target, trace))
+
+    async def _record(self, target: str) -> AgentRecord | None:
+        if target not in self.lifecycle.agents:
+            return None
+        return (await self.lifecycle.records()).get(target)
 
     async def observe(self, command: Command, trace: str) -> str:
         """Describe the present state of an agent; empty if the command names none."""

@@ -2,7 +2,7 @@
 
     every few minutes, or wake() ──▶ ControlRoom.ensure(known) ──▶ entered() ──▶ moved(room),
                                           │                         if it is another one
-                                          └──▶ findings, and those of further checks
+                                          └──▶ findings
                                                    └── note, clear ──▶ Conditions
 
 What cannot be made as it should be is a condition, tried again with back-off until it is mended.
@@ -12,29 +12,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.control.conditions import Code, Conditions
-from agency.matrix import Backoff, Finding, Lack, MatrixError, RoomLostError, RoomState
+from agency.matrix import Backoff, Lack, MatrixError, RoomLostError, RoomState
 
 _log = logging.getLogger(__name__)
 
 EVERY_S = 300.0
 _OBSERVED = frozenset(Code(lack.value) for lack in Lack)
 
-# Looks at the room and returns what it lacks.
-Check = Callable[[str], Awaitable[Iterable[Finding]]]
-
 
 @dataclass(slots=True)
 class RoomUpkeep:
     """Keeper of the control room; `room_id` is the room that is kept now.
 
-    `moved` is called with the new room when the room was replaced. `checks` are made after the
-    room was set up; whatever they find is a condition until they find it no more.
+    `moved` is called with the new room when the room was replaced.
     """
 
     ensure: Callable[[str | None], Awaitable[RoomState]]
@@ -42,7 +38,6 @@ class RoomUpkeep:
     moved: Callable[[str], Awaitable[None]]
     room_id: str | None = None
     predecessor: str = ""
-    checks: tuple[Check, ...] = ()
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=5.0, longest_s=EVERY_S))
     every_s: float = EVERY_S
     spacing_s: float = 1.0  # between two checks, however often it is woken
@@ -78,9 +73,7 @@ class RoomUpkeep:
         """Set up the room and note what it lacks; returns True if it lacks nothing."""
         self._woken.clear()
         try:
-            state = await self.ensure(self.room_id)
-            further = [each for check in self.checks for each in await check(state.id)]
-            await self.settle(replace(state, findings=(*state.findings, *further)))
+            await self.settle(await self.ensure(self.room_id))
         except RoomLostError as error:
             self.lost(error)
         except MatrixError as error:

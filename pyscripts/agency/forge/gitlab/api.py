@@ -85,18 +85,14 @@ class GitlabApi:
 
     def token_facts(self, token: str) -> dict[str, Any] | None:
         """Read the facts of a personal access token; None when GitLab does not accept it."""
-        path = _SELF
-        with _reached(self.url), BoundedSession() as session:
-            answer = session.get(
-                self.url + path, headers={"PRIVATE-TOKEN": token}, timeout=TIMEOUT_S
-            )
+        answer = _ask_about(self.url, token)
         if answer.status_code == 401:
             return None
         if answer.status_code != 200:
             raise GitlabError(
-                f"HTTP {answer.status_code}", where=f"GET {path}", status=answer.status_code
+                f"HTTP {answer.status_code}", where=f"GET {_SELF}", status=answer.status_code
             )
-        return _object(_json(answer), f"GET {path}")
+        return _object(_json(answer), f"GET {_SELF}")
 
     def _call(self, method: str, path: str, call: Callable[[], Any]) -> Any:
         where = f"{method} {path}"
@@ -141,6 +137,12 @@ def _reached(url: str) -> Iterator[None]:
         ) from None  # the cause would quote the request
 
 
+def _ask_about(url: str, token: str) -> requests.Response:
+    """Ask GitLab for the facts of a personal access token, with that token."""
+    with _reached(url), BoundedSession() as session:
+        return session.get(f"{url}{_SELF}", headers={"PRIVATE-TOKEN": token}, timeout=TIMEOUT_S)
+
+
 @contextmanager
 def administered(url: str, token: str, *, ready_s: float) -> Iterator[GitlabApi]:
     """Use GitLab as the administrator whose personal access token this is.
@@ -162,30 +164,16 @@ def _wait(url: str, token: str, ready_s: float) -> None:
     while True:
         try:
             return _checked(url, token)
-        except _NotReadyError:
+        except ForgeUnreachableError:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(_POLL_S)
 
 
-class _NotReadyError(ForgeUnreachableError):
-    """GitLab is not ready yet."""
-
-
 def _checked(url: str, token: str) -> None:
-    try:
-        with BoundedSession() as session:
-            answer = session.get(
-                f"{url}{_SELF}", headers={"PRIVATE-TOKEN": token}, timeout=TIMEOUT_S
-            )
-    except requests.RequestException as error:
-        raise _NotReadyError(
-            f"GitLab does not answer: {type(error).__name__}",
-            where=url,
-            hint="see whether it runs: systemctl status gitlab",
-        ) from None
+    answer = _ask_about(url, token)
     if answer.status_code in _STARTING:
-        raise _NotReadyError(
+        raise ForgeUnreachableError(
             f"GitLab is still starting (HTTP {answer.status_code})",
             where=url,
             hint="see what it does: journalctl -u gitlab",

@@ -31,26 +31,19 @@ _REPOSITORY = re.compile(REPOSITORY_PATTERN)
 
 def _name(text: str) -> str:
     if not naming.is_name(text):
-        raise ValueError(
-            not_this(
-                f"must be 1 to {naming.MAX_NAME} characters of a-z, 0-9 and inner dashes, and "
-                "begin with a letter",
-                text,
-            )
-        )
+        raise _not_a_name(text, naming.MAX_NAME)
     return text
 
 
 def _agent_name(text: str) -> str:
     if not naming.is_agent_name(text):
-        raise ValueError(
-            not_this(
-                f"must be 1 to {naming.MAX_AGENT_NAME} characters of a-z, 0-9 and inner dashes, "
-                "and begin with a letter",
-                text,
-            )
-        )
+        raise _not_a_name(text, naming.MAX_AGENT_NAME)
     return text
+
+
+def _not_a_name(text: str, most: int) -> ValueError:
+    wanted = f"must be 1 to {most} characters of a-z, 0-9 and inner dashes, and begin with a letter"
+    return ValueError(not_this(wanted, text))
 
 
 def _domain(text: str) -> str:

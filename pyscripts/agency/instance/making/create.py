@@ -32,7 +32,6 @@ from agency.secrets import (
     new_key,
     sops,
     store_key,
-    today_of,
 )
 from agency.yaml_source import read_source
 
@@ -158,7 +157,7 @@ def _fill_directory(fresh: Path, content: bytes) -> tuple[LoadedInstance, tuple[
         for spec in required_secrets(loaded.instance)
         if spec.cls is SecretClass.A2
     }
-    today = today_of(Clock().wall()).date().isoformat()
+    today = Clock().utc().date().isoformat()
     encrypted = sops.encrypt(
         values,
         loaded.instance.secrets.recipients.values(),

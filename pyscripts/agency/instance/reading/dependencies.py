@@ -32,7 +32,7 @@ DEPENDENCIES = (
     Dependency("bridge", "ci", "the bridge starts runs of the CI"),
     Dependency("dashboard", "ci", "the dashboard shows runs of the CI"),
 )
-# What an option of a host may satisfy instead, so that only `agency init` tells it.
+# An option of a host may satisfy these instead, so that only `agency init` tells of them.
 _OR_BY_HOST = (
     ("ci", "gitlab", "ci needs a forge: turn gitlab on too, or set agency.forge.url in host.nix"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -18,9 +19,11 @@ from agency.instance.secret_commands.common import (
     instance_option,
     key_option,
     plan_options,
+    print_plan,
     workplace,
 )
 from agency.secrets import (
+    Change,
     Fault,
     SecretSpec,
     SecretValue,
@@ -34,6 +37,7 @@ from agency.secrets import (
     plan_values,
     read_bytes,
     tidy,
+    unknown_secret,
 )
 
 MAX_VALUE_BYTES = 1024 * 1024
@@ -94,26 +98,23 @@ def set_secret(
     """
     at = workplace(directory, age_key)
     specs = at.specs()
-    spec = _spec(at, name)
+    spec = _spec(specs, name)
     form = spec.form if spec is not None else "text"
     value = SecretValue(tidy(form, _read_value(name, form, source)))
     _refuse_faults(specs, {name: value}, at)
     change = plan_values(at.file, at.keys, {name: value}, specs.values(), today=at.today)
-    carry_out(change, specs, yes=yes, dry_run=dry_run, as_json=as_json)
+    _carry_out(change, specs, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
-def _spec(at: Workplace, name: str) -> SecretSpec | None:
+def _spec(specs: Mapping[str, SecretSpec], name: str) -> SecretSpec | None:
     """Return the specification of a secret; None for one of a feature of an unlisted agent.
 
     Raises:
         BadInputError: the instance has no use for a secret of that name.
     """
-    spec = at.specs().get(name)
+    spec = specs.get(name)
     if spec is None and not is_of_feature(name):
-        raise BadInputError(
-            f"this instance has no secret {name!r}",
-            hint="run `agency secrets list` to see their names",
-        )
+        raise unknown_secret(name)
     if spec is not None and not spec.stored:
         raise BadInputError(
             f"{name} is not kept in the file: {spec.how}", hint="there is nothing to set"
@@ -159,6 +160,31 @@ def _told(found: list[Fault]) -> str:
     return "; ".join(f"{fault.name}: {fault.message}" for fault in found)
 
 
+def _carry_out(
+    change: Change, specs: Mapping[str, SecretSpec], *, yes: bool, dry_run: bool, as_json: bool
+) -> None:
+    notes = _notes(change, specs)
+    carry_out(
+        lambda out: print_plan(out, change, notes),
+        change.write,
+        {**change.as_dict(), "notes": notes},
+        yes=yes,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def _notes(change: Change, specs: Mapping[str, SecretSpec]) -> dict[str, str]:
+    """Return what else a new value asks for and costs, by the name of its secret."""
+    found = {}
+    for name in change.values:
+        spec = specs.get(name)
+        told = "; ".join(part for part in (spec.note, spec.costs) if part) if spec else ""
+        if told and told != "nothing":
+            found[name] = told
+    return found
+
+
 @click.command("edit")
 @directory_argument
 @key_option
@@ -183,7 +209,7 @@ def edit_secrets(directory: Path | None, age_key: Path | None, yes: bool, as_jso
         )
         new = {name: values[name] for name in change.values}
         _refuse_faults(specs, new, at)
-        carry_out(change, specs, yes=yes, dry_run=False, as_json=as_json)
+        _carry_out(change, specs, yes=yes, dry_run=False, as_json=as_json)
     except (AgencyError, click.Abort) as error:
         aside = keep_aside(at.file, edited)
         note = f"what was edited is in {aside}, encrypted"
@@ -217,10 +243,7 @@ def rotate_secrets(
     specs = at.specs()
     unknown = [name for name in names if name not in specs]
     if unknown:
-        raise BadInputError(
-            f"this instance has no secret {unknown[0]!r}",
-            hint="run `agency secrets list` to see their names",
-        )
+        raise unknown_secret(unknown[0])
     wanted = [specs[name] for name in dict.fromkeys(names)]
     change = plan_rotation(wanted, at.file, at.keys, today=at.today)
-    carry_out(change, specs, yes=yes, dry_run=dry_run, as_json=as_json)
+    _carry_out(change, specs, yes=yes, dry_run=dry_run, as_json=as_json)

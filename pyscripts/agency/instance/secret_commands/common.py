@@ -27,7 +27,6 @@ from agency.secrets import (
     diagnose,
     key_places,
     sops,
-    today_of,
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -83,24 +82,24 @@ def load(directory: Path | None, *, check_recipients: bool = True) -> LoadedInst
     return load_instance(where, check_recipients=check_recipients)
 
 
+def encrypted_file(loaded: LoadedInstance) -> Path | None:
+    """Return the path of the encrypted file; None if every run makes its own secrets."""
+    if loaded.instance.secrets.provider == "ephemeral":
+        return None
+    return loaded.root / sops.SECRETS_FILE
+
+
 def diagnose_secrets(loaded: LoadedInstance, age_key: Path | None) -> Diagnosis:
     """Diagnose the secrets of an instance with the keys of this machine, or with one key."""
     instance = loaded.instance
-    file = loaded.root / sops.SECRETS_FILE if instance.secrets.provider == "sops" else None
-    stored = frozenset[str]() if file is None else sops.names_in_file(file)
     return diagnose(
         required_secrets(instance),
-        file,
+        encrypted_file(loaded),
         key_places(instance.name, age_key),
-        now=now(),
+        now=Clock().utc(),
         possible=possible_secrets(instance),
-        feature_names=frozenset(filter(is_of_feature, stored)),
+        is_of_feature=is_of_feature,
     )
-
-
-def now() -> datetime:
-    """Return the moment in UTC."""
-    return today_of(Clock().wall())
 
 
 def workplace(
@@ -112,14 +111,15 @@ def workplace(
         BadInputError: it has no encrypted file.
     """
     loaded = load(directory, check_recipients=check_recipients)
-    if loaded.instance.secrets.provider == "ephemeral":
+    file = encrypted_file(loaded)
+    if file is None:
         raise BadInputError(
             "an instance with the provider ephemeral keeps no secrets: each run makes its own",
             where=str(loaded.path),
             hint="make a real instance by `agency init`",
         )
     keys = key_places(loaded.instance.name, age_key)
-    return Workplace(loaded, loaded.root / sops.SECRETS_FILE, keys, now())
+    return Workplace(loaded, file, keys, Clock().utc())
 
 
 def print_plan(out: Console, change: Change, notes: Mapping[str, str]) -> None:
@@ -147,24 +147,7 @@ def print_plan(out: Console, change: Change, notes: Mapping[str, str]) -> None:
         say(f"  {name}: {note}")
 
 
-def notes_of(change: Change, specs: Mapping[str, SecretSpec]) -> dict[str, str]:
-    """Return what else a new value asks for and costs, by the name of its secret."""
-    found = {}
-    for name in change.values:
-        spec = specs.get(name)
-        told = "; ".join(part for part in (spec.note, spec.costs) if part) if spec else ""
-        if told and told != "nothing":
-            found[name] = told
-    return found
-
-
-def confirmed(show: Callable[[Console], None], *, yes: bool, as_json: bool) -> None:
-    """Show a plan and ask; return only if the change shall be made.
-
-    Raises:
-        UsageError: nobody can be asked, and --yes was not given.
-        click.Abort: the answer is no.
-    """
+def _confirm(show: Callable[[Console], None], *, yes: bool, as_json: bool) -> None:
     if not as_json:
         show(console())
     if yes:
@@ -179,27 +162,26 @@ def confirmed(show: Callable[[Console], None], *, yes: bool, as_json: bool) -> N
 
 
 def carry_out(
-    change: Change,
-    specs: Mapping[str, SecretSpec],
+    show: Callable[[Console], None],
+    write: Callable[[], None],
+    answer: Mapping[str, object],
     *,
     yes: bool,
     dry_run: bool,
     as_json: bool,
-    notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Show the plan of a change, ask, write, and report."""
-    told = {**notes_of(change, specs), **(notes or {})}
+    """Show a plan, ask, write, and report; with `dry_run`, show it alone.
 
-    def show(out: Console) -> None:
-        print_plan(out, change, told)
-
+    Raises:
+        UsageError: nobody can be asked, and --yes was not given.
+        click.Abort: the answer is no.
+    """
     if not dry_run:
-        confirmed(show, yes=yes, as_json=as_json)
-        change.write()
-    answer = {"written": not dry_run, **change.as_dict(), "notes": told}
-    done = "commit the file, then switch the hosts"
+        _confirm(show, yes=yes, as_json=as_json)
+        write()
+    done = Text("written; commit, then switch the hosts")
     emit(
-        answer,
+        {"written": not dry_run, **answer},
         as_json=as_json,
-        human=lambda out: show(out) if dry_run else out.print(Text(f"written; {done}")),
+        human=lambda out: show(out) if dry_run else out.print(done),
     )

@@ -10,11 +10,11 @@ from rich.text import Text
 
 from agency.commandline import emit, json_option
 from agency.errors import ExitCode
-from agency.instance.load import LoadedInstance
 from agency.instance.needs import possible_secrets, required_secrets
 from agency.instance.secret_commands.common import (
     diagnose_secrets,
     directory_argument,
+    encrypted_file,
     key_option,
     load,
 )
@@ -33,13 +33,6 @@ _GAP = 2
 LEAST_TEXT = 24  # a narrower description is left out
 
 
-def _encrypted_file(loaded: LoadedInstance) -> Path | None:
-    """Return the path of the encrypted file; None if every run makes its own secrets."""
-    if loaded.instance.secrets.provider == "ephemeral":
-        return None
-    return loaded.root / sops.SECRETS_FILE
-
-
 @click.command("list")
 @directory_argument
 @json_option
@@ -49,7 +42,7 @@ def list_secrets(directory: Path | None, as_json: bool) -> None:
     Secrets of features that only a host declares are listed if they are in the file.
     """
     loaded = load(directory)
-    file = _encrypted_file(loaded)
+    file = encrypted_file(loaded)
     stored = frozenset[str]() if file is None else sops.names_in_file(file)
     given = [spec for spec in possible_secrets(loaded.instance) if spec.name in stored]
     specs = sorted([*required_secrets(loaded.instance), *given], key=lambda spec: spec.name)

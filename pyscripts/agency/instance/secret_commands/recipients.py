@@ -22,7 +22,7 @@ from agency.instance.render import rendered_files
 from agency.instance.rewriting import with_recipients
 from agency.instance.secret_commands.common import (
     Workplace,
-    confirmed,
+    carry_out,
     directory_argument,
     instance_option,
     key_option,
@@ -79,22 +79,12 @@ def _carry_out(
             out.print(Text(f"{plan.loaded.path}: {line}"))
         print_plan(out, plan.change, notes)
 
-    if not dry_run:
-        confirmed(show, yes=yes, as_json=as_json)
-        plan.write()
     answer = {
-        "written": not dry_run,
         **plan.change.as_dict(),
         "instance": plan.difference(),
         "notes": dict(notes),
     }
-    emit(
-        answer,
-        as_json=as_json,
-        human=lambda out: (
-            show(out) if dry_run else out.print("written; commit, then switch the hosts")
-        ),
-    )
+    carry_out(show, plan.write, answer, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 def _plan(

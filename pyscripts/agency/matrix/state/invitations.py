@@ -34,6 +34,6 @@ def call(snapshot: Snapshot, operator: str, before: str) -> Call:
 
 
 def may_accept(snapshot: Snapshot, bot: str, operators: Collection[str]) -> bool:
-    """Return whether the bot may join: an operator invited it, or nobody had to."""
+    """Return whether the bot may join: an operator invited it."""
     found = snapshot.members.get(bot)
     return found is not None and found.membership == "invite" and found.sender in operators

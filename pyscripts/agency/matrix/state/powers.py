@@ -19,7 +19,7 @@ _UNLIMITED = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class PowerPlan:
-    """What the bot has to change in the power levels of the control room.
+    """Change that the bot has to make to the power levels of the control room.
 
     Attributes:
         content: The power levels to send; None if there is nothing that the bot can change.

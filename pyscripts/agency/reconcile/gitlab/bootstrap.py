@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from agency.clock import Clock
@@ -120,7 +120,7 @@ class GitlabBootstrap:
         return plan(self.settings, observed, self._today())
 
     def _today(self) -> date:
-        return datetime.fromtimestamp(self.clock.wall(), tz=UTC).date()
+        return self.clock.utc().date()
 
     async def apply(self, change: GitlabChange) -> None:
         """Make one change."""

@@ -12,6 +12,7 @@ from agency.reconcile.gitlab.changes import LEVELS, GitlabChange, Seen, Step, ru
 from agency.reconcile.gitlab.settings import (
     ForgeBot,
     ForgeGroup,
+    ForgePerson,
     GitlabBootstrapSettings,
     InstanceRunner,
     OauthApplication,
@@ -22,12 +23,7 @@ def plan(
     settings: GitlabBootstrapSettings, observed: Seen, today: date
 ) -> tuple[GitlabChange, ...]:
     """List the differences; `today` (UTC) decides which tokens are about to expire."""
-    changes = [
-        replace(_change(f"operator {one.username}", "user", ABSENT, "made", Step.MAKE_PERSON),
-                person=one)
-        for one in settings.people
-        if one.username not in observed.people
-    ]  # fmt: skip
+    changes = [_plan_person(one) for one in settings.people if one.username not in observed.people]
     for application in settings.applications:
         changes += _plan_application(application, observed)
     for runner in settings.runners:
@@ -35,6 +31,11 @@ def plan(
     changes += _plan_group(settings.group, observed)
     changes += _plan_bot(settings.bot, observed, today)
     return tuple(changes)
+
+
+def _plan_person(wanted: ForgePerson) -> GitlabChange:
+    change = _change(f"operator {wanted.username}", "user", ABSENT, "made", Step.MAKE_PERSON)
+    return replace(change, person=wanted)
 
 
 def _plan_application(wanted: OauthApplication, seen: Seen) -> list[GitlabChange]:

@@ -42,11 +42,6 @@ class Change:
     new_data_key: bool
     restarts: tuple[str, ...]
 
-    @property
-    def empty(self) -> bool:
-        """True if the file would be the same."""
-        return self.before == self.after
-
     def as_dict(self) -> dict[str, object]:
         """Return the plan as `--json` prints it."""
         return {
@@ -112,20 +107,18 @@ def plan_values(
     specs: Iterable[SecretSpec],
     *,
     today: str,
-    removed: Iterable[str] = (),
 ) -> Change:
-    """Plan to set and remove values. The lines of the others stay the same bytes.
+    """Plan to set values. The lines of the others stay the same bytes.
 
     Raises:
         PrerequisiteError: this machine cannot decrypt.
         BadInputError: the file was changed by something but sops.
     """
-    before, gone = read_bytes(path), tuple(removed)
+    before = read_bytes(path)
     plain = sops.opened_text(path, before, keys)
-    wanted = changed_text(plain, values, removed=gone, today=today)
+    wanted = changed_text(plain, values, today=today)
     after = sops.amend(path, before, keys, wanted)
-    old = sops.opened_values(path, before, keys)
-    expected = {name: value for name, value in old.items() if name not in gone} | dict(values)
+    expected = sops.opened_values(path, before, keys) | dict(values)
     if sops.opened_values(path, after, keys) != expected:
         raise InternalError("sops wrote other values than it was given", where=str(path))
     return compare(path, before, after, values=values, specs=specs)
@@ -139,10 +132,9 @@ def plan_edited(
     specs: Iterable[SecretSpec],
     *,
     today: str,
-    ignore_mac: bool = False,
 ) -> tuple[Change, dict[str, SecretValue]]:
     """Plan what a person edited, with the dates of what differs; also return the new values."""
-    old = sops.opened_values(path, before, keys, ignore_mac=ignore_mac)
+    old = sops.opened_values(path, before, keys)
     new = sops.opened_values(path, edited, keys)
     changed = {name: value for name, value in new.items() if old.get(name) != value}
     after = edited

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
@@ -39,13 +39,10 @@ def changed_text(
     text: str,
     values: Mapping[str, SecretValue],
     *,
-    removed: Iterable[str] = (),
     today: str,
 ) -> str:
-    """Set `values`, remove names, and record `today` as the day of the change of those set."""
+    """Set `values`, and record `today` as the day of the change of those set."""
     data = _load(text)
-    for name in removed:
-        data.pop(name, None)
     for name, value in values.items():
         # Quoted, so that no reader of YAML takes it for a number or a date.
         quoted = DoubleQuotedScalarString(value.reveal())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -76,10 +77,11 @@ def is_regenerated(spec: SecretSpec) -> bool:
 
 def how_to_rotate(spec: SecretSpec, root: str) -> str:
     """Say how a secret is rotated: where it is issued, or the commands."""
+    where = shlex.quote(root)
     if is_regenerated(spec):
-        steps = f"`agency secrets rotate {spec.name} --instance {root}`"
+        steps = f"`agency secrets rotate {spec.name} --instance {where}`"
     elif spec.cls is SecretClass.A1:
-        steps = f"{spec.instructions}; `agency secrets set {spec.name} --instance {root}`"
+        steps = f"{spec.instructions}; `agency secrets set {spec.name} --instance {where}`"
     else:
         steps = spec.how
     return f"{steps}; {spec.note}" if spec.note else steps

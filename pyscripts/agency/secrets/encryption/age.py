@@ -46,21 +46,6 @@ def new_key() -> AgeKey:
     return AgeKey(SecretValue(identity), found[1])
 
 
-def public_keys(key_file: Path) -> frozenset[str]:
-    """Return the public keys of the identities in a key file.
-
-    Raises:
-        PrerequisiteError: age is not installed, or the file is missing.
-        BadInputError: the file is not an age key file.
-    """
-    try:
-        return public_keys_of(SecretValue(key_file.read_text()))
-    except OSError as error:
-        raise PrerequisiteError(
-            f"cannot be read: {error.strerror or error}", where=str(key_file)
-        ) from error
-
-
 def public_keys_of(identities: SecretValue) -> frozenset[str]:
     """Return the public keys of identities, one a line.
 

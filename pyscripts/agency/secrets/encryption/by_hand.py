@@ -13,7 +13,7 @@ from agency.errors import PrerequisiteError
 from agency.programs import find_program
 from agency.secrets.encryption.age import KEY_VARIABLE
 from agency.secrets.encryption.document import parse
-from agency.secrets.encryption.keys import Keys, as_search, no_key
+from agency.secrets.encryption.keys import Keys, identity_for
 from agency.secrets.encryption.program import (
     UNCHANGED,
     SopsError,
@@ -42,7 +42,7 @@ def find_editor(environ: Mapping[str, str] = os.environ) -> str:
     return found
 
 
-def edit_by_hand(path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = False) -> bytes:
+def edit_by_hand(path: Path, content: bytes, keys: Keys) -> bytes:
     """Let a person edit the plain values; returns the new encrypted content.
 
     The plain text lies in memory, in a directory of this user alone. The editor gets the person's
@@ -52,14 +52,10 @@ def edit_by_hand(path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = F
         PrerequisiteError: sops, an editor or the key is missing.
         BadInputError: the file was changed by something but sops.
     """
-    search, recipients = as_search(keys), parse(path, content).recipients()
-    key = search.opening(recipients)
-    if key is None or key.identities is None:
-        raise no_key(search, recipients, str(path))
+    key = identity_for(path, parse(path, content), keys)
     editor, env_program = find_editor(), find_program("env", hint="install coreutils")
     kept = [f"{name}={os.environ[name]}" for name in _HOMES if name in os.environ]
-    program, data = find_sops(), key.identities.reveal().encode()
-    ignore = ["--ignore-mac"] if ignore_mac else []
+    program, data = find_sops(), key.reveal().encode()
     with private_directory() as home, private_directory() as place, in_memory(data) as identity:
         copy = place / "secrets.yaml"
         copy.write_bytes(content)
@@ -69,7 +65,7 @@ def edit_by_hand(path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = F
         environ["SOPS_EDITOR"] = f"{shlex.join([env_program, *kept])} {editor}"
         # No time limit: a person edits. The terminal is theirs.
         done = subprocess.run(
-            [program, "edit", *ignore, str(copy)],
+            [program, "edit", str(copy)],
             env=environ,
             cwd=home,
             pass_fds=[identity],

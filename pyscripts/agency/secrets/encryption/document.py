@@ -147,7 +147,15 @@ def names_in_file(path: Path) -> frozenset[str]:
     Raises:
         BadInputError: the file is not a sops file, or a value in it is not encrypted.
     """
-    document = read_document(path)
+    return stored_names(path, read_document(path))
+
+
+def stored_names(path: Path, document: Document) -> frozenset[str]:
+    """Return the names of the secrets with a value in the document of a file.
+
+    Raises:
+        BadInputError: a value in it is not encrypted.
+    """
     plain = document.named(Kind.PLAIN)
     if plain:
         line = document.lines[plain[0]]

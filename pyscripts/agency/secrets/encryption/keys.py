@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agency.errors import AgencyError, BadInputError, PrerequisiteError
 from agency.secrets.encryption.age import KEY_VARIABLE, new_key_file, public_keys_of
+from agency.secrets.encryption.document import CONFIG_FILE, Document
 from agency.secrets.values import SecretValue
 
 TEXT_VARIABLE = "SOPS_AGE_KEY"
@@ -189,7 +190,31 @@ def _read_all(descriptor: int) -> bytes:
     raise BadInputError(f"is larger than {MAX_BYTES} bytes")
 
 
-def no_key(search: KeySearch, recipients: frozenset[str], where: str) -> AgencyError:
+def identity_for(path: Path, document: Document, keys: Keys) -> SecretValue:
+    """Pick the identity that opens a document.
+
+    Raises:
+        PrerequisiteError: no key that was found is a recipient, or more keys are needed.
+    """
+    search = as_search(keys)
+    needed, groups = document.groups_needed, document.groups()
+    if needed > 1:
+        own = search.own()
+        opened = sum(1 for group in groups if group & own)
+        raise PrerequisiteError(
+            f"it is split: {needed} of its {len(groups)} key groups are needed to open it, and the "
+            f"keys of this machine open {opened}",
+            where=str(path),
+            hint="an instance has one group: holders of the other keys together run "
+            f"`sops updatekeys {path}` with the rendered {CONFIG_FILE}",
+        )
+    found = search.opening(document.recipients())
+    if found is None or found.identities is None:
+        raise _no_key(search, document.recipients(), str(path))
+    return found.identities
+
+
+def _no_key(search: KeySearch, recipients: frozenset[str], where: str) -> AgencyError:
     """Make the error for a file that no key of this machine opens."""
     own = search.own()
     if own:

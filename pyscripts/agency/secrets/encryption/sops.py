@@ -8,22 +8,20 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from agency.errors import AgencyError, BadInputError, PrerequisiteError
+from agency.errors import BadInputError
 from agency.programs import ProgramError, find_program
 from agency.secrets.encryption.document import (
     CONFIG_FILE,
     RECORD,
-    Document,
     names_in_file,
     parse,
     read_document,
     recipients_in_config,
     recipients_in_file,
 )
-from agency.secrets.encryption.keys import Keys, as_search, no_key
+from agency.secrets.encryption.keys import Keys, identity_for
 from agency.secrets.encryption.program import (
     SECRETS_FILE,
     SOPS_HINT,
@@ -41,9 +39,7 @@ __all__ = [
     "CONFIG_FILE",
     "SECRETS_FILE",
     "SOPS_HINT",
-    "DecryptCheck",
     "amend",
-    "can_decrypt",
     "decrypt",
     "encrypt",
     "find_sops",
@@ -96,7 +92,7 @@ def decrypt(path: Path, keys: Keys) -> dict[str, SecretValue]:
         PrerequisiteError: sops or the key is missing, or the key is not a recipient of the file.
         BadInputError: the file is not a sops file, was changed, or holds a value that is not text.
     """
-    identity = _identity(path, read_document(path), keys)
+    identity = identity_for(path, read_document(path), keys)
     argv = ["decrypt", "--output-type", "json", str(path.absolute())]
     try:
         output = run_sops(argv, identity=identity)
@@ -124,15 +120,13 @@ def opened_text(path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = Fa
     return _opened(path, content, keys, "yaml", ignore_mac=ignore_mac).decode()
 
 
-def opened_values(
-    path: Path, content: bytes, keys: Keys, *, ignore_mac: bool = False
-) -> dict[str, SecretValue]:
+def opened_values(path: Path, content: bytes, keys: Keys) -> dict[str, SecretValue]:
     """Decrypt the content of a file to its values; one that is no text is given as JSON.
 
     Raises:
         PrerequisiteError, BadInputError: as `decrypt`.
     """
-    found = json.loads(_opened(path, content, keys, "json", ignore_mac=ignore_mac))
+    found = json.loads(_opened(path, content, keys, "json"))
     return {
         name: SecretValue(value if isinstance(value, str) else json.dumps(value))
         for name, value in found.items()
@@ -140,8 +134,10 @@ def opened_values(
     }
 
 
-def _opened(path: Path, content: bytes, keys: Keys, form: str, *, ignore_mac: bool) -> bytes:
-    identity = _identity(path, parse(path, content), keys)
+def _opened(
+    path: Path, content: bytes, keys: Keys, form: str, *, ignore_mac: bool = False
+) -> bytes:
+    identity = identity_for(path, parse(path, content), keys)
     ignore = ["--ignore-mac"] if ignore_mac else []
     with private_directory() as place:
         (place / _COPY).write_bytes(content)
@@ -161,7 +157,7 @@ def amend(path: Path, content: bytes, keys: Keys, text: str, *, ignore_mac: bool
     Raises:
         PrerequisiteError, BadInputError: as `decrypt`.
     """
-    identity = _identity(path, parse(path, content), keys)
+    identity = identity_for(path, parse(path, content), keys)
     copy = find_program("cp", hint="install coreutils")
     ignore = ["--ignore-mac"] if ignore_mac else []
     with private_directory() as place, in_memory(text.encode()) as new:
@@ -191,7 +187,7 @@ def rewrap(
     Raises:
         PrerequisiteError, BadInputError: as `decrypt`.
     """
-    identity = _identity(path, parse(path, content), keys)
+    identity = identity_for(path, parse(path, content), keys)
     rules = {"creation_rules": [{"age": ",".join(sorted(recipients))}]}
     with private_directory() as place:
         (place / _COPY).write_bytes(content)
@@ -203,50 +199,3 @@ def rewrap(
         except ProgramError as failure:
             raise explain(failure, path, "re-encrypt") from None
         return (place / _COPY).read_bytes()
-
-
-def _identity(path: Path, document: Document, keys: Keys) -> SecretValue:
-    """Pick the identity that opens a document.
-
-    Raises:
-        PrerequisiteError: no key that was found is a recipient, or more keys are needed.
-    """
-    search = as_search(keys)
-    needed, groups = document.groups_needed, document.groups()
-    if needed > 1:
-        own = search.own()
-        opened = sum(1 for group in groups if group & own)
-        raise PrerequisiteError(
-            f"it is split: {needed} of its {len(groups)} key groups are needed to open it, and the "
-            f"keys of this machine open {opened}",
-            where=str(path),
-            hint="an instance has one group: holders of the other keys together run "
-            f"`sops updatekeys {path}` with the rendered {CONFIG_FILE}",
-        )
-    found = search.opening(document.recipients())
-    if found is None or found.identities is None:
-        raise no_key(search, document.recipients(), str(path))
-    return found.identities
-
-
-@dataclass(frozen=True, slots=True)
-class DecryptCheck:
-    """Result of `can_decrypt`; when not `ok`, the reason and the remedy."""
-
-    ok: bool
-    reason: str = ""
-    hint: str = ""
-
-
-def can_decrypt(path: Path, keys: Keys) -> DecryptCheck:
-    """Check that a key among `keys` is a recipient of `path`; decrypts nothing.
-
-    Raises:
-        BadInputError: `path` is not a sops file.
-    """
-    document = read_document(path)
-    try:
-        _identity(path, document, keys)
-    except AgencyError as error:
-        return DecryptCheck(False, error.message, error.hint or "name another key: --age-key")
-    return DecryptCheck(True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+import shlex
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from agency.errors import AgencyError, PrerequisiteError
 from agency.secrets.classes import SecretClass, SecretSpec
 from agency.secrets.encryption import sops
-from agency.secrets.encryption.document import Document, Kind, names_in_file, read_document
+from agency.secrets.encryption.document import Document, Kind, read_document, stored_names
 from agency.secrets.encryption.keys import KeySearch
 from agency.secrets.examination.forms import Fault, faults
 from agency.secrets.examination.history import History, read_history
@@ -72,12 +73,12 @@ def diagnose(
     *,
     now: datetime,
     possible: Collection[SecretSpec] = (),
-    feature_names: Collection[str] = (),
+    is_of_feature: Callable[[str], bool],
 ) -> Diagnosis:
     """Examine the secrets of an instance that needs `specs`.
 
     `file` is the encrypted file, None if the provider is ephemeral; `possible` are the secrets of
-    features that only hosts declare.
+    features that only hosts declare, and `is_of_feature` knows the names of all such secrets.
 
     Raises:
         BadInputError: the encrypted file is missing or is not a sops file.
@@ -89,7 +90,8 @@ def diagnose(
             missing=tuple(spec for spec in brought if not spec.optional),
             optional=tuple(spec for spec in brought if spec.optional),
         )
-    stored, document, history = names_in_file(file), read_document(file), read_history(file)
+    document = read_document(file)
+    stored, history = stored_names(file, document), read_history(file, document)
     known = {spec.name: spec for spec in (*possible, *specs)}
     found = list(_by_kind(document))
     decrypt_error: AgencyError | None = None
@@ -104,9 +106,7 @@ def diagnose(
         missing=missing_in_file(specs, stored),
         optional=tuple(spec for spec in specs if spec.optional and spec.name not in stored),
         of_features=tuple(spec for spec in possible if spec.name not in stored),
-        superfluous=tuple(
-            sorted(name for name in stored - set(known) if name not in feature_names)
-        ),
+        superfluous=tuple(sorted(name for name in stored - set(known) if not is_of_feature(name))),
         faults=tuple(found),
         overdue=_overdue(known, document, history, now.date()),
         former=tuple(sorted(history.former)),
@@ -148,13 +148,14 @@ def _overdue(
 
 def remedy(spec: SecretSpec, root: Path) -> str:
     """Say how to supply a missing secret, and where it goes."""
+    where = shlex.quote(str(root))
     if spec.cls is SecretClass.A1:
         return f"{spec.instructions}; put it in by `{set_command(spec.name, root)}`"
     if spec.feature:
-        return f"`agency secrets rotate {spec.name} --instance {root}` makes it"
-    return f"it is an internal secret: `agency secrets generate {root}` makes it"
+        return f"`agency secrets rotate {spec.name} --instance {where}` makes it"
+    return f"it is an internal secret: `agency secrets generate {where}` makes it"
 
 
 def set_command(name: str, root: Path) -> str:
     """Return the command that sets one secret, whole."""
-    return f"agency secrets set {name} --instance {root}"
+    return f"agency secrets set {name} --instance {shlex.quote(str(root))}"

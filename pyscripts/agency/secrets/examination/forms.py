@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from cryptography import x509
@@ -189,8 +189,3 @@ def _of_names(spec: SecretSpec, leaf: x509.Certificate) -> Iterator[str]:
     missing = [host for host in spec.hosts if host not in covered]
     if missing:
         yield f"does not cover {', '.join(missing)}"
-
-
-def today_of(seconds: float) -> datetime:
-    """Return the moment of a wall clock in UTC."""
-    return datetime.fromtimestamp(seconds, tz=UTC)

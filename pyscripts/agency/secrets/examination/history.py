@@ -16,7 +16,7 @@ from pathlib import Path
 
 from agency.errors import AgencyError, BadInputError
 from agency.programs import run_program
-from agency.secrets.encryption.document import MAX_BYTES, Document, parse, read_document
+from agency.secrets.encryption.document import MAX_BYTES, Document, parse
 
 MAX_COMMITS = 200
 TIMEOUT_S = 20
@@ -35,13 +35,8 @@ class History:
     since: tuple[tuple[str, date], ...] = ()
 
 
-def read_history(path: Path) -> History:
-    """Read the history of an encrypted file.
-
-    Raises:
-        BadInputError: the file itself is not a sops file.
-    """
-    now = read_document(path)
+def read_history(path: Path, now: Document) -> History:
+    """Read the history of an encrypted file, whose present content is `now`."""
     try:
         versions = list(_versions(path))
     except AgencyError:

@@ -24,7 +24,7 @@ from agency.errors import PrerequisiteError
 
 _OWN = "agency"
 _EXTRAS = frozenset(("full", "local", "guest", "postgresql"))
-# What the suite of tests/guest needs, where it is run from here.
+# The libraries of the suite of tests/guest, where it is run from here.
 _SUITE = ("pytest", "pytest-testinfra", "pytest-asyncio", "pytest-timeout")
 _HOW = frozenset(("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "RECORD.jws"))
 _REQUIREMENT = re.compile(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from pydantic import Field, SecretStr
 
@@ -106,7 +105,7 @@ def search_output(
 
 @dataclass(slots=True)
 class _Searched:
-    """Output of a program, searched in parts, each with the end of the one before it."""
+    """Content that is searched in parts, each with the end of the one before it."""
 
     redactor: Redactor
     size: int = 0
@@ -130,20 +129,16 @@ def _has(redactor: Redactor, content: bytes) -> bool:
     return bool(redactor.find(content.decode(errors="replace")))
 
 
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    """Read a stream in parts, each with the end of the one before it."""
-    carried = b""
-    while chunk := stream.read(_CHUNK):
-        yield carried + chunk
-        carried = (carried + chunk)[-_OVERLAP:]
-
-
 def _file_has(redactor: Redactor, path: Path) -> bool:
+    searched = _Searched(redactor)
     try:
         with path.open("rb") as handle:
-            return any(_has(redactor, chunk) for chunk in _chunks(handle))
+            while not searched.found and (chunk := handle.read(_CHUNK)):
+                searched.take(chunk)
     except FileNotFoundError:
         return False  # it was removed in the meantime: nothing is left to search
+    searched.look()
+    return searched.found
 
 
 def _read_proc(pid: int, part: str) -> bytes | None:

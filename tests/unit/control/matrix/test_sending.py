@@ -262,6 +262,20 @@ async def test_place_that_cannot_be_asked_for_is_asked_for_later(desk: Desk) -> 
     assert desk.api.contents[-1]["m.relates_to"] == THREAD
 
 
+async def test_place_that_is_never_told_is_given_up_like_any_other_send(desk: Desk) -> None:
+    lost: list[int] = []
+    desk.sender.given_up = lambda: lost.append(1)
+    await desk.queue("one")
+    for wait in (7.0, 7.0, None):
+        desk.api.events = {"$one": failure(503, after_s=7.0)}
+        desk.api.script = [failure(400)]
+        assert await desk.sender.send_due() == 0
+        assert await desk.sender.send_due() == (wait and pytest.approx(wait)), "as it asked"
+        assert bool(lost) is (wait is None)
+        desk.held.seconds += 7
+    assert (await desk.counts())[OutboxState.FAILED] == 1
+
+
 async def test_doubtful_message_without_a_thread_is_looked_for_in_the_room(desk: Desk) -> None:
     await desk.queue("one")
     desk.api.script = [failure(400), failure(None)]

@@ -35,16 +35,12 @@ from agency.spinup.record import Evidence
 from agency.spinup.scenario.accounts import create_people
 from agency.spinup.targets.local import synapse
 from agency.spinup.targets.local.relay import Relay
-from agency.spinup.targets.local.supervisor import Service, Supervisor
+from agency.spinup.targets.local.supervisor import Service, Supervisor, nothing
 
 HOMESERVER = "homeserver"
 HOMESERVER_SOCKET = "homeserver.sock"
 CONTROL = "control"
 CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN)
-
-
-def _nothing() -> None:
-    pass
 
 
 def usual_ports(instance: Instance) -> dict[str, int]:
@@ -145,7 +141,7 @@ class LocalAgency:
         health: str,
         *,
         descriptors: tuple[int, ...] = (),
-        prepare: Callable[[], None] = _nothing,
+        prepare: Callable[[], None] = nothing,
         **environment: str,
     ) -> Service:
         spec = ChildSpec(

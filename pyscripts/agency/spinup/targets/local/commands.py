@@ -16,6 +16,7 @@ from agency.commandline import console, emit, json_option, log_to_stderr
 from agency.errors import ExitCode
 from agency.spinup.options import instance_options
 from agency.spinup.targets.local import keep, place, verbs
+from agency.terminal import plain
 
 _MIB = 1024 * 1024
 
@@ -60,10 +61,7 @@ def _show_log(error: place.LocalAgencyError) -> None:
     printer = console(stderr=True)
     _line(printer, "the end of the log:")
     for line in error.log_tail:
-        _line(
-            printer,
-            "  | " + "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line),
-        )
+        _line(printer, f"  | {plain(line)}")
 
 
 def _foreground(

@@ -17,14 +17,13 @@ import socket
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from agency.web import http_log
+from agency.web import BoundedSite, Bounds, Connections, http_log
 
 _POLL_S = 0.02
 _CLOSE_S = 5.0
@@ -48,7 +47,7 @@ class Relay:
 
     Attributes:
         wait_s: How long a request waits for the service before it is answered 503.
-        most: Connections at one time; more are closed at once.
+        most: Connections at one time; for one more, the oldest that does nothing is closed.
         head_s: How long a connection may take to its first request.
     """
 
@@ -97,11 +96,13 @@ class Relay:
             max_field_size=_LINE_BYTES,
         )
 
-        async def answer(request: web.BaseRequest) -> web.StreamResponse:
-            server.begun(request)
-            return await self._relay(session, request)
+        connections = Connections(Bounds(connections=self.most, head_s=self.head_s))
 
-        server = _Bounded(
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            with connections.answering(request):
+                return await self._relay(session, request)
+
+        server = web.Server(
             answer,
             handler_cancellation=True,
             access_log=None,
@@ -109,12 +110,12 @@ class Relay:
             max_line_size=_LINE_BYTES,
             max_field_size=_LINE_BYTES,
         )
-        server.most, server.head_s = self.most, self.head_s
+        runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
+        await runner.setup()
         # A copy: the port stays with its holder when this server closes its socket.
-        listener = await self._loop.create_server(server, sock=self.listening.dup())
+        await BoundedSite(runner, self.listening.dup(), connections).start()
         await self._over.wait()
-        listener.close()
-        await server.shutdown(_SHUTDOWN_S)
+        await runner.cleanup()
         await session.close()
 
     async def _relay(
@@ -167,34 +168,6 @@ class Relay:
                 if self._loop.time() > deadline:
                     return None
                 await asyncio.sleep(_POLL_S)
-
-
-class _Bounded(web.Server):
-    """Server that closes connections above `most`, and those without a request in time."""
-
-    most: int = 0
-    head_s: float = 0.0
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._silent: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        if len(self.connections) > self.most:
-            transport.close()
-            return
-        later = asyncio.get_running_loop().call_later
-        self._silent[transport] = later(self.head_s, self._too_slow, transport)
-
-    def begun(self, request: web.BaseRequest) -> None:
-        """Note that a connection has a request."""
-        if request.transport is not None and request.transport in self._silent:
-            self._silent.pop(request.transport).cancel()
-
-    def _too_slow(self, transport: asyncio.Transport) -> None:
-        del self._silent[transport]
-        transport.abort()
 
 
 def _target(raw_path: str) -> URL | None:

@@ -15,8 +15,8 @@ _LOG_LINES = 30
 _LOG_BYTES = 16 * 1024
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """Prepare nothing, for a service that needs no preparation."""
 
 
 class ServiceError(AgencyError):
@@ -41,7 +41,7 @@ class Service:
     spec: ChildSpec
     ready: Ready
     ready_timeout_s: float
-    prepare: Callable[[], None] = _nothing
+    prepare: Callable[[], None] = nothing
 
 
 @dataclass(slots=True)

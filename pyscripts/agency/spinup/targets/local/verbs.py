@@ -1,4 +1,4 @@
-"""What `agency up`, `down` and `status` do from outside the supervisor.
+"""Verbs `agency up`, `down` and `status`, done from outside the supervisor.
 
 up ── lock ──▶ `agency up --foreground`, in a session of its own, which inherits the lock
 down ── SIGTERM ──▶ supervisor ── lets the lock go ──▶ down removes, or keeps
@@ -153,7 +153,7 @@ def _not_ready(state: LocalState | None, reason: str) -> LocalAgencyError:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What `agency down` found and did; `held` are the directories with the agency's data."""
+    """Stopped local agency: `ran` if it was running; `held` are the directories with its data."""
 
     ran: bool
     held: tuple[Path, ...]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from agency.canonical import canonical_json
+from agency.canonical import canonical_json, once_each
 from agency.errors import BadInputError
 from agency.protocols import MAX_LINE
 
@@ -59,7 +59,7 @@ def parse_event(line: bytes) -> Event:
         raise BadInputError(f"the line is longer than {MAX_LINE} bytes", hint=_HINT)
     try:
         given = json.loads(
-            line.decode(), object_pairs_hook=_once_each, parse_constant=_not_a_constant
+            line.decode(), object_pairs_hook=once_each, parse_constant=_not_a_constant
         )
         return Event.model_validate(given)
     except ValidationError as error:
@@ -85,13 +85,6 @@ def _check(value: object, depth: int) -> None:
         raise ValueError("a key is 1 to 64 of A-Z, a-z, 0-9, dot, dash, underscore")
     for inner in value.values() if isinstance(value, dict) else value:
         _check(inner, depth + 1)
-
-
-def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key comes twice")
-    return found
 
 
 def _not_a_constant(name: str) -> object:
