@@ -80,7 +80,7 @@ def test_a_token_that_is_told_is_redacted_though_its_agent_is_gone(
     spinup: Make, ground: Any, changed_checkout: Change
 ) -> None:
     def tell(text: str) -> str:
-        runs = "{_project(project)} ({seen.known_as})"
+        runs = "runs, with {with_project(project)} ({seen.known_as})"
         return text.replace(runs, runs + " token <{self.runtime.endpoint(entry.name).token}>")
 
     checkout = changed_checkout("pyscripts/agency/control/execution/lifecycle.py", tell)
@@ -139,6 +139,11 @@ def test_what_an_agent_leaves_running_in_its_unit_is_noticed(
 # One entry that journalctl, left alone, neither prints as text nor prints at all.
 SAY = "{ printf '\\033'; head -c 8000 /dev/zero | tr '\\0' x; cat /run/secrets/matrix-hs-token; }"
 
+# Read at the next boot. Not `systemctl disable`: the control plane demands the firewall, and would
+# bring it back.
+LATER = "/etc/systemd/system/nftables.service.d"
+FORGET = "[Service]\\nExecStartPost=/usr/sbin/nft delete table inet agency-agents\\n"
+
 
 def test_what_goes_wrong_late_is_noticed(spinup: Make, ground: Any) -> None:
     """A secret that is logged after the conversation; a firewall that does not come back."""
@@ -147,18 +152,16 @@ def test_what_goes_wrong_late_is_noticed(spinup: Make, ground: Any) -> None:
     run_up.reach("login")
     ground.exec(name, "sh", "-c", f"{SAY} | systemd-cat")
     run_up.reach("isolation")
-    ground.exec(name, "systemctl", "disable", "nftables.service")
+    ground.exec(name, "sh", "-c", f"mkdir -p {LATER} && printf '{FORGET}' > {LATER}/forget.conf")
     predicate = failed(run_up, ground)
     found = failed_probes(predicate)
     assert set(found) == {"reboot.survived", "secrets.left"}
-    assert "units." in found["reboot.survived"]
+    assert "firewallAfter" in found["reboot.survived"]
     seen = {probe["name"]: probe["evidence"] for probe in predicate["probes"]}
     assert seen["secrets.left"]["places"] == ["journal"]
     rebooted = seen["reboot.survived"]
     assert rebooted["state"] == "running", "systemd itself is content"
-    assert [unit["name"] for unit in rebooted["units"] if unit["active"] != "active"] == [
-        "nftables.service"
-    ]
+    assert {unit["active"] for unit in rebooted["units"]} == {"active"}, "so is each service"
     assert rebooted["firewallAfter"] == "absent"
 
 

@@ -165,7 +165,20 @@ async def host(guest: Guest, materials, operator: Operator) -> AsyncIterator[Gue
             shared_secret=secrets.get("matrix-registration-shared-secret"),
             outsider=OUTSIDER,
         )
+    await until_at_rest(guest)
     yield guest
+
+
+async def until_at_rest(guest: Guest) -> None:
+    """Wait until the control plane has taken in what the new accounts brought about."""
+    async with asyncio.timeout(90):
+        before = await state_of(guest)
+        while True:
+            await asyncio.sleep(5)
+            after = await state_of(guest)
+            if before == after:
+                return
+            before = after
 
 
 async def state_of(guest: Guest) -> dict[str, str]:
