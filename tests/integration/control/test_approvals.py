@@ -139,7 +139,8 @@ def test_killed_right_after_the_approval_it_runs_once(team: Team) -> None:
     team.control.stop(signal.SIGKILL)
     team.control.start()
     assert "stopped" in team.final(event)
-    rows = [row["outcome"] for row in team.control.audit() if row["action"] == "agents stop"]
+    people = [row for row in team.control.audit() if row["actor"].startswith("@")]
+    rows = [row["outcome"] for row in people if row["action"] == "agents stop"]
     assert rows.count("granted") == 1
     assert rows.count("accepted") == 1
     assert "0 of 2 agents run." in bob.ask("!list-agents")["body"]
