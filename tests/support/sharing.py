@@ -19,13 +19,16 @@ SHARING = (
     "test_systemd_helpers.py",
     "test_systemd_runtime.py",
 )
-# Files that take a minute or more, longest first: one that began last would keep one worker busy
-# while the other has nothing left.
+# Files that take about a minute or more, longest first: one that began last would keep one worker
+# busy while the other has nothing left.
 LONG = (
     "spinup/test_cold_and_cached.py",  # it sees an empty cache only if it is the first
     "spinup/test_defects.py",
     "spinup/test_interruptions.py",
     "ssh/test_target.py",
+    "test_vm_image.py",
+    "test_image.py",
+    "test_lifecycle.py",
     *SHARING,
 )
 

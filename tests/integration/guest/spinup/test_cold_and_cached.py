@@ -1,4 +1,4 @@
-"""The whole thing, twice: with nothing prepared, and with everything cached."""
+"""The whole thing: with nothing prepared, and with everything cached, two at once."""
 
 from __future__ import annotations
 
