@@ -21,6 +21,7 @@ from agency.spinup.probes.probe import Moment, taken_at
 from agency.spinup.probes.secrecy import search_texts
 from agency.spinup.record import Evidence, Recorder, describe
 from agency.spinup.scenario.conversation import Conversation, Witness
+from agency.spinup.shop.look import Shop
 
 OUTSIDER = "visitor"
 _COLLECT_S = 15.0
@@ -93,6 +94,7 @@ class Examination:
     pids: dict[str, int] = field(default_factory=dict)
     people: list[Person] = field(default_factory=list)  # who logged in
     issued: list[SecretValue] = field(default_factory=list, repr=False)  # made meanwhile
+    shop: Shop | None = None  # of a machine with services of its own
 
     async def homeserver(self) -> None:
         """See that the homeserver answers, and its process."""
@@ -196,6 +198,8 @@ class Examination:
         running = await subject.observe("agents.health")
         self.pids = {agent["name"]: agent["pid"] for agent in running["agents"]}
         await self.processes()
+        if self.shop is not None:
+            await self.shop.metrics(sorted(self.pids))
         await recorder.probe("secrets.absent", self._search_secrets)
         await talk.stop_agents()
         await self._take("agents.stopped", {"pids": self.pids})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import RemoteSubject, reached
 from agency.spinup.run import Run
 from agency.spinup.scenario.conversation import Conversation
+from agency.spinup.shop.look import Shop, instance_digest
 from agency.spinup.suite.requirements import require_suite
 from agency.spinup.suite.runner import run_suite
 from agency.spinup.target import Setting, hold_secrets
@@ -87,8 +89,10 @@ class SshTarget:
             examination = await self._reach(run, observer)
             await examination.homeserver()
             await examination.readiness()
-            if read_only:  # the conversation takes it while agents run
+            await self._shop(examination)
+            if read_only:  # the conversation takes both while agents run
                 await examination.processes()
+                await self._metrics(examination)
         if read_only:
             run.skip("scenario")
         else:
@@ -151,6 +155,21 @@ class SshTarget:
             password=self._password,
         )
         return Examination(run.recorder, subject)
+
+    async def _shop(self, examination: Examination) -> None:
+        observe, loaded = examination.subject.observe, self.setting.loaded
+        digest = await asyncio.to_thread(instance_digest, loaded)
+        shop = Shop(examination.recorder, observe, loaded.instance, digest)
+        examination.shop = shop
+        await shop.look()
+
+    async def _metrics(self, examination: Examination) -> None:
+        """See the numbers of the agents that are at work; with none, Prometheus cannot pass."""
+        names = [agent.name for agent in self._instance.resolved_agents()]
+        seen = await units.show(self.machine, map(naming.agent_unit, names))
+        working = [name for name in names if seen[naming.agent_unit(name)].active == "active"]
+        if examination.shop is not None:
+            await examination.shop.metrics(working or names)
 
     def _password(self, user_id: str) -> SecretValue:
         if user_id not in self.accounts:
