@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import aiohttp
 from agency import naming
 from agency.clock import new_id
 from agency.errors import AgencyError
-from agency.instance import Instance
+from agency.instance import Instance, LoadedInstance
 from agency.matrix import Person
 from agency.secrets import MATRIX_HS_TOKEN, SecretValue
 from agency.spinup.probes import control as control_probes
@@ -198,8 +198,7 @@ class Examination:
         running = await subject.observe("agents.health")
         self.pids = {agent["name"]: agent["pid"] for agent in running["agents"]}
         await self.processes()
-        if self.shop is not None:
-            await self.shop.metrics(sorted(self.pids))
+        await self.metrics(self._started)
         await recorder.probe("secrets.absent", self._search_secrets)
         await talk.stop_agents()
         await self._take("agents.stopped", {"pids": self.pids})
@@ -222,6 +221,19 @@ class Examination:
             return await self.subject.observe("system.processes", {"pids": pids})
 
         await self.recorder.probe("system.processes", collect)
+
+    async def services(self, loaded: LoadedInstance) -> None:
+        """See which services of the instance the machine has, and what each shows."""
+        self.shop = Shop(self.recorder, self.subject.observe, loaded)
+        await self.shop.look()
+
+    async def metrics(self, working: Callable[[], Awaitable[Sequence[str]]]) -> None:
+        """See the numbers of agents that work, on a machine that keeps some."""
+        if self.shop is not None:
+            await self.shop.metrics(working)
+
+    async def _started(self) -> Sequence[str]:
+        return sorted(self.pids)
 
     def known_secrets(self) -> list[SecretValue]:
         """Every secret that this run is known to have had so far."""

@@ -6,11 +6,12 @@ instance ──▶ enabled ──▶ agency observe shop.units ──▶ shop.se
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agency.canonical import canonical_json, sha256_hex
-from agency.instance import Instance, LoadedInstance, rendered_files
+from agency.instance import LoadedInstance, rendered_files
 from agency.spinup.record import Evidence, Recorder
 from agency.spinup.shop.services import Service, enabled, listed, pages
 
@@ -34,32 +35,35 @@ class Shop:
 
     recorder: Recorder
     observe: Observe
-    instance: Instance
-    rendered: str
+    loaded: LoadedInstance
     here: set[str] = field(default_factory=set)
 
     async def look(self) -> None:
         """Record which services are there, and what each that is there shows."""
-        services = enabled(self.instance)
+        services = enabled(self.loaded.instance)
         seen = await self.recorder.probe(SERVICES, lambda: self._list(services))
         self.here = {one["service"] for one in seen.get("services", ()) if one["here"]}
         for service in services:
             if service.name in self.here - _ELSEWHERE:
                 await self._take(f"shop.{service.name}", service.told)
 
-    async def metrics(self, agents: Sequence[str]) -> None:
-        """Record what Prometheus says, where it is there; `agents` run."""
+    async def metrics(self, working: Callable[[], Awaitable[Sequence[str]]]) -> None:
+        """Record what Prometheus says, where it is there, of the agents that are `working`."""
         if "prometheus" in self.here:
-            await self._take(METRICS, {"agents": list(agents)})
+
+            async def collect() -> Evidence:
+                return await self.observe(METRICS, {"agents": list(await working())})
+
+            await self.recorder.probe(METRICS, collect)
 
     async def _list(self, services: tuple[Service, ...]) -> Evidence:
         units = sorted({service.unit for service in services})
         seen = await self.observe(UNITS, {"units": units})
         return {
             "instance": seen["instance"],
-            "rendered": self.rendered,
+            "rendered": await asyncio.to_thread(instance_digest, self.loaded),
             "services": listed(services, seen["units"]),
-            "pages": list(pages(self.instance)),
+            "pages": list(pages(self.loaded.instance)),
         }
 
     async def _take(self, probe: str, told: Mapping[str, object]) -> None:

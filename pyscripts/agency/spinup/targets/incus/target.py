@@ -23,7 +23,6 @@ from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import RemoteSubject, reached
 from agency.spinup.run import Run
 from agency.spinup.scenario.accounts import create_people
-from agency.spinup.shop.look import Shop, instance_digest
 from agency.spinup.suite.runner import run_suite
 from agency.spinup.target import Setting, hold_secrets
 from agency.spinup.targets.incus import evidence
@@ -88,7 +87,7 @@ class IncusTarget:
         async with run.step("probe"):
             await examination.homeserver()
             talk = await examination.control()
-            await self._shop(examination)
+            await examination.services(self.setting.loaded)
         async with run.step("scenario"):
             await examination.scenario(talk)
         async with run.step("records"):
@@ -165,13 +164,6 @@ class IncusTarget:
         examination = Examination(run.recorder, subject)
         hold_secrets(run, examination)
         return examination
-
-    async def _shop(self, examination: Examination) -> None:
-        """Look at the services of the guest: what the instance enables, not what it came to."""
-        observe, loaded = examination.subject.observe, self.setting.loaded
-        digest = await asyncio.to_thread(instance_digest, loaded)
-        examination.shop = Shop(examination.recorder, observe, loaded.instance, digest)
-        await examination.shop.look()
 
     async def _suite(self, fit: _Fitted) -> Evidence:
         findings = await run_suite(

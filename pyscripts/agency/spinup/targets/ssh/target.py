@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +24,6 @@ from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import RemoteSubject, reached
 from agency.spinup.run import Run
 from agency.spinup.scenario.conversation import Conversation
-from agency.spinup.shop.look import Shop, instance_digest
 from agency.spinup.suite.requirements import require_suite
 from agency.spinup.suite.runner import run_suite
 from agency.spinup.target import Setting, hold_secrets
@@ -89,10 +87,10 @@ class SshTarget:
             examination = await self._reach(run, observer)
             await examination.homeserver()
             await examination.readiness()
-            await self._shop(examination)
+            await examination.services(self.setting.loaded)
             if read_only:  # the conversation takes both while agents run
                 await examination.processes()
-                await self._metrics(examination)
+                await examination.metrics(self._working)
         if read_only:
             run.skip("scenario")
         else:
@@ -156,20 +154,12 @@ class SshTarget:
         )
         return Examination(run.recorder, subject)
 
-    async def _shop(self, examination: Examination) -> None:
-        observe, loaded = examination.subject.observe, self.setting.loaded
-        digest = await asyncio.to_thread(instance_digest, loaded)
-        shop = Shop(examination.recorder, observe, loaded.instance, digest)
-        examination.shop = shop
-        await shop.look()
-
-    async def _metrics(self, examination: Examination) -> None:
-        """See the numbers of the agents that are at work; with none, Prometheus cannot pass."""
+    async def _working(self) -> list[str]:
+        """Name the agents at work, or all where none is: then their numbers are missing."""
         names = [agent.name for agent in self._instance.resolved_agents()]
         seen = await units.show(self.machine, map(naming.agent_unit, names))
         working = [name for name in names if seen[naming.agent_unit(name)].active == "active"]
-        if examination.shop is not None:
-            await examination.shop.metrics(working or names)
+        return working or names
 
     def _password(self, user_id: str) -> SecretValue:
         if user_id not in self.accounts:
