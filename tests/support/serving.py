@@ -12,8 +12,6 @@ from typing import Any
 
 from aiohttp import web
 
-from agency.spinup.record import ProbeRecord
-
 DOMAIN = "agency.example"
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,7 +27,6 @@ class Service:
 
 
 Serve = Callable[..., Awaitable[Service]]
-Take = Callable[..., Awaitable[ProbeRecord]]
 
 
 def status(code: int, **headers: str) -> Answer:

@@ -17,7 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from serving import BAD, DOMAIN, Serve, Take, status
+from observing import Take
+from serving import BAD, DOMAIN, Serve, status
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)

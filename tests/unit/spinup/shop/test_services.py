@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from serving import BAD, DOMAIN, Answer, Serve, Take, status
+from observing import Take
+from serving import BAD, DOMAIN, Answer, Serve, status
 
 from agency.transcript.rules.v2.judge import PROBES
 
