@@ -232,6 +232,11 @@ class Examination:
         if self.shop is not None:
             await self.shop.metrics(working)
 
+    @property
+    def owner(self) -> dict[str, str]:
+        """The instance that runs, as evidence names it."""
+        return {"name": self.subject.instance.name, "domain": self.subject.instance.domain}
+
     async def _started(self) -> Sequence[str]:
         return sorted(self.pids)
 
