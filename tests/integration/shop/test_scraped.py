@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 import requests
 from debian_programs import program
-from observing import Machine, Take, show_units, taker
+from observing import Take
 
 from agency import naming, ports
 from agency.spinup.probes.homeserver import rss_mb
@@ -168,13 +168,6 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     finally:
         for name in list(farm.running):
             farm.stop(name)
-
-
-@pytest.fixture
-def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Take:
-    show_units(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    return taker(Machine())
 
 
 async def test_every_target_answers_and_the_agent_is_read_back(farm: Farm, take: Take) -> None:
