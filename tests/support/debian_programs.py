@@ -24,8 +24,9 @@ def program(name: str, package: str) -> str:
     unpacked = CACHE / package
     if not unpacked.is_dir():
         _unpack(package, unpacked)
-    path = unpacked / "usr/bin" / name
-    if not path.is_file():
+    places = (unpacked / "usr/bin" / name, unpacked / "usr/sbin" / name)
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
         pytest.skip(f"{name} is not to be had: Debian has it in the package {package}")
     return str(path)
 

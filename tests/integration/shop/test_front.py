@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -143,9 +142,7 @@ async def test_a_real_registry_of_nobody_or_another_is_refused(
 @pytest.fixture
 def edge(tmp_path: Path) -> Iterator[int]:
     """A real nginx that refuses names it does not know, as the edge does."""
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if found is None:
-        pytest.skip("nginx is not installed")
+    found = program("nginx", "nginx")
     certificate(tmp_path, f"*.{DOMAIN}")
     port = ports.assign(["edge"], {})["edge"]
     site = tmp_path / "site"
