@@ -238,6 +238,8 @@ async def test_a_look_passes_and_changes_nothing(host: Guest, operator: Operator
     assert ran.probe("suite.host")["evidence"]["readOnly"] is True
     asked = await operator.verify(ran, "--require", "scenario.commands")
     assert asked.status == 1, "a look shows no conversation"
+    whole = await operator.verify(ran, "--gate", "shop")
+    assert whole.status == 0, "the instance enables the homeserver alone, and it runs"
 
 
 async def test_a_state_that_changes_would_be_noticed(host: Guest) -> None:
@@ -284,6 +286,51 @@ async def test_a_host_of_another_instance_is_not_vouched_for(
     assert "operators: there @alice:agency.example, here @bob:agency.example" in failure["message"]
     assert ran.predicate["result"] == "FAILED"
     assert (await operator.verify(ran)).status == 1
+
+
+@pytest.fixture
+def shop(operator: Operator) -> Iterator[str]:
+    """The host's instance, which says that there is more to run than the host has."""
+    place = operator.base / "shop"
+    shutil.copytree(operator.secrets.loaded.root, place)
+    document = yaml.safe_load((place / "instance.yaml").read_text())
+    more = ("edge", "element", "gitlab", "observability", "k3s")
+    document["services"] |= {name: {"enable": True} for name in more}
+    (place / "instance.yaml").write_text(yaml.safe_dump(document))
+    yield "shop"
+    shutil.rmtree(place)
+
+
+async def test_services_that_the_host_lacks_are_named(
+    host: Guest, operator: Operator, shop: str
+) -> None:
+    await host.run("systemctl", "start", "nginx")  # as Debian sets it up: it has no TLS
+    try:
+        ran = await operator.smoke(instance=shop)
+    finally:
+        await host.run("systemctl", "stop", "nginx")
+    assert ran.status == 0, ran.stdout + ran.stderr
+    listed = ran.probe("shop.services")["evidence"]
+    services = {one["service"]: one for one in listed["services"]}
+    assert {name for name, one in services.items() if one["here"]} == {"matrix", "edge", "element"}
+    assert services["gitlab"]["why"] == "the machine has no gitlab.service"
+    assert listed["pages"] == ["matrix", "grafana"]
+    taken = {one["name"]: one["status"] for one in ran.predicate["probes"]}
+    shown = {name: status for name, status in taken.items() if name.startswith("shop.")}
+    assert shown == {"shop.services": "passed", "shop.edge": "failed", "shop.element": "failed"}
+    (gate,) = (one for one in ran.predicate["gates"] if one["name"] == "shop")
+    assert gate["met"] is False
+    assert (await operator.verify(ran)).status == 0, "what is not demanded makes it not FAILED"
+    demanded = await operator.verify(ran, "--gate", "shop", "--json")
+    assert demanded.status == 1
+    (required,) = (
+        check for check in json.loads(demanded.stdout)["checks"] if check["name"] == "required"
+    )
+    (reason,) = required["reasons"]
+    for name in ("gitlab", "registry", "grafana", "prometheus", "k3s"):
+        assert f"{name} is absent: the machine has no {services[name]['unit']}" in reason
+    assert "edge: the probe shop.edge does not hold" in reason
+    assert "the probe oidc.login is missing" in reason
 
 
 async def test_a_host_of_another_program_is_not_vouched_for(

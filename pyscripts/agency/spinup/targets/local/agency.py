@@ -30,6 +30,7 @@ from agency.secrets import (
     SecretProvider,
     SecretValue,
 )
+from agency.spinup.probes.probe import Identity
 from agency.spinup.probes.probe import run as run_probe
 from agency.spinup.record import Evidence
 from agency.spinup.scenario.accounts import create_people
@@ -311,6 +312,11 @@ class LocalAgency:
     async def services(self) -> Mapping[str, int]:
         """Find the pids of the services, by their names."""
         return {name: child.pid for name, child in self.supervisor.children().items()}
+
+    @property
+    def identity(self) -> Identity:
+        """The instance that runs."""
+        return Identity(self.instance.name, self.instance.domain)
 
     @property
     def ports(self) -> dict[str, int]:
