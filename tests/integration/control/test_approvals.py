@@ -144,3 +144,16 @@ def test_killed_right_after_the_approval_it_runs_once(team: Team) -> None:
     assert rows.count("granted") == 1
     assert rows.count("accepted") == 1
     assert "0 of 2 agents run." in bob.ask("!list-agents")["body"]
+
+
+def test_safe_mode_survives_kill_9_and_an_admin_leaves_it(team: Team) -> None:
+    alice, bob = team.rooms["alice"], team.rooms["bob"]
+    assert "Safe mode is on" in bob.ask("!agency safe-mode on")["body"]
+    team.control.stop(signal.SIGKILL)
+    team.control.start()
+    refused = alice.ask("!agency agents start pm")["body"]
+    assert "@bob:agency.example switched to safe mode" in refused
+    assert "pong" in alice.ask("!agency ping")["body"]
+    assert "takes the role admin" in bob.ask("!agency safe-mode off")["body"]
+    assert "Safe mode is off" in alice.ask("!agency safe-mode off")["body"]
+    assert "pm runs" in alice.ask("!agency agents start pm")["body"]

@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from agency.control.execution.result import Invocation
     from agency.control.grammar.grammar import Grammar
     from agency.control.operations.decisions import Decisions
+    from agency.control.operations.safety import Safety
     from agency.store import Database
 
 
 def _no_decisions() -> Decisions:
     """Refuse: for services without operations behind them."""
     raise InternalError("there are no operations to decide on")
+
+
+def _no_safety() -> Safety:
+    """Refuse: for services without operations behind them."""
+    raise InternalError("there are no operations to hold back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class Services:
     grammar: Grammar
     conditions: Conditions
     decisions: Callable[[], Decisions] = _no_decisions
+    safety: Callable[[], Safety] = _no_safety
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
@@ -29,8 +29,10 @@ from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nob
 from agency.control.operations.queues import TargetQueues
 from agency.control.operations.recorder import Recorder
 from agency.control.operations.recovery import recover
+from agency.control.operations.safety import Safety
 from agency.control.operations.strangers import Strangers
 from agency.control.operations.targets import Targets
+from agency.control.policy import SafeMode
 from agency.control.store import inbox, outbox
 from agency.control.store.inbox import StoredEvent
 from agency.control.store.outbox import Lane, StoredMessage
@@ -81,6 +83,7 @@ class Operations:
     _fatal: BaseException | None = None
     _full_up: bool = False  # events wait until a running operation has ended
     decisions: Decisions = field(init=False)
+    safety: Safety = field(init=False)
     _bounds: Bounds = field(init=False)
     _recorder: Recorder = field(init=False)
     _changes: Changes = field(init=False)
@@ -130,6 +133,9 @@ class Operations:
             calls=self._calls,
             settle=self._changes.settle,
             forget=self.forget,
+        )
+        self.safety = Safety(
+            self.database, self.clock, lambda: self.rules.policy.safe_mode, self._set_safe_mode
         )
         self._dispatcher = Dispatcher(
             recorder=self._recorder,
@@ -309,6 +315,9 @@ class Operations:
         """Let go of an operation that was withdrawn in the store: it takes no place any more."""
         self._approvals.waiting.pop(operation.id, None)
         self._queues.discard(operation)
+
+    def _set_safe_mode(self, mode: SafeMode | None) -> None:
+        self.rules = replace(self.rules, policy=replace(self.rules.policy, safe_mode=mode))
 
     def _next_of(self, target: str) -> Operation | None:
         return self._queues.next_of(target)

@@ -12,6 +12,7 @@ from agency.control.policy.decision import (
     Deny,
     Needs,
     Policy,
+    SafeMode,
     people,
 )
 from agency.control.policy.roles import People, Role, Ruled, needed
@@ -29,6 +30,7 @@ __all__ = [
     "Policy",
     "Role",
     "Ruled",
+    "SafeMode",
     "Solo",
     "needed",
     "people",

@@ -54,16 +54,26 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class SafeMode:
+    """Read-only mode: who switched it on, and when, in milliseconds since the epoch."""
+
+    by: str
+    since_ts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Rules of one control plane. Whoever has no role may nothing.
 
     Who administers the machine may ask for everything, too, and approves nothing. Of several
-    approval rules that cover a command, the one that asks for most people applies.
+    approval rules that cover a command, the one that asks for most people applies. In safe mode
+    nobody changes anything; the control plane keeps what was allowed before.
     """
 
     people: People
     rules: tuple[ApprovalRule, ...] = ()
     solo: Solo | None = None
+    safe_mode: SafeMode | None = None
 
     def decide(self, actor: str, command: Ruled | None, target: str) -> Decision:
         """Decide on a command. None stands for a text that is not parsed yet."""
@@ -73,6 +83,12 @@ class Policy:
             refused = self._refused(actor, command)
             if refused is not None:
                 return refused
+        if self.safe_mode is not None and command is not None and command.changes:
+            return Deny(
+                "safe-mode",
+                f"{self.safe_mode.by} switched to safe mode: nothing is changed until an admin "
+                "says !agency safe-mode off.",
+            )
         rule = None if command is None else self.rule_for(command, target)
         if rule is None:
             return Allow()

@@ -118,6 +118,7 @@ class ControlPlane:
             upkeep = self.keeper = await self._upkeep()
             operations = self._operations(lifecycle, upkeep.room_id or "", sender)
             self.operations = operations
+            await operations.safety.restore()
             async with self._taking_commands(operations) as working:
                 finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
                 room_id = await self._unless_stopped(finding, working)
@@ -338,6 +339,7 @@ class ControlPlane:
                 GRAMMAR,
                 self.conditions,
                 decisions=lambda: self._running().decisions,
+                safety=lambda: self._running().safety,
             )
         )
         return Operations(

@@ -21,7 +21,7 @@ from agency.control.store import operations as stored
 CAROL, VERA, EVE = "@carol:x.org", "@vera:x.org", "@eve:x.org"
 STOPS = ApprovalRule("stops", frozenset({"agents stop"}))
 ASK = "!agency agents stop pm"
-REAL = ("approvals", "policy")
+REAL = ("approvals", "policy", "safe-mode")
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ class Front:
             GRAMMAR,
             desk.conditions,
             decisions=lambda: self.operations.decisions,
+            safety=lambda: self.operations.safety,
         )
         for name, handle in build_handlers(services).items():
             if name.startswith(REAL):
@@ -326,3 +327,50 @@ async def test_a_word_that_only_begins_like_a_decision_is_no_command(front: Fron
     await front.desk.finish(front.operations)
     assert len(await front.bodies()) == before
     assert ROOM == "!control:x.org"
+
+
+async def test_in_safe_mode_nothing_changes_and_looks_go_on(front: Front) -> None:
+    op = await front.ask()
+    assert "Safe mode is on" in await front.say("!agency safe-mode on", BOB)
+    for by in (ALICE, BOB):
+        refused = await front.say("!agency agents start pm", by)
+        assert f"{BOB} switched to safe mode" in refused
+    await front.say(f"approve {op}", BOB)
+    assert front.stops == 0, "what was approved is refused when its turn comes"
+    assert [each["code"] for each in await front.desk.details() if "code" in each] == [
+        "safe-mode",
+        "safe-mode",
+        "safe-mode",
+    ]
+    await front.say("!agency agents list", VERA)
+    assert front.desk.calls == [f"agents list by {VERA}"]
+
+
+@pytest.mark.parametrize(("by", "may"), [(ALICE, True), (BOB, False), (VERA, False), (EVE, False)])
+async def test_who_may_leave_safe_mode(front: Front, by: str, may: bool) -> None:
+    await front.say("!agency safe-mode on", BOB)
+    reply = await front.say("!agency safe-mode off", by)
+    assert ("Safe mode is off" in reply) is may
+    await front.say("!agency agents start pm")
+    assert (front.desk.calls == [f"agents start by {ALICE}"]) is may
+
+
+async def test_safe_mode_holds_after_a_restart_until_it_is_left(front: Front) -> None:
+    await front.say("!agency safe-mode on", BOB)
+    for _ in range(2):
+        front.start()
+        await front.operations.safety.restore()
+        assert BOB in await front.say("!agency safe-mode show", VERA)
+        assert "switched to safe mode" in await front.say("!agency agents start pm")
+    await front.say("!agency safe-mode off", ALICE)
+    front.start()
+    await front.operations.safety.restore()
+    assert await front.say("!agency safe-mode show", VERA) == "Safe mode is off."
+    await front.say("!agency agents start pm")
+    assert front.desk.calls == [f"agents start by {ALICE}"]
+
+
+@pytest.mark.parametrize("by", [CAROL, VERA, EVE])
+async def test_who_may_not_switch_to_safe_mode(front: Front, by: str) -> None:
+    await front.say("!agency safe-mode on", by)
+    assert await front.say("!agency safe-mode show", ALICE) == "Safe mode is off."
