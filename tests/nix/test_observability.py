@@ -20,7 +20,17 @@ RULES = [
     for rule in group["rules"]
 ]
 # What each job of the scrape configuration exposes begins so.
-EXPORTERS = ("ALERTS", "namedprocess_", "node_", "probe_", "sidekiq_", "synapse_", "up")
+EXPORTERS = (
+    "ALERTS",
+    "agency_control_",
+    "alertmanager_",
+    "namedprocess_",
+    "node_",
+    "probe_",
+    "sidekiq_",
+    "synapse_",
+    "up",
+)
 
 
 def _expressions() -> list[str]:
@@ -70,7 +80,7 @@ def test_alerts_have_names_of_their_own() -> None:
 
 
 def test_only_what_is_scraped_is_asked_for() -> None:
-    functions = {"by", "changes", "increase", "rate", "sum", "time", "topk"}
+    functions = {"by", "changes", "delta", "increase", "rate", "sum", "time", "topk"}
     for expression in _expressions():
         bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|by \([^)]*\)", "", expression)
         words = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", bare)) - functions

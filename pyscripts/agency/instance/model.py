@@ -141,7 +141,7 @@ class AlertMail(Strict):
     to: list[Address] = Field(min_length=1, max_length=20, description="who gets them")
     username: Address | None = Field(
         default=None,
-        description=f"account at the mail server; its password is the secret {ALERTS_MAIL_PASSWORD}",
+        description=f"account at the mail server, with the secret {ALERTS_MAIL_PASSWORD}",
     )
 
 
