@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from debian_programs import program
 
 FOLDER = Path(__file__).resolve().parents[2] / "modules/observability"
 DASHBOARDS = sorted((FOLDER / "dashboards").glob("*.json"))
@@ -89,9 +89,8 @@ def test_only_what_is_scraped_is_asked_for() -> None:
 
 
 def _promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    if shutil.which("promtool") is None:
-        pytest.skip("promtool is not installed: Debian has it in the package prometheus")
-    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60)
+    promtool = program("promtool", "prometheus")
+    return subprocess.run([promtool, *arguments], capture_output=True, text=True, timeout=60)
 
 
 def test_prometheus_accepts_the_rules() -> None:

@@ -30,6 +30,25 @@ def program(name: str, package: str) -> str:
     return str(path)
 
 
+# Its own files in place of the machine's, for this process alone.
+_WITH_SHARE = 'mount --bind "$1" /usr/share && shift && exec "$@"'
+
+
+def command(name: str, package: str) -> tuple[str, ...]:
+    """The begin of a command line, as `program`, for one that reads its package's /usr/share."""
+    path = program(name, package)
+    share = CACHE / package / "usr/share"
+    if not path.startswith(str(CACHE)):
+        return (path,)
+    alone = (
+        ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--map-root-user", "--mount")
+    )
+    tried = subprocess.run([*alone, "true"], capture_output=True, timeout=30, check=False)
+    if tried.returncode != 0:
+        pytest.skip(f"{name} needs its files below /usr/share: install the package {package}")
+    return (*alone, "sh", "-c", _WITH_SHARE, "sh", str(share), path)
+
+
 def _unpack(package: str, place: Path) -> None:
     """Fetch and unpack; whoever is first puts it in place, whole."""
     if shutil.which("apt-get") is None:

@@ -27,14 +27,13 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from debian_programs import program
+from debian_programs import command, program
 
 from agency import ports
 
 ROOT = Path(__file__).resolve().parents[4]
 RULES = ROOT / "modules/observability/alerts.yml"
 CONFIGURATION = ROOT / "tests/support/alertmanager.json"
-TROUBLE = "TestTrouble"
 
 
 class Outside:
@@ -99,7 +98,10 @@ class Monitoring:
     outside: Outside
     ports: dict[str, int]
     programs: dict[str, str]
+    commands: dict[str, tuple[str, ...]]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    # One of its own for each test: the room of a module's tests is one room.
+    trouble: str = field(default_factory=lambda: f"Trouble{secrets.token_hex(4)}")
 
     def start(self) -> None:
         """Configure and start both."""
@@ -110,6 +112,7 @@ class Monitoring:
             f"--config.file={self.place / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.place / 'numbers'}",
             f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}",
+            "--rules.alert.resend-delay=2s",
         )
 
     def start_alertmanager(self) -> None:
@@ -170,7 +173,7 @@ class Monitoring:
     def _run(self, name: str, *arguments: str) -> None:
         with (self.place / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                [self.programs[name], *arguments], stdout=log, stderr=log, cwd=self.place
+                [*self.commands[name], *arguments], stdout=log, stderr=log, cwd=self.place
             )
 
     def configure(self) -> None:
@@ -225,14 +228,13 @@ class Monitoring:
             },
         }
 
-    @staticmethod
-    def _rules() -> dict[str, Any]:
+    def _rules(self) -> dict[str, Any]:
         document: dict[str, Any] = yaml.safe_load(RULES.read_text())
         for group in document["groups"]:
             for rule in group["rules"]:
                 rule["for"] = "2s"
         trouble = {
-            "alert": TROUBLE,
+            "alert": self.trouble,
             "expr": "agency_test_trouble > 0",
             "labels": {"severity": "warning"},
             "annotations": {"summary": "@room <b>trouble</b>", "description": "Of a test."},
@@ -282,10 +284,12 @@ def monitoring(
         outside=outside,
         ports=ports.assign(("prometheus", "alertmanager"), {}),
         programs={
-            "prometheus": program("prometheus", "prometheus"),
             "promtool": program("promtool", "prometheus"),
-            "alertmanager": program(manager, manager),
             "amtool": program("amtool", manager),
+        },
+        commands={
+            "prometheus": (program("prometheus", "prometheus"),),
+            "alertmanager": command(manager, manager),
         },
     )
     try:

@@ -12,10 +12,8 @@ from agency.clock import Clock
 from agency.matrix import MatrixSession, Person, client_session
 from agency.spinup.probes.alerts import Way, by_http, delivered
 
-TROUBLE = "TestTrouble"
 
-
-def told(room: Any, name: str = TROUBLE) -> list[dict[str, Any]]:
+def told(room: Any, name: str) -> list[dict[str, Any]]:
     """The messages of the control plane about an alert, oldest first."""
     found = [
         event["content"]
@@ -40,16 +38,16 @@ def test_alert_reaches_the_room_when_it_fires_and_when_it_is_over(
 ) -> None:
     monitoring.start()
     outside.trouble = 1
-    (firing,) = wait_for(lambda: told(room), "message about the alert", 40)
+    (firing,) = wait_for(lambda: told(room, monitoring.trouble), "message about the alert", 40)
     assert firing["body"].startswith(
-        f"Warning: {TROUBLE}: @ room \u2039b\u203atrouble\u2039/b\u203a."
+        f"Warning: {monitoring.trouble}: @ room \u2039b\u203atrouble\u2039/b\u203a."
     )
     assert (firing["msgtype"], firing["m.mentions"]) == ("m.text", {})
     outside.trouble = 0
-    wait_for(lambda: len(told(room)) == 2, "message that it is over", 40)
-    assert told(room)[1]["body"].startswith(f"Over: {TROUBLE}: ")
+    wait_for(lambda: len(told(room, monitoring.trouble)) == 2, "message that it is over", 40)
+    assert told(room, monitoring.trouble)[1]["body"].startswith(f"Over: {monitoring.trouble}: ")
     time.sleep(3)  # more than an interval of the group
-    assert len(told(room)) == 2
+    assert len(told(room, monitoring.trouble)) == 2
     assert outside.received == []  # it is not about the control plane
 
 
@@ -62,12 +60,12 @@ def test_wrong_token_tells_nothing(
     outside.trouble = 1
     refused = 'agency_control_refused_total{reason="token"}'
     wait_for(lambda: number(control, refused) >= 1, "refusal", 40)
-    assert told(room) == []
+    assert told(room, monitoring.trouble) == []
     assert control.query("SELECT count(*) FROM alerts") == [(0,)]
     # That nothing arrives is itself told: the second way does not need the token.
     wait_for(lambda: "AlertsDoNotArrive" in outside.names("firing"), "alert about alerts", 40)
     monitoring.token.write_text(right)
-    wait_for(lambda: told(room), "message with the right token", 60)
+    wait_for(lambda: told(room, monitoring.trouble), "message with the right token", 60)
 
 
 def test_while_the_control_plane_is_down_the_second_way_is_taken(
@@ -80,12 +78,12 @@ def test_while_the_control_plane_is_down_the_second_way_is_taken(
     outside.trouble = 1
     wait_for(lambda: "ControlPlaneDown" in outside.names("firing"), "alert the second way", 40)
     wait_for(lambda: monitoring.failed() >= 1, "failed delivery", 40)
-    assert TROUBLE not in outside.names("firing")
+    assert monitoring.trouble not in outside.names("firing")
     control.start()
-    wait_for(lambda: told(room), "message about what fired meanwhile", 60)
+    wait_for(lambda: told(room, monitoring.trouble), "message about what fired meanwhile", 60)
     wait_for(lambda: "ControlPlaneDown" in outside.names("resolved"), "end the second way", 60)
     time.sleep(3)
-    assert len(told(room)) == 1
+    assert len(told(room, monitoring.trouble)) == 1
 
 
 def test_what_is_delivered_again_is_not_told_again(
@@ -93,7 +91,7 @@ def test_what_is_delivered_again_is_not_told_again(
 ) -> None:
     monitoring.start()
     outside.trouble = 1
-    wait_for(lambda: told(room), "message about the alert", 40)
+    wait_for(lambda: told(room, monitoring.trouble), "message about the alert", 40)
     control.process.kill()
     control.process.wait()
     control.start()
@@ -102,7 +100,7 @@ def test_what_is_delivered_again_is_not_told_again(
     known = 'agency_control_alerts_total{result="known"}'
     wait_for(lambda: number(control, known) >= 1, "second delivery", 60)
     time.sleep(1)
-    assert len(told(room)) == 1
+    assert len(told(room, monitoring.trouble)) == 1
 
 
 def test_one_can_be_tried_by_hand(monitoring: Any, room: Any, wait_for: Any) -> None:
