@@ -71,6 +71,8 @@ _TITLES = {
     "Alerts": "alerts",
     "AlertMail": "alerts.mail",
     "Recipe": "recipes.NAME",
+    "Approvals": "approvals",
+    "ApprovalRule": "approvals.rules.NAME",
     "SecretsPolicy": "secrets",
 }
 
