@@ -68,6 +68,8 @@ _TITLES = {
     "CiService": "services.ci",
     "Toggle": "Every other service",
     "Agent": "agents.NAME",
+    "Alerts": "alerts",
+    "AlertMail": "alerts.mail",
     "Recipe": "recipes.NAME",
     "Approvals": "approvals",
     "ApprovalRule": "approvals.rules.NAME",

@@ -1,7 +1,8 @@
 """Configuration of the control plane: one JSON file generated from the instance.
 
-It holds no secrets: the control plane reads `matrix-as-token` and `matrix-hs-token` from the files
-of these names in `$CREDENTIALS_DIRECTORY` (systemd's LoadCredential, or the local supervisor).
+It holds no secrets: the control plane reads `matrix-as-token` and `matrix-hs-token`, and with
+`alerts` the `alertmanager-token`, from the files of these names in `$CREDENTIALS_DIRECTORY`
+(systemd's LoadCredential, or the local supervisor).
 """
 
 from __future__ import annotations
@@ -105,6 +106,9 @@ class ControlConfig(Strict):
     database_url: str = Field(description="SQLAlchemy async URL")
     state_dir: Path
     runtime: RuntimeName = Field(default="process", description="of agents that set none")
+    alerts: bool = Field(
+        default=False, description="take alerts from Alertmanager; needs its token"
+    )
     limits: Limits = Limits()
 
     @property

@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from agency import naming
 from agency.instance.conflicts import PEOPLE, Person, conflicts
 from agency.instance.fields.values import (
+    Address,
     AgentName,
     AgeRecipient,
     Domain,
@@ -24,8 +25,10 @@ from agency.instance.fields.values import (
     MatrixId,
     Name,
     Repository,
+    Smarthost,
 )
 from agency.instance.problems import field_name
+from agency.secrets import ALERTS_MAIL_PASSWORD, ALERTS_WEBHOOK_URL
 
 SCHEMA_VERSION = 1
 
@@ -89,7 +92,9 @@ class Services(Strict):
     ci: CiService = Field(default=CiService(), description="recipe CI")
     bridge: Toggle = Field(default=Toggle(), description="starts recipe CI by comments")
     dashboard: Toggle = Field(default=Toggle(), description="the pages of recipe CI")
-    observability: Toggle = Field(default=Toggle(), description="Prometheus and Grafana")
+    observability: Toggle = Field(
+        default=Toggle(), description="Prometheus with its alerts, and Grafana"
+    )
 
 
 class Agent(Strict):
@@ -154,6 +159,32 @@ class SecretsPolicy(Strict):
         return self
 
 
+class AlertMail(Strict):
+    """Mail as the second way of alerts."""
+
+    smarthost: Smarthost = Field(description="mail server that takes them, with its port")
+    sender: Address = Field(alias="from", description="address that they come from")
+    to: list[Address] = Field(min_length=1, max_length=20, description="who gets them")
+    username: Address | None = Field(
+        default=None,
+        description=f"account at the mail server, with the secret {ALERTS_MAIL_PASSWORD}",
+    )
+
+
+class Alerts(Strict):
+    """The second way of alerts, beside the control room."""
+
+    mail: AlertMail | None = Field(default=None, description="by mail")
+    webhook: bool = Field(
+        default=False, description=f"by a webhook, whose URL is the secret {ALERTS_WEBHOOK_URL}"
+    )
+
+    @property
+    def has_second_way(self) -> bool:
+        """True if an alert about the control plane itself can reach people."""
+        return self.mail is not None or self.webhook
+
+
 class Recipe(Strict):
     """A Co-op Cloud app under test."""
 
@@ -184,6 +215,7 @@ class Instance(Strict):
         default=Services(), description="services that it runs; all others are off"
     )
     agents: dict[AgentName, Agent] = Field(default_factory=dict, description="workers, by name")
+    alerts: Alerts = Field(default=Alerts(), description="where alerts go besides the control room")
     recipes: dict[Name, Recipe] = Field(
         default_factory=dict, description="Co-op Cloud apps under test, by name"
     )

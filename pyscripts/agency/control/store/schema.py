@@ -20,7 +20,7 @@ from sqlalchemy import (
 from agency.store import Schema
 
 # Every revision that this code can upgrade from, oldest first.
-SCHEMA = Schema("agency.control.store:migrations", ("0001", "0002", "0003", "0004", "0005"))
+SCHEMA = Schema("agency.control.store:migrations", ("0001", "0002", "0003", "0004", "0005", "0006"))
 REVISION = SCHEMA.newest
 
 metadata = MetaData()
@@ -125,6 +125,16 @@ grants = Table(
     Column("granted_ts", BigInteger, nullable=False),
     Column("spent_ts", BigInteger),
 )
+
+# Alerts that the room was told of; `notice` is the transaction id of the message in the outbox.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("notice", String(255), nullable=False),
+    Column("told_ts", BigInteger, nullable=False),
+)
+Index("alerts_told", alerts.c.told_ts)
 
 audit = Table(
     "audit",
