@@ -94,7 +94,9 @@ def _parses(command: click.Command, arguments: list[str]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("wrong", ["agency doktor", "agency status --quickly", "agency guest list x"])
+@pytest.mark.parametrize(
+    "wrong", ["agency doktor", "agency status --quickly", "agency guest list x"]
+)
 def test_a_command_that_does_not_exist_is_noticed(wrong: str) -> None:
     with pytest.raises(click.ClickException):
         _parses(cli, wrong.split()[1:])
