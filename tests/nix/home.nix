@@ -3,8 +3,8 @@
 #   instance  directory of a rendered instance
 { instance }:
 let
-  machine = (
-    import ../.. {
+  machine =
+    (import ../.. {
       instance = /. + instance;
       home-manager = <home-manager>;
       extraModules = [
@@ -26,8 +26,7 @@ let
           }
         )
       ];
-    }
-  ).hosts.agency;
+    }).hosts.agency;
   inherit (machine) config;
   inherit (machine.pkgs) lib;
   home = user: config.home-manager.users.${user};

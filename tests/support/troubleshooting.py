@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ FILLED = {
     "NAME": "pm",
     "TRACE-ID": "0" * 32,
     "FILE": "/dev/null",
-    "DIRECTORY": "/tmp",  # noqa: S108 - a name that exists
+    "DIRECTORY": "/tmp",
     "PORT": "18008",
 }
 _SPAN = re.compile(r"`([^`]+)`")
@@ -69,7 +70,7 @@ def units(words: list[str]) -> list[str]:
     if words[0] == "systemctl" and words[1] in _UNIT_VERBS:
         named = words[2:]
     elif words[0] == "journalctl":
-        named = [after for word, after in zip(words, words[1:], strict=False) if word == "-u"]
+        named = [after for word, after in itertools.pairwise(words) if word == "-u"]
     else:
         named = []
     return [one if one.endswith((".socket", ".timer")) else f"{one}.service" for one in named]

@@ -31,11 +31,11 @@ class Program:
         done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=120)
         said = done.stdout + done.stderr
         if done.returncode != 0:
-            raise Refused(said)
+            raise RefusedError(said)
         return said
 
 
-class Refused(AssertionError):
+class RefusedError(AssertionError):
     """The program does not take what it was given."""
 
 

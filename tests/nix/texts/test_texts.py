@@ -32,7 +32,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def _nginx(text: str, place: Path, modules: Path, certificate: tuple[Path, Path]) -> Path:
-    """The configuration with what the machine has elsewhere: certificate, types, a place to write."""
+    """The configuration with the rest of the machine: certificate, types, a place to write."""
     one, key = certificate
     text = re.sub(r"/run/credentials/nginx\.service/wildcard-certificate-key", str(key), text)
     text = re.sub(r"/run/credentials/nginx\.service/wildcard-certificate\b", str(one), text)

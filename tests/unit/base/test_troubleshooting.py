@@ -115,8 +115,8 @@ def test_targets_of_make_exist() -> None:
 
 
 def test_units_are_found_in_command_lines() -> None:
-    assert units("systemctl stop a.socket b".split()) == ["a.socket", "b.service"]
-    assert units("journalctl -f -u a -u b@c".split()) == ["a.service", "b@c.service"]
+    assert units(["systemctl", "stop", "a.socket", "b"]) == ["a.socket", "b.service"]
+    assert units(["journalctl", "-f", "-u", "a", "-u", "b@c"]) == ["a.service", "b@c.service"]
     named = {unit for one in COMMANDS for unit in units(filled(one))}
     assert {"nginx.service", "agency-agent@pm.service", "agency-control.socket"} <= named
 
