@@ -85,7 +85,8 @@ _NOT_IN_A_GUEST = (
 )
 _NO_SUCH_UNIT = ("docker", "gitlab", "nginx", "sops-install-secrets", "agency-reconcile-")
 # Its exit status says that a unit does not run, or that nothing is recorded: an answer as well.
-_MAY_FAIL = ("agency command trace", "agency command warnings acknowledge")
+# A search of the log that finds nothing is 1.
+_MAY_FAIL = ("journalctl -k -g", "agency command trace", "agency command warnings acknowledge")
 
 
 def tried_in_a_guest(commands: list[str]) -> list[str]:
@@ -97,7 +98,14 @@ def tried_in_a_guest(commands: list[str]) -> list[str]:
         if not command.startswith((*_NOT_IN_A_GUEST, *_MAY_FAIL)) and not absent:
             tried.append(command)
     # What stops the control plane comes last.
-    return sorted(tried, key=lambda one: (" stop " in one, "restart" in one, one))
+    return sorted(
+        tried,
+        key=lambda one: (
+            one.startswith(("systemctl restart", "systemctl stop")),
+            "restart" not in one,
+            one,
+        ),
+    )
 
 
 def guest_script(commands: list[str]) -> str:
