@@ -69,6 +69,8 @@ _TITLES = {
     "Toggle": "Every other service",
     "Agent": "agents.NAME",
     "Recipe": "recipes.NAME",
+    "Approvals": "approvals",
+    "ApprovalRule": "approvals.rules.NAME",
     "SecretsPolicy": "secrets",
 }
 

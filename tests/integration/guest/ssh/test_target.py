@@ -29,6 +29,7 @@ from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
 from agency.spinup.convergence import Activator
 from agency.spinup.examination import OUTSIDER
+from agency.spinup.probes.control import ready
 from agency.spinup.program import this_program
 from agency.spinup.remote.subject import reached
 from agency.spinup.scenario.accounts import create_people
@@ -156,7 +157,7 @@ async def host(guest: Guest, materials, operator: Operator) -> AsyncIterator[Gue
     portable = ROOT / "modules/portable"
     await provision(guest, materials, portable, secrets.loaded.root, secrets.key)
     await Activator(guest, PROGRAM, str(PORTABLE), str(INSTANCE), 180).activate()
-    async with reached(guest) as (homeserver, _), aiohttp.ClientSession() as session:
+    async with reached(guest) as (homeserver, control), aiohttp.ClientSession() as session:
         await create_people(
             session,
             homeserver,
@@ -165,16 +166,21 @@ async def host(guest: Guest, materials, operator: Operator) -> AsyncIterator[Gue
             shared_secret=secrets.get("matrix-registration-shared-secret"),
             outsider=OUTSIDER,
         )
+        # It tried to invite the operator before there was one, and would try again any time within
+        # minutes. When it starts, it does so before it is ready.
+        await guest.run("systemctl", "restart", CONTROL)
+        seen = await ready(session, control, secrets.get("matrix-hs-token"))
+        assert seen["ready"] is True, seen
     await until_at_rest(guest)
     yield guest
 
 
 async def until_at_rest(guest: Guest) -> None:
-    """Wait until the control plane has taken in what the new accounts brought about."""
-    async with asyncio.timeout(90):
+    """Wait until homeserver and control plane have taken in the invitation."""
+    async with asyncio.timeout(60):
         before = await state_of(guest)
         while True:
-            await asyncio.sleep(5)
+            await asyncio.sleep(1)
             after = await state_of(guest)
             if before == after:
                 return

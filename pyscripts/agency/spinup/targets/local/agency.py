@@ -17,7 +17,7 @@ from agency.children import Child, ChildSpec, processes_with_marker
 from agency.control import AgentEntry, ControlConfig, token_file
 from agency.errors import UsageError
 from agency.files import write_atomically
-from agency.instance import Instance, registration
+from agency.instance import Instance, decision_settings, registration
 from agency.listening import Held, hold, pause
 from agency.matrix import MatrixSession, Person
 from agency.ports import LOOPBACK
@@ -191,6 +191,7 @@ class LocalAgency:
             bot_id=naming.matrix_id(naming.CONTROL_LOCALPART, self.instance.domain),
             control_room_alias=self.control_room,
             operators=tuple(self.instance.operators),
+            **decision_settings(self.instance),
             agents=tuple(
                 AgentEntry(
                     name=agent.name,
