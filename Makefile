@@ -16,8 +16,8 @@ SUBJECTS_SINCE := 5d2daef
 
 .DEFAULT_GOAL := help
 
-.PHONY: help spinup test test-thorough lint docs bench bench-guest soak check-nix test-docker test-guest \
-  test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+.PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest soak \
+  check-nix test-docker test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -72,6 +72,9 @@ docs: setup-dev ## Write the generated files anew: commands, claims, what NixOS 
 
 check-nix: setup-dev ## Evaluate the NixOS modules (needs Nix, <nixpkgs> and <sops-nix>)
 	pytest tests/nix -q
+
+test-nixpkgs-versions: ## The unit suite with nixpkgs' versions of the libraries (needs Nix, <nixpkgs>)
+	@$(PYTHON) tools/nixpkgs_versions.py
 
 bench: setup-dev ## Measure the numbers; exits 1 when a limit is missed
 	@mkdir -p artifacts

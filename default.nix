@@ -114,6 +114,8 @@ let
 in
 {
   inherit modules hosts;
+  # For home-manager: agents have them by agency.agents.<name>.sharedTerminal, people import them.
+  homeModules.terminal = ./modules/home/terminal.nix;
   offered = if isExample then removeAttrs hosts [ "agency" ] else hosts;
   lib = import ./modules/lib { inherit lib; } // {
     inherit machine;

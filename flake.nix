@@ -57,7 +57,7 @@
     {
       nixosModules = agency.modules;
       nixosConfigurations = agency.offered;
-      inherit (agency) lib;
+      inherit (agency) homeModules lib;
       packages = perSystem "packages";
       apps = perSystem "apps";
       checks = perSystem "checks";

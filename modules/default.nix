@@ -2,6 +2,7 @@
 let
   notModules = [
     "default.nix"
+    "home"
     "lib"
     "naming.json"
     "portable"

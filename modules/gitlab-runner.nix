@@ -31,6 +31,11 @@ let
       message = "agency.gitlab-runner: ${message name}";
     }) config.services.gitlab-runner.services;
 
+  digest = lib.optionalString (cfg.imageDigest != null) "@${cfg.imageDigest}";
+  # By its own name.
+  isPinned = lib.hasInfix "@sha256:" cfg.image;
+  told = agency.reconcilers.gitlab-bootstrap.input.runners;
+
   # The stages of GitLab's custom executor, each one call of our program.
   sandboxFlags =
     lib.concatMap
@@ -63,6 +68,11 @@ in
       // opt.md "whether GitLab runs here, and the program is there or previewed";
     concurrent = opt.between 1 64 2 "Most jobs at a time, of both kinds together.";
     image = opt.str "debian:stable-slim" "Image of jobs of protected branches that name none.";
+    imageDigest =
+      opt.nullOr (lib.types.strMatching "sha256:[0-9a-f]{64}") "Digest of the image, as `docker buildx imagetools inspect IMAGE` shows it. Without it a job runs what the registry calls by that name on its day, and each evaluation warns."
+      // {
+        example = "sha256:${lib.concatStrings (lib.genList (_: "0123456789abcdef") 4)}";
+      };
     kvm =
       opt.bool (lib.any (lib.hasPrefix "kvm") config.boot.kernelModules) "Let jobs of protected branches use /dev/kvm. Without the device every such job would fail."
       // opt.md "whether the machine loads KVM, as nixos-generate-config found it";
@@ -77,7 +87,7 @@ in
         protected = {
           description = "jobs of protected branches";
           executor = "docker";
-          dockerImage = cfg.image;
+          dockerImage = if isPinned then cfg.image else "${cfg.image}${digest}";
           authenticationTokenConfigFile = "/run/credentials/${unit}/${envFile "protected"}";
           registrationFlags = [
             "--docker-cap-drop=ALL"
@@ -121,6 +131,10 @@ in
       };
     };
 
+    warnings = lib.optional (!isPinned && cfg.imageDigest == null) ''
+      agency.gitlab-runner.image: ${cfg.image} is what its registry calls so on the day of a job.
+      Set agency.gitlab-runner.imageDigest; `docker buildx imagetools inspect ${cfg.image}` shows it.
+    '';
     agency.memory.parts.gitlab-runner = cfg.memoryMax;
     agency.issuedFiles = lib.mapAttrs' (
       kind: secret:
@@ -167,6 +181,21 @@ in
         '';
       }
     ]
+    ++ [
+      {
+        assertion = lib.all (
+          one: one.issued != token.protected || (one.accessLevel == "ref_protected" && !one.runUntagged)
+        ) told;
+        message = ''
+          agency.gitlab-runner: GitLab would give code that nobody has reviewed to the runner `protected`, whose jobs run in containers of this machine.
+          Leave accessLevel = "ref_protected" and runUntagged = false to it in agency.reconcilers.gitlab-bootstrap.input.runners.
+        '';
+      }
+    ]
+    ++ forEachRunner (name: runner: name == "protected" || runner.executor == "custom") (name: ''
+      the jobs of ${name} would run on this machine, next to a service that may use Docker, which is root.
+      Remove services.gitlab-runner.services.${name}; jobs of protected branches have the runner `protected`, all others a sandbox.
+    '')
     ++ forEachRunner (_: runner: !(mentions "docker.sock" runner)) (name: ''
       a job that sees Docker's socket owns the machine.
       Remove it from services.gitlab-runner.services.${name}; a job that needs a machine of its own gets a sandbox.

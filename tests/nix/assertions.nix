@@ -32,12 +32,6 @@ let
     "gitlab"
     "gitlab-runner"
   ];
-  # A job that the two runners of ours are not for.
-  extraRunner = {
-    executor = "docker";
-    dockerImage = "debian";
-    authenticationTokenConfigFile = "/run/none";
-  };
 in
 {
   stale-instance = {
@@ -147,23 +141,40 @@ in
   runner-with-dockers-socket = {
     file = "gitlab-runner.nix";
     says = "a job that sees Docker's socket owns the machine";
-    module.services.gitlab-runner.services.extra = extraRunner // {
-      dockerVolumes = [ "/var/run/docker.sock:/var/run/docker.sock" ];
-    };
+    module.services.gitlab-runner.services.protected.dockerVolumes = [
+      "/var/run/docker.sock:/var/run/docker.sock"
+    ];
   };
   runner-privileged = {
     file = "gitlab-runner.nix";
     says = "a privileged job owns the machine";
-    module.services.gitlab-runner.services.extra = extraRunner // {
-      dockerPrivileged = true;
-    };
+    module.services.gitlab-runner.services.protected.dockerPrivileged = true;
   };
   runner-with-kvm = {
     file = "gitlab-runner.nix";
     says = "/dev/kvm is for jobs of protected branches";
-    module.services.gitlab-runner.services.extra = extraRunner // {
-      registrationFlags = [ "--docker-devices=/dev/kvm" ];
+    module.services.gitlab-runner.services.sandbox.registrationFlags = [ "--docker-devices=/dev/kvm" ];
+  };
+  runner-beside-docker = {
+    file = "gitlab-runner.nix";
+    says = "next to a service that may use Docker, which is root";
+    module.services.gitlab-runner.services.extra = {
+      executor = "shell";
+      authenticationTokenConfigFile = "/run/none";
     };
+  };
+  runner-of-unreviewed-code = {
+    file = "gitlab-runner.nix";
+    says = "GitLab would give code that nobody has reviewed to the runner `protected`";
+    module.agency.reconcilers.gitlab-bootstrap.input.runners = lib.mkForce [
+      {
+        description = "agency: protected branches";
+        tags = [ "protected" ];
+        runUntagged = false;
+        accessLevel = "not_protected";
+        issued = "gitlab-runner-token";
+      }
+    ];
   };
   runner-without-program = {
     file = "gitlab-runner.nix";

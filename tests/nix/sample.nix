@@ -19,6 +19,9 @@
       }
     );
   };
+  config.agency.gitlab-runner.imageDigest = lib.mkDefault "sha256:${
+    lib.concatStrings (lib.genList (_: "0123456789abcdef") 4)
+  }";
   # Everything at once, which no machine of the default size has room for.
   config.agency.memory.machine = lib.mkDefault "64G";
 }

@@ -163,7 +163,7 @@ class Entrance:
 
     def _replaced(self, room: str, old: Snapshot, why: str) -> Finding:
         text = f"{old.replaced_by} replaced the control room by {old.replacement}: {why}"
-        hint = f"until that is mended {room} stays the control room; docs/commands.md says more"
+        hint = f"until that is mended {room} stays the control room; docs/control-room.md says more"
         return Finding(Lack.REPLACED, room, text, hint)
 
     async def _point_alias(self, room: str, elsewhere: str | None) -> list[Finding]:

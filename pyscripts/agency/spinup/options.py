@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -81,7 +81,8 @@ def instance_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=3600)
-Row = tuple[str, str, click.ParamType[Any], object, str]
+# A text: the class takes a parameter only since click 8.4, and nixpkgs has an older one.
+Row: TypeAlias = "tuple[str, str, click.ParamType[Any], object, str]"
 SUITE_TIMEOUT: Row = (
     *("suite_timeout_s", "--suite-timeout", SECONDS, 240),
     "Seconds that the suite in the guest may take.",

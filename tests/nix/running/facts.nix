@@ -71,6 +71,7 @@ in
         lib.mapAttrsToList (kind: one: "${kind} ${path} ${one.mode} ${one.user} ${one.group}") kinds
       ) (lib.foldl' (all: one: all // one) { } (lib.attrValues config.systemd.tmpfiles.settings))
     );
+  programs = map lib.getName config.environment.systemPackages;
   etc = lib.attrNames (lib.filterAttrs (_: file: file.enable) config.environment.etc);
   secrets = rec {
     by = if agency.secretsInstaller == "sops-nix" then null else "agency-secrets.service";

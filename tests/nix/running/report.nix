@@ -24,6 +24,15 @@ let
   shared.nixpkgs.pkgs = full.pkgs;
   plain = extra: (host instances.builtin ([ shared ] ++ extra)).config;
   federating = plain [ { agency.matrix.federation = true; } ];
+  floating = plain [ { agency.gitlab-runner.imageDigest = lib.mkForce null; } ];
+  named = plain [
+    {
+      agency.gitlab-runner.imageDigest = lib.mkForce null;
+      agency.gitlab-runner.image = "registry.example.org/debian@sha256:${
+        lib.concatStrings (lib.genList (_: "0") 64)
+      }";
+    }
+  ];
   withKvm = plain [ { boot.kernelModules = [ "kvm-intel" ]; } ];
   homely = plain [
     (
@@ -51,6 +60,10 @@ in
     ports = federating.networking.firewall.allowedTCPPorts;
     flags = jobFlags config;
     flagsWithKvm = jobFlags withKvm;
+    images = lib.mapAttrs (_: one: {
+      image = one.services.gitlab-runner.services.protected.dockerImage;
+      inherit (one) warnings;
+    }) { inherit config floating named; };
     gc = { inherit (config.nix.gc) automatic options; };
     boot = {
       inherit (config.boot.loader.systemd-boot) configurationLimit editor;

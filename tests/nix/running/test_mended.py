@@ -199,6 +199,17 @@ def test_root_in_a_job_can_install_packages(said: Facts) -> None:
     assert "--docker-cap-drop=ALL" in said["flags"]
 
 
+def test_the_image_of_jobs_is_pinned_or_warned_of(said: Facts) -> None:
+    images = said["images"]
+    digest = "0123456789abcdef" * 4
+    assert images["config"] == {"image": f"debian:stable-slim@sha256:{digest}", "warnings": []}
+    assert images["named"]["image"].endswith("debian@sha256:" + "0" * 64)
+    assert images["named"]["warnings"] == []
+    assert images["floating"]["image"] == "debian:stable-slim"
+    (warning,) = images["floating"]["warnings"]
+    assert "agency.gitlab-runner.imageDigest" in warning
+
+
 def test_sandboxes_have_a_place_for_their_disks(said: Facts) -> None:
     (pool,) = said["pools"]["storage_pools"]
     (profile,) = said["pools"]["profiles"]

@@ -12,7 +12,7 @@ import pytest
 
 from agency.guests.incus import daemon as daemons
 from agency.guests.incus.daemon import OwnDaemon, answers, connect_incus, stop_if_unused
-from agency.guests.incus.errors import IncusUnreachableError
+from agency.guests.incus.errors import IncusError, IncusUnreachableError
 
 # What a daemon is to us: a program that answers on its socket until it is told to end.
 ANSWERS = """
@@ -119,3 +119,30 @@ async def test_one_that_never_answers_is_not_left_running(
             pass
     assert len(started) == 1
     assert started[0].returncode is not None
+
+
+class _Racing:
+    """A client of an Incus whose pool somebody else makes in between; or nobody does."""
+
+    def __init__(self, *, other: bool) -> None:
+        self._other = other
+        self._asked = 0
+
+    async def pools(self) -> dict[str, str]:
+        self._asked += 1
+        return {"agency": "dir"} if self._other and self._asked > 1 else {}
+
+    async def configure(self, settings: dict[str, str]) -> None:
+        """Take any."""
+
+    async def create_pool(self, name: str, driver: str) -> None:
+        raise IncusError("The storage pool already exists")
+
+
+async def test_two_that_begin_at_once_share_one_pool() -> None:
+    await daemons._prepare(_Racing(other=True))
+
+
+async def test_a_pool_that_cannot_be_made_is_an_error() -> None:
+    with pytest.raises(IncusError, match="already exists"):
+        await daemons._prepare(_Racing(other=False))

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from agency.errors import PrerequisiteError
 from agency.guests.incus.client import Incus
-from agency.guests.incus.errors import INCUS_INSTALL_HINT, IncusUnreachableError
+from agency.guests.incus.errors import INCUS_INSTALL_HINT, IncusError, IncusUnreachableError
 from agency.guests.incus.transport import MAX_SOCKET_PATH
 from agency.locks import locked, try_lock
 
@@ -237,7 +237,12 @@ async def _prepare(client: Incus) -> None:
     """Make what a fresh Incus lacks; an Incus of the host is used as it is."""
     if POOL not in await client.pools():
         await client.configure({"images.auto_update_interval": "0"})
-        await client.create_pool(POOL, "dir")
+        try:
+            await client.create_pool(POOL, "dir")
+        except IncusError:
+            # Two that begin at once find the same Incus, and one of them is first.
+            if POOL not in await client.pools():
+                raise
 
 
 async def _stop(daemon: OwnDaemon) -> None:

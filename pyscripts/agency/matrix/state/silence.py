@@ -38,7 +38,7 @@ def silence(snapshot: Snapshot, bot: str) -> Silence | None:
     if snapshot.encrypted:
         return Silence(
             "the control room is encrypted, so the bot cannot read what is said there",
-            "encryption cannot be switched off: replace the room, as docs/commands.md says",
+            "encryption cannot be switched off: replace the room, as docs/control-room.md says",
             encrypted=True,
         )
     if level(snapshot, bot) < needed(snapshot, _MESSAGE, is_state=False):

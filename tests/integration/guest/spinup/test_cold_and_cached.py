@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import troubleshooting
 from driving import BIN, ROOT, SpinUp
 
 from agency.guests.incus import daemon
@@ -67,9 +69,25 @@ def test_two_at_once_pass_and_do_not_meet_and_one_is_kept(
     (listed,) = json.loads(ground.agency("guest", "list", "--json").stdout)
     assert listed["name"] == gone["name"]
     assert listed["purpose"] == "kept"
+    assert_the_page_helps(ground, listed["name"])
     ended = ground.agency("guest", "destroy", listed["name"])
     assert ended.returncode == 0, ended.stderr
     ground.assert_nothing_left(*runs)
+
+
+def assert_the_page_helps(ground: Any, name: str) -> None:
+    """Type what docs/troubleshooting.md says, in a guest that runs the agency."""
+    rows = troubleshooting.read_rows(troubleshooting.PAGE.read_text())
+    commands = sorted({command for row in rows for command in row.commands()})
+    tried = troubleshooting.tried_in_a_guest(commands)
+    assert len(tried) > 15
+    script = troubleshooting.guest_script([*tried, "systemctl status no-such-unit"])
+    said = ground.agency("guest", "shell", name, "--", "sh", "-c", script).stdout
+    status = {command: int(code) for code, command in re.findall(r"(?m)^(\d+)\t(.+)$", said)}
+    assert status.pop("systemctl status no-such-unit") != 0
+    assert set(status) == set(tried), said
+    # 124: a log that is followed has no end.
+    assert {c: s for c, s in status.items() if s != (124 if " -f " in c else 0)} == {}, said
 
 
 def test_only_root_begins_one(tmp_path: Path) -> None:
