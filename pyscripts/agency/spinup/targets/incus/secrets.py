@@ -30,6 +30,7 @@ from agency.secrets import (
     sops,
     store_key,
 )
+from agency.spinup.targets.incus.parts import Part
 
 _KEY_FILE = "age.key"
 _RECIPIENT = "run"
@@ -44,15 +45,15 @@ class RunSecrets:
     provider: SopsProvider = field(repr=False)
 
     @classmethod
-    def make(cls, given: LoadedInstance, directory: Path) -> RunSecrets:
-        """Make them below `directory`, which the run removes.
+    def make(cls, given: LoadedInstance, directory: Path, parts: Sequence[Part] = ()) -> RunSecrets:
+        """Make them below `directory`, which the run removes; `parts` add to the instance.
 
         Raises:
             PrerequisiteError: age or sops is not installed.
         """
         key = new_key()
         store_key(key, directory / _KEY_FILE)
-        loaded = _make_instance(given, directory / "instance", key)
+        loaded = _make_instance(given, directory / "instance", key, parts)
         provider = sops_provider(loaded, age_key_file=directory / _KEY_FILE, directory=directory)
         return cls(loaded, key, provider)
 
@@ -79,11 +80,13 @@ class RunSecrets:
         self.provider.close()
 
 
-def _make_instance(given: LoadedInstance, root: Path, key: AgeKey) -> LoadedInstance:
+def _make_instance(
+    given: LoadedInstance, root: Path, key: AgeKey, parts: Sequence[Part]
+) -> LoadedInstance:
     """Write an instance that says what `given` says and whose secrets only `key` opens.
 
     Every internal secret is new: nothing that guards a real machine goes into a throwaway one.
-    External inputs are left out.
+    External inputs are left out, unless a part makes one for this run.
 
     Raises:
         PrerequisiteError: sops is not installed, or the place cannot be written.
@@ -91,6 +94,8 @@ def _make_instance(given: LoadedInstance, root: Path, key: AgeKey) -> LoadedInst
     """
     document: dict[str, Any] = yaml.safe_load(given.path.read_bytes())
     document["secrets"] = {"provider": "sops", "recipients": {_RECIPIENT: key.recipient}}
+    for part in parts:
+        part.adapt(document)
     content = yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode()
     try:
         root.mkdir(mode=0o700, parents=True)
@@ -101,6 +106,8 @@ def _make_instance(given: LoadedInstance, root: Path, key: AgeKey) -> LoadedInst
             for spec in required_secrets(loaded.instance)
             if spec.cls is SecretClass.A2
         }
+        for part in parts:
+            values |= part.secrets(loaded.instance)
         (root / sops.SECRETS_FILE).parent.mkdir()
         write_atomically(root / sops.SECRETS_FILE, sops.encrypt(values, [key.recipient]))
         write_rendered(loaded)
