@@ -1,7 +1,7 @@
 # The edge: nginx on port 443, before Synapse, with Element's site.
 #
 # The configuration is NixOS's own for the nginx of Debian 12. What differs from a host's, beside
-# places of programs: the number of nginx's user (Debian's group games has NixOS's), the stream
+# places of programs and their files: the number of nginx's user (Debian's group games has NixOS's), the stream
 # module, which Debian's nginx loads, one group for key exchange that Debian's OpenSSL does not know,
 # and Element itself, which a page stands in for.
 { lib }:
@@ -36,6 +36,14 @@ in
         inherit package;
         # It would be built and formatted.
         validateConfigFile = false;
+        # Where NixOS's nginx was built to keep them; Debian's would write below /var/lib.
+        appendHttpConfig = lib.concatMapStrings (what: "${what}_temp_path /tmp/nginx_${what};\n") [
+          "client_body"
+          "proxy"
+          "fastcgi"
+          "uwsgi"
+          "scgi"
+        ];
         prependConfig = "load_module /usr/lib/nginx/modules/ngx_stream_module.so;";
       };
       # Nobody but the run makes this one, and it brings it encrypted, as an operator does.

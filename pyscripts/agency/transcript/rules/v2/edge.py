@@ -91,6 +91,14 @@ class Unknown(Shape):
     alert: Seen
 
 
+class OldProtocol(Shape):
+    """A handshake that offers nothing newer than TLS 1.1."""
+
+    offered: Literal["TLSv1.1"]
+    outcome: Literal["refused"]
+    alert: Literal["TLSV1_ALERT_PROTOCOL_VERSION"]  # by the edge; the client would have taken it
+
+
 class Closed(Shape):
     """A path that the edge does not pass on."""
 
@@ -111,7 +119,7 @@ class EdgeTls(Shape):
     authority: Sha256
     sites: Some[Site]
     unknown: Some[Unknown]
-    old_protocol: Literal["refused"]
+    old_protocol: OldProtocol
     closed: Some[Closed]
     plain_http: PlainHttp
 
@@ -187,7 +195,7 @@ class BrowserTls(Shape):
 class Call(Shape):
     """One request of the page."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "OPTIONS"]
     host: Host
     path: Annotated[Seen, matches(r"/[^?#]*", "a path without a query")]
     status: int
