@@ -114,8 +114,9 @@ def tls(_here: Here, told: Edge) -> Evidence:
         "sites": sites,
         "unknown": [
             {"host": host, **_refusal(_careless(), host)}
-            for host in (f"nobody.{told.domain}", "elsewhere.example", None)
+            for host in (f"nobody.{told.domain}", "elsewhere.example")
         ],
+        "nameless": _refusal(_careless(), None),
         "oldProtocol": {"offered": "TLSv1.1", **_refusal(_old(), matrix)},
         "closed": [_closed(matrix, path) for path in paths],
         "plainHttp": _plain_http(matrix),

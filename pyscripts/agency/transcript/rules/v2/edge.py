@@ -33,11 +33,14 @@ _HEADERS = {
     "x-frame-options": "SAMEORIGIN",
     "referrer-policy": "same-origin",
 }
-STAND_IN = "Stand-in for Element Web"
 
 Address = Annotated[Seen, matches(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-f:]*:[0-9a-f:]*", "an IP")]
 Host = Annotated[Seen, matches(r"[a-z0-9.-]+", "a name of a host")]
 Modern = Literal["TLSv1.2", "TLSv1.3"]
+Moment = Annotated[
+    str,
+    matches(r"[0-9-]{10}T[0-9:]{8}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9:]{5})", "a time with its offset"),
+]
 
 
 def _covers(name: str, host: str) -> bool:
@@ -54,9 +57,9 @@ class Site(Shape):
     verified: Yes
     protocol: Modern
     names: Some[Seen]
-    not_before: datetime = Field(strict=False)
-    not_after: datetime = Field(strict=False)
-    at: datetime = Field(strict=False)
+    not_before: Moment
+    not_after: Moment
+    at: Moment
     certificate: Sha256
     status: Annotated[int, Field(ge=200, lt=500)]
     headers: dict[str, str]
@@ -65,10 +68,8 @@ class Site(Shape):
     def _certificate(self) -> Self:
         if not any(_covers(name, self.host) for name in self.names):
             raise ValueError(f"names: none is that of {self.host}")
-        moments = (self.not_before, self.at, self.not_after)
-        if any(moment.tzinfo is None for moment in moments):
-            raise ValueError("at: a time without its offset")
-        if not self.not_before <= self.at < self.not_after:
+        begin, seen, end = map(datetime.fromisoformat, (self.not_before, self.at, self.not_after))
+        if not begin <= seen < end:
             raise ValueError("notAfter: not valid when it was looked at")
         return self
 
@@ -83,12 +84,17 @@ class Site(Shape):
         return self
 
 
-class Unknown(Shape):
-    """A name that no site has: the handshake ends before any certificate is shown."""
+class Nameless(Shape):
+    """A handshake without a name: it ends before any certificate is shown."""
 
-    host: Host | None
     outcome: Literal["refused"]
-    alert: Seen
+    alert: Annotated[Seen, matches(r"[A-Z0-9_]*UNRECOGNIZED_NAME", "the alert for unknown names")]
+
+
+class Unknown(Nameless):
+    """The same with a name that no site has."""
+
+    host: Host
 
 
 class OldProtocol(Shape):
@@ -96,7 +102,8 @@ class OldProtocol(Shape):
 
     offered: Literal["TLSv1.1"]
     outcome: Literal["refused"]
-    alert: Literal["TLSV1_ALERT_PROTOCOL_VERSION"]  # by the edge; the client would have taken it
+    # By the edge: the client would have taken it.
+    alert: Annotated[Seen, matches(r"[A-Z0-9_]*PROTOCOL_VERSION", "the alert for old versions")]
 
 
 class Closed(Shape):
@@ -119,6 +126,7 @@ class EdgeTls(Shape):
     authority: Sha256
     sites: Some[Site]
     unknown: Some[Unknown]
+    nameless: Nameless
     old_protocol: OldProtocol
     closed: Some[Closed]
     plain_http: PlainHttp
@@ -127,8 +135,6 @@ class EdgeTls(Shape):
     def _whole(self) -> Self:
         if len({site.host for site in self.sites}) != len(self.sites):
             raise ValueError("sites: one comes twice")
-        if not {None} < {one.host for one in self.unknown}:
-            raise ValueError("unknown: nobody tried a name that no site has, and no name at all")
         if {one.host for one in self.unknown} & {site.host for site in self.sites}:
             raise ValueError("unknown: the name of a site")
         return self
@@ -162,7 +168,7 @@ class ClientAddress(Shape):
     """Addresses of clients as the homeserver has them."""
 
     user_id: MatrixId
-    lies: Some[Annotated[str, matches(r"[A-Za-z-]+", "the name of a header")]]
+    lies: Some[Annotated[Seen, matches(r"[A-Za-z-]+", "the name of a header")]]
     through_edge: Request
     past_edge: Request
     conversation: Talk
@@ -189,7 +195,7 @@ class BrowserTls(Shape):
 
     protocol: Annotated[Seen, matches(r"TLS 1\.[23]|QUIC", "TLS 1.2 or newer")]
     subject_name: Seen
-    valid_to: datetime = Field(strict=False)
+    valid_to: Moment
 
 
 class Call(Shape):
@@ -206,7 +212,7 @@ class EdgeLogin(Shape):
 
     browser: Annotated[Seen, matches(r"\S*Chrom\S*/[0-9.]+", "a Chromium and its version")]
     page: Url
-    title: Literal["Stand-in for Element Web", "Element"]
+    title: Literal["Stand-in for Element Web", "Element"]  # which of the two was there
     connection: BrowserTls
     calls: Some[Call]
     user_id: MatrixId
