@@ -19,6 +19,7 @@ from agency.guests.images.recipe import ImageRecipe
 from agency.instance.load import load_instance
 from agency.instance.needs import required_secrets
 from agency.secrets.examination.forms import faults
+from agency.secrets.values import SecretValue
 from agency.spinup.cli import spinup_smoke
 from agency.spinup.targets.incus.config import Config
 from agency.spinup.targets.incus.needs import Needs
@@ -108,24 +109,18 @@ def test_what_else_the_instance_runs_stays() -> None:
     assert bare == {"services": {"edge": {"enable": True}, "element": {"enable": True}}}
 
 
-def test_the_certificate_is_one_that_an_operator_could_bring() -> None:
-    """By the very checks that `agency secrets doctor` makes."""
-    made = make_certificates("agency.example", NOW)
-    document: dict[str, Any] = {}
-    EdgePart().adapt(document)
-    specs = {spec.name: spec for spec in required_secrets(_instance(document))}
-    values = {"wildcard-certificate": made.chain, "wildcard-certificate-key": made.key}
-    for name, value in values.items():
-        assert [*faults(specs[name].form, value)] == []
-
-
-def _instance(document: dict[str, Any]) -> Any:
-    loaded = load_instance(EXAMPLE).instance
-    services = loaded.services.model_copy(
-        update={"edge": loaded.services.edge.model_copy(update={"enable": True})}
-    )
-    assert document["services"]["edge"] == {"enable": True}
-    return loaded.model_copy(update={"services": services})
+def test_the_certificate_is_one_that_an_operator_could_bring(tmp_path: Path) -> None:
+    """By the very checks that `agency secrets doctor` makes, with a foreign key as the control."""
+    part = EdgePart()
+    secrets = RunSecrets.make(load_instance(EXAMPLE), tmp_path / "run", [part])
+    specs = {spec.name: spec for spec in required_secrets(secrets.loaded.instance)}
+    given = dict(part.secrets(secrets.loaded.instance))
+    assert given.keys() <= specs.keys()
+    # That it expires soon is no fault of one that ends with the run.
+    assert [one for one in faults(specs, given, datetime.now(UTC)) if one.fatal] == []
+    foreign = make_certificates("agency.example", datetime.now(UTC)).key
+    given["wildcard-certificate-key"] = SecretValue(foreign)
+    assert [one for one in faults(specs, given, datetime.now(UTC)) if one.fatal] != []
 
 
 def test_its_times_and_names() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from agency.secrets.delivery.install import InstallConfig
 
 from agency import cli
 from agency.errors import BadInputError
@@ -15,6 +14,7 @@ from agency.guests.activation.commands import activate
 from agency.guests.activation.definitions import known_parts, load_definitions, with_part
 from agency.instance.load import load_instance
 from agency.instance.render import write_rendered
+from agency.secrets.delivery.install import InstallConfig
 from agency.spinup.targets.incus.parts.edge.part import EdgePart
 
 ROOT = Path(__file__).resolve().parents[3]

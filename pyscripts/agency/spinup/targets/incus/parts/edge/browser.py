@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import io
 import json
 import os
 import shutil
@@ -139,12 +140,12 @@ async def _running(argv: tuple[str, ...], home: Path) -> AsyncIterator[Browser]:
     finally:
         os.close(told)
         os.close(said)
-    browser = Browser(tell)
+    browser = Browser(io.FileIO(tell, "wb"))
     listening = asyncio.create_task(browser.listen(hear))
     try:
         yield browser
     finally:
-        os.close(tell)  # it ends when its commands end
+        browser.tell.close()  # it ends when its commands end
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_S):
                 await process.wait()
@@ -168,7 +169,7 @@ def _pipe() -> tuple[int, int]:
 class Browser:
     """One page of a browser. `answers` has every answer that the page got, in order."""
 
-    tell: int
+    tell: io.FileIO
     product: str = ""
     answers: list[dict[str, Any]] = field(default_factory=list)
     _ids: count[int] = field(default_factory=lambda: count(1))
@@ -251,10 +252,12 @@ class Browser:
         self._waiting[number] = answer
         try:
             async with asyncio.timeout(timeout_s):
-                await asyncio.to_thread(os.write, self.tell, json.dumps(message).encode() + b"\0")
+                await asyncio.to_thread(self.tell.write, json.dumps(message).encode() + b"\0")
                 return await answer
-        except (TimeoutError, BrokenPipeError) as error:
+        except TimeoutError as error:
             raise BrowserError(f"no answer within {timeout_s:g} s", where=method) from error
+        except (BrokenPipeError, ValueError) as error:  # its end of the pipe is closed, or ours
+            raise BrowserError("the browser has ended", where=method) from error
         finally:
             del self._waiting[number]
 
