@@ -102,8 +102,7 @@ in
       };
       own = map (one: one.key) closure;
       names = map nameOf own;
-      packageOf =
-        path: lib.findFirst (package: lib.hasPrefix package.prefix (nameOf path)) { } packages;
+      packageOf = path: lib.findFirst (package: lib.hasPrefix package.prefix (nameOf path)) { } packages;
       placed =
         package: rest:
         let

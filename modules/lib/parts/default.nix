@@ -61,12 +61,11 @@ let
       texts = lib.mapAttrs (
         _: lib.replaceStrings (map (one: one.from) part.adapted) (map (one: one.to) part.adapted)
       ) exported;
-      lost = lib.filter (
-        one: !lib.any (lib.hasInfix one.from) (lib.attrValues exported)
-      ) part.adapted;
+      lost = lib.filter (one: !lib.any (lib.hasInfix one.from) (lib.attrValues exported)) part.adapted;
     in
     assert unchanged name config;
-    assert lib.assertMsg (lost == [ ]) "portable: part ${name} has no ${toString (map (one: one.from) lost)}";
+    assert lib.assertMsg (lost == [ ])
+      "portable: part ${name} has no ${toString (map (one: one.from) lost)}";
     {
       files =
         lib.filterAttrs (_: text: !namesInstance text) texts

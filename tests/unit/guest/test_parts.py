@@ -178,6 +178,13 @@ def test_a_nixos_guest_has_no_parts(lacking: Callable[..., str]) -> None:
     assert "say --image debian" not in lacking(system=WantedSystem.NIXOS)
 
 
+def test_set_up_installs_a_browser_that_is_looked_for() -> None:
+    import guest_host
+
+    assert guest_host.BROWSERS == browser.BROWSERS
+    assert "certutil" in guest_host.PACKAGES.values()
+
+
 def test_the_browser_knows_the_sites_and_nothing_else() -> None:
     rules = browser.Route("agency.example", 9443, "").rules().split(",")
     assert rules[-1] == "MAP * ~NOTFOUND"
