@@ -10,7 +10,6 @@ from .activation.files import UNITS as UNITS
 from .images.cache import sweep as sweep
 from .images.debs import Debs as Debs
 from .images.debs import hold_debs as hold_debs
-from .images.debs import install_debs as install_debs
 from .images.disk.disk import require_programs as require_programs
 from .images.disk.split import FACTS as FACTS
 from .images.image import MMDEBSTRAP_HINT as MMDEBSTRAP_HINT
@@ -52,6 +51,7 @@ from .incus.model import InstanceSpec as InstanceSpec
 from .incus.model import Kind as Kind
 from .incus.model import Limits as Limits
 from .incus.model import Server as Server
+from .install import install_debs as install_debs
 from .machines.janitor import Held as Held
 from .machines.janitor import Owner as Owner
 from .machines.janitor import Purpose as Purpose

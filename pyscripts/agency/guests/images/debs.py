@@ -14,7 +14,7 @@ import shutil
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
 from agency.errors import PrerequisiteError
@@ -22,7 +22,6 @@ from agency.guests.images.builder import BuildError, Job, outer_environment, run
 from agency.guests.images.cache import GIB, DigestCache
 from agency.guests.images.image import MMDEBSTRAP_HINT, Image
 from agency.guests.images.recipe import ImageRecipe
-from agency.guests.machines.machine import Guest, GuestFile
 from agency.programs import find_program
 
 KEPT_SETS = 4
@@ -30,9 +29,7 @@ KEPT_SETS = 4
 _BUILDER_VERSION = 1
 _NEEDS = GIB // 2
 _FETCH_S = 300.0
-_INSTALL_S = 60.0
 _ARCHIVES = "/var/cache/apt/archives"
-_PLACE = PurePosixPath("/var/cache/agency-debs")
 _HINT = "the end of its log says why; the log of apt needs a reachable Debian mirror"
 
 
@@ -108,16 +105,3 @@ def _file(directory: Path, package: str) -> Path:
     if len(found) != 1:
         raise BuildError(f"fetched {len(found)} files of {package}", where="mmdebstrap", hint=_HINT)
     return found[0]
-
-
-async def install_debs(guest: Guest, debs: Debs) -> None:
-    """Install packages in a guest; no service is started or restarted by it.
-
-    Raises:
-        MachineError: dpkg refuses one, such as for something it depends on.
-    """
-    files = {_PLACE / path.name: GuestFile(path.read_bytes()) for path in debs.files.values()}
-    await guest.write(files)
-    argv = ("dpkg", "--install", "--no-triggers", *map(str, files))
-    await guest.run(*argv, timeout_s=_INSTALL_S)
-    await guest.run("rm", "--recursive", str(_PLACE))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -13,6 +13,7 @@ from agency.errors import PrerequisiteError
 from agency.files import write_atomically
 from agency.instance import (
     INSTANCE_FILE,
+    Instance,
     LoadedInstance,
     load_instance,
     required_secrets,
@@ -30,10 +31,19 @@ from agency.secrets import (
     sops,
     store_key,
 )
-from agency.spinup.targets.incus.parts import Part
 
 _KEY_FILE = "age.key"
 _RECIPIENT = "run"
+
+
+class Adds(Protocol):
+    """Part of a profile, as far as it adds to the run's instance."""
+
+    def adapt(self, document: MutableMapping[str, Any]) -> None:
+        """Change the run's instance.yaml, as loaded."""
+
+    def secrets(self, instance: Instance) -> Mapping[str, SecretValue]:
+        """Make the external secrets that it needs, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ class RunSecrets:
     provider: SopsProvider = field(repr=False)
 
     @classmethod
-    def make(cls, given: LoadedInstance, directory: Path, parts: Sequence[Part] = ()) -> RunSecrets:
+    def make(cls, given: LoadedInstance, directory: Path, parts: Sequence[Adds] = ()) -> RunSecrets:
         """Make them below `directory`, which the run removes; `parts` add to the instance.
 
         Raises:
@@ -81,7 +91,7 @@ class RunSecrets:
 
 
 def _make_instance(
-    given: LoadedInstance, root: Path, key: AgeKey, parts: Sequence[Part]
+    given: LoadedInstance, root: Path, key: AgeKey, parts: Sequence[Adds]
 ) -> LoadedInstance:
     """Write an instance that says what `given` says and whose secrets only `key` opens.
 
