@@ -25,6 +25,7 @@ let
         matrix_id = agent.matrixId;
       }) agency.agents;
     }
+    // lib.optionalAttrs cfg.alerts { alerts = true; }
     // lib.optionalAttrs onPostgresql {
       database_url = "postgresql+asyncpg:///${user}?host=/run/postgresql";
     };
@@ -46,6 +47,7 @@ in
       "sqlite"
       "postgresql"
     ] "sqlite" "Where the control plane keeps its inbox, inventory and audit log.";
+    alerts = opt.bool false "Take alerts from Alertmanager and say them in the control room. Observability turns it on.";
     memoryMax = opt.str "512M" "Most memory the control plane may use.";
     uid =
       opt.is types.int facts.names.controlUid
@@ -78,7 +80,8 @@ in
       secrets = [
         "matrix-as-token"
         "matrix-hs-token"
-      ];
+      ]
+      ++ lib.optional cfg.alerts "alertmanager-token";
       # At the start of the machine, not only when somebody connects.
       wantedBy = [ "multi-user.target" ];
       # systemd holds the port, so that it is never free while the control plane restarts.

@@ -1,5 +1,5 @@
 # What the machine and its services do, as numbers: Prometheus collects them, Grafana shows them,
-# rules say when a person must look. Everything listens on loopback.
+# rules say when a person must look, and ./alerts.nix who hears of it. Everything listens on loopback.
 {
   config,
   lib,
@@ -95,6 +95,7 @@ in
     ../edge.nix
     ../issued.nix
     ../matrix.nix
+    ./alerts.nix
   ];
 
   options.agency.observability = {

@@ -64,6 +64,7 @@ SERVICE_PORTS = {
     "process-exporter": 8024,
     "blackbox-exporter": 8025,
     "oidc-provider": 8026,
+    "alertmanager": 8027,
     "traefik-http": 8080,
     "traefik": 8443,
 }
@@ -94,6 +95,7 @@ SERVICE_UIDS = {
     "recipes": 3993,
     "blackbox-exporter": 3994,
     "drone-runner": 3995,
+    "alertmanager": 3996,
 }
 
 # What the edge publishes, each under its own host name.

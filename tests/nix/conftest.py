@@ -136,6 +136,15 @@ def instance_facts(**changes: Any) -> dict[str, Any]:
         "agents": {"pm": {"role": "pm"}, "dev-two": {"role": "developer"}},
         "secrets": {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}},
         "preview": list(FEATURES),
+        "alerts": {
+            "mail": {
+                "smarthost": "mail.example.org:587",
+                "from": "agency@example.org",
+                "to": ["ops@example.org", "night@example.org"],
+                "username": "agency@example.org",
+            },
+            "webhook": True,
+        },
     }
     return facts | changes
 
@@ -259,7 +268,9 @@ def report(new_instance: Callable[..., Path], snapshot: Path) -> dict[str, Any]:
         "unrendered": unrendered,
         "ephemeral": new_instance("ephemeral", secrets={"provider": "ephemeral"}),
         "drone": new_instance("drone", services=services_with_engine("drone")),
-        "woodpecker": new_instance("woodpecker", services=services_with_engine("woodpecker")),
+        "woodpecker": new_instance(
+            "woodpecker", services=services_with_engine("woodpecker"), alerts={}
+        ),
         "other": other,
         "unpreviewed": new_instance("unpreviewed", preview=[]),
     }

@@ -125,6 +125,8 @@ let
     {
       inherit (config.system.build.toplevel) drvPath;
       failing = failing config;
+      # Of a machine without a control plane.
+      alerting = config.services.prometheus.alertmanager.configuration;
       inherit (config) warnings;
       units = lib.attrNames config.agency.units;
     };
@@ -141,6 +143,7 @@ let
     {
       inherit (config.system.build.toplevel) drvPath;
       failing = failing config;
+      alerting = config.services.prometheus.alertmanager.configuration;
       inherit (config) warnings;
       services = lib.genAttrs (lib.filter (name: config.systemd.services ? ${name}) [
         "agency-runner"
@@ -227,6 +230,10 @@ let
     }) config.services.gitlab-runner.services;
     scraped = map (one: one.job_name) config.services.prometheus.scrapeConfigs;
     probes = config.agency.observability.probes;
+    alerting = {
+      inherit (config.services.prometheus) alertmanagers globalConfig scrapeConfigs;
+      alertmanager = config.services.prometheus.alertmanager.configuration;
+    };
     members = lib.attrNames (
       lib.filterAttrs (_: user: lib.elem "docker" user.extraGroups) config.users.users
     );

@@ -330,6 +330,7 @@ TOLD["builtin"] |= {"traefik", "traefik-http"}
 NOT_TOLD = {
     "element",  # files of nginx
     "prometheus",
+    "alertmanager",  # it tells its token, and is told none
     "synapse-metrics",
     "node-exporter",
     "process-exporter",
@@ -394,13 +395,15 @@ def test_who_answers_is_who_the_unit_runs_as(report: dict[str, Any]) -> None:
 
 def test_the_control_plane_is_asked_by_those_who_must(report: dict[str, Any]) -> None:
     control = report["services"]["held"]["control"]
-    observers = {"blackbox-exporter", "prometheus"}
+    observers = {"alertmanager", "blackbox-exporter", "prometheus"}
     assert set(control["clients"]) == {"agency-control", "matrix-synapse"} | observers
     table = report["services"]["tables"]["agency-agents"]
-    assert _set(table, "closed_ports") == {str(control["port"])}
+    manager = report["services"]["held"]["alertmanager"]
+    assert manager["clients"] == ["prometheus"]
+    assert _set(table, "closed_ports") == {str(control["port"]), str(manager["port"])}
 
 
-@pytest.mark.parametrize("unit", ["agency-control", "matrix-synapse"])
+@pytest.mark.parametrize("unit", ["agency-control", "matrix-synapse", "alertmanager"])
 def test_who_sends_tokens_runs_behind_the_firewall(report: dict[str, Any], unit: str) -> None:
     text = report["services"]["allUnits"][f"{unit}.service"]
     for order in ("Requires", "After"):

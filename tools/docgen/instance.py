@@ -68,7 +68,11 @@ _TITLES = {
     "CiService": "services.ci",
     "Toggle": "Every other service",
     "Agent": "agents.NAME",
+    "Alerts": "alerts",
+    "AlertMail": "alerts.mail",
     "Recipe": "recipes.NAME",
+    "Approvals": "approvals",
+    "ApprovalRule": "approvals.rules.NAME",
     "SecretsPolicy": "secrets",
 }
 

@@ -45,21 +45,28 @@ def control() -> None:
 def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) -> None:
     """Run the control plane until SIGTERM or SIGINT; its log goes to standard error.
 
-    It reads matrix-as-token and matrix-hs-token from $CREDENTIALS_DIRECTORY. A socket that listens
-    on its port is taken from --listen-fd, or from systemd (LISTEN_FDS); else it makes one.
+    It reads matrix-as-token and matrix-hs-token from $CREDENTIALS_DIRECTORY, and alertmanager-token
+    where control.json says `alerts`. A socket that listens on its port is taken from --listen-fd,
+    or from systemd (LISTEN_FDS); else it makes one.
     """
     from agency.commandline import log_to_stderr
     from agency.control.service.plane import Tokens
     from agency.control.service.serving import serve
     from agency.listening import inherited
-    from agency.secrets import MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, read_credential
+    from agency.secrets import (
+        ALERTMANAGER_TOKEN,
+        MATRIX_AS_TOKEN,
+        MATRIX_HS_TOKEN,
+        read_credential,
+    )
 
     os.umask(0o077)  # only its own user may read the files that it writes
     log_to_stderr()
     for chatty in ("alembic", "mau"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     config = load_config(config_file)
-    tokens = Tokens(read_credential(MATRIX_AS_TOKEN), read_credential(MATRIX_HS_TOKEN))
+    alerts = read_credential(ALERTMANAGER_TOKEN) if config.alerts else None
+    tokens = Tokens(read_credential(MATRIX_AS_TOKEN), read_credential(MATRIX_HS_TOKEN), alerts)
     handed = inherited(listen_fds)
     asyncio.run(serve(config, tokens, clock=Clock(), handed=handed))
 

@@ -48,6 +48,25 @@ def examine(path: Path) -> tuple[Problem, ...]:
     return tuple(dict.fromkeys(found))  # a broken file is met twice
 
 
+def advise(path: Path) -> tuple[Problem, ...]:
+    """Find what is no mistake and yet unwise; empty for an instance that is invalid."""
+    try:
+        loaded = load_instance(path, check_recipients=False)
+    except InstanceError:
+        return ()
+    instance = loaded.instance
+    if not instance.services.observability.enable or instance.alerts.has_second_way:
+        return ()
+    source = read_source(str(loaded.path), loaded.path.read_bytes())
+    line = source.line(("services", "observability"))
+    told = (
+        "no second way is set: when the control plane is down, nobody is told; set "
+        "`alerts: {mail: {smarthost: HOST:PORT, from: ADDRESS, to: [ADDRESS]}}` or "
+        "`alerts: {webhook: true}`"
+    )
+    return (Problem(str(loaded.path), line, "alerts", told),)
+
+
 def _stale(loaded: LoadedInstance) -> tuple[Problem, ...]:
     return tuple(
         Problem(

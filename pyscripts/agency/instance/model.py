@@ -14,17 +14,21 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from agency import naming
-from agency.instance.conflicts import conflicts
+from agency.instance.conflicts import PEOPLE, Person, conflicts
 from agency.instance.fields.values import (
+    Address,
     AgentName,
     AgeRecipient,
     Domain,
     Feature,
+    GatedCommand,
     MatrixId,
     Name,
     Repository,
+    Smarthost,
 )
 from agency.instance.problems import field_name
+from agency.secrets import ALERTS_MAIL_PASSWORD, ALERTS_WEBHOOK_URL
 
 SCHEMA_VERSION = 1
 
@@ -88,7 +92,9 @@ class Services(Strict):
     ci: CiService = Field(default=CiService(), description="recipe CI")
     bridge: Toggle = Field(default=Toggle(), description="starts recipe CI by comments")
     dashboard: Toggle = Field(default=Toggle(), description="the pages of recipe CI")
-    observability: Toggle = Field(default=Toggle(), description="Prometheus and Grafana")
+    observability: Toggle = Field(
+        default=Toggle(), description="Prometheus with its alerts, and Grafana"
+    )
 
 
 class Agent(Strict):
@@ -104,6 +110,31 @@ class Agent(Strict):
     )
     port: int | None = Field(
         default=None, ge=1024, le=65535, description="loopback port of its ACP; else from a hash"
+    )
+
+
+class ApprovalRule(Strict):
+    """A rule by which commands run only after other people approved them."""
+
+    commands: list[GatedCommand] = Field(min_length=1, description="commands that it asks for")
+    agents: list[AgentName] = Field(
+        default_factory=list, description="agents that it is about; all of them if it names none"
+    )
+    quorum: int = Field(
+        default=1, ge=1, le=10, description="how many people beside who asks must approve"
+    )
+
+
+class Approvals(Strict):
+    """The commands that other people must approve before they run."""
+
+    rules: dict[Name, ApprovalRule] = Field(default_factory=dict, description="rules, by name")
+    solo_delay: int | None = Field(
+        default=None,
+        ge=0,
+        le=86400,
+        description="seconds after which the only person of an agency may approve what they asked "
+        "for themselves, by typing it again; nobody may if it is not set",
     )
 
 
@@ -128,6 +159,32 @@ class SecretsPolicy(Strict):
         return self
 
 
+class AlertMail(Strict):
+    """Mail as the second way of alerts."""
+
+    smarthost: Smarthost = Field(description="mail server that takes them, with its port")
+    sender: Address = Field(alias="from", description="address that they come from")
+    to: list[Address] = Field(min_length=1, max_length=20, description="who gets them")
+    username: Address | None = Field(
+        default=None,
+        description=f"account at the mail server, with the secret {ALERTS_MAIL_PASSWORD}",
+    )
+
+
+class Alerts(Strict):
+    """The second way of alerts, beside the control room."""
+
+    mail: AlertMail | None = Field(default=None, description="by mail")
+    webhook: bool = Field(
+        default=False, description=f"by a webhook, whose URL is the secret {ALERTS_WEBHOOK_URL}"
+    )
+
+    @property
+    def has_second_way(self) -> bool:
+        """True if an alert about the control plane itself can reach people."""
+        return self.mail is not None or self.webhook
+
+
 class Recipe(Strict):
     """A Co-op Cloud app under test."""
 
@@ -143,12 +200,22 @@ class Instance(Strict):
         description="Matrix server name, and the domain of the services; it cannot be changed later"
     )
     operators: list[MatrixId] = Field(
-        min_length=1, description="who may command, by full Matrix id"
+        min_length=1,
+        description="who may command and approve, by full Matrix id; the first is also the admin",
+    )
+    approvers: list[MatrixId] = Field(
+        default_factory=list,
+        description="who may approve what others ask for, and look, beside the operators",
+    )
+    viewers: list[MatrixId] = Field(default_factory=list, description="who may look, and no more")
+    approvals: Approvals = Field(
+        default=Approvals(), description="what runs only after other people approved it"
     )
     services: Services = Field(
         default=Services(), description="services that it runs; all others are off"
     )
     agents: dict[AgentName, Agent] = Field(default_factory=dict, description="workers, by name")
+    alerts: Alerts = Field(default=Alerts(), description="where alerts go besides the control room")
     recipes: dict[Name, Recipe] = Field(
         default_factory=dict, description="Co-op Cloud apps under test, by name"
     )
@@ -162,9 +229,15 @@ class Instance(Strict):
     def _no_conflicts(self) -> Self:
         found = conflicts(
             self.domain,
-            list(enumerate(self.operators)),
+            [
+                Person((name, index), who)
+                for name in PEOPLE
+                for index, who in enumerate(getattr(self, name))
+            ],
             self.agents,
+            self.approvals.rules,
             reachable=self.services.matrix.reaches_others,
+            solo=self.approvals.solo_delay is not None,
         )
         if found:
             raise ValueError("; ".join(f"{field_name(c.loc)}: {c.message}" for c in found))

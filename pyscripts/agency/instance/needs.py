@@ -86,6 +86,18 @@ def _of_services(instance: Instance) -> Iterator[str]:
     if services.observability.enable:
         yield names.GRAFANA_SECRET_KEY
         yield names.GRAFANA_ADMIN_PASSWORD
+        yield from _of_alerts(instance)
+
+
+def _of_alerts(instance: Instance) -> Iterator[str]:
+    """Name the secrets by which alerts reach the control room, and leave the second way."""
+    if instance.services.matrix.enable:
+        yield names.ALERTMANAGER_TOKEN
+    mail = instance.alerts.mail
+    if mail is not None and mail.username is not None:
+        yield names.ALERTS_MAIL_PASSWORD
+    if instance.alerts.webhook:
+        yield names.ALERTS_WEBHOOK_URL
 
 
 def _of_ci(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:

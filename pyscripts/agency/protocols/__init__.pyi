@@ -30,6 +30,7 @@ from .command_socket import short_path as short_path
 from .readiness import READY_PATH as READY_PATH
 from .readiness import ReadyReport as ReadyReport
 from .readiness import as_report as as_report
+from .reply import NOTICE_KEY as NOTICE_KEY
 from .reply import REPLY_KEY as REPLY_KEY
 from .reply import Reply as Reply
 from .reply import as_reply as as_reply

@@ -11,6 +11,8 @@ from typing import Any
 
 # In the content of an answer: which command it answers, and the result.
 REPLY_KEY = "org.agency.reply"
+# In the content of a message that answers no command: its trace, and what it is about.
+NOTICE_KEY = "org.agency.notice"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ is written out anywhere else.
 from __future__ import annotations
 
 # One secret each.
+ALERTMANAGER_TOKEN = "alertmanager-token"
+ALERTS_MAIL_PASSWORD = "alerts-mail-password"
+ALERTS_WEBHOOK_URL = "alerts-webhook-url"
 DEPLOY_KEY = "deploy-key"
 FORGE_BOT_TOKEN = "forge-bot-token"
 GITLAB_ROOT_PASSWORD = "gitlab-initial-root-password"

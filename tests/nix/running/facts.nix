@@ -150,6 +150,7 @@ in
       // on observed {
         "grafana.service" = [ services.grafana.settings.server.http_port ];
         "prometheus.service" = [ services.prometheus.port ];
+        "alertmanager.service" = [ services.prometheus.alertmanager.port ];
         "prometheus-node-exporter.service" = [ services.prometheus.exporters.node.port ];
         "prometheus-process-exporter.service" = [ services.prometheus.exporters.process.port ];
         "prometheus-blackbox-exporter.service" = [ services.prometheus.exporters.blackbox.port ];

@@ -35,6 +35,15 @@ def _names(engine: str, *, own_forge: bool) -> set[str]:
             "operators": ["@alice:agency.example.org"],
             "services": services,
             "agents": {"pm": {"role": "pm"}},
+            "alerts": {
+                "mail": {
+                    "smarthost": "mail.example.org:587",
+                    "from": "agency@example.org",
+                    "to": ["ops@example.org"],
+                    "username": "agency@example.org",
+                },
+                "webhook": True,
+            },
             "secrets": {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}},
         },
         strict=False,

@@ -51,6 +51,7 @@ async def judged(started_with: SecretValue) -> Verdict:
         conditions=conditions,
         refusals=Refusals(conditions),
         names=OwnNames("127.0.0.1"),
+        numbers=nothing,
     )
     server = TestServer(build_app(service), host="127.0.0.1")
     await server.start_server()

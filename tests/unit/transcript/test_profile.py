@@ -14,6 +14,8 @@ from agency.transcript.verification import Policy, verify
 Document = dict[str, Any]
 Seal = Callable[[object], bytes]
 
+PART_RULES = [rule for rules in added.PARTS.values() for rule in rules]
+
 
 def reasons(document: Document) -> str:
     return "; ".join(judge.overall(Predicate.model_validate(document["predicate"]))[1])
@@ -34,7 +36,7 @@ def test_each_of_its_probes_can_be_demanded(
     assert report.ok, report.reasons
 
 
-@pytest.mark.parametrize("rule", added.RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", PART_RULES, ids=lambda rule: rule.name)
 def test_a_run_that_had_the_part_cannot_pass_without_its_probe(
     rule: judge.ProbeRule, profile_document: Document
 ) -> None:
@@ -45,7 +47,7 @@ def test_a_run_that_had_the_part_cannot_pass_without_its_probe(
     assert reasons(profile_document) == "", "the control: nobody asked for it"
 
 
-@pytest.mark.parametrize("rule", added.RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", PART_RULES, ids=lambda rule: rule.name)
 def test_a_probe_that_does_not_hold_fails_the_run(
     rule: judge.ProbeRule, profile_document: Document
 ) -> None:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agency.control.appservice.readiness import Numbers
 from agency.control.appservice.refusals import Refusals, Refused
 from agency.control.appservice.transactions import Intake
 from agency.control.conditions import Code, Conditions
@@ -27,6 +28,8 @@ class ControlCollector(Collector):
     refusals: Refusals
     intake: Intake
     connections: Connections
+    alerts: Counter[str]
+    numbers: Numbers | None = None  # as read for the request at hand
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -41,7 +44,20 @@ class ControlCollector(Collector):
             events.add_metric([result], number)
         yield events
         yield self._conditions()
+        yield CounterMetricFamily(
+            f"{_PREFIX}_conditions_overflow",
+            "Conditions not kept, because there were too many of their kind.",
+            value=self.conditions.overflow,
+        )
         yield from self._connections()
+        told = CounterMetricFamily(
+            f"{_PREFIX}_alerts", "Alerts that Alertmanager delivered.", labels=["result"]
+        )
+        for result in ("told", "known"):
+            told.add_metric([result], self.alerts[result])
+        yield told
+        if self.numbers is not None:
+            yield from _of_numbers(self.numbers)
 
     def _conditions(self) -> Metric:
         found = Counter((each.code, each.blocks) for each in self.conditions.present())
@@ -73,6 +89,26 @@ class ControlCollector(Collector):
         yield GaugeMetricFamily(
             f"{_PREFIX}_connections", "Open connections.", value=len(self.connections)
         )
+
+
+def _of_numbers(numbers: Numbers) -> Iterator[Metric]:
+    """Yield what was read from the store and the homeserver; without a store there is no number."""
+    yield GaugeMetricFamily(
+        f"{_PREFIX}_ready", "1 if commands get through, as /ready says.", value=int(numbers.ready)
+    )
+    waiting = GaugeMetricFamily(
+        f"{_PREFIX}_outbox", "Messages that wait, and those given up.", labels=["state"]
+    )
+    for state, count in numbers.outbox.items():
+        waiting.add_metric([state], count)
+    yield waiting
+    age = GaugeMetricFamily(
+        f"{_PREFIX}_last_transaction_age_seconds",
+        "Time since the homeserver's last transaction; a quiet homeserver sends none.",
+    )
+    if numbers.last_transaction_age_s is not None:
+        age.add_metric([], numbers.last_transaction_age_s)
+    yield age
 
 
 def registry(collector: ControlCollector) -> CollectorRegistry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,15 @@ class Seen:
         return now - self.at <= (_UNWELL_S if self.reasons else _FRESH_S)
 
 
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Numbers about the path and the store; `outbox` by state, empty without a store."""
+
+    ready: bool
+    outbox: Mapping[str, int]
+    last_transaction_age_s: float | None
+
+
 @dataclass(slots=True)
 class Readiness:
     """Observer of the store and of the homeserver.
@@ -66,6 +75,12 @@ class Readiness:
                 self._kept = await self._store()
             reasons = route.reasons + self._kept.reasons
         return not reasons and not any(each.blocks for each in self.conditions.present())
+
+    async def numbers(self) -> Numbers:
+        """Return the numbers for `/metrics`, at most a second old."""
+        ready = await self.is_ready()
+        facts = self._kept.facts if self._kept is not None else {}
+        return Numbers(ready, facts.get("outbox", {}), await self._age())
 
     async def observe(self) -> dict[str, Any]:
         """Make the body of `/ready`: `ready`, the `reasons` why not, and the observations.

@@ -21,7 +21,7 @@ class Refused(StrEnum):
     """Kinds of refusals; the labels of a metric, so their number is bounded."""
 
     MALFORMED = "malformed"  # 400
-    TOKEN = "token"  # noqa: S105 - 403, a kind of refusal
+    TOKEN = "token"  # noqa: S105 - 401, 403, a kind of refusal
     UNKNOWN = "unknown"  # 404, 405
     SLOW = "slow"  # 408
     TOO_LARGE = "too-large"  # 413
@@ -34,6 +34,7 @@ class Refused(StrEnum):
 
 _KINDS = {
     400: Refused.MALFORMED,
+    401: Refused.TOKEN,
     403: Refused.TOKEN,
     404: Refused.UNKNOWN,
     405: Refused.UNKNOWN,

@@ -1,4 +1,4 @@
-"""The HTTP server that the homeserver calls.
+"""The HTTP server that the homeserver calls, and Alertmanager where there is one.
 
 Source: Matrix specification 1.11, "Application Service API". The homeserver proves its identity by
 `hs_token` in the Authorization header. A token in the query would end in logs, and is refused.
@@ -6,6 +6,7 @@ Source: Matrix specification 1.11, "Application Service API". The homeserver pro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from agency.control.appservice.access import OwnNames
+from agency.control.appservice.alerts import ALERTS_PATH, AlertsPage
 from agency.control.appservice.metrics import (
     CONTENT_TYPE,
     ControlCollector,
     exposition,
     registry,
 )
+from agency.control.appservice.readiness import Numbers
 from agency.control.appservice.refusals import Refusals
 from agency.control.appservice.transactions import (
     InboxFullError,
@@ -54,6 +57,8 @@ class AppService:
     conditions: Conditions
     refusals: Refusals
     names: OwnNames
+    numbers: Callable[[], Awaitable[Numbers]]
+    alerts: AlertsPage | None = None  # None: no Alertmanager is configured
 
 
 def server_limits(max_body: int) -> Limits:
@@ -71,10 +76,14 @@ def build_app(service: AppService) -> web.Application:
         limits,
         _refuse,
         outer=[_noted(service)],
-        inner=[_authorised(service.hs_token, service.names)],
+        inner=[_authorised(service)],
     )
     collector = ControlCollector(
-        service.conditions, service.refusals, service.intake, app[CONNECTIONS]
+        service.conditions,
+        service.refusals,
+        service.intake,
+        app[CONNECTIONS],
+        service.alerts.intake.counts if service.alerts is not None else Counter(),
     )
     numbers = registry(collector)
 
@@ -93,6 +102,7 @@ def build_app(service: AppService) -> web.Application:
         return web.json_response(body, status=200 if body["ready"] else 503)
 
     async def metrics(_request: web.Request) -> web.StreamResponse:
+        collector.numbers = await service.numbers()
         return web.Response(body=exposition(numbers), headers={"Content-Type": CONTENT_TYPE})
 
     app.router.add_put(f"{_PREFIX}/transactions/{{txn}}", transaction)
@@ -102,6 +112,8 @@ def build_app(service: AppService) -> web.Application:
     app.router.add_get("/health", _health)
     app.router.add_get("/ready", ready)
     app.router.add_get("/metrics", metrics)
+    if service.alerts is not None:
+        app.router.add_post(ALERTS_PATH, service.alerts.post)
     return app
 
 
@@ -160,7 +172,9 @@ def _noted(service: AppService) -> Middleware:
     return noted
 
 
-def _authorised(hs_token: SecretValue, names: OwnNames) -> Middleware:
+def _authorised(service: AppService) -> Middleware:
+    hs_token, names, page = service.hs_token, service.names, service.alerts
+
     @web.middleware
     async def authorised(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let the homeserver's calls in with its token alone, others under our names alone."""
@@ -170,12 +184,15 @@ def _authorised(hs_token: SecretValue, names: OwnNames) -> Middleware:
             names.check(request)
         elif not right:
             return _problem(403, "M_FORBIDDEN", "hs_token is needed, in the Authorization header")
+        if page is not None and request.path == ALERTS_PATH:
+            page.check(request)
         return await handler(request)
 
     return authorised
 
 
 _ERRCODES = {
+    401: ("M_UNKNOWN_TOKEN", "a token is needed, in the Authorization header"),
     404: ("M_UNRECOGNIZED", "no such endpoint"),
     405: ("M_UNRECOGNIZED", "no such method"),
     413: ("M_TOO_LARGE", "the body is too large"),

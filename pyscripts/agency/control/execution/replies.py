@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agency.canonical import canonical_json
 from agency.control.operation import Origin
 from agency.control.store.outbox import Message, transaction_id
-from agency.protocols import REPLY_KEY
+from agency.protocols import NOTICE_KEY, REPLY_KEY
 
 # An event may have 65536 bytes, including its envelope and JSON's escapes.
 _MAX_TEXT_BYTES = 4_000
@@ -90,13 +91,26 @@ def reply_message(
     )
 
 
-def notice_message(text: str, room_id: str, *, as_user: str, trace: str) -> Message:
-    """Make a message to a room that answers no command."""
+def notice_message(
+    text: str,
+    room_id: str,
+    *,
+    as_user: str,
+    trace: str,
+    rings: bool = False,
+    about: Mapping[str, Any] | None = None,
+) -> Message:
+    """Make a message to a room that answers no command; `about` is told to programs.
+
+    One that `rings` notifies people: clients are silent about a notice.
+    """
     content: dict[str, Any] = {
-        "msgtype": "m.notice",
+        "msgtype": "m.text" if rings else "m.notice",
         "body": _bounded(printable(text), _MAX_TEXT_BYTES),
+        # No two notices are alike, so that one that was posted already is known again.
+        NOTICE_KEY: {**(about or {}), "trace": trace},
     }
-    if "@" in content["body"]:
+    if rings or "@" in content["body"]:
         content["m.mentions"] = {}
     return Message(transaction_id(trace, 0), room_id, as_user, content, trace)
 

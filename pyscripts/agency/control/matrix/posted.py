@@ -11,11 +11,11 @@ from typing import Any
 
 from agency.control.store.outbox import Message
 from agency.matrix import MatrixError, MatrixSession, client_path
-from agency.protocols import REPLY_KEY
+from agency.protocols import NOTICE_KEY, REPLY_KEY
 
 
 async def posted_event(api: MatrixSession, message: Message) -> str | None:
-    """Return the id of the event that posted this reply; None if it is not in its place.
+    """Return the id of the event that posted this message; None if it is not in its place.
 
     Its place is its thread, or else the newest messages of the bot.
 
@@ -47,5 +47,9 @@ def _is(message: Message, event: Any) -> str | None:
     if not isinstance(event, dict) or event.get("sender") != message.as_user:
         return None
     content = event.get("content")
-    same = isinstance(content, dict) and content.get(REPLY_KEY) == message.content.get(REPLY_KEY)
+    # What neither carries says nothing: a message queued by a version without it is sent again.
+    same = isinstance(content, dict) and any(
+        key in message.content and content.get(key) == message.content[key]
+        for key in (REPLY_KEY, NOTICE_KEY)
+    )
     return str(event.get("event_id")) if same else None

@@ -15,7 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency import naming
 from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
+from agency.control.alerts.intake import AlertIntake
 from agency.control.appservice.access import OwnNames
+from agency.control.appservice.alerts import AlertsPage
 from agency.control.appservice.readiness import Readiness
 from agency.control.appservice.refusals import Refusals
 from agency.control.appservice.server import AppService, build_app
@@ -34,28 +36,29 @@ from agency.control.execution.lifecycle import Lifecycle
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operation, Operations
 from agency.control.operations.admission import Bounds
-from agency.control.policy import Policy
+from agency.control.operations.approvals import meant_by
 from agency.control.rooms.deletions import Deletions
 from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
 from agency.control.service.notices import Notices
+from agency.control.service.pruner import prune_often
 from agency.control.service.reconcile import reconcile
 from agency.control.service.targets import AgentTargets
+from agency.control.service.tasks import first_end
 from agency.control.service.upkeep import RoomUpkeep
-from agency.control.store import agents, facts, outbox, pruning
+from agency.control.store import agents, facts, outbox
 from agency.control.store.agents import AgentRecord
 from agency.control.store.facts import Fact
 from agency.control.store.passwords import url_secrets
 from agency.errors import InternalError
 from agency.listening import Inherited
 from agency.matrix import Backoff, ControlRoom, MatrixSession
-from agency.secrets import SecretValue
+from agency.secrets import Redactor, SecretValue
 from agency.store import Database, Hold
 
 _log = logging.getLogger(__name__)
 
-_PRUNE_EVERY_S = 3600.0
 _ANSWER_S = 0.05  # how long an acknowledgement waits for the reply
 # Together under the 5 s in which a clean stop must end.
 _COMMAND_GRACE_S = 1.2
@@ -65,10 +68,17 @@ _FLUSH_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The two secrets of an application service."""
+    """The two secrets of an application service, and Alertmanager's if it has alerts to deliver."""
 
     as_token: SecretValue
     hs_token: SecretValue
+    alerts: SecretValue | None = None
+
+    def all(self) -> tuple[SecretValue, ...]:
+        """Return those that there are."""
+        return tuple(
+            each for each in (self.as_token, self.hs_token, self.alerts) if each is not None
+        )
 
 
 def new_trace() -> str:
@@ -109,15 +119,16 @@ class ControlPlane:
             AgencyError: it could not start, or one of its parts ended.
         """
         lifecycle = self._lifecycle(tokens)
-        app = build_app(self._appservice(tokens))
+        sender = self._sender()
+        app = build_app(self._appservice(tokens, sender))
         runner = await startup.listen(app, self.config, self.handed)
         try:
-            sender = self._sender()
             notices = self._notices(sender)
             await notices.restore()
             upkeep = self.keeper = await self._upkeep()
             operations = self._operations(lifecycle, upkeep.room_id or "", sender)
             self.operations = operations
+            await operations.safety.restore()
             async with self._taking_commands(operations) as working:
                 finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
                 room_id = await self._unless_stopped(finding, working)
@@ -194,7 +205,9 @@ class ControlPlane:
         tasks = [
             working,
             asyncio.create_task(sender.run(), name="sender"),
-            asyncio.create_task(self._prune(), name="pruner"),
+            asyncio.create_task(
+                prune_often(self.database, self.clock, self.config.limits), name="pruner"
+            ),
             asyncio.create_task(self.held.watch(), name="hold on the database"),
             asyncio.create_task(upkeep.run(), name="upkeep of the room"),
             asyncio.create_task(notices.run(), name="notices of conditions"),
@@ -208,7 +221,7 @@ class ControlPlane:
         fields = {"room": room_id, "port": self.config.listen_port}
         _log.info("ready", extra={"fields": fields})
         try:
-            await _first_end([*tasks, told], starting)
+            await first_end([*tasks, told], starting)
         finally:
             told.cancel()
             self.stopping.set()
@@ -256,17 +269,6 @@ class ControlPlane:
                 each.cancel()
             await asyncio.gather(task, told, return_exceptions=True)
 
-    async def _prune(self) -> None:
-        keep_ms = pruning.keep_ms(self.config.limits.max_command_age_s)
-        while True:
-            try:
-                before_ts = self.clock.now_ms() - keep_ms
-                pruned = await self.database.write(partial(pruning.prune, before_ts=before_ts))
-                _log.info("pruned", extra={"fields": {"inbox": pruned.inbox}})
-            except SQLAlchemyError as error:
-                _log.warning("cannot prune: %s", type(error).__name__)
-            await asyncio.sleep(_PRUNE_EVERY_S)
-
     async def _records(self) -> Mapping[str, AgentRecord]:
         return {record.name: record for record in await self.database.read(agents.records)}
 
@@ -277,10 +279,29 @@ class ControlPlane:
             acp=self.acp,
             limits=self.config.limits,
             records=self._records,
-            secrets=(tokens.as_token, tokens.hs_token, *url_secrets(self.config.database_url)),
+            secrets=self._secrets(tokens),
         )
 
-    def _appservice(self, tokens: Tokens) -> AppService:
+    def _secrets(self, tokens: Tokens) -> tuple[SecretValue, ...]:
+        return (*tokens.all(), *url_secrets(self.config.database_url))
+
+    def _alerts(self, tokens: Tokens, sender: Sender) -> AlertsPage | None:
+        if tokens.alerts is None:
+            return None
+        intake = AlertIntake(
+            database=self.database,
+            clock=self.clock,
+            conditions=self.conditions,
+            room_id=lambda: self.room_id,
+            as_user=self.config.bot_id,
+            new_trace=new_trace,
+            redact=Redactor(self._secrets(tokens)).redact,
+            say=sender.offer,
+            max_outbox=self.config.limits.max_outbox,
+        )
+        return AlertsPage(tokens.alerts, intake, self.stopping.is_set)
+
+    def _appservice(self, tokens: Tokens, sender: Sender) -> AppService:
         config = self.config
         own = {config.bot_id, *(agent.matrix_id for agent in config.agents)}
         intake = Intake(
@@ -296,11 +317,12 @@ class ControlPlane:
             conditions=self.conditions,
             take_back=Deletions(
                 self.clock,
-                Policy(frozenset(config.operators)),
+                config.policy,
                 Bounds(GRAMMAR, config.limits.max_command_bytes, config.limits.approval_wait_s),
             ),
             forget=self._withdrawn,
             changed=self._room_changed,
+            resolve=partial(meant_by, config.policy),
         )
         readiness = Readiness(
             database=self.database,
@@ -326,11 +348,21 @@ class ControlPlane:
             conditions=self.conditions,
             refusals=Refusals(self.conditions),
             names=OwnNames(config.listen_host),
+            numbers=readiness.numbers,
+            alerts=self._alerts(tokens, sender),
         )
 
     def _operations(self, lifecycle: Lifecycle, room_id: str, sender: Sender) -> Operations:
         handlers = build_handlers(
-            Services(self.clock, self.database, lifecycle, GRAMMAR, self.conditions)
+            Services(
+                self.clock,
+                self.database,
+                lifecycle,
+                GRAMMAR,
+                self.conditions,
+                decisions=lambda: self._running().decisions,
+                safety=lambda: self._running().safety,
+            )
         )
         return Operations(
             database=self.database,
@@ -348,6 +380,12 @@ class ControlPlane:
             obstacle=self.voice.obstacle,
             has_room=False,
         )
+
+    def _running(self) -> Operations:
+        """Return the operations; a handler runs for one of them, so there are any."""
+        if self.operations is None:
+            raise InternalError("a command runs before there are operations")
+        return self.operations
 
     def _notices(self, sender: Sender) -> Notices:
         return Notices(
@@ -379,22 +417,3 @@ class ControlPlane:
         with suppress(TimeoutError):
             async with asyncio.timeout(_ANSWER_S):
                 await self.answered.wait()
-
-
-async def _first_end(tasks: list[asyncio.Task[Any]], starting: asyncio.Task[None]) -> None:
-    """Wait until one of `tasks` ends, and raise its error.
-
-    An error of `starting` is only logged: commands can still start the agents.
-    """
-    waiting = {*tasks, starting}
-    while waiting:
-        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            error = task.exception()
-            if error is not None and task is starting:
-                _log.error("agents could not be started again", exc_info=error)
-            elif error is not None:
-                _log.error("%s ended", task.get_name(), exc_info=error)
-                raise InternalError(f"{task.get_name()} ended: {type(error).__name__}") from error
-        if done - {starting}:
-            return

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete
 from sqlalchemy.engine import Connection
 
-from agency.control.store import operations, schema
+from agency.control.store import alerts, operations, schema
 from agency.control.store.inbox import InboxState
 from agency.control.store.outbox import OutboxState
 
@@ -26,6 +26,7 @@ class Pruned:
     outbox: int
     transactions: int
     operations: int
+    alerts: int
 
 
 def keep_ms(max_command_age_s: float) -> int:
@@ -50,4 +51,5 @@ def prune(connection: Connection, before_ts: int) -> Pruned:
         delete(schema.transactions).where(schema.transactions.c.received_ts < before_ts)
     )
     ended = operations.prune(connection, before_ts)
-    return Pruned(inbox.rowcount, outbox.rowcount, transactions.rowcount, ended)
+    told = alerts.prune(connection, before_ts)
+    return Pruned(inbox.rowcount, outbox.rowcount, transactions.rowcount, ended, told)

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from agency.store import Schema
 
 # Every revision that this code can upgrade from, oldest first.
-SCHEMA = Schema("agency.control.store:migrations", ("0001", "0002", "0003", "0004"))
+SCHEMA = Schema("agency.control.store:migrations", ("0001", "0002", "0003", "0004", "0005", "0006"))
 REVISION = SCHEMA.newest
 
 metadata = MetaData()
@@ -89,6 +89,7 @@ outbox = Table(
     sqlite_autoincrement=True,
 )
 Index("outbox_state", outbox.c.state, outbox.c.sequence)
+Index("outbox_event", outbox.c.event_id)
 
 operations = Table(
     "operations",
@@ -110,6 +111,7 @@ operations = Table(
     Column("trace", String(64), nullable=False),
     Column("replies", Integer, nullable=False),
     Column("answer", Text),
+    Column("basis", String(64), nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 Index("operations_state", operations.c.state, operations.c.sequence)
@@ -123,6 +125,16 @@ grants = Table(
     Column("granted_ts", BigInteger, nullable=False),
     Column("spent_ts", BigInteger),
 )
+
+# Alerts that the room was told of; `notice` is the transaction id of the message in the outbox.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("notice", String(255), nullable=False),
+    Column("told_ts", BigInteger, nullable=False),
+)
+Index("alerts_told", alerts.c.told_ts)
 
 audit = Table(
     "audit",

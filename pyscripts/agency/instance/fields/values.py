@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -23,7 +23,14 @@ RECIPIENT_PATTERN = "age1[02-9ac-hj-np-z]{58}"
 _PART = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 REPOSITORY_PATTERN = f"{_PART}(/{_PART})+"
 
+# A subset of what mail knows, without what the configuration's readers would take for theirs.
+ADDRESS_PATTERN = rf"[A-Za-z0-9._+-]{{1,64}}@({_LABEL}\.)*{_LABEL}"
+SMARTHOST_PATTERN = rf"({_LABEL}\.)*{_LABEL}:[1-9][0-9]{{0,4}}"
+MAX_ADDRESS = 254
+
 _DOMAIN = re.compile(DOMAIN_PATTERN)
+_ADDRESS = re.compile(ADDRESS_PATTERN)
+_SMARTHOST = re.compile(SMARTHOST_PATTERN)
 _MATRIX_ID = re.compile(MATRIX_ID_PATTERN)
 _RECIPIENT = re.compile(RECIPIENT_PATTERN)
 _REPOSITORY = re.compile(REPOSITORY_PATTERN)
@@ -102,6 +109,22 @@ def _repository(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text) or len(text) > MAX_ADDRESS:
+        raise ValueError(not_this("must be a mail address such as ops@example.org", text))
+    return text
+
+
+def _smarthost(text: str) -> str:
+    wanted = "must be a host and its port such as mail.example.org:587"
+    if not _SMARTHOST.fullmatch(text) or len(text) > MAX_ADDRESS:
+        raise ValueError(not_this(wanted, text))
+    port = int(text.rpartition(":")[2])
+    if port >= 2**16:
+        raise ValueError(f"has the port {port}; a port is 1 to 65535")
+    return text
+
+
 def _schema(pattern: str, longest: int, **more: str | list[str]) -> dict[str, object]:
     return {"pattern": f"^(?:{pattern})$", "minLength": 1, "maxLength": longest, **more}
 
@@ -129,6 +152,8 @@ MatrixId = Annotated[
 Feature = Annotated[
     str, AfterValidator(_feature), Field(json_schema_extra={"enum": list(FEATURES)})
 ]
+# What an approval rule can ask for: the commands that change an agent.
+GatedCommand = Literal["agents start", "agents stop", "agents restart"]
 AgeRecipient = Annotated[
     str,
     AfterValidator(_age_recipient),
@@ -138,4 +163,14 @@ Repository = Annotated[
     str,
     AfterValidator(_repository),
     Field(json_schema_extra=_schema(REPOSITORY_PATTERN, MAX_REPOSITORY)),
+]
+Address = Annotated[
+    str,
+    AfterValidator(_address),
+    Field(json_schema_extra=_schema(ADDRESS_PATTERN, MAX_ADDRESS)),
+]
+Smarthost = Annotated[
+    str,
+    AfterValidator(_smarthost),
+    Field(json_schema_extra=_schema(SMARTHOST_PATTERN, MAX_ADDRESS)),
 ]

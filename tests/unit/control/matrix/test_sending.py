@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from agency.clock import Clock
+from agency.control.execution.replies import notice_message
 from agency.control.matrix.sending import Sender
 from agency.control.store import audit, outbox
 from agency.control.store.outbox import Message, OutboxState, StoredMessage
@@ -288,3 +289,34 @@ async def test_doubtful_message_without_a_thread_is_looked_for_in_the_room(desk:
     while await desk.sender.send_due() == 0:
         pass
     assert desk.api.sent == []
+
+
+async def test_notice_that_waits_is_not_taken_for_another(desk: Desk) -> None:
+    """After a crash the room is searched; another message of the bot there says nothing."""
+    old, new = (
+        notice_message(text, "!r:x", as_user="@bot:x", trace=text) for text in ("old", "new")
+    )
+    desk.api.posted["$old"] = old.content
+    desk.api.posted["$new"] = {"body": "a reply", "org.agency.reply": {}}
+    await desk.database.write(lambda c: outbox.add(c, new, 0))
+    running = asyncio.create_task(desk.sender.run())
+    try:
+        async with asyncio.timeout(5):
+            await desk.sender.settled.wait()
+    finally:
+        running.cancel()
+    assert [content["body"] for content in desk.api.contents] == ["new"]
+
+
+async def test_notice_that_was_posted_before_a_crash_is_not_posted_again(desk: Desk) -> None:
+    message = notice_message("new", "!r:x", as_user="@bot:x", trace="new")
+    desk.api.posted["$new"] = message.content
+    await desk.database.write(lambda c: outbox.add(c, message, 0))
+    running = asyncio.create_task(desk.sender.run())
+    try:
+        async with asyncio.timeout(5):
+            await desk.sender.settled.wait()
+    finally:
+        running.cancel()
+    assert desk.api.contents == []
+    assert (await desk.counts())[OutboxState.PENDING] == 0

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agency.transcript.rules.v1.rule import ProbeRule
-from agency.transcript.rules.v2 import edge
+from agency.transcript.rules.v2 import edge, shop
 
 PARTS: Mapping[str, tuple[ProbeRule, ...]] = {"edge": edge.RULES}
+_OF_PARTS = tuple(rule for rules in PARTS.values() for rule in rules)
 
-RULES: tuple[ProbeRule, ...] = tuple(rule for rules in PARTS.values() for rule in rules)
+RULES: tuple[ProbeRule, ...] = (*shop.RULES, *_OF_PARTS)
 
 
 def of_profile(profile: Iterable[str]) -> frozenset[str]:

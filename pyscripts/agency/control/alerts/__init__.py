@@ -1,0 +1,1 @@
+"""Alerts: what Alertmanager delivers, as messages in the control room, each told once."""
