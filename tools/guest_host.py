@@ -28,6 +28,8 @@ PACKAGES = {
     "openssh-client": "ssh",
     # Fetches the OpenID provider of guests.
     "npm": "npm",
+    # Sets the authority that the browser trusts.
+    "libnss3-tools": "certutil",
     # The first ones make the disk of a virtual machine; a test boots it in the emulator.
     "fdisk": "sfdisk",
     "dosfstools": "mkfs.vfat",
@@ -37,6 +39,8 @@ PACKAGES = {
     "qemu-system-x86": "qemu-system-x86_64",
     "ovmf": "/usr/share/OVMF",
 }
+# Any of them logs people in through the edge; the first is what Debian has to install.
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 INCUS = {"incus-base": "incusd", "incus-client": "incus"}
 # Directories of programs that are on no PATH, or on root's only.
 PLACES = "/usr/sbin:/sbin:/usr/libexec/incus:/usr/lib/incus"
@@ -45,19 +49,22 @@ POOL = "agency"
 TIMEOUT_S = 60
 
 
+def is_here(sign: str) -> bool:
+    """Return whether a program, or a file by its absolute path, is present."""
+    path = f"{os.environ.get('PATH', os.defpath)}:{PLACES}"
+    return Path(sign).exists() if sign.startswith("/") else bool(shutil.which(sign, path=path))
+
+
 def missing(packages: Mapping[str, str]) -> tuple[str, ...]:
     """List the packages of which neither the program nor the file is present."""
-    path = f"{os.environ.get('PATH', os.defpath)}:{PLACES}"
-
-    def is_here(sign: str) -> bool:
-        return Path(sign).exists() if sign.startswith("/") else bool(shutil.which(sign, path=path))
-
     return tuple(package for package, sign in packages.items() if not is_here(sign))
 
 
 def install_packages() -> None:
     """Install the missing packages."""
     plain, incus = missing(PACKAGES), missing(INCUS)
+    if not any(map(is_here, BROWSERS)):
+        plain += BROWSERS[:1]
     if not plain and not incus:
         return
     wanted = " ".join((*plain, *incus))

@@ -4,6 +4,7 @@
 # configuration file) becomes a file that is exported beside the unit, under its own name; what lies
 # in a package lies at the same place below the directory that the machine has for that package,
 # which is /usr unless `packages` names another. A path that is neither ends the evaluation.
+# Where a package of the machine keeps something elsewhere, `moved` says so.
 { lib }:
 let
   storePath = "${builtins.storeDir}/[0-9a-z]{32}-[A-Za-z0-9+._?=-]+";
@@ -83,7 +84,8 @@ in
     };
 
   # texts: path -> text. Gives path -> text with no path into the store, and in it what the texts
-  # need, at `directory`. packages: list of { prefix, directory }, by the beginning of their names.
+  # need, at `directory`. packages: list of { prefix, directory, moved }, by the beginning of their
+  # names; moved: the beginning of a path in the package -> its place on the machine.
   export =
     {
       directory,
@@ -100,11 +102,17 @@ in
       };
       own = map (one: one.key) closure;
       names = map nameOf own;
-      placeOf =
-        path:
-        (lib.findFirst (package: lib.hasPrefix package.prefix (nameOf path)) {
-          directory = "/usr";
-        } packages).directory;
+      packageOf = path: lib.findFirst (package: lib.hasPrefix package.prefix (nameOf path)) { } packages;
+      placed =
+        package: rest:
+        let
+          moved = package.moved or { };
+          from = lib.findFirst (from: lib.hasPrefix from rest) null (lib.attrNames moved);
+        in
+        if from == null then
+          (package.directory or "/usr") + rest
+        else
+          moved.${from} + lib.removePrefix from rest;
 
       mapped =
         text:
@@ -122,7 +130,7 @@ in
             else if rest == null then
               throw "portable: ${path} is not a file of a package"
             else
-              placeOf path + rest
+              placed (packageOf path) rest
         ) (builtins.split "(${storePath})(/[A-Za-z0-9+._/-]*)?" (discard text));
       # Where packages shared a path, it would now be named many times.
       searchPath =

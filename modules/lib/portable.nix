@@ -40,13 +40,18 @@ let
   # Every feature of agents, so that there is a unit for whatever one turns on.
   complete = evaluated [ ./everything.nix ];
   everything = complete.config;
+  guestWith =
+    more:
+    (evaluated (
+      [
+        ../../hosts/throwaway
+        # A function that writes a text is called all over NixOS, and no option stands for it.
+        { _module.args.pkgs = lib.mkForce (foreign.readable complete.pkgs); }
+      ]
+      ++ more
+    )).config;
   # What the guest runs.
-  guest =
-    (evaluated [
-      ../../hosts/throwaway
-      # A function that writes a text is called all over NixOS, and no option stands for it.
-      { _module.args.pkgs = lib.mkForce (foreign.readable complete.pkgs); }
-    ]).config;
+  guest = guestWith [ ];
 
   inherit (everything.agency) prefix;
   postgresql = guest.services.postgresql;
@@ -79,6 +84,17 @@ let
       {
         prefix = "postgresql-";
         directory = "/usr/lib/postgresql/${lib.versions.major postgresql.package.version}";
+      }
+      {
+        prefix = "nginx-";
+        moved = {
+          "/bin/" = "/usr/sbin/";
+          "/conf/" = "/etc/nginx/";
+        };
+      }
+      {
+        prefix = "mailcap-";
+        moved."/etc/" = "/etc/";
       }
     ];
   };
@@ -188,6 +204,22 @@ let
     );
   guestUnits = unitFiles guest (ownNames guest ++ foreignUnits);
 
+  # What a profile of a spin-up adds to the guest, apart from what every guest has.
+  parts = import ./parts {
+    inherit
+      lib
+      guest
+      guestWith
+      fillInstance
+      namesInstance
+      unitFiles
+      ownNames
+      userLine
+      groupLine
+      ;
+    common = ownNames guest ++ foreignUnits;
+  };
+
   sampleUnits = lib.filter (name: isSample name && !lib.hasSuffix ".target" name) (
     lib.attrNames everything.systemd.units
   );
@@ -268,7 +300,7 @@ let
   );
 in
 {
-  inherit prefix;
+  inherit parts prefix;
 
   # Files of every instance, by their path below /.
   files =

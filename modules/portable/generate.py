@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -17,6 +18,8 @@ TIMEOUT_S = 300
 # `instance` and `generated`), what each agent adds (over `agent`), and which units are started.
 FOLDERS = {"machine": "files", "instance": "instanceFiles", "agent": "agentFiles"}
 START = "start.json"
+# The same of each part that a profile of a spin-up adds, which the default guest has nothing of.
+PARTS = "parts"
 
 
 def evaluated() -> dict[str, str]:
@@ -30,17 +33,25 @@ def evaluated() -> dict[str, str]:
     if result.returncode != 0:
         sys.exit(f"the units cannot be evaluated:\n{result.stderr}")
     export = json.loads(result.stdout)
+    files = exported(export)
+    for name, part in export[PARTS].items():
+        files |= {f"{PARTS}/{name}/{path}": text for path, text in exported(part).items()}
+    return files
+
+
+def exported(export: dict[str, Any]) -> dict[str, str]:
+    """Return the files of one export by their path."""
     files = {
         f"{folder}/{path}": text
         for folder, attribute in FOLDERS.items()
-        for path, text in export[attribute].items()
+        for path, text in export.get(attribute, {}).items()
     }
     return files | {START: json.dumps(export["start"], indent=2) + "\n"}
 
 
 def present() -> dict[str, str]:
     """Every file that is there."""
-    below = [path for folder in FOLDERS for path in sorted((HERE / folder).rglob("*"))]
+    below = [path for folder in (*FOLDERS, PARTS) for path in sorted((HERE / folder).rglob("*"))]
     return {
         path.relative_to(HERE).as_posix(): path.read_text()
         for path in [*below, HERE / START]

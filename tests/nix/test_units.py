@@ -202,3 +202,34 @@ def test_systemd_accepts_every_exported_unit(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert str(machine) not in result.stderr
+
+
+def test_a_part_that_changed_what_every_guest_has_would_not_be_exported() -> None:
+    """Parts are combined; one that changes another's files would change what is proven of it."""
+    expression = """
+      let
+        lib = import <nixpkgs/lib>;
+        parts = import ./modules/lib/parts;
+        guest = unit: {
+          environment.etc."agency/secrets.json".text = "{\\"secrets\\":[],\\"templates\\":[]}";
+          inherit unit;
+        };
+        export = changed: parts {
+          inherit lib;
+          guest = guest "as it is";
+          guestWith = _: guest (if changed then "another" else "as it is");
+          fillInstance = text: text;
+          namesInstance = _: false;
+          unitFiles = one: _: { "etc/x.service" = one.unit + '' Groups "X25519MLKEM768:X25519:''; };
+          ownNames = _: [ ];
+          userLine = _: _: "";
+          groupLine = _: _: "";
+          common = [ ];
+        };
+      in
+      map (changed: (builtins.tryEval (builtins.deepSeq (export changed).edge true)).success)
+        [ false true ]
+    """
+    argv = ["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression]
+    result = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert json.loads(result.stdout) == [True, False], result.stderr

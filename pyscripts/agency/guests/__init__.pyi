@@ -3,10 +3,13 @@
 from .activation.age_key import put_age_key as put_age_key
 from .activation.changes import Change as Change
 from .activation.definitions import Definitions as Definitions
+from .activation.definitions import known_parts as known_parts
 from .activation.definitions import load_definitions as load_definitions
 from .activation.definitions import load_start as load_start
 from .activation.files import UNITS as UNITS
 from .images.cache import sweep as sweep
+from .images.debs import Debs as Debs
+from .images.debs import hold_debs as hold_debs
 from .images.disk.disk import require_programs as require_programs
 from .images.disk.split import FACTS as FACTS
 from .images.image import MMDEBSTRAP_HINT as MMDEBSTRAP_HINT
@@ -48,6 +51,7 @@ from .incus.model import InstanceSpec as InstanceSpec
 from .incus.model import Kind as Kind
 from .incus.model import Limits as Limits
 from .incus.model import Server as Server
+from .install import install_debs as install_debs
 from .machines.janitor import Held as Held
 from .machines.janitor import Owner as Owner
 from .machines.janitor import Purpose as Purpose

@@ -1,4 +1,4 @@
-"""Installing the project in a guest: its own files, beside the libraries that the image has."""
+"""Installing in a guest: the project's own files beside the image's libraries, and packages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from agency.errors import BadInputError
+from agency.guests.images.debs import Debs
 from agency.guests.images.layout import PREFIX
 from agency.guests.images.prepare import Materials
 from agency.guests.machines.machine import Guest, GuestFile
 from agency.source_digest import source_files
 
 _INSTALL_S = 300.0
+_DPKG_S = 60.0
+_DEBS = PurePosixPath("/var/cache/agency-debs")
 _PACKAGES = PurePosixPath("pyscripts")
 _CATALOGUE = PurePosixPath("secrets/catalogue.json")
 _PYTHON = PREFIX / "bin" / "python3"
@@ -79,3 +82,16 @@ def own_files(source: Path, site: PurePosixPath) -> Mapping[PurePosixPath, Guest
         text = _SCRIPT.format(python=_PYTHON, module=module, function=function)
         files[PREFIX / "bin" / script] = GuestFile(text.encode(), mode=0o755)
     return files
+
+
+async def install_debs(guest: Guest, debs: Debs) -> None:
+    """Install packages in a guest; no service is started or restarted by it.
+
+    Raises:
+        MachineError: dpkg refuses one, such as for something it depends on.
+    """
+    files = {_DEBS / path.name: GuestFile(path.read_bytes()) for path in debs.files.values()}
+    await guest.write(files)
+    argv = ("dpkg", "--install", "--no-triggers", *map(str, files))
+    await guest.run(*argv, timeout_s=_DPKG_S)
+    await guest.run("rm", "--recursive", str(_DEBS))

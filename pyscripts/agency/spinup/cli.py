@@ -84,6 +84,7 @@ def spinup_smoke(
         timeout_s=timeout_s or TIMEOUTS_S[target],
         fail_fast=fail_fast,
         challenge=challenge,
+        profile=chosen["parts"] if target == "incus" else (),
     )
     printer = console(stderr=as_json)
     outcome = asyncio.run(spin_up(options, network, printer, opener(target, chosen)))

@@ -42,6 +42,7 @@ class Activator:
     portable: str
     instance: str
     timeout_s: float
+    parts: tuple[str, ...] = ()
 
     async def activate(self, *, check: bool = False) -> Evidence:
         """See Activates.
@@ -51,6 +52,7 @@ class Activator:
         """
         argv = (
             *(self.program, "activate", "--portable", self.portable, "--instance", self.instance),
+            *(word for part in self.parts for word in ("--with", part)),
             *("--timeout", str(self.timeout_s), "--json"),
             *(("--check",) if check else ()),
         )

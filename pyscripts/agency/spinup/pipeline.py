@@ -76,7 +76,7 @@ async def spin_up(
             if network.own_mounts:
                 quarantine.hide(_key_files(options, loaded), directory.path / "hidden")
             with Progress(console) as progress:
-                recorder = Recorder(options.target, Clock(), progress)
+                recorder = Recorder(options.target, Clock(), progress, options.profile)
                 async with aiohttp.ClientSession(trust_env=False) as session:
                     setting = Setting(options, network, loaded, directory, secrets, session)
                     async with opener(setting) as target:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from agency.clock import Clock
 from agency.errors import AgencyError
-from agency.transcript import PROBES, explain
+from agency.transcript import PROBES, explain, mandatory
 
 Evidence = dict[str, Any]
 Collect = Callable[[], Awaitable[Evidence]]
@@ -95,6 +95,7 @@ class Recorder:
     target: str
     clock: Clock
     listener: Listener
+    profile: tuple[str, ...] = ()  # parts beside what every run examines
     steps: list[StepRecord] = field(default_factory=list)
     probes: list[ProbeRecord] = field(default_factory=list)
     scenario: list[Utterance] = field(default_factory=list)
@@ -146,7 +147,7 @@ class Recorder:
             passed, reason = verdict.ok, verdict.reason or None
         record = ProbeRecord(
             name=name,
-            mandatory=rule.mandatory_for(self.target),
+            mandatory=mandatory(name, self.target, self.profile),
             status="passed" if passed else "failed",
             at=at,
             duration_s=round(self.clock.steady() - begun, 3),

@@ -92,6 +92,7 @@ def _predicate(recorder: Recorder, facts: Facts) -> Evidence:
         "audit": {"count": chain["count"], "head": chain["head"]} if "head" in chain else None,
         "failure": recorder.failure and _entry(recorder.failure),
         **({} if facts.challenge is None else {"challenge": facts.challenge}),
+        **({"profile": list(recorder.profile)} if recorder.profile else {}),
     }
 
 

@@ -31,6 +31,7 @@ class Options:
     timeout_s: float
     fail_fast: bool = False
     challenge: str | None = None
+    profile: tuple[str, ...] = ()  # parts beside what every run examines
 
     @property
     def public_key(self) -> Path:

@@ -7,9 +7,11 @@ from .rules.v1.services import CONTROL_UNIT as CONTROL_UNIT
 from .rules.v1.services import FIREWALL_UNIT as FIREWALL_UNIT
 from .rules.v1.services import HOMESERVER_UNIT as HOMESERVER_UNIT
 from .rules.v1.services import SERVICES as SERVICES
+from .rules.v2.added import PARTS as PARTS
 from .rules.v2.judge import PROBES as PROBES
 from .rules.v2.judge import STEPS as STEPS
 from .rules.v2.judge import gate as gate
+from .rules.v2.judge import mandatory as mandatory
 from .rules.v2.judge import overall as overall
 from .rules.v2.model import PREDICATE_TYPE as PREDICATE_TYPE
 from .rules.v2.model import STATEMENT_TYPE as STATEMENT_TYPE

@@ -12,7 +12,7 @@ from agency.commandline import emit, json_option
 from agency.errors import ExitCode, PrerequisiteError
 from agency.source_digest import source_digest
 from agency.transcript.demand_options import demands_options
-from agency.transcript.demands import Demands, challenge_of
+from agency.transcript.demands import Demands, challenge_of, profile_of
 from agency.transcript.envelope import MAX_ENVELOPE_BYTES
 from agency.transcript.show import show_report, show_rules, show_statement
 from agency.transcript.signing import MAX_KEY_BYTES
@@ -198,6 +198,7 @@ def _report_document(report: Report) -> dict[str, Any]:
         "startedAt": predicate.started_at if predicate else None,
         "finishedAt": predicate.finished_at if predicate else None,
         "challenge": challenge_of(predicate) if predicate else None,
+        "profile": list(profile_of(predicate)) if predicate else None,
         "result": predicate.result if predicate else None,
         "subjects": {part.name: part.digest for part in statement.subject} if statement else None,
     }

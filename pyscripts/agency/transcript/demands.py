@@ -64,6 +64,12 @@ def challenge_of(predicate: Predicate) -> str | None:
     return challenge
 
 
+def profile_of(predicate: Predicate) -> tuple[str, ...]:
+    """Return the parts that were examined beside what every run is; v1 has none."""
+    profile: tuple[str, ...] = getattr(predicate, "profile", ())
+    return profile
+
+
 def moment(text: str) -> datetime:
     """Parse a time in RFC 3339 with its offset.
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agency.terminal import plain
-from agency.transcript.demands import challenge_of
+from agency.transcript.demands import challenge_of, profile_of
 from agency.transcript.verification import Report
 from agency.transcript.versions import Predicate, Statement, Version, version_of
 
@@ -73,12 +73,13 @@ def show_rules(version: Version, printer: Console) -> None:
 
 def _facts(statement: Statement, printer: Console) -> None:
     predicate, machine = statement.predicate, statement.predicate.environment
-    challenge = challenge_of(predicate)
+    challenge, profile = challenge_of(predicate), profile_of(predicate)
     facts = [
         ("rules", _judged_by(version_of(statement.predicate_type))),
         ("run", f"{predicate.run} on target {predicate.target}"),
         ("time", f"{predicate.started_at} to {predicate.finished_at}"),
         *(() if challenge is None else (("challenge", challenge),)),
+        *((("profile", ", ".join(profile)),) if profile else ()),
         ("machine", f"{machine.os}, {machine.kernel}, {machine.machine}, as {machine.user}"),
         ("versions", ", ".join(f"{name} {v}" for name, v in sorted(predicate.versions.items()))),
     ]

@@ -7,7 +7,6 @@ client's address comes in a PROXY header over a Unix socket.
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -17,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from debian_nginx import Nginx
 
 ROOT = Path(__file__).resolve().parents[3]
 HEADERS = ROOT / "modules/lib/proxy-headers.conf"
@@ -85,28 +85,26 @@ class _Echo(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def edge(nginx: Nginx, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The Unix socket of an nginx before a service that says what arrives."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        pytest.skip("nginx is not installed")
+    program = str(nginx.program)
     place = tmp_path_factory.mktemp("edge")
     service = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
     threading.Thread(target=service.serve_forever, daemon=True).start()
     text = CONFIGURATION.format(place=place, port=service.server_port, headers=HEADERS)
     (place / "nginx.conf").write_text(text)
     argv = [program, "-e", str(place / "error.log"), "-p", str(place), "-c", f"{place}/nginx.conf"]
-    nginx = subprocess.Popen(argv)
+    process = subprocess.Popen(argv)
     try:
         deadline = time.monotonic() + 20
         while not (place / "edge.sock").exists():
-            assert nginx.poll() is None, (place / "error.log").read_text()
+            assert process.poll() is None, (place / "error.log").read_text()
             assert time.monotonic() < deadline, "nginx does not listen"
             time.sleep(0.05)
         yield place / "edge.sock"
     finally:
-        nginx.terminate()
-        nginx.wait(10)
+        process.terminate()
+        process.wait(10)
         service.shutdown()
         service.server_close()
 

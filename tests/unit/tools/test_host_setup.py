@@ -82,6 +82,7 @@ def everything(path, monkeypatch, tmp_path):
     for sign in (guest_host.PACKAGES | guest_host.INCUS).values():
         if not sign.startswith("/"):
             path(sign)
+    path(guest_host.BROWSERS[1])
 
 
 def test_where_everything_is_here_it_does_not_matter_what_system_it_is(
@@ -109,7 +110,23 @@ def test_what_cannot_be_installed_is_named_and_nothing_else(
     text = capsys.readouterr().out
     assert said in text
     assert "e2fsprogs incus-base" in text
+    assert "chromium" not in text
     assert "openssh-client" not in text
+
+
+def test_any_browser_will_do_and_one_is_installed_where_there_is_none(
+    path, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(guest_host, "codename", lambda: None)
+    everything(path, monkeypatch, tmp_path)
+    for name in guest_host.BROWSERS:
+        (tmp_path / "bin" / guest_host.BROWSERS[1]).unlink(missing_ok=True)
+        path(name)
+        guest_host.install_packages()
+        (tmp_path / "bin" / name).unlink()
+    with pytest.raises(SystemExit):
+        guest_host.install_packages()
+    assert "chromium-headless-shell" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

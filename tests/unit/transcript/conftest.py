@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agency.transcript.rules.v1.services import ALWAYS_RUNNING
-from agency.transcript.rules.v2 import judge
+from agency.transcript.rules.v2 import added, judge
 from agency.transcript.rules.v2.model import Statement
 from agency.transcript.rules.v2.subjects import system_digest
 from agency.transcript.rules.v2.suite import CLAIMS, READ_ONLY
@@ -64,6 +64,9 @@ def shown(claims: Iterable[str]) -> list[Document]:
 # As a guest gave it, with as little as may be there.
 GUEST: dict[str, Document] = json.loads((HERE / "guest_evidence.json").read_text())
 GUEST["suite.results"]["tests"] = shown(CLAIMS)
+
+# As a guest gave it whose run had the parts of a profile.
+PARTS: dict[str, Document] = json.loads((HERE / "parts_evidence.json").read_text())
 
 # Of an instance with nothing but the homeserver and the control plane.
 SERVICES: Document = {
@@ -258,6 +261,19 @@ def build_guest() -> Document:
     return document
 
 
+def build_profile() -> Document:
+    """A Statement of a spin-up in a guest, with every part, that passes."""
+    document = build_guest()
+    predicate = document["predicate"]
+    predicate["profile"] = [*added.PARTS]
+    frame = predicate["probes"][0]
+    predicate["probes"] += [
+        {**frame, "name": name, "mandatory": True, "evidence": seen}
+        for name, seen in json.loads(json.dumps(PARTS)).items()
+    ]
+    return document
+
+
 def build_host(*, talked_to: bool = False) -> Document:
     """A Statement of a host that passes; it was only looked at unless it was talked to."""
     document = build()
@@ -370,12 +386,19 @@ def document(request: pytest.FixtureRequest) -> Document:
         return build_shop()
     if probe in HOST:
         return build_host()
+    if probe in PARTS:
+        return build_profile()
     return build_guest() if probe in GUEST else build()
 
 
 @pytest.fixture
 def guest_document() -> Document:
     return build_guest()
+
+
+@pytest.fixture
+def profile_document() -> Document:
+    return build_profile()
 
 
 @pytest.fixture
@@ -434,7 +457,7 @@ def pre_authentication() -> Callable[[str, bytes], bytes]:
 
 
 Path = tuple[str | int, ...]
-ALL = {**EVIDENCE, **GUEST, **HOST, **SHOP}
+ALL = {**EVIDENCE, **GUEST, **HOST, **SHOP, **PARTS}
 
 # The kernel's words, and a test's, kept for the reader; test_suite_rules tries what may be null.
 NOT_JUDGED = {

@@ -20,11 +20,11 @@ def seen_in(document: Document) -> dict[str, Any]:
 
 @pytest.mark.parametrize("row", links.ROWS, ids=str)
 def test_a_row_leads_to_what_is_seen(
-    row: links.Link, document: Document, guest_document: Document, talked_document: Document
+    row: links.Link, document: Document, profile_document: Document, talked_document: Document
 ) -> None:
     """A path that leads nowhere would be passed over in silence."""
     assert {row.first, row.second} - {"run"} <= judge.PROBES.keys()
-    documents = [seen_in(one) for one in (document, guest_document, talked_document)]
+    documents = [seen_in(one) for one in (document, profile_document, talked_document)]
     both = [seen for seen in documents if row.first in seen and row.second in seen]
     assert both
     for seen in both:

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from agency.clock import Clock
 from agency.commandline import emit, json_option
-from agency.errors import ExitCode
+from agency.errors import ExitCode, UsageError
 from agency.guests.activation import activate as activation
 from agency.guests.activation.changes import Activation, ActivationError
-from agency.guests.activation.definitions import load_definitions
+from agency.guests.activation.definitions import known_parts, load_definitions
 from agency.terminal import plain
 
 directory = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -23,6 +23,13 @@ directory = click.Path(path_type=Path, file_okay=False, exists=True)
 @click.command()
 @click.option("--portable", type=directory, required=True, help="modules/portable of a checkout.")
 @click.option("--instance", type=directory, required=True, help="The instance, rendered.")
+@click.option(
+    "--with",
+    "parts",
+    multiple=True,
+    metavar="PART",
+    help="Part of the export that this machine has beside what every one has. May be repeated.",
+)
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 when something differs.")
 @click.option(
     "--timeout",
@@ -32,13 +39,25 @@ directory = click.Path(path_type=Path, file_okay=False, exists=True)
     help="Longest that it may take, in seconds.",
 )
 @json_option
-def activate(portable: Path, instance: Path, check: bool, timeout: float, as_json: bool) -> None:
+def activate(
+    portable: Path,
+    instance: Path,
+    parts: tuple[str, ...],
+    check: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
     """Bring this machine, a Debian with systemd, to what the NixOS modules declare.
 
     What differs is mended, whoever changed it; a second run changes nothing. On NixOS a switch
     does this.
     """
-    definitions = load_definitions(portable, instance)
+    known = known_parts(portable)
+    for part in parts:
+        if part not in known:
+            hint = f"parts of this export: {', '.join(known) or 'none'}"
+            raise UsageError(f"there is no part {part!r}", where="--with", hint=hint)
+    definitions = load_definitions(portable, instance, parts)
     with activation.only_one():
         try:
             report = asyncio.run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ ENCRYPTED_FILE = "etc/agency/secrets.yaml"
 ROOTS = ("etc/", "usr/lib/")
 MAX_FILE = 4 * 1024 * 1024
 
+PARTS = "parts"
+
 _START = "start.json"
+_SECRETS = "etc/agency/secrets.json"
 _PORTABLE_HINT = "name the directory modules/portable of a checkout"
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|timer|target|slice|path|mount)\Z")
 _PATH = re.compile(r"[A-Za-z0-9@_.-]+(/[A-Za-z0-9@_.-]+)+\Z")
@@ -54,8 +57,10 @@ class Definitions:
     needs_age_key: bool
 
 
-def load_definitions(portable: Path, instance: Path) -> Definitions:
+def load_definitions(portable: Path, instance: Path, parts: Sequence[str] = ()) -> Definitions:
     """Read the exported definitions and fill them in for an instance.
+
+    `parts` are those of the export that this machine has beside what every one has.
 
     Raises:
         PrerequisiteError: something is not there or cannot be read.
@@ -71,14 +76,40 @@ def load_definitions(portable: Path, instance: Path) -> Definitions:
         )
     facts = json.loads((loaded.generated / "instance.json").read_text())
     templates = {kind: dict(_files(portable / kind)) for kind in ("machine", "instance", "agent")}
-    texts = filled(templates, facts, dict(_files(loaded.generated)))
+    exports = [portable, *(portable / PARTS / part for part in parts)]
+    generated = dict(_files(loaded.generated))
+    texts = filled(templates, facts, generated)
+    for export in exports[1:]:
+        own = {kind: dict(_optional(export / kind)) for kind in ("machine", "instance")}
+        texts = with_part(texts, filled(own | {"agent": {}}, facts, generated), export.name)
     files = {path: wanted_file(path, text) for path, text in texts.items()}
     by_sops = loaded.instance.secrets.provider == "sops"
     if by_sops:
         content = _bytes(loaded.root / SECRETS_FILE)
         files[ENCRYPTED_FILE] = WantedFile(ENCRYPTED_FILE, content, 0o600)
     agents = tuple(agent["name"] for agent in facts["agentsResolved"])
-    return Definitions(files, _units(portable, agents), agents, needs_age_key=by_sops)
+    units = tuple(unit for export in exports for unit in _units(export, agents))
+    return Definitions(files, units, agents, needs_age_key=by_sops)
+
+
+def with_part(texts: Mapping[str, str], part: Mapping[str, str], name: str) -> dict[str, str]:
+    """Add the files of a part, none of which may be there already.
+
+    Its list of secrets has those that it adds.
+
+    Raises:
+        BadInputError: the part has a file that is there already.
+    """
+    both = sorted((texts.keys() & part.keys()) - {_SECRETS})
+    if both:
+        raise BadInputError(f"part {name}: is there already", where=both[0], hint=_PORTABLE_HINT)
+    joined = {**texts, **part}
+    if _SECRETS in texts and _SECRETS in part:
+        document, more = json.loads(texts[_SECRETS]), json.loads(part[_SECRETS])
+        for key, added in more.items():
+            document[key] = [*document[key], *added]
+        joined[_SECRETS] = json.dumps(document, separators=(",", ":"))
+    return joined
 
 
 def filled(
@@ -140,6 +171,14 @@ def _check_path(path: str) -> None:
         )
 
 
+def known_parts(portable: Path) -> tuple[str, ...]:
+    """List the parts of an export."""
+    directory = portable / PARTS
+    if not directory.is_dir():
+        return ()
+    return tuple(sorted(path.name for path in directory.iterdir() if path.is_dir()))
+
+
 def load_start(portable: Path) -> Start:
     """Read which units are to be started.
 
@@ -159,6 +198,12 @@ def _units(portable: Path, agents: tuple[str, ...]) -> tuple[str, ...]:
         if not _UNIT.match(name):
             raise BadInputError(f"{name!r} is not the name of a unit", where=str(portable / _START))
     return names
+
+
+def _optional(directory: Path) -> Iterator[tuple[str, str]]:
+    """Read the files of a folder that a part need not have."""
+    if directory.is_dir():
+        yield from _files(directory)
 
 
 def _files(directory: Path) -> Iterator[tuple[str, str]]:

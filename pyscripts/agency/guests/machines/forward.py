@@ -21,14 +21,17 @@ _RELAY = (Path(__file__).parent / "relay.py").read_text()
 
 
 @contextlib.asynccontextmanager
-async def forward(incus: Incus, name: str, port: int, *, uid: int) -> AsyncIterator[int]:
+async def forward(
+    incus: Incus, name: str, port: int, *, uid: int, source: str | None = None
+) -> AsyncIterator[int]:
     """Have a free loopback port of this machine lead to a loopback port of a guest.
 
     Beyond 64 connections, new ones wait. In the guest the connections are opened by `uid`, by
-    which its firewall judges them.
+    which its firewall judges them; `source` is the address of its loopback that they come from.
     """
     room = asyncio.Semaphore(_MAX_CONNECTIONS)
-    command = Command(("python3", "-I", "-c", _RELAY, _HOST, str(port)), uid=uid, gid=uid)
+    argv = ("python3", "-I", "-c", _RELAY, _HOST, str(port), *((source,) if source else ()))
+    command = Command(argv, uid=uid, gid=uid)
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

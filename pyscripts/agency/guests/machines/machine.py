@@ -166,12 +166,15 @@ class Guest:
             finally:
                 await streams.kill()
 
-    def forward(self, port: int, *, uid: int = 0) -> AbstractAsyncContextManager[int]:
+    def forward(
+        self, port: int, *, uid: int = 0, source: str | None = None
+    ) -> AbstractAsyncContextManager[int]:
         """Have a loopback port of this machine lead to one of the guest; see Machine.
 
         In the guest `uid` opens the connections: its firewall lets root's through to our ports.
+        They come from `source`, an address of its loopback, where that is given.
         """
-        return forward(self.incus, self.name, port, uid=uid)
+        return forward(self.incus, self.name, port, uid=uid, source=source)
 
     def suite_host(self) -> tuple[str, Mapping[str, str]]:
         """Tell how tests/guest reaches the guest; see Machine.

@@ -1,6 +1,6 @@
 """Joins standard input and output with a TCP connection; the guest's end of `forward`.
 
-Run by the guest's own Python, with the standard library only: relay.py HOST PORT
+Run by the guest's own Python, with the standard library only: relay.py HOST PORT [SOURCE]
 """
 
 import contextlib
@@ -14,7 +14,9 @@ CHUNK = 65536
 
 def main() -> None:
     """Copy both ways until the server has closed."""
-    connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10)
+    source = (sys.argv[3], 0) if len(sys.argv) > 3 else None
+    address = (sys.argv[1], int(sys.argv[2]))
+    connection = socket.create_connection(address, timeout=10, source_address=source)
     connection.settimeout(None)
 
     def upstream() -> None:

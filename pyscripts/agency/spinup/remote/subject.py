@@ -23,6 +23,14 @@ from agency.transcript import SERVICES
 _OF_AGENTS = ("agents.health", "agents.stopped")
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Address by which people reach the homeserver, and the session that knows the way."""
+
+    url: str
+    session: aiohttp.ClientSession
+
+
 @dataclass(slots=True)
 class RemoteSubject:
     """An agency of systemd units."""
@@ -37,6 +45,7 @@ class RemoteSubject:
     known: Callable[[], Sequence[SecretValue]]
     password: Callable[[str], SecretValue]
     usage: Callable[[], Awaitable[Evidence]] | None = None  # of the whole machine
+    entrance: Entrance | None = None  # of people; None: at the homeserver's own port
     _tokens: dict[str, SecretValue] = field(default_factory=dict, repr=False)  # by digest
 
     @property
@@ -70,7 +79,8 @@ class RemoteSubject:
 
     async def log_in(self, user_id: str) -> Person:
         """See Subject."""
-        homeserver = MatrixSession(self.homeserver_url, self.session)
+        door = self.entrance or Entrance(self.homeserver_url, self.session)
+        homeserver = MatrixSession(door.url, door.session)
         return await Person.log_in(homeserver, user_id, self.password(user_id).reveal())
 
     async def observe(self, probe: str, told: Mapping[str, object] | None = None) -> Evidence:

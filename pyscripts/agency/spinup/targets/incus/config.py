@@ -19,6 +19,7 @@ class Config:
     pool: str | None = None
     limits: Limits = field(default_factory=Limits)
     keep: bool = False
+    parts: tuple[str, ...] = ()  # of the profile, by name
     boot_timeout_s: float = 90.0
     activate_timeout_s: float = 120.0
     suite_timeout_s: float = 240.0
@@ -27,7 +28,7 @@ class Config:
 def config_of(chosen: Mapping[str, Any]) -> Config:
     """Read the values of a command line's options."""
     limits = {name: chosen[name] for name in ("memory_mb", "cpus", "disk_gb")}
-    same = ("pool", "keep", "boot_timeout_s", "activate_timeout_s", "suite_timeout_s")
+    same = ("pool", "keep", "parts", "boot_timeout_s", "activate_timeout_s", "suite_timeout_s")
     return Config(
         kind=WantedKind(chosen["guest_kind"]),
         system=WantedSystem(chosen["guest_system"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from agency.guests import (
     sweep,
 )
 from agency.spinup.targets.incus.config import Config
+from agency.spinup.targets.incus.parts import Part
 from agency.spinup.targets.incus.system import Ground, GuestSystem, Hold
 from agency.spinup.targets.incus.system.choice import (
     System,
@@ -54,6 +55,7 @@ class Maker:
     source: Path
     owner: Owner
     config: Config
+    parts: Sequence[Part] = ()
 
     @contextlib.asynccontextmanager
     async def hold(self) -> AsyncIterator[Made]:
@@ -71,7 +73,11 @@ class Maker:
         host = look_at_host(self.base, self.source, decision.kind)
         choice = choose_system(host, self.config.system)
         pool = await choose_pool(self.incus, self.config.pool)
-        ground = Ground(self.base, self.source, decision.kind, self.owner.run)
+        exported = tuple(part.name for part in self.parts if part.exported)
+        packages = tuple(sorted({name for part in self.parts for name in part.packages}))
+        ground = Ground(
+            *(self.base, self.source, decision.kind, self.owner.run), exported, packages
+        )
         async with HOLD[choice.system](ground) as system:
             await bring_in(self.incus, system.image)
             yield Made(server, decision, choice, pool, system)

@@ -28,6 +28,7 @@ from agency.programs import find_program
 from agency.secrets import age, sops
 from agency.spinup.suite.requirements import require_suite
 from agency.spinup.targets.incus.config import Config
+from agency.spinup.targets.incus.parts import Part
 from agency.spinup.targets.incus.system.choice import (
     Host,
     System,
@@ -73,6 +74,7 @@ class Needs:
     config: Config
     base: Path
     source: Path
+    parts: Sequence[Part] = ()
 
     def refuse_lacking_here(self) -> None:
         """Refuse what can be seen to be missing while no Incus answers that could say more.
@@ -119,6 +121,10 @@ class Needs:
             with lacks.noting():
                 find_daemon()
         lacks.note_programs(_ALWAYS)
+        for part in self.parts:
+            lacks.note_programs(part.programs)
+            with lacks.noting():
+                part.refuse_lacking()
         return lacks
 
     def _note_materials(self, lacks: _Lacks, kind: Kind) -> None:
@@ -127,12 +133,19 @@ class Needs:
         if wanted is WantedSystem.AUTO:
             host = look_at_host(self.base, self.source, kind)
         if choose_system(host, wanted).system is System.NIXOS:
+            if self.parts:
+                lacks.append(_no_parts())
             lacks.note_programs({"npm": NPM_HINT, "nix": NIX_HINT})
             return
         lacks.note_programs({"npm": NPM_HINT, "mmdebstrap": MMDEBSTRAP_HINT})
         if kind is Kind.VM:
             with lacks.noting():
                 require_programs()
+
+
+def _no_parts() -> PrerequisiteError:
+    message = "a NixOS guest has no parts of a profile: they are exported for Debian"
+    return PrerequisiteError(message, where="--with", hint="say --image debian")
 
 
 def _incus_is_there() -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -13,6 +13,7 @@ from agency.errors import PrerequisiteError
 from agency.files import write_atomically
 from agency.instance import (
     INSTANCE_FILE,
+    Instance,
     LoadedInstance,
     load_instance,
     required_secrets,
@@ -35,6 +36,16 @@ _KEY_FILE = "age.key"
 _RECIPIENT = "run"
 
 
+class Adds(Protocol):
+    """Part of a profile, as far as it adds to the run's instance."""
+
+    def adapt(self, document: MutableMapping[str, Any]) -> None:
+        """Change the run's instance.yaml, as loaded."""
+
+    def secrets(self, instance: Instance) -> Mapping[str, SecretValue]:
+        """Make the external secrets that it needs, by their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunSecrets:
     """Instance of the run, the age key that opens it, and its values until `close`."""
@@ -44,15 +55,15 @@ class RunSecrets:
     provider: SopsProvider = field(repr=False)
 
     @classmethod
-    def make(cls, given: LoadedInstance, directory: Path) -> RunSecrets:
-        """Make them below `directory`, which the run removes.
+    def make(cls, given: LoadedInstance, directory: Path, parts: Sequence[Adds] = ()) -> RunSecrets:
+        """Make them below `directory`, which the run removes; `parts` add to the instance.
 
         Raises:
             PrerequisiteError: age or sops is not installed.
         """
         key = new_key()
         store_key(key, directory / _KEY_FILE)
-        loaded = _make_instance(given, directory / "instance", key)
+        loaded = _make_instance(given, directory / "instance", key, parts)
         provider = sops_provider(loaded, age_key_file=directory / _KEY_FILE, directory=directory)
         return cls(loaded, key, provider)
 
@@ -79,11 +90,13 @@ class RunSecrets:
         self.provider.close()
 
 
-def _make_instance(given: LoadedInstance, root: Path, key: AgeKey) -> LoadedInstance:
+def _make_instance(
+    given: LoadedInstance, root: Path, key: AgeKey, parts: Sequence[Adds]
+) -> LoadedInstance:
     """Write an instance that says what `given` says and whose secrets only `key` opens.
 
     Every internal secret is new: nothing that guards a real machine goes into a throwaway one.
-    External inputs are left out.
+    External inputs are left out, unless a part makes one for this run.
 
     Raises:
         PrerequisiteError: sops is not installed, or the place cannot be written.
@@ -91,6 +104,8 @@ def _make_instance(given: LoadedInstance, root: Path, key: AgeKey) -> LoadedInst
     """
     document: dict[str, Any] = yaml.safe_load(given.path.read_bytes())
     document["secrets"] = {"provider": "sops", "recipients": {_RECIPIENT: key.recipient}}
+    for part in parts:
+        part.adapt(document)
     content = yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode()
     try:
         root.mkdir(mode=0o700, parents=True)
@@ -101,6 +116,8 @@ def _make_instance(given: LoadedInstance, root: Path, key: AgeKey) -> LoadedInst
             for spec in required_secrets(loaded.instance)
             if spec.cls is SecretClass.A2
         }
+        for part in parts:
+            values |= part.secrets(loaded.instance)
         (root / sops.SECRETS_FILE).parent.mkdir()
         write_atomically(root / sops.SECRETS_FILE, sops.encrypt(values, [key.recipient]))
         write_rendered(loaded)

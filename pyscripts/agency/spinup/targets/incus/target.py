@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ from agency.spinup.targets.incus.evidence import Meter
 from agency.spinup.targets.incus.needs import Needs
 from agency.spinup.targets.incus.oidc import probe as oidc
 from agency.spinup.targets.incus.oidc.provider import issue_client, start_provider, stop_provider
+from agency.spinup.targets.incus.parts import Shop, make_part
 from agency.spinup.targets.incus.reboot import reboot
 from agency.spinup.targets.incus.secrets import RunSecrets
 from agency.spinup.targets.incus.watch import Watch
@@ -46,13 +47,15 @@ async def open_incus(setting: Setting, config: Config) -> AsyncIterator[IncusTar
         PrerequisiteError: something that the run needs is not here; all of it is named.
     """
     source, state = source_root(), state_dir()
-    needs = Needs(config, state / "guest", source)
+    parts = tuple(make_part(name) for name in config.parts)
+    needs = Needs(config, state / "guest", source, parts)
     needs.refuse_lacking_here()
     async with connect_incus() as client:
         await needs.refuse_lacking(client)
         await reap(client, state)
         owner = Owner(state, setting.directory.run)
-        yield IncusTarget(setting, config, Maker(client, state / "guest", source, owner, config))
+        maker = Maker(client, state / "guest", source, owner, config, parts)
+        yield IncusTarget(setting, config, maker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +86,38 @@ class IncusTarget:
             await _activate(run, made, guest, convergence)
         fit = _Fitted(guest, made, secrets, Meter(guest))
         async with run.step("accounts"):
-            examination = await self._accounts(run, fit)
-        async with run.step("probe"):
+            shop = await self._accounts(run, fit)
+        assert shop.examination is not None
+        examination, step = shop.examination, partial(self._step, shop)
+        async with step("probe"):
             await examination.homeserver()
             talk = await examination.control()
             await examination.services(self.setting.loaded)
-        async with run.step("scenario"):
+        async with step("scenario"):
             await examination.scenario(talk)
-        async with run.step("records"):
+        async with step("records"):
             await _records(run, fit, examination)
-        async with run.step("converge"):
+        async with step("converge"):
             await run.probe("activation.again", convergence.again)
             await run.probe("activation.drift", convergence.drift)
-        async with run.step("login"):
+        async with step("login"):
             await _log_in(run, fit, examination)
-        async with run.step("isolation"):
+        async with step("isolation"):
             await run.probe("suite.results", partial(self._suite, fit))
             await run.probe("resources.peak", fit.meter.read)
-        async with run.step("reboot"):
+        async with step("reboot"):
             running, timeout_s = convergence.expected.running, self.config.boot_timeout_s
             again = partial(reboot, watch, examination.subject, talk, fit.audit, running)
             await run.probe("reboot.survived", partial(again, timeout_s=timeout_s))
             await examination.secrets_left()
+
+    @contextlib.asynccontextmanager
+    async def _step(self, shop: Shop, name: str) -> AsyncIterator[None]:
+        """Take a step, and the probes that parts take at its end."""
+        async with shop.run.step(name):
+            yield
+            for part in self.maker.parts:
+                await part.at(name, shop)
 
     async def _create(self, run: Run, made: Made, end: _End) -> tuple[Guest, Watch]:
         clock = run.recorder.clock
@@ -122,7 +135,9 @@ class IncusTarget:
 
     async def _make_secrets(self, run: Run) -> RunSecrets:
         place = self.setting.directory.path / "secrets"
-        secrets = await asyncio.to_thread(RunSecrets.make, self.setting.loaded, place)
+        secrets = await asyncio.to_thread(
+            RunSecrets.make, self.setting.loaded, place, self.maker.parts
+        )
         run.held.push(secrets.close)
         run.known_secrets += secrets.values()
         return secrets
@@ -134,7 +149,7 @@ class IncusTarget:
         await run.probe("guest.packages", provisioned.packages)
         return provisioned.convergence
 
-    async def _accounts(self, run: Run, fit: _Fitted) -> Examination:
+    async def _accounts(self, run: Run, fit: _Fitted) -> Shop:
         guest, secrets, session = fit.guest, fit.secrets, self.setting.session
         instance = secrets.loaded.instance
         homeserver, control = await run.held.enter(reached(guest))
@@ -149,6 +164,8 @@ class IncusTarget:
         )
         observer = Observer(guest, fit.made.system.programs.agency)
         run.held.push(observer.close)
+        shop = Shop(run, guest, observer, secrets, homeserver, self.setting.directory.path)
+        ways = [await part.reach(shop) for part in self.maker.parts]
         subject = RemoteSubject(
             machine=guest,
             observer=observer,
@@ -160,10 +177,11 @@ class IncusTarget:
             known=secrets.values,
             password=lambda _: secrets.password,
             usage=fit.meter.read,
+            entrance=next((way for way in ways if way is not None), None),
         )
         examination = Examination(run.recorder, subject)
         hold_secrets(run, examination)
-        return examination
+        return replace(shop, examination=examination)
 
     async def _suite(self, fit: _Fitted) -> Evidence:
         findings = await run_suite(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from agency.transcript.rules.v1 import (
@@ -30,6 +30,7 @@ __all__ = [
     "claims",
     "completeness",
     "gate",
+    "mandatory",
     "overall",
     "probe",
     "read_only",
@@ -146,25 +147,34 @@ def read_only(predicate: Predicate) -> bool:
     return predicate.failure is None and READ_ONLY_SKIPS.get(predicate.target) in skipped
 
 
+def mandatory(name: str, target: str, profile: Iterable[str]) -> bool:
+    """Return whether a probe is said to be mandatory for a target with a profile."""
+    return PROBES[name].mandatory_for(target) or name in added.of_profile(profile)
+
+
 def _mandatory(predicate: Predicate) -> frozenset[str]:
     names = {rule.name for rule in PROBES.values() if rule.mandatory_for(predicate.target)}
     talked = predicate.target in READ_ONLY_SKIPS and not read_only(predicate)
+    names |= added.of_profile(predicate.profile)
     return frozenset(names | WHEN_TALKED_TO if talked else names)
 
 
 def completeness(predicate: Predicate) -> Iterator[str]:
     """Yield what is missing: steps, mandatory probes, scenario."""
     expected = STEPS.get(predicate.target)
-    mandatory = _mandatory(predicate)
-    if expected is None or not mandatory:
+    needed = _mandatory(predicate)
+    if expected is None or not needed:
         yield f"no rule says what a spin-up of target {predicate.target!r} must show"
         return
+    for part in predicate.profile:
+        if part not in added.PARTS:
+            yield f"no rule says what the part {part} of the profile must show"
     steps = tuple(step.name for step in predicate.steps)
     if steps != expected:
         yield f"the steps are {', '.join(steps) or 'none'}; they must be {', '.join(expected)}"
     found = Counter(probe.name for probe in predicate.probes)
     for name in PROBES:
-        if name in mandatory and found[name] == 0:
+        if name in needed and found[name] == 0:
             yield f"the mandatory probe {name} is missing"
     for name, count in found.items():
         if count > 1:
@@ -190,10 +200,10 @@ def shortcomings(predicate: Predicate) -> Iterator[str]:
     for step in predicate.steps:
         if step.status != "done" and step.name != left_out:
             yield f"the step {step.name} was {step.status}"
-    mandatory = _mandatory(predicate)
+    needed = _mandatory(predicate)
     for entry in predicate.probes:
         rule = PROBES.get(entry.name)
-        if rule is None or entry.name not in mandatory:
+        if rule is None or entry.name not in needed:
             continue
         problem = _entry_problem(entry, rule)
         if problem is not None:
@@ -218,7 +228,7 @@ def claims(predicate: Predicate) -> Iterator[str]:
         if (entry.status == "passed") != verdict.ok:
             judged = "holds" if verdict.ok else f"does not hold: {verdict.reason}"
             yield f"the probe {entry.name} is said to have {entry.status}, its evidence {judged}"
-        if entry.mandatory != rule.mandatory_for(predicate.target):
+        if entry.mandatory != mandatory(entry.name, predicate.target, predicate.profile):
             yield f"the probe {entry.name} is wrongly said to be mandatory or not"
     for exchange in predicate.scenario:
         verdict = scenario.judge_exchange(exchange)

@@ -40,6 +40,10 @@ login.oidc userId|domain == control.room alias|domain: not an account of the dom
 secrets.absent secretsChecked > agents.health agents|count: did not look for every agent's token
 secrets.left secretsChecked >= secrets.absent secretsChecked: looked for fewer secrets than before
 
+edge.client-address userId|domain == control.room alias|domain: not of the domain of control.room
+edge.login userId|domain == control.room alias|domain: not an account of the domain of control.room
+edge.login connection.validTo == edge.tls sites[].notAfter: not the certificate that edge.tls saw
+
 guest.running image == guest.image fingerprint: not of the image that guest.image names
 guest.running kind == guest.image kind: not of the kind that guest.image names
 control.ready version == guest.packages python.agency: not the agency's version in guest.packages
@@ -223,6 +227,13 @@ def _one_firewall(drift: Evidence, reboot: Evidence) -> str | None:
     return None
 
 
+def _sites(tls: Evidence, room: Evidence) -> str | None:
+    domain = room["alias"].partition(":")[2]
+    wanted = {domain, *(naming.public_host(one, domain) for one in ("matrix", "element"))}
+    missing = wanted - {site["host"] for site in tls["sites"]}
+    return f"edge.tls: lacks {', '.join(sorted(missing))}" if missing else None
+
+
 def _refused(refused: Evidence, predicate: Predicate) -> str | None:
     said = {entry.observed.get("eventId"): entry.by for entry in predicate.scenario}
     if said.get(refused["eventId"]) != refused["sender"]:
@@ -247,6 +258,7 @@ CHECKS: tuple[tuple[Callable[[Any, Any], str | None], str, str], ...] = (
     (logs_kept, "agents.audit", "reboot.survived"),
     (skips_of_its_image, "guest.image", "suite.results"),
     (spared_when_looked_at, "suite.host", "transcript"),
+    (_sites, "edge.tls", "control.room"),
     (other_instance, "shop.services", "transcript"),
     (_refused, "scenario.refused", "transcript"),
     (_by_systemd, "agents.health", "transcript"),

@@ -1,6 +1,6 @@
 """The Statement that a spin-up signs: that of v1, with a predicate type of its own.
 
-It adds the subject `libraries` and the predicate's `challenge`.
+It adds the subject `libraries` and the predicate's `challenge` and `profile`.
 
 docs/transcript.md describes every field; schema.json is generated from this module.
 """
@@ -51,6 +51,15 @@ class Predicate(v1.Predicate):
     challenge: Label | None = Field(
         default=None, description="text that the verifier chose before the run"
     )
+    profile: Many[Label] = Field(
+        default=(), description="parts that were examined beside what every run is, by name"
+    )
+
+    @model_validator(mode="after")
+    def _parts_once(self) -> Self:
+        if len(set(self.profile)) != len(self.profile):
+            raise ValueError("profile: a part comes twice")
+        return self
 
 
 class Statement(_Part):

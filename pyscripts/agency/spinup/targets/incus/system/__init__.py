@@ -17,12 +17,14 @@ from agency.spinup.record import Collect, Evidence
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Origin of a system: `base` keeps materials, `source` is the checkout."""
+    """Origin of a system: `base` keeps materials, `source` is the checkout, `marker` the run."""
 
     base: Path
     source: Path
     kind: Kind
     marker: str
+    parts: tuple[str, ...] = ()  # of the export, beside what every guest has
+    packages: tuple[str, ...] = ()  # of Debian, beside those of the image
 
 
 @dataclass(frozen=True, slots=True)

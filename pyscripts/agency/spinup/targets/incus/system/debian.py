@@ -13,12 +13,15 @@ from agency.guests import (
     PORTABLE,
     PREFIX,
     PROGRAM,
+    Debs,
     Guest,
     Image,
     Materials,
     ProviderPack,
     default_recipe,
+    hold_debs,
     hold_materials,
+    install_debs,
     load_definitions,
     provision,
 )
@@ -42,14 +45,29 @@ async def hold_debian(ground: Ground) -> AsyncIterator[GuestSystem]:
         PrerequisiteError: rights, programs, files or disk space are missing.
         BuildError: something cannot be built; its `log_tail` says why.
     """
-    async with hold_materials(
-        ground.base,
-        default_recipe(ground.kind),
-        requirements=ground.source / REQUIREMENTS,
-        source=ground.source,
-        marker=ground.marker,
-    ) as materials:
-        yield DebianSystem(materials, ground.source, materials.image, materials.provider)
+    async with (
+        hold_materials(
+            ground.base,
+            default_recipe(ground.kind),
+            requirements=ground.source / REQUIREMENTS,
+            source=ground.source,
+            marker=ground.marker,
+        ) as materials,
+        _debs(ground, materials) as debs,
+    ):
+        yield DebianSystem(materials, ground, debs, materials.image, materials.provider)
+
+
+@contextlib.asynccontextmanager
+async def _debs(ground: Ground, materials: Materials) -> AsyncIterator[Debs | None]:
+    if not ground.packages:
+        yield None
+        return
+    packages, recipe = ground.packages, materials.recipe
+    async with hold_debs(
+        ground.base, recipe, materials.image, packages, marker=ground.marker
+    ) as debs:
+        yield debs
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +75,8 @@ class DebianSystem:
     """See GuestSystem."""
 
     materials: Materials
-    source: Path
+    ground: Ground
+    debs: Debs | None
     image: Image
     provider: ProviderPack
     programs: Programs = PROGRAMS
@@ -67,16 +86,19 @@ class DebianSystem:
         return {
             "wheelhouse": self.materials.python_digest(),
             "packages": dict(self.image.packages),
+            **({"debs": self.debs.facts()} if self.debs else {}),
         }
 
     async def provision(
         self, guest: Guest, loaded: LoadedInstance, key: AgeKey, *, timeout_s: float
     ) -> Provisioned:
         """See GuestSystem."""
-        portable = self.source / "modules" / "portable"
-        definitions = await asyncio.to_thread(load_definitions, portable, loaded.root)
+        portable, parts = self.ground.source / "modules" / "portable", self.ground.parts
+        definitions = await asyncio.to_thread(load_definitions, portable, loaded.root, parts)
         python = await provision(guest, self.materials, portable, loaded.root, key)
-        activator = Activator(guest, PROGRAM, str(PORTABLE), str(INSTANCE), timeout_s)
+        if self.debs is not None:
+            await install_debs(guest, self.debs)
+        activator = Activator(guest, PROGRAM, str(PORTABLE), str(INSTANCE), timeout_s, parts)
         expected = by_definitions(definitions)
         return Provisioned(
             lambda: packages(guest, python),

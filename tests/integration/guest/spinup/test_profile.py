@@ -1,0 +1,72 @@
+"""A spin-up with every part of a profile: through TLS on port 443, and proven in the transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import SpinUp
+
+from agency.spinup.targets.incus.parts import known_parts
+from agency.transcript import PARTS
+
+Make = Callable[..., SpinUp]
+Change = Callable[[str, Callable[[str], str]], Path]
+CERTIFICATE = "pyscripts/agency/spinup/targets/incus/parts/edge/certificate.py"
+
+
+def evidence(predicate: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = [probe["evidence"] for probe in predicate["probes"] if probe["name"] == name]
+    seen: dict[str, Any] = found
+    return seen
+
+
+def test_the_whole_profile_passes(spinup: Make, ground: Any) -> None:
+    parts = known_parts()
+    run_up = spinup("--with", ",".join(parts)).start()
+    run = run_up.run
+    assert run_up.end() == 0, run_up.text
+    predicate = run_up.predicate()
+    assert (predicate["result"], predicate["profile"]) == ("PASSED", [*parts])
+    demanded = [word for p in parts for rule in PARTS[p] for word in ("--require", rule.name)]
+    checked = run_up.verify(*demanded)
+    assert checked.returncode == 0, checked
+    assert f"profile  {', '.join(parts)}" in checked.stdout
+    kept = evidence(predicate, "edge.client-address")["conversation"]["kept"]
+    assert kept == ["127.83.0.2"], "people talked through the edge alone"
+    memory = evidence(predicate, "system.processes")["machine"]["memoryMb"]
+    assert memory < 700
+    ground.assert_nothing_left(run)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("until = now + VALID", "until = now - VALID", "certificate has expired"),
+        (
+            "return Certificates(authority.pem,",
+            'return Certificates(_issue("root", None, now, until).pem,',
+            "certificate signature failure",
+        ),
+    ],
+    ids=["expired", "foreign"],
+)
+def test_a_bad_certificate_fails_it(
+    before: str, after: str, problem: str, spinup: Make, ground: Any, changed_checkout: Change
+) -> None:
+    checkout = changed_checkout(CERTIFICATE, lambda text: text.replace(before, after))
+    run_up = spinup("--with", "edge", checkout=checkout).start()
+    run = run_up.run
+    assert run_up.end() == 1, run_up.text
+    predicate = run_up.predicate()
+    assert predicate["result"] == "FAILED"
+    assert {site["problem"] for site in evidence(predicate, "edge.tls")["sites"]} == {problem}
+    # Nobody came in: people's clients refuse it too.
+    assert predicate["failure"]["step"] == "probe"
+    checked = run_up.verify()
+    assert checked.returncode == 1
+    assert "authentic" in checked.stdout
+    ground.assert_nothing_left(run)

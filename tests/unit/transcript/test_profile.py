@@ -1,0 +1,143 @@
+"""A profile names parts that were examined too: their probes are then mandatory, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agency.transcript.rules.v2 import added, judge
+from agency.transcript.rules.v2.model import Predicate
+from agency.transcript.verification import Policy, verify
+
+Document = dict[str, Any]
+Seal = Callable[[object], bytes]
+
+PART_RULES = [rule for rules in added.PARTS.values() for rule in rules]
+
+
+def reasons(document: Document) -> str:
+    return "; ".join(judge.overall(Predicate.model_validate(document["predicate"]))[1])
+
+
+def evidence(document: Document, name: str) -> Document:
+    found: list[Document] = [p for p in document["predicate"]["probes"] if p["name"] == name]
+    seen: Document = found[0]["evidence"]
+    return seen
+
+
+@pytest.mark.parametrize("part", added.PARTS)
+def test_each_of_its_probes_can_be_demanded(
+    part: str, profile_document: Document, seal: Seal, pem: bytes
+) -> None:
+    names = tuple(rule.name for rule in added.PARTS[part])
+    report = verify(seal(profile_document), pem, policy=Policy(probes=names))
+    assert report.ok, report.reasons
+
+
+@pytest.mark.parametrize("rule", PART_RULES, ids=lambda rule: rule.name)
+def test_a_run_that_had_the_part_cannot_pass_without_its_probe(
+    rule: judge.ProbeRule, profile_document: Document
+) -> None:
+    predicate = profile_document["predicate"]
+    predicate["probes"] = [p for p in predicate["probes"] if p["name"] != rule.name]
+    assert reasons(profile_document) == f"the mandatory probe {rule.name} is missing"
+    predicate["profile"] = []
+    assert reasons(profile_document) == "", "the control: nobody asked for it"
+
+
+@pytest.mark.parametrize("rule", PART_RULES, ids=lambda rule: rule.name)
+def test_a_probe_that_does_not_hold_fails_the_run(
+    rule: judge.ProbeRule, profile_document: Document
+) -> None:
+    evidence(profile_document, rule.name).clear()
+    assert f"the probe {rule.name} does not hold" in reasons(profile_document)
+
+
+def test_a_part_without_rules_cannot_pass(profile_document: Document) -> None:
+    profile_document["predicate"]["profile"].append("moon")
+    assert "no rule says what the part moon" in reasons(profile_document)
+
+
+def test_whose_profile_was_cut_says_too_much(
+    profile_document: Document, seal: Seal, pem: bytes
+) -> None:
+    del profile_document["predicate"]["profile"]
+    report = verify(seal(profile_document), pem)
+    assert any("wrongly said to be mandatory" in reason for reason in report.reasons)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("edge.tls", lambda s: s["sites"].pop(2), "lacks element.agency.example"),
+        ("edge.tls", lambda s: s["sites"][1].update(verified=False), "verified"),
+        (
+            "edge.tls",
+            lambda s: s["sites"][1].update(notAfter="2026-07-01T12:00:00+00:00"),
+            "not valid when it was looked at",
+        ),
+        (
+            "edge.tls",
+            lambda s: s["sites"][1].update(notBefore="2026-07-01T12:30:00+00:00"),
+            "not valid when it was looked at",
+        ),
+        ("edge.tls", lambda s: s["sites"][1].update(names=["*.other.example"]), "none is that"),
+        # A star is one label.
+        ("edge.tls", lambda s: s["sites"][1].update(names=["*.example"]), "none is that"),
+        (
+            "edge.tls",
+            lambda s: s["sites"][0]["headers"].update({"strict-transport-security": "max-age=60"}),
+            "missing or too short",
+        ),
+        ("edge.tls", lambda s: s["unknown"][0].update(host="agency.example"), "name of a site"),
+        ("edge.tls", lambda s: s["unknown"][0].update(outcome="answered"), "unknown"),
+        ("edge.tls", lambda s: s["closed"][0].update(status=200), "closed"),
+        ("edge.tls", lambda s: s["plainHttp"].update(served443=True), "served443"),
+        (
+            "edge.client-address",
+            lambda s: s["throughEdge"].update(kept=["192.0.2.9"]),
+            "not the client's true address",
+        ),
+        (
+            "edge.client-address",
+            lambda s: s["throughEdge"].update(kept=["127.83.0.1", "192.0.2.9"]),
+            "not the client's true address",
+        ),
+        (
+            "edge.client-address",
+            lambda s: s["pastEdge"].update(kept=["127.0.0.1"]),
+            "would not have been believed",
+        ),
+        (
+            "edge.client-address",
+            lambda s: s["conversation"].update(kept=["127.0.0.1"]),
+            "did not come through the edge",
+        ),
+        (
+            "edge.client-address",
+            lambda s: s["pastEdge"].update(userAgent=s["throughEdge"]["userAgent"]),
+            "cannot be told apart",
+        ),
+        ("edge.client-address", lambda s: s.update(lies=["Forwarded"]), "X-Forwarded-For"),
+        (
+            "edge.login",
+            lambda s: s.update(userId="@alice:other.example"),
+            "not Element's site of the homeserver's domain",
+        ),
+        ("edge.login", lambda s: s.update(page="http://element.agency.example/"), "page"),
+        ("edge.login", lambda s: s["calls"][2].update(status=401), "whoami"),
+        (
+            "edge.login",
+            lambda s: s["connection"].update(validTo="2026-07-02T18:00:00+00:00"),
+            "not the certificate that edge.tls saw",
+        ),
+    ],
+)
+def test_what_a_broken_edge_shows_is_refused(
+    name: str, change: Callable[[Document], object], reason: str, profile_document: Document
+) -> None:
+    assert reasons(profile_document) == ""
+    change(evidence(profile_document, name))
+    assert reason in reasons(profile_document)
