@@ -46,9 +46,7 @@ def serving() -> Iterator[Path]:
             cwd=place,
         )
         argv = [str(POSTGRES), "-D", str(data), "-k", str(place), "-c", "listen_addresses="]
-        process = subprocess.Popen(
-            _as_nobody(argv), env=env, cwd=place, stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(_as_nobody(argv), env=env, cwd=place, stderr=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + 30
             while not _is_ready(data):

@@ -145,7 +145,12 @@ def _database(settings: BackupSettings, part: Part, staging: Path, copies: Copie
 
 
 def _tree(_settings: BackupSettings, part: Part, _staging: Path, copies: Copies) -> Included:
-    found = survey(Path(part.source))
+    source = Path(part.source)
+    if source.is_symlink():  # restic would keep the link alone
+        raise PrerequisiteError(
+            "the tree is a link", where=part.source, hint=f"name {source.resolve()} instead"
+        )
+    found = survey(source)
     copies.uids |= found.uids
     copies.gids |= found.gids
     return Included(

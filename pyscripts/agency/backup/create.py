@@ -68,10 +68,20 @@ def create_backup(settings: BackupSettings, clock: Clock, *, initialise: bool = 
             size=summary.size,
         )
         note_success(settings, done)
-        removed = repository.forget(
-            settings.retention, host=settings.host, tags=(TAG, f"instance:{settings.instance}")
-        )
+        removed = _remove_old(settings, repository, summary)
     return Created(summary, manifest, made, removed)
+
+
+def _remove_old(settings: BackupSettings, repository: Repository, made: Summary) -> int:
+    of = (TAG, f"instance:{settings.instance}")
+    try:
+        return repository.forget(settings.retention, host=settings.host, tags=of)
+    except RepositoryError as error:
+        raise RepositoryError(
+            f"the snapshot {made.snapshot[:8]} was made, but old ones stay: {error.message}",
+            where=settings.repository,
+            hint="the next backup tries again; `restic list locks` shows who holds the repository",
+        ) from error
 
 
 def tags(settings: BackupSettings) -> tuple[str, ...]:

@@ -26,7 +26,16 @@ from agency.errors import BadInputError, PrerequisiteError, UsageError
 
 def agency(machine: Machine, *argv: str, status: int = 0) -> dict[str, object]:
     done = subprocess.run(
-        [sys.executable, "-m", "agency", "backup", *argv, "--config", str(machine.config), "--json"],
+        [
+            sys.executable,
+            "-m",
+            "agency",
+            "backup",
+            *argv,
+            "--config",
+            str(machine.config),
+            "--json",
+        ],
         capture_output=True,
         text=True,
     )
@@ -169,7 +178,16 @@ def test_list_and_retention(machine: Machine) -> None:
     for _ in range(3):
         create_backup(machine.settings, machine.clock)
     answer = subprocess.run(
-        [sys.executable, "-m", "agency", "backup", "list", "--config", str(machine.config), "--json"],
+        [
+            sys.executable,
+            "-m",
+            "agency",
+            "backup",
+            "list",
+            "--config",
+            str(machine.config),
+            "--json",
+        ],
         capture_output=True,
         check=True,
     )
@@ -228,9 +246,7 @@ def test_the_store_of_a_running_control_plane_is_not_replaced(machine: Machine) 
 
 def test_a_restore_in_place_names_the_machine(machine: Machine) -> None:
     create_backup(machine.settings, machine.clock)
-    other = agency(
-        machine, "restore", "latest", "--in-place", "--yes-replace", "other", status=2
-    )
+    other = agency(machine, "restore", "latest", "--in-place", "--yes-replace", "other", status=2)
     assert "not 'other'" in str(other)
     assert "go together" in str(agency(machine, "restore", "latest", "--in-place", status=2))
     assert "give one of" in str(agency(machine, "restore", "latest", status=2))

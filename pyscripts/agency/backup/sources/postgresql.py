@@ -114,6 +114,7 @@ class Databases:
         )
         done = self._run("pg_restore", "--exit-on-error", f"--dbname={fresh}", str(dump))
         if done.status != 0:
+            self._drop(fresh)
             raise BadInputError(
                 f"the dump cannot be restored: {done.reason}",
                 where=name,
