@@ -136,6 +136,7 @@ def instance_facts(**changes: Any) -> dict[str, Any]:
         "agents": {"pm": {"role": "pm"}, "dev-two": {"role": "developer"}},
         "secrets": {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}},
         "preview": list(FEATURES),
+        "backup": {"repository": "sftp:agency@backup.example.org:/srv/agency"},
     }
     return facts | changes
 

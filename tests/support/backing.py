@@ -50,6 +50,10 @@ class Machine:
         return self.place / "disk" / "repository"
 
     @property
+    def credentials(self) -> Path:
+        return self.place / "credentials"
+
+    @property
     def config(self) -> Path:
         return self.place / "backup.json"
 
@@ -61,8 +65,8 @@ class Machine:
         (self.tree / "below").mkdir()
         (self.tree / "below" / "note").write_text("kept")
         self.say(rows)
-        (self.place / "password").write_text(PASSWORD)
-        (self.place / "password").chmod(0o600)
+        self.credentials.mkdir()
+        (self.credentials / "backup-password").write_text(PASSWORD)
         self.write_config()
         return self
 
@@ -76,7 +80,6 @@ class Machine:
             "instance": self.instance,
             "host": HOST,
             "repository": str(self.repository),
-            "password_file": str(self.place / "password"),
             "state_dir": str(self.place / "state"),
             "metrics_file": str(self.place / "agency_backup.prom"),
             "stores": [{"name": "control", "path": str(self.store), "audited": True}],

@@ -64,8 +64,10 @@ def serving() -> Iterator[Path]:
 def sql(socket: Path, database: str, text: str) -> str:
     """Run SQL as the administrator; returns what it says, a row a line."""
     done = subprocess.run(
-        ["psql", "-h", str(socket), "-U", "postgres", "-d", database, "-XAtq", "-v"]
-        + ["ON_ERROR_STOP=1", "-f", "-"],
+        [
+            *("psql", "-h", str(socket), "-U", "postgres", "-d", database),
+            *("-XAtq", "-v", "ON_ERROR_STOP=1", "-f", "-"),
+        ],
         input=text,
         capture_output=True,
         text=True,

@@ -69,6 +69,7 @@ _TITLES = {
     "Toggle": "Every other service",
     "Agent": "agents.NAME",
     "Recipe": "recipes.NAME",
+    "Backup": "backup",
     "SecretsPolicy": "secrets",
 }
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,12 +13,14 @@ from agency.backup.settings import HOUR_S, SETTINGS_FILE, load_settings
 from agency.clock import Clock, iso
 from agency.commandline import emit, json_option
 from agency.errors import ExitCode, UsageError
+from agency.secrets import credentials
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from agency.backup.restic import Snapshot
     from agency.backup.restoring.in_place import Restored
+    from agency.backup.settings import BackupSettings
 
 _MIB = 1024**2
 _config_option = click.option(
@@ -46,7 +48,8 @@ def create(config: Path, initialise: bool, as_json: bool) -> None:
     """
     from agency.backup.create import create_backup
 
-    done = create_backup(load_settings(config), Clock(), initialise=initialise)
+    with credentials(config, os.environ):
+        done = create_backup(load_settings(config), Clock(), initialise=initialise)
     summary, manifest = done.summary, done.manifest
 
     def human(printer: Console) -> None:
@@ -81,7 +84,8 @@ def list_snapshots(config: Path, as_json: bool) -> None:
     from agency.backup.verify import existing
 
     settings = load_settings(config)
-    found = existing(settings, open_repository(settings))
+    with credentials(config, os.environ):
+        found = existing(settings, open_repository(settings))
 
     def human(printer: Console) -> None:
         for one in found:
@@ -125,7 +129,8 @@ def verify(config: Path, percent: int, as_json: bool) -> int:
     """
     from agency.backup.verify import verify_backup
 
-    found = verify_backup(load_settings(config), Clock(), read_percent=percent)
+    with credentials(config, os.environ):
+        found = verify_backup(load_settings(config), Clock(), read_percent=percent)
 
     def human(printer: Console) -> None:
         age = f"{found.age_s / HOUR_S:.1f} hours old"
@@ -145,9 +150,6 @@ def verify(config: Path, percent: int, as_json: bool) -> int:
     }
     emit(answer, as_json=as_json, human=human)
     return int(ExitCode.DONE if found.ok else ExitCode.BAD)
-
-
-_Command = Callable[..., Any]
 
 
 @backup.command()
@@ -178,25 +180,15 @@ def restore(
     if in_place != (yes_replace is not None):
         raise UsageError("--in-place and --yes-replace HOST go together", where="restore")
     settings = load_settings(config)
-    if to is not None:
-        _extract(settings, snapshot, to, from_instance, as_json=as_json)
-        return
-    from agency.backup.restoring.in_place import restore_in_place
-
-    done = asyncio.run(
-        restore_in_place(
-            settings,
-            Clock(),
-            replace=yes_replace or "",
-            which=snapshot,
-            from_instance=from_instance,
-        )
-    )
-    emit(done.model_dump(mode="json"), as_json=as_json, human=lambda out: _told(out, done))
+    with credentials(config, os.environ):
+        if to is not None:
+            _extract(settings, snapshot, to, from_instance, as_json=as_json)
+        else:
+            _replace(settings, snapshot, yes_replace or "", from_instance, as_json=as_json)
 
 
 def _extract(
-    settings: Any, snapshot: str, to: Path, from_instance: str | None, *, as_json: bool
+    settings: BackupSettings, snapshot: str, to: Path, from_instance: str | None, *, as_json: bool
 ) -> None:
     from agency.backup.restoring.extract import extract_snapshot
 
@@ -212,6 +204,19 @@ def _extract(
         printer.print(f"extracted to {found.root}; copies are in {found.copies}", soft_wrap=True)
 
     emit(answer, as_json=as_json, human=human)
+
+
+def _replace(
+    settings: BackupSettings, snapshot: str, host: str, from_instance: str | None, *, as_json: bool
+) -> None:
+    from agency.backup.restoring.in_place import restore_in_place
+
+    done = asyncio.run(
+        restore_in_place(
+            settings, Clock(), replace=host, which=snapshot, from_instance=from_instance
+        )
+    )
+    emit(done.model_dump(mode="json"), as_json=as_json, human=lambda out: _told(out, done))
 
 
 def _told(printer: Console, done: Restored) -> None:

@@ -1,7 +1,4 @@
-"""Opening of the repository that the settings name, with the credentials that systemd hands over.
-
-By hand, root reads the files that the settings name instead.
-"""
+"""Opening of the repository of the settings, with the credentials that systemd hands over."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from pathlib import Path
 from agency.backup.restic import Repository
 from agency.backup.settings import BackupSettings
 from agency.errors import BadInputError, PrerequisiteError
-from agency.secrets import DIRECTORY_VARIABLE
+from agency.secrets import DIRECTORY_VARIABLE, names
 from agency.settings import read_bounded
 
 MAX_BYTES = 64 * 1024
@@ -40,64 +37,52 @@ def open_repository(
             where=str(settings.state_dir),
             hint="run this as root",
         ) from error
-    password = _credential(settings.password_file, environ)
-    if not os.access(password, os.R_OK):
+    directory = environ.get(DIRECTORY_VARIABLE)
+    credentials = Path(directory) if directory else None
+    if credentials is None or not os.access(credentials / names.BACKUP_PASSWORD, os.R_OK):
         raise PrerequisiteError(
             "the password of the repository cannot be read",
-            where=str(password),
+            where=names.BACKUP_PASSWORD,
             hint="run this as root, on a machine whose secrets are in place",
         )
     return Repository(
         settings.repository,
-        password,
+        credentials / names.BACKUP_PASSWORD,
         cache,
         settings.timeout_s,
         environ.get("PATH", os.defpath),
-        _environment(settings, environ),
-        _ssh(settings, environ),
+        _environment(credentials / names.BACKUP_CREDENTIALS),
+        _ssh(settings.repository, credentials / names.BACKUP_SSH_KEY),
     )
 
 
-def _credential(file: Path, environ: Mapping[str, str]) -> Path:
-    directory = environ.get(DIRECTORY_VARIABLE)
-    handed = Path(directory) / file.name if directory else None
-    return handed if handed is not None and handed.is_file() else file
-
-
-def _environment(settings: BackupSettings, environ: Mapping[str, str]) -> dict[str, str]:
-    if settings.credentials_file is None:
+def _environment(file: Path) -> dict[str, str]:
+    if not file.exists():  # a repository on a disk of this machine needs none
         return {}
-    file = _credential(settings.credentials_file, environ)
-    if not file.exists():  # an optional secret
-        return {}
-    text = read_bounded(file, most=MAX_BYTES, what="the credentials of the repository").decode()
+    data = read_bounded(file, most=MAX_BYTES, what="the credentials of the repository")
     found = {}
-    # One line in the catalogue's form: pairs are parted by spaces. A value has none.
-    for pair in text.split():
+    # One line, as the catalogue wants it: pairs are parted by spaces. A value has none.
+    for pair in data.decode(errors="replace").split():
         name, _, value = pair.partition("=")
         if not _VARIABLE.fullmatch(name) or not value:
             raise BadInputError(
                 "not of the form NAME=VALUE NAME=VALUE, with names that a backend of restic reads",
-                where=str(file),
+                where=names.BACKUP_CREDENTIALS,
                 hint="such as AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=...",
             )
         found[name] = value
     return found
 
 
-def _ssh(settings: BackupSettings, environ: Mapping[str, str]) -> tuple[str, ...]:
-    matched = _SFTP.fullmatch(settings.repository)
-    if matched is None or settings.ssh_key_file is None:
+def _ssh(location: str, key: Path) -> tuple[str, ...]:
+    """Return the call of ssh for SFTP; hosts are known to the machine (programs.ssh.knownHosts)."""
+    matched = _SFTP.fullmatch(location)
+    if matched is None or not key.exists():
         return ()
-    key = _credential(settings.ssh_key_file, environ)
-    if not key.exists():
-        return ()
-    known = settings.known_hosts_file
     return (
         "ssh",
         *("-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"),
         *("-o", "StrictHostKeyChecking=yes"),
-        *(("-o", f"UserKnownHostsFile={known}") if known is not None else ()),
         f"{matched['user'] or ''}{matched['host']}",
         *("-s", "sftp"),
     )

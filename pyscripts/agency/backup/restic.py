@@ -18,6 +18,7 @@ from typing import Any
 from agency.backup.settings import Retention
 from agency.errors import BadInputError, InternalError, PrerequisiteError
 from agency.programs import Bounds, Finished, ProgramError, find_program, run_to_end
+from agency.secrets import names
 
 HINT = "install restic (Debian: apt-get install restic)"
 TAG = "agency"
@@ -252,7 +253,8 @@ class Repository:
             return RepositoryError(
                 "the password does not open the repository",
                 where=self.location,
-                hint="put the repository's own password in: `agency secrets set backup-password`",
+                hint="put the repository's own password in: "
+                f"`agency secrets set {names.BACKUP_PASSWORD}`",
             )
         reason = self._redacted(_reason(said))
         return RepositoryError(f"restic failed: {reason}", where=self.location, hint=hint)

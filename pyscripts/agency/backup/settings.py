@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from agency.secrets import names
 from agency.settings import Strict, load
 
 SETTINGS_FILE = Path("/etc/agency/backup.json")
@@ -21,7 +22,9 @@ _WITH_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
 def _no_password(location: str) -> str:
     if _WITH_PASSWORD.search(location):
         raise PydanticCustomError(
-            "password", "holds a password: put it into the secret backup-repository-credentials"
+            "password",
+            "holds a password: put it into the secret {name}",
+            {"name": names.BACKUP_CREDENTIALS},
         )
     return location
 
@@ -73,18 +76,11 @@ class Tree(Strict):
 
 
 class BackupSettings(Strict):
-    """Facts of a machine's backup.
-
-    The credential of a file's name in `$CREDENTIALS_DIRECTORY` comes before the file.
-    """
+    """Facts of a machine's backup; its secrets are credentials of their catalogue's names."""
 
     instance: str = Field(min_length=1, max_length=64)
     host: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")
     repository: Location
-    password_file: AbsolutePath
-    credentials_file: AbsolutePath | None = None
-    ssh_key_file: AbsolutePath | None = None
-    known_hosts_file: AbsolutePath | None = None
     state_dir: AbsolutePath = Path("/var/lib/agency-backup")
     metrics_file: AbsolutePath | None = None
     stores: tuple[Store, ...] = ()

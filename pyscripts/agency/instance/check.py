@@ -48,6 +48,26 @@ def examine(path: Path) -> tuple[Problem, ...]:
     return tuple(dict.fromkeys(found))  # a broken file is met twice
 
 
+def advise(path: Path) -> tuple[Problem, ...]:
+    """Find what is no mistake and yet unwise; empty for an instance that is invalid."""
+    try:
+        loaded = load_instance(path, check_recipients=False)
+    except InstanceError:
+        return ()
+    return _without_backup(loaded)
+
+
+def _without_backup(loaded: LoadedInstance) -> tuple[Problem, ...]:
+    # A machine whose secrets end with it is not backed up either.
+    if loaded.instance.backup is not None or loaded.instance.secrets.provider != "sops":
+        return ()
+    told = (
+        "no backup is set: what is not in git is lost with the machine; set "
+        "`backup: {repository: sftp:USER@HOST:/PATH}`, see docs/backup-restore.md"
+    )
+    return (Problem(str(loaded.path), None, "backup", told),)
+
+
 def _stale(loaded: LoadedInstance) -> tuple[Problem, ...]:
     return tuple(
         Problem(

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from agency.commandline import emit, json_option
 from agency.errors import BadInputError, ExitCode, PrerequisiteError
-from agency.instance.check import default_directory, examine
+from agency.instance.check import advise, default_directory, examine
 from agency.instance.load import load_instance
 from agency.instance.making.ask import SERVICES, collect_options
 from agency.instance.making.create import Created, InstanceOptions, create_instance
@@ -176,19 +176,26 @@ def check(directory: Path | None, decrypt: bool, age_key: Path | None, as_json: 
     """Check the instance in DIR and list every problem.
 
     Checks instance.yaml, the recipients, generated/ and the names of the encrypted secrets, without
-    a key. DIR is ./instance or the working directory, else one above. Exit status 1:
-    there are problems; 3: this machine cannot decrypt (--decrypt).
+    a key. DIR is ./instance or the working directory, else one above. A warning is about what
+    is allowed and unwise. Exit status 1: there are problems; 3: this machine cannot decrypt
+    (--decrypt).
     """
     where = directory if directory is not None else default_directory()
-    problems = examine(where)
+    problems, warnings = examine(where), advise(where)
 
     def human(out: Console) -> None:
         for problem in problems:
             out.print(Text(str(problem)))
         if not problems:
             out.print(Text(f"{where}: nothing is wrong"))
+        for warning in warnings:
+            out.print(Text(f"warning: {warning}"))
 
-    answer = {"ok": not problems, "problems": [asdict(problem) for problem in problems]}
+    answer = {
+        "ok": not problems,
+        "problems": [asdict(problem) for problem in problems],
+        "warnings": [asdict(warning) for warning in warnings],
+    }
     if decrypt and not problems:
         _try_to_decrypt(where, age_key)
         answer["decrypted"] = True

@@ -9,6 +9,9 @@ is written out anywhere else.
 from __future__ import annotations
 
 # One secret each.
+BACKUP_CREDENTIALS = "backup-repository-credentials"
+BACKUP_PASSWORD = "backup-password"
+BACKUP_SSH_KEY = "backup-ssh-key"
 DEPLOY_KEY = "deploy-key"
 FORGE_BOT_TOKEN = "forge-bot-token"
 GITLAB_ROOT_PASSWORD = "gitlab-initial-root-password"

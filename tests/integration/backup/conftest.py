@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from backing import Machine, needs_restic
 
+from agency.secrets import DIRECTORY_VARIABLE
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
@@ -14,5 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path).make()
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    made = Machine(tmp_path).make()
+    monkeypatch.setenv(DIRECTORY_VARIABLE, str(made.credentials))
+    return made

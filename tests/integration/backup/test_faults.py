@@ -34,12 +34,12 @@ def snapshots(machine: Machine) -> int:
 
 def test_a_wrong_password_is_told(machine: Machine) -> None:
     create_backup(machine.settings, machine.clock)
-    (machine.place / "password").write_text("another one")
+    (machine.credentials / "backup-password").write_text("another one")
     with pytest.raises(RepositoryError, match="password does not open") as raised:
         create_backup(machine.settings, machine.clock)
     assert raised.value.exit_code == 3
     assert "another one" not in str(raised.value.as_dict())
-    (machine.place / "password").unlink()
+    (machine.credentials / "backup-password").unlink()
     with pytest.raises(PrerequisiteError, match="password of the repository cannot be read"):
         create_backup(machine.settings, machine.clock)
 
@@ -81,10 +81,9 @@ def test_a_repository_address_holds_no_password(machine: Machine) -> None:
     assert "secret@" not in str(raised.value)
 
 
-def test_credentials_reach_restic_alone(machine: Machine, tmp_path: Path) -> None:
-    file = tmp_path / "backup-repository-credentials"
+def test_credentials_reach_restic_alone(machine: Machine) -> None:
+    file = machine.credentials / "backup-repository-credentials"
     file.write_text("AWS_ACCESS_KEY_ID=one AWS_SECRET_ACCESS_KEY=two\n")
-    machine.write_config(credentials_file=str(file))
     opened = open_repository(machine.settings)
     assert dict(opened.environment) == {"AWS_ACCESS_KEY_ID": "one", "AWS_SECRET_ACCESS_KEY": "two"}
     assert "two" not in repr(opened)
@@ -215,8 +214,10 @@ def test_an_altered_pack_is_found(machine: Machine) -> None:
     found = verify_backup(machine.settings, machine.clock, read_percent=100)
     assert not found.ok
     done = subprocess.run(
-        [sys.executable, "-m", "agency", "backup", "verify", "--read-data", "100"]
-        + ["--config", str(machine.config), "--json"],
+        [
+            *(sys.executable, "-m", "agency", "backup", "verify", "--read-data", "100"),
+            *("--config", str(machine.config), "--json"),
+        ],
         capture_output=True,
         text=True,
     )

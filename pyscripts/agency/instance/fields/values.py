@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from agency import naming
 from agency.instance.fields.letters import not_this, odd_letter
+from agency.secrets import names
 from agency.unwritten import FEATURES
 
 # Matrix specification v1.11, appendices: a user id has at most 255 bytes, with its sigil.
@@ -23,6 +24,12 @@ RECIPIENT_PATTERN = "age1[02-9ac-hj-np-z]{58}"
 _PART = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 REPOSITORY_PATTERN = f"{_PART}(/{_PART})+"
 
+# Schemes of restic's repositories, and an alphabet that needs no escaping.
+_PLACE = "[A-Za-z0-9._~@:/+-]{1,400}"
+BACKUP_PATTERN = f"/{_PLACE}|(sftp|s3|rest|b2|azure|swift):{_PLACE}"
+MAX_BACKUP = 410
+
+_BACKUP = re.compile(BACKUP_PATTERN)
 _DOMAIN = re.compile(DOMAIN_PATTERN)
 _MATRIX_ID = re.compile(MATRIX_ID_PATTERN)
 _RECIPIENT = re.compile(RECIPIENT_PATTERN)
@@ -102,6 +109,18 @@ def _repository(text: str) -> str:
     return text
 
 
+def _backup_place(text: str) -> str:
+    if re.search(r"://[^/@]*:[^/@]*@", text):  # never the text: it holds a secret
+        raise ValueError(
+            "holds a password; leave it out, and put it in with "
+            f"`agency secrets set {names.BACKUP_CREDENTIALS}`"
+        )
+    if not _BACKUP.fullmatch(text):
+        wanted = "must be a path, or a place of restic's such as sftp:user@host:/path"
+        raise ValueError(not_this(wanted, text))
+    return text
+
+
 def _schema(pattern: str, longest: int, **more: str | list[str]) -> dict[str, object]:
     return {"pattern": f"^(?:{pattern})$", "minLength": 1, "maxLength": longest, **more}
 
@@ -138,4 +157,9 @@ Repository = Annotated[
     str,
     AfterValidator(_repository),
     Field(json_schema_extra=_schema(REPOSITORY_PATTERN, MAX_REPOSITORY)),
+]
+BackupPlace = Annotated[
+    str,
+    AfterValidator(_backup_place),
+    Field(json_schema_extra=_schema(BACKUP_PATTERN, MAX_BACKUP)),
 ]
