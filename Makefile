@@ -50,10 +50,10 @@ test-docker: setup-dev ## Test the reconcilers on a real Docker Swarm (root)
 
 test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds an image)
 	AGENCY_TEST_GUEST_DIR="$${XDG_CACHE_HOME:-$$HOME/.cache}/agency/guest-tests" \
-	  AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration
+	  AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration/guest
 
 test-guest-thorough: setup-guest ## The same, and more: every step interrupted (an hour)
-	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration
+	AGENCY_THOROUGH=1 AGENCY_REQUIRE_GUEST=1 pytest $(WORKERS) -m guest tests/integration/guest
 
 lint: setup-dev ## Format check, lint, types, layers; names commits of another form
 	ruff format --check .

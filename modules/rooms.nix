@@ -7,6 +7,8 @@ let
   facts = builtins.fromJSON (
     builtins.readFile (agency.instance.directory + "/generated/control.json")
   );
+  # Who may look or approve is invited, too, and has no power in the room.
+  others = (facts.approvers or [ ]) ++ (facts.viewers or [ ]);
 in
 {
   imports = [
@@ -30,7 +32,8 @@ in
         botId = facts.bot_id;
         controlRoomAlias = facts.control_room_alias;
         agents = lib.mapAttrsToList (_: agent: { inherit (agent) matrixId; }) agency.agents;
-      };
+      }
+      // lib.optionalAttrs (others != [ ]) { members = others; };
     };
   };
 }

@@ -70,6 +70,10 @@ COMMANDS: Mapping[str, Entry] = {
         "agency.reconcile.commands:reconcile",
         "Bring one part of this machine to its declared state.",
     ),
+    "accounts": Entry(
+        "agency.reconcile.matrix.commands:accounts",
+        "Give people of this machine new Matrix passwords.",
+    ),
     "completion": Entry(
         "agency.commandline.completion:completion", "Print the completion script of a shell."
     ),

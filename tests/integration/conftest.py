@@ -65,7 +65,7 @@ class Homeserver:
             method, self.url + path, headers=headers, json=json, timeout=30, **kwargs
         )
 
-    def create_user(self, localpart: str) -> str:
+    def create_user(self, localpart: str, *, admin: bool = False) -> str:
         """Register a user (once in a module) and return an access token."""
         import hashlib
         import hmac
@@ -73,10 +73,10 @@ class Homeserver:
         password = secrets.token_urlsafe(16)
         path = "/_synapse/admin/v1/register"
         nonce = self.request("GET", path).json()["nonce"]
-        text = "\0".join([nonce, localpart, password, "notadmin"]).encode()
+        text = "\0".join([nonce, localpart, password, "admin" if admin else "notadmin"]).encode()
         mac = hmac.new(self.shared_secret.encode(), text, hashlib.sha1).hexdigest()
         body = {"nonce": nonce, "username": localpart, "password": password, "mac": mac}
-        answer = self.request("POST", path, json={**body, "admin": False})
+        answer = self.request("POST", path, json={**body, "admin": admin})
         answer.raise_for_status()
         return str(answer.json()["access_token"])
 

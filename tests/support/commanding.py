@@ -10,7 +10,16 @@ from agency.control.commands import GRAMMAR, parse
 from agency.control.grammar.characters import first_problem
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError
-from agency.control.grammar.kinds import AgentName, Count, Text, Topic, TraceId
+from agency.control.grammar.kinds import (
+    AgentName,
+    Count,
+    OperationId,
+    Reason,
+    Text,
+    Topic,
+    TraceId,
+    UserId,
+)
 from agency.control.grammar.spec import CommandSpec, Parameter
 
 FORBIDDEN = st.one_of(
@@ -27,12 +36,25 @@ TEXTS = (
 )
 
 
+def without_mark(text: str) -> str:
+    """A reason as it is kept: without `reason=` before it."""
+    while text.startswith("reason="):
+        text = text.removeprefix("reason=")
+    return text.strip()
+
+
 def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
     match parameter.kind:
         case AgentName():
             return NAMES
+        case Reason():
+            return TEXTS.map(without_mark).filter(bool)
         case Text():
             return TEXTS
+        case OperationId():
+            return st.from_regex(r"op-[0-9a-f]{6,26}", fullmatch=True)
+        case UserId():
+            return st.from_regex(r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}", fullmatch=True)
         case Count(most=most):
             return st.integers(1, most)
         case TraceId():

@@ -19,7 +19,7 @@ from agency.control.execution.result import Handler, Invocation, Result
 from agency.control.grammar.command import Command
 from agency.control.operations import Operations, State, Targets
 from agency.control.operations.admission import Bounds
-from agency.control.policy import Allow, Decision, Needs, Policy, Ruled
+from agency.control.policy import Allow, Decision, Needs, People, Policy, Ruled
 from agency.control.rooms.deletions import Deletions
 from agency.control.store import agents, audit, inbox, outbox
 from agency.control.store import operations as stored
@@ -71,7 +71,7 @@ class Desk:
     max_inbox: int = 1000
     max_target_queue: int = 1000
     targets: Targets | None = None
-    policy: Policy = field(default_factory=lambda: Policy(frozenset({ALICE, BOB})))
+    policy: Policy = field(default_factory=lambda: Policy(People(frozenset({ALICE, BOB}))))
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -212,5 +212,5 @@ class Strict(Policy):
 
 def strict(desk: Desk) -> Operations:
     """Make operations under the strict policy."""
-    desk.policy = Strict(frozenset({ALICE, BOB}))
+    desk.policy = Strict(People(frozenset({ALICE, BOB})))
     return desk.make_operations()

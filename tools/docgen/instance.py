@@ -70,6 +70,8 @@ _TITLES = {
     "Agent": "agents.NAME",
     "Recipe": "recipes.NAME",
     "Backup": "backup",
+    "Approvals": "approvals",
+    "ApprovalRule": "approvals.rules.NAME",
     "SecretsPolicy": "secrets",
 }
 

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from agency.control.policy import ApprovalRule, People, Policy, Solo
 from agency.control.runtimes.registry import FACTORIES
 from agency.settings import Strict, load
 
@@ -66,6 +67,24 @@ class Limits(Strict):
     )
 
 
+class ApprovalRuleEntry(Strict):
+    """A rule that asks for the approval of other people."""
+
+    name: str = Field(min_length=1, max_length=64)
+    commands: tuple[str, ...] = Field(min_length=1)
+    agents: tuple[str, ...] = ()
+    quorum: int = Field(default=1, ge=1, le=10)
+
+
+class Approvals(Strict):
+    """What runs only after other people approved it."""
+
+    rules: tuple[ApprovalRuleEntry, ...] = ()
+    solo_delay_s: float | None = Field(
+        default=None, ge=0, description="of an agency of one person, before they approve their own"
+    )
+
+
 class ControlConfig(Strict):
     """Configuration of the control plane."""
 
@@ -77,11 +96,41 @@ class ControlConfig(Strict):
     bot_id: str
     control_room_alias: str
     operators: tuple[str, ...] = Field(min_length=1)
+    approvers: tuple[str, ...] = Field(
+        default=(), description="who may approve and look, beside the operators"
+    )
+    viewers: tuple[str, ...] = Field(default=(), description="who may look")
+    approvals: Approvals = Approvals()
     agents: tuple[AgentEntry, ...]
     database_url: str = Field(description="SQLAlchemy async URL")
     state_dir: Path
     runtime: RuntimeName = Field(default="process", description="of agents that set none")
     limits: Limits = Limits()
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Everybody who has a role, operators first: the people of the control room."""
+        return tuple(dict.fromkeys((*self.operators, *self.approvers, *self.viewers)))
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that this configuration makes; the first operator is the admin."""
+        solo = self.approvals.solo_delay_s
+        return Policy(
+            People(
+                operators=frozenset(self.operators),
+                approvers=frozenset(self.approvers),
+                viewers=frozenset(self.viewers),
+                admins=frozenset(self.operators[:1]),
+            ),
+            tuple(
+                ApprovalRule(
+                    each.name, frozenset(each.commands), frozenset(each.agents), each.quorum
+                )
+                for each in self.approvals.rules
+            ),
+            None if solo is None else Solo(solo),
+        )
 
 
 def load_config(path: Path) -> ControlConfig:

@@ -18,6 +18,7 @@ from agency.matrix import TELLING
 
 _MAX_ID = 255
 _MAX_TS = 2**53
+_MAX_KEY = 64
 _ID = re.compile(r"[!-~]{1,255}\Z")
 
 
@@ -30,6 +31,7 @@ class EventKind(StrEnum):
 
     MESSAGE = "message"
     ENCRYPTED = "encrypted"
+    REACTION = "reaction"  # to a prompt, as the command that it stands for
 
 
 _KINDS = {"m.room.message": EventKind.MESSAGE, "m.room.encrypted": EventKind.ENCRYPTED}
@@ -90,6 +92,31 @@ class Redaction:
 
 
 @dataclass(frozen=True, slots=True)
+class Reaction:
+    """Reaction to a message: `by` put the emoji `key` to the event `target`."""
+
+    event_id: str
+    room_id: str
+    by: str
+    origin_ts: int
+    key: str
+    target: str
+
+    def said(self, text: str, thread: str) -> IncomingEvent:
+        """Return it as the command that it stands for, to be answered in a thread."""
+        return IncomingEvent(
+            event_id=self.event_id,
+            room_id=self.room_id,
+            sender=self.by,
+            origin_ts=self.origin_ts,
+            kind=EventKind.REACTION,
+            msgtype="m.text",
+            text=text,
+            thread=thread,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RoomChange:
     """Change of a room's state that may decide who may do what there.
 
@@ -120,6 +147,27 @@ def parse_redaction(raw: object) -> Redaction | None:
     return Redaction(_identifier(raw, "room_id"), _identifier(raw, "sender"), redacts)
 
 
+def parse_reaction(raw: object) -> Reaction | None:
+    """Read a reaction; None for any other event, and for one without a key or a target.
+
+    Source: Matrix specification 1.11, "Event annotations and reactions".
+
+    Raises:
+        MalformedEventError: it is one without a field that every event has.
+    """
+    if not isinstance(raw, dict) or raw.get("type") != "m.reaction" or "state_key" in raw:
+        return None
+    content = raw.get("content")
+    relation = content.get("m.relates_to") if isinstance(content, dict) else None
+    if not isinstance(relation, dict) or relation.get("rel_type") != "m.annotation":
+        return None
+    key, target = relation.get("key"), _optional_identifier(relation, "event_id")
+    if not isinstance(key, str) or len(key) > _MAX_KEY or target is None:
+        return None
+    ids = {each: _identifier(raw, each) for each in ("event_id", "room_id", "sender")}
+    return Reaction(ids["event_id"], ids["room_id"], ids["sender"], _origin_ts(raw), key, target)
+
+
 def parse_room_change(raw: object) -> RoomChange | None:
     """Read a state event that decides who may do what in a room; None for any other event.
 
@@ -148,9 +196,7 @@ def parse_event(raw: object) -> IncomingEvent | None:
     if kind is None or "state_key" in raw:
         return None
     ids = {key: _identifier(raw, key) for key in ("event_id", "room_id", "sender")}
-    origin_ts = raw.get("origin_server_ts")
-    if not isinstance(origin_ts, int) or isinstance(origin_ts, bool) or abs(origin_ts) > _MAX_TS:
-        raise MalformedEventError("origin_server_ts is not a time")
+    origin_ts = _origin_ts(raw)
     content = raw.get("content")
     if not isinstance(content, dict):
         raise MalformedEventError("content is not an object")
@@ -183,6 +229,13 @@ def _message(content: dict[str, Any], event: IncomingEvent) -> IncomingEvent:
         mentions=mentioned(said),
         shown=shown_instead(said, text),
     )
+
+
+def _origin_ts(raw: dict[str, Any]) -> int:
+    value = raw.get("origin_server_ts")
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _MAX_TS:
+        raise MalformedEventError("origin_server_ts is not a time")
+    return value
 
 
 def _text(value: object) -> str:

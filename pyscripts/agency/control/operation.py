@@ -136,8 +136,9 @@ def operation_id(origin: Origin) -> str:
 class Operation:
     """One command on its way. Times are milliseconds since the epoch.
 
-    `said` is the command's canonical text; `rule` the approval rule that it must satisfy; `replies`
-    counts the replies made before the final one.
+    `said` is the command's canonical text; `rule` the approval rule that it must satisfy; `basis`
+    the digest of what its target was to be when approvals were asked for; `replies` counts the
+    replies made before the final one.
     """
 
     origin: Origin
@@ -150,6 +151,7 @@ class Operation:
     deadline_ts: int
     state: State = State.PROPOSED
     rule: str | None = None
+    basis: str = ""
     replies: int = 0
     stored: bool = False
 
@@ -169,6 +171,7 @@ class Operation:
             "target": self.target,
             "rule": self.rule,
             "deadline": self.deadline_ts,
+            **({"basis": self.basis} if self.basis else {}),
             **self.origin.restatement,
         }
         return sha256_hex(canonical_json(covered))

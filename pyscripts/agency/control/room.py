@@ -79,7 +79,7 @@ def _click_parameter(parameter: Parameter) -> click.Parameter:
     return click.Argument(
         [parameter.name],
         required=parameter.required,
-        nargs=-1 if parameter.kind.rest else 1,
+        nargs=-1 if parameter.kind.rest or parameter.kind.tail else 1,
         metavar=parameter.usage,
         shell_complete=complete,
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from agency.canonical import canonical_json, sha256_hex
+
 if TYPE_CHECKING:
     from agency.control.grammar.command import Command
 
@@ -35,6 +37,12 @@ class Wish:
 # The wish that a command makes, from the one before it and from whether its target runs; None if
 # it leaves the wish as it is.
 WishFor = Callable[["Command", "Wish | None", bool], Wish | None]
+
+
+def basis_of(wish: Wish | None) -> str:
+    """Return the digest of a wish: what a change of its target is planned on."""
+    plan = None if wish is None else [str(wish.desired), wish.project]
+    return sha256_hex(canonical_json({"wish": plan}))
 
 
 def with_project(project: str | None) -> str:

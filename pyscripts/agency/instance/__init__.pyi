@@ -2,6 +2,7 @@
 
 from .check import default_directory as default_directory
 from .check import examine as examine
+from .documents import decision_settings as decision_settings
 from .load import INSTANCE_FILE as INSTANCE_FILE
 from .load import LoadedInstance as LoadedInstance
 from .load import instance_file as instance_file

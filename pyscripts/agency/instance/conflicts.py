@@ -8,6 +8,9 @@ from typing import NamedTuple, Protocol
 from agency import naming
 from agency.instance.problems import Loc
 
+# Lists of people, as instance.yaml names them.
+PEOPLE = ("operators", "approvers", "viewers")
+
 
 class AgentNumbers(Protocol):
     """The numbers of an agent that can collide with those of another."""
@@ -28,63 +31,114 @@ class Conflict(NamedTuple):
     message: str
 
 
+class Rule(Protocol):
+    """The parts of an approval rule that can conflict with others."""
+
+    @property
+    def agents(self) -> Sequence[str]:
+        """The agents that it is about; all if there are none."""
+
+    @property
+    def quorum(self) -> int:
+        """How many people beside who asks must approve."""
+
+
+class Person(NamedTuple):
+    """A person in one of the lists, by full Matrix id."""
+
+    loc: Loc
+    who: str
+
+    @property
+    def decides(self) -> bool:
+        """True if they may approve what another person asked for."""
+        return self.loc[0] in ("operators", "approvers")
+
+
 def conflicts(
     domain: str | None,
-    operators: Sequence[tuple[int, str]],
+    people: Sequence[Person],
     agents: Mapping[str, AgentNumbers],
+    rules: Mapping[str, Rule],
     *,
     reachable: bool,
+    solo: bool,
 ) -> tuple[Conflict, ...]:
-    """Find every conflict among the known parts; `operators` are pairs of index and Matrix id.
+    """Find every conflict among the known parts.
 
     A disabled agent keeps its numbers, so it counts. `reachable` says whether people of other
-    homeservers can be in the control room.
+    homeservers can be in the control room, `solo` whether one person alone may approve.
     """
     return (
-        *_operators(domain, operators, agents),
-        *(() if reachable or domain is None else _strangers(domain, operators)),
+        *_people(domain, people, agents),
+        *(() if reachable or domain is None else _strangers(domain, people)),
+        *_rules(people, agents, rules, solo=solo),
         *_uids(agents),
         *_ports(agents),
     )
 
 
-def _operators(
-    domain: str | None, operators: Sequence[tuple[int, str]], agents: Mapping[str, AgentNumbers]
+def _people(
+    domain: str | None, people: Sequence[Person], agents: Mapping[str, AgentNumbers]
 ) -> Iterator[Conflict]:
     own: set[str] = set()
     if domain is not None:
         localparts = [naming.CONTROL_LOCALPART, *map(naming.agent_localpart, agents)]
         own = {naming.matrix_id(localpart, domain) for localpart in localparts}
     namespace = f"@{naming.agent_localpart('')}"
-    seen: set[str] = set()
-    for index, who in operators:
+    seen: dict[str, Loc] = {}
+    for loc, who in people:
         if who in seen:
-            yield Conflict(("operators", index), f"{who} is listed twice; remove one")
+            also = "" if seen[who][0] == loc[0] else f", among {seen[who][0]} too"
+            yield Conflict(loc, f"{who} is listed twice{also}; remove one")
         if who in own:
-            yield Conflict(
-                ("operators", index), f"{who} is a Matrix id of the agency itself; name a person"
-            )
+            yield Conflict(loc, f"{who} is a Matrix id of the agency itself; name a person")
         elif domain is not None and who.startswith(namespace) and who.endswith(f":{domain}"):
             yield Conflict(
-                ("operators", index),
+                loc,
                 f"{who} lies among the agents' Matrix ids ({namespace}...), and would not be "
                 "heard; name a person",
             )
-        seen.add(who)
+        seen.setdefault(who, loc)
 
 
-def _strangers(domain: str, operators: Sequence[tuple[int, str]]) -> Iterator[Conflict]:
-    """Find the operators who have their account on a homeserver that cannot be reached."""
-    for index, who in operators:
+def _strangers(domain: str, people: Sequence[Person]) -> Iterator[Conflict]:
+    """Find the people who have their account on a homeserver that cannot be reached."""
+    for loc, who in people:
         localpart, _, server = who[1:].partition(":")
         if server != domain:
             yield Conflict(
-                ("operators", index),
+                loc,
                 f"{who} has an account on {server}, and could not command: federation is off, so "
                 f"that only accounts of {domain} can be in the control room; write "
                 f"{naming.matrix_id(localpart, domain)}, or set `services: {{matrix: {{federation: "
                 "true}}`",
             )
+
+
+def _rules(
+    people: Sequence[Person],
+    agents: Mapping[str, AgentNumbers],
+    rules: Mapping[str, Rule],
+    *,
+    solo: bool,
+) -> Iterator[Conflict]:
+    """Find approval rules about no agent, and those by which nothing could ever be approved."""
+    deciding = {person.who for person in people if person.decides}
+    others = len(deciding) - 1
+    for name, rule in rules.items():
+        loc: Loc = ("approvals", "rules", name)
+        for agent in rule.agents:
+            if agent not in agents:
+                yield Conflict((*loc, "agents"), f"there is no agent {agent!r}; name one, or none")
+        if others >= rule.quorum or (solo and others == 0 and rule.quorum == 1):
+            continue
+        remedy = "or set approvals.soloDelay" if others == 0 and rule.quorum == 1 else "or ask less"
+        yield Conflict(
+            (*loc, "quorum"),
+            f"{rule.quorum} beside who asks must approve, and there are {max(others, 0)}; name "
+            f"more operators or approvers, {remedy}",
+        )
 
 
 def _uids(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:

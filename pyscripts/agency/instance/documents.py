@@ -75,6 +75,7 @@ def control_document(instance: Instance) -> dict[str, Any]:
         "bot_id": naming.matrix_id(naming.CONTROL_LOCALPART, instance.domain),
         "control_room_alias": naming.control_room_alias(instance.domain),
         "operators": list(instance.operators),
+        **decision_settings(instance),
         "agents": [
             {
                 "name": agent.name,
@@ -88,6 +89,19 @@ def control_document(instance: Instance) -> dict[str, Any]:
         "state_dir": CONTROL_STATE,
         "runtime": "systemd",
     }
+
+
+def decision_settings(instance: Instance) -> dict[str, Any]:
+    """Return who else may do what, and which commands need approvals; empty without any."""
+    told: dict[str, Any] = {}
+    if instance.approvers:
+        told["approvers"] = list(instance.approvers)
+    if instance.viewers:
+        told["viewers"] = list(instance.viewers)
+    rules = [{"name": name, **rule.model_dump()} for name, rule in instance.approvals.rules.items()]
+    if rules:
+        told["approvals"] = {"rules": rules, "solo_delay_s": instance.approvals.solo_delay}
+    return told
 
 
 def element_document(instance: Instance) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agency.canonical import sha256_hex
-from agency.instance.conflicts import conflicts
+from agency.instance.conflicts import PEOPLE, Person, conflicts
 from agency.instance.fields.values import Domain, MatrixId
-from agency.instance.model import Agent, Instance, MatrixService
+from agency.instance.model import Agent, Approvals, Instance, MatrixService
 from agency.instance.problems import InstanceError, Problem, field_name
 from agency.instance.reading.explain import explain
 from agency.instance.reading.recipients import disagreements
@@ -107,10 +107,11 @@ def parse_instance(source: Source) -> Instance | None:
 
 def _conflicts_in(data: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Find conflicts between the valid parts, even if other parts are invalid."""
-    listed, named = data.get("operators"), data.get("agents")
-    operators = [
-        (index, who)
-        for index, raw in enumerate(listed if isinstance(listed, list) else [])
+    named = data.get("agents")
+    people = [
+        Person((name, index), who)
+        for name in PEOPLE
+        for index, raw in enumerate(_listed(data.get(name)))
         if (who := _valid(TypeAdapter[str](MatrixId), raw)) is not None
     ]
     agents = {
@@ -121,12 +122,19 @@ def _conflicts_in(data: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...],
     services = data.get("services")
     raw = services.get("matrix", {}) if isinstance(services, dict) else {}
     matrix = _valid(TypeAdapter(MatrixService), raw)
+    approvals = _valid(TypeAdapter(Approvals), data.get("approvals", {}))
     yield from conflicts(
         _valid(TypeAdapter[str](Domain), data.get("domain")),
-        operators,
+        people,
         agents,
+        {} if approvals is None else approvals.rules,
         reachable=matrix is None or matrix.reaches_others,
+        solo=approvals is not None and approvals.solo_delay is not None,
     )
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _valid(adapter: TypeAdapter[Part], raw: object) -> Part | None:

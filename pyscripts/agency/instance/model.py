@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from agency import naming
-from agency.instance.conflicts import conflicts
+from agency.instance.conflicts import PEOPLE, Person, conflicts
 from agency.instance.fields.values import (
     AgentName,
     AgeRecipient,
     BackupPlace,
     Domain,
     Feature,
+    GatedCommand,
     MatrixId,
     Name,
     Repository,
@@ -108,6 +109,31 @@ class Agent(Strict):
     )
 
 
+class ApprovalRule(Strict):
+    """A rule by which commands run only after other people approved them."""
+
+    commands: list[GatedCommand] = Field(min_length=1, description="commands that it asks for")
+    agents: list[AgentName] = Field(
+        default_factory=list, description="agents that it is about; all of them if it names none"
+    )
+    quorum: int = Field(
+        default=1, ge=1, le=10, description="how many people beside who asks must approve"
+    )
+
+
+class Approvals(Strict):
+    """The commands that other people must approve before they run."""
+
+    rules: dict[Name, ApprovalRule] = Field(default_factory=dict, description="rules, by name")
+    solo_delay: int | None = Field(
+        default=None,
+        ge=0,
+        le=86400,
+        description="seconds after which the only person of an agency may approve what they asked "
+        "for themselves, by typing it again; nobody may if it is not set",
+    )
+
+
 class SecretsPolicy(Strict):
     """The provider of the secrets, and the keys that can decrypt them."""
 
@@ -158,7 +184,16 @@ class Instance(Strict):
         description="Matrix server name, and the domain of the services; it cannot be changed later"
     )
     operators: list[MatrixId] = Field(
-        min_length=1, description="who may command, by full Matrix id"
+        min_length=1,
+        description="who may command and approve, by full Matrix id; the first is also the admin",
+    )
+    approvers: list[MatrixId] = Field(
+        default_factory=list,
+        description="who may approve what others ask for, and look, beside the operators",
+    )
+    viewers: list[MatrixId] = Field(default_factory=list, description="who may look, and no more")
+    approvals: Approvals = Field(
+        default=Approvals(), description="what runs only after other people approved it"
     )
     services: Services = Field(
         default=Services(), description="services that it runs; all others are off"
@@ -180,9 +215,15 @@ class Instance(Strict):
     def _no_conflicts(self) -> Self:
         found = conflicts(
             self.domain,
-            list(enumerate(self.operators)),
+            [
+                Person((name, index), who)
+                for name in PEOPLE
+                for index, who in enumerate(getattr(self, name))
+            ],
             self.agents,
+            self.approvals.rules,
             reachable=self.services.matrix.reaches_others,
+            solo=self.approvals.solo_delay is not None,
         )
         if found:
             raise ValueError("; ".join(f"{field_name(c.loc)}: {c.message}" for c in found))

@@ -54,10 +54,18 @@ async def show(machine: Machine, names: Iterable[str]) -> dict[str, Unit]:
         MachineError: systemd does not answer.
     """
     wanted = sorted(set(names))
-    argv = ("systemctl", "show", f"--property={','.join(_PROPERTIES)}", "--", *wanted)
-    output = await run(machine, *argv)
-    found = [read(block) for block in output.decode().strip().split("\n\n")]
+    found = read_all(await run(machine, *show_argv(wanted)))
     return dict(zip(wanted, found, strict=True))
+
+
+def show_argv(names: Iterable[str]) -> tuple[str, ...]:
+    """Make the call that shows units."""
+    return ("systemctl", "show", f"--property={','.join(_PROPERTIES)}", "--", *names)
+
+
+def read_all(output: bytes) -> list[Unit]:
+    """Read all units from the output of `systemctl show`, in their order."""
+    return [read(block) for block in output.decode().strip().split("\n\n")]
 
 
 def read(block: str) -> Unit:

@@ -92,8 +92,8 @@ class ControlRoom:
         for agent in self._agents:
             if (now := snapshot.membership(agent)) != "join":
                 findings += await self._bring_in(room, agent, invited=now == "invite")
-        for operator in self._config.operators:
-            findings += await self._call(room, snapshot, operator)
+        for person in dict.fromkeys((*self._config.operators, *self._config.members)):
+            findings += await self._call(room, snapshot, person)
         return RoomState(room, tuple(findings), snapshot.predecessor)
 
     def _silence(self, found: Silence | None) -> list[Finding]:
@@ -153,7 +153,7 @@ class ControlRoom:
         ]
 
     async def _call(self, room: str, snapshot: Snapshot, operator: str) -> list[Finding]:
-        """Invite an operator who is not there, once for each time that they left."""
+        """Invite a person who is not there, once for each time that they left."""
         before = ""
         if snapshot.membership(operator) == "leave":
             before = await self._view.membership_before(room, snapshot.members[operator])

@@ -47,6 +47,10 @@ class RoomFacts(Protocol):
     def operators(self) -> Sequence[str]:
         """Matrix ids of the people who are invited and have power in the room."""
 
+    @property
+    def members(self) -> Sequence[str]:
+        """Matrix ids of the people who are invited; those of operators may be among them."""
+
 
 class Entrance:
     """Way of the bot into the control room."""

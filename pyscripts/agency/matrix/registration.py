@@ -13,15 +13,16 @@ REGISTRATION_PATH = "/_synapse/admin/v1/register"
 
 
 def registration_body(
-    nonce: str, localpart: str, password: str, shared_secret: str
+    nonce: str, localpart: str, password: str, shared_secret: str, *, admin: bool = False
 ) -> dict[str, Any]:
-    """Return the body that registers a user without administrator rights."""
+    """Return the body that registers a user, with the rights of an administrator if `admin`."""
     mac = hmac.new(shared_secret.encode(), digestmod=hashlib.sha1)
-    mac.update(b"\0".join(part.encode() for part in (nonce, localpart, password, "notadmin")))
+    parts = (nonce, localpart, password, "admin" if admin else "notadmin")
+    mac.update(b"\0".join(part.encode() for part in parts))
     return {
         "nonce": nonce,
         "username": localpart,
         "password": password,
-        "admin": False,
+        "admin": admin,
         "mac": mac.hexdigest(),
     }

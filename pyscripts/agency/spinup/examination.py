@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import aiohttp
 from agency import naming
 from agency.clock import new_id
 from agency.errors import AgencyError
-from agency.instance import Instance
+from agency.instance import Instance, LoadedInstance
 from agency.matrix import Person
 from agency.secrets import MATRIX_HS_TOKEN, SecretValue
 from agency.spinup.probes import control as control_probes
@@ -21,6 +21,7 @@ from agency.spinup.probes.probe import Moment, taken_at
 from agency.spinup.probes.secrecy import search_texts
 from agency.spinup.record import Evidence, Recorder, describe
 from agency.spinup.scenario.conversation import Conversation, Witness
+from agency.spinup.shop.look import Shop
 
 OUTSIDER = "visitor"
 _COLLECT_S = 15.0
@@ -93,6 +94,7 @@ class Examination:
     pids: dict[str, int] = field(default_factory=dict)
     people: list[Person] = field(default_factory=list)  # who logged in
     issued: list[SecretValue] = field(default_factory=list, repr=False)  # made meanwhile
+    shop: Shop | None = None  # of a machine with services of its own
 
     async def homeserver(self) -> None:
         """See that the homeserver answers, and its process."""
@@ -196,6 +198,7 @@ class Examination:
         running = await subject.observe("agents.health")
         self.pids = {agent["name"]: agent["pid"] for agent in running["agents"]}
         await self.processes()
+        await self.metrics(self._started)
         await recorder.probe("secrets.absent", self._search_secrets)
         await talk.stop_agents()
         await self._take("agents.stopped", {"pids": self.pids})
@@ -218,6 +221,24 @@ class Examination:
             return await self.subject.observe("system.processes", {"pids": pids})
 
         await self.recorder.probe("system.processes", collect)
+
+    async def services(self, loaded: LoadedInstance) -> None:
+        """See which services of the instance the machine has, and what each shows."""
+        self.shop = Shop(self.recorder, self.subject.observe, loaded)
+        await self.shop.look()
+
+    async def metrics(self, working: Callable[[], Awaitable[Sequence[str]]]) -> None:
+        """See the numbers of agents that work, on a machine that keeps some."""
+        if self.shop is not None:
+            await self.shop.metrics(working)
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """The instance that runs, as evidence names it."""
+        return {"name": self.subject.instance.name, "domain": self.subject.instance.domain}
+
+    async def _started(self) -> Sequence[str]:
+        return sorted(self.pids)
 
     def known_secrets(self) -> list[SecretValue]:
         """Every secret that this run is known to have had so far."""

@@ -15,12 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from agency import quarantine, rundir
-from agency.canonical import canonical_json, sha256_hex
 from agency.clock import Clock, new_id
 from agency.commandline import emit, versions
 from agency.errors import AgencyError, ExitCode, PrerequisiteError
 from agency.files import write_atomically
-from agency.instance import LoadedInstance, load_instance, open_provider, rendered_files
+from agency.instance import LoadedInstance, load_instance, open_provider
 from agency.paths import state_dir
 from agency.secrets import TRANSCRIPT_SIGNING_KEY, Redactor, SecretProvider, key_places
 from agency.source_digest import source_digest, source_root
@@ -29,6 +28,7 @@ from agency.spinup.launch.started import started
 from agency.spinup.progress import Progress, summary
 from agency.spinup.record import Recorder, describe
 from agency.spinup.run import Digests, Run
+from agency.spinup.shop.look import instance_digest
 from agency.spinup.statement import Facts, statement
 from agency.spinup.target import Opener, Options, Setting, Target, hold_setting
 from agency.terminal import plain
@@ -177,9 +177,7 @@ def _subjects(loaded: LoadedInstance) -> dict[str, dict[str, str]]:
     else:  # the digest of the copy itself is compared at the end
         digest = dict(copy.digests)
         libraries = {"libraries": {"sha256": copy.libraries}}
-    rendered = {name: sha256_hex(data) for name, data in rendered_files(loaded).items()}
-    instance = {"sha256": sha256_hex(canonical_json(rendered))}
-    return {"source": digest, "instance": instance, **libraries}
+    return {"source": digest, "instance": {"sha256": instance_digest(loaded)}, **libraries}
 
 
 def _source_problem(begun: Mapping[str, str]) -> str | None:

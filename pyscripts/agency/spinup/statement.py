@@ -20,7 +20,10 @@ from agency.spinup.record import (
     StepRecord,
     Utterance,
 )
-from agency.transcript import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement, overall
+from agency.transcript import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement, gate, overall
+
+SHOP = "shop"
+_WHOLE_SHOP = "every service that the instance enables was shown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ def statement(recorder: Recorder, facts: Facts, redactor: Redactor) -> Statement
     if clean != raw and clean["failure"] is None:
         message = "a secret was found in what was recorded; it has been redacted"
         clean["failure"] = {"step": WHOLE, "message": message, "logTail": []}
+    draft = Predicate.model_validate({**clean, "result": "FAILED"})
+    clean["gates"] = [*clean["gates"][:-1], _shop(draft)]
     draft = Predicate.model_validate({**clean, "result": "FAILED"})
     result, _ = overall(draft)
     return Statement.model_validate(
@@ -83,7 +88,7 @@ def _predicate(recorder: Recorder, facts: Facts) -> Evidence:
             "met": hermetic["met"],
             "reason": hermetic["reason"],
         },
-        "gates": [hermetic],
+        "gates": [hermetic, {"name": SHOP, "met": False, "reason": ""}],
         "audit": {"count": chain["count"], "head": chain["head"]} if "head" in chain else None,
         "failure": recorder.failure and _entry(recorder.failure),
         **({} if facts.challenge is None else {"challenge": facts.challenge}),
@@ -97,6 +102,12 @@ def _hermetic(recorder: Recorder, network: Quarantine) -> Evidence:
     if not met:
         reason = network.reason or (probe.reason if probe else None) or "it was not observed"
     return {"name": "hermetic", "met": met, "reason": reason}
+
+
+def _shop(draft: Predicate) -> Evidence:
+    """Judge the gate of all enabled services by what will be signed."""
+    verdict = gate(draft, SHOP)
+    return {"name": SHOP, "met": verdict.ok, "reason": verdict.reason or _WHOLE_SHOP}
 
 
 def _entry(record: StepRecord | ProbeRecord | Utterance | Failure) -> Evidence:

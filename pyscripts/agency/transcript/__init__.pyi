@@ -9,6 +9,7 @@ from .rules.v1.services import HOMESERVER_UNIT as HOMESERVER_UNIT
 from .rules.v1.services import SERVICES as SERVICES
 from .rules.v2.judge import PROBES as PROBES
 from .rules.v2.judge import STEPS as STEPS
+from .rules.v2.judge import gate as gate
 from .rules.v2.judge import overall as overall
 from .rules.v2.model import PREDICATE_TYPE as PREDICATE_TYPE
 from .rules.v2.model import STATEMENT_TYPE as STATEMENT_TYPE

@@ -56,11 +56,12 @@ def transcript() -> None:
 )
 @click.option(
     "--require-gate",
+    "--gate",
     "gates",
     multiple=True,
     type=click.Choice(_names(lambda version: version.judge.GATES)),
     metavar="GATE",
-    help="Demand that a gate is met, such as hermetic. May be repeated.",
+    help="Demand that a gate is met, such as hermetic or shop. May be repeated.",
 )
 @click.option(
     "--subject",

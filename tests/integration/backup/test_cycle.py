@@ -288,9 +288,9 @@ def test_a_newer_schema_is_refused_in_place_only(
     from agency.store import Schema
 
     older = Schema("agency.control.store:migrations", ("0001", "0002"))
-    monkeypatch.setattr("agency.backup.restoring.guards.SCHEMA", older)
-    with pytest.raises(PrerequisiteError, match="knows revisions up to '0002'"):
-        restore(machine)
-    extract_snapshot(machine.settings, machine.place / "out")
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("agency.backup.restoring.guards.SCHEMA", older)
+        with pytest.raises(PrerequisiteError, match="knows revisions up to '0002'"):
+            restore(machine)
+        extract_snapshot(machine.settings, machine.place / "out")
     restore(machine)

@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from agency.children import processes_with_marker
+from agency.clock import new_id
 from agency.errors import PrerequisiteError
 from agency.guests.images.builder import BuildError
 from agency.guests.images.cache import DigestCache
-from agency.guests.images.image import build, hold_image, image_cache
+from agency.guests.images.image import Image, build, hold_image, image_cache
 from agency.guests.images.recipe import ImageRecipe
 
 
@@ -40,28 +43,6 @@ async def until(condition, seconds: float = 60) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_built_once_then_taken_from_the_cache(tmp_path, small_recipe, marker) -> None:
-    async with hold_image(tmp_path, small_recipe, marker=marker) as first:
-        assert first.fresh
-        assert first.packages["systemd"].startswith("252")
-        built = first.rootfs.stat()
-    async with hold_image(tmp_path, small_recipe, marker=marker) as second:
-        assert not second.fresh
-        assert second.fingerprint == first.fingerprint
-        assert second.rootfs.stat().st_ino == built.st_ino
-    changed = small_recipe.model_copy(update={"files": {"/etc/hostname": "other\n"}})
-    assert changed.digest != small_recipe.digest
-    assert left_in(tmp_path) == []
-
-
-async def test_two_who_want_the_same_build_it_once(tmp_path, small_recipe, marker) -> None:
-    async def want() -> bool:
-        async with hold_image(tmp_path, small_recipe, marker=marker) as image:
-            return image.fresh
-
-    assert sorted(await asyncio.gather(want(), want())) == [False, True]
-
-
 async def test_a_recipe_that_fails_half_way_is_explained(tmp_path, small_recipe, marker) -> None:
     broken = small_recipe.model_copy(
         update={"packages": (*small_recipe.packages, "no-such-package-of-debian")}
@@ -75,7 +56,7 @@ async def test_a_recipe_that_fails_half_way_is_explained(tmp_path, small_recipe,
 
 
 async def test_a_hook_that_fails_yields_no_image(tmp_path, small_recipe, marker) -> None:
-    without_systemd = {"packages": ("ca-certificates",), "disabled": ("nginx.service",)}
+    without_systemd = {"packages": ("netbase",), "disabled": ("nginx.service",)}
     broken = small_recipe.model_copy(update=without_systemd)
     with pytest.raises(BuildError) as caught:
         async with hold_image(tmp_path, broken, marker=marker):
@@ -112,20 +93,68 @@ asyncio.run(main())
 """
 
 
-async def test_what_a_killed_build_left_is_not_used(tmp_path, small_recipe, marker) -> None:
-    argv = [sys.executable, "-c", KILLED, small_recipe.model_dump_json(), str(tmp_path), marker]
+@dataclass(frozen=True)
+class History:
+    """One cache: a build in it was killed, then two wanted the same image at once.
+
+    Attributes:
+        left: What the killed build left, and what was whole then.
+        fresh: Whether each of the two had it built.
+        images: The image as each of the two got it, with its inode.
+        after: What was half-made in the end.
+    """
+
+    base: Path
+    left: tuple[list[str], tuple[str, ...]]
+    fresh: list[bool]
+    images: list[tuple[Image, int]]
+    after: list[str]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def history(tmp_path_factory: pytest.TempPathFactory, small_recipe: ImageRecipe) -> History:
+    """Built once for the three tests that look at it: a build takes half a minute."""
+    base, marker = tmp_path_factory.mktemp("history"), new_id("test")
+    argv = [sys.executable, "-c", KILLED, small_recipe.model_dump_json(), str(base), marker]
     process = await asyncio.create_subprocess_exec(*argv)
-    await until(lambda: "installing" in log_of(tmp_path))
+    await until(lambda: "installing" in log_of(base))
     process.send_signal(signal.SIGKILL)
     await process.wait()
     await until(lambda: processes_with_marker(marker) == ())
-    assert [name for name in left_in(tmp_path) if name.startswith("/")] == [], "mounts are left"
-    assert left_in(tmp_path) != [], "nothing was half-made: the test tested nothing"
-    assert image_cache(tmp_path).digests() == ()
+    left = (left_in(base), image_cache(base).digests())
 
-    async with hold_image(tmp_path, small_recipe, marker=marker) as image:
-        assert image.fresh
-    assert left_in(tmp_path) == []
+    async def want() -> tuple[Image, int]:
+        async with hold_image(base, small_recipe, marker=marker) as image:
+            return image, image.rootfs.stat().st_ino
+
+    images = [*await asyncio.gather(want(), want())]
+    assert processes_with_marker(marker) == ()
+    return History(base, left, [image.fresh for image, _ in images], images, left_in(base))
+
+
+async def test_what_a_killed_build_left_is_not_used(history: History) -> None:
+    left, whole = history.left
+    assert [name for name in left if name.startswith("/")] == [], "mounts are left"
+    assert left != [], "nothing was half-made: the test tested nothing"
+    assert whole == ()
+    assert True in history.fresh
+    assert history.after == []
+
+
+async def test_two_who_want_the_same_build_it_once(history: History) -> None:
+    assert sorted(history.fresh) == [False, True]
+
+
+async def test_built_once_then_taken_from_the_cache(history: History, small_recipe, marker) -> None:
+    (first, inode), other = history.images
+    assert first.packages["systemd"].startswith("252")
+    async with hold_image(history.base, small_recipe, marker=marker) as second:
+        assert not second.fresh
+        assert second.fingerprint == first.fingerprint == other[0].fingerprint
+        assert second.rootfs.stat().st_ino == inode == other[1]
+    changed = small_recipe.model_copy(update={"files": {"/etc/hostname": "other\n"}})
+    assert changed.digest != small_recipe.digest
+    assert left_in(history.base) == []
 
 
 @pytest.fixture

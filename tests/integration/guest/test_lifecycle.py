@@ -65,9 +65,9 @@ async def run_in_child(place, small_recipe):
     started = []
 
     async def start(run: str) -> asyncio.subprocess.Process:
-        async with hold_image(place.materials, small_recipe, marker="agency-tests"):
+        async with hold_image(place.apart, small_recipe, marker="agency-tests"):
             pass
-        arguments = (small_recipe.model_dump_json(), str(place.materials), str(place.state), run)
+        arguments = (small_recipe.model_dump_json(), str(place.apart), str(place.state), run)
         with sigint():
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", RUN, *arguments),
@@ -130,7 +130,7 @@ async def test_an_interrupted_run_leaves_nothing(place, run_in_child) -> None:
 async def test_a_creation_that_is_cancelled_leaves_nothing(place, small_recipe) -> None:
     owner = Owner(place.state, new_id("run"))
     async with (
-        hold_image(place.materials, small_recipe, marker="agency-tests") as image,
+        hold_image(place.apart, small_recipe, marker="agency-tests") as image,
         connect_incus(place.environ) as client,
     ):
         await bring_in(client, image)
@@ -150,7 +150,7 @@ async def test_a_creation_that_is_cancelled_leaves_nothing(place, small_recipe) 
 
 async def test_an_instance_of_somebody_else_is_never_touched(place, small_recipe) -> None:
     async with (
-        hold_image(place.materials, small_recipe, marker="agency-tests") as image,
+        hold_image(place.apart, small_recipe, marker="agency-tests") as image,
         connect_incus(place.environ) as client,
     ):
         await bring_in(client, image)
@@ -175,7 +175,7 @@ async def test_what_is_kept_stays_until_a_person_removes_it(
         monkeypatch.setenv(name, value)
     owner = Owner(place.state, new_id("run"))
     async with (
-        hold_image(place.materials, small_recipe, marker="agency-tests") as image,
+        hold_image(place.apart, small_recipe, marker="agency-tests") as image,
         connect_incus(place.environ) as client,
     ):
         await bring_in(client, image)

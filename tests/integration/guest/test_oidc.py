@@ -17,7 +17,7 @@ from agency.guests.incus.execution import Command
 from agency.guests.machines.machine import Guest
 from agency.machine.machine import MachineError
 from agency.sandbox.contents import Contents
-from agency.spinup.targets.incus.oidc.probe import oidc_login
+from agency.spinup.targets.incus.oidc.probe import PAGES, oidc_login, pages_evidence
 from agency.spinup.targets.incus.oidc.provider import (
     UNIT,
     RunningProvider,
@@ -27,6 +27,7 @@ from agency.spinup.targets.incus.oidc.provider import (
 )
 from agency.spinup.targets.incus.oidc.request import CALLBACK
 from agency.transcript.rules.v1.oidc import RULES
+from agency.transcript.rules.v2.judge import PROBES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -80,6 +81,10 @@ async def test_a_log_in_whose_evidence_holds(activated: Guest, provider: Running
     assert verdict.ok, verdict.reason
     assert evidence["userId"] == f"@member:{DOMAIN}"
     assert evidence["provider"]["name"] == "oidc-provider"
+    (page,) = evidence["pages"]
+    assert (page["page"], page["account"], page["status"]) == ("matrix", "member", 200)
+    owner = {"name": "example", "domain": DOMAIN}
+    assert PROBES[PAGES].judge(pages_evidence(evidence, owner)).ok
     assert SSO in await flows(activated)
     text = json.dumps(evidence)
     assert [value for value in provider.secret_values if value in text] == []

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from agency.clock import Clock
-from agency.guests.images.image import Image
+from agency.guests.images.image import Image, hold_image
 from agency.guests.incus.daemon import connect_incus, is_running
 from agency.guests.machines.janitor import Owner, Purpose, ours, reap
 from agency.guests.machines.machine import Guest
@@ -22,12 +22,25 @@ from agency.sandbox.source import parse_source
 from agency.sandbox.store import Leases
 
 ROOT = Path(__file__).resolve().parents[3]
+# The least that a guest of a few packages can serve.
+SERVER = r"""
+import os, socket
+with socket.create_server(("127.0.0.1", 80)) as server:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+    while True:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+"""
 
 
 async def web(guest: Guest, source: Path) -> int:
     """Stands in for the whole agency: what a lease does with its machine is the same."""
     assert (source / "pyproject.toml").exists()
-    await guest.run("systemctl", "start", "nginx")
+    run = ("systemd-run", "--unit=web", "--service-type=notify")
+    await guest.run(*run, "python3", "-I", "-c", SERVER)
     return 80
 
 
@@ -37,16 +50,17 @@ async def broken(guest: Guest, source: Path) -> int:
 
 
 @pytest.fixture
-def manager_for(prepared, materials, tmp_path, monkeypatch):
-    for name, value in prepared.environ.items():
+def manager_for(place, small_recipe, tmp_path, monkeypatch):
+    for name, value in place.environ.items():
         monkeypatch.setenv(name, value)
 
     @contextlib.asynccontextmanager
     async def hold(marker: str) -> AsyncIterator[Image]:
-        yield materials.image
+        async with hold_image(place.apart, small_recipe, marker=marker) as image:
+            yield image
 
     def make(activate, now=None) -> Manager:
-        state = prepared.state
+        state = place.state
         machines = IncusMachines(state, hold, activate)
         clock = Clock(wall=lambda: now[0]) if now else Clock()
         return Manager(Leases(tmp_path / "leases.db", Bounds()), machines, state, clock)

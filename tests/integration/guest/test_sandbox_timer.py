@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 import pytest_asyncio
 
 from agency.guests.images.layout import PREFIX
-from agency.guests.images.prepare import Materials
-from agency.guests.install import install
 from agency.guests.machines.machine import Guest, GuestFile
 from agency.sandbox.timer import SERVICE, TIMER
 
@@ -31,7 +30,13 @@ WAIT_S = 60
 # As the timer, but a test cannot wait five minutes.
 SOONER = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nAccuracySec=100ms\n"
 
-STAND_IN_UNIT = f"[Service]\nType=exec\nExecStart={PYTHON} /opt/stand_in.py\n"
+STAND_IN_SERVICE, STAND_IN_PROGRAM = "stand-in.service", PurePosixPath("/opt/stand_in.py")
+DATABASE = PurePosixPath("/var/lib/agency-sandbox/leases.db")
+LEFT = (
+    *(ETC / SERVICE, ETC / TIMER, ETC / f"{TIMER}.d", ETC / STAND_IN_SERVICE),
+    *(STAND_IN_PROGRAM, DATABASE.parent, DESTROYED.parent),
+)
+STAND_IN_UNIT = f"[Service]\nType=exec\nExecStart={PYTHON} {STAND_IN_PROGRAM}\n"
 STAND_IN = f"""
 import os
 from aiohttp import web
@@ -107,10 +112,14 @@ async def shown(host: Guest, unit: str, *names: str) -> list[str]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def host(guest: Guest, materials: Materials) -> Guest:
-    """A guest with the project."""
-    await install(guest, materials)
-    return guest
+async def host(guest: Guest) -> AsyncIterator[Guest]:
+    """A guest with the project; at the end of this module the units and leases go."""
+    yield guest
+    await guest.look("systemctl", "disable", "--now", TIMER)
+    await guest.look("systemctl", "stop", SERVICE, STAND_IN_SERVICE)
+    await guest.run("rm", "--recursive", "--force", *map(str, LEFT))
+    await guest.run("systemctl", "daemon-reload")
+    await guest.look("systemctl", "reset-failed", SERVICE, STAND_IN_SERVICE)
 
 
 async def test_where_no_unit_is_installed_one_of_this_boot_ends_leases(host: Guest) -> None:
@@ -129,11 +138,11 @@ async def test_where_no_unit_is_installed_one_of_this_boot_ends_leases(host: Gue
 async def test_the_exported_unit_ends_leases_and_their_machines(host: Guest) -> None:
     files = {ETC / name: GuestFile((EXPORTED / name).read_bytes()) for name in (SERVICE, TIMER)}
     files[ETC / f"{TIMER}.d" / "test.conf"] = GuestFile(SOONER.encode())
-    files[ETC / "stand-in.service"] = GuestFile(STAND_IN_UNIT.encode())
-    files[PurePosixPath("/opt/stand_in.py")] = GuestFile(STAND_IN.encode())
+    files[ETC / STAND_IN_SERVICE] = GuestFile(STAND_IN_UNIT.encode())
+    files[STAND_IN_PROGRAM] = GuestFile(STAND_IN.encode())
     await host.write(files)
     await host.run("systemctl", "daemon-reload")
-    await host.run("systemctl", "start", "stand-in.service")
+    await host.run("systemctl", "start", STAND_IN_SERVICE)
     await host.run("sh", "-c", "until test -S /var/lib/incus/unix.socket; do sleep 0.1; done")
     await recorded(host)
     assert (await host.run(PYTHON, "-c", ARM)).strip() == b"None"
@@ -154,8 +163,7 @@ async def test_the_exported_unit_is_confined(host: Guest) -> None:
 async def test_a_unit_that_cannot_do_it_says_so(host: Guest) -> None:
     """The control: that the unit succeeds means something."""
     await host.run("systemctl", "stop", TIMER)
-    database = PurePosixPath("/var/lib/agency-sandbox/leases.db")
-    await host.write({database: GuestFile(b"no database, but long enough to be looked at" * 10)})
+    await host.write({DATABASE: GuestFile(b"no database, but long enough to be looked at" * 10)})
     done = await host.look("systemctl", "start", SERVICE, timeout_s=WAIT_S)
     assert done.exit_status != 0
     assert await shown(host, SERVICE, "Result") == ["exit-code"]

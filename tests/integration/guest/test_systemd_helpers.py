@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -10,8 +11,6 @@ import pytest
 import pytest_asyncio
 
 from agency.guests.images.layout import PREFIX
-from agency.guests.images.prepare import Materials
-from agency.guests.install import install
 from agency.guests.machines.machine import Guest, GuestFile
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -67,13 +66,17 @@ async def look(host: Guest, body: str, *before: str) -> dict[str, Any]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def host(guest: Guest, materials: Materials) -> Guest:
-    """A guest with the project and some units."""
-    await install(guest, materials)
+async def host(guest: Guest) -> AsyncIterator[Guest]:
+    """A guest with the project and, until the end of this module, some units."""
     units = {ETC / f"t-{name}.service": GuestFile(text.encode()) for name, text in UNITS.items()}
     await guest.write(units | {WORDS: GuestFile(TEXT.encode())})
     await guest.run("systemctl", "daemon-reload")
-    return guest
+    yield guest
+    await guest.look("systemctl", "disable", "t-fine.service")
+    await guest.run("systemctl", "stop", "t-*.service")
+    await guest.run("rm", "--force", *map(str, (*units, WORDS)))
+    await guest.run("systemctl", "daemon-reload")
+    await guest.look("systemctl", "reset-failed", "t-*")
 
 
 async def test_jobs_end_as_systemd_says(host: Guest) -> None:

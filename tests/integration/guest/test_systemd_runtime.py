@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +15,6 @@ from agency import naming
 from agency.guests.images.layout import PREFIX, WHEELS, pip_install
 from agency.guests.images.prepare import Materials
 from agency.guests.images.wheelhouse import Ingredients, hold_libraries
-from agency.guests.install import install
 from agency.guests.machines.machine import Guest, GuestFile
 from agency.machine.machine import Completed
 
@@ -24,7 +23,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).resolve().parents[3]
 UNITS = ROOT / "modules" / "portable" / "machine"
 TESTS = PurePosixPath("/opt/tests")
+LIBRARIES = TESTS / "libraries"  # those of the tests, beside the project's own
 STATE = PurePosixPath("/var/lib/agency-control")
+CONTROL_DROP_INS = PurePosixPath("/etc/systemd/system/agency-control.service.d")
+SYSUSERS = PurePosixPath("/etc/sysusers.d")
+AGENT_DROP_INS = PurePosixPath("/etc/systemd/system/agency-agent@.service.d")
 AGENTS = ("pm", "developer", "tester")
 RUNNER = ("pytest", "pytest-asyncio", "pytest-timeout", "iniconfig", "pluggy", "packaging")
 PYTHON = str(PREFIX / "bin" / "python")
@@ -105,12 +108,10 @@ async def host(
     guest: Guest, materials: Materials, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Guest]:
     """A guest with the project, its agents' users and unit, and the tests of runtimes."""
-    await install(guest, materials)
     requirements = tmp_path_factory.mktemp("pins") / "runner.txt"
     requirements.write_text(pins(RUNNER))
     await _install_tests(guest, materials, requirements)
     users = [f"u {naming.agent_user(name)} {4100 + n}:agents" for n, name in enumerate(AGENTS)]
-    etc = PurePosixPath("/etc")
     exported = (
         "usr/lib/sysusers.d/agency.conf",
         "etc/systemd/system/agency-agent@.service",
@@ -120,8 +121,8 @@ async def host(
         "etc/polkit-1/rules.d/50-agency.rules",
     )
     files = {PurePosixPath("/", path): GuestFile((UNITS / path).read_bytes()) for path in exported}
-    files[etc / "sysusers.d/agents.conf"] = GuestFile(("\n".join(users) + "\n").encode())
-    files[etc / "systemd/system/agency-agent@.service.d/test.conf"] = GuestFile(ANY_PORT)
+    files[SYSUSERS / "agents.conf"] = GuestFile(("\n".join(users) + "\n").encode())
+    files[AGENT_DROP_INS / "test.conf"] = GuestFile(ANY_PORT)
     await guest.write(files)
     await guest.run("systemd-sysusers")
     for name in AGENTS:
@@ -134,6 +135,23 @@ async def host(
     await guest.run("systemctl", "daemon-reload")
     await guest.run("systemctl", "restart", "polkit")
     yield guest
+    await _remove(guest, (*files, CONTROL_DROP_INS))
+
+
+async def _remove(guest: Guest, files: Iterable[PurePosixPath]) -> None:
+    """Leave the guest as it was found."""
+    agents = [naming.agent_user(name) for name in AGENTS]
+    control = ("agency-control.socket", "agency-control.service")
+    await guest.run("systemctl", "stop", *control, naming.agent_unit("*"))
+    await guest.look("systemctl", "reset-failed", "agency-*")
+    homes = [f"/home/{user}" for user in agents]
+    kept = (TESTS, WHEELS, STATE, "/run/agency-control", AGENT_DROP_INS, *homes, SYSUSERS)
+    await guest.run("rm", "--recursive", "--force", *map(str, (*files, *kept)))
+    for user in (*agents, "agency-control", "matrix-synapse"):
+        await guest.run("userdel", user)
+    await guest.run("groupdel", "agents")
+    await guest.run("systemctl", "daemon-reload")
+    await guest.run("systemctl", "stop", "polkit", "nftables")  # which it began, or needed
 
 
 async def _install_tests(guest: Guest, materials: Materials, requirements: Path) -> None:
@@ -142,7 +160,8 @@ async def _install_tests(guest: Guest, materials: Materials, requirements: Path)
     async with hold_libraries(base / "runner", ingredients, marker="agency-tests") as runner:
         wheels = [*runner.directory.iterdir()]
         await guest.write({WHEELS / w.name: GuestFile(w.read_bytes()) for w in wheels})
-    await guest.run(*pip_install(WHEELS / runner.requirements.name), timeout_s=120)
+    argv = pip_install(WHEELS / runner.requirements.name)
+    await guest.run(*argv, "--target", str(LIBRARIES), timeout_s=120)
     suite = sorted((ROOT / "tests/integration/runtimes").glob("*.py"))
     await guest.write({TESTS / path.name: GuestFile(path.read_bytes()) for path in suite})
 
@@ -160,7 +179,11 @@ async def _pytest(host: Guest, file: str) -> Completed:
     argv = (*AS_CONTROL, PYTHON, "-m", "pytest", "-q", "-c", "/dev/null", f"--rootdir={TESTS}")
     return await host.look(
         *("env", f"--chdir={TESTS}", *argv, *options, "--timeout=120", str(TESTS / file)),
-        env={"AGENCY_TEST_RUNTIMES": "systemd", "HOME": "/run/agency-control"},
+        env={
+            "AGENCY_TEST_RUNTIMES": "systemd",
+            "HOME": "/run/agency-control",
+            "PYTHONPATH": str(LIBRARIES),
+        },
         timeout_s=600,
     )
 
@@ -196,10 +219,9 @@ async def test_a_unit_that_is_not_there_is_named(host: Guest) -> None:
 
 async def from_inside(host: Guest, drop_in: str) -> dict[str, Any]:
     """What the control plane's unit sees and does, with a drop-in of its own."""
-    directory = PurePosixPath("/etc/systemd/system/agency-control.service.d")
     await host.write(
         {
-            directory / "instead.conf": GuestFile(drop_in.encode()),
+            CONTROL_DROP_INS / "instead.conf": GuestFile(drop_in.encode()),
             TESTS / "inside.py": GuestFile(INSIDE.encode()),
         }
     )

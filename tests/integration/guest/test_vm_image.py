@@ -76,7 +76,7 @@ async def built(place: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
     ingredients, marker = Ingredients(REQUIREMENTS, recipe), "agency-tests"
     async with (
         hold_libraries(place.materials, ingredients, marker=marker) as libraries,
-        hold_image(place.materials, recipe, libraries, marker=marker) as image,
+        hold_image(place.apart, recipe, libraries, marker=marker) as image,
     ):
         run("qemu-img", "convert", "-O", "raw", image.rootfs, raw)
         yield Disk(image, raw)

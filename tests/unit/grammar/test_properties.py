@@ -57,6 +57,12 @@ def flag(parameter: Parameter, value: str | int) -> str:
     return f"--{parameter.name}={double(str(value))}"
 
 
+def ways(word: str) -> st.SearchStrategy[Callable[[str], str]]:
+    """The ways to write a word: without quotes too, if it is a word so."""
+    bare = word and not word.startswith("--") and not set(word) & set(" \"'")
+    return st.sampled_from([double, single, *([str] if bare else [])])
+
+
 def double(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -112,9 +118,9 @@ def test_quoting_a_word_does_not_count(command, data):
     words = [*PREFIXES[:1], *command.name.split(" ")]
     for parameter in command.spec.positionals:
         value = command.argument(parameter.name)
-        words += [] if value is None else str(value).split(" ")
-    quotes = st.sampled_from([str, double, single])
-    words = [words[0], *(data.draw(quotes)(word) for word in words[1:])]
+        if value is not None:
+            words += str(value).split(" ") if parameter.kind.rest else [str(value)]
+    words = [words[0], *(data.draw(ways(word))(word) for word in words[1:])]
     for parameter in command.spec.flags:
         value = command.argument(parameter.name)
         if value is not None:

@@ -20,6 +20,8 @@ def test_the_first_words():
         "!stop-agent",
         "!restart-agent",
         "!agent-status",
+        "!approve",
+        "!deny",
     )
 
 

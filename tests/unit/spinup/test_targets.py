@@ -84,6 +84,8 @@ class World:
             scenario=self.anote("scenario"),
             records=AsyncMock(),
             processes=AsyncMock(),
+            services=AsyncMock(),
+            metrics=AsyncMock(),
             secrets_left=AsyncMock(),
             known_secrets=lambda: known,
             all_secrets=self.anote("asked for secrets", [SecretValue("a token")]),

@@ -65,6 +65,24 @@ def shown(claims: Iterable[str]) -> list[Document]:
 GUEST: dict[str, Document] = json.loads((HERE / "guest_evidence.json").read_text())
 GUEST["suite.results"]["tests"] = shown(CLAIMS)
 
+# Of an instance with nothing but the homeserver and the control plane.
+SERVICES: Document = {
+    "instance": {"name": "example", "domain": DOMAIN},
+    "rendered": "d4" * 32,
+    "services": [
+        {
+            "service": "matrix",
+            "unit": "matrix-synapse.service",
+            "load": "loaded",
+            "active": "active",
+            "here": True,
+            "why": "",
+        }
+    ],
+    "pages": [],
+}
+GUEST["shop.services"] = SERVICES
+
 # As a host over SSH gave it.
 HOST: dict[str, Document] = {
     "host.system": {
@@ -86,7 +104,11 @@ HOST: dict[str, Document] = {
         "readOnly": True,
         "tests": shown(READ_ONLY),
     },
+    "shop.services": SERVICES,
 }
+
+# As a host that runs everything would give it: no test host has all of these programs.
+SHOP: dict[str, Document] = json.loads((HERE / "shop_evidence.json").read_text())
 
 STEPS = (
     "quarantine",
@@ -185,7 +207,10 @@ def build() -> Document:
                 "met": True,
                 "reason": "only loopback, and every outbound attempt failed",
             },
-            "gates": [{"name": "hermetic", "met": True, "reason": "as seen"}],
+            "gates": [
+                {"name": "hermetic", "met": True, "reason": "as seen"},
+                {"name": "shop", "met": False, "reason": "the probe shop.services is missing"},
+            ],
             "audit": {"count": 14, "head": "5e" * 32},
             "failure": None,
             "result": "PASSED",
@@ -222,6 +247,7 @@ def build_guest() -> Document:
     predicate["probes"] += [
         {**frame, "name": name, "evidence": seen} for name, seen in evidence.items()
     ]
+    predicate["gates"][1].update(met=True, reason="as seen")
     _by_systemd(predicate["probes"])
     outbound = predicate["probes"][0]["evidence"]
     outbound["mode"] = predicate["quarantine"]["mode"] = "guest"
@@ -253,6 +279,7 @@ def build_host(*, talked_to: bool = False) -> Document:
         probe["mandatory"] = judge.PROBES[probe["name"]].mandatory_for("ssh")
     outbound = predicate["probes"][0]["evidence"]
     outbound["mode"] = predicate["quarantine"]["mode"] = "guest"
+    predicate["gates"][1].update(met=True, reason="as seen")
     _by_systemd(predicate["probes"])
     if talked_to:
         (suite,) = (p["evidence"] for p in predicate["probes"] if p["name"] == "suite.host")
@@ -263,6 +290,24 @@ def build_host(*, talked_to: bool = False) -> Document:
         predicate["probes"] = [
             probe for probe in predicate["probes"] if probe["name"] not in judge.WHEN_TALKED_TO
         ]
+    return document
+
+
+def build_shop() -> Document:
+    """A Statement of a host that was looked at, and runs every service that there is."""
+    document = build_host()
+    predicate = document["predicate"]
+    kept = [probe for probe in predicate["probes"] if probe["name"] != "shop.services"]
+    evidence = json.loads(json.dumps(SHOP))
+    predicate["probes"] = kept + [
+        {
+            **kept[0],
+            "name": name,
+            "mandatory": judge.PROBES[name].mandatory_for("ssh"),
+            "evidence": seen,
+        }
+        for name, seen in evidence.items()
+    ]
     return document
 
 
@@ -321,6 +366,8 @@ def pem(key: Ed25519PrivateKey) -> bytes:
 def document(request: pytest.FixtureRequest) -> Document:
     """A transcript that passes; of a guest or a host where the test is about a probe of theirs."""
     probe = request.getfixturevalue("probe") if "probe" in request.fixturenames else None
+    if probe in SHOP:
+        return build_shop()
     if probe in HOST:
         return build_host()
     return build_guest() if probe in GUEST else build()
@@ -334,6 +381,19 @@ def guest_document() -> Document:
 @pytest.fixture
 def host_document() -> Document:
     return build_host()
+
+
+@pytest.fixture
+def shop_document() -> Document:
+    return build_shop()
+
+
+@pytest.fixture
+def gate(probe: str) -> str | None:
+    """The gate that alone asks for a probe; None for one that every transcript must have."""
+    if probe == "quarantine.outbound":
+        return "hermetic"
+    return "shop" if probe in SHOP and probe != "shop.services" else None
 
 
 @pytest.fixture
@@ -374,11 +434,12 @@ def pre_authentication() -> Callable[[str, bytes], bytes]:
 
 
 Path = tuple[str | int, ...]
-ALL = {**EVIDENCE, **GUEST, **HOST}
+ALL = {**EVIDENCE, **GUEST, **HOST, **SHOP}
 
 # The kernel's words, and a test's, kept for the reader; test_suite_rules tries what may be null.
 NOT_JUDGED = {
     ("quarantine.outbound", "error"),
+    ("shop.services", "why"),
     *((suite, field) for suite in ("suite.results", "suite.host") for field in ("message", "case")),
 }
 ALIKE = ("suite.results", "suite.host")  # of whose tests two stand for all

@@ -21,7 +21,7 @@ TEXT = (Path(__file__).resolve().parents[3] / "docs" / "transcript.md").read_tex
 
 
 def test_every_probe_is_described_as_its_rule_says() -> None:
-    rows = dict(re.findall(r"^\| `([a-z.-]+)` \| (.*\.) \|", TEXT, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z0-9.-]+)` \| (.*\.) \|", TEXT, re.MULTILINE))
     described = {name: text.split(" |")[0] for name, text in rows.items() if "." in name}
     assert described == {name: rule.description for name, rule in PROBES.items()}
 

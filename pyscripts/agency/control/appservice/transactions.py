@@ -17,9 +17,11 @@ from agency.control.events import (
     EventKind,
     IncomingEvent,
     MalformedEventError,
+    Reaction,
     Redaction,
     RoomChange,
     parse_event,
+    parse_reaction,
     parse_redaction,
     parse_room_change,
 )
@@ -43,6 +45,15 @@ def _nothing_taken_back(
 ) -> Sequence[Operation]:
     """Take back nothing: for an intake without operations behind it."""
     return ()
+
+
+# Finds the command that a reaction stands for, in the transaction of the store; None if it is none.
+Resolve = Callable[[Connection, Reaction], IncomingEvent | None]
+
+
+def _means_nothing(_connection: Connection, _reaction: Reaction) -> IncomingEvent | None:
+    """Take no reaction for a command: for an intake without operations behind it."""
+    return None
 
 
 def _nothing_to_forget(_operation: Operation) -> None:
@@ -105,6 +116,7 @@ class Delivery:
 
     messages: list[IncomingEvent] = field(default_factory=list)
     redactions: list[Redaction] = field(default_factory=list)
+    reactions: list[Reaction] = field(default_factory=list)
     malformed: list[str] = field(default_factory=list)
 
 
@@ -115,7 +127,7 @@ class Intake:
     `take_back` is called with the messages and the redactions of a transaction after the messages
     are stored, and `forget` with each operation that it took back, once that is committed;
     `changed` with each change of a room, before anything is stored: what is said after it must not
-    be judged by the room as it was before.
+    be judged by the room as it was before. `resolve` tells which command a reaction stands for.
     """
 
     database: Database
@@ -128,6 +140,7 @@ class Intake:
     take_back: TakeBack = _nothing_taken_back
     forget: Callable[[Operation], None] = _nothing_to_forget
     changed: Callable[[RoomChange], None] = _nothing_changed
+    resolve: Resolve = _means_nothing
     speaks_to_us: Callable[[IncomingEvent], bool] = lambda _event: False
     last_received_ts: int | None = field(default=None)
     counts: EventCounts = field(default_factory=EventCounts)
@@ -153,12 +166,15 @@ class Intake:
             await self._note_dropped(txn_id, read.malformed)
         used = len(relevant) + len(redactions) + len(read.malformed)
         self.counts.irrelevant += len(events) - used
-        if not relevant and not redactions:
+        if not relevant and not redactions and not read.reactions:
             return 0
         traced = [(event, self.new_trace()) for event in relevant]
 
         def store(connection: Connection) -> tuple[int, Sequence[Operation]]:
             added = 0
+            meant = (self.resolve(connection, each) for each in read.reactions)
+            relevant.extend(event for event in meant if event is not None)
+            traced.extend((event, self.new_trace()) for event in relevant[len(traced) :])
             if inbox.unknown(connection, (event.event_id for event in relevant)):
                 waiting = inbox.unfinished(connection)
                 if waiting + len(traced) > self.max_inbox and waiting > 0:
@@ -183,6 +199,9 @@ class Intake:
                 change = parse_room_change(raw)
                 if change is not None:
                     self.changed(change)
+                reaction = parse_reaction(raw)
+                if reaction is not None:
+                    read.reactions.append(reaction)
                 redaction = parse_redaction(raw)
                 if redaction is not None:
                     read.redactions.append(redaction)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agency.control.commands import agents, general, records, warnings
+from agency.control.commands import agents, approvals, general, policy, records, safety, warnings
 from agency.control.commands.context import Context, Services
 from agency.control.commands.noun import Entry, Handler, Noun
 from agency.control.grammar import parse as parsing
@@ -29,6 +29,7 @@ NOUNS: tuple[Noun, ...] = (
     *(general.HELP, general.PING, general.VERSION),
     agents.AGENTS,
     *(records.AUDIT, records.TRACE),
+    *(approvals.APPROVALS, policy.POLICY, safety.SAFE_MODE),
     warnings.WARNINGS,
 )
 

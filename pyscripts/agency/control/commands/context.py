@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from agency.errors import InternalError
 
 if TYPE_CHECKING:
     from agency.clock import Clock
@@ -11,7 +14,19 @@ if TYPE_CHECKING:
     from agency.control.execution.lifecycle import Lifecycle
     from agency.control.execution.result import Invocation
     from agency.control.grammar.grammar import Grammar
+    from agency.control.operations.decisions import Decisions
+    from agency.control.operations.safety import Safety
     from agency.store import Database
+
+
+def _no_decisions() -> Decisions:
+    """Refuse: for services without operations behind them."""
+    raise InternalError("there are no operations to decide on")
+
+
+def _no_safety() -> Safety:
+    """Refuse: for services without operations behind them."""
+    raise InternalError("there are no operations to hold back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +38,8 @@ class Services:
     lifecycle: Lifecycle
     grammar: Grammar
     conditions: Conditions
+    decisions: Callable[[], Decisions] = _no_decisions
+    safety: Callable[[], Safety] = _no_safety
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ class Noun:
         target: str | None = None,
         aliases: tuple[str, ...] = (),
         wish: WishFor | None = None,
+        role: str | None = None,
+        bare: tuple[str, ...] = (),
     ) -> Callable[[H], H]:
         """Declare a command with the decorated function as its handler; see CommandSpec.
 
@@ -82,6 +84,8 @@ class Noun:
             changes=changes,
             approval=approval,
             target=target,
+            role=role,
+            bare=bare,
         )
 
         def declare(handler: H) -> H:

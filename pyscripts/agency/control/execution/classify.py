@@ -62,7 +62,7 @@ class Rules:
         """Make the rules from the control plane's configuration."""
         return cls(
             room_id=room_id,
-            policy=Policy(frozenset(config.operators)),
+            policy=config.policy,
             bot_id=config.bot_id,
             agents=frozenset(agent.matrix_id for agent in config.agents),
             domain=config.domain,

@@ -25,6 +25,7 @@ class Grammar:
     commands: tuple[CommandSpec, ...]
     by_name: Mapping[str, CommandSpec] = field(init=False)
     by_alias: Mapping[str, CommandSpec] = field(init=False)
+    by_bare: Mapping[str, CommandSpec] = field(init=False)
     nouns: tuple[str, ...] = field(init=False)
     first_words: tuple[str, ...] = field(init=False)
     instead_of_name: Mapping[str, str] = field(init=False)
@@ -38,6 +39,7 @@ class Grammar:
             "commands": commands,
             "by_name": _unique((spec.name, spec) for spec in commands),
             "by_alias": _unique((alias, spec) for spec in commands for alias in spec.aliases),
+            "by_bare": _unique((bare, spec) for spec in commands for bare in spec.bare),
             "nouns": words.nouns,
             "first_words": (*PREFIXES, *(alias for spec in commands for alias in spec.aliases)),
             "instead_of_name": words.meanings,

@@ -20,6 +20,10 @@ from agency.protocols import is_trace
 Value = str | int
 
 _DIGITS = re.compile(r"[0-9]{1,9}\Z")
+_OPERATION = re.compile(r"op-[0-9a-f]{6,26}\Z")
+_USER = re.compile(r"@[!-9;-~]{1,200}:[!-~]{1,54}\Z")
+_REASON = "reason="
+OPERATION = "op-"  # an operation's id begins so
 
 
 class ValueProblemError(ValueError):
@@ -62,6 +66,7 @@ class Kind(ABC):
     type: ClassVar[type[str] | type[int]] = str
     rest: ClassVar[bool] = False  # takes all remaining words, without quotes
     free: ClassVar[bool] = False  # accepts any text, also with spaces
+    tail: ClassVar[bool] = False  # takes all remaining words, and needs no quotes
 
     @abstractmethod
     def read(self, text: str, parameter: Named) -> Value:
@@ -131,6 +136,48 @@ class Text(Kind):
     def bound(self) -> str:
         """The limit on the length."""
         return f"at most {self.most} characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason(Text):
+    """A reason, in any words; `reason=` before it is left out."""
+
+    tail = True
+
+    def read(self, text: str, parameter: Named) -> str:
+        """Read a reason."""
+        while text.startswith(_REASON):
+            text = text.removeprefix(_REASON)
+        return Text(self.most).read(text, parameter)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationId(Kind):
+    """The id of an operation, or its beginning."""
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "operation"
+        """Read an operation's id."""
+        if _OPERATION.match(text):
+            return text
+        folded = text.casefold()
+        raise ValueProblemError(
+            f"{shown(text)} is not the id of an operation",
+            hint="`approvals list` shows the ids; the first six digits are enough",
+            suggestion=folded if _OPERATION.match(folded) else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UserId(Kind):
+    """A person, by full Matrix id."""
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "Matrix id"
+        """Read a Matrix id."""
+        if _USER.match(text):
+            return text
+        raise ValueProblemError(
+            f"{shown(text)} is not a full Matrix id", hint="write it as @alice:agency.example.org"
+        )
 
 
 @dataclass(frozen=True, slots=True)

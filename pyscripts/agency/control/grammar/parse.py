@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Mapping
-from itertools import dropwhile, takewhile
+from itertools import dropwhile, islice, takewhile
 from typing import NoReturn
 
 from agency.control.grammar.characters import first_problem, is_hidden
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError, Reason, shown
 from agency.control.grammar.grammar import Grammar
-from agency.control.grammar.kinds import Value, ValueProblemError
+from agency.control.grammar.kinds import OPERATION, Value, ValueProblemError
 from agency.control.grammar.spec import PREFIX, PREFIXES, CommandSpec, Parameter
 from agency.control.grammar.suggest import closest, closest_key, distance
 from agency.control.grammar.typography import plain
@@ -37,8 +37,12 @@ def looks_like_command(grammar: Grammar, text: str) -> bool:
     visible = (
         " " if each.isspace() else each for each in text if each.isspace() or not is_hidden(each)
     )
-    first = takewhile(lambda each: each != " ", dropwhile(lambda each: each == " ", visible))
-    return _near_first_word(grammar, "".join(first)) is not None
+    rest = dropwhile(lambda each: each == " ", visible)
+    first = "".join(takewhile(lambda each: each != " ", rest))
+    if first in grammar.by_bare:
+        second = "".join(islice(dropwhile(lambda each: each == " ", rest), len(OPERATION)))
+        return second == OPERATION
+    return _near_first_word(grammar, first) is not None
 
 
 def parse(grammar: Grammar, text: str, *, max_bytes: int = MAX_BYTES) -> Command:
@@ -111,6 +115,9 @@ def _parts(word: str) -> list[str]:
 def _find(grammar: Grammar, text: str, words: list[Word]) -> tuple[CommandSpec, list[Word]]:
     """Find the command that the first words name; return it and the words after them."""
     first = words[0]
+    bare = grammar.by_bare.get(text[first.start : first.end])
+    if bare is not None and len(words) > 1 and words[1].value.startswith(OPERATION):
+        return bare, words[1:]
     if text[first.start : first.end] not in grammar.first_words:  # quoted is unknown too
         _unknown(text, first, _near_first_word(grammar, first.value), _help_hint())
     if first.value not in PREFIXES:
@@ -235,7 +242,7 @@ class _Arguments:
         for parameter in self._spec.positionals:
             if not queue:
                 return
-            if parameter.kind.rest:  # takes all remaining words
+            if parameter.kind.rest or parameter.kind.tail:  # takes all remaining words
                 span = (queue[0].start, queue[-1].end)
                 self._take(parameter, " ".join(word.value for word in queue), span)
                 return

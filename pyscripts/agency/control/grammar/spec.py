@@ -77,7 +77,8 @@ class CommandSpec:
 
     A person needs `permission` to give the command; `approval` names the rule whose grants it
     needs before it runs; `changes` is true if it changes something; `target` names the argument
-    with its target.
+    with its target. `role` is the role that it asks for, if not an operator's for a change and a
+    viewer's for a look. `bare` are first words that need no mark where an operation's id follows.
 
     Raises:
         InternalError: the declaration is inconsistent.
@@ -92,6 +93,8 @@ class CommandSpec:
     changes: bool = False
     approval: str | None = None
     target: str | None = None
+    role: str | None = None
+    bare: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [each.name for each in self.parameters]

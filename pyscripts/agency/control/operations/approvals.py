@@ -1,19 +1,34 @@
-"""Operations that wait for the approval of another person, until a grant or their deadline."""
+"""Operations that wait for the approval of other people, until a decision or their deadline.
+
+            ┌─ grant (one of the quorum) ─┐
+            ▼                             │
+         waiting ──▶ grant (the last) ──▶ granted: the queue of its target
+            ├──▶ deny, with a reason ──▶ refused
+            ├──▶ withdraw, by who asked ──▶ withdrawn
+            └──▶ its deadline ──▶ expired
+
+A grant is bound to the digest of the operation: to who asked, the exact command, the rule, the
+deadline, and what its target was to be then. When it begins, all of that must be as it was.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
+from agency.control.events import IncomingEvent, Reaction
 from agency.control.execution.result import RefusalError
 from agency.control.operation import Operation, State
 from agency.control.operations.entries import operation_entry
+from agency.control.operations.prompts import command_of, is_decisive
 from agency.control.operations.withdrawal import is_withdrawn
-from agency.control.policy import Deny, Policy
-from agency.control.store import audit, operations
+from agency.control.policy import Asked, Deny, Policy, Role
+from agency.control.store import audit, operations, outbox
 from agency.control.store.audit import Outcome
+from agency.control.store.outbox import transaction_id
 from agency.store import Database
 
 _MOST = 500  # operations that wait for an approval
@@ -23,13 +38,27 @@ TOO_MANY = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """An operation after a grant: who approved it so far, and how many must."""
+
+    operation: Operation
+    by: tuple[str, ...]
+    quorum: int
+
+    @property
+    def is_enough(self) -> bool:
+        """Return whether it may run now."""
+        return self.operation.state is State.GRANTED
+
+
 @dataclass(slots=True)
 class Approvals:
-    """The operations that wait for an approval, by id."""
+    """The operations that wait for an approval, by id. `policy` gives the present policy."""
 
     database: Database
     clock: Clock
-    policy: Policy
+    policy: Callable[[], Policy]
     most: int = _MOST
     waiting: dict[str, Operation] = field(default_factory=dict)
 
@@ -57,33 +86,111 @@ class Approvals:
         first = min(each.deadline_ts for each in self.waiting.values())
         return max(0.0, (first - self.clock.now_ms()) / 1000)
 
-    async def grant(self, operation_id: str, by: str) -> Operation:
+    def find(self, beginning: str) -> Operation:
+        """Find the waiting operation whose id begins so.
+
+        Raises:
+            RefusalError: none waits, or several begin so.
+        """
+        now = self.clock.now_ms()
+        found = [
+            each
+            for each in self.waiting.values()
+            if each.id.startswith(beginning) and each.deadline_ts > now
+        ]
+        if not found:
+            raise RefusalError(
+                f"no operation {beginning} waits for an approval",
+                hint="it was decided on already, or its deadline has passed",
+            )
+        if len(found) > 1:
+            raise RefusalError(
+                f"{len(found)} operations begin with {beginning}", hint="give more of the id"
+            )
+        return found[0]
+
+    def judge(self, operation: Operation, by: str, confirmed: str | None = None) -> None:
+        """Check that a person may approve an operation.
+
+        Raises:
+            RefusalError: they may not.
+        """
+        asked = Asked(operation.actor, operation.target, operation.action, operation.created_ts)
+        now = self.clock.now_ms()
+        decision = self.policy().decide_grant(by, asked, now_ms=now, confirmed=confirmed)
+        if isinstance(decision, Deny):
+            raise RefusalError(decision.message, where=decision.code)
+
+    def may_deny(self, operation: Operation, by: str) -> None:
+        """Check that a person may end an operation that waits.
+
+        Raises:
+            RefusalError: they are no approver, and did not ask for it either.
+        """
+        if by != operation.actor and not self.policy().people.may(by, Role.APPROVER):
+            raise RefusalError(f"{by} may not deny: that takes an approver", where="not-permitted")
+
+    async def grant(self, beginning: str, by: str, confirmed: str | None = None) -> Granted:
         """Approve an operation exactly as it is. The approval is used up when the operation begins.
 
         Raises:
             RefusalError: no such operation waits, its deadline passed, or `by` may not approve it.
         """
-        operation = self.waiting.get(operation_id)
-        if operation is None or operation.deadline_ts <= self.clock.now_ms():
-            raise RefusalError(
-                f"no operation {operation_id} waits for an approval",
-                hint="it was approved already, or its deadline has passed",
-            )
-        decision = self.policy.decide_grant(by, operation.actor)
-        if isinstance(decision, Deny):
-            raise RefusalError(decision.message, where=decision.code)
-        granted = replace(operation, state=State.GRANTED)
-        facts = {"operation": operation.id, "digest": operation.digest, "rule": operation.rule}
+        operation = self.find(beginning)
+        self.judge(operation, by, confirmed)
+        rule = operation.rule or ""
+        quorum, counted = self.policy().quorum(rule), self.policy().approvers(operation.actor)
 
-        def change(connection: Connection) -> None:
+        def change(connection: Connection) -> Granted:
             if is_withdrawn(connection, operation, None):
-                raise RefusalError(f"the operation {operation_id} was withdrawn")
+                raise RefusalError(f"the operation {operation.id} was withdrawn")
             now = self.clock.now_ms()
-            operations.grant(connection, operation, by, now)
-            operations.move(connection, operation, granted, now)
-            entry = operation_entry(operation, Outcome.GRANTED, facts, by=by)
-            audit.append(connection, self.clock, entry)
+            known = operations.granted_by(connection, operation)
+            if by not in known:
+                operations.grant(connection, operation, by, now)
+            names = tuple(each for each in (*known, by) if each in counted)
+            names = tuple(dict.fromkeys(names))
+            after = operation
+            if len(names) >= quorum:
+                after = replace(operation, state=State.GRANTED)
+                operations.move(connection, operation, after, now)
+            facts = {"operation": operation.id, "digest": operation.digest, "rule": rule}
+            if by not in known or after is not operation:
+                counts = {} if quorum == 1 else {"approvals": f"{len(names)} of {quorum}"}
+                entry = operation_entry(operation, Outcome.GRANTED, {**facts, **counts}, by=by)
+                audit.append(connection, self.clock, entry)
+            return Granted(after, names, quorum)
 
-        await self.database.write(change)
-        self.waiting.pop(operation_id, None)
+        granted = await self.database.write(change)
+        if granted.is_enough:
+            self.waiting.pop(operation.id, None)
         return granted
+
+    async def names(self, operation: Operation) -> tuple[str, ...]:
+        """Return who approved an operation so far."""
+        found = await self.database.read(lambda c: operations.granted_by(c, operation))
+        return tuple(found)
+
+
+def meant_by(policy: Policy, connection: Connection, reaction: Reaction) -> IncomingEvent | None:
+    """Return the command that a reaction stands for; None if it is none.
+
+    Only a message that the bot itself sent, in the room of the operation, counts as a prompt.
+    """
+    if reaction.by not in policy.people.everybody or not is_decisive(reaction.key):
+        return None
+    operation = _prompted(connection, reaction.target)
+    if operation is None or operation.origin.room_id != reaction.room_id:
+        return None
+    return reaction.said(command_of(reaction.key, operation), operation.origin.thread)
+
+
+def _prompted(connection: Connection, event_id: str) -> Operation | None:
+    """Find the waiting operation that this message of the bot asks people to decide on."""
+    txn = outbox.transaction_of(connection, event_id)
+    if txn is None:
+        return None
+    waiting = operations.waiting(connection)
+    return next(
+        (each for each in waiting if transaction_id(each.origin.id, each.replies) == txn), None
+    )

@@ -26,6 +26,7 @@ from agency.control.operations.interrupted import (
 )
 from agency.control.operations.recorder import (
     Begun,
+    Demand,
     NotWantedError,
     Recorder,
     Settlement,
@@ -197,9 +198,9 @@ class Changes:
         failures = 0
         while True:
             try:
-                return await self.recorder.begin(
-                    operation, wish, approvers=self.policy().operators, again=failures > 0
-                )
+                policy, rule = self.policy(), operation.rule or ""
+                demand = Demand(policy.approvers(operation.actor), policy.quorum(rule))
+                return await self.recorder.begin(operation, wish, demand, again=failures > 0)
             except VoidGrantError as error:
                 refused = admission.refuse(
                     operation, "grant-void", sentence(error, keep=operation.target)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency.clock import Clock
 from agency.control.execution.classify import Rules
 from agency.control.execution.replies import Reply
+from agency.control.grammar.parse import Command
 from agency.control.operation import Operation, Origin, State
 from agency.control.operations import admission
 from agency.control.operations.admission import Admitted, Bounds, Settled
@@ -19,10 +20,12 @@ from agency.control.operations.approvals import TOO_MANY, Approvals
 from agency.control.operations.changes import Changes
 from agency.control.operations.entries import message_entry, operation_entry
 from agency.control.operations.execution import INTERNAL, fields_of
+from agency.control.operations.prompts import Effect, prompt
 from agency.control.operations.queues import TargetQueues
 from agency.control.operations.recorder import Recorder, Settlement
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent
+from agency.control.wish import basis_of
 
 _log = logging.getLogger(__name__)
 
@@ -90,14 +93,24 @@ class Dispatcher:
             before = replace(operation, state=State.PROPOSED)
             self.spawn(self.settle(full, operation.origin, operation.trace, event, before), stored)
         elif operation.state is State.WAITING:
-            entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
-            kept = await self.recorder.keep(operation, entry, event)
-            if kept is not None:
-                self.approvals.add(kept)
+            await self._wait(operation, admitted.command, event)
         else:
             kept = await self.recorder.keep(operation, event=event)
             if kept is not None:
                 self.queues.put(kept)
+
+    async def _wait(self, operation: Operation, command: Command, event: int | None) -> None:
+        """Store an operation that needs approvals, and ask people for them."""
+        targets, policy = self.changes.targets, self.rules().policy
+        effect = Effect(await targets.recorded(operation.target), await targets.asked(command))
+        if operation.target:
+            operation = replace(operation, basis=basis_of(effect.before))
+        alone = operation.actor in policy.approvers(operation.actor)
+        notice = prompt(operation, policy.quorum(operation.rule or ""), effect, alone=alone)
+        entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
+        kept = await self.recorder.keep(operation, entry, event, notice)
+        if kept is not None:
+            self.approvals.add(kept)
 
     async def settle(
         self,

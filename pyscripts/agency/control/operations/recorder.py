@@ -22,7 +22,7 @@ from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.outbox import Lane, StoredMessage
-from agency.control.wish import Wish
+from agency.control.wish import Wish, basis_of
 from agency.errors import AgencyError
 from agency.matrix import Backoff
 from agency.store import Database
@@ -42,6 +42,14 @@ class WithdrawnError(AgencyError):
 
 class NotWantedError(AgencyError):
     """A change by the reconciler to what was wished before, and is not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What an operation needs to begin: grants of so many of these people."""
+
+    approvers: Collection[str] = ()
+    quorum: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +102,16 @@ class Recorder:
     told: Callable[[str, str], None]
 
     async def keep(
-        self, operation: Operation, entry: AuditEntry | None = None, event: int | None = None
+        self,
+        operation: Operation,
+        entry: AuditEntry | None = None,
+        event: int | None = None,
+        notice: Reply | None = None,
     ) -> Operation | None:
         """Store an operation in its present state, and mark its event as done.
 
-        Returns None if its message was withdrawn meanwhile.
+        `notice` is told to whoever asked for it. Returns None if its message was withdrawn
+        meanwhile.
 
         Retries until the store takes it. Not flushed: if a power cut undoes it, the event is
         pending again.
@@ -107,7 +120,6 @@ class Recorder:
             SQLAlchemyError: the store did not take it, and the control plane stops.
         """
         now = self.clock.now_ms()
-        notice = _waiting_notice(operation) if operation.state is State.WAITING else None
         after = replace(operation, replies=operation.replies + (notice is not None))
 
         def change(connection: Connection, again: bool) -> tuple[bool, StoredMessage | None]:
@@ -137,18 +149,19 @@ class Recorder:
         self,
         operation: Operation,
         wish: Wish | None = None,
+        demand: Demand | None = None,
         *,
-        approvers: Collection[str] = (),
         again: bool = False,
     ) -> Begun:
         """Mark an operation as running, with its audit row, and use up its approvals.
 
         The wish of a person is on record from now on; the reconciler's must be there already.
-        Only what `approvers` granted counts: who is no operator any more approves nothing. `again`
-        says that an earlier call failed, and may have been committed all the same.
+        Only grants that `demand` counts are used up: who is no operator any more approves nothing.
+        `again` says that an earlier call failed, and may have been committed all the same.
 
         Raises:
-            VoidGrantError: the stored operation differs, or no approval of it is left.
+            VoidGrantError: the stored operation differs, its target is to be something else by now,
+                or too few approvals of it are left.
             WithdrawnError: its message was deleted.
             NotWantedError: the reconciler asked for it, and something else is wished by now.
         """
@@ -164,10 +177,8 @@ class Recorder:
                 raise WithdrawnError("the message was deleted before the command began")
             if again and found[0].state is State.RUNNING:
                 return before
-            if operation.rule is not None and not operations.spend(
-                connection, operation, approvers, now
-            ):
-                raise VoidGrantError("there is no approval of this operation as it is now")
+            if operation.rule is not None:
+                _spend(connection, operation, demand or Demand(), before, now)
             if operation.origin.kind is OriginKind.RECONCILE:
                 if wish is not None and before is not None and wish != before:
                     raise NotWantedError(f"{operation.target} is {before} by now")
@@ -336,12 +347,24 @@ def _answer(settlement: Settlement) -> str | None:
     return json.dumps({"ok": reply.ok, "text": reply.text, "block": reply.block})
 
 
-def _waiting_notice(operation: Operation) -> Reply:
-    return Reply(
-        True,
-        f"Operation {operation.id} needs an approval, by the rule {operation.rule}.",
-        final=False,
-    )
+def _spend(
+    connection: Connection, operation: Operation, demand: Demand, before: Wish | None, now_ts: int
+) -> None:
+    """Use up the approvals of an operation.
+
+    Raises:
+        VoidGrantError: there are too few, or its target is to be something else than it was then.
+    """
+    spent = operations.spend(connection, operation, demand.approvers, now_ts)
+    if spent < demand.quorum:
+        some = f"only {spent} of the {demand.quorum} approvals of this operation hold"
+        none = "there is no approval of this operation"
+        raise VoidGrantError(f"{some if spent else none} as it is now")
+    if operation.basis and basis_of(before) != operation.basis:
+        raise VoidGrantError(
+            f"{operation.target} is {before or 'without a command'} by now, and was not when the "
+            "approval was asked for; ask again"
+        )
 
 
 def _of(settlement: Settlement) -> dict[str, dict[str, object]]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
@@ -15,21 +15,24 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency.clock import Clock
 from agency.control.execution.classify import Rules
 from agency.control.execution.replies import Reply, notice_message
-from agency.control.execution.result import Handler, RefusalError
+from agency.control.execution.result import Handler
 from agency.control.grammar.grammar import Grammar
 from agency.control.grammar.parse import Command
 from agency.control.operation import Operation, Origin, State
 from agency.control.operations.admission import Bounds, Settled
-from agency.control.operations.approvals import Approvals
+from agency.control.operations.approvals import Approvals, Granted
 from agency.control.operations.changes import Changes
-from agency.control.operations.dispatch import Dispatcher, failed, full_text
+from agency.control.operations.decisions import Decisions
+from agency.control.operations.dispatch import Dispatcher, failed
 from agency.control.operations.entries import store_reason
 from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
 from agency.control.operations.queues import TargetQueues
 from agency.control.operations.recorder import Recorder
 from agency.control.operations.recovery import recover
+from agency.control.operations.safety import Safety
 from agency.control.operations.strangers import Strangers
 from agency.control.operations.targets import Targets
+from agency.control.policy import SafeMode
 from agency.control.store import inbox, outbox
 from agency.control.store.inbox import StoredEvent
 from agency.control.store.outbox import Lane, StoredMessage
@@ -79,6 +82,8 @@ class Operations:
     _recovery: asyncio.Lock = field(default_factory=asyncio.Lock)  # no proposals while recovering
     _fatal: BaseException | None = None
     _full_up: bool = False  # events wait until a running operation has ended
+    decisions: Decisions = field(init=False)
+    safety: Safety = field(init=False)
     _bounds: Bounds = field(init=False)
     _recorder: Recorder = field(init=False)
     _changes: Changes = field(init=False)
@@ -121,7 +126,17 @@ class Operations:
             self.obstacle,
         )
         self._queues = TargetQueues(self._changes.run, self.max_target_queue, self._ended)
-        self._approvals = Approvals(self.database, self.clock, self.rules.policy)
+        self._approvals = Approvals(self.database, self.clock, lambda: self.rules.policy)
+        self.decisions = Decisions(
+            approvals=self._approvals,
+            queues=self._queues,
+            calls=self._calls,
+            settle=self._changes.settle,
+            forget=self.forget,
+        )
+        self.safety = Safety(
+            self.database, self.clock, lambda: self.rules.policy.safe_mode, self._set_safe_mode
+        )
         self._dispatcher = Dispatcher(
             recorder=self._recorder,
             clock=self.clock,
@@ -135,7 +150,7 @@ class Operations:
         self._strangers = Strangers(
             recorder=self._recorder,
             clock=self.clock,
-            operators=lambda: self.rules.policy.operators,
+            operators=lambda: self.rules.policy.people.everybody,
             judge=self._dispatcher.judge,
             admit=self._dispatcher.event,
         )
@@ -247,7 +262,7 @@ class Operations:
         if room <= 0:
             self._full_up = True
             return False
-        senders = sorted(self.rules.policy.operators)
+        senders = sorted(self.rules.policy.people.everybody)
 
         def look(connection: Connection) -> tuple[list[StoredEvent], int]:
             # Each event is answered: admit none while too many replies wait to be sent.
@@ -292,26 +307,17 @@ class Operations:
         """Put on record what was proposed and became no operation."""
         await self._dispatcher.settle(settled, origin, trace, None)
 
-    async def grant(self, operation_id: str, by: str) -> None:
-        """Approve a waiting operation, exactly as it is.
-
-        Raises:
-            RefusalError: no such operation waits, `by` may not approve it, or its target's queue
-                is full.
-        """
-        waiting = self._approvals.waiting.get(operation_id)
-        if waiting is not None and self._queues.is_full(waiting.target):
-            raise RefusalError(full_text(waiting), hint="approve it when some of them are done")
-
-        async def granted() -> None:
-            self._queues.put(await self._approvals.grant(operation_id, by))
-
-        await self._calls.whole(granted())
+    async def grant(self, beginning: str, by: str, confirmed: str | None = None) -> Granted:
+        """Approve the waiting operation whose id begins so; see `Decisions.grant`."""
+        return await self.decisions.grant(beginning, by, confirmed)
 
     def forget(self, operation: Operation) -> None:
         """Let go of an operation that was withdrawn in the store: it takes no place any more."""
         self._approvals.waiting.pop(operation.id, None)
         self._queues.discard(operation)
+
+    def _set_safe_mode(self, mode: SafeMode | None) -> None:
+        self.rules = replace(self.rules, policy=replace(self.rules.policy, safe_mode=mode))
 
     def _next_of(self, target: str) -> Operation | None:
         return self._queues.next_of(target)

@@ -1,16 +1,37 @@
-"""Permission to command: one pure function, and the decisions that it returns."""
+"""Permission to command: pure functions, and the decisions that they return."""
 
 from __future__ import annotations
 
+from agency.control.policy.approval import ApprovalRule, Solo
 from agency.control.policy.decision import (
     LOCAL,
     SYSTEM,
     Allow,
+    Asked,
     Decision,
     Deny,
     Needs,
     Policy,
-    Ruled,
+    SafeMode,
+    people,
 )
+from agency.control.policy.roles import People, Role, Ruled, needed
 
-__all__ = ["LOCAL", "SYSTEM", "Allow", "Decision", "Deny", "Needs", "Policy", "Ruled"]
+__all__ = [
+    "LOCAL",
+    "SYSTEM",
+    "Allow",
+    "ApprovalRule",
+    "Asked",
+    "Decision",
+    "Deny",
+    "Needs",
+    "People",
+    "Policy",
+    "Role",
+    "Ruled",
+    "SafeMode",
+    "Solo",
+    "needed",
+    "people",
+]

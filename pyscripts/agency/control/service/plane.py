@@ -34,7 +34,7 @@ from agency.control.execution.lifecycle import Lifecycle
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operation, Operations
 from agency.control.operations.admission import Bounds
-from agency.control.policy import Policy
+from agency.control.operations.approvals import meant_by
 from agency.control.rooms.deletions import Deletions
 from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
@@ -118,6 +118,7 @@ class ControlPlane:
             upkeep = self.keeper = await self._upkeep()
             operations = self._operations(lifecycle, upkeep.room_id or "", sender)
             self.operations = operations
+            await operations.safety.restore()
             async with self._taking_commands(operations) as working:
                 finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
                 room_id = await self._unless_stopped(finding, working)
@@ -296,11 +297,12 @@ class ControlPlane:
             conditions=self.conditions,
             take_back=Deletions(
                 self.clock,
-                Policy(frozenset(config.operators)),
+                config.policy,
                 Bounds(GRAMMAR, config.limits.max_command_bytes, config.limits.approval_wait_s),
             ),
             forget=self._withdrawn,
             changed=self._room_changed,
+            resolve=partial(meant_by, config.policy),
         )
         readiness = Readiness(
             database=self.database,
@@ -330,7 +332,15 @@ class ControlPlane:
 
     def _operations(self, lifecycle: Lifecycle, room_id: str, sender: Sender) -> Operations:
         handlers = build_handlers(
-            Services(self.clock, self.database, lifecycle, GRAMMAR, self.conditions)
+            Services(
+                self.clock,
+                self.database,
+                lifecycle,
+                GRAMMAR,
+                self.conditions,
+                decisions=lambda: self._running().decisions,
+                safety=lambda: self._running().safety,
+            )
         )
         return Operations(
             database=self.database,
@@ -348,6 +358,12 @@ class ControlPlane:
             obstacle=self.voice.obstacle,
             has_room=False,
         )
+
+    def _running(self) -> Operations:
+        """Return the operations; a handler runs for one of them, so there are any."""
+        if self.operations is None:
+            raise InternalError("a command runs before there are operations")
+        return self.operations
 
     def _notices(self, sender: Sender) -> Notices:
         return Notices(

@@ -17,6 +17,7 @@ class Fact(StrEnum):
 
     CONTROL_ROOM = "control_room"
     CONDITIONS = "conditions"
+    SAFE_MODE = "safe_mode"
 
 
 def read(connection: Connection, fact: Fact) -> str | None:

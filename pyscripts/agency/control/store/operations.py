@@ -53,6 +53,7 @@ def add(
         "trace": operation.trace,
         "replies": operation.replies,
         "answer": answer,
+        "basis": operation.basis,
     }
     connection.execute(_INSERT, values)
 
@@ -78,6 +79,7 @@ def move(
         "digest": after.digest,
         "deadline_ts": after.deadline_ts,
         "replies": after.replies,
+        "basis": after.basis,
         "changed_ts": now_ts,
         "answer": answer,
     }
@@ -141,6 +143,27 @@ def spend(
     return connection.execute(_SPEND, values).rowcount
 
 
+def waiting(connection: Connection) -> list[Operation]:
+    """Return every operation that waits for an approval, oldest first."""
+    statement = select(_operations).where(_operations.c.state == State.WAITING)
+    rows = connection.execute(statement.order_by(_operations.c.sequence))
+    return [_operation(row) for row in rows]
+
+
+def beginning_with(connection: Connection, beginning: str, most: int) -> list[Operation]:
+    """Return at most `most` operations whose id begins so, oldest first."""
+    statement = select(_operations).where(_operations.c.id.startswith(beginning, autoescape=True))
+    rows = connection.execute(statement.order_by(_operations.c.sequence).limit(most))
+    return [_operation(row) for row in rows]
+
+
+def granted_by(connection: Connection, operation: Operation) -> dict[str, int]:
+    """Return who granted an operation as it is, and when; grants that are used up count too."""
+    wanted = (_grants.c.operation_id == operation.id) & (_grants.c.digest == operation.digest)
+    rows = connection.execute(select(_grants).where(wanted).order_by(_grants.c.granted_ts))
+    return {row.granted_by: row.granted_ts for row in rows}
+
+
 def prune(connection: Connection, before_ts: int) -> int:
     """Delete operations that ended before `before_ts`, and their approvals; return their number."""
     ended = _operations.c.state.in_(FINAL) & (_operations.c.changed_ts < before_ts)
@@ -162,5 +185,6 @@ def _operation(row: Row[tuple[object, ...]]) -> Operation:
         state=State(row.state),
         rule=row.rule,
         replies=row.replies,
+        basis=row.basis,
     )
     return replace(read, stored=True)

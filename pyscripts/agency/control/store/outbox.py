@@ -141,6 +141,11 @@ def set_failed(connection: Connection, sequence: int, *, attempts: int) -> None:
     _update(connection, sequence, state=OutboxState.FAILED, attempts=attempts)
 
 
+def transaction_of(connection: Connection, event_id: str) -> str | None:
+    """Return the transaction id of the message that became this event; None if none did."""
+    return connection.scalar(select(_outbox.c.txn_id).where(_outbox.c.event_id == event_id))
+
+
 def pending(connection: Connection) -> int:
     """Count the pending messages."""
     return int(connection.scalar(_COUNT_PENDING) or 0)

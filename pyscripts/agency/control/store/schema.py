@@ -20,7 +20,7 @@ from sqlalchemy import (
 from agency.store import Schema
 
 # Every revision that this code can upgrade from, oldest first.
-SCHEMA = Schema("agency.control.store:migrations", ("0001", "0002", "0003", "0004"))
+SCHEMA = Schema("agency.control.store:migrations", ("0001", "0002", "0003", "0004", "0005"))
 REVISION = SCHEMA.newest
 
 metadata = MetaData()
@@ -89,6 +89,7 @@ outbox = Table(
     sqlite_autoincrement=True,
 )
 Index("outbox_state", outbox.c.state, outbox.c.sequence)
+Index("outbox_event", outbox.c.event_id)
 
 operations = Table(
     "operations",
@@ -110,6 +111,7 @@ operations = Table(
     Column("trace", String(64), nullable=False),
     Column("replies", Integer, nullable=False),
     Column("answer", Text),
+    Column("basis", String(64), nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 Index("operations_state", operations.c.state, operations.c.sequence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -148,6 +148,8 @@ MatrixId = Annotated[
 Feature = Annotated[
     str, AfterValidator(_feature), Field(json_schema_extra={"enum": list(FEATURES)})
 ]
+# What an approval rule can ask for: the commands that change an agent.
+GatedCommand = Literal["agents start", "agents stop", "agents restart"]
 AgeRecipient = Annotated[
     str,
     AfterValidator(_age_recipient),

@@ -7,17 +7,15 @@ account is made: a run that ends in between leaves no account whose password nob
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 from pydantic import Field
 
 from agency.errors import PrerequisiteError
-from agency.files import write_atomically
 from agency.matrix import (
     REGISTRATION_PATH,
     MatrixError,
@@ -27,6 +25,7 @@ from agency.matrix import (
     registration_body,
 )
 from agency.reconcile.engine.contract import ABSENT, Change, ReconcileError, Settings
+from agency.reconcile.matrix.handover import Handover
 from agency.reconcile.matrix.rooms import UserId
 from agency.secrets import (
     MATRIX_REGISTRATION_SHARED_SECRET,
@@ -37,9 +36,6 @@ from agency.secrets import (
 )
 
 _IN_USE = "M_USER_IN_USE"
-_MODE = 0o400
-_PASSWORD = "password: "  # noqa: S105 - the word before it
-_MAX_BYTES = 4096
 
 
 class AccountsSettings(Settings):
@@ -69,12 +65,11 @@ class Accounts:
     api: MatrixSession
     settings: AccountsSettings
     shared_secret: SecretValue
-    new_password: Callable[[], SecretValue]
-    _handed: list[SecretValue] = field(default_factory=list, repr=False)
+    handover: Handover
 
     def secrets(self) -> tuple[SecretValue, ...]:
         """Return the shared secret and the passwords of this run."""
-        return (self.shared_secret, *self._handed)
+        return (self.shared_secret, *self.handover.handed)
 
     async def observe(self) -> frozenset[str]:
         """Ask the homeserver which operators have a profile, as every account has."""
@@ -101,7 +96,7 @@ class Accounts:
                 part=f"operator {user}",
                 what="account",
                 before=ABSENT,
-                after=f"made; first password in {self._file(user)}",
+                after=f"made; first password in {self.handover.file(user)}",
                 user=user,
             )
             for user in self._local()
@@ -110,34 +105,15 @@ class Accounts:
 
     async def apply(self, change: AccountChange) -> None:
         """Write the first password for an operator, then make the account."""
-        file = self._file(change.user)
-        password = await asyncio.to_thread(self._hand_over, file, change.user)
+        password = await asyncio.to_thread(self.handover.offer, change.user)
         try:
             await self._register(change.user, password)
         except MatrixError as error:
             if error.temporary:
                 raise self._down(error) from error
             # It opens nothing.
-            await asyncio.to_thread(file.unlink, missing_ok=True)
+            await asyncio.to_thread(self.handover.withdraw, change.user)
             raise self._refused(change.user, error) from error
-
-    def _file(self, user: str) -> Path:
-        return self.settings.handover_dir / f"{quote(user[1:], safe='')}.txt"
-
-    def _hand_over(self, file: Path, user: str) -> SecretValue:
-        """Return the password that waits for an operator; write one if none does."""
-        password = _waiting(file)
-        if password is None:
-            password = self.new_password()
-            lines = (
-                f"account: {user}",
-                f"{_PASSWORD}{password.reveal()}",
-                f"log in at: {self.settings.log_in_at}",
-                "Hand it over, remove this file; whoever gets it changes the password at once.",
-            )
-            write_atomically(file, "".join(f"{line}\n" for line in lines).encode(), mode=_MODE)
-        self._handed.append(password)
-        return password
 
     async def _register(self, user: str, password: SecretValue) -> None:
         localpart = user[1:].removesuffix(f":{self.settings.domain}")
@@ -168,25 +144,15 @@ class Accounts:
         )
 
 
-def _waiting(file: Path) -> SecretValue | None:
-    """Return the password in a file that an interrupted run left; None if there is none."""
-    try:
-        with file.open("rb") as handle:
-            lines = handle.read(_MAX_BYTES).decode(errors="replace").splitlines()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise PrerequisiteError(
-            f"cannot read it: {error.strerror or error}", where=str(file)
-        ) from error
-    found = [line.removeprefix(_PASSWORD) for line in lines if line.startswith(_PASSWORD)]
-    return SecretValue(found[0]) if found and found[0] else None
-
-
 @asynccontextmanager
 async def opened(settings: AccountsSettings) -> AsyncIterator[Accounts]:
     """Open the reconciler, with the secret of registrations."""
     secret = read_credential(MATRIX_REGISTRATION_SHARED_SECRET)
     async with client_session() as session:
         api = MatrixSession(settings.homeserver_url, session)
-        yield Accounts(api, settings, secret, lambda: generate(Generator.PASSWORD))
+        yield Accounts(api, settings, secret, handover(settings))
+
+
+def handover(settings: AccountsSettings) -> Handover:
+    """Return the directory in which passwords wait."""
+    return Handover(settings.handover_dir, settings.log_in_at, lambda: generate(Generator.PASSWORD))

@@ -41,6 +41,7 @@ class SynapseRoomsSettings(Settings):
     bot_id: UserId
     control_room_alias: Alias
     operators: tuple[UserId, ...] = Field(min_length=1)
+    members: tuple[UserId, ...] = ()
     agents: tuple[RoomMember, ...] = ()
 
 

@@ -157,7 +157,8 @@ class SynapseRooms:
         changes = self._plan_state(part, room, settings.control_room_alias)
         agents = {agent.matrix_id for agent in settings.agents}
         missing = sorted(agents - room.members("join"))
-        uninvited = sorted(set(settings.operators) - room.members("join", "invite"))
+        people = {*settings.operators, *settings.members}
+        uninvited = sorted(people - room.members("join", "invite"))
         if missing or uninvited:
             before = ", ".join([*missing, *uninvited])
             changes.append(_change(part, "members", f"without {before}", "all", step=Step.SET_UP))

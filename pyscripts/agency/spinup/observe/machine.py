@@ -11,6 +11,7 @@ from agency import naming
 from agency.control import ControlConfig
 from agency.errors import BadInputError
 from agency.secrets import SecretValue
+from agency.spinup.probes.probe import Identity
 from agency.store import parse_url, sqlite_path
 
 HANDOVER = Path("/run/agency-control/agents")
@@ -48,6 +49,11 @@ class ThisMachine:
     searched: tuple[Path, ...] = _SEARCHED
     homes: Path = _HOMES
     journal: tuple[str, ...] = READ_JOURNAL
+
+    @property
+    def identity(self) -> Identity:
+        """The instance that the control plane was told of."""
+        return Identity(self.config.instance, self.config.domain)
 
     @property
     def ports(self) -> dict[str, int]:

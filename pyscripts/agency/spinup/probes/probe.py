@@ -32,8 +32,20 @@ from agency.spinup.record import Evidence
 Pid = Annotated[int, Field(gt=1)]
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Instance that a machine runs, by its own settings."""
+
+    name: str
+    domain: str
+
+
 class Here(Protocol):
     """The machine that a probe looks at, from inside."""
+
+    @property
+    def identity(self) -> Identity:
+        """The instance that the machine runs."""
 
     @property
     def ports(self) -> Mapping[str, int]:

@@ -1,4 +1,4 @@
-"""The whole thing, twice: with nothing prepared, and with everything cached."""
+"""The whole thing: with nothing prepared, and with everything cached, two at once."""
 
 from __future__ import annotations
 
@@ -30,32 +30,37 @@ def verified(run_up: SpinUp) -> subprocess.CompletedProcess[str]:
     return run_up.verify(*required, "--require-gate", "hermetic")
 
 
-@pytest.mark.parametrize("cached", [False, True], ids=["cold", "cached"])
-def test_a_guest_passes_and_leaves_only_its_transcript(
-    cached: bool, spinup: Make, ground: Any
-) -> None:
-    was_empty = not any((ground.place.materials / "images").glob("[0-9a-f]*"))
-    if not cached and not was_empty:
-        pytest.skip("AGENCY_TEST_GUEST_DIR names a directory that holds an image already")
-    run_up = spinup().start()
-    run = run_up.run
-    assert run_up.end() == 0, run_up.text
+def assert_passed(run_up: SpinUp, *, cached: bool) -> dict[str, Any]:
+    """What a whole spin-up owes; returns what its transcript says."""
     assert verified(run_up).returncode == 0, verified(run_up).stdout
     predicate = run_up.predicate()
     assert predicate["result"] == "PASSED"
     image = evidence(predicate, "guest.image")
     assert image["fresh"] is not cached
     assert evidence(predicate, "guest.running")["networkDevices"] == []
-    ground.assert_nothing_left(run)
     names = sorted(path.name for path in run_up.output.parent.iterdir())
     assert names == ["transcript.json", "transcript.pub"]
+    return predicate
 
 
-def test_two_at_once_do_not_meet_and_one_is_kept(spinup: Make, ground: Any) -> None:
-    # Each looks for what killed runs left while the other one lives.
+def test_a_cold_spin_up_passes_and_leaves_only_its_transcript(spinup: Make, ground: Any) -> None:
+    if any((ground.place.materials / "images").glob("[0-9a-f]*")):
+        pytest.skip("AGENCY_TEST_GUEST_DIR names a directory that holds an image already")
+    run_up = spinup().start()
+    run = run_up.run
+    assert run_up.end() == 0, run_up.text
+    assert_passed(run_up, cached=False)
+    ground.assert_nothing_left(run)
+
+
+def test_two_at_once_pass_and_do_not_meet_and_one_is_kept(
+    prepared: Any, spinup: Make, ground: Any
+) -> None:
+    """Both find the image in the cache, and each looks for what killed runs left."""
     other, kept = spinup().start(), spinup("--keep").start()
     assert (other.end(), kept.end()) == (0, 0), other.text + kept.text
-    runs = [each.predicate()["run"] for each in (other, kept)]
+    predicates = [assert_passed(each, cached=True) for each in (other, kept)]
+    runs = [predicate["run"] for predicate in predicates]
     assert len(set(runs)) == 2
     gone = evidence(kept.predicate(), "guest.gone")
     assert (gone["present"], gone["kept"]) == (True, True)

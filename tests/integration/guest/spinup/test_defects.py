@@ -139,10 +139,16 @@ def test_what_an_agent_leaves_running_in_its_unit_is_noticed(
 # One entry that journalctl, left alone, neither prints as text nor prints at all.
 SAY = "{ printf '\\033'; head -c 8000 /dev/zero | tr '\\0' x; cat /run/secrets/matrix-hs-token; }"
 
-# Read at the next boot. Not `systemctl disable`: the control plane demands the firewall, and would
-# bring it back.
-LATER = "/etc/systemd/system/nftables.service.d"
-FORGET = "[Service]\\nExecStartPost=/usr/sbin/nft delete table inet agency-agents\\n"
+# Runs at the next boot alone. Not `systemctl disable`: the control plane demands the firewall, and
+# would bring it back.
+LATER = "/etc/systemd/system/forget.service"
+FORGET = """[Unit]
+After=nftables.service
+Before=matrix-synapse.service
+[Service]
+Type=oneshot
+ExecStart=/usr/sbin/nft delete table inet agency-agents
+"""
 
 
 def test_what_goes_wrong_late_is_noticed(spinup: Make, ground: Any) -> None:
@@ -152,7 +158,8 @@ def test_what_goes_wrong_late_is_noticed(spinup: Make, ground: Any) -> None:
     run_up.reach("login")
     ground.exec(name, "sh", "-c", f"{SAY} | systemd-cat")
     run_up.reach("isolation")
-    ground.exec(name, "sh", "-c", f"mkdir -p {LATER} && printf '{FORGET}' > {LATER}/forget.conf")
+    wants = "/etc/systemd/system/multi-user.target.wants"
+    ground.exec(name, "sh", "-c", f"printf '%s' \"$0\" > {LATER}; ln -s {LATER} {wants}", FORGET)
     predicate = failed(run_up, ground)
     found = failed_probes(predicate)
     assert set(found) == {"reboot.survived", "secrets.left"}

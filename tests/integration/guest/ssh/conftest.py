@@ -10,12 +10,13 @@ import re
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pytest
 import pytest_asyncio
+import sharing
 
 from agency.guests.machines.machine import Guest, GuestFile
 from agency.machine.ssh.machine import SshMachine, connected
@@ -27,9 +28,10 @@ ROOT = f"root@{NAME}"
 _WANTED = re.compile(r"\./(?:usr/)?(?P<path>sbin/sshd|lib/\S+\.so\.[0-9]+)")
 _CONFIG = PurePosixPath("/etc/ssh/test_sshd_config")
 _HOST_KEY = PurePosixPath("/etc/ssh/test_host_key")
+_KEYS = PurePosixPath("/etc/ssh/test_keys")
 _TEXT = f"""\
 HostKey {_HOST_KEY}
-AuthorizedKeysFile /etc/ssh/test_keys/%u
+AuthorizedKeysFile {_KEYS}/%u
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -90,7 +92,7 @@ def programs(debs: list[Path]) -> dict[PurePosixPath, GuestFile]:
     return found
 
 
-async def serve(guest: Guest, directory: Path, kept: Path) -> Server:
+async def serve(guest: Guest, directory: Path, files: Mapping[PurePosixPath, GuestFile]) -> Server:
     """Have the guest answer, to one key as root and as a user who is not root."""
     public, host_public = _key(directory / "user"), _key(directory / "host")
     _key(directory / "stranger")
@@ -98,14 +100,13 @@ async def serve(guest: Guest, directory: Path, kept: Path) -> Server:
     (directory / "known_hosts").write_text(f"{NAME} {host_public}")
     (directory / "changed").write_text(f"{NAME} {other}")
     (directory / "empty").write_text("")
-    keys = PurePosixPath("/etc/ssh/test_keys")
     await guest.write(
         {
-            **programs(packages(kept)),
+            **files,
             _CONFIG: GuestFile(_TEXT.encode()),
             _HOST_KEY: GuestFile((directory / "host").read_bytes(), mode=0o600),
-            keys / "root": GuestFile(public.encode()),
-            keys / "nobody-special": GuestFile(public.encode()),
+            _KEYS / "root": GuestFile(public.encode()),
+            _KEYS / "nobody-special": GuestFile(public.encode()),
         }
     )
     await guest.run("ldconfig")
@@ -134,10 +135,18 @@ def reach_incus(guest: Guest, private: Path) -> Iterator[None]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(guest: Guest, place, private: Path, reach_incus) -> Server:
+async def server(request, guest: Guest, place, private: Path, reach_incus) -> AsyncIterator[Server]:
     keys = private / "keys"
     keys.mkdir()
-    return await serve(guest, keys, place.materials / "ssh-server")
+    files = programs(packages(place.materials / "ssh-server"))
+    yield await serve(guest, keys, files)
+    if not sharing.is_sharing(request.node.nodeid):
+        return
+    left = (*files, _CONFIG.parent, "/run/sshd")
+    await guest.run("rm", "--recursive", *map(str, left))
+    await guest.run("ldconfig")
+    await guest.run("userdel", "sshd")
+    await guest.run("userdel", "--remove", "nobody-special")
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from agency.secrets.values import SecretValue
 from agency.source_digest import source_root
 from agency.spinup.convergence import Activator
 from agency.spinup.examination import OUTSIDER
+from agency.spinup.probes.control import ready
 from agency.spinup.program import this_program
 from agency.spinup.remote.subject import reached
 from agency.spinup.scenario.accounts import create_people
@@ -156,7 +157,7 @@ async def host(guest: Guest, materials, operator: Operator) -> AsyncIterator[Gue
     portable = ROOT / "modules/portable"
     await provision(guest, materials, portable, secrets.loaded.root, secrets.key)
     await Activator(guest, PROGRAM, str(PORTABLE), str(INSTANCE), 180).activate()
-    async with reached(guest) as (homeserver, _), aiohttp.ClientSession() as session:
+    async with reached(guest) as (homeserver, control), aiohttp.ClientSession() as session:
         await create_people(
             session,
             homeserver,
@@ -165,16 +166,21 @@ async def host(guest: Guest, materials, operator: Operator) -> AsyncIterator[Gue
             shared_secret=secrets.get("matrix-registration-shared-secret"),
             outsider=OUTSIDER,
         )
+        # It tried to invite the operator before there was one, and would try again any time within
+        # minutes. When it starts, it does so before it is ready.
+        await guest.run("systemctl", "restart", CONTROL)
+        seen = await ready(session, control, secrets.get("matrix-hs-token"))
+        assert seen["ready"] is True, seen
     await until_at_rest(guest)
     yield guest
 
 
 async def until_at_rest(guest: Guest) -> None:
-    """Wait until the control plane has taken in what the new accounts brought about."""
-    async with asyncio.timeout(90):
+    """Wait until homeserver and control plane have taken in the invitation."""
+    async with asyncio.timeout(60):
         before = await state_of(guest)
         while True:
-            await asyncio.sleep(5)
+            await asyncio.sleep(1)
             after = await state_of(guest)
             if before == after:
                 return
@@ -232,6 +238,8 @@ async def test_a_look_passes_and_changes_nothing(host: Guest, operator: Operator
     assert ran.probe("suite.host")["evidence"]["readOnly"] is True
     asked = await operator.verify(ran, "--require", "scenario.commands")
     assert asked.status == 1, "a look shows no conversation"
+    whole = await operator.verify(ran, "--gate", "shop")
+    assert whole.status == 0, "the instance enables the homeserver alone, and it runs"
 
 
 async def test_a_state_that_changes_would_be_noticed(host: Guest) -> None:
@@ -278,6 +286,51 @@ async def test_a_host_of_another_instance_is_not_vouched_for(
     assert "operators: there @alice:agency.example, here @bob:agency.example" in failure["message"]
     assert ran.predicate["result"] == "FAILED"
     assert (await operator.verify(ran)).status == 1
+
+
+@pytest.fixture
+def shop(operator: Operator) -> Iterator[str]:
+    """The host's instance, which says that there is more to run than the host has."""
+    place = operator.base / "shop"
+    shutil.copytree(operator.secrets.loaded.root, place)
+    document = yaml.safe_load((place / "instance.yaml").read_text())
+    more = ("edge", "element", "gitlab", "observability", "k3s")
+    document["services"] |= {name: {"enable": True} for name in more}
+    (place / "instance.yaml").write_text(yaml.safe_dump(document))
+    yield "shop"
+    shutil.rmtree(place)
+
+
+async def test_services_that_the_host_lacks_are_named(
+    host: Guest, operator: Operator, shop: str
+) -> None:
+    await host.run("systemctl", "start", "nginx")  # as Debian sets it up: it has no TLS
+    try:
+        ran = await operator.smoke(instance=shop)
+    finally:
+        await host.run("systemctl", "stop", "nginx")
+    assert ran.status == 0, ran.stdout + ran.stderr
+    listed = ran.probe("shop.services")["evidence"]
+    services = {one["service"]: one for one in listed["services"]}
+    assert {name for name, one in services.items() if one["here"]} == {"matrix", "edge", "element"}
+    assert services["gitlab"]["why"] == "the machine has no gitlab.service"
+    assert listed["pages"] == ["matrix", "grafana"]
+    taken = {one["name"]: one["status"] for one in ran.predicate["probes"]}
+    shown = {name: status for name, status in taken.items() if name.startswith("shop.")}
+    assert shown == {"shop.services": "passed", "shop.edge": "failed", "shop.element": "failed"}
+    (gate,) = (one for one in ran.predicate["gates"] if one["name"] == "shop")
+    assert gate["met"] is False
+    assert (await operator.verify(ran)).status == 0, "what is not demanded makes it not FAILED"
+    demanded = await operator.verify(ran, "--gate", "shop", "--json")
+    assert demanded.status == 1
+    (required,) = (
+        check for check in json.loads(demanded.stdout)["checks"] if check["name"] == "required"
+    )
+    (reason,) = required["reasons"]
+    for name in ("gitlab", "registry", "grafana", "prometheus", "k3s"):
+        assert f"{name} is absent: the machine has no {services[name]['unit']}" in reason
+    assert "edge: the probe shop.edge does not hold" in reason
+    assert "the probe oidc.login is missing" in reason
 
 
 async def test_a_host_of_another_program_is_not_vouched_for(

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from agency.control.commands import looks_like_command
 from agency.control.events import EventKind, IncomingEvent
 from agency.control.execution.classify import Disposition, Rules, classify
-from agency.control.policy import Policy
+from agency.control.policy import People, Policy
 
 NOW = 1_800_000_000_000
 ROOM = "!control:x.org"
 RULES = Rules(
     room_id=ROOM,
-    policy=Policy(frozenset({"@alice:x.org", "@bob:far.org"})),
+    policy=Policy(People(frozenset({"@alice:x.org", "@bob:far.org"}))),
     bot_id="@agency:x.org",
     agents=frozenset({"@agent-pm:x.org"}),
     domain="x.org",

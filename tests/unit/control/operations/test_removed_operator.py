@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from desk import ALICE, BOB, Desk, Strict
 
-from agency.control.policy import Policy
+from agency.control.policy import People, Policy
 
 
 async def admitted(desk: Desk, text: str) -> Any:
@@ -26,7 +26,7 @@ async def test_change_that_waited_does_not_run_after_its_sender_was_removed(
     desk: Desk, removed: bool
 ) -> None:
     await admitted(desk, "!agency agents stop pm")
-    desk.policy = Policy(frozenset({BOB} if removed else {ALICE, BOB}))
+    desk.policy = Policy(People(frozenset({BOB} if removed else {ALICE, BOB})))
     await desk.settle()
     assert len(desk.calls) == (not removed)
     if removed:
@@ -38,11 +38,11 @@ async def test_change_that_waited_does_not_run_after_its_sender_was_removed(
 
 @pytest.mark.parametrize("removed", [False, True])
 async def test_approval_of_a_removed_operator_is_void(desk: Desk, removed: bool) -> None:
-    desk.policy = Strict(frozenset({ALICE, BOB}))
+    desk.policy = Strict(People(frozenset({ALICE, BOB})))
     operations = await admitted(desk, "!agency agents start pm")
     (waiting,) = operations._approvals.waiting
     await operations._approvals.grant(waiting, BOB)
-    desk.policy = Strict(frozenset({ALICE} if removed else {ALICE, BOB}))
+    desk.policy = Strict(People(frozenset({ALICE} if removed else {ALICE, BOB})))
     await desk.settle()
     assert len(desk.calls) == (not removed)
     if removed:
@@ -52,7 +52,7 @@ async def test_approval_of_a_removed_operator_is_void(desk: Desk, removed: bool)
 
 async def test_change_that_needs_an_approval_by_now_does_not_run_without(desk: Desk) -> None:
     await admitted(desk, "!agency agents start pm")
-    desk.policy = Strict(frozenset({ALICE, BOB}))
+    desk.policy = Strict(People(frozenset({ALICE, BOB})))
     await desk.settle()
     assert desk.calls == []
     assert (await desk.details())[-1]["code"] == "needs-approval"

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 import pytest
 
 from agency.control.commands import GRAMMAR
-from agency.control.policy import SYSTEM, Allow, Decision, Deny, Needs, Policy
+from agency.control.policy import SYSTEM, Allow, Asked, Decision, Deny, Needs, People, Policy
 
 ALICE, BOB, EVE = "@alice:x.org", "@bob:far.org", "@eve:x.org"
-POLICY = Policy(frozenset({ALICE, BOB}))
+POLICY = Policy(People(frozenset({ALICE, BOB})))
 
 
 @dataclass(frozen=True)
 class Spec:
+    name: str = "agents start"
     permission: str = "agents.start"
     approval: str | None = None
+    changes: bool = True
+    role: str | None = None
 
 
 PLAIN, RULED = Spec(), Spec(approval="two-people")
@@ -58,7 +61,7 @@ def test_need_names_the_rule() -> None:
 
 
 def test_without_operators_nobody_may() -> None:
-    assert isinstance(Policy(frozenset()).decide(ALICE, None, ""), Deny)
+    assert isinstance(Policy(People()).decide(ALICE, None, ""), Deny)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,7 @@ def test_without_operators_nobody_may() -> None:
     ],
 )
 def test_approval_is_another_operators(by: str, code: str | None) -> None:
-    decision = POLICY.decide_grant(by, ALICE)
+    decision = POLICY.decide_grant(by, Asked(ALICE, "pm", "agents start", 0), now_ms=0)
     assert (decision.code if isinstance(decision, Deny) else None) == code
 
 

@@ -87,6 +87,7 @@ class IncusTarget:
         async with run.step("probe"):
             await examination.homeserver()
             talk = await examination.control()
+            await examination.services(self.setting.loaded)
         async with run.step("scenario"):
             await examination.scenario(talk)
         async with run.step("records"):
@@ -239,5 +240,6 @@ async def _log_in(run: Run, fit: _Fitted, examination: Examination) -> None:
     provider = await start_provider(guest, system.provider, domain=domain, programs=system.programs)
     examination.issued += [SecretValue(value) for value in provider.secret_values]
     await issue_client(guest, provider)
-    await run.probe(oidc.PROBE, lambda: oidc.oidc_login(guest, provider))
+    seen = await run.probe(oidc.PROBE, lambda: oidc.oidc_login(guest, provider))
+    await run.look(oidc.PAGES, lambda: oidc.pages_evidence(seen, examination.owner))
     await stop_provider(guest)

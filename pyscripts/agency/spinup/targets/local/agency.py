@@ -17,7 +17,7 @@ from agency.children import Child, ChildSpec, processes_with_marker
 from agency.control import AgentEntry, ControlConfig, token_file
 from agency.errors import UsageError
 from agency.files import write_atomically
-from agency.instance import Instance, registration
+from agency.instance import Instance, decision_settings, registration
 from agency.listening import Held, hold, pause
 from agency.matrix import MatrixSession, Person
 from agency.ports import LOOPBACK
@@ -30,6 +30,7 @@ from agency.secrets import (
     SecretProvider,
     SecretValue,
 )
+from agency.spinup.probes.probe import Identity
 from agency.spinup.probes.probe import run as run_probe
 from agency.spinup.record import Evidence
 from agency.spinup.scenario.accounts import create_people
@@ -191,6 +192,7 @@ class LocalAgency:
             bot_id=naming.matrix_id(naming.CONTROL_LOCALPART, self.instance.domain),
             control_room_alias=self.control_room,
             operators=tuple(self.instance.operators),
+            **decision_settings(self.instance),
             agents=tuple(
                 AgentEntry(
                     name=agent.name,
@@ -310,6 +312,11 @@ class LocalAgency:
     async def services(self) -> Mapping[str, int]:
         """Find the pids of the services, by their names."""
         return {name: child.pid for name, child in self.supervisor.children().items()}
+
+    @property
+    def identity(self) -> Identity:
+        """The instance that runs."""
+        return Identity(self.instance.name, self.instance.domain)
 
     @property
     def ports(self) -> dict[str, int]:

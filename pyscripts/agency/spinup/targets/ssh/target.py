@@ -87,8 +87,10 @@ class SshTarget:
             examination = await self._reach(run, observer)
             await examination.homeserver()
             await examination.readiness()
-            if read_only:  # the conversation takes it while agents run
+            await examination.services(self.setting.loaded)
+            if read_only:  # the conversation takes both while agents run
                 await examination.processes()
+                await examination.metrics(self._working)
         if read_only:
             run.skip("scenario")
         else:
@@ -151,6 +153,13 @@ class SshTarget:
             password=self._password,
         )
         return Examination(run.recorder, subject)
+
+    async def _working(self) -> list[str]:
+        """Name the agents at work, or all where none is: then their numbers are missing."""
+        names = [agent.name for agent in self._instance.resolved_agents()]
+        seen = await units.show(self.machine, map(naming.agent_unit, names))
+        working = [name for name in names if seen[naming.agent_unit(name)].active == "active"]
+        return working or names
 
     def _password(self, user_id: str) -> SecretValue:
         if user_id not in self.accounts:

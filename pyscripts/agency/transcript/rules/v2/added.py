@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from agency.transcript.rules.v1.rule import ProbeRule
+from agency.transcript.rules.v2 import shop
 
-RULES: tuple[ProbeRule, ...] = ()
+RULES: tuple[ProbeRule, ...] = (*shop.RULES,)

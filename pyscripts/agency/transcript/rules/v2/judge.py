@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from agency.transcript.rules.v1 import (
     agents_audit,
@@ -16,7 +17,7 @@ from agency.transcript.rules.v1 import (
 )
 from agency.transcript.rules.v1.rule import ProbeRule, Verdict
 from agency.transcript.rules.v1.times import broken_times
-from agency.transcript.rules.v2 import added, suite
+from agency.transcript.rules.v2 import added, shop, suite
 from agency.transcript.rules.v2.links import broken_links
 from agency.transcript.rules.v2.model import Predicate, Probe, Result
 
@@ -105,8 +106,12 @@ WHEN_TALKED_TO: frozenset[str] = frozenset(
     )
 )
 
-# A gate is met when each of its probes is there once, was observed, and holds.
-GATES: Mapping[str, tuple[str, ...]] = {"hermetic": ("quarantine.outbound",)}
+# A gate is met when each of its probes is there once, was observed, and holds. `shop` needs more:
+# the probes of every service that the first one lists.
+GATES: Mapping[str, tuple[str, ...]] = {
+    "hermetic": ("quarantine.outbound",),
+    "shop": (shop.SERVICES,),
+}
 
 
 def overall(predicate: Predicate) -> tuple[Result, tuple[str, ...]]:
@@ -119,6 +124,9 @@ def gate(predicate: Predicate, name: str) -> Verdict:
     """Judge a gate by the facts."""
     if name not in GATES:
         return Verdict(False, f"no rule says what the gate {name!r} needs")
+    if name == "shop":
+        lacking = tuple(shop.lacking(predicate, partial(_probe_problem, predicate)))
+        return Verdict(not lacking, "; ".join(lacking))
     for needed in GATES[name]:
         problem = _probe_problem(predicate, needed)
         if problem is not None:

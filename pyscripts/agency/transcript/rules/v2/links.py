@@ -21,6 +21,7 @@ from agency.transcript.rules.v1.activation import MAX_RESTARTS
 from agency.transcript.rules.v1.agents_audit import logs_kept
 from agency.transcript.rules.v1.services import ALWAYS_RUNNING
 from agency.transcript.rules.v2.model import Predicate
+from agency.transcript.rules.v2.shop import other_instance
 from agency.transcript.rules.v2.suite import skips_of_its_image, spared_when_looked_at
 
 Evidence = Mapping[str, Any]
@@ -55,6 +56,9 @@ reboot.survived roomMembersBefore[] has control.room joined[]: lacks members of 
 control.ready version == host.system program.version: not the version that host.system found
 control.room alias == host.system instance.domain|room: not of the instance that host.system found
 agents.health agents[].name same host.system instance.agents[].name: not those of host.system
+shop.services instance.domain == control.room alias|domain: not of the domain of control.room
+shop.services instance.domain == host.system instance.domain: not of what host.system found
+shop.services instance.name == host.system instance.name: not of what host.system found
 host.system instance.operators[] has run ordered[]: lacks the operator
 
 control.ready version == run version: not the version of the agency in versions
@@ -243,6 +247,7 @@ CHECKS: tuple[tuple[Callable[[Any, Any], str | None], str, str], ...] = (
     (logs_kept, "agents.audit", "reboot.survived"),
     (skips_of_its_image, "guest.image", "suite.results"),
     (spared_when_looked_at, "suite.host", "transcript"),
+    (other_instance, "shop.services", "transcript"),
     (_refused, "scenario.refused", "transcript"),
     (_by_systemd, "agents.health", "transcript"),
     (_by_systemd, "agents.stopped", "transcript"),

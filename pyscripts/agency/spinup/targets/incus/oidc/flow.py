@@ -34,7 +34,7 @@ _CLOCK = Clock()
 def discover(browser: Browser) -> dict[str, Any]:
     """Read the provider's own description, which must be for its issuer."""
     issuer = browser.addresses.issuer
-    found = _json(browser.get(issuer + _DISCOVERY), 200)
+    found = read_object(browser.get(issuer + _DISCOVERY), 200)
     if found.get("issuer") != issuer:
         raise LoginError("describes another issuer", where=issuer)
     return found
@@ -63,7 +63,7 @@ def wait_for_flow(
 
 
 def _check_flow(browser: Browser, idp: str) -> None:
-    answer = _json(browser.get(f"{browser.addresses.public}{_CLIENT}/login"), 200)
+    answer = read_object(browser.get(f"{browser.addresses.public}{_CLIENT}/login"), 200)
     for flow in answer.get("flows", []):
         if flow.get("type") == "m.login.sso":
             offered = [one.get("id") for one in flow.get("identity_providers", [])]
@@ -84,10 +84,10 @@ def log_in(request: Request, addresses: Addresses) -> dict[str, Any]:
         "token": login_token,
         "initial_device_display_name": DEVICE,
     }
-    login = _json(browser.post(f"{addresses.public}{_CLIENT}/login", credentials), 200)
+    login = read_object(browser.post(f"{addresses.public}{_CLIENT}/login", credentials), 200)
     token = str(login["access_token"])
-    seen = _json(browser.get(f"{addresses.public}{_CLIENT}/account/whoami", token=token), 200)
-    _json(browser.post(f"{addresses.public}{_CLIENT}/logout", {}, token=token), 200)
+    seen = read_object(browser.get(f"{addresses.public}{_CLIENT}/account/whoami", token=token), 200)
+    read_object(browser.post(f"{addresses.public}{_CLIENT}/logout", {}, token=token), 200)
     return {
         "issuer": description["issuer"],
         "authorizationEndpoint": description["authorization_endpoint"],
@@ -104,7 +104,9 @@ def log_in(request: Request, addresses: Addresses) -> dict[str, Any]:
 def try_wrong_password(request: Request, addresses: Addresses) -> dict[str, Any]:
     """Log in with a password that is not the account's."""
     browser = Browser(addresses)
-    page = _sign_in(browser, _login_page(browser, request), request.account, request.wrong_password)
+    callback = addresses.public + CALLBACK
+    first = _login_page(browser, request)
+    page = _sign_in(browser, first, request.account, request.wrong_password, callback)
     return {"status": page.status, "reachedCallback": _is_callback(page, addresses)}
 
 
@@ -132,35 +134,44 @@ def _login_page(browser: Browser, request: Request) -> Page:
         {"redirectUrl": _RETURN}
     )
     page = browser.follow(browser.get(start), until=public + CALLBACK)
-    _refuse_error(page)
+    refuse_error(page)
     return page
 
 
-def _sign_in(browser: Browser, page: Page, account: str, password: str) -> Page:
+def _sign_in(browser: Browser, page: Page, account: str, password: str, callback: str) -> Page:
     """Send name and password; returns the page that the provider answers with."""
     form = login_form(page)
     if form is None:
         raise LoginError(f"there is no log-in form: {page.status}", where=browser.steps[-1].path)
     if not fill_in(form, account, password):
         raise LoginError("the log-in form has no field for a name", where=browser.steps[-1].path)
-    return browser.follow(browser.submit(page, form), until=browser.addresses.public + CALLBACK)
+    return browser.follow(browser.submit(page, form), until=callback)
 
 
 def _to_callback(browser: Browser, request: Request, endpoint: str) -> str:
-    """Log in at the provider and allow what it asks; the address that it sends the browser to."""
-    callback = browser.addresses.public + CALLBACK
+    """Log in at the provider, to which the homeserver led; returns the address of the way back."""
     page = _login_page(browser, request)
     asked = [step for step in browser.steps if step.at == "provider"]
     if not asked or asked[0].path != urlsplit(endpoint).path:
         raise LoginError("the homeserver did not lead to the authorisation endpoint")
-    page = _sign_in(browser, page, request.account, request.password)
-    _refuse_error(page)
+    callback = browser.addresses.public + CALLBACK
+    return authorise(browser, page, request.account, request.password, callback)
+
+
+def authorise(browser: Browser, page: Page, account: str, password: str, callback: str) -> str:
+    """Log in at the provider and allow what it asks; returns the address that it sends back to.
+
+    Raises:
+        LoginError: the provider refuses, or asks for something else.
+    """
+    page = _sign_in(browser, page, account, password, callback)
+    refuse_error(page)
     while page.location is None:  # a question; the number of requests is bounded
         consent = consent_form(page)
         if page.status != 200 or consent is None:
             raise LoginError(f"the provider refused: {page.status}", where=browser.steps[-1].path)
         page = browser.follow(browser.submit(page, consent), until=callback)
-        _refuse_error(page)
+        refuse_error(page)
     return page.location
 
 
@@ -178,7 +189,7 @@ def _asked(browser: Browser) -> dict[str, Any]:
     }
 
 
-def _refuse_error(page: Page) -> None:
+def refuse_error(page: Page) -> None:
     """Raise the error with which the provider leads back to the callback."""
     errors = parse_qs(urlsplit(page.location or "").query).get("error")
     if errors:
@@ -207,7 +218,12 @@ def _ways_on(page: Page) -> Iterator[str]:
     yield from links(page)
 
 
-def _json(page: Page, status: int) -> dict[str, Any]:
+def read_object(page: Page, status: int) -> dict[str, Any]:
+    """Read an answer of this status as a JSON object.
+
+    Raises:
+        LoginError: it is another.
+    """
     where = urlsplit(page.url).path
     if page.status != status:
         raise LoginError(f"answered {page.status}", where=where)

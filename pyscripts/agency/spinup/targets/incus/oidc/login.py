@@ -23,6 +23,7 @@ from agency.spinup.targets.incus.oidc.flow import (
     wait_for_flow,
 )
 from agency.spinup.targets.incus.oidc.request import Request
+from agency.spinup.targets.incus.oidc.sites import further_pages, homeserver_page
 
 MAX_REQUEST = 64 * 1024
 _PROVIDER_S = 30.0
@@ -38,7 +39,8 @@ def evidence(request: Request) -> dict[str, object]:
         "wrongPassword": try_wrong_password(request, addresses),
         "tamperedState": try_tampered_state(request, addresses),
     }
-    return {**log_in(request, addresses), "refused": refused}
+    seen = {**log_in(request, addresses), "refused": refused}
+    return {**seen, "pages": [homeserver_page(addresses, seen), *further_pages(request)]}
 
 
 def wait_for_provider(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from agency import naming
@@ -12,6 +13,7 @@ from agency.spinup.targets.incus.oidc.provider import DRIVER, NOBODY, NewSecret,
 from agency.spinup.targets.incus.oidc.request import Request
 
 PROBE = "login.oidc"
+PAGES = "oidc.login"
 
 _LOGIN_S = 120.0
 
@@ -42,3 +44,14 @@ async def oidc_login(
     argv = (running.python, *DRIVER)
     seen = await guest.run(*argv, stdin=stdin, timeout_s=_LOGIN_S, uid=NOBODY, gid=NOBODY)
     return {"provider": running.facts, **json.loads(seen)}
+
+
+def pages_evidence(seen: Mapping[str, Any], instance: Mapping[str, str]) -> dict[str, Any]:
+    """Describe the same log-in by the pages that the account was let into."""
+    return {
+        "instance": dict(instance),
+        "kind": seen["provider"]["kind"],
+        "issuer": seen["issuer"],
+        "account": seen["account"],
+        "pages": seen["pages"],
+    }

@@ -19,3 +19,4 @@ class Request(BaseModel):
     account: str
     password: str
     wrong_password: str
+    sites: dict[str, str] = {}  # further pages to log in to: the address on loopback by the name

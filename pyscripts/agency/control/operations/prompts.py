@@ -1,0 +1,76 @@
+"""Prompts: messages that ask people to decide on an operation, and say what it would do. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agency.clock import iso
+from agency.control.execution.replies import Reply
+from agency.control.operation import Operation, OriginKind
+from agency.control.policy import people
+from agency.control.wish import Wish
+
+YES, NO = "✅", "❌"
+# The keys of reactions, without the variation selector that some clients append.
+APPROVES = frozenset({YES, "👍", "✔"})
+DENIES = frozenset({NO, "👎", "✖"})
+_SELECTOR = "\N{VARIATION SELECTOR-16}"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an operation would do: what its target is to be now, and would be to be then."""
+
+    before: Wish | None
+    after: Wish | None
+
+    def sentence(self, target: str) -> str:
+        """Say it; empty for a command without a target."""
+        if not target or self.after is None:
+            return ""
+        if self.before is None:
+            return f"{target} was never commanded; after it {target} is {self.after}."
+        if self.before == self.after:
+            return f"{target} is {self.before} already, and stays so."
+        return f"{target} is {self.before} now; after it {target} is {self.after}."
+
+
+def prompt(operation: Operation, quorum: int, effect: Effect, *, alone: bool = False) -> Reply:
+    """Make the message that asks for the approvals of an operation."""
+    short = operation.id[:9]
+    until = iso(operation.deadline_ts / 1000)
+    lines = [
+        f"Operation {operation.id} needs an approval, by the rule {operation.rule}.",
+        f"{operation.actor} asks: {operation.said}",
+        effect.sentence(operation.target),
+    ]
+    if alone:
+        word = operation.target or operation.action
+        lines.append(
+            "Nobody else can approve it here. When the delay is over, say "
+            f"!agency approvals approve {short} --confirm={word!r}, until {until}."
+        )
+    else:
+        react = (
+            f", or react with {YES} or {NO} to this message"
+            if operation.origin.kind is OriginKind.MATRIX
+            else ""
+        )
+        lines.append(
+            f"It takes {people(quorum)} who did not ask for it, until {until}: "
+            f'say "approve {short}" or "deny {short} and the reason"{react}.'
+        )
+    return Reply(True, "\n".join(line for line in lines if line), final=False)
+
+
+def is_decisive(key: str) -> bool:
+    """Return whether a reaction approves or denies."""
+    return key.removesuffix(_SELECTOR) in APPROVES | DENIES
+
+
+def command_of(key: str, operation: Operation) -> str:
+    """Return the command that a decisive reaction to a prompt stands for."""
+    plain = key.removesuffix(_SELECTOR)
+    if plain in APPROVES:
+        return f"!agency approvals approve {operation.id}"
+    return f'!agency approvals deny {operation.id} "reacted with {plain}"'

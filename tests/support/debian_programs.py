@@ -1,0 +1,70 @@
+"""Programs of Debian's packages for tests: those of this machine, else unpacked beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agency/test-packages"
+
+
+def program(name: str, package: str) -> str:
+    """The path of a program; the test is skipped by the name of the package if it is not to be had.
+
+    No service is installed or started: the package is fetched and unpacked into a cache.
+    """
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    if found:
+        return found
+    unpacked = CACHE / package
+    if not unpacked.is_dir():
+        _unpack(package, unpacked)
+    places = (unpacked / "usr/bin" / name, unpacked / "usr/sbin" / name)
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        pytest.skip(f"{name} is not to be had: Debian has it in the package {package}")
+    return str(path)
+
+
+# Its own files in place of the machine's, for this process alone.
+_WITH_SHARE = 'mount --bind "$1" /usr/share && shift && exec "$@"'
+
+
+def command(name: str, package: str) -> tuple[str, ...]:
+    """The begin of a command line, as `program`, for one that reads its package's /usr/share."""
+    path = program(name, package)
+    share = CACHE / package / "usr/share"
+    if not path.startswith(str(CACHE)):
+        return (path,)
+    alone = (
+        ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--map-root-user", "--mount")
+    )
+    tried = subprocess.run([*alone, "true"], capture_output=True, timeout=30, check=False)
+    if tried.returncode != 0:
+        pytest.skip(f"{name} needs its files below /usr/share: install the package {package}")
+    return (*alone, "sh", "-c", _WITH_SHARE, "sh", str(share), path)
+
+
+def _unpack(package: str, place: Path) -> None:
+    """Fetch and unpack; whoever is first puts it in place, whole."""
+    if shutil.which("apt-get") is None:
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as name:
+        directory = Path(name)
+        argv = ["apt-get", "-o", "APT::Sandbox::User=root", "-q", "download", package]
+        fetched = subprocess.run(argv, cwd=directory, capture_output=True, timeout=180, check=False)
+        debs = list(directory.glob("*.deb"))
+        if fetched.returncode != 0 or not debs:
+            return
+        made = directory / "unpacked"
+        subprocess.run(["dpkg", "-x", str(debs[0]), str(made)], check=True, timeout=120)
+        try:
+            made.rename(place)
+        except OSError:
+            assert place.is_dir()  # another worker was faster
