@@ -23,6 +23,8 @@ PACKAGES = {
     "uidmap": "newuidmap",
     "nftables": "nft",
     "git": "git",
+    # Called by the tests of the backup.
+    "restic": "restic",
     "age": "age-keygen",
     # Called by the tests of the target ssh, with its ssh-keygen.
     "openssh-client": "ssh",

@@ -23,5 +23,9 @@
     preview = lib.attrNames (import ./. { inherit lib; }).preview.unwritten;
     incidents.enable = true;
     sandbox.expiry.enable = true;
+    backup = {
+      enable = true;
+      repository = lib.mkDefault "/var/backup/agency/repository";
+    };
   };
 }

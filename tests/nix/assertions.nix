@@ -443,4 +443,14 @@ in
     says = "what they do must be on record";
     module.agency.audit.enable = false;
   };
+  backup-without-a-place = {
+    file = "backup.nix";
+    says = "it is on, and there is no repository";
+    module.agency.backup.repository = lib.mkForce null;
+  };
+  backup-of-an-odd-name = {
+    file = "backup.nix";
+    says = "names of stores and trees";
+    module.agency.backup.trees.Odd_Name = "/srv/odd";
+  };
 }

@@ -145,6 +145,7 @@ def instance_facts(**changes: Any) -> dict[str, Any]:
             },
             "webhook": True,
         },
+        "backup": {"repository": "sftp:agency@backup.example.org:/srv/agency"},
     }
     return facts | changes
 

@@ -71,6 +71,7 @@ _TITLES = {
     "Alerts": "alerts",
     "AlertMail": "alerts.mail",
     "Recipe": "recipes.NAME",
+    "Backup": "backup",
     "Approvals": "approvals",
     "ApprovalRule": "approvals.rules.NAME",
     "SecretsPolicy": "secrets",

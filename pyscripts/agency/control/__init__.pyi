@@ -9,4 +9,8 @@ from .login import Login as Login
 from .login import default_login_file as default_login_file
 from .login import write_login as write_login
 from .runtimes.process import token_file as token_file
+from .store.chain import AuditRow as AuditRow
+from .store.chain import ChainReport as ChainReport
+from .store.chain import verify_chain as verify_chain
 from .store.reading import verify_database as verify_database
+from .store.schema import SCHEMA as SCHEMA

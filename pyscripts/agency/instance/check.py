@@ -54,6 +54,10 @@ def advise(path: Path) -> tuple[Problem, ...]:
         loaded = load_instance(path, check_recipients=False)
     except InstanceError:
         return ()
+    return (*_without_second_way(loaded), *_without_backup(loaded))
+
+
+def _without_second_way(loaded: LoadedInstance) -> tuple[Problem, ...]:
     instance = loaded.instance
     if not instance.services.observability.enable or instance.alerts.has_second_way:
         return ()
@@ -65,6 +69,17 @@ def advise(path: Path) -> tuple[Problem, ...]:
         "`alerts: {webhook: true}`"
     )
     return (Problem(str(loaded.path), line, "alerts", told),)
+
+
+def _without_backup(loaded: LoadedInstance) -> tuple[Problem, ...]:
+    # A machine whose secrets end with it is not backed up either.
+    if loaded.instance.backup is not None or loaded.instance.secrets.provider != "sops":
+        return ()
+    told = (
+        "no backup is set: what is not in git is lost with the machine; set "
+        "`backup: {repository: sftp:USER@HOST:/PATH}`, see docs/backup-restore.md"
+    )
+    return (Problem(str(loaded.path), None, "backup", told),)
 
 
 def _stale(loaded: LoadedInstance) -> tuple[Problem, ...]:

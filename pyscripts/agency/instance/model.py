@@ -19,6 +19,7 @@ from agency.instance.fields.values import (
     Address,
     AgentName,
     AgeRecipient,
+    BackupPlace,
     Domain,
     Feature,
     GatedCommand,
@@ -185,6 +186,20 @@ class Alerts(Strict):
         return self.mail is not None or self.webhook
 
 
+class Backup(Strict):
+    """Backups of what is not in git."""
+
+    repository: BackupPlace = Field(
+        description="where restic keeps them, off the machine: sftp:USER@HOST:/PATH, "
+        "s3:HOST/BUCKET, rest:https://HOST/, or a path"
+    )
+
+    @property
+    def scheme(self) -> str:
+        """Kind of place; empty for a path of the machine."""
+        return "" if self.repository.startswith("/") else self.repository.partition(":")[0]
+
+
 class Recipe(Strict):
     """A Co-op Cloud app under test."""
 
@@ -222,6 +237,9 @@ class Instance(Strict):
     preview: list[Feature] = Field(
         default_factory=list,
         description="features to set up although their programs are not written yet",
+    )
+    backup: Backup | None = Field(
+        default=None, description="where the machine is backed up; nowhere if it is not set"
     )
     secrets: SecretsPolicy = Field(description="where secrets are, and who can decrypt them")
 

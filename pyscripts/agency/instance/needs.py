@@ -19,6 +19,7 @@ def required_secrets(instance: Instance) -> tuple[SecretSpec, ...]:
     known = load_catalogue()
     specs = [
         *(known.spec(name) for name in _of_services(instance)),
+        *(known.spec(name) for name in _of_backup(instance)),
         *_of_ci(instance, known),
         *_of_agents(instance, known),
         *_certificate(instance, known),
@@ -98,6 +99,17 @@ def _of_alerts(instance: Instance) -> Iterator[str]:
         yield names.ALERTS_MAIL_PASSWORD
     if instance.alerts.webhook:
         yield names.ALERTS_WEBHOOK_URL
+
+
+def _of_backup(instance: Instance) -> Iterator[str]:
+    """Name the secrets that open the place of the backups."""
+    if instance.backup is None:
+        return
+    yield names.BACKUP_PASSWORD
+    if instance.backup.scheme == "sftp":
+        yield names.BACKUP_SSH_KEY
+    elif instance.backup.scheme:
+        yield names.BACKUP_CREDENTIALS
 
 
 def _of_ci(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:

@@ -12,10 +12,10 @@ import click
 
 from agency.commandline import emit, json_option
 from agency.errors import UsageError
-from agency.reconcile.credentials import credentials
 from agency.reconcile.engine import registry
 from agency.reconcile.engine.engine import Engine, Limits, Outcome, Report
 from agency.reconcile.engine.lock import lock_dir
+from agency.secrets import credentials
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,6 +10,7 @@ from .classes import SecretClass as SecretClass
 from .classes import SecretSpec as SecretSpec
 from .commands import compose_issued as compose_issued
 from .commands import install_secrets as install_secrets
+from .delivery.by_hand import credentials as credentials
 from .delivery.compose import ComposeConfig as ComposeConfig
 from .delivery.credentials import DIRECTORY_VARIABLE as DIRECTORY_VARIABLE
 from .delivery.credentials import read_credential as read_credential

@@ -10,8 +10,7 @@ from click.testing import CliRunner
 
 from agency.cli import cli
 from agency.errors import PrerequisiteError
-from agency.reconcile.credentials import credentials
-from agency.secrets import DIRECTORY_VARIABLE, read_credential
+from agency.secrets import DIRECTORY_VARIABLE, credentials, read_credential
 
 
 def _listed(tmp_path: Path, **secrets: str) -> Path:

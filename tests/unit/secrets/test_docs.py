@@ -21,9 +21,15 @@ GENERATOR = ROOT / "tools/docgen/catalogue.py"
 MAX_CELL = 300
 ON = {"enable": True}
 ENGINES = ("builtin", "drone", "woodpecker")
+PLACES = ("sftp:agency@backup.example.org:/srv", "s3:s3.example.org/backups")
 
 
 def _names(engine: str, *, own_forge: bool) -> set[str]:
+    """Names for each kind of place of backups together."""
+    return set().union(*(_of(engine, place, own_forge=own_forge) for place in PLACES))
+
+
+def _of(engine: str, place: str, *, own_forge: bool) -> set[str]:
     services = {field.alias or name: dict(ON) for name, field in Services.model_fields.items()}
     services["ci"] |= {"engine": engine}
     services["gitlab"] = {"enable": own_forge}
@@ -44,6 +50,7 @@ def _names(engine: str, *, own_forge: bool) -> set[str]:
                 },
                 "webhook": True,
             },
+            "backup": {"repository": place},
             "secrets": {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}},
         },
         strict=False,

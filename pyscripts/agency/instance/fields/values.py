@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from agency import naming
 from agency.instance.fields.letters import not_this, odd_letter
+from agency.secrets import names
 from agency.unwritten import FEATURES
 
 # Matrix specification v1.11, appendices: a user id has at most 255 bytes, with its sigil.
@@ -28,6 +29,12 @@ ADDRESS_PATTERN = rf"[A-Za-z0-9._+-]{{1,64}}@({_LABEL}\.)*{_LABEL}"
 SMARTHOST_PATTERN = rf"({_LABEL}\.)*{_LABEL}:[1-9][0-9]{{0,4}}"
 MAX_ADDRESS = 254
 
+# Schemes of restic's repositories, and an alphabet that needs no escaping.
+_PLACE = "[A-Za-z0-9._~@:/+-]{1,400}"
+BACKUP_PATTERN = f"/{_PLACE}|(sftp|s3|rest|b2|azure|swift):{_PLACE}"
+MAX_BACKUP = 410
+
+_BACKUP = re.compile(BACKUP_PATTERN)
 _DOMAIN = re.compile(DOMAIN_PATTERN)
 _ADDRESS = re.compile(ADDRESS_PATTERN)
 _SMARTHOST = re.compile(SMARTHOST_PATTERN)
@@ -125,6 +132,18 @@ def _smarthost(text: str) -> str:
     return text
 
 
+def _backup_place(text: str) -> str:
+    if re.search(r"://[^/@]*:[^/@]*@", text):  # never the text: it holds a secret
+        raise ValueError(
+            "holds a password; leave it out, and put it in with "
+            f"`agency secrets set {names.BACKUP_CREDENTIALS}`"
+        )
+    if not _BACKUP.fullmatch(text):
+        wanted = "must be a path, or a place of restic's such as sftp:user@host:/path"
+        raise ValueError(not_this(wanted, text))
+    return text
+
+
 def _schema(pattern: str, longest: int, **more: str | list[str]) -> dict[str, object]:
     return {"pattern": f"^(?:{pattern})$", "minLength": 1, "maxLength": longest, **more}
 
@@ -173,4 +192,9 @@ Smarthost = Annotated[
     str,
     AfterValidator(_smarthost),
     Field(json_schema_extra=_schema(SMARTHOST_PATTERN, MAX_ADDRESS)),
+]
+BackupPlace = Annotated[
+    str,
+    AfterValidator(_backup_place),
+    Field(json_schema_extra=_schema(BACKUP_PATTERN, MAX_BACKUP)),
 ]

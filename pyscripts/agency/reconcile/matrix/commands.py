@@ -12,10 +12,10 @@ import click
 from agency import settings
 from agency.clock import Clock
 from agency.commandline import emit, json_option
-from agency.reconcile.credentials import credentials
 from agency.reconcile.engine.lock import held, lock_dir
 from agency.reconcile.matrix.accounts import AccountsSettings
 from agency.reconcile.matrix.reset import opened
+from agency.secrets import credentials
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,6 +1,6 @@
-"""Credentials of a reconciler that a person runs by hand, where systemd hands it none.
+"""Credentials of a program that a person runs by hand, where systemd hands it none.
 
-NixOS writes beside the settings of a reconciler which file each of its credentials is read from.
+NixOS writes beside the settings of a unit which file each of its credentials is read from.
 These files stay where they are, readable to root alone.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from agency.errors import PrerequisiteError
-from agency.secrets import DIRECTORY_VARIABLE
+from agency.secrets.delivery.credentials import DIRECTORY_VARIABLE
 
 _FILES = TypeAdapter(dict[str, Path])
 
@@ -33,7 +33,7 @@ def credentials(settings: Path, environ: MutableMapping[str, str]) -> Iterator[N
     if environ.get(DIRECTORY_VARIABLE) or not listed.is_file():
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="agency-reconcile-") as directory:
+    with tempfile.TemporaryDirectory(prefix="agency-credentials-") as directory:
         for name, file in _read(listed).items():
             (Path(directory) / Path(name).name).symlink_to(file)
         environ[DIRECTORY_VARIABLE] = directory

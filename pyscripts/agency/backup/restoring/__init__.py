@@ -1,0 +1,1 @@
+"""Restoring: extract a snapshot, or put it back in place."""

@@ -1,0 +1,1 @@
+"""Sources of a backup: SQLite stores, PostgreSQL databases, trees of files."""
