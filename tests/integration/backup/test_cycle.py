@@ -74,6 +74,7 @@ def test_what_was_lost_is_back_and_goes_on(machine: Machine) -> None:
     assert restored_evidence(machine.settings)["continues"] == 5
 
 
+@pytest.mark.thorough
 def test_evidence_of_a_broken_log_does_not_go_on(machine: Machine) -> None:
     create_backup(machine.settings, machine.clock)
     restore(machine)
@@ -89,6 +90,7 @@ def test_evidence_of_a_broken_log_does_not_go_on(machine: Machine) -> None:
     assert restored_evidence(machine.settings)["continues"] is None
 
 
+@pytest.mark.thorough
 def test_owners_and_modes_are_back(machine: Machine) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root gives files away")
@@ -157,6 +159,7 @@ def test_a_store_at_rest_gets_no_file_beside_it(machine: Machine) -> None:
     assert sorted(path.name for path in machine.store.parent.iterdir()) == before
 
 
+@pytest.mark.thorough
 def test_extract_changes_nothing_else_and_goes_on(machine: Machine) -> None:
     create_backup(machine.settings, machine.clock)
     machine.say(1)
@@ -174,6 +177,7 @@ def test_extract_changes_nothing_else_and_goes_on(machine: Machine) -> None:
         extract_snapshot(machine.settings, machine.tree)
 
 
+@pytest.mark.thorough
 def test_list_and_retention(machine: Machine) -> None:
     for _ in range(3):
         create_backup(machine.settings, machine.clock)
@@ -204,6 +208,7 @@ def test_metrics_name_the_last_success(machine: Machine) -> None:
     assert stat.S_IMODE((machine.place / "agency_backup.prom").stat().st_mode) == 0o644
 
 
+@pytest.mark.thorough
 def test_an_interrupted_restore_is_done_again(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +233,7 @@ def test_an_interrupted_restore_is_done_again(
     assert left == []
 
 
+@pytest.mark.thorough
 def test_the_store_of_a_running_control_plane_is_not_replaced(machine: Machine) -> None:
     from agency.store import Holder, hold, parse_url
 
@@ -280,6 +286,7 @@ def test_another_instance_s_snapshot_is_refused(machine: Machine, tmp_path: Path
         restore(other, which=listed["example"])
 
 
+@pytest.mark.thorough
 def test_a_newer_schema_is_refused_in_place_only(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_an_unreachable_repository_is_told_and_not_made(
     assert not Path("/nonexistent").exists()
 
 
+@pytest.mark.thorough
 def test_a_repository_that_is_gone_is_not_made_again(machine: Machine) -> None:
     """Else an unmounted disk would get an empty repository, and old backups seem to be lost."""
     create_backup(machine.settings, machine.clock)
@@ -107,6 +108,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.thorough
 @needs_root
 def test_a_full_repository_keeps_what_it_has(machine: Machine, small: Path) -> None:
     machine.write_config(repository=str(small / "repository"))
@@ -121,6 +123,7 @@ def test_a_full_repository_keeps_what_it_has(machine: Machine, small: Path) -> N
     assert verify_backup(machine.settings, machine.clock, read_percent=100).ok
 
 
+@pytest.mark.thorough
 @needs_root
 def test_a_full_state_directory_is_told(machine: Machine, small: Path) -> None:
     machine.write_config(state_dir=str(small / "state"))
@@ -254,6 +257,7 @@ def test_a_broken_audit_log_is_not_backed_up(machine: Machine) -> None:
     assert snapshots(machine) == 1
 
 
+@pytest.mark.thorough
 def test_a_manifest_of_another_copy_is_found(machine: Machine) -> None:
     """The repository is whole, but the copy is not the one that the manifest names."""
     create_backup(machine.settings, machine.clock)
@@ -288,6 +292,7 @@ def test_a_source_that_is_not_as_it_should_be(machine: Machine, missing: str) ->
         create_backup(machine.settings, machine.clock)
 
 
+@pytest.mark.thorough
 def test_a_tree_that_is_not_there_yet_is_left_out(machine: Machine) -> None:
     absent = machine.place / "issued"
     trees = [{"name": "media", "path": str(machine.tree)}, {"name": "issued", "path": str(absent)}]

@@ -121,6 +121,7 @@ def test_databases_are_back_with_owner_and_collation(served: Machine, socket: Pa
     assert (report.ok, report.count) == (True, 7)
 
 
+@pytest.mark.thorough
 def test_restored_over_what_is_there(served: Machine, socket: Path) -> None:
     """Also after a restore that was ended: what it left beside is removed."""
     before = bodies(socket)
@@ -132,6 +133,7 @@ def test_restored_over_what_is_there(served: Machine, socket: Path) -> None:
     assert beside(socket) == ""
 
 
+@pytest.mark.thorough
 def test_a_database_in_use_is_not_replaced(served: Machine, socket: Path) -> None:
     create_backup(served.settings, served.clock)
     sql(socket, "matrix-synapse", "DELETE FROM events WHERE id = 1")

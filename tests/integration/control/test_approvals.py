@@ -138,7 +138,8 @@ def test_killed_right_after_the_approval_it_runs_once(team: Team) -> None:
     )
     team.control.stop(signal.SIGKILL)
     team.control.start()
-    assert "stopped" in team.final(event)
+    # Where pm ended together with the control plane, there is nothing to stop any more.
+    assert any(said in team.final(event) for said in ("stopped", "was not running"))
     people = [row for row in team.control.audit() if row["actor"].startswith("@")]
     rows = [row["outcome"] for row in people if row["action"] == "agents stop"]
     assert rows.count("granted") == 1

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import requests
 
 from agency.clock import Clock
@@ -51,6 +52,7 @@ def test_alert_reaches_the_room_when_it_fires_and_when_it_is_over(
     assert outside.received == []  # it is not about the control plane
 
 
+@pytest.mark.thorough
 def test_wrong_token_tells_nothing(
     monitoring: Any, outside: Any, control: Any, room: Any, wait_for: Any
 ) -> None:
