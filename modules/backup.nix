@@ -172,6 +172,10 @@ in
           ++ lib.optional (gitlab && agency.gitlab.registry.enable) "docker-registry.service"
           ++ lib.optional agency.observability.enable "grafana.service";
       };
+      # Root reads the databases as their administrator, which it can become anyhow.
+      services.postgresql.identMap = lib.mkIf (cfg.databases != [ ]) ''
+        postgres root postgres
+      '';
     }
     (lib.mkIf cfg.enable {
       assertions = [
@@ -238,11 +242,6 @@ in
       };
       agency.memory.parts.backup = cfg.memoryMax;
       agency.gitlab.backup.startAt = lib.mkIf gitlab (lib.mkDefault [ ]);
-
-      # Root reads the databases as their administrator.
-      services.postgresql.identMap = lib.mkIf (cfg.databases != [ ]) ''
-        postgres root postgres
-      '';
 
       systemd.tmpfiles.settings.agency-backup = {
         ${metrics}.d = {

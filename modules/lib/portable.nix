@@ -153,11 +153,13 @@ let
       [
         (literal (builtins.toJSON (generated registration)))
         ''"provider":"${facts.secrets.provider}"''
+        ''"instance":"${guest.agency.name}"''
         facts.domain
       ]
       [
         "{{ generated['${registration}'] | tojson }}"
         ''"provider":{{ instance.secrets.provider | tojson }}''
+        ''"instance":{{ instance.name | tojson }}''
         "{{ instance.domain }}"
       ]
       (literal text);
@@ -218,6 +220,7 @@ let
       groupLine
       ;
     common = ownNames guest ++ foreignUnits;
+    everywhere = unitFiles everything (ownNames everything);
   };
 
   sampleUnits = lib.filter (name: isSample name && !lib.hasSuffix ".target" name) (

@@ -2,7 +2,7 @@
 # export is apart from what every guest has, so that the default guest has none of it.
 #
 #   NAME.nix  module    what the guest's configuration has beside the default one
-#             units     units of the distribution, or of ours, that are exported
+#             units     units of the distribution, or of ours, that are exported and started
 #             users     users of the distribution that they run as
 #             adapted   words of an exported text that must be others there: { from, to }
 #             machine, instance  further files, by their path below /
@@ -17,6 +17,7 @@
   userLine,
   groupLine,
   common,
+  everywhere ? { },
 }:
 let
   secretsOf = config: builtins.fromJSON config.environment.etc."agency/secrets.json".text;
@@ -51,13 +52,34 @@ let
     in
     lib.assertMsg (differing == [ ]) "portable: part ${name} changes ${toString differing}";
 
+  # A unit of ours that every machine has as a file is no part's, and must be the same in both.
+  without =
+    name: texts:
+    let
+      differing = lib.filter (path: texts.${path} or everywhere.${path} != everywhere.${path}) (
+        lib.attrNames everywhere
+      );
+    in
+    assert lib.assertMsg (differing == [ ]) "portable: part ${name} changes ${toString differing}";
+    removeAttrs texts (lib.attrNames everywhere);
+
+  # Files below /etc/agency that the default guest lacks.
+  addedEtc =
+    config:
+    lib.mapAttrs' (path: etc: lib.nameValuePair "etc/${path}" etc.text) (
+      lib.filterAttrs (
+        path: _: lib.hasPrefix "agency/" path && !(guest.environment.etc ? ${path})
+      ) config.environment.etc
+    );
+
   export =
     name:
     let
       part = import ./${name}.nix { inherit lib; };
       config = guestWith [ part.module ];
-      units = part.units ++ lib.subtractLists (ownNames guest) (ownNames config);
-      exported = unitFiles config units;
+      exported = without name (
+        unitFiles config (part.units ++ lib.subtractLists (ownNames guest) (ownNames config))
+      );
       texts = lib.mapAttrs (
         _: lib.replaceStrings (map (one: one.from) part.adapted) (map (one: one.to) part.adapted)
       ) exported;
@@ -78,13 +100,14 @@ let
       instanceFiles =
         lib.mapAttrs (_: fillInstance) (
           lib.filterAttrs (_: namesInstance) texts
+          // addedEtc config
           // {
             "etc/agency/secrets.json" = builtins.toJSON (addedSecrets config);
           }
         )
         // part.instance;
       start = {
-        inherit units;
+        inherit (part) units;
         agentUnits = [ ];
       };
     };

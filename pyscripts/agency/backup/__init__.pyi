@@ -8,3 +8,4 @@ from .restoring.in_place import restore_in_place as restore_in_place
 from .settings import SETTINGS_FILE as SETTINGS_FILE
 from .settings import BackupSettings as BackupSettings
 from .settings import load_settings as load_settings
+from .state import last_success as last_success

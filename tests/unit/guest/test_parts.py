@@ -13,7 +13,9 @@ import pytest
 from cryptography import x509
 
 from agency import cli
+from agency.backup import load_settings
 from agency.errors import PrerequisiteError
+from agency.guests import load_definitions
 from agency.guests.images.debs import fetch_argv
 from agency.guests.images.recipe import ImageRecipe
 from agency.instance.load import load_instance
@@ -23,7 +25,8 @@ from agency.secrets.values import SecretValue
 from agency.spinup.cli import spinup_smoke
 from agency.spinup.targets.incus.config import Config
 from agency.spinup.targets.incus.needs import Needs
-from agency.spinup.targets.incus.parts import known_parts, make_part
+from agency.spinup.targets.incus.parts import Part, known_parts, make_part
+from agency.spinup.targets.incus.parts.backup import REPOSITORY, UNIT, BackupPart
 from agency.spinup.targets.incus.parts.edge import browser
 from agency.spinup.targets.incus.parts.edge.certificate import VALID, make_certificates
 from agency.spinup.targets.incus.parts.edge.part import EdgePart
@@ -121,6 +124,53 @@ def test_the_certificate_is_one_that_an_operator_could_bring(tmp_path: Path) -> 
     foreign = make_certificates("agency.example", datetime.now(UTC)).key
     given["wildcard-certificate-key"] = SecretValue(foreign)
     assert [one for one in faults(specs, given, datetime.now(UTC)) if one.fatal] != []
+
+
+def test_the_run_is_backed_up_with_a_password_of_its_own(tmp_path: Path) -> None:
+    runs = [
+        RunSecrets.make(load_instance(EXAMPLE), tmp_path / name, [BackupPart()]) for name in "ab"
+    ]
+    for one in runs:
+        assert one.loaded.instance.backup is not None
+        assert one.loaded.instance.backup.repository == REPOSITORY
+    first, second = (one.get("backup-password") for one in runs)
+    assert first.reveal() != second.reveal()
+    assert first.reveal() in [value.reveal() for value in runs[0].values()], "it is searched for"
+
+
+def test_what_a_guest_backs_up_is_what_its_unit_reads(tmp_path: Path) -> None:
+    run = RunSecrets.make(load_instance(EXAMPLE), tmp_path / "run", [BackupPart()])
+    portable = ROOT / "modules" / "portable"
+    files = load_definitions(portable, run.loaded.root, ("backup",)).files
+    written = tmp_path / "backup.json"
+    written.write_bytes(files["etc/agency/backup.json"].content)
+    settings = load_settings(written)
+    assert (settings.instance, settings.repository) == (run.loaded.instance.name, REPOSITORY)
+    assert [store.path.name for store in settings.stores if store.audited] == ["control.db"]
+    unit = files[f"etc/systemd/system/{UNIT}"].content.decode()
+    ((name, place),) = json.loads(files["etc/agency/backup.credentials.json"].content).items()
+    assert f"LoadCredential={name}:{place}\n" in unit
+    above = str(Path(REPOSITORY).parent)
+    assert f"ReadWritePaths=-{above}\n" in unit
+    made = files["usr/lib/tmpfiles.d/agency-backup.conf"].content.decode()
+    assert made.startswith(f"d {above} 0700 root root ")
+
+
+def test_parts_are_combined_and_the_default_guest_has_none_of_them(tmp_path: Path) -> None:
+    parts: list[Part] = [make_part(name) for name in known_parts()]
+    run = RunSecrets.make(load_instance(EXAMPLE), tmp_path / "run", parts)
+    exported = tuple(part.name for part in parts if part.exported)
+    portable = ROOT / "modules" / "portable"
+    every = load_definitions(portable, run.loaded.root, exported)
+    bare = load_definitions(portable, run.loaded.root)
+    secrets = "etc/agency/secrets.json"
+    assert every.files.keys() > bare.files.keys()
+    assert "etc/agency/backup.json" not in bare.files
+    changed = [path for path in bare.files if bare.files[path] != every.files[path]]
+    assert changed == [secrets]
+    names = [one["name"] for one in json.loads(every.files[secrets].content)["secrets"]]
+    assert {"backup-password", "wildcard-certificate"} <= set(names)
+    assert len(names) == len(set(names))
 
 
 def test_its_times_and_names() -> None:

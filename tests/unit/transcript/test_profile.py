@@ -133,9 +133,46 @@ def test_whose_profile_was_cut_says_too_much(
             lambda s: s["connection"].update(validTo="2026-07-02T18:00:00+00:00"),
             "not the certificate that edge.tls saw",
         ),
+        ("backup.restored", lambda s: s["lost"].update(rowsLeft=1), "lost.rowsLeft"),
+        ("backup.restored", lambda s: s["lost"].update(storeLeft=True), "lost.storeLeft"),
+        ("backup.restored", lambda s: s["found"].update(rows=0), "found.rows"),
+        (
+            "backup.restored",
+            lambda s: s["found"].update(eventId=s["command"]["eventId"]),
+            "not the message that was lost",
+        ),
+        ("backup.restored", lambda s: s.update(made="0" * 64), "not the one that the unit made"),
+        (
+            "backup.restored",
+            lambda s: s.update(restoredAt=s["createdAt"]),
+            "not after the snapshot",
+        ),
+        ("backup.restored", lambda s: s["parts"].pop(1), "lack store:control"),
+        ("backup.restored", lambda s: s["parts"].append(s["parts"][2]), "one comes twice"),
+        ("backup.restored", lambda s: s["parts"][0].update(after=2309), "another number"),
+        ("backup.restored", lambda s: s["parts"][2].update(same=False), "parts.2.same"),
+        ("backup.restored", lambda s: s["parts"][1].update(before=0, after=0), "is empty"),
+        ("backup.restored", lambda s: s["auditAfter"].update(count=11), "not the end"),
+        ("backup.restored", lambda s: s.update(continues=12), "no row follows"),
+        ("backup.restored", lambda s: s.update(continues=None), "continues"),
+        ("backup.restored", lambda s: s.update(continues=15), "shorter than when"),
+        (
+            "backup.restored",
+            lambda s: [s[end].update(count=10) for end in ("auditBefore", "auditAfter")],
+            "longer before",
+        ),
+        ("backup.restored", lambda s: s.update(instance="other"), "not of the instance"),
+        ("backup.restored", lambda s: s.update(ready=False), "ready"),
+        ("backup.restored", lambda s: s["command"].update(ok=False), "command.ok"),
+        ("backup.restored", lambda s: s["unit"].update(result="exit-code"), "unit.result"),
+        (
+            "backup.restored",
+            lambda s: s["unit"]["capabilities"].append("cap_dac_override"),
+            "unit.capabilities",
+        ),
     ],
 )
-def test_what_a_broken_edge_shows_is_refused(
+def test_what_a_broken_part_shows_is_refused(
     name: str, change: Callable[[Document], object], reason: str, profile_document: Document
 ) -> None:
     assert reasons(profile_document) == ""

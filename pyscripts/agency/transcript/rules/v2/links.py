@@ -43,6 +43,9 @@ secrets.left secretsChecked >= secrets.absent secretsChecked: looked for fewer s
 edge.client-address userId|domain == control.room alias|domain: not of the domain of control.room
 edge.login userId|domain == control.room alias|domain: not an account of the domain of control.room
 edge.login connection.validTo == edge.tls sites[].notAfter: not the certificate that edge.tls saw
+backup.restored auditBefore.count >= scenario.replay auditCountAfter: the log was longer before
+audit.chain count >= backup.restored continues: shorter than when backup.restored verified it
+backup.restored instance == shop.services instance.name: not of the instance of shop.services
 
 guest.running image == guest.image fingerprint: not of the image that guest.image names
 guest.running kind == guest.image kind: not of the kind that guest.image names

@@ -1,0 +1,156 @@
+"""Rule of the backup: what was lost after a snapshot is there again, and the audit log goes on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from agency.transcript.rules.v1.rule import (
+    All,
+    Count,
+    EventId,
+    Name,
+    No,
+    Path,
+    ProbeRule,
+    Seen,
+    Sha256,
+    Shape,
+    Some,
+    Yes,
+    Zero,
+    matches,
+    only,
+)
+from agency.transcript.rules.v2.edge import Moment
+
+# Without either of these no agency was restored; trees are those that a guest has.
+NEEDED = ("store:control", "database:matrix-synapse")
+
+PartName = Annotated[
+    Seen, matches(r"(?:store|database|tree):[a-z_][a-z0-9_-]*", "a part of a backup")
+]
+# As restic said it when it was made: older ones say the beginning alone.
+SnapshotId = Annotated[Seen, matches(r"[0-9a-f]{8,64}", "the id of a snapshot")]
+
+
+class Unit(Shape):
+    """The unit that made the snapshot, as systemd says: root, with one capability at most."""
+
+    name: Literal["agency-backup.service"]
+    result: Literal["success"]
+    user: Literal["root"]
+    capabilities: All[Literal["cap_dac_read_search"]]
+
+
+class Lost(Shape):
+    """What was lost after the snapshot: a message of the homeserver's, and the store."""
+
+    event_id: EventId
+    rows_left: Zero
+    store: Path
+    store_left: No
+
+
+class Found(Shape):
+    """The same message after the restoration, in the database and by the homeserver."""
+
+    event_id: EventId
+    rows: Annotated[int, only(1)]
+    body: Seen
+
+
+class Command(Shape):
+    """A command that was answered after the restoration."""
+
+    said: Seen
+    event_id: EventId
+    reply_id: EventId
+    ok: Yes
+
+
+class Part(Shape):
+    """A part that was restored: rows or files in the snapshot, and on the machine after it."""
+
+    part: PartName
+    counted: Annotated[int, Field(ge=0)]
+    before: Annotated[int, Field(ge=0)]
+    after: Annotated[int, Field(ge=0)]
+    same: Yes
+
+    @model_validator(mode="after")
+    def _same(self) -> Self:
+        if self.before != self.after:
+            raise ValueError(f"after: {self.part} has another number than the snapshot")
+        if self.part in NEEDED and not self.after:
+            raise ValueError(f"after: {self.part} is empty")
+        return self
+
+
+class Head(Shape):
+    """End of the audit log."""
+
+    count: Count
+    head: Sha256
+
+
+class BackupRestored(Shape):
+    """A snapshot, a damage, and the restoration of that snapshot in place."""
+
+    unit: Unit
+    lost: Lost
+    found: Found
+    ready: Yes
+    command: Command
+    host: Seen
+    instance: Name
+    made: SnapshotId
+    snapshot: Sha256
+    created_at: Moment
+    restored_at: Moment
+    parts: Some[Part]
+    audit_before: Head
+    audit_after: Head
+    continues: Count
+
+    @model_validator(mode="after")
+    def _this_one(self) -> Self:
+        if not self.snapshot.startswith(self.made):
+            raise ValueError("snapshot: not the one that the unit made")
+        if not datetime.fromisoformat(self.created_at) < datetime.fromisoformat(self.restored_at):
+            raise ValueError("restoredAt: not after the snapshot")
+        if self.found.event_id != self.lost.event_id:
+            raise ValueError("found.eventId: not the message that was lost")
+        return self
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        names = [one.part for one in self.parts]
+        if len(set(names)) != len(names):
+            raise ValueError("parts: one comes twice")
+        missing = sorted({*NEEDED} - {*names})
+        if missing:
+            raise ValueError(f"parts: lack {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if self.audit_after != self.audit_before:
+            raise ValueError("auditAfter: not the end that the snapshot names")
+        if self.continues <= self.audit_before.count:
+            raise ValueError("continues: no row follows the restored ones")
+        return self
+
+
+RULES = (
+    ProbeRule(
+        "backup.restored",
+        "What was lost after a backup is restored in place from its snapshot, part for part; the "
+        "control plane obeys again, and the audit log goes on from the end that the snapshot "
+        "names.",
+        BackupRestored,
+        frozenset(),
+    ),
+)
