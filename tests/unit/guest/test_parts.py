@@ -26,7 +26,7 @@ from agency.spinup.cli import spinup_smoke
 from agency.spinup.targets.incus.config import Config
 from agency.spinup.targets.incus.needs import Needs
 from agency.spinup.targets.incus.parts import Part, known_parts, make_part
-from agency.spinup.targets.incus.parts.backup import REPOSITORY, UNIT, BackupPart
+from agency.spinup.targets.incus.parts.backup import REPOSITORY, UNITS, BackupPart
 from agency.spinup.targets.incus.parts.edge import browser
 from agency.spinup.targets.incus.parts.edge.certificate import VALID, make_certificates
 from agency.spinup.targets.incus.parts.edge.part import EdgePart
@@ -147,11 +147,12 @@ def test_what_a_guest_backs_up_is_what_its_unit_reads(tmp_path: Path) -> None:
     settings = load_settings(written)
     assert (settings.instance, settings.repository) == (run.loaded.instance.name, REPOSITORY)
     assert [store.path.name for store in settings.stores if store.audited] == ["control.db"]
-    unit = files[f"etc/systemd/system/{UNIT}"].content.decode()
     ((name, place),) = json.loads(files["etc/agency/backup.credentials.json"].content).items()
-    assert f"LoadCredential={name}:{place}\n" in unit
     above = str(Path(REPOSITORY).parent)
-    assert f"ReadWritePaths=-{above}\n" in unit
+    for unit in UNITS:
+        text = files[f"etc/systemd/system/{unit}"].content.decode()
+        assert f"LoadCredential={name}:{place}\n" in text
+        assert f"ReadWritePaths=-{above}\n" in text
     made = files["usr/lib/tmpfiles.d/agency-backup.conf"].content.decode()
     assert made.startswith(f"d {above} 0700 root root ")
 

@@ -164,11 +164,12 @@ def test_whose_profile_was_cut_says_too_much(
         ("backup.restored", lambda s: s.update(instance="other"), "not of the instance"),
         ("backup.restored", lambda s: s.update(ready=False), "ready"),
         ("backup.restored", lambda s: s["command"].update(ok=False), "command.ok"),
-        ("backup.restored", lambda s: s["unit"].update(result="exit-code"), "unit.result"),
+        ("backup.restored", lambda s: s["units"][1].update(result="exit-code"), "units.1.res"),
+        ("backup.restored", lambda s: s["units"].pop(1), "not agency-backup.service and"),
         (
             "backup.restored",
-            lambda s: s["unit"]["capabilities"].append("cap_dac_override"),
-            "unit.capabilities",
+            lambda s: s["units"][0]["capabilities"].append("cap_dac_override"),
+            "units.0.capabilities",
         ),
     ],
 )

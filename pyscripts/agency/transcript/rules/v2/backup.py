@@ -28,6 +28,7 @@ from agency.transcript.rules.v2.edge import Moment
 
 # Without either of these no agency was restored; trees are those that a guest has.
 NEEDED = ("store:control", "database:matrix-synapse")
+UNITS = ("agency-backup.service", "agency-backup-verify.service")
 
 PartName = Annotated[
     Seen, matches(r"(?:store|database|tree):[a-z_][a-z0-9_-]*", "a part of a backup")
@@ -37,9 +38,9 @@ SnapshotId = Annotated[Seen, matches(r"[0-9a-f]{8,64}", "the id of a snapshot")]
 
 
 class Unit(Shape):
-    """The unit that made the snapshot, as systemd says: root, with one capability at most."""
+    """A unit that made or verified the snapshot, by systemd: root, with one capability at most."""
 
-    name: Literal["agency-backup.service"]
+    name: Literal["agency-backup.service", "agency-backup-verify.service"]
     result: Literal["success"]
     user: Literal["root"]
     capabilities: All[Literal["cap_dac_read_search"]]
@@ -99,7 +100,7 @@ class Head(Shape):
 class BackupRestored(Shape):
     """A snapshot, a damage, and the restoration of that snapshot in place."""
 
-    unit: Unit
+    units: Some[Unit]
     lost: Lost
     found: Found
     ready: Yes
@@ -117,6 +118,8 @@ class BackupRestored(Shape):
 
     @model_validator(mode="after")
     def _this_one(self) -> Self:
+        if tuple(one.name for one in self.units) != UNITS:
+            raise ValueError(f"units: not {' and '.join(UNITS)}, in this order")
         if not self.snapshot.startswith(self.made):
             raise ValueError("snapshot: not the one that the unit made")
         if not datetime.fromisoformat(self.created_at) < datetime.fromisoformat(self.restored_at):

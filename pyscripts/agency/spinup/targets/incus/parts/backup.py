@@ -1,6 +1,6 @@
 """Part `backup`: after the conversation a backup, a damage, and its restoration in place.
 
-unit makes a snapshot ─▶ message and store are lost ─▶ restore ─▶ ready, and a command more
+units make and verify a snapshot ─▶ message and store are lost ─▶ restore ─▶ a command more
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from agency.spinup.probes.backup import PROBE
 from agency.spinup.record import Evidence
 from agency.spinup.targets.incus.parts import Part, Shop
 
-UNIT = "agency-backup.service"
+UNITS = ("agency-backup.service", "agency-backup-verify.service")
 REPOSITORY = "/var/backup/agency/repository"
 _SETTINGS = PurePosixPath("/etc/agency/backup.json")
 _DATABASE = "matrix-synapse"
-_BACKUP_S, _RESTORE_S = 120.0, 180.0
+_UNIT_S, _RESTORE_S = 120.0, 180.0
 _TEXT = "Before the backup"
 _DELETE = "DELETE FROM event_json WHERE event_id = :'event';"
 _COUNT = "SELECT count(*) FROM event_json WHERE event_id = :'event';"
@@ -70,15 +70,16 @@ async def restored(shop: Shop) -> Evidence:
     operator = shop.examination.people[0]
     room = await operator.join(subject.control_room)
     event = await operator.say(room, _TEXT, new_id("say"))
-    made = await _back_up(guest)
-    lost = await _damage(guest, event, _store(await _settings(guest)))
-    await _restore(guest, str((await _settings(guest))["host"]))
+    settings = json.loads(await guest.read(_SETTINGS))
+    ran = [await _run_unit(guest, unit) for unit in UNITS]
+    lost = await _damage(guest, event, _store(settings))
+    await _restore(guest, settings["host"])
     ready = await _ready(subject)
     again = _anew(subject, operator)
     read = await again.request("GET", client_path("rooms", room, "event", event))
     rows = int(await _query(guest, _COUNT, event))
     return {
-        "unit": made,
+        "units": ran,
         "lost": lost,
         "found": {"eventId": event, "rows": rows, "body": read["content"].get("body")},
         "ready": ready["ready"],
@@ -87,23 +88,17 @@ async def restored(shop: Shop) -> Evidence:
     }
 
 
-async def _settings(guest: Guest) -> Mapping[str, Any]:
-    settings: Mapping[str, Any] = json.loads(await guest.read(_SETTINGS))
-    return settings
-
-
 def _store(settings: Mapping[str, Any]) -> str:
     return str(next(store["path"] for store in settings["stores"] if store["audited"]))
 
 
-async def _back_up(guest: Guest) -> Evidence:
-    """Run the unit as its timer would, and tell what systemd says of it."""
-    done = await guest.look("systemctl", "start", UNIT, timeout_s=_BACKUP_S)
+async def _run_unit(guest: Guest, unit: str) -> Evidence:
+    """Run a unit to its end, as its timer would, and tell what systemd says of it."""
+    done = await guest.look("systemctl", "start", unit, timeout_s=_UNIT_S)
     if done.exit_status != 0:
-        raise await units.failure(guest, (UNIT,))
-    shown = await guest.run(
-        "systemctl", "show", "--property=Id,Result,CapabilityBoundingSet,User", UNIT
-    )
+        raise await units.failure(guest, (unit,))
+    properties = "--property=Id,Result,CapabilityBoundingSet,User"
+    shown = await guest.run("systemctl", "show", properties, unit)
     facts = dict(line.partition("=")[::2] for line in shown.decode().splitlines())
     return {
         "name": facts["Id"],
