@@ -233,3 +233,47 @@ def test_a_part_that_changed_what_every_guest_has_would_not_be_exported() -> Non
     argv = ["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression]
     result = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert json.loads(result.stdout) == [True, False], result.stderr
+
+
+def test_a_unit_that_every_machine_has_as_a_file_is_no_parts() -> None:
+    """It would be there twice; one that reads otherwise with the part is refused."""
+    expression = """
+      let
+        lib = import <nixpkgs/lib>;
+        etc = text: { "agency/secrets.json".text = text; };
+        none = "{\\"secrets\\":[],\\"templates\\":[]}";
+        unit = ''Groups "X25519MLKEM768:X25519:'';
+        export = everywhere: (import ./modules/lib/parts {
+          inherit lib everywhere;
+          guest.environment.etc = etc none;
+          guestWith = _: { environment.etc = etc none // { "agency/new.json".text = "new"; }; };
+          fillInstance = text: "filled: ${text}";
+          namesInstance = _: false;
+          unitFiles = one: names: if names == [ ] then { } else {
+            "etc/ours.service" = "ours";
+            "etc/x.service" = unit;
+          };
+          ownNames = _: [ ];
+          userLine = _: _: "";
+          groupLine = _: _: "";
+          common = [ ];
+        }).edge;
+        tried = everywhere:
+          let made = export everywhere; in builtins.tryEval (builtins.deepSeq made made);
+      in
+      {
+        same = tried { "etc/ours.service" = "ours"; };
+        other = (tried { "etc/ours.service" = "other"; }).success;
+      }
+    """
+    argv = ["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression]
+    result = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    seen = json.loads(result.stdout)
+    assert seen["other"] is False
+    assert seen["same"]["success"] is True
+    export = seen["same"]["value"]
+    assert "etc/ours.service" not in export["files"]
+    assert "etc/x.service" in export["files"]
+    assert export["instanceFiles"]["etc/agency/new.json"] == "filled: new"
+    assert export["start"]["units"] == ["nginx.service"]

@@ -1,4 +1,4 @@
-"""A spin-up with every part of a profile: through TLS on port 443, and proven in the transcript."""
+"""A spin-up with every part of a profile: each is proven in the transcript."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ def test_the_whole_profile_passes(spinup: Make, ground: Any) -> None:
     assert f"profile  {', '.join(parts)}" in checked.stdout
     kept = evidence(predicate, "edge.client-address")["conversation"]["kept"]
     assert kept == ["127.83.0.2"], "people talked through the edge alone"
+    restored = evidence(predicate, "backup.restored")
+    trees = {part["part"] for part in restored["parts"] if part["part"].startswith("tree:")}
+    assert {"tree:agents-audit", "tree:issued"} <= trees
+    assert restored["continues"] <= evidence(predicate, "reboot.survived")["auditBefore"]["count"]
     memory = evidence(predicate, "system.processes")["machine"]["memoryMb"]
     assert memory < 700
     ground.assert_nothing_left(run)
