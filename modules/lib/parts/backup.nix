@@ -9,9 +9,16 @@ in
 {
   units = [ ];
   users = [ ];
-  module.agency.backup = {
-    enable = true;
-    repository = "${place}/repository";
+  module.agency = {
+    backup = {
+      enable = true;
+      repository = "${place}/repository";
+    };
+    # The example's instance has no backup, and the run's has one.
+    secrets.backup-password = {
+      class = "A2";
+      generator = "token";
+    };
   };
   adapted = [ ];
   # On a host, somebody mounts a disk there.
