@@ -78,7 +78,14 @@ let
     after = [ "network.target" ] ++ lib.optional (cfg.databases != [ ]) "postgresql.target";
     unitConfig = lib.optionalAttrs isPath { RequiresMountsFor = dirOf cfg.repository; };
     # Root may read what is others', and write nothing but its own.
-    relax.CapabilityBoundingSet = "CAP_DAC_READ_SEARCH";
+    relax = {
+      CapabilityBoundingSet = "CAP_DAC_READ_SEARCH";
+      SystemCallFilter = [
+        "@system-service"
+        "~@privileged @resources"
+        "capset" # setpriv makes the call always; nothing is gained by it
+      ];
+    };
     restartIfChanged = false; # a switch does not end a backup that runs
     serviceConfig = {
       StateDirectory = state;

@@ -131,10 +131,20 @@ def _forget(record: Path) -> None:
 
 
 async def start_all(reached: Services, ran: Sequence[str]) -> None:
-    """Start the units that ran, the last one stopped first.
+    """Start the units that ran, the last one stopped first, a socket before its service.
 
     Raises:
         AgencyError: one does not start.
     """
-    for name in reversed(ran):
+    for name in start_order(ran):
         await reached.start(name)
+
+
+def start_order(stopped: Sequence[str]) -> tuple[str, ...]:
+    """Order units for their start. systemd refuses a socket whose service runs already."""
+    order: dict[str, None] = {}
+    for name in reversed(stopped):
+        socket = f"{name.removesuffix('.service')}.socket"
+        order |= dict.fromkeys([socket] if socket in stopped else [])
+        order[name] = None
+    return tuple(order)
