@@ -154,7 +154,9 @@ def test_safe_mode_survives_kill_9_and_an_admin_leaves_it(team: Team) -> None:
     team.control.start()
     refused = alice.ask("!agency agents start pm")["body"]
     assert "@bob:agency.example switched to safe mode" in refused
-    assert "pong" in alice.ask("!agency ping")["body"]
+    status = alice.ask("!agency status")["body"]
+    assert "on, by @bob:agency.example" in status
+    assert "2 stopped" in status
     assert "takes the role admin" in bob.ask("!agency safe-mode off")["body"]
     assert "Safe mode is off" in alice.ask("!agency safe-mode off")["body"]
     assert "pm runs" in alice.ask("!agency agents start pm")["body"]
