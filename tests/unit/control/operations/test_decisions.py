@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,8 @@ from desk import ALICE, BOB, ROOM, Desk
 from front import ASK, Front
 from sqlalchemy import text
 
-from agency.control.operations import State
+from agency.control.commands import parse
+from agency.control.operations import Origin, OriginKind, State
 from agency.control.policy import ApprovalRule, People, Policy, Solo
 from agency.control.store import agents
 from agency.control.store import operations as stored
@@ -320,3 +322,21 @@ async def test_safe_mode_holds_after_a_restart_until_it_is_left(front: Front) ->
 async def test_who_may_not_switch_to_safe_mode(front: Front, by: str) -> None:
     await front.say("!agency safe-mode on", by)
     assert await front.say("!agency safe-mode show", ALICE) == "Safe mode is off."
+
+
+async def test_what_is_asked_past_the_room_is_put_to_the_people_in_it(front: Front) -> None:
+    """Root asks on the machine; nobody in the room would know, and root approves nothing."""
+    asking = asyncio.create_task(
+        front.operations.ask(
+            parse(ASK), Origin(OriginKind.CLI, "c-1", front.desk.clock.now_ms()), "cli:root", "t-c"
+        )
+    )
+    while await front.states() != {State.WAITING: 1}:
+        await asyncio.sleep(0.01)
+        await front.desk.finish(front.operations)
+    (prompt,) = await front.bodies()
+    assert "cli:root asks: !agency agents stop pm" in prompt
+    await front.say("", **reaction("✅", await prompt_event(front), BOB))
+    reply = await asyncio.wait_for(asking, 10)
+    assert (reply.ok, reply.text) == (True, "did agents stop")
+    assert front.stops == 1
