@@ -164,6 +164,22 @@ def test_safe_mode_survives_kill_9_and_an_admin_leaves_it(team: Team) -> None:
     assert "pm runs" in alice.ask("!agency agents start pm")["body"]
 
 
+def test_what_is_disabled_stays_so_through_kill_9(team: Team) -> None:
+    alice, bob = team.rooms["alice"], team.rooms["bob"]
+    assert "pm runs" in alice.ask("!agency agents start pm --project=site")["body"]
+    assert "pm is stopped and disabled" in alice.ask("!agency agents disable pm")["body"]
+    team.control.stop(signal.SIGKILL)
+    team.control.start()
+    for verb in ("start", "restart"):
+        refused = bob.ask(f"!agency agents {verb} pm")
+        assert refused[REPLY_KEY]["ok"] is False
+        assert "agents enable pm" in refused["body"]
+    assert "0 of 2 agents run." in bob.ask("!list-agents")["body"]
+    assert "disabled" in bob.ask("!agency agents show pm")["body"]
+    assert "pm is enabled" in bob.ask("!agency agents enable pm")["body"]
+    assert "pm runs" in bob.ask("!agency agents start pm")["body"]
+
+
 def test_root_asks_on_the_machine_and_the_room_decides(team: Team) -> None:
     alice = team.rooms["alice"]
     assert "pm runs" in alice.ask("!agency agents start pm --project=site")["body"]
