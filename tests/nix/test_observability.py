@@ -22,6 +22,7 @@ RULES = [
 # What each job of the scrape configuration exposes begins so.
 EXPORTERS = (
     "ALERTS",
+    "agency_backup_",
     "agency_control_",
     "alertmanager_",
     "namedprocess_",
@@ -80,7 +81,18 @@ def test_alerts_have_names_of_their_own() -> None:
 
 
 def test_only_what_is_scraped_is_asked_for() -> None:
-    functions = {"by", "changes", "delta", "increase", "rate", "sum", "time", "topk"}
+    functions = {
+        "by",
+        "changes",
+        "delta",
+        "increase",
+        "or",
+        "rate",
+        "sum",
+        "time",
+        "topk",
+        "unless",
+    }
     for expression in _expressions():
         bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|by \([^)]*\)", "", expression)
         words = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", bare)) - functions

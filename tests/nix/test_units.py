@@ -204,6 +204,7 @@ def test_systemd_accepts_every_exported_unit(tmp_path: Path) -> None:
     assert str(machine) not in result.stderr
 
 
+@pytest.mark.usefixtures("snapshot")  # it needs the tree
 def test_a_part_that_changed_what_every_guest_has_would_not_be_exported() -> None:
     """Parts are combined; one that changes another's files would change what is proven of it."""
     expression = """

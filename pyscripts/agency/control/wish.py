@@ -18,6 +18,7 @@ class Desired(StrEnum):
 
     RUNNING = "running"
     STOPPED = "stopped"
+    DISABLED = "disabled"  # stopped, and not started until somebody enables it
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,17 @@ class Wish:
     desired: Desired
     project: str | None = None
 
+    @property
+    def is_down(self) -> bool:
+        """True if the target is not to run."""
+        return self.desired is not Desired.RUNNING
+
     def __str__(self) -> str:
         """Say what the target is to do."""
         if self.desired is Desired.STOPPED:
             return "to be stopped"
+        if self.desired is Desired.DISABLED:
+            return "to stay disabled"
         return f"to run, with {with_project(self.project)}"
 
 

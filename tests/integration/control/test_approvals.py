@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from entering import command, socket_of
 
 REPLY_KEY = "org.agency.reply"
 GATED = {"rules": [{"name": "stops", "commands": ["agents stop"], "quorum": 1}]}
@@ -154,7 +156,50 @@ def test_safe_mode_survives_kill_9_and_an_admin_leaves_it(team: Team) -> None:
     team.control.start()
     refused = alice.ask("!agency agents start pm")["body"]
     assert "@bob:agency.example switched to safe mode" in refused
-    assert "pong" in alice.ask("!agency ping")["body"]
+    status = alice.ask("!agency status")["body"]
+    assert "on, by @bob:agency.example" in status
+    assert "2 stopped" in status
     assert "takes the role admin" in bob.ask("!agency safe-mode off")["body"]
     assert "Safe mode is off" in alice.ask("!agency safe-mode off")["body"]
     assert "pm runs" in alice.ask("!agency agents start pm")["body"]
+
+
+def test_what_is_disabled_stays_so_through_kill_9(team: Team) -> None:
+    alice, bob = team.rooms["alice"], team.rooms["bob"]
+    assert "pm runs" in alice.ask("!agency agents start pm --project=site")["body"]
+    assert "pm is stopped and disabled" in alice.ask("!agency agents disable pm")["body"]
+    team.control.stop(signal.SIGKILL)
+    team.control.start()
+    for verb in ("start", "restart"):
+        refused = bob.ask(f"!agency agents {verb} pm")
+        assert refused[REPLY_KEY]["ok"] is False
+        assert "agents enable pm" in refused["body"]
+    assert "0 of 2 agents run." in bob.ask("!list-agents")["body"]
+    assert "disabled" in bob.ask("!agency agents show pm")["body"]
+    assert "pm is enabled" in bob.ask("!agency agents enable pm")["body"]
+    assert "pm runs" in bob.ask("!agency agents start pm")["body"]
+
+
+def test_root_asks_on_the_machine_and_the_room_decides(team: Team) -> None:
+    alice = team.rooms["alice"]
+    assert "pm runs" in alice.ask("!agency agents start pm --project=site")["body"]
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(command, socket_of(team.control), "agents", "stop", "pm")
+        prompt = team.wait_for(lambda: prompts(team, "cli:"), "a prompt in the room")[0]
+        assert "1 of 2 agents run." in alice.ask("!list-agents")["body"]
+        team.react("carol", prompt["event_id"], "✅")
+        status, answer = asked.result(timeout=30)
+    assert (status, answer["outcome"]) == (0, "done"), answer
+    assert "0 of 2 agents run." in alice.ask("!list-agents")["body"]
+
+
+def prompts(team: Team, actor: str) -> list[dict[str, Any]]:
+    """The messages that ask for an approval of what this actor asked."""
+    said = team.homeserver.messages(TOKENS["alice"], team.room_id)
+    return [
+        event
+        for event in said
+        if event["sender"] == "@agency:agency.example"
+        and f"\n{actor}" in event["content"].get("body", "")
+        and "asks: !agency agents stop pm" in event["content"]["body"]
+    ]

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agency.control.commands import agents, approvals, general, policy, records, safety, warnings
+from agency.control.commands import (
+    agents,
+    approvals,
+    general,
+    policy,
+    records,
+    safety,
+    status,
+    warnings,
+)
 from agency.control.commands.context import Context, Services
 from agency.control.commands.noun import Entry, Handler, Noun
 from agency.control.grammar import parse as parsing
@@ -30,7 +39,7 @@ NOUNS: tuple[Noun, ...] = (
     agents.AGENTS,
     *(records.AUDIT, records.TRACE),
     *(approvals.APPROVALS, policy.POLICY, safety.SAFE_MODE),
-    warnings.WARNINGS,
+    *(status.STATUS, warnings.WARNINGS),
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))

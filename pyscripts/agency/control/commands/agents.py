@@ -1,4 +1,4 @@
-"""Commands `agents list`, `show`, `start`, `stop`, `restart`, `status` and `logs`."""
+"""Commands `agents list`, `show`, `start`, `stop`, `restart`, `disable`, `status` and others."""
 
 from __future__ import annotations
 
@@ -35,12 +35,31 @@ def _wish_start(command: Command, before: Wish | None, runs: bool) -> Wish | Non
     return None if runs else _wish_restart(command, before, runs)
 
 
-def _wish_stop(_command: Command, _before: Wish | None, _runs: bool) -> Wish:
-    return Wish(Desired.STOPPED)
+def _wish_stop(_command: Command, before: Wish | None, _runs: bool) -> Wish | None:
+    """Wish for a stopped agent; one that is disabled stays so."""
+    return before if _is_disabled(before) else Wish(Desired.STOPPED)
 
 
-def _wish_restart(command: Command, before: Wish | None, _runs: bool) -> Wish:
-    """Wish for a running agent, which keeps its project if the command names none."""
+def _wish_disable(_command: Command, _before: Wish | None, _runs: bool) -> Wish:
+    return Wish(Desired.DISABLED)
+
+
+def _wish_enable(_command: Command, before: Wish | None, _runs: bool) -> Wish | None:
+    """Wish for an agent that may be started again; one that is to run is left as it is."""
+    return Wish(Desired.STOPPED) if before is None or before.is_down else None
+
+
+def _is_disabled(wish: Wish | None) -> bool:
+    return wish is not None and wish.desired is Desired.DISABLED
+
+
+def _wish_restart(command: Command, before: Wish | None, _runs: bool) -> Wish | None:
+    """Wish for a running agent, which keeps its project if the command names none.
+
+    A disabled one stays so: the command is refused.
+    """
+    if _is_disabled(before):
+        return None
     kept = before.project if before is not None else None
     return Wish(Desired.RUNNING, command.text("project") or kept)
 
@@ -197,6 +216,34 @@ async def agent_logs(ctx: Context, agent: str, lines: int) -> Result:
     shown = "line" if block.lines == 1 else f"{block.lines} lines"
     rest = "; older lines do not fit into a reply" if block.is_cut else ""
     return Result(f"The last {shown} of {agent}'s log{rest}:", block.text, detail=detail)
+
+
+@AGENTS.command(
+    "disable",
+    _AGENT,
+    summary="Stop an agent, and start it no more until it is enabled.",
+    permission="agents.disable",
+    changes=True,
+    target="agent",
+    wish=_wish_disable,
+)
+async def disable_agent(ctx: Context, agent: str) -> Result:
+    """Stop an agent for good."""
+    return await ctx.services.lifecycle.disable(agent)
+
+
+@AGENTS.command(
+    "enable",
+    _AGENT,
+    summary="Let a disabled agent be started again.",
+    permission="agents.enable",
+    changes=True,
+    target="agent",
+    wish=_wish_enable,
+)
+async def enable_agent(ctx: Context, agent: str) -> Result:
+    """Take back that an agent is disabled; it stays stopped until somebody starts it."""
+    return await ctx.services.lifecycle.enable(agent)
 
 
 def _state(status: RuntimeStatus) -> str:

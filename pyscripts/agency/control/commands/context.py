@@ -40,6 +40,7 @@ class Services:
     conditions: Conditions
     decisions: Callable[[], Decisions] = _no_decisions
     safety: Callable[[], Safety] = _no_safety
+    started_s: float = 0.0  # of the steady clock
 
 
 @dataclass(frozen=True, slots=True)

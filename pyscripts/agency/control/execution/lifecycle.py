@@ -115,6 +115,7 @@ class Lifecycle:
         Without a project an agent that is to run, and does not, keeps the one on record.
         """
         entry = self.entry(name)
+        await self._refuse_disabled(name)
         seen = await self.runtime.status(name)
         current = await self._project(name)
         if seen.state is not State.RUNNING:
@@ -135,6 +136,7 @@ class Lifecycle:
     async def restart(self, name: str, project: str | None, trace: str) -> Result:
         """Stop an agent if it runs, and start it; without a project it keeps its present one."""
         entry = self.entry(name)
+        await self._refuse_disabled(name)
         wanted = project if project is not None else await self._project(name)
         return await self._bring_up(entry, wanted, trace, self.runtime.restart)
 
@@ -144,11 +146,39 @@ class Lifecycle:
         self.entry(name)
         before = await self.runtime.status(name)
         after = await self.runtime.stop(name)
-        changes = (_change(after, Desired.STOPPED, None),)
+        disabled = await self._is_disabled(name)
+        changes = (_change(after, Desired.DISABLED if disabled else Desired.STOPPED, None),)
         if before.state is State.STOPPED:
             return Result(f"{name} was not running.", changes=changes)
         detail = {**before.handle_detail, "exit": after.exit_status}
         return Result(f"{name} is stopped.", detail=detail, changes=changes)
+
+    @_redacts
+    async def disable(self, name: str) -> Result:
+        """Stop an agent, which is not started again until it is enabled."""
+        self.entry(name)
+        after = await self.runtime.stop(name)
+        return Result(
+            f"{name} is stopped and disabled: nothing starts it until somebody says "
+            f"!agency agents enable {name}.",
+            changes=(_change(after, Desired.DISABLED, None),),
+        )
+
+    @_redacts
+    async def enable(self, name: str) -> Result:
+        """Let an agent be started again; its wish is on record already."""
+        self.entry(name)
+        return Result(f"{name} is enabled. !agency agents start {name} starts it.")
+
+    async def _is_disabled(self, name: str) -> bool:
+        record = (await self.records()).get(name)
+        return record is not None and record.desired is Desired.DISABLED
+
+    async def _refuse_disabled(self, name: str) -> None:
+        if await self._is_disabled(name):
+            raise RefusalError(
+                f"{name} is disabled", hint=f"enable it first: !agency agents enable {name}"
+            )
 
     @_redacts
     async def is_running(self, name: str) -> bool:

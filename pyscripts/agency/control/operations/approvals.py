@@ -175,19 +175,20 @@ class Approvals:
 def meant_by(policy: Policy, connection: Connection, reaction: Reaction) -> IncomingEvent | None:
     """Return the command that a reaction stands for; None if it is none.
 
-    Only a message that the bot itself sent, in the room of the operation, counts as a prompt.
+    Only a message that the bot itself sent, in that room, counts as a prompt.
     """
     if reaction.by not in policy.people.everybody or not is_decisive(reaction.key):
         return None
-    operation = _prompted(connection, reaction.target)
-    if operation is None or operation.origin.room_id != reaction.room_id:
+    operation = _prompted(connection, reaction)
+    if operation is None:
         return None
-    return reaction.said(command_of(reaction.key, operation), operation.origin.thread)
+    thread = operation.origin.thread or reaction.target
+    return reaction.said(command_of(reaction.key, operation), thread)
 
 
-def _prompted(connection: Connection, event_id: str) -> Operation | None:
-    """Find the waiting operation that this message of the bot asks people to decide on."""
-    txn = outbox.transaction_of(connection, event_id)
+def _prompted(connection: Connection, reaction: Reaction) -> Operation | None:
+    """Find the waiting operation that a message of the bot asks people to decide on."""
+    txn = outbox.transaction_of(connection, reaction.target, reaction.room_id)
     if txn is None:
         return None
     waiting = operations.waiting(connection)

@@ -108,7 +108,7 @@ class Dispatcher:
         alone = operation.actor in policy.approvers(operation.actor)
         notice = prompt(operation, policy.quorum(operation.rule or ""), effect, alone=alone)
         entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
-        kept = await self.recorder.keep(operation, entry, event, notice)
+        kept = await self.recorder.keep(operation, entry, event, notice, self.rules().room_id)
         if kept is not None:
             self.approvals.add(kept)
 

@@ -58,8 +58,9 @@ def with_standing(target: str, wish: Wish, result: Result) -> Result:
 
 def standing(target: str, wish: Wish, *, acted: bool) -> str:
     """Say what follows from a failed change; `acted` says that the target is as `wish` says."""
-    if acted and wish.desired is Desired.STOPPED:
-        return f"{target} stays stopped until a command starts it."
+    if acted and wish.is_down:
+        needs = "enables" if wish.desired is Desired.DISABLED else "starts"
+        return f"{target} stays stopped until a command {needs} it."
     return f"{target} is still {wish}: that is tried again when the control plane starts."
 
 

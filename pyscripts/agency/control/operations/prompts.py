@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from agency.clock import iso
 from agency.control.execution.replies import Reply
-from agency.control.operation import Operation, OriginKind
+from agency.control.operation import Operation
 from agency.control.policy import people
 from agency.control.wish import Wish
 
@@ -51,14 +51,10 @@ def prompt(operation: Operation, quorum: int, effect: Effect, *, alone: bool = F
             f"!agency approvals approve {short} --confirm={word!r}, until {until}."
         )
     else:
-        react = (
-            f", or react with {YES} or {NO} to this message"
-            if operation.origin.kind is OriginKind.MATRIX
-            else ""
-        )
         lines.append(
-            f"It takes {people(quorum)} who did not ask for it, until {until}: "
-            f'say "approve {short}" or "deny {short} and the reason"{react}.'
+            f"It takes {people(quorum)} who did not ask for it, until {until}: say in the control "
+            f'room "approve {short}" or "deny {short} and the reason", or react there with {YES} '
+            f"or {NO} to this message."
         )
     return Reply(True, "\n".join(line for line in lines if line), final=False)
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
-from agency.control.execution.replies import Reply, reply_message
+from agency.control.execution.replies import Reply, notice_message, reply_message
 from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.entries import operation_entry, store_reason
 from agency.control.operations.withdrawal import is_withdrawn
@@ -107,11 +107,12 @@ class Recorder:
         entry: AuditEntry | None = None,
         event: int | None = None,
         notice: Reply | None = None,
+        room_id: str = "",
     ) -> Operation | None:
         """Store an operation in its present state, and mark its event as done.
 
-        `notice` is told to whoever asked for it. Returns None if its message was withdrawn
-        meanwhile.
+        `notice` is told to whoever asked for it, and in the room `room_id` if they asked elsewhere.
+        Returns None if its message was withdrawn meanwhile.
 
         Retries until the store takes it. Not flushed: if a power cut undoes it, the event is
         pending again.
@@ -135,8 +136,7 @@ class Recorder:
                 audit.append(connection, self.clock, entry)
             if event is not None:
                 inbox.set_done(connection, event)
-            origin, trace = operation.origin, operation.trace
-            return True, self._queue(connection, notice, origin, trace, after.replies)
+            return True, self._ask_people(connection, after, notice, room_id)
 
         kept, queued = await self._insist(change, "cannot store an operation", {}, flush=False)
         if queued is not None:
@@ -300,6 +300,17 @@ class Recorder:
             inbox.set_all_done(connection, settlement.also)
         origin, trace, lane = settlement.origin, settlement.trace, settlement.lane
         return self._queue(connection, settlement.reply, origin, trace, 0, lane)
+
+    def _ask_people(
+        self, connection: Connection, operation: Operation, notice: Reply | None, room_id: str
+    ) -> StoredMessage | None:
+        """Queue a notice in the thread of an operation, or in a room if it has none."""
+        origin, trace, index = operation.origin, operation.trace, operation.replies
+        if notice is None or origin.kind is OriginKind.MATRIX or not room_id:
+            return self._queue(connection, notice, origin, trace, index)
+        made = notice_message(notice.text, room_id, as_user=self.as_user, trace=trace, rings=True)
+        message = replace(made, txn_id=outbox.transaction_id(origin.id, index))
+        return outbox.add(connection, message, self.clock.now_ms())
 
     def _queue(
         self,

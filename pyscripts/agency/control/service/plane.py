@@ -362,6 +362,7 @@ class ControlPlane:
                 self.conditions,
                 decisions=lambda: self._running().decisions,
                 safety=lambda: self._running().safety,
+                started_s=self.clock.steady(),
             )
         )
         return Operations(

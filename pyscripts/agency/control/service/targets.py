@@ -9,7 +9,7 @@ from agency.control.execution.lifecycle import Lifecycle, Observation
 from agency.control.grammar.command import Command
 from agency.control.runtimes.base import State
 from agency.control.store.agents import AgentRecord
-from agency.control.wish import Desired, Wish, with_project
+from agency.control.wish import Wish, with_project
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def remedy_of(record: AgentRecord, seen: Observation) -> Command | None:
     """
     wish, runs = record.wish, seen.status.state is State.RUNNING
     arguments: dict[str, str | int] = {"agent": record.name}
-    if wish.desired is Desired.STOPPED:
+    if wish.is_down:
         if not runs or record.observed is None:
             return None
         return Command(GRAMMAR.by_name["agents stop"], arguments)

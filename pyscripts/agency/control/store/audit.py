@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.chain import Head
-from agency.clock import Clock
+from agency.clock import Clock, iso
 from agency.control.store import schema
 from agency.control.store.chain import (
     AuditEntry,
@@ -37,6 +37,7 @@ __all__ = [
     "audit_detail",
     "by_trace",
     "export_rows",
+    "failures",
     "head",
     "open_log",
     "read_head",
@@ -47,6 +48,8 @@ __all__ = [
 ]
 
 SYSTEM = "system"
+_FAILED = (Outcome.FAILED, Outcome.INTERRUPTED)
+_SEARCHED = 10_000
 _INSTANCE = "instance"
 _HEAD = "audit_head"
 _meta = schema.meta
@@ -120,6 +123,22 @@ def tail(connection: Connection, count: int) -> Sequence[AuditRow]:
     """Return the last rows, oldest first."""
     statement = select(_audit).order_by(_audit.c.sequence.desc()).limit(count)
     return _rows(connection.execute(statement))[::-1]
+
+
+def failures(connection: Connection, since_ms: int, most: int) -> Sequence[AuditRow]:
+    """Return the newest `most` rows of what failed since then, the newest first.
+
+    Only the last rows of the log are searched.
+    """
+    first = head(connection).sequence - _SEARCHED
+    wanted = _audit.c.outcome.in_(_FAILED) & (_audit.c.ts >= iso(since_ms / 1000))
+    statement = (
+        select(_audit)
+        .where(_audit.c.sequence > first, wanted)
+        .order_by(_audit.c.sequence.desc())
+        .limit(most)
+    )
+    return _rows(connection.execute(statement))
 
 
 def by_trace(connection: Connection, trace: str, limit: int) -> Sequence[AuditRow]:

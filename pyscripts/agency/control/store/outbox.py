@@ -141,9 +141,10 @@ def set_failed(connection: Connection, sequence: int, *, attempts: int) -> None:
     _update(connection, sequence, state=OutboxState.FAILED, attempts=attempts)
 
 
-def transaction_of(connection: Connection, event_id: str) -> str | None:
+def transaction_of(connection: Connection, event_id: str, room_id: str) -> str | None:
     """Return the transaction id of the message that became this event; None if none did."""
-    return connection.scalar(select(_outbox.c.txn_id).where(_outbox.c.event_id == event_id))
+    wanted = (_outbox.c.event_id == event_id) & (_outbox.c.room_id == room_id)
+    return connection.scalar(select(_outbox.c.txn_id).where(wanted))
 
 
 def pending(connection: Connection) -> int:

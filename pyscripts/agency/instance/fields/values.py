@@ -172,7 +172,9 @@ Feature = Annotated[
     str, AfterValidator(_feature), Field(json_schema_extra={"enum": list(FEATURES)})
 ]
 # What an approval rule can ask for: the commands that change an agent.
-GatedCommand = Literal["agents start", "agents stop", "agents restart"]
+GatedCommand = Literal[
+    "agents start", "agents stop", "agents restart", "agents disable", "agents enable"
+]
 AgeRecipient = Annotated[
     str,
     AfterValidator(_age_recipient),

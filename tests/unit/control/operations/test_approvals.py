@@ -34,7 +34,7 @@ async def test_it_waits_and_says_so(desk: Any) -> None:
     assert first == f"Operation {operation} needs an approval, by the rule two-people."
     assert asked == f"{ALICE} asks: !agency agents start pm"
     assert effect == "pm was never commanded; after it pm is to run, with no project."
-    assert f'say "approve {operation[:9]}"' in how
+    assert f'"approve {operation[:9]}"' in how
     assert (notice["org.agency.reply"]["ok"], notice["org.agency.reply"]["final"]) == (True, False)
     assert await desk.outcomes() == [(ALICE, "agents start", "waiting")]
     assert desk.calls == []

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
 from desk import ALICE, BOB, ROOM, Desk
+from front import ASK, Front
 from sqlalchemy import text
 
-from agency.control.commands import GRAMMAR, Services
-from agency.control.commands.registry import build_handlers
-from agency.control.operations import Operations, State
-from agency.control.operations.approvals import meant_by
+from agency.control.commands import parse
+from agency.control.operations import Origin, OriginKind, State
 from agency.control.policy import ApprovalRule, People, Policy, Solo
 from agency.control.store import agents
 from agency.control.store import operations as stored
 
 CAROL, VERA, EVE = "@carol:x.org", "@vera:x.org", "@eve:x.org"
 STOPS = ApprovalRule("stops", frozenset({"agents stop"}))
-ASK = "!agency agents stop pm"
-REAL = ("approvals", "policy", "safe-mode")
 
 
 @pytest.fixture
@@ -33,55 +30,6 @@ def front(desk: Desk) -> Front:
         admins=frozenset({ALICE}),
     )
     return Front(desk, Policy(people, (STOPS,)))
-
-
-class Front:
-    """The room of an agency in which a stop needs an approval."""
-
-    def __init__(self, desk: Desk, policy: Policy) -> None:
-        self.desk = desk
-        self.start(policy)
-
-    def start(self, policy: Policy | None = None) -> None:
-        """Start the control plane, again."""
-        desk = self.desk
-        desk.policy = policy or desk.policy
-        self.operations: Operations = desk.make_operations()
-        desk.intake.resolve = partial(meant_by, desk.policy)
-        lifecycle: Any = None
-        services = Services(
-            desk.clock,
-            desk.database,
-            lifecycle,
-            GRAMMAR,
-            desk.conditions,
-            decisions=lambda: self.operations.decisions,
-            safety=lambda: self.operations.safety,
-        )
-        for name, handle in build_handlers(services).items():
-            if name.startswith(REAL):
-                desk.handlers[name] = handle
-
-    async def say(self, text: str, by: str = ALICE, **changes: Any) -> str:
-        """Say something; return the newest reply."""
-        await self.desk.take(self.desk.event(text, **{"sender": by, **changes}))
-        await self.desk.finish(self.operations)
-        return (await self.bodies())[-1]
-
-    async def bodies(self) -> list[str]:
-        return [content["body"] for content in await self.desk.said()]
-
-    async def ask(self, by: str = ALICE) -> str:
-        """Ask for a stop; return the beginning of the operation's id."""
-        prompt = await self.say(ASK, by)
-        return prompt.split()[1][:9]
-
-    async def states(self) -> dict[State, int]:
-        return await self.desk.states()
-
-    @property
-    def stops(self) -> int:
-        return sum(call.startswith("agents stop") for call in self.desk.calls)
 
 
 @pytest.mark.parametrize(
@@ -374,3 +322,21 @@ async def test_safe_mode_holds_after_a_restart_until_it_is_left(front: Front) ->
 async def test_who_may_not_switch_to_safe_mode(front: Front, by: str) -> None:
     await front.say("!agency safe-mode on", by)
     assert await front.say("!agency safe-mode show", ALICE) == "Safe mode is off."
+
+
+async def test_what_is_asked_past_the_room_is_put_to_the_people_in_it(front: Front) -> None:
+    """Root asks on the machine; nobody in the room would know, and root approves nothing."""
+    asking = asyncio.create_task(
+        front.operations.ask(
+            parse(ASK), Origin(OriginKind.CLI, "c-1", front.desk.clock.now_ms()), "cli:root", "t-c"
+        )
+    )
+    while await front.states() != {State.WAITING: 1}:
+        await asyncio.sleep(0.01)
+        await front.desk.finish(front.operations)
+    (prompt,) = await front.bodies()
+    assert "cli:root asks: !agency agents stop pm" in prompt
+    await front.say("", **reaction("✅", await prompt_event(front), BOB))
+    reply = await asyncio.wait_for(asking, 10)
+    assert (reply.ok, reply.text) == (True, "did agents stop")
+    assert front.stops == 1

@@ -230,6 +230,10 @@ COMMANDS = {
         Wish(Desired.RUNNING, "alpha"),
     ),
     "stop": ("!agency agents stop pm", "alpha", Wish(Desired.STOPPED)),
+    "disable": ("!agency agents disable pm", "alpha", Wish(Desired.DISABLED)),
+    "enable": ("!agency agents enable pm", None, Wish(Desired.STOPPED)),
+    "start of a disabled one": ("!agency agents start pm", None, Wish(Desired.DISABLED)),
+    "stop of a disabled one": ("!agency agents stop pm", None, Wish(Desired.DISABLED)),
     "restart": ("!agency agents restart pm", "alpha", Wish(Desired.RUNNING, "alpha")),
     "restart on beta": (
         "!agency agents restart pm --project=beta",
@@ -254,12 +258,17 @@ MOMENTS = (
 # It is refused while the agent runs with another project; this one had ended when its turn came.
 TAKES_EFFECT = {("start again on beta", moment, False) for moment in MOMENTS[:2]}
 # A start of an agent that runs reaches no runtime.
-NEVER = {(name, m) for name in ("start again", "start again on beta") for m in MOMENTS[2:5]}
+NEVER = {
+    (name, m)
+    for name in ("start again", "start again on beta", "enable", "start of a disabled one")
+    for m in MOMENTS[2:5]
+}
+DISABLED_BEFORE = {"enable", "start of a disabled one", "stop of a disabled one"}
 PAIRS = [(name, moment) for name in COMMANDS for moment in MOMENTS if (name, moment) not in NEVER]
 
 
 def described(wish: Wish) -> str:
-    if wish.desired is Desired.STOPPED:
+    if wish.is_down:
         return "pm is stopped"
     return "pm is running, with " + (
         "no project" if wish.project is None else f"the project {wish.project}"
@@ -282,6 +291,9 @@ async def test_state_reply_and_audit_log_agree(
         before = desk.event(f"!agency agents start pm --project={project}")
         await desk.take(before)
         await desk.finish(plane(desk, machine))
+    if name in DISABLED_BEFORE:
+        await desk.take(desk.event("!agency agents disable pm"))
+        await desk.finish(plane(desk, machine))
     if (name, moment, machine.survives) in TAKES_EFFECT:
         wish = Wish(Desired.RUNNING, "beta")
     first = len(await desk.said())
@@ -301,16 +313,17 @@ async def test_state_reply_and_audit_log_agree(
     outcomes = [o for actor, _, o in (await desk.outcomes())[rows:] if actor == ALICE]
     body = reply["body"]
     if moment in ("before accepted", "before its turn", "before the reply"):
-        refused = body.startswith("pm already runs with the project alpha")
+        refused = body.startswith(("pm already runs with the project alpha", "pm is disabled"))
         assert outcomes == ["accepted", "refused" if refused else "done"]
-        assert refused is (name == "start again on beta" and wish.project == "alpha")
+        held = name == "start again on beta" and wish.project == "alpha"
+        assert refused is (held or name == "start of a disabled one")
         assert "Seen now" not in body
     else:
         assert outcomes == ["accepted", "interrupted"]
         assert f"Seen now: {described(wish)}." in body
         assert "was not run again" in body
         assert f"pm is {wish}." in body
-        asks_again = name == "start again on beta"
+        asks_again = name in ("start again on beta", "start of a disabled one")
         assert ("Send it again" in body) is asks_again
     # And once more: nothing is left to do.
     count = len(await desk.outcomes())
