@@ -8,10 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from agency.transcript.rules.v1.rule import (
-    All,
     Count,
     EventId,
-    Name,
     No,
     Path,
     ProbeRule,
@@ -38,12 +36,12 @@ SnapshotId = Annotated[Seen, matches(r"[0-9a-f]{8,64}", "the id of a snapshot")]
 
 
 class Unit(Shape):
-    """A unit that made or verified the snapshot, by systemd: root, with one capability at most."""
+    """A unit that made or verified the snapshot, by systemd: root, with one capability."""
 
     name: Literal["agency-backup.service", "agency-backup-verify.service"]
     result: Literal["success"]
     user: Literal["root"]
-    capabilities: All[Literal["cap_dac_read_search"]]
+    capabilities: Some[Literal["cap_dac_read_search"]]
 
 
 class Lost(Shape):
@@ -106,7 +104,7 @@ class BackupRestored(Shape):
     ready: Yes
     command: Command
     host: Seen
-    instance: Name
+    instance: Annotated[Seen, matches(r"[a-z][a-z0-9-]{0,62}", "a name")]
     made: SnapshotId
     snapshot: Sha256
     created_at: Moment
