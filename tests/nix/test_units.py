@@ -236,6 +236,7 @@ def test_a_part_that_changed_what_every_guest_has_would_not_be_exported() -> Non
     assert json.loads(result.stdout) == [True, False], result.stderr
 
 
+@pytest.mark.usefixtures("snapshot")  # it needs the tree
 def test_a_unit_that_every_machine_has_as_a_file_is_no_parts() -> None:
     """It would be there twice; one that reads otherwise with the part is refused."""
     expression = """
