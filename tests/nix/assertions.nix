@@ -45,6 +45,7 @@ in
     says = "has no generated/instance.json";
     instance = "unrendered";
     module.agency.services = lib.mkOverride 10 { };
+    module.agency.backup.enable = lib.mkOverride 10 false;
     module.agency.incidents.enable = lib.mkOverride 10 false;
   };
   service-ports-collide = {
@@ -74,7 +75,7 @@ in
   };
   secret-brought = {
     file = "secrets.nix";
-    says = "nobody but an operator can bring wildcard-certificate";
+    says = "nobody but an operator can bring ";
     instance = "ephemeral";
     module = {
       agency.agents = lib.genAttrs [ "pm" "dev-two" ] (_: withoutSecrets);

@@ -111,7 +111,6 @@ def test_every_secret_restarts_who_reads_it(report: dict[str, Any]) -> None:
     assert {"gitlab-db-key", "grafana-secret-key", "k3s-token", "webhook-hmac"} <= set(restarted)
     assert [name for name, units in restarted.items() if not units] == [
         "backup-password",
-        "backup-ssh-key",
         "deploy-key",
     ]
     assert "gitlab-config.service" in restarted["gitlab-db-key"]
