@@ -21,7 +21,7 @@ from agency.files import write_atomically
 
 @dataclass(slots=True)
 class Copies:
-    """What the copies are, as far as they are made."""
+    """Copies, as far as they are made."""
 
     parts: list[Included] = field(default_factory=list)
     uids: set[int] = field(default_factory=set)

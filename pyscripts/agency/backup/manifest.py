@@ -59,7 +59,7 @@ class Included(Strict):
 
 
 class Manifest(Strict):
-    """What a snapshot holds; `users` and `groups` name the owners of files by their numbers."""
+    """Content of a snapshot; `users` and `groups` name the owners of files by their numbers."""
 
     version: Literal[1] = 1
     instance: str

@@ -78,7 +78,7 @@ class ApprovalRuleEntry(Strict):
 
 
 class Approvals(Strict):
-    """What runs only after other people approved it."""
+    """Changes that run only after other people approved them."""
 
     rules: tuple[ApprovalRuleEntry, ...] = ()
     solo_delay_s: float | None = Field(
@@ -113,8 +113,8 @@ class ControlConfig(Strict):
 
     @property
     def members(self) -> tuple[str, ...]:
-        """Everybody who has a role, operators first: the people of the control room."""
-        return tuple(dict.fromkeys((*self.operators, *self.approvers, *self.viewers)))
+        """The people of the control room beside the operators."""
+        return (*self.approvers, *self.viewers)
 
     @property
     def policy(self) -> Policy:

@@ -161,6 +161,11 @@ class Operation:
         return operation_id(self.origin)
 
     @property
+    def short(self) -> str:
+        """The beginning of the id that people are shown, and may give in its place."""
+        return self.id[:9]
+
+    @property
     def digest(self) -> str:
         """The SHA-256 of everything that an approval covers."""
         covered = {

@@ -15,6 +15,7 @@ from .paths import client_path as client_path
 from .person import Patience as Patience
 from .person import Person as Person
 from .registration import REGISTRATION_PATH as REGISTRATION_PATH
+from .registration import register as register
 from .registration import registration_body as registration_body
 from .rooms import lists_creator as lists_creator
 from .rooms import localpart as localpart

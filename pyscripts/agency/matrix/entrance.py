@@ -49,7 +49,7 @@ class RoomFacts(Protocol):
 
     @property
     def members(self) -> Sequence[str]:
-        """Matrix ids of the people who are invited; those of operators may be among them."""
+        """Matrix ids of the people who are invited beside the operators, without power."""
 
 
 class Entrance:

@@ -9,6 +9,8 @@ import hashlib
 import hmac
 from typing import Any
 
+from agency.matrix.session import MatrixSession
+
 REGISTRATION_PATH = "/_synapse/admin/v1/register"
 
 
@@ -26,3 +28,22 @@ def registration_body(
         "admin": admin,
         "mac": mac.hexdigest(),
     }
+
+
+async def register(
+    api: MatrixSession,
+    localpart: str,
+    password: str,
+    shared_secret: str,
+    *,
+    admin: bool = False,
+) -> dict[str, Any]:
+    """Register a user at the homeserver of `api`; return its answer, with the access token.
+
+    Raises:
+        MatrixError: the homeserver refused or did not answer.
+    """
+    answer = await api.request("GET", REGISTRATION_PATH)
+    nonce = str(answer.get("nonce"))
+    body = registration_body(nonce, localpart, password, shared_secret, admin=admin)
+    return await api.request("POST", REGISTRATION_PATH, body)

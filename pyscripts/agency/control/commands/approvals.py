@@ -36,13 +36,13 @@ async def list_approvals(ctx: Context) -> Result:
         return Result("Nothing waits for an approval.")
     rows = [
         (
-            each.id[:9],
+            each.short,
             each.actor,
             each.said,
-            f"{len(await desk.approved_by(each))} of {desk.quorum(each)}",
+            f"{len(by)} of {desk.quorum(each)}",
             iso(each.deadline_ts / 1000),
         )
-        for each in waiting
+        for each, by in zip(waiting, await desk.approved_by(*waiting), strict=True)
     ]
     number = "One operation waits" if len(rows) == 1 else f"{len(rows)} operations wait"
     return Result(
@@ -61,9 +61,10 @@ async def show_approval(ctx: Context, operation: str) -> Result:
     """Show everything that an approval is bound to."""
     desk = ctx.services.decisions()
     found = desk.find(operation)
+    (by,) = await desk.approved_by(found)
     return Result(
         f"{found.id} waits for an approval:",
-        table((), _facts(found, desk.quorum(found), await desk.approved_by(found))),
+        table((), _facts(found, desk.quorum(found), by)),
     )
 
 

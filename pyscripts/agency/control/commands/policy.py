@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agency.control.commands.context import Context
 from agency.control.commands.noun import Noun
 from agency.control.execution.result import Result
 from agency.control.execution.tables import table
 from agency.control.grammar.kinds import Reason, UserId
 from agency.control.grammar.spec import argument
+
+if TYPE_CHECKING:
+    from agency.control.execution.explaining import Explanation
 
 POLICY = Noun("policy")
 
@@ -24,11 +29,7 @@ _COMMAND = argument("command", Reason(1000), "a command, without !agency before 
 )
 async def can(ctx: Context, person: str, command: str) -> Result:
     """Say yes, no, or what it needs, in one word or two."""
-    from agency.control.execution.explaining import explain
-
-    services = ctx.services
-    policy = services.decisions().policy
-    found = explain(policy, services.grammar, person, command)
+    found = _explained(ctx, person, command)
     return Result(found.answer, detail=found.detail)
 
 
@@ -41,9 +42,12 @@ async def can(ctx: Context, person: str, command: str) -> Result:
 )
 async def why(ctx: Context, person: str, command: str) -> Result:
     """Say the decision, the roles and the rule behind it."""
+    found = _explained(ctx, person, command)
+    return Result(found.answer, table((), found.facts), detail=found.detail)
+
+
+def _explained(ctx: Context, person: str, command: str) -> Explanation:
     from agency.control.execution.explaining import explain
 
     services = ctx.services
-    policy = services.decisions().policy
-    found = explain(policy, services.grammar, person, command)
-    return Result(found.answer, table((), found.facts), detail=found.detail)
+    return explain(services.decisions().policy, services.grammar, person, command)

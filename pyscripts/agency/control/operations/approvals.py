@@ -148,8 +148,7 @@ class Approvals:
             known = operations.granted_by(connection, operation)
             if by not in known:
                 operations.grant(connection, operation, by, now)
-            names = tuple(each for each in (*known, by) if each in counted)
-            names = tuple(dict.fromkeys(names))
+            names = tuple(dict.fromkeys(each for each in (*known, by) if each in counted))
             after = operation
             if len(names) >= quorum:
                 after = replace(operation, state=State.GRANTED)
@@ -166,10 +165,13 @@ class Approvals:
             self.waiting.pop(operation.id, None)
         return granted
 
-    async def names(self, operation: Operation) -> tuple[str, ...]:
-        """Return who approved an operation so far."""
-        found = await self.database.read(lambda c: operations.granted_by(c, operation))
-        return tuple(found)
+    async def names(self, *waiting: Operation) -> list[tuple[str, ...]]:
+        """Return who approved each of these operations so far."""
+
+        def look(connection: Connection) -> list[tuple[str, ...]]:
+            return [tuple(operations.granted_by(connection, each)) for each in waiting]
+
+        return await self.database.read(look)
 
 
 def meant_by(policy: Policy, connection: Connection, reaction: Reaction) -> IncomingEvent | None:

@@ -24,7 +24,7 @@ from agency.control.store.audit import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What people may decide on operations that have not begun.
+    """Decisions that people may take on operations that have not begun.
 
     `settle` puts the end of one on record, and `forget` gives its place up.
     """
@@ -57,9 +57,9 @@ class Decisions:
         """
         return self.approvals.find(beginning)
 
-    async def approved_by(self, operation: Operation) -> tuple[str, ...]:
-        """Return who approved an operation so far."""
-        return await self.approvals.names(operation)
+    async def approved_by(self, *waiting: Operation) -> list[tuple[str, ...]]:
+        """Return who approved each of these operations so far."""
+        return await self.approvals.names(*waiting)
 
     async def grant(self, beginning: str, by: str, confirmed: str | None = None) -> Granted:
         """Approve the waiting operation whose id begins so, exactly as it is.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from agency.clock import iso
 from agency.control.execution.replies import Reply
 from agency.control.operation import Operation
-from agency.control.policy import people
+from agency.control.policy import confirmation, people
 from agency.control.wish import Wish
 
 YES, NO = "✅", "❌"
@@ -19,7 +19,7 @@ _SELECTOR = "\N{VARIATION SELECTOR-16}"
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What an operation would do: what its target is to be now, and would be to be then."""
+    """Effect of an operation: what its target is to be now, and would be to be then."""
 
     before: Wish | None
     after: Wish | None
@@ -37,7 +37,7 @@ class Effect:
 
 def prompt(operation: Operation, quorum: int, effect: Effect, *, alone: bool = False) -> Reply:
     """Make the message that asks for the approvals of an operation."""
-    short = operation.id[:9]
+    short = operation.short
     until = iso(operation.deadline_ts / 1000)
     lines = [
         f"Operation {operation.id} needs an approval, by the rule {operation.rule}.",
@@ -45,7 +45,7 @@ def prompt(operation: Operation, quorum: int, effect: Effect, *, alone: bool = F
         effect.sentence(operation.target),
     ]
     if alone:
-        word = operation.target or operation.action
+        word = confirmation(operation.target, operation.action)
         lines.append(
             "Nobody else can approve it here. When the delay is over, say "
             f"!agency approvals approve {short} --confirm={word!r}, until {until}."

@@ -46,7 +46,7 @@ class NotWantedError(AgencyError):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What an operation needs to begin: grants of so many of these people."""
+    """Demand of an operation before it begins: grants of so many of these people."""
 
     approvers: Collection[str] = ()
     quorum: int = 1

@@ -13,6 +13,7 @@ from agency.control.policy.decision import (
     Needs,
     Policy,
     SafeMode,
+    confirmation,
     people,
 )
 from agency.control.policy.roles import People, Role, Ruled, needed
@@ -32,6 +33,7 @@ __all__ = [
     "Ruled",
     "SafeMode",
     "Solo",
+    "confirmation",
     "needed",
     "people",
 ]

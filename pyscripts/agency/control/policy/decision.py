@@ -47,11 +47,6 @@ class Asked:
     action: str
     created_ts: int
 
-    @property
-    def confirmation(self) -> str:
-        """The words that the one person of an agency types to approve their own operation."""
-        return self.target or self.action
-
 
 @dataclass(frozen=True, slots=True)
 class SafeMode:
@@ -148,14 +143,18 @@ class Policy:
         left_s = asked.created_ts / 1000 + self.solo.delay_s - now_ms / 1000
         if left_s > 0:
             return Deny("too-early", f"It may be approved in {left_s:.0f} s, not before.")
-        if confirmed != asked.confirmation:
-            return Deny(
-                "not-confirmed", f"Confirm it in so many words: --confirm={asked.confirmation!r}"
-            )
+        words = confirmation(asked.target, asked.action)
+        if confirmed != words:
+            return Deny("not-confirmed", f"Confirm it in so many words: --confirm={words!r}")
         return Allow()
 
     def _is_alone(self, actor: str) -> bool:
         return self.solo is not None and self.people.deciding == {actor}
+
+
+def confirmation(target: str, action: str) -> str:
+    """Return the words that the one person of an agency types to approve their own operation."""
+    return target or action
 
 
 def people(number: int) -> str:

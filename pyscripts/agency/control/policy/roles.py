@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Role(StrEnum):
-    """What a person may do; nobody holds a role that no list gives them."""
+    """Role of a person; nobody holds one that no list gives them."""
 
     VIEWER = "viewer"  # may look
     OPERATOR = "operator"  # may change, too

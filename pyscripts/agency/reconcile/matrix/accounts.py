@@ -17,12 +17,11 @@ from pydantic import Field
 
 from agency.errors import PrerequisiteError
 from agency.matrix import (
-    REGISTRATION_PATH,
     MatrixError,
     MatrixSession,
     client_path,
     client_session,
-    registration_body,
+    register,
 )
 from agency.reconcile.engine.contract import ABSENT, Change, ReconcileError, Settings
 from agency.reconcile.matrix.handover import Handover
@@ -117,11 +116,7 @@ class Accounts:
 
     async def _register(self, user: str, password: SecretValue) -> None:
         localpart = user[1:].removesuffix(f":{self.settings.domain}")
-        answer = await self.api.request("GET", REGISTRATION_PATH)
-        body = registration_body(
-            str(answer.get("nonce")), localpart, password.reveal(), self.shared_secret.reveal()
-        )
-        await self.api.request("POST", REGISTRATION_PATH, body)
+        await register(self.api, localpart, password.reveal(), self.shared_secret.reveal())
 
     def _refused(self, user: str, error: MatrixError) -> ReconcileError:
         if error.errcode == _IN_USE:

@@ -20,21 +20,18 @@ from urllib.parse import quote
 from agency.clock import new_id
 from agency.errors import BadInputError, PrerequisiteError, UsageError
 from agency.matrix import (
-    REGISTRATION_PATH,
     MatrixError,
     MatrixSession,
     client_session,
     localpart,
-    registration_body,
+    register,
 )
 from agency.naming import matrix_id
 from agency.reconcile.matrix.accounts import AccountsSettings, handover
 from agency.reconcile.matrix.handover import Handover
 from agency.secrets import (
     MATRIX_REGISTRATION_SHARED_SECRET,
-    Generator,
     SecretValue,
-    generate,
     read_credential,
 )
 
@@ -50,7 +47,6 @@ class Reset:
     settings: AccountsSettings
     shared_secret: SecretValue
     handover: Handover
-    new_password: Callable[[], SecretValue]
     new_id: Callable[[str], str]
 
     async def run(self, user: str) -> Path:
@@ -93,16 +89,9 @@ class Reset:
     @asynccontextmanager
     async def _administrator(self) -> AsyncIterator[MatrixSession]:
         """Register an administrator, and deactivate it and those that were left."""
-        answer = await self.api.request("GET", REGISTRATION_PATH)
         name = self.new_id(_ADMINISTRATOR)
-        body = registration_body(
-            str(answer.get("nonce")),
-            name,
-            self.new_password().reveal(),
-            self.shared_secret.reveal(),
-            admin=True,
-        )
-        told = await self.api.request("POST", REGISTRATION_PATH, body)
+        password, secret = self.handover.new_password(), self.shared_secret
+        told = await register(self.api, name, password.reveal(), secret.reveal(), admin=True)
         admin = replace(self.api, token=str(told.get("access_token")))
         itself = matrix_id(name, self.settings.domain)
         try:
@@ -174,9 +163,6 @@ async def opened(settings: AccountsSettings) -> AsyncIterator[Reset]:
     """
     secret = read_credential(MATRIX_REGISTRATION_SHARED_SECRET)
 
-    def password() -> SecretValue:
-        return generate(Generator.PASSWORD)
-
     async with client_session() as session:
         api = MatrixSession(settings.homeserver_url, session)
-        yield Reset(api, settings, secret, handover(settings), password, new_id)
+        yield Reset(api, settings, secret, handover(settings), new_id)

@@ -45,7 +45,7 @@ class Unit(Shape):
 
 
 class Lost(Shape):
-    """What was lost after the snapshot: a message of the homeserver's, and the store."""
+    """Loss after the snapshot: a message of the homeserver's, and the store."""
 
     event_id: EventId
     rows_left: Zero

@@ -45,7 +45,7 @@ class RunningUnit(Shape):
 
 
 class Shown(Shape):
-    """What every service shows: whose machine it is on, and its units."""
+    """Facts that every service shows: whose machine it is on, and its units."""
 
     instance: Owner
     units: Some[RunningUnit]
