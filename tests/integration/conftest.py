@@ -80,6 +80,15 @@ class Homeserver:
         answer.raise_for_status()
         return str(answer.json()["access_token"])
 
+    def log_in(self, user: str, password: str) -> requests.Response:
+        """Attempt to log in with a password."""
+        body = {
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": user},
+            "password": password,
+        }
+        return self.request("POST", "/_matrix/client/v3/login", json=body)
+
     def say(self, token: str, room: str, text: str, **content: Any) -> str:
         """Send a text message, with more content; returns its event id."""
         path = f"/_matrix/client/v3/rooms/{room}/send/m.room.message/t{next(self._txns)}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,15 @@ class Machine:
     def say(self, count: int = 1) -> Head:
         """Append rows to the audit log, as the control plane does; return its head."""
         return in_store(str(self.store), lambda c: appended(c, self.instance, self.clock, count))
+
+    def forge_a_row(self) -> None:
+        """Change a row of the audit log behind its guards."""
+        with closing(sqlite3.connect(self.store)) as connection:
+            listed = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+            for (name,) in connection.execute(listed).fetchall():
+                connection.execute(f'DROP TRIGGER "{name}"')
+            connection.execute("UPDATE audit SET actor = 'mallory' WHERE sequence = 2")
+            connection.commit()
 
     def damage(self) -> None:
         """Lose everything that was backed up."""

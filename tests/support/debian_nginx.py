@@ -5,20 +5,14 @@ Unpacked means `apt-get download` and `dpkg --extract`: nothing is installed, an
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from agency.files import write_atomically
+from debian_programs import CACHE, unpack
 
 # The first has the program, the second its types and parameters, the third the module.
 PACKAGES = ("nginx", "nginx-common", "libnginx-mod-stream")
-DOWNLOAD_S = 120
 
 
 @dataclass(frozen=True)
@@ -49,31 +43,8 @@ def find_nginx() -> Nginx:
     installed = Nginx(Path("/"))
     if installed.whole:
         return installed
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        pytest.skip("nginx is not installed, and this is no Debian")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kept = Nginx(cache / "agency" / "nginx")
-    if not (kept.root / "whole").exists():
-        _unpack(kept.root)
+    kept = Nginx(CACHE / "nginx-with-stream")
+    if not kept.root.is_dir() and (why := unpack(kept.root, *PACKAGES)):
+        pytest.skip(f"nginx is not installed: {why}")
     assert kept.whole
     return kept
-
-
-def _unpack(place: Path) -> None:
-    """Fetch and unpack beside the place, and put it there when it is whole."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent) as name:
-        making = Path(name)
-        argv = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *PACKAGES]
-        done = subprocess.run(argv, cwd=making, capture_output=True, text=True, timeout=DOWNLOAD_S)
-        if done.returncode != 0:
-            pytest.skip(
-                f"nginx is not installed and cannot be fetched: {done.stderr.strip()[-200:]}"
-            )
-        for deb in sorted(making.glob("*.deb")):
-            argv = ["dpkg", "--extract", str(deb), str(making / "root")]
-            subprocess.run(argv, check=True, timeout=60)
-        write_atomically(making / "root" / "whole", b"")
-        if not (place / "whole").exists():  # a second worker may have been faster
-            shutil.rmtree(place, ignore_errors=True)
-            (making / "root").rename(place)

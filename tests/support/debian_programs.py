@@ -23,7 +23,7 @@ def program(name: str, package: str) -> str:
         return found
     unpacked = CACHE / package
     if not unpacked.is_dir():
-        _unpack(package, unpacked)
+        unpack(unpacked, package)
     places = (unpacked / "usr/bin" / name, unpacked / "usr/sbin" / name)
     path = next((place for place in places if place.is_file()), None)
     if path is None:
@@ -50,21 +50,28 @@ def command(name: str, package: str) -> tuple[str, ...]:
     return (*alone, "sh", "-c", _WITH_SHARE, "sh", str(share), path)
 
 
-def _unpack(package: str, place: Path) -> None:
-    """Fetch and unpack; whoever is first puts it in place, whole."""
-    if shutil.which("apt-get") is None:
-        return
+def unpack(place: Path, *packages: str) -> str:
+    """Fetch and unpack packages; whoever is first puts them in place, whole.
+
+    Returns why they are not to be had; empty if they are there.
+    """
+    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+        return "this is no Debian"
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent) as name:
         directory = Path(name)
-        argv = ["apt-get", "-o", "APT::Sandbox::User=root", "-q", "download", package]
-        fetched = subprocess.run(argv, cwd=directory, capture_output=True, timeout=180, check=False)
-        debs = list(directory.glob("*.deb"))
+        argv = ["apt-get", "-o", "APT::Sandbox::User=root", "-q", "download", *packages]
+        fetched = subprocess.run(
+            argv, cwd=directory, capture_output=True, text=True, timeout=180, check=False
+        )
+        debs = sorted(directory.glob("*.deb"))
         if fetched.returncode != 0 or not debs:
-            return
+            return f"it cannot be fetched: {fetched.stderr.strip()[-200:]}"
         made = directory / "unpacked"
-        subprocess.run(["dpkg", "-x", str(debs[0]), str(made)], check=True, timeout=120)
+        for deb in debs:
+            subprocess.run(["dpkg", "-x", str(deb), str(made)], check=True, timeout=120)
         try:
             made.rename(place)
         except OSError:
             assert place.is_dir()  # another worker was faster
+    return ""

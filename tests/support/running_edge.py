@@ -32,10 +32,8 @@ CONFIGURATION = "usr/lib/agency/nixos/nginx.conf"
 START_S = 20.0
 
 
-class _Homeserver(BaseHTTPRequestHandler):
+class EchoedHeaders(BaseHTTPRequestHandler):
     """Answers with the headers that arrived."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         body = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
@@ -46,6 +44,10 @@ class _Homeserver(BaseHTTPRequestHandler):
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
         """Keep quiet."""
+
+
+class _Homeserver(EchoedHeaders):
+    protocol_version = "HTTP/1.1"
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,14 @@ def _as_nobody(argv: list[str]) -> list[str]:
 
 
 def _is_ready(data: Path) -> bool:
+    """Tell whether the server answers: its socket is there before that; postmaster.pid says it."""
     status = data / "postmaster.pid"
     return status.exists() and status.read_text().rstrip().endswith("ready")
 
 
 @contextmanager
-def serving() -> Iterator[Path]:
-    """Run a server whose administrator is postgres; yields the directory of its socket."""
+def serving(administrator: str = "postgres") -> Iterator[Path]:
+    """Run a server of an administrator; yields the directory of its socket."""
     place = Path(tempfile.mkdtemp(prefix="pg"))
     if _AS_ROOT:
         shutil.chown(place, "nobody", "nogroup")
@@ -39,7 +40,7 @@ def serving() -> Iterator[Path]:
     env = {"PATH": os.environ["PATH"], "HOME": str(place), "LANG": "C.UTF-8"}
     try:
         subprocess.run(
-            _as_nobody([str(INITDB), "-D", str(data), "-U", "postgres", "-A", "trust", "-N"]),
+            _as_nobody([str(INITDB), "-D", str(data), "-U", administrator, "-A", "trust", "-N"]),
             check=True,
             capture_output=True,
             env=env,

@@ -79,14 +79,7 @@ def test_evidence_of_a_broken_log_does_not_go_on(machine: Machine) -> None:
     create_backup(machine.settings, machine.clock)
     restore(machine)
     assert restored_evidence(machine.settings)["continues"] == 4
-    with closing(sqlite3.connect(machine.store)) as connection:
-        connection.execute("DROP TRIGGER IF EXISTS audit_no_update")
-        for (name,) in connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-        ).fetchall():
-            connection.execute(f'DROP TRIGGER "{name}"')
-        connection.execute("UPDATE audit SET actor = 'mallory' WHERE sequence = 2")
-        connection.commit()
+    machine.forge_a_row()
     assert restored_evidence(machine.settings)["continues"] is None
 
 

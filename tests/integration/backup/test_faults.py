@@ -245,13 +245,7 @@ def test_without_a_repository_nothing_is_verified(machine: Machine) -> None:
 def test_a_broken_audit_log_is_not_backed_up(machine: Machine) -> None:
     """No snapshot with a broken chain follows a whole one, and pushes it out in time."""
     create_backup(machine.settings, machine.clock)
-    with closing(sqlite3.connect(machine.store)) as connection:
-        for (name,) in connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-        ).fetchall():
-            connection.execute(f'DROP TRIGGER "{name}"')
-        connection.execute("UPDATE audit SET actor = 'mallory' WHERE sequence = 2")
-        connection.commit()
+    machine.forge_a_row()
     with pytest.raises(BadInputError, match="bad at row 2"):
         create_backup(machine.settings, machine.clock)
     assert snapshots(machine) == 1

@@ -12,11 +12,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from debian_nginx import Nginx
+from running_edge import EchoedHeaders
 
 ROOT = Path(__file__).resolve().parents[3]
 HEADERS = ROOT / "modules/lib/proxy-headers.conf"
@@ -70,26 +71,12 @@ SPOOFED = {
 }
 
 
-class _Echo(BaseHTTPRequestHandler):
-    """Answers with the headers that arrived."""
-
-    def do_GET(self) -> None:
-        body = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_request(self, code: object = "-", size: object = "-") -> None:
-        """Keep quiet."""
-
-
 @pytest.fixture(scope="module")
 def edge(nginx: Nginx, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The Unix socket of an nginx before a service that says what arrives."""
     program = str(nginx.program)
     place = tmp_path_factory.mktemp("edge")
-    service = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+    service = ThreadingHTTPServer(("127.0.0.1", 0), EchoedHeaders)
     threading.Thread(target=service.serve_forever, daemon=True).start()
     text = CONFIGURATION.format(place=place, port=service.server_port, headers=HEADERS)
     (place / "nginx.conf").write_text(text)

@@ -52,14 +52,6 @@ class Setup:
         (line,) = (one for one in lines if one.startswith("password: "))
         return line.removeprefix("password: ")
 
-    def log_in(self, user: str, password: str):
-        body = {
-            "type": "m.login.password",
-            "identifier": {"type": "m.id.user", "user": user},
-            "password": password,
-        }
-        return self.homeserver.request("POST", "/_matrix/client/v3/login", json=body)
-
 
 @pytest.fixture
 def setup(homeserver, tmp_path, monkeypatch) -> Setup:
@@ -86,13 +78,13 @@ async def test_an_operator_logs_in_with_what_was_handed_over_once(setup: Setup) 
     password = setup.password(file.name)
     assert len(password) >= 20
     assert password not in str(report.as_dict())
-    assert setup.log_in("@ann:agency.example", password).status_code == 200
-    assert setup.log_in("@ann:agency.example", "x" + password).status_code == 403
+    assert setup.homeserver.log_in("@ann:agency.example", password).status_code == 200
+    assert setup.homeserver.log_in("@ann:agency.example", "x" + password).status_code == 403
 
     file.unlink()
     assert (await setup.converge()).outcome is Outcome.UNCHANGED
     assert setup.files() == {}
-    assert setup.log_in("@ann:agency.example", password).status_code == 200
+    assert setup.homeserver.log_in("@ann:agency.example", password).status_code == 200
 
 
 async def test_an_account_that_is_there_is_left_alone(setup: Setup) -> None:
@@ -118,11 +110,11 @@ async def test_a_run_that_ended_in_between_costs_nothing(
         patch.setattr(MatrixSession, "request", cut)
         assert (await setup.converge()).outcome is Outcome.FAILED
     password = setup.password("dora%3Aagency.example.txt")
-    assert setup.log_in("@dora:agency.example", password).status_code == 403
+    assert setup.homeserver.log_in("@dora:agency.example", password).status_code == 403
 
     assert (await setup.converge()).outcome is Outcome.CHANGED
     assert setup.password("dora%3Aagency.example.txt") == password
-    assert setup.log_in("@dora:agency.example", password).status_code == 200
+    assert setup.homeserver.log_in("@dora:agency.example", password).status_code == 200
 
 
 async def test_a_name_that_is_never_given_again_is_refused_and_leaves_no_password(
@@ -133,7 +125,7 @@ async def test_a_name_that_is_never_given_again_is_refused_and_leaves_no_passwor
     (file,) = setup.files().values()
     password = setup.password(file.name)
     file.unlink()
-    token = setup.log_in("@erin:agency.example", password).json()["access_token"]
+    token = setup.homeserver.log_in("@erin:agency.example", password).json()["access_token"]
     body = {"erase": True, "auth": PASSWORD_AUTH | {"password": password}}
     deactivate = "/_matrix/client/v3/account/deactivate"
     assert setup.homeserver.request("POST", deactivate, token, body).status_code == 200

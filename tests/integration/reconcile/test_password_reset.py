@@ -48,14 +48,6 @@ class Machine:
         (line,) = (one for one in lines if one.startswith("password: "))
         return line.removeprefix("password: ")
 
-    def log_in(self, user: str, password: str):
-        body = {
-            "type": "m.login.password",
-            "identifier": {"type": "m.id.user", "user": user},
-            "password": password,
-        }
-        return self.homeserver.request("POST", "/_matrix/client/v3/login", json=body)
-
     def administrators(self, token: str) -> list[str]:
         """List the active administrators of resets, as an administrator sees them."""
         path = "/_synapse/admin/v2/users?deactivated=false&name=agency-reset"
@@ -91,8 +83,8 @@ def test_a_lost_password_is_replaced_and_sessions_end(machine: Machine, watcher:
     assert machine.waiting() == ["lara%3Aagency.example.txt"]
     password = machine.password("lara%3Aagency.example.txt")
     assert password not in printed
-    assert machine.log_in("@lara:agency.example", password).status_code == 200
-    assert machine.log_in("@lara:agency.example", "x" + password).status_code == 403
+    assert machine.homeserver.log_in("@lara:agency.example", password).status_code == 200
+    assert machine.homeserver.log_in("@lara:agency.example", "x" + password).status_code == 403
     assert machine.homeserver.request("GET", whoami, lost).status_code == 401
     assert machine.administrators(watcher) == [], "the right to do it ends with it"
 
@@ -107,7 +99,7 @@ def test_it_can_be_said_again(machine: Machine) -> None:
     (machine.place / "handover" / name).unlink()
     assert machine.reset("@mona:agency.example")[0] == 0
     assert machine.password(name) != first
-    assert machine.log_in("@mona:agency.example", first).status_code == 403
+    assert machine.homeserver.log_in("@mona:agency.example", first).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -184,7 +176,7 @@ def test_what_an_interrupted_reset_left_goes_with_the_next(
 
     assert machine.reset("@pia:agency.example")[0] == 0
     assert machine.administrators(watcher) == []
-    assert machine.log_in("@pia:agency.example", promised).status_code == 200
+    assert machine.homeserver.log_in("@pia:agency.example", promised).status_code == 200
 
 
 def test_a_wrong_secret_and_a_silent_homeserver_change_nothing(machine: Machine) -> None:

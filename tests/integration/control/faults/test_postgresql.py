@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from serving_postgresql import INITDB, POSTGRES, serving
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -35,58 +33,16 @@ from agency.store import Database, Holder, hold, holding, migrate, open_database
 
 pytest.importorskip("asyncpg", reason="PostgreSQL is optional: install agency[postgresql]")
 
-_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-_BIN = str(_BINARIES[-1]) if _BINARIES else os.environ.get("PATH", os.defpath)
-_INITDB, _POSTGRES = (shutil.which(name, path=_BIN) for name in ("initdb", "postgres"))
-_AS_ROOT = os.geteuid() == 0
 pytestmark = pytest.mark.skipif(
-    _INITDB is None or _POSTGRES is None, reason="PostgreSQL's server is not installed"
+    INITDB is None or POSTGRES is None, reason="PostgreSQL's server is not installed"
 )
-
-
-def as_postgres(argv: list[str]) -> list[str]:
-    """PostgreSQL refuses to run as root."""
-    if not _AS_ROOT:
-        return argv
-    return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--", *argv]
-
-
-def is_ready(data: Path) -> bool:
-    """Tell whether the server answers: its socket is there before that; postmaster.pid says it."""
-    status = data / "postmaster.pid"
-    return status.exists() and status.read_text().rstrip().endswith("ready")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Path]:
     """A PostgreSQL on a socket in a directory of its own."""
-    place = Path(tempfile.mkdtemp(prefix="pg"))
-    if _AS_ROOT:
-        shutil.chown(place, "nobody", "nogroup")
-    data = place / "data"
-    env = {"PATH": os.environ["PATH"], "HOME": str(place), "LANG": "C.UTF-8"}
-    try:
-        subprocess.run(
-            as_postgres([str(_INITDB), "-D", str(data), "-U", "agency", "-A", "trust", "-N"]),
-            check=True,
-            capture_output=True,
-            env=env,
-            cwd=place,
-        )
-        argv = [str(_POSTGRES), "-D", str(data), "-k", str(place), "-c", "listen_addresses="]
-        process = subprocess.Popen(as_postgres(argv), env=env, cwd=place, stderr=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 30
-            while not is_ready(data):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            yield place
-        finally:
-            process.terminate()
-            process.wait(20)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    with serving("agency") as place:
+        yield place
 
 
 @pytest.fixture

@@ -291,6 +291,16 @@ async def test_doubtful_message_without_a_thread_is_looked_for_in_the_room(desk:
     assert desk.api.sent == []
 
 
+async def run_until_settled(desk: Desk) -> None:
+    """Run the sender, as after a start, until it has settled a message."""
+    running = asyncio.create_task(desk.sender.run())
+    try:
+        async with asyncio.timeout(5):
+            await desk.sender.settled.wait()
+    finally:
+        running.cancel()
+
+
 async def test_notice_that_waits_is_not_taken_for_another(desk: Desk) -> None:
     """After a crash the room is searched; another message of the bot there says nothing."""
     old, new = (
@@ -299,12 +309,7 @@ async def test_notice_that_waits_is_not_taken_for_another(desk: Desk) -> None:
     desk.api.posted["$old"] = old.content
     desk.api.posted["$new"] = {"body": "a reply", "org.agency.reply": {}}
     await desk.database.write(lambda c: outbox.add(c, new, 0))
-    running = asyncio.create_task(desk.sender.run())
-    try:
-        async with asyncio.timeout(5):
-            await desk.sender.settled.wait()
-    finally:
-        running.cancel()
+    await run_until_settled(desk)
     assert [content["body"] for content in desk.api.contents] == ["new"]
 
 
@@ -312,11 +317,6 @@ async def test_notice_that_was_posted_before_a_crash_is_not_posted_again(desk: D
     message = notice_message("new", "!r:x", as_user="@bot:x", trace="new")
     desk.api.posted["$new"] = message.content
     await desk.database.write(lambda c: outbox.add(c, message, 0))
-    running = asyncio.create_task(desk.sender.run())
-    try:
-        async with asyncio.timeout(5):
-            await desk.sender.settled.wait()
-    finally:
-        running.cancel()
+    await run_until_settled(desk)
     assert desk.api.contents == []
     assert (await desk.counts())[OutboxState.PENDING] == 0
