@@ -80,6 +80,7 @@ in
       secrets = [
         "matrix-as-token"
         "matrix-hs-token"
+        "vault-master-key"
       ]
       ++ lib.optional cfg.alerts "alertmanager-token";
       # At the start of the machine, not only when somebody connects.

@@ -13,8 +13,10 @@ from agency.control.grammar.errors import CommandError
 from agency.control.grammar.kinds import (
     AgentName,
     Count,
+    OneOf,
     OperationId,
     Reason,
+    SecretName,
     Text,
     Topic,
     TraceId,
@@ -43,7 +45,18 @@ def without_mark(text: str) -> str:
     return text.strip()
 
 
+PATTERNS = {
+    OperationId: r"op-[0-9a-f]{6,26}",
+    SecretName: r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
+    TraceId: r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    UserId: r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}",
+}
+
+
 def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
+    pattern = PATTERNS.get(type(parameter.kind))
+    if pattern is not None:
+        return st.from_regex(pattern, fullmatch=True)
     match parameter.kind:
         case AgentName():
             return NAMES
@@ -51,14 +64,10 @@ def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
             return TEXTS.map(without_mark).filter(bool)
         case Text():
             return TEXTS
-        case OperationId():
-            return st.from_regex(r"op-[0-9a-f]{6,26}", fullmatch=True)
-        case UserId():
-            return st.from_regex(r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}", fullmatch=True)
+        case OneOf(words=words):
+            return st.sampled_from(words)
         case Count(most=most):
             return st.integers(1, most)
-        case TraceId():
-            return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
         case Topic():
             return st.sampled_from(sorted(GRAMMAR.topics))
     raise AssertionError(f"no values for {parameter.kind}")

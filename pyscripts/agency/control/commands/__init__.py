@@ -11,6 +11,7 @@ from agency.control.commands import (
     policy,
     records,
     safety,
+    secrets,
     status,
     warnings,
 )
@@ -40,6 +41,7 @@ NOUNS: tuple[Noun, ...] = (
     *(records.AUDIT, records.TRACE),
     *(approvals.APPROVALS, policy.POLICY, safety.SAFE_MODE),
     *(status.STATUS, warnings.WARNINGS),
+    secrets.SECRETS,
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agency.errors import InternalError
+from agency.errors import InternalError, PrerequisiteError
 
 if TYPE_CHECKING:
     from agency.clock import Clock
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agency.control.grammar.grammar import Grammar
     from agency.control.operations.decisions import Decisions
     from agency.control.operations.safety import Safety
+    from agency.control.vault.desk import SecretDesk
     from agency.store import Database
 
 
@@ -29,6 +30,14 @@ def _no_safety() -> Safety:
     raise InternalError("there are no operations to hold back")
 
 
+def _no_vault() -> SecretDesk:
+    """Refuse: for an agency without a vault."""
+    raise PrerequisiteError(
+        "this agency has no vault: the control plane got no credential vault-master-key",
+        hint="make it with `agency secrets generate`, commit, and switch",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of the control plane that handlers use."""
@@ -40,6 +49,7 @@ class Services:
     conditions: Conditions
     decisions: Callable[[], Decisions] = _no_decisions
     safety: Callable[[], Safety] = _no_safety
+    secrets: Callable[[], SecretDesk] = _no_vault
     started_s: float = 0.0  # of the steady clock
 
 

@@ -28,7 +28,7 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.detail import failure_detail
-from agency.control.runtimes.handover import HOST, Handed
+from agency.control.runtimes.handover import HOST, SHOWN_REDEEM_SOCKET, Handed
 from agency.control.runtimes.logs import last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.secrets import SecretValue
@@ -147,7 +147,8 @@ class SystemdRuntime(SerialRuntime[_Agent]):
 
     def _make(self, name: str) -> _Agent:
         directory = self._directory
-        return _Agent(name, Handed(directory / f"{name}.json", directory / f"{name}.token"))
+        config, token = directory / f"{name}.json", directory / f"{name}.token"
+        return _Agent(name, Handed(config, token, SHOWN_REDEEM_SOCKET))
 
     async def _runs(self, agent: _Agent) -> bool:
         seen = await self._observe(agent)

@@ -18,11 +18,12 @@ from agency.control.execution.replies import Reply, notice_message, reply_messag
 from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.admitting.entries import operation_entry, store_reason
 from agency.control.operations.admitting.withdrawal import is_withdrawn
+from agency.control.operations.running.basis import basis_now, moved_text
 from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.outbox import Lane, StoredMessage
-from agency.control.wish import Wish, basis_of
+from agency.control.wish import Wish
 from agency.errors import AgencyError
 from agency.matrix import Backoff
 from agency.store import Database
@@ -190,6 +191,10 @@ class Recorder:
             return before
 
         return Begun(running, await self.database.write(change))
+
+    async def basis(self, target: str) -> str:
+        """Return what an approval of a change of a target is planned on now."""
+        return await self.database.read(lambda c: basis_now(c, target))
 
     async def is_stored(self, operation: Operation) -> bool:
         """Return whether an operation with that id is in the store."""
@@ -371,11 +376,8 @@ def _spend(
         some = f"only {spent} of the {demand.quorum} approvals of this operation hold"
         none = "there is no approval of this operation"
         raise VoidGrantError(f"{some if spent else none} as it is now")
-    if operation.basis and basis_of(before) != operation.basis:
-        raise VoidGrantError(
-            f"{operation.target} is {before or 'without a command'} by now, and was not when the "
-            "approval was asked for; ask again"
-        )
+    if operation.basis and basis_now(connection, operation.target) != operation.basis:
+        raise VoidGrantError(moved_text(operation.target, before))
 
 
 def _of(settlement: Settlement) -> dict[str, dict[str, object]]:
