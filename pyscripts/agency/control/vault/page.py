@@ -163,9 +163,7 @@ class EntryPage:
         except RefusalError as error:
             return await self._show(request, wrong=f"{error.message}.")
         await self.announce(form, secret)
-        text = (
-            f"{secret.name} has version {secret.version} now. This link is used up: close the page."
-        )
+        text = f"The secret {secret.name} has version {secret.version} now; the link is used up."
         return _page(200, "Stored", _text(text, None))
 
     def _form_token(self, token: str, browser: str) -> str:

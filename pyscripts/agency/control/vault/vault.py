@@ -218,8 +218,11 @@ class Vault:
             self.check(connection)
             newest = self.keys.newest.id
             for name in rows.under_other_keys(connection, newest, _BATCH):
-                secret, box = self._found(connection, name)
-                value = decrypt(self.keys, secret.identity, box)
+                found = rows.find(connection, name)
+                if found is None:
+                    continue
+                secret = found[0]
+                value = self.opened(*found)
                 fresh = encrypt(self.keys, secret.identity, value, self.entropy)
                 rows.put(connection, replace(secret, key_id=fresh.key_id), fresh)
             self.seal(connection)
