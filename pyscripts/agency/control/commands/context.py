@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agency.errors import InternalError, PrerequisiteError
+from agency.secrets import VAULT_MASTER_KEY
 
 if TYPE_CHECKING:
     from agency.clock import Clock
@@ -33,7 +34,7 @@ def _no_safety() -> Safety:
 def _no_vault() -> SecretDesk:
     """Refuse: for an agency without a vault."""
     raise PrerequisiteError(
-        "this agency has no vault: the control plane got no credential vault-master-key",
+        f"this agency has no vault: the control plane got no credential {VAULT_MASTER_KEY}",
         hint="make it with `agency secrets generate`, commit, and switch",
     )
 

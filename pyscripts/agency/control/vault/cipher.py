@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from agency.canonical import canonical_json
 from agency.control.vault.keys import Keyring
 from agency.errors import AgencyError
-from agency.secrets import SecretValue
+from agency.secrets import VAULT_MASTER_KEY, SecretValue
 
 Entropy = Callable[[int], bytes]  # a number of bytes -> that many random bytes
 
@@ -96,5 +96,5 @@ def key_lost(key_id: str) -> KeyLostError:
     return KeyLostError(
         f"the vault is encrypted with the master key {key_id}, which is not loaded",
         hint="put the former key behind the present one, with a space between them: "
-        "`agency secrets set vault-master-key`; without it the values are lost",
+        f"`agency secrets set {VAULT_MASTER_KEY}`; without it the values are lost",
     )
