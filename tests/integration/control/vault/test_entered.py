@@ -3,55 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from entering import argv_of, socket_of
 from entry_page import enter, link_in
+from vault_places import CANARY, by_stdin, leaks
 
-CANARY = "canary-7d20f1-of-the-vault"
 TOKEN = "gl" + "pat-" + "aB3_" * 6
 REPLY_KEY = "org.agency.reply"
-
-
-def by_stdin(control: Any, *words: str, value: str = CANARY) -> dict[str, Any]:
-    """Give a command with a value on standard input."""
-    done = subprocess.run(
-        [*argv_of(socket_of(control), *words), "--value-stdin"],
-        input=f"{value}\n".encode(),
-        capture_output=True,
-        check=False,
-    )
-    assert value.encode() not in done.stdout + done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout or done.stderr)
-    return answer
-
-
-def places(control: Any) -> dict[str, bytes]:
-    """Everything that the control plane writes or shows, by its place."""
-    files = [path for path in control.place.rglob("*") if path.is_file()]
-    assert {"control.db", "control.log"} <= {path.name for path in files}
-    numbers = requests.get(f"{control.url}/metrics", timeout=10).content
-    audit = json.dumps(control.audit()).encode()
-    return {
-        "metrics": numbers,
-        "audit": audit,
-        "ready": control.ready().content,
-        **{str(path): path.read_bytes() for path in files},
-    }
-
-
-def leaks(control: Any, *canaries: str) -> list[str]:
-    return [
-        place
-        for place, data in places(control).items()
-        for canary in canaries
-        if canary.encode() in data
-    ]
 
 
 def test_a_link_in_the_room_takes_a_value_once_and_the_room_hears_of_it(
