@@ -145,6 +145,7 @@ def build_vault(plane: Shared, tokens: Tokens, lifecycle: Lifecycle) -> VaultSer
         return None
     limits = plane.config.limits
     vault = Vault(plane.database, plane.clock, read_keyring(tokens.vault))
+    lifecycle.agent_secrets = vault.values_of
     return VaultService(
         plane=plane,
         lifecycle=lifecycle,
