@@ -24,10 +24,11 @@ def redeemer(socket: str | None, token: str) -> Redeem | None:
 
     async def exchange(lease: SecretLease) -> SecretValue:
         try:
-            return await redeem(path, lease.id, lease.token, token)
+            value = await redeem(path, lease.id, lease.token, token)
         except AgencyError as error:
             fields = {"secret": lease.name, "version": lease.version, "why": error.message}
             _log.warning("a secret could not be redeemed", extra={"fields": fields})
             raise
+        return SecretValue(value.get_secret_value())
 
     return exchange

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from agency.control.leaks import token_in
 from agency.control.message import mentioned, shown_instead, without_fallback
-from agency.control.vault.tokens import token_in
 from agency.matrix import TELLING
 
 _MAX_ID = 255

@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from agency.errors import BadInputError, PrerequisiteError
 from agency.protocols.command_socket import short_path
-from agency.secrets import SecretValue
 
 REDEEM_SOCKET = "redeem.sock"
 MAX_REDEMPTION = 4 * 1024  # bytes of a request, its newline included
@@ -69,7 +68,7 @@ class RedemptionAnswer(_Line):
 
 async def redeem(
     path: Path, lease: str, token: str, agent_token: str, *, timeout_s: float = _TIMEOUT_S
-) -> SecretValue:
+) -> SecretStr:
     """Redeem a lease at the socket; return the value.
 
     Raises:
@@ -96,7 +95,7 @@ async def redeem(
         ) from None
     if answer.value is None:
         raise RedemptionRefusedError(answer.error or "refused", where=str(path))
-    return SecretValue(answer.value.get_secret_value())
+    return answer.value
 
 
 async def _exchange(path: Path, line: bytes) -> bytes:

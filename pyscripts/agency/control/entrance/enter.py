@@ -16,6 +16,7 @@ from agency.control.execution.replies import Reply
 from agency.control.execution.result import RefusalError
 from agency.control.grammar.parse import Command, CommandError, parse
 from agency.control.grammar.printing import format_command
+from agency.control.leaks import EXPOSED, INSTEAD, token_in
 from agency.control.operation import operation_id
 from agency.control.operations import Operation, Operations, Origin, OriginKind, State, Tell
 from agency.control.operations.admitting.admission import Settled
@@ -28,7 +29,6 @@ from agency.control.operations.admitting.entries import (
 from agency.control.operations.running.execution import INTERNAL
 from agency.control.store import operations as stored
 from agency.control.store.audit import Outcome
-from agency.control.vault.tokens import EXPOSED, INSTEAD, token_in
 from agency.control.vault.values import Waiting
 from agency.errors import AgencyError
 from agency.protocols import CommandOutcome

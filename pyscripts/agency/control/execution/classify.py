@@ -14,8 +14,8 @@ from agency import naming
 from agency.control.config import ControlConfig
 from agency.control.events import EventKind, IncomingEvent
 from agency.control.execution.address import speaks_to, without_mention
+from agency.control.leaks import EXPOSED, INSTEAD
 from agency.control.policy import Deny, Policy
-from agency.control.vault.tokens import EXPOSED, INSTEAD
 
 FUTURE_S = 300.0
 

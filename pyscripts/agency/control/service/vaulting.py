@@ -16,13 +16,13 @@ from agency import naming
 from agency.clock import iso, new_id
 from agency.control.appservice.access import OwnNames
 from agency.control.conditions import Code
+from agency.control.entrance.counter import Counter, serve
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.policy import critical_secrets
 from agency.control.runtimes.handover import redeem_socket
 from agency.control.service.handing import AcpAgents
 from agency.control.service.shared import Shared, Tokens, new_trace
 from agency.control.vault.cipher import VaultError
-from agency.control.vault.counter import Counter, serve
 from agency.control.vault.delivery import Delivery
 from agency.control.vault.desk import Report, SecretDesk
 from agency.control.vault.forms import Forms

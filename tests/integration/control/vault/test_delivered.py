@@ -74,7 +74,7 @@ class Agency:
 
     def redeem(self, agent: str, lease: str, token: str, agent_token: str) -> str:
         path = Path(self.control.config["state_dir"]) / "redeem" / agent / "redeem.sock"
-        return asyncio.run(redeem(path, lease, token, agent_token)).reveal()
+        return asyncio.run(redeem(path, lease, token, agent_token)).get_secret_value()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from vaulting import CANARY, Safe, wanted
 
 from agency.clock import Clock
-from agency.control.vault.counter import Counter, serve
+from agency.control.entrance.counter import Counter, serve
 from agency.control.vault.leases import Offer
 from agency.protocols import RedemptionLostError, RedemptionRefusedError, redeem
 from agency.secrets import SecretValue
@@ -42,7 +42,8 @@ class Counters:
         made = self.offers[offer]
         path = self.place / at / "redeem.sock"
         lease_token = token or made.token.reveal()
-        return (await redeem(path, made.lease, lease_token, TOKENS[who])).reveal()
+        value = await redeem(path, made.lease, lease_token, TOKENS[who])
+        return value.get_secret_value()
 
     async def rows(self) -> list[tuple[Any, ...]]:
         return await self.safe.rows(
@@ -130,7 +131,7 @@ async def test_on_a_host_the_kernel_says_who_asks(
 ) -> None:
     counters.counters["pm"].uid = 4242
     seen = 4242 if admitted else 4243
-    monkeypatch.setattr("agency.control.vault.counter.peer_uid", lambda _socket: seen)
+    monkeypatch.setattr("agency.control.entrance.counter.peer_uid", lambda _socket: seen)
     if admitted:
         assert await counters.ask() == CANARY
         return

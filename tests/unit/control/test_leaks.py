@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agency.control.events import parse_event
-from agency.control.vault.tokens import token_in
+from agency.control.leaks import token_in
 
 WORD = (string.ascii_letters + string.digits) * 2
 DASHES = "-" * 5
