@@ -117,6 +117,7 @@ def test_an_agent_gets_keeps_and_loses_its_secrets_by_itself(agency: Agency) -> 
     assert control.verify() == 0
 
 
+@pytest.mark.thorough
 def test_a_lease_is_renewed_before_it_ends(agency: Agency) -> None:
     agency.control.stop()
     agency.control.config["limits"] |= {"secret_lease_s": 3.0}
@@ -180,6 +181,7 @@ def test_what_cannot_be_delivered_whole_leaves_the_old_set_and_is_said(agency: A
     )
 
 
+@pytest.mark.thorough
 def test_the_socket_gives_nothing_to_who_is_not_the_agent(agency: Agency) -> None:
     control = agency.control
     by_stdin(control, "secrets", "set", "github")

@@ -91,7 +91,13 @@ def test_killed_after_the_value_came_in_it_is_there(control: Any, room: Any) -> 
     assert leaks(control, CANARY) == []
 
 
-@pytest.mark.parametrize("broken", ["UPDATE secrets SET version = 9", "DELETE FROM secrets"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "UPDATE secrets SET version = 9",
+        pytest.param("DELETE FROM secrets", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_register_that_was_tampered_with_is_said_and_used_no_more(
     control: Any, room: Any, broken: str, wait_for: Callable[..., Any]
 ) -> None:
@@ -128,7 +134,9 @@ def test_without_a_master_key_there_is_no_vault(
     control.stop()
 
 
-@pytest.mark.parametrize("broken", ["", "short", "a b"])
+@pytest.mark.parametrize(
+    "broken", ["short", *(pytest.param(each, marks=pytest.mark.thorough) for each in ("", "a b"))]
+)
 def test_a_broken_master_key_ends_the_start(
     homeserver: Any, make_control: Callable[..., Any], tmp_path: Path, broken: str
 ) -> None:
