@@ -66,7 +66,8 @@ class VaultService:
             check_s=config.limits.secret_check_s,
         )
         self.desk = SecretDesk(self.vault, forms, self.waiting, self._push)
-        self.page = EntryPage(forms, base_url, self._tell, OwnNames(config.listen_host).check)
+        own_names = OwnNames(config.listen_host).check
+        self.page = EntryPage(forms, base_url, self._tell, own_names, self._held_back)
 
     async def restore(self) -> None:
         """Put the rule for critical secrets into force; call it before any command is taken."""
@@ -92,6 +93,13 @@ class VaultService:
         names = [each.secret.name for each in found if each.secret.critical]
         self.plane.running().stand(critical_secrets(names))
         self.delivery.wake()
+
+    def _held_back(self) -> str | None:
+        """Say why nothing may be changed: a link that was made before does not lead around it."""
+        if self.plane.operations is None:
+            return "The control plane begins; try it again in a moment."
+        mode = self.plane.operations.rules.policy.safe_mode
+        return None if mode is None else f"{mode.by} switched to safe mode: nothing is changed."
 
     async def _tell(self, form: FormRow, secret: Secret) -> None:
         """Tell the room of a value that came in by a link; the audit log has it already."""

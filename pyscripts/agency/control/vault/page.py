@@ -66,12 +66,17 @@ _DOCUMENT = """<!doctype html>
 
 @dataclass(slots=True)
 class EntryPage:
-    """The form. `base_url` is its address for people; `announce` tells the room what came in."""
+    """The form.
+
+    `base_url` is its address for people; `announce` tells the room what came in; `held_back` says
+    why nothing may be changed now, if that is so.
+    """
 
     forms: Forms
     base_url: str
     announce: Callable[[FormRow, Secret], Awaitable[None]]
     own_names: Callable[[web.Request], None]
+    held_back: Callable[[], str | None] = lambda: None
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     _quiet: QuietLog = field(default_factory=lambda: QuietLog(_log))
 
@@ -144,6 +149,8 @@ class EntryPage:
 
     async def _take(self, request: web.Request) -> web.Response:
         token = request.match_info["token"]
+        if (why := self.held_back()) is not None:
+            return _page(503, "Nothing was stored", _text(why, "The link still works."))
         if request.content_type != _FORM:
             return _page(415, "Not a form", _text("Open the link in a browser.", None))
         given = await request.post()

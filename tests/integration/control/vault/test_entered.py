@@ -21,6 +21,9 @@ def test_a_link_in_the_room_takes_a_value_once_and_the_room_hears_of_it(
 ) -> None:
     said = room.ask("!agency secrets set github --type=api-key")
     link = link_in(said["body"])
+    room.ask("!agency safe-mode on")
+    assert enter(link, CANARY).status_code == 503
+    room.ask("!agency safe-mode off")
     first, again = enter(link, CANARY), requests.get(link, timeout=10)
     assert (first.status_code, again.status_code) == (200, 404)
     assert "no-store" in first.headers["Cache-Control"]

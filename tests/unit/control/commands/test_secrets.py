@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from desk import ALICE, BOB, BOT, ROOM, Desk
@@ -16,6 +16,7 @@ from agency.control.entrance.enter import Answer, Asked, Entrance, enter
 from agency.control.events import IncomingEvent
 from agency.control.operations import OriginKind
 from agency.control.policy import People, Policy, critical_secrets
+from agency.control.service.targets import AgentTargets
 from agency.control.vault.desk import Report, SecretDesk
 from agency.control.vault.forms import Forms
 from agency.control.vault.values import Waiting
@@ -26,7 +27,9 @@ TOKEN = "gh" + "p_" + "aB3" * 12
 
 
 class Agents:
-    """Lifecycle, as far as bindings need it."""
+    """Lifecycle, as far as bindings and targets need it."""
+
+    agents: ClassVar[dict[str, Any]] = {}
 
     def entry(self, name: str) -> str:
         return name
@@ -160,8 +163,14 @@ async def test_who_only_looks_changes_nothing(house: House) -> None:
     assert "github" in await house.say("!agency secrets list", "@vera:x.org")
 
 
-async def test_a_deletion_needs_another_person(house: House) -> None:
+async def test_a_deletion_needs_another_person_who_is_told_what_goes(house: House) -> None:
     await house.make()
+    await house.vault.bind("github", "pm", ALICE)
+    house.front.desk.targets = AgentTargets(Agents(), {"secret": house.desk.describe})  # type: ignore[arg-type]
+    house.start()
+    prompt = await house.say("!agency secrets delete github")
+    assert "Now github has version 1, for pm." in prompt
+    await house.say(f"deny {prompt.split()[1][:9]} not today", BOB)
     said = await house.approved("!agency secrets delete github")
     assert "github is erased" in said
     assert "There are no secrets" in await house.say("!agency secrets list")

@@ -233,6 +233,17 @@ def site_value() -> Any:
     return SecretValue("another value")
 
 
+async def test_in_safe_mode_nothing_comes_in_and_the_link_stays(site: Site) -> None:
+    path = await site.link()
+    form = await site.opened(path)
+    site.page.held_back = lambda: "alice switched to safe mode"
+    status, text = await site.enter(path, form=form)
+    assert (status, "safe mode" in text) == (503, True)
+    assert await site.versions() == {}
+    site.page.held_back = lambda: None
+    assert (await site.enter(path, form=form))[0] == 200
+
+
 async def test_a_store_that_fails_says_nothing_of_the_value(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -35,14 +35,19 @@ class Effect:
         return f"{target} is {self.before} now; after it {target} is {self.after}."
 
 
-def prompt(operation: Operation, quorum: int, effect: Effect, *, alone: bool = False) -> Reply:
-    """Make the message that asks for the approvals of an operation."""
+def prompt(
+    operation: Operation, quorum: int, effect: Effect, *, alone: bool = False, seen: str = ""
+) -> Reply:
+    """Make the message that asks for the approvals of an operation.
+
+    `seen` describes its target as it is, where the effect does not.
+    """
     short = operation.short
     until = iso(operation.deadline_ts / 1000)
     lines = [
         f"Operation {operation.id} needs an approval, by the rule {operation.rule}.",
         f"{operation.actor} asks: {operation.said}",
-        effect.sentence(operation.target),
+        effect.sentence(operation.target) or (f"Now {seen}." if seen else ""),
     ]
     if alone:
         word = confirmation(operation.target, operation.action)

@@ -122,7 +122,11 @@ class Dispatcher:
         if operation.target:
             operation = replace(operation, basis=await self.recorder.basis(operation.target))
         alone = operation.actor in policy.approvers(operation.actor)
-        notice = prompt(operation, policy.quorum(operation.rule or ""), effect, alone=alone)
+        seen = ""
+        if command.spec.target_kind:  # nothing is wished of it, so its effect does not say it
+            seen = await targets.observe(command, operation.trace)
+        quorum = policy.quorum(operation.rule or "")
+        notice = prompt(operation, quorum, effect, alone=alone, seen=seen)
         entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
         kept = await self.recorder.keep(operation, entry, event, notice, self.rules().room_id)
         if kept is not None:
