@@ -20,6 +20,7 @@ from schemathesis.checks import not_a_server_error, positive_data_acceptance
 
 from agency.protocols import (
     ENDPOINTS,
+    IDEMPOTENCY_HEADER,
     TOKEN_CREDENTIAL,
     AcpEndpoint,
     AgentStatus,
@@ -95,6 +96,8 @@ def fuzz(running: Running, endpoint: AcpEndpoint, mode: GenerationMode, examples
     @given(case=operation.as_strategy(generation_mode=mode))
     def send(case: schemathesis.Case) -> None:
         headers = {"Authorization": f"Bearer {running.token}"}
+        if mode is GenerationMode.POSITIVE and endpoint.request is not None:
+            case.headers[IDEMPOTENCY_HEADER] = f"fuzz-{secrets.token_hex(8)}"  # else one is reused
         answer = case.call(base_url=running.url, headers=headers, timeout=20)
         seen.add(answer.status_code)
         case.validate_response(answer, excluded_checks=EXCLUDED, headers=headers)
