@@ -41,6 +41,7 @@ from agency.protocols import (
     RestartOrder,
     SecretsHeld,
     TasksCancelled,
+    is_id,
     is_idempotency_key,
     is_trace,
 )
@@ -234,7 +235,11 @@ def _response(answer: Answer) -> web.Response:
 
 
 def _path(request: web.Request) -> Mapping[str, str]:
-    return dict(request.match_info)
+    """Return the parts of the path; what cannot be an id is the id of nothing."""
+    parts = dict(request.match_info)
+    if not all(is_id(each) for each in parts.values()):
+        raise Refused(404, "nothing has this id", "unknown")
+    return parts
 
 
 def _key_of(request: web.Request) -> str:

@@ -1,5 +1,6 @@
 """Schemathesis against a really running agent: it answers as its OpenAPI description says."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -45,6 +46,16 @@ class Running:
 
     def status(self) -> AgentStatus:
         return AgentStatus.model_validate_json(self.ask("/v1/status").content)
+
+    def wait_beyond(self, incarnation: str) -> None:
+        """Wait until a restart is done; meanwhile a connection may be reset."""
+        deadline = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(requests.ConnectionError):
+                if self.status().incarnation != incarnation:
+                    return
+            assert time.monotonic() < deadline, "it did not begin anew"
+            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +112,8 @@ def fuzz(running: Running, endpoint: AcpEndpoint, mode: GenerationMode, examples
         answer = case.call(base_url=running.url, headers=headers, timeout=20)
         seen.add(answer.status_code)
         case.validate_response(answer, excluded_checks=EXCLUDED, headers=headers)
+        if answer.status_code == 202:
+            running.wait_beyond(answer.json()["incarnation"])
 
     send()
     return seen
