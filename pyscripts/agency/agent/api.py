@@ -215,7 +215,10 @@ class Api:
 
 def _look(endpoint: AcpEndpoint, handler: Callable[[_Call], Awaitable[BaseModel]]) -> Handler:
     async def look(request: web.Request) -> web.Response:
-        call = _Call(None, trace_of(request), _path(request))
+        try:
+            call = _Call(None, trace_of(request), _path(request))
+        except Refused as refused:
+            return _response(refused.answer)
         return _response(await _answer(endpoint, handler, call))
 
     return look

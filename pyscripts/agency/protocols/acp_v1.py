@@ -44,6 +44,8 @@ def _named_once(leases: tuple[SecretLease, ...]) -> tuple[SecretLease, ...]:
     return leases
 
 
+_MATRIX_ID = r"^@[!-9;-~]{1,200}:[A-Za-z0-9.:\[\]-]{1,200}$"
+MatrixId = Annotated[str, StringConstraints(pattern=_MATRIX_ID)]
 Instant = Annotated[Moment, AfterValidator(_instant)]
 EventKind = Literal["config.applied", "secrets.held", "restart.asked", "task.state"]
 TaskState = Literal["running", "cancelling", "done", "failed", "cancelled"]

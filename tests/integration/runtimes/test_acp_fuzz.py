@@ -106,7 +106,9 @@ def fuzz(running: Running, endpoint: AcpEndpoint, mode: GenerationMode, examples
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def send(case: schemathesis.Case) -> None:
-        headers = {"Authorization": f"Bearer {running.token}"}
+        # A generated Authorization is one of the faults, and must not be replaced by the good one.
+        faulty = mode is GenerationMode.NEGATIVE and "Authorization" in case.headers
+        headers = {} if faulty else {"Authorization": f"Bearer {running.token}"}
         if mode is GenerationMode.POSITIVE and endpoint.request is not None:
             case.headers[IDEMPOTENCY_HEADER] = f"fuzz-{secrets.token_hex(8)}"  # else one is reused
         answer = case.call(base_url=running.url, headers=headers, timeout=20)
