@@ -41,6 +41,7 @@ from agency.protocols import (
     RestartOrder,
     SecretsHeld,
     TasksCancelled,
+    is_id,
     is_idempotency_key,
     is_trace,
 )
@@ -214,7 +215,10 @@ class Api:
 
 def _look(endpoint: AcpEndpoint, handler: Callable[[_Call], Awaitable[BaseModel]]) -> Handler:
     async def look(request: web.Request) -> web.Response:
-        call = _Call(None, trace_of(request), _path(request))
+        try:
+            call = _Call(None, trace_of(request), _path(request))
+        except Refused as refused:
+            return _response(refused.answer)
         return _response(await _answer(endpoint, handler, call))
 
     return look
@@ -234,7 +238,11 @@ def _response(answer: Answer) -> web.Response:
 
 
 def _path(request: web.Request) -> Mapping[str, str]:
-    return dict(request.match_info)
+    """Return the parts of the path; what cannot be an id is the id of nothing."""
+    parts = dict(request.match_info)
+    if not all(is_id(each) for each in parts.values()):
+        raise Refused(404, "nothing has this id", "unknown")
+    return parts
 
 
 def _key_of(request: web.Request) -> str:

@@ -39,6 +39,7 @@ from .acp_v1 import TasksCancelled as TasksCancelled
 from .acp_v1 import TaskState as TaskState
 from .acp_v1 import ToolCall as ToolCall
 from .acp_v1 import ToolResult as ToolResult
+from .acp_v1 import is_id as is_id
 from .acp_v1 import is_idempotency_key as is_idempotency_key
 from .audit_socket import MAX_LINE as MAX_LINE
 from .audit_socket import SOCKET as SOCKET

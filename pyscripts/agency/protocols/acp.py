@@ -37,7 +37,8 @@ def _one_line(text: str) -> str:
 
 # An agent may be taken over: nothing that it says may add lines or marks to a reply.
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
-Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
+_LINE = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"}  # as `_one_line` says
+Line = Annotated[str, Field(max_length=200, json_schema_extra=_LINE), AfterValidator(_one_line)]
 Moment = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9T:.+-]{6,30}Z?$")]
 ProcessId = Field(ge=1, le=2**22)  # pid_max of Linux: proc(5)
 

@@ -25,6 +25,7 @@ MAX_TASKS = 64
 MAX_APPROVALS = 64
 _MAX_DOCUMENT_BASE64 = 4 * (MAX_DOCUMENT // 3 + 1)
 _BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+_ID = re.compile(ID_PATTERN.replace("$", r"\Z"))
 _KEY = re.compile(IDEMPOTENCY_PATTERN.replace("$", r"\Z"))
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -43,9 +44,16 @@ def _named_once(leases: tuple[SecretLease, ...]) -> tuple[SecretLease, ...]:
     return leases
 
 
+_MATRIX_ID = r"^@[!-9;-~]{1,200}:[A-Za-z0-9.:\[\]-]{1,200}$"
+MatrixId = Annotated[str, StringConstraints(pattern=_MATRIX_ID)]
 Instant = Annotated[Moment, AfterValidator(_instant)]
 EventKind = Literal["config.applied", "secrets.held", "restart.asked", "task.state"]
 TaskState = Literal["running", "cancelling", "done", "failed", "cancelled"]
+
+
+def is_id(text: str) -> bool:
+    """Return whether `text` can be the id of a task or an approval."""
+    return _ID.match(text) is not None
 
 
 def is_idempotency_key(text: str) -> bool:
@@ -204,7 +212,9 @@ class ApprovalDecision(Message):
 
     decision: Literal["approve", "deny"]
     digest: Sha256
-    decided_by: Annotated[str, StringConstraints(pattern=r"^@[^\s:]{1,200}:[^\s]{1,200}$")]
+    decided_by: Annotated[
+        str, StringConstraints(pattern=r"^@[!-9;-~]{1,200}:[A-Za-z0-9.:\[\]-]{1,200}$")
+    ]
     reason: Line = ""
 
 

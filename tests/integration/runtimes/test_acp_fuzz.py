@@ -1,5 +1,6 @@
 """Schemathesis against a really running agent: it answers as its OpenAPI description says."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -20,6 +21,7 @@ from schemathesis.checks import not_a_server_error, positive_data_acceptance
 
 from agency.protocols import (
     ENDPOINTS,
+    IDEMPOTENCY_HEADER,
     TOKEN_CREDENTIAL,
     AcpEndpoint,
     AgentStatus,
@@ -44,6 +46,16 @@ class Running:
 
     def status(self) -> AgentStatus:
         return AgentStatus.model_validate_json(self.ask("/v1/status").content)
+
+    def wait_beyond(self, incarnation: str) -> None:
+        """Wait until a restart is done; meanwhile a connection may be reset."""
+        deadline = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(requests.ConnectionError):
+                if self.status().incarnation != incarnation:
+                    return
+            assert time.monotonic() < deadline, "it did not begin anew"
+            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +106,16 @@ def fuzz(running: Running, endpoint: AcpEndpoint, mode: GenerationMode, examples
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def send(case: schemathesis.Case) -> None:
-        headers = {"Authorization": f"Bearer {running.token}"}
+        # A generated Authorization is one of the faults, and must not be replaced by the good one.
+        faulty = mode is GenerationMode.NEGATIVE and "Authorization" in case.headers
+        headers = {} if faulty else {"Authorization": f"Bearer {running.token}"}
+        if mode is GenerationMode.POSITIVE and endpoint.request is not None:
+            case.headers[IDEMPOTENCY_HEADER] = f"fuzz-{secrets.token_hex(8)}"  # else one is reused
         answer = case.call(base_url=running.url, headers=headers, timeout=20)
         seen.add(answer.status_code)
         case.validate_response(answer, excluded_checks=EXCLUDED, headers=headers)
+        if answer.status_code == 202:
+            running.wait_beyond(answer.json()["incarnation"])
 
     send()
     return seen

@@ -137,7 +137,7 @@ def fewest_descriptors(pid: int) -> int:
 
 def _descriptors(pid: int) -> int:
     time.sleep(0.02)
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def test_restarts_leave_no_descriptor_behind_and_a_stop_ends_them(

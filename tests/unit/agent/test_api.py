@@ -238,6 +238,14 @@ async def test_what_nothing_stands_behind_says_so(agent, name):
     assert (said.status, said.problem.code) == (501, "not-implemented")
 
 
+@pytest.mark.parametrize("path_id", ["a%20b", "a%2Fb", "%C3%A9", "x" * 65, "-a"])
+async def test_what_can_be_no_id_is_the_id_of_nothing(agent, path_id):
+    said = await agent.caller.ask(
+        "POST", f"/v1/approvals/{path_id}/decision", json=NOT_YET["decideApproval"]
+    )
+    assert (said.status, said.problem.code) == (404, "unknown")
+
+
 async def test_a_cancel_ends_the_work(agent):
     ended = asyncio.Event()
 
