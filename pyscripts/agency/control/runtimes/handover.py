@@ -33,6 +33,20 @@ def redeem_socket(state_dir: Path, agent: str, environ: Mapping[str, str] = os.e
     return Path(directory or state_dir) / "redeem" / checked_name(agent) / REDEEM_SOCKET
 
 
+def open_redeem_place(path: Path) -> None:
+    """Make the directory of an agent's socket, before systemd shows it to the agent's unit.
+
+    Raises:
+        PrerequisiteError: it cannot be made.
+    """
+    make_private(path.parent)
+    try:
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)  # nobody else passes the one above
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def checked_name(name: str) -> str:
     """Check a name before it becomes part of a path or of a unit's name; return it.
 

@@ -28,7 +28,7 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.detail import failure_detail
-from agency.control.runtimes.handover import HOST, SHOWN_REDEEM_SOCKET, Handed
+from agency.control.runtimes.handover import HOST, SHOWN_REDEEM_SOCKET, Handed, open_redeem_place
 from agency.control.runtimes.logs import last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.secrets import SecretValue
@@ -158,6 +158,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         seen = await self._observe(agent)
         if seen.running or seen.will_restart:  # its token is unknown or old
             await self._units.stop(agent.unit, timeout_s=self._stop_timeout_s)
+        open_redeem_place(self._directory.parent / "redeem" / agent.name)
         with agent.handed.offered(request, self._port_of(agent.name), self._new_token()):
             await self._units.reset_failed(agent.unit)  # else a sixth start in 10 s is refused
             await self._units.start(agent.unit, timeout_s=self._start_timeout_s)

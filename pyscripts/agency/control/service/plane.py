@@ -52,6 +52,7 @@ class ControlPlane(Shared):
     """The parts of a control plane, and the order in which they start and stop."""
 
     vault: VaultService | None = None
+    delivering: asyncio.Task[None] | None = None
 
     async def run(self, tokens: Tokens) -> None:
         """Serve until `stopping` is set.
@@ -92,14 +93,18 @@ class ControlPlane(Shared):
         place = place_of(self.config.state_dir)
         async with serve_commands(place, partial(enter, entrance)):
             working = asyncio.create_task(operations.run(), name="operations")
+            if self.vault is not None:  # agents that run need no room
+                self.delivering = asyncio.create_task(self.vault.run(), name="delivery of secrets")
             try:
                 yield working
             finally:
                 self.stopping.set()
                 if not working.done():
                     await self._wind_down(operations, working)
-                working.cancel()
-                await asyncio.gather(working, return_exceptions=True)
+                ending = [each for each in (working, self.delivering) if each is not None]
+                for task in ending:
+                    task.cancel()
+                await asyncio.gather(*ending, return_exceptions=True)
 
     async def _upkeep(self) -> RoomUpkeep:
         """Make the keeper of the control room, which knows the room of the last start."""
@@ -143,8 +148,8 @@ class ControlPlane(Shared):
             asyncio.create_task(upkeep.run(), name="upkeep of the room"),
             asyncio.create_task(notices.run(), name="notices of conditions"),
         ]
-        if self.vault is not None:
-            tasks.append(asyncio.create_task(self.vault.run(), name="delivery of secrets"))
+        if self.delivering is not None:
+            tasks.append(self.delivering)
         names = [agent.name for agent in self.config.agents]
         starting = asyncio.create_task(
             reconcile(names, operations.targets, operations, self.clock, new_trace),

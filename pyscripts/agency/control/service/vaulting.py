@@ -71,8 +71,6 @@ class VaultService:
 
     async def restore(self) -> None:
         """Put the rule for critical secrets into force; call it before any command is taken."""
-        for name in self.lifecycle.agents:
-            self._place(name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self._changed()
 
     async def run(self) -> None:

@@ -187,6 +187,7 @@ secret_forms = Table(
     Column("trace", String(64), nullable=False),
     Column("expires_ts", BigInteger, nullable=False),
     Column("used_ts", BigInteger),
+    Column("mac", String(64), nullable=False),
 )
 
 audit = Table(

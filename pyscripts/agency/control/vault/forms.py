@@ -6,7 +6,7 @@ The token stands in the link alone; the store has its digest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.engine import Connection
 
@@ -16,6 +16,7 @@ from agency.control.store import audit
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.vault import rows
 from agency.control.vault.rows import FormRow, Secret
+from agency.control.vault.sealing import is_signed, sign
 from agency.control.vault.values import SecretType, checked
 from agency.control.vault.vault import Vault, Wanted
 
@@ -50,9 +51,11 @@ class Forms:
             expires_ts=now + int(VALID_S * 1000),
         )
 
+        signed = replace(form, mac=sign(self.vault.keys, form.covered))
+
         def change(connection: Connection) -> None:
             rows.forget_forms(connection, now)
-            rows.add_form(connection, form)
+            rows.add_form(connection, signed)
 
         await self.vault.database.write(change)
         return f"{self.base_url}{FORM_PATH}{token}"
@@ -95,7 +98,8 @@ class Forms:
         form, now = rows.find_form(connection, _hash(token)), self.vault.clock.now_ms()
         # Refused alike, so that nobody learns which links there were.
         lasts = form is not None and form.expires_ts - VALID_S * 1000 <= now < form.expires_ts
-        if form is None or form.used_ts is not None or not lasts:
+        ours = form is not None and is_signed(self.vault.keys, form.covered, form.mac)
+        if form is None or form.used_ts is not None or not lasts or not ours:
             raise UsedError(
                 "this link was used, has expired, or never was one",
                 hint="ask for a new one in the control room",

@@ -62,6 +62,13 @@ class FormRow:
     trace: str
     expires_ts: int
     used_ts: int | None = None
+    mac: str = ""
+
+    @property
+    def covered(self) -> list[object]:
+        """What its MAC covers: everything but whether it was used."""
+        what = [self.token_hash, self.name, self.type, self.critical, self.version]
+        return [*what, self.author, self.trace, self.expires_ts]
 
 
 def all_secrets(connection: Connection) -> list[Secret]:
@@ -218,6 +225,7 @@ def _form(row: Row[tuple[object, ...]]) -> FormRow:
         row.trace,
         row.expires_ts,
         row.used_ts,
+        row.mac,
     )
 
 

@@ -47,6 +47,21 @@ def check_seal(
         )
 
 
+def sign(keys: Keyring, said: list[object]) -> str:
+    """Make the MAC of a row beside the register."""
+    return _row_mac(keys.newest, said)
+
+
+def is_signed(keys: Keyring, said: list[object], mac: str) -> bool:
+    """Return whether a row is as the control plane stored it, with whichever key is loaded."""
+    made = (_row_mac(key, said) for key in keys.by_id.values())
+    return any(hmac.compare_digest(each, mac) for each in made)
+
+
+def _row_mac(key: MasterKey, said: list[object]) -> str:
+    return hmac.new(key.sealing, b"row\0" + canonical_json(said), hashlib.sha256).hexdigest()
+
+
 def _read(kept: str | None) -> tuple[str, str]:
     try:
         key_id, mac = json.loads(kept or "null")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,3 +153,15 @@ def test_a_broken_master_key_ends_the_start(
     control = make_control(credentials, homeserver_url=homeserver.url)
     assert control.launch().wait(30) == 3
     assert "vault-master-key" in control.log.read_text()
+
+
+@pytest.mark.parametrize("value", [b"", b"\n", b"\xff\xfe-canary", b"x" * 20_000])
+def test_what_is_no_value_is_not_even_sent(value: bytes) -> None:
+    argv = [sys.executable, "-m", "agency", "command", "--json", "--value-stdin"]
+    done = subprocess.run(
+        [*argv, "secrets", "set", "x"], input=value, capture_output=True, check=False
+    )
+    assert done.returncode == 2
+    assert b"standard input" in done.stderr
+    assert b"canary" not in done.stdout + done.stderr
+    assert b"Traceback" not in done.stderr

@@ -121,6 +121,25 @@ async def test_a_newer_link_ends_the_one_before(site: Site) -> None:
     assert (await site.enter(second, form=form))[0] == 200
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "UPDATE secret_forms SET name = 'critical'",
+        "UPDATE secret_forms SET version = 2",
+        "UPDATE secret_forms SET critical = 0",
+        "UPDATE secret_forms SET expires_ts = expires_ts + 1",
+        "UPDATE secret_forms SET mac = ''",
+    ],
+)
+async def test_a_link_that_was_forged_in_the_store_leads_nowhere(site: Site, forged: str) -> None:
+    """Who can write to the database makes no link for a secret that nobody approved."""
+    path = await site.link(critical=True)
+    form = await site.opened(path)
+    await site.safe.execute(forged)
+    assert (await site.enter(path, form=form))[0] == 404
+    assert await site.versions() == {}
+
+
 async def test_the_token_is_not_stored(site: Site) -> None:
     path = await site.link()
     stored = str(await site.safe.rows("SELECT * FROM secret_forms"))

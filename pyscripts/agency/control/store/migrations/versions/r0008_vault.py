@@ -56,4 +56,5 @@ def upgrade() -> None:
         sa.Column("trace", sa.String(64), nullable=False),
         sa.Column("expires_ts", sa.BigInteger, nullable=False),
         sa.Column("used_ts", sa.BigInteger),
+        sa.Column("mac", sa.String(64), nullable=False),
     )
