@@ -20,7 +20,7 @@ from agency.gosuto import (
 
 def denied(condition: str) -> str:
     """A rule with this condition on the argument u."""
-    rule = "{tool: builtin/x, answer: deny, arguments: {u: %s}}" % condition
+    rule = f"{{tool: builtin/x, answer: deny, arguments: {{u: {condition}}}}}"
     return f"capabilities: {{a: {rule}}}\n"
 
 

@@ -35,14 +35,24 @@ class Effect:
         return f"{target} is {self.before} now; after it {target} is {self.after}."
 
 
-def prompt(operation: Operation, quorum: int, effect: Effect, *, alone: bool = False) -> Reply:
-    """Make the message that asks for the approvals of an operation."""
+def prompt(
+    operation: Operation,
+    quorum: int,
+    effect: Effect,
+    *,
+    alone: bool = False,
+    planned: str = "",
+) -> Reply:
+    """Make the message that asks for the approvals of an operation.
+
+    `planned` says what it would do, if that is more than a wish of its target.
+    """
     short = operation.short
     until = iso(operation.deadline_ts / 1000)
     lines = [
         f"Operation {operation.id} needs an approval, by the rule {operation.rule}.",
         f"{operation.actor} asks: {operation.said}",
-        effect.sentence(operation.target),
+        planned or effect.sentence(operation.target),
     ]
     if alone:
         word = confirmation(operation.target, operation.action)

@@ -302,6 +302,7 @@ def settlement_of(
         state=_STATES.get(result.outcome, State.FAILED),
         event=event,
         changes=_wanted(operation, result),
+        stored=result.stored,
         flush=flush,
     )
 

@@ -1,0 +1,48 @@
+"""Plans: what an operation would do, for people who approve it and for the check at its begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Connection
+
+from agency.control.operation import Operation
+
+_MOST_BYTES = 2500  # of a difference in a prompt; a reply has 4000 for all of its text
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Effect of an operation. `basis` is the digest of all that it is planned on and makes."""
+
+    basis: str
+    text: str
+    lines: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> str:
+        """The text and every line."""
+        return "\n".join((self.text, *self.lines))
+
+    def shown(self, short: str) -> str:
+        """Return as much as fits into a prompt, and where the rest is."""
+        kept: list[str] = []
+        size = 0
+        for line in self.lines:
+            size += len(line.encode()) + 1
+            if size > _MOST_BYTES:
+                break
+            kept.append(line)
+        left = len(self.lines) - len(kept)
+        more = [f"and {left} more: !agency approvals show {short} has them all"] if left else []
+        return "\n".join((self.text, *kept, *more))
+
+
+# None for an operation whose effect is the wish of its target. May refuse by an AgencyError.
+Planner = Callable[[Connection, Operation], Plan | None]
+
+
+def plan_nothing(_connection: Connection, _operation: Operation) -> Plan | None:
+    """Plan no operation."""
+    return None
