@@ -193,7 +193,7 @@ def _handed_in(connection: Connection, digest: str) -> Document:
     if text is None:
         raise RefusalError(
             f"the document {digest} is not here",
-            hint="hand it in with the command: agency command --document FILE gosuto set AGENT",
+            hint="hand it in with the command: agency command --attach FILE gosuto set AGENT",
         )
     return read_canonical(text.encode(), bare)
 

@@ -9,8 +9,6 @@ from sqlalchemy.engine import Connection
 
 from agency.control.operation import Operation
 
-_MOST_BYTES = 2500  # of a difference in a prompt; a reply has 4000 for all of its text
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -25,13 +23,13 @@ class Plan:
         """The text and every line."""
         return "\n".join((self.text, *self.lines))
 
-    def shown(self, short: str) -> str:
-        """Return as much as fits into a prompt, and where the rest is."""
+    def shown(self, short: str, most_bytes: int) -> str:
+        """Return the text, as many lines as fit into so many bytes, and where the rest is."""
         kept: list[str] = []
         size = 0
         for line in self.lines:
             size += len(line.encode()) + 1
-            if size > _MOST_BYTES:
+            if size > most_bytes:
                 break
             kept.append(line)
         left = len(self.lines) - len(kept)

@@ -116,8 +116,8 @@ class Dispatcher:
         elif operation.target:
             operation = replace(operation, basis=basis_of(effect.before))
         alone = operation.actor in policy.approvers(operation.actor)
-        quorum, planned = policy.quorum(operation.rule or ""), plan and plan.shown(operation.short)
-        notice = prompt(operation, quorum, effect, alone=alone, planned=planned or "")
+        quorum = policy.quorum(operation.rule or "")
+        notice = prompt(operation, quorum, effect, alone=alone, plan=plan)
         entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
         kept = await self.recorder.keep(operation, entry, event, notice, self.rules().room_id)
         if kept is not None:
