@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import killing
 import pytest
 from entering import command, socket_of
 from gosutos import filled
@@ -138,3 +139,32 @@ def test_a_document_in_a_file_is_handed_in_and_approved_by_its_digest(
 def waiting(pair: Pair) -> str | None:
     found = pair.control.query("SELECT id FROM operations WHERE state = 'waiting'")
     return str(found[0][0]) if found else None
+
+
+@pytest.mark.parametrize(
+    ("moment", "made"),
+    [
+        pytest.param("accepted", 0, marks=pytest.mark.thorough),
+        ("uncommitted", 0),
+        pytest.param("unsent", 1, marks=pytest.mark.thorough),
+    ],
+)
+def test_killed_while_it_is_changed_a_version_is_made_once_or_reported_as_not_made(
+    pair: Pair, moment: str, made: int
+) -> None:
+    event, prompt = pair.asked(MAKE, "alice")
+    pair.control.stop()
+    usual = pair.control.program
+    pair.control.program = (killing.__file__, moment)
+    pair.control.start()
+    pair.rooms["bob"].say(f"approve {prompt.split()[1][:9]}")
+    assert pair.control.process.wait(20) == -signal.SIGKILL
+    pair.control.program = usual
+    pair.control.start()
+    answer = pair.final(event, "alice")
+    assert ("was not run again" in answer) is (made == 0)
+    assert pair.control.query("SELECT count(*) FROM gosuto_versions") == [(made,)]
+    if not made:
+        assert "version 1" in pair.change(MAKE)
+    assert "pm has one version:" in pair.rooms["bob"].ask("!agency gosuto versions pm")["body"]
+    assert pair.control.verify() == 0
