@@ -31,7 +31,6 @@ from agency.gosuto import (
 )
 
 SET, ROLLBACK = "gosuto set", "gosuto rollback"
-_MOST_VALUE = 300  # characters of a value in a line of a difference
 NO_VERSION = "{} has no Gosuto yet"
 _BEGIN = "begin with a template: !agency gosuto set {} --template NAME VARIABLE=VALUE"
 
@@ -99,19 +98,12 @@ class Planned:
     @property
     def lines(self) -> tuple[str, ...]:
         """The difference, one field a line."""
-        return tuple(_short(str(change)) for change in self.changes)
+        return tuple(map(str, self.changes))
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """The fields that it uses and nothing enforces so far."""
         return unenforced(self.document)
-
-
-def _short(line: str) -> str:
-    if len(line) <= 2 * _MOST_VALUE:
-        return line
-    digest = sha256_hex(line.encode())[:12]
-    return f"{line[: 2 * _MOST_VALUE]}... ({len(line)} characters, sha256 begins {digest})"
 
 
 def check_owner(document: Document, agent: str) -> None:

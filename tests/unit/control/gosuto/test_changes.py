@@ -77,6 +77,18 @@ async def test_a_difference_that_is_too_long_for_a_prompt_is_in_approvals_show(f
         assert f'+ capabilities.rule-{number}.tool: "builtin/tool-{number}"' in shown
 
 
+async def test_a_value_that_is_too_long_for_a_prompt_is_in_approvals_show(front):
+    await front.change(MAKE)
+    words = "a b " * 400 + "the end"
+    prompt = await front.say(f'!agency gosuto set pm "persona.prompt={words}"')
+    asks, _, planned = prompt.partition("The Gosuto of pm")
+    assert "the end" not in asks + planned
+    assert "characters: !agency approvals show op-" in planned
+    assert "... (whole: !agency approvals show op-" in asks
+    shown = await front.say(f"!agency approvals show {prompt.split()[1][:9]}", BOB)
+    assert f'-> "{words}"' in shown
+
+
 async def test_two_planned_on_one_version_only_the_first_is_made(front):
     await front.change(MAKE)
     first = await front.say("!agency gosuto set pm limits.eventsPerMinute=3")

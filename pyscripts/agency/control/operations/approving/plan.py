@@ -9,6 +9,8 @@ from sqlalchemy.engine import Connection
 
 from agency.control.operation import Operation
 
+_MOST_LINE = 500  # characters of one line in a prompt
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -27,7 +29,8 @@ class Plan:
         """Return the text, as many lines as fit into so many bytes, and where the rest is."""
         kept: list[str] = []
         size = 0
-        for line in self.lines:
+        for whole in self.lines:
+            line = whole if len(whole) <= _MOST_LINE else _beginning(whole, short)
             size += len(line.encode()) + 1
             if size > most_bytes:
                 break
@@ -35,6 +38,11 @@ class Plan:
         left = len(self.lines) - len(kept)
         more = [f"and {left} more: !agency approvals show {short} has them all"] if left else []
         return "\n".join((self.text, *kept, *more))
+
+
+def _beginning(line: str, short: str) -> str:
+    more = f"({len(line)} characters: !agency approvals show {short} has them all)"
+    return f"{line[:_MOST_LINE]}... {more}"
 
 
 # None for an operation whose effect is the wish of its target. May refuse by an AgencyError.
