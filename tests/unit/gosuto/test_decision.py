@@ -31,6 +31,13 @@ def test_what_is_no_tools_name_is_refused_even_where_all_are_allowed(name):
     assert decide(found, name, {}).answer is Answer.DENY
 
 
+def test_a_server_is_its_whole_name():
+    found = document({"all": rule("web/*", "allow")})
+    assert decide(found, "web/fetch", {}).answer is Answer.ALLOW
+    for tool in ("web-admin/fetch", "webx/fetch", "we/b"):
+        assert decide(found, tool, {}).answer is Answer.DENY
+
+
 def test_the_strictest_applies_in_whatever_order():
     rules = {
         "a": rule("web/*", "allow"),

@@ -101,6 +101,15 @@ async def test_two_planned_on_one_version_only_the_first_is_made(front):
     assert "version 3" in again
 
 
+async def test_a_whole_document_is_held_to_the_version_that_people_saw_it_replace(front):
+    """It would be the same whatever it replaces; the difference that was approved would not."""
+    await front.change(MAKE)
+    whole = await front.say(MAKE.replace("Sum it up", "Sum it all up"))
+    await front.change("!agency gosuto set pm capabilities.write-to-room.answer=deny", BOB, ALICE)
+    assert "is not as it was when the approval was asked for" in await front.approve(whole)
+    assert len(await front.versions()) == 2
+
+
 async def test_an_approval_holds_for_the_digest_that_was_shown(front, monkeypatch):
     """The same words make another document by now, as after an upgrade of a template."""
     await front.change(MAKE)
