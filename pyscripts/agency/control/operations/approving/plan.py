@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from sqlalchemy.engine import Connection
 
 from agency.control.operation import Operation
+from agency.control.wish import Wish, basis_of
+from agency.errors import AgencyError
 
 _MOST_LINE = 500  # characters of one line in a prompt
+
+
+class VoidGrantError(AgencyError):
+    """The stored operation differs from the admitted one, or has no valid approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +58,30 @@ Planner = Callable[[Connection, Operation], Plan | None]
 def plan_nothing(_connection: Connection, _operation: Operation) -> Plan | None:
     """Plan no operation."""
     return None
+
+
+def check_basis(
+    planner: Planner, connection: Connection, operation: Operation, before: Wish | None
+) -> None:
+    """Check that an operation that was approved would do what it was approved for.
+
+    `before` is the wish of its target now, to which one without a plan of its own is bound.
+
+    Raises:
+        VoidGrantError: its target is not as it was then.
+    """
+    try:
+        planned = planner(connection, operation)
+    except AgencyError as error:
+        raise VoidGrantError(error.message, hint=error.hint) from None
+    if planned is None:
+        if operation.basis and basis_of(before) != operation.basis:
+            raise VoidGrantError(
+                f"{operation.target} is {before or 'without a command'} by now, and was not "
+                "when the approval was asked for; ask again"
+            )
+    elif planned.basis != operation.basis:
+        raise VoidGrantError(
+            f"{operation.target} is not as it was when the approval was asked for; ask again",
+            hint=planned.text.removesuffix(":"),
+        )

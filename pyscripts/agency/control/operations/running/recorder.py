@@ -19,12 +19,18 @@ from agency.control.execution.result import Stored
 from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.admitting.entries import operation_entry, store_reason
 from agency.control.operations.admitting.withdrawal import is_withdrawn
-from agency.control.operations.approving.plan import Plan, Planner, plan_nothing
+from agency.control.operations.approving.plan import (
+    Plan,
+    Planner,
+    VoidGrantError,
+    check_basis,
+    plan_nothing,
+)
 from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.outbox import Lane, StoredMessage
-from agency.control.wish import Wish, basis_of
+from agency.control.wish import Wish
 from agency.errors import AgencyError
 from agency.matrix import Backoff
 from agency.store import Database
@@ -32,10 +38,6 @@ from agency.store import Database
 T = TypeVar("T")
 _MAX_LAST = 20  # replies in the last lane that wait to be posted
 _log = logging.getLogger(__name__)
-
-
-class VoidGrantError(AgencyError):
-    """The stored operation differs from the admitted one, or has no valid approval."""
 
 
 class WithdrawnError(AgencyError):
@@ -183,7 +185,7 @@ class Recorder:
                 return before
             if operation.rule is not None:
                 _spend(connection, operation, demand or Demand(), now)
-                self._check_basis(connection, operation, before)
+                check_basis(self.plan, connection, operation, before)
             if operation.origin.kind is OriginKind.RECONCILE:
                 if wish is not None and before is not None and wish != before:
                     raise NotWantedError(f"{operation.target} is {before} by now")
@@ -195,30 +197,6 @@ class Recorder:
             return before
 
         return Begun(running, await self.database.write(change))
-
-    def _check_basis(
-        self, connection: Connection, operation: Operation, before: Wish | None
-    ) -> None:
-        """Check that an operation that was approved would do what it was approved for.
-
-        Raises:
-            VoidGrantError: its target is not as it was then.
-        """
-        try:
-            planned = self.plan(connection, operation)
-        except AgencyError as error:
-            raise VoidGrantError(error.message, hint=error.hint) from None
-        if planned is None:
-            if operation.basis and basis_of(before) != operation.basis:
-                raise VoidGrantError(
-                    f"{operation.target} is {before or 'without a command'} by now, and was not "
-                    "when the approval was asked for; ask again"
-                )
-        elif planned.basis != operation.basis:
-            raise VoidGrantError(
-                f"{operation.target} is not as it was when the approval was asked for; ask again",
-                hint=planned.text.removesuffix(":"),
-            )
 
     async def plan_of(self, operation: Operation) -> Plan | None:
         """Plan an operation as things are now; None for one without a plan of its own.
