@@ -28,13 +28,13 @@ MAKE = (
 class Port:
     """An agent that takes documents, or refuses them."""
 
-    taken: list[tuple[str, bytes, str]] = field(default_factory=list)
+    taken: list[tuple[str, bytes]] = field(default_factory=list)
     refusal: Exception | None = None
 
-    async def apply(self, agent: str, document: bytes, sha256: str, trace: str) -> bool:
+    async def apply(self, agent: str, document: bytes, trace: str) -> bool:
         if self.refusal is not None:
             raise self.refusal
-        self.taken.append((agent, document, sha256))
+        self.taken.append((agent, document))
         return len(self.taken) == 1
 
 

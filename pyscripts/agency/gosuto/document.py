@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
@@ -10,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from agency.canonical import canonical_json, sha256_hex
+from agency.canonical import canonical_json, once_each, sha256_hex
 from agency.errors import BadInputError
 from agency.field_errors import explain_error
 from agency.gosuto.model import API_VERSION, Document, conflicts
@@ -114,8 +115,11 @@ def read_canonical(data: bytes, digest: str) -> Document:
     if sha256_hex(data) != digest:
         raise BadInputError("the bytes of the Gosuto do not have the digest that was named")
     try:
-        document = Document.model_validate_json(data, by_alias=True, by_name=False)
-    except ValidationError as error:
+        told = json.loads(data, object_pairs_hook=once_each)
+        document = Document.model_validate(told, by_alias=True, by_name=False)
+    except (ValueError, RecursionError) as error:
+        if not isinstance(error, ValidationError):
+            raise BadInputError("the bytes of the Gosuto are not JSON, or a key is twice") from None
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise BadInputError(f"not a Gosuto of {API_VERSION}: {place}: {first['msg']}") from None

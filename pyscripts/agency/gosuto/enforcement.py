@@ -33,7 +33,7 @@ _MESSAGES = f"{NOT_ENFORCED} yet: the agent sends no messages"
 ENFORCERS: Mapping[str, str] = {
     "apiVersion": _READER,
     "metadata": _DESCRIBES,
-    "metadata.name": "agency.control.gosuto.planning:check_owner",
+    "metadata.name": "agency.agent.policy:check_document",
     "trust": _LISTENER,
     "limits": _METER,
     "limits.eventsPerMinute": _EVENTS,

@@ -92,6 +92,10 @@ def test_a_policy_is_changed_by_two_people_and_by_chat_alone(pair: Pair) -> None
     assert "deny: no rule allows it" in bob.ask(f"{TOOL} target=reports")["body"]
 
     assert "version 3" in pair.change("!agency gosuto rollback pm 1")
+    assert "pm does not run" in alice.ask("!agency gosuto push pm")["body"]
+    assert "pm runs" in alice.ask("!agency agents start pm")["body"]
+    assert "pm holds version 3 of its Gosuto" in alice.ask("!agency gosuto push pm")["body"]
+    assert "pm held already version 3" in alice.ask("!agency gosuto push pm")["body"]
     assert "allow, by the rule write-to-room" in bob.ask(f"{TOOL} target=reports")["body"]
     listed = alice.ask("!agency gosuto versions pm")["body"]
     assert "pm has 3 versions:" in listed

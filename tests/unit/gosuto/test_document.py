@@ -6,6 +6,7 @@ import pytest
 from gosutos import RULE_SETS, document, filled
 from hypothesis import given
 
+from agency.canonical import sha256_hex
 from agency.errors import BadInputError
 from agency.gosuto import (
     GosutoError,
@@ -164,6 +165,14 @@ def test_bytes_with_another_digest_are_refused():
         read_canonical(canonical(found) + b" ", sha256(found))
     with pytest.raises(BadInputError, match="not a Gosuto"):
         read_canonical(b"{}", "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"[" * 9000, b'{"apiVersion": "gosuto/v1", "apiVersion": "gosuto/v1"}']
+)
+def test_bytes_that_are_no_one_object_are_refused(data):
+    with pytest.raises(BadInputError, match=r"not JSON|not a Gosuto"):
+        read_canonical(data, sha256_hex(data))
 
 
 @given(RULE_SETS)

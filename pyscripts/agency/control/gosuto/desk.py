@@ -99,8 +99,7 @@ class GosutoDesk:
             AgencyError: there is none, or the agent does not take it.
         """
         version, _ = await self.document(agent)
-        data = version.document.encode()
-        return version, await self.port.apply(agent, data, version.sha256, trace)
+        return version, await self.port.apply(agent, version.document.encode(), trace)
 
     def _check(self, agent: str) -> None:
         if agent not in self.agents:

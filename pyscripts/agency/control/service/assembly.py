@@ -19,7 +19,7 @@ from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.gosuto.desk import GosutoDesk
 from agency.control.gosuto.planning import GosutoPlans
-from agency.control.gosuto.push import NoPush
+from agency.control.gosuto.push import AcpPush
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.operations.admitting.admission import Bounds
@@ -129,7 +129,7 @@ def build_operations(
 ) -> Operations:
     """Build the operations, with the handler of each command; they have no room yet."""
     names = frozenset(agent.name for agent in plane.config.agents)
-    desk = GosutoDesk(plane.database, names, NoPush())
+    desk = GosutoDesk(plane.database, names, AcpPush(plane.runtime, plane.acp))
     handlers = build_handlers(
         Services(
             plane.clock,
