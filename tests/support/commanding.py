@@ -13,15 +13,18 @@ from agency.control.grammar.errors import CommandError
 from agency.control.grammar.kinds import (
     AgentName,
     Count,
+    Digest,
     OneOf,
     OperationId,
     Reason,
     SecretName,
+    Settings,
     Text,
     Topic,
     TraceId,
     UserId,
 )
+from agency.control.grammar.printing import quoted
 from agency.control.grammar.spec import CommandSpec, Parameter
 
 FORBIDDEN = st.one_of(
@@ -46,11 +49,22 @@ def without_mark(text: str) -> str:
 
 
 PATTERNS = {
+    Digest: r"sha256:[0-9a-f]{64}",
     OperationId: r"op-[0-9a-f]{6,26}",
     SecretName: r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
     TraceId: r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
     UserId: r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}",
 }
+SETTINGS = st.lists(
+    st.builds(
+        "{}{}={}".format,
+        st.from_regex(r"[a-zA-Z_][A-Za-z0-9_]{0,5}(\.[a-z-]{1,5})?", fullmatch=True),
+        st.sampled_from(["", "+"]),
+        st.just("") | TEXTS.filter(lambda text: len(text) < 50),
+    ),
+    min_size=1,
+    max_size=4,
+)
 
 
 def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
@@ -70,6 +84,13 @@ def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
             return st.integers(1, most)
         case Topic():
             return st.sampled_from(sorted(GRAMMAR.topics))
+    return _more_values(parameter)
+
+
+def _more_values(parameter: Parameter) -> st.SearchStrategy[str | int]:
+    match parameter.kind:
+        case Settings():
+            return SETTINGS.map(lambda words: " ".join(map(quoted, words)))
     raise AssertionError(f"no values for {parameter.kind}")
 
 

@@ -8,6 +8,7 @@ from agency.control.commands import (
     agents,
     approvals,
     general,
+    gosuto,
     policy,
     records,
     safety,
@@ -42,6 +43,7 @@ NOUNS: tuple[Noun, ...] = (
     *(approvals.APPROVALS, policy.POLICY, safety.SAFE_MODE),
     *(status.STATUS, warnings.WARNINGS),
     secrets.SECRETS,
+    gosuto.GOSUTO,
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))

@@ -133,7 +133,13 @@ class Listener:
         """Wait for the answer, for as long as the client waits, at most as it asked for."""
         value = None if request.value is None else SecretValue(request.value.get_secret_value())
         asked = Asked(
-            OriginKind.CLI, request.id, actor_of(uid), request.command, request.sent_ts, value
+            OriginKind.CLI,
+            request.id,
+            actor_of(uid),
+            request.command,
+            request.sent_ts,
+            document=request.document,
+            value=value,
         )
 
         def tell(text: str) -> None:

@@ -12,17 +12,21 @@ from agency.control.appservice.readiness import Readiness
 from agency.control.appservice.refusals import Refusals
 from agency.control.appservice.server import AppService
 from agency.control.appservice.transactions import Intake
-from agency.control.commands import GRAMMAR, Services, looks_like_command
+from agency.control.commands import GRAMMAR, Services, looks_like_command, parse
 from agency.control.commands.registry import build_handlers
 from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
+from agency.control.gosuto.desk import GosutoDesk
+from agency.control.gosuto.planning import GosutoPlans
+from agency.control.gosuto.push import AcpPush
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.operations.admitting.admission import Bounds
 from agency.control.operations.approving.approvals import meant_by
 from agency.control.rooms.deletions import Deletions
 from agency.control.service.notices import Notices
+from agency.control.service.plans import Plans
 from agency.control.service.shared import Shared, Tokens, new_trace
 from agency.control.service.targets import AgentTargets
 from agency.control.service.vaulting import VaultService
@@ -133,6 +137,8 @@ def build_operations(
     vault: VaultService | None = None,
 ) -> Operations:
     """Build the operations, with the handler of each command; they have no room yet."""
+    names = frozenset(agent.name for agent in plane.config.agents)
+    desk = GosutoDesk(plane.database, names, AcpPush(plane.runtime, plane.acp))
     handlers = build_handlers(
         Services(
             plane.clock,
@@ -142,6 +148,7 @@ def build_operations(
             plane.conditions,
             decisions=lambda: plane.running().decisions,
             safety=lambda: plane.running().safety,
+            gosuto=lambda: desk,
             started_s=plane.clock.steady(),
             **({} if vault is None else {"secrets": lambda: vault.desk}),
         )
@@ -161,6 +168,9 @@ def build_operations(
         wake=plane.inbox_wake,
         say=sender.offer,
         obstacle=plane.voice.obstacle,
+        plan=Plans(
+            GosutoPlans(names, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes))
+        ),
         has_room=False,
     )
 

@@ -184,6 +184,9 @@ GatedCommand = Literal[
     "secrets bind",
     "secrets unbind",
     "secrets push",
+    "gosuto set",
+    "gosuto rollback",
+    "gosuto push",
 ]
 AgeRecipient = Annotated[
     str,
