@@ -15,6 +15,7 @@ import pytest
 import requests
 from entering import command, socket_of
 from vault_places import CANARY, by_stdin, leaks
+from vaulting import master_key
 
 from agency.control.runtimes.process import token_file
 from agency.protocols import RedemptionRefusedError, redeem
@@ -27,6 +28,10 @@ class Agency:
 
     def __init__(self, control: Any, wait_for: Callable[..., Any]) -> None:
         self.control, self.wait_for = control, wait_for
+
+    def start(self) -> None:
+        self.control.launch()
+        self.wait_for(self.control.accepts, "control plane", 30)
 
     def do(self, *words: str) -> str:
         status, answer = command(socket_of(self.control), *words)
@@ -78,10 +83,18 @@ class Agency:
 
 
 @pytest.fixture
-def agency(control: Any, wait_for: Callable[..., Any]) -> Agency:
-    control.config["limits"] = {"secret_check_s": 0.3}
-    control.start()
-    return Agency(control, wait_for)
+def agency(
+    make_control: Callable[..., Any], tmp_path: Path, wait_for: Callable[..., Any]
+) -> Agency:
+    """An agency whose homeserver is away all the time: deliveries need no room."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for name in ("matrix-as-token", "matrix-hs-token", "vault-master-key"):
+        (credentials / name).write_text(master_key())
+    made = Agency(make_control(credentials), wait_for)
+    made.control.config["limits"] = {"secret_check_s": 0.3}
+    made.start()
+    return made
 
 
 def test_an_agent_gets_keeps_and_loses_its_secrets_by_itself(agency: Agency) -> None:
@@ -121,7 +134,7 @@ def test_an_agent_gets_keeps_and_loses_its_secrets_by_itself(agency: Agency) -> 
 def test_a_lease_is_renewed_before_it_ends(agency: Agency) -> None:
     agency.control.stop()
     agency.control.config["limits"] |= {"secret_lease_s": 3.0}
-    agency.control.start()
+    agency.start()
     by_stdin(agency.control, "secrets", "set", "github")
     agency.do("secrets", "bind", "github", "pm")
     agency.do("agents", "start", "pm")
@@ -141,11 +154,13 @@ def test_killed_between_set_and_push_it_is_delivered_at_the_next_start(agency: A
     by_stdin(control, "secrets", "set", "github")
     agency.do("secrets", "bind", "github", "pm")
     control.stop(9)
-    control.start()
+    agency.start()
+    agency.do("agents", "start", "pm")  # it ended with the control plane
     agency.until({"github": 1})
     by_stdin(control, "secrets", "rotate", "github", value=f"{CANARY}-2")
     control.stop(9)
-    control.start()
+    agency.start()
+    agency.do("agents", "start", "pm")  # it ended with the control plane
     agency.until({"github": 2})
     assert agency.has_in_memory("pm", f"{CANARY}-2")
     assert leaks(control, CANARY) == []

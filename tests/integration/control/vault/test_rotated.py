@@ -108,6 +108,7 @@ def test_a_rotation_that_is_killed_goes_on_at_the_next_start(
     assert readable(control, new)
 
 
+@pytest.mark.thorough
 def test_a_lost_master_key_is_said_with_what_mends_it(
     control: Any, own_keys: Callable[[str], None], wait_for: Callable[..., Any]
 ) -> None:
