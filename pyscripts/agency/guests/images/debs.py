@@ -1,8 +1,8 @@
 """Debian packages that a guest gets beside its image, fetched on the host: it has no network.
 
 In the cache they are a directory of .deb files, by the digest of their names and of the image that
-they go with. apt checks them against the archive's signatures. What installed ones depend on must be
-in the image, or dpkg refuses them; of those that are unpacked alone, no script of theirs runs.
+they go with. apt checks them against the archive's signatures. What installed ones depend on must
+be in the image, or dpkg refuses them; of those that are unpacked alone, no script of theirs runs.
 """
 
 from __future__ import annotations

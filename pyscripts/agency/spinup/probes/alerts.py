@@ -1,12 +1,13 @@
 """Observations for `alerts.delivered`: an alert on its way from Prometheus to the control room.
 
-    a failed unit ─▶ Prometheus ─▶ Alertmanager ─▶ POST /alerts ─▶ control room
-                      fired ──────────┘              refusals        messages
+a failed unit ─▶ Prometheus ─▶ Alertmanager ─▶ POST /alerts ─▶ control room
+                  fired ──────────┘              refusals        messages
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,10 +119,8 @@ async def given_again(
     before = after = await way.known()
     until = clock.steady() + within_s
     while after <= before and clock.steady() < until:
-        try:
+        with contextlib.suppress(aiohttp.ClientError):  # it has just been started
             await way.give([{key: alert[key] for key in ("labels", "annotations", "startsAt")}])
-        except aiohttp.ClientError:  # it has just been started
-            pass
         await asyncio.sleep(_POLL_S)
         after = await way.known()
     return {"knownBefore": before, "knownAfter": after}
@@ -164,13 +163,14 @@ async def _in_prometheus(way: Monitoring, name: str, labels: Mapping[str, str]) 
     answer = await way.ask(f"{way.prometheus}/api/v1/rules?type=alert")
     build = await way.ask(f"{way.prometheus}/api/v1/status/buildinfo")
     groups = [] if answer is None or build is None else answer["data"]["groups"]
-    for group, rule in ((group, rule) for group in groups for rule in group["rules"]):
+    rules = [(rule, group["file"]) for group in groups for rule in group["rules"]]
+    for rule, file in rules:
         for alert in rule["alerts"] if rule["name"] == name else ():
             if alert["state"] == "firing" and _fits(alert["labels"], labels):
                 return {
                     "version": build["data"]["version"],
                     "rule": name,
-                    "file": group["file"],
+                    "file": file,
                     "query": rule["query"],
                     "forS": rule["duration"],
                     "state": alert["state"],

@@ -150,9 +150,7 @@ async def _connections(guest: Guest) -> list[Evidence]:
     for service in ("alertmanager", "control"):
         for user in (STRANGER, CLIENT):
             argv = ("runuser", "--user", user, "--", "python3", "-I", "-c", _CONNECT)
-            said = await guest.run(
-                *argv, str(naming.SERVICE_PORTS[service]), timeout_s=_CONNECT_S
-            )
+            said = await guest.run(*argv, str(naming.SERVICE_PORTS[service]), timeout_s=_CONNECT_S)
             outcome = said.decode().strip()
             found.append({"service": service, "user": user, "outcome": outcome})
     return found

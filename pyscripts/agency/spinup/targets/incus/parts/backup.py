@@ -1,6 +1,6 @@
 """Part `backup`: after the conversation a backup, a damage, and its restoration in place.
 
-timers start the units that make and verify a snapshot ─▶ message and store are lost ─▶ restore ─▶ a command more
+timers start the units: a snapshot, verified ─▶ message and store are lost ─▶ restore ─▶ a command
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ async def _run_by_timer(guest: Guest, unit: str) -> Evidence:
     await guest.run("systemctl", "daemon-reload")
     await guest.run("systemctl", "start", timer)
     facts = await _ended(guest, unit)
-    at = await _show(guest, timer, ("LastTriggerUSec",))
+    listed = await guest.run("systemctl", "list-timers", "--output=json", timer)
     await guest.run("systemctl", "stop", timer)
     await guest.run("rm", "--recursive", str(place.parent))
     await guest.run("systemctl", "daemon-reload")
@@ -122,7 +122,7 @@ async def _run_by_timer(guest: Guest, unit: str) -> Evidence:
         "user": facts["User"],
         "capabilities": facts["CapabilityBoundingSet"].split(),
         "startedAt": _moment(facts["ExecMainStartTimestamp"]),
-        "timer": {"name": timer, "firedAt": _moment(at["LastTriggerUSec"])},
+        "timer": {"name": timer, "firedAt": last_fired(listed)},
     }
 
 
@@ -147,6 +147,12 @@ async def _show(guest: Guest, unit: str, properties: Iterable[str]) -> Mapping[s
     named = f"--property={','.join(properties)}"
     shown = await guest.run("systemctl", "show", "--timestamp=unix", named, unit)
     return dict(line.partition("=")[::2] for line in shown.decode().splitlines())
+
+
+def last_fired(listed: bytes) -> str | None:
+    """Read when the one timer of a list last fired, by the second as systemd shows the start."""
+    (timer,) = json.loads(listed)
+    return iso(float(timer["last"] // 1_000_000)) if timer["last"] else None
 
 
 def _moment(shown: str) -> str:
