@@ -198,7 +198,11 @@ in
           assertion = lib.all name.check (lib.attrNames (cfg.stores // cfg.trees));
           message = ''
             agency.backup: names of stores and trees are a-z, 0-9 and inner dashes.
-            Rename ${lib.concatStringsSep ", " (lib.filter (one: !name.check one) (lib.attrNames (cfg.stores // cfg.trees)))}.
+            Rename ${
+              lib.concatStringsSep ", " (
+                lib.filter (one: !name.check one) (lib.attrNames (cfg.stores // cfg.trees))
+              )
+            }.
           '';
         }
       ];

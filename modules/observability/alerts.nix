@@ -94,10 +94,12 @@ in
         "Mail as the second way of alerts: the one about the control plane itself needs another than the control room."
       // opt.md "alerts.mail of the instance";
     webhook =
-      opt.bool (facts.webhook or false
-      ) "A webhook as the second way of alerts, in the format of Alertmanager. Its URL is the secret `alerts-webhook-url`."
+      opt.bool (facts.webhook or false)
+        "A webhook as the second way of alerts, in the format of Alertmanager. Its URL is the secret `alerts-webhook-url`."
       // opt.md "alerts.webhook of the instance";
-    groupWait = opt.matching "[0-9]+(ms|s|m)" "30s" "How long a new group of alerts waits for more of its kind before it is told.";
+    groupWait =
+      opt.matching "[0-9]+(ms|s|m)" "30s"
+        "How long a new group of alerts waits for more of its kind before it is told.";
     memoryMax = opt.str "128M" "Most memory of Alertmanager.";
   };
 

@@ -27,7 +27,9 @@ in
     grafana = opt.bool true "Grafana. Without it, numbers are seen at Prometheus alone; alerts are told all the same.";
     oidc = {
       enable =
-        opt.bool (cfg.grafana && (agency.services.gitlab.enable or false)) "Log in to Grafana with an account of the forge."
+        opt.bool (
+          cfg.grafana && (agency.services.gitlab.enable or false)
+        ) "Log in to Grafana with an account of the forge."
         // opt.md "whether the instance runs GitLab";
       adminGroup =
         opt.str agency.name "Group of the forge whose members administer Grafana; anyone else may look."

@@ -115,9 +115,7 @@ let
         // firewallFile name config
         // part.machine;
       instanceFiles =
-        lib.mapAttrs (_: fillInstance) (
-          lib.filterAttrs (_: namesInstance) texts // addedEtc config
-        )
+        lib.mapAttrs (_: fillInstance) (lib.filterAttrs (_: namesInstance) texts // addedEtc config)
         // part.instance;
       joinedFiles = lib.mapAttrs (_: fillInstance) more.joined;
       start = {
