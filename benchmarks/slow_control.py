@@ -20,8 +20,8 @@ from aiohttp import web
 from agency.clock import Clock, iso
 from agency.control.config import ControlConfig, load_config
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, StartRequest, State, Usage
-from agency.control.service.plane import Tokens
 from agency.control.service.serving import control_plane
+from agency.control.service.shared import Tokens
 from agency.listening import Inherited, inherited, listen
 from agency.protocols.acp import HEALTH_PATH, STATUS_PATH, Health, Status
 from agency.secrets.delivery.credentials import read_credential

@@ -18,7 +18,7 @@ from agency.control.execution.classify import Rules
 from agency.control.execution.result import Handler, Invocation, Result
 from agency.control.grammar.command import Command
 from agency.control.operations import Operations, State, Targets
-from agency.control.operations.admission import Bounds
+from agency.control.operations.admitting.admission import Bounds
 from agency.control.policy import Allow, Decision, Needs, People, Policy, Ruled
 from agency.control.rooms.deletions import Deletions
 from agency.control.store import agents, audit, inbox, outbox

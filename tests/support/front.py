@@ -10,7 +10,7 @@ from desk import ALICE, Desk
 from agency.control.commands import GRAMMAR, Services
 from agency.control.commands.registry import build_handlers
 from agency.control.operations import Operations, State
-from agency.control.operations.approvals import meant_by
+from agency.control.operations.approving.approvals import meant_by
 from agency.control.policy import Policy
 
 ASK = "!agency agents stop pm"

@@ -50,8 +50,8 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
     or from systemd (LISTEN_FDS); else it makes one.
     """
     from agency.commandline import log_to_stderr
-    from agency.control.service.plane import Tokens
     from agency.control.service.serving import serve
+    from agency.control.service.shared import Tokens
     from agency.listening import inherited
     from agency.secrets import (
         ALERTMANAGER_TOKEN,

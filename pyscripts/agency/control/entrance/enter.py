@@ -16,9 +16,14 @@ from agency.control.grammar.parse import Command, CommandError, parse
 from agency.control.grammar.printing import format_command
 from agency.control.operation import operation_id
 from agency.control.operations import Operation, Operations, Origin, OriginKind, State, Tell
-from agency.control.operations.admission import Settled
-from agency.control.operations.entries import message_entry, sealed, sentence, store_reason
-from agency.control.operations.execution import INTERNAL
+from agency.control.operations.admitting.admission import Settled
+from agency.control.operations.admitting.entries import (
+    message_entry,
+    sealed,
+    sentence,
+    store_reason,
+)
+from agency.control.operations.running.execution import INTERNAL
 from agency.control.store import operations as stored
 from agency.control.store.audit import Outcome
 from agency.errors import AgencyError

@@ -39,10 +39,10 @@ came from.
 from __future__ import annotations
 
 from agency.control.operation import Operation, Origin, OriginKind, State
-from agency.control.operations.interrupted import standing
 from agency.control.operations.proposals import Tell
+from agency.control.operations.running.interrupted import standing
+from agency.control.operations.running.targets import Targets
 from agency.control.operations.service import Operations
-from agency.control.operations.targets import Targets
 
 __all__ = [
     "Operation",

@@ -10,13 +10,13 @@ from sqlalchemy.engine import Connection
 from agency.control.execution.replies import Reply
 from agency.control.execution.result import RefusalError
 from agency.control.operation import Operation, State
-from agency.control.operations.admission import Settled
-from agency.control.operations.approvals import Approvals, Granted
-from agency.control.operations.dispatch import full_text
-from agency.control.operations.entries import operation_entry
+from agency.control.operations.admitting.admission import Settled
+from agency.control.operations.admitting.entries import operation_entry
+from agency.control.operations.admitting.withdrawal import withdraw
+from agency.control.operations.approving.approvals import Approvals, Granted
 from agency.control.operations.proposals import Calls
-from agency.control.operations.queues import TargetQueues
-from agency.control.operations.withdrawal import withdraw
+from agency.control.operations.running.dispatch import full_text
+from agency.control.operations.running.queues import TargetQueues
 from agency.control.policy import Policy, Role
 from agency.control.store import operations
 from agency.control.store.audit import Outcome

@@ -17,7 +17,7 @@ from agency.control.execution.replies import Reply
 from agency.control.execution.result import RefusalError
 from agency.control.grammar.parse import Command
 from agency.control.operation import FINAL, Operation, Origin, State, operation_id
-from agency.control.operations import admission
+from agency.control.operations.admitting import admission
 from agency.control.store import operations
 from agency.store import Database
 

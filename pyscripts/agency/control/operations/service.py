@@ -19,19 +19,19 @@ from agency.control.execution.result import Handler
 from agency.control.grammar.grammar import Grammar
 from agency.control.grammar.parse import Command
 from agency.control.operation import Operation, Origin, State
-from agency.control.operations.admission import Bounds, Settled
-from agency.control.operations.approvals import Approvals, Granted
-from agency.control.operations.changes import Changes
+from agency.control.operations.admitting.admission import Bounds, Settled
+from agency.control.operations.admitting.entries import store_reason
+from agency.control.operations.approving.approvals import Approvals, Granted
 from agency.control.operations.decisions import Decisions
-from agency.control.operations.dispatch import Dispatcher, failed
-from agency.control.operations.entries import store_reason
 from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
-from agency.control.operations.queues import TargetQueues
-from agency.control.operations.recorder import Recorder
-from agency.control.operations.recovery import recover
+from agency.control.operations.running.changes import Changes
+from agency.control.operations.running.dispatch import Dispatcher, failed
+from agency.control.operations.running.queues import TargetQueues
+from agency.control.operations.running.recorder import Recorder
+from agency.control.operations.running.recovery import recover
+from agency.control.operations.running.targets import Targets
 from agency.control.operations.safety import Safety
 from agency.control.operations.strangers import Strangers
-from agency.control.operations.targets import Targets
 from agency.control.policy import SafeMode
 from agency.control.store import inbox, outbox
 from agency.control.store.inbox import StoredEvent

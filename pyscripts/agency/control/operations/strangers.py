@@ -17,9 +17,9 @@ from enum import StrEnum
 
 from agency.clock import Clock
 from agency.control.operation import Origin
-from agency.control.operations.admission import Admitted, Settled
-from agency.control.operations.entries import message_entry
-from agency.control.operations.recorder import Recorder, Settlement
+from agency.control.operations.admitting.admission import Admitted, Settled
+from agency.control.operations.admitting.entries import message_entry
+from agency.control.operations.running.recorder import Recorder, Settlement
 from agency.control.store import inbox
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent

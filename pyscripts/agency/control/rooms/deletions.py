@@ -16,8 +16,8 @@ from sqlalchemy.engine import Connection
 from agency.clock import Clock
 from agency.control.events import IncomingEvent, Redaction
 from agency.control.operation import Operation
-from agency.control.operations.admission import Bounds
-from agency.control.operations.withdrawal import command_of, withdraw, withdraw_event
+from agency.control.operations.admitting.admission import Bounds
+from agency.control.operations.admitting.withdrawal import command_of, withdraw, withdraw_event
 from agency.control.policy import Deny, Policy
 from agency.control.store import inbox
 from agency.control.store.inbox import StoredEvent

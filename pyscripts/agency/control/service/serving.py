@@ -18,7 +18,8 @@ from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.runtimes.base import Runtime
 from agency.control.service import startup
-from agency.control.service.plane import ControlPlane, Tokens
+from agency.control.service.plane import ControlPlane
+from agency.control.service.shared import Tokens
 from agency.listening import Inherited
 from agency.matrix import MatrixSession, client_session
 from agency.signals import stop_signals

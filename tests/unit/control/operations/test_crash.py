@@ -96,14 +96,18 @@ async def test_command_is_not_run_while_the_audit_cannot_be_written(desk: Any) -
 
 
 async def test_result_is_recorded_as_soon_as_the_store_takes_it(desk: Any) -> None:
+    broken = asyncio.Event()
+
     async def start(_invocation: Invocation) -> Result:
         desk.calls.append("start")
         await break_audit(desk)
+        broken.set()
         return Result("started")
 
     desk.handlers["agents start"] = start
     await desk.take(desk.event("!agency agents start pm"))
     settling = asyncio.create_task(desk.settle())
+    await asyncio.wait_for(broken.wait(), 10)
     await asyncio.wait([settling], timeout=0.1)
     assert not settling.done()
     assert await desk.said() == [], "nothing is said that is not on record"

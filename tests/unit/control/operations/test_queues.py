@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from agency.control.operation import Operation, Origin, OriginKind
-from agency.control.operations.queues import TargetQueues
+from agency.control.operations.running.queues import TargetQueues
 
 
 def operation(number: int, target: str) -> Operation:

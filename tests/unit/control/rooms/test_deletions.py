@@ -9,7 +9,7 @@ from desk import ALICE, BOB, ROOM, Desk
 
 from agency.control.commands import GRAMMAR
 from agency.control.events import parse_redaction, parse_room_change
-from agency.control.operations.admission import Bounds
+from agency.control.operations.admitting.admission import Bounds
 from agency.control.rooms.deletions import Deletions
 
 STOP = "!agency agents stop pm"

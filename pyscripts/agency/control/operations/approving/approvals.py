@@ -22,9 +22,9 @@ from agency.clock import Clock
 from agency.control.events import IncomingEvent, Reaction
 from agency.control.execution.result import RefusalError
 from agency.control.operation import Operation, State
-from agency.control.operations.entries import operation_entry
-from agency.control.operations.prompts import command_of, is_decisive
-from agency.control.operations.withdrawal import is_withdrawn
+from agency.control.operations.admitting.entries import operation_entry
+from agency.control.operations.admitting.withdrawal import is_withdrawn
+from agency.control.operations.approving.prompts import command_of, is_decisive
 from agency.control.policy import Asked, Deny, Policy, Role
 from agency.control.store import audit, operations, outbox
 from agency.control.store.audit import Outcome

@@ -11,8 +11,8 @@ from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
 from agency.control.operation import FINAL, Operation, Origin, OriginKind, State, operation_id
-from agency.control.operations.admission import Bounds, described
-from agency.control.operations.entries import message_entry, operation_entry
+from agency.control.operations.admitting.admission import Bounds, described
+from agency.control.operations.admitting.entries import message_entry, operation_entry
 from agency.control.policy import Deny, Policy
 from agency.control.store import audit, inbox, operations
 from agency.control.store.audit import Outcome

@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency.control.execution.result import Handler, Invocation, RefusalError, Result
 from agency.control.grammar.parse import Command
 from agency.control.operation import Operation
-from agency.control.operations.entries import sentence, store_reason
-from agency.control.operations.recorder import Recorder
+from agency.control.operations.admitting.entries import sentence, store_reason
+from agency.control.operations.running.recorder import Recorder
 from agency.control.store.audit import Outcome
 from agency.errors import AgencyError
 

@@ -14,15 +14,15 @@ from agency.control.execution.classify import Rules
 from agency.control.execution.replies import Reply
 from agency.control.grammar.parse import Command
 from agency.control.operation import Operation, Origin, State
-from agency.control.operations import admission
-from agency.control.operations.admission import Admitted, Bounds, Settled
-from agency.control.operations.approvals import TOO_MANY, Approvals
-from agency.control.operations.changes import Changes
-from agency.control.operations.entries import message_entry, operation_entry
-from agency.control.operations.execution import INTERNAL, fields_of
-from agency.control.operations.prompts import Effect, prompt
-from agency.control.operations.queues import TargetQueues
-from agency.control.operations.recorder import Recorder, Settlement
+from agency.control.operations.admitting import admission
+from agency.control.operations.admitting.admission import Admitted, Bounds, Settled
+from agency.control.operations.admitting.entries import message_entry, operation_entry
+from agency.control.operations.approving.approvals import TOO_MANY, Approvals
+from agency.control.operations.approving.prompts import Effect, prompt
+from agency.control.operations.running.changes import Changes
+from agency.control.operations.running.execution import INTERNAL, fields_of
+from agency.control.operations.running.queues import TargetQueues
+from agency.control.operations.running.recorder import Recorder, Settlement
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent
 from agency.control.wish import basis_of

@@ -8,10 +8,10 @@ from dataclasses import replace
 from agency.control.execution.replies import Reply
 from agency.control.grammar.parse import CommandError, parse
 from agency.control.operation import FINAL, Operation, Origin, State
-from agency.control.operations import admission
-from agency.control.operations.admission import Bounds
-from agency.control.operations.entries import message_entry
-from agency.control.operations.recorder import Recorder, Settlement
+from agency.control.operations.admitting import admission
+from agency.control.operations.admitting.admission import Bounds
+from agency.control.operations.admitting.entries import message_entry
+from agency.control.operations.running.recorder import Recorder, Settlement
 from agency.control.store import inbox, operations
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import InboxState, StoredEvent

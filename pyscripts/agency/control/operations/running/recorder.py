@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency.clock import Clock
 from agency.control.execution.replies import Reply, notice_message, reply_message
 from agency.control.operation import Operation, Origin, OriginKind, State
-from agency.control.operations.entries import operation_entry, store_reason
-from agency.control.operations.withdrawal import is_withdrawn
+from agency.control.operations.admitting.entries import operation_entry, store_reason
+from agency.control.operations.admitting.withdrawal import is_withdrawn
 from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome

@@ -14,17 +14,17 @@ from agency.control.execution.replies import Reply
 from agency.control.execution.result import Handler, Result
 from agency.control.grammar.parse import Command
 from agency.control.operation import Operation, Origin, OriginKind, State
-from agency.control.operations import admission
-from agency.control.operations.admission import Bounds, Settled
-from agency.control.operations.entries import operation_entry, sentence, store_reason
-from agency.control.operations.execution import INTERNAL, Progress, execute, fields_of
-from agency.control.operations.interrupted import (
+from agency.control.operations.admitting import admission
+from agency.control.operations.admitting.admission import Bounds, Settled
+from agency.control.operations.admitting.entries import operation_entry, sentence, store_reason
+from agency.control.operations.running.execution import INTERNAL, Progress, execute, fields_of
+from agency.control.operations.running.interrupted import (
     ENDED,
     interrupted_text,
     standing,
     with_standing,
 )
-from agency.control.operations.recorder import (
+from agency.control.operations.running.recorder import (
     Begun,
     Demand,
     NotWantedError,
@@ -33,7 +33,7 @@ from agency.control.operations.recorder import (
     VoidGrantError,
     WithdrawnError,
 )
-from agency.control.operations.targets import Targets
+from agency.control.operations.running.targets import Targets
 from agency.control.policy import SYSTEM, Policy
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import Outcome

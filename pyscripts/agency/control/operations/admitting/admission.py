@@ -10,7 +10,7 @@ from agency.control.grammar.grammar import Grammar
 from agency.control.grammar.parse import Command, CommandError, parse
 from agency.control.grammar.printing import format_command
 from agency.control.operation import Operation, Origin, State
-from agency.control.operations.entries import (
+from agency.control.operations.admitting.entries import (
     message_entry,
     operation_entry,
     sealed,

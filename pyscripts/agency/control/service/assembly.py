@@ -1,0 +1,176 @@
+"""The parts of a control plane, each built from what they share."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from agency import naming
+from agency.control.alerts.intake import AlertIntake
+from agency.control.appservice.access import OwnNames
+from agency.control.appservice.alerts import AlertsPage
+from agency.control.appservice.readiness import Readiness
+from agency.control.appservice.refusals import Refusals
+from agency.control.appservice.server import AppService
+from agency.control.appservice.transactions import Intake
+from agency.control.commands import GRAMMAR, Services, looks_like_command
+from agency.control.commands.registry import build_handlers
+from agency.control.execution.address import speaks_to, without_mention
+from agency.control.execution.classify import Rules
+from agency.control.execution.lifecycle import Lifecycle
+from agency.control.matrix.sending import Sender
+from agency.control.operations import Operations
+from agency.control.operations.admitting.admission import Bounds
+from agency.control.operations.approving.approvals import meant_by
+from agency.control.rooms.deletions import Deletions
+from agency.control.service.notices import Notices
+from agency.control.service.shared import Shared, Tokens, new_trace
+from agency.control.service.targets import AgentTargets
+from agency.control.store.passwords import url_secrets
+from agency.matrix import Backoff
+from agency.secrets import Redactor, SecretValue
+
+
+def build_lifecycle(plane: Shared, tokens: Tokens) -> Lifecycle:
+    """Build what starts, stops and asks agents."""
+    return Lifecycle(
+        agents={agent.name: agent for agent in plane.config.agents},
+        runtime=plane.runtime,
+        acp=plane.acp,
+        limits=plane.config.limits,
+        records=plane.records,
+        secrets=_secrets(plane, tokens),
+    )
+
+
+def build_sender(plane: Shared) -> Sender:
+    """Build what sends the outbox to the homeserver."""
+    return Sender(
+        database=plane.database,
+        api=plane.api,
+        clock=plane.clock,
+        attempts=plane.config.limits.send_attempts,
+        backoff=Backoff(),
+        settled=plane.inbox_wake,
+        answered=plane.answered,
+        given_up=plane.voice.changed,
+    )
+
+
+def build_notices(plane: Shared, sender: Sender) -> Notices:
+    """Build what tells the room of conditions that change."""
+    return Notices(
+        database=plane.database,
+        clock=plane.clock,
+        conditions=plane.conditions,
+        room_id=lambda: plane.room_id,
+        as_user=plane.config.bot_id,
+        new_trace=new_trace,
+        say=sender.offer,
+        max_outbox=plane.config.limits.max_outbox,
+    )
+
+
+def build_appservice(plane: Shared, tokens: Tokens, sender: Sender) -> AppService:
+    """Build what the homeserver calls: intake, readiness, pages."""
+    config = plane.config
+    own = {config.bot_id, *(agent.matrix_id for agent in config.agents)}
+    intake = Intake(
+        database=plane.database,
+        clock=plane.clock,
+        new_trace=new_trace,
+        looks_like_command=lambda text: looks_like_command(without_mention(text, config.bot_id)),
+        speaks_to_us=lambda event: speaks_to(event, config.bot_id),
+        max_inbox=config.limits.max_inbox,
+        wake=plane.inbox_wake,
+        conditions=plane.conditions,
+        take_back=Deletions(
+            plane.clock,
+            config.policy,
+            Bounds(GRAMMAR, config.limits.max_command_bytes, config.limits.approval_wait_s),
+        ),
+        forget=plane.withdrawn,
+        changed=plane.room_changed,
+        resolve=partial(meant_by, config.policy),
+    )
+    readiness = Readiness(
+        database=plane.database,
+        api=plane.api,
+        intake=intake,
+        clock=plane.clock,
+        bot_id=config.bot_id,
+        room_id=lambda: plane.room_id,
+        conditions=plane.conditions,
+    )
+    return AppService(
+        hs_token=tokens.hs_token,
+        intake=intake,
+        max_body=config.limits.max_transaction_bytes,
+        user_exists=own.__contains__,
+        alias_exists=lambda alias: (
+            plane.room_id is not None and alias == naming.control_room_alias(config.domain)
+        ),
+        readiness=readiness.observe,
+        is_ready=readiness.is_ready,
+        answered=plane.wait_for_answer,
+        stopping=plane.stopping.is_set,
+        conditions=plane.conditions,
+        refusals=Refusals(plane.conditions),
+        names=OwnNames(config.listen_host),
+        numbers=readiness.numbers,
+        alerts=_alerts(plane, tokens, sender),
+    )
+
+
+def build_operations(
+    plane: Shared, lifecycle: Lifecycle, room_id: str, sender: Sender
+) -> Operations:
+    """Build the operations, with the handler of each command; they have no room yet."""
+    handlers = build_handlers(
+        Services(
+            plane.clock,
+            plane.database,
+            lifecycle,
+            GRAMMAR,
+            plane.conditions,
+            decisions=lambda: plane.running().decisions,
+            safety=lambda: plane.running().safety,
+            started_s=plane.clock.steady(),
+        )
+    )
+    return Operations(
+        database=plane.database,
+        clock=plane.clock,
+        rules=Rules.from_config(plane.config, room_id, looks_like_command),
+        grammar=GRAMMAR,
+        handler=lambda command: handlers[command.name],
+        targets=AgentTargets(lifecycle),
+        approval_wait_s=plane.config.limits.approval_wait_s,
+        max_command_bytes=plane.config.limits.max_command_bytes,
+        max_outbox=plane.config.limits.max_outbox,
+        max_target_queue=plane.config.limits.max_target_queue,
+        wake=plane.inbox_wake,
+        say=sender.offer,
+        obstacle=plane.voice.obstacle,
+        has_room=False,
+    )
+
+
+def _alerts(plane: Shared, tokens: Tokens, sender: Sender) -> AlertsPage | None:
+    if tokens.alerts is None:
+        return None
+    intake = AlertIntake(
+        database=plane.database,
+        clock=plane.clock,
+        conditions=plane.conditions,
+        room_id=lambda: plane.room_id,
+        as_user=plane.config.bot_id,
+        new_trace=new_trace,
+        redact=Redactor(_secrets(plane, tokens)).redact,
+        say=sender.offer,
+        max_outbox=plane.config.limits.max_outbox,
+    )
+    return AlertsPage(tokens.alerts, intake, plane.stopping.is_set)
+
+
+def _secrets(plane: Shared, tokens: Tokens) -> tuple[SecretValue, ...]:
+    return (*tokens.all(), *url_secrets(plane.config.database_url))

@@ -1,0 +1,105 @@
+"""What the parts of a control plane share: its resources, its signals, and where it stands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from agency.clock import Clock, new_id
+from agency.control.acp_client import AcpClient
+from agency.control.conditions import Conditions
+from agency.control.config import ControlConfig
+from agency.control.events import RoomChange
+from agency.control.operations import Operation, Operations
+from agency.control.rooms.voice import Voice
+from agency.control.runtimes.base import Runtime
+from agency.control.service.upkeep import RoomUpkeep
+from agency.control.store import agents
+from agency.control.store.agents import AgentRecord
+from agency.errors import InternalError
+from agency.listening import Inherited
+from agency.matrix import ControlRoom, MatrixSession
+from agency.secrets import SecretValue
+from agency.store import Database, Hold
+
+_ANSWER_S = 0.05  # how long an acknowledgement waits for the reply
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The two secrets of an application service, and Alertmanager's if it has alerts to deliver."""
+
+    as_token: SecretValue
+    hs_token: SecretValue
+    alerts: SecretValue | None = None
+
+    def all(self) -> tuple[SecretValue, ...]:
+        """Return those that there are."""
+        return tuple(
+            each for each in (self.as_token, self.hs_token, self.alerts) if each is not None
+        )
+
+
+def new_trace() -> str:
+    """Make a trace id."""
+    return new_id("t")
+
+
+@dataclass(slots=True)
+class Shared:
+    """The resources of a control plane, and what changes while it runs."""
+
+    config: ControlConfig
+    clock: Clock
+    database: Database
+    api: MatrixSession
+    runtime: Runtime
+    acp: AcpClient
+    held: Hold
+    conditions: Conditions
+    handed: Inherited = field(default_factory=Inherited)
+    inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    room_id: str | None = None
+    room: ControlRoom = field(init=False)
+    voice: Voice = field(init=False)
+    keeper: RoomUpkeep | None = None
+    operations: Operations | None = None
+
+    def __post_init__(self) -> None:
+        self.room = ControlRoom(self.api, self.config)
+        self.voice = Voice(self.room.silence, self.clock)
+
+    def room_changed(self, change: RoomChange) -> None:
+        """Look at the control room again after a change there, or an operator's invitation."""
+        called = change.invites == self.config.bot_id and change.sender in self.config.operators
+        if called:
+            self.room.invited(change.room_id, change.sender)
+        if self.keeper is not None and (called or change.room_id == self.keeper.room_id):
+            self.voice.changed()
+            self.keeper.wake()
+
+    def withdrawn(self, operation: Operation) -> None:
+        """Let go of an operation that was withdrawn; before recovery the store says it all."""
+        if self.operations is not None:
+            self.operations.forget(operation)
+
+    async def records(self) -> Mapping[str, AgentRecord]:
+        """Return the record of each agent in the inventory, by name."""
+        return {record.name: record for record in await self.database.read(agents.records)}
+
+    def running(self) -> Operations:
+        """Return the operations; a handler runs for one of them, so there are any."""
+        if self.operations is None:
+            raise InternalError("a command runs before there are operations")
+        return self.operations
+
+    async def wait_for_answer(self) -> None:
+        """Wait until the next reply is settled, but at most 50 ms: a command may take long."""
+        self.answered.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ANSWER_S):
+                await self.answered.wait()
