@@ -2,7 +2,7 @@
 #
 # Rules, targets and receivers are those of a host. What differs: Debian's programs, shorter waits,
 # since a guest lives for minutes, and no Grafana, which Debian does not have.
-{ lib }:
+_:
 let
   # Those that NixOS gives no fixed one.
   numbers = {

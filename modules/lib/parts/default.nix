@@ -42,11 +42,12 @@ let
       after = textsOf config;
       differing = lib.filter (path: after.${path} or null != default.${path}) (lib.attrNames default);
       isUnit = lib.hasPrefix "etc/systemd/system/";
+      isDocument = path: lib.hasSuffix ".json" path || lib.hasSuffix ".yaml" path;
       said = path: "portable: part ${name}: ${path}";
       of = read: paths: lib.genAttrs paths (path: read (said path) default.${path} after.${path});
-      gone = lib.filter (path: !after ? ${path}) differing;
+      refused = lib.filter (path: !(after ? ${path} && (isUnit path || isDocument path))) differing;
     in
-    assert lib.assertMsg (gone == [ ]) "portable: part ${name} lacks ${toString gone}";
+    assert lib.assertMsg (refused == [ ]) "portable: part ${name} changes ${toString refused}";
     {
       dropIns = lib.mapAttrs' (path: lib.nameValuePair "${path}.d/60-${name}.conf") (
         of changes.ofUnit (lib.filter isUnit differing)
