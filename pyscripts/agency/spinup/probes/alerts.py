@@ -172,7 +172,7 @@ async def _in_prometheus(way: Monitoring, name: str, labels: Mapping[str, str]) 
                     "rule": name,
                     "file": file,
                     "query": rule["query"],
-                    "forS": rule["duration"],
+                    "forS": int(rule["duration"]),
                     "state": alert["state"],
                     "labels": alert["labels"],
                     "activeAt": _moment(alert["activeAt"]),

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from agency import naming
 from agency.transcript.rules.v1.rule import (
+    Count,
     EventId,
     Http401,
     MatrixId,
@@ -66,7 +67,7 @@ class Firing(Shape):
     rule: Seen
     file: Path
     query: Seen
-    for_s: Annotated[float, Field(gt=0)]
+    for_s: Count
     state: Literal["firing"]
     labels: Labels
     active_at: Moment
