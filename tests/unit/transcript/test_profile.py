@@ -191,6 +191,8 @@ def test_whose_profile_was_cut_says_too_much(
         ),
         ("alerts.delivered", lambda s: s["units"].pop(1), "lack prometheus.service"),
         ("alerts.delivered", lambda s: s["units"][0].update(active="failed"), "units.0.active"),
+        ("alerts.delivered", lambda s: s["targets"].pop(5), "lack synapse"),
+        ("alerts.delivered", lambda s: s["targets"][1].update(health="down"), "targets.1.health"),
         ("alerts.delivered", lambda s: s["trial"].update(active="active"), "trial.active"),
         ("alerts.delivered", lambda s: s["trial"].update(unit="other.service"), "unit that failed"),
         ("alerts.delivered", lambda s: s.update(prometheus=None), "prometheus"),

@@ -84,6 +84,27 @@ async def fired(
         await asyncio.sleep(_POLL_S)
 
 
+async def targets(way: Monitoring, *, clock: Clock, within_s: float) -> list[Evidence]:
+    """List what Prometheus asks, when all of it has answered or the time is over."""
+    until = clock.steady() + within_s
+    while True:
+        answer = await way.ask(f"{way.prometheus}/api/v1/targets?state=active")
+        active = [] if answer is None else answer["data"]["activeTargets"]
+        is_up = bool(active) and all(one["health"] == "up" for one in active)
+        if is_up or clock.steady() >= until:
+            break
+        await asyncio.sleep(_POLL_S)
+    return [
+        {
+            "job": one["labels"]["job"],
+            "instance": one["labels"]["instance"],
+            "health": one["health"],
+            "lastError": one["lastError"],
+        }
+        for one in active
+    ]
+
+
 async def messages(operator: Person, room_id: str, bot_id: str, word: str) -> list[Evidence]:
     """List the bot's messages in a room that tell an alert about `word` firing."""
     path = client_path("rooms", room_id, "messages")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -17,6 +18,7 @@ from agency.spinup.probes.alerts import (
     given_again,
     messages,
     refusals,
+    targets,
     wait_for_messages,
 )
 
@@ -134,6 +136,10 @@ async def test_the_spin_ups_probe_follows_an_alert_and_its_second_delivery(
         operator = Person(
             MatrixSession(homeserver.url, session, room.token), "@alice:agency.example"
         )
+        asked = await targets(way, clock=clock, within_s=40)
+        assert {(one["job"], one["health"]) for one in asked} == {
+            (job, "up") for job in ("control", "alertmanager", "test")
+        }
         seen = await fired(way, name, {"severity": "warning"}, clock=clock, within_s=40)
         assert (seen["prometheus"]["rule"], seen["prometheus"]["state"]) == (name, "firing")
         assert seen["alertmanager"]["labels"] == seen["prometheus"]["labels"]
@@ -152,6 +158,12 @@ async def test_the_spin_ups_probe_follows_an_alert_and_its_second_delivery(
         assert other == {"prometheus": None, "alertmanager": None}
         assert await messages(operator, room.room_id, "@nobody:agency.example", name) == []
         monitoring.end("alertmanager")
+        for _ in range(40):  # it was asked a moment ago
+            states = {one["job"]: one for one in await targets(way, clock=clock, within_s=0)}
+            if (gone := states["alertmanager"])["health"] == "down":
+                break
+            await asyncio.sleep(0.5)
+        assert (gone["health"], gone["lastError"] == "") == ("down", False)
         down = await fired(way, name, {}, clock=clock, within_s=0)
         assert (down["prometheus"] is None, down["alertmanager"]) == (False, None)
         token = SecretValue(monitoring.token.read_text())

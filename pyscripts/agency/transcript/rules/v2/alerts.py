@@ -29,6 +29,9 @@ UNITS = frozenset(
         *("prometheus-node-exporter.service", "prometheus-process-exporter.service"),
     )
 )
+JOBS = frozenset(
+    ("alertmanager", "control", "node", "probe-http", "processes", "prometheus", "synapse")
+)
 ATTEMPTS = ("missing", "wrong", "homeserver's")
 CONNECTIONS = {
     (service, user): outcome
@@ -42,6 +45,15 @@ class Unit(Shape):
 
     name: Seen
     active: Literal["active"]
+
+
+class Target(Shape):
+    """What Prometheus asks for numbers."""
+
+    job: Seen
+    instance: Seen
+    health: Literal["up"]
+    last_error: Literal[""]
 
 
 class Trial(Shape):
@@ -131,6 +143,7 @@ class AlertsDelivered(Shape):
     """An alert on its way: found, passed on, told once; and who is not heard there."""
 
     units: Some[Unit]
+    targets: Some[Target]
     trial: Trial
     prometheus: Firing
     alertmanager: Managed
@@ -168,6 +181,9 @@ class AlertsDelivered(Shape):
         missing = sorted(UNITS - {unit.name for unit in self.units})
         if missing:
             raise ValueError(f"units: lack {', '.join(missing)}")
+        unasked = sorted(JOBS - {target.job for target in self.targets})
+        if unasked:
+            raise ValueError(f"targets: lack {', '.join(unasked)}")
         if tuple(one.token for one in self.attempts) != ATTEMPTS:
             raise ValueError(f"attempts: not {', '.join(ATTEMPTS)}")
         if {(one.service, one.user): one.outcome for one in self.connections} != CONNECTIONS:

@@ -33,7 +33,7 @@ STRANGER, CLIENT = "nobody", "prometheus"
 # Not before: a restore in place at the end of the scenario would lose the message.
 _BEGIN = "records"
 _NOTES = "/var/lib/alertmanager/nflog"
-_FIRED_S, _TOLD_S, _AGAIN_S = 90.0, 30.0, 30.0
+_ASKED_S, _FIRED_S, _TOLD_S, _AGAIN_S = 20.0, 90.0, 30.0, 30.0
 _CONNECT_S = 10.0
 # It prints the outcome as evidence has it; an argument is the port.
 _CONNECT = (
@@ -87,6 +87,7 @@ class AlertsPart(Part):
         room = await operator.join(subject.control_room)
         shown = (await units.show(guest, (TRIAL,)))[TRIAL]
         async with _monitoring(shop) as way:
+            asked = await alerts.targets(way, clock=self.clock, within_s=_ASKED_S)
             seen = await alerts.fired(
                 way, RULE, {"name": TRIAL}, clock=self.clock, within_s=_FIRED_S
             )
@@ -106,6 +107,7 @@ class AlertsPart(Part):
         return {
             "units": [unit.as_dict() for unit in running.values()],
             "trial": {"unit": TRIAL, "active": shown.active, "failedAt": self.failed_at},
+            "targets": asked,
             **seen,
             "roomId": room,
             "messages": await alerts.messages(operator, room, bot, TRIAL),
