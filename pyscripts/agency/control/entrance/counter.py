@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency.clock import Clock
 from agency.control.entrance.listener import peer_uid
 from agency.control.entrance.place import listen
+from agency.control.runtimes.handover import cannot_write, make_private, open_redeem_place
 from agency.control.store import audit
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.vault.leases import Leases
@@ -153,10 +154,16 @@ async def serve(counter: Counter, path: Path, *, shown: bool) -> AsyncIterator[N
 
 
 def _listen(path: Path, *, shown: bool) -> socket.socket:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.parent.chmod(0o755 if shown else 0o700)
+    if shown:
+        open_redeem_place(path.parent)
+    else:
+        make_private(path.parent)
     made = listen(path)
-    path.chmod(0o666 if shown else 0o600)
+    try:
+        path.chmod(0o666 if shown else 0o600)
+    except OSError as error:
+        made.close()
+        raise cannot_write(path, error) from error
     return made
 
 

@@ -33,8 +33,6 @@ from agency.control.vault.rows import FormRow, Secret
 from agency.control.vault.values import Waiting
 from agency.control.vault.vault import Vault
 
-_SYSTEMD = "systemd"
-
 
 @dataclass(slots=True)
 class VaultService:
@@ -117,16 +115,17 @@ class VaultService:
         if agent in self._served:
             return
         self._served.add(agent)
-        alone = self.plane.runtime.kind_of(agent) != _SYSTEMD
+        kind = self.plane.runtime.kind_of(agent)
+        uids = {"process": os.geteuid(), "systemd": _uid_of(agent)}
         counter = Counter(
             agent=agent,
             leases=self.leases,
             clock=self.plane.clock,
             token=partial(self._token, agent),
             new_trace=new_trace,
-            uid=os.geteuid() if alone else _uid_of(agent),
+            uid=uids.get(kind),
         )
-        made = serve(counter, self._place(agent), shown=not alone)
+        made = serve(counter, self._place(agent), shown=kind != "process")
         try:
             await self._sockets.enter_async_context(made)
         except BaseException:
@@ -163,9 +162,9 @@ def build_vault(plane: Shared, tokens: Tokens, lifecycle: Lifecycle) -> VaultSer
     )
 
 
-def _uid_of(agent: str) -> int | None:
-    """Return the uid of an agent's user; None where there is no such user."""
+def _uid_of(agent: str) -> int:
+    """Return the uid of an agent's user; where there is no such user, one that nobody has."""
     try:
         return pwd.getpwnam(naming.agent_localpart(agent)).pw_uid
     except KeyError:
-        return None
+        return -1

@@ -14,6 +14,7 @@ from vaulting import CANARY, Safe, wanted
 from agency.clock import Clock
 from agency.control.entrance.counter import Counter, serve
 from agency.control.vault.leases import Offer
+from agency.errors import PrerequisiteError
 from agency.protocols import RedemptionLostError, RedemptionRefusedError, redeem
 from agency.secrets import SecretValue
 
@@ -172,6 +173,17 @@ async def test_one_that_is_shown_to_another_user_is_open_there_alone(
     finally:
         os.umask(before)
     assert not path.exists()
+
+
+async def test_a_place_that_cannot_be_made_is_an_error_with_its_path(
+    safe: Safe, tmp_path: Path, clock: Clock
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    counter = Counter("pm", safe.leases(), clock, lambda: None, lambda: "t-1")
+    for shown in (True, False):
+        with pytest.raises(PrerequisiteError, match="cannot write"):
+            async with serve(counter, tmp_path / "file" / "pm" / "redeem.sock", shown=shown):
+                pass
 
 
 async def test_without_a_control_plane_there_is_no_answer(tmp_path: Path) -> None:
