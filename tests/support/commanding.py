@@ -48,13 +48,6 @@ def without_mark(text: str) -> str:
     return text.strip()
 
 
-PATTERNS = {
-    Digest: r"sha256:[0-9a-f]{64}",
-    OperationId: r"op-[0-9a-f]{6,26}",
-    SecretName: r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
-    TraceId: r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-    UserId: r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}",
-}
 SETTINGS = st.lists(
     st.builds(
         "{}{}={}".format,
@@ -65,6 +58,12 @@ SETTINGS = st.lists(
     min_size=1,
     max_size=4,
 )
+PATTERNS = {
+    OperationId: r"op-[0-9a-f]{6,26}",
+    SecretName: r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
+    TraceId: r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    UserId: r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}",
+}
 
 
 def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
@@ -91,6 +90,8 @@ def _more_values(parameter: Parameter) -> st.SearchStrategy[str | int]:
     match parameter.kind:
         case Settings():
             return SETTINGS.map(lambda words: " ".join(map(quoted, words)))
+        case Digest():
+            return st.from_regex(r"sha256:[0-9a-f]{64}", fullmatch=True)
     raise AssertionError(f"no values for {parameter.kind}")
 
 

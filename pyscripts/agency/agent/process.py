@@ -98,9 +98,12 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
-    check = partial(check_document, config.name)
-    redeem = redeemer(config.redeem_socket, token)
-    state = AgentState(config.name, clock, redeem, check_config=check)
+    state = AgentState(
+        config.name,
+        clock,
+        redeemer(config.redeem_socket, token),
+        partial(check_document, config.name),
+    )
     if carried is not None:
         state.restore(carried)
     async with Recorder(AuditClient(audit_socket)) as recorder:

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 COMMAND_SOCKET = "command.sock"
 COMMAND_VERSION = 1
 MAX_DOCUMENT = 48 * 1024  # characters of a document that goes with a command
-MAX_VALUE = 16 * 1024  # characters of the value of a secret
 MAX_REQUEST = 512 * 1024  # bytes of a request, its newline included
+MAX_VALUE = 16 * 1024  # characters of the value of a secret
 MAX_ANSWER = 1024 * 1024  # bytes of one line of the answer
 MAX_WAIT_S = 600.0
 _MAX_PATH = 107  # unix(7): sun_path has 108 bytes, the last of them NUL
@@ -63,8 +63,8 @@ class CommandRequest(_Line):
     def line(self) -> bytes:
         """Return the request as it is sent, with the value."""
         # An older control plane knows no document.
-        left_out = {"value"} if self.document else {"value", "document"}
-        said = self.model_dump(exclude=left_out, mode="json")
+        without = {"value"} if self.document else {"value", "document"}
+        said = self.model_dump(exclude=without, mode="json")
         value = {} if self.value is None else {"value": self.value.get_secret_value()}
         return json.dumps({**said, **value}, ensure_ascii=False).encode() + b"\n"
 

@@ -42,8 +42,8 @@ NOUNS: tuple[Noun, ...] = (
     *(records.AUDIT, records.TRACE),
     *(approvals.APPROVALS, policy.POLICY, safety.SAFE_MODE),
     *(status.STATUS, warnings.WARNINGS),
-    secrets.SECRETS,
     gosuto.GOSUTO,
+    secrets.SECRETS,
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))

@@ -32,17 +32,17 @@ def _no_safety() -> Safety:
     raise InternalError("there are no operations to hold back")
 
 
+def _no_gosuto() -> GosutoDesk:
+    """Refuse: for services without a desk for documents."""
+    raise InternalError("there are no documents of agents")
+
+
 def _no_vault() -> SecretDesk:
     """Refuse: for an agency without a vault."""
     raise PrerequisiteError(
         f"this agency has no vault: the control plane got no credential {VAULT_MASTER_KEY}",
         hint="make it with `agency secrets generate`, commit, and switch",
     )
-
-
-def _no_gosuto() -> GosutoDesk:
-    """Refuse: for services without a desk for documents."""
-    raise InternalError("there are no documents of agents")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class Services:
     conditions: Conditions
     decisions: Callable[[], Decisions] = _no_decisions
     safety: Callable[[], Safety] = _no_safety
-    secrets: Callable[[], SecretDesk] = _no_vault
     gosuto: Callable[[], GosutoDesk] = _no_gosuto
+    secrets: Callable[[], SecretDesk] = _no_vault
     started_s: float = 0.0  # of the steady clock
 
 

@@ -44,15 +44,15 @@ _NOT_FOR_US = ("denied", "unsupported")
     help="The control plane's socket; default: the local agency's, or this host's.",
 )
 @click.option(
-    "--value-stdin",
-    is_flag=True,
-    help="Read the value of a secret from standard input: for `secrets set` and `secrets rotate`.",
-)
-@click.option(
     "--attach",
     "document_file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file that the command hands in: the Gosuto of `gosuto set` and `gosuto validate`.",
+)
+@click.option(
+    "--value-stdin",
+    is_flag=True,
+    help="Read the value of a secret from standard input: for `secrets set` and `secrets rotate`.",
 )
 @click.option(
     "--id",
@@ -72,8 +72,8 @@ _NOT_FOR_US = ("denied", "unsupported")
 def command(
     words: tuple[str, ...],
     socket_file: Path | None,
-    value_stdin: bool,
     document_file: Path | None,
+    value_stdin: bool,
     request_id: str | None,
     timeout_s: float,
     as_json: bool,

@@ -48,8 +48,8 @@ class Asked:
     """A command that somebody asks for.
 
     `id` is made by who asks, and unique within `kind`; `actor` is who that is, by proof; `text` is
-    the command as the room's grammar has it; `sent_ts` is milliseconds since the epoch; `document`
-    is what it hands in, and `value` that of a secret, for a command that takes one.
+    the command as the room's grammar has it; `sent_ts` is milliseconds since the epoch. `value` is
+    that of a secret, for a command that takes one; `document` is what it hands in.
     """
 
     kind: OriginKind
@@ -57,8 +57,8 @@ class Asked:
     actor: str
     text: str
     sent_ts: int
-    document: str = ""
     value: SecretValue | None = None
+    document: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,8 +138,8 @@ class Listener:
             actor_of(uid),
             request.command,
             request.sent_ts,
-            document=request.document,
-            value=value,
+            value,
+            request.document,
         )
 
         def tell(text: str) -> None:

@@ -23,10 +23,10 @@ Value = str | int
 _DIGITS = re.compile(r"[0-9]{1,9}\Z")
 _OPERATION = re.compile(r"op-[0-9a-f]{6,26}\Z")
 _USER = re.compile(r"@[!-9;-~]{1,200}:[!-~]{1,54}\Z")
-_SECRET = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _SETTING = re.compile(r"[A-Za-z_/][A-Za-z0-9_./~+-]*=|\{")
 _MOST_SETTINGS = 50
+_SECRET = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _REASON = "reason="
 OPERATION = "op-"  # an operation's id begins so
 

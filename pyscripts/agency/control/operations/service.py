@@ -72,8 +72,8 @@ class Operations:
     say: Callable[[StoredMessage], None]
     approval_wait_s: float = 3600.0
     obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
-    take_away: TakeAway = leave_it
     plan: Planner = plan_nothing
+    take_away: TakeAway = leave_it
     backoff: Backoff = field(default_factory=Backoff)
     has_room: bool = True  # False: no message is admitted, until `enter_room`
     _stop: asyncio.Event = field(default_factory=asyncio.Event)

@@ -26,7 +26,6 @@ from agency.control.operations.admitting.admission import Bounds
 from agency.control.operations.approving.approvals import meant_by
 from agency.control.rooms.deletions import Deletions
 from agency.control.service.notices import Notices
-from agency.control.service.plans import Plans
 from agency.control.service.shared import Shared, Tokens, new_trace
 from agency.control.service.targets import AgentTargets
 from agency.control.service.vaulting import VaultService
@@ -168,8 +167,8 @@ def build_operations(
         wake=plane.inbox_wake,
         say=sender.offer,
         obstacle=plane.voice.obstacle,
-        plan=Plans(
-            GosutoPlans(names, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes))
+        plan=GosutoPlans(
+            names, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes)
         ),
         has_room=False,
     )

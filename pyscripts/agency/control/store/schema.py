@@ -22,7 +22,7 @@ from agency.store import Schema
 # Every revision that this code can upgrade from, oldest first.
 SCHEMA = Schema(
     "agency.control.store:migrations",
-    ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"),
+    ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0007"),
 )
 REVISION = SCHEMA.newest
 

@@ -268,21 +268,9 @@ def unknown(name: str, known: list[str]) -> RefusalError:
     return RefusalError(f"there is no secret {name}", hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """State of a secret that an approval is planned on: its digest, and a sentence."""
-
-    basis: str
-    text: str
-
-
-def standing_of(connection: Connection, name: str) -> Standing:
-    """Return the state of a secret: version and bindings."""
+def basis_of(connection: Connection, name: str) -> str:
+    """Return the digest of what an approval about a secret is planned on: version and bindings."""
     found = rows.find(connection, name)
     version = None if found is None else [found[0].version, found[0].critical]
     bound = rows.agents_of(rows.bindings(connection), name)
-    basis = sha256_hex(canonical_json({"secret": version, "agents": list(bound)}))
-    if found is None:
-        return Standing(basis, f"There is no secret {name} now.")
-    agents = ", ".join(bound) or "no agent"
-    return Standing(basis, f"The secret {name} has version {found[0].version} now, for {agents}.")
+    return sha256_hex(canonical_json({"secret": version, "agents": list(bound)}))

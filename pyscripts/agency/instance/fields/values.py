@@ -178,15 +178,15 @@ GatedCommand = Literal[
     "agents restart",
     "agents disable",
     "agents enable",
+    "gosuto set",
+    "gosuto rollback",
+    "gosuto push",
     "secrets set",
     "secrets rotate",
     "secrets delete",
     "secrets bind",
     "secrets unbind",
     "secrets push",
-    "gosuto set",
-    "gosuto rollback",
-    "gosuto push",
 ]
 AgeRecipient = Annotated[
     str,

@@ -15,9 +15,8 @@ from agency.control.commands.registry import build_handlers
 from agency.control.entrance.enter import Answer, Asked, Entrance, enter
 from agency.control.events import IncomingEvent
 from agency.control.operations import OriginKind
-from agency.control.operations.approving.plan import plan_nothing
 from agency.control.policy import People, Policy, critical_secrets
-from agency.control.service.plans import Plans
+from agency.control.service.targets import AgentTargets
 from agency.control.vault.desk import Report, SecretDesk
 from agency.control.vault.forms import Forms
 from agency.control.vault.values import Waiting
@@ -49,7 +48,6 @@ class House:
 
     def start(self) -> None:
         """Start the control plane, again."""
-        self.front.desk.plan = Plans(plan_nothing)
         self.front.start()
         desk, operations = self.front.desk, self.front.operations
 
@@ -103,7 +101,7 @@ class House:
             facts["actor"],
             text,
             self.front.desk.clock.now_ms(),
-            value=None if value is None else SecretValue(value),
+            None if value is None else SecretValue(value),
         )
         desk = self.front.desk
         entrance = Entrance(self.front.operations, desk.clock, lambda: "t-new", self.waiting)
@@ -168,8 +166,10 @@ async def test_who_only_looks_changes_nothing(house: House) -> None:
 async def test_a_deletion_needs_another_person_who_is_told_what_goes(house: House) -> None:
     await house.make()
     await house.vault.bind("github", "pm", ALICE)
+    house.front.desk.targets = AgentTargets(Agents(), {"secret": house.desk.describe})  # type: ignore[arg-type]
+    house.start()
     prompt = await house.say("!agency secrets delete github")
-    assert "The secret github has version 1 now, for pm." in prompt
+    assert "Now github has version 1, for pm." in prompt
     await house.say(f"deny {prompt.split()[1][:9]} not today", BOB)
     said = await house.approved("!agency secrets delete github")
     assert "github is erased" in said
@@ -204,9 +204,7 @@ async def test_what_changed_since_it_was_asked_for_makes_an_approval_void(house:
     prompt = await house.say("!agency secrets delete github")
     await house.vault.bind("github", "pm", ALICE)
     await house.say(f"approve {prompt.split()[1][:9]}", BOB)
-    assert "is not as it was when the approval was asked for" in "\n".join(
-        (await house.front.bodies())[-2:]
-    )
+    assert "was changed since the approval" in "\n".join((await house.front.bodies())[-2:])
     assert (await house.vault.info("github")).secret.version == 1
 
 

@@ -26,7 +26,6 @@ from agency.control.operations.running.queues import TargetQueues
 from agency.control.operations.running.recorder import Recorder, Settlement
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent
-from agency.control.wish import basis_of
 from agency.errors import AgencyError
 
 _log = logging.getLogger(__name__)
@@ -131,10 +130,13 @@ class Dispatcher:
         if plan is not None:
             operation = replace(operation, basis=plan.basis)
         elif operation.target:
-            operation = replace(operation, basis=basis_of(effect.before))
+            operation = replace(operation, basis=await self.recorder.basis(operation.target))
         alone = operation.actor in policy.approvers(operation.actor)
+        seen = ""
+        if command.spec.target_kind:  # nothing is wished of it, so its effect does not say it
+            seen = await targets.observe(command, operation.trace)
         quorum = policy.quorum(operation.rule or "")
-        notice = prompt(operation, quorum, effect, alone=alone, plan=plan)
+        notice = prompt(operation, quorum, effect, alone=alone, seen=seen, plan=plan)
         entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
         kept = await self.recorder.keep(operation, entry, event, notice, self.rules().room_id)
         if kept is not None:
