@@ -11,7 +11,9 @@ from agency.control.commands import (
     policy,
     records,
     safety,
+    settings,
     status,
+    tokens,
     warnings,
 )
 from agency.control.commands.context import Context, Services
@@ -40,6 +42,7 @@ NOUNS: tuple[Noun, ...] = (
     *(records.AUDIT, records.TRACE),
     *(approvals.APPROVALS, policy.POLICY, safety.SAFE_MODE),
     *(status.STATUS, warnings.WARNINGS),
+    *(tokens.TOKENS, settings.CONFIG),
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))

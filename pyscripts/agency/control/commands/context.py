@@ -10,12 +10,14 @@ from agency.errors import InternalError
 
 if TYPE_CHECKING:
     from agency.clock import Clock
+    from agency.control.api.tokens import TokenDesk
     from agency.control.conditions import Conditions
     from agency.control.execution.lifecycle import Lifecycle
     from agency.control.execution.result import Invocation
     from agency.control.grammar.grammar import Grammar
     from agency.control.operations.decisions import Decisions
     from agency.control.operations.safety import Safety
+    from agency.control.settings import KeptSettings
     from agency.store import Database
 
 
@@ -29,6 +31,16 @@ def _no_safety() -> Safety:
     raise InternalError("there are no operations to hold back")
 
 
+def _no_tokens() -> TokenDesk:
+    """Refuse: for services without an HTTP interface behind them."""
+    raise InternalError("there are no tokens")
+
+
+def _no_settings() -> KeptSettings:
+    """Refuse: for services without settings behind them."""
+    raise InternalError("there are no settings")
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of the control plane that handlers use."""
@@ -40,6 +52,9 @@ class Services:
     conditions: Conditions
     decisions: Callable[[], Decisions] = _no_decisions
     safety: Callable[[], Safety] = _no_safety
+    tokens: Callable[[], TokenDesk] = _no_tokens
+    settings: Callable[[], KeptSettings] = _no_settings
+    instance: str = ""
     started_s: float = 0.0  # of the steady clock
 
 

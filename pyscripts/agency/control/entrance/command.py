@@ -12,10 +12,8 @@ from rich.text import Text
 
 from agency.clock import Clock, new_id
 from agency.commandline import console, emit, json_option
-from agency.control.commands import GRAMMAR
+from agency.control.entrance.words import completed, text_of_argv
 from agency.control.grammar.characters import escape
-from agency.control.grammar.printing import quoted
-from agency.control.grammar.spec import PREFIX
 from agency.errors import ExitCode, PrerequisiteError, UsageError
 
 if TYPE_CHECKING:
@@ -92,15 +90,7 @@ def command(
 
 def text_of(words: tuple[str, ...]) -> str:
     """Make the text of a command from words of a shell; one word alone is taken as a text."""
-    text = words[0] if len(words) == 1 else " ".join(map(_written, words))
-    return text if text.split(" ", 1)[0] in GRAMMAR.first_words else f"{PREFIX} {text}"
-
-
-def _written(word: str) -> str:
-    if not word.startswith("--"):
-        return quoted(word)
-    name, equals, value = word.partition("=")
-    return f"{name}{equals}{quoted(value)}" if equals else name
+    return completed(words[0]) if len(words) == 1 else text_of_argv(words)
 
 
 def _request(text: str, request_id: str, timeout_s: float) -> CommandRequest:

@@ -35,6 +35,7 @@ class Invocation:
     trace: str
     origin_ts: int
     progress: Callable[[str], Awaitable[None]] = _say_nothing
+    by: str = "matrix"  # an OriginKind: the way by which it came
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from agency.control.policy.decision import (
     confirmation,
     people,
 )
-from agency.control.policy.roles import People, Role, Ruled, needed
+from agency.control.policy.roles import People, Role, Ruled, includes, needed
 
 __all__ = [
     "LOCAL",
@@ -34,6 +34,7 @@ __all__ = [
     "SafeMode",
     "Solo",
     "confirmation",
+    "includes",
     "needed",
     "people",
 ]

@@ -135,6 +135,9 @@ def build_operations(
             decisions=lambda: plane.running().decisions,
             safety=lambda: plane.running().safety,
             started_s=plane.clock.steady(),
+            tokens=lambda: plane.http.tokens,
+            settings=lambda: plane.http.settings,
+            instance=plane.config.instance,
         )
     )
     return Operations(

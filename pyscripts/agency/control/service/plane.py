@@ -83,7 +83,10 @@ class ControlPlane(Shared):
         """Run operations that are asked for past the room, whether or not there is one."""
         entrance = Entrance(operations, self.clock, new_trace)
         place = place_of(self.config.state_dir)
-        async with serve_commands(place, partial(enter, entrance)):
+        async with (
+            self.http.serving(self.config, entrance, self.handed),
+            serve_commands(place, partial(enter, entrance)),
+        ):
             working = asyncio.create_task(operations.run(), name="operations")
             try:
                 yield working

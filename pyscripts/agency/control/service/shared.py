@@ -15,6 +15,7 @@ from agency.control.events import RoomChange
 from agency.control.operations import Operation, Operations
 from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
+from agency.control.service.http import HttpParts
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents
 from agency.control.store.agents import AgentRecord
@@ -68,9 +69,11 @@ class Shared:
     voice: Voice = field(init=False)
     keeper: RoomUpkeep | None = None
     operations: Operations | None = None
+    http: HttpParts = field(init=False)
 
     def __post_init__(self) -> None:
         self.room = ControlRoom(self.api, self.config)
+        self.http = HttpParts.of(self.config, self.clock, self.database, self.running)
         self.voice = Voice(self.room.silence, self.clock)
 
     def room_changed(self, change: RoomChange) -> None:

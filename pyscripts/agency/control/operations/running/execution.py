@@ -62,7 +62,9 @@ async def execute(
 ) -> Result:
     """Run the handler of a command; turn an error into a result."""
     origin = operation.origin
-    invocation = Invocation(command, operation.actor, operation.trace, origin.ts, progress.say)
+    invocation = Invocation(
+        command, operation.actor, operation.trace, origin.ts, progress.say, origin.kind
+    )
     try:
         return await handler(command)(invocation)
     except asyncio.CancelledError:

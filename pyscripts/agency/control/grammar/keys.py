@@ -1,0 +1,82 @@
+"""Kinds of arguments that name what is kept: words of a list, tokens, heads of the audit log."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from agency.control.grammar.errors import shown
+from agency.control.grammar.kinds import Kind, Named, ValueProblemError
+from agency.control.grammar.suggest import closest
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_TOKEN = re.compile(r"[0-9a-f]{8,64}\Z")
+_HEAD = re.compile(r"(0|[1-9][0-9]{0,14}):[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Kind):
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def read(self, text: str, parameter: Named) -> str:
+        """Read one of the words."""
+        if text in self.words:
+            return text
+        raise ValueProblemError(
+            f"{shown(text)} is no {parameter.name}",
+            hint=f"it is one of: {', '.join(self.words)}",
+            suggestion=closest(text, self.words),
+        )
+
+    def complete(self, begun: str) -> tuple[str, ...]:
+        """List the words that begin with `begun`."""
+        return tuple(word for word in self.words if word.startswith(begun))
+
+    @property
+    def bound(self) -> str:
+        """The words."""
+        return " or ".join(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Digest(Kind):
+    """The SHA-256 of a token, which is made and kept elsewhere."""
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "digest"
+        """Read `sha256:` and 64 hexadecimal digits."""
+        if _DIGEST.match(text):
+            return text
+        folded = text.casefold()
+        raise ValueProblemError(
+            "this is no digest of a token",
+            hint="`agency tokens create` makes a token, and says its digest; the token itself is "
+            "for nobody else, and belongs in no room",
+            suggestion=folded if _DIGEST.match(folded) else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenId(Kind):
+    """The id of a token: the beginning of its digest."""
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "token"
+        """Read a token's id."""
+        if _TOKEN.match(text):
+            return text
+        raise ValueProblemError("this is no token's id", hint="`tokens list` shows the ids")
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead(Kind):
+    """A head of the audit log, kept elsewhere: the number of a row, and its hash."""
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "head"
+        """Read `NUMBER:HASH`."""
+        if _HEAD.match(text):
+            return text
+        raise ValueProblemError(
+            f"{shown(text)} is no head of the audit log",
+            hint="write it as 120:3f..., the number of a row and the 64 digits of its hash",
+        )
