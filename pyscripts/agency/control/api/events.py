@@ -60,7 +60,8 @@ def news(seen: Seen, now: models.Operation) -> tuple[Seen, list[Event]]:
 
 
 def _data(model: models.Model) -> str:
-    return json.dumps(model.model_dump(mode="json"), ensure_ascii=False)
+    # In ASCII: clients break lines at more characters than the specification does.
+    return json.dumps(model.model_dump(mode="json"))
 
 
 async def follow(
