@@ -10,6 +10,7 @@ from agency.control.commands import GRAMMAR, parse
 from agency.control.grammar.characters import first_problem
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError
+from agency.control.grammar.keys import ChainHead, Choice, Digest, TokenId
 from agency.control.grammar.kinds import (
     AgentName,
     Count,
@@ -61,6 +62,19 @@ def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
             return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
         case Topic():
             return st.sampled_from(sorted(GRAMMAR.topics))
+    return values_of_key(parameter)
+
+
+def values_of_key(parameter: Parameter) -> st.SearchStrategy[str | int]:
+    match parameter.kind:
+        case Choice(words=words):
+            return st.sampled_from(words)
+        case Digest():
+            return st.from_regex(r"sha256:[0-9a-f]{64}", fullmatch=True)
+        case TokenId():
+            return st.from_regex(r"[0-9a-f]{8,64}", fullmatch=True)
+        case ChainHead():
+            return st.from_regex(r"(0|[1-9][0-9]{0,14}):[0-9a-f]{64}", fullmatch=True)
     raise AssertionError(f"no values for {parameter.kind}")
 
 

@@ -13,8 +13,8 @@ from entering import socket_of
 
 from agency import ports
 from agency.clock import Clock, new_id
-from agency.control.api.tokens import digest_of, new_token
 from agency.control.entrance.client import ask
+from agency.control.entrance.minting import digest_of, new_token
 from agency.control.entrance.words import text_of_argv
 from agency.protocols import CommandRequest
 

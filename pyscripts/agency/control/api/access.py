@@ -1,7 +1,7 @@
 """Access to the HTTP interface: by a live token, at its rate, within the policy.
 
 A wrong token costs a hash and no look at the store. Bounds are by token, so that one person's
-programs keep nobody else out; who has no token shares one small allowance with all such.
+programs keep nobody else out; who has no token shares one allowance with all such.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 _SCHEME = "Bearer "
 _BURST_S = 6.0  # of requests at the rate that may come at once
-_STRANGERS_PER_MINUTE = 600
+_STRANGERS = ""  # the key of the allowance that all requests without a token share
 MOST_AT_ONCE = 16  # requests of one token
 MOST_STREAMS = 8  # of them, those that are open for long
 
@@ -66,13 +66,9 @@ class Access:
     tokens: TokenDesk
     policy: Callable[[], Policy]
     rate: Rate
-    strangers: Rate = field(init=False)
     _at_once: Counter[str] = field(default_factory=Counter)
     _streams: Counter[str] = field(default_factory=Counter)
     _quiet: QuietLog = field(default_factory=lambda: QuietLog(_log))
-
-    def __post_init__(self) -> None:
-        self.strangers = Rate(self.rate.clock, _STRANGERS_PER_MINUTE)
 
     def identify(self, request: web.Request) -> Token:
         """Return the token of a request, and take the request from its allowance.
@@ -85,7 +81,7 @@ class Access:
         if len(given) == 1 and given[0].startswith(_SCHEME):
             token = self.tokens.find(given[0].removeprefix(_SCHEME))
         if token is None:
-            self.strangers.take("")
+            self.rate.take(_STRANGERS)
             self._quiet.warning("token", "refused a request without a live token")
             raise RefusedError(401, "a live token is needed, in the Authorization header")
         if token.person not in self.policy().people.everybody:
@@ -99,7 +95,7 @@ class Access:
         Raises:
             RefusedError: too many came.
         """
-        self.strangers.take("")
+        self.rate.take(_STRANGERS)
 
     def permit(self, token: Token, spec: CommandSpec) -> None:
         """Check that a token's person may give a command, and that the token reaches as far.

@@ -19,7 +19,7 @@ from agency.control.api import models
 from agency.web import Broadcast, Event
 
 _EVERY_S = 1.0  # for what wakes nobody: another's approval, a state in between
-_ID = re.compile(r"([0-9]{1,6})\.([a-z]{1,16})\Z")
+_ID = re.compile(r"([0-9]{1,6})\.([a-z]{0,16})\Z")
 
 
 @dataclass(frozen=True, slots=True)

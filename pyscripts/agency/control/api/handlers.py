@@ -256,7 +256,7 @@ async def _read_body(request: web.Request, model: type[M]) -> M:
     except (ValueError, RecursionError):
         raise RefusedError(400, "the body is not JSON") from None
     try:
-        return model.model_validate(told)
+        return model.model_validate(told, strict=True)
     except ValidationError as error:
         raise RefusedError(400, explain(error)) from None
 

@@ -14,16 +14,14 @@ only an administrator of the machine may.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
+from agency.control.entrance.minting import FORM, digest_of
 from agency.control.execution.result import RefusalError
 from agency.control.policy import LOCAL, SYSTEM, Policy, Role
 from agency.control.store import audit, tokens
@@ -31,21 +29,8 @@ from agency.control.store.audit import AuditEntry, Outcome, audit_detail
 from agency.control.store.tokens import Token
 from agency.store import Database
 
-PREFIX = "agt_"  # a token begins so, so that people and programs know one where it does not belong
-MOST_DAYS = 365
 MOST_EACH, MOST = 20, 500  # live tokens of one person, and of all
-_FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}\Z")
 _DAY_MS = 24 * 3600 * 1000
-
-
-def new_token() -> str:
-    """Make a token of 256 random bits."""
-    return PREFIX + secrets.token_urlsafe(32)
-
-
-def digest_of(token: str) -> str:
-    """Return the SHA-256 of a token, in hexadecimal digits."""
-    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
 
 
 @dataclass(slots=True)
@@ -82,7 +67,7 @@ class TokenDesk:
         """Find the live token that was presented; None if it opens nothing."""
         digest = digest_of(presented)
         found = self._kept.get(digest)
-        if found is None or not _FORM.match(presented):
+        if found is None or not FORM.match(presented):
             return None
         same = hmac.compare_digest(found.digest, digest)
         return found if same and found.is_live(self.clock.now_ms()) else None

@@ -43,7 +43,7 @@ async def list_tokens(ctx: Context) -> Result:
 @TOKENS.command(
     "create",
     argument("digest", Digest(), "what `agency tokens create` says, never the token itself"),
-    flag("role", Choice(tuple(Role)), "the most that it gives", default=str(Role.VIEWER)),
+    flag("role", Choice(tuple(map(str, Role))), "the most that it gives", default=str(Role.VIEWER)),
     flag("days", Count(_MOST_DAYS), "how long it is good", default=30, metavar="NUMBER"),
     flag(
         "person",

@@ -71,7 +71,7 @@ def command(
     """
     from agency.control.entrance.client import ask, find_socket
 
-    request = _request(text_of(words), request_id or new_id("c"), timeout_s)
+    request = request_of(text_of(words), request_id or new_id("c"), timeout_s)
     path = socket_file if socket_file is not None else find_socket()
     printer = console(stderr=True)
 
@@ -93,7 +93,12 @@ def text_of(words: tuple[str, ...]) -> str:
     return completed(words[0]) if len(words) == 1 else text_of_argv(words)
 
 
-def _request(text: str, request_id: str, timeout_s: float) -> CommandRequest:
+def request_of(text: str, request_id: str, timeout_s: float) -> CommandRequest:
+    """Make the request for a command.
+
+    Raises:
+        UsageError: the id has another form.
+    """
     from pydantic import ValidationError
 
     from agency.protocols import CommandRequest

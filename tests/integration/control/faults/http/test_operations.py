@@ -8,7 +8,7 @@ import pytest
 import requests
 from http_api import ALICE, BOB, CAROL, VERA, Client, client_for, url_of
 
-from agency.control.api.tokens import new_token
+from agency.control.entrance.minting import new_token
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,9 @@ def test_an_operation_waits_and_another_person_approves_it_by_http(shared: Any) 
     following = alice.events(made["id"])
     assert next(following)[0] == "report", "the prompt is told"
     assert next(following)[2]["state"] == "waiting"
-    granted = carol.give(["approvals", "approve", made["id"], "--", "it", "rests"], "yes", wait_s=10)
+    granted = carol.give(
+        ["approvals", "approve", made["id"], "--", "it", "rests"], "yes", wait_s=10
+    )
     assert granted.json()["state"] == "done", granted.text
     *_, (kind, _, end) = following
     assert (kind, end["state"]) == ("end", "done")

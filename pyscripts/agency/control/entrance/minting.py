@@ -1,0 +1,20 @@
+"""Tokens of the HTTP interface as they are made: the token, and the digest that stands for it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+
+PREFIX = "agt_"  # a token begins so, so that people and programs know one where it does not belong
+FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}\Z")
+
+
+def new_token() -> str:
+    """Make a token of 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def digest_of(token: str) -> str:
+    """Return the SHA-256 of a token, in hexadecimal digits."""
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
