@@ -26,6 +26,7 @@ let
       }) agency.agents;
     }
     // lib.optionalAttrs cfg.alerts { alerts = true; }
+    // lib.optionalAttrs cfg.api.enable { api.listen_port = agency.ports.control-api; }
     // lib.optionalAttrs onPostgresql {
       database_url = "postgresql+asyncpg:///${user}?host=/run/postgresql";
     };
@@ -48,6 +49,7 @@ in
       "postgresql"
     ] "sqlite" "Where the control plane keeps its inbox, inventory and audit log.";
     alerts = opt.bool false "Take alerts from Alertmanager and say them in the control room. Observability turns it on.";
+    api.enable = opt.bool false "The HTTP interface of the control plane, for people's programs: docs/http-api.md. With the edge it is reachable from outside, at `/api/v1/` of the homeserver's name, for who holds a token.";
     memoryMax = opt.str "512M" "Most memory the control plane may use.";
     uid =
       opt.is types.int facts.names.controlUid
@@ -85,7 +87,14 @@ in
       # At the start of the machine, not only when somebody connects.
       wantedBy = [ "multi-user.target" ];
       # systemd holds the port, so that it is never free while the control plane restarts.
-      socket.ListenStream = "127.0.0.1:${toString agency.ports.control}";
+      socket.ListenStream =
+        if cfg.api.enable then
+          map (port: "127.0.0.1:${toString port}") [
+            agency.ports.control
+            agency.ports.control-api
+          ]
+        else
+          "127.0.0.1:${toString agency.ports.control}";
       unitConfig.StartLimitIntervalSec = 0; # at the limit systemd would let go of the socket too
       after = [
         "network.target"
@@ -121,9 +130,30 @@ in
 
     agency.memory.parts.control = cfg.memoryMax;
     # The homeserver proves itself there with a token, and who is told more than strangers is root.
-    agency.heldPorts.control = {
-      inherit user;
-      clients = [ user ] ++ lib.optional agency.matrix.enable "matrix-synapse";
+    agency.heldPorts = {
+      control = {
+        inherit user;
+        clients = [ user ] ++ lib.optional agency.matrix.enable "matrix-synapse";
+      };
+    }
+    # People's programs send their tokens there: past nginx, or from root on this machine.
+    // lib.optionalAttrs cfg.api.enable {
+      control-api = {
+        inherit user;
+        clients = [ user ] ++ lib.optional agency.edge.enable config.services.nginx.user;
+      };
+    };
+
+    services.nginx.virtualHosts.matrix.locations = lib.mkIf (cfg.api.enable && agency.edge.enable) {
+      "/api/v1/" = {
+        proxyPass = "http://127.0.0.1:${toString agency.ports.control-api}";
+        recommendedProxySettings = false;
+        # Events of an operation are passed on as they come.
+        extraConfig = builtins.readFile ../lib/proxy-headers.conf + ''
+          proxy_buffering off;
+          client_max_body_size 64k;
+        '';
+      };
     };
 
     agency.postgresql = lib.mkIf onPostgresql {

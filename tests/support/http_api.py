@@ -14,8 +14,8 @@ from entering import socket_of
 from agency import ports
 from agency.clock import Clock, new_id
 from agency.control.entrance.client import ask
-from agency.control.entrance.minting import digest_of, new_token
 from agency.control.entrance.words import text_of_argv
+from agency.control.kept.minting import digest_of, new_token
 from agency.protocols import CommandRequest
 
 ALICE, BOB = "@alice:agency.example", "@bob:agency.example"

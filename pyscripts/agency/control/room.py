@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.text import Text
 
 from agency.commandline import emit, json_option
+from agency.control.entrance.terminal import SuggestingGroup, add_commands
 from agency.control.grammar.characters import escape
 from agency.control.grammar.command import Command
 from agency.control.grammar.printing import format_command
 from agency.control.login import default_login_file, read_login
-from agency.control.terminal import SuggestingGroup, add_commands
 from agency.errors import ExitCode
 from agency.protocols import Reply
 

@@ -16,8 +16,8 @@ from aiohttp import hdrs, web
 
 from agency.clock import Clock
 from agency.control.api.problems import RefusedError
-from agency.control.api.tokens import TokenDesk
 from agency.control.grammar.spec import CommandSpec
+from agency.control.kept.tokens import TokenDesk
 from agency.control.policy import Deny, Policy, Role, includes, needed
 from agency.control.store.tokens import Token
 from agency.web import QuietLog

@@ -10,14 +10,14 @@ from agency.errors import InternalError
 
 if TYPE_CHECKING:
     from agency.clock import Clock
-    from agency.control.api.tokens import TokenDesk
     from agency.control.conditions import Conditions
     from agency.control.execution.lifecycle import Lifecycle
     from agency.control.execution.result import Invocation
     from agency.control.grammar.grammar import Grammar
+    from agency.control.kept.settings import KeptSettings
+    from agency.control.kept.tokens import TokenDesk
     from agency.control.operations.decisions import Decisions
     from agency.control.operations.safety import Safety
-    from agency.control.settings import KeptSettings
     from agency.store import Database
 
 

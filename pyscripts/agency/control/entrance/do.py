@@ -14,10 +14,10 @@ from rich.text import Text
 
 from agency.clock import Clock, new_id
 from agency.commandline import console, emit, json_option
+from agency.control.entrance.terminal import SuggestingGroup, add_commands
 from agency.control.grammar.characters import escape
 from agency.control.grammar.command import Command
 from agency.control.grammar.printing import format_command
-from agency.control.terminal import SuggestingGroup, add_commands
 from agency.errors import ExitCode, PrerequisiteError, UsageError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from agency.control.entrance.minting import FORM
+from agency.control.kept.minting import FORM
 from agency.errors import AgencyError, BadInputError, PrerequisiteError, UsageError
 
 _CONNECT_S, _READ_S = 5.0, 40.0  # an open stream says something every 15 s

@@ -66,7 +66,7 @@ def create(
     On a host this is for root, who may name any person of the agency. Other people make a token of
     their own anywhere with --say, and say the line that it prints in the control room.
     """
-    from agency.control.entrance.minting import digest_of, new_token
+    from agency.control.kept.minting import digest_of, new_token
 
     if in_room is (person is not None):
         raise UsageError("give one of --person and --say", hint="--say makes a token of yours")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from agency.clock import Clock
 from agency.control.api.access import Access, Rate
-from agency.control.api.tokens import TokenDesk
 from agency.control.config import ControlConfig
 from agency.control.entrance.enter import Entrance
+from agency.control.kept.settings import KeptSettings
+from agency.control.kept.tokens import TokenDesk
 from agency.control.operations import Operations
-from agency.control.settings import KeptSettings
 from agency.listening import Inherited
 from agency.listening import listen as new_socket
 from agency.store import Database

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agency.clock import Clock
-from agency.control.api.tokens import MOST_EACH, TokenDesk
-from agency.control.entrance.minting import digest_of, new_token
 from agency.control.execution.result import RefusalError
+from agency.control.kept.minting import digest_of, new_token
+from agency.control.kept.tokens import MOST_EACH, TokenDesk
 from agency.control.policy import People, Policy, Role
 from agency.control.store import audit
 from agency.store import Database

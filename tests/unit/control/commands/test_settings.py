@@ -14,7 +14,7 @@ from agency.clock import Clock
 from agency.control.api.access import Rate
 from agency.control.config import ControlConfig
 from agency.control.execution.result import RefusalError
-from agency.control.settings import KeptSettings
+from agency.control.kept.settings import KeptSettings
 from agency.control.store import audit
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.following import verify_log

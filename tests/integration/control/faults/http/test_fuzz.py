@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from agency.control.api import openapi
 
-EXAMPLES = 400 if os.environ.get("AGENCY_THOROUGH") else 25
+QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +45,26 @@ CONFIG = schemathesis.Config.from_dict(
 DESCRIBED = schemathesis.openapi.from_dict(without_tokens(), config=CONFIG)
 
 
-@DESCRIBED.parametrize()
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=not os.environ.get("AGENCY_THOROUGH"),
-    suppress_health_check=list(HealthCheck),
-)
-def test_every_answer_is_as_described(case: Any, shared: Any, alice: Client) -> None:
+def fuzzed(case: Any, shared: Any, alice: Client) -> None:
+    """Send a case, and check the answer by every rule that there is."""
     if isinstance(case.body, dict) and case.body.get("wait_s"):
         case.body["wait_s"] = min(case.body["wait_s"], 0.2) if _is_number(case.body) else "x"
     case.call_and_validate(
         base_url=url_of(shared), headers={"Authorization": f"Bearer {alice.token}"}, timeout=30
     )
+
+
+@DESCRIBED.parametrize()
+@settings(QUICK, max_examples=25, derandomize=True)
+def test_every_answer_is_as_described(case: Any, shared: Any, alice: Client) -> None:
+    fuzzed(case, shared, alice)
+
+
+@pytest.mark.thorough
+@DESCRIBED.parametrize()
+@settings(QUICK, max_examples=500)
+def test_every_answer_is_as_described_at_length(case: Any, shared: Any, alice: Client) -> None:
+    fuzzed(case, shared, alice)
 
 
 def _is_number(body: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import requests
 from http_api import ALICE, BOB, CAROL, VERA, Client, client_for, url_of
 
-from agency.control.entrance.minting import new_token
+from agency.control.kept.minting import new_token
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 from entering import socket_of
 from http_api import ALICE, BOB, VERA, client_for, url_of
 
-from agency.control.entrance.minting import new_token
+from agency.control.kept.minting import new_token
 
 Did = tuple[int, dict[str, Any], str]
 
@@ -159,11 +159,13 @@ def test_tokens_are_shown_once_and_taken_back(shared: Any) -> None:
     assert line["text"].startswith("Say in the control room: !agency tokens create sha256:")
 
 
-@pytest.mark.parametrize(
-    "moment",
-    ["acting", pytest.param("uncommitted", marks=pytest.mark.thorough), pytest.param("accepted", marks=pytest.mark.thorough),
-     pytest.param("acted", marks=pytest.mark.thorough)],
-)  # fmt: skip
+LATER = [
+    pytest.param(moment, marks=pytest.mark.thorough)
+    for moment in ("uncommitted", "accepted", "acted")
+]
+
+
+@pytest.mark.parametrize("moment", ["acting", *LATER])
 def test_killed_while_a_client_follows_it_gets_the_end_and_nothing_runs_twice(
     served: Any, wait_for: Callable[..., Any], tmp_path: Path, moment: str
 ) -> None:

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
-from agency.control.entrance.minting import FORM, digest_of
 from agency.control.execution.result import RefusalError
+from agency.control.kept.minting import FORM, digest_of
 from agency.control.policy import LOCAL, SYSTEM, Policy, Role
 from agency.control.store import audit, tokens
 from agency.control.store.audit import AuditEntry, Outcome, audit_detail
