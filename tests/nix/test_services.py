@@ -329,7 +329,7 @@ TOLD = {
     "drone": {"drone", "drone-runner"},
     "woodpecker": {"woodpecker", "woodpecker-agents"},
 }
-TOLD["builtin"] |= {"traefik", "traefik-http"}
+TOLD["builtin"] |= {"control-api", "traefik", "traefik-http"}
 NOT_TOLD = {
     "element",  # files of nginx
     "prometheus",
@@ -375,6 +375,7 @@ def test_who_answers_is_who_the_unit_runs_as(report: dict[str, Any]) -> None:
     held = report["services"]["held"]
     for name, unit in {
         "control": "agency-control",
+        "control-api": "agency-control",
         "synapse": "matrix-synapse",
         "grafana": "grafana",
         "prometheus": "prometheus",

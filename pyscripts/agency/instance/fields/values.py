@@ -178,7 +178,6 @@ GatedCommand = Literal[
     "agents restart",
     "agents disable",
     "agents enable",
-    "tokens create",
     "config set",
 ]
 AgeRecipient = Annotated[
