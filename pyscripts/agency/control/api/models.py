@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_LIMIT = 200
 MAX_WAIT_S = 30.0
@@ -12,6 +12,14 @@ _MAX_TEXT, _MAX_WORD, _MAX_WORDS = 16_000, 4_096, 64
 
 Word = Annotated[str, Field(max_length=_MAX_WORD)]
 Time = Annotated[str, Field(description="RFC 3339, UTC", examples=["2026-01-31T12:00:00.000Z"])]
+
+
+def _whole(number: object) -> object:
+    """Take 1.0 for 1, which are the same number in JSON; other values are left to be judged."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Whole = Annotated[int, Field(ge=0, lt=2**53), BeforeValidator(_whole)]
 
 
 class Model(BaseModel):
@@ -36,10 +44,8 @@ class OperationRequest(Model):
         description="Idempotency key, made by the caller. The same again by the same person makes "
         "no second operation; with another command it is refused.",
     )
-    sent_ts: int | None = Field(
+    sent_ts: Whole | None = Field(
         default=None,
-        ge=0,
-        lt=2**53,
         description="When it was first sent, in milliseconds since the epoch; what is too old is "
         "refused. Give it when you may send the request again after days.",
     )
