@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -210,3 +211,45 @@ def test_settings_of_the_store_change_and_others_say_where_they_stand(shared: An
     assert no["state"] == "refused"
     assert "`operators` in instance.yaml" in no["reply"]["text"]
     assert admin.give("config set log-level info", "back", wait_s=10).json()["state"] == "done"
+
+
+def test_what_is_too_large_of_another_kind_or_another_form_is_refused(
+    shared: Any, alice: Client
+) -> None:
+    def post(data: bytes, kind: str = "application/json") -> tuple[int, str]:
+        told = alice.ask("POST", "/operations", data=data, headers={"Content-Type": kind})
+        assert told.headers["Content-Type"].startswith("application/problem+json")
+        return told.status_code, told.json()["code"]
+
+    body = b'{"command": "ping", "key": "sized-1"}'
+    good = alice.ask("POST", "/operations", data=body, headers={"Content-Type": "application/json"})
+    assert good.status_code in (200, 202), "positive control"
+    assert post(body + b" " * 65_536) == (413, "too-large")
+    assert post(body, "text/plain") == (415, "not-json")
+    assert post(body[:-1]) == (400, "bad-request")
+    assert post(b"[" * 60_000) == (400, "bad-request")
+    assert post(b'{"command": "ping", "key": "sized-2", "as": "root"}') == (400, "bad-request")
+    assert post(b'{"command": "ping", "key": "a/b"}') == (400, "bad-request")
+    assert alice.get("/agents?limit=0").status_code == 400
+    assert alice.get("/agents?limit=1&limit=2").status_code == 400
+    assert alice.get("/nowhere").status_code == 404
+    assert alice.ask("DELETE", "/agents").status_code == 405
+    assert alice.ask("OPTIONS", "/agents", headers={"Origin": "https://x.org"}).status_code == 405
+    assert "Access-Control-Allow-Origin" not in alice.get("/agents").headers
+
+
+def test_commands_of_agents_and_strangers_have_no_way_in(shared: Any) -> None:
+    for person in ("@agent-pm:agency.example", "@eve:agency.example", "@alice:elsewhere.example"):
+        with pytest.raises(AssertionError, match="does not hold the role"):
+            client_for(shared, person, "viewer")
+    assert client_for(shared, VERA, "viewer").get("/who").status_code == 200
+
+
+def test_an_open_stream_does_not_hold_up_the_end(served: Any) -> None:
+    alice = client_for(served, ALICE)
+    made = alice.give("agents disable pm", "hold", wait_s=1).json()
+    following = alice.events(made["id"])
+    assert next(following)[0] == "report"
+    begun = time.monotonic()
+    assert served.stop() == 0
+    assert time.monotonic() - begun < 5
