@@ -88,15 +88,30 @@ def test_every_command_of_the_grammar_is_there(root: click.Group, options: set[s
         assert not flags & {*taken, "--help"}
 
 
-def test_the_terminal_loads_nothing_of_the_control_plane():
+@pytest.mark.parametrize("module", ["room", "entrance.do", "entrance.tokens"])
+def test_the_terminal_loads_nothing_of_the_control_plane(module: str) -> None:
     code = (
-        "import sys, agency.control.room;"
+        f"import sys, agency.control.{module};"
         "print(sorted(set(sys.modules) & {'sqlalchemy', 'aiohttp', 'mautrix', 'alembic'}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def completed(*words: str) -> list[str]:
+    shell = ShellComplete(cli, {}, "agency", "_AGENCY_COMPLETE")
+    return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
+
+
+def test_agency_do_completes_what_the_grammar_has() -> None:
+    assert completed("do", "ag") == ["agents"]
+    assert set(completed("do", "agents", "st")) == {"start", "status", "stop"}
+    assert "--project" in completed("do", "agents", "start", "--")
+    assert set(completed("do", "tokens", "create", "--role", "")) == {
+        "viewer", "operator", "approver", "admin",
+    }  # fmt: skip
 
 
 def test_a_topic_is_completed():
