@@ -11,6 +11,7 @@ from agency.control.grammar.suggest import closest
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _TOKEN = re.compile(r"[0-9a-f]{8,64}\Z")
+BEGINNING = "agt_"  # of a token, so that people and programs know one where it does not belong
 _HEAD = re.compile(r"(0|[1-9][0-9]{0,14}):[0-9a-f]{64}\Z")
 
 
@@ -49,6 +50,13 @@ class Digest(Kind):
         if _DIGEST.match(text):
             return text
         folded = text.casefold()
+        if BEGINNING in text:
+            raise ValueProblemError(
+                "this is a token, and not its digest",
+                hint="whoever read this has it: make another with `agency tokens create`, and say "
+                "the line that it prints",
+                is_secret=True,
+            )
         raise ValueProblemError(
             "this is no digest of a token",
             hint="`agency tokens create` makes a token, and says its digest; the token itself is "

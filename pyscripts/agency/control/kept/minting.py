@@ -6,13 +6,14 @@ import hashlib
 import re
 import secrets
 
-PREFIX = "agt_"  # a token begins so, so that people and programs know one where it does not belong
-FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}\Z")
+from agency.control.grammar.keys import BEGINNING
+
+FORM = re.compile(rf"{BEGINNING}[A-Za-z0-9_-]{{43}}\Z")
 
 
 def new_token() -> str:
     """Make a token of 256 random bits."""
-    return PREFIX + secrets.token_urlsafe(32)
+    return BEGINNING + secrets.token_urlsafe(32)
 
 
 def digest_of(token: str) -> str:
