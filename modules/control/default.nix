@@ -12,6 +12,9 @@ let
   facts = agency.instance.facts;
   user = (import ../lib { inherit lib; }).naming.control.user;
   onPostgresql = cfg.database == "postgresql";
+  isPublic = agency.edge.enable && cfg.public;
+  # Behind the edge: the page where the value of a secret is entered, and nothing else of it.
+  entry = "/secrets/enter/";
 
   # The rendered document, with what this machine decides about itself.
   configuration =
@@ -27,6 +30,7 @@ let
     }
     // lib.optionalAttrs cfg.alerts { alerts = true; }
     // lib.optionalAttrs cfg.api.enable { api.listen_port = agency.ports.control-api; }
+    // lib.optionalAttrs isPublic { public_url = "https://${agency.edge.sites.control.host}"; }
     // lib.optionalAttrs onPostgresql {
       database_url = "postgresql+asyncpg:///${user}?host=/run/postgresql";
     };
@@ -36,6 +40,7 @@ in
     ../memory.nix
     ../base.nix
     ../agents
+    ../edge.nix
     ../postgresql.nix
   ];
 
@@ -49,6 +54,7 @@ in
       "postgresql"
     ] "sqlite" "Where the control plane keeps its inbox, inventory and audit log.";
     alerts = opt.bool false "Take alerts from Alertmanager and say them in the control room. Observability turns it on.";
+    public = opt.bool true "Where there is an edge: the page where values of secrets are entered, as control.<domain>.";
     api.enable = opt.bool false "The HTTP interface of the control plane, for people's programs: docs/http-api.md. With the edge it is reachable from outside, at `/api/v1/` of the homeserver's name, for who holds a token.";
     memoryMax = opt.str "512M" "Most memory the control plane may use.";
     uid =
@@ -82,6 +88,7 @@ in
       secrets = [
         "matrix-as-token"
         "matrix-hs-token"
+        "vault-master-key"
       ]
       ++ lib.optional cfg.alerts "alertmanager-token";
       # At the start of the machine, not only when somebody connects.
@@ -133,7 +140,11 @@ in
     agency.heldPorts = {
       control = {
         inherit user;
-        clients = [ user ] ++ lib.optional agency.matrix.enable "matrix-synapse";
+        clients = [
+          user
+        ]
+        ++ lib.optional agency.matrix.enable "matrix-synapse"
+        ++ lib.optional isPublic "nginx";
       };
     }
     # People's programs send their tokens there: past nginx, or from root on this machine.
@@ -143,18 +154,26 @@ in
         clients = [ user ] ++ lib.optional agency.edge.enable config.services.nginx.user;
       };
     };
-
-    services.nginx.virtualHosts.matrix.locations = lib.mkIf (cfg.api.enable && agency.edge.enable) {
-      "/api/v1/" = {
-        proxyPass = "http://127.0.0.1:${toString agency.ports.control-api}";
-        recommendedProxySettings = false;
-        # Events of an operation are passed on as they come.
-        extraConfig = builtins.readFile ../lib/proxy-headers.conf + ''
-          proxy_buffering off;
-          client_max_body_size 64k;
-        '';
-      };
+    agency.edge.sites.control = lib.mkIf cfg.public {
+      port = agency.ports.control;
+      only = [ entry ];
+      bodyLimit = "64k";
     };
+    services.nginx.virtualHosts = lib.mkMerge [
+      # The path of a link is its token.
+      (lib.mkIf isPublic { control.locations.${entry}.extraConfig = "access_log off;"; })
+      (lib.mkIf (cfg.api.enable && agency.edge.enable) {
+        matrix.locations."/api/v1/" = {
+          proxyPass = "http://127.0.0.1:${toString agency.ports.control-api}";
+          recommendedProxySettings = false;
+          # Events of an operation are passed on as they come.
+          extraConfig = builtins.readFile ../lib/proxy-headers.conf + ''
+            proxy_buffering off;
+            client_max_body_size 64k;
+          '';
+        };
+      })
+    ];
 
     agency.postgresql = lib.mkIf onPostgresql {
       enable = true;

@@ -10,17 +10,22 @@ from agency.control.commands import GRAMMAR, parse
 from agency.control.grammar.characters import first_problem
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError
-from agency.control.grammar.keys import ChainHead, Choice, Digest, TokenId
+from agency.control.grammar.keys import ChainHead, TokenDigest, TokenId
 from agency.control.grammar.kinds import (
     AgentName,
     Count,
+    Digest,
+    OneOf,
     OperationId,
     Reason,
+    SecretName,
+    Settings,
     Text,
     Topic,
     TraceId,
     UserId,
 )
+from agency.control.grammar.printing import quoted
 from agency.control.grammar.spec import CommandSpec, Parameter
 
 FORBIDDEN = st.one_of(
@@ -44,7 +49,28 @@ def without_mark(text: str) -> str:
     return text.strip()
 
 
+SETTINGS = st.lists(
+    st.builds(
+        "{}{}={}".format,
+        st.from_regex(r"[a-zA-Z_][A-Za-z0-9_]{0,5}(\.[a-z-]{1,5})?", fullmatch=True),
+        st.sampled_from(["", "+"]),
+        st.just("") | TEXTS.filter(lambda text: len(text) < 50),
+    ),
+    min_size=1,
+    max_size=4,
+)
+PATTERNS = {
+    OperationId: r"op-[0-9a-f]{6,26}",
+    SecretName: r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
+    TraceId: r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    UserId: r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}",
+}
+
+
 def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
+    pattern = PATTERNS.get(type(parameter.kind))
+    if pattern is not None:
+        return st.from_regex(pattern, fullmatch=True)
     match parameter.kind:
         case AgentName():
             return NAMES
@@ -52,14 +78,10 @@ def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
             return TEXTS.map(without_mark).filter(bool)
         case Text():
             return TEXTS
-        case OperationId():
-            return st.from_regex(r"op-[0-9a-f]{6,26}", fullmatch=True)
-        case UserId():
-            return st.from_regex(r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}", fullmatch=True)
+        case OneOf(words=words):
+            return st.sampled_from(words)
         case Count(most=most):
             return st.integers(1, most)
-        case TraceId():
-            return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
         case Topic():
             return st.sampled_from(sorted(GRAMMAR.topics))
     return values_of_key(parameter)
@@ -67,9 +89,9 @@ def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
 
 def values_of_key(parameter: Parameter) -> st.SearchStrategy[str | int]:
     match parameter.kind:
-        case Choice(words=words):
-            return st.sampled_from(words)
-        case Digest():
+        case Settings():
+            return SETTINGS.map(lambda words: " ".join(map(quoted, words)))
+        case Digest() | TokenDigest():
             return st.from_regex(r"sha256:[0-9a-f]{64}", fullmatch=True)
         case TokenId():
             return st.from_regex(r"[0-9a-f]{8,64}", fullmatch=True)

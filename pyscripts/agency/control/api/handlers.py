@@ -120,7 +120,7 @@ class Handlers:
                 token.person,
                 written,
                 now_ms if asked.sent_ts is None else asked.sent_ts,
-                Role(token.role),
+                role=Role(token.role),
             ),
         )
         if isinstance(made, Answer):

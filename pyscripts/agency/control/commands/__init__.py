@@ -8,9 +8,11 @@ from agency.control.commands import (
     agents,
     approvals,
     general,
+    gosuto,
     policy,
     records,
     safety,
+    secrets,
     settings,
     status,
     tokens,
@@ -42,6 +44,8 @@ NOUNS: tuple[Noun, ...] = (
     *(records.AUDIT, records.TRACE),
     *(approvals.APPROVALS, policy.POLICY, safety.SAFE_MODE),
     *(status.STATUS, warnings.WARNINGS),
+    gosuto.GOSUTO,
+    secrets.SECRETS,
     *(tokens.TOKENS, settings.CONFIG),
 )
 

@@ -12,8 +12,8 @@ from agency.control.commands.context import Context
 from agency.control.commands.noun import Noun
 from agency.control.execution.result import RefusalError, Result
 from agency.control.execution.tables import table
-from agency.control.grammar.keys import Choice, Digest, TokenId
-from agency.control.grammar.kinds import Count, UserId
+from agency.control.grammar.keys import TokenDigest, TokenId
+from agency.control.grammar.kinds import Count, OneOf, UserId
 from agency.control.grammar.spec import argument, flag
 from agency.control.policy import LOCAL, Role
 
@@ -43,8 +43,8 @@ async def list_tokens(ctx: Context) -> Result:
 
 @TOKENS.command(
     "create",
-    argument("digest", Digest(), "what `agency tokens create` says, never the token itself"),
-    flag("role", Choice(tuple(map(str, Role))), "the most that it gives", default=str(Role.VIEWER)),
+    argument("digest", TokenDigest(), "what `agency tokens create` says, never the token itself"),
+    flag("role", OneOf(tuple(map(str, Role))), "the most that it gives", default=str(Role.VIEWER)),
     flag("days", Count(_MOST_DAYS), "how long it is good", default=30, metavar="NUMBER"),
     flag(
         "person",

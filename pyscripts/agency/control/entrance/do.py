@@ -141,10 +141,11 @@ def give_by_socket(text: str, way: Way, tell: Callable[[str], None] = tell_nobod
         PrerequisiteError: none runs here, or it is not for this user.
         CommandLostError: there was no result in time.
     """
+    from agency.control.entrance.attaching import Attached
     from agency.control.entrance.client import ask, find_socket
     from agency.control.entrance.command import request_of
 
-    request = request_of(text, way.request_id, way.patience_s)
+    request = request_of(Attached(text), way.request_id, way.patience_s)
     path = way.socket_file if way.socket_file is not None else find_socket()
     result: CommandResult = asyncio.run(ask(path, request, tell, clock=Clock()))
     if result.outcome in _NOT_FOR_US:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -17,6 +19,7 @@ from agency.control.execution.replies import Reply
 from agency.control.execution.result import RefusalError
 from agency.control.grammar.parse import Command, CommandError, parse
 from agency.control.grammar.printing import format_command
+from agency.control.leaks import EXPOSED, INSTEAD, token_in
 from agency.control.operation import operation_id
 from agency.control.operations import Operation, Operations, Origin, OriginKind, State, Tell
 from agency.control.operations.admitting.admission import Settled
@@ -31,8 +34,10 @@ from agency.control.operations.running.execution import INTERNAL
 from agency.control.policy import Role, includes, needed
 from agency.control.store import operations as stored
 from agency.control.store.audit import Outcome
+from agency.control.vault.values import Waiting
 from agency.errors import AgencyError
 from agency.protocols import CommandOutcome
+from agency.secrets import SecretValue
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -60,8 +65,9 @@ class Asked:
     """A command that somebody asks for.
 
     `id` is made by who asks, and unique within `kind`; `actor` is who that is, by proof; `text` is
-    the command as the room's grammar has it; `sent_ts` is milliseconds since the epoch. `role` is
-    the most that the proof gives; None leaves it to the policy alone.
+    the command as the room's grammar has it; `sent_ts` is milliseconds since the epoch. `value` is
+    that of a secret, for a command that takes one; `document` is what it hands in.
+    `role` is the most that the proof gives; None leaves it to the policy alone.
     """
 
     kind: OriginKind
@@ -69,6 +75,8 @@ class Asked:
     actor: str
     text: str
     sent_ts: int
+    value: SecretValue | None = None
+    document: str = ""
     role: Role | None = None
 
 
@@ -89,11 +97,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """The operations that commands enter at, and what makes times and traces."""
+    """The operations that commands enter at, and what makes times and traces.
+
+    `values` holds the values that come with commands, in memory, until these have their turn.
+    """
 
     operations: Operations
     clock: Clock
     new_trace: Callable[[], str]
+    values: Waiting | None = None
 
 
 async def enter(entrance: Entrance, asked: Asked, tell: Tell) -> Answer:
@@ -117,6 +129,11 @@ async def _admitted(
     """Read a command and have it taken, or refuse it on record."""
     operations, trace = entrance.operations, entrance.new_trace()
     origin = Origin(asked.kind, asked.id, min(asked.sent_ts, entrance.clock.now_ms()))
+    if (token := token_in(asked.text)) is not None:
+        await _refuse(operations, asked, origin, trace, {"code": "secret-in-text", "kind": token})
+        text = f"This text holds {token}, so nothing was done. {EXPOSED} {INSTEAD}"
+        reply = Reply(False, text)
+        return Answer(CommandOutcome.NOT_UNDERSTOOD, reply, trace, refusal=Refusal.NOT_UNDERSTOOD)
     try:
         command = parse(operations.grammar, asked.text, max_bytes=operations.max_command_bytes)
     except CommandError as error:
@@ -127,7 +144,8 @@ async def _admitted(
     try:
         _check_reach(asked, command)
         await _check_age(entrance, origin)
-        return await take(command, origin, trace)
+        with _holding(entrance, asked, origin):
+            return await take(command, origin, trace)
     except SQLAlchemyError as error:
         _log.error("cannot propose a command: %s", store_reason(error))
         reply = Reply(False, INTERNAL)
@@ -139,6 +157,32 @@ async def _admitted(
         why = {"code": code, "why": error.message, "said": format_command(command)}
         await _refuse(operations, asked, origin, trace, why)
         return Answer(kind, Reply(False, sentence(error)), trace, refusal=refusal)
+
+
+@contextlib.contextmanager
+def _holding(entrance: Entrance, asked: Asked, origin: Origin) -> Iterator[None]:
+    """Hold the value that came with a command until that ends.
+
+    Who waits no longer leaves the value behind: the command may still have its turn.
+
+    Raises:
+        RefusalError: there is no vault, or too many values wait.
+    """
+    if asked.value is None:
+        yield
+        return
+    if entrance.values is None:
+        raise RefusalError("this agency has no vault, so it takes no values")
+    key = operation_id(origin)
+    entrance.values.put(key, asked.value.reveal())
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        entrance.values.take(key)
+        raise
+    entrance.values.take(key)
 
 
 class _NarrowError(RefusalError):

@@ -99,7 +99,9 @@ def _callback(spec: CommandSpec, say: Callable[..., int]) -> Callable[..., int]:
             value = given.pop(_inner(parameter.name))
             if value in (None, ()):
                 continue
-            values[parameter.name] = " ".join(value) if isinstance(value, tuple) else value
+            values[parameter.name] = (
+                parameter.kind.joined(value) if isinstance(value, tuple) else value
+            )
         try:
             command = Command(spec, values)
         except ValueProblemError as problem:

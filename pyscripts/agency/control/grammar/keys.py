@@ -1,4 +1,4 @@
-"""Kinds of arguments that name what is kept: words of a list, tokens, heads of the audit log."""
+"""Kinds of arguments that name what is kept: tokens, heads of the audit log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from agency.control.grammar.errors import shown
 from agency.control.grammar.kinds import Kind, Named, ValueProblemError
-from agency.control.grammar.suggest import closest
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _TOKEN = re.compile(r"[0-9a-f]{8,64}\Z")
@@ -16,33 +15,7 @@ _HEAD = re.compile(r"(0|[1-9][0-9]{0,14}):[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Kind):
-    """One of a few words."""
-
-    words: tuple[str, ...]
-
-    def read(self, text: str, parameter: Named) -> str:
-        """Read one of the words."""
-        if text in self.words:
-            return text
-        raise ValueProblemError(
-            f"{shown(text)} is no {parameter.name}",
-            hint=f"it is one of: {', '.join(self.words)}",
-            suggestion=closest(text, self.words),
-        )
-
-    def complete(self, begun: str) -> tuple[str, ...]:
-        """List the words that begin with `begun`."""
-        return tuple(word for word in self.words if word.startswith(begun))
-
-    @property
-    def bound(self) -> str:
-        """The words."""
-        return " or ".join(self.words)
-
-
-@dataclass(frozen=True, slots=True)
-class Digest(Kind):
+class TokenDigest(Kind):
     """The SHA-256 of a token, which is made and kept elsewhere."""
 
     def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "digest"

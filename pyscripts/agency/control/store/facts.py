@@ -19,6 +19,7 @@ class Fact(StrEnum):
     CONDITIONS = "conditions"
     SAFE_MODE = "safe_mode"
     SETTINGS = "settings"
+    VAULT_SEAL = "vault_seal"
 
 
 def read(connection: Connection, fact: Fact) -> str | None:

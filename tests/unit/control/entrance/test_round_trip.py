@@ -16,6 +16,7 @@ from agency.control.entrance.words import completed, text_of_argv
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError
 from agency.control.grammar.printing import format_command
+from agency.control.grammar.words import split
 from agency.control.operation import Origin, OriginKind
 from agency.control.operations.admitting.admission import propose
 
@@ -30,7 +31,7 @@ def argv_of(command: Command, together: bool) -> list[str]:
             continue
         if each.positional:
             rest = each.kind.rest
-            arguments += str(value).split(" ") if rest else [str(value)]
+            arguments += [each.value for each in split(str(value))] if rest else [str(value)]
         elif together or str(value).startswith("--"):
             flags.append(f"--{each.name}={value}")
         else:
