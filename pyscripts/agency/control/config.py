@@ -92,6 +92,13 @@ class Approvals(Strict):
     )
 
 
+class Api(Strict):
+    """The HTTP interface for people's programs; it listens where the control plane does."""
+
+    listen_port: int = Field(ge=1, le=65535)
+    requests_per_minute: int = Field(default=600, ge=10, le=60_000, description="of each token")
+
+
 class ControlConfig(Strict):
     """Configuration of the control plane."""
 
@@ -120,6 +127,7 @@ class ControlConfig(Strict):
     alerts: bool = Field(
         default=False, description="take alerts from Alertmanager; needs its token"
     )
+    api: Api | None = Field(default=None, description="default: there is no HTTP interface")
     limits: Limits = Limits()
 
     @property

@@ -16,6 +16,7 @@ from agency.control.operations import Operation, Operations
 from agency.control.rooms.taking import Taker
 from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
+from agency.control.service.http import HttpParts
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents
 from agency.control.store.agents import AgentRecord
@@ -74,10 +75,12 @@ class Shared:
     voice: Voice = field(init=False)
     keeper: RoomUpkeep | None = None
     operations: Operations | None = None
+    http: HttpParts = field(init=False)
     taker: Taker = field(init=False)
 
     def __post_init__(self) -> None:
         self.room = ControlRoom(self.api, self.config)
+        self.http = HttpParts.of(self.config, self.clock, self.database, self.running)
         self.voice = Voice(self.room.silence, self.clock)
         self.taker = Taker(self.api, self.config.bot_id)
 

@@ -20,6 +20,7 @@ from agency.control.store.chain import (
     ChainReport,
     Outcome,
     audit_detail,
+    follow_chain,
     genesis,
     next_row,
     verify_chain,
@@ -33,11 +34,13 @@ __all__ = [
     "ChainReport",
     "Head",
     "Outcome",
+    "after",
     "append",
     "audit_detail",
     "by_trace",
     "export_rows",
     "failures",
+    "follow_chain",
     "head",
     "open_log",
     "read_head",
@@ -123,6 +126,12 @@ def tail(connection: Connection, count: int) -> Sequence[AuditRow]:
     """Return the last rows, oldest first."""
     statement = select(_audit).order_by(_audit.c.sequence.desc()).limit(count)
     return _rows(connection.execute(statement))[::-1]
+
+
+def after(connection: Connection, sequence: int, most: int) -> Sequence[AuditRow]:
+    """Return at most `most` rows after that number, oldest first."""
+    statement = select(_audit).where(_audit.c.sequence > sequence)
+    return _rows(connection.execute(statement.order_by(_audit.c.sequence).limit(most)))
 
 
 def failures(connection: Connection, since_ms: int, most: int) -> Sequence[AuditRow]:

@@ -69,6 +69,7 @@ async def execute(
         progress.say,
         operation.id,
         operation.rule,
+        operation.origin.kind,
     )
     try:
         return await handler(command)(invocation)
