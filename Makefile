@@ -11,13 +11,15 @@ SOAK_ARGS :=
 # The tests of a file stay on one worker: they share a homeserver, an engine or a guest. In the order
 # of the folders, integration first: by their number, a file with two long tests would come last.
 WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# What `make agent-image` takes, such as `--docker-host unix:///run/other.sock`.
+AGENT_IMAGE :=
 # Subjects of commits have a form from the one after this on (tools/commit_message.py).
 SUBJECTS_SINCE := 5d2daef
 
 .DEFAULT_GOAL := help
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest soak \
-  check-nix test-docker test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+  check-nix test-docker agent-image test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -47,6 +49,9 @@ test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
 test-docker: setup-dev ## Test the reconcilers on a real Docker Swarm (root)
 	@$(PYTHON) tools/setup.py docker
 	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m docker tests/integration
+
+agent-image: setup-dev ## Make the image of agents in containers; give it to the Docker Engine here
+	@PYTHONPATH=tools python -m agentimage $(AGENT_IMAGE)
 
 test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds an image)
 	AGENCY_TEST_GUEST_DIR="$${XDG_CACHE_HOME:-$$HOME/.cache}/agency/guest-tests" \

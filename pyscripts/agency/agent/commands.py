@@ -40,8 +40,20 @@ def agent() -> None:
     metavar="NUMBER",
     help="The descriptor of a socket that listens on the agent's port, made by its runtime.",
 )
+@click.option(
+    "--dial",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="SOCKET",
+    help="Listen nowhere: connect to this socket of the runtime, and serve who is there.",
+)
 @json_option
-def run(config_file: Path, audit_socket: Path, listen_fd: int | None, as_json: bool) -> None:  # noqa: ARG001 - the root prints errors by it
+def run(
+    config_file: Path,
+    audit_socket: Path,
+    listen_fd: int | None,
+    dial: Path | None,
+    as_json: bool,  # noqa: ARG001 - the root prints errors by it
+) -> None:
     """Serve the agent control protocol on loopback until SIGTERM.
 
     The bearer token is read from the file acp-token in $CREDENTIALS_DIRECTORY; without it the
@@ -50,4 +62,6 @@ def run(config_file: Path, audit_socket: Path, listen_fd: int | None, as_json: b
     log_to_stderr()
     config = load_config(config_file)
     handed = inherited(() if listen_fd is None else (listen_fd,))
-    asyncio.run(serve(config, load_token(), Clock(), audit_socket, handed))
+    if dial is not None and listen_fd is not None:
+        raise click.UsageError("--dial and --listen-fd exclude one another")
+    asyncio.run(serve(config, load_token(), Clock(), audit_socket, handed, dial))

@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from agency import __version__, naming, ports
+from agency.agent.dialling import DialledSite
 from agency.agent.recording import Recorder
 from agency.agent.server import LIMITS, build_app
 from agency.clock import Clock
@@ -76,10 +77,12 @@ async def serve(
     clock: Clock,
     audit_socket: Path = SOCKET,
     handed: Inherited | None = None,
+    dial: Path | None = None,
 ) -> None:
     """Serve ACP until SIGTERM or SIGINT; record start, stop and accepted requests in the audit log.
 
-    `handed` holds the listening socket, if whoever started this process made it.
+    `handed` holds the listening socket, if whoever started this process made it. With `dial` it
+    listens nowhere, and serves on connections that it makes to that socket of its runtime.
 
     Raises:
         PrerequisiteError: the port is taken or may not be used.
@@ -90,7 +93,7 @@ async def serve(
         loop.add_signal_handler(number, stopping.set)
     async with Recorder(AuditClient(audit_socket)) as recorder:
         app = build_app(config, token, clock, recorder)
-        await _serve(config, app, recorder, stopping, handed or Inherited())
+        await _serve(config, app, recorder, stopping, dial or handed or Inherited())
 
 
 async def _serve(
@@ -98,12 +101,15 @@ async def _serve(
     app: web.Application,
     recorder: Recorder,
     stopping: asyncio.Event,
-    handed: Inherited,
+    way: Inherited | Path,
 ) -> None:
     runner = make_runner(app, LIMITS)
     await runner.setup()
     try:
-        await _listen(runner, config, handed)
+        if isinstance(way, Path):
+            await DialledSite(runner, way).start()
+        else:
+            await _listen(runner, config, way)
         fields = {"agent": config.name, "port": config.port, "trace": config.trace}
         _log.info("listening", extra={"fields": fields})
         recorder.put(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -133,7 +134,7 @@ class AcpClient:
         where = endpoint.url + path
         if not is_trace(trace):
             raise InternalError(f"malformed trace id {trace[:80]!r}", where=where)
-        status, body = await self._fetch(where, endpoint.token, trace)
+        status, body = await self._fetch(where, endpoint, trace)
         if status != 200:
             raise _refused(where, status, body)
         answer = _parsed(where, kind, body)
@@ -145,20 +146,19 @@ class AcpClient:
             )
         return answer
 
-    async def _fetch(self, where: str, token: str, trace: str) -> tuple[int, bytes]:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
-            )
+    async def _fetch(self, where: str, endpoint: Endpoint, trace: str) -> tuple[int, bytes]:
         headers = {
-            hdrs.AUTHORIZATION: f"Bearer {token}",
+            hdrs.AUTHORIZATION: f"Bearer {endpoint.token}",
             hdrs.ACCEPT_ENCODING: "identity",
             TRACE_HEADER: trace,
         }
         try:
-            async with self._session.get(
-                where, headers=headers, allow_redirects=False, timeout=self._timeout
-            ) as answer:
+            async with (
+                self._session_of(endpoint) as session,
+                session.get(
+                    where, headers=headers, allow_redirects=False, timeout=self._timeout
+                ) as answer,
+            ):
                 if answer.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
                     raise AcpError(
                         "the answer is compressed, although the request forbids it", where=where
@@ -181,6 +181,26 @@ class AcpClient:
             raise AcpError(
                 f"not an HTTP answer: {type(error).__name__}", where=where, hint=_NOT_AN_AGENT
             ) from None
+
+    @asynccontextmanager
+    async def _session_of(self, endpoint: Endpoint) -> AsyncIterator[aiohttp.ClientSession]:
+        """Give the session for an endpoint: the common one, or a new one for its Unix socket.
+
+        Behind a socket an agent has few lines; one that is kept would be missing for others.
+        """
+        if endpoint.socket is not None:
+            async with _new_session(aiohttp.UnixConnector(endpoint.socket)) as session:
+                yield session
+            return
+        if self._session is None:
+            self._session = _new_session(None)
+        yield self._session
+
+
+def _new_session(connector: aiohttp.BaseConnector | None) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+    )
 
 
 async def _while_it_runs(
