@@ -12,6 +12,7 @@ let
   facts = agency.instance.facts;
   user = (import ../lib { inherit lib; }).naming.control.user;
   onPostgresql = cfg.database == "postgresql";
+  contained = lib.attrNames (lib.filterAttrs (_: agent: agent.runtime == "docker") agency.agents);
 
   # The rendered document, with what this machine decides about itself.
   configuration =
@@ -23,6 +24,7 @@ let
         inherit name;
         inherit (agent) role port;
         matrix_id = agent.matrixId;
+        runtime = if agent.runtime == "systemd" then null else agent.runtime;
       }) agency.agents;
     }
     // lib.optionalAttrs cfg.alerts { alerts = true; }
@@ -48,6 +50,7 @@ in
       "postgresql"
     ] "sqlite" "Where the control plane keeps its inbox, inventory and audit log.";
     alerts = opt.bool false "Take alerts from Alertmanager and say them in the control room. Observability turns it on.";
+    docker.enable = opt.bool false "Let the control plane use the Docker Engine of this machine, for agents whose runtime is docker. Who may use the engine is as good as root: see docs/docker-runtime.md.";
     memoryMax = opt.str "512M" "Most memory the control plane may use.";
     uid =
       opt.is types.int facts.names.controlUid
@@ -63,6 +66,8 @@ in
       group = user;
     };
     users.groups.${user}.gid = cfg.uid;
+
+    virtualisation.docker.enable = lib.mkIf cfg.docker.enable true;
 
     environment.etc."agency/control.json".text = builtins.toJSON configuration;
 
@@ -92,7 +97,8 @@ in
         "nftables.service"
         "matrix-synapse.service"
       ]
-      ++ lib.optional onPostgresql "postgresql.target";
+      ++ lib.optional onPostgresql "postgresql.target"
+      ++ lib.optional cfg.docker.enable "docker.service";
       wants = [ "matrix-synapse.service" ];
       requires = [
         "agency-control.socket"
@@ -110,7 +116,7 @@ in
         # Agents outlive it: systemd hands over both again when it restarts one meanwhile.
         RuntimeDirectoryPreserve = true;
         # `agents logs` reads the journal; it asks for the units of agents alone.
-        SupplementaryGroups = [ "systemd-journal" ];
+        SupplementaryGroups = [ "systemd-journal" ] ++ lib.optional cfg.docker.enable "docker";
         MemoryMax = cfg.memoryMax;
         TasksMax = 64;
         # A connection each: more than the limits of its server let in.
@@ -130,6 +136,16 @@ in
       enable = true;
       databases = [ user ];
     };
+
+    assertions = [
+      {
+        assertion = contained == [ ] || cfg.docker.enable;
+        message = ''
+          agency.agents: ${lib.concatStringsSep ", " contained} runs in a container, and the control plane may not use the Docker Engine.
+          Set agency.control.docker.enable, which makes the control plane as good as root on this machine, or runtime: systemd in instance.yaml.
+        '';
+      }
+    ];
 
     security.polkit.enable = true;
     security.polkit.extraConfig = builtins.readFile ./polkit.rules;

@@ -20,9 +20,10 @@ import signal
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import pytest
@@ -182,8 +183,8 @@ def _mounts_under(place: Path) -> list[str]:
     return sorted((m for m in mounts if m.startswith(f"{place}/")), reverse=True)
 
 
-def busybox_rootfs() -> bytes:
-    """A root file system with busybox alone, as a tarball."""
+def busybox_rootfs(programs: Mapping[str, bytes] = MappingProxyType({})) -> bytes:
+    """A root file system with busybox, and given programs by their paths, as a tarball."""
     busybox = Path(str(shutil.which("busybox"))).read_bytes()
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as tar:
@@ -194,6 +195,10 @@ def busybox_rootfs() -> bytes:
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
+        for path, data in programs.items():
+            member = tarfile.TarInfo(path)
+            member.mode, member.size = 0o755, len(data)
+            tar.addfile(member, io.BytesIO(data))
         for name in ("tmp", "etc", "proc", "run"):
             directory = tarfile.TarInfo(name)
             directory.type, directory.mode = tarfile.DIRTYPE, 0o755

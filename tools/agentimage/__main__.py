@@ -105,7 +105,7 @@ def main(arguments: list[str]) -> None:
     if found is None:
         say(f"no engine answers at {options.docker_host}; there: docker load -i {options.output}")
     say("for instance.yaml:")
-    sys.stdout.write(f"docker:\n  image: {name}\n  image_id: {found or made}\n")
+    sys.stdout.write(f"docker:\n  image: {name}\n  imageId: {found or made}\n")
 
 
 if __name__ == "__main__":

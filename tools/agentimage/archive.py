@@ -58,7 +58,7 @@ def archive(layer_bytes: bytes, name: str) -> tuple[bytes, str]:
             ],
             "User": "65534:65534",
             "Entrypoint": [f"/{HOME}/bin/python3", "-I", "-m", "agency", "agent", "run"],
-            "Labels": {"agency.image": "agent"},
+            "Labels": {"agency.keep": "agents"},
         },
         "history": [{"created": _EPOCH, "created_by": "make agent-image"}],
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},

@@ -188,10 +188,11 @@ def _library(path: Path) -> Iterator[Entry]:
 
 def frame() -> Iterator[Entry]:
     """Yield what a root file system has beside programs."""
-    for name in ("dev", "etc", "proc", "run", "run/agency", "sys", "tmp", "var", "var/lib"):
+    for name in ("dev", "etc", "proc", "run", "run/agency", "sys", "var", "var/lib"):
         yield Entry(PurePosixPath(name))
-    # A new volume takes mode and owner from here; there is one user in a container.
-    yield Entry(PurePosixPath("var/lib/agency"), mode=0o1777)
+    # What is mounted there takes its mode from here; there is one user in a container.
+    for name in ("tmp", "var/lib/agency"):
+        yield Entry(PurePosixPath(name), mode=0o1777)
     yield Entry(PurePosixPath("etc/passwd"), data=_PASSWD, mode=0o644)
     yield Entry(PurePosixPath("etc/group"), data=_GROUP, mode=0o644)
 

@@ -67,7 +67,7 @@ class Engine:
             raise AgentRuntimeError(
                 f"the image {self._settings.image} is {found}, not {self._settings.image_id}",
                 where=self._url,
-                hint="if the new image is right, set its id as image_id in instance.yaml; "
+                hint="if the new image is right, set its id as docker.imageId in instance.yaml; "
                 "else tag the old one again",
             )
 

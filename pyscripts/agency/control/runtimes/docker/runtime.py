@@ -100,6 +100,12 @@ class DockerRuntime(SerialRuntime[_Agent]):
         """Return `docker`."""
         return "docker"
 
+    async def restart(self, request: StartRequest) -> RuntimeStatus:
+        """Stop an agent if it runs, then start it; if it could not start, it is left as it is."""
+        if not self._closed:
+            await self._engine.check()
+        return await super().restart(request)
+
     async def list(self) -> tuple[RuntimeStatus, ...]:
         """List every agent that has a container, by name; foreign containers are not looked at."""
         names = [name for name in await self._engine.names() if naming.is_agent_name(name)]

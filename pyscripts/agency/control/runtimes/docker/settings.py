@@ -6,10 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from agency import naming
 from agency.settings import Strict
 
-IMAGE_NAME = r"^[a-z0-9]+([._/-][a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"
-IMAGE_ID = r"^sha256:[0-9a-f]{64}$"
+
+def _whole(pattern: str) -> str:
+    return f"^({pattern})$"
 
 
 class DockerSettings(Strict):
@@ -21,8 +23,8 @@ class DockerSettings(Strict):
 
     # An engine on another machine could not mount the sockets of this one.
     url: Annotated[str, Field(pattern=r"^unix:///.+$")] = "unix:///run/docker.sock"
-    image: Annotated[str, Field(pattern=IMAGE_NAME, max_length=255)]
-    image_id: Annotated[str, Field(pattern=IMAGE_ID)]
+    image: Annotated[str, Field(pattern=_whole(naming.IMAGE_NAME_PATTERN), max_length=255)]
+    image_id: Annotated[str, Field(pattern=_whole(naming.IMAGE_ID_PATTERN))]
     memory_mib: int = Field(default=1024, ge=64, le=1024 * 1024)
     cpus: float = Field(default=1.0, gt=0, le=1024)
     pids: int = Field(default=256, ge=16, le=32768)

@@ -1,0 +1,350 @@
+"""The runtime `docker` beyond the interface: restarts, images, foreign containers, faults."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from agent_containers import PYTHON, AgentsEngine
+
+from agency.control.acp_client import AcpClient, AcpUnreachableError
+from agency.control.runtimes.base import AgentRuntimeError, State
+from agency.control.runtimes.docker.runtime import DockerRuntime
+from agency.docker import DockerError
+from agency.errors import PrerequisiteError
+
+pytestmark = pytest.mark.docker
+
+Make = Callable[..., DockerRuntime]
+
+
+@pytest.fixture
+async def make(
+    containers: AgentsEngine, tmp_path: Path, ports: dict[str, int]
+) -> AsyncIterator[Make]:
+    """Makes runtimes on one directory; removes their containers at the end."""
+    made: list[DockerRuntime] = []
+
+    def make(**options: object) -> DockerRuntime:
+        made.append(containers.runtime(tmp_path, ports.__getitem__, **options))
+        return made[-1]
+
+    yield make
+    for runtime in made:
+        await runtime.close()
+    await asyncio.to_thread(containers.sweep)
+
+
+PARENT = """
+import asyncio, json, sys
+from pathlib import Path
+from agency.control.runtimes.base import StartRequest
+from agency.control.runtimes.docker.runtime import DockerRuntime
+from agency.control.runtimes.docker.settings import DockerSettings
+
+async def main():
+    place = Path(sys.argv[1])
+    runtime = DockerRuntime(
+        DockerSettings(**json.loads(sys.argv[2])), instance="test",
+        directory=place / "containers", logs=place / "logs", port_of=lambda _: 20001,
+    )
+    status = await runtime.start(StartRequest("pm", "pm", None, "trace-1"))
+    print(status.handle, runtime.endpoint("pm").token, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_control_plane_finds_its_agent_again(
+    make: Make, containers: AgentsEngine, request_for, healthy, tmp_path: Path
+) -> None:
+    settings = containers.settings().model_dump_json()
+    argv = [sys.executable, "-c", PARENT, str(tmp_path), settings]
+    parent = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 - it waits
+    try:
+        handle, token = (await asyncio.to_thread(parent.stdout.readline)).split()
+    finally:
+        parent.kill()
+        parent.communicate()
+    assert parent.returncode == -signal.SIGKILL
+    assert containers.running() == (handle,)
+
+    runtime = make()
+    assert [each.name for each in await runtime.list()] == ["pm"]
+    status = await runtime.status("pm")
+    assert (status.state, status.handle) == (State.RUNNING, handle)
+    assert runtime.endpoint("pm").token == token
+    await healthy(runtime, "pm")
+    assert await runtime.start(request_for("pm")) == status
+    assert containers.running() == (handle,)
+
+
+async def test_two_control_planes_never_run_an_agent_twice(
+    make: Make, containers: AgentsEngine, request_for
+) -> None:
+    """They share a directory only by mistake; then the engine's names decide."""
+    request = request_for("pm")
+    ends = await asyncio.gather(*(make().start(request) for _ in range(3)), return_exceptions=True)
+    assert any(not isinstance(end, BaseException) for end in ends)
+    assert len(containers.running()) <= 1
+
+
+async def test_an_image_that_moved_is_refused(
+    make: Make, containers: AgentsEngine, request_for, healthy
+) -> None:
+    runtime, request = make(), request_for("pm")
+    running = await runtime.start(request)
+    await healthy(runtime, "pm")
+    other = containers.import_program("other:1", "exit 0")
+    containers.cli("tag", other.image_id, containers.image)
+    try:
+        for name in ("developer", "pm"):
+            with pytest.raises(AgentRuntimeError, match=r"is sha256:.*, not sha256:") as caught:
+                await runtime.restart(replace(request, name=name))
+            assert other.image_id in caught.value.message
+            assert containers.image_id in caught.value.message
+            assert "imageId" in caught.value.hint
+        assert (await runtime.status("developer")).state is State.STOPPED
+        assert await runtime.status("pm") == running
+    finally:
+        containers.cli("tag", containers.image_id, containers.image)
+    assert (await runtime.restart(request)).handle != running.handle
+
+
+async def test_an_image_that_is_missing_is_named(
+    make: Make, containers: AgentsEngine, request_for
+) -> None:
+    runtime = make(settings=containers.settings(image="agency-agent:0.0.0"))
+    with pytest.raises(
+        PrerequisiteError, match=r"agency-agent:0\.0\.0 is not on this machine"
+    ) as caught:
+        await runtime.start(request_for("pm"))
+    assert "make agent-image" in caught.value.hint
+    assert containers.cli("ps", "-aq") == ""
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_foreign_container_of_that_name_is_left_alone(
+    make: Make, containers: AgentsEngine, request_for, running: bool
+) -> None:
+    runtime = make()
+    how = ["run", "--detach"] if running else ["create"]
+    named = ("--name=agency-test-pm", "--label=agency.agent=pm", f"--entrypoint={PYTHON}")
+    sleep = (containers.image, "-c", "import time; time.sleep(600)")
+    foreign = containers.cli(*how, *named, *sleep)
+    assert (await runtime.status("pm")).state is State.STOPPED
+    assert (await runtime.stop("pm")).state is State.STOPPED
+    assert await runtime.list() == ()
+    assert await runtime.log_tail("pm", 10) == ()
+    with pytest.raises(AgentRuntimeError, match="a container of somebody else"):
+        await runtime.start(request_for("pm"))
+    assert containers.engine.inspect("container", foreign)["State"]["Running"] is running
+    assert runtime.secrets() == ()
+
+
+async def test_a_foreign_volume_of_that_name_is_left_alone(
+    make: Make, containers: AgentsEngine, request_for
+) -> None:
+    containers.cli("volume", "create", "agency-test-pm-state")
+    with pytest.raises(AgentRuntimeError, match="a volume of somebody else"):
+        await make().start(request_for("pm"))
+    assert containers.cli("ps", "-aq") == ""
+    assert containers.cli("volume", "ls", "-q") == "agency-test-pm-state"
+
+
+async def test_agents_of_another_instance_are_not_seen(
+    make: Make, containers: AgentsEngine, request_for, tmp_path: Path, ports
+) -> None:
+    one = make()
+    other = containers.runtime(tmp_path / "other", ports.__getitem__, instance="other")
+    try:
+        for runtime in (one, other):
+            await runtime.start(request_for("pm"))
+        assert len(containers.running()) == 2
+        await other.stop("pm")
+        assert (await one.status("pm")).state is State.RUNNING
+        assert [each.state for each in await one.list()] == [State.RUNNING]
+    finally:
+        await other.close()
+
+
+async def test_state_outlives_its_container(
+    make: Make, containers: AgentsEngine, request_for
+) -> None:
+    runtime, request = make(), request_for("pm")
+    first = await runtime.start(request)
+    mark = "open('/var/lib/agency/mark', 'w').write('kept'); open('/tmp/mark', 'w').write('x')"
+    assert containers.inside(first.handle, mark) == (0, "")
+    second = await runtime.restart(request)
+    assert second.handle != first.handle
+    look = "import os; print(open('/var/lib/agency/mark').read(), os.listdir('/tmp'))"
+    assert containers.inside(second.handle, look) == (0, "kept []")
+
+
+async def test_the_token_is_gone_after_a_stop(
+    make: Make, request_for, healthy, tmp_path: Path
+) -> None:
+    runtime = make()
+    await runtime.start(request_for("pm"))
+    await healthy(runtime, "pm")
+    place = tmp_path / "containers" / "pm"
+    token = (place / "acp-token").read_text()
+    await runtime.stop("pm")
+    assert not (place / "acp-token").exists()
+    assert runtime.secrets() == ()
+    log = await runtime.log_tail("pm", 100)
+    assert log
+    assert not any(token in line for line in log)
+
+
+async def test_an_agent_without_its_token_is_started_anew(
+    make: Make, containers: AgentsEngine, request_for, healthy, tmp_path: Path
+) -> None:
+    """As when the directory of tokens, which is in memory, was lost."""
+    runtime, request = make(), request_for("pm")
+    first = await runtime.start(request)
+    (tmp_path / "containers" / "pm" / "acp-token").unlink()
+    second = await make().start(request)
+    assert second.handle != first.handle
+    assert containers.running() == (second.handle,)
+
+
+async def test_an_agent_that_ignores_sigterm_is_killed(
+    make: Make, containers: AgentsEngine, request_for, until
+) -> None:
+    stubborn = containers.import_program(
+        "stubborn:1", "trap '' TERM; echo ready; while :; do sleep 1; done"
+    )
+    runtime = make(settings=stubborn, stop_timeout_s=1)
+    await runtime.start(request_for("pm"))
+
+    async def ready() -> bool:
+        return await runtime.log_tail("pm", 10) == ("ready",)
+
+    await until(ready)
+    status = await runtime.stop("pm")
+    assert (status.state, status.exit_status) == (State.STOPPED, -signal.SIGKILL)
+    assert containers.running() == ()
+
+
+async def test_a_crash_at_start_says_why_without_the_token(
+    make: Make, containers: AgentsEngine, request_for, until
+) -> None:
+    broken = containers.import_program(
+        "broken:1", 'echo "cannot use $(cat $CREDENTIALS_DIRECTORY/acp-token)"; exit 7'
+    )
+    runtime = make(settings=broken)
+    await runtime.start(request_for("pm"))
+
+    async def failed() -> bool:
+        return (await runtime.status("pm")).state is State.FAILED
+
+    await until(failed)
+    status = await runtime.status("pm")
+    assert (status.exit_status, status.detail) == (7, "exit status 7: cannot use [***]")
+    assert runtime.endpoint("pm") is None
+
+
+async def test_a_start_that_fails_leaves_nothing(
+    make: Make, containers: AgentsEngine, request_for, healthy, tmp_path: Path
+) -> None:
+    refused = {
+        "Range of CPUs": containers.settings(cpus=1000),  # when it is created
+        "not a directory": containers.import_program("odd:1", "exit", {"run/agency": b""}),
+    }
+    for reason, settings in refused.items():
+        with pytest.raises(DockerError, match=reason):
+            await make(settings=settings).start(request_for("pm"))
+        assert containers.cli("ps", "-aq") == ""
+        assert not (tmp_path / "containers" / "pm" / "acp-token").exists()
+    runtime = make()
+    assert (await runtime.status("pm")).state is State.STOPPED
+    await runtime.start(request_for("pm"))
+    await healthy(runtime, "pm")
+
+
+async def test_an_agent_that_was_removed_has_failed(
+    make: Make, containers: AgentsEngine, request_for, until
+) -> None:
+    runtime = make()
+    status = await runtime.start(request_for("pm"))
+    containers.cli("rm", "--force", status.handle)
+
+    async def gone() -> bool:
+        return runtime.endpoint("pm") is None
+
+    await until(gone)
+    status = await runtime.status("pm")
+    assert (status.state, status.detail) == (State.FAILED, "its container is gone")
+    assert (await runtime.start(request_for("pm"))).state is State.RUNNING
+
+
+async def test_a_memory_hog_says_that_memory_ended(
+    make: Make, containers: AgentsEngine, request_for, until
+) -> None:
+    hog = containers.import_program("hog:1", "sleep 0.2; x=x; while :; do x=$x$x; done")
+    runtime = make(settings=hog.model_copy(update={"memory_mib": 64}))
+    await runtime.start(request_for("pm"))
+
+    async def failed() -> bool:
+        return (await runtime.status("pm")).state is State.FAILED
+
+    await until(failed)
+    assert "out of memory" in (await runtime.status("pm")).detail
+
+
+async def test_a_restarted_engine_is_survived(
+    make: Make, containers: AgentsEngine, request_for, healthy, acp: AcpClient, until
+) -> None:
+    runtime, request = make(), request_for("pm")
+    first = await runtime.start(request)
+    await healthy(runtime, "pm")
+    endpoint = runtime.endpoint("pm")
+    await asyncio.to_thread(containers.engine.stop)
+    try:
+
+        async def noticed() -> bool:
+            return runtime.endpoint("pm") is None
+
+        await until(noticed)
+        for look in (runtime.status("pm"), runtime.list(), runtime.usage("pm"), runtime.stop("pm")):
+            with pytest.raises(PrerequisiteError) as caught:
+                await look
+            assert "systemctl start docker" in caught.value.hint
+        assert len(runtime.secrets()) == 1, "a stop that failed was not a stop"
+        with pytest.raises(AcpUnreachableError):
+            await acp.health(endpoint, "trace-2")
+    finally:
+        await asyncio.to_thread(containers.engine.start)
+    status = await runtime.status("pm")
+    assert (status.state, status.handle) == (State.FAILED, None)
+    second = await runtime.start(request)
+    assert second.handle != first.handle
+    await healthy(runtime, "pm")
+    assert containers.running() == (second.handle,)
+
+
+async def test_its_labels_name_it_and_its_configuration(
+    make: Make, containers: AgentsEngine, request_for
+) -> None:
+    runtime, request = make(), request_for("pm")
+
+    async def labels() -> dict[str, str]:
+        status = await runtime.restart(request)
+        return json.loads(
+            containers.cli("inspect", "--format={{json .Config.Labels}}", status.handle)
+        )
+
+    first = await labels()
+    assert (first["agency.instance"], first["agency.agent"]) == ("test", "pm")
+    assert first["agency.trace"] == request.trace
+    assert (await labels())["agency.config"] == first["agency.config"]
+    await runtime.close()
+    runtime = make(settings=containers.settings(pids=99))
+    assert (await labels())["agency.config"] != first["agency.config"]
