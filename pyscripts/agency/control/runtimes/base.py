@@ -23,6 +23,7 @@ class State(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
     FAILED = "failed"  # it ended without a request to stop
+    UNKNOWN = "unknown"  # its runtime does not answer; no runtime says this itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,12 +112,12 @@ class Relay:
         try:
             async with asyncio.timeout(_LINE_WAIT_S):
                 line_reader, line_writer = await self._take()
-        except TimeoutError:  # the agent does not dial: closed without an answer
-            writer.close()
-            return
-        else:
-            with contextlib.closing(line_writer), contextlib.closing(writer):
+            with contextlib.closing(line_writer):
                 await _both_ways((reader, writer), (line_reader, line_writer))
+        except TimeoutError:
+            pass  # the agent does not dial: closed without an answer
+        except asyncio.CancelledError:
+            pass  # by `close`; asyncio's servers report a handler that ends so as a defect
         finally:
             self._requests.discard(task)
             writer.close()
