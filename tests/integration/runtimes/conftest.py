@@ -152,6 +152,23 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentsEngin
         yield engine
 
 
+@pytest.fixture
+async def make_contained(
+    containers: AgentsEngine, tmp_path: Path, ports: dict[str, int]
+) -> AsyncIterator[Callable[..., DockerRuntime]]:
+    """Makes runtimes on one directory; removes their containers at the end."""
+    made: list[DockerRuntime] = []
+
+    def make(**options: object) -> DockerRuntime:
+        made.append(containers.runtime(tmp_path, ports.__getitem__, **options))
+        return made[-1]
+
+    yield make
+    for runtime in made:
+        await runtime.close()
+    await asyncio.to_thread(containers.sweep)
+
+
 async def _docker(tmp_path: Path, ports: Ports, request: Request) -> Bench:
     engine: AgentsEngine = request.getfixturevalue("containers")
     runtime: DockerRuntime = engine.runtime(tmp_path, ports.__getitem__)

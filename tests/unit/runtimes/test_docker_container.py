@@ -14,6 +14,7 @@ from agency.control.runtimes.base import StartRequest, Usage
 from agency.control.runtimes.docker.container import (
     Identity,
     container_config,
+    container_uid,
     refusals,
     seen_container,
     usage_of,
@@ -55,10 +56,11 @@ def test_it_is_given_no_right_no_network_and_no_device() -> None:
     assert "sock" not in host["Mounts"][0]["Source"]
 
 
-def test_its_user_is_that_of_its_name() -> None:
-    uid = naming.agent_uid("pm")
+def test_its_user_is_no_user_of_the_machine_and_no_other_agents() -> None:
+    uid = container_uid("pm")
     assert config()["User"] == f"{uid}:{uid}"
-    assert uid >= naming.AGENT_UIDS.start
+    assert 2**31 > uid > naming.AGENT_UIDS.stop
+    assert container_uid("developer") != uid == container_uid("pm")
 
 
 def test_the_digest_names_the_configuration_and_not_the_start() -> None:

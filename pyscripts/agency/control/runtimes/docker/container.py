@@ -28,6 +28,7 @@ _MIB = 1024 * 1024
 _LOG = {"max-size": "1m", "max-file": "2"}
 _SHARED_MEMORY_MIB = 16
 _OPEN_FILES = 4096
+_FIRST_UID = 1_000_000_000
 _HANDLE_LENGTH = 12  # as `docker ps` shows it
 _SIGNALLED, _LAST_SIGNAL = 128, 64
 # What the engine says of itself when a limit would be dropped with a warning.
@@ -72,7 +73,7 @@ def container_config(
 
     It holds no secret: who may use the engine reads all of it.
     """
-    uid = naming.agent_uid(identity.agent)
+    uid = container_uid(identity.agent)
     config: dict[str, Any] = {
         "Image": settings.image_id,
         "Hostname": identity.agent,
@@ -92,6 +93,11 @@ def container_config(
     digest = sha256_hex(canonical_json(config))
     config["Labels"] = {**identity.labels, LABEL_CONFIG: digest, LABEL_TRACE: request.trace}
     return config
+
+
+def container_uid(agent: str) -> int:
+    """Return the uid of an agent in its container: one that no user of the machine has."""
+    return _FIRST_UID + naming.agent_uid(agent)
 
 
 def _host_config(identity: Identity, settings: DockerSettings, handed: Path) -> dict[str, Any]:
