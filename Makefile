@@ -46,7 +46,7 @@ test: setup-dev setup-tools lint ## Set up and run the tests
 test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
 	pytest $(WORKERS) -m "thorough and not docker and not guest" --ignore tests/nix --ignore tests/guest
 
-test-docker: setup-dev ## Test the reconcilers on a real Docker Swarm (root)
+test-docker: setup-dev ## Test the reconcilers and agents in containers on a real Docker Engine (root)
 	@$(PYTHON) tools/setup.py docker
 	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m docker tests/integration
 

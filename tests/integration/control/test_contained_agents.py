@@ -21,32 +21,35 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentsEngin
 
 
 @pytest.fixture
-def alice(
+def people(
     homeserver: Any, control: Any, containers: AgentsEngine, room_class: Any
-) -> Iterator[Any]:
-    """Alice in the room of an agency whose pm is in a container, and its developer a process."""
+) -> Iterator[dict[str, Any]]:
+    """Two operators of an agency whose pm is in a container, and its developer a process."""
+    names = ("alice", "bob")
     control.config["docker"] = containers.settings(memory_mib=128).model_dump()
     for agent in control.config["agents"]:
         agent["runtime"] = "docker" if agent["name"] == "pm" else "process"
-    control.config["approvals"] = {
-        "rules": [{"name": "stops", "commands": ["agents stop"], "quorum": 1}],
-        "solo_delay_s": 0,
-    }
+    rule = {"name": "stops", "commands": ["agents stop"], "quorum": 1}
+    control.config["approvals"] = {"rules": [rule]}
+    control.config["operators"] = [f"@{name}:agency.example" for name in names]
     control.start()
     room_id = control.ready().json()["room"]["id"]
-    token = TOKENS.get("alice") or homeserver.create_user("alice")
-    TOKENS["alice"] = token
     path = f"/_matrix/client/v3/join/{room_id}"
-    assert homeserver.request("POST", path, token, {}).status_code == 200
-    yield room_class(homeserver, room_id, token)
+    rooms = {}
+    for name in names:
+        if name not in TOKENS:
+            TOKENS[name] = homeserver.create_user(name)
+        assert homeserver.request("POST", path, TOKENS[name], {}).status_code == 200
+        rooms[name] = room_class(homeserver, room_id, TOKENS[name])
+    yield rooms
     containers.sweep()
 
 
 def test_an_agent_in_a_container_lives_dies_and_comes_back(
-    alice: Any, control: Any, containers: AgentsEngine, wait_for: Callable[..., Any]
+    people: Any, control: Any, containers: AgentsEngine, wait_for: Callable[..., Any]
 ) -> None:
-    def ask(text: str) -> str:
-        return str(alice.ask(text)["body"])
+    def ask(text: str, by: str = "alice") -> str:
+        return str(people[by].ask(text)["body"])
 
     assert "pm runs" in ask("!agency agents start pm --project=site")
     (handle,) = containers.running()
@@ -65,10 +68,17 @@ def test_an_agent_in_a_container_lives_dies_and_comes_back(
     assert "site" in ask("!agency agents status pm")
     assert containers.running() == (handle,)
 
-    # A stop needs an approval: nothing ends before it.
+    # A stop needs another person's approval: nothing ends before it.
     prompt = ask("!agency agents stop pm")
     assert "pm is to run, with the project site now" in prompt
+    operation = prompt.split()[1][:9]
+    assert "who asked for it" in ask(f"approve {operation}")
     assert containers.running() == (handle,)
+    ask(f"approve {operation}", by="bob")
+    wait_for(lambda: not containers.running(), "stopped container")
+    assert "1 of 2 agents run." in ask("!agency agents list")
+    assert "pm runs" in ask("!agency agents start pm --project=site")
+    (handle,) = containers.running()
 
     # kill -9 of the agent: seen with its reason; the next start makes another container.
     containers.cli("kill", handle)
@@ -77,17 +87,17 @@ def test_an_agent_in_a_container_lives_dies_and_comes_back(
     (second,) = containers.running()
     assert second != handle
     rows = [row for row in control.audit() if row["action"] == "agents start"]
-    assert [row["outcome"] for row in rows if row["target"] == "pm"].count("done") == 3
+    assert [row["outcome"] for row in rows if row["target"] == "pm"].count("done") == 4
     assert handle in str(rows)
     assert second in str(rows)
     assert control.verify() == 0
 
 
 def test_without_its_engine_the_others_are_still_seen(
-    alice: Any, control: Any, containers: AgentsEngine
+    people: Any, control: Any, containers: AgentsEngine
 ) -> None:
     def ask(text: str) -> str:
-        return str(alice.ask(text)["body"])
+        return str(people["alice"].ask(text)["body"])
 
     assert "pm runs" in ask("!agency agents start pm")
     containers.engine.stop()

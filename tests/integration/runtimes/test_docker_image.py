@@ -1,5 +1,7 @@
 """The image of agents in containers: made by `make agent-image`, and fixed by its id."""
 
+import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from agent_containers import ROOT, AgentsEngine
+from agent_containers import ROOT, AgentsEngine, give_image
 
 from agency.control.runtimes.base import AgentRuntimeError, State
 from agency.control.runtimes.docker.runtime import DockerRuntime
@@ -84,3 +86,30 @@ def test_the_image_holds_no_shell_and_nothing_that_gives_rights(containers: Agen
     status, said = containers.outside(code)
     assert status == 0, said
     assert said == f"/opt/python/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+async def test_the_weekly_clean_up_leaves_the_image_and_agents_that_are_stopped(
+    make_contained: Make, containers: AgentsEngine, request_for, healthy
+) -> None:
+    """With the flags of modules/swarm.nix; the control lacks the one that protects."""
+    declared = re.search(r"flags = \[(.*?)\]", (ROOT / "modules/swarm.nix").read_text(), re.S)
+    flags = re.findall(r'"(--[^"]+)"', declared[1])
+    protecting = [flag for flag in flags if "label" in flag]
+    runtime = make_contained()
+    await runtime.start(request_for("pm"))
+    await healthy(runtime, "pm")
+    await runtime.stop("pm")
+    # Of the containers, those that ended before now count; of the image, that it has no date.
+    sooner = [flag.replace("168h", "0h") for flag in flags]
+    containers.cli("system", "prune", "--force", *sooner)
+    assert await runtime.log_tail("pm", 100)
+    assert (await runtime.start(request_for("pm"))).state is State.RUNNING
+    await runtime.stop("pm")
+
+    containers.cli("system", "prune", "--force", *(f for f in sooner if f not in protecting))
+    with pytest.raises(PrerequisiteError, match="not on this machine"):
+        await runtime.start(request_for("pm"))
+    assert await asyncio.to_thread(give_image, containers.engine) == (
+        containers.image,
+        containers.image_id,
+    )
