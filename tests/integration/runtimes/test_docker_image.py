@@ -101,11 +101,13 @@ async def test_the_weekly_clean_up_leaves_the_image_and_agents_that_are_stopped(
     await runtime.stop("pm")
     # Of the containers, those that ended before now count; of the image, that it has no date.
     sooner = [flag.replace("168h", "0h") for flag in flags]
+    await asyncio.sleep(1.1)  # the engine compares whole seconds
     containers.cli("system", "prune", "--force", *sooner)
     assert await runtime.log_tail("pm", 100)
     assert (await runtime.start(request_for("pm"))).state is State.RUNNING
     await runtime.stop("pm")
 
+    await asyncio.sleep(1.1)
     containers.cli("system", "prune", "--force", *(f for f in sooner if f not in protecting))
     with pytest.raises(PrerequisiteError, match="not on this machine"):
         await runtime.start(request_for("pm"))
