@@ -17,7 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-LINES = 4
+LINES = 8  # whoever follows the events keeps one
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 

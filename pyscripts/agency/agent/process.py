@@ -1,17 +1,21 @@
-"""Agent as a process: from its configuration and token to a clean end."""
+"""Agent as a process: from its configuration and token to a clean end, or to a new beginning."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from pathlib import Path
 
 from aiohttp import web
 
 from agency import __version__, naming, ports
+from agency.agent.carrying import Again, Carried, write_carried
 from agency.agent.dialling import DialledSite
 from agency.agent.recording import Recorder
 from agency.agent.server import LIMITS, build_app
+from agency.agent.state import AgentState
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
 from agency.listening import Inherited, listen
@@ -19,6 +23,7 @@ from agency.protocols import SOCKET, TOKEN_CREDENTIAL, AgentConfig, AuditClient
 from agency.secrets import read_credential
 from agency.settings import load
 from agency.signals import stop_signals
+from agency.web import listen as serve_on
 from agency.web import make_runner
 
 _MAX_CONFIG = 64 * 1024
@@ -77,12 +82,14 @@ async def serve(
     clock: Clock,
     audit_socket: Path = SOCKET,
     handed: Inherited | None = None,
+    carried: Carried | None = None,
     dial: Path | None = None,
-) -> None:
+) -> Again | None:
     """Serve ACP until SIGTERM or SIGINT; record start, stop and accepted requests in the audit log.
 
-    `handed` holds the listening socket, if whoever started this process made it. With `dial` it
-    listens nowhere, and serves on connections that it makes to that socket of its runtime.
+    `handed` holds the listening socket, if whoever started this process made it; `carried` is what
+    a restart kept. With `dial` it listens nowhere, and serves on connections that it makes to that
+    socket of its runtime. Return the order to begin anew, if a restart was asked for; else None.
 
     Raises:
         PrerequisiteError: the port is taken or may not be used.
@@ -91,9 +98,14 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
+    state = AgentState(config.name, clock)
+    if carried is not None:
+        state.restore(carried)
     async with Recorder(AuditClient(audit_socket)) as recorder:
-        app = build_app(config, token, clock, recorder)
-        await _serve(config, app, recorder, stopping, dial or handed or Inherited())
+        app = build_app(config, token, clock, recorder, state)
+        way = handed or Inherited() if dial is None else dial
+        again, listening = await _serve(config, app, recorder, stopping, state.restart, way)
+    return Again(listening, write_carried(state.carried())) if again else None
 
 
 async def _serve(
@@ -101,15 +113,20 @@ async def _serve(
     app: web.Application,
     recorder: Recorder,
     stopping: asyncio.Event,
+    restart: asyncio.Event,
     way: Inherited | Path,
-) -> None:
+) -> tuple[bool, int | None]:
+    """Serve until one of both events; tell if it is a restart, and return what then listens."""
     runner = make_runner(app, LIMITS)
     await runner.setup()
+    kept: int | None = None
     try:
         if isinstance(way, Path):
             await DialledSite(runner, way).start()
         else:
-            await _listen(runner, config, way)
+            listening = _listening(config, way)
+            kept = os.dup(listening.fileno())  # the server closes its own
+            await serve_on(runner, listening)
         fields = {"agent": config.name, "port": config.port, "trace": config.trace}
         _log.info("listening", extra={"fields": fields})
         recorder.put(
@@ -120,14 +137,30 @@ async def _serve(
             port=config.port,
             trace=config.trace,
         )
-        await stopping.wait()
-        _log.info("stopping", extra={"fields": fields})
-        recorder.put("agent.stopping")
+        await _first(stopping, restart)
+        again = restart.is_set() and not stopping.is_set()
+        _log.info("restarting" if again else "stopping", extra={"fields": fields})
+        recorder.put("agent.restarting" if again else "agent.stopping")
     finally:
         await runner.cleanup()
+        # A stop during the clean-up counts more than the restart.
+        again = restart.is_set() and not stopping.is_set()
+        if kept is not None and not again:
+            os.close(kept)
+            kept = None
+    return again, kept
 
 
-async def _listen(runner: web.AppRunner, config: AgentConfig, handed: Inherited) -> None:
+async def _first(*events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(each.wait()) for each in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waits:
+            each.cancel()
+
+
+def _listening(config: AgentConfig, handed: Inherited) -> socket.socket:
     others = [f"{host}:{port}" for host, port in handed]
     made = handed.take(config.host, config.port)
     if made is None and others:
@@ -139,4 +172,4 @@ async def _listen(runner: web.AppRunner, config: AgentConfig, handed: Inherited)
     if made is None:
         hint = "end that program, or set another port for this agent in instance.yaml"
         made = listen(config.port, config.host, hint=hint)
-    await web.SockSite(runner, made).start()
+    return made

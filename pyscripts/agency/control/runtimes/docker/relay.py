@@ -20,7 +20,7 @@ from pathlib import Path
 from agency.control.runtimes.docker.container import LINES_SOCKET
 from agency.control.runtimes.handover import cannot_write
 
-MAX_LINES = 8
+MAX_LINES = 16
 MAX_REQUESTS = 32
 _LINE_WAIT_S = 2.0
 _CHUNK = 64 * 1024
