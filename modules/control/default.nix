@@ -20,12 +20,15 @@ let
     // {
       homeserver_url = "http://127.0.0.1:${toString agency.ports.synapse}";
       listen_port = agency.ports.control;
-      agents = lib.mapAttrsToList (name: agent: {
-        inherit name;
-        inherit (agent) role port;
-        matrix_id = agent.matrixId;
-        runtime = if agent.runtime == "systemd" then null else agent.runtime;
-      }) agency.agents;
+      agents = lib.mapAttrsToList (
+        name: agent:
+        {
+          inherit name;
+          inherit (agent) role port;
+          matrix_id = agent.matrixId;
+        }
+        // lib.optionalAttrs (agent.runtime != "systemd") { inherit (agent) runtime; }
+      ) agency.agents;
     }
     // lib.optionalAttrs cfg.alerts { alerts = true; }
     // lib.optionalAttrs onPostgresql {

@@ -31,6 +31,7 @@ class DialledSite(web.BaseSite):
         super().__init__(runner)
         self._made, self._socket, self._lines = runner, socket, lines
         self._dialling: list[asyncio.Task[None]] = []
+        self._said = ""  # the last reason, which every line meets at the same time
 
     @property
     def name(self) -> str:
@@ -56,7 +57,7 @@ class DialledSite(web.BaseSite):
 
     async def _keep(self, factory: Callable[[], asyncio.Protocol]) -> None:
         """Keep one line: dial, wait for its end, dial again."""
-        pause_s, said = _FIRST_PAUSE_S, ""
+        pause_s = _FIRST_PAUSE_S
         while True:
             loop = asyncio.get_running_loop()
             try:
@@ -64,20 +65,22 @@ class DialledSite(web.BaseSite):
                     lambda: _Line(factory()), str(self._socket)
                 )
             except OSError as error:  # the control plane is away, and comes back
-                reason = error.strerror or str(error)
-                if reason != said:
-                    said = reason
-                    _log.warning("the runtime does not answer: %s", reason)
+                self._say(error.strerror or str(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
-            said = ""
+            self._said = ""
             begun = loop.time()
             await line.ended.wait()
             # Whoever ends every line at once is not asked more often than once a pause.
             lived = loop.time() - begun > _FIRST_PAUSE_S
             pause_s = _FIRST_PAUSE_S if lived else min(2 * pause_s, _LONGEST_PAUSE_S)
             await asyncio.sleep(0 if lived else pause_s)
+
+    def _say(self, reason: str) -> None:
+        if reason != self._said:
+            self._said = reason
+            _log.warning("the runtime does not answer: %s", reason)
 
 
 class _Line(asyncio.Protocol):
