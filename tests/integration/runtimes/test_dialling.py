@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,43 @@ def sockets(pid: int) -> tuple[set[str], set[str]]:
     return {each for each in links if each.startswith("socket:")}, {
         f"socket:[{row[9]}]" for row in rows
     }
+
+
+async def test_who_follows_its_events_leaves_lines_for_others(
+    agent, relay: Relay, token: str, acp: AcpClient
+) -> None:
+    await relay.open()
+    await acp.wait_healthy(endpoint(relay, token), "trace-1", 30, running)
+    async with aclosing(acp.events(endpoint(relay, token), "trace-1")) as events:
+        following = asyncio.create_task(anext(events))
+        await asyncio.sleep(0.3)  # it follows from now on
+        told = await acp.apply(endpoint(relay, token), "trace-2", b"name: pm\n")
+        assert told.changed
+        event = await asyncio.wait_for(following, 20)
+        assert (event.agent, event.kind) == ("pm", "config.applied")
+        asked = (acp.health(endpoint(relay, token), "trace-3") for _ in range(20))
+        assert {each.status for each in await asyncio.gather(*asked)} == {"ok"}
+
+
+async def test_a_restart_by_acp_dials_again(
+    agent, relay: Relay, token: str, acp: AcpClient, until
+) -> None:
+    await relay.open()
+    await acp.wait_healthy(endpoint(relay, token), "trace-1", 30, running)
+    first = (await acp.report(endpoint(relay, token), "trace-1")).incarnation
+    await acp.restart(endpoint(relay, token), "trace-2", "a test")
+
+    async def began() -> bool:
+        try:
+            report = await acp.report(endpoint(relay, token), "trace-3")
+        except AcpUnreachableError:
+            return False
+        return report.incarnation != first
+
+    await until(began)
+    assert agent.poll() is None
+    own, of_tcp = sockets(agent.pid)
+    assert not own & of_tcp
 
 
 async def test_it_listens_nowhere(agent, relay: Relay, token: str, acp: AcpClient) -> None:
