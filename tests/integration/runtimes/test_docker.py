@@ -66,6 +66,40 @@ async def test_a_killed_control_plane_finds_its_agent_again(
     assert containers.running() == (handle,)
 
 
+async def test_many_looks_at_once_open_one_endpoint(
+    make_contained: Make, containers: AgentsEngine, request_for, healthy
+) -> None:
+    """Also while it starts, and when it is found again by another control plane."""
+    runtime, request = make_contained(), request_for("pm")
+
+    async def look() -> None:
+        for _ in range(5):
+            await runtime.status("pm")
+
+    await asyncio.gather(runtime.start(request), *(look() for _ in range(10)))
+    await healthy(runtime, "pm")
+    await runtime.close()
+    again = make_contained()
+    seen = await asyncio.gather(*(again.status("pm") for _ in range(20)))
+    assert {status.state for status in seen} == {State.RUNNING}
+    await healthy(again, "pm")
+    assert _open_files() == 3, "two sockets that listen, and their directory"
+    await again.stop("pm")
+    assert _open_files() == 0
+
+
+def _open_files() -> int:
+    """Number of a relay's descriptors: sockets that listen, and directories of theirs."""
+    links = (str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+    sockets = Path("/proc/net/unix").read_text()
+    listening = {
+        f"socket:[{row.split()[6]}]"
+        for row in sockets.splitlines()[1:]
+        if row.split()[3] == "00010000"
+    }
+    return sum(link in listening or link.endswith("/containers") for link in links)
+
+
 async def test_two_control_planes_never_run_an_agent_twice(
     make_contained: Make, containers: AgentsEngine, request_for
 ) -> None:

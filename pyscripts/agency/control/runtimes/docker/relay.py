@@ -54,6 +54,8 @@ class Relay:
     async def open(self) -> None:
         """Listen on both sockets, in place of those of a predecessor; safe to repeat.
 
+        Its caller sees to it that opening and closing do not overlap.
+
         Raises:
             PrerequisiteError: they cannot be made.
         """

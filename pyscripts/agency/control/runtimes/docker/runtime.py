@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from agency import naming
 from agency.clock import iso
@@ -58,6 +59,8 @@ class _Agent(Managed):
     kept_log: Path  # the end of the logs of containers that were removed
     watched: str | None = None  # id of the container whose end is waited for
     watcher: asyncio.Task[None] | None = None
+    # Serialises what opens and closes the endpoint: looks come at any time, also during a change.
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def wanted(self) -> bool:
@@ -145,7 +148,7 @@ class DockerRuntime(SerialRuntime[_Agent]):
     async def close(self) -> None:
         """Close the connections; the agents keep running, and later starts are refused."""
         self._closed = True
-        for agent in self._agents.values():
+        for agent in [*self._agents.values()]:
             await self._unwatch(agent)
         await self._engine.close()
 
@@ -170,15 +173,20 @@ class DockerRuntime(SerialRuntime[_Agent]):
         )
         make_private(self._directory)
         with agent.handed.offered(request, self._port_of(agent.name), self._new_token()):
-            await agent.relay.open()
-            made = await self._engine.create(agent.name, config)
-            try:
-                await self._engine.start(made)
-            except BaseException:
-                await self._unwatch(agent)
-                await self._engine.remove(made)
-                raise
+            async with agent.opening:
+                await agent.relay.open()
+                await self._run(agent, config)
         await self._observe(agent)
+
+    async def _run(self, agent: _Agent, config: Mapping[str, Any]) -> None:
+        """Create an agent's container and start it; if it does not start, it is removed."""
+        made = await self._engine.create(agent.name, config)
+        try:
+            await self._engine.start(made)
+        except BaseException:
+            await self._shut(agent)
+            await self._engine.remove(made)
+            raise
 
     async def _discard(self, agent: _Agent) -> None:
         """Remove the container of an earlier run, and keep the end of its log."""
@@ -202,14 +210,17 @@ class DockerRuntime(SerialRuntime[_Agent]):
 
     async def _observe(self, agent: _Agent) -> Seen | None:
         """Look at an agent's container; watch one that runs and was found first now."""
-        seen = await self._engine.find(agent.name)
-        if seen is None or not seen.running:
-            await self._unwatch(agent)
-        elif not self._closed and agent.wanted and (seen.id != agent.watched or not agent.running):
-            await self._unwatch(agent)
-            await agent.relay.open()
-            agent.watched = seen.id
-            agent.watcher = asyncio.create_task(self._watch(agent, seen.id))
+        async with agent.opening:
+            seen = await self._engine.find(agent.name)
+            if seen is None or not seen.running:
+                await self._shut(agent)
+            elif self._closed or not agent.wanted:
+                pass  # its end is requested, or it is left to another control plane
+            elif seen.id != agent.watched or not agent.running:
+                await self._shut(agent)
+                await agent.relay.open()
+                agent.watched = seen.id
+                agent.watcher = asyncio.create_task(self._watch(agent, seen.id))
         return seen
 
     async def _status(self, agent: _Agent) -> RuntimeStatus:
@@ -258,6 +269,10 @@ class DockerRuntime(SerialRuntime[_Agent]):
 
     async def _unwatch(self, agent: _Agent) -> None:
         """Stop to wait for a container's end, and close the agent's endpoint."""
+        async with agent.opening:
+            await self._shut(agent)
+
+    async def _shut(self, agent: _Agent) -> None:
         watcher, agent.watcher, agent.watched = agent.watcher, None, None
         if watcher is not None:
             watcher.cancel()
