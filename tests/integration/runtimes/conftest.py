@@ -1,4 +1,9 @@
-"""What the tests of runtimes share: free ports, polling with a deadline, runtimes to test."""
+"""What the tests of runtimes share: free ports, polling with a deadline, runtimes to test.
+
+Guests get this folder alone: what else a bench needs is imported where it is used.
+"""
+
+from __future__ import annotations
 
 import asyncio
 import os
@@ -8,17 +13,21 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from agent_containers import AgentsEngine, agents_engine
 
 from agency.children import processes_with_marker
 from agency.clock import Clock
 from agency.control.acp_client import AcpClient
 from agency.control.runtimes.base import Runtime, StartRequest, State
-from agency.control.runtimes.docker.runtime import DockerRuntime
 from agency.control.runtimes.process import ProcessRuntime
 from agency.control.runtimes.registry import RuntimePerAgent
+
+if TYPE_CHECKING:
+    from agent_containers import AgentsEngine
+
+    from agency.control.runtimes.docker.runtime import DockerRuntime
 
 Ports = dict[str, int]
 Request = pytest.FixtureRequest
@@ -148,6 +157,8 @@ async def _systemd(_: Path, ports: Ports, __: Request) -> Bench:
 @pytest.fixture(scope="session")
 def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentsEngine]:
     """A real Docker Engine with the agents' image."""
+    from agent_containers import agents_engine
+
     with agents_engine(tmp_path_factory.mktemp("agents")) as engine:
         yield engine
 
