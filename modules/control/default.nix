@@ -13,6 +13,9 @@ let
   user = (import ../lib { inherit lib; }).naming.control.user;
   onPostgresql = cfg.database == "postgresql";
   contained = lib.attrNames (lib.filterAttrs (_: agent: agent.runtime == "docker") agency.agents);
+  isPublic = agency.edge.enable && cfg.public;
+  # Behind the edge: the page where the value of a secret is entered, and nothing else of it.
+  entry = "/secrets/enter/";
 
   # The rendered document, with what this machine decides about itself.
   configuration =
@@ -31,6 +34,7 @@ let
       ) agency.agents;
     }
     // lib.optionalAttrs cfg.alerts { alerts = true; }
+    // lib.optionalAttrs isPublic { public_url = "https://${agency.edge.sites.control.host}"; }
     // lib.optionalAttrs onPostgresql {
       database_url = "postgresql+asyncpg:///${user}?host=/run/postgresql";
     };
@@ -40,6 +44,7 @@ in
     ../memory.nix
     ../base.nix
     ../agents
+    ../edge.nix
     ../postgresql.nix
   ];
 
@@ -54,6 +59,7 @@ in
     ] "sqlite" "Where the control plane keeps its inbox, inventory and audit log.";
     alerts = opt.bool false "Take alerts from Alertmanager and say them in the control room. Observability turns it on.";
     docker.enable = opt.bool false "Let the control plane use the Docker Engine of this machine, for agents whose runtime is docker. Who may use the engine is as good as root: see docs/docker-runtime.md.";
+    public = opt.bool true "Where there is an edge: the page where values of secrets are entered, as control.<domain>.";
     memoryMax = opt.str "512M" "Most memory the control plane may use.";
     uid =
       opt.is types.int facts.names.controlUid
@@ -88,6 +94,7 @@ in
       secrets = [
         "matrix-as-token"
         "matrix-hs-token"
+        "vault-master-key"
       ]
       ++ lib.optional cfg.alerts "alertmanager-token";
       # At the start of the machine, not only when somebody connects.
@@ -132,7 +139,20 @@ in
     # The homeserver proves itself there with a token, and who is told more than strangers is root.
     agency.heldPorts.control = {
       inherit user;
-      clients = [ user ] ++ lib.optional agency.matrix.enable "matrix-synapse";
+      clients = [
+        user
+      ]
+      ++ lib.optional agency.matrix.enable "matrix-synapse"
+      ++ lib.optional isPublic "nginx";
+    };
+    agency.edge.sites.control = lib.mkIf cfg.public {
+      port = agency.ports.control;
+      only = [ entry ];
+      bodyLimit = "64k";
+    };
+    # The path of a link is its token.
+    services.nginx.virtualHosts = lib.mkIf isPublic {
+      control.locations.${entry}.extraConfig = "access_log off;";
     };
 
     agency.postgresql = lib.mkIf onPostgresql {

@@ -48,6 +48,7 @@ class AgentsEngine:
             directory=place / "containers",
             logs=place / "logs",
             port_of=port_of,
+            redeem=lambda agent: place / "redeem" / agent / "redeem.sock",
             **{"stop_timeout_s": 10, **more},
         )
 

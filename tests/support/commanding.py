@@ -13,13 +13,18 @@ from agency.control.grammar.errors import CommandError
 from agency.control.grammar.kinds import (
     AgentName,
     Count,
+    Digest,
+    OneOf,
     OperationId,
     Reason,
+    SecretName,
+    Settings,
     Text,
     Topic,
     TraceId,
     UserId,
 )
+from agency.control.grammar.printing import quoted
 from agency.control.grammar.spec import CommandSpec, Parameter
 
 FORBIDDEN = st.one_of(
@@ -43,7 +48,28 @@ def without_mark(text: str) -> str:
     return text.strip()
 
 
+SETTINGS = st.lists(
+    st.builds(
+        "{}{}={}".format,
+        st.from_regex(r"[a-zA-Z_][A-Za-z0-9_]{0,5}(\.[a-z-]{1,5})?", fullmatch=True),
+        st.sampled_from(["", "+"]),
+        st.just("") | TEXTS.filter(lambda text: len(text) < 50),
+    ),
+    min_size=1,
+    max_size=4,
+)
+PATTERNS = {
+    OperationId: r"op-[0-9a-f]{6,26}",
+    SecretName: r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
+    TraceId: r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    UserId: r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}",
+}
+
+
 def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
+    pattern = PATTERNS.get(type(parameter.kind))
+    if pattern is not None:
+        return st.from_regex(pattern, fullmatch=True)
     match parameter.kind:
         case AgentName():
             return NAMES
@@ -51,16 +77,21 @@ def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
             return TEXTS.map(without_mark).filter(bool)
         case Text():
             return TEXTS
-        case OperationId():
-            return st.from_regex(r"op-[0-9a-f]{6,26}", fullmatch=True)
-        case UserId():
-            return st.from_regex(r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}", fullmatch=True)
+        case OneOf(words=words):
+            return st.sampled_from(words)
         case Count(most=most):
             return st.integers(1, most)
-        case TraceId():
-            return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
         case Topic():
             return st.sampled_from(sorted(GRAMMAR.topics))
+    return _more_values(parameter)
+
+
+def _more_values(parameter: Parameter) -> st.SearchStrategy[str | int]:
+    match parameter.kind:
+        case Settings():
+            return SETTINGS.map(lambda words: " ".join(map(quoted, words)))
+        case Digest():
+            return st.from_regex(r"sha256:[0-9a-f]{64}", fullmatch=True)
     raise AssertionError(f"no values for {parameter.kind}")
 
 

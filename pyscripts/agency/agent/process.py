@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -13,7 +14,9 @@ from aiohttp import web
 from agency import __version__, naming, ports
 from agency.agent.carrying import Again, Carried, write_carried
 from agency.agent.dialling import DialledSite
+from agency.agent.policy import check_document
 from agency.agent.recording import Recorder
+from agency.agent.redeeming import redeemer
 from agency.agent.server import LIMITS, build_app
 from agency.agent.state import AgentState
 from agency.clock import Clock
@@ -98,7 +101,12 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
-    state = AgentState(config.name, clock)
+    state = AgentState(
+        config.name,
+        clock,
+        redeemer(config.redeem_socket, token),
+        partial(check_document, config.name),
+    )
     if carried is not None:
         state.restore(carried)
     async with Recorder(AuditClient(audit_socket)) as recorder:

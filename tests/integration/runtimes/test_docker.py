@@ -33,6 +33,7 @@ async def main():
     runtime = DockerRuntime(
         DockerSettings(**json.loads(sys.argv[2])), instance="test",
         directory=place / "containers", logs=place / "logs", port_of=lambda _: 20001,
+        redeem=lambda agent: place / "redeem" / agent / "redeem.sock",
     )
     status = await runtime.start(StartRequest("pm", "pm", None, "trace-1"))
     print(status.handle, runtime.endpoint("pm").token, flush=True)

@@ -29,7 +29,7 @@ REQUEST = StartRequest("pm", "pm", "new-app", "trace-1")
 
 
 def config(settings: DockerSettings = SETTINGS, request: StartRequest = REQUEST) -> dict[str, Any]:
-    return container_config(PM, request, settings, Path("/run/x/pm"), 10)
+    return container_config(PM, request, settings, Path("/run/x/pm"), Path("/run/redeem/pm"), 10)
 
 
 def test_the_image_is_named_by_its_id_alone() -> None:
@@ -50,6 +50,7 @@ def test_it_is_given_no_right_no_network_and_no_device() -> None:
     assert host["SecurityOpt"] == ["no-new-privileges:true"], "and no other seccomp profile"
     assert not host["Privileged"]
     assert [(each["Type"], each.get("ReadOnly")) for each in host["Mounts"]] == [
+        ("bind", True),
         ("bind", True),
         ("volume", None),
     ]

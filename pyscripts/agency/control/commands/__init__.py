@@ -8,9 +8,11 @@ from agency.control.commands import (
     agents,
     approvals,
     general,
+    gosuto,
     policy,
     records,
     safety,
+    secrets,
     status,
     warnings,
 )
@@ -40,6 +42,8 @@ NOUNS: tuple[Noun, ...] = (
     *(records.AUDIT, records.TRACE),
     *(approvals.APPROVALS, policy.POLICY, safety.SAFE_MODE),
     *(status.STATUS, warnings.WARNINGS),
+    gosuto.GOSUTO,
+    secrets.SECRETS,
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))

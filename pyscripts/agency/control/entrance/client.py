@@ -142,7 +142,7 @@ async def _exchange(
     try:
         # One that is refused at once may be answered, and cut off, before it has sent anything.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            writer.write(request.model_dump_json().encode() + b"\n")
+            writer.write(request.line())
             await writer.drain()
         while True:
             try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +15,14 @@ from rich.text import Text
 from agency.clock import Clock, new_id
 from agency.commandline import console, emit, json_option
 from agency.control.commands import GRAMMAR
+from agency.control.entrance.attaching import Attached, attach
 from agency.control.grammar.characters import escape
 from agency.control.grammar.printing import quoted
 from agency.control.grammar.spec import PREFIX
 from agency.errors import ExitCode, PrerequisiteError, UsageError
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
     from rich.console import Console
 
     from agency.protocols import CommandRequest, CommandResult
@@ -40,6 +44,17 @@ _NOT_FOR_US = ("denied", "unsupported")
     help="The control plane's socket; default: the local agency's, or this host's.",
 )
 @click.option(
+    "--attach",
+    "document_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that the command hands in: the Gosuto of `gosuto set` and `gosuto validate`.",
+)
+@click.option(
+    "--value-stdin",
+    is_flag=True,
+    help="Read the value of a secret from standard input: for `secrets set` and `secrets rotate`.",
+)
+@click.option(
     "--id",
     "request_id",
     metavar="ID",
@@ -57,6 +72,8 @@ _NOT_FOR_US = ("denied", "unsupported")
 def command(
     words: tuple[str, ...],
     socket_file: Path | None,
+    document_file: Path | None,
+    value_stdin: bool,
     request_id: str | None,
     timeout_s: float,
     as_json: bool,
@@ -73,7 +90,10 @@ def command(
     """
     from agency.control.entrance.client import ask, find_socket
 
-    request = _request(text_of(words), request_id or new_id("c"), timeout_s)
+    attached = attach(text_of(words), document_file)
+    request = _request(attached, request_id or new_id("c"), timeout_s)
+    if value_stdin:
+        request = request.model_copy(update={"value": read_value()})
     path = socket_file if socket_file is not None else find_socket()
     printer = console(stderr=True)
 
@@ -90,6 +110,33 @@ def command(
     return int(_EXITS.get(result.outcome, ExitCode.BAD))
 
 
+def read_value() -> SecretStr:
+    """Read the value of a secret from standard input; from a terminal, without echo.
+
+    Raises:
+        UsageError: it is empty, too large, or not text.
+    """
+    from pydantic import SecretStr
+
+    from agency.protocols import MAX_VALUE
+
+    if sys.stdin.isatty():
+        text = getpass.getpass("Value: ")
+    else:
+        data = sys.stdin.buffer.read(4 * MAX_VALUE + 1)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            # Without the cause: its message would quote the value.
+            raise UsageError("the value on standard input is not UTF-8 text") from None
+    if not text.strip() or len(text) > MAX_VALUE:
+        raise UsageError(
+            f"the value on standard input has {len(text)} characters",
+            hint=f"it has 1 to {MAX_VALUE}",
+        )
+    return SecretStr(text)
+
+
 def text_of(words: tuple[str, ...]) -> str:
     """Make the text of a command from words of a shell; one word alone is taken as a text."""
     text = words[0] if len(words) == 1 else " ".join(map(_written, words))
@@ -103,7 +150,7 @@ def _written(word: str) -> str:
     return f"{name}{equals}{quoted(value)}" if equals else name
 
 
-def _request(text: str, request_id: str, timeout_s: float) -> CommandRequest:
+def _request(attached: Attached, request_id: str, timeout_s: float) -> CommandRequest:
     from pydantic import ValidationError
 
     from agency.protocols import CommandRequest
@@ -111,7 +158,13 @@ def _request(text: str, request_id: str, timeout_s: float) -> CommandRequest:
 
     now_ms = Clock().now_ms()
     try:
-        return CommandRequest(id=request_id, command=text, sent_ts=now_ms, wait_s=timeout_s)
+        return CommandRequest(
+            id=request_id,
+            command=attached.text,
+            document=attached.document,
+            sent_ts=now_ms,
+            wait_s=timeout_s,
+        )
     except ValidationError as error:
         raise UsageError(
             explain(error), hint="an id has 1 to 64 of A-Z, a-z, 0-9, dot, dash and underscore"

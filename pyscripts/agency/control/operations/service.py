@@ -22,17 +22,18 @@ from agency.control.operation import Operation, Origin, State
 from agency.control.operations.admitting.admission import Bounds, Settled
 from agency.control.operations.admitting.entries import store_reason
 from agency.control.operations.approving.approvals import Approvals, Granted
+from agency.control.operations.approving.plan import Planner, plan_nothing
 from agency.control.operations.decisions import Decisions
 from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
 from agency.control.operations.running.changes import Changes
-from agency.control.operations.running.dispatch import Dispatcher, failed
+from agency.control.operations.running.dispatch import Dispatcher, TakeAway, failed, leave_it
 from agency.control.operations.running.queues import TargetQueues
 from agency.control.operations.running.recorder import Recorder
 from agency.control.operations.running.recovery import recover
 from agency.control.operations.running.targets import Targets
 from agency.control.operations.safety import Safety
 from agency.control.operations.strangers import Strangers
-from agency.control.policy import SafeMode
+from agency.control.policy import ApprovalRule, SafeMode
 from agency.control.store import inbox, outbox
 from agency.control.store.inbox import StoredEvent
 from agency.control.store.outbox import Lane, StoredMessage
@@ -71,6 +72,8 @@ class Operations:
     say: Callable[[StoredMessage], None]
     approval_wait_s: float = 3600.0
     obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
+    plan: Planner = plan_nothing
+    take_away: TakeAway = leave_it
     backoff: Backoff = field(default_factory=Backoff)
     has_room: bool = True  # False: no message is admitted, until `enter_room`
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -114,6 +117,7 @@ class Operations:
             is_stopping=self._is_stopping,
             answered=self._proposals.answer,
             told=self._proposals.tell,
+            plan=self.plan,
         )
         self._bounds = Bounds(self.grammar, self.max_command_bytes, self.approval_wait_s)
         self._changes = Changes(
@@ -133,6 +137,7 @@ class Operations:
             calls=self._calls,
             settle=self._changes.settle,
             forget=self.forget,
+            plan_of=self._recorder.plan_of,
         )
         self.safety = Safety(
             self.database, self.clock, lambda: self.rules.policy.safe_mode, self._set_safe_mode
@@ -146,6 +151,7 @@ class Operations:
             queues=self._queues,
             approvals=self._approvals,
             spawn=self._spawn,
+            take_away=self.take_away,
         )
         self._strangers = Strangers(
             recorder=self._recorder,
@@ -315,6 +321,10 @@ class Operations:
         """Let go of an operation that was withdrawn in the store: it takes no place any more."""
         self._approvals.waiting.pop(operation.id, None)
         self._queues.discard(operation)
+
+    def stand(self, standing: tuple[ApprovalRule, ...]) -> None:
+        """Put the rules into force that follow from what is kept."""
+        self.rules = replace(self.rules, policy=replace(self.rules.policy, standing=standing))
 
     def _set_safe_mode(self, mode: SafeMode | None) -> None:
         self.rules = replace(self.rules, policy=replace(self.rules.policy, safe_mode=mode))

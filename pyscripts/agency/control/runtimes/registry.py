@@ -23,6 +23,7 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.docker.settings import DockerSettings
+from agency.control.runtimes.handover import redeem_socket
 from agency.errors import PrerequisiteError
 from agency.listening import Inherited
 from agency.secrets import SecretValue
@@ -170,12 +171,14 @@ def _docker(settings: RuntimeSettings) -> Runtime:
     # Two control planes of one machine may have the same instance, such as two trials.
     place = sha256_hex(str(settings.state_dir.resolve()).encode())[:8]
     directory = os.environ.get(_RUNTIME_DIRECTORY)
+    base = Path(directory) if directory else settings.state_dir.absolute()
     return DockerRuntime(
         settings.docker,
         instance=f"{settings.instance}-{place}",
-        directory=(Path(directory) if directory else settings.state_dir) / "containers",
+        directory=base / "containers",
         logs=settings.state_dir / "container-logs",
         port_of=settings.port_of,
+        redeem=lambda agent: redeem_socket(settings.state_dir, agent).absolute(),
         stop_timeout_s=settings.stop_timeout_s,
     )
 

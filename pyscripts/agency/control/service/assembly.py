@@ -12,11 +12,14 @@ from agency.control.appservice.readiness import Readiness
 from agency.control.appservice.refusals import Refusals
 from agency.control.appservice.server import AppService
 from agency.control.appservice.transactions import Intake
-from agency.control.commands import GRAMMAR, Services, looks_like_command
+from agency.control.commands import GRAMMAR, Services, looks_like_command, parse
 from agency.control.commands.registry import build_handlers
 from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
+from agency.control.gosuto.desk import GosutoDesk
+from agency.control.gosuto.planning import GosutoPlans
+from agency.control.gosuto.push import AcpPush
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.operations.admitting.admission import Bounds
@@ -25,6 +28,7 @@ from agency.control.rooms.deletions import Deletions
 from agency.control.service.notices import Notices
 from agency.control.service.shared import Shared, Tokens, new_trace
 from agency.control.service.targets import AgentTargets
+from agency.control.service.vaulting import VaultService
 from agency.control.store.passwords import url_secrets
 from agency.matrix import Backoff
 from agency.secrets import Redactor, SecretValue
@@ -70,7 +74,9 @@ def build_notices(plane: Shared, sender: Sender) -> Notices:
     )
 
 
-def build_appservice(plane: Shared, tokens: Tokens, sender: Sender) -> AppService:
+def build_appservice(
+    plane: Shared, tokens: Tokens, sender: Sender, vault: VaultService | None = None
+) -> AppService:
     """Build what the homeserver calls: intake, readiness, pages."""
     config = plane.config
     own = {config.bot_id, *(agent.matrix_id for agent in config.agents)}
@@ -118,13 +124,20 @@ def build_appservice(plane: Shared, tokens: Tokens, sender: Sender) -> AppServic
         names=OwnNames(config.listen_host),
         numbers=readiness.numbers,
         alerts=_alerts(plane, tokens, sender),
+        entry=None if vault is None else vault.page,
     )
 
 
 def build_operations(
-    plane: Shared, lifecycle: Lifecycle, room_id: str, sender: Sender
+    plane: Shared,
+    lifecycle: Lifecycle,
+    room_id: str,
+    sender: Sender,
+    vault: VaultService | None = None,
 ) -> Operations:
     """Build the operations, with the handler of each command; they have no room yet."""
+    names = frozenset(agent.name for agent in plane.config.agents)
+    desk = GosutoDesk(plane.database, names, AcpPush(plane.runtime, plane.acp))
     handlers = build_handlers(
         Services(
             plane.clock,
@@ -134,7 +147,9 @@ def build_operations(
             plane.conditions,
             decisions=lambda: plane.running().decisions,
             safety=lambda: plane.running().safety,
+            gosuto=lambda: desk,
             started_s=plane.clock.steady(),
+            **({} if vault is None else {"secrets": lambda: vault.desk}),
         )
     )
     return Operations(
@@ -143,7 +158,8 @@ def build_operations(
         rules=Rules.from_config(plane.config, room_id, looks_like_command),
         grammar=GRAMMAR,
         handler=lambda command: handlers[command.name],
-        targets=AgentTargets(lifecycle),
+        targets=AgentTargets(lifecycle, {} if vault is None else {"secret": vault.desk.describe}),
+        take_away=plane.taker.take_away,
         approval_wait_s=plane.config.limits.approval_wait_s,
         max_command_bytes=plane.config.limits.max_command_bytes,
         max_outbox=plane.config.limits.max_outbox,
@@ -151,6 +167,9 @@ def build_operations(
         wake=plane.inbox_wake,
         say=sender.offer,
         obstacle=plane.voice.obstacle,
+        plan=GosutoPlans(
+            names, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes)
+        ),
         has_room=False,
     )
 

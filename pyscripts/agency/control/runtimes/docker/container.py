@@ -12,6 +12,7 @@ from agency import naming
 from agency.canonical import canonical_json, sha256_hex
 from agency.control.runtimes.base import StartRequest, Usage
 from agency.control.runtimes.docker.settings import DockerSettings
+from agency.control.runtimes.handover import SHOWN_REDEEM_SOCKET
 from agency.protocols import TOKEN_CREDENTIAL
 
 LABEL_INSTANCE = "agency.instance"
@@ -67,9 +68,13 @@ def container_config(
     request: StartRequest,
     settings: DockerSettings,
     handed: Path,
+    redeem: Path,
     stop_timeout_s: float,
 ) -> dict[str, Any]:
-    """Return the engine's configuration of an agent's container; `handed` is mounted read-only.
+    """Return the engine's configuration of an agent's container.
+
+    Two directories are mounted read-only: `handed`, and `redeem` with the socket at which the agent
+    redeems its secrets.
 
     It holds no secret: who may use the engine reads all of it.
     """
@@ -88,7 +93,7 @@ def container_config(
         "StopSignal": "SIGTERM",
         "StopTimeout": whole_seconds(stop_timeout_s),
         "NetworkDisabled": True,
-        "HostConfig": _host_config(identity, settings, handed),
+        "HostConfig": _host_config(identity, settings, handed, redeem),
     }
     digest = sha256_hex(canonical_json(config))
     config["Labels"] = {**identity.labels, LABEL_CONFIG: digest, LABEL_TRACE: request.trace}
@@ -100,7 +105,9 @@ def container_uid(agent: str) -> int:
     return _FIRST_UID + naming.agent_uid(agent)
 
 
-def _host_config(identity: Identity, settings: DockerSettings, handed: Path) -> dict[str, Any]:
+def _host_config(
+    identity: Identity, settings: DockerSettings, handed: Path, redeem: Path
+) -> dict[str, Any]:
     memory = settings.memory_mib * _MIB
     return {
         "Privileged": False,
@@ -122,7 +129,8 @@ def _host_config(identity: Identity, settings: DockerSettings, handed: Path) -> 
         ],
         "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,mode=1777,size={settings.tmp_mib}m"},  # noqa: S108 - in the container
         "Mounts": [
-            {"Type": "bind", "Source": str(handed), "Target": str(HANDED), "ReadOnly": True},
+            _shown(handed, HANDED),
+            _shown(redeem, PurePosixPath(SHOWN_REDEEM_SOCKET.parent)),
             {
                 "Type": "volume",
                 "Source": identity.volume,
@@ -134,6 +142,10 @@ def _host_config(identity: Identity, settings: DockerSettings, handed: Path) -> 
         # The control plane decides about restarts.
         "RestartPolicy": {"Name": "no"},
     }
+
+
+def _shown(source: Path, target: PurePosixPath) -> dict[str, Any]:
+    return {"Type": "bind", "Source": str(source), "Target": str(target), "ReadOnly": True}
 
 
 def whole_seconds(seconds: float) -> int:

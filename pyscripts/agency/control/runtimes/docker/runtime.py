@@ -37,7 +37,12 @@ from agency.control.runtimes.docker.container import (
 from agency.control.runtimes.docker.engine import Engine
 from agency.control.runtimes.docker.relay import Relay
 from agency.control.runtimes.docker.settings import DockerSettings
-from agency.control.runtimes.handover import Handed, make_private
+from agency.control.runtimes.handover import (
+    SHOWN_REDEEM_SOCKET,
+    Handed,
+    make_private,
+    open_redeem_place,
+)
 from agency.control.runtimes.logs import file_tail, last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.errors import AgencyError
@@ -77,7 +82,8 @@ class DockerRuntime(SerialRuntime[_Agent]):
 
     `directory` is for what is handed to agents, `logs` for what is kept of their logs. `start`
     returns when the container runs; use ACP to learn if the agent is healthy. `port_of` gives the
-    port that an agent's configuration names; in its container nothing listens there.
+    port that an agent's configuration names; in its container nothing listens there. `redeem` gives
+    the path of the socket at which an agent redeems its secrets.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class DockerRuntime(SerialRuntime[_Agent]):
         directory: Path,
         logs: Path,
         port_of: Callable[[str], int],
+        redeem: Callable[[str], Path],
         stop_timeout_s: float = 10,
         new_token: Callable[[], str] = secrets.token_urlsafe,
     ) -> None:
@@ -95,6 +102,7 @@ class DockerRuntime(SerialRuntime[_Agent]):
         self._settings = settings
         self._directory, self._logs = directory, logs
         self._port_of = port_of
+        self._redeem = redeem
         self._stop_timeout_s = stop_timeout_s
         self._new_token = new_token
         self._engine = Engine(settings, instance)
@@ -154,7 +162,7 @@ class DockerRuntime(SerialRuntime[_Agent]):
 
     def _make(self, name: str) -> _Agent:
         config, token = handed_files(self._directory / name)
-        handed = Handed(config, token, for_others=True)
+        handed = Handed(config, token, SHOWN_REDEEM_SOCKET, for_others=True)
         return _Agent(name, handed, Relay(self._directory, name), self._logs / f"{name}.log")
 
     async def _runs(self, agent: _Agent) -> bool:
@@ -164,11 +172,14 @@ class DockerRuntime(SerialRuntime[_Agent]):
     async def _launch(self, agent: _Agent, request: StartRequest) -> None:
         await self._engine.check()
         await self._discard(agent)
+        redeem = self._redeem(agent.name).parent
+        open_redeem_place(redeem)
         config = container_config(
             self._engine.identity(agent.name),
             request,
             self._settings,
             self._directory / agent.name,
+            redeem,
             self._stop_timeout_s,
         )
         make_private(self._directory)
