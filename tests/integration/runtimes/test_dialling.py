@@ -12,10 +12,12 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from gosutos import filled
 
 from agency.control.acp_client import AcpClient, AcpError, AcpUnreachableError
 from agency.control.runtimes.base import Endpoint
 from agency.control.runtimes.docker.relay import Relay
+from agency.gosuto import canonical
 from agency.protocols.acp import TOKEN_CREDENTIAL
 
 
@@ -88,7 +90,7 @@ async def test_who_follows_its_events_leaves_lines_for_others(
     async with aclosing(acp.events(endpoint(relay, token), "trace-1")) as events:
         following = asyncio.create_task(anext(events))
         await asyncio.sleep(0.3)  # it follows from now on
-        told = await acp.apply(endpoint(relay, token), "trace-2", b"name: pm\n")
+        told = await acp.apply(endpoint(relay, token), "trace-2", canonical(filled("pm")))
         assert told.changed
         event = await asyncio.wait_for(following, 20)
         assert (event.agent, event.kind) == ("pm", "config.applied")
