@@ -16,6 +16,7 @@ from agency.control.runtimes.base import AgentRuntimeError, State
 from agency.control.runtimes.docker.runtime import DockerRuntime
 from agency.docker import DockerError
 from agency.errors import PrerequisiteError
+from agency.protocols import REDEEM_SOCKET
 
 pytestmark = pytest.mark.docker
 
@@ -156,6 +157,32 @@ async def test_agents_of_another_instance_are_not_seen(
         assert [each.state for each in await one.list()] == [State.RUNNING]
     finally:
         await other.close()
+
+
+async def test_it_reaches_the_socket_at_which_it_redeems_its_secrets(
+    make_contained: Make, containers: AgentsEngine, request_for, tmp_path: Path
+) -> None:
+    """Also one that the control plane opens after the agent was started."""
+    status = await make_contained().start(request_for("pm"))
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"a value")
+        writer.close()
+
+    path = tmp_path / "redeem" / "pm" / REDEEM_SOCKET
+    server = await asyncio.start_unix_server(answer, str(path))
+    path.chmod(0o666)
+    code = (
+        "import json, socket\n"
+        "path = json.load(open('/run/agency/agent.json'))['redeem_socket']\n"
+        "s = socket.socket(socket.AF_UNIX); s.connect(path); print(s.recv(99).decode())\n"
+        "open(path + '.more', 'w')\n"
+    )
+    exit_status, said = await asyncio.to_thread(containers.inside, status.handle, code)
+    server.close()
+    assert said.splitlines()[0] == "a value", said
+    assert exit_status == 1
+    assert "Read-only file system" in said
 
 
 async def test_state_outlives_its_container(
