@@ -11,13 +11,15 @@ SOAK_ARGS :=
 # The tests of a file stay on one worker: they share a homeserver, an engine or a guest. In the order
 # of the folders, integration first: by their number, a file with two long tests would come last.
 WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# What `make agent-image` takes, such as `--docker-host unix:///run/other.sock`.
+AGENT_IMAGE :=
 # Subjects of commits have a form from the one after this on (tools/commit_message.py).
 SUBJECTS_SINCE := 5d2daef
 
 .DEFAULT_GOAL := help
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest soak \
-  check-nix test-docker test-forge test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+  check-nix test-docker agent-image test-forge test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -44,13 +46,16 @@ test: setup-dev setup-tools lint ## Set up and run the tests
 test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
 	pytest $(WORKERS) -m "thorough and not docker and not forge and not guest" --ignore tests/nix --ignore tests/guest
 
-test-docker: setup-dev ## Test the reconcilers on a real Docker Swarm (root)
+test-docker: setup-dev ## Test the reconcilers and agents in containers on a real Docker Engine (root)
 	@$(PYTHON) tools/setup.py docker
 	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m docker tests/integration
 
 test-forge: setup-dev ## Test the forge's contract on a real Gitea (builds it once: 6 to 20 minutes)
 	@$(PYTHON) tools/gitea.py
 	AGENCY_REQUIRE_FORGE=1 pytest -m forge tests/integration/forge
+
+agent-image: setup-dev ## Make the image of agents in containers; give it to the Docker Engine here
+	@PYTHONPATH=tools python -m agentimage $(AGENT_IMAGE)
 
 test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds an image)
 	AGENCY_TEST_GUEST_DIR="$${XDG_CACHE_HOME:-$$HOME/.cache}/agency/guest-tests" \

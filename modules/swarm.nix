@@ -76,6 +76,7 @@ in
         flags = [
           "--all"
           "--filter=until=168h"
+          "--filter=label!=agency.keep" # the agents' image, and what agents that are stopped left
         ];
       };
     };

@@ -12,6 +12,7 @@ let
   facts = agency.instance.facts;
   user = (import ../lib { inherit lib; }).naming.control.user;
   onPostgresql = cfg.database == "postgresql";
+  contained = lib.attrNames (lib.filterAttrs (_: agent: agent.runtime == "docker") agency.agents);
   isPublic = agency.edge.enable && cfg.public;
   # Behind the edge: the page where the value of a secret is entered, and nothing else of it.
   entry = "/secrets/enter/";
@@ -22,11 +23,15 @@ let
     // {
       homeserver_url = "http://127.0.0.1:${toString agency.ports.synapse}";
       listen_port = agency.ports.control;
-      agents = lib.mapAttrsToList (name: agent: {
-        inherit name;
-        inherit (agent) role port;
-        matrix_id = agent.matrixId;
-      }) agency.agents;
+      agents = lib.mapAttrsToList (
+        name: agent:
+        {
+          inherit name;
+          inherit (agent) role port;
+          matrix_id = agent.matrixId;
+        }
+        // lib.optionalAttrs (agent.runtime != "systemd") { inherit (agent) runtime; }
+      ) agency.agents;
     }
     // lib.optionalAttrs cfg.alerts { alerts = true; }
     // lib.optionalAttrs cfg.api.enable { api.listen_port = agency.ports.control-api; }
@@ -54,6 +59,7 @@ in
       "postgresql"
     ] "sqlite" "Where the control plane keeps its inbox, inventory and audit log.";
     alerts = opt.bool false "Take alerts from Alertmanager and say them in the control room. Observability turns it on.";
+    docker.enable = opt.bool false "Let the control plane use the Docker Engine of this machine, for agents whose runtime is docker. Who may use the engine is as good as root: see docs/docker-runtime.md.";
     public = opt.bool true "Where there is an edge: the page where values of secrets are entered, as control.<domain>.";
     api.enable = opt.bool false "The HTTP interface of the control plane, for people's programs: docs/http-api.md. With the edge it is reachable from outside, at `/api/v1/` of the homeserver's name, for who holds a token.";
     memoryMax = opt.str "512M" "Most memory the control plane may use.";
@@ -71,6 +77,8 @@ in
       group = user;
     };
     users.groups.${user}.gid = cfg.uid;
+
+    virtualisation.docker.enable = lib.mkIf cfg.docker.enable true;
 
     environment.etc."agency/control.json".text = builtins.toJSON configuration;
 
@@ -108,7 +116,8 @@ in
         "nftables.service"
         "matrix-synapse.service"
       ]
-      ++ lib.optional onPostgresql "postgresql.target";
+      ++ lib.optional onPostgresql "postgresql.target"
+      ++ lib.optional cfg.docker.enable "docker.service";
       wants = [ "matrix-synapse.service" ];
       requires = [
         "agency-control.socket"
@@ -126,7 +135,7 @@ in
         # Agents outlive it: systemd hands over both again when it restarts one meanwhile.
         RuntimeDirectoryPreserve = true;
         # `agents logs` reads the journal; it asks for the units of agents alone.
-        SupplementaryGroups = [ "systemd-journal" ];
+        SupplementaryGroups = [ "systemd-journal" ] ++ lib.optional cfg.docker.enable "docker";
         MemoryMax = cfg.memoryMax;
         TasksMax = 64;
         # A connection each: more than the limits of its server let in.
@@ -179,6 +188,16 @@ in
       enable = true;
       databases = [ user ];
     };
+
+    assertions = [
+      {
+        assertion = contained == [ ] || cfg.docker.enable;
+        message = ''
+          agency.agents: ${lib.concatStringsSep ", " contained} runs in a container, and the control plane may not use the Docker Engine.
+          Set agency.control.docker.enable, which makes the control plane as good as root on this machine, or runtime: systemd in instance.yaml.
+        '';
+      }
+    ];
 
     security.polkit.enable = true;
     security.polkit.extraConfig = builtins.readFile ./polkit.rules;

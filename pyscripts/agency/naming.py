@@ -14,6 +14,10 @@ AGENT_PREFIX = "agent-"
 # A Linux user name, which NixOS limits to 31 characters, is made of an agent's name.
 MAX_AGENT_NAME = 31 - len(AGENT_PREFIX)
 
+# A container image: a name with its tag, and the id that its content makes.
+IMAGE_NAME_PATTERN = "[a-z0-9]+([._/-][a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+IMAGE_ID_PATTERN = "sha256:[0-9a-f]{64}"
+
 
 def _pattern(most: int) -> str:
     """Write an expression that Python and Nix (POSIX, extended) read alike; it is matched whole."""

@@ -35,6 +35,7 @@ let
       "services"
       "sops"
       "systemd"
+      "virtualisation"
     ] (_: anything);
     config = {
       users.users.root.uid = 0;

@@ -48,6 +48,11 @@ in
     module.agency.backup.enable = lib.mkOverride 10 false;
     module.agency.incidents.enable = lib.mkOverride 10 false;
   };
+  contained-agent-without-engine = {
+    file = "control/default.nix";
+    says = "the control plane may not use the Docker Engine";
+    module.agency.agents.pm.runtime = lib.mkForce "docker";
+  };
   service-ports-collide = {
     file = "instance.nix";
     says = "is claimed by";

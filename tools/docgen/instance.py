@@ -72,6 +72,7 @@ _TITLES = {
     "AlertMail": "alerts.mail",
     "Recipe": "recipes.NAME",
     "Backup": "backup",
+    "Docker": "docker",
     "Approvals": "approvals",
     "ApprovalRule": "approvals.rules.NAME",
     "SecretsPolicy": "secrets",
@@ -126,7 +127,8 @@ def _value(one: dict[str, Any]) -> str:
         return f"{lowest} to {highest}"
     if kind == "string" and "maxLength" in one:
         return f"text of at most {one['maxLength']}"
-    return {"boolean": "`true`, `false`", "string": "text"}[str(kind)]
+    texts = {"boolean": "`true`, `false`", "string": "text", "number": "number"}
+    return texts[str(kind)]
 
 
 def _dependencies() -> Iterator[str]:

@@ -38,9 +38,12 @@ class Carried(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Order to begin anew: descriptors that the next program inherits."""
+    """Order to begin anew: descriptors that the next program inherits.
 
-    listening: int
+    Nothing listens in an agent that dials its runtime.
+    """
+
+    listening: int | None
     carried: int
 
 
@@ -79,13 +82,15 @@ def next_argv(argv: Sequence[str], again: Again) -> list[str]:
             skip = not skip
         elif not each.startswith((f"{_LISTEN_OPTION}=", f"{CARRIED_OPTION}=")):
             kept.append(each)
-    return [*kept, _LISTEN_OPTION, str(again.listening), CARRIED_OPTION, str(again.carried)]
+    listening = [] if again.listening is None else [_LISTEN_OPTION, str(again.listening)]
+    return [*kept, *listening, CARRIED_OPTION, str(again.carried)]
 
 
 def begin_again(again: Again) -> NoReturn:
     """Replace this program by a new run of the same command; nothing of it is left."""
     for descriptor in (again.listening, again.carried):
-        os.set_inheritable(descriptor, True)
+        if descriptor is not None:
+            os.set_inheritable(descriptor, True)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, *next_argv(sys.orig_argv[1:], again)], os.environ)  # noqa: S606

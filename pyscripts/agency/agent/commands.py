@@ -42,6 +42,12 @@ def agent() -> None:
     help="The descriptor of a socket that listens on the agent's port, made by its runtime.",
 )
 @click.option(
+    "--dial",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="SOCKET",
+    help="Listen nowhere: connect to this socket of the runtime, and serve who is there.",
+)
+@click.option(
     "--carried-fd",
     type=click.IntRange(min=3),
     hidden=True,  # given by the agent to itself
@@ -52,6 +58,7 @@ def run(
     config_file: Path,
     audit_socket: Path,
     listen_fd: int | None,
+    dial: Path | None,
     carried_fd: int | None,
     as_json: bool,  # noqa: ARG001 - the root prints errors by it
 ) -> None:
@@ -61,10 +68,12 @@ def run(
     agent does not start. The log is JSON lines on standard error. A restart that is asked for by
     the protocol begins anew in the same process.
     """
+    if dial is not None and listen_fd is not None:
+        raise click.UsageError("--dial and --listen-fd exclude one another")
     log_to_stderr()
     config = load_config(config_file)
     handed = inherited(() if listen_fd is None else (listen_fd,))
     carried = None if carried_fd is None else read_carried(carried_fd)
-    again = asyncio.run(serve(config, load_token(), Clock(), audit_socket, handed, carried))
+    again = asyncio.run(serve(config, load_token(), Clock(), audit_socket, handed, carried, dial))
     if again is not None:
         begin_again(again)

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from agency import __version__, naming, ports
 from agency.agent.carrying import Again, Carried, write_carried
+from agency.agent.dialling import DialledSite
 from agency.agent.policy import check_document
 from agency.agent.recording import Recorder
 from agency.agent.redeeming import redeemer
@@ -85,11 +86,13 @@ async def serve(
     audit_socket: Path = SOCKET,
     handed: Inherited | None = None,
     carried: Carried | None = None,
+    dial: Path | None = None,
 ) -> Again | None:
     """Serve ACP until SIGTERM or SIGINT; record start, stop and accepted requests in the audit log.
 
     `handed` holds the listening socket, if whoever started this process made it; `carried` is what
-    a restart kept. Return the order to begin anew, if a restart was asked for; else None.
+    a restart kept. With `dial` it listens nowhere, and serves on connections that it makes to that
+    socket of its runtime. Return the order to begin anew, if a restart was asked for; else None.
 
     Raises:
         PrerequisiteError: the port is taken or may not be used.
@@ -108,10 +111,9 @@ async def serve(
         state.restore(carried)
     async with Recorder(AuditClient(audit_socket)) as recorder:
         app = build_app(config, token, clock, recorder, state)
-        listening = await _serve(config, app, recorder, stopping, state.restart, handed)
-    if listening is None:
-        return None
-    return Again(listening, write_carried(state.carried()))
+        way = handed or Inherited() if dial is None else dial
+        again, listening = await _serve(config, app, recorder, stopping, state.restart, way)
+    return Again(listening, write_carried(state.carried())) if again else None
 
 
 async def _serve(
@@ -120,16 +122,19 @@ async def _serve(
     recorder: Recorder,
     stopping: asyncio.Event,
     restart: asyncio.Event,
-    handed: Inherited | None,
-) -> int | None:
-    """Serve until one of both events; return the listening descriptor if it is a restart."""
+    way: Inherited | Path,
+) -> tuple[bool, int | None]:
+    """Serve until one of both events; tell if it is a restart, and return what then listens."""
     runner = make_runner(app, LIMITS)
     await runner.setup()
     kept: int | None = None
     try:
-        listening = _listening(config, handed or Inherited())
-        kept = os.dup(listening.fileno())  # the server closes its own
-        await serve_on(runner, listening)
+        if isinstance(way, Path):
+            await DialledSite(runner, way).start()
+        else:
+            listening = _listening(config, way)
+            kept = os.dup(listening.fileno())  # the server closes its own
+            await serve_on(runner, listening)
         fields = {"agent": config.name, "port": config.port, "trace": config.trace}
         _log.info("listening", extra={"fields": fields})
         recorder.put(
@@ -147,10 +152,11 @@ async def _serve(
     finally:
         await runner.cleanup()
         # A stop during the clean-up counts more than the restart.
-        if kept is not None and (stopping.is_set() or not restart.is_set()):
+        again = restart.is_set() and not stopping.is_set()
+        if kept is not None and not again:
             os.close(kept)
             kept = None
-    return kept
+    return again, kept
 
 
 async def _first(*events: asyncio.Event) -> None:

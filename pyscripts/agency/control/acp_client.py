@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
@@ -199,7 +200,7 @@ class AcpClient:
         """Call a tool through the agent's policy. Raises as `health` does."""
         return await self._change(endpoint, "callTool", trace, call, ToolResult, key)
 
-    def events(self, endpoint: Endpoint, trace: str) -> AsyncGenerator[AgentEvent, None]:
+    async def events(self, endpoint: Endpoint, trace: str) -> AsyncGenerator[AgentEvent, None]:
         """Follow the agent's events from now on, until the connection ends.
 
         Raises:
@@ -207,7 +208,12 @@ class AcpClient:
             AcpError: as `health` does.
         """
         request = Request(endpoint, "GET", acp_endpoint("events").path, trace)
-        return follow(self._transport.session(), request)
+        async with (
+            self._transport.session(endpoint) as session,
+            aclosing(follow(session, request)) as events,
+        ):
+            async for event in events:
+                yield event
 
     async def wait_healthy(
         self,

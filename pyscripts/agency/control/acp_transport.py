@@ -7,7 +7,8 @@ size and time. Nothing that an agent says is repeated with a secret in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeVar
@@ -129,25 +130,34 @@ class Transport:
         check_name(request, getattr(answer, "agent", None))
         return answer
 
-    def session(self) -> aiohttp.ClientSession:
-        """Return the session, made at first use."""
+    @asynccontextmanager
+    async def session(self, endpoint: Endpoint) -> AsyncIterator[aiohttp.ClientSession]:
+        """Give the session for an endpoint: the common one, or a new one for its Unix socket.
+
+        Behind a socket an agent has few lines; one that is kept would be missing for others.
+        """
+        if endpoint.socket is not None:
+            async with _new_session(aiohttp.UnixConnector(endpoint.socket)) as session:
+                yield session
+            return
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
-            )
-        return self._session
+            self._session = _new_session(None)
+        yield self._session
 
     async def _fetch(self, request: Request, wait_s: float) -> tuple[int, bytes]:
         where = request.where
         try:
-            async with self.session().request(
-                request.method,
-                where,
-                headers=all_headers(request),
-                data=request.body,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=wait_s),
-            ) as answer:
+            async with (
+                self.session(request.endpoint) as session,
+                session.request(
+                    request.method,
+                    where,
+                    headers=all_headers(request),
+                    data=request.body,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=wait_s),
+                ) as answer,
+            ):
                 if answer.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
                     raise AcpError(
                         "the answer is compressed, although the request forbids it", where=where
@@ -157,6 +167,12 @@ class Transport:
             raise failure(error, where, wait_s) from (
                 error if isinstance(error, TimeoutError | aiohttp.ClientConnectionError) else None
             )
+
+
+def _new_session(connector: aiohttp.BaseConnector | None) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+    )
 
 
 def all_headers(request: Request) -> dict[str, str]:

@@ -8,12 +8,13 @@ the `alertmanager-token`, and `vault-master-key` if there is one, from the files
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from agency.control.policy import ApprovalRule, People, Policy, Solo
+from agency.control.runtimes.docker.settings import DockerSettings
 from agency.control.runtimes.registry import FACTORIES
 from agency.settings import Strict, load
 
@@ -124,11 +125,26 @@ class ControlConfig(Strict):
     database_url: str = Field(description="SQLAlchemy async URL")
     state_dir: Path
     runtime: RuntimeName = Field(default="process", description="of agents that set none")
+    docker: DockerSettings | None = Field(
+        default=None, description="image and limits of agents in containers"
+    )
     alerts: bool = Field(
         default=False, description="take alerts from Alertmanager; needs its token"
     )
     api: Api | None = Field(default=None, description="default: there is no HTTP interface")
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _has_an_image(self) -> Self:
+        inside = [
+            agent.name for agent in self.agents if (agent.runtime or self.runtime) == "docker"
+        ]
+        if inside and self.docker is None:
+            raise ValueError(
+                f"docker: no image is set, and {inside[0]} runs in a container; run "
+                "`make agent-image`, and set what it prints in instance.yaml"
+            )
+        return self
 
     @property
     def members(self) -> tuple[str, ...]:

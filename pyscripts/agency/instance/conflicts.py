@@ -13,7 +13,7 @@ PEOPLE = ("operators", "approvers", "viewers")
 
 
 class AgentNumbers(Protocol):
-    """The numbers of an agent that can collide with those of another."""
+    """The parts of an agent that can conflict with others."""
 
     @property
     def uid(self) -> int | None:
@@ -22,6 +22,10 @@ class AgentNumbers(Protocol):
     @property
     def port(self) -> int | None:
         """The port that the instance sets, if it sets one."""
+
+    @property
+    def runtime(self) -> str:
+        """The runtime that runs it."""
 
 
 class Conflict(NamedTuple):
@@ -63,11 +67,13 @@ def conflicts(
     *,
     reachable: bool,
     solo: bool,
+    image: bool,
 ) -> tuple[Conflict, ...]:
     """Find every conflict among the known parts.
 
     A disabled agent keeps its numbers, so it counts. `reachable` says whether people of other
-    homeservers can be in the control room, `solo` whether one person alone may approve.
+    homeservers can be in the control room, `solo` whether one person alone may approve, `image`
+    whether agents in containers have one.
     """
     return (
         *_people(domain, people, agents),
@@ -75,6 +81,7 @@ def conflicts(
         *_rules(people, agents, rules, solo=solo),
         *_uids(agents),
         *_ports(agents),
+        *(() if image else _without_image(agents)),
     )
 
 
@@ -139,6 +146,16 @@ def _rules(
             f"{rule.quorum} beside who asks must approve, and there are {max(others, 0)}; name "
             f"more operators or approvers, {remedy}",
         )
+
+
+def _without_image(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:
+    for name, agent in agents.items():
+        if agent.runtime == "docker":
+            yield Conflict(
+                ("agents", name, "runtime"),
+                "runs in a container, and docker names no image; run `make agent-image` on the "
+                "machine, and set `docker: {image, imageId}` as it prints them",
+            )
 
 
 def _uids(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:

@@ -8,6 +8,7 @@ from agency import naming
 from agency.instance.model import Instance
 from agency.instance.needs import required_secrets
 
+HOST_RUNTIME = "systemd"  # of agents that name none
 CONTROL_STATE = "/var/lib/agency-control"
 
 
@@ -82,12 +83,14 @@ def control_document(instance: Instance) -> dict[str, Any]:
                 "role": agent.role,
                 "matrix_id": agent.matrix_id,
                 "port": agent.port,
+                **({"runtime": agent.runtime} if agent.runtime != HOST_RUNTIME else {}),
             }
             for agent in instance.resolved_agents()
         ],
         "database_url": f"sqlite+aiosqlite:///{CONTROL_STATE}/control.db",
         "state_dir": CONTROL_STATE,
-        "runtime": "systemd",
+        "runtime": HOST_RUNTIME,
+        **({} if instance.docker is None else {"docker": instance.docker.model_dump()}),
     }
 
 

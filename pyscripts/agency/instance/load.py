@@ -130,6 +130,8 @@ def _conflicts_in(data: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...],
         {} if approvals is None else approvals.rules,
         reachable=matrix is None or matrix.reaches_others,
         solo=approvals is not None and approvals.solo_delay is not None,
+        # One that is there and wrong is told at its own line.
+        image=data.get("docker") is not None,
     )
 
 

@@ -23,6 +23,8 @@ from agency.instance.fields.values import (
     Domain,
     Feature,
     GatedCommand,
+    ImageId,
+    ImageName,
     MatrixId,
     Name,
     Repository,
@@ -112,6 +114,27 @@ class Agent(Strict):
     port: int | None = Field(
         default=None, ge=1024, le=65535, description="loopback port of its ACP; else from a hash"
     )
+    runtime: Literal["systemd", "docker"] = Field(
+        default="systemd",
+        description="what runs it on a host: a unit of systemd, or a container (docker)",
+    )
+
+
+class Docker(Strict):
+    """The image and the limits of agents that run in containers."""
+
+    image: ImageName = Field(description="name and tag of the image, as `make agent-image` says it")
+    image_id: ImageId = Field(
+        description="id of that image; if the name is another image's at a start, it is refused"
+    )
+    memory_mib: int = Field(
+        default=1024, ge=64, le=1024 * 1024, description="most memory of each agent, without swap"
+    )
+    cpus: float = Field(default=1.0, gt=0, le=1024, description="most processors of each agent")
+    pids: int = Field(
+        default=256, ge=16, le=32768, description="most processes and threads of each agent"
+    )
+    tmp_mib: int = Field(default=64, ge=1, le=64 * 1024, description="size of each agent's /tmp")
 
 
 class ApprovalRule(Strict):
@@ -230,6 +253,9 @@ class Instance(Strict):
         default=Services(), description="services that it runs; all others are off"
     )
     agents: dict[AgentName, Agent] = Field(default_factory=dict, description="workers, by name")
+    docker: Docker | None = Field(
+        default=None, description="image of agents whose runtime is docker; needed by them alone"
+    )
     alerts: Alerts = Field(default=Alerts(), description="where alerts go besides the control room")
     recipes: dict[Name, Recipe] = Field(
         default_factory=dict, description="Co-op Cloud apps under test, by name"
@@ -256,6 +282,7 @@ class Instance(Strict):
             self.approvals.rules,
             reachable=self.services.matrix.reaches_others,
             solo=self.approvals.solo_delay is not None,
+            image=self.docker is not None,
         )
         if found:
             raise ValueError("; ".join(f"{field_name(c.loc)}: {c.message}" for c in found))
@@ -273,6 +300,7 @@ class Instance(Strict):
                     user=naming.agent_user(name),
                     unit=naming.agent_unit(name),
                     matrix_id=naming.matrix_id(naming.agent_localpart(name), self.domain),
+                    runtime=agent.runtime,
                 )
 
 
@@ -286,3 +314,4 @@ class ResolvedAgent(Strict):
     user: str
     unit: str
     matrix_id: str
+    runtime: str

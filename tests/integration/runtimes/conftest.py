@@ -1,13 +1,19 @@
-"""What the tests of runtimes share: free ports, polling with a deadline, runtimes to test."""
+"""What the tests of runtimes share: free ports, polling with a deadline, runtimes to test.
+
+Guests get this folder alone: what else a bench needs is imported where it is used.
+"""
+
+from __future__ import annotations
 
 import asyncio
 import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,7 +24,13 @@ from agency.control.runtimes.base import Runtime, StartRequest, State
 from agency.control.runtimes.process import ProcessRuntime
 from agency.control.runtimes.registry import RuntimePerAgent
 
+if TYPE_CHECKING:
+    from agent_containers import AgentsEngine
+
+    from agency.control.runtimes.docker.runtime import DockerRuntime
+
 Ports = dict[str, int]
+Request = pytest.FixtureRequest
 Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 
 
@@ -94,7 +106,7 @@ def _process_runtime(state_dir: Path, ports: Ports) -> ProcessRuntime:
     return ProcessRuntime(state_dir, clock=Clock(), port_of=ports.__getitem__, stop_timeout_s=10)
 
 
-async def _process(tmp_path: Path, ports: Ports) -> Bench:
+async def _process(tmp_path: Path, ports: Ports, _: Request) -> Bench:
     runtime = _process_runtime(tmp_path / "state", ports)
 
     async def kill(name: str) -> None:
@@ -106,7 +118,7 @@ async def _process(tmp_path: Path, ports: Ports) -> Bench:
     return Bench(runtime, kill, processes, True, False, True, runtime.close)
 
 
-async def _per_agent(tmp_path: Path, ports: Ports) -> Bench:
+async def _per_agent(tmp_path: Path, ports: Ports, _: Request) -> Bench:
     """Two runtimes behind one: `developer` is set to the second, all others run in the first."""
     one, two = (_process_runtime(tmp_path / name, ports) for name in ("one", "two"))
     runtime = RuntimePerAgent({"one": one, "two": two}, {"developer": "two"}, default="one")
@@ -121,7 +133,7 @@ async def _per_agent(tmp_path: Path, ports: Ports) -> Bench:
     return Bench(runtime, kill, processes, True, False, True, runtime.close)
 
 
-async def _systemd(_: Path, ports: Ports) -> Bench:
+async def _systemd(_: Path, ports: Ports, __: Request) -> Bench:
     """Needs a machine with the agents' unit and users: see tests/integration/guest."""
     from agency.control.runtimes.systemd import SystemdRuntime
 
@@ -142,6 +154,48 @@ async def _systemd(_: Path, ports: Ports) -> Bench:
     return Bench(runtime, kill, _units_of_agents, False, True, _cgroups_count_cpu(), clean)
 
 
+@pytest.fixture(scope="session")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentsEngine]:
+    """A real Docker Engine with the agents' image."""
+    from agent_containers import agents_engine
+
+    with agents_engine(tmp_path_factory.mktemp("agents")) as engine:
+        yield engine
+
+
+@pytest.fixture
+async def make_contained(
+    containers: AgentsEngine, tmp_path: Path, ports: dict[str, int]
+) -> AsyncIterator[Callable[..., DockerRuntime]]:
+    """Makes runtimes on one directory; removes their containers at the end."""
+    made: list[DockerRuntime] = []
+
+    def make(**options: object) -> DockerRuntime:
+        made.append(containers.runtime(tmp_path, ports.__getitem__, **options))
+        return made[-1]
+
+    yield make
+    for runtime in made:
+        await runtime.close()
+    await asyncio.to_thread(containers.sweep)
+
+
+async def _docker(tmp_path: Path, ports: Ports, request: Request) -> Bench:
+    engine: AgentsEngine = request.getfixturevalue("containers")
+    runtime: DockerRuntime = engine.runtime(tmp_path, ports.__getitem__)
+
+    async def kill(name: str) -> None:
+        handle = (await runtime.status(name)).handle
+        assert handle is not None
+        await asyncio.to_thread(engine.cli, "kill", handle)
+
+    async def clean() -> None:
+        await runtime.close()
+        await asyncio.to_thread(engine.sweep)
+
+    return Bench(runtime, kill, engine.running, False, False, engine.counts_cpu, clean)
+
+
 def _cgroups_count_cpu() -> bool:
     """Whether there is a hierarchy in which systemd could count; some containers are given none."""
     root = Path("/sys/fs/cgroup")
@@ -160,16 +214,20 @@ def _units_of_agents() -> tuple[str, ...]:
     return tuple(map(str, sorted(found)))
 
 
-BENCHES = {"process": _process, "per-agent": _per_agent, "systemd": _systemd}
-WANTED = os.environ.get("AGENCY_TEST_RUNTIMES", "process,per-agent").split(",")
+BENCHES = {
+    "process": _process,
+    "per-agent": _per_agent,
+    "systemd": _systemd,
+    "docker": _docker,
+}
+MARKS = {"docker": [pytest.mark.docker]}
+WANTED = os.environ.get("AGENCY_TEST_RUNTIMES", "docker,process,per-agent").split(",")
 
 
-@pytest.fixture(params=sorted(WANTED))
-async def bench(
-    request: pytest.FixtureRequest, tmp_path: Path, ports: Ports
-) -> AsyncIterator[Bench]:
+@pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in sorted(WANTED)])
+async def bench(request: Request, tmp_path: Path, ports: Ports) -> AsyncIterator[Bench]:
     """Every runtime in turn; all of them pass the same tests."""
-    bench = await BENCHES[request.param](tmp_path, ports)
+    bench = await BENCHES[request.param](tmp_path, ports, request)
     yield bench
     await bench.clean()
 

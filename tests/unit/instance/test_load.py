@@ -32,6 +32,7 @@ def test_valid_instance_is_loaded(write: Write, good: str) -> None:
     assert [agent.name for agent in by_directory.instance.resolved_agents()] == ["developer", "pm"]
 
 
+IMAGE_ID = "sha256:" + "a" * 64
 # What is replaced by what, then the line, the field and words of the message.
 WRONG = [
     ("name: test", "name: test\ndomian: x", 3, "domian", ['did you mean "domain"']),
@@ -51,6 +52,20 @@ WRONG = [
     ("    role: pm", "    role: pm\n    port: 1e9", 9, "agents.pm.port", ["whole number"]),
     ("    role: pm", "    role: pm\n    uid: 0", 9, "agents.pm.uid", ["4000"]),
     ("    role: pm", "    role: pm\n    enable: 1", 9, "agents.pm.enable", ["true or false"]),
+    ("    role: pm", "    role: pm\n    runtime: process", 9, "agents.pm.runtime", ["'docker'"]),
+    (
+        *("    role: pm", "    role: pm\n    runtime: docker", 9, "agents.pm.runtime"),
+        ["names no image", "make agent-image", "docker: {image, imageId}"],
+    ),
+    ("name: test", "name: test\ndocker: {image: a:1}", 3, "docker.imageId", ["is missing"]),
+    (
+        *("name: test", f"name: test\ndocker: {{image: a, imageId: {IMAGE_ID}}}", 3),
+        *("docker.image", ["a name and a tag", "agency-agent:0.1.0"]),
+    ),
+    (
+        *("name: test", "name: test\ndocker: {image: a:1, imageId: latest}", 3),
+        *("docker.imageId", ["sha256:", "make agent-image"]),
+    ),
     ("    role: pm", "    role: pm\n    role: x", 9, "agents.pm.role", ["twice", "line 8"]),
     ("  pm:", "  developer:\n    role: a\n  pm:", 11, "agents.developer", ["twice", "line 7"]),
     ("  pm:", "  Bad Name:", 7, "agents.'Bad Name'", ["a-z, 0-9"]),

@@ -209,6 +209,37 @@ def test_control_plane_accepts_its_rendered_configuration(loaded: LoadedInstance
     assert config.runtime == "systemd"
 
 
+def test_the_runtime_of_each_agent_reaches_the_control_plane(write: Write, good: str) -> None:
+    """With every limit: a name that differs between the two models would be refused."""
+    image_id = "sha256:" + "a" * 64
+    docker = (
+        f"docker: {{image: agency-agent:0.1.0, imageId: {image_id}, memoryMib: 512, cpus: 2, "
+        "pids: 99, tmpMib: 8}"
+    )
+    text = good.replace("    role: pm", "    role: pm\n    runtime: docker") + docker + "\n"
+    loaded = load_instance(write(text))
+    config = ControlConfig.model_validate_json(rendered_files(loaded)["control.json"])
+    assert {agent.name: agent.runtime for agent in config.agents} == {
+        "developer": None,
+        "pm": "docker",
+    }
+    assert config.runtime == "systemd"
+    assert config.docker is not None
+    assert config.docker.model_dump(exclude={"url"}) == {
+        "image": "agency-agent:0.1.0",
+        "image_id": image_id,
+        "memory_mib": 512,
+        "cpus": 2.0,
+        "pids": 99,
+        "tmp_mib": 8,
+    }
+    resolved = json.loads(rendered_files(loaded)["instance.json"])["agentsResolved"]
+    assert {each["name"]: each["runtime"] for each in resolved} == {
+        "developer": "systemd",
+        "pm": "docker",
+    }
+
+
 class TestRegistration:
     """The appservice's registration and its namespaces."""
 

@@ -69,7 +69,12 @@ class NotedRuntime:
             raise self.error
 
 
-def config(tmp_path: Path, **agents: str | None) -> ControlConfig:
+IMAGE = {"image": "agency-agent:0.1.0", "image_id": "sha256:" + "a" * 64}
+
+
+def config(
+    tmp_path: Path, docker: dict[str, str] | None = None, /, **agents: str | None
+) -> ControlConfig:
     return ControlConfig.model_validate(
         {
             "instance": "test",
@@ -92,6 +97,7 @@ def config(tmp_path: Path, **agents: str | None) -> ControlConfig:
             "database_url": "sqlite+aiosqlite:///x",
             "state_dir": str(tmp_path),
             "runtime": "process",
+            "docker": docker,
         }
     )
 
@@ -115,7 +121,7 @@ def opened(
 
 def test_a_name_without_a_factory_is_refused_by_the_configuration(tmp_path: Path) -> None:
     for name in FACTORIES:
-        assert config(tmp_path, pm=name).agents[0].runtime == name
+        assert config(tmp_path, IMAGE, pm=name).agents[0].runtime == name
     with pytest.raises(ValidationError) as caught:
         config(tmp_path, pm="podman")
     (error,) = caught.value.errors()
@@ -159,6 +165,33 @@ async def test_all_are_closed_though_one_fails() -> None:
         await RuntimePerAgent({"a": first, "b": second}, {}, "a").close()
     assert first.closed
     assert second.closed
+
+
+def test_a_container_needs_an_image(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="make agent-image"):
+        config(tmp_path, pm="docker")
+    assert config(tmp_path, IMAGE, pm="docker").docker is not None
+    assert config(tmp_path, pm="process").docker is None
+    settings = RuntimeSettings(tmp_path, {}, stop_timeout_s=1, clock=Clock())
+    with pytest.raises(PrerequisiteError) as caught:
+        FACTORIES["docker"](settings)
+    assert "make agent-image" in (caught.value.hint or "")
+
+
+async def test_containers_are_of_their_instance_and_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two control planes with one instance's name share nothing; one finds its own again."""
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    names = []
+    for place in ("one", "two", "one"):
+        chosen = config(tmp_path / place, IMAGE, pm="docker")
+        runtime: Any = open_runtimes(chosen, Clock())
+        assert runtime.kind_of("pm") == "docker"
+        names.append(runtime._of("pm")._engine.identity("pm").container)
+        await runtime.close()
+    assert names[0] == names[2] != names[1]
+    assert all(name.startswith("agency-test-") for name in names)
 
 
 def test_systemd_needs_the_directory_of_a_unit(

@@ -250,6 +250,8 @@ def _state(status: RuntimeStatus) -> str:
     if status.state is State.FAILED:
         why = status.detail or f"exit status {status.exit_status}"
         return f"failed ({why})"
+    if status.state is State.UNKNOWN:
+        return f"unknown ({status.detail})"
     return str(status.state)
 
 

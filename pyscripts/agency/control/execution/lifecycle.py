@@ -225,12 +225,21 @@ class Lifecycle:
 
     @_redacts
     async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
-        """Ask the runtime for the status of every agent; by name."""
+        """Ask the runtime for the status of every agent; by name.
+
+        A runtime that does not answer hides its own agents alone.
+        """
         redactor = self._redactor()
         return [
-            (entry, _redacted(await self.runtime.status(name), redactor))
+            (entry, _redacted(await self._look(name), redactor))
             for name, entry in sorted(self.agents.items())
         ]
+
+    async def _look(self, name: str) -> RuntimeStatus:
+        try:
+            return await self.runtime.status(name)
+        except AgencyError as error:
+            return RuntimeStatus(name, State.UNKNOWN, detail=error.message)
 
     def _redactor(self, *more: SecretValue) -> Redactor:
         """Make a redactor for every secret that the control plane and its agents hold now."""

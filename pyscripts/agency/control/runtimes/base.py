@@ -23,6 +23,7 @@ class State(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
     FAILED = "failed"  # it ended without a request to stop
+    UNKNOWN = "unknown"  # its runtime does not answer; no runtime says this itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,14 @@ class Endpoint:
     """ACP address of a running agent, and the bearer token for it (never printed).
 
     Only the agent's runtime makes one; no other code builds it from a name, a host or a port.
-    `agent` is the name that must answer there; None accepts any name.
+    `agent` is the name that must answer there; None accepts any name. With `socket`, the path of a
+    Unix socket, the URL is reached there, and its host is a name for people.
     """
 
     url: str
     token: str
     agent: str | None = None
+    socket: str | None = None
 
     def __repr__(self) -> str:
         return f"Endpoint(url={self.url!r})"

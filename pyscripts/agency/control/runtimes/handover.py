@@ -88,11 +88,16 @@ def agent_config(request: StartRequest, port: int, redeem: Path | None = None) -
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """Paths of an agent's configuration and token; only their owner may read the files."""
+    """Paths of an agent's configuration and token; only their owner may read the files.
+
+    With `for_others` everybody may who reaches them: the directory above theirs is closed then, and
+    a container that runs as another user mounts theirs.
+    """
 
     config: Path
     token: Path
     redeem: Path | None = None  # the socket at which it redeems its secrets, as the agent sees it
+    for_others: bool = False
 
     @contextlib.contextmanager
     def offered(self, request: StartRequest, port: int, token: str) -> Iterator[None]:
@@ -104,10 +109,11 @@ class Handed:
         """
         config = agent_config(request, port, self.redeem)
         try:
+            mode = 0o444 if self.for_others else 0o600
             for directory in dict.fromkeys((self.config.parent, self.token.parent)):
-                make_private(directory)
-            write_atomically(self.config, config, mode=0o600)
-            write_atomically(self.token, token.encode(), mode=0o600)
+                make_directory(directory, 0o755 if self.for_others else 0o700)
+            write_atomically(self.config, config, mode=mode)
+            write_atomically(self.token, token.encode(), mode=mode)
             yield
         except BaseException:
             self.withdraw()
@@ -132,9 +138,18 @@ def make_private(directory: Path) -> None:
     Raises:
         PrerequisiteError: the directory cannot be made.
     """
+    make_directory(directory, 0o700)
+
+
+def make_directory(directory: Path, mode: int) -> None:
+    """Make a directory with a mode, whatever mode it had.
+
+    Raises:
+        PrerequisiteError: the directory cannot be made.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        directory.chmod(0o700)
+        directory.chmod(mode)
     except OSError as error:
         raise cannot_write(directory, error) from error
 

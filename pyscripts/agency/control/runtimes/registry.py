@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agency.canonical import sha256_hex
 from agency.clock import Clock
 from agency.control.runtimes.base import (
     AgentRuntimeError,
@@ -21,6 +22,8 @@ from agency.control.runtimes.base import (
     StartRequest,
     Usage,
 )
+from agency.control.runtimes.docker.settings import DockerSettings
+from agency.control.runtimes.handover import redeem_socket
 from agency.errors import PrerequisiteError
 from agency.listening import Inherited
 from agency.secrets import SecretValue
@@ -31,6 +34,7 @@ class RuntimeSettings:
     """Settings for the factories; `ports` are the loopback ports of agents, by name.
 
     `handed` holds sockets that listen on some of those ports, made by the control plane's parent.
+    `instance` is the instance's name; `docker` is for the runtime of that name.
     """
 
     state_dir: Path
@@ -38,6 +42,8 @@ class RuntimeSettings:
     stop_timeout_s: float
     clock: Clock
     handed: Inherited = field(default_factory=Inherited)
+    instance: str = "agency"
+    docker: DockerSettings | None = None
 
     def port_of(self, name: str) -> int:
         """Return the port on which an agent of this machine serves ACP.
@@ -153,8 +159,32 @@ def _systemd(settings: RuntimeSettings) -> Runtime:
     return SystemdRuntime(Path(directory) / "agents", port_of=settings.port_of)
 
 
+def _docker(settings: RuntimeSettings) -> Runtime:
+    from agency.control.runtimes.docker.runtime import DockerRuntime
+
+    if settings.docker is None:
+        raise PrerequisiteError(
+            "the runtime `docker` needs the image of its agents",
+            where="docker",
+            hint="`make agent-image` makes it, and prints the lines for instance.yaml",
+        )
+    # Two control planes of one machine may have the same instance, such as two trials.
+    place = sha256_hex(str(settings.state_dir.resolve()).encode())[:8]
+    directory = os.environ.get(_RUNTIME_DIRECTORY)
+    base = Path(directory) if directory else settings.state_dir.absolute()
+    return DockerRuntime(
+        settings.docker,
+        instance=f"{settings.instance}-{place}",
+        directory=base / "containers",
+        logs=settings.state_dir / "container-logs",
+        port_of=settings.port_of,
+        redeem=lambda agent: redeem_socket(settings.state_dir, agent).absolute(),
+        stop_timeout_s=settings.stop_timeout_s,
+    )
+
+
 # By the names that the configuration may use. Each factory imports its own runtime only.
-FACTORIES: dict[str, Factory] = {"process": _process, "systemd": _systemd}
+FACTORIES: dict[str, Factory] = {"process": _process, "systemd": _systemd, "docker": _docker}
 
 
 def open_runtimes(

@@ -164,6 +164,8 @@ def open_runtimes(config: ControlConfig, clock: Clock, handed: Inherited | None 
         stop_timeout_s=config.limits.agent_stop_timeout_s,
         clock=clock,
         handed=handed or Inherited(),
+        instance=config.instance,
+        docker=config.docker,
     )
     chosen = {agent.name: agent.runtime for agent in config.agents if agent.runtime is not None}
     return registry.open_runtimes(config.runtime, chosen, settings)

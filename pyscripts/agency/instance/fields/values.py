@@ -15,6 +15,7 @@ from agency.unwritten import FEATURES
 # Matrix specification v1.11, appendices: a user id has at most 255 bytes, with its sigil.
 MAX_MATRIX_ID = 255
 MAX_REPOSITORY = 255
+MAX_IMAGE = 255
 
 _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN_PATTERN = rf"({_LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?"
@@ -35,6 +36,8 @@ BACKUP_PATTERN = f"/{_PLACE}|(sftp|s3|rest|b2|azure|swift):{_PLACE}"
 MAX_BACKUP = 410
 
 _BACKUP = re.compile(BACKUP_PATTERN)
+_IMAGE = re.compile(naming.IMAGE_NAME_PATTERN)
+_IMAGE_ID = re.compile(naming.IMAGE_ID_PATTERN)
 _DOMAIN = re.compile(DOMAIN_PATTERN)
 _ADDRESS = re.compile(ADDRESS_PATTERN)
 _SMARTHOST = re.compile(SMARTHOST_PATTERN)
@@ -112,6 +115,20 @@ def _age_recipient(text: str) -> str:
 def _repository(text: str) -> str:
     if not _REPOSITORY.fullmatch(text) or len(text) > MAX_REPOSITORY:
         wanted = "must be owner/name on the forge, such as recipes/hedgedoc"
+        raise ValueError(not_this(wanted, text))
+    return text
+
+
+def _image(text: str) -> str:
+    if not _IMAGE.fullmatch(text) or len(text) > MAX_IMAGE:
+        wanted = "must be a name and a tag such as agency-agent:0.1.0"
+        raise ValueError(not_this(wanted, text))
+    return text
+
+
+def _image_id(text: str) -> str:
+    if not _IMAGE_ID.fullmatch(text):
+        wanted = "must be sha256: and 64 digits of 0-9 and a-f, as `make agent-image` prints it"
         raise ValueError(not_this(wanted, text))
     return text
 
@@ -198,6 +215,16 @@ Repository = Annotated[
     str,
     AfterValidator(_repository),
     Field(json_schema_extra=_schema(REPOSITORY_PATTERN, MAX_REPOSITORY)),
+]
+ImageName = Annotated[
+    str,
+    AfterValidator(_image),
+    Field(json_schema_extra=_schema(naming.IMAGE_NAME_PATTERN, MAX_IMAGE)),
+]
+ImageId = Annotated[
+    str,
+    AfterValidator(_image_id),
+    Field(json_schema_extra=_schema(naming.IMAGE_ID_PATTERN, MAX_IMAGE)),
 ]
 Address = Annotated[
     str,

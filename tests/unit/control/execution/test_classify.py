@@ -153,7 +153,7 @@ def test_what_runs_is_a_fresh_command_of_an_operator_in_the_control_room(
         and msgtype == "m.text"
         and text.startswith("!")
         and replaces is None
-        and kind is EventKind.MESSAGE
+        and kind in (EventKind.MESSAGE, EventKind.REACTION)  # which stands for a command
         and -300_000 <= NOW - origin_ts <= 600_000
     )
     assert (verdict.disposition is RUN) is may

@@ -22,6 +22,7 @@ from agency.control.runtimes.base import (
 )
 from agency.control.store.agents import AgentRecord, Desired
 from agency.control.store.audit import Outcome
+from agency.errors import PrerequisiteError
 from agency.protocols.acp import Health, Status
 from agency.secrets.redact import MARK, encodings
 from agency.secrets.values import SecretValue
@@ -321,6 +322,25 @@ async def test_no_look_repeats_a_token(agents: Agents) -> None:
         assert status.detail is not None
         assert MARK in status.detail
         assert BASIC[-12:] not in status.detail
+
+
+async def test_a_runtime_that_does_not_answer_hides_its_own_agents_alone(
+    agents: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await agents.lifecycle().start("pm", None, "t-1")
+    answers = agents.runtime.status
+
+    async def status(name: str) -> RuntimeStatus:
+        if name != "pm":
+            raise PrerequisiteError(f"no engine answers: {TOKEN}", hint="start it")
+        return await answers(name)
+
+    monkeypatch.setattr(agents.runtime, "status", status)
+    seen = {entry.name: found for entry, found in await agents.lifecycle().observe_all()}
+    assert len(seen) > 1
+    for name, found in seen.items():
+        assert found.state is (State.RUNNING if name == "pm" else State.UNKNOWN)
+        assert found.detail == (None if name == "pm" else f"no engine answers: {MARK}")
 
 
 async def test_stop_is_idempotent(agents: Agents) -> None:

@@ -1,0 +1,1 @@
+"""The image that agents of the runtime `docker` run, made of what this machine has."""
