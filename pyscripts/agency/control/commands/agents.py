@@ -12,6 +12,7 @@ from agency.control.execution.result import Result
 from agency.control.execution.tables import table
 from agency.control.grammar.kinds import AgentName, Count, Text
 from agency.control.grammar.spec import argument, flag
+from agency.control.policy import SYSTEM
 from agency.control.runtimes.base import RuntimeStatus, State, Usage
 from agency.control.wish import Desired, Wish
 
@@ -168,6 +169,23 @@ async def stop_agent(ctx: Context, agent: str) -> Result:
 async def restart_agent(ctx: Context, agent: str, project: str | None = None) -> Result:
     """Stop and start an agent."""
     return await ctx.services.lifecycle.restart(agent, project, ctx.trace)
+
+
+@AGENTS.command(
+    "respawn",
+    _AGENT,
+    summary="Start an agent that died afresh, however often that failed.",
+    permission="agents.respawn",
+    changes=True,
+    target="agent",
+    wish=_wish_restart,
+)
+async def respawn_agent(ctx: Context, agent: str) -> Result:
+    """Replace what is left of an agent; the reconciler leaves one alone that runs again."""
+    lifecycle = ctx.services.lifecycle
+    if ctx.invocation.sender == SYSTEM:
+        return await lifecycle.start(agent, None, ctx.trace)
+    return await lifecycle.restart(agent, None, ctx.trace)
 
 
 @AGENTS.command(

@@ -5,7 +5,9 @@ Reports are observations: an agent is said to run only if its process runs *and*
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -28,6 +30,9 @@ from agency.control.wish import with_project
 from agency.errors import AgencyError
 from agency.protocols import Health, Status
 from agency.secrets import Redactor, SecretValue
+
+_log = logging.getLogger(__name__)
+_TOGETHER = 16  # agents that are asked at one time
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -93,6 +98,7 @@ class Lifecycle:
     limits: Limits
     records: Callable[[], Awaitable[Mapping[str, AgentRecord]]]
     secrets: tuple[SecretValue, ...] = ()
+    read: Callable[[str], Awaitable[AgentRecord | None]] | None = None  # of one record
 
     def entry(self, name: str) -> AgentEntry:
         """Return the agent with that name.
@@ -171,7 +177,7 @@ class Lifecycle:
         return Result(f"{name} is enabled. !agency agents start {name} starts it.")
 
     async def _is_disabled(self, name: str) -> bool:
-        record = (await self.records()).get(name)
+        record = await self.record(name)
         return record is not None and record.desired is Desired.DISABLED
 
     async def _refuse_disabled(self, name: str) -> None:
@@ -223,12 +229,54 @@ class Lifecycle:
             for name, entry in sorted(self.agents.items())
         ]
 
+    async def survey(
+        self, names: Collection[str], trace: str, *, asked: Collection[str]
+    ) -> Mapping[str, Observation]:
+        """Observe many agents: their runtime, and those of `asked` that run, too.
+
+        One that cannot be observed is logged, and is not in the result.
+        """
+        turns = asyncio.Semaphore(_TOGETHER)
+        redactor = self._redactor()
+
+        async def one(name: str) -> Observation | None:
+            async with turns:
+                try:
+                    return await self._surveyed(name, trace, redactor, ask=name in asked)
+                except AgencyError as error:
+                    _log.warning("cannot observe %s: %s", name, redactor.redact(error.message))
+                    return None
+
+        found = await asyncio.gather(*(one(name) for name in names))
+        return {seen.entry.name: seen for seen in found if seen is not None}
+
+    async def _surveyed(
+        self, name: str, trace: str, redactor: Redactor, *, ask: bool
+    ) -> Observation:
+        entry = self.entry(name)
+        status = _redacted(await self.runtime.status(name), redactor)
+        endpoint = self.runtime.endpoint(name) if ask else None
+        if status.state is not State.RUNNING or endpoint is None:
+            return Observation(entry, status)
+        try:
+            told = await self.acp.status(endpoint, trace)
+            _refuse_impostor(status, told)
+        except AgencyError as error:
+            return Observation(entry, status, problem=redactor.redact(error.message))
+        return Observation(entry, status, told=told)
+
+    async def record(self, name: str) -> AgentRecord | None:
+        """Return an agent's record in the inventory; None if there is no such agent."""
+        if self.read is not None:
+            return await self.read(name)
+        return (await self.records()).get(name)
+
     def _redactor(self) -> Redactor:
         """Make a redactor for every secret that the control plane and its agents hold now."""
         return Redactor([*self.secrets, *self.runtime.secrets()])
 
     async def _project(self, name: str) -> str | None:
-        record = (await self.records()).get(name)
+        record = await self.record(name)
         return record.project if record else None
 
     async def _bring_up(

@@ -190,6 +190,10 @@ class Operations:
         await self._queues.quiet(target)
         return target in self._changes.attended
 
+    def is_busy(self, target: str) -> bool:
+        """Return whether an operation of a target runs or waits for its turn."""
+        return self._queues.has(target)
+
     def enter_room(self, rules: Rules) -> None:
         """Admit messages from now on, by these rules."""
         self.rules = rules

@@ -39,6 +39,7 @@ def build_lifecycle(plane: Shared, tokens: Tokens) -> Lifecycle:
         limits=plane.config.limits,
         records=plane.records,
         secrets=_secrets(plane, tokens),
+        read=plane.record,
     )
 
 

@@ -91,6 +91,10 @@ class Shared:
         """Return the record of each agent in the inventory, by name."""
         return {record.name: record for record in await self.database.read(agents.records)}
 
+    async def record(self, name: str) -> AgentRecord | None:
+        """Return the record of one agent; None if it was never known."""
+        return await self.database.read(lambda c: agents.record_of(c, name))
+
     def running(self) -> Operations:
         """Return the operations; a handler runs for one of them, so there are any."""
         if self.operations is None:

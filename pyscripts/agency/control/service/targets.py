@@ -49,7 +49,7 @@ class AgentTargets:
     async def _record(self, target: str) -> AgentRecord | None:
         if target not in self.lifecycle.agents:
             return None
-        return (await self.lifecycle.records()).get(target)
+        return await self.lifecycle.record(target)
 
     async def observe(self, command: Command, trace: str) -> str:
         """Describe the present state of an agent; empty if the command names none."""

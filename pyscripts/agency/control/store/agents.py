@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.control.store import schema
@@ -79,18 +79,31 @@ def synchronise(connection: Connection, names: Collection[str], now_ts: int) -> 
 
 def records(connection: Connection) -> list[AgentRecord]:
     """Return every agent ever known, by name."""
-    return [
-        AgentRecord(
-            row.name,
-            Desired(row.desired),
-            row.project,
-            row.observed,
-            row.handle,
-            row.changed_ts,
-            row.observed_ts,
-        )
-        for row in connection.execute(select(_agents).order_by(_agents.c.name))
-    ]
+    return [_record(row) for row in connection.execute(select(_agents).order_by(_agents.c.name))]
+
+
+def commanded(connection: Connection) -> dict[str, AgentRecord]:
+    """Return every agent that was ever commanded, by name."""
+    wanted = select(_agents).where(_agents.c.observed.is_not(None)).order_by(_agents.c.name)
+    return {row.name: _record(row) for row in connection.execute(wanted)}
+
+
+def record_of(connection: Connection, name: str) -> AgentRecord | None:
+    """Return one agent's record; None if it was never known."""
+    row = connection.execute(select(_agents).where(_agents.c.name == name)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def _record(row: Row[tuple[object, ...]]) -> AgentRecord:
+    return AgentRecord(
+        row.name,
+        Desired(row.desired),
+        row.project,
+        row.observed,
+        row.handle,
+        row.changed_ts,
+        row.observed_ts,
+    )
 
 
 def wish_of(connection: Connection, name: str) -> Wish | None:

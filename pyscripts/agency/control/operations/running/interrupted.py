@@ -61,7 +61,7 @@ def standing(target: str, wish: Wish, *, acted: bool) -> str:
     if acted and wish.is_down:
         needs = "enables" if wish.desired is Desired.DISABLED else "starts"
         return f"{target} stays stopped until a command {needs} it."
-    return f"{target} is still {wish}: that is tried again when the control plane starts."
+    return f"{target} is still {wish}: the control plane tries that again."
 
 
 def _fulfils(wish: Wish, asked: Wish) -> bool:
