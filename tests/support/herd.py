@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +42,7 @@ class Herd:
     recovering: set[str] = field(default_factory=set)
     roles: dict[str, str] = field(default_factory=dict)  # reported, in place of its own
     broken: set[str] = field(default_factory=set)  # cannot be started
-    blind: set[str] = field(default_factory=set)  # their runtime does not answer
+    blind: dict[str, Exception] = field(default_factory=dict)  # what their runtime raises
     calls: list[str] = field(default_factory=list)
     pids: Any = field(default_factory=lambda: itertools.count(100))
 
@@ -68,7 +69,7 @@ class Herd:
 
     async def status(self, name: str) -> RuntimeStatus:
         if name in self.blind:
-            raise AgentRuntimeError("the runtime does not answer")
+            raise self.blind[name]
         if name in self.running:
             return RuntimeStatus(name, State.RUNNING, str(self.running[name][1]))
         if name in self.dead:
@@ -209,9 +210,9 @@ class Farm:
         await settling
 
     async def notices(self) -> list[str]:
-        """What the room was told that answers no command."""
+        """What the room was told that answers no command, without trace ids."""
         return [
-            str(content["body"])
+            re.sub(r" Trace: \S+", "", str(content["body"]))
             for content in await self.desk.said()
             if "org.agency.reply" not in content
         ]

@@ -105,14 +105,14 @@ def _as_wished(
     if episode is not None:
         if not leave.tell:
             return Plan(history)
-        over = wording.mended(seen, episode, history.tries)
+        over = wording.traced(wording.mended(seen, episode, history.tries), episode)
         return Plan(replace(history, episode=None), tell=over, seen=True)
     if not is_replaced(seen):
         return Plan(history)
     if not leave.tell:
         return Plan(history)
-    told = wording.restarted_elsewhere(seen)
     noticed = Episode(Difference.REPLACED, f"{seen.known_handle} before", trace)
+    told = wording.traced(wording.restarted_elsewhere(seen), noticed)
     return Plan(history, tell=told, noticed=noticed, seen=True)
 
 
@@ -122,4 +122,4 @@ def _told(planned: Plan, text: str, leave: Leave) -> Plan:
     if episode is None or episode.told or not leave.tell:
         return planned
     history = replace(planned.history, episode=replace(episode, told=True))
-    return replace(planned, history=history, tell=text, seen=True)
+    return replace(planned, history=history, tell=wording.traced(text, episode), seen=True)

@@ -91,6 +91,8 @@ class Reconciler:
                     await self.look()
                 except (AgencyError, SQLAlchemyError) as error:
                     _log.error("cannot look after the agents: %s", type(error).__name__)
+                except Exception:  # noqa: BLE001 - a defect met in one pass ends no control plane
+                    _log.exception("the agents could not be looked after")
                 await asyncio.sleep(min(self.spacing_s, self.every_s))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(max(0.0, self.every_s - self.spacing_s)):

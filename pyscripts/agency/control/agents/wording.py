@@ -50,6 +50,11 @@ def given_up(name: str, history: History, last: str) -> str:
     return f"{about}, and has failed for good: {tried}{ended}"
 
 
+def traced(text: str, episode: Episode) -> str:
+    """Add the trace id, by which `trace` shows all that was done."""
+    return f"{text} Trace: {episode.trace}"
+
+
 def what(name: str, episode: Episode) -> str:
     """Say how an agent differed from its wish."""
     if episode.what is Difference.UNWANTED:

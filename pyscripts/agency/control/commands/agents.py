@@ -172,23 +172,6 @@ async def restart_agent(ctx: Context, agent: str, project: str | None = None) ->
 
 
 @AGENTS.command(
-    "respawn",
-    _AGENT,
-    summary="Start an agent that died afresh, however often that failed.",
-    permission="agents.respawn",
-    changes=True,
-    target="agent",
-    wish=_wish_restart,
-)
-async def respawn_agent(ctx: Context, agent: str) -> Result:
-    """Replace what is left of an agent; the reconciler leaves one alone that runs again."""
-    lifecycle = ctx.services.lifecycle
-    if ctx.invocation.sender == SYSTEM:
-        return await lifecycle.start(agent, None, ctx.trace)
-    return await lifecycle.restart(agent, None, ctx.trace)
-
-
-@AGENTS.command(
     "status",
     argument("agent", AgentName(), "an agent's name; all if left out", required=False),
     summary="Ask an agent for its status.",
@@ -262,6 +245,23 @@ async def disable_agent(ctx: Context, agent: str) -> Result:
 async def enable_agent(ctx: Context, agent: str) -> Result:
     """Take back that an agent is disabled; it stays stopped until somebody starts it."""
     return await ctx.services.lifecycle.enable(agent)
+
+
+@AGENTS.command(
+    "respawn",
+    _AGENT,
+    summary="Start an agent that died afresh, however often that failed.",
+    permission="agents.respawn",
+    changes=True,
+    target="agent",
+    wish=_wish_restart,
+)
+async def respawn_agent(ctx: Context, agent: str) -> Result:
+    """Replace what is left of an agent; the reconciler leaves one alone that runs again."""
+    lifecycle = ctx.services.lifecycle
+    if ctx.invocation.sender == SYSTEM:
+        return await lifecycle.start(agent, None, ctx.trace)
+    return await lifecycle.restart(agent, None, ctx.trace)
 
 
 def _state(status: RuntimeStatus) -> str:

@@ -245,7 +245,9 @@ class Lifecycle:
                     return await self._surveyed(name, trace, redactor, ask=name in asked)
                 except AgencyError as error:
                     _log.warning("cannot observe %s: %s", name, redactor.redact(error.message))
-                    return None
+                except Exception as error:  # noqa: BLE001 - one agent's defect hides no other
+                    _log.error("cannot observe %s: %s", name, type(error).__name__)
+                return None
 
         found = await asyncio.gather(*(one(name) for name in names))
         return {seen.entry.name: seen for seen in found if seen is not None}

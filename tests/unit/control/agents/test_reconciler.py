@@ -12,7 +12,7 @@ from herd import Farm
 
 from agency.control.conditions import Code
 from agency.control.policy import People
-from agency.control.runtimes.base import StartRequest
+from agency.control.runtimes.base import AgentRuntimeError, StartRequest
 from agency.control.store import agents, audit
 
 
@@ -57,9 +57,12 @@ async def test_a_dead_agent_comes_back_and_the_room_is_told_once(farm: Farm) -> 
     assert (record.project, record.observed, record.handle) == ("app", "running", "101")
 
 
-async def test_another_agents_runtime_that_fails_holds_up_none(farm: Farm) -> None:
+@pytest.mark.parametrize("error", [AgentRuntimeError("no answer"), NotADirectoryError("/x")])
+async def test_another_agents_runtime_that_fails_holds_up_none(
+    farm: Farm, error: Exception
+) -> None:
     assert "dev runs" in await farm.say("!agency agents start dev")
-    farm.herd.blind.add("dev")
+    farm.herd.blind["dev"] = error
     farm.herd.kill("pm")
     await farm.look()
     assert "pm" in farm.herd.running
