@@ -19,6 +19,8 @@ from agency.control.grammar.kinds import (
     Topic,
     TraceId,
     UserId,
+    Variables,
+    variables_of,
 )
 from agency.control.grammar.spec import CommandSpec, Parameter
 
@@ -36,6 +38,16 @@ TEXTS = (
 )
 
 
+VARIABLES = (
+    st.dictionaries(st.from_regex(r"[a-z][A-Za-z0-9]{0,9}", fullmatch=True), TEXTS, min_size=1)
+    .map(lambda made: " ".join(f"{name}={value.strip()}" for name, value in made.items()).strip())
+    .filter(lambda text: first_problem(text) is None and len(text) <= 2000)
+    .filter(
+        lambda text: len({n for n, _ in variables_of(text) or ()}) == len(variables_of(text) or "x")
+    )
+)
+
+
 def without_mark(text: str) -> str:
     """A reason as it is kept: without `reason=` before it."""
     while text.startswith("reason="):
@@ -49,6 +61,8 @@ def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
             return NAMES
         case Reason():
             return TEXTS.map(without_mark).filter(bool)
+        case Variables():
+            return VARIABLES
         case Text():
             return TEXTS
         case OperationId():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,11 +154,11 @@ class Farm:
         async def records() -> Mapping[str, AgentRecord]:
             return {each.name: each for each in await desk.database.read(agents.records)}
 
-        async def record(name: str) -> AgentRecord | None:
-            return await desk.database.read(lambda c: agents.record_of(c, name))
+        async def some(names: Collection[str]) -> Mapping[str, AgentRecord]:
+            return await desk.database.read(lambda c: agents.records_of(c, names))
 
         self.lifecycle = Lifecycle(
-            self.entries, self.herd, Answers(self.herd), Limits(), records, read=record
+            self.entries, self.herd, Answers(self.herd), Limits(), records, read=some
         )
         desk.targets = AgentTargets(self.lifecycle)
         services = Services(

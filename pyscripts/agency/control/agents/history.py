@@ -11,6 +11,7 @@ class Difference(StrEnum):
 
     DEAD = "dead"  # it is to run, and does not
     DRIFTED = "drifted"  # it runs with another configuration than the one that it should have
+    UNDELETED = "undeleted"  # it is to be deleted, and is still there
     UNWANTED = "unwanted"  # it runs, and is not to
     REPLACED = "replaced"  # it runs as wished, but another process than the one on record
 

@@ -33,12 +33,14 @@ class Verb(StrEnum):
     START = "respawn"
     RESTART = "restart"
     STOP = "stop"
+    DELETE = "delete"
 
 
 _MENDS = {
     Difference.DEAD: Verb.START,
     Difference.DRIFTED: Verb.RESTART,
     Difference.UNWANTED: Verb.STOP,
+    Difference.UNDELETED: Verb.DELETE,
 }
 
 

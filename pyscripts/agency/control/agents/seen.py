@@ -46,6 +46,8 @@ class Seen:
 
 def problem_of(seen: Seen) -> Episode | None:
     """Return how an agent differs from its wish; None if it does not."""
+    if seen.wish.desired is Desired.DELETED:
+        return Episode(Difference.UNDELETED, "", "")
     if seen.wish.is_down:
         return Episode(Difference.UNWANTED, "", "") if seen.runs else None
     if not seen.runs:

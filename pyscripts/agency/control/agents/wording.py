@@ -59,6 +59,8 @@ def what(name: str, episode: Episode) -> str:
     """Say how an agent differed from its wish."""
     if episode.what is Difference.UNWANTED:
         return f"{name} ran although it is not to"
+    if episode.what is Difference.UNDELETED:
+        return f"{name} is to be deleted, and is still there"
     if episode.what is Difference.DRIFTED:
         return f"{name} had drifted ({episode.reason})"
     return f"{name} died ({episode.reason})" if episode.reason else f"{name} was found stopped"

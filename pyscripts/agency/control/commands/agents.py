@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agency.clock import iso
 from agency.control.commands.context import Context
 from agency.control.commands.noun import Noun
-from agency.control.execution.result import Result
+from agency.control.execution.result import RefusalError, Result
 from agency.control.execution.tables import table
-from agency.control.grammar.kinds import AgentName, Count, Text
+from agency.control.grammar.kinds import AgentName, Count, Text, Variables, variables_of
 from agency.control.grammar.spec import argument, flag
 from agency.control.policy import SYSTEM
 from agency.control.runtimes.base import RuntimeStatus, State, Usage
@@ -25,6 +26,8 @@ AGENTS = Noun("agents")
 
 _MOST_LINES = 100
 _USUAL_LINES = 20
+_PAGE = 50  # agents
+_MOST_PAGES = 10_000
 _MIB = 1024 * 1024
 
 _AGENT = argument("agent", AgentName(), "an agent's name, as `agents list` shows it")
@@ -45,13 +48,21 @@ def _wish_disable(_command: Command, _before: Wish | None, _runs: bool) -> Wish:
     return Wish(Desired.DISABLED)
 
 
+def _wish_delete(_command: Command, _before: Wish | None, _runs: bool) -> Wish:
+    return Wish(Desired.DELETED)
+
+
+def _wish_nothing(_command: Command, _before: Wish | None, _runs: bool) -> None:
+    """Leave what is wished as it is."""
+
+
 def _wish_enable(_command: Command, before: Wish | None, _runs: bool) -> Wish | None:
     """Wish for an agent that may be started again; one that is to run is left as it is."""
     return Wish(Desired.STOPPED) if before is None or before.is_down else None
 
 
 def _is_disabled(wish: Wish | None) -> bool:
-    return wish is not None and wish.desired is Desired.DISABLED
+    return wish is not None and wish.desired in (Desired.DISABLED, Desired.DELETED)
 
 
 def _wish_restart(command: Command, before: Wish | None, _runs: bool) -> Wish | None:
@@ -67,15 +78,27 @@ def _wish_restart(command: Command, before: Wish | None, _runs: bool) -> Wish | 
 
 @AGENTS.command(
     "list",
+    flag("page", Count(_MOST_PAGES), "page to show; the first if left out", metavar="N"),
     summary="List every agent and its state.",
     permission="agents.list",
     aliases=("!list-agents",),
 )
-async def list_agents(ctx: Context) -> Result:
-    """Show each agent on one line."""
+async def list_agents(ctx: Context, page: int | None = None) -> Result:
+    """Show each agent of a page on one line."""
     lifecycle = ctx.services.lifecycle
-    records = await lifecycle.records()
-    observed = await lifecycle.observe_all()
+    names = sorted(lifecycle.agents)
+    if not names:
+        return Result(
+            "This agency has no agents; add some in instance.yaml, or with !agency agents create."
+        )
+    page, pages = page or 1, -(-len(names) // _PAGE)
+    if page > pages:
+        raise RefusalError(
+            f"there is no page {page}", hint=f"the agents fill {pages} of {_PAGE} each"
+        )
+    shown = names[(page - 1) * _PAGE : page * _PAGE]
+    records = await lifecycle.some_records(shown)
+    observed = await lifecycle.observe_some(shown)
     rows = [
         (
             entry.name,
@@ -86,13 +109,17 @@ async def list_agents(ctx: Context) -> Result:
         )
         for entry, status in observed
     ]
-    if not rows:
-        return Result("This agency has no agents; add some in instance.yaml.")
     running = sum(state.startswith("running") for _, _, state, _, _ in rows)
     handles = {status.handle_name for _, status in observed}
     handle = handles.pop().upper() if len(handles) == 1 else "HANDLE"
+    text = f"{running} of {len(rows)} agents run."
+    if pages > 1:
+        last = (page - 1) * _PAGE + len(rows)
+        first = last - len(rows) + 1
+        more = f"; --page={page + 1} shows the next" if page < pages else ""
+        text = f"Agents {first} to {last} of {len(names)}; {running} of these run{more}."
     return Result(
-        f"{running} of {len(rows)} agents run.",
+        text,
         table(("NAME", "ROLE", "STATE", "PROJECT", handle), rows),
     )
 
@@ -230,7 +257,8 @@ async def agent_logs(ctx: Context, agent: str, lines: int) -> Result:
 )
 async def disable_agent(ctx: Context, agent: str) -> Result:
     """Stop an agent for good."""
-    return await ctx.services.lifecycle.disable(agent)
+    result = await ctx.services.lifecycle.disable(agent)
+    return replace(result, text=result.text + await ctx.services.employer().dismiss(agent))
 
 
 @AGENTS.command(
@@ -244,7 +272,9 @@ async def disable_agent(ctx: Context, agent: str) -> Result:
 )
 async def enable_agent(ctx: Context, agent: str) -> Result:
     """Take back that an agent is disabled; it stays stopped until somebody starts it."""
-    return await ctx.services.lifecycle.enable(agent)
+    result = await ctx.services.lifecycle.enable(agent)
+    ctx.services.employer().welcome(agent)
+    return result
 
 
 @AGENTS.command(
@@ -262,6 +292,53 @@ async def respawn_agent(ctx: Context, agent: str) -> Result:
     if ctx.invocation.sender == SYSTEM:
         return await lifecycle.start(agent, None, ctx.trace)
     return await lifecycle.restart(agent, None, ctx.trace)
+
+
+@AGENTS.command(
+    "create",
+    argument("agent", AgentName(), "the new agent's name"),
+    flag("template", Text(most=64), "what it is made from", required=True, metavar="NAME"),
+    flag("var", Variables(most=2000), "NAME=VALUE for the template, one after another"),
+    summary="Make an agent from a template; it runs when it is started.",
+    permission="agents.create",
+    changes=True,
+    target="agent",
+    wish=_wish_nothing,
+)
+async def create_agent(ctx: Context, agent: str, template: str, var: str | None = None) -> Result:
+    """Make an agent, with its account; nothing runs until somebody starts it."""
+    values = dict(variables_of(var or "") or ())
+    return ctx.services.employer().create(agent, template, values, ctx.invocation.sender)
+
+
+@AGENTS.command(
+    "delete",
+    _AGENT,
+    summary="Delete an agent that a command made; what it did stays on record.",
+    permission="agents.delete",
+    changes=True,
+    approval="deletion",
+    target="agent",
+    wish=_wish_delete,
+)
+async def delete_agent(ctx: Context, agent: str) -> Result:
+    """Stop an agent, have its account leave its rooms, and take it out of the inventory."""
+    result = await ctx.services.lifecycle.delete(agent)
+    return replace(result, text=result.text + await ctx.services.employer().dismiss(agent))
+
+
+@AGENTS.command(
+    "matrix-register",
+    _AGENT,
+    summary="Make an agent's account on the homeserver, and bring it into the control room.",
+    permission="agents.matrix-register",
+    changes=True,
+    target="agent",
+    wish=_wish_nothing,
+)
+async def register_agent(ctx: Context, agent: str) -> Result:
+    """Make an agent's account where it is missing, name it, and have it join."""
+    return await ctx.services.employer().register(agent)
 
 
 def _state(status: RuntimeStatus) -> str:

@@ -10,6 +10,7 @@ from agency.errors import InternalError
 
 if TYPE_CHECKING:
     from agency.clock import Clock
+    from agency.control.agents.staff import Staff
     from agency.control.conditions import Conditions
     from agency.control.execution.lifecycle import Lifecycle
     from agency.control.execution.result import Invocation
@@ -40,7 +41,18 @@ class Services:
     conditions: Conditions
     decisions: Callable[[], Decisions] = _no_decisions
     safety: Callable[[], Safety] = _no_safety
+    staff: Staff | None = None
     started_s: float = 0.0  # of the steady clock
+
+    def employer(self) -> Staff:
+        """Return what makes agents.
+
+        Raises:
+            InternalError: these services have none.
+        """
+        if self.staff is None:
+            raise InternalError("there is no staff to employ agents")
+        return self.staff
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from agency.control.runtimes.base import (
     State,
     Usage,
 )
-from agency.control.store.agents import AgentRecord, Desired, InventoryChange
+from agency.control.store.agents import AgentRecord, Deletion, Desired, InventoryChange
 from agency.control.store.audit import Outcome
 from agency.control.wish import with_project
 from agency.errors import AgencyError
@@ -98,7 +98,8 @@ class Lifecycle:
     limits: Limits
     records: Callable[[], Awaitable[Mapping[str, AgentRecord]]]
     secrets: tuple[SecretValue, ...] = ()
-    read: Callable[[str], Awaitable[AgentRecord | None]] | None = None  # of one record
+    read: Callable[[Collection[str]], Awaitable[Mapping[str, AgentRecord]]] | None = None  # of few
+    is_created: Callable[[str], bool] = lambda _name: False  # by a command
 
     def entry(self, name: str) -> AgentEntry:
         """Return the agent with that name.
@@ -176,9 +177,25 @@ class Lifecycle:
         self.entry(name)
         return Result(f"{name} is enabled. !agency agents start {name} starts it.")
 
+    @_redacts
+    async def delete(self, name: str) -> Result:
+        """Stop an agent that a command made, for good; its record and the audit log stay."""
+        entry = self.entry(name)
+        if not self.is_created(name):
+            raise RefusalError(
+                f"{name} is declared in instance.yaml, and no command made it",
+                hint=f"take {name} out of `agents` there, render, and switch",
+            )
+        await self.runtime.stop(name)
+        return Result(
+            f"{name} is deleted. Its audit log and its record stay.",
+            detail={"matrix_id": entry.matrix_id},
+            changes=(Deletion(name),),
+        )
+
     async def _is_disabled(self, name: str) -> bool:
         record = await self.record(name)
-        return record is not None and record.desired is Desired.DISABLED
+        return record is not None and record.desired in (Desired.DISABLED, Desired.DELETED)
 
     async def _refuse_disabled(self, name: str) -> None:
         if await self._is_disabled(name):
@@ -220,14 +237,23 @@ class Lifecycle:
         tail = await self.runtime.log_tail(self.entry(name).name, lines)
         return tuple(self._redactor().redact("\n".join(tail)).split("\n")) if tail else ()
 
+    async def some_records(self, names: Collection[str]) -> Mapping[str, AgentRecord]:
+        """Return the records of a few agents, by name."""
+        return await (self.records() if self.read is None else self.read(names))
+
+    @_redacts
+    async def observe_some(self, names: Collection[str]) -> list[tuple[AgentEntry, RuntimeStatus]]:
+        """Ask the runtime for the status of a few agents, in this order."""
+        redactor = self._redactor()
+        return [
+            (self.entry(name), _redacted(await self.runtime.status(name), redactor))
+            for name in names
+        ]
+
     @_redacts
     async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
         """Ask the runtime for the status of every agent; by name."""
-        redactor = self._redactor()
-        return [
-            (entry, _redacted(await self.runtime.status(name), redactor))
-            for name, entry in sorted(self.agents.items())
-        ]
+        return await self.observe_some(sorted(self.agents))
 
     async def survey(
         self, names: Collection[str], trace: str, *, asked: Collection[str]
@@ -269,9 +295,7 @@ class Lifecycle:
 
     async def record(self, name: str) -> AgentRecord | None:
         """Return an agent's record in the inventory; None if there is no such agent."""
-        if self.read is not None:
-            return await self.read(name)
-        return (await self.records()).get(name)
+        return (await self.some_records((name,))).get(name)
 
     def _redactor(self) -> Redactor:
         """Make a redactor for every secret that the control plane and its agents hold now."""

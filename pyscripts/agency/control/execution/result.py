@@ -12,7 +12,7 @@ from agency.errors import AgencyError
 if TYPE_CHECKING:  # the CLI reads a noun's file too, and must not import the store
     from agency.control.execution.replies import Reply
     from agency.control.grammar.command import Command
-    from agency.control.store.agents import InventoryChange
+    from agency.control.store.agents import Change
 
 
 class RefusalError(AgencyError):
@@ -45,7 +45,7 @@ class Result:
     block: str = ""
     outcome: Outcome = Outcome.DONE
     detail: Mapping[str, object] = field(default_factory=dict)
-    changes: tuple[InventoryChange, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     def reply(self) -> Reply:
         """Make the final reply."""

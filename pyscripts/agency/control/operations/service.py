@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -34,6 +34,7 @@ from agency.control.operations.safety import Safety
 from agency.control.operations.strangers import Strangers
 from agency.control.policy import SafeMode
 from agency.control.store import inbox, outbox
+from agency.control.store.agents import Change
 from agency.control.store.inbox import StoredEvent
 from agency.control.store.outbox import Lane, StoredMessage
 from agency.matrix import Backoff
@@ -72,6 +73,7 @@ class Operations:
     approval_wait_s: float = 3600.0
     obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
     backoff: Backoff = field(default_factory=Backoff)
+    applied: Callable[[Sequence[Change]], None] = lambda _changes: None  # of the inventory
     has_room: bool = True  # False: no message is admitted, until `enter_room`
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -114,6 +116,7 @@ class Operations:
             is_stopping=self._is_stopping,
             answered=self._proposals.answer,
             told=self._proposals.tell,
+            applied=self.applied,
         )
         self._bounds = Bounds(self.grammar, self.max_command_bytes, self.approval_wait_s)
         self._changes = Changes(

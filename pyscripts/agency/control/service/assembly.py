@@ -24,6 +24,7 @@ from agency.control.operations.approving.approvals import meant_by
 from agency.control.rooms.deletions import Deletions
 from agency.control.service.notices import Notices
 from agency.control.service.shared import Shared, Tokens, new_trace
+from agency.control.service.staffing import build_staff
 from agency.control.service.targets import AgentTargets
 from agency.control.store.passwords import url_secrets
 from agency.matrix import Backoff
@@ -33,13 +34,14 @@ from agency.secrets import Redactor, SecretValue
 def build_lifecycle(plane: Shared, tokens: Tokens) -> Lifecycle:
     """Build what starts, stops and asks agents."""
     return Lifecycle(
-        agents={agent.name: agent for agent in plane.config.agents},
+        agents=plane.inventory,
         runtime=plane.runtime,
         acp=plane.acp,
         limits=plane.config.limits,
         records=plane.records,
         secrets=_secrets(plane, tokens),
-        read=plane.record,
+        read=plane.some_records,
+        is_created=plane.inventory.is_created,
     )
 
 
@@ -74,7 +76,6 @@ def build_notices(plane: Shared, sender: Sender) -> Notices:
 def build_appservice(plane: Shared, tokens: Tokens, sender: Sender) -> AppService:
     """Build what the homeserver calls: intake, readiness, pages."""
     config = plane.config
-    own = {config.bot_id, *(agent.matrix_id for agent in config.agents)}
     intake = Intake(
         database=plane.database,
         clock=plane.clock,
@@ -106,7 +107,7 @@ def build_appservice(plane: Shared, tokens: Tokens, sender: Sender) -> AppServic
         hs_token=tokens.hs_token,
         intake=intake,
         max_body=config.limits.max_transaction_bytes,
-        user_exists=own.__contains__,
+        user_exists=plane.is_own,
         alias_exists=lambda alias: (
             plane.room_id is not None and alias == naming.control_room_alias(config.domain)
         ),
@@ -135,6 +136,7 @@ def build_operations(
             plane.conditions,
             decisions=lambda: plane.running().decisions,
             safety=lambda: plane.running().safety,
+            staff=build_staff(plane, lifecycle),
             started_s=plane.clock.steady(),
         )
     )
@@ -152,6 +154,7 @@ def build_operations(
         wake=plane.inbox_wake,
         say=sender.offer,
         obstacle=plane.voice.obstacle,
+        applied=plane.inventory.apply,
         has_room=False,
     )
 

@@ -68,6 +68,8 @@ class ControlPlane(Shared):
             upkeep = self.keeper = await self._upkeep()
             operations = build_operations(self, lifecycle, upkeep.room_id or "", sender)
             self.operations = operations
+            if self.staff is not None:
+                await self.staff.open()
             watch = build_reconciler(self, lifecycle, operations, sender)
             await operations.safety.restore()
             async with self._taking_commands(operations) as working:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
+from agency.control.agents.inventory import Inventory
+from agency.control.agents.staff import Staff
 from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.events import RoomChange
@@ -59,6 +61,7 @@ class Shared:
     acp: AcpClient
     held: Hold
     conditions: Conditions
+    inventory: Inventory
     handed: Inherited = field(default_factory=Inherited)
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -68,6 +71,7 @@ class Shared:
     voice: Voice = field(init=False)
     keeper: RoomUpkeep | None = None
     operations: Operations | None = None
+    staff: Staff | None = None
 
     def __post_init__(self) -> None:
         self.room = ControlRoom(self.api, self.config)
@@ -87,13 +91,18 @@ class Shared:
         if self.operations is not None:
             self.operations.forget(operation)
 
+    def is_own(self, user: str) -> bool:
+        """Return whether a user is the bot or an agent."""
+        agents = self.inventory.values()
+        return user == self.config.bot_id or any(user == each.matrix_id for each in agents)
+
     async def records(self) -> Mapping[str, AgentRecord]:
         """Return the record of each agent in the inventory, by name."""
         return {record.name: record for record in await self.database.read(agents.records)}
 
-    async def record(self, name: str) -> AgentRecord | None:
-        """Return the record of one agent; None if it was never known."""
-        return await self.database.read(lambda c: agents.record_of(c, name))
+    async def some_records(self, names: Collection[str]) -> Mapping[str, AgentRecord]:
+        """Return the records of these agents, by name."""
+        return await self.database.read(lambda c: agents.records_of(c, names))
 
     def running(self) -> Operations:
         """Return the operations; a handler runs for one of them, so there are any."""

@@ -173,7 +173,15 @@ Feature = Annotated[
 ]
 # What an approval rule can ask for: the commands that change an agent.
 GatedCommand = Literal[
-    "agents start", "agents stop", "agents restart", "agents disable", "agents enable"
+    "agents start",
+    "agents stop",
+    "agents restart",
+    "agents disable",
+    "agents enable",
+    "agents respawn",
+    "agents create",
+    "agents delete",
+    "agents matrix-register",
 ]
 AgeRecipient = Annotated[
     str,

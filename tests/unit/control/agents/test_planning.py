@@ -27,7 +27,8 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.now, self.pid = 1000.0, 1
         self.wish, self.wished_ts = Wish(Desired.STOPPED), 1
-        self.state, self.known, self.known_handle = State.STOPPED, "stopped", None
+        self.state, self.known_handle = State.STOPPED, None
+        self.known: str | None = "stopped"
         self.handle: str | None = None
         self.broken = self.recovering = self.busy = self.drifted = self.safe = False
         self.history = History()
@@ -56,14 +57,15 @@ class Life(RuleBasedStateMachine):
         self.state, self.handle = State.RUNNING, str(self.pid)
 
     def record(self) -> None:
-        self.known, self.known_handle = str(self.state), self.handle
+        if self.known is not None:
+            self.known, self.known_handle = str(self.state), self.handle
 
     @rule(desired=st.sampled_from(Desired))
     def command(self, desired: Desired) -> None:
         """A person's operation, from its wish to its result."""
         self.wish, self.wished_ts = Wish(desired), self.wished_ts + 1
         self.drifted = self.untold = False
-        self.row, self.last_try = 0, None
+        self.row, self.last_try, self.known = 0, None, "unknown"
         if desired is Desired.RUNNING and not self.broken:
             self.run()
         elif desired is not Desired.RUNNING:
@@ -112,7 +114,8 @@ class Life(RuleBasedStateMachine):
         if self.busy:
             assert not made.tell
         if self.wish.is_down:
-            assert made.heal in (None, Verb.STOP), "never started against its wish"
+            gone = self.wish.desired is Desired.DELETED
+            assert made.heal in (None, Verb.DELETE if gone else Verb.STOP), "against its wish"
         if self.recovering and self.state is State.FAILED:
             assert made.heal is None, "left to its runtime"
         if made.tell:
@@ -133,6 +136,13 @@ class Life(RuleBasedStateMachine):
     def heal(self, verb: Verb) -> None:
         self.row += 1
         self.last_try = self.now
+        if verb is Verb.DELETE and not self.broken:
+            self.state, self.handle = State.STOPPED, None
+            self.known, self.known_handle = None, None
+            self.history = History(self.wished_ts)
+            return
+        if verb is Verb.DELETE:
+            return
         if verb is Verb.STOP or self.broken:
             self.state, self.handle = State.STOPPED, None
         else:
@@ -155,6 +165,7 @@ class Life(RuleBasedStateMachine):
             self.look()
             self.now += 200
         assert (self.state is State.RUNNING) is (self.wish.desired is Desired.RUNNING)
+        assert (self.known is None) is (self.wish.desired is Desired.DELETED)
         last = plan(self.seen(), self.history, RULES, Leave(), self.now, "t-3")
         assert (last.heal, last.tell, last.history.is_empty) == (None, "", True)
 
