@@ -12,7 +12,9 @@ from typing import Any
 from desk import BOT, ROOM, Desk
 
 from agency.control.agents.history import Respawns
+from agency.control.agents.inventory import Inventory
 from agency.control.agents.reconciler import Reconciler
+from agency.control.agents.staff import Staff
 from agency.control.commands import GRAMMAR, Services
 from agency.control.commands.registry import build_handlers
 from agency.control.config import AgentEntry, Limits
@@ -141,15 +143,19 @@ class Farm:
     def __init__(self, desk: Desk, names: tuple[str, ...] = ("dev", "pm"), **rules: Any) -> None:
         self.desk, self.names, self.herd = desk, names, Herd()
         self.rules = Respawns(**rules)
-        self.entries = {
-            name: AgentEntry(name=name, role=name, matrix_id=f"@agent-{name}:x.org", port=20000 + n)
+        self.entries = [
+            AgentEntry(name=name, role=name, matrix_id=f"@agent-{name}:x.org", port=20000 + n)
             for n, name in enumerate(names)
-        }
+        ]
+        self.runtime_kind, self.left = "process", list[str]()
 
     async def open(self) -> None:
         """Start the control plane, again, over the same store and agents."""
         desk = self.desk
         await desk.database.write(lambda c: agents.synchronise(c, self.names, desk.clock.now_ms()))
+
+        created = await desk.database.read(agents.created)
+        self.inventory = Inventory(self.entries, created)
 
         async def records() -> Mapping[str, AgentRecord]:
             return {each.name: each for each in await desk.database.read(agents.records)}
@@ -158,9 +164,16 @@ class Farm:
             return await desk.database.read(lambda c: agents.records_of(c, names))
 
         self.lifecycle = Lifecycle(
-            self.entries, self.herd, Answers(self.herd), Limits(), records, read=some
+            self.inventory,
+            self.herd,
+            Answers(self.herd),
+            Limits(),
+            records,
+            read=some,
+            is_created=self.inventory.is_created,
         )
         desk.targets = AgentTargets(self.lifecycle)
+        self.staff = self.make_staff()
         services = Services(
             desk.clock,
             desk.database,
@@ -169,9 +182,10 @@ class Farm:
             desk.conditions,
             decisions=lambda: self.operations.decisions,
             safety=lambda: self.operations.safety,
+            staff=self.staff,
         )
         desk.handlers = dict(build_handlers(services))
-        self.operations: Operations = desk.make_operations()
+        self.operations: Operations = desk.make_operations(self.inventory.apply)
         await self.operations.safety.restore()
         traces = itertools.count(1)
         begun = desk.clock.now_ms()
@@ -188,6 +202,30 @@ class Farm:
             say=desk.say_to,
             max_outbox=1000,
             rules=self.rules,
+        )
+
+    def make_staff(self) -> Staff:
+        """Make what employs agents, with accounts that are only noted down."""
+        farm = self
+
+        class Noted:
+            async def admit(self, _room: str, _agent: str, _display_name: str) -> str:
+                return ""
+
+            async def dismiss(self, agent: str) -> int:
+                farm.left.append(agent)
+                return 1
+
+        return Staff(
+            inventory=self.inventory,
+            lifecycle=self.lifecycle,
+            accounts=Noted(),
+            members=[],
+            runtime=self.runtime_kind,
+            domain="x.org",
+            room_id=lambda: ROOM,
+            records=self.lifecycle.records,
+            wake=lambda: None,
         )
 
     async def say(self, text: str, by: str = "@alice:x.org") -> str:

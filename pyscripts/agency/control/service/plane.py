@@ -142,7 +142,7 @@ class ControlPlane(Shared):
             asyncio.create_task(upkeep.run(), name="upkeep of the room"),
             asyncio.create_task(notices.run(), name="notices of conditions"),
         ]
-        names = [agent.name for agent in self.config.agents]
+        names = [*self.inventory]
         starting = asyncio.create_task(
             reconcile(names, operations.targets, operations, self.clock, new_trace),
             name="reconcile",
