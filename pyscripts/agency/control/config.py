@@ -38,6 +38,9 @@ class AgentEntry(Strict):
     runtime: RuntimeName | None = Field(
         default=None, description="default: the runtime of all agents"
     )
+    spare: bool = Field(
+        default=False, description="no agent yet: a slot for one that a command makes"
+    )
 
 
 class Limits(Strict):

@@ -82,6 +82,7 @@ def control_document(instance: Instance) -> dict[str, Any]:
                 "role": agent.role,
                 "matrix_id": agent.matrix_id,
                 "port": agent.port,
+                **({"spare": True} if instance.agents[agent.name].spare else {}),
             }
             for agent in instance.resolved_agents()
         ],

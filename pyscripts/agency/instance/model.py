@@ -112,6 +112,10 @@ class Agent(Strict):
     port: int | None = Field(
         default=None, ge=1024, le=65535, description="loopback port of its ACP; else from a hash"
     )
+    spare: bool = Field(
+        default=False,
+        description="no agent yet: its user, port and unit are for one that `agents create` makes",
+    )
 
 
 class ApprovalRule(Strict):

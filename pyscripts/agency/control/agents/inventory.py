@@ -17,7 +17,10 @@ class Inventory(Mapping[str, AgentEntry]):
     """
 
     def __init__(self, configured: Iterable[AgentEntry], created: Iterable[Creation] = ()) -> None:
-        self._configured = {each.name: each for each in configured}
+        self._spare: dict[str, AgentEntry] = {}
+        self._configured: dict[str, AgentEntry] = {}
+        for each in configured:
+            (self._spare if each.spare else self._configured)[each.name] = each
         self._created: dict[str, Creation] = {}
         self._entries = dict(self._configured)
         self.ports = Ports(self)
@@ -40,6 +43,24 @@ class Inventory(Mapping[str, AgentEntry]):
     def creation(self, name: str) -> Creation | None:
         """Return how an agent was made; None for one of the configuration."""
         return self._created.get(name)
+
+    @property
+    def slots(self) -> Mapping[str, str]:
+        """The slot of each agent that has one."""
+        return {name: made.slot for name, made in self._created.items() if made.slot}
+
+    def free_slot(self) -> AgentEntry | None:
+        """Choose a slot that no agent has, by name; None if all are taken or there is none."""
+        taken = {*self.slots.values()}
+        return next((each for name, each in sorted(self._spare.items()) if name not in taken), None)
+
+    def port_of(self, name: str) -> int:
+        """Return the port of an agent or of a slot. Raises KeyError if there is none."""
+        return (self._entries.get(name) or self._spare[name]).port
+
+    def is_reserved(self, name: str) -> bool:
+        """Return whether a name is that of a slot."""
+        return name in self._spare
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Follow changes that are in the store; those of the configuration stay as they are."""
@@ -67,7 +88,7 @@ class Inventory(Mapping[str, AgentEntry]):
         Raises:
             RefusalError: all are taken.
         """
-        taken = {each.port for each in self._entries.values()}
+        taken = {each.port for each in (*self._entries.values(), *self._spare.values())}
         ports, first = naming.AGENT_PORTS, naming.agent_port(name)
         for step in range(len(ports)):
             port = ports[(first - ports.start + step) % len(ports)]
@@ -77,13 +98,13 @@ class Inventory(Mapping[str, AgentEntry]):
 
 
 class Ports(Mapping[str, int]):
-    """The port of each agent of an inventory, as it is now."""
+    """The port of each agent of an inventory, as it is now; a slot's is found by its name, too."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
 
     def __getitem__(self, name: str) -> int:
-        return self._inventory[name].port
+        return self._inventory.port_of(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._inventory)

@@ -74,24 +74,38 @@ class Staff:
             raise RefusalError(
                 f"there is an agent {name} already", hint=f"see it: !agency agents show {name}"
             )
+        if self.inventory.is_reserved(name):
+            raise RefusalError(f"{name} is the name of a slot", hint="give the agent another name")
         self.fill(template, name, variables)
-        if self.runtime == "systemd":
-            raise RefusalError(
-                "the agents here are users and units that NixOS declares, so no command makes one",
-                hint=(
-                    f"add to `agents` in instance.yaml, render, and switch:\n"
-                    f"  {name}:\n    role: {template}"
-                ),
-            )
         matrix_id = naming.matrix_id(naming.agent_localpart(name), self.domain)
-        port = self.inventory.free_port(name)
-        made = Creation(name, template, template, matrix_id, port, by, variables)
+        slot, port = self._place(name, template)
+        made = Creation(name, template, template, matrix_id, port, by, variables, slot)
         return Result(
             f"{name} is made from the template {template}, and does not run yet. "
             f"!agency agents start {name} starts it.",
-            detail={"template": template, "matrix_id": matrix_id, "port": port},
+            detail={
+                "template": template,
+                "matrix_id": matrix_id,
+                "port": port,
+                "slot": slot or None,
+            },
             changes=(made,),
         )
+
+    def _place(self, name: str, template: str) -> tuple[str, int]:
+        """Choose the slot, if its runtime needs one, and the port of a new agent."""
+        if self.runtime != "systemd":
+            return "", self.inventory.free_port(name)
+        slot = self.inventory.free_slot()
+        if slot is None:
+            raise RefusalError(
+                "the agents here are users and units that NixOS declares, and no slot is free",
+                hint=(
+                    "add to `agents` in instance.yaml, render, and switch:\n"
+                    f"  {name}:\n    role: {template}"
+                ),
+            )
+        return slot.name, slot.port
 
     async def register(self, name: str) -> Result:
         """Make an agent's account, name it, and bring it into the control room."""

@@ -17,6 +17,7 @@ from agency.control.acp_client import AcpClient
 from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.runtimes.base import Runtime
+from agency.control.runtimes.slots import SlottedRuntime
 from agency.control.service import startup
 from agency.control.service.plane import ControlPlane
 from agency.control.service.shared import Tokens
@@ -58,7 +59,7 @@ async def control_plane(
         api = MatrixSession(config.homeserver_url, session, tokens.as_token.reveal())
         acp = await stack.enter_async_context(AcpClient())
         make = partial(startup.open_runtimes, handed=handed, ports=inventory.ports)
-        runtime = (make_runtime or make)(config, clock)
+        runtime = SlottedRuntime((make_runtime or make)(config, clock), lambda: inventory.slots)
         stack.push_async_callback(_close_runtime, runtime)
         conditions = Conditions(clock)
         yield ControlPlane(

@@ -77,6 +77,7 @@ class Creation:
     port: int
     by: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    slot: str = ""  # the declared user and unit that it has, if it has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,7 @@ def created(connection: Connection) -> list[Creation]:
             row.port,
             row.created_by,
             json.loads(row.variables),
+            row.slot,
         )
         for row in rows
     ]
@@ -206,6 +208,7 @@ def _create(connection: Connection, made: Creation, now_ts: int) -> None:
         "variables": json.dumps(dict(made.variables)),
         "matrix_id": made.matrix_id,
         "port": made.port,
+        "slot": made.slot,
         "created_by": made.by,
         "created_ts": now_ts,
     }

@@ -164,6 +164,7 @@ created_agents = Table(
     Column("variables", Text, nullable=False),
     Column("matrix_id", String(255), nullable=False),
     Column("port", Integer, nullable=False),
+    Column("slot", String(64), nullable=False),
     Column("created_by", String(255), nullable=False),
     Column("created_ts", BigInteger, nullable=False),
     Column("deleted_ts", BigInteger),

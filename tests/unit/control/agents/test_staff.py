@@ -82,6 +82,22 @@ async def test_where_agents_are_units_the_reply_names_the_lines(farm: Farm) -> N
     assert await farm.desk.database.read(agents.created) == []
 
 
+async def test_where_agents_are_units_a_free_slot_is_taken(farm: Farm) -> None:
+    slot = AgentEntry(name="slot-1", role="x", matrix_id="@s:x.org", port=20077, spare=True)
+    farm.entries.append(slot)
+    await farm.open()
+    farm.staff.runtime = "systemd"
+    assert "slot-1" not in await farm.say("!agency agents list")
+    assert "the name of a slot" in await farm.say("!agency agents create slot-1 --template=t")
+    assert (await farm.say(CREATE)).startswith("helper is made")
+    (made,) = await farm.desk.database.read(agents.created)
+    assert (made.slot, made.port) == ("slot-1", 20077)
+    other = await farm.say("!agency agents create other --template=t")
+    assert "no slot is free" in other
+    await farm.open()
+    assert dict(farm.inventory.slots) == {"helper": "slot-1"}, "also after a restart"
+
+
 async def test_a_deletion_that_the_runtime_refuses_is_tried_again(farm: Farm) -> None:
     await farm.say(CREATE)
     await farm.say("!agency agents start helper")

@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.Column("variables", sa.Text, nullable=False),
         sa.Column("matrix_id", sa.String(255), nullable=False),
         sa.Column("port", sa.Integer, nullable=False),
+        sa.Column("slot", sa.String(64), nullable=False),
         sa.Column("created_by", sa.String(255), nullable=False),
         sa.Column("created_ts", sa.BigInteger, nullable=False),
         sa.Column("deleted_ts", sa.BigInteger),
