@@ -148,6 +148,7 @@ class Farm:
             for n, name in enumerate(names)
         ]
         self.runtime_kind, self.left = "process", list[str]()
+        self.away: Exception | None = None  # what the homeserver answers
 
     async def open(self) -> None:
         """Start the control plane, again, over the same store and agents."""
@@ -213,6 +214,8 @@ class Farm:
                 return ""
 
             async def dismiss(self, agent: str) -> int:
+                if farm.away is not None:
+                    raise farm.away
                 farm.left.append(agent)
                 return 1
 

@@ -257,8 +257,7 @@ async def agent_logs(ctx: Context, agent: str, lines: int) -> Result:
 )
 async def disable_agent(ctx: Context, agent: str) -> Result:
     """Stop an agent for good."""
-    result = await ctx.services.lifecycle.disable(agent)
-    return replace(result, text=result.text + await ctx.services.employer().dismiss(agent))
+    return await _dismissed(ctx, agent, await ctx.services.lifecycle.disable(agent))
 
 
 @AGENTS.command(
@@ -273,7 +272,8 @@ async def disable_agent(ctx: Context, agent: str) -> Result:
 async def enable_agent(ctx: Context, agent: str) -> Result:
     """Take back that an agent is disabled; it stays stopped until somebody starts it."""
     result = await ctx.services.lifecycle.enable(agent)
-    ctx.services.employer().welcome(agent)
+    if ctx.services.staff is not None:
+        ctx.services.staff.welcome(agent)
     return result
 
 
@@ -323,8 +323,7 @@ async def create_agent(ctx: Context, agent: str, template: str, var: str | None 
 )
 async def delete_agent(ctx: Context, agent: str) -> Result:
     """Stop an agent, have its account leave its rooms, and take it out of the inventory."""
-    result = await ctx.services.lifecycle.delete(agent)
-    return replace(result, text=result.text + await ctx.services.employer().dismiss(agent))
+    return await _dismissed(ctx, agent, await ctx.services.lifecycle.delete(agent))
 
 
 @AGENTS.command(
@@ -339,6 +338,14 @@ async def delete_agent(ctx: Context, agent: str) -> Result:
 async def register_agent(ctx: Context, agent: str) -> Result:
     """Make an agent's account where it is missing, name it, and have it join."""
     return await ctx.services.employer().register(agent)
+
+
+async def _dismissed(ctx: Context, agent: str, result: Result) -> Result:
+    """Have the account of an agent that is stopped for good leave its rooms, and say so."""
+    staff = ctx.services.staff
+    if staff is None:
+        return result
+    return replace(result, text=result.text + await staff.dismiss(agent))
 
 
 def _state(status: RuntimeStatus) -> str:

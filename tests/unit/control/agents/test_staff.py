@@ -18,6 +18,7 @@ from agency.control.store import agents
 from agency.control.store.agents import Creation, Deletion, Desired
 from agency.control.wish import Wish
 from agency.errors import UsageError
+from agency.matrix import MatrixError
 
 CREATE = '!agency agents create helper --template=developer --var="room=!x:y text=a b"'
 
@@ -167,3 +168,11 @@ def test_variables_are_read_as_they_were_written(values: dict[str, str]) -> None
 async def test_what_is_no_variable_is_refused(farm: Farm, wrong: str) -> None:
     said = await farm.say(f'!agency agents create helper --template=t --var="{wrong}"')
     assert "NAME=VALUE" in said
+
+
+async def test_a_homeserver_that_is_away_keeps_no_agent_running(farm: Farm) -> None:
+    await farm.say("!agency agents start pm")
+    farm.away = MatrixError("no answer", where="http://x")
+    said = await farm.say("!agency agents disable pm")
+    assert "@agent-pm:x.org could not leave its rooms: no answer." in said
+    assert farm.herd.running == {}
