@@ -181,7 +181,10 @@ class Reconciler:
 
         def commit(connection: Connection) -> tuple[list[Planned], StoredMessage | None]:
             holds = [each for each in planned if self._holds(connection, each)]
-            kept.keep(connection, {each.seen.name: each.plan.history for each in holds})
+            kept.keep(
+                connection,
+                {each.seen.name: each.plan.history for each in holds if _is_kept(each)},
+            )
             for each in holds:
                 if each.plan.noticed is not None:
                     audit.append(connection, self.clock, _entry(each))

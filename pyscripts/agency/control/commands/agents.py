@@ -135,7 +135,7 @@ async def show_agent(ctx: Context, agent: str) -> Result:
     """Show an agent's configuration, its wanted state and its observed state."""
     lifecycle = ctx.services.lifecycle
     seen = await lifecycle.observe(agent, ctx.trace)
-    record = (await lifecycle.records()).get(agent)
+    record = await lifecycle.record(agent)
     rows = [
         ("role", seen.entry.role),
         ("Matrix id", seen.entry.matrix_id),
@@ -143,6 +143,11 @@ async def show_agent(ctx: Context, agent: str) -> Result:
         ("ACP port", str(seen.entry.port)),
         ("state", _state(seen.status)),
     ]
+    staff = ctx.services.staff
+    made = None if staff is None else staff.inventory.creation(agent)
+    if made is not None:
+        rows += [("template", made.template), ("made by", made.by)]
+        rows += [("slot", made.slot)] if made.slot else []
     if record is not None:
         rows += [
             ("wanted", f"{record.desired}, since {iso(record.changed_ts / 1000)}"),
