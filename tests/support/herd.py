@@ -15,6 +15,7 @@ from agency.control.agents.history import Respawns
 from agency.control.agents.inventory import Inventory
 from agency.control.agents.reconciler import Reconciler
 from agency.control.agents.staff import Staff
+from agency.control.agents.tasks import Tasks
 from agency.control.commands import GRAMMAR, Services
 from agency.control.commands.registry import build_handlers
 from agency.control.config import AgentEntry, Limits
@@ -31,7 +32,7 @@ from agency.control.runtimes.base import (
 from agency.control.service.targets import AgentTargets
 from agency.control.store import agents
 from agency.control.store.agents import AgentRecord
-from agency.protocols import Health, Status
+from agency.protocols import Health, Status, TaskReport, TasksCancelled
 from agency.secrets import SecretValue
 
 
@@ -46,6 +47,7 @@ class Herd:
     broken: set[str] = field(default_factory=set)  # cannot be started
     blind: dict[str, Exception] = field(default_factory=dict)  # what their runtime raises
     calls: list[str] = field(default_factory=list)
+    tasks: dict[str, tuple[TaskReport, ...]] = field(default_factory=dict)
     pids: Any = field(default_factory=lambda: itertools.count(100))
 
     def kind_of(self, _name: str) -> str:
@@ -121,6 +123,14 @@ class Answers:
         still_running: Callable[[], Awaitable[bool]],
     ) -> Health:
         return Health(status="ok", agent=endpoint.agent or "")
+
+    async def cancel(
+        self, endpoint: Endpoint, trace: str, task: str | None = None, *, key: str | None = None
+    ) -> TasksCancelled:
+        name = endpoint.agent or ""
+        self.herd.calls.append(f"cancel {task} of {name} by {key}")
+        held = self.herd.tasks.pop(name, ())
+        return TasksCancelled(agent=name, tasks=held)
 
     async def status(self, endpoint: Endpoint, trace: str) -> Status:
         name = endpoint.agent or ""
@@ -229,6 +239,7 @@ class Farm:
             room_id=lambda: ROOM,
             records=self.lifecycle.records,
             wake=lambda: None,
+            tasks=Tasks(self.lifecycle, Answers(self.herd)),
         )
 
     async def say(self, text: str, by: str = "@alice:x.org") -> str:

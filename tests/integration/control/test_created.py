@@ -79,6 +79,7 @@ def test_an_agent_is_made_lives_through_kill_9_and_is_deleted(agency: Agency) ->
     wait_for(lambda: "helper: running" in agency.ask("!agency agents status helper"), "agent")
     assert "site" in agency.ask("!agency agents status helper")
 
+    assert agency.ask("!agency agents cancel helper") == "helper has no running task."
     assert HELPER in agency.ask("!agency agents matrix-register helper")
     path = f"/_matrix/client/v3/profile/{quote(HELPER)}/displayname"
     named = agency.homeserver.request("GET", path, TOKENS["alice"])

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from agency import naming
 from agency.control.agents.inventory import Inventory
+from agency.control.agents.tasks import Tasks
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.result import RefusalError, Result
 from agency.control.store.agents import AgentRecord, Creation, Desired
@@ -49,6 +50,7 @@ class Staff:
     room_id: Callable[[], str | None]
     records: Callable[[], Awaitable[Mapping[str, AgentRecord]]]
     wake: Callable[[], None]
+    tasks: Tasks
     fill: Fill = _any_template
     _out: frozenset[str] = frozenset()
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from agency.clock import iso
 from agency.control.commands.context import Context
 from agency.control.commands.noun import Noun
+from agency.control.execution.describing import answer_of, facts_of, state_of
 from agency.control.execution.result import RefusalError, Result
 from agency.control.execution.tables import table
 from agency.control.grammar.kinds import AgentName, Count, Text, Variables, variables_of
 from agency.control.grammar.spec import argument, flag
 from agency.control.policy import SYSTEM
-from agency.control.runtimes.base import RuntimeStatus, State, Usage
+from agency.control.runtimes.base import State
 from agency.control.wish import Desired, Wish
 
 if TYPE_CHECKING:
-    from agency.control.execution.lifecycle import Observation
     from agency.control.grammar.command import Command
     from agency.control.store.agents import AgentRecord
 
@@ -28,7 +28,6 @@ _MOST_LINES = 100
 _USUAL_LINES = 20
 _PAGE = 50  # agents
 _MOST_PAGES = 10_000
-_MIB = 1024 * 1024
 
 _AGENT = argument("agent", AgentName(), "an agent's name, as `agents list` shows it")
 _PROJECT = flag("project", Text(most=200), "the project to work on", metavar="TEXT")
@@ -103,7 +102,7 @@ async def list_agents(ctx: Context, page: int | None = None) -> Result:
         (
             entry.name,
             entry.role,
-            _state(status),
+            state_of(status),
             _project(records, entry.name) if status.state is State.RUNNING else "-",
             status.handle or "-",
         )
@@ -141,7 +140,7 @@ async def show_agent(ctx: Context, agent: str) -> Result:
         ("Matrix id", seen.entry.matrix_id),
         ("runtime", lifecycle.runtime.kind_of(agent)),
         ("ACP port", str(seen.entry.port)),
-        ("state", _state(seen.status)),
+        ("state", state_of(seen.status)),
     ]
     staff = ctx.services.staff
     made = None if staff is None else staff.inventory.creation(agent)
@@ -218,8 +217,8 @@ async def agent_status(ctx: Context, agent: str | None = None) -> Result:
     lifecycle = ctx.services.lifecycle
     seen = await lifecycle.observe(agent, ctx.trace)
     return Result(
-        f"{agent}: {_state(seen.status)}" + (f", {_answer(seen)}" if _answer(seen) else ""),
-        table((), _facts(seen, await lifecycle.usage(agent))),
+        f"{agent}: {state_of(seen.status)}" + (f", {answer_of(seen)}" if answer_of(seen) else ""),
+        table((), facts_of(seen, await lifecycle.usage(agent))),
         detail={"state": str(seen.status.state), **seen.status.handle_detail},
     )
 
@@ -300,6 +299,21 @@ async def respawn_agent(ctx: Context, agent: str) -> Result:
 
 
 @AGENTS.command(
+    "cancel",
+    _AGENT,
+    flag("task", Text(most=64), "one task; every running one if left out", metavar="ID"),
+    summary="Cancel what an agent is at; it goes on to run.",
+    permission="agents.cancel",
+    changes=True,
+    target="agent",
+    wish=_wish_nothing,
+)
+async def cancel_tasks(ctx: Context, agent: str, task: str | None = None) -> Result:
+    """Cancel one task of an agent, or every running one."""
+    return await ctx.services.employer().tasks.cancel(agent, task, ctx.trace)
+
+
+@AGENTS.command(
     "create",
     argument("agent", AgentName(), "the new agent's name"),
     flag("template", Text(most=64), "what it is made from", required=True, metavar="NAME"),
@@ -351,41 +365,6 @@ async def _dismissed(ctx: Context, agent: str, result: Result) -> Result:
     if staff is None:
         return result
     return replace(result, text=result.text + await staff.dismiss(agent))
-
-
-def _state(status: RuntimeStatus) -> str:
-    if status.state is State.FAILED:
-        why = status.detail or f"exit status {status.exit_status}"
-        return f"failed ({why})"
-    return str(status.state)
-
-
-def _answer(seen: Observation) -> str:
-    if seen.problem is not None:
-        return f"but it does not answer: {seen.problem}"
-    return ""
-
-
-def _facts(seen: Observation, usage: Usage) -> list[tuple[str, str]]:
-    status, told = seen.status, seen.told
-    facts: list[tuple[str, str | None]] = [
-        ("role", seen.entry.role),
-        (status.handle_name, status.handle),
-        ("started", status.started_at if status.state is not State.STOPPED else None),
-    ]
-    if told is not None:
-        facts += [
-            ("project", told.project or "-"),
-            ("up", f"{told.uptime_s:.0f} s"),
-            ("version", told.version),
-        ]
-    facts += [
-        ("memory", None if usage.memory is None else f"{usage.memory / _MIB:.1f} MiB"),
-        ("processor time", None if usage.cpu_s is None else f"{usage.cpu_s:.1f} s"),
-        ("restarts by itself", None if usage.restarts is None else str(usage.restarts)),
-        ("last exit status", None if status.exit_status is None else str(status.exit_status)),
-    ]
-    return [(key, value) for key, value in facts if value is not None]
 
 
 def _project(records: Mapping[str, AgentRecord], name: str) -> str:

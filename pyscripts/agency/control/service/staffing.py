@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agency.control.agents.staff import Staff
+from agency.control.agents.tasks import Tasks
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.service.shared import Shared
 
@@ -24,5 +25,6 @@ def build_staff(plane: Shared, lifecycle: Lifecycle) -> Staff:
         room_id=lambda: plane.room_id,
         records=plane.records,
         wake=wake,
+        tasks=Tasks(lifecycle, plane.acp),
     )
     return plane.staff

@@ -179,6 +179,7 @@ GatedCommand = Literal[
     "agents disable",
     "agents enable",
     "agents respawn",
+    "agents cancel",
     "agents create",
     "agents delete",
     "agents matrix-register",
