@@ -80,8 +80,9 @@ def plan(
     elif not episode.reason:
         episode = replace(episode, reason=problem.reason)
     history = replace(history, episode=episode)
-    if history.given_up:
-        return Plan(history, noticed=noticed)
+    if history.given_up:  # the condition says how it differs by now
+        known = replace(history, episode=replace(episode, told=True))
+        return Plan(known, noticed=noticed)
     if history.tries >= rules.most:
         over = replace(history, given_up=True, episode=replace(episode, told=True))
         return Plan(over, noticed=noticed, seen=True)

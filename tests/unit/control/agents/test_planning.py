@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agency.control.agents.history import History, Respawns
 from agency.control.agents.planning import Leave, Plan, Verb, plan
-from agency.control.agents.seen import Seen
+from agency.control.agents.seen import Seen, problem_of
 from agency.control.runtimes.base import State
 from agency.control.wish import Desired, Wish
 
@@ -35,6 +35,7 @@ class Life(RuleBasedStateMachine):
         self.row, self.up_since = 0, 0.0  # tries in a row, and since when it is as wished
         self.last_try: float | None = None
         self.untold = False  # something befell it that the room was not told of
+        self.command(Desired.RUNNING)
 
     def seen(self) -> Seen:
         return Seen(
@@ -86,6 +87,21 @@ class Life(RuleBasedStateMachine):
     def turn(self, what: str) -> None:
         setattr(self, what, not getattr(self, what))
 
+    @rule()
+    def fall_into_a_bad_time(self) -> None:
+        """It dies and cannot be started, for longer than all attempts take."""
+        self.broken = True
+        self.die()
+        for _ in range(6):
+            self.look()
+            self.now += RULES.longest_s
+
+    @rule()
+    def die_where_its_runtime_starts_it_again(self) -> None:
+        self.recovering = True
+        self.die()
+        self.look()
+
     @rule(seconds=st.sampled_from([1, 10, 40, 101]))
     def wait(self, seconds: int) -> None:
         self.now += seconds
@@ -128,6 +144,10 @@ class Life(RuleBasedStateMachine):
                 "t-2",
             )
             assert not again.tell, "a thing is told once"
+        left_alone = self.busy or self.safe or self.known is None
+        left_alone |= self.recovering and self.state is State.FAILED
+        if not left_alone and self.row == 0 and self.last_try is None:
+            assert (made.heal is None) is (problem_of(self.seen()) is None), "tried at once"
         if made.heal is not None:
             assert self.row < RULES.most
             if self.last_try is not None and self.row:
