@@ -63,6 +63,9 @@ def test_an_agent_is_made_lives_through_kill_9_and_is_deleted(agency: Agency) ->
     made = agency.ask("!agency agents create helper --template=developer")
     assert made.startswith("helper is made from the template developer, and does not run yet.")
     assert "0 of 3 agents run." in agency.ask("!agency agents list")
+    document = agency.ask("!agency gosuto show helper")
+    assert "version 1" in document
+    assert "@alice:agency.example" in document
     wait_for(lambda: agency.membership(HELPER) == "join", "account in the room")
     assert "here is an agent helper already" in agency.ask(
         "!agency agents create helper --template=developer"

@@ -10,7 +10,7 @@ from agency import naming
 from agency.control.agents.inventory import Inventory
 from agency.control.agents.tasks import Tasks
 from agency.control.execution.lifecycle import Lifecycle
-from agency.control.execution.result import RefusalError, Result
+from agency.control.execution.result import RefusalError, Result, Stored
 from agency.control.store.agents import AgentRecord, Creation, Desired
 from agency.control.store.audit import Outcome
 from agency.matrix import MatrixError
@@ -26,16 +26,18 @@ class Accounts(Protocol):
         """Have an account leave every room; return their number."""
 
 
-Fill = Callable[[str, str, Mapping[str, str]], None]
+Draft = Callable[[str, str, Mapping[str, str], str, str], Awaitable[Stored | None]]
 
 
-def _any_template(_template: str, _agent: str, _values: Mapping[str, str]) -> None:
-    """Take every template: for an agency without any."""
+async def _no_draft(
+    _template: str, _agent: str, _values: Mapping[str, str], _by: str, _trace: str
+) -> None:
+    """Take every template, and write nothing: for an agency without any."""
 
 
 @dataclass(slots=True)
 class Staff:
-    """Hirer of agents. `fill` refuses a template that there is not, and wrong variables of one.
+    """Hirer of agents. `draft` writes the first version of an agent's document from a template.
 
     `runtime` is the kind in which a new agent would run; `members` are the users whom the upkeep of
     the control room brings in.
@@ -51,7 +53,7 @@ class Staff:
     records: Callable[[], Awaitable[Mapping[str, AgentRecord]]]
     wake: Callable[[], None]
     tasks: Tasks
-    fill: Fill = _any_template
+    draft: Draft = _no_draft
     _out: frozenset[str] = frozenset()
 
     async def open(self) -> None:
@@ -65,12 +67,14 @@ class Staff:
         self._choose()
         self.inventory.changed = self._changed
 
-    def create(self, name: str, template: str, variables: Mapping[str, str], by: str) -> Result:
+    async def create(
+        self, name: str, template: str, variables: Mapping[str, str], by: str, trace: str
+    ) -> Result:
         """Make an agent from a template; nothing runs until it is started.
 
         Raises:
-            UsageError: there is no such template, or a variable of it is wrong or missing.
-            RefusalError: there is such an agent, or its runtime is one that NixOS declares.
+            RefusalError: there is such an agent, no such template, a variable of it is wrong or
+                missing, or its runtime is one that NixOS declares and has no slot.
         """
         if name in self.inventory:
             raise RefusalError(
@@ -78,7 +82,7 @@ class Staff:
             )
         if self.inventory.is_reserved(name):
             raise RefusalError(f"{name} is the name of a slot", hint="give the agent another name")
-        self.fill(template, name, variables)
+        written = await self.draft(template, name, variables, by, trace)
         matrix_id = naming.matrix_id(naming.agent_localpart(name), self.domain)
         slot, port = self._place(name, template)
         made = Creation(name, template, template, matrix_id, port, by, variables, slot)
@@ -92,6 +96,7 @@ class Staff:
                 "slot": slot or None,
             },
             changes=(made,),
+            stored=() if written is None else (written,),
         )
 
     def _place(self, name: str, template: str) -> tuple[str, int]:

@@ -327,7 +327,8 @@ async def cancel_tasks(ctx: Context, agent: str, task: str | None = None) -> Res
 async def create_agent(ctx: Context, agent: str, template: str, var: str | None = None) -> Result:
     """Make an agent, with its account; nothing runs until somebody starts it."""
     values = dict(variables_of(var or "") or ())
-    return ctx.services.employer().create(agent, template, values, ctx.invocation.sender)
+    staff, by = ctx.services.employer(), ctx.invocation.sender
+    return await staff.create(agent, template, values, by, ctx.trace)
 
 
 @AGENTS.command(

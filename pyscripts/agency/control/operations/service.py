@@ -22,6 +22,7 @@ from agency.control.operation import Operation, Origin, State
 from agency.control.operations.admitting.admission import Bounds, Settled
 from agency.control.operations.admitting.entries import store_reason
 from agency.control.operations.approving.approvals import Approvals, Granted
+from agency.control.operations.approving.plan import Planner, plan_nothing
 from agency.control.operations.decisions import Decisions
 from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
 from agency.control.operations.running.changes import Changes
@@ -72,6 +73,7 @@ class Operations:
     say: Callable[[StoredMessage], None]
     approval_wait_s: float = 3600.0
     obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
+    plan: Planner = plan_nothing
     backoff: Backoff = field(default_factory=Backoff)
     applied: Callable[[Sequence[Change]], None] = lambda _changes: None  # of the inventory
     has_room: bool = True  # False: no message is admitted, until `enter_room`
@@ -117,6 +119,7 @@ class Operations:
             answered=self._proposals.answer,
             told=self._proposals.tell,
             applied=self.applied,
+            plan=self.plan,
         )
         self._bounds = Bounds(self.grammar, self.max_command_bytes, self.approval_wait_s)
         self._changes = Changes(
@@ -136,6 +139,7 @@ class Operations:
             calls=self._calls,
             settle=self._changes.settle,
             forget=self.forget,
+            plan_of=self._recorder.plan_of,
         )
         self.safety = Safety(
             self.database, self.clock, lambda: self.rules.policy.safe_mode, self._set_safe_mode

@@ -12,11 +12,14 @@ from agency.control.appservice.readiness import Readiness
 from agency.control.appservice.refusals import Refusals
 from agency.control.appservice.server import AppService
 from agency.control.appservice.transactions import Intake
-from agency.control.commands import GRAMMAR, Services, looks_like_command
+from agency.control.commands import GRAMMAR, Services, looks_like_command, parse
 from agency.control.commands.registry import build_handlers
 from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
+from agency.control.gosuto.desk import GosutoDesk
+from agency.control.gosuto.planning import GosutoPlans
+from agency.control.gosuto.push import AcpPush
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.operations.admitting.admission import Bounds
@@ -127,6 +130,7 @@ def build_operations(
     plane: Shared, lifecycle: Lifecycle, room_id: str, sender: Sender
 ) -> Operations:
     """Build the operations, with the handler of each command; they have no room yet."""
+    desk = GosutoDesk(plane.database, plane.inventory, AcpPush(plane.runtime, plane.acp))
     handlers = build_handlers(
         Services(
             plane.clock,
@@ -137,6 +141,7 @@ def build_operations(
             decisions=lambda: plane.running().decisions,
             safety=lambda: plane.running().safety,
             staff=build_staff(plane, lifecycle),
+            gosuto=lambda: desk,
             started_s=plane.clock.steady(),
         )
     )
@@ -155,6 +160,9 @@ def build_operations(
         say=sender.offer,
         obstacle=plane.voice.obstacle,
         applied=plane.inventory.apply,
+        plan=GosutoPlans(
+            plane.inventory, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes)
+        ),
         has_room=False,
     )
 

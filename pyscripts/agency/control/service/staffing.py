@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agency.control.agents.drafts import Drafts
 from agency.control.agents.staff import Staff
 from agency.control.agents.tasks import Tasks
 from agency.control.execution.lifecycle import Lifecycle
@@ -26,5 +27,6 @@ def build_staff(plane: Shared, lifecycle: Lifecycle) -> Staff:
         records=plane.records,
         wake=wake,
         tasks=Tasks(lifecycle, plane.acp),
+        draft=Drafts(plane.database, lambda: plane.room_id),
     )
     return plane.staff

@@ -21,7 +21,8 @@ from agency.store import Schema
 
 # Every revision that this code can upgrade from, oldest first.
 SCHEMA = Schema(
-    "agency.control.store:migrations", ("0001", "0002", "0003", "0004", "0005", "0006", "0009")
+    "agency.control.store:migrations",
+    ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0009"),
 )
 REVISION = SCHEMA.newest
 
@@ -171,6 +172,28 @@ created_agents = Table(
     sqlite_autoincrement=True,
 )
 Index("created_agents_name", created_agents.c.name)
+# Versions of agents' documents: never changed, never deleted.
+gosuto_versions = Table(
+    "gosuto_versions",
+    metadata,
+    Column("agent", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sha256", String(64), nullable=False),
+    Column("author", String(255), nullable=False),
+    Column("created_ts", BigInteger, nullable=False),
+    Column("trace", String(64), nullable=False),
+    Column("made_by", String(255), nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+# Documents that were handed in beside a command, until it has run.
+gosuto_documents = Table(
+    "gosuto_documents",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("kept_ts", BigInteger, nullable=False),
+)
 
 audit = Table(
     "audit",

@@ -183,6 +183,9 @@ GatedCommand = Literal[
     "agents create",
     "agents delete",
     "agents matrix-register",
+    "gosuto set",
+    "gosuto rollback",
+    "gosuto push",
 ]
 AgeRecipient = Annotated[
     str,

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
 from desk import ALICE, Desk
 from herd import Farm
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.engine import Connection
 
 from agency import naming
+from agency.control.agents.drafts import Drafts
 from agency.control.agents.inventory import Inventory
 from agency.control.config import AgentEntry
 from agency.control.grammar.kinds import variables_of
-from agency.control.store import agents
+from agency.control.store import agents, gosuto
 from agency.control.store.agents import Creation, Deletion, Desired
+from agency.control.store.gosuto import Version
 from agency.control.wish import Wish
-from agency.errors import UsageError
 from agency.matrix import MatrixError
 
 CREATE = '!agency agents create helper --template=developer --var="room=!x:y text=a b"'
@@ -66,15 +66,47 @@ async def test_it_is_there_after_a_restart_and_a_configured_one_of_its_name_come
     assert await farm.desk.database.read(agents.created) == []
 
 
-async def test_a_template_that_there_is_not_is_refused(farm: Farm) -> None:
-    def fill(template: str, agent: str, _values: Mapping[str, str]) -> None:
-        raise UsageError(f"there is no template {template} for {agent}", hint="there are: pm")
+async def test_an_agent_begins_with_the_document_of_its_template(farm: Farm) -> None:
+    """Who asks and the control room are usual values; versions of an earlier agent are kept."""
+    farm.staff.draft = Drafts(farm.desk.database, lambda: "!control:x.org")
+    said = await farm.say("!agency agents create helper --template=developer")
+    assert said.startswith("helper is made from the template developer")
 
-    assert farm.staff.fill("x", "y", {}) is None
-    farm.staff.fill = fill
-    said = await farm.say(CREATE)
-    assert "here is no template developer for helper" in said
+    def newest(connection: Connection) -> Version | None:
+        return gosuto.newest(connection, "helper")
+
+    first = await farm.desk.database.read(newest)
+    assert first is not None
+    assert (first.number, first.author, first.made_by) == (1, ALICE, "the template developer")
+    assert ALICE in first.document
+    assert "!control:x.org" in first.document
+    await farm.desk.database.write(lambda c: agents.apply(c, Deletion("helper"), 9))
+    farm.inventory.apply([Deletion("helper")])
+    await farm.say('!agency agents create helper --template=developer --var="room=!other:x.org"')
+    second = await farm.desk.database.read(newest)
+    assert second is not None
+    assert second.number == 2
+    assert "!other:x.org" in second.document
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("--template=nothing", "here is no template 'nothing'"),
+        ("--template=developer --var=colour=red", "developer has no variable 'colour'"),
+        ("--template=developer --var=room=nowhere", "Room"),
+        ("--template=pm", "needs forge"),
+    ],
+)
+async def test_a_wrong_template_or_variable_is_refused_and_makes_nothing(
+    farm: Farm, asked: str, why: str
+) -> None:
+    farm.staff.draft = Drafts(farm.desk.database, lambda: "!control:x.org")
+    said = await farm.say(f"!agency agents create helper {asked}")
+    assert why.lower() in said.lower()
+    assert (await farm.desk.outcomes())[-1][2] == "refused"
     assert await farm.desk.database.read(agents.created) == []
+    assert await farm.desk.database.read(lambda c: gosuto.newest(c, "helper")) is None
 
 
 async def test_where_agents_are_units_the_reply_names_the_lines(farm: Farm) -> None:
