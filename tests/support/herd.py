@@ -158,6 +158,7 @@ class Farm:
             for n, name in enumerate(names)
         ]
         self.runtime_kind, self.left = "process", list[str]()
+        self.held: tuple[SecretValue, ...] = ()  # of every agent, from the vault
         self.away: Exception | None = None  # what the homeserver answers
 
     async def open(self) -> None:
@@ -181,6 +182,7 @@ class Farm:
             Limits(),
             records,
             read=some,
+            agent_secrets=self.secrets_of,
             is_created=self.inventory.is_created,
         )
         desk.targets = AgentTargets(self.lifecycle)
@@ -241,6 +243,9 @@ class Farm:
             wake=lambda: None,
             tasks=Tasks(self.lifecycle, Answers(self.herd)),
         )
+
+    async def secrets_of(self, _name: str) -> tuple[SecretValue, ...]:
+        return self.held
 
     async def say(self, text: str, by: str = "@alice:x.org") -> str:
         await self.desk.take(self.desk.event(text, sender=by))

@@ -37,6 +37,8 @@ class Code(StrEnum):
     ROOM_LOST = "room-lost"
     ROOM_ENCRYPTED = "room-encrypted"
     ROOM_REPLACED = "room-replaced"
+    VAULT_UNUSABLE = "vault-unusable"
+    SECRETS_UNDELIVERED = "secrets-undelivered"
 
 
 @dataclass(frozen=True, slots=True)

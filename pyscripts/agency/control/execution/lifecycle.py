@@ -85,11 +85,17 @@ def _redacts(
     return redacted
 
 
+async def _no_secrets(_agent: str) -> tuple[SecretValue, ...]:
+    """Return no secrets: for agents without a vault."""
+    return ()
+
+
 @dataclass(slots=True)
 class Lifecycle:
     """The agents of this instance. Its callers are operations: an agent has one change at a time.
 
-    `secrets` are those of the control plane; no log that is shown may contain them.
+    `secrets` are those of the control plane, `agent_secrets` finds those that an agent holds; no
+    log that is shown may contain them.
     """
 
     agents: Mapping[str, AgentEntry]
@@ -100,6 +106,7 @@ class Lifecycle:
     secrets: tuple[SecretValue, ...] = ()
     read: Callable[[Collection[str]], Awaitable[Mapping[str, AgentRecord]]] | None = None  # of few
     is_created: Callable[[str], bool] = lambda _name: False  # by a command
+    agent_secrets: Callable[[str], Awaitable[tuple[SecretValue, ...]]] = _no_secrets
 
     def entry(self, name: str) -> AgentEntry:
         """Return the agent with that name.
@@ -212,7 +219,8 @@ class Lifecycle:
     async def observe(self, name: str, trace: str) -> Observation:
         """Observe an agent: ask its runtime, and ask the agent itself."""
         entry = self.entry(name)
-        status = _redacted(await self.runtime.status(name), self._redactor())
+        redactor = self._redactor(*await self.agent_secrets(name))
+        status = _redacted(await self.runtime.status(name), redactor)
         endpoint = self.runtime.endpoint(name)
         if status.state is not State.RUNNING or endpoint is None:
             return Observation(entry, status)
@@ -235,7 +243,8 @@ class Lifecycle:
         Secrets are removed before anything is cut: a part of one would not be recognised.
         """
         tail = await self.runtime.log_tail(self.entry(name).name, lines)
-        return tuple(self._redactor().redact("\n".join(tail)).split("\n")) if tail else ()
+        redactor = self._redactor(*await self.agent_secrets(name))
+        return tuple(redactor.redact("\n".join(tail)).split("\n")) if tail else ()
 
     async def some_records(self, names: Collection[str]) -> Mapping[str, AgentRecord]:
         """Return the records of a few agents, by name."""
@@ -282,7 +291,9 @@ class Lifecycle:
         self, name: str, trace: str, redactor: Redactor, *, ask: bool
     ) -> Observation:
         entry = self.entry(name)
-        status = _redacted(await self.runtime.status(name), redactor)
+        status = await self.runtime.status(name)
+        if status.detail is not None:  # it is told to the room
+            status = _redacted(status, self._redactor(*await self.agent_secrets(name)))
         endpoint = self.runtime.endpoint(name) if ask else None
         if status.state is not State.RUNNING or endpoint is None:
             return Observation(entry, status)
@@ -297,9 +308,9 @@ class Lifecycle:
         """Return an agent's record in the inventory; None if there is no such agent."""
         return (await self.some_records((name,))).get(name)
 
-    def _redactor(self) -> Redactor:
+    def _redactor(self, *more: SecretValue) -> Redactor:
         """Make a redactor for every secret that the control plane and its agents hold now."""
-        return Redactor([*self.secrets, *self.runtime.secrets()])
+        return Redactor([*self.secrets, *self.runtime.secrets(), *more])
 
     async def _project(self, name: str) -> str | None:
         record = await self.record(name)

@@ -18,6 +18,7 @@ class Fact(StrEnum):
     CONTROL_ROOM = "control_room"
     CONDITIONS = "conditions"
     SAFE_MODE = "safe_mode"
+    VAULT_SEAL = "vault_seal"
 
 
 def read(connection: Connection, fact: Fact) -> str | None:

@@ -14,6 +14,7 @@ from agency.control.conditions import Code
 from agency.control.policy import People
 from agency.control.runtimes.base import AgentRuntimeError, StartRequest
 from agency.control.store import agents, audit
+from agency.secrets import SecretValue
 
 
 @pytest.fixture
@@ -55,6 +56,17 @@ async def test_a_dead_agent_comes_back_and_the_room_is_told_once(farm: Farm) -> 
     record = await farm.desk.database.read(lambda c: agents.record_of(c, "pm"))
     assert record is not None
     assert (record.project, record.observed, record.handle) == ("app", "running", "101")
+
+
+async def test_no_secret_that_an_agent_holds_is_told_to_the_room(farm: Farm) -> None:
+    farm.held = (SecretValue("Zq77-of-the-vault-of-pm"),)
+    farm.herd.kill("pm", "exit status 1: cannot log in with Zq77-of-the-vault-of-pm")
+    await farm.look()
+    (told,) = await farm.notices()
+    assert "cannot log in with" in told
+    assert "Zq77" not in told
+    rows = await farm.desk.database.read(lambda c: audit.tail(c, 1000))
+    assert not any("Zq77" in row.detail for row in rows)
 
 
 @pytest.mark.parametrize("error", [AgentRuntimeError("no answer"), NotADirectoryError("/x")])
