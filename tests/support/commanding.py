@@ -24,6 +24,8 @@ from agency.control.grammar.kinds import (
     Topic,
     TraceId,
     UserId,
+    Variables,
+    variables_of,
 )
 from agency.control.grammar.printing import quoted
 from agency.control.grammar.spec import CommandSpec, Parameter
@@ -39,6 +41,16 @@ TEXTS = (
     st.text(st.one_of(VISIBLE, st.sampled_from(" \"'\\-=")), min_size=1, max_size=200)
     .map(lambda text: unicodedata.normalize("NFC", text))
     .filter(lambda text: text.strip() and len(text) <= 200 and first_problem(text) is None)
+)
+
+
+VARIABLES = (
+    st.dictionaries(st.from_regex(r"[a-z][A-Za-z0-9]{0,9}", fullmatch=True), TEXTS, min_size=1)
+    .map(lambda made: " ".join(f"{name}={value.strip()}" for name, value in made.items()).strip())
+    .filter(lambda text: first_problem(text) is None and len(text) <= 2000)
+    .filter(
+        lambda text: len({n for n, _ in variables_of(text) or ()}) == len(variables_of(text) or "x")
+    )
 )
 
 
@@ -76,6 +88,8 @@ def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
             return NAMES
         case Reason():
             return TEXTS.map(without_mark).filter(bool)
+        case Variables():
+            return VARIABLES
         case Text():
             return TEXTS
         case OneOf(words=words):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,7 +102,9 @@ class Desk:
             conditions=self.conditions,
         )
 
-    def make_operations(self) -> Operations:
+    def make_operations(
+        self, applied: Callable[[Sequence[Any]], None] = lambda _changes: None
+    ) -> Operations:
         return Operations(
             database=self.database,
             clock=self.clock,
@@ -122,6 +125,7 @@ class Desk:
             max_target_queue=self.max_target_queue,
             wake=self.intake.wake,
             say=self.say_to,
+            applied=applied,
             backoff=Backoff(first_s=0.001, longest_s=0.002),
             plan=self.plan,
         )

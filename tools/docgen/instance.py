@@ -79,6 +79,9 @@ _TITLES = {
 }
 
 
+_MANY = 10
+
+
 def page() -> str:
     """Render the whole page as Markdown."""
     schema = instance_schema()
@@ -108,6 +111,17 @@ def _default(one: dict[str, Any]) -> str:
     return "-" if default is None or isinstance(default, dict) else f"`{json.dumps(default)}`"
 
 
+def _choice(values: list[str]) -> str:
+    """Write the values of a choice; many commands of one noun are written as `noun` VERB, VERB."""
+    if len(values) <= _MANY or not all(" " in value for value in values):
+        return ", ".join(f"`{value}`" for value in values)
+    verbs: dict[str, list[str]] = {}
+    for value in values:
+        noun, _, verb = value.partition(" ")
+        verbs.setdefault(noun, []).append(verb)
+    return "; ".join(f"`{noun}` and one of {', '.join(each)}" for noun, each in verbs.items())
+
+
 def _value(one: dict[str, Any]) -> str:
     if "anyOf" in one:
         return _value(next(kind for kind in one["anyOf"] if kind.get("type") != "null"))
@@ -116,7 +130,7 @@ def _value(one: dict[str, Any]) -> str:
     if "const" in one:
         return f"`{one['const']}`"
     if "enum" in one:
-        return ", ".join(f"`{value}`" for value in one["enum"])
+        return _choice(one["enum"])
     kind = one.get("type")
     if kind == "array":
         return f"list of {_value(one['items'])}"

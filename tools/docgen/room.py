@@ -41,6 +41,18 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
     ),
     "agent_start_timeout_s": ("wait for an agent to become healthy, seconds", "the start failed"),
     "agent_stop_timeout_s": ("wait for an agent to end, seconds", "it is killed"),
+    "reconcile_interval_s": (
+        "wait between two looks at all agents, seconds; 0: only at the start",
+        "an agent that died stays so until then",
+    ),
+    "respawn_attempts": (
+        "attempts in a row to mend an agent; 0: none",
+        "it has failed: a condition, until a command begins anew",
+    ),
+    "respawn_wait_s": (
+        "wait after the first of them, seconds; doubled after each further, to 600",
+        "the next attempt waits",
+    ),
     "send_attempts": ("attempts to post a reply", "the reply is dropped, and the log says so"),
     "max_outbox": ("replies waiting to be posted", "no command is run until some are posted"),
     "secret_lease_s": (

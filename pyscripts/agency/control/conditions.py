@@ -29,6 +29,7 @@ class Code(StrEnum):
     TRANSACTION_REFUSED = "transaction-refused"
     EVENTS_DROPPED = "events-dropped"
     AGENT_ABSENT = "agent-absent"
+    AGENT_FAILED = "agent-failed"
     OPERATOR_ABSENT = "operator-absent"
     POWER_LACKING = "power-lacking"
     ALIAS_LOST = "alias-lost"

@@ -39,6 +39,9 @@ class AgentEntry(Strict):
     runtime: RuntimeName | None = Field(
         default=None, description="default: the runtime of all agents"
     )
+    spare: bool = Field(
+        default=False, description="no agent yet: a slot for one that a command makes"
+    )
 
 
 class Limits(Strict):
@@ -60,6 +63,15 @@ class Limits(Strict):
     )
     agent_start_timeout_s: float = Field(default=15, gt=0)
     agent_stop_timeout_s: float = Field(default=5, gt=0)
+    reconcile_interval_s: float = Field(
+        default=30, ge=0, description="between two looks at all agents; 0: only at the start"
+    )
+    respawn_attempts: int = Field(
+        default=5, ge=0, description="in a row; then an agent that died stays so, and has failed"
+    )
+    respawn_wait_s: float = Field(
+        default=10, gt=0, description="after the first attempt; twice as long after each further"
+    )
     send_attempts: int = Field(default=20, gt=0)
     max_outbox: int = Field(
         default=1000, gt=0, description="unsent replies; at the limit no command runs"

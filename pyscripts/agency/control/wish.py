@@ -19,6 +19,7 @@ class Desired(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
     DISABLED = "disabled"  # stopped, and not started until somebody enables it
+    DELETED = "deleted"  # stopped, and on its way out of the inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Wish:
             return "to be stopped"
         if self.desired is Desired.DISABLED:
             return "to stay disabled"
+        if self.desired is Desired.DELETED:
+            return "to be deleted"
         return f"to run, with {with_project(self.project)}"
 
 

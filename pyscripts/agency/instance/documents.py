@@ -84,6 +84,7 @@ def control_document(instance: Instance) -> dict[str, Any]:
                 "matrix_id": agent.matrix_id,
                 "port": agent.port,
                 **({"runtime": agent.runtime} if agent.runtime != HOST_RUNTIME else {}),
+                **({"spare": True} if instance.agents[agent.name].spare else {}),
             }
             for agent in instance.resolved_agents()
         ],

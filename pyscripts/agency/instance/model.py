@@ -118,6 +118,10 @@ class Agent(Strict):
         default="systemd",
         description="what runs it on a host: a unit of systemd, or a container (docker)",
     )
+    spare: bool = Field(
+        default=False,
+        description="no agent yet: its user, port and unit are for one that `agents create` makes",
+    )
 
 
 class Docker(Strict):

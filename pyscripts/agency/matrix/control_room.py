@@ -48,14 +48,15 @@ class ControlRoom:
     """Control room, set up as the bot.
 
     `entered` is called with the room as soon as the bot is in it, before anything is made there.
+    `agents` are the users who are brought in; whoever employs others changes the list.
     """
 
     def __init__(self, api: MatrixSession, config: RoomPlan) -> None:
         self._api = api
         self._config = config
         self._bot = config.bot_id
-        self._agents = [agent.matrix_id for agent in config.agents]
-        self._view = RoomView(api, self._bot, self._agents)
+        self.agents = [agent.matrix_id for agent in config.agents]
+        self._view = RoomView(api, self._bot, self.agents)
         self.entered: Callable[[str], Awaitable[None]] = _nothing
         self._entrance = Entrance(api, config, self._view)
 
@@ -89,12 +90,46 @@ class ControlRoom:
         findings += await self._ensure_power(room, plan)
         after = snapshot if plan.content is None else await self._view.look(room)
         findings += self._silence(silence(after, self._bot))
-        for agent in self._agents:
+        for agent in [*self.agents]:
             if (now := snapshot.membership(agent)) != "join":
                 findings += await self._bring_in(room, agent, invited=now == "invite")
         for person in dict.fromkeys((*self._config.operators, *self._config.members)):
             findings += await self._call(room, snapshot, person)
         return RoomState(room, tuple(findings), snapshot.predecessor)
+
+    async def admit(self, room: str, agent: str, display_name: str) -> str:
+        """Make an agent's account where it is missing, name it, and have it join.
+
+        Returns why it could not be brought in; empty if it could.
+
+        Raises:
+            MatrixError: the homeserver did not answer, or refuses the account or the name.
+        """
+        await self._register(agent)
+        path = client_path("profile", agent, "displayname")
+        await self._api.request("PUT", path, {"displayname": display_name}, as_user=agent)
+        now = (await self._view.look(room)).membership(agent)
+        if now == "join":
+            return ""
+        found = await self._bring_in(room, agent, invited=now == "invite")
+        return found[0].text if found else ""
+
+    async def dismiss(self, agent: str) -> int:
+        """Have an agent's account leave every room that it is in; return their number.
+
+        Raises:
+            MatrixError: the homeserver refused or did not answer.
+        """
+        try:
+            joined = await self._api.request("GET", client_path("joined_rooms"), as_user=agent)
+        except MatrixError as error:
+            if error.status == 403:  # there is no such account
+                return 0
+            raise
+        rooms = [str(room) for room in joined.get("joined_rooms", [])]
+        for room in rooms:
+            await self._api.request("POST", client_path("rooms", room, "leave"), {}, as_user=agent)
+        return len(rooms)
 
     def _silence(self, found: Silence | None) -> list[Finding]:
         if found is None:

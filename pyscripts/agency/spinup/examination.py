@@ -81,7 +81,8 @@ class Subject(Protocol):
 
 def by_seniority(instance: Instance) -> tuple[str, ...]:
     """List the agents' names; planners come before developers."""
-    agents = sorted(instance.resolved_agents(), key=lambda agent: (agent.role != "pm", agent.name))
+    workers = [each for each in instance.resolved_agents() if not instance.agents[each.name].spare]
+    agents = sorted(workers, key=lambda agent: (agent.role != "pm", agent.name))
     return tuple(agent.name for agent in agents)
 
 

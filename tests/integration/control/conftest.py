@@ -207,6 +207,8 @@ def make_config(place: Path, **changes: Any) -> dict[str, Any]:
         ],
         "database_url": f"sqlite+aiosqlite:///{place}/control.db",
         "state_dir": str(place / "state"),
+        # Off: most tests look at what a kill leaves, not at what heals it.
+        "limits": {"reconcile_interval_s": 0},
         **changes,
     }
 

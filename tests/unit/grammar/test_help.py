@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,14 +48,15 @@ def test_all_commands_in_an_aligned_table():
 def test_the_commands_of_a_noun():
     alone = Grammar((GRAMMAR.by_name["audit tail"],))
     assert grammar_help.help_text(alone, "audit") == help_text("audit tail")
-    assert help_text("agents").splitlines()[:7] == [
-        "!agency agents list                              List every agent and its state.",
-        "!agency agents show <agent>                      Show an agent's configuration and state.",
-        "!agency agents start <agent> [--project TEXT]    Start an agent.",
-        "!agency agents stop <agent>                      Stop an agent.",
-        "!agency agents restart <agent> [--project TEXT]  Stop an agent and start it again.",
-        "!agency agents status [agent]                    Ask an agent for its status.",
-        "!agency agents logs <agent> [--lines N]          Show the end of an agent's log.",
+    shown = [tuple(re.split(r" {2,}", line)) for line in help_text("agents").splitlines()]
+    assert shown[:7] == [
+        ("!agency agents list [--page N]", "List every agent and its state."),
+        ("!agency agents show <agent>", "Show an agent's configuration and state."),
+        ("!agency agents start <agent> [--project TEXT]", "Start an agent."),
+        ("!agency agents stop <agent>", "Stop an agent."),
+        ("!agency agents restart <agent> [--project TEXT]", "Stop an agent and start it again."),
+        ("!agency agents status [agent]", "Ask an agent for its status."),
+        ("!agency agents logs <agent> [--lines N]", "Show the end of an agent's log."),
     ]
 
 

@@ -111,9 +111,9 @@ CASES = [
         meant("agents start", f"the commands are: {NOUNS}"),
     ),
     (
-        "!agency «dance»",
+        "!agency «quxquux»",
         Reason.UNKNOWN_COMMAND,
-        'unknown command "dance"',
+        'unknown command "quxquux"',
         None,
         f"the commands are: {NOUNS}",
     ),

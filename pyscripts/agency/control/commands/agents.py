@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agency.clock import iso
 from agency.control.commands.context import Context
 from agency.control.commands.noun import Noun
-from agency.control.execution.result import Result
+from agency.control.execution.describing import answer_of, facts_of, state_of
+from agency.control.execution.result import RefusalError, Result
 from agency.control.execution.tables import table
-from agency.control.grammar.kinds import AgentName, Count, Text
+from agency.control.grammar.kinds import AgentName, Count, Text, Variables, variables_of
 from agency.control.grammar.spec import argument, flag
-from agency.control.runtimes.base import RuntimeStatus, State, Usage
+from agency.control.policy import SYSTEM
+from agency.control.runtimes.base import State
 from agency.control.wish import Desired, Wish
 
 if TYPE_CHECKING:
-    from agency.control.execution.lifecycle import Observation
     from agency.control.grammar.command import Command
     from agency.control.store.agents import AgentRecord
 
@@ -24,7 +26,8 @@ AGENTS = Noun("agents")
 
 _MOST_LINES = 100
 _USUAL_LINES = 20
-_MIB = 1024 * 1024
+_PAGE = 50  # agents
+_MOST_PAGES = 10_000
 
 _AGENT = argument("agent", AgentName(), "an agent's name, as `agents list` shows it")
 _PROJECT = flag("project", Text(most=200), "the project to work on", metavar="TEXT")
@@ -44,13 +47,21 @@ def _wish_disable(_command: Command, _before: Wish | None, _runs: bool) -> Wish:
     return Wish(Desired.DISABLED)
 
 
+def _wish_delete(_command: Command, _before: Wish | None, _runs: bool) -> Wish:
+    return Wish(Desired.DELETED)
+
+
+def _wish_nothing(_command: Command, _before: Wish | None, _runs: bool) -> None:
+    """Leave what is wished as it is."""
+
+
 def _wish_enable(_command: Command, before: Wish | None, _runs: bool) -> Wish | None:
     """Wish for an agent that may be started again; one that is to run is left as it is."""
     return Wish(Desired.STOPPED) if before is None or before.is_down else None
 
 
 def _is_disabled(wish: Wish | None) -> bool:
-    return wish is not None and wish.desired is Desired.DISABLED
+    return wish is not None and wish.desired in (Desired.DISABLED, Desired.DELETED)
 
 
 def _wish_restart(command: Command, before: Wish | None, _runs: bool) -> Wish | None:
@@ -66,32 +77,48 @@ def _wish_restart(command: Command, before: Wish | None, _runs: bool) -> Wish | 
 
 @AGENTS.command(
     "list",
+    flag("page", Count(_MOST_PAGES), "page to show; the first if left out", metavar="N"),
     summary="List every agent and its state.",
     permission="agents.list",
     aliases=("!list-agents",),
 )
-async def list_agents(ctx: Context) -> Result:
-    """Show each agent on one line."""
+async def list_agents(ctx: Context, page: int | None = None) -> Result:
+    """Show each agent of a page on one line."""
     lifecycle = ctx.services.lifecycle
-    records = await lifecycle.records()
-    observed = await lifecycle.observe_all()
+    names = sorted(lifecycle.agents)
+    if not names:
+        return Result(
+            "This agency has no agents; add some in instance.yaml, or with !agency agents create."
+        )
+    page, pages = page or 1, -(-len(names) // _PAGE)
+    if page > pages:
+        raise RefusalError(
+            f"there is no page {page}", hint=f"the agents fill {pages} of {_PAGE} each"
+        )
+    shown = names[(page - 1) * _PAGE : page * _PAGE]
+    records = await lifecycle.some_records(shown)
+    observed = await lifecycle.observe_some(shown)
     rows = [
         (
             entry.name,
             entry.role,
-            _state(status),
+            state_of(status),
             _project(records, entry.name) if status.state is State.RUNNING else "-",
             status.handle or "-",
         )
         for entry, status in observed
     ]
-    if not rows:
-        return Result("This agency has no agents; add some in instance.yaml.")
     running = sum(state.startswith("running") for _, _, state, _, _ in rows)
     handles = {status.handle_name for _, status in observed}
     handle = handles.pop().upper() if len(handles) == 1 else "HANDLE"
+    text = f"{running} of {len(rows)} agents run."
+    if pages > 1:
+        last = (page - 1) * _PAGE + len(rows)
+        first = last - len(rows) + 1
+        more = f"; --page={page + 1} shows the next" if page < pages else ""
+        text = f"Agents {first} to {last} of {len(names)}; {running} of these run{more}."
     return Result(
-        f"{running} of {len(rows)} agents run.",
+        text,
         table(("NAME", "ROLE", "STATE", "PROJECT", handle), rows),
     )
 
@@ -107,14 +134,19 @@ async def show_agent(ctx: Context, agent: str) -> Result:
     """Show an agent's configuration, its wanted state and its observed state."""
     lifecycle = ctx.services.lifecycle
     seen = await lifecycle.observe(agent, ctx.trace)
-    record = (await lifecycle.records()).get(agent)
+    record = await lifecycle.record(agent)
     rows = [
         ("role", seen.entry.role),
         ("Matrix id", seen.entry.matrix_id),
         ("runtime", lifecycle.runtime.kind_of(agent)),
         ("ACP port", str(seen.entry.port)),
-        ("state", _state(seen.status)),
+        ("state", state_of(seen.status)),
     ]
+    staff = ctx.services.staff
+    made = None if staff is None else staff.inventory.creation(agent)
+    if made is not None:
+        rows += [("template", made.template), ("made by", made.by)]
+        rows += [("slot", made.slot)] if made.slot else []
     if record is not None:
         rows += [
             ("wanted", f"{record.desired}, since {iso(record.changed_ts / 1000)}"),
@@ -185,8 +217,8 @@ async def agent_status(ctx: Context, agent: str | None = None) -> Result:
     lifecycle = ctx.services.lifecycle
     seen = await lifecycle.observe(agent, ctx.trace)
     return Result(
-        f"{agent}: {_state(seen.status)}" + (f", {_answer(seen)}" if _answer(seen) else ""),
-        table((), _facts(seen, await lifecycle.usage(agent))),
+        f"{agent}: {state_of(seen.status)}" + (f", {answer_of(seen)}" if answer_of(seen) else ""),
+        table((), facts_of(seen, await lifecycle.usage(agent))),
         detail={"state": str(seen.status.state), **seen.status.handle_detail},
     )
 
@@ -229,7 +261,7 @@ async def agent_logs(ctx: Context, agent: str, lines: int) -> Result:
 )
 async def disable_agent(ctx: Context, agent: str) -> Result:
     """Stop an agent for good."""
-    return await ctx.services.lifecycle.disable(agent)
+    return await _dismissed(ctx, agent, await ctx.services.lifecycle.disable(agent))
 
 
 @AGENTS.command(
@@ -243,44 +275,97 @@ async def disable_agent(ctx: Context, agent: str) -> Result:
 )
 async def enable_agent(ctx: Context, agent: str) -> Result:
     """Take back that an agent is disabled; it stays stopped until somebody starts it."""
-    return await ctx.services.lifecycle.enable(agent)
+    result = await ctx.services.lifecycle.enable(agent)
+    if ctx.services.staff is not None:
+        ctx.services.staff.welcome(agent)
+    return result
 
 
-def _state(status: RuntimeStatus) -> str:
-    if status.state is State.FAILED:
-        why = status.detail or f"exit status {status.exit_status}"
-        return f"failed ({why})"
-    if status.state is State.UNKNOWN:
-        return f"unknown ({status.detail})"
-    return str(status.state)
+@AGENTS.command(
+    "respawn",
+    _AGENT,
+    summary="Start an agent that died afresh, however often that failed.",
+    permission="agents.respawn",
+    changes=True,
+    target="agent",
+    wish=_wish_restart,
+)
+async def respawn_agent(ctx: Context, agent: str) -> Result:
+    """Replace what is left of an agent; the reconciler leaves one alone that runs again."""
+    lifecycle = ctx.services.lifecycle
+    if ctx.invocation.sender == SYSTEM:
+        return await lifecycle.start(agent, None, ctx.trace)
+    return await lifecycle.restart(agent, None, ctx.trace)
 
 
-def _answer(seen: Observation) -> str:
-    if seen.problem is not None:
-        return f"but it does not answer: {seen.problem}"
-    return ""
+@AGENTS.command(
+    "cancel",
+    _AGENT,
+    flag("task", Text(most=64), "one task; every running one if left out", metavar="ID"),
+    summary="Cancel what an agent is at; it goes on to run.",
+    permission="agents.cancel",
+    changes=True,
+    target="agent",
+    wish=_wish_nothing,
+)
+async def cancel_tasks(ctx: Context, agent: str, task: str | None = None) -> Result:
+    """Cancel one task of an agent, or every running one."""
+    return await ctx.services.employer().tasks.cancel(agent, task, ctx.trace)
 
 
-def _facts(seen: Observation, usage: Usage) -> list[tuple[str, str]]:
-    status, told = seen.status, seen.told
-    facts: list[tuple[str, str | None]] = [
-        ("role", seen.entry.role),
-        (status.handle_name, status.handle),
-        ("started", status.started_at if status.state is not State.STOPPED else None),
-    ]
-    if told is not None:
-        facts += [
-            ("project", told.project or "-"),
-            ("up", f"{told.uptime_s:.0f} s"),
-            ("version", told.version),
-        ]
-    facts += [
-        ("memory", None if usage.memory is None else f"{usage.memory / _MIB:.1f} MiB"),
-        ("processor time", None if usage.cpu_s is None else f"{usage.cpu_s:.1f} s"),
-        ("restarts by itself", None if usage.restarts is None else str(usage.restarts)),
-        ("last exit status", None if status.exit_status is None else str(status.exit_status)),
-    ]
-    return [(key, value) for key, value in facts if value is not None]
+@AGENTS.command(
+    "create",
+    argument("agent", AgentName(), "the new agent's name"),
+    flag("template", Text(most=64), "what it is made from", required=True, metavar="NAME"),
+    flag("var", Variables(most=2000), "NAME=VALUE for the template, one after another"),
+    summary="Make an agent from a template; it runs when it is started.",
+    permission="agents.create",
+    changes=True,
+    target="agent",
+    wish=_wish_nothing,
+)
+async def create_agent(ctx: Context, agent: str, template: str, var: str | None = None) -> Result:
+    """Make an agent, with its account; nothing runs until somebody starts it."""
+    values = dict(variables_of(var or "") or ())
+    staff, by = ctx.services.employer(), ctx.invocation.sender
+    return await staff.create(agent, template, values, by, ctx.trace)
+
+
+@AGENTS.command(
+    "delete",
+    _AGENT,
+    summary="Delete an agent that a command made; what it did stays on record.",
+    permission="agents.delete",
+    changes=True,
+    approval="deletion",
+    target="agent",
+    wish=_wish_delete,
+)
+async def delete_agent(ctx: Context, agent: str) -> Result:
+    """Stop an agent, have its account leave its rooms, and take it out of the inventory."""
+    return await _dismissed(ctx, agent, await ctx.services.lifecycle.delete(agent))
+
+
+@AGENTS.command(
+    "matrix-register",
+    _AGENT,
+    summary="Make an agent's account on the homeserver, and bring it into the control room.",
+    permission="agents.matrix-register",
+    changes=True,
+    target="agent",
+    wish=_wish_nothing,
+)
+async def register_agent(ctx: Context, agent: str) -> Result:
+    """Make an agent's account where it is missing, name it, and have it join."""
+    return await ctx.services.employer().register(agent)
+
+
+async def _dismissed(ctx: Context, agent: str, result: Result) -> Result:
+    """Have the account of an agent that is stopped for good leave its rooms, and say so."""
+    staff = ctx.services.staff
+    if staff is None:
+        return result
+    return replace(result, text=result.text + await staff.dismiss(agent))
 
 
 def _project(records: Mapping[str, AgentRecord], name: str) -> str:

@@ -11,6 +11,7 @@ from agency.secrets import VAULT_MASTER_KEY
 
 if TYPE_CHECKING:
     from agency.clock import Clock
+    from agency.control.agents.staff import Staff
     from agency.control.conditions import Conditions
     from agency.control.execution.lifecycle import Lifecycle
     from agency.control.execution.result import Invocation
@@ -68,12 +69,23 @@ class Services:
     conditions: Conditions
     decisions: Callable[[], Decisions] = _no_decisions
     safety: Callable[[], Safety] = _no_safety
+    staff: Staff | None = None
     gosuto: Callable[[], GosutoDesk] = _no_gosuto
     secrets: Callable[[], SecretDesk] = _no_vault
     tokens: Callable[[], TokenDesk] = _no_tokens
     settings: Callable[[], KeptSettings] = _no_settings
     instance: str = ""
     started_s: float = 0.0  # of the steady clock
+
+    def employer(self) -> Staff:
+        """Return what makes agents.
+
+        Raises:
+            InternalError: these services have none.
+        """
+        if self.staff is None:
+            raise InternalError("there is no staff to employ agents")
+        return self.staff
 
 
 @dataclass(frozen=True, slots=True)

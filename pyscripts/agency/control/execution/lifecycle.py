@@ -5,7 +5,9 @@ Reports are observations: an agent is said to run only if its process runs *and*
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -22,12 +24,15 @@ from agency.control.runtimes.base import (
     State,
     Usage,
 )
-from agency.control.store.agents import AgentRecord, Desired, InventoryChange
+from agency.control.store.agents import AgentRecord, Deletion, Desired, InventoryChange
 from agency.control.store.audit import Outcome
 from agency.control.wish import with_project
 from agency.errors import AgencyError
 from agency.protocols import Health, Status
 from agency.secrets import Redactor, SecretValue
+
+_log = logging.getLogger(__name__)
+_TOGETHER = 16  # agents that are asked at one time
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -99,6 +104,8 @@ class Lifecycle:
     limits: Limits
     records: Callable[[], Awaitable[Mapping[str, AgentRecord]]]
     secrets: tuple[SecretValue, ...] = ()
+    read: Callable[[Collection[str]], Awaitable[Mapping[str, AgentRecord]]] | None = None  # of few
+    is_created: Callable[[str], bool] = lambda _name: False  # by a command
     agent_secrets: Callable[[str], Awaitable[tuple[SecretValue, ...]]] = _no_secrets
 
     def entry(self, name: str) -> AgentEntry:
@@ -177,9 +184,25 @@ class Lifecycle:
         self.entry(name)
         return Result(f"{name} is enabled. !agency agents start {name} starts it.")
 
+    @_redacts
+    async def delete(self, name: str) -> Result:
+        """Stop an agent that a command made, for good; its record and the audit log stay."""
+        entry = self.entry(name)
+        if not self.is_created(name):
+            raise RefusalError(
+                f"{name} is declared in instance.yaml, and no command made it",
+                hint=f"take {name} out of `agents` there, render, and switch",
+            )
+        await self.runtime.stop(name)
+        return Result(
+            f"{name} is deleted. Its audit log and its record stay.",
+            detail={"matrix_id": entry.matrix_id},
+            changes=(Deletion(name),),
+        )
+
     async def _is_disabled(self, name: str) -> bool:
-        record = (await self.records()).get(name)
-        return record is not None and record.desired is Desired.DISABLED
+        record = await self.record(name)
+        return record is not None and record.desired in (Desired.DISABLED, Desired.DELETED)
 
     async def _refuse_disabled(self, name: str) -> None:
         if await self._is_disabled(name):
@@ -223,17 +246,67 @@ class Lifecycle:
         redactor = self._redactor(*await self.agent_secrets(name))
         return tuple(redactor.redact("\n".join(tail)).split("\n")) if tail else ()
 
+    async def some_records(self, names: Collection[str]) -> Mapping[str, AgentRecord]:
+        """Return the records of a few agents, by name."""
+        return await (self.records() if self.read is None else self.read(names))
+
     @_redacts
-    async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
-        """Ask the runtime for the status of every agent; by name.
+    async def observe_some(self, names: Collection[str]) -> list[tuple[AgentEntry, RuntimeStatus]]:
+        """Ask the runtime for the status of a few agents, in this order.
 
         A runtime that does not answer hides its own agents alone.
         """
         redactor = self._redactor()
-        return [
-            (entry, _redacted(await self._look(name), redactor))
-            for name, entry in sorted(self.agents.items())
-        ]
+        return [(self.entry(name), _redacted(await self._look(name), redactor)) for name in names]
+
+    @_redacts
+    async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
+        """Ask the runtime for the status of every agent; by name."""
+        return await self.observe_some(sorted(self.agents))
+
+    async def survey(
+        self, names: Collection[str], trace: str, *, asked: Collection[str]
+    ) -> Mapping[str, Observation]:
+        """Observe many agents: their runtime, and those of `asked` that run, too.
+
+        One that cannot be observed is logged, and is not in the result.
+        """
+        turns = asyncio.Semaphore(_TOGETHER)
+        redactor = self._redactor()
+
+        async def one(name: str) -> Observation | None:
+            async with turns:
+                try:
+                    return await self._surveyed(name, trace, redactor, ask=name in asked)
+                except AgencyError as error:
+                    _log.warning("cannot observe %s: %s", name, redactor.redact(error.message))
+                except Exception as error:  # noqa: BLE001 - one agent's defect hides no other
+                    _log.error("cannot observe %s: %s", name, type(error).__name__)
+                return None
+
+        found = await asyncio.gather(*(one(name) for name in names))
+        return {seen.entry.name: seen for seen in found if seen is not None}
+
+    async def _surveyed(
+        self, name: str, trace: str, redactor: Redactor, *, ask: bool
+    ) -> Observation:
+        entry = self.entry(name)
+        status = await self.runtime.status(name)
+        if status.detail is not None:  # it is told to the room
+            status = _redacted(status, self._redactor(*await self.agent_secrets(name)))
+        endpoint = self.runtime.endpoint(name) if ask else None
+        if status.state is not State.RUNNING or endpoint is None:
+            return Observation(entry, status)
+        try:
+            told = await self.acp.status(endpoint, trace)
+            _refuse_impostor(status, told)
+        except AgencyError as error:
+            return Observation(entry, status, problem=redactor.redact(error.message))
+        return Observation(entry, status, told=told)
+
+    async def record(self, name: str) -> AgentRecord | None:
+        """Return an agent's record in the inventory; None if there is no such agent."""
+        return (await self.some_records((name,))).get(name)
 
     async def _look(self, name: str) -> RuntimeStatus:
         try:
@@ -246,7 +319,7 @@ class Lifecycle:
         return Redactor([*self.secrets, *self.runtime.secrets(), *more])
 
     async def _project(self, name: str) -> str | None:
-        record = (await self.records()).get(name)
+        record = await self.record(name)
         return record.project if record else None
 
     async def _bring_up(

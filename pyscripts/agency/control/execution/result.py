@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the CLI reads a noun's file too, and must not import the st
 
     from agency.control.execution.replies import Reply
     from agency.control.grammar.command import Command
-    from agency.control.store.agents import InventoryChange
+    from agency.control.store.agents import Change
 
 
 class RefusalError(AgencyError):
@@ -61,7 +61,7 @@ class Result:
     block: str = ""
     outcome: Outcome = Outcome.DONE
     detail: Mapping[str, object] = field(default_factory=dict)
-    changes: tuple[InventoryChange, ...] = ()
+    changes: tuple[Change, ...] = ()
     stored: tuple[Stored, ...] = ()
 
     def reply(self) -> Reply:

@@ -28,6 +28,7 @@ _SETTING = re.compile(r"[A-Za-z_/][A-Za-z0-9_./~+-]*=|\{")
 _MOST_SETTINGS = 50
 _SECRET = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _REASON = "reason="
+_VARIABLE = re.compile(r"(?:(?<= )|\A)([a-z][A-Za-z0-9]{0,39})=")
 OPERATION = "op-"  # an operation's id begins so
 
 
@@ -169,6 +170,36 @@ class Reason(Text):
         while text.startswith(_REASON):
             text = text.removeprefix(_REASON)
         return Text(self.most).read(text, parameter)
+
+
+@dataclass(frozen=True, slots=True)
+class Variables(Text):
+    """Variables of a template: NAME=VALUE, one after another; a value goes on to the next name."""
+
+    def read(self, text: str, parameter: Named) -> str:
+        """Read variables."""
+        checked = Text(self.most).read(text, parameter).strip()
+        pairs = variables_of(checked)
+        if pairs is None:
+            raise ValueProblemError(
+                f"{shown(checked)} is no variable", hint="write each as NAME=VALUE"
+            )
+        names = [name for name, _ in pairs]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueProblemError(f"{twice} is given twice", hint="give it once")
+        return checked
+
+
+def variables_of(text: str) -> tuple[tuple[str, str], ...] | None:
+    """Split variables into names and values; None if the text does not begin with a name."""
+    begins = [*_VARIABLE.finditer(text)]
+    if not begins or begins[0].start():
+        return None
+    ends = [*(each.start() for each in begins[1:]), len(text)]
+    return tuple(
+        (each[1], text[each.end() : end].strip()) for each, end in zip(begins, ends, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)

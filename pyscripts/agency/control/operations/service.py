@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -35,6 +35,7 @@ from agency.control.operations.safety import Safety
 from agency.control.operations.strangers import Strangers
 from agency.control.policy import ApprovalRule, SafeMode
 from agency.control.store import inbox, outbox
+from agency.control.store.agents import Change
 from agency.control.store.inbox import StoredEvent
 from agency.control.store.outbox import Lane, StoredMessage
 from agency.matrix import Backoff
@@ -75,6 +76,7 @@ class Operations:
     plan: Planner = plan_nothing
     take_away: TakeAway = leave_it
     backoff: Backoff = field(default_factory=Backoff)
+    applied: Callable[[Sequence[Change]], None] = lambda _changes: None  # of the inventory
     has_room: bool = True  # False: no message is admitted, until `enter_room`
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -117,6 +119,7 @@ class Operations:
             is_stopping=self._is_stopping,
             answered=self._proposals.answer,
             told=self._proposals.tell,
+            applied=self.applied,
             plan=self.plan,
         )
         self._bounds = Bounds(self.grammar, self.max_command_bytes, self.approval_wait_s)
@@ -195,6 +198,10 @@ class Operations:
         await self._recovery_done.wait()
         await self._queues.quiet(target)
         return target in self._changes.attended
+
+    def is_busy(self, target: str) -> bool:
+        """Return whether an operation of a target runs or waits for its turn."""
+        return self._queues.has(target)
 
     def enter_room(self, rules: Rules) -> None:
         """Admit messages from now on, by these rules."""

@@ -51,6 +51,7 @@ class RuntimeStatus:
     exit_status: int | None = None  # negative: the number of the signal that ended it
     detail: str | None = None  # why it failed, in one line, without secrets
     handle_name: str = "pid"
+    recovering: bool = False  # its runtime starts it again by itself
 
     @property
     def known_as(self) -> str:

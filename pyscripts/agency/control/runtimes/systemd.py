@@ -193,6 +193,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
             started_at=started_at,
             exit_status=seen.exit_status,
             detail=await self._detail(agent, seen),
+            recovering=seen.will_restart,
         )
 
     async def _detail(self, agent: _Agent, seen: ServiceProperties) -> str:

@@ -27,6 +27,7 @@ from agency.control.operations.approving.approvals import meant_by
 from agency.control.rooms.deletions import Deletions
 from agency.control.service.notices import Notices
 from agency.control.service.shared import Shared, Tokens, new_trace
+from agency.control.service.staffing import build_staff
 from agency.control.service.targets import AgentTargets
 from agency.control.service.vaulting import VaultService
 from agency.control.store.passwords import url_secrets
@@ -37,12 +38,14 @@ from agency.secrets import Redactor, SecretValue
 def build_lifecycle(plane: Shared, tokens: Tokens) -> Lifecycle:
     """Build what starts, stops and asks agents."""
     return Lifecycle(
-        agents={agent.name: agent for agent in plane.config.agents},
+        agents=plane.inventory,
         runtime=plane.runtime,
         acp=plane.acp,
         limits=plane.config.limits,
         records=plane.records,
         secrets=_secrets(plane, tokens),
+        read=plane.some_records,
+        is_created=plane.inventory.is_created,
     )
 
 
@@ -79,7 +82,6 @@ def build_appservice(
 ) -> AppService:
     """Build what the homeserver calls: intake, readiness, pages."""
     config = plane.config
-    own = {config.bot_id, *(agent.matrix_id for agent in config.agents)}
     intake = Intake(
         database=plane.database,
         clock=plane.clock,
@@ -111,7 +113,7 @@ def build_appservice(
         hs_token=tokens.hs_token,
         intake=intake,
         max_body=config.limits.max_transaction_bytes,
-        user_exists=own.__contains__,
+        user_exists=plane.is_own,
         alias_exists=lambda alias: (
             plane.room_id is not None and alias == naming.control_room_alias(config.domain)
         ),
@@ -136,8 +138,7 @@ def build_operations(
     vault: VaultService | None = None,
 ) -> Operations:
     """Build the operations, with the handler of each command; they have no room yet."""
-    names = frozenset(agent.name for agent in plane.config.agents)
-    desk = GosutoDesk(plane.database, names, AcpPush(plane.runtime, plane.acp))
+    desk = GosutoDesk(plane.database, plane.inventory, AcpPush(plane.runtime, plane.acp))
     handlers = build_handlers(
         Services(
             plane.clock,
@@ -147,6 +148,7 @@ def build_operations(
             plane.conditions,
             decisions=lambda: plane.running().decisions,
             safety=lambda: plane.running().safety,
+            staff=build_staff(plane, lifecycle),
             gosuto=lambda: desk,
             started_s=plane.clock.steady(),
             tokens=lambda: plane.http.tokens,
@@ -170,8 +172,9 @@ def build_operations(
         wake=plane.inbox_wake,
         say=sender.offer,
         obstacle=plane.voice.obstacle,
+        applied=plane.inventory.apply,
         plan=GosutoPlans(
-            names, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes)
+            plane.inventory, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes)
         ),
         has_room=False,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from agency.control.agents.reconciler import Reconciler
 from agency.control.appservice.server import build_app
 from agency.control.entrance.documents import enter_with_document
 from agency.control.entrance.enter import Entrance
@@ -34,6 +35,7 @@ from agency.control.service.shared import Shared, Tokens, new_trace
 from agency.control.service.tasks import first_end
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.service.vaulting import VaultService, build_vault
+from agency.control.service.watching import build_reconciler
 from agency.control.store import facts, outbox
 from agency.control.store.facts import Fact
 from agency.errors import InternalError
@@ -72,6 +74,9 @@ class ControlPlane(Shared):
             upkeep = self.keeper = await self._upkeep()
             operations = build_operations(self, lifecycle, upkeep.room_id or "", sender, vault)
             self.operations = operations
+            if self.staff is not None:
+                await self.staff.open()
+            watch = build_reconciler(self, lifecycle, operations, sender)
             await operations.safety.restore()
             if vault is not None:
                 await vault.restore()
@@ -81,7 +86,7 @@ class ControlPlane(Shared):
                 if room_id is not None:
                     self.room_id = room_id
                     await startup.announce(self.api)
-                    await self._work(operations, working, room_id, sender, upkeep, notices)
+                    await self._work(operations, working, room_id, sender, upkeep, notices, watch)
         finally:
             self.stopping.set()
             await runner.cleanup()
@@ -139,6 +144,7 @@ class ControlPlane(Shared):
         sender: Sender,
         upkeep: RoomUpkeep,
         notices: Notices,
+        watch: Reconciler,
     ) -> None:
         former = frozenset({upkeep.predecessor} - {""})
         operations.enter_room(replace(operations.rules, room_id=room_id, former=former))
@@ -154,11 +160,12 @@ class ControlPlane(Shared):
         ]
         if self.delivering is not None:
             tasks.append(self.delivering)
-        names = [agent.name for agent in self.config.agents]
+        names = [*self.inventory]
         starting = asyncio.create_task(
             reconcile(names, operations.targets, operations, self.clock, new_trace),
             name="reconcile",
         )
+        tasks.append(asyncio.create_task(watch.run(starting), name="watch over the agents"))
         told = asyncio.create_task(self.stopping.wait(), name="stop")
         fields = {"room": room_id, "port": self.config.listen_port}
         _log.info("ready", extra={"fields": fields})

@@ -26,7 +26,7 @@ async def reconcile(
     """Start every agent that is to run and does not, and stop every one that is not to run.
 
     They are independent of one another, and each change is an operation. An agent that does not
-    become healthy stays wanted, and is tried again at the next start; the room is told. Changes
+    become healthy stays wanted, and agents/reconciler tries it again; the room is told. Changes
     that an earlier run left unfinished are answered first.
     """
     await asyncio.gather(*(_mend(name, targets, operations, clock, new_trace()) for name in names))

@@ -17,6 +17,7 @@ from agency.control.acp_client import AcpClient
 from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.runtimes.base import Runtime
+from agency.control.runtimes.slots import SlottedRuntime
 from agency.control.service import startup
 from agency.control.service.plane import ControlPlane
 from agency.control.service.shared import Tokens
@@ -47,21 +48,23 @@ async def control_plane(
         AgencyError: a prerequisite is missing or wrong.
     """
     handed = handed or Inherited()
-    make_runtime = make_runtime or partial(startup.open_runtimes, handed=handed)
     async with AsyncExitStack() as stack:
         stack.enter_context(startup.only_one(config))
         database = open_database(config.database_url)
         stack.push_async_callback(database.close)
         holder = Holder.here(config.state_dir)
         held = await stack.enter_async_context(hold(parse_url(config.database_url), holder))
-        await startup.prepare_store(database, config, clock)
+        inventory = await startup.prepare_store(database, config, clock)
         session = await stack.enter_async_context(client_session())
         api = MatrixSession(config.homeserver_url, session, tokens.as_token.reveal())
         acp = await stack.enter_async_context(AcpClient())
-        runtime = make_runtime(config, clock)
+        make = partial(startup.open_runtimes, handed=handed, ports=inventory.ports)
+        runtime = SlottedRuntime((make_runtime or make)(config, clock), lambda: inventory.slots)
         stack.push_async_callback(_close_runtime, runtime)
         conditions = Conditions(clock)
-        yield ControlPlane(config, clock, database, api, runtime, acp, held, conditions, handed)
+        yield ControlPlane(
+            config, clock, database, api, runtime, acp, held, conditions, inventory, handed
+        )
 
 
 async def _close_runtime(runtime: Runtime) -> None:

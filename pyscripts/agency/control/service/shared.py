@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
+from agency.control.agents.inventory import Inventory
+from agency.control.agents.staff import Staff
 from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.events import RoomChange
@@ -66,6 +68,7 @@ class Shared:
     acp: AcpClient
     held: Hold
     conditions: Conditions
+    inventory: Inventory
     handed: Inherited = field(default_factory=Inherited)
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -76,6 +79,7 @@ class Shared:
     keeper: RoomUpkeep | None = None
     operations: Operations | None = None
     http: HttpParts = field(init=False)
+    staff: Staff | None = None
     taker: Taker = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,9 +102,18 @@ class Shared:
         if self.operations is not None:
             self.operations.forget(operation)
 
+    def is_own(self, user: str) -> bool:
+        """Return whether a user is the bot or an agent."""
+        agents = self.inventory.values()
+        return user == self.config.bot_id or any(user == each.matrix_id for each in agents)
+
     async def records(self) -> Mapping[str, AgentRecord]:
         """Return the record of each agent in the inventory, by name."""
         return {record.name: record for record in await self.database.read(agents.records)}
+
+    async def some_records(self, names: Collection[str]) -> Mapping[str, AgentRecord]:
+        """Return the records of these agents, by name."""
+        return await self.database.read(lambda c: agents.records_of(c, names))
 
     def running(self) -> Operations:
         """Return the operations; a handler runs for one of them, so there are any."""

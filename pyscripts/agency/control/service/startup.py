@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from aiohttp import web
@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from agency import locks, naming
 from agency.clock import Clock
+from agency.control.agents.inventory import Inventory
 from agency.control.appservice.server import server_limits
 from agency.control.config import ControlConfig
 from agency.control.runtimes import registry
@@ -53,16 +54,17 @@ def only_one(config: ControlConfig) -> Iterator[None]:
         yield
 
 
-async def prepare_store(database: Database, config: ControlConfig, clock: Clock) -> None:
-    """Migrate the database, open the audit log, and update the inventory from the configuration."""
+async def prepare_store(database: Database, config: ControlConfig, clock: Clock) -> Inventory:
+    """Migrate the database, open the audit log, and make the inventory from both."""
     await migrate(database, schema.SCHEMA)
     names = {agent.name for agent in config.agents}
 
-    def prepare(connection: Connection) -> None:
+    def prepare(connection: Connection) -> Inventory:
         audit.open_log(connection, config.instance, clock)
         agents.synchronise(connection, names, clock.now_ms())
+        return Inventory(config.agents, agents.created(connection))
 
-    await database.write(prepare)
+    return await database.write(prepare)
 
 
 async def listen(app: web.Application, config: ControlConfig, handed: Inherited) -> web.AppRunner:
@@ -153,14 +155,20 @@ async def announce(api: MatrixSession) -> None:
         _log.warning("the homeserver does not reach this server: %s", error.message)
 
 
-def open_runtimes(config: ControlConfig, clock: Clock, handed: Inherited | None = None) -> Runtime:
+def open_runtimes(
+    config: ControlConfig,
+    clock: Clock,
+    handed: Inherited | None = None,
+    ports: Mapping[str, int] | None = None,
+) -> Runtime:
     """Make the runtimes that the configuration names. Raises as runtimes.registry does.
 
-    `handed` holds the listening sockets of agents that were handed over.
+    `handed` holds the listening sockets of agents that were handed over; `ports` are those of all
+    agents, as they change.
     """
     settings = registry.RuntimeSettings(
         state_dir=config.state_dir,
-        ports={agent.name: agent.port for agent in config.agents},
+        ports={agent.name: agent.port for agent in config.agents} if ports is None else ports,
         stop_timeout_s=config.limits.agent_stop_timeout_s,
         clock=clock,
         handed=handed or Inherited(),

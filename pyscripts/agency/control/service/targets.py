@@ -10,7 +10,7 @@ from agency.control.execution.lifecycle import Lifecycle, Observation
 from agency.control.grammar.command import Command
 from agency.control.runtimes.base import State
 from agency.control.store.agents import AgentRecord
-from agency.control.wish import Wish, with_project
+from agency.control.wish import Desired, Wish, with_project
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class AgentTargets:
         if name not in self.lifecycle.agents:
             return None
         runs = await self.lifecycle.is_running(name)
-        return make(command, await self.recorded(name), runs)
+        wish = make(command, await self.recorded(name), runs)
+        return None if self._is_refused(name, wish) else wish
 
     async def asked(self, command: Command) -> Wish | None:
         """Return what a command asks for, however its target is; None if it has none."""
@@ -40,6 +41,11 @@ class AgentTargets:
         if make is None or command.target is None or command.spec.target_kind:
             return None
         return make(command, await self.recorded(command.target), False)
+
+    def _is_refused(self, name: str, wish: Wish | None) -> bool:
+        """Return whether a wish is one that no command may have: what is declared stays."""
+        deletes = wish is not None and wish.desired is Desired.DELETED
+        return deletes and not self.lifecycle.is_created(name)
 
     async def recorded(self, target: str) -> Wish | None:
         """Return the wish on record; None if there is no such agent."""
@@ -56,7 +62,7 @@ class AgentTargets:
     async def _record(self, target: str) -> AgentRecord | None:
         if target not in self.lifecycle.agents:
             return None
-        return (await self.lifecycle.records()).get(target)
+        return await self.lifecycle.record(target)
 
     async def observe(self, command: Command, trace: str) -> str:
         """Describe the present state of an agent; empty if the command names none."""
@@ -81,6 +87,8 @@ def remedy_of(record: AgentRecord, seen: Observation) -> Command | None:
     """
     wish, runs = record.wish, seen.status.state is State.RUNNING
     arguments: dict[str, str | int] = {"agent": record.name}
+    if wish.desired is Desired.DELETED:
+        return Command(GRAMMAR.by_name["agents delete"], arguments)
     if wish.is_down:
         if not runs or record.observed is None:
             return None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from agency.control.store import schema
@@ -14,6 +15,9 @@ from agency.control.wish import Desired, Wish
 __all__ = [
     "UNKNOWN",
     "AgentRecord",
+    "Change",
+    "Creation",
+    "Deletion",
     "Desired",
     "InventoryChange",
     "apply",
@@ -24,6 +28,9 @@ __all__ = [
 ]
 
 _agents = schema.agents
+_created = schema.created_agents
+_histories = schema.agent_histories
+_PRESENT = _created.c.deleted_ts.is_(None)
 UNKNOWN = "unknown"  # observed: commanded, and not observed yet
 
 
@@ -59,8 +66,38 @@ class InventoryChange:
     handle: str | None
 
 
-def synchronise(connection: Connection, names: Collection[str], now_ts: int) -> None:
-    """Add agents that are new in the configuration; those that left it become `stopped`."""
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """An agent that a command made, and who said it; `variables` are those of its template."""
+
+    name: str
+    role: str
+    template: str
+    matrix_id: str
+    port: int
+    by: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    slot: str = ""  # the declared user and unit that it has, if it has one
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """The end of an agent that a command made; what is kept of it is a record."""
+
+    name: str
+
+
+Change = InventoryChange | Creation | Deletion
+
+
+def synchronise(connection: Connection, configured: Collection[str], now_ts: int) -> None:
+    """Add agents that are new in the configuration; those that left it become `stopped`.
+
+    What a command made stays, unless the configuration has an agent of that name by now.
+    """
+    replaced = _PRESENT & _created.c.name.in_(configured)
+    connection.execute(update(_created).where(replaced).values(deleted_ts=now_ts))
+    names = {*configured, *(each.name for each in created(connection))}
     known = {record.name: record for record in records(connection)}
     fresh = [name for name in names if name not in known]
     if fresh:
@@ -79,18 +116,37 @@ def synchronise(connection: Connection, names: Collection[str], now_ts: int) -> 
 
 def records(connection: Connection) -> list[AgentRecord]:
     """Return every agent ever known, by name."""
-    return [
-        AgentRecord(
-            row.name,
-            Desired(row.desired),
-            row.project,
-            row.observed,
-            row.handle,
-            row.changed_ts,
-            row.observed_ts,
-        )
-        for row in connection.execute(select(_agents).order_by(_agents.c.name))
-    ]
+    return [_record(row) for row in connection.execute(select(_agents).order_by(_agents.c.name))]
+
+
+def commanded(connection: Connection) -> dict[str, AgentRecord]:
+    """Return every agent that was ever commanded, by name."""
+    wanted = select(_agents).where(_agents.c.observed.is_not(None)).order_by(_agents.c.name)
+    return {row.name: _record(row) for row in connection.execute(wanted)}
+
+
+def record_of(connection: Connection, name: str) -> AgentRecord | None:
+    """Return one agent's record; None if it was never known."""
+    row = connection.execute(select(_agents).where(_agents.c.name == name)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def records_of(connection: Connection, names: Collection[str]) -> dict[str, AgentRecord]:
+    """Return the records of these agents, by name."""
+    rows = connection.execute(select(_agents).where(_agents.c.name.in_(names)))
+    return {row.name: _record(row) for row in rows}
+
+
+def _record(row: Row[tuple[object, ...]]) -> AgentRecord:
+    return AgentRecord(
+        row.name,
+        Desired(row.desired),
+        row.project,
+        row.observed,
+        row.handle,
+        row.changed_ts,
+        row.observed_ts,
+    )
 
 
 def wish_of(connection: Connection, name: str) -> Wish | None:
@@ -111,8 +167,63 @@ def set_wish(connection: Connection, name: str, wish: Wish, now_ts: int) -> None
     connection.execute(update(_agents).where(_agents.c.name == name).values(**values))
 
 
-def apply(connection: Connection, change: InventoryChange, now_ts: int) -> None:
+def created(connection: Connection) -> list[Creation]:
+    """Return every agent that a command made and none deleted, oldest first."""
+    rows = connection.execute(select(_created).where(_PRESENT).order_by(_created.c.sequence))
+    return [
+        Creation(
+            row.name,
+            row.role,
+            row.template,
+            row.matrix_id,
+            row.port,
+            row.created_by,
+            json.loads(row.variables),
+            row.slot,
+        )
+        for row in rows
+    ]
+
+
+def apply(connection: Connection, change: Change, now_ts: int) -> None:
     """Record a change to an agent."""
+    if isinstance(change, Creation):
+        _create(connection, change, now_ts)
+    elif isinstance(change, Deletion):
+        _delete(connection, change.name, now_ts)
+    else:
+        _update(connection, change, now_ts)
+
+
+def _create(connection: Connection, made: Creation, now_ts: int) -> None:
+    """Add an agent. A row that is left of a configured one of that name gives way."""
+    connection.execute(delete(_agents).where(_agents.c.name == made.name))
+    connection.execute(delete(_histories).where(_histories.c.name == made.name))
+    values = {"name": made.name, "desired": Desired.STOPPED, "changed_ts": now_ts}
+    connection.execute(insert(_agents), values)
+    row = {
+        "name": made.name,
+        "role": made.role,
+        "template": made.template,
+        "variables": json.dumps(dict(made.variables)),
+        "matrix_id": made.matrix_id,
+        "port": made.port,
+        "slot": made.slot,
+        "created_by": made.by,
+        "created_ts": now_ts,
+    }
+    connection.execute(insert(_created), row)
+
+
+def _delete(connection: Connection, name: str, now_ts: int) -> None:
+    """Remove an agent that a command made; its row among these stays, with the time."""
+    gone = _PRESENT & (_created.c.name == name)
+    if connection.execute(update(_created).where(gone).values(deleted_ts=now_ts)).rowcount:
+        connection.execute(delete(_agents).where(_agents.c.name == name))
+        connection.execute(delete(_histories).where(_histories.c.name == name))
+
+
+def _update(connection: Connection, change: InventoryChange, now_ts: int) -> None:
     values: dict[str, object] = {
         "observed": change.observed,
         "handle": change.handle,

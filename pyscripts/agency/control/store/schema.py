@@ -22,7 +22,7 @@ from agency.store import Schema
 # Every revision that this code can upgrade from, oldest first.
 SCHEMA = Schema(
     "agency.control.store:migrations",
-    ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0007", "0010"),
+    ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0007", "0010", "0009"),
 )
 REVISION = SCHEMA.newest
 
@@ -163,6 +163,39 @@ reports = Table(
     Column("text", Text, nullable=False),
 )
 
+# What the reconciler remembers of an agent since its wish of `wished_ts`; `told` and `given_up` are
+# 0 or 1, and `what` is empty if it is as wished.
+agent_histories = Table(
+    "agent_histories",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("wished_ts", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("what", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("trace", String(64), nullable=False),
+    Column("told", Integer, nullable=False),
+    Column("given_up", Integer, nullable=False),
+)
+
+# Agents that a command made; one that was deleted stays here as a record.
+created_agents = Table(
+    "created_agents",
+    metadata,
+    Column("sequence", _Sequence, primary_key=True, autoincrement=True),
+    Column("name", String(64), nullable=False),
+    Column("role", String(64), nullable=False),
+    Column("template", String(64), nullable=False),
+    Column("variables", Text, nullable=False),
+    Column("matrix_id", String(255), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("slot", String(64), nullable=False),
+    Column("created_by", String(255), nullable=False),
+    Column("created_ts", BigInteger, nullable=False),
+    Column("deleted_ts", BigInteger),
+    sqlite_autoincrement=True,
+)
+Index("created_agents_name", created_agents.c.name)
 # Versions of agents' documents: never changed, never deleted.
 gosuto_versions = Table(
     "gosuto_versions",

@@ -445,7 +445,7 @@ async def test_change_that_fails_says_what_is_wished_and_the_next_start_does_it(
     await desk.take(desk.event(said))
     await desk.finish(plane(desk, machine))
     assert (await desk.said())[-1]["body"].split("\n")[-1] == (
-        f"{told}: that is tried again when the control plane starts."
+        f"{told}: the control plane tries that again."
     )
     assert await wish(desk) == after
     machine.broken = False

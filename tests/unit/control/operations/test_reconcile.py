@@ -83,12 +83,12 @@ async def test_room_is_told_of_an_agent_that_could_not_be_started_again(
     (about,) = [body for body in bodies if "broken" in body]
     assert about == (
         "At the start of the control plane: broken could not be looked after: the runtime does "
-        "not answer. broken is still to run, with the project app: that is tried again when the "
-        "control plane starts."
+        "not answer. broken is still to run, with the project app: the control plane tries that "
+        "again."
     )
     told = (
         "At the start of the control plane: pm did not start: no port. pm is still to run, with "
-        "the project app: that is tried again when the control plane starts."
+        "the project app: the control plane tries that again."
     )
     assert (told in bodies) is fails
     assert {message.message.room_id for message in desk.spoken} == {ROOM}

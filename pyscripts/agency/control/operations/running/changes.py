@@ -35,7 +35,7 @@ from agency.control.operations.running.recorder import (
 )
 from agency.control.operations.running.targets import Targets
 from agency.control.policy import SYSTEM, Policy
-from agency.control.store.agents import InventoryChange
+from agency.control.store.agents import Change, InventoryChange
 from agency.control.store.audit import Outcome
 from agency.control.wish import Wish
 from agency.errors import AgencyError
@@ -307,8 +307,11 @@ def settlement_of(
     )
 
 
-def _wanted(operation: Operation, result: Result) -> tuple[InventoryChange, ...]:
+def _wanted(operation: Operation, result: Result) -> tuple[Change, ...]:
     """Return the inventory changes to record; the reconciler never changes the desired state."""
     if operation.origin.kind is not OriginKind.RECONCILE:
         return result.changes
-    return tuple(replace(change, desired=None) for change in result.changes)
+    return tuple(
+        replace(change, desired=None) if isinstance(change, InventoryChange) else change
+        for change in result.changes
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agency.control.execution.result import Result
+from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import Outcome
 from agency.control.wish import Desired, Wish
 
@@ -51,6 +52,8 @@ def with_standing(target: str, wish: Wish, result: Result) -> Result:
         return result
     now, acted = wish, False
     for change in result.changes:
+        if not isinstance(change, InventoryChange):
+            continue
         if change.name == target and change.desired is not None:
             now, acted = Wish(change.desired, change.project), True
     return replace(result, text=f"{result.text}\n{standing(target, now, acted=acted)}")
@@ -61,7 +64,7 @@ def standing(target: str, wish: Wish, *, acted: bool) -> str:
     if acted and wish.is_down:
         needs = "enables" if wish.desired is Desired.DISABLED else "starts"
         return f"{target} stays stopped until a command {needs} it."
-    return f"{target} is still {wish}: that is tried again when the control plane starts."
+    return f"{target} is still {wish}: the control plane tries that again."
 
 
 def _fulfils(wish: Wish, asked: Wish) -> bool:

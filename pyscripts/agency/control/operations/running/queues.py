@@ -61,6 +61,10 @@ class TargetQueues:
         self._tasks[target] = task
         task.add_done_callback(lambda ended: self._ended(target, ended))
 
+    def has(self, target: str) -> bool:
+        """Return whether an operation of a target runs or waits for its turn."""
+        return target in self._tasks
+
     async def quiet(self, target: str) -> None:
         """Wait until a target has no operations."""
         while (task := self._tasks.get(target)) is not None:

@@ -28,7 +28,7 @@ from agency.control.operations.approving.plan import (
     plan_nothing,
 )
 from agency.control.store import agents, audit, inbox, operations, outbox
-from agency.control.store.agents import InventoryChange
+from agency.control.store.agents import Change
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.outbox import Lane, StoredMessage
 from agency.control.wish import Wish
@@ -83,18 +83,23 @@ class Settlement:
     event: int | None = None
     also: tuple[int, ...] = ()  # inbox sequences of further events that are done with it
     lane: Lane = Lane.FIRST  # of the reply
-    changes: tuple[InventoryChange, ...] = ()
+    changes: tuple[Change, ...] = ()
     stored: tuple[Stored, ...] = ()
     wish: Wish | None = None  # to be put on record for the operation's target
     flush: bool = False
+
+
+def _nothing(_changes: Sequence[Change]) -> None:
+    """Ignore changes of the inventory."""
 
 
 @dataclass(slots=True)
 class Recorder:
     """Writer of operations.
 
-    It calls `say` for each queued reply, `answered` at every end, and `told` for each report on an
-    operation that came from no room.
+    It calls `applied` with changes of the inventory that are in the store, `say` for each queued
+    reply, `answered` at every end, and `told` for each report on an operation that came from no
+    room.
     """
 
     database: Database
@@ -106,6 +111,7 @@ class Recorder:
     is_stopping: Callable[[], bool]
     answered: Callable[[str, Reply], None]
     told: Callable[[str, str], None]
+    applied: Callable[[Sequence[Change]], None] = _nothing
     plan: Planner = plan_nothing
 
     async def keep(
@@ -230,6 +236,7 @@ class Recorder:
             queued = await self._insist(commit, what, about, flush=settlement.flush)
         except SQLAlchemyError:
             return
+        self.applied(settlement.changes)
         if queued is not None:
             self.say(queued)
         if settlement.operation is not None and settlement.reply is not None:

@@ -200,6 +200,7 @@ class LocalAgency:
                     role=agent.role,
                     matrix_id=agent.matrix_id,
                     port=self.ports[agent.name],
+                    spare=self.instance.agents[agent.name].spare,
                 )
                 for agent in self.instance.resolved_agents()
             ),

@@ -1,0 +1,32 @@
+"""The staff of a control plane, built from what its parts share."""
+
+from __future__ import annotations
+
+from agency.control.agents.drafts import Drafts
+from agency.control.agents.staff import Staff
+from agency.control.agents.tasks import Tasks
+from agency.control.execution.lifecycle import Lifecycle
+from agency.control.service.shared import Shared
+
+
+def build_staff(plane: Shared, lifecycle: Lifecycle) -> Staff:
+    """Build what makes and deletes agents, and keeps their accounts."""
+
+    def wake() -> None:
+        if plane.keeper is not None:
+            plane.keeper.wake()
+
+    plane.staff = Staff(
+        inventory=plane.inventory,
+        lifecycle=lifecycle,
+        accounts=plane.room,
+        members=plane.room.agents,
+        runtime=plane.config.runtime,
+        domain=plane.config.domain,
+        room_id=lambda: plane.room_id,
+        records=plane.records,
+        wake=wake,
+        tasks=Tasks(lifecycle, plane.acp),
+        draft=Drafts(plane.database, lambda: plane.room_id),
+    )
+    return plane.staff

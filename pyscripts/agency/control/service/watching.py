@@ -1,0 +1,33 @@
+"""The reconciler of a control plane, built from what its parts share."""
+
+from __future__ import annotations
+
+from agency.control.agents.history import Respawns
+from agency.control.agents.reconciler import Reconciler
+from agency.control.commands import GRAMMAR
+from agency.control.execution.lifecycle import Lifecycle
+from agency.control.matrix.sending import Sender
+from agency.control.operations import Operations
+from agency.control.service.shared import Shared, new_trace
+
+
+def build_reconciler(
+    plane: Shared, lifecycle: Lifecycle, operations: Operations, sender: Sender
+) -> Reconciler:
+    """Build the loop that brings every agent to its wish."""
+    limits = plane.config.limits
+    return Reconciler(
+        database=plane.database,
+        clock=plane.clock,
+        lifecycle=lifecycle,
+        operations=operations,
+        grammar=GRAMMAR,
+        conditions=plane.conditions,
+        room_id=lambda: plane.room_id,
+        as_user=plane.config.bot_id,
+        new_trace=new_trace,
+        say=sender.offer,
+        max_outbox=limits.max_outbox,
+        rules=Respawns(limits.respawn_attempts, limits.respawn_wait_s),
+        every_s=limits.reconcile_interval_s,
+    )

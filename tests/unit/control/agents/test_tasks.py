@@ -1,0 +1,54 @@
+"""Tasks of an agent are cancelled, once, and the reply says which."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from desk import Desk
+from herd import Farm
+
+from agency.protocols import TaskReport
+
+
+def task(state: Literal["cancelling", "cancelled"]) -> TaskReport:
+    return TaskReport(id="task-1", name="tests", state=state, started_at="2026-01-01T00:00:00Z")
+
+
+@pytest.fixture
+async def farm(desk: Desk) -> Farm:
+    made = Farm(desk)
+    await made.open()
+    await made.say("!agency agents start pm")
+    made.herd.calls.clear()
+    return made
+
+
+async def test_what_an_agent_is_at_is_cancelled_and_it_goes_on_to_run(farm: Farm) -> None:
+    farm.herd.tasks["pm"] = (task("cancelled"),)
+    assert await farm.say("!agency agents cancel pm") == "pm cancelled tests (task-1)."
+    (call,) = farm.herd.calls
+    assert call.startswith("cancel None of pm by t-"), "the trace is the key"
+    assert "pm" in farm.herd.running
+    assert await farm.say("!agency agents cancel pm --task=task-1") == "pm has no running task."
+    assert farm.herd.calls[-1].startswith("cancel task-1 of pm by t-")
+
+
+async def test_a_task_that_does_not_end_in_time_is_named(farm: Farm) -> None:
+    farm.herd.tasks["pm"] = (task("cancelling"),)
+    said = await farm.say("!agency agents cancel pm")
+    assert said == "pm was told to cancel tests (task-1); not ended in time: task-1."
+    assert (await farm.desk.outcomes())[-1][2] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("dev", "does not run"),
+        ("nobody", "here is no agent nobody"),
+        ("pm --task=../x", "is no task's id"),
+    ],
+)
+async def test_refusals(farm: Farm, text: str, why: str) -> None:
+    assert why in await farm.say(f"!agency agents cancel {text}")
+    assert farm.herd.calls == []
