@@ -73,6 +73,7 @@ _TITLES = {
     "Recipe": "recipes.NAME",
     "Backup": "backup",
     "Approvals": "approvals",
+    "OptionalRooms": "rooms",
     "ApprovalRule": "approvals.rules.NAME",
     "SecretsPolicy": "secrets",
 }

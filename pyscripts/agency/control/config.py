@@ -86,6 +86,13 @@ class Approvals(Strict):
     )
 
 
+class RoomSettings(Strict):
+    """Rooms that the control plane keeps beside the control room."""
+
+    approvals: bool = Field(default=False, description="where approvals are asked for and given")
+    audit: bool = Field(default=False, description="where the audit log is told to people")
+
+
 class ControlConfig(Strict):
     """Configuration of the control plane."""
 
@@ -102,6 +109,7 @@ class ControlConfig(Strict):
     )
     viewers: tuple[str, ...] = Field(default=(), description="who may look")
     approvals: Approvals = Approvals()
+    rooms: RoomSettings = RoomSettings()
     agents: tuple[AgentEntry, ...]
     database_url: str = Field(description="SQLAlchemy async URL")
     state_dir: Path

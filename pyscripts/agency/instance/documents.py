@@ -92,7 +92,7 @@ def control_document(instance: Instance) -> dict[str, Any]:
 
 
 def decision_settings(instance: Instance) -> dict[str, Any]:
-    """Return who else may do what, and which commands need approvals; empty without any."""
+    """Return who else may do what, which commands need approvals, and the rooms for them."""
     told: dict[str, Any] = {}
     if instance.approvers:
         told["approvers"] = list(instance.approvers)
@@ -101,6 +101,9 @@ def decision_settings(instance: Instance) -> dict[str, Any]:
     rules = [{"name": name, **rule.model_dump()} for name, rule in instance.approvals.rules.items()]
     if rules:
         told["approvals"] = {"rules": rules, "solo_delay_s": instance.approvals.solo_delay}
+    rooms = {name: True for name, on in instance.rooms.model_dump().items() if on}
+    if rooms:
+        told["rooms"] = rooms
     return told
 
 

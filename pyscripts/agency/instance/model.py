@@ -139,6 +139,17 @@ class Approvals(Strict):
     )
 
 
+class OptionalRooms(Strict):
+    """Rooms that the control plane keeps beside the control room."""
+
+    approvals: bool = Field(
+        default=False, description="a room where what waits for an approval is shown and decided"
+    )
+    audit: bool = Field(
+        default=False, description="a room that tells what was asked and what became of it"
+    )
+
+
 class SecretsPolicy(Strict):
     """The provider of the secrets, and the keys that can decrypt them."""
 
@@ -225,6 +236,9 @@ class Instance(Strict):
     viewers: list[MatrixId] = Field(default_factory=list, description="who may look, and no more")
     approvals: Approvals = Field(
         default=Approvals(), description="what runs only after other people approved it"
+    )
+    rooms: OptionalRooms = Field(
+        default=OptionalRooms(), description="rooms beside the control room"
     )
     services: Services = Field(
         default=Services(), description="services that it runs; all others are off"

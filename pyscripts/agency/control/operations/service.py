@@ -71,6 +71,7 @@ class Operations:
     say: Callable[[StoredMessage], None]
     approval_wait_s: float = 3600.0
     obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
+    asking_room: Callable[[], str] = lambda: ""  # the approvals room, while it can be asked in
     backoff: Backoff = field(default_factory=Backoff)
     has_room: bool = True  # False: no message is admitted, until `enter_room`
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -146,6 +147,7 @@ class Operations:
             queues=self._queues,
             approvals=self._approvals,
             spawn=self._spawn,
+            asking_room=self.asking_room,
         )
         self._strangers = Strangers(
             recorder=self._recorder,

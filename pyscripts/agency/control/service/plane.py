@@ -25,17 +25,20 @@ from agency.control.service.assembly import (
     build_notices,
     build_operations,
     build_sender,
+    secrets_of,
 )
 from agency.control.service.notices import Notices
 from agency.control.service.pruner import prune_often
 from agency.control.service.reconcile import reconcile
 from agency.control.service.shared import Shared, Tokens, new_trace
+from agency.control.service.side_rooms import SideRooms, open_side_rooms
 from agency.control.service.tasks import first_end
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import facts, outbox
 from agency.control.store.facts import Fact
 from agency.errors import InternalError
 from agency.matrix import Backoff
+from agency.secrets import Redactor
 
 _log = logging.getLogger(__name__)
 
@@ -67,13 +70,15 @@ class ControlPlane(Shared):
             operations = build_operations(self, lifecycle, upkeep.room_id or "", sender)
             self.operations = operations
             await operations.safety.restore()
+            side = await open_side_rooms(self, sender, Redactor(secrets_of(self, tokens)).redact)
+            self.side = side
             async with self._taking_commands(operations) as working:
                 finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
                 room_id = await self._unless_stopped(finding, working)
                 if room_id is not None:
                     self.room_id = room_id
                     await startup.announce(self.api)
-                    await self._work(operations, working, room_id, sender, upkeep, notices)
+                    await self._work(operations, working, room_id, sender, upkeep, notices, side)
         finally:
             self.stopping.set()
             await runner.cleanup()
@@ -123,6 +128,7 @@ class ControlPlane(Shared):
         sender: Sender,
         upkeep: RoomUpkeep,
         notices: Notices,
+        side: SideRooms,
     ) -> None:
         former = frozenset({upkeep.predecessor} - {""})
         operations.enter_room(replace(operations.rules, room_id=room_id, former=former))
@@ -135,6 +141,7 @@ class ControlPlane(Shared):
             asyncio.create_task(self.held.watch(), name="hold on the database"),
             asyncio.create_task(upkeep.run(), name="upkeep of the room"),
             asyncio.create_task(notices.run(), name="notices of conditions"),
+            asyncio.create_task(side.run(), name="rooms beside the control room"),
         ]
         names = [agent.name for agent in self.config.agents]
         starting = asyncio.create_task(

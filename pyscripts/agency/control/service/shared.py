@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
@@ -47,6 +48,22 @@ def new_trace() -> str:
     return new_id("t")
 
 
+class Side(Protocol):
+    """The rooms beside the control room, as the other parts see them; see service.side_rooms."""
+
+    def changed(self, change: RoomChange, *, calls_bot: bool) -> None:
+        """Take note of a change of some room."""
+
+    def doubt(self) -> None:
+        """Take note that a message was refused."""
+
+    def asking_room(self) -> str:
+        """Return the approvals room; empty if nobody can be asked there."""
+
+    def has_alias(self, alias: str) -> bool:
+        """Return whether an alias is that of one of these rooms."""
+
+
 @dataclass(slots=True)
 class Shared:
     """The resources of a control plane, and what changes while it runs."""
@@ -68,6 +85,7 @@ class Shared:
     voice: Voice = field(init=False)
     keeper: RoomUpkeep | None = None
     operations: Operations | None = None
+    side: Side | None = None
 
     def __post_init__(self) -> None:
         self.room = ControlRoom(self.api, self.config)
@@ -81,6 +99,24 @@ class Shared:
         if self.keeper is not None and (called or change.room_id == self.keeper.room_id):
             self.voice.changed()
             self.keeper.wake()
+        if self.side is not None:
+            self.side.changed(change, calls_bot=called)
+
+    def refused_to_send(self) -> None:
+        """Look again at whether the bot can speak: a message was given up."""
+        self.voice.changed()
+        if self.side is not None:
+            self.side.doubt()
+
+    def asking_room(self) -> str:
+        """Return the approvals room while people can be asked there; empty if they cannot."""
+        return "" if self.side is None else self.side.asking_room()
+
+    def has_alias(self, alias: str) -> bool:
+        """Return whether an alias is that of a room of the agency that there is."""
+        if self.room_id is not None and alias == self.config.control_room_alias:
+            return True
+        return self.side is not None and self.side.has_alias(alias)
 
     def withdrawn(self, operation: Operation) -> None:
         """Let go of an operation that was withdrawn; before recovery the store says it all."""

@@ -33,6 +33,7 @@ __all__ = [
     "ChainReport",
     "Head",
     "Outcome",
+    "after",
     "append",
     "audit_detail",
     "by_trace",
@@ -123,6 +124,13 @@ def tail(connection: Connection, count: int) -> Sequence[AuditRow]:
     """Return the last rows, oldest first."""
     statement = select(_audit).order_by(_audit.c.sequence.desc()).limit(count)
     return _rows(connection.execute(statement))[::-1]
+
+
+def after(connection: Connection, sequence: int, most: int) -> Sequence[AuditRow]:
+    """Return the first `most` rows after a number, oldest first."""
+    wanted = _audit.c.sequence > sequence
+    statement = select(_audit).where(wanted).order_by(_audit.c.sequence).limit(most)
+    return _rows(connection.execute(statement))
 
 
 def failures(connection: Connection, since_ms: int, most: int) -> Sequence[AuditRow]:

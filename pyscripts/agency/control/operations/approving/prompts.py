@@ -8,6 +8,7 @@ from agency.clock import iso
 from agency.control.execution.replies import Reply
 from agency.control.operation import Operation
 from agency.control.policy import confirmation, people
+from agency.control.store.outbox import transaction_id
 from agency.control.wish import Wish
 
 YES, NO = "✅", "❌"
@@ -35,8 +36,15 @@ class Effect:
         return f"{target} is {self.before} now; after it {target} is {self.after}."
 
 
-def prompt(operation: Operation, quorum: int, effect: Effect, *, alone: bool = False) -> Reply:
-    """Make the message that asks for the approvals of an operation."""
+def prompt(
+    operation: Operation,
+    quorum: int,
+    effect: Effect,
+    *,
+    alone: bool = False,
+    where: str = "the control room",
+) -> Reply:
+    """Make the message that asks for the approvals of an operation; `where` is where they count."""
     short = operation.short
     until = iso(operation.deadline_ts / 1000)
     lines = [
@@ -52,11 +60,17 @@ def prompt(operation: Operation, quorum: int, effect: Effect, *, alone: bool = F
         )
     else:
         lines.append(
-            f"It takes {people(quorum)} who did not ask for it, until {until}: say in the control "
-            f'room "approve {short}" or "deny {short} and the reason", or react there with {YES} '
+            f"It takes {people(quorum)} who did not ask for it, until {until}: say in {where} "
+            f'"approve {short}" or "deny {short} and the reason", or react there with {YES} '
             f"or {NO} to this message."
         )
     return Reply(True, "\n".join(line for line in lines if line), final=False)
+
+
+def prompt_ids(operation: Operation) -> tuple[str, str]:
+    """Return the transaction ids of its prompts: where it was asked, and in the approvals room."""
+    origin, index = operation.origin.id, operation.replies
+    return transaction_id(origin, index), transaction_id(f"{origin}/approvals-room", index)
 
 
 def is_decisive(key: str) -> bool:

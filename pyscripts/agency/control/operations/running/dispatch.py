@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 class Dispatcher:
     """Dispatcher of messages and proposals, one at a time, in order.
 
-    `spawn` runs a look or a refusal in a task of its own; `rules` gives the present rules.
+    `spawn` runs a look or a refusal in a task of its own; `rules` gives the present rules, and
+    `asking_room` the approvals room, empty if there is none to ask in.
     """
 
     recorder: Recorder
@@ -45,6 +46,7 @@ class Dispatcher:
     queues: TargetQueues
     approvals: Approvals
     spawn: Callable[[Coroutine[Any, Any, None], StoredEvent | None], None]
+    asking_room: Callable[[], str]
 
     async def event(self, stored: StoredEvent) -> None:
         """Admit or settle a message."""
@@ -106,9 +108,14 @@ class Dispatcher:
         if operation.target:
             operation = replace(operation, basis=basis_of(effect.before))
         alone = operation.actor in policy.approvers(operation.actor)
-        notice = prompt(operation, policy.quorum(operation.rule or ""), effect, alone=alone)
+        asking = self.asking_room()
+        where = "the control room or the approvals room" if asking else "the control room"
+        quorum = policy.quorum(operation.rule or "")
+        notice = prompt(operation, quorum, effect, alone=alone, where=where)
         entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
-        kept = await self.recorder.keep(operation, entry, event, notice, self.rules().room_id)
+        kept = await self.recorder.keep(
+            operation, entry, event, notice, self.rules().room_id, asking
+        )
         if kept is not None:
             self.approvals.add(kept)
 
