@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -25,6 +26,8 @@ from agency.protocols import (
     Status,
     is_trace,
 )
+
+_log = logging.getLogger(__name__)
 
 _POLL_S = 0.02
 _MAX_POLL_S = 0.1
@@ -155,6 +158,7 @@ class AcpClient:
             hdrs.ACCEPT_ENCODING: "identity",
             TRACE_HEADER: trace,
         }
+        begun = asyncio.get_running_loop().time()
         try:
             async with self._session.get(
                 where, headers=headers, allow_redirects=False, timeout=self._timeout
@@ -163,8 +167,11 @@ class AcpClient:
                     raise AcpError(
                         "the answer is compressed, although the request forbids it", where=where
                     )
-                return answer.status, await _bounded(answer, where)
+                body = await _bounded(answer, where)
+                self._told(where, trace, begun, answer.status)
+                return answer.status, body
         except TimeoutError as error:
+            self._told(where, trace, begun, None)
             raise AcpUnreachableError(
                 f"no answer within {self._timeout.total:g} s",
                 where=where,
@@ -181,6 +188,12 @@ class AcpClient:
             raise AcpError(
                 f"not an HTTP answer: {type(error).__name__}", where=where, hint=_NOT_AN_AGENT
             ) from None
+
+    def _told(self, where: str, trace: str, begun: float, status: int | None) -> None:
+        """Log a call; without a status there was no answer in time."""
+        took_ms = round((asyncio.get_running_loop().time() - begun) * 1000)
+        fields = {"trace": trace, "url": where, "status": status, "ms": took_ms}
+        _log.debug("called an agent", extra={"fields": fields})
 
 
 async def _while_it_runs(

@@ -52,11 +52,13 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
     from agency.commandline import log_to_stderr
     from agency.control.service.serving import serve
     from agency.control.service.shared import Tokens
+    from agency.control.store.passwords import url_secrets
     from agency.listening import inherited
     from agency.secrets import (
         ALERTMANAGER_TOKEN,
         MATRIX_AS_TOKEN,
         MATRIX_HS_TOKEN,
+        Redactor,
         read_credential,
     )
 
@@ -67,6 +69,8 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
     config = load_config(config_file)
     alerts = read_credential(ALERTMANAGER_TOKEN) if config.alerts else None
     tokens = Tokens(read_credential(MATRIX_AS_TOKEN), read_credential(MATRIX_HS_TOKEN), alerts)
+    secrets = (*tokens.all(), *url_secrets(config.database_url))
+    log_to_stderr(config.log_level, Redactor(secrets).redact)
     handed = inherited(listen_fds)
     asyncio.run(serve(config, tokens, clock=Clock(), handed=handed))
 

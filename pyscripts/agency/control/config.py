@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from agency.commandline import LogLevel
 from agency.control.policy import ApprovalRule, People, Policy, Solo
 from agency.control.runtimes.registry import FACTORIES
 from agency.settings import Strict, load
@@ -117,6 +118,7 @@ class ControlConfig(Strict):
     alerts: bool = Field(
         default=False, description="take alerts from Alertmanager; needs its token"
     )
+    log_level: LogLevel = Field(default="info", description="of the lines of our own modules")
     limits: Limits = Limits()
 
     @property

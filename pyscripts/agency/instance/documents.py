@@ -92,7 +92,7 @@ def control_document(instance: Instance) -> dict[str, Any]:
 
 
 def decision_settings(instance: Instance) -> dict[str, Any]:
-    """Return who else may do what, which commands need approvals, and the rooms for them."""
+    """Return what the instance sets: other people, approvals, rooms, the level of the log."""
     told: dict[str, Any] = {}
     if instance.approvers:
         told["approvers"] = list(instance.approvers)
@@ -104,6 +104,8 @@ def decision_settings(instance: Instance) -> dict[str, Any]:
     rooms = {name: True for name, on in instance.rooms.model_dump().items() if on}
     if rooms:
         told["rooms"] = rooms
+    if instance.log_level != "info":
+        told["log_level"] = instance.log_level
     return told
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from agency import naming
+from agency.commandline import LogLevel
 from agency.instance.conflicts import PEOPLE, Person, conflicts
 from agency.instance.fields.values import (
     Address,
@@ -239,6 +240,9 @@ class Instance(Strict):
     )
     rooms: OptionalRooms = Field(
         default=OptionalRooms(), description="rooms beside the control room"
+    )
+    log_level: LogLevel = Field(
+        default="info", description="least level of the lines in the control plane's log"
     )
     services: Services = Field(
         default=Services(), description="services that it runs; all others are off"

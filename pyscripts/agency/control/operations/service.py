@@ -32,6 +32,7 @@ from agency.control.operations.running.recovery import recover
 from agency.control.operations.running.targets import Targets
 from agency.control.operations.safety import Safety
 from agency.control.operations.strangers import Strangers
+from agency.control.operations.tally import Tally
 from agency.control.policy import SafeMode
 from agency.control.store import inbox, outbox
 from agency.control.store.inbox import StoredEvent
@@ -225,6 +226,11 @@ class Operations:
     def active(self) -> int:
         """The number of operations and refusals that run or wait for their turn."""
         return len(self._tasks) + self._queues.active
+
+    @property
+    def tally(self) -> Tally:
+        """Numbers of operations now, and of those that ended since the start."""
+        return Tally(len(self._approvals.waiting), self.active, self._recorder.ended)
 
     async def rest(self) -> None:
         """Wait until nothing runs or waits for its turn."""

@@ -114,6 +114,8 @@ def build_appservice(plane: Shared, tokens: Tokens, sender: Sender) -> AppServic
         refusals=Refusals(plane.conditions),
         names=OwnNames(config.listen_host),
         numbers=readiness.numbers,
+        nouns=GRAMMAR.nouns,
+        tally=plane.tally,
         alerts=_alerts(plane, tokens, sender),
     )
 

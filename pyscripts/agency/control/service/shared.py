@@ -14,6 +14,7 @@ from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.events import RoomChange
 from agency.control.operations import Operation, Operations
+from agency.control.operations.tally import Tally
 from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
 from agency.control.service.upkeep import RoomUpkeep
@@ -132,6 +133,10 @@ class Shared:
         if self.operations is None:
             raise InternalError("a command runs before there are operations")
         return self.operations
+
+    def tally(self) -> Tally:
+        """Return the numbers of operations; none before there are operations."""
+        return Tally() if self.operations is None else self.operations.tally
 
     async def wait_for_answer(self) -> None:
         """Wait until the next reply is settled, but at most 50 ms: a command may take long."""

@@ -107,10 +107,11 @@ def test_the_whole_prompt() -> None:
         "to this message."
     )
     alone = prompt(OPERATION, 1, Effect(None, None), alone=True).text.split("\n")
-    assert alone[2:] == [
+    (last,) = alone[2:]
+    assert last == (
         "Nobody else can approve it here. When the delay is over, say !agency approvals approve "
         f"{short} --confirm='pm', until 2027-01-15T09:00:00.000Z."
-    ]
+    )
 
 
 @pytest.mark.parametrize("key", ["✅", "👍", "✔", "✔\ufe0f", "👍\ufe0f"])

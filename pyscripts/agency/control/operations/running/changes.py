@@ -17,7 +17,13 @@ from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.admitting import admission
 from agency.control.operations.admitting.admission import Bounds, Settled
 from agency.control.operations.admitting.entries import operation_entry, sentence, store_reason
-from agency.control.operations.running.execution import INTERNAL, Progress, execute, fields_of
+from agency.control.operations.running.execution import (
+    INTERNAL,
+    Progress,
+    execute,
+    fields_of,
+    logged,
+)
 from agency.control.operations.running.interrupted import (
     ENDED,
     interrupted_text,
@@ -69,10 +75,11 @@ class Changes:
         if self.recorder.is_stopping():
             return  # it stays in the store, for the next start
         try:
-            if operation.state is State.RUNNING:
-                await self._interrupted(operation)
-            else:
-                await self._change(operation)
+            with logged(operation):
+                if operation.state is State.RUNNING:
+                    await self._interrupted(operation)
+                else:
+                    await self._change(operation)
         except Exception:  # noqa: BLE001 - a defect met by one operation must not stop the others
             _log.exception("an operation could not be run", extra=fields_of(operation))
             self.recorder.answered(operation.id, Reply(False, INTERNAL))
@@ -80,8 +87,9 @@ class Changes:
     async def look(self, operation: Operation, command: Command, event: int | None) -> None:
         """Run a look, and store it with its result."""
         progress = Progress(self.recorder, operation)
-        result = await execute(self.handler, operation, command, progress)
-        await self._record(operation, result, event=event)
+        with logged(operation):
+            result = await execute(self.handler, operation, command, progress)
+            await self._record(operation, result, event=event)
 
     async def settle(self, settled: Settled, operation: Operation) -> None:
         """Record the end of an operation that did not begin."""

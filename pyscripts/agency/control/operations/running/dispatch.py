@@ -20,7 +20,7 @@ from agency.control.operations.admitting.entries import message_entry, operation
 from agency.control.operations.approving.approvals import TOO_MANY, Approvals
 from agency.control.operations.approving.prompts import Effect, prompt
 from agency.control.operations.running.changes import Changes
-from agency.control.operations.running.execution import INTERNAL, fields_of
+from agency.control.operations.running.execution import INTERNAL, fields_of, logged
 from agency.control.operations.running.queues import TargetQueues
 from agency.control.operations.running.recorder import Recorder, Settlement
 from agency.control.store.audit import Outcome
@@ -88,6 +88,9 @@ class Dispatcher:
     async def _dispatch(self, admitted: Admitted, stored: StoredEvent | None) -> None:
         """Run, store or queue an admitted operation, by its state."""
         operation = admitted.operation
+        fields = {"state": str(operation.state), "origin": str(operation.origin.kind)}
+        with logged(operation):
+            _log.debug("admitted", extra={"fields": fields})
         event = None if stored is None else stored.sequence
         if operation.state is State.PROPOSED:
             self.spawn(self.changes.look(operation, admitted.command, event), stored)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -89,7 +90,7 @@ class Recorder:
     """Writer of operations.
 
     It calls `say` for each queued reply, `answered` at every end, and `told` for each report on an
-    operation that came from no room.
+    operation that came from no room. `ended` counts what ended since the start, by action.
     """
 
     database: Database
@@ -101,6 +102,7 @@ class Recorder:
     is_stopping: Callable[[], bool]
     answered: Callable[[str, Reply], None]
     told: Callable[[str, str], None]
+    ended: Counter[tuple[str, State]] = field(default_factory=Counter)
 
     async def keep(
         self,
@@ -225,6 +227,8 @@ class Recorder:
             return
         if queued is not None:
             self.say(queued)
+        if settlement.operation is not None:
+            self.ended[settlement.operation.action, settlement.state] += 1
         if settlement.operation is not None and settlement.reply is not None:
             self.answered(settlement.operation.id, settlement.reply)
         if queued is not None:
@@ -386,5 +390,10 @@ def _of(settlement: Settlement) -> dict[str, dict[str, object]]:
     fields: dict[str, object] = {"trace": settlement.trace, **settlement.origin.facts}
     if settlement.entry is not None:
         entry = settlement.entry
-        fields |= {"action": entry.action, "outcome": str(entry.outcome)}
+        fields |= {
+            "actor": entry.actor,
+            "action": entry.action,
+            "target": entry.target,
+            "outcome": str(entry.outcome),
+        }
     return {"fields": fields}
