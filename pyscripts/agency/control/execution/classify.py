@@ -14,9 +14,10 @@ from agency import naming
 from agency.control.config import ControlConfig
 from agency.control.events import EventKind, IncomingEvent
 from agency.control.execution.address import speaks_to, without_mention
+from agency.control.operation import FUTURE_MS
 from agency.control.policy import Deny, Policy
 
-FUTURE_S = 300.0
+FUTURE_S = FUTURE_MS / 1000
 _DECIDING = frozenset({"approvals", "help"})  # nouns that the approvals room takes
 
 HOW_TO = (

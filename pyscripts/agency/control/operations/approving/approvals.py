@@ -73,7 +73,7 @@ class Approvals:
     def due(self) -> list[Operation]:
         """Remove and return the operations whose deadline has passed."""
         now = self.clock.now_ms()
-        late = [each for each in self.waiting.values() if each.deadline_ts <= now]
+        late = [each for each in self.waiting.values() if each.is_late(now)]
         for operation in late:
             del self.waiting[operation.id]
         return late
@@ -95,7 +95,7 @@ class Approvals:
         found = [
             each
             for each in self.waiting.values()
-            if each.id.startswith(beginning) and each.deadline_ts > now
+            if each.id.startswith(beginning) and not each.is_late(now)
         ]
         if not found:
             raise RefusalError(

@@ -48,6 +48,10 @@ from agency.errors import AgencyError
 
 _log = logging.getLogger(__name__)
 
+_PUT_BACK = (
+    "The clock was put back since this was asked, so it is not known how old it is, and it was not "
+    "run. Send it again if it is still wanted."
+)
 _REMEDY_S = 600.0  # until a change that the control plane made itself expires
 _STATES = {Outcome.DONE: State.DONE, Outcome.REFUSED: State.REFUSED}
 
@@ -107,7 +111,9 @@ class Changes:
 
     async def expire(self, operation: Operation) -> None:
         """End an operation whose deadline passed before it began."""
-        if operation.state is State.WAITING:
+        if operation.was_put_back(self.recorder.clock.now_ms()):
+            code, text = "clock-put-back", _PUT_BACK
+        elif operation.state is State.WAITING:
             code, text = "not-approved", "Nobody approved this in time, so it was not run."
         else:
             age_s = (self.recorder.clock.now_ms() - operation.origin.ts) / 1000
@@ -119,7 +125,7 @@ class Changes:
 
     async def _change(self, operation: Operation) -> Result | None:
         """Run a change; return its result, or None if it may not run."""
-        if self.recorder.clock.now_ms() > operation.deadline_ts:
+        if operation.is_late(self.recorder.clock.now_ms()):
             await self.expire(operation)
             return None
         command = admission.reread(operation, self.bounds)
