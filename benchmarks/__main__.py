@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import chat, flood, guest, nix, operations, spinup, startup
+from benchmarks import audit, chat, flood, guest, nix, operations, spinup, startup, sustained
 from benchmarks.rows import Row
 
 SUITES: dict[str, Callable[[], Iterable[Row]]] = {
@@ -17,6 +17,8 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "chat": chat.rows,
     "operations": operations.rows,
     "flood": flood.rows,
+    "sustained": sustained.rows,
+    "audit": audit.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }

@@ -41,7 +41,7 @@ UNCHECKED = frozenset({None, 2, 34})
 FIRST = 30  # mutants of a sample that are run first, to learn how long they take
 HUNG_S = 10
 _BESIDE = ("tools", "docs")  # that tests read
-_SHOWN = 200  # survivors whose difference is listed
+_SHOWN = 60  # survivors whose difference is listed
 
 
 @dataclass(frozen=True)
