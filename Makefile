@@ -23,7 +23,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest soak \
   mutation mutation-sample \
-  check-nix test-docker test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+  check-nix test-docker test-forge test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -45,14 +45,18 @@ spinup: setup-spinup ## Make an agency on this machine, prove it, sign the trans
 	@spinup_smoke --target local --output artifacts/boot_transcript.json
 
 test: setup-dev setup-tools lint ## Set up and run the tests
-	pytest $(WORKERS) -m "not docker and not guest and not thorough" --ignore tests/nix --ignore tests/guest
+	pytest $(WORKERS) -m "not docker and not forge and not guest and not thorough" --ignore tests/nix --ignore tests/guest
 
 test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
-	pytest $(WORKERS) -m "thorough and not docker and not guest" --ignore tests/nix --ignore tests/guest
+	pytest $(WORKERS) -m "thorough and not docker and not forge and not guest" --ignore tests/nix --ignore tests/guest
 
 test-docker: setup-dev ## Test the reconcilers on a real Docker Swarm (root)
 	@$(PYTHON) tools/setup.py docker
 	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m docker tests/integration
+
+test-forge: setup-dev ## Test the forge's contract on a real Gitea (builds it once: 6 to 20 minutes)
+	@$(PYTHON) tools/gitea.py
+	AGENCY_REQUIRE_FORGE=1 pytest -m forge tests/integration/forge
 
 test-guest: setup-guest ## Test throwaway guests on a real Incus (root; builds an image)
 	AGENCY_TEST_GUEST_DIR="$${XDG_CACHE_HOME:-$$HOME/.cache}/agency/guest-tests" \
@@ -73,6 +77,7 @@ docs: setup-dev ## Write the generated files anew: commands, claims, what NixOS 
 	python tools/docgen/shell.py docs/cli.md
 	python tools/docgen/room.py docs/commands.md
 	python tools/docgen/instance.py docs/instance.md
+	python tools/docgen/acp.py docs/acp.md
 	python tools/docgen/claims.py
 	python tools/facts.py
 

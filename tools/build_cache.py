@@ -27,11 +27,15 @@ LOCK_POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Build:
-    """One version of a program; `takes` is the time of its build on two cores."""
+    """One version of a program; `takes` is the time of its build on two cores.
+
+    `target` is the target of the Makefile that builds it.
+    """
 
     name: str
     version: str
     takes: str
+    target: str = "setup-tools"
 
     @property
     def key(self) -> str:

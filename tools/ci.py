@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import build_cache
+from gitea import BUILD as GITEA_BUILD
 from setup import SOPS_BUILD, TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTE_S = 60.0
 # For all suites, on a machine with warm caches.
-BUDGET_MIN = 47
+BUDGET_MIN = 50
 DEFECT = 1.5
 # No suite begins after minute LAST_BEGIN_MIN. At minute END_MIN the running suite is ended, so that
 # the result is printed before the machine's own limit of 90 minutes.
@@ -72,6 +73,7 @@ SUITES = (
     Suite("make spinup", 1, (*made("spinup"), VERIFY)),
     Suite("make bench", 5, made("bench", SLACK, BENCH_SECONDS)),
     Suite("make test-docker", 4, made("test-docker"), root="to start a Docker Engine"),
+    Suite("make test-forge", 1, made("test-forge"), builds=(GITEA_BUILD,)),
     Suite(
         "make test-guest", 15, made("test-guest"), root="to start Incus", builds=(SOPS_BUILD,)
     ),
@@ -134,7 +136,7 @@ def why_not(suite: Suite, elapsed_s: float) -> str | None:
         if not is_built(build):
             return (
                 f"{build.name} {build.version} is not in the cache, and building it takes "
-                f"{build.takes}: `make setup-tools` does so"
+                f"{build.takes}: `make {build.target}` does so"
             )
     return None
 

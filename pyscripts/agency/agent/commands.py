@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from agency.agent.carrying import begin_again, read_carried
 from agency.agent.process import load_config, load_token, serve
 from agency.clock import Clock
 from agency.commandline import json_option, log_to_stderr
@@ -40,14 +41,30 @@ def agent() -> None:
     metavar="NUMBER",
     help="The descriptor of a socket that listens on the agent's port, made by its runtime.",
 )
+@click.option(
+    "--carried-fd",
+    type=click.IntRange(min=3),
+    hidden=True,  # given by the agent to itself
+    help="The descriptor of what a restart by ACP carried over.",
+)
 @json_option
-def run(config_file: Path, audit_socket: Path, listen_fd: int | None, as_json: bool) -> None:  # noqa: ARG001 - the root prints errors by it
+def run(
+    config_file: Path,
+    audit_socket: Path,
+    listen_fd: int | None,
+    carried_fd: int | None,
+    as_json: bool,  # noqa: ARG001 - the root prints errors by it
+) -> None:
     """Serve the agent control protocol on loopback until SIGTERM.
 
     The bearer token is read from the file acp-token in $CREDENTIALS_DIRECTORY; without it the
-    agent does not start. The log is JSON lines on standard error.
+    agent does not start. The log is JSON lines on standard error. A restart that is asked for by
+    the protocol begins anew in the same process.
     """
     log_to_stderr()
     config = load_config(config_file)
     handed = inherited(() if listen_fd is None else (listen_fd,))
-    asyncio.run(serve(config, load_token(), Clock(), audit_socket, handed))
+    carried = None if carried_fd is None else read_carried(carried_fd)
+    again = asyncio.run(serve(config, load_token(), Clock(), audit_socket, handed, carried))
+    if again is not None:
+        begin_again(again)

@@ -1,16 +1,20 @@
-"""Agent as a process: from its configuration and token to a clean end."""
+"""Agent as a process: from its configuration and token to a clean end, or to a new beginning."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from pathlib import Path
 
 from aiohttp import web
 
 from agency import __version__, naming, ports
+from agency.agent.carrying import Again, Carried, write_carried
 from agency.agent.recording import Recorder
 from agency.agent.server import LIMITS, build_app
+from agency.agent.state import AgentState
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
 from agency.listening import Inherited, listen
@@ -18,6 +22,7 @@ from agency.protocols import SOCKET, TOKEN_CREDENTIAL, AgentConfig, AuditClient
 from agency.secrets import read_credential
 from agency.settings import load
 from agency.signals import stop_signals
+from agency.web import listen as serve_on
 from agency.web import make_runner
 
 _MAX_CONFIG = 64 * 1024
@@ -76,10 +81,12 @@ async def serve(
     clock: Clock,
     audit_socket: Path = SOCKET,
     handed: Inherited | None = None,
-) -> None:
+    carried: Carried | None = None,
+) -> Again | None:
     """Serve ACP until SIGTERM or SIGINT; record start, stop and accepted requests in the audit log.
 
-    `handed` holds the listening socket, if whoever started this process made it.
+    `handed` holds the listening socket, if whoever started this process made it; `carried` is what
+    a restart kept. Return the order to begin anew, if a restart was asked for; else None.
 
     Raises:
         PrerequisiteError: the port is taken or may not be used.
@@ -88,9 +95,15 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
+    state = AgentState(config.name, clock)
+    if carried is not None:
+        state.restore(carried)
     async with Recorder(AuditClient(audit_socket)) as recorder:
-        app = build_app(config, token, clock, recorder)
-        await _serve(config, app, recorder, stopping, handed or Inherited())
+        app = build_app(config, token, clock, recorder, state)
+        listening = await _serve(config, app, recorder, stopping, state.restart, handed)
+    if listening is None:
+        return None
+    return Again(listening, write_carried(state.carried()))
 
 
 async def _serve(
@@ -98,12 +111,17 @@ async def _serve(
     app: web.Application,
     recorder: Recorder,
     stopping: asyncio.Event,
-    handed: Inherited,
-) -> None:
+    restart: asyncio.Event,
+    handed: Inherited | None,
+) -> int | None:
+    """Serve until one of both events; return the listening descriptor if it is a restart."""
     runner = make_runner(app, LIMITS)
     await runner.setup()
+    kept: int | None = None
     try:
-        await _listen(runner, config, handed)
+        listening = _listening(config, handed or Inherited())
+        kept = os.dup(listening.fileno())  # the server closes its own
+        await serve_on(runner, listening)
         fields = {"agent": config.name, "port": config.port, "trace": config.trace}
         _log.info("listening", extra={"fields": fields})
         recorder.put(
@@ -114,14 +132,29 @@ async def _serve(
             port=config.port,
             trace=config.trace,
         )
-        await stopping.wait()
-        _log.info("stopping", extra={"fields": fields})
-        recorder.put("agent.stopping")
+        await _first(stopping, restart)
+        again = restart.is_set() and not stopping.is_set()
+        _log.info("restarting" if again else "stopping", extra={"fields": fields})
+        recorder.put("agent.restarting" if again else "agent.stopping")
     finally:
         await runner.cleanup()
+        # A stop during the clean-up counts more than the restart.
+        if kept is not None and (stopping.is_set() or not restart.is_set()):
+            os.close(kept)
+            kept = None
+    return kept
 
 
-async def _listen(runner: web.AppRunner, config: AgentConfig, handed: Inherited) -> None:
+async def _first(*events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(each.wait()) for each in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waits:
+            each.cancel()
+
+
+def _listening(config: AgentConfig, handed: Inherited) -> socket.socket:
     others = [f"{host}:{port}" for host, port in handed]
     made = handed.take(config.host, config.port)
     if made is None and others:
@@ -133,4 +166,4 @@ async def _listen(runner: web.AppRunner, config: AgentConfig, handed: Inherited)
     if made is None:
         hint = "end that program, or set another port for this agent in instance.yaml"
         made = listen(config.port, config.host, hint=hint)
-    await web.SockSite(runner, made).start()
+    return made

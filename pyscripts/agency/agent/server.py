@@ -1,4 +1,4 @@
-"""HTTP server of the agent's side of ACP.
+"""HTTP server of the agent's side of ACP: version 1, and the unversioned health and status.
 
 Every request must carry the bearer token in its Authorization header; without it a caller cannot
 even learn which paths exist. Every refusal has a `Problem` as its body.
@@ -14,18 +14,20 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel
 
 from agency import __version__
+from agency.agent.api import Api, as_body, trace_of
 from agency.agent.recording import Recorder
+from agency.agent.state import AgentState
 from agency.clock import Clock, iso
 from agency.protocols import (
     HEALTH_PATH,
     MAX_BODY,
     STATUS_PATH,
     TRACE_HEADER,
+    V1_HEALTH_PATH,
     AgentConfig,
     Health,
     Problem,
     Status,
-    is_trace,
 )
 from agency.web import Limits, carries_bearer, make_app
 
@@ -39,6 +41,7 @@ _REFUSALS = {
 
 LIMITS = Limits(
     body_bytes=MAX_BODY,
+    body_s=10.0,
     keep_alive_s=15.0,
     linger_s=1.0,  # for a refused caller that still sends its body
     shutdown_s=1.0,  # for requests in flight, at the end
@@ -48,9 +51,16 @@ _log = logging.getLogger(__name__)
 
 
 def build_app(
-    config: AgentConfig, token: str, clock: Clock, recorder: Recorder | None = None
+    config: AgentConfig,
+    token: str,
+    clock: Clock,
+    recorder: Recorder | None = None,
+    state: AgentState | None = None,
+    limits: Limits = LIMITS,
 ) -> web.Application:
     """Build the ACP application of one agent; `recorder`, if given, records accepted requests.
+
+    Its end ends all work of `state`.
 
     Raises:
         ValueError: the token is empty.
@@ -58,9 +68,10 @@ def build_app(
     if not token:
         raise ValueError("an empty token would let every caller in")
     app = make_app(
-        LIMITS, _refuse, outer=[_log_request], inner=[_authorise(token), _put_on_record(recorder)]
+        limits, _refuse, outer=[_log_request], inner=[_authorise(token), _put_on_record(recorder)]
     )
     app.on_response_prepare.append(_set_headers)
+    state = state or AgentState(config.name, clock)
     started_wall, started_steady = clock.wall(), clock.steady()
 
     async def health(_: web.Request) -> web.Response:
@@ -82,13 +93,17 @@ def build_app(
 
     app.router.add_get(HEALTH_PATH, health, allow_head=False)
     app.router.add_get(STATUS_PATH, status, allow_head=False)
+    Api(config, state).add_to(app.router)
+
+    async def end_work(_: web.Application) -> None:
+        await state.close()
+
+    app.on_shutdown.append(end_work)
     return app
 
 
 def _answer(body: BaseModel, status: int = 200) -> web.Response:
-    return web.Response(
-        body=body.model_dump_json().encode(), status=status, content_type="application/json"
-    )
+    return web.Response(body=as_body(body), status=status, content_type="application/json")
 
 
 def _refusal(status: int, reason: str) -> web.Response:
@@ -99,15 +114,16 @@ def _refuse(_: web.Request, status: int, reason: str) -> web.Response:
     return _refusal(status, _REFUSALS.get(status, reason))
 
 
-async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
+async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers[hdrs.SERVER] = f"agency/{__version__}"
     response.headers[hdrs.CACHE_CONTROL] = "no-store"
+    if (trace := trace_of(request)) is not None:
+        response.headers[TRACE_HEADER] = trace
 
 
 @web.middleware
 async def _log_request(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Log method, path, answer and trace id; leave out a malformed trace id."""
-    trace = request.headers.get(TRACE_HEADER, "")
     response = await handler(request)
     _log.info(
         "request",
@@ -116,7 +132,7 @@ async def _log_request(request: web.Request, handler: Handler) -> web.StreamResp
                 "method": request.method[:16],
                 "path": request.path[:200],
                 "status": response.status,
-                "trace": trace if is_trace(trace) else None,
+                "trace": trace_of(request),
             }
         },
     )
@@ -140,14 +156,14 @@ def _put_on_record(recorder: Recorder | None) -> Middleware:
 
     @web.middleware
     async def put_on_record(request: web.Request, handler: Handler) -> web.StreamResponse:
-        taken = request.match_info.http_exception is None and request.path != HEALTH_PATH
+        health = request.path in (HEALTH_PATH, V1_HEALTH_PATH)
+        taken = request.match_info.http_exception is None and not health
         if recorder is not None and taken:
-            trace = request.headers.get(TRACE_HEADER, "")
             recorder.put(
                 "acp.taken",
                 method=request.method,
                 path=request.rel_url.raw_path[:200],
-                trace=trace if is_trace(trace) else None,
+                trace=trace_of(request),
             )
         return await handler(request)
 

@@ -1,64 +1,93 @@
-"""Client of ACP: asks a running agent for its health and status."""
+"""Client of ACP: asks a running agent, and changes what it holds and does.
+
+    caller ─▶ AcpClient ─▶ retries, one idempotency key for all of them ─▶ transport ─▶ agent
+
+A change is sent again, with its key, as long as no answer came and the time is not up: the agent
+answers a repeated key from what it kept, so a thing is done once.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 import aiohttp
-from aiohttp import hdrs
-from pydantic import ValidationError
+from pydantic import BaseModel
 
-from agency.canonical import once_each
+from agency.clock import Clock, new_id
+from agency.control.acp_events import follow
+from agency.control.acp_transport import (
+    AcpError,
+    AcpLieError,
+    AcpRefusedError,
+    AcpUnreachableError,
+    Request,
+    Transport,
+)
 from agency.control.runtimes.base import Endpoint
-from agency.errors import AgencyError, InternalError
+from agency.matrix import Backoff
 from agency.protocols import (
     HEALTH_PATH,
-    MAX_BODY,
+    IDEMPOTENCY_HEADER,
     STATUS_PATH,
-    TRACE_HEADER,
+    AgentEvent,
+    AgentStatus,
+    ApprovalDecided,
+    ApprovalDecision,
+    CancelOrder,
+    ConfigApplied,
+    ConfigDocument,
     Health,
-    Problem,
+    LeaseOffer,
+    PendingApprovals,
+    RestartAccepted,
+    RestartOrder,
+    SecretsHeld,
     Status,
-    is_trace,
+    TasksCancelled,
+    ToolCall,
+    ToolResult,
+    acp_endpoint,
 )
 
-_log = logging.getLogger(__name__)
+__all__ = ["AcpClient", "AcpError", "AcpLieError", "AcpRefusedError", "AcpUnreachableError"]
 
 _POLL_S = 0.02
 _MAX_POLL_S = 0.1
-_MAX_REASON = 200
+_ATTEMPTS = 4
+_DEADLINE_S = 30.0
+# Its work goes on at the agent, or it could not begin: the same key gets the answer later.
+_AGAIN = frozenset({503})
 
-Message = TypeVar("Message", Health, Status)
-
-
-class AcpError(AgencyError):
-    """Error of an agent whose answer breaks ACP; `where` is the requested URL."""
-
-
-class AcpUnreachableError(AcpError):
-    """Error of an agent that does not listen or does not answer in time; it may do so later."""
+Message = TypeVar("Message", bound=BaseModel)
 
 
 class AcpClient:
-    """Client that asks agents for their health and status.
+    """Client that asks agents, and tells them what to hold and do.
 
     It follows no redirects, uses no proxies of the environment, and refuses an answer of more than
-    `acp.MAX_BODY` bytes. The caller closes a session that it passes in.
+    `acp.MAX_BODY` bytes. The caller closes a session that it passes in. `timeout_s` bounds one
+    exchange, `deadline_s` a change with all its retries.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession | None = None, *, timeout_s: float = 3.0
+        self,
+        session: aiohttp.ClientSession | None = None,
+        *,
+        timeout_s: float = 3.0,
+        deadline_s: float = _DEADLINE_S,
+        backoff: Backoff | None = None,
+        clock: Clock | None = None,
+        make_key: Callable[[], str] = lambda: new_id("acp"),
     ) -> None:
-        if session is not None and session.trust_env:
-            raise InternalError("an ACP session must not take proxies from the environment")
-        self._session = session
-        self._owned = session is None
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._transport = Transport(session, timeout_s)
+        self._deadline_s = deadline_s
+        self._backoff = backoff or Backoff(first_s=0.2, longest_s=2.0)
+        self._clock = clock or Clock()
+        self._make_key = make_key
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,9 +102,7 @@ class AcpClient:
 
     async def close(self) -> None:
         """Close the session, unless the caller passed it in."""
-        if self._owned and self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._transport.close()
 
     async def health(self, endpoint: Endpoint, trace: str) -> Health:
         """Request `GET /health`: can the agent take work now?
@@ -84,11 +111,103 @@ class AcpClient:
             AcpUnreachableError: the agent does not answer.
             AcpError: the agent refuses, the answer is not ACP, or another agent answers.
         """
-        return await self._get(endpoint, HEALTH_PATH, trace, Health)
+        return await self._transport.ask(Request(endpoint, "GET", HEALTH_PATH, trace), Health)
 
     async def status(self, endpoint: Endpoint, trace: str) -> Status:
         """Request `GET /status`: the agent's facts and work. Raises as `health` does."""
-        return await self._get(endpoint, STATUS_PATH, trace, Status)
+        return await self._transport.ask(Request(endpoint, "GET", STATUS_PATH, trace), Status)
+
+    async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
+        """Request `GET /v1/status`: also configuration and tasks. Raises as `health` does."""
+        return await self._look(endpoint, "status", trace, AgentStatus)
+
+    async def apply(
+        self, endpoint: Endpoint, trace: str, document: bytes, *, key: str | None = None
+    ) -> ConfigApplied:
+        """Let the agent hold a configuration document; compare what it then says that it holds.
+
+        Raises:
+            AcpRefusedError: the agent refuses the document.
+            AcpLieError: the agent says that it holds something else.
+            AcpError: as `health` does.
+        """
+        sent = ConfigDocument.of(document)
+        applied = await self._change(endpoint, "applyConfig", trace, sent, ConfigApplied, key)
+        _compare(endpoint, applied.sha256, sent.sha256)
+        _compare(endpoint, (await self.report(endpoint, trace)).config_sha256, sent.sha256)
+        return applied
+
+    async def lease(
+        self, endpoint: Endpoint, trace: str, offer: LeaseOffer, *, key: str | None = None
+    ) -> SecretsHeld:
+        """Let the agent redeem the leases of its whole set of secrets.
+
+        Raises:
+            AcpRefusedError: a lease failed (its names are in `failed`), and the old set is kept.
+            AcpLieError: the agent says that it holds another set.
+            AcpError: as `health` does.
+        """
+        tokens = tuple(lease.token for lease in offer.leases)
+        held = await self._change(
+            endpoint, "leaseSecrets", trace, offer, SecretsHeld, key, secrets=tokens
+        )
+        wanted = {(lease.name, lease.version) for lease in offer.leases}
+        if {(each.name, each.version) for each in held.secrets} != wanted:
+            raise AcpLieError("the agent holds another set of secrets", where=endpoint.url)
+        return held
+
+    async def restart(
+        self, endpoint: Endpoint, trace: str, reason: str = "", *, key: str | None = None
+    ) -> RestartAccepted:
+        """Ask the agent to begin anew; it does so after its answer. Raises as `health` does."""
+        order = RestartOrder(reason=reason)
+        return await self._change(endpoint, "restart", trace, order, RestartAccepted, key)
+
+    async def cancel(
+        self, endpoint: Endpoint, trace: str, task: str | None = None, *, key: str | None = None
+    ) -> TasksCancelled:
+        """Cancel one task of the agent, or every running one.
+
+        Raises:
+            AcpRefusedError: there is no such task (404), or it has ended (409).
+            AcpError: as `health` does.
+        """
+        order = CancelOrder(id=task)
+        return await self._change(endpoint, "cancelTasks", trace, order, TasksCancelled, key)
+
+    async def approvals(self, endpoint: Endpoint, trace: str) -> PendingApprovals:
+        """List the tool calls that wait for a decision. Raises as `health` does."""
+        return await self._look(endpoint, "listApprovals", trace, PendingApprovals)
+
+    async def decide(
+        self,
+        endpoint: Endpoint,
+        trace: str,
+        approval: str,
+        decision: ApprovalDecision,
+        *,
+        key: str | None = None,
+    ) -> ApprovalDecided:
+        """Tell the agent a person's decision. Raises as `cancel` does."""
+        name = "decideApproval"
+        path = acp_endpoint(name).path.replace("{id}", quote(approval, safe=""))
+        return await self._change(endpoint, name, trace, decision, ApprovalDecided, key, path=path)
+
+    async def call_tool(
+        self, endpoint: Endpoint, trace: str, call: ToolCall, *, key: str | None = None
+    ) -> ToolResult:
+        """Call a tool through the agent's policy. Raises as `health` does."""
+        return await self._change(endpoint, "callTool", trace, call, ToolResult, key)
+
+    def events(self, endpoint: Endpoint, trace: str) -> AsyncGenerator[AgentEvent, None]:
+        """Follow the agent's events from now on, until the connection ends.
+
+        Raises:
+            AcpUnreachableError: nothing came for longer than the agent's heartbeat.
+            AcpError: as `health` does.
+        """
+        request = Request(endpoint, "GET", acp_endpoint("events").path, trace)
+        return follow(self._transport.session(), request)
 
     async def wait_healthy(
         self,
@@ -132,68 +251,64 @@ class AcpClient:
                 hint="look at the agent's log; start it again, or raise agent_start_timeout_s",
             ) from error
 
-    async def _get(self, endpoint: Endpoint, path: str, trace: str, kind: type[Message]) -> Message:
-        where = endpoint.url + path
-        if not is_trace(trace):
-            raise InternalError(f"malformed trace id {trace[:80]!r}", where=where)
-        status, body = await self._fetch(where, endpoint.token, trace)
-        if status != 200:
-            raise _refused(where, status, body)
-        answer = _parsed(where, kind, body)
-        if endpoint.agent is not None and answer.agent != endpoint.agent:
-            raise AcpError(
-                f"the agent that answers is {answer.agent[:40]!r}, not {endpoint.agent!r}",
-                where=where,
-                hint="two agents share a port; give each its own in instance.yaml",
-            )
-        return answer
+    async def _look(
+        self, endpoint: Endpoint, name: str, trace: str, kind: type[Message]
+    ) -> Message:
+        row = acp_endpoint(name)
+        return await self._transport.ask(Request(endpoint, row.method, row.path, trace), kind)
 
-    async def _fetch(self, where: str, token: str, trace: str) -> tuple[int, bytes]:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
-            )
+    async def _change(
+        self,
+        endpoint: Endpoint,
+        name: str,
+        trace: str,
+        message: BaseModel,
+        kind: type[Message],
+        key: str | None,
+        *,
+        path: str | None = None,
+        secrets: tuple[str, ...] = (),
+    ) -> Message:
+        row = acp_endpoint(name)
         headers = {
-            hdrs.AUTHORIZATION: f"Bearer {token}",
-            hdrs.ACCEPT_ENCODING: "identity",
-            TRACE_HEADER: trace,
+            IDEMPOTENCY_HEADER: self._make_key() if key is None else key,
+            "Content-Type": "application/json",
         }
-        begun = asyncio.get_running_loop().time()
-        try:
-            async with self._session.get(
-                where, headers=headers, allow_redirects=False, timeout=self._timeout
-            ) as answer:
-                if answer.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
-                    raise AcpError(
-                        "the answer is compressed, although the request forbids it", where=where
-                    )
-                body = await _bounded(answer, where)
-                self._told(where, trace, begun, answer.status)
-                return answer.status, body
-        except TimeoutError as error:
-            self._told(where, trace, begun, None)
-            raise AcpUnreachableError(
-                f"no answer within {self._timeout.total:g} s",
-                where=where,
-                hint="the agent hangs or the machine is overloaded; look at its log",
-            ) from error
-        except aiohttp.ClientConnectionError as error:
-            raise AcpUnreachableError(
-                f"no answer: {_cause(error)}",
-                where=where,
-                hint="the agent does not listen; look at its status and its log",
-            ) from error
-        except (aiohttp.ClientError, ValueError) as error:
-            # Only the error's type: its text may repeat bytes of the answer, or of a header.
-            raise AcpError(
-                f"not an HTTP answer: {type(error).__name__}", where=where, hint=_NOT_AN_AGENT
-            ) from None
+        body = message.model_dump_json().encode()
+        request = Request(endpoint, row.method, path or row.path, trace, body, headers, secrets)
+        return await self._retried(request, kind, row.status)
 
-    def _told(self, where: str, trace: str, begun: float, status: int | None) -> None:
-        """Log a call; without a status there was no answer in time."""
-        took_ms = round((asyncio.get_running_loop().time() - begun) * 1000)
-        fields = {"trace": trace, "url": where, "status": status, "ms": took_ms}
-        _log.debug("called an agent", extra={"fields": fields})
+    async def _retried(self, request: Request, kind: type[Message], good: int) -> Message:
+        """Send until an answer comes, with the same key; at most `deadline_s` in all."""
+        end = self._clock.steady() + self._deadline_s
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                left_s = end - self._clock.steady()
+                return await self._transport.ask(request, kind, good=good, left_s=left_s)
+            except AcpError as error:
+                pause_s = self._backoff.delay_s(attempt)
+                late = self._clock.steady() + pause_s >= end
+                if attempt >= _ATTEMPTS or late or not _may_pass(error):
+                    raise
+                await asyncio.sleep(pause_s)
+
+
+def _may_pass(error: AcpError) -> bool:
+    """Return whether the same request may be answered a moment later."""
+    if isinstance(error, AcpRefusedError):
+        return error.status in _AGAIN
+    return isinstance(error, AcpUnreachableError)
+
+
+def _compare(endpoint: Endpoint, said: str | None, wanted: str) -> None:
+    if said != wanted:
+        raise AcpLieError(
+            f"the agent says that it holds {said or 'nothing'}, and was given {wanted}",
+            where=endpoint.url,
+            hint="stop the agent and look at its log: it does not hold what it was given",
+        )
 
 
 async def _while_it_runs(
@@ -210,50 +325,3 @@ async def _while_it_runs(
             )
         if asked.done():
             return
-
-
-_NOT_AN_AGENT = (
-    "another program may listen on this port; give the agent another port in instance.yaml"
-)
-
-
-async def _bounded(answer: aiohttp.ClientResponse, where: str) -> bytes:
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise AcpError(f"the answer is longer than {MAX_BODY} bytes", where=where)
-    return bytes(body)
-
-
-def _refused(where: str, status: int, body: bytes) -> AcpError:
-    if status == 401:
-        return AcpError(
-            "the agent does not accept the control plane's token (401)",
-            where=where,
-            hint="restart the agent: a start gives it a fresh token",
-        )
-    try:
-        reason = Problem.model_validate_json(body).error
-    except ValidationError:
-        reason = "no reason given"
-    printable = "".join(c for c in reason if c.isprintable())[:_MAX_REASON]
-    return AcpError(f"HTTP status {status}: {printable}", where=where, hint=_NOT_AN_AGENT)
-
-
-def _parsed(where: str, kind: type[Message], body: bytes) -> Message:
-    try:
-        return kind.model_validate(json.loads(body, object_pairs_hook=once_each))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(map(str, first["loc"]))[:_MAX_REASON]
-        reason = f"{field}: {first['type']}" if field else first["type"]
-    except (ValueError, RecursionError):  # neither UTF-8 nor JSON, a key twice, or too deep
-        reason = "json_invalid"
-    raise AcpError(f"malformed {kind.__name__}: {reason}", where=where, hint=_NOT_AN_AGENT)
-
-
-def _cause(error: aiohttp.ClientConnectionError) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.strerror or type(error).__name__
-    return type(error).__name__

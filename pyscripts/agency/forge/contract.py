@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+MOST = 1000  # objects that one call reads of a list
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -28,6 +30,20 @@ class Project:
     default_branch: str
     clone_url: str
     web_url: str
+
+
+class Access(StrEnum):
+    """Powers over a project, each with those before it."""
+
+    NONE = "none"
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+    def covers(self, wanted: Access) -> bool:
+        """Return whether who has this access may do what takes `wanted`."""
+        order = list(Access)
+        return order.index(self) >= order.index(wanted)
 
 
 class MergeState(StrEnum):
@@ -58,11 +74,60 @@ class MergeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment on a merge request."""
+    """A comment on a merge request or an issue."""
 
     id: int
     author: User
     text: str
+
+
+class Reaction(StrEnum):
+    """Reactions that every forge knows."""
+
+    SEEN = "eyes"
+    YES = "+1"
+    NO = "-1"
+    STARTED = "rocket"
+
+
+@dataclass(frozen=True, slots=True)
+class NewMergeRequest:
+    """Merge request to be made, of a branch of the project itself."""
+
+    title: str
+    text: str
+    source_branch: str
+    target_branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """An issue of a project."""
+
+    number: int
+    title: str
+    text: str
+    author: User
+    open: bool
+    labels: tuple[str, ...]
+    web_url: str
+
+
+class HookEvent(StrEnum):
+    """Kinds of events of which a hook tells."""
+
+    PUSH = "push"
+    MERGE_REQUEST = "merge-request"
+    COMMENT = "comment"
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A hook of a project; nobody can read its secret again."""
+
+    id: int
+    url: str
+    events: frozenset[HookEvent]
 
 
 class CommitState(StrEnum):
@@ -104,3 +169,56 @@ class Forge(Protocol):
 
     async def set_status(self, project: str, sha: str, status: CommitStatus) -> None:
         """Set the status of a check of a commit."""
+
+    async def statuses(self, project: str, sha: str) -> list[CommitStatus]:
+        """Read the newest status of each check of a commit, by name."""
+
+    async def branch_sha(self, project: str, branch: str) -> str:
+        """Read the newest commit of a branch."""
+
+    async def open_merge_requests(self, project: str) -> list[MergeRequest]:
+        """Read the open merge requests of a project, at most MOST of them."""
+
+    async def open_merge_request(self, project: str, new: NewMergeRequest) -> MergeRequest:
+        """Make a merge request."""
+
+    async def merge(self, project: str, number: int, head_sha: str, *, squash: bool) -> None:
+        """Merge a request if `head_sha` still is its newest commit."""
+
+    async def comments(self, project: str, number: int) -> list[Comment]:
+        """Read the comments on a merge request, oldest first, without the forge's own notes."""
+
+    async def edit_comment(self, project: str, number: int, comment: int, text: str) -> None:
+        """Replace the text of a comment of one's own on a merge request."""
+
+    async def react(self, project: str, number: int, comment: int, reaction: Reaction) -> None:
+        """React to a comment on a merge request; a second time changes nothing."""
+
+    async def access(self, project: str, name: str) -> Access:
+        """Read an account's access to a project, whatever it comes from.
+
+        A forge tells that to those who may administer the project.
+        """
+
+    async def open_issues(self, project: str) -> list[Issue]:
+        """Read the open issues of a project, at most MOST of them."""
+
+    async def open_issue(self, project: str, title: str, text: str) -> Issue:
+        """Make an issue."""
+
+    async def comment_issue(self, project: str, number: int, text: str) -> Comment:
+        """Comment on an issue."""
+
+    async def close_issue(self, project: str, number: int) -> None:
+        """Close an issue."""
+
+    async def hooks(self, project: str) -> list[Hook]:
+        """Read the hooks of a project."""
+
+    async def add_hook(
+        self, project: str, url: str, secret: str, events: frozenset[HookEvent]
+    ) -> Hook:
+        """Make a hook, whose calls prove themselves by `secret` (`agency.forge.hooks`)."""
+
+    async def remove_hook(self, project: str, hook: int) -> None:
+        """Remove a hook."""

@@ -37,3 +37,14 @@ def field_of(answer: Mapping[str, Any], wanted: type[Wanted], *keys: str) -> Wan
     if not isinstance(value, wanted) or isinstance(value, bool):
         raise ForgeError(f"the forge's answer has no {wanted.__name__}", where=".".join(keys))
     return value
+
+
+def objects_of(answer: Any, where: str) -> list[dict[str, Any]]:
+    """Return a list of objects.
+
+    Raises:
+        ForgeError: it is something else.
+    """
+    if not isinstance(answer, list) or not all(isinstance(one, dict) for one in answer):
+        raise ForgeError("the forge's answer is no list of objects", where=where)
+    return answer

@@ -1,5 +1,8 @@
 """ACP, the agent control protocol that every running agent serves to the control plane.
 
+Here is what all versions share, and the unversioned `/health` and `/status`: released evidence was
+made with them, so they stay as they are. `acp_v1` has the messages under `/v1/`.
+
 HTTP on loopback, `Authorization: Bearer <token>`, bodies of at most MAX_BODY bytes. The control
 plane sends its trace id in TRACE_HEADER, and the agent logs it.
 """
@@ -33,43 +36,63 @@ def _one_line(text: str) -> str:
 
 
 # An agent may be taken over: nothing that it says may add lines or marks to a reply.
-_Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
-_Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
-_Moment = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9T:.+-]{6,30}Z?$")]
-_MAX_PID = 2**22  # pid_max of Linux: proc(5)
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
+_LINE = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"}  # as `_one_line` says
+Line = Annotated[str, Field(max_length=200, json_schema_extra=_LINE), AfterValidator(_one_line)]
+Moment = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9T:.+-]{6,30}Z?$")]
+ProcessId = Field(ge=1, le=2**22)  # pid_max of Linux: proc(5)
 
 
-class _Message(BaseModel):
+class Message(BaseModel):
+    """Base of every message: no unknown fields, and never changed."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Health(_Message):
+ProblemCode = Literal[
+    "not-implemented",  # nothing stands behind this endpoint yet
+    "key-missing",  # a change without an idempotency key
+    "key-reused",  # the key was used for another path or body
+    "hash-differs",  # the bytes do not have the hash that came with them
+    "config-refused",  # the document is not one that the agent can hold
+    "lease-failed",  # a secret could not be redeemed; the old set is kept
+    "unknown",  # no task or approval of this id
+    "ended",  # it is over, so that there is nothing left to do with it
+    "full",  # a bound is reached; try later
+]
+
+
+class Health(Message):
     """`GET /health`: true if the agent can take work now."""
 
     status: Literal["ok", "starting", "failing"]
-    agent: _Word
+    agent: Word
 
 
-class Status(_Message):
+class Status(Message):
     """`GET /status`: the agent's identity and activity."""
 
-    agent: _Word
-    role: _Word
-    version: _Word
-    pid: int = Field(ge=1, le=_MAX_PID)
-    project: _Line | None
-    started_at: _Moment = Field(description="RFC 3339, UTC")
+    agent: Word
+    role: Word
+    version: Word
+    pid: int = ProcessId
+    project: Line | None
+    started_at: Moment = Field(description="RFC 3339, UTC")
     uptime_s: float = Field(ge=0, allow_inf_nan=False)
-    trace: _Word | None = Field(description="trace id of the command that started this agent")
+    trace: Word | None = Field(description="trace id of the command that started this agent")
 
 
-class Problem(_Message):
+class Problem(Message):
     """Body of every refusal."""
 
     error: str
+    code: ProblemCode | None = Field(
+        None, description="for programs; absent if HTTP's status says all"
+    )
+    failed: tuple[Word, ...] = Field((), max_length=64, description="what failed, by name")
 
 
-class AgentConfig(_Message):
+class AgentConfig(Message):
     """Configuration of an agent: a JSON file from its runtime. The token is a credential."""
 
     name: str

@@ -1,5 +1,6 @@
 """`agency agent run` as a real process: how it starts, refuses to start, serves, and ends."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -113,6 +114,63 @@ def test_an_open_connection_does_not_hold_up_the_end(
         assert idle.recv(12) == b"HTTP/1.1 200"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
+
+
+def test_connections_have_a_bound(start: Start, free_port: Callable[[], int], token: str) -> None:
+    port = free_port()
+    start(config(port))
+    assert ask(port, "/v1/health", token).status_code == 200
+    with contextlib.ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(300)
+        ]
+        assert ask(port, "/v1/health", token).status_code == 200
+        idle[0].settimeout(5)  # alone it would be ended after 15 s
+        with contextlib.suppress(ConnectionError):
+            assert idle[0].recv(1) == b"", "the oldest idle one made room"
+
+
+def fewest_descriptors(pid: int) -> int:
+    """The least number of open files within a moment: connections come and go."""
+    return min(_descriptors(pid) for _ in range(20))
+
+
+def _descriptors(pid: int) -> int:
+    time.sleep(0.02)
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def test_restarts_leave_no_descriptor_behind_and_a_stop_ends_them(
+    start: Start, free_port: Callable[[], int], token: str
+) -> None:
+    port = free_port()
+    process = start(config(port))
+    headers = {"Authorization": f"Bearer {token}"}
+    fewest: list[int] = []
+    for number in range(3):
+        said = ask(port, "/v1/status", token).json()
+        fewest.append(fewest_descriptors(process.pid))
+        answer = requests.post(
+            f"http://127.0.0.1:{port}/v1/process/restart",
+            headers={**headers, "Idempotency-Key": f"restart-{number}"},
+            json={"reason": "a test"},
+            timeout=20,
+        )
+        assert (answer.status_code, answer.json()["incarnation"]) == (202, said["incarnation"])
+        deadline = time.monotonic() + 20
+        while ask(port, "/v1/status", token).json()["incarnation"] == said["incarnation"]:
+            assert time.monotonic() < deadline, "it did not begin anew"
+            time.sleep(0.05)
+    assert fewest[1:] == [fewest[1]] * 2
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert token not in log
+    told = [json.loads(line)["message"] for line in log.splitlines()]
+    assert [each for each in told if each in ("listening", "restarting", "stopping")] == [
+        *["listening", "restarting"] * 3,
+        *("listening", "stopping"),
+    ]
 
 
 def test_the_token_is_in_neither_argv_nor_environment(

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from agency.control.acp_client import AcpClient, AcpError
+from agency.canonical import sha256_hex
+from agency.control.acp_client import AcpClient, AcpError, AcpUnreachableError
 from agency.control.runtimes.base import (
     MAX_LOG_LINES,
     AgentRuntimeError,
@@ -150,6 +151,41 @@ async def test_what_was_asked_reaches_the_agent(
     status = await acp.status(bench.runtime.endpoint("pm"), "trace-2")
     assert (status.agent, status.role, status.project) == ("pm", "pm", project)
     assert (str(status.pid), status.trace) == (started.handle, "trace-1")
+
+
+async def test_a_restart_by_acp_is_a_new_beginning_in_the_same_process(
+    bench, request_for, healthy, until, acp: AcpClient
+) -> None:
+    runtime: Runtime = bench.runtime
+    started = await runtime.start(request_for("pm"))
+    await healthy(runtime, "pm")
+    endpoint = runtime.endpoint("pm")
+    document = b"name: pm\n"
+    await acp.apply(endpoint, "trace-2", document)
+    last = (await acp.report(endpoint, "trace-2")).incarnation
+    for _ in range(2):  # the second begins with what the first handed over
+        key = f"restart-{last}"
+        accepted = await acp.restart(endpoint, "trace-2", "a test", key=key)
+        assert accepted.incarnation == last
+
+        async def began(last: str = last) -> bool:
+            try:
+                return (await acp.report(endpoint, "trace-2")).incarnation != last
+            except AcpUnreachableError:  # a connection that the old program had accepted
+                return False
+
+        await until(began)
+        report = await acp.report(endpoint, "trace-2")
+        assert (await acp.restart(endpoint, "trace-2", "a test", key=key)) == accepted
+        await asyncio.sleep(0.3)
+        again = await acp.report(endpoint, "trace-2")
+        assert again.incarnation == report.incarnation, "a retry does not restart it again"
+        assert report.config_sha256 == sha256_hex(document)
+        last = report.incarnation
+    assert await runtime.status("pm") == started
+    assert bench.processes() == (started.handle,)
+    assert (await acp.apply(endpoint, "trace-2", document)).changed is False
+    assert (await runtime.stop("pm")).state is State.STOPPED
 
 
 async def test_list_names_the_started_agents(bench, request_for, until) -> None:

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from agency.forge import Forge
-from agency.forge.gitea import gitea_forge
+from agency.forge.gitea import GiteaForge, gitea_forge
 from agency.forge.gitlab import gitlab_forge
 
 TOKEN = "token-of-bot"
@@ -155,7 +155,7 @@ def opened(simulated: Simulated) -> Callable[..., AbstractAsyncContextManager[Fo
     async def opened(token: str, timeout_s: float = 5.0) -> AsyncIterator[Forge]:
         async with simulated.open(simulated.url, token) as forge:
             if simulated.kind == "gitea":
-                yield replace(forge, timeout_s=timeout_s)  # type: ignore[type-var]
+                yield GiteaForge(replace(forge.api, timeout_s=timeout_s))  # type: ignore[attr-defined]
             else:
                 forge.api.client.timeout = timeout_s  # type: ignore[attr-defined]
                 yield forge

@@ -1,4 +1,4 @@
 """Public names of `agency.forge.gitea`."""
 
-from .client import GiteaForge as GiteaForge
-from .client import gitea_forge as gitea_forge
+from .forge import GiteaForge as GiteaForge
+from .forge import gitea_forge as gitea_forge

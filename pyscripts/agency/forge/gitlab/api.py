@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import gitlab
@@ -45,11 +46,14 @@ class GitlabApi:
                 return None
             raise
 
-    def list(self, path: str, query: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Read all objects, of all pages."""
+    def list(
+        self, path: str, query: Mapping[str, Any] | None = None, *, most: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Read the objects of all pages; of a long list, the first `most`."""
 
         def fetch() -> Any:
-            return list(self.client.http_list(path, query_data=dict(query or {}), get_all=True))
+            pages = self.client.http_list(path, query_data=dict(query or {}), iterator=True)
+            return list(islice(pages, most))
 
         return [_object(one, f"GET {path}") for one in self._call("GET", path, fetch)]
 

@@ -1,6 +1,7 @@
 """GitLab behind the contract of a forge. python-gitlab blocks, so its calls run in threads.
 
-Source: GitLab's doc/api/users.md, projects.md, merge_requests.md, notes.md and commits.md.
+Source: GitLab's doc/api/: users.md, projects.md, branches.md, members.md, merge_requests.md,
+notes.md, emoji_reactions.md, commits.md, issues.md and project_webhooks.md.
 """
 
 from __future__ import annotations
@@ -9,19 +10,27 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import gitlab
 
 from agency.forge.contract import (
+    MOST,
+    Access,
     Comment,
     CommitState,
     CommitStatus,
     Forge,
+    Hook,
+    HookEvent,
+    Issue,
     MergeRequest,
     MergeState,
+    NewMergeRequest,
     Project,
+    Reaction,
     User,
 )
 from agency.forge.errors import ForgeError, field_of
@@ -34,13 +43,39 @@ _STATES = {
     CommitState.SUCCESS: "success",
     CommitState.FAILURE: "failed",
 }
-
+_READ_STATES = {
+    "created": CommitState.PENDING,
+    "waiting_for_resource": CommitState.PENDING,
+    "preparing": CommitState.PENDING,
+    "scheduled": CommitState.PENDING,
+    "manual": CommitState.PENDING,
+    "pending": CommitState.PENDING,
+    "running": CommitState.RUNNING,
+    "success": CommitState.SUCCESS,
+    "skipped": CommitState.SUCCESS,
+    "failed": CommitState.FAILURE,
+    "canceled": CommitState.FAILURE,
+    "canceling": CommitState.FAILURE,
+}
 
 _MERGE_STATES = {
     "opened": MergeState.OPEN,
     "locked": MergeState.OPEN,  # while it is being merged
     "merged": MergeState.MERGED,
     "closed": MergeState.CLOSED,
+}
+# The least level of each; guests and planners may not read code in a private project.
+_LEVELS = ((40, Access.ADMIN), (30, Access.WRITE), (20, Access.READ))
+_REACTIONS = {
+    Reaction.SEEN: "eyes",
+    Reaction.YES: "thumbsup",
+    Reaction.NO: "thumbsdown",
+    Reaction.STARTED: "rocket",
+}
+_EVENTS = {
+    HookEvent.PUSH: "push_events",
+    HookEvent.MERGE_REQUEST: "merge_requests_events",
+    HookEvent.COMMENT: "note_events",
 }
 
 
@@ -65,29 +100,88 @@ class GitlabForge:
             web_url=field_of(found, str, "web_url"),
         )
 
+    async def branch_sha(self, project: str, branch: str) -> str:
+        """Read the newest commit of a branch."""
+        path = f"{_project_path(project)}/repository/branches/{quote(branch, safe='')}"
+        return field_of(await self._read(path), str, "commit", "id")
+
+    async def access(self, project: str, name: str) -> Access:
+        """Read an account's access to a project, whatever it comes from."""
+        accounts = await self._list("/users", {"username": name})
+        ids = [
+            field_of(one, int, "id")
+            for one in accounts
+            if field_of(one, str, "username").lower() == name.lower()
+        ]
+        if len(ids) != 1:
+            return Access.NONE
+        path = f"{_project_path(project)}/members/all/{ids[0]}"
+        found = await asyncio.to_thread(self.api.get, path)
+        if found is None or found.get("state", "active") != "active":
+            return Access.NONE
+        level = field_of(found, int, "access_level")
+        return next((access for least, access in _LEVELS if level >= least), Access.NONE)
+
     async def merge_request(self, project: str, number: int) -> MergeRequest:
         """Read a merge request of a project."""
-        found = await self._read(f"{_project_path(project)}/merge_requests/{number}")
-        state = _MERGE_STATES.get(field_of(found, str, "state"))
-        if state is None:
-            raise ForgeError(f"unknown state {found['state']!r:.40}", where=f"{project}!{number}")
-        return MergeRequest(
-            number=field_of(found, int, "iid"),
-            title=field_of(found, str, "title"),
-            state=state,
-            author=_user(found.get("author") or {}),
-            target_branch=field_of(found, str, "target_branch"),
-            head_ref=f"refs/merge-requests/{number}/head",
-            head_sha=field_of(found, str, "sha"),
-            web_url=field_of(found, str, "web_url"),
+        return _merge_request(
+            await self._read(f"{_project_path(project)}/merge_requests/{number}"), project
         )
+
+    async def open_merge_requests(self, project: str) -> list[MergeRequest]:
+        """Read the open merge requests of a project, at most MOST of them."""
+        path = f"{_project_path(project)}/merge_requests"
+        found = await self._list(path, {"state": "opened"})
+        return [_merge_request(one, project) for one in found]
+
+    async def open_merge_request(self, project: str, new: NewMergeRequest) -> MergeRequest:
+        """Make a merge request."""
+        body = {
+            "title": new.title,
+            "description": new.text,
+            "source_branch": new.source_branch,
+            "target_branch": new.target_branch,
+        }
+        made = await self._post(f"{_project_path(project)}/merge_requests", body)
+        return _merge_request(made, project)
+
+    async def merge(self, project: str, number: int, head_sha: str, *, squash: bool) -> None:
+        """Merge a request if `head_sha` still is its newest commit."""
+        path = f"{_project_path(project)}/merge_requests/{number}/merge"
+        await asyncio.to_thread(self.api.put, path, {"sha": head_sha, "squash": squash})
+
+    async def comments(self, project: str, number: int) -> list[Comment]:
+        """Read the comments on a merge request, oldest first, without the forge's own notes."""
+        path = f"{_project_path(project)}/merge_requests/{number}/notes"
+        found = await self._list(path, {"sort": "asc", "order_by": "created_at"})
+        return [_comment(one) for one in found if one.get("system") is not True]
 
     async def comment(self, project: str, number: int, text: str) -> Comment:
         """Comment on a merge request."""
         path = f"{_project_path(project)}/merge_requests/{number}/notes"
-        made = await asyncio.to_thread(self.api.post, path, {"body": text})
-        author = _user(made.get("author") or {})
-        return Comment(field_of(made, int, "id"), author, field_of(made, str, "body"))
+        return _comment(await self._post(path, {"body": text}))
+
+    async def edit_comment(self, project: str, number: int, comment: int, text: str) -> None:
+        """Replace the text of a comment of one's own on a merge request."""
+        path = f"{_project_path(project)}/merge_requests/{number}/notes/{comment}"
+        await asyncio.to_thread(self.api.put, path, {"body": text})
+
+    async def react(self, project: str, number: int, comment: int, reaction: Reaction) -> None:
+        """React to a comment on a merge request; a second time changes nothing."""
+        path = f"{_project_path(project)}/merge_requests/{number}/notes/{comment}/award_emoji"
+        try:
+            await self._post(path, {"name": _REACTIONS[reaction]})
+        except GitlabError as error:
+            if error.status != 404:
+                raise
+            mine = (await self.current_user()).name
+            for one in await self._list(path):
+                if (
+                    one.get("name") == _REACTIONS[reaction]
+                    and _user(one.get("user") or {}).name == mine
+                ):
+                    return  # GitLab answers 404 to a reaction that is there already
+            raise
 
     async def set_status(self, project: str, sha: str, status: CommitStatus) -> None:
         """Set the status of a check of a commit."""
@@ -99,13 +193,67 @@ class GitlabForge:
         if status.target_url is not None:
             body["target_url"] = status.target_url
         path = f"{_project_path(project)}/statuses/{quote(sha, safe='')}"
-        await asyncio.to_thread(self.api.post, path, body)
+        await self._post(path, body)
+
+    async def statuses(self, project: str, sha: str) -> list[CommitStatus]:
+        """Read the newest status of each check of a commit, by name."""
+        path = f"{_project_path(project)}/repository/commits/{quote(sha, safe='')}/statuses"
+        newest: dict[str, tuple[int, CommitStatus]] = {}
+        for one in await self._list(path):
+            number, status = field_of(one, int, "id"), _status(one)
+            if number > newest.get(status.name, (0, status))[0]:
+                newest[status.name] = (number, status)
+        return [newest[name][1] for name in sorted(newest)]
+
+    async def open_issues(self, project: str) -> list[Issue]:
+        """Read the open issues of a project, at most MOST of them."""
+        found = await self._list(f"{_project_path(project)}/issues", {"state": "opened"})
+        return [_issue(one) for one in found]
+
+    async def open_issue(self, project: str, title: str, text: str) -> Issue:
+        """Make an issue."""
+        body = {"title": title, "description": text}
+        return _issue(await self._post(f"{_project_path(project)}/issues", body))
+
+    async def comment_issue(self, project: str, number: int, text: str) -> Comment:
+        """Comment on an issue."""
+        path = f"{_project_path(project)}/issues/{number}/notes"
+        return _comment(await self._post(path, {"body": text}))
+
+    async def close_issue(self, project: str, number: int) -> None:
+        """Close an issue."""
+        path = f"{_project_path(project)}/issues/{number}"
+        await asyncio.to_thread(self.api.put, path, {"state_event": "close"})
+
+    async def hooks(self, project: str) -> list[Hook]:
+        """Read the hooks of a project."""
+        return [_hook(one) for one in await self._list(f"{_project_path(project)}/hooks")]
+
+    async def add_hook(
+        self, project: str, url: str, secret: str, events: frozenset[HookEvent]
+    ) -> Hook:
+        """Make a hook, whose calls prove themselves by `secret` (`agency.forge.hooks`)."""
+        body: dict[str, Any] = {"url": url, "token": secret}
+        body |= {name: event in events for event, name in _EVENTS.items()}
+        return _hook(await self._post(f"{_project_path(project)}/hooks", body))
+
+    async def remove_hook(self, project: str, hook: int) -> None:
+        """Remove a hook."""
+        await asyncio.to_thread(self.api.delete, f"{_project_path(project)}/hooks/{hook}")
 
     async def _read(self, path: str) -> dict[str, Any]:
         found = await asyncio.to_thread(self.api.get, path)
         if found is None:
             raise GitlabError("HTTP 404", where=f"GET {path}", status=404)
         return found
+
+    async def _list(
+        self, path: str, query: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(partial(self.api.list, path, query, most=MOST))
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await asyncio.to_thread(self.api.post, path, body)
 
 
 @asynccontextmanager
@@ -122,3 +270,54 @@ def _project_path(path: str) -> str:
 
 def _user(found: Mapping[str, Any]) -> User:
     return User(field_of(found, int, "id"), field_of(found, str, "username"))
+
+
+def _merge_request(found: Mapping[str, Any], project: str) -> MergeRequest:
+    number = field_of(found, int, "iid")
+    state = _MERGE_STATES.get(field_of(found, str, "state"))
+    if state is None:
+        raise ForgeError(f"unknown state {found['state']!r:.40}", where=f"{project}!{number}")
+    return MergeRequest(
+        number=number,
+        title=field_of(found, str, "title"),
+        state=state,
+        author=_user(found.get("author") or {}),
+        target_branch=field_of(found, str, "target_branch"),
+        head_ref=f"refs/merge-requests/{number}/head",
+        head_sha=field_of(found, str, "sha"),
+        web_url=field_of(found, str, "web_url"),
+    )
+
+
+def _comment(found: Mapping[str, Any]) -> Comment:
+    author = _user(found.get("author") or {})
+    return Comment(field_of(found, int, "id"), author, field_of(found, str, "body"))
+
+
+def _status(found: Mapping[str, Any]) -> CommitStatus:
+    said = field_of(found, str, "status")
+    if said not in _READ_STATES:
+        raise ForgeError(f"unknown state {said!r:.40} of a commit", where="statuses")
+    return CommitStatus(
+        name=field_of(found, str, "name"),
+        state=_READ_STATES[said],
+        description=found.get("description") or "",
+        target_url=found.get("target_url") or None,
+    )
+
+
+def _issue(found: Mapping[str, Any]) -> Issue:
+    return Issue(
+        number=field_of(found, int, "iid"),
+        title=field_of(found, str, "title"),
+        text=found.get("description") or "",
+        author=_user(found.get("author") or {}),
+        open=field_of(found, str, "state") == "opened",
+        labels=tuple(str(label) for label in found.get("labels") or []),
+        web_url=field_of(found, str, "web_url"),
+    )
+
+
+def _hook(found: Mapping[str, Any]) -> Hook:
+    events = frozenset(event for event, name in _EVENTS.items() if found.get(name) is True)
+    return Hook(field_of(found, int, "id"), field_of(found, str, "url"), events)

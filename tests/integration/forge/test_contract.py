@@ -1,0 +1,177 @@
+"""The contract of a forge, kept by a real Gitea and by a SIMULATED GitLab alike."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+
+from agency.forge import (
+    Access,
+    CommitState,
+    CommitStatus,
+    Forge,
+    ForgeError,
+    HookEvent,
+    MergeRequest,
+    MergeState,
+    NewMergeRequest,
+    Reaction,
+)
+
+PROJECT = "team/app"
+_numbers = itertools.count(1)
+
+
+async def proposed(place: Any, forge: Forge) -> tuple[str, MergeRequest]:
+    """Push a branch and make a merge request of it."""
+    number = next(_numbers)
+    branch = f"change-{number}"
+    place.commit(branch, f"change {number}")
+    new = NewMergeRequest(f"Change {number}", "why", branch, "main")
+    return branch, await forge.open_merge_request(PROJECT, new)
+
+
+async def merged(forge: Forge, request: MergeRequest) -> None:
+    """Merge, when the forge has seen whether it can: Gitea says 405 until then."""
+    for _ in range(100):
+        try:
+            return await forge.merge(PROJECT, request.number, request.head_sha, squash=True)
+        except ForgeError as error:
+            if error.status != 405:
+                raise
+        await asyncio.sleep(0.2)
+    raise AssertionError("it never became ready to be merged")
+
+
+async def test_a_merge_request_from_its_branch_to_its_merge(bot, place):
+    before = await bot.branch_sha(PROJECT, "main")
+    branch, request = await proposed(place, bot)
+    assert request.state is MergeState.OPEN
+    assert request.author.name == "bot"
+    assert request.head_sha == await bot.branch_sha(PROJECT, branch)
+    assert request.number in [each.number for each in await bot.open_merge_requests(PROJECT)]
+    await merged(bot, request)
+    assert (await bot.merge_request(PROJECT, request.number)).state is MergeState.MERGED
+    assert await bot.branch_sha(PROJECT, "main") != before
+    assert request.number not in [one.number for one in await bot.open_merge_requests(PROJECT)]
+
+
+async def test_a_change_that_moved_is_not_merged(bot, place):
+    branch, request = await proposed(place, bot)
+    place.commit(branch, f"later {request.number}")
+    await asyncio.sleep(1 if place.kind == "gitea" else 0)
+    with pytest.raises(ForgeError) as caught:
+        await merged(bot, request)
+    assert caught.value.status == 409
+    now = await bot.merge_request(PROJECT, request.number)
+    assert (now.state, now.head_sha != request.head_sha) == (MergeState.OPEN, True)
+
+
+async def test_who_may_only_read_merges_nothing(bot, place, as_whom):
+    _, request = await proposed(place, bot)
+    reader = await as_whom("reader")
+    with pytest.raises(ForgeError):
+        await reader.merge(PROJECT, request.number, request.head_sha, squash=True)
+    assert (await bot.merge_request(PROJECT, request.number)).state is MergeState.OPEN
+
+
+async def test_comments_are_read_changed_and_reacted_to(bot, place, as_whom):
+    _, request = await proposed(place, bot)
+    developer = await as_whom("developer")
+    asked = await developer.comment(PROJECT, request.number, "!testme")
+    answer = await bot.comment(PROJECT, request.number, "queued")
+    await bot.edit_comment(PROJECT, request.number, answer.id, "passed")
+    await bot.react(PROJECT, request.number, asked.id, Reaction.SEEN)
+    await bot.react(PROJECT, request.number, asked.id, Reaction.SEEN)
+    found = [(c.author.name, c.text) for c in await bot.comments(PROJECT, request.number)]
+    assert found == [("developer", "!testme"), ("bot", "passed")]
+
+
+async def test_a_strangers_hand_does_not_change_a_comment(bot, place, as_whom):
+    _, request = await proposed(place, bot)
+    said = await bot.comment(PROJECT, request.number, "as it was")
+    reader = await as_whom("reader")
+    with pytest.raises(ForgeError) as caught:
+        await reader.edit_comment(PROJECT, request.number, said.id, "as it never was")
+    assert caught.value.status in (403, 404)
+    assert [c.text for c in await bot.comments(PROJECT, request.number)] == ["as it was"]
+
+
+async def test_the_newest_status_of_each_check_counts(bot, place):
+    branch, request = await proposed(place, bot)
+    sha = await bot.branch_sha(PROJECT, branch)
+    for state in (CommitState.PENDING, CommitState.FAILURE, CommitState.SUCCESS):
+        await bot.set_status(PROJECT, sha, CommitStatus("ci/one", state, "told", None))
+    await bot.set_status(
+        PROJECT, sha, CommitStatus("ci/two", CommitState.FAILURE, "", f"{place.url}/run")
+    )
+    assert await bot.statuses(PROJECT, sha) == [
+        CommitStatus("ci/one", CommitState.SUCCESS, "told", None),
+        CommitStatus("ci/two", CommitState.FAILURE, "", f"{place.url}/run"),
+    ]
+    assert request.head_sha == sha
+
+
+@pytest.mark.parametrize(
+    ("name", "access"),
+    [
+        ("maintainer", Access.ADMIN),
+        ("developer", Access.WRITE),
+        ("reader", Access.READ),
+        ("stranger", Access.READ),
+    ],
+)
+async def test_what_an_account_may_do(bot, place, name, access):
+    if name == "stranger" and place.kind == "gitlab":
+        access = Access.NONE  # a level of a member; who is none may still read what is public
+    assert await bot.access(PROJECT, name) is access
+
+
+def test_access_covers_what_is_less():
+    order = list(Access)
+    for has, wants in itertools.product(order, order):
+        assert has.covers(wants) == (order.index(has) >= order.index(wants))
+
+
+async def test_an_account_that_is_not_there_has_no_access(bot, place):
+    if place.kind == "gitlab":
+        assert await bot.access(PROJECT, "nobody-of-this-name") is Access.NONE
+        return
+    with pytest.raises(ForgeError) as caught:
+        await bot.access(PROJECT, "nobody-of-this-name")
+    assert caught.value.status == 404
+
+
+async def test_an_issue_from_its_beginning_to_its_end(bot, as_whom):
+    reader = await as_whom("reader")
+    made = await reader.open_issue(PROJECT, "It breaks", "when used")
+    assert (made.title, made.text, made.author.name) == ("It breaks", "when used", "reader")
+    said = await bot.comment_issue(PROJECT, made.number, "on it")
+    assert (said.text, said.author.name) == ("on it", "bot")
+    assert made in await bot.open_issues(PROJECT)
+    await bot.close_issue(PROJECT, made.number)
+    assert made.number not in [one.number for one in await bot.open_issues(PROJECT)]
+
+
+async def test_merge_requests_are_no_issues(bot, place):
+    _, request = await proposed(place, bot)
+    assert request.title not in [one.title for one in await bot.open_issues(PROJECT)]
+
+
+async def test_hooks_are_made_read_and_removed(bot):
+    wanted = frozenset({HookEvent.COMMENT, HookEvent.MERGE_REQUEST})
+    made = await bot.add_hook(PROJECT, "http://127.0.0.1:9/hook", "hooks-own-secret", wanted)
+    assert (made.url, made.events) == ("http://127.0.0.1:9/hook", wanted)
+    assert made in await bot.hooks(PROJECT)
+    await bot.remove_hook(PROJECT, made.id)
+    assert made.id not in [hook.id for hook in await bot.hooks(PROJECT)]
+
+
+async def test_who_does_not_administer_reads_no_hooks(as_whom):
+    reader = await as_whom("reader")
+    with pytest.raises(ForgeError) as caught:
+        await reader.hooks(PROJECT)
+    assert caught.value.status in (401, 403, 404)

@@ -1,0 +1,156 @@
+"""A Gitea of a test's own on loopback, as set-up built it, with an administrator and tokens."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+PROGRAM = Path(__file__).parents[2] / ".tools" / "bin" / "gitea"
+_AS_ROOT = os.geteuid() == 0  # as which Gitea refuses to run
+_ADMIN = "forge-admin"
+
+_SETTINGS = """\
+APP_NAME = forge of a test
+RUN_USER = {user}
+RUN_MODE = prod
+WORK_PATH = {place}
+
+[server]
+PROTOCOL = http
+HTTP_ADDR = 127.0.0.1
+HTTP_PORT = {port}
+ROOT_URL = http://127.0.0.1:{port}/
+OFFLINE_MODE = true
+DISABLE_SSH = true
+
+[database]
+DB_TYPE = sqlite3
+PATH = {place}/gitea.db
+
+[security]
+INSTALL_LOCK = true
+PASSWORD_HASH_ALGO = pbkdf2$1000$50
+
+[webhook]
+ALLOWED_HOST_LIST = loopback
+
+[log]
+LEVEL = Warn
+MODE = console
+
+[cron]
+ENABLED = false
+"""
+
+
+@dataclass(frozen=True)
+class Gitea:
+    """A running Gitea; `call` acts as its administrator, `token_of` makes others' tokens."""
+
+    url: str
+    token: str
+    argv: tuple[str, ...]
+
+    def call(self, method: str, path: str, body: Any = None, *, basic: Any = None) -> Any:
+        headers = {} if basic else {"Authorization": f"token {self.token}"}
+        answer = requests.request(
+            method, f"{self.url}/api/v1{path}", json=body, headers=headers, auth=basic, timeout=30
+        )
+        assert answer.ok, f"{method} {path}: HTTP {answer.status_code} {answer.text[:300]}"
+        return answer.json() if answer.content else None
+
+    def person(self, name: str) -> str:
+        """Make an account; returns a token of its own."""
+        password = secrets.token_urlsafe(16)
+        account = {"username": name, "email": f"{name}@forge.example", "password": password}
+        self.call("POST", "/admin/users", account | {"must_change_password": False})
+        wish = {"name": secrets.token_hex(4), "scopes": ["all"]}
+        made = self.call("POST", f"/users/{name}/tokens", wish, basic=(name, password))
+        return str(made["sha1"])
+
+
+def _as_nobody(argv: list[str]) -> list[str]:
+    if not _AS_ROOT:
+        return argv
+    return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--", *argv]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running() -> Iterator[Gitea]:
+    """Run a Gitea; ends it, and removes what it kept."""
+    place = Path(tempfile.mkdtemp(prefix="gitea"))
+    place.chmod(0o755)
+    program = place / "gitea"
+    shutil.copyfile(PROGRAM, program)  # the checkout may be where nobody else may look
+    program.chmod(0o755)
+    port = _free_port()
+    user = "nobody" if _AS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
+    settings = place / "app.ini"
+    settings.write_text(_SETTINGS.format(user=user, place=place / "data", port=port))
+    (place / "data").mkdir()
+    if _AS_ROOT:
+        for path in (place / "data", settings):
+            shutil.chown(path, "nobody", "nogroup")
+    env = {"PATH": os.environ["PATH"], "HOME": str(place / "data"), "USER": user}
+    argv = _as_nobody([str(program), "--config", str(settings)])
+    log = (place / "log").open("w+")
+    process = subprocess.Popen([*argv, "web"], env=env, cwd=place, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(url, process, place / "log")
+        yield Gitea(url, _administrator(argv, env, place), tuple(argv))
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while True:
+        assert process.poll() is None, log.read_text()[-2000:]
+        assert time.monotonic() < deadline, log.read_text()[-2000:]
+        try:
+            if requests.get(f"{url}/api/v1/version", timeout=2).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.1)
+
+
+def _administrator(argv: list[str], env: dict[str, str], place: Path) -> str:
+    """Make the administrator; returns its token, which Gitea prints alone on the last line."""
+    account = ["--username", _ADMIN, "--email", "admin@forge.example", "--random-password"]
+    for words in (
+        ["create", "--admin", "--must-change-password=false", *account],
+        ["generate-access-token", "--username", _ADMIN, "--scopes", "all", "--raw"],
+    ):
+        done = subprocess.run(
+            [*argv, "admin", "user", *words],
+            env=env,
+            cwd=place,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]

@@ -1,0 +1,312 @@
+"""SIMULATED GitLab on loopback that keeps state: the calls of the forge's contract, and no others.
+
+Paths, parameters, fields and refusals are those of GitLab's own pages in doc/api: branches.md,
+members.md, merge_requests.md, notes.md, emoji_reactions.md, commits.md, issues.md and
+project_webhooks.md. GitLab itself cannot run where these tests do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+PROJECT = "team/app"
+_P = "/api/v4/projects/team%2Fapp"
+
+
+@dataclass
+class SimulatedGitlab:
+    """The state of one project, and the accounts: name → (id, access level, token)."""
+
+    url: str = ""
+    accounts: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    branches: dict[str, str] = field(default_factory=lambda: {"main": "0" * 40})
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    issues: list[dict[str, Any]] = field(default_factory=list)
+    notes: dict[tuple[str, int], list[dict[str, Any]]] = field(default_factory=dict)
+    awards: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    statuses: list[dict[str, Any]] = field(default_factory=list)
+    hooks: list[dict[str, Any]] = field(default_factory=list)
+    ids: int = 100
+
+    def next_id(self) -> int:
+        self.ids += 1
+        return self.ids
+
+    def who(self, request: web.Request) -> dict[str, Any]:
+        told = request.headers.get("PRIVATE-TOKEN")
+        for name, (number, _, token) in self.accounts.items():
+            if token == told:
+                return {"id": number, "username": name, "name": name, "state": "active"}
+        raise web.HTTPUnauthorized(text='{"message":"401 Unauthorized"}')
+
+    def level(self, request: web.Request) -> int:
+        return self.accounts[self.who(request)["username"]][1]
+
+    def commit(self, branch: str, text: str) -> str:
+        """Put a commit on a branch, as a push would."""
+        sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.branches[branch] = sha
+        for one in self.requests:
+            if one["source_branch"] == branch and one["state"] == "opened":
+                one["sha"] = sha
+        return sha
+
+
+def _refused(status: int, message: str) -> web.Response:
+    return web.json_response({"message": message}, status=status)
+
+
+def _of(found: list[dict[str, Any]], request: web.Request, key: str = "iid") -> dict[str, Any]:
+    for one in found:
+        if one[key] == int(request.match_info["n"]):
+            return one
+    raise web.HTTPNotFound(text='{"message":"404 Not found"}')
+
+
+@dataclass
+class _Pages:
+    """The calls, each a method; `app` is their table."""
+
+    lab: SimulatedGitlab
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[self.signed_in])
+        app.add_routes(
+            [
+                web.get("/api/v4/user", self.user),
+                web.get("/api/v4/users", self.users),
+                web.get(_P, self.project),
+                web.get(_P + "/repository/branches/{name}", self.branch),
+                web.get(_P + "/members/all/{n}", self.member),
+                web.get(_P + "/merge_requests", self.listed),
+                web.post(_P + "/merge_requests", self.propose),
+                web.get(_P + "/merge_requests/{n}", self.one),
+                web.put(_P + "/merge_requests/{n}/merge", self.merge),
+                web.get(_P + "/{kind:merge_requests|issues}/{n}/notes", self.read_notes),
+                web.post(_P + "/{kind:merge_requests|issues}/{n}/notes", self.add_note),
+                web.put(_P + "/merge_requests/{n}/notes/{note}", self.edit_note),
+                web.get(_P + "/merge_requests/{n}/notes/{note}/award_emoji", self.read_awards),
+                web.post(_P + "/merge_requests/{n}/notes/{note}/award_emoji", self.award),
+                web.post(_P + "/statuses/{sha}", self.set_status),
+                web.get(_P + "/repository/commits/{sha}/statuses", self.read_statuses),
+                web.get(_P + "/issues", self.read_issues),
+                web.post(_P + "/issues", self.add_issue),
+                web.put(_P + "/issues/{n}", self.change_issue),
+                web.get(_P + "/hooks", self.read_hooks),
+                web.post(_P + "/hooks", self.add_hook),
+                web.delete(_P + "/hooks/{n}", self.remove_hook),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def signed_in(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.lab.who(request)
+        return await handler(request)
+
+    async def user(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        return web.json_response(lab.who(request))
+
+    async def users(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        name = request.query["username"]
+        known = lab.accounts.get(name)
+        return web.json_response([{"id": known[0], "username": name}] if known else [])
+
+    async def project(self, _: web.Request) -> web.Response:
+        lab = self.lab
+        return web.json_response(
+            {
+                "id": 3,
+                "path_with_namespace": PROJECT,
+                "default_branch": "main",
+                "http_url_to_repo": f"{lab.url}/{PROJECT}.git",
+                "web_url": f"{lab.url}/{PROJECT}",
+            }
+        )
+
+    async def branch(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        sha = lab.branches.get(request.match_info["name"])
+        if sha is None:
+            return _refused(404, "404 Branch Not Found")
+        return web.json_response({"name": request.match_info["name"], "commit": {"id": sha}})
+
+    async def member(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        for name, (number, level, _) in lab.accounts.items():
+            if number == int(request.match_info["n"]) and level:
+                told = {"id": number, "username": name, "state": "active", "access_level": level}
+                return web.json_response(told)
+        return _refused(404, "404 Not found")
+
+    async def listed(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        wanted = request.query.get("state", "all")
+        return web.json_response([r for r in lab.requests if wanted in ("all", r["state"])])
+
+    async def propose(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        told = await request.json()
+        if told["source_branch"] not in lab.branches:
+            return _refused(400, "source branch does not exist")
+        same = ("source_branch", "target_branch")
+        if any(r["state"] == "opened" and all(r[k] == told[k] for k in same) for r in lab.requests):
+            return _refused(409, "Another open merge request already exists for this source branch")
+        number = len(lab.requests) + len(lab.issues) + 1
+        made = {key: told[key] for key in (*same, "title", "description")} | {
+            "iid": number,
+            "state": "opened",
+            "author": lab.who(request),
+            "sha": lab.branches[told["source_branch"]],
+            "web_url": f"{lab.url}/{PROJECT}/-/merge_requests/{number}",
+        }
+        lab.requests.append(made)
+        return web.json_response(made, status=201)
+
+    async def one(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        return web.json_response(_of(lab.requests, request))
+
+    async def merge(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        found, told = _of(lab.requests, request), await request.json()
+        if lab.level(request) < 30:
+            return _refused(401, "401 Unauthorized")
+        if found["state"] != "opened":
+            return _refused(405, "405 Method Not Allowed")
+        if told["sha"] != found["sha"]:
+            return _refused(409, "SHA does not match HEAD of source branch")
+        found["state"] = "merged"
+        lab.branches[found["target_branch"]] = found["sha"]
+        return web.json_response(found)
+
+    async def read_notes(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        key = (request.match_info["kind"], int(request.match_info["n"]))
+        return web.json_response(lab.notes.get(key, []))
+
+    async def add_note(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        kind = request.match_info["kind"]
+        _of(lab.requests if kind == "merge_requests" else lab.issues, request)
+        body = (await request.json())["body"]
+        note = {"id": lab.next_id(), "body": body, "author": lab.who(request), "system": False}
+        lab.notes.setdefault((kind, int(request.match_info["n"])), []).append(note)
+        return web.json_response(note, status=201)
+
+    async def edit_note(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        for note in lab.notes.get(("merge_requests", int(request.match_info["n"])), []):
+            if note["id"] == int(request.match_info["note"]):
+                if note["author"]["id"] != lab.who(request)["id"]:
+                    return _refused(403, "403 Forbidden")
+                note["body"] = (await request.json())["body"]
+                return web.json_response(note)
+        return _refused(404, "404 Not found")
+
+    async def read_awards(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        return web.json_response(lab.awards.get(int(request.match_info["note"]), []))
+
+    async def award(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        given = lab.awards.setdefault(int(request.match_info["note"]), [])
+        name, who = (await request.json())["name"], lab.who(request)
+        if any(one["name"] == name and one["user"]["id"] == who["id"] for one in given):
+            return _refused(404, "404 Award Emoji Name has already been taken Not Found")
+        given.append({"id": lab.next_id(), "name": name, "user": who})
+        return web.json_response(given[-1], status=201)
+
+    async def set_status(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        told = await request.json()
+        made = {"id": lab.next_id(), "sha": request.match_info["sha"], "status": told["state"]}
+        made |= {key: told.get(key) for key in ("name", "description", "target_url")}
+        same = (made["sha"], made["name"])
+        lab.statuses = [s for s in lab.statuses if (s["sha"], s["name"]) != same] + [made]
+        return web.json_response(made, status=201)
+
+    async def read_statuses(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        sha = request.match_info["sha"]
+        return web.json_response([s for s in lab.statuses if s["sha"] == sha])
+
+    async def read_issues(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        return web.json_response([i for i in lab.issues if i["state"] == request.query["state"]])
+
+    async def add_issue(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        told, number = await request.json(), len(lab.requests) + len(lab.issues) + 1
+        made = {"iid": number, "title": told["title"], "description": told["description"]}
+        made |= {"author": lab.who(request), "state": "opened", "labels": []}
+        made["web_url"] = f"{lab.url}/{PROJECT}/-/issues/{number}"
+        lab.issues.append(made)
+        return web.json_response(made, status=201)
+
+    async def change_issue(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        found = _of(lab.issues, request)
+        if (await request.json()).get("state_event") == "close":
+            found["state"] = "closed"
+        return web.json_response(found)
+
+    async def read_hooks(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        if lab.level(request) < 40:
+            return _refused(403, "403 Forbidden")
+        return web.json_response(lab.hooks)
+
+    async def add_hook(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        told = await request.json()
+        told.pop("token")  # GitLab never tells it again
+        lab.hooks.append(told | {"id": lab.next_id()})
+        return web.json_response(lab.hooks[-1], status=201)
+
+    async def remove_hook(self, request: web.Request) -> web.Response:
+        lab = self.lab
+        lab.hooks.remove(_of(lab.hooks, request, "id"))
+        return web.Response(status=204)
+
+
+@contextmanager
+def simulated_gitlab() -> Iterator[SimulatedGitlab]:
+    """Serve a simulated GitLab from a thread of its own."""
+    lab, loop, ready = SimulatedGitlab(), asyncio.new_event_loop(), threading.Event()
+
+    async def start() -> web.AppRunner:
+        runner = web.AppRunner(_Pages(lab).app(), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        lab.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        ready.set()
+        return runner
+
+    runner = None
+
+    def serve() -> None:
+        nonlocal runner
+        runner = loop.run_until_complete(start())
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield lab
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
