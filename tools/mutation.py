@@ -39,7 +39,7 @@ WAIT_S = 6 * 3600
 SURVIVED = frozenset({0, 5, 33})
 UNCHECKED = frozenset({None, 2, 34})
 FIRST = 30  # mutants of a sample that are run first, to learn how long they take
-HUNG_S = 10
+HUNG_S = 60
 _BESIDE = ("tools", "docs")  # that tests read
 _SHOWN = 60  # survivors whose difference is listed
 
@@ -53,6 +53,7 @@ class MutationSet:
     mutate: tuple[str, ...]
     tests: tuple[str, ...]
     leave: tuple[str, ...] = ()
+    without: str = ""  # tests about time, as a pattern of pytest: slow, and not about what they do
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def read_sets(text: str) -> dict[str, MutationSet]:
             tuple(each["mutate"]),
             tuple(each["tests"]),
             tuple(each.get("leave", ())),
+            str(each.get("without", "")),
         )
         for name, each in tomllib.loads(text).items()
     }
@@ -86,13 +88,14 @@ def read_sets(text: str) -> dict[str, MutationSet]:
 def configuration(chosen: MutationSet, project: Mapping[str, Any]) -> str:
     """Return the pyproject.toml of the copy: mutmut's settings, and pytest's from the project."""
     pytest = project["tool"]["pytest"]["ini_options"]
+    without = ["-k", f"not ({chosen.without})"] if chosen.without else []
     mutmut = {
         "source_paths": ["src/"],
         "only_mutate": [f"src/{each}" for each in chosen.mutate],
         "do_not_mutate": [f"src/{each}" for each in chosen.leave],
         # Words of the log are for people, and no test asks for them.
         "do_not_mutate_patterns": [r"_log\.\w+"],
-        "pytest_add_cli_args": ["-p", "no:cacheprovider"],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", *without],
         "pytest_add_cli_args_test_selection": list(chosen.tests),
         "also_copy": list(_BESIDE),
         "use_git_change_detection": False,
@@ -136,12 +139,13 @@ def prepare(chosen: MutationSet) -> Path:
 
 
 def mutmut(place: Path, *arguments: str, loud: bool = True) -> int:
-    """Run mutmut in a copy; return its exit status."""
+    """Run mutmut in a copy; return its exit status. If it is not `loud`, a log has what it says."""
     argv = [sys.executable, "-m", "mutmut", *arguments]
-    sink = None if loud else subprocess.DEVNULL
-    return subprocess.run(
-        argv, cwd=place, stdout=sink, stderr=sink, check=False, timeout=WAIT_S
-    ).returncode
+    with place.with_suffix(".log").open("ab") as log:
+        sink = None if loud else log
+        return subprocess.run(
+            argv, cwd=place, stdout=sink, stderr=sink, check=False, timeout=WAIT_S
+        ).returncode
 
 
 def statuses(place: Path) -> dict[str, int | None]:
