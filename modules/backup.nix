@@ -15,6 +15,7 @@ let
   agency = config.agency;
   backup = agency.instance.facts.backup or null;
   name = (import ./lib { inherit lib; }).types.name;
+  grafana = agency.observability.enable && agency.observability.grafana;
   gitlab = agency.gitlab.enable;
   control = agency.control.enable;
   controlUser = (import ./lib { inherit lib; }).naming.control.user;
@@ -153,7 +154,7 @@ in
         ) agency.postgresql.databases;
         stores =
           lib.optionalAttrs (control && !onPostgresql) { control = "/var/lib/${controlUser}/control.db"; }
-          // lib.optionalAttrs agency.observability.enable {
+          // lib.optionalAttrs grafana {
             grafana = config.services.grafana.settings.database.path;
           };
         trees =
@@ -177,7 +178,7 @@ in
           ]
           ++ lib.optional agency.matrix.enable "matrix-synapse.service"
           ++ lib.optional (gitlab && agency.gitlab.registry.enable) "docker-registry.service"
-          ++ lib.optional agency.observability.enable "grafana.service";
+          ++ lib.optional grafana "grafana.service";
       };
       # Root reads the databases as their administrator, which it can become anyhow.
       services.postgresql.identMap = lib.mkIf (cfg.databases != [ ]) ''
@@ -197,7 +198,11 @@ in
           assertion = lib.all name.check (lib.attrNames (cfg.stores // cfg.trees));
           message = ''
             agency.backup: names of stores and trees are a-z, 0-9 and inner dashes.
-            Rename ${lib.concatStringsSep ", " (lib.filter (one: !name.check one) (lib.attrNames (cfg.stores // cfg.trees)))}.
+            Rename ${
+              lib.concatStringsSep ", " (
+                lib.filter (one: !name.check one) (lib.attrNames (cfg.stores // cfg.trees))
+              )
+            }.
           '';
         }
       ];

@@ -73,6 +73,15 @@ in
       closed_clients = lib.optionals isClosed (pairs one.clients);
     };
 
+  # Elements by their sets, as lines that add them to the table that is there.
+  elementLines =
+    elements:
+    lib.concatStrings (
+      lib.mapAttrsToList (
+        set: lib.concatMapStrings (element: "add element inet agency-agents ${set} { ${element} }\n")
+      ) elements
+    );
+
   mergeElements = lists: lib.mapAttrs (name: _: lib.concatMap (one: one.${name} or [ ]) lists) sets;
 
   content = elements: ''

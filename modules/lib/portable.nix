@@ -96,6 +96,23 @@ let
         prefix = "mailcap-";
         moved."/etc/" = "/etc/";
       }
+      # Debian names these by what they belong to.
+      {
+        prefix = "alertmanager-";
+        moved."/bin/" = "/usr/bin/prometheus-";
+      }
+      {
+        prefix = "process-exporter-";
+        moved."/bin/" = "/usr/bin/prometheus-";
+      }
+      {
+        prefix = "node_exporter-";
+        moved."/bin/node_exporter" = "/usr/bin/prometheus-node-exporter";
+      }
+      {
+        prefix = "blackbox_exporter-";
+        moved."/bin/blackbox_exporter" = "/usr/bin/prometheus-blackbox-exporter";
+      }
     ];
   };
 
@@ -218,7 +235,9 @@ let
       ownNames
       userLine
       groupLine
+      portElementsOf
       ;
+    inherit (firewall) elementLines;
     common = ownNames guest ++ foreignUnits;
     everywhere = unitFiles everything (ownNames everything);
   };
@@ -257,7 +276,12 @@ let
     "u ${name} ${toString user.uid}:${user.group} \"${user.description}\" ${
       if user.isNormalUser || user.createHome then user.home else "-"
     } /usr/sbin/nologin\n";
-  groupLine = config: name: "g ${name} ${toString config.users.groups.${name}.gid}\n";
+  groupLine =
+    config: name:
+    let
+      inherit (config.users.groups.${name}) gid;
+    in
+    "g ${name} ${if gid == null then "-" else toString gid}\n";
   controlUser = naming.control.user;
 
   tmpfileLine =
@@ -290,16 +314,16 @@ let
     );
 
   # The same on every machine; agents add the rest.
-  portElements = lib.filterAttrs (
-    name: _: lib.hasPrefix "service_" name || lib.hasPrefix "closed_" name
-  ) guest.agency.firewallElements;
+  portElementsOf =
+    config:
+    lib.filterAttrs (
+      name: _: lib.hasPrefix "service_" name || lib.hasPrefix "closed_" name
+    ) config.agency.firewallElements;
+  portElements = portElementsOf guest;
   coredumps = guest.environment.etc."systemd/coredump.conf".text;
 
-  elementLines = lib.concatStrings (
-    lib.mapAttrsToList (
-      set: elements:
-      lib.concatMapStrings (element: "add element inet agency-agents ${set} { ${element} }\n") elements
-    ) (firewall.elements (agent // { controlUid = everything.agency.control.uid; }))
+  elementLines = firewall.elementLines (
+    firewall.elements (agent // { controlUid = everything.agency.control.uid; })
   );
 in
 {

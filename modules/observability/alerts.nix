@@ -94,9 +94,12 @@ in
         "Mail as the second way of alerts: the one about the control plane itself needs another than the control room."
       // opt.md "alerts.mail of the instance";
     webhook =
-      opt.bool (facts.webhook or false
-      ) "A webhook as the second way of alerts, in the format of Alertmanager. Its URL is the secret `alerts-webhook-url`."
+      opt.bool (facts.webhook or false)
+        "A webhook as the second way of alerts, in the format of Alertmanager. Its URL is the secret `alerts-webhook-url`."
       // opt.md "alerts.webhook of the instance";
+    groupWait =
+      opt.matching "[0-9]+(ms|s|m)" "30s"
+        "How long a new group of alerts waits for more of its kind before it is told.";
     memoryMax = opt.str "128M" "Most memory of Alertmanager.";
   };
 
@@ -119,7 +122,7 @@ in
           route = {
             receiver = first;
             group_by = [ "alertname" ];
-            group_wait = "30s";
+            group_wait = cfg.groupWait;
             group_interval = "5m";
             # The control plane tells what still fires once a day, and nothing twice.
             repeat_interval = "1d";

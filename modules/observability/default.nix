@@ -1,5 +1,6 @@
-# What the machine and its services do, as numbers: Prometheus collects them, Grafana shows them,
-# rules say when a person must look, and ./alerts.nix who hears of it. Everything listens on loopback.
+# What the machine and its services do, as numbers: Prometheus collects them, Grafana shows them
+# (./grafana.nix), rules say when a person must look, and ./alerts.nix who hears of it. Everything
+# listens on loopback.
 {
   config,
   lib,
@@ -76,17 +77,6 @@ let
       }
     ];
   };
-
-  oidcFiles = {
-    client_id = "grafana-oidc-client-id";
-    client_secret = "grafana-oidc-client-secret";
-  };
-  secrets = {
-    secret_key = "grafana-secret-key";
-    admin_password = "grafana-admin-password";
-  };
-  # Grafana reads the file itself; only its place is in the configuration.
-  fromFile = name: "$__file{/run/credentials/grafana.service/${name}}";
 in
 {
   imports = [
@@ -96,29 +86,22 @@ in
     ../issued.nix
     ../matrix.nix
     ./alerts.nix
+    ./grafana.nix
   ];
 
   options.agency.observability = {
-    enable = opt.service agency.services "observability" "Prometheus and Grafana.";
+    enable = opt.service agency.services "observability" "Prometheus, Alertmanager and Grafana.";
     retention = opt.matching "[0-9]+[dwy]" "90d" "How long numbers are kept.";
     memoryMax = opt.str "1G" "Most memory of Prometheus, and again of Grafana.";
     probes = opt.attrsOf types.str "URLs on this machine that must answer with success, by the name of the service. Features add theirs.";
     rules =
       opt.is (types.listOf types.path) [ ./alerts.yml ] "Files of alert rules."
       // opt.md "the rules of this flake";
-    oidc = {
-      enable =
-        opt.bool (agency.services.gitlab.enable or false) "Log in to Grafana with an account of the forge."
-        // opt.md "whether the instance runs GitLab";
-      adminGroup =
-        opt.str agency.name "Group of the forge whose members administer Grafana; anyone else may look."
-        // opt.md "the instance's name";
-    };
   };
 
   config = lib.mkIf cfg.enable {
     agency.observability.probes = lib.mkMerge [
-      { grafana = http ports.grafana "/api/health"; }
+      (lib.mkIf cfg.grafana { grafana = http ports.grafana "/api/health"; })
       (lib.mkIf agency.matrix.enable { synapse = http ports.synapse "/health"; })
       (lib.mkIf agency.control.enable { control = http ports.control "/ready"; })
       (lib.mkIf agency.gitlab.enable { gitlab = http ports.gitlab "/users/sign_in"; })
@@ -148,9 +131,9 @@ in
         (job "prometheus" [ ports.prometheus ])
         (job "node" [ ports.node-exporter ])
         (job "processes" [ ports.process-exporter ])
-        (job "grafana" [ ports.grafana ])
         (probe "http" cfg.probes)
       ]
+      ++ lib.optional cfg.grafana (job "grafana" [ ports.grafana ])
       ++ lib.optional agency.edge.enable (probe "certificate" { edge = local 443; })
       ++ lib.optional agency.control.enable (job "control" [ ports.control ])
       ++ lib.optional agency.matrix.enable (
@@ -193,7 +176,6 @@ in
       };
     };
     agency.heldPorts = {
-      grafana.user = "grafana";
       prometheus.user = "prometheus";
       blackbox-exporter = {
         user = "blackbox-exporter";
@@ -207,7 +189,7 @@ in
       ];
     }
     // lib.optionalAttrs agency.matrix.enable { synapse-metrics.user = "matrix-synapse"; };
-    agency.memory.parts = lib.genAttrs [ "prometheus" "grafana" ] (_: cfg.memoryMax);
+    agency.memory.parts.prometheus = cfg.memoryMax;
     systemd.services.prometheus.serviceConfig.MemoryMax = cfg.memoryMax;
 
     services.matrix-synapse.settings = lib.mkIf agency.matrix.enable {
@@ -222,99 +204,5 @@ in
         }
       ];
     };
-
-    services.grafana = {
-      enable = true;
-      settings = {
-        server = {
-          http_addr = "127.0.0.1";
-          http_port = ports.grafana;
-          domain = hosts.grafana;
-          root_url = "https://${hosts.grafana}/";
-        };
-        security = {
-          admin_user = "admin";
-          admin_password = fromFile secrets.admin_password;
-          secret_key = fromFile secrets.secret_key;
-          cookie_secure = true;
-          disable_gravatar = true;
-        };
-        users.allow_sign_up = false;
-        analytics = {
-          reporting_enabled = false;
-          check_for_updates = false;
-          check_for_plugin_updates = false;
-        };
-        "auth.generic_oauth" = lib.mkIf cfg.oidc.enable {
-          enabled = true;
-          name = "Forge";
-          client_id = fromFile oidcFiles.client_id;
-          client_secret = fromFile oidcFiles.client_secret;
-          scopes = "openid profile email";
-          auth_url = "https://${hosts.gitlab}/oauth/authorize";
-          token_url = "https://${hosts.gitlab}/oauth/token";
-          api_url = "https://${hosts.gitlab}/oauth/userinfo";
-          login_attribute_path = "nickname";
-          allow_sign_up = true;
-          use_pkce = true;
-          role_attribute_path = "contains(groups[*], '${cfg.oidc.adminGroup}') && 'Admin' || 'Viewer'";
-        };
-      };
-      provision = {
-        enable = true;
-        datasources.settings.datasources = [
-          {
-            name = "Prometheus";
-            uid = "prometheus";
-            type = "prometheus";
-            access = "proxy";
-            url = "http://${local ports.prometheus}";
-            isDefault = true;
-          }
-        ];
-        dashboards.settings.providers = [
-          {
-            name = "agency";
-            folder = "Agency";
-            options.path = ./dashboards;
-            allowUiUpdates = false;
-          }
-        ];
-      };
-    };
-    agency.secrets = lib.genAttrs (lib.attrValues secrets) (_: {
-      consumers = [ "grafana.service" ];
-    });
-    # Grafana starts without the forge; until the forge knows it, logging in there fails.
-    agency.issuedFiles = lib.mkIf cfg.oidc.enable (
-      lib.genAttrs (lib.attrValues oidcFiles) (name: {
-        content = "@${name}@";
-        fallback = "not-issued-yet";
-        secrets = [ name ];
-        consumers = [ "grafana.service" ];
-      })
-    );
-    systemd.services.grafana.serviceConfig = {
-      LoadCredential =
-        map (name: agency.secrets.${name}.credential) (lib.attrValues secrets)
-        ++ map (name: agency.issuedFiles.${name}.credential) (
-          lib.optionals cfg.oidc.enable (lib.attrValues oidcFiles)
-        );
-      MemoryMax = cfg.memoryMax;
-    };
-    agency.edge.sites.grafana = {
-      host = hosts.grafana;
-      port = ports.grafana;
-    };
-
-    assertions = [
-      {
-        assertion = cfg.oidc.enable -> agency.gitlab.enable;
-        message = ''
-          agency.observability.oidc: there is no GitLab to log in with.
-          Set services.gitlab.enable in instance.yaml and run `agency render`, or set agency.observability.oidc.enable = false.
-        '';
-      }
-    ];
   };
 }

@@ -16,7 +16,13 @@ ROOT = HERE.parent.parent
 TIMEOUT_S = 300
 # Below here: what every machine gets, what follows from the instance (jinja2 templates over
 # `instance` and `generated`), what each agent adds (over `agent`), and which units are started.
-FOLDERS = {"machine": "files", "instance": "instanceFiles", "agent": "agentFiles"}
+FOLDERS = {
+    "machine": "files",
+    "instance": "instanceFiles",
+    "agent": "agentFiles",
+    # JSON documents of a part, which the activation joins with those that every guest has.
+    "joined": "joinedFiles",
+}
 START = "start.json"
 # The same of each part that a profile of a spin-up adds, which the default guest has nothing of.
 PARTS = "parts"

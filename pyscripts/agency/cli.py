@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, Entry] = {
     "command": Entry(
         "agency.control.entrance.command:command", "Give a command to the control plane itself."
     ),
+    "gosuto": Entry("agency.gosuto.commands:gosuto", "Check an agent's policy document."),
     "sandbox": Entry(
         "agency.sandbox.commands:sandbox", "Lease throwaway machines that run a change."
     ),

@@ -225,6 +225,8 @@ def test_a_part_that_changed_what_every_guest_has_would_not_be_exported() -> Non
           ownNames = _: [ ];
           userLine = _: _: "";
           groupLine = _: _: "";
+          portElementsOf = _: { };
+          elementLines = _: "";
           common = [ ];
         };
       in
@@ -258,6 +260,8 @@ def test_a_unit_that_every_machine_has_as_a_file_is_no_parts() -> None:
           ownNames = _: [ ];
           userLine = _: _: "";
           groupLine = _: _: "";
+          portElementsOf = _: { };
+          elementLines = _: "";
           common = [ ];
         }).edge;
         tried = everywhere:

@@ -13,13 +13,16 @@ from agency.control.grammar.errors import CommandError
 from agency.control.grammar.kinds import (
     AgentName,
     Count,
+    Digest,
     OperationId,
     Reason,
+    Settings,
     Text,
     Topic,
     TraceId,
     UserId,
 )
+from agency.control.grammar.printing import quoted
 from agency.control.grammar.spec import CommandSpec, Parameter
 
 FORBIDDEN = st.one_of(
@@ -43,6 +46,18 @@ def without_mark(text: str) -> str:
     return text.strip()
 
 
+SETTINGS = st.lists(
+    st.builds(
+        "{}{}={}".format,
+        st.from_regex(r"[a-zA-Z_][A-Za-z0-9_]{0,5}(\.[a-z-]{1,5})?", fullmatch=True),
+        st.sampled_from(["", "+"]),
+        st.just("") | TEXTS.filter(lambda text: len(text) < 50),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
 def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
     match parameter.kind:
         case AgentName():
@@ -61,6 +76,15 @@ def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
             return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
         case Topic():
             return st.sampled_from(sorted(GRAMMAR.topics))
+    return _more_values(parameter)
+
+
+def _more_values(parameter: Parameter) -> st.SearchStrategy[str | int]:
+    match parameter.kind:
+        case Settings():
+            return SETTINGS.map(lambda words: " ".join(map(quoted, words)))
+        case Digest():
+            return st.from_regex(r"sha256:[0-9a-f]{64}", fullmatch=True)
     raise AssertionError(f"no values for {parameter.kind}")
 
 

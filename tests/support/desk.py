@@ -19,6 +19,7 @@ from agency.control.execution.result import Handler, Invocation, Result
 from agency.control.grammar.command import Command
 from agency.control.operations import Operations, State, Targets
 from agency.control.operations.admitting.admission import Bounds
+from agency.control.operations.approving.plan import Planner, plan_nothing
 from agency.control.policy import Allow, Decision, Needs, People, Policy, Ruled
 from agency.control.rooms.deletions import Deletions
 from agency.control.store import agents, audit, inbox, outbox
@@ -71,6 +72,7 @@ class Desk:
     max_inbox: int = 1000
     max_target_queue: int = 1000
     targets: Targets | None = None
+    plan: Planner = plan_nothing
     policy: Policy = field(default_factory=lambda: Policy(People(frozenset({ALICE, BOB}))))
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -121,6 +123,7 @@ class Desk:
             wake=self.intake.wake,
             say=self.say_to,
             backoff=Backoff(first_s=0.001, longest_s=0.002),
+            plan=self.plan,
         )
 
     def event(self, text: str, **changes: Any) -> dict[str, Any]:

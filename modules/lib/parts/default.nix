@@ -1,5 +1,7 @@
 # Parts that a spin-up's profile adds to the guest (`spinup_smoke --with NAME`): a file each, whose
-# export is apart from what every guest has, so that the default guest has none of it.
+# export is apart from what every guest has, so that the default guest has none of it. What such a part
+# changes of that is exported as what comes to it: drop-ins of units, JSON documents that the activation
+# joins with those that are there, and elements of the firewall's sets. A part takes nothing away.
 #
 #   NAME.nix  module    what the guest's configuration has beside the default one
 #             units     units of the distribution, or of ours, that are exported and started
@@ -16,41 +18,55 @@
   ownNames,
   userLine,
   groupLine,
+  portElementsOf,
+  elementLines,
   common,
   everywhere ? { },
 }:
 let
-  secretsOf = config: builtins.fromJSON config.environment.etc."agency/secrets.json".text;
+  changes = import ../changes.nix { inherit lib; };
 
-  # Of every list in it what the default one lacks: the activation joins them.
-  addedSecrets =
+  # Texts of a configuration that the default guest has, too, by their paths below /.
+  textsOf =
     config:
-    let
-      before = secretsOf guest;
-      after = secretsOf config;
-    in
-    lib.mapAttrs (key: _: lib.subtractLists before.${key} after.${key}) {
-      secrets = null;
-      templates = null;
-    };
+    unitFiles config common
+    // lib.mapAttrs' (path: etc: lib.nameValuePair "etc/${path}" etc.text) (
+      lib.filterAttrs (path: _: lib.hasPrefix "agency/" path) config.environment.etc
+    );
+  default = textsOf guest;
 
-  # Every other file is the same with the part and without it: parts can be combined.
-  unchanged =
+  # What the part changes of them: more in a document, or in a unit.
+  changed =
     name: config:
     let
-      textsOf =
-        one:
-        unitFiles one common
-        // lib.mapAttrs (_: etc: etc.text) (
-          lib.filterAttrs (
-            path: _: lib.hasPrefix "agency/" path && path != "agency/secrets.json"
-          ) one.environment.etc
-        );
-      before = textsOf guest;
       after = textsOf config;
-      differing = lib.filter (path: after.${path} or null != before.${path}) (lib.attrNames before);
+      differing = lib.filter (path: after.${path} or null != default.${path}) (lib.attrNames default);
+      isUnit = lib.hasPrefix "etc/systemd/system/";
+      isDocument = path: lib.hasSuffix ".json" path || lib.hasSuffix ".yaml" path;
+      said = path: "portable: part ${name}: ${path}";
+      of = read: paths: lib.genAttrs paths (path: read (said path) default.${path} after.${path});
+      refused = lib.filter (path: !(after ? ${path} && (isUnit path || isDocument path))) differing;
     in
-    lib.assertMsg (differing == [ ]) "portable: part ${name} changes ${toString differing}";
+    assert lib.assertMsg (refused == [ ]) "portable: part ${name} changes ${toString refused}";
+    {
+      dropIns = lib.mapAttrs' (path: lib.nameValuePair "${path}.d/60-${name}.conf") (
+        of changes.ofUnit (lib.filter isUnit differing)
+      );
+      joined = of changes.ofDocument (lib.filter (path: !isUnit path) differing);
+    };
+
+  # Ports with owners that the default guest's firewall does not have.
+  firewallFile =
+    name: config:
+    let
+      more = changes.ofLists "portable: part ${name}: the firewall" (portElementsOf guest) (
+        portElementsOf config
+      );
+    in
+    # No agent has a dot in its name.
+    lib.optionalAttrs (lib.any (one: one != [ ]) (lib.attrValues more)) {
+      "etc/nftables.d/agency-agents.d/part.${name}.nft" = elementLines more;
+    };
 
   # A unit of ours that every machine has as a file is no part's, and must be the same in both.
   without =
@@ -83,9 +99,9 @@ let
       texts = lib.mapAttrs (
         _: lib.replaceStrings (map (one: one.from) part.adapted) (map (one: one.to) part.adapted)
       ) exported;
+      more = changed name config;
       lost = lib.filter (one: !lib.any (lib.hasInfix one.from) (lib.attrValues exported)) part.adapted;
     in
-    assert unchanged name config;
     assert lib.assertMsg (lost == [ ])
       "portable: part ${name} has no ${toString (map (one: one.from) lost)}";
     {
@@ -96,16 +112,13 @@ let
             user: groupLine config user + userLine config user
           ) part.users;
         }
+        // more.dropIns
+        // firewallFile name config
         // part.machine;
       instanceFiles =
-        lib.mapAttrs (_: fillInstance) (
-          lib.filterAttrs (_: namesInstance) texts
-          // addedEtc config
-          // {
-            "etc/agency/secrets.json" = builtins.toJSON (addedSecrets config);
-          }
-        )
+        lib.mapAttrs (_: fillInstance) (lib.filterAttrs (_: namesInstance) texts // addedEtc config)
         // part.instance;
+      joinedFiles = lib.mapAttrs (_: fillInstance) more.joined;
       start = {
         inherit (part) units;
         agentUnits = [ ];

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import os
 import socket
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
 from agency import __version__, naming, ports
 from agency.agent.carrying import Again, Carried, write_carried
+from agency.agent.policy import check_document
 from agency.agent.recording import Recorder
 from agency.agent.server import LIMITS, build_app
 from agency.agent.state import AgentState
@@ -95,7 +97,8 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
-    state = AgentState(config.name, clock)
+    check = partial(check_document, config.name)
+    state = AgentState(config.name, clock, check_config=check)
     if carried is not None:
         state.restore(carried)
     async with Recorder(AuditClient(audit_socket)) as recorder:

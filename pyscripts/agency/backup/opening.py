@@ -17,7 +17,12 @@ MAX_BYTES = 64 * 1024
 # Variables of restic's backends (its manual, "Environment variables"), and no others: one more
 # such as LD_PRELOAD would be root's.
 _VARIABLE = re.compile(r"(AWS|AZURE|B2|ST|OS|GOOGLE|RESTIC_REST)_[A-Z0-9_]{1,60}")
-_SFTP = re.compile(r"sftp:(?://)?(?P<user>[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9.-]+)[:/].*")
+# restic's two forms of an address, of which the second may have a port.
+_HOST = r"(?P<user>[A-Za-z0-9._-]+@)?(?P<host>[A-Za-z0-9.-]+)"
+_SFTP = (
+    re.compile(rf"sftp:{_HOST}:.*"),
+    re.compile(rf"sftp://{_HOST}(?::(?P<port>[0-9]{{1,5}}))?/.*"),
+)
 
 
 def open_repository(
@@ -76,13 +81,15 @@ def _environment(file: Path) -> dict[str, str]:
 
 def _ssh(location: str, key: Path) -> tuple[str, ...]:
     """Return the call of ssh for SFTP; hosts are known to the machine (programs.ssh.knownHosts)."""
-    matched = _SFTP.fullmatch(location)
+    matched = next((found for form in _SFTP if (found := form.fullmatch(location))), None)
     if matched is None or not key.exists():
         return ()
+    port = matched.groupdict().get("port")
     return (
         "ssh",
         *("-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"),
         *("-o", "StrictHostKeyChecking=yes"),
+        *(("-p", port) if port else ()),
         f"{matched['user'] or ''}{matched['host']}",
         *("-s", "sftp"),
     )

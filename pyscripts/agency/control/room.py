@@ -90,7 +90,7 @@ def _callback(spec: CommandSpec) -> Callable[..., int]:
         login_file: Path | None, timeout_s: float, as_json: bool, **given: str | tuple[str, ...]
     ) -> int:
         values = {
-            name: " ".join(value) if isinstance(value, tuple) else value
+            name: _joined(spec, name, value) if isinstance(value, tuple) else value
             for name, value in given.items()
             if value not in (None, ())
         }
@@ -103,6 +103,12 @@ def _callback(spec: CommandSpec) -> Callable[..., int]:
         return say(command, login_file, timeout_s, as_json)
 
     return callback
+
+
+def _joined(spec: CommandSpec, name: str, words: tuple[str, ...]) -> str:
+    """Make the text of a parameter that takes several words."""
+    parameter = spec.parameter(name)
+    return " ".join(words) if parameter is None else parameter.kind.joined(words)
 
 
 def _click_command(spec: CommandSpec) -> click.Command:

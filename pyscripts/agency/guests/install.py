@@ -87,11 +87,19 @@ def own_files(source: Path, site: PurePosixPath) -> Mapping[PurePosixPath, Guest
 async def install_debs(guest: Guest, debs: Debs) -> None:
     """Install packages in a guest; no service is started or restarted by it.
 
+    Of those that are unpacked alone, the guest gets files: no users, and no units enabled.
+
     Raises:
         MachineError: dpkg refuses one, such as for something it depends on.
     """
-    files = {_DEBS / path.name: GuestFile(path.read_bytes()) for path in debs.files.values()}
+    places = {name: _DEBS / path.name for name, path in debs.files.items()}
+    files = {places[name]: GuestFile(path.read_bytes()) for name, path in debs.files.items()}
     await guest.write(files)
-    argv = ("dpkg", "--install", "--no-triggers", *map(str, files))
-    await guest.run(*argv, timeout_s=_DPKG_S)
+    for verb, names in (
+        ("--unpack", debs.unpacked & places.keys()),
+        ("--install", places.keys() - debs.unpacked),
+    ):
+        if names:
+            named = sorted(str(places[name]) for name in names)
+            await guest.run("dpkg", verb, "--no-triggers", *named, timeout_s=_DPKG_S)
     await guest.run("rm", "--recursive", str(_DEBS))

@@ -39,9 +39,10 @@ async def test_a_task_that_does_not_end_is_not_reported_as_cancelled():
 
     task = tasks.start("stubborn", stubborn)
     await asyncio.sleep(0)
-    assert [each.state for each in await tasks.cancel(task)] == ["cancelling"]
-    assert [each.state for each in tasks.running()] == ["cancelling"]
-    release.set()
+    asked = [each.state for each in await tasks.cancel(task)]
+    running = [each.state for each in tasks.running()]
+    release.set()  # before any assertion: it would keep the loop from ending
+    assert asked == running == ["cancelling"]
     await asyncio.sleep(0.01)
     assert tasks.find(task).state == "done", "it ended by itself, whatever was asked"
 

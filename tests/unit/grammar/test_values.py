@@ -6,6 +6,8 @@ import pytest
 
 from agency.control.commands import GRAMMAR, parse
 from agency.control.grammar.errors import CommandError, Reason
+from agency.control.grammar.kinds import settings_of
+from agency.control.grammar.printing import format_command
 
 NOUNS = ", ".join(GRAMMAR.nouns)
 NAME = "a name is 1 to 25 of a-z, 0-9 and inner dashes, and begins with a letter"
@@ -131,3 +133,39 @@ def test_refusal(marked, message, suggestion, hint):
     assert error.message == message
     assert error.suggestion == suggestion
     assert error.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("a=1", "a=1"),
+        ('"a=1 2"   b=', '"a=1 2" b='),
+        ("a='1 2'", '"a=1 2"'),
+        ("x.y+=z x.y-=z", "x.y+=z x.y-=z"),
+        ("""'{"a": "b c"}'""", r'"{\"a\": \"b c\"}"'),
+    ],
+)
+def test_settings_keep_their_words_apart(text, canonical):
+    command = parse(f"!agency gosuto set pm {text}")
+    assert command.text("settings") == canonical
+    assert parse(format_command(command)) == command
+    assert settings_of(canonical) == settings_of(text)
+
+
+@pytest.mark.parametrize("text", ["a", "=1", "1=2", "a=1 b", '"a b=1"', "[]"])
+def test_what_is_no_setting_is_refused(text):
+    with pytest.raises(CommandError, match="is not NAME=VALUE"):
+        parse(f"!agency gosuto set pm {text}")
+
+
+def test_there_are_at_most_fifty_settings():
+    assert parse("!agency gosuto set pm " + "a=1 " * 50)
+    with pytest.raises(CommandError, match="more than 50"):
+        parse("!agency gosuto set pm " + "a=1 " * 51)
+
+
+@pytest.mark.parametrize("text", ["abc", "sha256:abc", f"sha256:{'A' * 64}", f"sha256:{'0' * 65}"])
+def test_a_digest_has_its_form(text):
+    assert parse(f"!agency gosuto set pm --document=sha256:{'0' * 64}")
+    with pytest.raises(CommandError, match="is not the digest"):
+        parse(f"!agency gosuto set pm --document={text}")

@@ -10,19 +10,23 @@ from typing import cast
 import pytest
 
 from agency.machine import Completed, MachineError
-from agency.spinup.targets.incus.parts import Shop
+from agency.spinup.targets.incus.parts import Shop, backup
 from agency.spinup.targets.incus.parts.backup import UNITS, restored
 
 EVENT = "$said-before"
 SETTINGS = {"host": "throwaway", "stores": [{"path": "/var/lib/x/control.db", "audited": True}]}
-HARM = ("rm", "DELETE")
+HARM = ("rm --force ", " DELETE ")
+ENDED = "ActiveState=inactive\nExecMainExitTimestampMonotonic=5\nResult=success\n"
+FAILED = "ActiveState=failed\nExecMainExitTimestampMonotonic=5\nResult=exit-code\n"
+IDLE = "ActiveState=inactive\nExecMainExitTimestampMonotonic=0\nResult=success\n"
 
 
 @dataclass
 class Simulated:
-    """Guest that does what it is told, save what begins with `failing`."""
+    """Guest that does what it is told, save what begins with `failing`, and units as they are."""
 
     failing: tuple[str, ...] = ()
+    units: dict[str, str] = field(default_factory=dict)
     name: str = "agency-run-1"
     calls: list[str] = field(default_factory=list)
 
@@ -37,14 +41,20 @@ class Simulated:
     async def run(self, *argv: str, stdin: bytes = b"", timeout_s: float = 0) -> bytes:
         self.calls.append(" ".join((*argv, stdin.decode())))
         if argv[:2] == ("systemctl", "show"):
-            return f"Id={argv[-1]}\nResult=success\nCapabilityBoundingSet=\nUser=root\n".encode()
+            shown = f"Id={argv[-1]}\nCapabilityBoundingSet=\nUser=root\nExecMainStartTimestamp=@9\n"
+            return (shown + self.units.get(argv[-1], ENDED)).encode()
+        if argv[:2] == ("systemctl", "list-timers"):
+            return b'[{"last": 9000001}]'
         return b"0\n"
+
+    async def write(self, files: dict[object, object]) -> None:
+        self.calls += [f"write {path}" for path in files]
 
     async def read(self, _path: object) -> bytes:
         return json.dumps(SETTINGS).encode()
 
     def harmed(self) -> bool:
-        return any(word in call.split() for call in self.calls for word in HARM)
+        return any(word in f" {call} " for call in self.calls for word in HARM)
 
 
 def shop(guest: Simulated) -> Shop:
@@ -62,11 +72,23 @@ def shop(guest: Simulated) -> Shop:
 
 @pytest.mark.parametrize("unit", UNITS)
 async def test_without_a_verified_backup_nothing_is_damaged(unit: str) -> None:
-    guest = Simulated(("systemctl", "start", unit))
+    guest = Simulated(units={unit: FAILED})
     with pytest.raises(MachineError) as raised:
         await restored(shop(guest))
     assert unit in str(raised.value)
     assert "journal of it" in raised.value.log_tail
+    assert not guest.harmed()
+
+
+@pytest.mark.parametrize("unit", UNITS)
+async def test_a_timer_that_does_not_start_its_unit_is_told(
+    unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "_UNIT_S", 0.0)
+    guest = Simulated(units={unit: IDLE})
+    with pytest.raises(MachineError, match="its timer did not run it") as raised:
+        await restored(shop(guest))
+    assert unit in str(raised.value)
     assert not guest.harmed()
 
 
@@ -75,6 +97,15 @@ async def test_a_restore_that_fails_says_why() -> None:
     with pytest.raises(MachineError, match="no room"):
         await restored(shop(guest))
     assert guest.harmed(), "the control: both units succeeded"
+    for unit in UNITS:
+        timer = unit.replace(".service", ".timer")
+        (place,) = {call.split()[-1] for call in guest.calls if f"/{timer}.d" in call} - {
+            f"/run/systemd/system/{timer}.d/10-soon.conf"
+        }
+        order = [f"write {place}/10-soon.conf", f"systemctl start {timer} "]
+        order += [f"systemctl stop {timer} ", f"rm --recursive {place} "]
+        assert [call for call in guest.calls if call in order] == order
+        assert f"systemctl start {unit} " not in guest.calls
     deletion = next(call for call in guest.calls if "DELETE" in call.split())
     assert f"--set=event={EVENT} " in deletion
     assert any(call.startswith("rm --force -- /var/lib/x/control.db ") for call in guest.calls)

@@ -168,9 +168,13 @@ def test_parts_are_combined_and_the_default_guest_has_none_of_them(tmp_path: Pat
     assert every.files.keys() > bare.files.keys()
     assert "etc/agency/backup.json" not in bare.files
     changed = [path for path in bare.files if bare.files[path] != every.files[path]]
-    assert changed == [secrets]
+    assert changed == [
+        "etc/agency/control.json",
+        secrets,
+        "usr/lib/agency/nixos/homeserver.yaml",
+    ]
     names = [one["name"] for one in json.loads(every.files[secrets].content)["secrets"]]
-    assert {"backup-password", "wildcard-certificate"} <= set(names)
+    assert {"alertmanager-token", "backup-password", "wildcard-certificate"} <= set(names)
     assert len(names) == len(set(names))
 
 

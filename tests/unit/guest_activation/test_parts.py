@@ -12,6 +12,7 @@ from agency import cli
 from agency.errors import BadInputError
 from agency.guests.activation.commands import activate
 from agency.guests.activation.definitions import known_parts, load_definitions, with_part
+from agency.guests.activation.joining import join_parts
 from agency.instance.load import load_instance
 from agency.instance.render import write_rendered
 from agency.secrets.delivery.install import InstallConfig
@@ -20,6 +21,8 @@ from agency.spinup.targets.incus.parts.edge.part import EdgePart
 ROOT = Path(__file__).resolve().parents[3]
 PORTABLE = ROOT / "modules/portable"
 SECRETS = "etc/agency/secrets.json"
+CONTROL = "etc/agency/control.json"
+HOMESERVER = "usr/lib/agency/nixos/homeserver.yaml"
 NGINX = "usr/lib/agency/nixos/nginx.conf"
 
 
@@ -35,6 +38,12 @@ def instance(tmp_path: Path) -> Path:
     return directory
 
 
+def joined(part: str) -> set[str]:
+    """The documents that every guest has, and to which a part adds."""
+    place = PORTABLE / "parts" / part / "joined"
+    return {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+
+
 def test_the_default_guest_has_nothing_of_any_part(instance: Path) -> None:
     """Not even where the instance has the edge: its guest has no certificate."""
     plain = load_definitions(PORTABLE, instance)
@@ -42,8 +51,10 @@ def test_the_default_guest_has_nothing_of_any_part(instance: Path) -> None:
         whole = load_definitions(PORTABLE, instance, (part,))
         own = whole.files.keys() - plain.files.keys()
         assert own
-        assert {p: f for p, f in whole.files.items() if p not in own | {SECRETS}} == {
-            p: f for p, f in plain.files.items() if p != SECRETS
+        documents = joined(part)
+        assert SECRETS in documents
+        assert {p: f for p, f in whole.files.items() if p not in own | documents} == {
+            p: f for p, f in plain.files.items() if p not in documents
         }
         assert whole.units[: len(plain.units)] == plain.units
     assert not any("nginx" in path for path in plain.files)
@@ -76,6 +87,73 @@ def test_a_part_replaces_no_file() -> None:
         with_part({"etc/x/y": "1"}, {"etc/x/y": "1"}, "moon")
     assert raised.value.where == "etc/x/y"
     assert with_part({"etc/x/y": "1"}, {"etc/x/z": "2"}, "moon") == {"etc/x/y": "1", "etc/x/z": "2"}
+
+
+def test_alerts_add_to_what_every_guest_has(instance: Path) -> None:
+    """To two documents, one unit and the firewall: nothing that was there is gone."""
+    plain = load_definitions(PORTABLE, instance).files
+    whole = load_definitions(PORTABLE, instance, ("alerts",)).files
+    before, after = (json.loads(files[CONTROL].content) for files in (plain, whole))
+    assert after == before | {"alerts": True}
+    before, after = (json.loads(files[HOMESERVER].content) for files in (plain, whole))
+    assert after["listeners"][:-1] == before["listeners"]
+    assert after["listeners"][-1]["type"] == "metrics"
+    assert (before["enable_metrics"], after["enable_metrics"]) == (False, True)
+    drop_in = whole["etc/systemd/system/agency-control.service.d/60-alerts.conf"].content.decode()
+    assert drop_in.splitlines() == [
+        "[Service]",
+        "LoadCredential=alertmanager-token:/run/secrets/alertmanager-token",
+    ]
+    unit = "etc/systemd/system/agency-control.service"
+    assert whole[unit] == plain[unit]
+    lines = whole["etc/nftables.d/agency-agents.d/part.alerts.nft"].content.decode().splitlines()
+    assert all(line.startswith("add element inet agency-agents ") for line in lines)
+    assert "add element inet agency-agents closed_ports { 8027 }" in lines
+
+
+@pytest.mark.parametrize(
+    ("document", "more", "result"),
+    [
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": [1]}, {"a": [2]}, {"a": [1, 2]}),
+        ({"a": {"b": False}}, {"a": {"b": True}}, {"a": {"b": True}}),
+    ],
+    ids=["key", "list", "value"],
+)
+def test_a_document_is_joined(document: object, more: object, result: object) -> None:
+    parts = {"moon": {"etc/x.json": json.dumps(more)}}
+    texts = join_parts({"etc/x.json": json.dumps(document), "etc/y": "kept"}, parts)
+    assert json.loads(texts["etc/x.json"]) == result
+    assert texts["etc/y"] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("documents", "said", "where"),
+    [
+        (({"a": 1}, {"a": 2}), "different things", "etc/x.json: a"),
+        (({"a": {"b": 1}}, {"a": {"b": 2}}), "different things", "etc/x.json: a: b"),
+        (({"a": [1]}, {"a": {}}), "different things", "etc/x.json: a"),
+        (({"c": [1]}, {}), "different things", "etc/x.json: c"),
+    ],
+    ids=["value", "deeper", "kind", "kind of the machine's"],
+)
+def test_parts_that_contradict_are_refused(
+    documents: tuple[object, ...], said: str, where: str
+) -> None:
+    texts = {"etc/x.json": json.dumps({"c": "text"})}
+    parts = {name: {"etc/x.json": json.dumps(d)} for name, d in zip("mn", documents, strict=True)}
+    with pytest.raises(BadInputError, match=said) as raised:
+        join_parts(texts, parts)
+    assert raised.value.where == where
+    # The control: twice the same is no contradiction.
+    same = {name: {"etc/x.json": json.dumps({"a": 1})} for name in "mn"}
+    assert json.loads(join_parts(texts, same)["etc/x.json"]) == {"c": "text", "a": 1}
+
+
+def test_a_document_that_is_not_there_cannot_be_joined() -> None:
+    with pytest.raises(BadInputError, match="part moon: is not there") as raised:
+        join_parts({}, {"moon": {"etc/x.json": "{}"}})
+    assert raised.value.where == "etc/x.json"
 
 
 def test_an_unknown_part_is_wrong_usage(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:

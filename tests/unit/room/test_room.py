@@ -60,6 +60,10 @@ def said(homeserver) -> list[str]:
         (["audit", "tail"], "!agency audit tail 10"),
         (["audit", "tail", "3"], "!agency audit tail 3"),
         (["trace", "cmd-1"], "!agency trace cmd-1"),
+        (
+            ["gosuto", "set", "pm", "a=1", "b=x y", "--template=pm"],
+            '!agency gosuto set pm a=1 "b=x y" --template=pm',
+        ),
     ],
 )
 def test_every_command_is_said_in_its_canonical_text(agency, homeserver, arguments, text):

@@ -8,6 +8,7 @@ from agency.control.commands import (
     agents,
     approvals,
     general,
+    gosuto,
     policy,
     records,
     safety,
@@ -40,6 +41,7 @@ NOUNS: tuple[Noun, ...] = (
     *(records.AUDIT, records.TRACE),
     *(approvals.APPROVALS, policy.POLICY, safety.SAFE_MODE),
     *(status.STATUS, warnings.WARNINGS),
+    gosuto.GOSUTO,
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))

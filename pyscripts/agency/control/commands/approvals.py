@@ -15,9 +15,11 @@ from agency.control.execution.result import Result
 from agency.control.execution.tables import table
 from agency.control.grammar.kinds import OperationId, Reason, Text
 from agency.control.grammar.spec import argument, flag
+from agency.errors import AgencyError
 
 if TYPE_CHECKING:
     from agency.control.operation import Operation
+    from agency.control.operations.decisions import Decisions
 
 APPROVALS = Noun("approvals")
 
@@ -62,10 +64,20 @@ async def show_approval(ctx: Context, operation: str) -> Result:
     desk = ctx.services.decisions()
     found = desk.find(operation)
     (by,) = await desk.approved_by(found)
-    return Result(
-        f"{found.id} waits for an approval:",
-        table((), _facts(found, desk.quorum(found), by)),
-    )
+    block = table((), _facts(found, desk.quorum(found), by))
+    return Result(f"{found.id} waits for an approval:", f"{block}{await _planned(desk, found)}")
+
+
+async def _planned(desk: Decisions, found: Operation) -> str:
+    """Say all that an operation would do, if that is more than a wish of its target."""
+    try:
+        plan = await desk.plan_of(found)
+    except AgencyError as error:
+        return f"\n\nIt would be refused now: {error.message}"
+    if plan is None:
+        return ""
+    moved = "" if plan.basis == found.basis else "It has moved since it was asked for.\n"
+    return f"\n\n{moved}{plan.whole}"
 
 
 def _facts(found: Operation, quorum: int, by: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agency.control.conditions import Conditions
     from agency.control.execution.lifecycle import Lifecycle
     from agency.control.execution.result import Invocation
+    from agency.control.gosuto.desk import GosutoDesk
     from agency.control.grammar.grammar import Grammar
     from agency.control.operations.decisions import Decisions
     from agency.control.operations.safety import Safety
@@ -29,6 +30,11 @@ def _no_safety() -> Safety:
     raise InternalError("there are no operations to hold back")
 
 
+def _no_gosuto() -> GosutoDesk:
+    """Refuse: for services without a desk for documents."""
+    raise InternalError("there are no documents of agents")
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of the control plane that handlers use."""
@@ -40,6 +46,7 @@ class Services:
     conditions: Conditions
     decisions: Callable[[], Decisions] = _no_decisions
     safety: Callable[[], Safety] = _no_safety
+    gosuto: Callable[[], GosutoDesk] = _no_gosuto
     started_s: float = 0.0  # of the steady clock
 
 

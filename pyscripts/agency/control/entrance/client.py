@@ -142,7 +142,8 @@ async def _exchange(
     try:
         # One that is refused at once may be answered, and cut off, before it has sent anything.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            writer.write(request.model_dump_json().encode() + b"\n")
+            left_out = None if request.document else {"document"}  # an older one knows none
+            writer.write(request.model_dump_json(exclude=left_out).encode() + b"\n")
             await writer.drain()
         while True:
             try:

@@ -13,6 +13,7 @@ from rich.text import Text
 from agency.clock import Clock, new_id
 from agency.commandline import console, emit, json_option
 from agency.control.commands import GRAMMAR
+from agency.control.entrance.attaching import Attached, attach
 from agency.control.grammar.characters import escape
 from agency.control.grammar.printing import quoted
 from agency.control.grammar.spec import PREFIX
@@ -40,6 +41,12 @@ _NOT_FOR_US = ("denied", "unsupported")
     help="The control plane's socket; default: the local agency's, or this host's.",
 )
 @click.option(
+    "--attach",
+    "document_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that the command hands in: the Gosuto of `gosuto set` and `gosuto validate`.",
+)
+@click.option(
     "--id",
     "request_id",
     metavar="ID",
@@ -57,6 +64,7 @@ _NOT_FOR_US = ("denied", "unsupported")
 def command(
     words: tuple[str, ...],
     socket_file: Path | None,
+    document_file: Path | None,
     request_id: str | None,
     timeout_s: float,
     as_json: bool,
@@ -73,7 +81,8 @@ def command(
     """
     from agency.control.entrance.client import ask, find_socket
 
-    request = _request(text_of(words), request_id or new_id("c"), timeout_s)
+    attached = attach(text_of(words), document_file)
+    request = _request(attached, request_id or new_id("c"), timeout_s)
     path = socket_file if socket_file is not None else find_socket()
     printer = console(stderr=True)
 
@@ -103,7 +112,7 @@ def _written(word: str) -> str:
     return f"{name}{equals}{quoted(value)}" if equals else name
 
 
-def _request(text: str, request_id: str, timeout_s: float) -> CommandRequest:
+def _request(attached: Attached, request_id: str, timeout_s: float) -> CommandRequest:
     from pydantic import ValidationError
 
     from agency.protocols import CommandRequest
@@ -111,7 +120,13 @@ def _request(text: str, request_id: str, timeout_s: float) -> CommandRequest:
 
     now_ms = Clock().now_ms()
     try:
-        return CommandRequest(id=request_id, command=text, sent_ts=now_ms, wait_s=timeout_s)
+        return CommandRequest(
+            id=request_id,
+            command=attached.text,
+            document=attached.document,
+            sent_ts=now_ms,
+            wait_s=timeout_s,
+        )
     except ValidationError as error:
         raise UsageError(
             explain(error), hint="an id has 1 to 64 of A-Z, a-z, 0-9, dot, dash and underscore"

@@ -43,7 +43,8 @@ class Asked:
     """A command that somebody asks for.
 
     `id` is made by who asks, and unique within `kind`; `actor` is who that is, by proof; `text` is
-    the command as the room's grammar has it; `sent_ts` is milliseconds since the epoch.
+    the command as the room's grammar has it; `sent_ts` is milliseconds since the epoch; `document`
+    is what it hands in.
     """
 
     kind: OriginKind
@@ -51,6 +52,7 @@ class Asked:
     actor: str
     text: str
     sent_ts: int
+    document: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,14 @@ class Listener:
         writer: asyncio.StreamWriter,
     ) -> CommandResult | None:
         """Wait for the answer, for as long as the client waits, at most as it asked for."""
-        asked = Asked(OriginKind.CLI, request.id, actor_of(uid), request.command, request.sent_ts)
+        asked = Asked(
+            OriginKind.CLI,
+            request.id,
+            actor_of(uid),
+            request.command,
+            request.sent_ts,
+            document=request.document,
+        )
 
         def tell(text: str) -> None:
             if writer.transport.get_write_buffer_size() < _MAX_UNREAD:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agency.control.store.chain import Outcome
 from agency.errors import AgencyError
 
 if TYPE_CHECKING:  # the CLI reads a noun's file too, and must not import the store
+    from sqlalchemy.engine import Connection
+
     from agency.control.execution.replies import Reply
     from agency.control.grammar.command import Command
     from agency.control.store.agents import InventoryChange
@@ -37,15 +39,26 @@ class Invocation:
     progress: Callable[[str], Awaitable[None]] = _say_nothing
 
 
+class Stored(Protocol):
+    """A change to the store beside the inventory."""
+
+    def apply(self, connection: Connection, now_ts: int) -> None:
+        """Make the change, inside the transaction of its command's result."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Result of a command; `changes` are committed together with its audit row and reply."""
+    """Result of a command.
+
+    `changes` and `stored` are committed together with its audit row and reply.
+    """
 
     text: str
     block: str = ""
     outcome: Outcome = Outcome.DONE
     detail: Mapping[str, object] = field(default_factory=dict)
     changes: tuple[InventoryChange, ...] = ()
+    stored: tuple[Stored, ...] = ()
 
     def reply(self) -> Reply:
         """Make the final reply."""

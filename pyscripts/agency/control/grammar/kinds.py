@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from agency import naming
 from agency.control.grammar.characters import describe, first_problem
-from agency.control.grammar.errors import shown
+from agency.control.grammar.errors import CommandError, shown
 from agency.control.grammar.suggest import closest, closest_key
+from agency.control.grammar.words import quoted, split
 from agency.protocols import is_trace
 
 Value = str | int
@@ -22,6 +23,9 @@ Value = str | int
 _DIGITS = re.compile(r"[0-9]{1,9}\Z")
 _OPERATION = re.compile(r"op-[0-9a-f]{6,26}\Z")
 _USER = re.compile(r"@[!-9;-~]{1,200}:[!-~]{1,54}\Z")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_SETTING = re.compile(r"[A-Za-z_/][A-Za-z0-9_./~+-]*=|\{")
+_MOST_SETTINGS = 50
 _REASON = "reason="
 OPERATION = "op-"  # an operation's id begins so
 
@@ -75,6 +79,10 @@ class Kind(ABC):
         Raises:
             ValueProblemError: the value is invalid.
         """
+
+    def joined(self, words: Iterable[str]) -> str:
+        """Make one text of several words, for a kind that takes all that remain."""
+        return " ".join(words)
 
     def complete(self, begun: str) -> tuple[str, ...]:  # noqa: ARG002 - most kinds have no list
         """List the values that begin with `begun`; empty if the kind has no list of values."""
@@ -149,6 +157,61 @@ class Reason(Text):
         while text.startswith(_REASON):
             text = text.removeprefix(_REASON)
         return Text(self.most).read(text, parameter)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(Kind):
+    """Any number of `NAME=VALUE`, each one word; or one JSON object. Kept as canonical words."""
+
+    rest = True
+    free = True
+
+    def joined(self, words: Iterable[str]) -> str:
+        """Keep the words apart."""
+        return " ".join(map(quoted, words))
+
+    def read(self, text: str, parameter: Named) -> str:
+        """Read the settings."""
+        problem = first_problem(text)
+        if problem is not None:
+            raise ValueProblemError(problem.message, hint=problem.hint)
+        words = settings_of(text)
+        wrong = next((each for each in words if not _SETTING.match(each)), None)
+        if wrong is not None or not words:
+            raise ValueProblemError(
+                f"{shown(wrong or '')} is not NAME=VALUE",
+                hint=f"write each of the {parameter.name} as NAME=VALUE, with quotes around one "
+                "that has spaces",
+            )
+        if len(words) > _MOST_SETTINGS:
+            raise ValueProblemError(f"there are more than {_MOST_SETTINGS} {parameter.name}")
+        return self.joined(words)
+
+
+def settings_of(text: str) -> tuple[str, ...]:
+    """Return the words of settings.
+
+    Raises:
+        ValueProblemError: a quote is not closed.
+    """
+    try:
+        return tuple(word.value for word in split(text))
+    except CommandError as error:
+        raise ValueProblemError(error.message, hint=error.hint) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Digest(Kind):
+    """The SHA-256 of a document that was handed in."""
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "digest"
+        """Read a digest."""
+        if _DIGEST.match(text):
+            return text
+        raise ValueProblemError(
+            f"{shown(text)} is not the digest of a document",
+            hint="write sha256: and 64 hexadecimal digits",
+        )
 
 
 @dataclass(frozen=True, slots=True)

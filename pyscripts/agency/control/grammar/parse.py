@@ -244,7 +244,7 @@ class _Arguments:
                 return
             if parameter.kind.rest or parameter.kind.tail:  # takes all remaining words
                 span = (queue[0].start, queue[-1].end)
-                self._take(parameter, " ".join(word.value for word in queue), span)
+                self._take(parameter, parameter.kind.joined(word.value for word in queue), span)
                 return
             word = queue.pop(0)
             self._take(parameter, word.value, (word.start, word.end))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agency.control.grammar.command import Command
 from agency.control.grammar.spec import PREFIX, Parameter
+from agency.control.grammar.words import quoted as quoted
 
 
 def format_command(command: Command) -> str:
@@ -21,11 +22,3 @@ def _format(parameter: Parameter, value: str) -> str:
         return value  # its words are known words that need no quotes
     word = quoted(value)
     return word if parameter.positional else f"--{parameter.name}={word}"
-
-
-def quoted(value: str) -> str:
-    """Write a value as one word, in quotes where it needs them."""
-    if value and not value.startswith("--") and not any(each in " \"'" for each in value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

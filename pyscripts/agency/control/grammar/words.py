@@ -97,3 +97,11 @@ def _read_escape(text: str, backslash: int) -> int:
             hint="write \\\\ for a backslash, or use single quotes",
         )
     return backslash + 1
+
+
+def quoted(value: str) -> str:
+    """Write a value as one word, in quotes where it needs them."""
+    if value and not value.startswith("--") and not any(each in " \"'" for each in value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

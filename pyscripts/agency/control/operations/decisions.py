@@ -14,6 +14,7 @@ from agency.control.operations.admitting.admission import Settled
 from agency.control.operations.admitting.entries import operation_entry
 from agency.control.operations.admitting.withdrawal import withdraw
 from agency.control.operations.approving.approvals import Approvals, Granted
+from agency.control.operations.approving.plan import Plan
 from agency.control.operations.proposals import Calls
 from agency.control.operations.running.dispatch import full_text
 from agency.control.operations.running.queues import TargetQueues
@@ -26,7 +27,8 @@ from agency.control.store.audit import Outcome
 class Decisions:
     """Decisions that people may take on operations that have not begun.
 
-    `settle` puts the end of one on record, and `forget` gives its place up.
+    `settle` puts the end of one on record, and `forget` gives its place up; `plan_of` says what one
+    would do now.
     """
 
     approvals: Approvals
@@ -34,6 +36,7 @@ class Decisions:
     calls: Calls
     settle: Callable[[Settled, Operation], Awaitable[None]]
     forget: Callable[[Operation], None]
+    plan_of: Callable[[Operation], Awaitable[Plan | None]]
 
     @property
     def policy(self) -> Policy:

@@ -22,6 +22,7 @@ from agency.control.operation import Operation, Origin, State
 from agency.control.operations.admitting.admission import Bounds, Settled
 from agency.control.operations.admitting.entries import store_reason
 from agency.control.operations.approving.approvals import Approvals, Granted
+from agency.control.operations.approving.plan import Planner, plan_nothing
 from agency.control.operations.decisions import Decisions
 from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
 from agency.control.operations.running.changes import Changes
@@ -73,6 +74,7 @@ class Operations:
     approval_wait_s: float = 3600.0
     obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
     asking_room: Callable[[], str] = lambda: ""  # the approvals room, while it can be asked in
+    plan: Planner = plan_nothing
     backoff: Backoff = field(default_factory=Backoff)
     has_room: bool = True  # False: no message is admitted, until `enter_room`
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -116,6 +118,7 @@ class Operations:
             is_stopping=self._is_stopping,
             answered=self._proposals.answer,
             told=self._proposals.tell,
+            plan=self.plan,
         )
         self._bounds = Bounds(self.grammar, self.max_command_bytes, self.approval_wait_s)
         self._changes = Changes(
@@ -135,6 +138,7 @@ class Operations:
             calls=self._calls,
             settle=self._changes.settle,
             forget=self.forget,
+            plan_of=self._recorder.plan_of,
         )
         self.safety = Safety(
             self.database, self.clock, lambda: self.rules.policy.safe_mode, self._set_safe_mode

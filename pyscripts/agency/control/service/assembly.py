@@ -11,11 +11,14 @@ from agency.control.appservice.readiness import Readiness
 from agency.control.appservice.refusals import Refusals
 from agency.control.appservice.server import AppService
 from agency.control.appservice.transactions import Intake
-from agency.control.commands import GRAMMAR, Services, looks_like_command
+from agency.control.commands import GRAMMAR, Services, looks_like_command, parse
 from agency.control.commands.registry import build_handlers
 from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
+from agency.control.gosuto.desk import GosutoDesk
+from agency.control.gosuto.planning import GosutoPlans
+from agency.control.gosuto.push import AcpPush
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.operations.admitting.admission import Bounds
@@ -124,6 +127,8 @@ def build_operations(
     plane: Shared, lifecycle: Lifecycle, room_id: str, sender: Sender
 ) -> Operations:
     """Build the operations, with the handler of each command; they have no room yet."""
+    names = frozenset(agent.name for agent in plane.config.agents)
+    desk = GosutoDesk(plane.database, names, AcpPush(plane.runtime, plane.acp))
     handlers = build_handlers(
         Services(
             plane.clock,
@@ -133,6 +138,7 @@ def build_operations(
             plane.conditions,
             decisions=lambda: plane.running().decisions,
             safety=lambda: plane.running().safety,
+            gosuto=lambda: desk,
             started_s=plane.clock.steady(),
         )
     )
@@ -151,6 +157,9 @@ def build_operations(
         say=sender.offer,
         obstacle=plane.voice.obstacle,
         asking_room=plane.asking_room,
+        plan=GosutoPlans(
+            names, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes)
+        ),
         has_room=False,
     )
 

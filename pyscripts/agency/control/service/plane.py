@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.control.appservice.server import build_app
-from agency.control.entrance.enter import Entrance, enter
+from agency.control.entrance.documents import enter_with_document
+from agency.control.entrance.enter import Entrance
 from agency.control.entrance.listener import serve as serve_commands
 from agency.control.entrance.place import place_of
 from agency.control.matrix.sending import Sender
@@ -88,7 +89,7 @@ class ControlPlane(Shared):
         """Run operations that are asked for past the room, whether or not there is one."""
         entrance = Entrance(operations, self.clock, new_trace)
         place = place_of(self.config.state_dir)
-        async with serve_commands(place, partial(enter, entrance)):
+        async with serve_commands(place, partial(enter_with_document, entrance)):
             working = asyncio.create_task(operations.run(), name="operations")
             try:
                 yield working

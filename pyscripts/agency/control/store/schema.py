@@ -20,7 +20,9 @@ from sqlalchemy import (
 from agency.store import Schema
 
 # Every revision that this code can upgrade from, oldest first.
-SCHEMA = Schema("agency.control.store:migrations", ("0001", "0002", "0003", "0004", "0005", "0006"))
+SCHEMA = Schema(
+    "agency.control.store:migrations", ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+)
 REVISION = SCHEMA.newest
 
 metadata = MetaData()
@@ -135,6 +137,29 @@ alerts = Table(
     Column("told_ts", BigInteger, nullable=False),
 )
 Index("alerts_told", alerts.c.told_ts)
+
+# Versions of agents' documents: never changed, never deleted.
+gosuto_versions = Table(
+    "gosuto_versions",
+    metadata,
+    Column("agent", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sha256", String(64), nullable=False),
+    Column("author", String(255), nullable=False),
+    Column("created_ts", BigInteger, nullable=False),
+    Column("trace", String(64), nullable=False),
+    Column("made_by", String(255), nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+# Documents that were handed in beside a command, until it has run.
+gosuto_documents = Table(
+    "gosuto_documents",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("kept_ts", BigInteger, nullable=False),
+)
 
 audit = Table(
     "audit",

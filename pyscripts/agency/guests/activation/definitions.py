@@ -13,6 +13,7 @@ import jinja2
 
 from agency import naming
 from agency.errors import BadInputError, PrerequisiteError
+from agency.guests.activation.joining import join_parts
 from agency.instance import check_rendered, load_instance
 from agency.secrets import SECRETS_FILE
 from agency.settings import Strict, parse, read_bounded
@@ -25,7 +26,7 @@ MAX_FILE = 4 * 1024 * 1024
 PARTS = "parts"
 
 _START = "start.json"
-_SECRETS = "etc/agency/secrets.json"
+_JOINED = "joined"  # JSON documents of a part that are joined with those of every machine
 _PORTABLE_HINT = "name the directory modules/portable of a checkout"
 _UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(service|socket|timer|target|slice|path|mount)\Z")
 _PATH = re.compile(r"[A-Za-z0-9@_.-]+(/[A-Za-z0-9@_.-]+)+\Z")
@@ -79,9 +80,13 @@ def load_definitions(portable: Path, instance: Path, parts: Sequence[str] = ()) 
     exports = [portable, *(portable / PARTS / part for part in parts)]
     generated = dict(_files(loaded.generated))
     texts = filled(templates, facts, generated)
+    documents: dict[str, dict[str, str]] = {}
     for export in exports[1:]:
         own = {kind: dict(_optional(export / kind)) for kind in ("machine", "instance")}
         texts = with_part(texts, filled(own | {"agent": {}}, facts, generated), export.name)
+        more = {"machine": {}, "instance": dict(_optional(export / _JOINED)), "agent": {}}
+        documents[export.name] = filled(more, facts, generated)
+    texts = join_parts(texts, documents)
     files = {path: wanted_file(path, text) for path, text in texts.items()}
     by_sops = loaded.instance.secrets.provider == "sops"
     if by_sops:
@@ -95,21 +100,13 @@ def load_definitions(portable: Path, instance: Path, parts: Sequence[str] = ()) 
 def with_part(texts: Mapping[str, str], part: Mapping[str, str], name: str) -> dict[str, str]:
     """Add the files of a part, none of which may be there already.
 
-    Its list of secrets has those that it adds.
-
     Raises:
         BadInputError: the part has a file that is there already.
     """
-    both = sorted((texts.keys() & part.keys()) - {_SECRETS})
+    both = sorted(texts.keys() & part.keys())
     if both:
         raise BadInputError(f"part {name}: is there already", where=both[0], hint=_PORTABLE_HINT)
-    joined = {**texts, **part}
-    if _SECRETS in texts and _SECRETS in part:
-        document, more = json.loads(texts[_SECRETS]), json.loads(part[_SECRETS])
-        for key, added in more.items():
-            document[key] = [*document[key], *added]
-        joined[_SECRETS] = json.dumps(document, separators=(",", ":"))
-    return joined
+    return {**texts, **part}
 
 
 def filled(

@@ -1,8 +1,8 @@
 """Debian packages that a guest gets beside its image, fetched on the host: it has no network.
 
 In the cache they are a directory of .deb files, by the digest of their names and of the image that
-they go with. apt checks them against the archive's signatures; what they depend on must be in the
-image, or dpkg refuses them.
+they go with. apt checks them against the archive's signatures. What installed ones depend on must
+be in the image, or dpkg refuses them; of those that are unpacked alone, no script of theirs runs.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ _HINT = "the end of its log says why; the log of apt needs a reachable Debian mi
 
 @dataclass(frozen=True, slots=True)
 class Debs:
-    """Packages as files, by their names."""
+    """Packages as files, by their names; `unpacked` are those that are not to be configured."""
 
     files: Mapping[str, Path]
+    unpacked: frozenset[str] = frozenset()
 
     def facts(self) -> dict[str, str]:
         """Return the SHA-256 of every file by its name."""
@@ -46,9 +47,17 @@ class Debs:
 
 @contextlib.asynccontextmanager
 async def hold_debs(
-    base: Path, recipe: ImageRecipe, image: Image, packages: tuple[str, ...], *, marker: str
+    base: Path,
+    recipe: ImageRecipe,
+    image: Image,
+    packages: tuple[str, ...],
+    *,
+    unpacked: frozenset[str] = frozenset(),
+    marker: str,
 ) -> AsyncIterator[Debs]:
     """Hold packages for guests of an image, fetched where they are missing.
+
+    `unpacked` are those of them that are not to be configured.
 
     Raises:
         PrerequisiteError: mmdebstrap, rights or disk space are missing.
@@ -64,7 +73,7 @@ async def hold_debs(
     cache = DigestCache(base / "debs", keep=KEPT_SETS, needs=_NEEDS)
     make = partial(_fetch, recipe, packages, marker=marker)
     async with cache.hold(sha256_hex(canonical_json(facts)), make) as kept:
-        yield Debs({name: _file(kept.path, name) for name in packages})
+        yield Debs({name: _file(kept.path, name) for name in packages}, unpacked)
 
 
 async def _fetch(

@@ -173,7 +173,14 @@ Feature = Annotated[
 ]
 # What an approval rule can ask for: the commands that change an agent.
 GatedCommand = Literal[
-    "agents start", "agents stop", "agents restart", "agents disable", "agents enable"
+    "agents start",
+    "agents stop",
+    "agents restart",
+    "agents disable",
+    "agents enable",
+    "gosuto set",
+    "gosuto rollback",
+    "gosuto push",
 ]
 AgeRecipient = Annotated[
     str,

@@ -11,6 +11,7 @@ and tests/support/alertmanager.json, which a test of the Nix suite compares with
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -88,6 +89,15 @@ def _version(amtool: str) -> tuple[int, ...]:
     return int(found[1]), int(found[2])
 
 
+@dataclass(frozen=True)
+class Mail:
+    """A mail server to tell Alertmanager of; `authority` (PEM) is all that it then trusts."""
+
+    port: int
+    password: Path
+    authority: Path
+
+
 @dataclass
 class Monitoring:
     """Both programs, and what they are told."""
@@ -100,8 +110,13 @@ class Monitoring:
     programs: dict[str, str]
     commands: dict[str, tuple[str, ...]]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    mail: Mail | None = None
     # One of its own for each test: the room of a module's tests is one room.
     trouble: str = field(default_factory=lambda: f"Trouble{secrets.token_hex(4)}")
+
+    def mail_by(self, port: int, *, password: Path, authority: Path) -> None:
+        """Tell Alertmanager of a mail server."""
+        self.mail = Mail(port, password, authority)
 
     def start(self) -> None:
         """Configure and start both."""
@@ -163,17 +178,22 @@ class Monitoring:
         except requests.ConnectionError:
             return False
 
-    def failed(self) -> float:
-        """How many deliveries to the webhooks failed."""
+    def failed(self, integration: str = "webhook") -> float:
+        """How many deliveries failed, to the webhooks or by mail."""
         url = f"http://127.0.0.1:{self.ports['alertmanager']}/metrics"
         text = requests.get(url, timeout=5).text
-        name = r'^alertmanager_notifications_failed_total\{[^}]*"webhook"[^}]*\} (\S+)$'
+        name = rf'^alertmanager_notifications_failed_total\{{[^}}]*"{integration}"[^}}]*\}} (\S+)$'
         return sum(float(one) for one in re.findall(name, text, re.MULTILINE))
 
     def _run(self, name: str, *arguments: str) -> None:
+        trust = {"SSL_CERT_FILE": str(self.mail.authority)} if self.mail else {}
         with (self.place / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                [*self.commands[name], *arguments], stdout=log, stderr=log, cwd=self.place
+                [*self.commands[name], *arguments],
+                stdout=log,
+                stderr=log,
+                cwd=self.place,
+                env=os.environ | trust,
             )
 
     def configure(self) -> None:
@@ -197,7 +217,12 @@ class Monitoring:
         assert hook["url"] == "http://127.0.0.1:8010/alerts"
         hook["url"] = f"http://127.0.0.1:{self.control_port}/alerts"
         hook["http_config"]["authorization"]["credentials_file"] = str(self.token)
-        del second["email_configs"]  # no mail server is here
+        if self.mail is None:
+            del second["email_configs"]  # no mail server is here
+        else:
+            (mail,) = second["email_configs"]
+            mail["smarthost"] = f"localhost:{self.mail.port}"
+            mail["auth_password_file"] = str(self.mail.password)
         (hook,) = second["webhook_configs"]
         url = f"http://127.0.0.1:{self.outside.port}/"
         if _version(self.programs["amtool"]) < (0, 26):  # it cannot read an address from a file
@@ -274,13 +299,29 @@ def monitoring(
     control: Any, credentials: Path, tmp_path: Path, outside: Outside
 ) -> Iterator[Monitoring]:
     """Both programs, not started."""
+    token = credentials / "alertmanager-token"
+    yield from beside(control.config["listen_port"], token, tmp_path, outside)
+
+
+@pytest.fixture
+def monitoring_alone(tmp_path: Path, outside: Outside) -> Iterator[Monitoring]:
+    """Both programs where no control plane answers."""
+    token = tmp_path / "token"
+    token.write_text(secrets.token_urlsafe(32))
+    nobody = ports.assign(("nobody",), {})["nobody"]
+    yield from beside(nobody, token, tmp_path, outside)
+
+
+def beside(
+    control_port: int, token: Path, tmp_path: Path, outside: Outside
+) -> Iterator[Monitoring]:
     place = tmp_path / "monitoring"
     place.mkdir()
     manager = "prometheus-alertmanager"  # Debian's name of it
     made = Monitoring(
         place=place,
-        control_port=control.config["listen_port"],
-        token=credentials / "alertmanager-token",
+        control_port=control_port,
+        token=token,
         outside=outside,
         ports=ports.assign(("prometheus", "alertmanager"), {}),
         programs={

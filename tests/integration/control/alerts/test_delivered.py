@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,16 @@ import requests
 
 from agency.clock import Clock
 from agency.matrix import MatrixSession, Person, client_session
-from agency.spinup.probes.alerts import Way, by_http, delivered
+from agency.secrets import SecretValue
+from agency.spinup.probes.alerts import (
+    Monitoring,
+    fired,
+    given_again,
+    messages,
+    refusals,
+    targets,
+    wait_for_messages,
+)
 
 
 def told(room: Any, name: str) -> list[dict[str, Any]]:
@@ -115,27 +124,50 @@ def test_one_can_be_tried_by_hand(monitoring: Any, room: Any, wait_for: Any) -> 
     assert firing["body"].startswith("Info: ByHand: a try")
 
 
-async def test_the_probe_sees_it_arrive_both_ways(
-    monitoring: Any, outside: Any, homeserver: Any, room: Any, wait_for: Any
+async def test_the_spin_ups_probe_follows_an_alert_and_its_second_delivery(
+    monitoring: Any, outside: Any, control: Any, homeserver: Any, room: Any, wait_for: Any
 ) -> None:
-    monitoring.configure()
-    monitoring.start_alertmanager()
-    wait_for(monitoring.answers, "answer of Alertmanager", 20)
-    url = f"http://127.0.0.1:{monitoring.ports['alertmanager']}"
-
-    async def receipts() -> list[dict[str, Any]]:
-        return list(outside.received)
-
+    monitoring.start()
+    outside.trouble = 1
+    clock, name, bot = Clock(), monitoring.trouble, "@agency:agency.example"
+    urls = [f"http://127.0.0.1:{monitoring.ports[one]}" for one in ("prometheus", "alertmanager")]
     async with client_session() as session:
+        way = Monitoring(session, *urls, control.url)
         operator = Person(
             MatrixSession(homeserver.url, session, room.token), "@alice:agency.example"
         )
-        way = Way(operator, room.room_id, "@agency:agency.example", by_http(session, url), receipts)
-        seen = await delivered(way, clock=Clock(), within_s=40)
-        silent = replace(way, room_id=room.room_id, bot_id="@nobody:agency.example", receipts=None)
-        unseen = await delivered(silent, clock=Clock(), within_s=3)
-    assert seen["eventId"].startswith("$")
-    assert seen["sender"] == "@agency:agency.example"
-    assert seen["alert"] in seen["body"]
-    assert (seen["secondWay"]["receiver"], seen["secondWay"]["status"]) == ("second-way", "firing")
-    assert (unseen["eventId"], unseen["secondWay"]) == (None, None)
+        asked = await targets(way, clock=clock, within_s=40)
+        assert {(one["job"], one["health"]) for one in asked} == {
+            (job, "up") for job in ("control", "alertmanager", "test")
+        }
+        seen = await fired(way, name, {"severity": "warning"}, clock=clock, within_s=40)
+        assert (seen["prometheus"]["rule"], seen["prometheus"]["state"]) == (name, "firing")
+        assert seen["alertmanager"]["labels"] == seen["prometheus"]["labels"]
+        assert seen["alertmanager"]["receivers"] == ["control-room"]
+        (told_once,) = await wait_for_messages(
+            operator, room.room_id, bot, name, clock=clock, within_s=40
+        )
+        assert (told_once["sender"], name in told_once["body"]) == (bot, True)
+        monitoring.forget()
+        monitoring.start_alertmanager()
+        again = await given_again(way, seen["alertmanager"], clock=clock, within_s=40)
+        assert again["knownAfter"] > again["knownBefore"]
+        assert await messages(operator, room.room_id, bot, name) == [told_once]
+        # The controls: what is not there is not seen.
+        other = await fired(way, name, {"severity": "info"}, clock=clock, within_s=0)
+        assert other == {"prometheus": None, "alertmanager": None}
+        assert await messages(operator, room.room_id, "@nobody:agency.example", name) == []
+        monitoring.end("alertmanager")
+        for _ in range(40):  # it was asked a moment ago
+            states = {one["job"]: one for one in await targets(way, clock=clock, within_s=0)}
+            if (gone := states["alertmanager"])["health"] == "down":
+                break
+            await asyncio.sleep(0.5)
+        assert (gone["health"], gone["lastError"] == "") == ("down", False)
+        down = await fired(way, name, {}, clock=clock, within_s=0)
+        assert (down["prometheus"] is None, down["alertmanager"]) == (False, None)
+        token = SecretValue(monitoring.token.read_text())
+        other_token = SecretValue((control.credentials / "matrix-hs-token").read_text())
+        refused = await refusals(way, token, other_token)
+        assert [one["status"] for one in refused["attempts"]] == [401, 401, 401]
+        assert refused["accepted"] == {"token": "right", "status": 400}

@@ -22,9 +22,19 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from agency.clock import Clock
 from agency.control.events import EventKind, IncomingEvent
 from agency.control.operations import Operation, Origin, OriginKind, State
-from agency.control.store import agents, audit, inbox, operations, outbox, pruning, schema
+from agency.control.store import (
+    agents,
+    audit,
+    gosuto,
+    inbox,
+    operations,
+    outbox,
+    pruning,
+    schema,
+)
 from agency.control.store.agents import Desired, InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
+from agency.control.store.gosuto import Version
 from agency.control.store.inbox import InboxState
 from agency.control.store.outbox import Message
 from agency.control.store.reading import export_rows, read_head, verify_database
@@ -283,3 +293,21 @@ async def test_operations_and_approvals(database: Database) -> None:
     await database.write(lambda c: operations.move(c, running, done, 8, answer="{}"))
     assert await database.read(lambda c: operations.answer(c, made.id)) == "{}"
     assert await database.write(lambda c: operations.prune(c, 9)) == 1
+
+
+async def test_versions_of_documents(database: Database) -> None:
+    made = Version("pm", 1, "a" * 64, "@a:x", 5, "t-1", "the template pm", '{"é":"\\u2028"}')
+    second = replace(made, number=2)
+    for version in (made, second):
+        await database.write(lambda c, version=version: gosuto.add(c, version))
+    assert await database.read(lambda c: gosuto.newest(c, "pm")) == second
+    assert await database.read(lambda c: gosuto.version(c, "pm", 1)) == made
+    assert await database.read(lambda c: gosuto.versions(c, "pm", 9)) == [second, made]
+    assert await database.read(lambda c: gosuto.newest(c, "developer")) is None
+    with pytest.raises(DBAPIError):
+        await database.write(lambda c: gosuto.add(c, second))
+    for kept in ("one", "other"):
+        await database.write(lambda c, kept=kept: gosuto.keep_document(c, "b" * 64, kept, 6))
+    assert await database.read(lambda c: gosuto.document(c, "b" * 64)) == "other"
+    assert await database.write(lambda c: gosuto.prune_documents(c, 7)) == 1
+    assert await database.read(gosuto.count_documents) == 0

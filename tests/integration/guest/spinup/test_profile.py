@@ -40,8 +40,10 @@ def test_the_whole_profile_passes(spinup: Make, ground: Any) -> None:
     trees = {part["part"] for part in restored["parts"] if part["part"].startswith("tree:")}
     assert {"tree:agents-audit", "tree:issued"} <= trees
     assert restored["continues"] <= evidence(predicate, "reboot.survived")["auditBefore"]["count"]
+    told = evidence(predicate, "alerts.delivered")
+    assert told["prometheus"]["file"] == "/usr/lib/agency/nixos/alerts.yml", "a rule of hosts"
     memory = evidence(predicate, "system.processes")["machine"]["memoryMb"]
-    assert memory < 700
+    assert memory < 950  # with pages of the packages that were unpacked; the default guest has 700
     ground.assert_nothing_left(run)
 
 
@@ -70,6 +72,48 @@ def test_a_bad_certificate_fails_it(
     assert {site["problem"] for site in evidence(predicate, "edge.tls")["sites"]} == {problem}
     # Nobody came in: people's clients refuse it too.
     assert predicate["failure"]["step"] == "probe"
+    checked = run_up.verify()
+    assert checked.returncode == 1
+    assert "authentic" in checked.stdout
+    ground.assert_nothing_left(run)
+
+
+ALERTS = "modules/portable/parts/alerts"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("file", "before", "after", "missing"),
+    [
+        ("start.json", '    "alertmanager.service",\n', "", "alertmanager"),
+        (
+            "machine/etc/systemd/system/alertmanager.service",
+            "alertmanager-token:/run/secrets/alertmanager-token",
+            "alertmanager-token:/run/secrets/matrix-hs-token",
+            "messages",
+        ),
+    ],
+    ids=["alertmanager down", "wrong token"],
+)
+def test_an_alert_that_does_not_arrive_fails_it(
+    file: str,
+    before: str,
+    after: str,
+    missing: str,
+    spinup: Make,
+    ground: Any,
+    changed_checkout: Change,
+) -> None:
+    checkout = changed_checkout(f"{ALERTS}/{file}", lambda text: text.replace(before, after))
+    run_up = spinup("--with", "alerts", checkout=checkout).start()
+    run = run_up.run
+    assert run_up.end() == 1, run_up.text
+    predicate = run_up.predicate()
+    assert predicate["result"] == "FAILED"
+    told = evidence(predicate, "alerts.delivered")
+    assert told["prometheus"]["state"] == "firing", "it was found"
+    assert not told[missing]
+    assert told["messages"] == []
     checked = run_up.verify()
     assert checked.returncode == 1
     assert "authentic" in checked.stdout

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agency.clock import iso
 from agency.control.execution.replies import Reply
 from agency.control.operation import Operation
+from agency.control.operations.approving.plan import Plan
 from agency.control.policy import confirmation, people
 from agency.control.store.outbox import transaction_id
 from agency.control.wish import Wish
@@ -15,6 +16,9 @@ YES, NO = "✅", "❌"
 # The keys of reactions, without the variation selector that some clients append.
 APPROVES = frozenset({YES, "👍", "✔"})
 DENIES = frozenset({NO, "👎", "✖"})
+# A reply has 4000 bytes of text; what cannot be shown is spelled out, and is longer then.
+_MOST_BYTES = 3700
+_MOST_SAID_BYTES = 1200
 _SELECTOR = "\N{VARIATION SELECTOR-16}"
 
 
@@ -43,14 +47,19 @@ def prompt(
     *,
     alone: bool = False,
     where: str = "the control room",
+    plan: Plan | None = None,
 ) -> Reply:
-    """Make the message that asks for the approvals of an operation; `where` is where they count."""
+    """Make the message that asks for the approvals of an operation; `where` is where they count.
+
+    `plan` says what it would do, if that is more than a wish of its target. How to decide is never
+    cut off: of a long command and a long plan the beginning is shown, and where the rest is.
+    """
     short = operation.short
     until = iso(operation.deadline_ts / 1000)
     lines = [
         f"Operation {operation.id} needs an approval, by the rule {operation.rule}.",
-        f"{operation.actor} asks: {operation.said}",
-        effect.sentence(operation.target),
+        f"{operation.actor} asks: {_begun(operation)}",
+        effect.sentence(operation.target) if plan is None else "",
     ]
     if alone:
         word = confirmation(operation.target, operation.action)
@@ -64,6 +73,9 @@ def prompt(
             f'"approve {short}" or "deny {short} and the reason", or react there with {YES} '
             f"or {NO} to this message."
         )
+    if plan is not None:
+        left = _MOST_BYTES - sum(len(line.encode()) + 1 for line in (*lines, plan.text))
+        lines.insert(2, plan.shown(operation.short, left))
     return Reply(True, "\n".join(line for line in lines if line), final=False)
 
 
@@ -71,6 +83,15 @@ def prompt_ids(operation: Operation) -> tuple[str, str]:
     """Return the transaction ids of its prompts: where it was asked, and in the approvals room."""
     origin, index = operation.origin.id, operation.replies
     return transaction_id(origin, index), transaction_id(f"{origin}/approvals-room", index)
+
+
+def _begun(operation: Operation) -> str:
+    """Return the command, or the beginning of a long one and where the rest is."""
+    said = operation.said.encode()
+    if len(said) <= _MOST_SAID_BYTES:
+        return operation.said
+    beginning = said[:_MOST_SAID_BYTES].decode(errors="ignore")
+    return f"{beginning}... (whole: !agency approvals show {operation.short})"
 
 
 def is_decisive(key: str) -> bool:

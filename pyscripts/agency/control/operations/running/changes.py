@@ -17,6 +17,7 @@ from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.admitting import admission
 from agency.control.operations.admitting.admission import Bounds, Settled
 from agency.control.operations.admitting.entries import operation_entry, sentence, store_reason
+from agency.control.operations.approving.plan import VoidGrantError
 from agency.control.operations.running.execution import (
     INTERNAL,
     Progress,
@@ -36,7 +37,6 @@ from agency.control.operations.running.recorder import (
     NotWantedError,
     Recorder,
     Settlement,
-    VoidGrantError,
     WithdrawnError,
 )
 from agency.control.operations.running.targets import Targets
@@ -316,6 +316,7 @@ def settlement_of(
         state=_STATES.get(result.outcome, State.FAILED),
         event=event,
         changes=_wanted(operation, result),
+        stored=result.stored,
         flush=flush,
     )
 

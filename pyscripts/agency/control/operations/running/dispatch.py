@@ -16,7 +16,7 @@ from agency.control.grammar.parse import Command
 from agency.control.operation import Operation, Origin, State
 from agency.control.operations.admitting import admission
 from agency.control.operations.admitting.admission import Admitted, Bounds, Settled
-from agency.control.operations.admitting.entries import message_entry, operation_entry
+from agency.control.operations.admitting.entries import message_entry, operation_entry, sentence
 from agency.control.operations.approving.approvals import TOO_MANY, Approvals
 from agency.control.operations.approving.prompts import Effect, prompt
 from agency.control.operations.running.changes import Changes
@@ -26,6 +26,7 @@ from agency.control.operations.running.recorder import Recorder, Settlement
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent
 from agency.control.wish import basis_of
+from agency.errors import AgencyError
 
 _log = logging.getLogger(__name__)
 
@@ -106,15 +107,24 @@ class Dispatcher:
 
     async def _wait(self, operation: Operation, command: Command, event: int | None) -> None:
         """Store an operation that needs approvals, and ask people for them."""
+        try:
+            plan = await self.recorder.plan_of(operation)
+        except AgencyError as error:
+            refused = self._not_planned(operation, error)
+            before = replace(operation, state=State.PROPOSED)
+            await self.settle(refused, operation.origin, operation.trace, event, before)
+            return
         targets, policy = self.changes.targets, self.rules().policy
         effect = Effect(await targets.recorded(operation.target), await targets.asked(command))
-        if operation.target:
+        if plan is not None:
+            operation = replace(operation, basis=plan.basis)
+        elif operation.target:
             operation = replace(operation, basis=basis_of(effect.before))
         alone = operation.actor in policy.approvers(operation.actor)
         asking = self.asking_room()
         where = "the control room or the approvals room" if asking else "the control room"
         quorum = policy.quorum(operation.rule or "")
-        notice = prompt(operation, quorum, effect, alone=alone, where=where)
+        notice = prompt(operation, quorum, effect, alone=alone, plan=plan, where=where)
         entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
         kept = await self.recorder.keep(
             operation, entry, event, notice, self.rules().room_id, asking
@@ -141,6 +151,11 @@ class Dispatcher:
                 event=event,
             )
         )
+
+    def _not_planned(self, operation: Operation, error: AgencyError) -> Settled:
+        """Refuse an operation that would do nothing or be refused: nobody is asked about it."""
+        text = sentence(error, keep=operation.target)
+        return admission.refuse(replace(operation, state=State.PROPOSED), "cannot-be-done", text)
 
     def _refuse_if_full(self, operation: Operation) -> Settled | None:
         before = replace(operation, state=State.PROPOSED)

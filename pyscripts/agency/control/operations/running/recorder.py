@@ -16,15 +16,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
 from agency.control.execution.replies import Reply, reply_message
+from agency.control.execution.result import Stored
 from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.admitting.entries import operation_entry, store_reason
 from agency.control.operations.admitting.withdrawal import is_withdrawn
 from agency.control.operations.approving.asking import prompts, queue_prompts, queued_prompts
+from agency.control.operations.approving.plan import (
+    Plan,
+    Planner,
+    VoidGrantError,
+    check_basis,
+    plan_nothing,
+)
 from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.outbox import Lane, StoredMessage
-from agency.control.wish import Wish, basis_of
+from agency.control.wish import Wish
 from agency.errors import AgencyError
 from agency.matrix import Backoff
 from agency.store import Database
@@ -32,10 +40,6 @@ from agency.store import Database
 T = TypeVar("T")
 _MAX_LAST = 20  # replies in the last lane that wait to be posted
 _log = logging.getLogger(__name__)
-
-
-class VoidGrantError(AgencyError):
-    """The stored operation differs from the admitted one, or has no valid approval."""
 
 
 class WithdrawnError(AgencyError):
@@ -81,6 +85,7 @@ class Settlement:
     also: tuple[int, ...] = ()  # inbox sequences of further events that are done with it
     lane: Lane = Lane.FIRST  # of the reply
     changes: tuple[InventoryChange, ...] = ()
+    stored: tuple[Stored, ...] = ()
     wish: Wish | None = None  # to be put on record for the operation's target
     flush: bool = False
 
@@ -103,6 +108,7 @@ class Recorder:
     answered: Callable[[str, Reply], None]
     told: Callable[[str, str], None]
     ended: Counter[tuple[str, State]] = field(default_factory=Counter)
+    plan: Planner = plan_nothing
 
     async def keep(
         self,
@@ -195,7 +201,8 @@ class Recorder:
             if again and found[0].state is State.RUNNING:
                 return before
             if operation.rule is not None:
-                _spend(connection, operation, demand or Demand(), before, now)
+                _spend(connection, operation, demand or Demand(), now)
+                check_basis(self.plan, connection, operation, before)
             if operation.origin.kind is OriginKind.RECONCILE:
                 if wish is not None and before is not None and wish != before:
                     raise NotWantedError(f"{operation.target} is {before} by now")
@@ -207,6 +214,14 @@ class Recorder:
             return before
 
         return Begun(running, await self.database.write(change))
+
+    async def plan_of(self, operation: Operation) -> Plan | None:
+        """Plan an operation as things are now; None for one without a plan of its own.
+
+        Raises:
+            AgencyError: it would be refused.
+        """
+        return await self.database.read(lambda c: self.plan(c, operation))
 
     async def is_stored(self, operation: Operation) -> bool:
         """Return whether an operation with that id is in the store."""
@@ -300,8 +315,7 @@ class Recorder:
             return None
         now = self.clock.now_ms()
         operation = settlement.operation
-        for made in settlement.changes:
-            agents.apply(connection, made, now)
+        _apply(connection, settlement, now)
         if operation is not None and settlement.wish is not None:
             agents.set_wish(connection, operation.target, settlement.wish, now)
         if operation is not None:
@@ -342,6 +356,14 @@ class Recorder:
         return outbox.find_pending(connection, outbox.transaction_id(origin.id, index))
 
 
+def _apply(connection: Connection, settlement: Settlement, now_ts: int) -> None:
+    """Make the changes that come with a result."""
+    for made in settlement.changes:
+        agents.apply(connection, made, now_ts)
+    for each in settlement.stored:
+        each.apply(connection, now_ts)
+
+
 def _attempt(work: Callable[[Connection, bool], T], again: bool, connection: Connection) -> T:
     return work(connection, again)
 
@@ -366,24 +388,17 @@ def _answer(settlement: Settlement) -> str | None:
     return json.dumps({"ok": reply.ok, "text": reply.text, "block": reply.block})
 
 
-def _spend(
-    connection: Connection, operation: Operation, demand: Demand, before: Wish | None, now_ts: int
-) -> None:
+def _spend(connection: Connection, operation: Operation, demand: Demand, now_ts: int) -> None:
     """Use up the approvals of an operation.
 
     Raises:
-        VoidGrantError: there are too few, or its target is to be something else than it was then.
+        VoidGrantError: there are too few.
     """
     spent = operations.spend(connection, operation, demand.approvers, now_ts)
     if spent < demand.quorum:
         some = f"only {spent} of the {demand.quorum} approvals of this operation hold"
         none = "there is no approval of this operation"
         raise VoidGrantError(f"{some if spent else none} as it is now")
-    if operation.basis and basis_of(before) != operation.basis:
-        raise VoidGrantError(
-            f"{operation.target} is {before or 'without a command'} by now, and was not when the "
-            "approval was asked for; ask again"
-        )
 
 
 def _of(settlement: Settlement) -> dict[str, dict[str, object]]:

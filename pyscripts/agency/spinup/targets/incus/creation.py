@@ -74,9 +74,11 @@ class Maker:
         choice = choose_system(host, self.config.system)
         pool = await choose_pool(self.incus, self.config.pool)
         exported = tuple(part.name for part in self.parts if part.exported)
-        packages = tuple(sorted({name for part in self.parts for name in part.packages}))
+        installed = {name for part in self.parts for name in part.packages}
+        unpacked = {name for part in self.parts for name in part.unpacked} - installed
         ground = Ground(
-            *(self.base, self.source, decision.kind, self.owner.run), exported, packages
+            *(self.base, self.source, decision.kind, self.owner.run),
+            *(exported, tuple(sorted(installed | unpacked)), frozenset(unpacked)),
         )
         async with HOLD[choice.system](ground) as system:
             await bring_in(self.incus, system.image)

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agency.transcript.rules.v1.rule import ProbeRule
-from agency.transcript.rules.v2 import backup, edge, shop
+from agency.transcript.rules.v2 import alerts, backup, edge, shop
 
-PARTS: Mapping[str, tuple[ProbeRule, ...]] = {"edge": edge.RULES, "backup": backup.RULES}
+PARTS: Mapping[str, tuple[ProbeRule, ...]] = {
+    "alerts": alerts.RULES,
+    "edge": edge.RULES,
+    "backup": backup.RULES,
+}
 _OF_PARTS = tuple(rule for rules in PARTS.values() for rule in rules)
 
 RULES: tuple[ProbeRule, ...] = (*shop.RULES, *_OF_PARTS)

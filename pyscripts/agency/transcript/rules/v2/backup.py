@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -28,11 +28,20 @@ from agency.transcript.rules.v2.edge import Moment
 NEEDED = ("store:control", "database:matrix-synapse")
 UNITS = ("agency-backup.service", "agency-backup-verify.service")
 
+_STARTS_WITHIN = timedelta(seconds=10)  # after its timer, on a busy machine
+
 PartName = Annotated[
     Seen, matches(r"(?:store|database|tree):[a-z_][a-z0-9_-]*", "a part of a backup")
 ]
 # As restic said it when it was made: older ones say the beginning alone.
 SnapshotId = Annotated[Seen, matches(r"[0-9a-f]{8,64}", "the id of a snapshot")]
+
+
+class Timer(Shape):
+    """The timer of a unit, and when it last fired."""
+
+    name: Literal["agency-backup.timer", "agency-backup-verify.timer"]
+    fired_at: Moment
 
 
 class Unit(Shape):
@@ -42,6 +51,17 @@ class Unit(Shape):
     result: Literal["success"]
     user: Literal["root"]
     capabilities: Some[Literal["cap_dac_read_search"]]
+    started_at: Moment
+    timer: Timer
+
+    @model_validator(mode="after")
+    def _by_its_timer(self) -> Self:
+        if self.timer.name.removesuffix(".timer") != self.name.removesuffix(".service"):
+            raise ValueError("timer: another unit's")
+        fired, began = map(datetime.fromisoformat, (self.timer.fired_at, self.started_at))
+        if not timedelta(0) <= began - fired <= _STARTS_WITHIN:
+            raise ValueError("startedAt: not when its timer fired")
+        return self
 
 
 class Lost(Shape):

@@ -46,6 +46,8 @@ edge.login connection.validTo == edge.tls sites[].notAfter: not the certificate 
 backup.restored auditBefore.count >= scenario.replay auditCountAfter: the log was longer before
 audit.chain count >= backup.restored continues: shorter than when backup.restored verified it
 backup.restored instance == shop.services instance.name: not of the instance of shop.services
+alerts.delivered roomId == control.room roomId: not the room of control.room
+alerts.delivered messages[].sender|domain == control.room alias|domain: not by this control plane
 
 guest.running image == guest.image fingerprint: not of the image that guest.image names
 guest.running kind == guest.image kind: not of the kind that guest.image names

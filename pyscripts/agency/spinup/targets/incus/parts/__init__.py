@@ -68,6 +68,8 @@ class Part:
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()  # of Debian, beside those of the image
+    # Likewise, but their files alone: users and units of theirs would be in the way.
+    unpacked: ClassVar[tuple[str, ...]] = ()
     exported: ClassVar[bool] = False  # whether it has definitions in modules/portable/parts
     programs: ClassVar[Mapping[str, str]] = {}  # of this machine, each with how to get it
 

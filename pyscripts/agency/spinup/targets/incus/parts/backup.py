@@ -1,18 +1,19 @@
 """Part `backup`: after the conversation a backup, a damage, and its restoration in place.
 
-units make and verify a snapshot ─▶ message and store are lost ─▶ restore ─▶ a command more
+timers start the units: a snapshot, verified ─▶ message and store are lost ─▶ restore ─▶ a command
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
-from agency.clock import new_id
-from agency.guests import PROGRAM, Guest
+from agency.clock import iso, new_id
+from agency.guests import PROGRAM, Guest, GuestFile
 from agency.machine import MachineError, units
 from agency.matrix import MatrixSession, Person, client_path
 from agency.secrets import MATRIX_HS_TOKEN
@@ -27,6 +28,13 @@ REPOSITORY = "/var/backup/agency/repository"
 _SETTINGS = PurePosixPath("/etc/agency/backup.json")
 _DATABASE = "matrix-synapse"
 _UNIT_S, _RESTORE_S = 120.0, 180.0
+_POLL_S = 0.25
+# A host's timer comes at night; all else of it is as it is there.
+_SOON = b"[Timer]\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=100ms\n"
+_PROPERTIES = (
+    *("Id", "Result", "CapabilityBoundingSet", "User"),
+    *("ActiveState", "ExecMainStartTimestamp", "ExecMainExitTimestampMonotonic"),
+)
 _TEXT = "Before the backup"
 _DELETE = "DELETE FROM event_json WHERE event_id = :'event';"
 _COUNT = "SELECT count(*) FROM event_json WHERE event_id = :'event';"
@@ -71,7 +79,7 @@ async def restored(shop: Shop) -> Evidence:
     room = await operator.join(subject.control_room)
     event = await operator.say(room, _TEXT, new_id("say"))
     settings = json.loads(await guest.read(_SETTINGS))
-    ran = [await _run_unit(guest, unit) for unit in UNITS]
+    ran = [await _run_by_timer(guest, unit) for unit in UNITS]
     lost = await _damage(guest, event, _store(settings))
     await _restore(guest, settings["host"])
     ready = await _ready(subject)
@@ -92,20 +100,64 @@ def _store(settings: Mapping[str, Any]) -> str:
     return str(next(store["path"] for store in settings["stores"] if store["audited"]))
 
 
-async def _run_unit(guest: Guest, unit: str) -> Evidence:
-    """Run a unit to its end, as its timer would, and tell what systemd says of it."""
-    done = await guest.look("systemctl", "start", unit, timeout_s=_UNIT_S)
-    if done.exit_status != 0:
-        raise await units.failure(guest, (unit,))
-    properties = "--property=Id,Result,CapabilityBoundingSet,User"
-    shown = await guest.run("systemctl", "show", properties, unit)
-    facts = dict(line.partition("=")[::2] for line in shown.decode().splitlines())
+async def _run_by_timer(guest: Guest, unit: str) -> Evidence:
+    """Have a unit's timer start it in a moment; wait for its end, and tell what systemd says.
+
+    Raises:
+        MachineError: the timer does not start it in time, or the unit fails.
+    """
+    timer = f"{unit.removesuffix('.service')}.timer"
+    place = PurePosixPath(f"/run/systemd/system/{timer}.d/10-soon.conf")
+    await guest.write({place: GuestFile(_SOON)})
+    await guest.run("systemctl", "daemon-reload")
+    await guest.run("systemctl", "start", timer)
+    facts = await _ended(guest, unit)
+    listed = await guest.run("systemctl", "list-timers", "--output=json", timer)
+    await guest.run("systemctl", "stop", timer)
+    await guest.run("rm", "--recursive", str(place.parent))
+    await guest.run("systemctl", "daemon-reload")
     return {
         "name": facts["Id"],
         "result": facts["Result"],
         "user": facts["User"],
         "capabilities": facts["CapabilityBoundingSet"].split(),
+        "startedAt": _moment(facts["ExecMainStartTimestamp"]),
+        "timer": {"name": timer, "firedAt": last_fired(listed)},
     }
+
+
+async def _ended(guest: Guest, unit: str) -> Mapping[str, str]:
+    """Wait for a unit that is started once, and has ended well."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _UNIT_S
+    while True:
+        facts = await _show(guest, unit, _PROPERTIES)
+        has_ended = facts["ExecMainExitTimestampMonotonic"] not in ("", "0")
+        if facts["ActiveState"] == "failed":
+            raise await units.failure(guest, (unit,))
+        if has_ended and facts["ActiveState"] == "inactive":
+            return facts
+        if loop.time() > until:
+            where = f"{guest.name}: {unit}"
+            raise MachineError(f"its timer did not run it within {_UNIT_S:g} s", where=where)
+        await asyncio.sleep(_POLL_S)
+
+
+async def _show(guest: Guest, unit: str, properties: Iterable[str]) -> Mapping[str, str]:
+    named = f"--property={','.join(properties)}"
+    shown = await guest.run("systemctl", "show", "--timestamp=unix", named, unit)
+    return dict(line.partition("=")[::2] for line in shown.decode().splitlines())
+
+
+def last_fired(listed: bytes) -> str | None:
+    """Read when the one timer of a list last fired, by the second as systemd shows the start."""
+    (timer,) = json.loads(listed)
+    return iso(float(timer["last"] // 1_000_000)) if timer["last"] else None
+
+
+def _moment(shown: str) -> str:
+    """Return a time that systemd shows as seconds, `@1700000000`; empty where it shows none."""
+    return iso(float(shown.removeprefix("@"))) if shown.startswith("@") else ""
 
 
 async def _damage(guest: Guest, event: str, store: str) -> Evidence:

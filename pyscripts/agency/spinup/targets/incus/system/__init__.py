@@ -25,6 +25,7 @@ class Ground:
     marker: str
     parts: tuple[str, ...] = ()  # of the export, beside what every guest has
     packages: tuple[str, ...] = ()  # of Debian, beside those of the image
+    unpacked: frozenset[str] = frozenset()  # those of them that are not to be configured
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,9 @@ async def _debs(ground: Ground, materials: Materials) -> AsyncIterator[Debs | No
         return
     packages, recipe = ground.packages, materials.recipe
     async with hold_debs(
-        ground.base, recipe, materials.image, packages, marker=ground.marker
+        *(ground.base, recipe, materials.image, packages),
+        unpacked=ground.unpacked,
+        marker=ground.marker,
     ) as debs:
         yield debs
 

@@ -1,0 +1,69 @@
+"""Documents that are handed in with a command: kept by digest before the command is entered.
+
+The command names the digest, so an approval of it covers every byte. What nobody named is pruned.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import Connection
+
+from agency.control.entrance.enter import Answer, Asked, Entrance, enter
+from agency.control.execution.result import RefusalError
+from agency.control.grammar.parse import Command, CommandError, parse
+from agency.control.operations import Tell
+from agency.control.operations.admitting.admission import target_of
+from agency.control.policy import Deny
+from agency.control.store import gosuto as store
+from agency.errors import AgencyError
+from agency.gosuto import canonical, read_document, sha256
+
+_MOST = 200  # documents that wait for their command
+_ARGUMENT = "document"
+
+
+async def enter_with_document(entrance: Entrance, asked: Asked, tell: Tell) -> Answer:
+    """Keep the document of a command if there is one, and enter the command.
+
+    One that cannot be kept is told to who asks; the command then finds no document, and is refused.
+    """
+    if asked.document:
+        try:
+            await _keep(entrance, asked)
+        except AgencyError as error:
+            tell(f"The document is not taken: {error.message}")
+    return await enter(entrance, asked, tell)
+
+
+async def _keep(entrance: Entrance, asked: Asked) -> None:
+    """Keep a document.
+
+    Raises:
+        RefusalError: the command does not name it, its sender may not give that command, or too
+            many documents wait.
+        GosutoError: it is no valid document.
+    """
+    operations = entrance.operations
+    try:
+        command = parse(operations.grammar, asked.text, max_bytes=operations.max_command_bytes)
+    except CommandError:
+        return  # entering it says what is wrong
+    policy = operations.rules.policy
+    if isinstance(policy.decide(asked.actor, command.spec, target_of(command)), Deny):
+        return  # likewise
+    document = read_document("document", asked.document.encode())
+    digest = sha256(document)
+    _check_named(command, digest)
+    now, text = entrance.clock.now_ms(), canonical(document).decode()
+
+    def keep(connection: Connection) -> None:
+        is_new = store.document(connection, digest) is None
+        if is_new and store.count_documents(connection) >= _MOST:
+            raise RefusalError("too many documents were handed in within a week")
+        store.keep_document(connection, digest, text, now)
+
+    await operations.database.write(keep)
+
+
+def _check_named(command: Command, digest: str) -> None:
+    if command.text(_ARGUMENT) != f"sha256:{digest}":
+        raise RefusalError(f"the command does not name it by its digest, sha256:{digest}")

@@ -1,0 +1,138 @@
+"""Decision on the call of a tool: a pure function of the document, the tool and its arguments.
+
+for each capability that names the tool:
+    a condition fails           ─▶ the rule is not about this call
+    one cannot be decided       ─▶ deny   (its argument is missing, or has no one meaning)
+    all hold                    ─▶ the rule's answer
+the strictest of the answers: deny, ask, allow; none: deny
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agency.canonical import once_each
+from agency.errors import UsageError
+from agency.gosuto.constraints import Held
+from agency.gosuto.model import Capability, Document
+from agency.gosuto.values import TOOL
+
+MAX_ARGUMENTS = 64 * 1024
+_MISSING = object()
+
+
+class Answer(StrEnum):
+    """Answer to a call, from the strictest."""
+
+    DENY = "deny"
+    ASK = "ask"
+    ALLOW = "allow"
+
+
+_STRICTEST = tuple(Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that names the tool. `answer` is None if the rule is not about this call."""
+
+    rule: str
+    answer: Answer | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Answer to a call; `rule` is the capability that gives it, None if no rule is about it."""
+
+    answer: Answer
+    rule: str | None
+    reason: str
+
+
+def decide(document: Document, tool: str, args: Mapping[str, object]) -> Decision:
+    """Decide on a call of `tool`, named `server/tool`."""
+    if not TOOL.match(tool):
+        return Decision(Answer.DENY, None, "this is no name of a tool: server/tool")
+    found = [each for each in findings(document, tool, args) if each.answer is not None]
+    for answer in _STRICTEST:
+        for each in found:
+            if each.answer is answer:
+                return Decision(answer, each.rule, each.reason)
+    return Decision(Answer.DENY, None, "no rule allows it")
+
+
+def findings(document: Document, tool: str, args: Mapping[str, object]) -> tuple[Finding, ...]:
+    """Judge each rule that names the tool, in the order of the document."""
+    return tuple(
+        _judge(name, rule, args)
+        for name, rule in document.capabilities.items()
+        if _names(rule.tool, tool)
+    )
+
+
+def read_arguments(text: str) -> dict[str, object]:
+    """Read the arguments of a call: one JSON object, no key twice.
+
+    Raises:
+        UsageError: it is none.
+    """
+    hint = 'write them as a JSON object, such as {"url": "https://example.org/"}'
+    if len(text) > MAX_ARGUMENTS:
+        raise UsageError(f"the arguments have more than {MAX_ARGUMENTS} characters")
+    try:
+        found = json.loads(text, object_pairs_hook=once_each, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)[:100]
+        raise UsageError(f"the arguments are not JSON: {why}", hint=hint) from None
+    if not isinstance(found, dict):
+        raise UsageError("the arguments are not a JSON object", hint=hint)
+    return found
+
+
+def _no_number(name: str) -> object:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _names(pattern: str, tool: str) -> bool:
+    if pattern == "*":
+        return True
+    if pattern.endswith("/*"):
+        return tool.startswith(pattern[:-1])
+    return pattern == tool
+
+
+def _judge(name: str, rule: Capability, args: Mapping[str, object]) -> Finding:
+    undecided = ""
+    for argument, constraint in rule.arguments.items():
+        value = _find(args, argument)
+        if value is _MISSING:
+            held, why = Held.UNDECIDED, "is missing"
+        else:
+            held, why = constraint.test(value)
+        if held is Held.NO:
+            return Finding(name, None, f"{argument} {why}")
+        if held is Held.UNDECIDED:
+            undecided = undecided or f"{argument} {why}"
+    if undecided:
+        return Finding(name, Answer.DENY, undecided)
+    reason = "every condition holds" if rule.arguments else f"it is about {rule.tool}"
+    return Finding(name, Answer(rule.answer), reason)
+
+
+def _find(args: Mapping[str, object], argument: str) -> object:
+    """Find an argument by its name, or by a path of names and indexes such as /options/url."""
+    if not argument.startswith("/"):
+        return args.get(argument, _MISSING)
+    here: object = args
+    for part in argument[1:].split("/"):
+        if isinstance(here, Mapping):
+            here = here.get(part, _MISSING)
+        elif isinstance(here, list) and part.isdigit() and int(part) < len(here):
+            here = here[int(part)]
+        else:
+            return _MISSING
+    return here

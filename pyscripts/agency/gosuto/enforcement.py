@@ -1,0 +1,128 @@
+"""Enforcers of the fields of a document: a function, or the reason why there is none.
+
+docs/gosuto-spec.md prints this table. A field that nothing enforces says so, here, there and in the
+answer of `gosuto validate`.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from agency.gosuto.document import as_data
+from agency.gosuto.model import Document
+
+NOT_ENFORCED = "not enforced"
+_READER = "agency.gosuto.document:validate"
+_DESCRIBES = f"{NOT_ENFORCED}: it only describes"
+_PROMPT = f"{NOT_ENFORCED} yet: text for the model, which no program of the agent reads so far"
+_LISTENER = f"{NOT_ENFORCED} yet: the agent does not read rooms"
+_METER = f"{NOT_ENFORCED} yet: the agent's model calls are not metered"
+_GATEWAY = f"{NOT_ENFORCED} yet: agency.gosuto.decision:decide answers, and no tool call asks it"
+_PEOPLE = f"{NOT_ENFORCED} yet: no tool call asks people"
+_SERVERS = f"{NOT_ENFORCED} yet: the agent starts no MCP servers"
+_EVENTS = f"{NOT_ENFORCED} yet: the agent takes no events"
+_LEASES = f"{NOT_ENFORCED} yet: the agent is given no secrets by this document"
+_MESSAGES = f"{NOT_ENFORCED} yet: the agent sends no messages"
+
+# By the longest beginning of a field's name.
+ENFORCERS: Mapping[str, str] = {
+    "apiVersion": _READER,
+    "metadata": _DESCRIBES,
+    "metadata.name": "agency.agent.policy:check_document",
+    "trust": _LISTENER,
+    "limits": _METER,
+    "limits.eventsPerMinute": _EVENTS,
+    "capabilities": _GATEWAY,
+    "approvals": _PEOPLE,
+    "mcpServers": _SERVERS,
+    "gateways": _EVENTS,
+    "secrets": _LEASES,
+    "messaging": _MESSAGES,
+    "persona": _PROMPT,
+    "instructions": _PROMPT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the model; `*` stands for a name in a mapping, `[]` for an entry of a list."""
+
+    name: str
+    type: str
+    description: str
+    needed: bool
+
+    @property
+    def enforcer(self) -> str:
+        """The function that enforces it, as module:function, or why there is none."""
+        parts = self.name.replace("[]", "").split(".")
+        for length in range(len(parts), 0, -1):
+            found = ENFORCERS.get(".".join(parts[:length]))
+            if found is not None:
+                return found
+        raise KeyError(self.name)
+
+
+def fields(model: type[BaseModel] = Document, place: str = "") -> Iterator[Field]:
+    """List every field that holds a value, in the order of the model."""
+    for info in model.model_fields.values():
+        name = f"{place}{info.alias}"
+        yield from _below(name, info.annotation, info.description or "", info.is_required())
+
+
+def _below(name: str, annotation: Any, description: str, needed: bool) -> Iterator[Field]:
+    inner = _without_none(annotation)
+    if isinstance(inner, type) and issubclass(inner, BaseModel):
+        yield from fields(inner, f"{name}.")
+    elif get_origin(inner) is dict and _is_model(get_args(inner)[1]):
+        yield from fields(get_args(inner)[1], f"{name}.*.")
+    elif get_origin(inner) is list and _is_model(get_args(inner)[0]):
+        yield from fields(get_args(inner)[0], f"{name}[].")
+    else:
+        yield Field(name, _type(inner), description, needed)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _without_none(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, types.UnionType):
+        left = [each for each in get_args(annotation) if each is not type(None)]
+        return left[0] if len(left) == 1 else annotation
+    return annotation
+
+
+def _type(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin is dict:
+        return f"names to {_type(get_args(annotation)[1])}"
+    if origin is list:
+        return f"list of {_type(get_args(annotation)[0])}"
+    if origin in (Union, types.UnionType):
+        names = [_type(each) for each in get_args(annotation) if each is not type(None)]
+        return " or ".join(dict.fromkeys(names))
+    if hasattr(annotation, "__metadata__"):
+        return _type(get_args(annotation)[0])
+    if not isinstance(annotation, type):
+        return ", ".join(map(str, get_args(annotation)))
+    plain = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    return plain.get(annotation, str(annotation.__name__))
+
+
+def unenforced(document: Document) -> tuple[str, ...]:
+    """Return the fields of a document that differ from their default and that nothing enforces."""
+    plain = as_data(Document(api_version="gosuto/v1", metadata=document.metadata))
+    found = as_data(document)
+    told = []
+    for section, reason in ENFORCERS.items():
+        if "." in section or not reason.startswith(f"{NOT_ENFORCED} yet"):
+            continue
+        if found.get(section) != plain.get(section):
+            told.append(f"{section} is {reason}")
+    return tuple(told)

@@ -1,0 +1,86 @@
+"""Differences by field, and edits by path."""
+
+from __future__ import annotations
+
+import pytest
+from gosutos import BOB, RULE_SETS, document, filled
+from hypothesis import given
+
+from agency.errors import UsageError
+from agency.gosuto import GosutoError, canonical, compare, edit
+
+
+def lines(before, after):
+    return [str(each) for each in compare(before, after)]
+
+
+def test_a_difference_names_each_field():
+    before = filled("developer")
+    after = edit(
+        before,
+        [
+            "limits.eventsPerMinute=10",
+            "limits.costUsdPerMonth=",
+            "capabilities.git-push.answer=deny",
+        ],
+    )
+    assert lines(before, after) == [
+        '~ capabilities.git-push.answer: "ask" -> "deny"',
+        "- limits.costUsdPerMonth: 100.0",
+        "+ limits.eventsPerMinute: 10",
+    ]
+    assert lines(before, before) == []
+    assert '+ apiVersion: "gosuto/v1"' in lines(None, before)
+
+
+@given(RULE_SETS, RULE_SETS)
+def test_documents_differ_in_a_field_or_are_the_same(one, two):
+    before, after = document(one), document(two)
+    assert bool(compare(before, after)) == (canonical(before) != canonical(after))
+
+
+def test_edits_of_every_kind():
+    before = filled("developer")
+    after = edit(
+        before,
+        [
+            f"trust.senders+={BOB}",
+            'capabilities.look={"tool":"git/look","answer":"allow"}',
+            "capabilities.look.arguments.verb.exact=log",
+            "capabilities.git-push=",
+            "persona.prompt=10",
+            "persona.temperature=0.5",
+            "trust.requireEncryption=true",
+            'instructions.role="two\\nlines"',
+        ],
+    )
+    assert after.trust.senders[-1] == BOB
+    assert after.capabilities["look"].arguments["verb"].exact == "log"
+    assert "git-push" not in after.capabilities
+    assert (after.persona.prompt, after.persona.temperature) == ("10", 0.5)
+    assert after.trust.require_encryption is True
+    assert after.instructions.role == "two\nlines"
+    assert edit(after, [f"trust.senders-={BOB}"]).trust.senders == before.trust.senders
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("limits", "no edit"),
+        ("=1", "no edit"),
+        ("limits..x=1", "no path"),
+        ("limits.cost=1", "not a known key"),
+        ("limits.requestsPerMinute=many", "whole number"),
+        ("limits.eventsPerMinute=", "no limits.eventsPerMinute to remove"),
+        ("trust.senders-=@carol:x.org", "does not hold"),
+        ("trust.senders+=carol", "full Matrix id"),
+        ("limits.requestsPerMinute+=1", "no list"),
+        ("metadata.name.first=x", "holds no fields"),
+        ("approvals=", "nobody is there to be asked"),
+        ("apiVersion=gosuto/v2", "this version reads"),
+        ("capabilities.x=null", "must be"),
+    ],
+)
+def test_an_edit_that_is_none_is_refused(text, said):
+    with pytest.raises((UsageError, GosutoError), match=said):
+        edit(filled("developer"), [text])
