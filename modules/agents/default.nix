@@ -190,6 +190,8 @@ in
         # A switch must not end an agent's work; the control plane restarts it when asked.
         restartIfChanged = false;
         serviceConfig = {
+          # The control plane makes its socket there, for this agent alone: it redeems its secrets.
+          BindReadOnlyPaths = "-/run/agency-control/redeem/%i:/run/agency-redeem";
           SocketBindDeny = "any";
           OOMPolicy = "kill";
           # `agents status` shows these; whether they are counted unasked depends on the kernel.

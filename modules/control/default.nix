@@ -12,6 +12,9 @@ let
   facts = agency.instance.facts;
   user = (import ../lib { inherit lib; }).naming.control.user;
   onPostgresql = cfg.database == "postgresql";
+  isPublic = agency.edge.enable && cfg.public;
+  # Behind the edge: the page where the value of a secret is entered, and nothing else of it.
+  entry = "/secrets/enter/";
 
   # The rendered document, with what this machine decides about itself.
   configuration =
@@ -26,6 +29,7 @@ let
       }) agency.agents;
     }
     // lib.optionalAttrs cfg.alerts { alerts = true; }
+    // lib.optionalAttrs isPublic { public_url = "https://${agency.edge.sites.control.host}"; }
     // lib.optionalAttrs onPostgresql {
       database_url = "postgresql+asyncpg:///${user}?host=/run/postgresql";
     };
@@ -35,6 +39,7 @@ in
     ../memory.nix
     ../base.nix
     ../agents
+    ../edge.nix
     ../postgresql.nix
   ];
 
@@ -48,6 +53,7 @@ in
       "postgresql"
     ] "sqlite" "Where the control plane keeps its inbox, inventory and audit log.";
     alerts = opt.bool false "Take alerts from Alertmanager and say them in the control room. Observability turns it on.";
+    public = opt.bool true "Where there is an edge: the page where values of secrets are entered, as control.<domain>.";
     memoryMax = opt.str "512M" "Most memory the control plane may use.";
     uid =
       opt.is types.int facts.names.controlUid
@@ -80,6 +86,7 @@ in
       secrets = [
         "matrix-as-token"
         "matrix-hs-token"
+        "vault-master-key"
       ]
       ++ lib.optional cfg.alerts "alertmanager-token";
       # At the start of the machine, not only when somebody connects.
@@ -123,7 +130,20 @@ in
     # The homeserver proves itself there with a token, and who is told more than strangers is root.
     agency.heldPorts.control = {
       inherit user;
-      clients = [ user ] ++ lib.optional agency.matrix.enable "matrix-synapse";
+      clients = [
+        user
+      ]
+      ++ lib.optional agency.matrix.enable "matrix-synapse"
+      ++ lib.optional isPublic "nginx";
+    };
+    agency.edge.sites.control = lib.mkIf cfg.public {
+      port = agency.ports.control;
+      only = [ entry ];
+      bodyLimit = "64k";
+    };
+    # The path of a link is its token.
+    services.nginx.virtualHosts = lib.mkIf isPublic {
+      control.locations.${entry}.extraConfig = "access_log off;";
     };
 
     agency.postgresql = lib.mkIf onPostgresql {

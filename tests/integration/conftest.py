@@ -149,7 +149,9 @@ def homeserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Homeserver]
                 as_token=tokens["as-token"],
                 hs_token=tokens["hs-token"],
                 appservice_port=free["appservice"],
-                credentials=provider.credentials(("matrix-as-token", "matrix-hs-token")),
+                credentials=provider.credentials(
+                    ("matrix-as-token", "matrix-hs-token", "vault-master-key")
+                ),
                 shared_secret=provider.get("matrix-registration-shared-secret").reveal(),
                 instance=instance,
                 log=log,

@@ -399,11 +399,22 @@ def test_who_answers_is_who_the_unit_runs_as(report: dict[str, Any]) -> None:
 def test_the_control_plane_is_asked_by_those_who_must(report: dict[str, Any]) -> None:
     control = report["services"]["held"]["control"]
     observers = {"alertmanager", "blackbox-exporter", "prometheus"}
-    assert set(control["clients"]) == {"agency-control", "matrix-synapse"} | observers
+    edge = {"nginx"}  # for the page of secrets, and nothing else of it
+    assert set(control["clients"]) == {"agency-control", "matrix-synapse"} | observers | edge
     table = report["services"]["tables"]["agency-agents"]
     manager = report["services"]["held"]["alertmanager"]
     assert manager["clients"] == ["prometheus"]
     assert _set(table, "closed_ports") == {str(control["port"]), str(manager["port"])}
+
+
+def test_the_edge_leads_to_one_page_of_the_control_plane(report: dict[str, Any]) -> None:
+    locations = report["services"]["nginx"]["locations"]["control"]
+    passed = {path for path, each in locations.items() if each["proxyPass"]}
+    assert passed == {"/secrets/enter/"}
+    assert locations["/"]["proxyPass"] is None
+    assert "access_log off;" in locations["/secrets/enter/"]["extraConfig"]
+    settings = json.loads(report["services"]["etc"]["agency/control.json"])
+    assert settings["public_url"].startswith("https://control.")
 
 
 @pytest.mark.parametrize("unit", ["agency-control", "matrix-synapse", "alertmanager"])

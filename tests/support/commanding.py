@@ -14,8 +14,10 @@ from agency.control.grammar.kinds import (
     AgentName,
     Count,
     Digest,
+    OneOf,
     OperationId,
     Reason,
+    SecretName,
     Settings,
     Text,
     Topic,
@@ -56,9 +58,18 @@ SETTINGS = st.lists(
     min_size=1,
     max_size=4,
 )
+PATTERNS = {
+    OperationId: r"op-[0-9a-f]{6,26}",
+    SecretName: r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
+    TraceId: r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    UserId: r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}",
+}
 
 
 def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
+    pattern = PATTERNS.get(type(parameter.kind))
+    if pattern is not None:
+        return st.from_regex(pattern, fullmatch=True)
     match parameter.kind:
         case AgentName():
             return NAMES
@@ -66,14 +77,10 @@ def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
             return TEXTS.map(without_mark).filter(bool)
         case Text():
             return TEXTS
-        case OperationId():
-            return st.from_regex(r"op-[0-9a-f]{6,26}", fullmatch=True)
-        case UserId():
-            return st.from_regex(r"@[a-z0-9._=/+-]{1,20}:[a-z0-9.-]{1,20}", fullmatch=True)
+        case OneOf(words=words):
+            return st.sampled_from(words)
         case Count(most=most):
             return st.integers(1, most)
-        case TraceId():
-            return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
         case Topic():
             return st.sampled_from(sorted(GRAMMAR.topics))
     return _more_values(parameter)

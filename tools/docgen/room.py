@@ -43,6 +43,14 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
     "agent_stop_timeout_s": ("wait for an agent to end, seconds", "it is killed"),
     "send_attempts": ("attempts to post a reply", "the reply is dropped, and the log says so"),
     "max_outbox": ("replies waiting to be posted", "no command is run until some are posted"),
+    "secret_lease_s": (
+        "how long an agent may hold a secret, seconds",
+        "it forgets it; it is renewed two thirds into it",
+    ),
+    "secret_check_s": (
+        "between two looks at what agents hold, seconds",
+        "a change, a restart or a failure is noticed then",
+    ),
     "setup_timeout_s": (
         "wait for the homeserver at the control plane's start, seconds",
         "the control plane ends with an error",

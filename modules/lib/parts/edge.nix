@@ -32,6 +32,8 @@ in
         edge.enable = true;
       };
       agency.edge.sites.element.root = lib.mkForce element;
+      # A part changes no file of the machine's, and this would: who is sent to the page, and its port.
+      agency.control.public = false;
       services.nginx = {
         inherit package;
         # It would be built and formatted.

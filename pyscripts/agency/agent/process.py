@@ -15,6 +15,7 @@ from agency import __version__, naming, ports
 from agency.agent.carrying import Again, Carried, write_carried
 from agency.agent.policy import check_document
 from agency.agent.recording import Recorder
+from agency.agent.redeeming import redeemer
 from agency.agent.server import LIMITS, build_app
 from agency.agent.state import AgentState
 from agency.clock import Clock
@@ -97,8 +98,12 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
-    check = partial(check_document, config.name)
-    state = AgentState(config.name, clock, check_config=check)
+    state = AgentState(
+        config.name,
+        clock,
+        redeemer(config.redeem_socket, token),
+        partial(check_document, config.name),
+    )
     if carried is not None:
         state.restore(carried)
     async with Recorder(AuditClient(audit_socket)) as recorder:

@@ -45,9 +45,10 @@ def control() -> None:
 def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) -> None:
     """Run the control plane until SIGTERM or SIGINT; its log goes to standard error.
 
-    It reads matrix-as-token and matrix-hs-token from $CREDENTIALS_DIRECTORY, and alertmanager-token
-    where control.json says `alerts`. A socket that listens on its port is taken from --listen-fd,
-    or from systemd (LISTEN_FDS); else it makes one.
+    It reads matrix-as-token and matrix-hs-token from $CREDENTIALS_DIRECTORY, alertmanager-token
+    where control.json says `alerts`, and vault-master-key if it is there: without it there is no
+    vault, and the commands about secrets say so. A socket that listens on its port is taken from
+    --listen-fd, or from systemd (LISTEN_FDS); else it makes one.
     """
     from agency.commandline import log_to_stderr
     from agency.control.service.serving import serve
@@ -58,7 +59,9 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
         ALERTMANAGER_TOKEN,
         MATRIX_AS_TOKEN,
         MATRIX_HS_TOKEN,
+        VAULT_MASTER_KEY,
         Redactor,
+        has_credential,
         read_credential,
     )
 
@@ -68,7 +71,10 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
         logging.getLogger(chatty).setLevel(logging.WARNING)
     config = load_config(config_file)
     alerts = read_credential(ALERTMANAGER_TOKEN) if config.alerts else None
-    tokens = Tokens(read_credential(MATRIX_AS_TOKEN), read_credential(MATRIX_HS_TOKEN), alerts)
+    vault = read_credential(VAULT_MASTER_KEY) if has_credential(VAULT_MASTER_KEY) else None
+    tokens = Tokens(
+        read_credential(MATRIX_AS_TOKEN), read_credential(MATRIX_HS_TOKEN), alerts, vault
+    )
     secrets = (*tokens.all(), *url_secrets(config.database_url))
     log_to_stderr(config.log_level, Redactor(secrets).redact)
     handed = inherited(listen_fds)

@@ -1,8 +1,8 @@
 """Configuration of the control plane: one JSON file generated from the instance.
 
-It holds no secrets: the control plane reads `matrix-as-token` and `matrix-hs-token`, and with
-`alerts` the `alertmanager-token`, from the files of these names in `$CREDENTIALS_DIRECTORY`
-(systemd's LoadCredential, or the local supervisor).
+It holds no secrets: the control plane reads `matrix-as-token` and `matrix-hs-token`, with `alerts`
+the `alertmanager-token`, and `vault-master-key` if there is one, from the files of these names in
+`$CREDENTIALS_DIRECTORY` (systemd's LoadCredential, or the local supervisor).
 """
 
 from __future__ import annotations
@@ -64,6 +64,12 @@ class Limits(Strict):
     max_outbox: int = Field(
         default=1000, gt=0, description="unsent replies; at the limit no command runs"
     )
+    secret_lease_s: float = Field(
+        default=3600, ge=1, description="how long an agent may hold a secret; it is renewed before"
+    )
+    secret_check_s: float = Field(
+        default=5, gt=0, description="how often it is asked whether agents hold their secrets"
+    )
     setup_timeout_s: float = Field(
         default=300, gt=0, description="how long to wait for the homeserver at start"
     )
@@ -111,6 +117,11 @@ class ControlConfig(Strict):
     viewers: tuple[str, ...] = Field(default=(), description="who may look")
     approvals: Approvals = Approvals()
     rooms: RoomSettings = RoomSettings()
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https?://[a-z0-9.:\[\]-]+)?$",
+        description="where people reach its pages; default: where it listens",
+    )
     agents: tuple[AgentEntry, ...]
     database_url: str = Field(description="SQLAlchemy async URL")
     state_dir: Path

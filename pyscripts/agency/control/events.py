@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from agency.control.leaks import token_in
 from agency.control.message import mentioned, shown_instead, without_fallback
 from agency.matrix import TELLING
 
@@ -42,7 +43,8 @@ class IncomingEvent:
     """One message. `text` is its text; for an edit, the new text.
 
     `replaces` is the event that this one edits; `thread` is the root of its thread; `mentions` are
-    the users whom it mentions; `shown` is its HTML if that differs from `text`.
+    the users whom it mentions; `shown` is its HTML if that differs from `text`. `leak` names the
+    kind of token that the message held; then no text of it is kept.
     """
 
     event_id: str
@@ -56,6 +58,7 @@ class IncomingEvent:
     thread: str | None = None
     mentions: tuple[str, ...] = ()
     shown: str = ""
+    leak: str = ""
 
     def content_json(self) -> str:
         """Encode the fields that the inbox keeps, as pure ASCII JSON."""
@@ -68,6 +71,7 @@ class IncomingEvent:
                 "thread": self.thread,
                 "mentions": self.mentions,
                 "shown": self.shown,
+                "leak": self.leak,
             }
         )
 
@@ -218,16 +222,18 @@ def _message(content: dict[str, Any], event: IncomingEvent) -> IncomingEvent:
     if rel_type == "m.replace" and isinstance(content.get("m.new_content"), dict):
         said = content["m.new_content"]
     text = _text(said.get("body"))
+    leak = token_in(*_texts(content), *_texts(said)) or ""
     if isinstance(relation, dict) and isinstance(relation.get("m.in_reply_to"), dict):
         text = without_fallback(text)
     return replace(
         event,
         msgtype=_text(said.get("msgtype"))[:_MAX_ID],
-        text=text,
+        text="" if leak else text,
+        leak=leak,
         replaces=replaces or ("" if rel_type == "m.replace" else None),
         thread=target if rel_type == "m.thread" else None,
         mentions=mentioned(said),
-        shown=shown_instead(said, text),
+        shown="" if leak else shown_instead(said, text),
     )
 
 
@@ -236,6 +242,10 @@ def _origin_ts(raw: dict[str, Any]) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _MAX_TS:
         raise MalformedEventError("origin_server_ts is not a time")
     return value
+
+
+def _texts(content: dict[str, Any]) -> tuple[str, str]:
+    return _text(content.get("body")), _text(content.get("formatted_body"))
 
 
 def _text(value: object) -> str:

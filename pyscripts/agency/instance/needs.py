@@ -66,6 +66,7 @@ def _of_services(instance: Instance) -> Iterator[str]:
         yield names.MATRIX_MACAROON_SECRET_KEY
         yield names.MATRIX_FORM_SECRET
         yield names.OPERATOR_PASSWORD
+        yield names.VAULT_MASTER_KEY
     if services.gitlab.enable:
         yield from names.GITLAB_RAILS
         yield names.GITLAB_ROOT_PASSWORD

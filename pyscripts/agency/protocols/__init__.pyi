@@ -51,6 +51,7 @@ from .command_socket import COMMAND_SOCKET as COMMAND_SOCKET
 from .command_socket import COMMAND_VERSION as COMMAND_VERSION
 from .command_socket import MAX_ANSWER as MAX_ANSWER
 from .command_socket import MAX_REQUEST as MAX_REQUEST
+from .command_socket import MAX_VALUE as MAX_VALUE
 from .command_socket import MAX_WAIT_S as MAX_WAIT_S
 from .command_socket import CommandLine as CommandLine
 from .command_socket import CommandOutcome as CommandOutcome
@@ -61,6 +62,13 @@ from .command_socket import short_path as short_path
 from .readiness import READY_PATH as READY_PATH
 from .readiness import ReadyReport as ReadyReport
 from .readiness import as_report as as_report
+from .redeem_socket import MAX_REDEMPTION as MAX_REDEMPTION
+from .redeem_socket import REDEEM_SOCKET as REDEEM_SOCKET
+from .redeem_socket import RedemptionAnswer as RedemptionAnswer
+from .redeem_socket import RedemptionLostError as RedemptionLostError
+from .redeem_socket import RedemptionRefusedError as RedemptionRefusedError
+from .redeem_socket import RedemptionRequest as RedemptionRequest
+from .redeem_socket import redeem as redeem
 from .reply import NOTICE_KEY as NOTICE_KEY
 from .reply import REPLY_KEY as REPLY_KEY
 from .reply import Reply as Reply

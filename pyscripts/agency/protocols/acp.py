@@ -101,3 +101,4 @@ class AgentConfig(Message):
     port: int = Field(ge=1, le=65535)
     project: str | None = None
     trace: str | None = None
+    redeem_socket: str | None = None  # where it redeems its secrets

@@ -8,18 +8,20 @@ part of a request.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 COMMAND_SOCKET = "command.sock"
 COMMAND_VERSION = 1
 MAX_DOCUMENT = 48 * 1024  # characters of a document that goes with a command
 MAX_REQUEST = 512 * 1024  # bytes of a request, its newline included
+MAX_VALUE = 16 * 1024  # characters of the value of a secret
 MAX_ANSWER = 1024 * 1024  # bytes of one line of the answer
 MAX_WAIT_S = 600.0
 _MAX_PATH = 107  # unix(7): sun_path has 108 bytes, the last of them NUL
@@ -40,11 +42,15 @@ class CommandOutcome(StrEnum):
 
 
 class _Line(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class CommandRequest(_Line):
-    """Request: a command as it is said in the control room, with its prefix."""
+    """Request: a command as it is said in the control room, with its prefix.
+
+    `value` is the value of a secret that the command asks for. It is no part of the command: what
+    is kept and shown of a command does not have it.
+    """
 
     version: Literal[1] = 1
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -52,6 +58,15 @@ class CommandRequest(_Line):
     sent_ts: int = Field(ge=0, lt=2**53, description="milliseconds since the epoch")
     document: str = Field(default="", max_length=MAX_DOCUMENT, description="handed in with it")
     wait_s: float = Field(gt=0, le=MAX_WAIT_S, description="how long the answer is waited for")
+    value: SecretStr | None = Field(default=None, max_length=MAX_VALUE)
+
+    def line(self) -> bytes:
+        """Return the request as it is sent, with the value."""
+        # An older control plane knows no document.
+        without = {"value"} if self.document else {"value", "document"}
+        said = self.model_dump(exclude=without, mode="json")
+        value = {} if self.value is None else {"value": self.value.get_secret_value()}
+        return json.dumps({**said, **value}, ensure_ascii=False).encode() + b"\n"
 
 
 class CommandProgress(_Line):

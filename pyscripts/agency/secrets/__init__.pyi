@@ -13,6 +13,7 @@ from .commands import install_secrets as install_secrets
 from .delivery.by_hand import credentials as credentials
 from .delivery.compose import ComposeConfig as ComposeConfig
 from .delivery.credentials import DIRECTORY_VARIABLE as DIRECTORY_VARIABLE
+from .delivery.credentials import has_credential as has_credential
 from .delivery.credentials import read_credential as read_credential
 from .delivery.install import Installer as Installer
 from .delivery.install import load_config as load_config
@@ -66,6 +67,7 @@ from .names import MATRIX_OIDC_CLIENT_SECRET as MATRIX_OIDC_CLIENT_SECRET
 from .names import MATRIX_REGISTRATION_SHARED_SECRET as MATRIX_REGISTRATION_SHARED_SECRET
 from .names import OPERATOR_PASSWORD as OPERATOR_PASSWORD
 from .names import TRANSCRIPT_SIGNING_KEY as TRANSCRIPT_SIGNING_KEY
+from .names import VAULT_MASTER_KEY as VAULT_MASTER_KEY
 from .names import WILDCARD_CERTIFICATE as WILDCARD_CERTIFICATE
 from .names import WILDCARD_CERTIFICATE_KEY as WILDCARD_CERTIFICATE_KEY
 from .providers import EphemeralProvider as EphemeralProvider

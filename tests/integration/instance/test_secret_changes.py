@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -443,3 +444,17 @@ def test_command_beside_another_waits_and_then_gives_up(
     assert "another command changes it now" in capsys.readouterr().err
     assert made.encrypted.read_bytes() == before
     assert agency(*rotate) == 0
+
+
+def test_a_master_key_is_put_before_the_old_ones(made: Any, agency: Agency) -> None:
+    """What is encrypted with an old key stays readable; of many, the oldest are dropped."""
+    where = ("--instance", made.root, "--yes")
+    seen = [sops.decrypt(made.encrypted, made.key)["vault-master-key"].reveal()]
+    for _ in range(4):
+        assert agency("secrets", "rotate", "vault-master-key", *where) == 0
+        seen.append(sops.decrypt(made.encrypted, made.key)["vault-master-key"].reveal())
+    assert [len(each.split()) for each in seen] == [1, 2, 3, 4, 4]
+    for before, after in pairwise(seen):
+        fresh, *old = after.split()
+        assert fresh not in before
+        assert old == before.split()[: len(old)]

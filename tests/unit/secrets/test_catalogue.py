@@ -31,6 +31,7 @@ OF_NAMES = PRODUCT / "secrets/names.py"
 
 _KEY = "PRIVATE KEY"
 FORMS = {
+    "keys": r"[A-Za-z0-9_-]{43}",
     "token": r"[A-Za-z0-9_-]{43}",
     "hex": r"[0-9a-f]{128}",
     "password": r"[a-z2-9]{24}",

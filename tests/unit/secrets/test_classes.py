@@ -27,6 +27,7 @@ MATRIX = {
     "matrix-macaroon-secret-key",
     "matrix-form-secret",
     "operator-password",
+    "vault-master-key",
 }
 
 

@@ -33,6 +33,7 @@ from agency.control.appservice.transactions import (
 )
 from agency.control.conditions import Conditions
 from agency.control.operations.tally import Tally
+from agency.control.vault.page import EntryPage
 from agency.secrets import SecretValue
 from agency.web import CONNECTIONS, Bounds, Limits, carries_bearer, make_app
 
@@ -62,6 +63,7 @@ class AppService:
     nouns: tuple[str, ...] = ()  # of commands, by which operations are counted
     tally: Callable[[], Tally] = Tally
     alerts: AlertsPage | None = None  # None: no Alertmanager is configured
+    entry: EntryPage | None = None  # None: there is no vault
 
 
 def server_limits(max_body: int) -> Limits:
@@ -120,6 +122,8 @@ def build_app(service: AppService) -> web.Application:
     app.router.add_get("/metrics", metrics)
     if service.alerts is not None:
         app.router.add_post(ALERTS_PATH, service.alerts.post)
+    if service.entry is not None:
+        service.entry.add_to(app)
     return app
 
 
@@ -185,13 +189,16 @@ def _noted(service: AppService) -> Middleware:
 
 def _authorised(service: AppService) -> Middleware:
     hs_token, names, page = service.hs_token, service.names, service.alerts
+    entry = service.entry
 
     @web.middleware
     async def authorised(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let the homeserver's calls in with its token alone, others under our names alone."""
         right = carries_bearer(request, hs_token.reveal()) and "access_token" not in request.query
         _trusted.set(right)
-        if not request.path.startswith("/_matrix/"):
+        if entry is not None and entry.covers(request):
+            entry.check(request)
+        elif not request.path.startswith("/_matrix/"):
             names.check(request)
         elif not right:
             return _problem(403, "M_FORBIDDEN", "hs_token is needed, in the Authorization header")

@@ -216,8 +216,11 @@ class Intake:
         return read
 
     def _is_relevant(self, event: IncomingEvent) -> bool:
-        """Return whether an event is kept: of messages, those that command or speak to the bot."""
-        if event.kind is not EventKind.MESSAGE:
+        """Return whether an event is kept: of messages, those that command or speak to the bot.
+
+        One that held a token is kept, too, without its text.
+        """
+        if event.kind is not EventKind.MESSAGE or event.leak:
             return True
         return self.looks_like_command(event.text) or self.speaks_to_us(event)
 

@@ -12,6 +12,7 @@ from agency.control.commands import (
     policy,
     records,
     safety,
+    secrets,
     status,
     warnings,
 )
@@ -42,6 +43,7 @@ NOUNS: tuple[Noun, ...] = (
     *(approvals.APPROVALS, policy.POLICY, safety.SAFE_MODE),
     *(status.STATUS, warnings.WARNINGS),
     gosuto.GOSUTO,
+    secrets.SECRETS,
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))

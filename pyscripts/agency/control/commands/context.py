@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agency.errors import InternalError
+from agency.errors import InternalError, PrerequisiteError
+from agency.secrets import VAULT_MASTER_KEY
 
 if TYPE_CHECKING:
     from agency.clock import Clock
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from agency.control.grammar.grammar import Grammar
     from agency.control.operations.decisions import Decisions
     from agency.control.operations.safety import Safety
+    from agency.control.vault.desk import SecretDesk
     from agency.store import Database
 
 
@@ -35,6 +37,14 @@ def _no_gosuto() -> GosutoDesk:
     raise InternalError("there are no documents of agents")
 
 
+def _no_vault() -> SecretDesk:
+    """Refuse: for an agency without a vault."""
+    raise PrerequisiteError(
+        f"this agency has no vault: the control plane got no credential {VAULT_MASTER_KEY}",
+        hint="make it with `agency secrets generate`, commit, and switch",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of the control plane that handlers use."""
@@ -47,6 +57,7 @@ class Services:
     decisions: Callable[[], Decisions] = _no_decisions
     safety: Callable[[], Safety] = _no_safety
     gosuto: Callable[[], GosutoDesk] = _no_gosuto
+    secrets: Callable[[], SecretDesk] = _no_vault
     started_s: float = 0.0  # of the steady clock
 
 

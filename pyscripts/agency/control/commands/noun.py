@@ -66,6 +66,7 @@ class Noun:
         wish: WishFor | None = None,
         role: str | None = None,
         bare: tuple[str, ...] = (),
+        target_kind: str = "",
     ) -> Callable[[H], H]:
         """Declare a command with the decorated function as its handler; see CommandSpec.
 
@@ -86,6 +87,7 @@ class Noun:
             target=target,
             role=role,
             bare=bare,
+            target_kind=target_kind,
         )
 
         def declare(handler: H) -> H:

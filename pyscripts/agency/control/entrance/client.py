@@ -142,8 +142,7 @@ async def _exchange(
     try:
         # One that is refused at once may be answered, and cut off, before it has sent anything.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            left_out = None if request.document else {"document"}  # an older one knows none
-            writer.write(request.model_dump_json(exclude=left_out).encode() + b"\n")
+            writer.write(request.line())
             await writer.drain()
         while True:
             try:

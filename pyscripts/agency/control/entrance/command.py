@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ from agency.control.grammar.spec import PREFIX
 from agency.errors import ExitCode, PrerequisiteError, UsageError
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
     from rich.console import Console
 
     from agency.protocols import CommandRequest, CommandResult
@@ -47,6 +50,11 @@ _NOT_FOR_US = ("denied", "unsupported")
     help="A file that the command hands in: the Gosuto of `gosuto set` and `gosuto validate`.",
 )
 @click.option(
+    "--value-stdin",
+    is_flag=True,
+    help="Read the value of a secret from standard input: for `secrets set` and `secrets rotate`.",
+)
+@click.option(
     "--id",
     "request_id",
     metavar="ID",
@@ -65,6 +73,7 @@ def command(
     words: tuple[str, ...],
     socket_file: Path | None,
     document_file: Path | None,
+    value_stdin: bool,
     request_id: str | None,
     timeout_s: float,
     as_json: bool,
@@ -83,6 +92,8 @@ def command(
 
     attached = attach(text_of(words), document_file)
     request = _request(attached, request_id or new_id("c"), timeout_s)
+    if value_stdin:
+        request = request.model_copy(update={"value": read_value()})
     path = socket_file if socket_file is not None else find_socket()
     printer = console(stderr=True)
 
@@ -97,6 +108,33 @@ def command(
         )
     emit(_as_json(request, result), as_json=as_json, human=lambda out: _show(out, request, result))
     return int(_EXITS.get(result.outcome, ExitCode.BAD))
+
+
+def read_value() -> SecretStr:
+    """Read the value of a secret from standard input; from a terminal, without echo.
+
+    Raises:
+        UsageError: it is empty, too large, or not text.
+    """
+    from pydantic import SecretStr
+
+    from agency.protocols import MAX_VALUE
+
+    if sys.stdin.isatty():
+        text = getpass.getpass("Value: ")
+    else:
+        data = sys.stdin.buffer.read(4 * MAX_VALUE + 1)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            # Without the cause: its message would quote the value.
+            raise UsageError("the value on standard input is not UTF-8 text") from None
+    if not text.strip() or len(text) > MAX_VALUE:
+        raise UsageError(
+            f"the value on standard input has {len(text)} characters",
+            hint=f"it has 1 to {MAX_VALUE}",
+        )
+    return SecretStr(text)
 
 
 def text_of(words: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from agency.control.entrance.enter import Answer, Asked, Entrance, enter
 from agency.control.execution.result import RefusalError
+from agency.control.gosuto.planning import check_no_token
 from agency.control.grammar.parse import Command, CommandError, parse
 from agency.control.operations import Tell
 from agency.control.operations.admitting.admission import target_of
@@ -38,8 +39,7 @@ async def _keep(entrance: Entrance, asked: Asked) -> None:
     """Keep a document.
 
     Raises:
-        RefusalError: the command does not name it, its sender may not give that command, or too
-            many documents wait.
+        RefusalError: the command does not name it, it holds a token, or too many documents wait.
         GosutoError: it is no valid document.
     """
     operations = entrance.operations
@@ -51,9 +51,10 @@ async def _keep(entrance: Entrance, asked: Asked) -> None:
     if isinstance(policy.decide(asked.actor, command.spec, target_of(command)), Deny):
         return  # likewise
     document = read_document("document", asked.document.encode())
-    digest = sha256(document)
+    digest, text = sha256(document), canonical(document).decode()
+    check_no_token(text)
     _check_named(command, digest)
-    now, text = entrance.clock.now_ms(), canonical(document).decode()
+    now = entrance.clock.now_ms()
 
     def keep(connection: Connection) -> None:
         is_new = store.document(connection, digest) is None

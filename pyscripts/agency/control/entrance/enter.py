@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,6 +16,7 @@ from agency.control.execution.replies import Reply
 from agency.control.execution.result import RefusalError
 from agency.control.grammar.parse import Command, CommandError, parse
 from agency.control.grammar.printing import format_command
+from agency.control.leaks import EXPOSED, INSTEAD, token_in
 from agency.control.operation import operation_id
 from agency.control.operations import Operation, Operations, Origin, OriginKind, State, Tell
 from agency.control.operations.admitting.admission import Settled
@@ -26,8 +29,10 @@ from agency.control.operations.admitting.entries import (
 from agency.control.operations.running.execution import INTERNAL
 from agency.control.store import operations as stored
 from agency.control.store.audit import Outcome
+from agency.control.vault.values import Waiting
 from agency.errors import AgencyError
 from agency.protocols import CommandOutcome
+from agency.secrets import SecretValue
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +48,8 @@ class Asked:
     """A command that somebody asks for.
 
     `id` is made by who asks, and unique within `kind`; `actor` is who that is, by proof; `text` is
-    the command as the room's grammar has it; `sent_ts` is milliseconds since the epoch; `document`
-    is what it hands in.
+    the command as the room's grammar has it; `sent_ts` is milliseconds since the epoch. `value` is
+    that of a secret, for a command that takes one; `document` is what it hands in.
     """
 
     kind: OriginKind
@@ -52,6 +57,7 @@ class Asked:
     actor: str
     text: str
     sent_ts: int
+    value: SecretValue | None = None
     document: str = ""
 
 
@@ -68,11 +74,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """The operations that commands enter at, and what makes times and traces."""
+    """The operations that commands enter at, and what makes times and traces.
+
+    `values` holds the values that come with commands, in memory, until these have their turn.
+    """
 
     operations: Operations
     clock: Clock
     new_trace: Callable[[], str]
+    values: Waiting | None = None
 
 
 async def enter(entrance: Entrance, asked: Asked, tell: Tell) -> Answer:
@@ -82,6 +92,10 @@ async def enter(entrance: Entrance, asked: Asked, tell: Tell) -> Answer:
     """
     operations, trace = entrance.operations, entrance.new_trace()
     origin = Origin(asked.kind, asked.id, min(asked.sent_ts, entrance.clock.now_ms()))
+    if (token := token_in(asked.text)) is not None:
+        await _refuse(operations, asked, origin, trace, {"code": "secret-in-text", "kind": token})
+        text = f"This text holds {token}, so nothing was done. {EXPOSED} {INSTEAD}"
+        return Answer(CommandOutcome.NOT_UNDERSTOOD, Reply(False, text), trace)
     try:
         command = parse(operations.grammar, asked.text, max_bytes=operations.max_command_bytes)
     except CommandError as error:
@@ -90,7 +104,8 @@ async def enter(entrance: Entrance, asked: Asked, tell: Tell) -> Answer:
         await _refuse(operations, asked, origin, trace, why)
         return Answer(CommandOutcome.NOT_UNDERSTOOD, reply, trace)
     try:
-        return await _ask(entrance, asked, origin, command, trace, tell)
+        with _holding(entrance, asked, origin):
+            return await _ask(entrance, asked, origin, command, trace, tell)
     except SQLAlchemyError as error:
         _log.error("cannot propose a command: %s", store_reason(error))
         return Answer(CommandOutcome.FAILED, Reply(False, INTERNAL), trace)
@@ -99,6 +114,32 @@ async def enter(entrance: Entrance, asked: Asked, tell: Tell) -> Answer:
         why = {"code": "not-taken", "why": error.message, "said": format_command(command)}
         await _refuse(operations, asked, origin, trace, why)
         return Answer(kind, Reply(False, sentence(error)), trace)
+
+
+@contextlib.contextmanager
+def _holding(entrance: Entrance, asked: Asked, origin: Origin) -> Iterator[None]:
+    """Hold the value that came with a command until that ends.
+
+    Who waits no longer leaves the value behind: the command may still have its turn.
+
+    Raises:
+        RefusalError: there is no vault, or too many values wait.
+    """
+    if asked.value is None:
+        yield
+        return
+    if entrance.values is None:
+        raise RefusalError("this agency has no vault, so it takes no values")
+    key = operation_id(origin)
+    entrance.values.put(key, asked.value.reveal())
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        entrance.values.take(key)
+        raise
+    entrance.values.take(key)
 
 
 async def _ask(

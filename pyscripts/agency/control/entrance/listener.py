@@ -33,6 +33,7 @@ from agency.protocols import (
     CommandRequest,
     CommandResult,
 )
+from agency.secrets import SecretValue
 from agency.settings import explain
 
 _log = logging.getLogger(__name__)
@@ -130,13 +131,15 @@ class Listener:
         writer: asyncio.StreamWriter,
     ) -> CommandResult | None:
         """Wait for the answer, for as long as the client waits, at most as it asked for."""
+        value = None if request.value is None else SecretValue(request.value.get_secret_value())
         asked = Asked(
             OriginKind.CLI,
             request.id,
             actor_of(uid),
             request.command,
             request.sent_ts,
-            document=request.document,
+            value,
+            request.document,
         )
 
         def tell(text: str) -> None:

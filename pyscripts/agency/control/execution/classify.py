@@ -14,6 +14,7 @@ from agency import naming
 from agency.control.config import ControlConfig
 from agency.control.events import EventKind, IncomingEvent
 from agency.control.execution.address import speaks_to, without_mention
+from agency.control.leaks import EXPOSED, INSTEAD
 from agency.control.operation import FUTURE_MS
 from agency.control.policy import Deny, Policy
 
@@ -101,11 +102,14 @@ class Rules:
 
 
 _SILENT = Verdict(Disposition.SILENT)
+LEAK = "secret-in-chat"
 
 
 def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
     """Classify a message at `now_ms` (milliseconds since the epoch)."""
     listens = rules.listens_in(event.room_id)
+    if event.leak:
+        return _leaked(event, rules)
     if event.kind is EventKind.ENCRYPTED:
         if rules.is_own(event.sender) or not listens:
             return _SILENT
@@ -123,6 +127,14 @@ def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
     if event.msgtype != "m.text":
         return Verdict(Disposition.IGNORE, "not-text")
     return _authorise(event, rules, now_ms)
+
+
+def _leaked(event: IncomingEvent, rules: Rules) -> Verdict:
+    """Refuse a message that held a token, whoever sent it and whatever else it said."""
+    if event.room_id != rules.room_id or event.sender == rules.bot_id:
+        return _SILENT
+    text = f"This message held {event.leak}, so nothing was done. {EXPOSED} {INSTEAD}"
+    return Verdict(Disposition.REFUSE, LEAK, text)
 
 
 def _mentioned(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:

@@ -80,11 +80,17 @@ def _redacts(
     return redacted
 
 
+async def _no_secrets(_agent: str) -> tuple[SecretValue, ...]:
+    """Return no secrets: for agents without a vault."""
+    return ()
+
+
 @dataclass(slots=True)
 class Lifecycle:
     """The agents of this instance. Its callers are operations: an agent has one change at a time.
 
-    `secrets` are those of the control plane; no log that is shown may contain them.
+    `secrets` are those of the control plane, `agent_secrets` finds those that an agent holds; no
+    log that is shown may contain them.
     """
 
     agents: Mapping[str, AgentEntry]
@@ -93,6 +99,7 @@ class Lifecycle:
     limits: Limits
     records: Callable[[], Awaitable[Mapping[str, AgentRecord]]]
     secrets: tuple[SecretValue, ...] = ()
+    agent_secrets: Callable[[str], Awaitable[tuple[SecretValue, ...]]] = _no_secrets
 
     def entry(self, name: str) -> AgentEntry:
         """Return the agent with that name.
@@ -189,7 +196,8 @@ class Lifecycle:
     async def observe(self, name: str, trace: str) -> Observation:
         """Observe an agent: ask its runtime, and ask the agent itself."""
         entry = self.entry(name)
-        status = _redacted(await self.runtime.status(name), self._redactor())
+        redactor = self._redactor(*await self.agent_secrets(name))
+        status = _redacted(await self.runtime.status(name), redactor)
         endpoint = self.runtime.endpoint(name)
         if status.state is not State.RUNNING or endpoint is None:
             return Observation(entry, status)
@@ -212,7 +220,8 @@ class Lifecycle:
         Secrets are removed before anything is cut: a part of one would not be recognised.
         """
         tail = await self.runtime.log_tail(self.entry(name).name, lines)
-        return tuple(self._redactor().redact("\n".join(tail)).split("\n")) if tail else ()
+        redactor = self._redactor(*await self.agent_secrets(name))
+        return tuple(redactor.redact("\n".join(tail)).split("\n")) if tail else ()
 
     @_redacts
     async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
@@ -223,9 +232,9 @@ class Lifecycle:
             for name, entry in sorted(self.agents.items())
         ]
 
-    def _redactor(self) -> Redactor:
+    def _redactor(self, *more: SecretValue) -> Redactor:
         """Make a redactor for every secret that the control plane and its agents hold now."""
-        return Redactor([*self.secrets, *self.runtime.secrets()])
+        return Redactor([*self.secrets, *self.runtime.secrets(), *more])
 
     async def _project(self, name: str) -> str | None:
         record = (await self.records()).get(name)

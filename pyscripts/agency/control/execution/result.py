@@ -29,7 +29,8 @@ async def _say_nothing(_text: str) -> None:
 class Invocation:
     """A command to execute. Times are milliseconds since the epoch.
 
-    `progress` sends a reply before the final one, if the command's origin can receive it.
+    `progress` sends a reply before the final one, if the command's origin can receive it;
+    `operation` is the id of the command's operation, and `rule` that by which it was approved.
     """
 
     command: Command
@@ -37,6 +38,8 @@ class Invocation:
     trace: str
     origin_ts: int
     progress: Callable[[str], Awaitable[None]] = _say_nothing
+    operation: str = ""
+    rule: str | None = None
 
 
 class Stored(Protocol):

@@ -12,6 +12,7 @@ from agency.canonical import canonical_json, sha256_hex
 from agency.control.execution.result import RefusalError
 from agency.control.grammar.command import Command
 from agency.control.grammar.kinds import settings_of
+from agency.control.leaks import EXPOSED, token_in
 from agency.control.operation import Operation
 from agency.control.operations.approving.plan import Plan
 from agency.control.store import gosuto as store
@@ -119,6 +120,20 @@ def check_owner(document: Document, agent: str) -> None:
         )
 
 
+def check_no_token(text: str) -> None:
+    """Refuse a document that holds a secret: it is shown in rooms, and kept for ever.
+
+    Raises:
+        RefusalError: it holds a token of a known format.
+    """
+    token = token_in(text)
+    if token is not None:
+        raise RefusalError(
+            f"the document holds {token}, and is shown in rooms; nothing of it is kept",
+            hint=f"{EXPOSED} In a document secrets are named, never held.",
+        )
+
+
 def plan(connection: Connection, request: Request, agents: Collection[str]) -> Planned:
     """Plan what is asked for.
 
@@ -140,6 +155,7 @@ def plan(connection: Connection, request: Request, agents: Collection[str]) -> P
     except AgencyError as error:
         raise RefusalError(error.message, hint=error.hint) from None
     check_owner(document, agent)
+    check_no_token(canonical(document).decode())
     old = None if before is None else read(before)
     changes = compare(old, document)
     if not changes and not request.is_asked:

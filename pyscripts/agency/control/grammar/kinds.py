@@ -26,6 +26,7 @@ _USER = re.compile(r"@[!-9;-~]{1,200}:[!-~]{1,54}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _SETTING = re.compile(r"[A-Za-z_/][A-Za-z0-9_./~+-]*=|\{")
 _MOST_SETTINGS = 50
+_SECRET = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _REASON = "reason="
 OPERATION = "op-"  # an operation's id begins so
 
@@ -241,6 +242,48 @@ class UserId(Kind):
         raise ValueProblemError(
             f"{shown(text)} is not a full Matrix id", hint="write it as @alice:agency.example.org"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SecretName(Kind):
+    """The name of a secret of the vault."""
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "name"
+        """Read a secret's name."""
+        if _SECRET.match(text):
+            return text
+        folded = text.casefold().replace("_", "-").replace(".", "-")
+        raise ValueProblemError(
+            f"{shown(text)} cannot be a secret's name",
+            hint="a name is 1 to 63 of a-z, 0-9 and inner dashes, and begins with a letter",
+            suggestion=folded if _SECRET.match(folded) else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf(Kind):
+    """One word of a list."""
+
+    words: tuple[str, ...]
+
+    def read(self, text: str, parameter: Named) -> str:
+        """Read a word."""
+        if text in self.words:
+            return text
+        raise ValueProblemError(
+            f"{shown(text)} is no {parameter.name}",
+            hint=f"it is one of: {', '.join(self.words)}",
+            suggestion=closest(text, self.words),
+        )
+
+    def complete(self, begun: str) -> tuple[str, ...]:
+        """List the words that begin with `begun`."""
+        return tuple(word for word in self.words if word.startswith(begun))
+
+    @property
+    def bound(self) -> str:
+        """The list of words."""
+        return f"one of {', '.join(self.words)}"
 
 
 @dataclass(frozen=True, slots=True)

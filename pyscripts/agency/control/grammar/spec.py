@@ -77,8 +77,9 @@ class CommandSpec:
 
     A person needs `permission` to give the command; `approval` names the rule whose grants it
     needs before it runs; `changes` is true if it changes something; `target` names the argument
-    with its target. `role` is the role that it asks for, if not an operator's for a change and a
-    viewer's for a look. `bare` are first words that need no mark where an operation's id follows.
+    with its target, and `target_kind` says what that is, if no agent. `role` is the role that it
+    asks for, if not an operator's for a change and a viewer's for a look. `bare` are first words
+    that need no mark where an operation's id follows.
 
     Raises:
         InternalError: the declaration is inconsistent.
@@ -95,6 +96,7 @@ class CommandSpec:
     target: str | None = None
     role: str | None = None
     bare: tuple[str, ...] = ()
+    target_kind: str = ""
 
     def __post_init__(self) -> None:
         names = [each.name for each in self.parameters]

@@ -26,7 +26,7 @@ from agency.control.operations.approving.plan import Planner, plan_nothing
 from agency.control.operations.decisions import Decisions
 from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
 from agency.control.operations.running.changes import Changes
-from agency.control.operations.running.dispatch import Dispatcher, failed
+from agency.control.operations.running.dispatch import Dispatcher, TakeAway, failed, leave_it
 from agency.control.operations.running.queues import TargetQueues
 from agency.control.operations.running.recorder import Recorder
 from agency.control.operations.running.recovery import recover
@@ -34,7 +34,7 @@ from agency.control.operations.running.targets import Targets
 from agency.control.operations.safety import Safety
 from agency.control.operations.strangers import Strangers
 from agency.control.operations.tally import Tally
-from agency.control.policy import SafeMode
+from agency.control.policy import ApprovalRule, SafeMode
 from agency.control.store import inbox, outbox
 from agency.control.store.inbox import StoredEvent
 from agency.control.store.outbox import Lane, StoredMessage
@@ -75,6 +75,7 @@ class Operations:
     obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
     asking_room: Callable[[], str] = lambda: ""  # the approvals room, while it can be asked in
     plan: Planner = plan_nothing
+    take_away: TakeAway = leave_it
     backoff: Backoff = field(default_factory=Backoff)
     has_room: bool = True  # False: no message is admitted, until `enter_room`
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -153,6 +154,7 @@ class Operations:
             approvals=self._approvals,
             spawn=self._spawn,
             asking_room=self.asking_room,
+            take_away=self.take_away,
         )
         self._strangers = Strangers(
             recorder=self._recorder,
@@ -327,6 +329,10 @@ class Operations:
         """Let go of an operation that was withdrawn in the store: it takes no place any more."""
         self._approvals.waiting.pop(operation.id, None)
         self._queues.discard(operation)
+
+    def stand(self, standing: tuple[ApprovalRule, ...]) -> None:
+        """Put the rules into force that follow from what is kept."""
+        self.rules = replace(self.rules, policy=replace(self.rules.policy, standing=standing))
 
     def _set_safe_mode(self, mode: SafeMode | None) -> None:
         self.rules = replace(self.rules, policy=replace(self.rules.policy, safe_mode=mode))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agency.clock import Clock
+from agency.control.execution.classify import LEAK
 from agency.control.operation import Origin
 from agency.control.operations.admitting.admission import Admitted, Settled
 from agency.control.operations.admitting.entries import message_entry
@@ -85,7 +86,8 @@ class Held:
 class Strangers:
     """Refuser of the messages of people who may not command.
 
-    `judge` settles a message without running it; `admit` takes one that may run after all.
+    `judge` settles a message without running it; `admit` takes one that may run after all, or that
+    is to be deleted.
     """
 
     recorder: Recorder
@@ -107,7 +109,7 @@ class Strangers:
         settlements: list[Settlement] = []
         for stored in events:
             settled = self.judge(stored)
-            if isinstance(settled, Admitted):
+            if isinstance(settled, Admitted) or settled.code == LEAK:
                 await self.admit(stored)
             elif (made := self._settlement(stored, settled)) is not None:
                 settlements.append(made)

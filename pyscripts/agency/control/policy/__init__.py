@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agency.control.policy.approval import ApprovalRule, Solo
+from agency.control.policy.approval import ApprovalRule, Solo, critical_secrets
 from agency.control.policy.decision import (
     LOCAL,
     SYSTEM,
@@ -34,6 +34,7 @@ __all__ = [
     "SafeMode",
     "Solo",
     "confirmation",
+    "critical_secrets",
     "needed",
     "people",
 ]

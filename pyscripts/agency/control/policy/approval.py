@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -20,6 +21,13 @@ class ApprovalRule:
     def covers(self, command: str, target: str) -> bool:
         """Return whether the rule asks for approvals of this command on this target."""
         return command in self.commands and (not self.targets or target in self.targets)
+
+
+def critical_secrets(names: Iterable[str]) -> tuple[ApprovalRule, ...]:
+    """Make the rule that holds by itself: a critical secret is not replaced by one person alone."""
+    targets = frozenset(f"secret {name}" for name in names)
+    commands = frozenset({"secrets rotate"})
+    return (ApprovalRule("critical-secrets", commands, targets),) if targets else ()
 
 
 @dataclass(frozen=True, slots=True)

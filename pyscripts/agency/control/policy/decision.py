@@ -69,6 +69,7 @@ class Policy:
     rules: tuple[ApprovalRule, ...] = ()
     solo: Solo | None = None
     safe_mode: SafeMode | None = None
+    standing: tuple[ApprovalRule, ...] = ()  # rules that follow from what is kept, not configured
 
     def decide(self, actor: str, command: Ruled | None, target: str) -> Decision:
         """Decide on a command. None stands for a text that is not parsed yet."""
@@ -108,14 +109,18 @@ class Policy:
 
     def rule_for(self, command: Ruled, target: str) -> str | None:
         """Return the name of the rule by which a command on a target needs approvals."""
-        found = [each for each in self.rules if each.covers(command.name, target)]
+        found = [each for each in self._all_rules if each.covers(command.name, target)]
         if not found:
             return command.approval
         return max(found, key=lambda each: each.quorum).name
 
+    @property
+    def _all_rules(self) -> tuple[ApprovalRule, ...]:
+        return (*self.rules, *self.standing)
+
     def quorum(self, rule: str) -> int:
         """Return how many people must approve by a rule."""
-        return next((each.quorum for each in self.rules if each.name == rule), 1)
+        return next((each.quorum for each in self._all_rules if each.name == rule), 1)
 
     def approvers(self, actor: str) -> frozenset[str]:
         """Return who may approve what `actor` asked for: never `actor`, but for a solo agency."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,36 @@ from agency.canonical import canonical_json
 from agency.control.runtimes.base import AgentRuntimeError, StartRequest
 from agency.errors import PrerequisiteError
 from agency.files import write_atomically
-from agency.protocols import AgentConfig
+from agency.protocols import REDEEM_SOCKET, AgentConfig
 from agency.secrets import SecretValue
 
 HOST = "127.0.0.1"
+# Where systemd shows an agent's unit the directory of its socket.
+SHOWN_REDEEM_SOCKET = Path("/run/agency-redeem") / REDEEM_SOCKET
 CHECK_PLACE = "check the permissions and the free space of that directory"
+
+
+def redeem_socket(state_dir: Path, agent: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the path of the socket at which an agent redeems its secrets.
+
+    It is in a directory of its own below that of the service, or below the state directory.
+    """
+    directory = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return Path(directory or state_dir) / "redeem" / checked_name(agent) / REDEEM_SOCKET
+
+
+def open_redeem_place(path: Path) -> None:
+    """Make the directory of an agent's socket, before systemd shows it to the agent's unit.
+
+    Raises:
+        PrerequisiteError: it cannot be made.
+    """
+    make_private(path.parent)
+    try:
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)  # nobody else passes the one above
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def checked_name(name: str) -> str:
@@ -36,7 +62,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def agent_config(request: StartRequest, port: int) -> bytes:
+def agent_config(request: StartRequest, port: int, redeem: Path | None = None) -> bytes:
     """Make the configuration file of an agent that serves ACP on a port of this machine.
 
     Raises:
@@ -50,6 +76,7 @@ def agent_config(request: StartRequest, port: int) -> bytes:
             port=port,
             project=request.project,
             trace=request.trace,
+            redeem_socket=None if redeem is None else str(redeem),
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -65,6 +92,7 @@ class Handed:
 
     config: Path
     token: Path
+    redeem: Path | None = None  # the socket at which it redeems its secrets, as the agent sees it
 
     @contextlib.contextmanager
     def offered(self, request: StartRequest, port: int, token: str) -> Iterator[None]:
@@ -74,7 +102,7 @@ class Handed:
             AgentRuntimeError: the request or the port is invalid.
             PrerequisiteError: a file cannot be written.
         """
-        config = agent_config(request, port)
+        config = agent_config(request, port, self.redeem)
         try:
             for directory in dict.fromkeys((self.config.parent, self.token.parent)):
                 make_private(directory)

@@ -35,7 +35,7 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.detail import failure_detail
-from agency.control.runtimes.handover import CHECK_PLACE, HOST, Handed, cannot_write
+from agency.control.runtimes.handover import CHECK_PLACE, HOST, Handed, cannot_write, redeem_socket
 from agency.control.runtimes.logs import file_tail, last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.control.runtimes.usage import session_usage
@@ -70,7 +70,10 @@ class _Agent(Managed):
     @property
     def handed(self) -> Handed:
         credentials = self.directory / "credentials"
-        return Handed(self.directory / "agent.json", credentials / TOKEN_CREDENTIAL)
+        redeem = redeem_socket(self.directory.parent.parent, self.name)
+        return Handed(
+            self.directory / "agent.json", credentials / TOKEN_CREDENTIAL, redeem.resolve()
+        )
 
     @property
     def log(self) -> Path:

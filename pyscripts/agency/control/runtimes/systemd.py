@@ -28,7 +28,7 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.detail import failure_detail
-from agency.control.runtimes.handover import HOST, Handed
+from agency.control.runtimes.handover import HOST, SHOWN_REDEEM_SOCKET, Handed, open_redeem_place
 from agency.control.runtimes.logs import last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.secrets import SecretValue
@@ -147,7 +147,8 @@ class SystemdRuntime(SerialRuntime[_Agent]):
 
     def _make(self, name: str) -> _Agent:
         directory = self._directory
-        return _Agent(name, Handed(directory / f"{name}.json", directory / f"{name}.token"))
+        config, token = directory / f"{name}.json", directory / f"{name}.token"
+        return _Agent(name, Handed(config, token, SHOWN_REDEEM_SOCKET))
 
     async def _runs(self, agent: _Agent) -> bool:
         seen = await self._observe(agent)
@@ -157,6 +158,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         seen = await self._observe(agent)
         if seen.running or seen.will_restart:  # its token is unknown or old
             await self._units.stop(agent.unit, timeout_s=self._stop_timeout_s)
+        open_redeem_place(self._directory.parent / "redeem" / agent.name)
         with agent.handed.offered(request, self._port_of(agent.name), self._new_token()):
             await self._units.reset_failed(agent.unit)  # else a sixth start in 10 s is refused
             await self._units.start(agent.unit, timeout_s=self._start_timeout_s)

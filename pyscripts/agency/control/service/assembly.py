@@ -27,6 +27,7 @@ from agency.control.rooms.deletions import Deletions
 from agency.control.service.notices import Notices
 from agency.control.service.shared import Shared, Tokens, new_trace
 from agency.control.service.targets import AgentTargets
+from agency.control.service.vaulting import VaultService
 from agency.control.store.passwords import url_secrets
 from agency.matrix import Backoff
 from agency.secrets import Redactor, SecretValue
@@ -72,7 +73,9 @@ def build_notices(plane: Shared, sender: Sender) -> Notices:
     )
 
 
-def build_appservice(plane: Shared, tokens: Tokens, sender: Sender) -> AppService:
+def build_appservice(
+    plane: Shared, tokens: Tokens, sender: Sender, vault: VaultService | None = None
+) -> AppService:
     """Build what the homeserver calls: intake, readiness, pages."""
     config = plane.config
     own = {config.bot_id, *(agent.matrix_id for agent in config.agents)}
@@ -120,11 +123,16 @@ def build_appservice(plane: Shared, tokens: Tokens, sender: Sender) -> AppServic
         nouns=GRAMMAR.nouns,
         tally=plane.tally,
         alerts=_alerts(plane, tokens, sender),
+        entry=None if vault is None else vault.page,
     )
 
 
 def build_operations(
-    plane: Shared, lifecycle: Lifecycle, room_id: str, sender: Sender
+    plane: Shared,
+    lifecycle: Lifecycle,
+    room_id: str,
+    sender: Sender,
+    vault: VaultService | None = None,
 ) -> Operations:
     """Build the operations, with the handler of each command; they have no room yet."""
     names = frozenset(agent.name for agent in plane.config.agents)
@@ -140,6 +148,7 @@ def build_operations(
             safety=lambda: plane.running().safety,
             gosuto=lambda: desk,
             started_s=plane.clock.steady(),
+            **({} if vault is None else {"secrets": lambda: vault.desk}),
         )
     )
     return Operations(
@@ -148,7 +157,8 @@ def build_operations(
         rules=Rules.from_config(plane.config, room_id, looks_like_command),
         grammar=GRAMMAR,
         handler=lambda command: handlers[command.name],
-        targets=AgentTargets(lifecycle),
+        targets=AgentTargets(lifecycle, {} if vault is None else {"secret": vault.desk.describe}),
+        take_away=plane.taker.take_away,
         approval_wait_s=plane.config.limits.approval_wait_s,
         max_command_bytes=plane.config.limits.max_command_bytes,
         max_outbox=plane.config.limits.max_outbox,

@@ -35,6 +35,7 @@ from agency.control.service.shared import Shared, Tokens, new_trace
 from agency.control.service.side_rooms import SideRooms, open_side_rooms
 from agency.control.service.tasks import first_end
 from agency.control.service.upkeep import RoomUpkeep
+from agency.control.service.vaulting import VaultService, build_vault
 from agency.control.store import facts, outbox
 from agency.control.store.facts import Fact
 from agency.errors import InternalError
@@ -54,6 +55,9 @@ _FLUSH_S = 0.5
 class ControlPlane(Shared):
     """The parts of a control plane, and the order in which they start and stop."""
 
+    vault: VaultService | None = None
+    delivering: asyncio.Task[None] | None = None
+
     async def run(self, tokens: Tokens) -> None:
         """Serve until `stopping` is set.
 
@@ -61,16 +65,19 @@ class ControlPlane(Shared):
             AgencyError: it could not start, or one of its parts ended.
         """
         lifecycle = build_lifecycle(self, tokens)
+        vault = self.vault = build_vault(self, tokens, lifecycle)
         sender = build_sender(self)
-        app = build_app(build_appservice(self, tokens, sender))
+        app = build_app(build_appservice(self, tokens, sender, vault))
         runner = await startup.listen(app, self.config, self.handed)
         try:
             notices = build_notices(self, sender)
             await notices.restore()
             upkeep = self.keeper = await self._upkeep()
-            operations = build_operations(self, lifecycle, upkeep.room_id or "", sender)
+            operations = build_operations(self, lifecycle, upkeep.room_id or "", sender, vault)
             self.operations = operations
             await operations.safety.restore()
+            if vault is not None:
+                await vault.restore()
             side = await open_side_rooms(self, sender, Redactor(secrets_of(self, tokens)).redact)
             self.side = side
             async with self._taking_commands(operations) as working:
@@ -87,18 +94,23 @@ class ControlPlane(Shared):
     @asynccontextmanager
     async def _taking_commands(self, operations: Operations) -> AsyncIterator[asyncio.Task[None]]:
         """Run operations that are asked for past the room, whether or not there is one."""
-        entrance = Entrance(operations, self.clock, new_trace)
+        values = None if self.vault is None else self.vault.waiting
+        entrance = Entrance(operations, self.clock, new_trace, values)
         place = place_of(self.config.state_dir)
         async with serve_commands(place, partial(enter_with_document, entrance)):
             working = asyncio.create_task(operations.run(), name="operations")
+            if self.vault is not None:  # agents that run need no room
+                self.delivering = asyncio.create_task(self.vault.run(), name="delivery of secrets")
             try:
                 yield working
             finally:
                 self.stopping.set()
                 if not working.done():
                     await self._wind_down(operations, working)
-                working.cancel()
-                await asyncio.gather(working, return_exceptions=True)
+                ending = [each for each in (working, self.delivering) if each is not None]
+                for task in ending:
+                    task.cancel()
+                await asyncio.gather(*ending, return_exceptions=True)
 
     async def _upkeep(self) -> RoomUpkeep:
         """Make the keeper of the control room, which knows the room of the last start."""
@@ -144,6 +156,8 @@ class ControlPlane(Shared):
             asyncio.create_task(notices.run(), name="notices of conditions"),
             asyncio.create_task(side.run(), name="rooms beside the control room"),
         ]
+        if self.delivering is not None:
+            tasks.append(self.delivering)
         names = [agent.name for agent in self.config.agents]
         starting = asyncio.create_task(
             reconcile(names, operations.targets, operations, self.clock, new_trace),

@@ -15,6 +15,7 @@ from agency.control.config import ControlConfig
 from agency.control.events import RoomChange
 from agency.control.operations import Operation, Operations
 from agency.control.operations.tally import Tally
+from agency.control.rooms.taking import Taker
 from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
 from agency.control.service.upkeep import RoomUpkeep
@@ -31,16 +32,21 @@ _ANSWER_S = 0.05  # how long an acknowledgement waits for the reply
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The two secrets of an application service, and Alertmanager's if it has alerts to deliver."""
+    """The two secrets of an application service, and what else this agency has.
+
+    `alerts` is Alertmanager's token, `vault` the master keys of the vault.
+    """
 
     as_token: SecretValue
     hs_token: SecretValue
     alerts: SecretValue | None = None
+    vault: SecretValue | None = None
 
     def all(self) -> tuple[SecretValue, ...]:
         """Return those that there are."""
+        keys = () if self.vault is None else map(SecretValue, self.vault.reveal().split())
         return tuple(
-            each for each in (self.as_token, self.hs_token, self.alerts) if each is not None
+            each for each in (self.as_token, self.hs_token, self.alerts, *keys) if each is not None
         )
 
 
@@ -87,10 +93,12 @@ class Shared:
     keeper: RoomUpkeep | None = None
     operations: Operations | None = None
     side: Side | None = None
+    taker: Taker = field(init=False)
 
     def __post_init__(self) -> None:
         self.room = ControlRoom(self.api, self.config)
         self.voice = Voice(self.room.silence, self.clock)
+        self.taker = Taker(self.api, self.config.bot_id)
 
     def room_changed(self, change: RoomChange) -> None:
         """Look at the control room again after a change there, or an operator's invitation."""

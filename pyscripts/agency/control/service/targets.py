@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 from agency.control.commands import GRAMMAR, wish_for
 from agency.control.execution.lifecycle import Lifecycle, Observation
@@ -14,15 +15,21 @@ from agency.control.wish import Wish, with_project
 
 @dataclass(frozen=True, slots=True)
 class AgentTargets:
-    """Targets of changes that are agents; see operations.targets for each call."""
+    """Targets of changes that are agents; see operations.targets for each call.
+
+    `others` describes targets of other kinds, which nothing is wished of.
+    """
 
     lifecycle: Lifecycle
+    others: Mapping[str, Callable[[str], Awaitable[str]]] = field(default_factory=dict)
 
     async def wish(self, command: Command) -> Wish | None:
         """Return the wish that a command makes; None if it leaves that as it is."""
         make = wish_for(command)
         name = command.target
-        if make is None or name is None or name not in self.lifecycle.agents:
+        if make is None or name is None or command.spec.target_kind:
+            return None
+        if name not in self.lifecycle.agents:
             return None
         runs = await self.lifecycle.is_running(name)
         return make(command, await self.recorded(name), runs)
@@ -30,7 +37,7 @@ class AgentTargets:
     async def asked(self, command: Command) -> Wish | None:
         """Return what a command asks for, however its target is; None if it has none."""
         make = wish_for(command)
-        if make is None or command.target is None:
+        if make is None or command.target is None or command.spec.target_kind:
             return None
         return make(command, await self.recorded(command.target), False)
 
@@ -56,6 +63,9 @@ class AgentTargets:
         name = command.target
         if name is None:
             return ""
+        if kind := command.spec.target_kind:
+            describe = self.others.get(kind)
+            return "" if describe is None else await describe(name)
         seen = await self.lifecycle.observe(name, trace)
         text = f"{name} is {seen.status.state}"
         if seen.told is not None:

@@ -21,7 +21,8 @@ from agency.store import Schema
 
 # Every revision that this code can upgrade from, oldest first.
 SCHEMA = Schema(
-    "agency.control.store:migrations", ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+    "agency.control.store:migrations",
+    ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0007"),
 )
 REVISION = SCHEMA.newest
 
@@ -159,6 +160,58 @@ gosuto_documents = Table(
     Column("sha256", String(64), primary_key=True),
     Column("document", Text, nullable=False),
     Column("kept_ts", BigInteger, nullable=False),
+)
+
+# Agents' secrets, encrypted; `control/vault` reads and writes these four tables.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("type", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("critical", Integer, nullable=False),
+    Column("author", String(255), nullable=False),
+    Column("created_ts", BigInteger, nullable=False),
+    Column("changed_ts", BigInteger, nullable=False),
+    Column("key_id", String(16), nullable=False),
+    Column("nonce", String(24), nullable=False),
+    Column("ciphertext", Text, nullable=False),
+)
+secret_bindings = Table(
+    "secret_bindings",
+    metadata,
+    Column("secret", String(64), primary_key=True),
+    Column("agent", String(64), primary_key=True),
+    Column("author", String(255), nullable=False),
+    Column("created_ts", BigInteger, nullable=False),
+)
+secret_leases = Table(
+    "secret_leases",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("agent", String(64), nullable=False),
+    Column("secret", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("token_hash", String(64), nullable=False),
+    Column("offered_until_ts", BigInteger, nullable=False),
+    Column("expires_ts", BigInteger, nullable=False),
+    Column("redeemed_ts", BigInteger),
+)
+Index("secret_leases_expires", secret_leases.c.expires_ts)
+# Links by which a value is entered once; the token itself is never stored.
+secret_forms = Table(
+    "secret_forms",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("critical", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("author", String(255), nullable=False),
+    Column("trace", String(64), nullable=False),
+    Column("expires_ts", BigInteger, nullable=False),
+    Column("used_ts", BigInteger),
+    Column("mac", String(64), nullable=False),
 )
 
 audit = Table(

@@ -171,7 +171,7 @@ MatrixId = Annotated[
 Feature = Annotated[
     str, AfterValidator(_feature), Field(json_schema_extra={"enum": list(FEATURES)})
 ]
-# What an approval rule can ask for: the commands that change an agent.
+# What an approval rule can ask for: commands that change an agent or a secret.
 GatedCommand = Literal[
     "agents start",
     "agents stop",
@@ -181,6 +181,12 @@ GatedCommand = Literal[
     "gosuto set",
     "gosuto rollback",
     "gosuto push",
+    "secrets set",
+    "secrets rotate",
+    "secrets delete",
+    "secrets bind",
+    "secrets unbind",
+    "secrets push",
 ]
 AgeRecipient = Annotated[
     str,

@@ -45,6 +45,12 @@ def read_credential(name: str, environ: Mapping[str, str] = os.environ) -> Secre
     return SecretValue(_text(name, path, data))
 
 
+def has_credential(name: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether there is a credential of that name, for one that a service can do without."""
+    directory = environ.get(DIRECTORY_VARIABLE)
+    return bool(directory) and (Path(directory or "") / name).exists()
+
+
 def _text(name: str, path: Path, data: bytes) -> str:
     if len(data) > MAX_BYTES:
         raise PrerequisiteError(

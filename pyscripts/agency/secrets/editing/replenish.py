@@ -15,8 +15,11 @@ from agency.secrets.encryption.keys import Keys
 from agency.secrets.encryption.program import instance_of
 from agency.secrets.generators import Entropy, generate
 from agency.secrets.providers import missing_in_file
+from agency.secrets.values import SecretValue
 
 REGENERATE = "regenerate"
+PREPEND = "prepend"  # a new value before the old ones, which are read for a while
+_KEPT = 4  # values that such a secret has then
 
 
 def plan_missing(
@@ -67,12 +70,21 @@ def plan_rotation(
             hint=" / ".join(f"{spec.name}: {how_to_rotate(spec, root)}" for spec in others),
         )
     values = {spec.name: generate(spec.generator, entropy) for spec in wanted}
+    if prepended := [spec.name for spec in wanted if spec.procedure == PREPEND]:
+        before = sops.decrypt(file, keys)
+        values |= {name: _before(values[name], before.get(name)) for name in prepended}
     return plan_values(file, keys, values, wanted, today=today)
 
 
+def _before(fresh: SecretValue, old: SecretValue | None) -> SecretValue:
+    """Put a new value before the old ones, of which the oldest are dropped."""
+    words = [] if old is None else old.reveal().split()
+    return SecretValue(" ".join([fresh.reveal(), *words][:_KEPT]))
+
+
 def is_regenerated(spec: SecretSpec) -> bool:
-    """Return whether a new random value is all that a rotation takes."""
-    return spec.cls is SecretClass.A2 and spec.procedure == REGENERATE
+    """Return whether `agency secrets rotate` makes the new value."""
+    return spec.cls is SecretClass.A2 and spec.procedure in (REGENERATE, PREPEND)
 
 
 def how_to_rotate(spec: SecretSpec, root: str) -> str:

@@ -25,6 +25,7 @@ from agency.secrets.values import SecretValue
 
 EXPIRES_SOON = timedelta(days=14)  # as the alert on the machine
 _SYNAPSE = re.compile(r"ed25519 \S+ [A-Za-z0-9+/]{43}\Z")
+_KEYS = re.compile(r"[A-Za-z0-9_-]{43}( [A-Za-z0-9_-]{43}){0,7}\Z")
 _MANY_LINES = {"pem-private-key", "pem-certificates", "openssh-private-key", "docker-config-json"}
 
 
@@ -73,6 +74,8 @@ def _of_text(form: str, text: str) -> Iterator[str]:
         yield from _of_line(text)
         if form == "synapse-signing-key" and not _SYNAPSE.match(text.strip()):
             yield "is not a signing key in Synapse's one-line format"
+        if form == "keys" and not _KEYS.match(text.strip()):
+            yield "is not keys of 43 characters of URL-safe base64, with a space between two"
         return
     check = _CHECKS.get(form)
     reason = None if check is None else check(text)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from desk import ALICE, BOB
-from gosuto_front import GosutoFront
+from gosuto_front import MAKE, GosutoFront
 from gosutos import filled
 
 from agency.control.entrance import documents
@@ -19,7 +19,7 @@ from agency.control.policy import People, Policy
 from agency.control.store import gosuto as store
 from agency.control.store import pruning
 from agency.errors import UsageError
-from agency.gosuto import GosutoError, as_yaml, canonical, sha256
+from agency.gosuto import GosutoError, as_yaml, canonical, edit, sha256
 
 DOCUMENT = filled("pm")
 TEXT = canonical(DOCUMENT).decode()
@@ -98,6 +98,20 @@ async def test_they_have_a_limit_and_go_when_nobody_needs_them(front, monkeypatc
     assert await count(front) == 1, "it is not older than that"
     await front.desk.database.write(lambda c: pruning.prune(c, now + 1))
     assert await count(front) == 0
+
+
+async def test_a_document_that_holds_a_token_is_kept_nowhere(front):
+    token = "ghp" + "_" + "A1b2C3" * 6
+    leaky = edit(DOCUMENT, [f"persona.prompt=use {token}"])
+    text, name = canonical(leaky).decode(), f"--document=sha256:{sha256(leaky)}"
+    answer, told = await entered(front, f"!agency gosuto set pm {name}", text)
+    assert "holds a GitHub token" in "".join(told)
+    assert str(answer.outcome) == "refused"
+    assert await count(front) == 0
+    said = await front.say(MAKE.replace("Sum it up", f"use {token}"))
+    assert token not in said
+    assert "version" not in said
+    assert await front.versions() == []
 
 
 def test_a_file_is_checked_before_anything_is_asked(tmp_path):

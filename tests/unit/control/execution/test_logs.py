@@ -137,3 +137,25 @@ async def test_what_is_asked_wrongly_is_refused(desk: Any) -> None:
         assert reply["org.agency.reply"]["ok"] is False, wrong
     assert runtime.asked == []
     assert {outcome for _, _, outcome in await desk.outcomes()} == {"refused"}
+
+
+class Leaky(Talkative):
+    """A runtime whose agents write the values that they were given."""
+
+    async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
+        await super().log_tail(name, lines)
+        return ("my key is canary-value-of-the-vault", "and so on")
+
+
+async def test_a_secret_of_the_vault_is_not_shown_in_its_agents_log(desk: Any) -> None:
+    async def nothing() -> dict[str, Any]:
+        return {}
+
+    async def held(agent: str) -> tuple[SecretValue, ...]:
+        return (SecretValue("canary-value-of-the-vault"),) if agent == "pm" else ()
+
+    entry = AgentEntry(name="pm", role="pm", matrix_id="@agent-pm:x.org", port=20001)
+    lifecycle = Lifecycle({"pm": entry}, Leaky(), None, Limits(), nothing)  # type: ignore[arg-type]
+    assert await lifecycle.log_tail("pm", 5) == ("my key is canary-value-of-the-vault", "and so on")
+    lifecycle.agent_secrets = held
+    assert await lifecycle.log_tail("pm", 5) == ("my key is [***]", "and so on")

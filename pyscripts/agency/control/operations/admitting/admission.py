@@ -163,9 +163,9 @@ def refuse_unknown(operation: Operation) -> Settled:
 
 
 def target_of(command: Command) -> str:
-    """Return the name of the command's target; empty if it has none."""
-    name = command.spec.target
-    return (command.text(name) or "") if name is not None else ""
+    """Return the name of the command's target, after its kind if that is no agent; else empty."""
+    name, kind = command.target or "", command.spec.target_kind
+    return f"{kind} {name}" if name and kind else name
 
 
 def described(text: str, bounds: Bounds) -> dict[str, object]:

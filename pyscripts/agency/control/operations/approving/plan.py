@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy.engine import Connection
 
 from agency.control.operation import Operation
-from agency.control.wish import Wish, basis_of
+from agency.control.operations.approving.basis import basis_now, moved_text
+from agency.control.wish import Wish
 from agency.errors import AgencyError
 
 _MOST_LINE = 500  # characters of one line in a prompt
@@ -75,11 +76,8 @@ def check_basis(
     except AgencyError as error:
         raise VoidGrantError(error.message, hint=error.hint) from None
     if planned is None:
-        if operation.basis and basis_of(before) != operation.basis:
-            raise VoidGrantError(
-                f"{operation.target} is {before or 'without a command'} by now, and was not "
-                "when the approval was asked for; ask again"
-            )
+        if operation.basis and basis_now(connection, operation.target) != operation.basis:
+            raise VoidGrantError(moved_text(operation.target, before))
     elif planned.basis != operation.basis:
         raise VoidGrantError(
             f"{operation.target} is not as it was when the approval was asked for; ask again",

@@ -47,19 +47,21 @@ def prompt(
     *,
     alone: bool = False,
     where: str = "the control room",
+    seen: str = "",
     plan: Plan | None = None,
 ) -> Reply:
     """Make the message that asks for the approvals of an operation; `where` is where they count.
 
-    `plan` says what it would do, if that is more than a wish of its target. How to decide is never
-    cut off: of a long command and a long plan the beginning is shown, and where the rest is.
+    `seen` describes its target as it is, where the effect does not; `plan` says what it would do,
+    if that is more than a wish of its target. How to decide is never cut off: of a long command and
+    a long plan the beginning is shown, and where the rest is.
     """
     short = operation.short
     until = iso(operation.deadline_ts / 1000)
     lines = [
         f"Operation {operation.id} needs an approval, by the rule {operation.rule}.",
         f"{operation.actor} asks: {_begun(operation)}",
-        effect.sentence(operation.target) if plan is None else "",
+        "" if plan is not None else effect.sentence(operation.target) or (seen and f"Now {seen}."),
     ]
     if alone:
         word = confirmation(operation.target, operation.action)

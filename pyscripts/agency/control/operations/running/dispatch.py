@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
-from agency.control.execution.classify import Rules
+from agency.control.events import IncomingEvent
+from agency.control.execution.classify import LEAK, Rules
 from agency.control.execution.replies import Reply
 from agency.control.grammar.parse import Command
 from agency.control.operation import Operation, Origin, State
@@ -25,10 +26,16 @@ from agency.control.operations.running.queues import TargetQueues
 from agency.control.operations.running.recorder import Recorder, Settlement
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent
-from agency.control.wish import basis_of
 from agency.errors import AgencyError
 
 _log = logging.getLogger(__name__)
+
+TakeAway = Callable[[IncomingEvent], Awaitable[str]]
+
+
+async def leave_it(_event: IncomingEvent) -> str:
+    """Leave a message where it is: for operations without a homeserver behind them."""
+    return "Delete it."
 
 
 @dataclass(slots=True)
@@ -37,6 +44,7 @@ class Dispatcher:
 
     `spawn` runs a look or a refusal in a task of its own; `rules` gives the present rules, and
     `asking_room` the approvals room, empty if there is none to ask in.
+    `take_away` deletes a message that held a token, and says what became of that.
     """
 
     recorder: Recorder
@@ -48,6 +56,7 @@ class Dispatcher:
     approvals: Approvals
     spawn: Callable[[Coroutine[Any, Any, None], StoredEvent | None], None]
     asking_room: Callable[[], str]
+    take_away: TakeAway
 
     async def event(self, stored: StoredEvent) -> None:
         """Admit or settle a message."""
@@ -55,8 +64,15 @@ class Dispatcher:
         if isinstance(admitted, Admitted):
             await self._dispatch(admitted, stored)
             return
+        self.spawn(self._refuse(admitted, stored), stored)
+
+    async def _refuse(self, settled: Settled, stored: StoredEvent) -> None:
+        """Settle a message that does not run; one that held a token is deleted before."""
+        if settled.code == LEAK and settled.reply is not None:
+            done = await self.take_away(stored.event)
+            settled = replace(settled, reply=Reply(False, f"{settled.reply.text} {done}"))
         origin = Origin.of_event(stored.event)
-        self.spawn(self.settle(admitted, origin, stored.trace, stored.sequence), stored)
+        await self.settle(settled, origin, stored.trace, stored.sequence)
 
     def judge(self, stored: StoredEvent) -> Settled | Admitted:
         """Admit the command in a message; a defect met by one must not stop those behind it."""
@@ -119,12 +135,15 @@ class Dispatcher:
         if plan is not None:
             operation = replace(operation, basis=plan.basis)
         elif operation.target:
-            operation = replace(operation, basis=basis_of(effect.before))
+            operation = replace(operation, basis=await self.recorder.basis(operation.target))
         alone = operation.actor in policy.approvers(operation.actor)
+        seen = ""
+        if command.spec.target_kind:  # nothing is wished of it, so its effect does not say it
+            seen = await targets.observe(command, operation.trace)
         asking = self.asking_room()
         where = "the control room or the approvals room" if asking else "the control room"
         quorum = policy.quorum(operation.rule or "")
-        notice = prompt(operation, quorum, effect, alone=alone, plan=plan, where=where)
+        notice = prompt(operation, quorum, effect, alone=alone, plan=plan, seen=seen, where=where)
         entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
         kept = await self.recorder.keep(
             operation, entry, event, notice, self.rules().room_id, asking

@@ -63,8 +63,15 @@ async def execute(
     progress: Progress,
 ) -> Result:
     """Run the handler of a command; turn an error into a result."""
-    origin = operation.origin
-    invocation = Invocation(command, operation.actor, operation.trace, origin.ts, progress.say)
+    invocation = Invocation(
+        command,
+        operation.actor,
+        operation.trace,
+        operation.origin.ts,
+        progress.say,
+        operation.id,
+        operation.rule,
+    )
     _log.debug("an operation begins")
     try:
         return await handler(command)(invocation)

@@ -21,6 +21,7 @@ from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.admitting.entries import operation_entry, store_reason
 from agency.control.operations.admitting.withdrawal import is_withdrawn
 from agency.control.operations.approving.asking import prompts, queue_prompts, queued_prompts
+from agency.control.operations.approving.basis import basis_now
 from agency.control.operations.approving.plan import (
     Plan,
     Planner,
@@ -222,6 +223,10 @@ class Recorder:
             AgencyError: it would be refused.
         """
         return await self.database.read(lambda c: self.plan(c, operation))
+
+    async def basis(self, target: str) -> str:
+        """Return what an approval of a change of a target is planned on now."""
+        return await self.database.read(lambda c: basis_now(c, target))
 
     async def is_stored(self, operation: Operation) -> bool:
         """Return whether an operation with that id is in the store."""

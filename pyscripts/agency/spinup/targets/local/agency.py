@@ -27,6 +27,7 @@ from agency.secrets import (
     MATRIX_HS_TOKEN,
     MATRIX_REGISTRATION_SHARED_SECRET,
     OPERATOR_PASSWORD,
+    VAULT_MASTER_KEY,
     SecretProvider,
     SecretValue,
 )
@@ -41,7 +42,7 @@ from agency.spinup.targets.local.supervisor import Service, Supervisor, nothing
 HOMESERVER = "homeserver"
 HOMESERVER_SOCKET = "homeserver.sock"
 CONTROL = "control"
-CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN)
+CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, VAULT_MASTER_KEY)
 
 
 def usual_ports(instance: Instance) -> dict[str, int]:

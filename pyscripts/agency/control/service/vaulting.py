@@ -1,0 +1,170 @@
+"""The vault of a control plane: built where there is a master key, restored, and kept at work."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from agency import naming
+from agency.clock import iso, new_id
+from agency.control.appservice.access import OwnNames
+from agency.control.conditions import Code
+from agency.control.entrance.counter import Counter, serve
+from agency.control.execution.lifecycle import Lifecycle
+from agency.control.policy import critical_secrets
+from agency.control.runtimes.handover import redeem_socket
+from agency.control.service.handing import AcpAgents
+from agency.control.service.shared import Shared, Tokens, new_trace
+from agency.control.vault.cipher import VaultError
+from agency.control.vault.delivery import Delivery
+from agency.control.vault.desk import Report, SecretDesk
+from agency.control.vault.forms import Forms
+from agency.control.vault.keys import read_keyring
+from agency.control.vault.leases import Leases
+from agency.control.vault.page import EntryPage
+from agency.control.vault.rows import FormRow, Secret
+from agency.control.vault.values import Waiting
+from agency.control.vault.vault import Vault
+
+
+@dataclass(slots=True)
+class VaultService:
+    """The vault at work: what commands use, the page, the sockets of agents, and deliveries."""
+
+    plane: Shared
+    lifecycle: Lifecycle
+    vault: Vault
+    leases: Leases
+    waiting: Waiting
+    desk: SecretDesk = field(init=False)
+    page: EntryPage = field(init=False)
+    delivery: Delivery = field(init=False)
+    _sockets: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _served: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        config, plane = self.plane.config, self.plane
+        self.vault = replace(self.vault, changed=self._changed)
+        self.leases = replace(self.leases, vault=self.vault)
+        base_url = config.public_url or f"http://{config.listen_host}:{config.listen_port}"
+        forms = Forms(self.vault, base_url, secrets.token_urlsafe)
+        self.delivery = Delivery(
+            leases=self.leases,
+            agents=AcpAgents(self.lifecycle, plane.runtime, plane.acp, self._serve),
+            conditions=plane.conditions,
+            known=self.lifecycle.agents.keys,
+            new_trace=new_trace,
+            check_s=config.limits.secret_check_s,
+        )
+        self.desk = SecretDesk(self.vault, forms, self.waiting, self._push)
+        own_names = OwnNames(config.listen_host).check
+        self.page = EntryPage(forms, base_url, self._tell, own_names, self._held_back)
+
+    async def restore(self) -> None:
+        """Put the rule for critical secrets into force; call it before any command is taken."""
+        await self._changed()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        async with self._sockets:
+            await self.delivery.run()
+
+    async def _push(self, agent: str, trace: str) -> Report:
+        return await self.delivery.push(agent, trace)
+
+    async def _changed(self) -> None:
+        """Follow a change: who must approve what, and what agents shall hold."""
+        try:
+            found = await self.vault.listed()
+        except VaultError as error:
+            self.plane.conditions.note(Code.VAULT_UNUSABLE, error.message, hint=error.hint or "")
+            return
+        names = [each.secret.name for each in found if each.secret.critical]
+        self.plane.running().stand(critical_secrets(names))
+        self.delivery.wake()
+
+    def _held_back(self) -> str | None:
+        """Say why nothing may be changed: a link that was made before does not lead around it."""
+        if self.plane.operations is None:
+            return "The control plane begins; try it again in a moment."
+        mode = self.plane.operations.rules.policy.safe_mode
+        return None if mode is None else f"{mode.by} switched to safe mode: nothing is changed."
+
+    async def _tell(self, form: FormRow, secret: Secret) -> None:
+        """Tell the room of a value that came in by a link; the audit log has it already."""
+        text = (
+            f"{secret.name} has version {secret.version} now: a value was entered by the link that "
+            f"{form.author} asked for, at {iso(secret.changed_ts / 1000)}."
+        )
+        # Without a room the audit log alone says it.
+        if self.plane.room_id is not None:
+            try:
+                await self.plane.running().announce(text, new_trace())
+            except SQLAlchemyError:
+                self.delivery.wake()
+
+    async def _serve(self, agent: str) -> None:
+        """Open the socket at which an agent redeems, once."""
+        if agent in self._served:
+            return
+        self._served.add(agent)
+        kind = self.plane.runtime.kind_of(agent)
+        uids = {"process": os.geteuid(), "systemd": _uid_of(agent)}
+        counter = Counter(
+            agent=agent,
+            leases=self.leases,
+            clock=self.plane.clock,
+            token=partial(self._token, agent),
+            new_trace=new_trace,
+            uid=uids.get(kind),
+        )
+        made = serve(counter, self._place(agent), shown=kind != "process")
+        try:
+            await self._sockets.enter_async_context(made)
+        except BaseException:
+            self._served.discard(agent)
+            raise
+
+    def _token(self, agent: str) -> str | None:
+        endpoint = self.plane.runtime.endpoint(agent)
+        return None if endpoint is None else endpoint.token
+
+    def _place(self, agent: str) -> Path:
+        return redeem_socket(self.plane.config.state_dir, agent)
+
+
+def build_vault(plane: Shared, tokens: Tokens, lifecycle: Lifecycle) -> VaultService | None:
+    """Build the vault; None for an agency without a master key.
+
+    Raises:
+        PrerequisiteError: the master key cannot be used.
+    """
+    if tokens.vault is None:
+        return None
+    limits = plane.config.limits
+    vault = Vault(plane.database, plane.clock, read_keyring(tokens.vault))
+    lifecycle.agent_secrets = vault.values_of
+    return VaultService(
+        plane=plane,
+        lifecycle=lifecycle,
+        vault=vault,
+        leases=Leases(
+            vault, limits.secret_lease_s, partial(new_id, "lease"), secrets.token_urlsafe
+        ),
+        waiting=Waiting(plane.clock, limits.approval_wait_s + limits.max_command_age_s),
+    )
+
+
+def _uid_of(agent: str) -> int:
+    """Return the uid of an agent's user; where there is no such user, one that nobody has."""
+    try:
+        return pwd.getpwnam(naming.agent_localpart(agent)).pw_uid
+    except KeyError:
+        return -1
