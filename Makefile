@@ -77,6 +77,7 @@ docs: setup-dev ## Write the generated files anew: commands, claims, what NixOS 
 	python tools/docgen/shell.py docs/cli.md
 	python tools/docgen/room.py docs/commands.md
 	python tools/docgen/instance.py docs/instance.md
+	python tools/docgen/openapi.py docs/openapi.json
 	python tools/docgen/gosuto.py docs
 	python tools/docgen/acp.py docs/acp.md
 	python tools/docgen/claims.py

@@ -29,6 +29,7 @@ let
       }) agency.agents;
     }
     // lib.optionalAttrs cfg.alerts { alerts = true; }
+    // lib.optionalAttrs cfg.api.enable { api.listen_port = agency.ports.control-api; }
     // lib.optionalAttrs isPublic { public_url = "https://${agency.edge.sites.control.host}"; }
     // lib.optionalAttrs onPostgresql {
       database_url = "postgresql+asyncpg:///${user}?host=/run/postgresql";
@@ -54,6 +55,7 @@ in
     ] "sqlite" "Where the control plane keeps its inbox, inventory and audit log.";
     alerts = opt.bool false "Take alerts from Alertmanager and say them in the control room. Observability turns it on.";
     public = opt.bool true "Where there is an edge: the page where values of secrets are entered, as control.<domain>.";
+    api.enable = opt.bool false "The HTTP interface of the control plane, for people's programs: docs/http-api.md. With the edge it is reachable from outside, at `/api/v1/` of the homeserver's name, for who holds a token.";
     memoryMax = opt.str "512M" "Most memory the control plane may use.";
     uid =
       opt.is types.int facts.names.controlUid
@@ -92,7 +94,14 @@ in
       # At the start of the machine, not only when somebody connects.
       wantedBy = [ "multi-user.target" ];
       # systemd holds the port, so that it is never free while the control plane restarts.
-      socket.ListenStream = "127.0.0.1:${toString agency.ports.control}";
+      socket.ListenStream =
+        if cfg.api.enable then
+          map (port: "127.0.0.1:${toString port}") [
+            agency.ports.control
+            agency.ports.control-api
+          ]
+        else
+          "127.0.0.1:${toString agency.ports.control}";
       unitConfig.StartLimitIntervalSec = 0; # at the limit systemd would let go of the socket too
       after = [
         "network.target"
@@ -128,23 +137,43 @@ in
 
     agency.memory.parts.control = cfg.memoryMax;
     # The homeserver proves itself there with a token, and who is told more than strangers is root.
-    agency.heldPorts.control = {
-      inherit user;
-      clients = [
-        user
-      ]
-      ++ lib.optional agency.matrix.enable "matrix-synapse"
-      ++ lib.optional isPublic "nginx";
+    agency.heldPorts = {
+      control = {
+        inherit user;
+        clients = [
+          user
+        ]
+        ++ lib.optional agency.matrix.enable "matrix-synapse"
+        ++ lib.optional isPublic "nginx";
+      };
+    }
+    # People's programs send their tokens there: past nginx, or from root on this machine.
+    // lib.optionalAttrs cfg.api.enable {
+      control-api = {
+        inherit user;
+        clients = [ user ] ++ lib.optional agency.edge.enable config.services.nginx.user;
+      };
     };
     agency.edge.sites.control = lib.mkIf cfg.public {
       port = agency.ports.control;
       only = [ entry ];
       bodyLimit = "64k";
     };
-    # The path of a link is its token.
-    services.nginx.virtualHosts = lib.mkIf isPublic {
-      control.locations.${entry}.extraConfig = "access_log off;";
-    };
+    services.nginx.virtualHosts = lib.mkMerge [
+      # The path of a link is its token.
+      (lib.mkIf isPublic { control.locations.${entry}.extraConfig = "access_log off;"; })
+      (lib.mkIf (cfg.api.enable && agency.edge.enable) {
+        matrix.locations."/api/v1/" = {
+          proxyPass = "http://127.0.0.1:${toString agency.ports.control-api}";
+          recommendedProxySettings = false;
+          # Events of an operation are passed on as they come.
+          extraConfig = builtins.readFile ../lib/proxy-headers.conf + ''
+            proxy_buffering off;
+            client_max_body_size 64k;
+          '';
+        };
+      })
+    ];
 
     agency.postgresql = lib.mkIf onPostgresql {
       enable = true;

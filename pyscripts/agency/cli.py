@@ -39,6 +39,12 @@ COMMANDS: Mapping[str, Entry] = {
     "audit": Entry("agency.control.cli:audit", "Verify and read the audit log."),
     "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),
     "room": Entry("agency.control.room:room", "Send a command to the control room."),
+    "do": Entry(
+        "agency.control.entrance.do:do", "Give a command: agency do NOUN VERB, here or by HTTP."
+    ),
+    "tokens": Entry(
+        "agency.control.entrance.tokens:tokens", "Make and take back tokens of the HTTP interface."
+    ),
     "command": Entry(
         "agency.control.entrance.command:command", "Give a command to the control plane itself."
     ),

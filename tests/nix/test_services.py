@@ -329,7 +329,7 @@ TOLD = {
     "drone": {"drone", "drone-runner"},
     "woodpecker": {"woodpecker", "woodpecker-agents"},
 }
-TOLD["builtin"] |= {"traefik", "traefik-http"}
+TOLD["builtin"] |= {"control-api", "traefik", "traefik-http"}
 NOT_TOLD = {
     "element",  # files of nginx
     "prometheus",
@@ -375,6 +375,7 @@ def test_who_answers_is_who_the_unit_runs_as(report: dict[str, Any]) -> None:
     held = report["services"]["held"]
     for name, unit in {
         "control": "agency-control",
+        "control-api": "agency-control",
         "synapse": "matrix-synapse",
         "grafana": "grafana",
         "prometheus": "prometheus",
@@ -404,7 +405,10 @@ def test_the_control_plane_is_asked_by_those_who_must(report: dict[str, Any]) ->
     table = report["services"]["tables"]["agency-agents"]
     manager = report["services"]["held"]["alertmanager"]
     assert manager["clients"] == ["prometheus"]
-    assert _set(table, "closed_ports") == {str(control["port"]), str(manager["port"])}
+    api = report["services"]["held"]["control-api"]
+    assert set(api["clients"]) == {"agency-control", "nginx"}
+    ports = {str(each["port"]) for each in (control, manager, api)}
+    assert _set(table, "closed_ports") == ports
 
 
 def test_the_edge_leads_to_one_page_of_the_control_plane(report: dict[str, Any]) -> None:
@@ -431,6 +435,26 @@ def test_systemd_holds_the_port_of_the_control_plane(report: dict[str, Any]) -> 
     text = report["services"]["allUnits"]["agency-control.service"]
     assert "agency-control.socket" in text
     assert "\nLimitNOFILE=4096\n" in text
+
+
+def test_the_http_interface_has_a_port_that_systemd_holds_and_a_way_past_the_edge(
+    report: dict[str, Any],
+) -> None:
+    port = naming.SERVICE_PORTS["control-api"]
+    assert json.loads(report["agency"]["control"])["api"] == {"listen_port": port}
+    socket = report["agency"]["unitTexts"]["agency-control.socket"]
+    assert f"\nListenStream=127.0.0.1:{port}\n" in socket
+    location = report["services"]["nginx"]["locations"]["matrix"]["/api/v1/"]
+    assert location["proxyPass"] == f"http://127.0.0.1:{port}"
+    assert "proxy_buffering off;" in location["extraConfig"]
+
+
+def test_without_the_option_there_is_no_http_interface(snapshot: Path) -> None:
+    machine = (
+        snapshot / "modules/portable/machine/etc/systemd/system/agency-control.socket"
+    ).read_text()
+    assert str(naming.SERVICE_PORTS["control"]) in machine, "positive control"
+    assert str(naming.SERVICE_PORTS["control-api"]) not in machine
 
 
 def test_the_edge_believes_no_address_that_a_client_names(report: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from agency.control.commands import GRAMMAR, parse
 from agency.control.grammar.characters import first_problem
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError
+from agency.control.grammar.keys import ChainHead, TokenDigest, TokenId
 from agency.control.grammar.kinds import (
     AgentName,
     Count,
@@ -83,15 +84,19 @@ def values(parameter: Parameter) -> st.SearchStrategy[str | int]:
             return st.integers(1, most)
         case Topic():
             return st.sampled_from(sorted(GRAMMAR.topics))
-    return _more_values(parameter)
+    return values_of_key(parameter)
 
 
-def _more_values(parameter: Parameter) -> st.SearchStrategy[str | int]:
+def values_of_key(parameter: Parameter) -> st.SearchStrategy[str | int]:
     match parameter.kind:
         case Settings():
             return SETTINGS.map(lambda words: " ".join(map(quoted, words)))
-        case Digest():
+        case Digest() | TokenDigest():
             return st.from_regex(r"sha256:[0-9a-f]{64}", fullmatch=True)
+        case TokenId():
+            return st.from_regex(r"[0-9a-f]{8,64}", fullmatch=True)
+        case ChainHead():
+            return st.from_regex(r"(0|[1-9][0-9]{0,14}):[0-9a-f]{64}", fullmatch=True)
     raise AssertionError(f"no values for {parameter.kind}")
 
 

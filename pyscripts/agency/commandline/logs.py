@@ -85,6 +85,12 @@ def log_to_stderr(level: LogLevel = "info", redact: Callable[[str], str] = _unch
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(redact))
+    logging.basicConfig(handlers=[handler], force=True)
+    set_log_level(level)
+
+
+def set_log_level(level: str) -> None:
+    """Change the level while the program runs: of our own lines, and of others' from info on."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
+    logging.getLogger().setLevel(max(number, logging.INFO))
     logging.getLogger(_OWN).setLevel(number)

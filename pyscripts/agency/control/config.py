@@ -100,6 +100,13 @@ class RoomSettings(Strict):
     audit: bool = Field(default=False, description="where the audit log is told to people")
 
 
+class Api(Strict):
+    """The HTTP interface for people's programs; it listens where the control plane does."""
+
+    listen_port: int = Field(ge=1, le=65535)
+    requests_per_minute: int = Field(default=600, ge=10, le=60_000, description="of each token")
+
+
 class ControlConfig(Strict):
     """Configuration of the control plane."""
 
@@ -130,6 +137,7 @@ class ControlConfig(Strict):
         default=False, description="take alerts from Alertmanager; needs its token"
     )
     log_level: LogLevel = Field(default="info", description="of the lines of our own modules")
+    api: Api | None = Field(default=None, description="default: there is no HTTP interface")
     limits: Limits = Limits()
 
     @property

@@ -4,6 +4,7 @@ from .app import CONNECTIONS as CONNECTIONS
 from .app import Limits as Limits
 from .app import Refuse as Refuse
 from .app import http_log as http_log
+from .app import lift_answer_limit as lift_answer_limit
 from .app import listen as listen
 from .app import make_app as make_app
 from .app import make_runner as make_runner

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agency.commandline import log_context, log_to_stderr
+from agency.commandline import log_context, log_to_stderr, set_log_level
 from agency.secrets import Redactor, SecretValue
 
 CANARY = 'canary"\\5b2e90c1ä'  # its JSON form is another than itself
@@ -118,6 +118,17 @@ def test_a_secret_is_in_no_part_of_a_line(lines: Any, level: str) -> None:
     assert "5b2e90c1" not in told
     assert told.count("[***]") >= 10
     assert len(read()) == 2
+
+
+def test_the_level_is_changed_while_it_runs(lines: Any) -> None:
+    read = lines("info")
+    _log.debug("before")
+    set_log_level("debug")
+    _log.debug("ours")
+    logging.getLogger("aiosqlite").debug("theirs")
+    set_log_level("error")
+    _log.warning("after")
+    assert [each["message"] for each in read()] == ["ours"]
 
 
 def test_a_text_is_cut_after_it_was_redacted(lines: Any) -> None:

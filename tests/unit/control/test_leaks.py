@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import string
+import time
 from typing import Any
 
 import pytest
@@ -101,3 +102,14 @@ def test_nothing_of_such_a_message_is_kept(content: dict[str, Any]) -> None:
 def test_another_message_is_kept_as_it_is() -> None:
     event = message(body="!agency ping")
     assert (event.leak, event.text) == ("", "!agency ping")
+
+
+@pytest.mark.parametrize(
+    "piece", ["sk-", "-sk-a", "gl" + "pat-", "mat_=", "xo" + "xb-1", "-----BEGIN ", "npm_", "AKIA"]
+)
+def test_long_texts_are_searched_in_linear_time(piece: str) -> None:
+    """A text of 64 KiB would take seconds if each place looked through the rest of it."""
+    text = piece * (65_536 // len(piece))
+    began = time.perf_counter()
+    token_in(text)
+    assert time.perf_counter() - began < 1.0

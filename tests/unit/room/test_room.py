@@ -13,6 +13,7 @@ from click.shell_completion import ShellComplete
 from agency.cli import cli
 from agency.commandline.main import run
 from agency.control.commands import GRAMMAR
+from agency.control.entrance.do import do
 from agency.control.login import write_login
 from agency.control.room import room
 
@@ -71,30 +72,50 @@ def test_every_command_is_said_in_its_canonical_text(agency, homeserver, argumen
     assert said(homeserver) == [text]
 
 
-def test_every_command_of_the_grammar_is_there():
+OPTIONS_OF_ROOM = {"login_file", "timeout_s", "as_json"}
+OPTIONS_OF_DO = {
+    "socket_file", "url", "token_file", "request_id", "timeout_s", "no_wait", "as_json",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("root", "options"), [(room, OPTIONS_OF_ROOM), (do, OPTIONS_OF_DO)])
+def test_every_command_of_the_grammar_is_there(root: click.Group, options: set[str]) -> None:
     for spec in GRAMMAR.commands:
-        command: click.Command = room
+        command: click.Command = root
         for word in spec.name.split(" "):
             assert isinstance(command, click.Group)
             command = command.commands[word]
-        own = {each.name for each in spec.parameters}
-        assert {each.name for each in command.params} == own | {
-            "login_file",
-            "timeout_s",
-            "as_json",
-        }
-        assert not own & {"login_file", "timeout_s", "as_json", "login", "timeout", "json", "help"}
+        own = {f"argument_{each.name}" for each in spec.parameters}
+        assert {each.name for each in command.params} == own | options
+        flags = {f"--{each.name}" for each in spec.flags}
+        taken = [name for each in command.params if each.name in options for name in each.opts]
+        assert not flags & {*taken, "--help"}
 
 
-def test_the_terminal_loads_nothing_of_the_control_plane():
+@pytest.mark.parametrize("module", ["room", "entrance.do", "entrance.tokens"])
+def test_the_terminal_loads_nothing_of_the_control_plane(module: str) -> None:
     code = (
-        "import sys, agency.control.room;"
+        f"import sys, agency.control.{module};"
         "print(sorted(set(sys.modules) & {'sqlalchemy', 'aiohttp', 'mautrix', 'alembic'}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def completed(*words: str) -> list[str]:
+    shell = ShellComplete(cli, {}, "agency", "_AGENCY_COMPLETE")
+    return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
+
+
+def test_agency_do_completes_what_the_grammar_has() -> None:
+    assert completed("do", "ag") == ["agents"]
+    assert set(completed("do", "agents", "st")) == {"start", "status", "stop"}
+    assert "--project" in completed("do", "agents", "start", "--")
+    assert set(completed("do", "tokens", "create", "--role", "")) == {
+        "viewer", "operator", "approver", "admin",
+    }  # fmt: skip
 
 
 def test_a_topic_is_completed():

@@ -13,7 +13,9 @@ from agency.control.commands import (
     records,
     safety,
     secrets,
+    settings,
     status,
+    tokens,
     warnings,
 )
 from agency.control.commands.context import Context, Services
@@ -44,6 +46,7 @@ NOUNS: tuple[Noun, ...] = (
     *(status.STATUS, warnings.WARNINGS),
     gosuto.GOSUTO,
     secrets.SECRETS,
+    *(tokens.TOKENS, settings.CONFIG),
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))

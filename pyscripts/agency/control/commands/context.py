@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from agency.control.execution.result import Invocation
     from agency.control.gosuto.desk import GosutoDesk
     from agency.control.grammar.grammar import Grammar
+    from agency.control.kept.settings import KeptSettings
+    from agency.control.kept.tokens import TokenDesk
     from agency.control.operations.decisions import Decisions
     from agency.control.operations.safety import Safety
     from agency.control.vault.desk import SecretDesk
@@ -45,6 +47,16 @@ def _no_vault() -> SecretDesk:
     )
 
 
+def _no_tokens() -> TokenDesk:
+    """Refuse: for services without an HTTP interface behind them."""
+    raise InternalError("there are no tokens")
+
+
+def _no_settings() -> KeptSettings:
+    """Refuse: for services without settings behind them."""
+    raise InternalError("there are no settings")
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of the control plane that handlers use."""
@@ -58,6 +70,9 @@ class Services:
     safety: Callable[[], Safety] = _no_safety
     gosuto: Callable[[], GosutoDesk] = _no_gosuto
     secrets: Callable[[], SecretDesk] = _no_vault
+    tokens: Callable[[], TokenDesk] = _no_tokens
+    settings: Callable[[], KeptSettings] = _no_settings
+    instance: str = ""
     started_s: float = 0.0  # of the steady clock
 
 

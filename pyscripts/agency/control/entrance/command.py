@@ -14,11 +14,9 @@ from rich.text import Text
 
 from agency.clock import Clock, new_id
 from agency.commandline import console, emit, json_option
-from agency.control.commands import GRAMMAR
 from agency.control.entrance.attaching import Attached, attach
+from agency.control.entrance.words import completed, text_of_argv
 from agency.control.grammar.characters import escape
-from agency.control.grammar.printing import quoted
-from agency.control.grammar.spec import PREFIX
 from agency.errors import ExitCode, PrerequisiteError, UsageError
 
 if TYPE_CHECKING:
@@ -91,7 +89,7 @@ def command(
     from agency.control.entrance.client import ask, find_socket
 
     attached = attach(text_of(words), document_file)
-    request = _request(attached, request_id or new_id("c"), timeout_s)
+    request = request_of(attached, request_id or new_id("c"), timeout_s)
     if value_stdin:
         request = request.model_copy(update={"value": read_value()})
     path = socket_file if socket_file is not None else find_socket()
@@ -139,18 +137,15 @@ def read_value() -> SecretStr:
 
 def text_of(words: tuple[str, ...]) -> str:
     """Make the text of a command from words of a shell; one word alone is taken as a text."""
-    text = words[0] if len(words) == 1 else " ".join(map(_written, words))
-    return text if text.split(" ", 1)[0] in GRAMMAR.first_words else f"{PREFIX} {text}"
+    return completed(words[0]) if len(words) == 1 else text_of_argv(words)
 
 
-def _written(word: str) -> str:
-    if not word.startswith("--"):
-        return quoted(word)
-    name, equals, value = word.partition("=")
-    return f"{name}{equals}{quoted(value)}" if equals else name
+def request_of(attached: Attached, request_id: str, timeout_s: float) -> CommandRequest:
+    """Make the request for a command.
 
-
-def _request(attached: Attached, request_id: str, timeout_s: float) -> CommandRequest:
+    Raises:
+        UsageError: the id has another form.
+    """
     from pydantic import ValidationError
 
     from agency.protocols import CommandRequest

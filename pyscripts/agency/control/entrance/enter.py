@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,7 +29,9 @@ from agency.control.operations.admitting.entries import (
     sentence,
     store_reason,
 )
+from agency.control.operations.proposals import IdUsedError, TooManyError
 from agency.control.operations.running.execution import INTERNAL
+from agency.control.policy import Role, includes, needed
 from agency.control.store import operations as stored
 from agency.control.store.audit import Outcome
 from agency.control.vault.values import Waiting
@@ -34,6 +39,7 @@ from agency.errors import AgencyError
 from agency.protocols import CommandOutcome
 from agency.secrets import SecretValue
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _OUTCOMES: Mapping[State, CommandOutcome] = {
@@ -43,6 +49,17 @@ _OUTCOMES: Mapping[State, CommandOutcome] = {
 }
 
 
+class Refusal(StrEnum):
+    """The ways in which a command becomes no operation."""
+
+    NOT_UNDERSTOOD = "not-understood"
+    TOO_NARROW = "beyond-the-token"  # its role does not reach as far
+    ID_USED = "id-used"  # the id stands for another command
+    TOO_MANY = "too-many"  # commands are under way
+    TOO_OLD = "too-old"
+    FAILED = "failed"  # the store, most likely
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A command that somebody asks for.
@@ -50,6 +67,7 @@ class Asked:
     `id` is made by who asks, and unique within `kind`; `actor` is who that is, by proof; `text` is
     the command as the room's grammar has it; `sent_ts` is milliseconds since the epoch. `value` is
     that of a secret, for a command that takes one; `document` is what it hands in.
+    `role` is the most that the proof gives; None leaves it to the policy alone.
     """
 
     kind: OriginKind
@@ -59,17 +77,22 @@ class Asked:
     sent_ts: int
     value: SecretValue | None = None
     document: str = ""
+    role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Answer to a command; `operation` and `said` are empty if it became no operation."""
+    """Answer to a command; `operation` and `said` are empty if it became no operation.
+
+    `refusal` says why it became none.
+    """
 
     outcome: CommandOutcome
     reply: Reply
     trace: str
     operation: str = ""
     said: str = ""
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +113,50 @@ async def enter(entrance: Entrance, asked: Asked, tell: Tell) -> Answer:
 
     Cancelled, it leaves an operation that was stored to go on.
     """
+    return await _admitted(entrance, asked, partial(_ask, entrance, asked.actor, tell))
+
+
+async def submit(entrance: Entrance, asked: Asked) -> Operation | Answer:
+    """Store a command, once for each id, and return its operation; an answer is a refusal."""
+    return await _admitted(entrance, asked, partial(_propose, entrance, asked.actor))
+
+
+async def _admitted(
+    entrance: Entrance,
+    asked: Asked,
+    take: Callable[[Command, Origin, str], Awaitable[T]],
+) -> T | Answer:
+    """Read a command and have it taken, or refuse it on record."""
     operations, trace = entrance.operations, entrance.new_trace()
     origin = Origin(asked.kind, asked.id, min(asked.sent_ts, entrance.clock.now_ms()))
     if (token := token_in(asked.text)) is not None:
         await _refuse(operations, asked, origin, trace, {"code": "secret-in-text", "kind": token})
         text = f"This text holds {token}, so nothing was done. {EXPOSED} {INSTEAD}"
-        return Answer(CommandOutcome.NOT_UNDERSTOOD, Reply(False, text), trace)
+        reply = Reply(False, text)
+        return Answer(CommandOutcome.NOT_UNDERSTOOD, reply, trace, refusal=Refusal.NOT_UNDERSTOOD)
     try:
         command = parse(operations.grammar, asked.text, max_bytes=operations.max_command_bytes)
     except CommandError as error:
         why = {"code": "not-understood", "reason": str(error.reason), **sealed(asked.text)}
         reply = Reply(False, sentence(error), error.pointer())
         await _refuse(operations, asked, origin, trace, why)
-        return Answer(CommandOutcome.NOT_UNDERSTOOD, reply, trace)
+        return Answer(CommandOutcome.NOT_UNDERSTOOD, reply, trace, refusal=Refusal.NOT_UNDERSTOOD)
     try:
+        _check_reach(asked, command)
+        await _check_age(entrance, origin)
         with _holding(entrance, asked, origin):
-            return await _ask(entrance, asked, origin, command, trace, tell)
+            return await take(command, origin, trace)
     except SQLAlchemyError as error:
         _log.error("cannot propose a command: %s", store_reason(error))
-        return Answer(CommandOutcome.FAILED, Reply(False, INTERNAL), trace)
+        reply = Reply(False, INTERNAL)
+        return Answer(CommandOutcome.FAILED, reply, trace, refusal=Refusal.FAILED)
     except AgencyError as error:
         kind = CommandOutcome.REFUSED if isinstance(error, RefusalError) else CommandOutcome.FAILED
-        why = {"code": "not-taken", "why": error.message, "said": format_command(command)}
+        refusal = _REFUSALS.get(type(error), Refusal.FAILED)
+        code = "not-taken" if refusal is not Refusal.TOO_NARROW else str(refusal)
+        why = {"code": code, "why": error.message, "said": format_command(command)}
         await _refuse(operations, asked, origin, trace, why)
-        return Answer(kind, Reply(False, sentence(error)), trace)
+        return Answer(kind, Reply(False, sentence(error)), trace, refusal=refusal)
 
 
 @contextlib.contextmanager
@@ -142,16 +185,51 @@ def _holding(entrance: Entrance, asked: Asked, origin: Origin) -> Iterator[None]
     entrance.values.take(key)
 
 
-async def _ask(
-    entrance: Entrance, asked: Asked, origin: Origin, command: Command, trace: str, tell: Tell
-) -> Answer:
+class _NarrowError(RefusalError):
+    """A command that goes beyond the role of a token."""
+
+
+class _OldError(RefusalError):
+    """A command that was sent too long ago."""
+
+
+_REFUSALS: Mapping[type[AgencyError], Refusal] = {
+    IdUsedError: Refusal.ID_USED,
+    TooManyError: Refusal.TOO_MANY,
+    _NarrowError: Refusal.TOO_NARROW,
+    _OldError: Refusal.TOO_OLD,
+}
+
+
+def _check_reach(asked: Asked, command: Command) -> None:
+    wanted = needed(command.spec)
+    if asked.role is not None and not includes(asked.role, wanted):
+        raise _NarrowError(
+            f"{command.name} takes the role {wanted}, and this token gives {asked.role}"
+        )
+
+
+async def _check_age(entrance: Entrance, origin: Origin) -> None:
+    """Refuse an old command, but for one that is known: its answer may be asked for."""
     operations = entrance.operations
     age_s = (entrance.clock.now_ms() - origin.ts) / 1000
     most_s = operations.rules.max_age_s
     # An id is forgotten only when a command that old is refused.
     if age_s > most_s and await _known(operations, origin) is None:
-        raise RefusalError(too_old(age_s, most_s))
-    reply = await operations.ask(command, origin, asked.actor, trace, tell)
+        raise _OldError(too_old(age_s, most_s))
+
+
+async def _propose(
+    entrance: Entrance, actor: str, command: Command, origin: Origin, trace: str
+) -> Operation:
+    return await entrance.operations.propose(command, origin, actor, trace)
+
+
+async def _ask(
+    entrance: Entrance, actor: str, tell: Tell, command: Command, origin: Origin, trace: str
+) -> Answer:
+    operations = entrance.operations
+    reply = await operations.ask(command, origin, actor, trace, tell)
     known = await _known(operations, origin)
     said = format_command(command)
     if known is None:

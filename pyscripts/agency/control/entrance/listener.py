@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from agency.control.entrance.enter import Answer, Asked
 from agency.control.entrance.place import Place, listen
 from agency.control.execution.replies import printable
-from agency.control.operations import OriginKind, Tell
+from agency.control.operation import operation_id
+from agency.control.operations import Origin, OriginKind, Tell
 from agency.control.policy import LOCAL
 from agency.protocols import (
     COMMAND_VERSION,
@@ -157,7 +158,8 @@ class Listener:
             if left.done():
                 return None
             text = f"there is no answer within {request.wait_s:g} s; it goes on"
-            return _no(CommandOutcome.UNFINISHED, text)
+            operation = operation_id(Origin(asked.kind, asked.id, asked.sent_ts))
+            return CommandResult(outcome=CommandOutcome.UNFINISHED, text=text, operation=operation)
         finally:
             for task in (work, left):
                 task.cancel()

@@ -40,6 +40,7 @@ class Invocation:
     progress: Callable[[str], Awaitable[None]] = _say_nothing
     operation: str = ""
     rule: str | None = None
+    by: str = "matrix"  # an OriginKind: the way by which it came
 
 
 class Stored(Protocol):

@@ -76,7 +76,8 @@ def _topics(commands: tuple[CommandSpec, ...]) -> dict[str, tuple[CommandSpec, .
 
 def _words(commands: tuple[CommandSpec, ...]) -> Words:
     meanings = {
-        **{spec.verb: spec.name for spec in commands if spec.verb is not None},
+        # Of several nouns with that verb, the first: it is the one that people meet first.
+        **{spec.verb: spec.name for spec in reversed(commands) if spec.verb is not None},
         **{alias.removeprefix("!"): spec.name for spec in commands for alias in spec.aliases},
     }
     return Words(

@@ -32,13 +32,24 @@ OPERATION = "op-"  # an operation's id begins so
 
 
 class ValueProblemError(ValueError):
-    """Error of a value that does not fit its parameter. `suggestion` is a value that does."""
+    """Error of a value that does not fit its parameter. `suggestion` is a value that does.
 
-    def __init__(self, message: str, *, hint: str | None = None, suggestion: str | None = None):
+    `is_secret` says that the value must not be shown again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        suggestion: str | None = None,
+        is_secret: bool = False,
+    ):
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.suggestion = suggestion
+        self.is_secret = is_secret
 
 
 @dataclass(frozen=True, slots=True)

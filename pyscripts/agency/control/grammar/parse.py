@@ -267,9 +267,9 @@ class _Arguments:
             raise CommandError(
                 problem.message,
                 reason=Reason.BAD_VALUE,
-                text=self._text,
-                start=span[0],
-                end=span[1],
+                text="" if problem.is_secret else self._text,
+                start=0 if problem.is_secret else span[0],
+                end=0 if problem.is_secret else span[1],
                 suggestion=problem.suggestion,
                 hint=problem.hint,
             ) from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -44,6 +45,10 @@ class IdUsedError(RefusalError):
     """An id that stands for another command already, or for a command of another actor."""
 
 
+class TooManyError(RefusalError):
+    """A command that found no room among those under way."""
+
+
 Tell = Callable[[str], None]
 
 
@@ -79,6 +84,19 @@ class Proposals:
     _unsure: deque[str] = field(default_factory=lambda: deque(maxlen=MOST))
     _asked: dict[str, Awaited] = field(default_factory=dict)
     came: bool = False
+    _followed: dict[str, set[asyncio.Event]] = field(default_factory=dict)
+
+    @contextmanager
+    def following(self, operation: str) -> Iterator[asyncio.Event]:
+        """Yield an event that is set at each report and at the end of an operation."""
+        woken = asyncio.Event()
+        self._followed.setdefault(operation, set()).add(woken)
+        try:
+            yield woken
+        finally:
+            self._followed[operation].discard(woken)
+            if not self._followed[operation]:
+                del self._followed[operation]
 
     async def propose(self, command: Command, origin: Origin, actor: str, trace: str) -> Operation:
         """Store a command that did not come as a message. Proposing it again changes nothing.
@@ -88,7 +106,7 @@ class Proposals:
             RefusalError: too many commands are under way.
         """
         if len(self.waiting) >= MOST or self.is_full():
-            raise RefusalError(
+            raise TooManyError(
                 "too many commands are under way", hint="send it again when some of them are done"
             )
         now = self.clock.now_ms()
@@ -152,15 +170,21 @@ class Proposals:
 
     def tell(self, operation: str, text: str) -> None:
         """Report progress to the callers that wait for an operation."""
+        self._wake(operation)
         awaited = self._asked.get(operation)
         for tell in () if awaited is None else tuple(awaited.told):
             tell(text)
 
     def answer(self, operation: str, reply: Reply) -> None:
         """Give its answer to the callers that wait for an operation, if one does."""
+        self._wake(operation)
         awaited = self._asked.pop(operation, None)
         if awaited is not None and not awaited.reply.done():
             awaited.reply.set_result(reply)
+
+    def _wake(self, operation: str) -> None:
+        for woken in self._followed.get(operation, ()):
+            woken.set()
 
 
 def _check_same(known: Operation, made: Operation) -> None:

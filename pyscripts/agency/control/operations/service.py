@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -316,6 +316,10 @@ class Operations:
         Raises as `propose` does.
         """
         return await self._proposals.ask(command, origin, actor, trace, tell)
+
+    def following(self, operation: str) -> AbstractContextManager[asyncio.Event]:
+        """Yield an event that is set at each report and at the end of an operation by its id."""
+        return self._proposals.following(operation)
 
     async def record(self, settled: Settled, origin: Origin, trace: str) -> None:
         """Put on record what was proposed and became no operation."""

@@ -16,7 +16,7 @@ from agency.control.policy.decision import (
     confirmation,
     people,
 )
-from agency.control.policy.roles import People, Role, Ruled, needed
+from agency.control.policy.roles import People, Role, Ruled, includes, needed
 
 __all__ = [
     "LOCAL",
@@ -35,6 +35,7 @@ __all__ = [
     "Solo",
     "confirmation",
     "critical_secrets",
+    "includes",
     "needed",
     "people",
 ]

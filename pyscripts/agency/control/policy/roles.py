@@ -26,6 +26,11 @@ _INCLUDED_IN: dict[Role, frozenset[Role]] = {
 }
 
 
+def includes(role: Role, wanted: Role) -> bool:
+    """Return whether who has only this role may do what another role may."""
+    return role in _INCLUDED_IN[wanted]
+
+
 class Ruled(Protocol):
     """The parts of a command's specification that the policy needs."""
 

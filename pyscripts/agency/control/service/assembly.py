@@ -148,6 +148,9 @@ def build_operations(
             safety=lambda: plane.running().safety,
             gosuto=lambda: desk,
             started_s=plane.clock.steady(),
+            tokens=lambda: plane.http.tokens,
+            settings=lambda: plane.http.settings,
+            instance=plane.config.instance,
             **({} if vault is None else {"secrets": lambda: vault.desk}),
         )
     )

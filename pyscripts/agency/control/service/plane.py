@@ -97,7 +97,10 @@ class ControlPlane(Shared):
         values = None if self.vault is None else self.vault.waiting
         entrance = Entrance(operations, self.clock, new_trace, values)
         place = place_of(self.config.state_dir)
-        async with serve_commands(place, partial(enter_with_document, entrance)):
+        async with (
+            self.http.serving(self.config, entrance, self.handed),
+            serve_commands(place, partial(enter_with_document, entrance)),
+        ):
             working = asyncio.create_task(operations.run(), name="operations")
             if self.vault is not None:  # agents that run need no room
                 self.delivering = asyncio.create_task(self.vault.run(), name="delivery of secrets")

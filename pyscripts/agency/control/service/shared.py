@@ -18,6 +18,7 @@ from agency.control.operations.tally import Tally
 from agency.control.rooms.taking import Taker
 from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
+from agency.control.service.http import HttpParts
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents
 from agency.control.store.agents import AgentRecord
@@ -93,10 +94,12 @@ class Shared:
     keeper: RoomUpkeep | None = None
     operations: Operations | None = None
     side: Side | None = None
+    http: HttpParts = field(init=False)
     taker: Taker = field(init=False)
 
     def __post_init__(self) -> None:
         self.room = ControlRoom(self.api, self.config)
+        self.http = HttpParts.of(self.config, self.clock, self.database, self.running)
         self.voice = Voice(self.room.silence, self.clock)
         self.taker = Taker(self.api, self.config.bot_id)
 

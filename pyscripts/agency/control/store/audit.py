@@ -20,6 +20,7 @@ from agency.control.store.chain import (
     ChainReport,
     Outcome,
     audit_detail,
+    follow_chain,
     genesis,
     next_row,
     verify_chain,
@@ -39,6 +40,7 @@ __all__ = [
     "by_trace",
     "export_rows",
     "failures",
+    "follow_chain",
     "head",
     "open_log",
     "read_head",
@@ -127,10 +129,9 @@ def tail(connection: Connection, count: int) -> Sequence[AuditRow]:
 
 
 def after(connection: Connection, sequence: int, most: int) -> Sequence[AuditRow]:
-    """Return the first `most` rows after a number, oldest first."""
-    wanted = _audit.c.sequence > sequence
-    statement = select(_audit).where(wanted).order_by(_audit.c.sequence).limit(most)
-    return _rows(connection.execute(statement))
+    """Return at most `most` rows after that number, oldest first."""
+    statement = select(_audit).where(_audit.c.sequence > sequence)
+    return _rows(connection.execute(statement.order_by(_audit.c.sequence).limit(most)))
 
 
 def failures(connection: Connection, since_ms: int, most: int) -> Sequence[AuditRow]:

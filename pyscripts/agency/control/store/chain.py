@@ -129,7 +129,17 @@ def verify_chain(
     With `expected`, the log must have at least that many rows, and that hash at that row. An older
     head stays valid while the log grows.
     """
-    head = Head(0, genesis(instance))
+    report = follow_chain(Head(0, genesis(instance)), rows, expected=expected)
+    if report.ok and expected is not None and expected.sequence > report.count:
+        reason = f"the log ends after row {report.count}, the given head is later"
+        return ChainReport(False, report.count, report.head, report.count + 1, reason)
+    return report
+
+
+def follow_chain(
+    head: Head, rows: Iterable[AuditRow], *, expected: Head | None = None
+) -> ChainReport:
+    """Check the rows that follow `head`; a row of the number of `expected` must have its hash."""
 
     def bad(sequence: int, reason: str) -> ChainReport:
         return ChainReport(False, head.sequence, head.hash, sequence, reason)
@@ -143,9 +153,6 @@ def verify_chain(
         head = chain.head_of(row)
         if expected is not None and expected.sequence == head.sequence and expected != head:
             return bad(row.sequence, f"row {row.sequence} is not the one that the given head names")
-    if expected is not None and expected.sequence > head.sequence:
-        reason = f"the log ends after row {head.sequence}, the given head is later"
-        return bad(head.sequence + 1, reason)
     return ChainReport(True, head.sequence, head.hash)
 
 

@@ -21,6 +21,7 @@ class Fact(StrEnum):
     AUDIT_TOLD = "audit_told"  # number of the last row that the audit room was told of
     CONDITIONS = "conditions"
     SAFE_MODE = "safe_mode"
+    SETTINGS = "settings"
     VAULT_SEAL = "vault_seal"
 
 

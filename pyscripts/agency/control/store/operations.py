@@ -17,6 +17,7 @@ from agency.errors import InternalError
 
 _operations = schema.operations
 _grants = schema.grants
+_reports = schema.reports
 _INSERT = insert(_operations)
 _MOVE = update(_operations).where(
     _operations.c.id == bindparam("which"), _operations.c.state == bindparam("before")
@@ -112,6 +113,21 @@ def set_replies(connection: Connection, operation_id: str, replies: int) -> None
     )
 
 
+def report(
+    connection: Connection, operation: Operation, number: int, text: str, now_ts: int
+) -> None:
+    """Keep a report of an operation that came from no room, for who asks for it later."""
+    key = {"operation_id": operation.id, "number": number}
+    connection.execute(insert(_reports), {**key, "told_ts": now_ts, "text": text})
+
+
+def reports(connection: Connection, operation_id: str, after: int = 0) -> list[tuple[int, str]]:
+    """Return the reports of an operation after that number, with their numbers."""
+    wanted = (_reports.c.operation_id == operation_id) & (_reports.c.number > after)
+    statement = select(_reports.c.number, _reports.c.text).where(wanted)
+    return [(row.number, row.text) for row in connection.execute(statement.order_by("number"))]
+
+
 def counts(connection: Connection) -> dict[State, int]:
     """Count the operations of every state that is not final."""
     statement = (
@@ -169,6 +185,7 @@ def prune(connection: Connection, before_ts: int) -> int:
     ended = _operations.c.state.in_(FINAL) & (_operations.c.changed_ts < before_ts)
     old = select(_operations.c.id).where(ended)
     connection.execute(delete(_grants).where(_grants.c.operation_id.in_(old)))
+    connection.execute(delete(_reports).where(_reports.c.operation_id.in_(old)))
     return connection.execute(delete(_operations).where(ended)).rowcount
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete
 from sqlalchemy.engine import Connection
 
-from agency.control.store import alerts, gosuto, operations, schema
+from agency.control.store import alerts, gosuto, operations, schema, tokens
 from agency.control.store.inbox import InboxState
 from agency.control.store.outbox import OutboxState
 
@@ -27,6 +27,7 @@ class Pruned:
     transactions: int
     operations: int
     alerts: int
+    tokens: int
 
 
 def keep_ms(max_command_age_s: float) -> int:
@@ -53,4 +54,5 @@ def prune(connection: Connection, before_ts: int) -> Pruned:
     ended = operations.prune(connection, before_ts)
     told = alerts.prune(connection, before_ts)
     gosuto.prune_documents(connection, before_ts)
-    return Pruned(inbox.rowcount, outbox.rowcount, transactions.rowcount, ended, told)
+    expired = tokens.prune(connection, before_ts)
+    return Pruned(inbox.rowcount, outbox.rowcount, transactions.rowcount, ended, told, expired)

@@ -22,7 +22,7 @@ from agency.store import Schema
 # Every revision that this code can upgrade from, oldest first.
 SCHEMA = Schema(
     "agency.control.store:migrations",
-    ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0007"),
+    ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0007", "0010"),
 )
 REVISION = SCHEMA.newest
 
@@ -138,6 +138,30 @@ alerts = Table(
     Column("told_ts", BigInteger, nullable=False),
 )
 Index("alerts_told", alerts.c.told_ts)
+
+# Tokens for the HTTP interface, by the SHA-256 of each; `revoked_ts` is set when one is taken back.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("person", String(255), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("made_by", String(255), nullable=False),
+    Column("made_ts", BigInteger, nullable=False),
+    Column("expires_ts", BigInteger, nullable=False),
+    Column("revoked_ts", BigInteger),
+    Column("revoked_by", String(255)),
+)
+
+# Reports before the answer, of operations that came from no room: a client asks for them again.
+reports = Table(
+    "reports",
+    metadata,
+    Column("operation_id", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("told_ts", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+)
 
 # Versions of agents' documents: never changed, never deleted.
 gosuto_versions = Table(

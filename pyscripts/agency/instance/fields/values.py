@@ -178,6 +178,7 @@ GatedCommand = Literal[
     "agents restart",
     "agents disable",
     "agents enable",
+    "config set",
     "gosuto set",
     "gosuto rollback",
     "gosuto push",

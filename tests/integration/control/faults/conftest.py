@@ -193,12 +193,22 @@ def stub() -> Iterator[StubHomeserver]:
 
 
 @pytest.fixture(scope="module")
-def shared(make_shared_control: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def shared_changes() -> dict[str, Any]:
+    """Changes to the configuration of the control plane that a module shares."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def shared(
+    make_shared_control: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+    shared_changes: dict[str, Any],
+) -> Iterator[Any]:
     """A running control plane for tests that leave it as it was."""
     made = StubHomeserver()
     stop = serve(made)
     credentials = make_credentials(tmp_path_factory.mktemp("credentials"))
-    control = make_shared_control(credentials, homeserver_url=made.url)
+    control = make_shared_control(credentials, homeserver_url=made.url, **shared_changes)
     control.start()
     yield control
     control.stop()

@@ -71,6 +71,7 @@ async def execute(
         progress.say,
         operation.id,
         operation.rule,
+        operation.origin.kind,
     )
     _log.debug("an operation begins")
     try:

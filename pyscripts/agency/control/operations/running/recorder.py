@@ -160,6 +160,8 @@ class Recorder:
                 audit.append(connection, self.clock, entry)
             if event is not None:
                 inbox.set_done(connection, event)
+            if notice is not None:
+                self._report(connection, after, after.replies, notice.text)
             return True, queue_prompts(connection, asked, now)
 
         kept, queued = await self._insist(change, "cannot store an operation", {}, flush=False)
@@ -276,12 +278,17 @@ class Recorder:
         def change(connection: Connection) -> StoredMessage | None:
             if operation.stored:
                 operations.set_replies(connection, operation.id, index)
+            self._report(connection, operation, index, text)
             return self._queue(connection, reply, operation.origin, operation.trace, index)
 
         queued = await self.database.write(change, flush=False)
         if queued is not None:
             self.say(queued)
         self._tell(operation, text)
+
+    def _report(self, connection: Connection, operation: Operation, index: int, text: str) -> None:
+        if operation.origin.kind is not OriginKind.MATRIX:
+            operations.report(connection, operation, index, text, self.clock.now_ms())
 
     def _tell(self, operation: Operation, text: str) -> None:
         if operation.origin.kind is not OriginKind.MATRIX:

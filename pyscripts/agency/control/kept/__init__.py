@@ -1,0 +1,1 @@
+"""Settings and tokens of a running control plane, kept in its store."""
