@@ -4,10 +4,15 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 PYTHON := python3
 # How many times its limit a measured number may be, on a machine that others use too.
 SLACK := 1
+# Length of each half of the sustained numbers, with the control plane and with the echo.
+BENCH_SECONDS := 60
 # Length of a soak with each store, and its commands; SOAK_ARGS takes what `python -m soak` takes.
 SOAK_MINUTES := 30
 SOAK_COMMANDS := 2000
 SOAK_ARGS :=
+# A sample of the mutants: the time for all sets together, and what draws it.
+MUTATION_MINUTES := 15
+MUTATION_SEED := 1
 # The tests of a file stay on one worker: they share a homeserver, an engine or a guest. In the order
 # of the folders, integration first: by their number, a file with two long tests would come last.
 WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -19,6 +24,7 @@ SUBJECTS_SINCE := 5d2daef
 .DEFAULT_GOAL := help
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest soak \
+  mutation mutation-sample \
   check-nix test-docker agent-image test-forge test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
@@ -90,7 +96,7 @@ test-nixpkgs-versions: ## The unit suite with nixpkgs' versions of the libraries
 
 bench: setup-dev ## Measure the numbers; exits 1 when a limit is missed
 	@mkdir -p artifacts
-	@python -m benchmarks --slack $(SLACK) --output artifacts/bench.jsonl
+	@BENCH_SECONDS=$(BENCH_SECONDS) python -m benchmarks --slack $(SLACK) --output artifacts/bench.jsonl
 
 bench-guest: setup-guest ## Measure a throwaway guest (root; builds an image)
 	@mkdir -p artifacts
@@ -100,6 +106,12 @@ soak: setup-dev ## Soak with SQLite and PostgreSQL: parts ended at random, every
 	@mkdir -p artifacts
 	@python -m soak --minutes $(SOAK_MINUTES) --commands $(SOAK_COMMANDS) --output artifacts/soak.jsonl \
 	  $(SOAK_ARGS)
+
+mutation: setup-dev ## Mutation scores of grammar, policy, approvals and more; lists survivors (hours)
+	@nice python tools/mutation.py
+
+mutation-sample: setup-dev ## The same for a sample that a seed draws, in MUTATION_MINUTES (MUTATION_SEED=1)
+	@nice python tools/mutation.py --minutes $(MUTATION_MINUTES) --seed $(MUTATION_SEED)
 
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \

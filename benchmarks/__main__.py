@@ -8,7 +8,18 @@ from pathlib import Path
 
 import click
 
-from benchmarks import chat, flood, guest, inventory, nix, operations, spinup, startup
+from benchmarks import (
+    audit,
+    chat,
+    flood,
+    guest,
+    inventory,
+    nix,
+    operations,
+    spinup,
+    startup,
+    sustained,
+)
 from benchmarks.rows import Row
 
 SUITES: dict[str, Callable[[], Iterable[Row]]] = {
@@ -18,6 +29,8 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "operations": operations.rows,
     "flood": flood.rows,
     "inventory": inventory.rows,
+    "sustained": sustained.rows,
+    "audit": audit.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }

@@ -26,7 +26,7 @@ from setup import SOPS_BUILD, TOOLS
 ROOT = Path(__file__).resolve().parent.parent
 MINUTE_S = 60.0
 # For all suites, on a machine with warm caches.
-BUDGET_MIN = 49
+BUDGET_MIN = 50
 DEFECT = 1.5
 # No suite begins after minute LAST_BEGIN_MIN. At minute END_MIN the running suite is ended, so that
 # the result is printed before the machine's own limit of 90 minutes.
@@ -64,12 +64,14 @@ VERIFY = (
 # The limits hold for an idle machine, and this one may be shared. A number that misses its limit by
 # less than this factor is still named.
 SLACK = "SLACK=1.4"
+# A minute is what `make bench` takes for each half of the sustained numbers.
+BENCH_SECONDS = "BENCH_SECONDS=10"
 
 SUITES = (
     Suite("set-up", 2, (("make", "setup-dev", "setup-tools"),)),
     Suite("make test", 12, made("test")),
     Suite("make spinup", 1, (*made("spinup"), VERIFY)),
-    Suite("make bench", 4, made("bench", SLACK)),
+    Suite("make bench", 5, made("bench", SLACK, BENCH_SECONDS)),
     Suite("make test-docker", 4, made("test-docker"), root="to start a Docker Engine"),
     Suite("make test-forge", 1, made("test-forge"), builds=(GITEA_BUILD,)),
     Suite(

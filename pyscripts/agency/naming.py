@@ -47,6 +47,8 @@ AGENTS_SLICE = "agency-agents"
 AGENT_UNIT = "agency-agent@"
 CONTROL_LOCALPART = "agency"
 CONTROL_ROOM_LOCALPART = "control"
+APPROVALS_ROOM_LOCALPART = "approvals"
+AUDIT_ROOM_LOCALPART = "audit"
 APPSERVICE_ID = "agency"
 
 SERVICE_PORTS = {
@@ -165,7 +167,12 @@ def matrix_id(localpart: str, domain: str) -> str:
 
 def control_room_alias(domain: str) -> str:
     """Name the alias of the control room."""
-    return f"#{CONTROL_ROOM_LOCALPART}:{domain}"
+    return room_alias(CONTROL_ROOM_LOCALPART, domain)
+
+
+def room_alias(localpart: str, domain: str) -> str:
+    """Name the full alias of a room that the control plane keeps."""
+    return f"#{localpart}:{domain}"
 
 
 def public_host(service: str, domain: str) -> str:

@@ -36,6 +36,7 @@ def example_instance() -> Instance:
             "domain": DOMAIN,
             "operators": [f"@alice:{DOMAIN}"],
             "agents": {"pm": {"role": "pm"}, "developer": {"role": "developer"}},
+            "rooms": {"approvals": True, "audit": True},
             "secrets": {"provider": "ephemeral"},
         }
     )

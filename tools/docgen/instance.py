@@ -74,6 +74,7 @@ _TITLES = {
     "Backup": "backup",
     "Docker": "docker",
     "Approvals": "approvals",
+    "OptionalRooms": "rooms",
     "ApprovalRule": "approvals.rules.NAME",
     "SecretsPolicy": "secrets",
 }

@@ -19,6 +19,7 @@ EXTRAS: Mapping[str, str] = {
     "gitlab": "full",
     "jinja2": "full",
     "prometheus_client": "full",
+    "re2": "full",
     "requests": "full",
     "ruamel": "full",
     "sqlalchemy": "full",

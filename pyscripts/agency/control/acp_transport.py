@@ -6,7 +6,9 @@ size and time. Nothing that an agent says is repeated with a secret in it.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +24,8 @@ from agency.control.runtimes.base import Endpoint
 from agency.errors import AgencyError, InternalError
 from agency.protocols import MAX_BODY, TRACE_HEADER, Problem, ProblemCode, is_trace
 from agency.secrets import Redactor, SecretValue
+
+_log = logging.getLogger(__name__)
 
 NOT_AN_AGENT = (
     "another program may listen on this port; give the agent another port in instance.yaml"
@@ -145,7 +149,7 @@ class Transport:
         yield self._session
 
     async def _fetch(self, request: Request, wait_s: float) -> tuple[int, bytes]:
-        where = request.where
+        where, begun = request.where, asyncio.get_running_loop().time()
         try:
             async with (
                 self.session(request.endpoint) as session,
@@ -162,8 +166,11 @@ class Transport:
                     raise AcpError(
                         "the answer is compressed, although the request forbids it", where=where
                     )
-                return answer.status, await _bounded(answer, where)
+                body = await _bounded(answer, where)
+                _told(request, begun, answer.status)
+                return answer.status, body
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+            _told(request, begun, None)
             raise failure(error, where, wait_s) from (
                 error if isinstance(error, TimeoutError | aiohttp.ClientConnectionError) else None
             )
@@ -173,6 +180,14 @@ def _new_session(connector: aiohttp.BaseConnector | None) -> aiohttp.ClientSessi
     return aiohttp.ClientSession(
         connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
     )
+
+
+def _told(request: Request, begun: float, status: int | None) -> None:
+    """Log a call, without its headers and bodies; without a status there was no answer."""
+    took_ms = round((asyncio.get_running_loop().time() - begun) * 1000)
+    about: dict[str, object] = {"trace": request.trace, "method": request.method}
+    about |= {"url": request.where, "status": status, "ms": took_ms}
+    _log.debug("called an agent", extra={"fields": about})
 
 
 def all_headers(request: Request) -> dict[str, str]:

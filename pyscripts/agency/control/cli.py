@@ -53,12 +53,14 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
     from agency.commandline import log_to_stderr
     from agency.control.service.serving import serve
     from agency.control.service.shared import Tokens
+    from agency.control.store.passwords import url_secrets
     from agency.listening import inherited
     from agency.secrets import (
         ALERTMANAGER_TOKEN,
         MATRIX_AS_TOKEN,
         MATRIX_HS_TOKEN,
         VAULT_MASTER_KEY,
+        Redactor,
         has_credential,
         read_credential,
     )
@@ -73,6 +75,8 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
     tokens = Tokens(
         read_credential(MATRIX_AS_TOKEN), read_credential(MATRIX_HS_TOKEN), alerts, vault
     )
+    secrets = (*tokens.all(), *url_secrets(config.database_url))
+    log_to_stderr(config.log_level, Redactor(secrets).redact)
     handed = inherited(listen_fds)
     asyncio.run(serve(config, tokens, clock=Clock(), handed=handed))
 

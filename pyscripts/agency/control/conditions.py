@@ -37,6 +37,8 @@ class Code(StrEnum):
     ROOM_LOST = "room-lost"
     ROOM_ENCRYPTED = "room-encrypted"
     ROOM_REPLACED = "room-replaced"
+    APPROVALS_ROOM = "approvals-room"  # it lacks whatever it is: it is beside the control room
+    AUDIT_ROOM = "audit-room"  # likewise
     VAULT_UNUSABLE = "vault-unusable"
     SECRETS_UNDELIVERED = "secrets-undelivered"
 

@@ -13,6 +13,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from agency.commandline import LogLevel
 from agency.control.policy import ApprovalRule, People, Policy, Solo
 from agency.control.runtimes.docker.settings import DockerSettings
 from agency.control.runtimes.registry import FACTORIES
@@ -105,6 +106,13 @@ class Approvals(Strict):
     )
 
 
+class RoomSettings(Strict):
+    """Rooms that the control plane keeps beside the control room."""
+
+    approvals: bool = Field(default=False, description="where approvals are asked for and given")
+    audit: bool = Field(default=False, description="where the audit log is told to people")
+
+
 class Api(Strict):
     """The HTTP interface for people's programs; it listens where the control plane does."""
 
@@ -128,6 +136,7 @@ class ControlConfig(Strict):
     )
     viewers: tuple[str, ...] = Field(default=(), description="who may look")
     approvals: Approvals = Approvals()
+    rooms: RoomSettings = RoomSettings()
     public_url: str = Field(
         default="",
         pattern=r"^(https?://[a-z0-9.:\[\]-]+)?$",
@@ -143,6 +152,7 @@ class ControlConfig(Strict):
     alerts: bool = Field(
         default=False, description="take alerts from Alertmanager; needs its token"
     )
+    log_level: LogLevel = Field(default="info", description="of the lines of our own modules")
     api: Api | None = Field(default=None, description="default: there is no HTTP interface")
     limits: Limits = Limits()
 

@@ -20,6 +20,8 @@ from agency.control.events import IncomingEvent
 from agency.control.grammar.typography import WHITE, plain
 from agency.errors import InternalError
 
+FUTURE_MS = 300_000  # by which clocks may differ
+
 
 class State(StrEnum):
     """State of an operation."""
@@ -164,6 +166,14 @@ class Operation:
     def short(self) -> str:
         """The beginning of the id that people are shown, and may give in its place."""
         return self.id[:9]
+
+    def was_put_back(self, now_ms: int) -> bool:
+        """Return whether the clock was put back since: then the deadline means nothing."""
+        return self.created_ts - now_ms > FUTURE_MS
+
+    def is_late(self, now_ms: int) -> bool:
+        """Return whether it may not begin any more."""
+        return self.deadline_ts <= now_ms or self.was_put_back(now_ms)
 
     @property
     def digest(self) -> str:

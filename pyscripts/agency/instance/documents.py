@@ -96,7 +96,7 @@ def control_document(instance: Instance) -> dict[str, Any]:
 
 
 def decision_settings(instance: Instance) -> dict[str, Any]:
-    """Return who else may do what, and which commands need approvals; empty without any."""
+    """Return what the instance sets: other people, approvals, rooms, the level of the log."""
     told: dict[str, Any] = {}
     if instance.approvers:
         told["approvers"] = list(instance.approvers)
@@ -105,6 +105,11 @@ def decision_settings(instance: Instance) -> dict[str, Any]:
     rules = [{"name": name, **rule.model_dump()} for name, rule in instance.approvals.rules.items()]
     if rules:
         told["approvals"] = {"rules": rules, "solo_delay_s": instance.approvals.solo_delay}
+    rooms = {name: True for name, on in instance.rooms.model_dump().items() if on}
+    if rooms:
+        told["rooms"] = rooms
+    if instance.log_level != "info":
+        told["log_level"] = instance.log_level
     return told
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from agency import naming
+from agency.commandline import LogLevel
 from agency.instance.conflicts import PEOPLE, Person, conflicts
 from agency.instance.fields.values import (
     Address,
@@ -166,6 +167,17 @@ class Approvals(Strict):
     )
 
 
+class OptionalRooms(Strict):
+    """Rooms that the control plane keeps beside the control room."""
+
+    approvals: bool = Field(
+        default=False, description="a room where what waits for an approval is shown and decided"
+    )
+    audit: bool = Field(
+        default=False, description="a room that tells what was asked and what became of it"
+    )
+
+
 class SecretsPolicy(Strict):
     """The provider of the secrets, and the keys that can decrypt them."""
 
@@ -252,6 +264,12 @@ class Instance(Strict):
     viewers: list[MatrixId] = Field(default_factory=list, description="who may look, and no more")
     approvals: Approvals = Field(
         default=Approvals(), description="what runs only after other people approved it"
+    )
+    rooms: OptionalRooms = Field(
+        default=OptionalRooms(), description="rooms beside the control room"
+    )
+    log_level: LogLevel = Field(
+        default="info", description="least level of the lines in the control plane's log"
     )
     services: Services = Field(
         default=Services(), description="services that it runs; all others are off"

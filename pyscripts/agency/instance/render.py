@@ -26,7 +26,7 @@ HS_TOKEN_PLACEHOLDER = placeholder(MATRIX_HS_TOKEN)
 def registration(instance: Instance, *, url: str, as_token: str, hs_token: str) -> bytes:
     """Render the application service registration for Synapse (Matrix AS API v1.11, section 3.1).
 
-    The service owns the agents' user ids, its own, and the control room's alias.
+    The service owns the agents' user ids, its own, and the aliases of the rooms that it keeps.
     """
     domain = instance.domain.replace(".", r"\.")
     return fill(
@@ -38,8 +38,18 @@ def registration(instance: Instance, *, url: str, as_token: str, hs_token: str) 
         sender_localpart=naming.CONTROL_LOCALPART,
         agents_regex=f"@{naming.agent_localpart('.*')}:{domain}$",
         sender_regex=f"@{naming.CONTROL_LOCALPART}:{domain}$",
-        room_regex=f"#{naming.CONTROL_ROOM_LOCALPART}:{domain}$",
+        room_regex=f"#{_room_localparts(instance)}:{domain}$",
     )
+
+
+def _room_localparts(instance: Instance) -> str:
+    """Return an expression for the local parts of the aliases of the rooms."""
+    names = [naming.CONTROL_ROOM_LOCALPART]
+    if instance.rooms.approvals:
+        names.append(naming.APPROVALS_ROOM_LOCALPART)
+    if instance.rooms.audit:
+        names.append(naming.AUDIT_ROOM_LOCALPART)
+    return names[0] if len(names) == 1 else f"({'|'.join(names)})"
 
 
 def _json(document: object) -> bytes:

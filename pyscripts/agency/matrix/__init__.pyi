@@ -17,6 +17,9 @@ from .person import Person as Person
 from .registration import REGISTRATION_PATH as REGISTRATION_PATH
 from .registration import register as register
 from .registration import registration_body as registration_body
+from .rooms import APPROVALS_ROOM as APPROVALS_ROOM
+from .rooms import AUDIT_ROOM as AUDIT_ROOM
+from .rooms import RoomKind as RoomKind
 from .rooms import lists_creator as lists_creator
 from .rooms import localpart as localpart
 from .rooms import power_levels as power_levels

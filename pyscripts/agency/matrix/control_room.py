@@ -1,6 +1,6 @@
-"""Control room: makes its users, the room itself and its members where they are missing.
+"""Control room, and rooms like it: their users, the room itself and its members.
 
-Every step reads the present state and does only what is missing: a second run is a no-op.
+Every step reads the present state and makes only what is missing: a second run is a no-op.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from agency.matrix.entrance import Entrance, RoomFacts
 from agency.matrix.errors import MatrixError
 from agency.matrix.findings import Finding, Lack, RoomState, member_hint
 from agency.matrix.paths import client_path
-from agency.matrix.rooms import localpart
+from agency.matrix.rooms import CONTROL_ROOM, RoomKind, localpart
 from agency.matrix.session import MatrixSession
 from agency.matrix.state.invitations import Call, call
 from agency.matrix.state.powers import PowerPlan, power_plan
@@ -45,20 +45,21 @@ async def _nothing(_room: str) -> None:
 
 
 class ControlRoom:
-    """Control room, set up as the bot.
+    """Control room, or another room that the bot keeps, set up as the bot.
 
     `entered` is called with the room as soon as the bot is in it, before anything is made there.
     `agents` are the users who are brought in; whoever employs others changes the list.
     """
 
-    def __init__(self, api: MatrixSession, config: RoomPlan) -> None:
+    def __init__(self, api: MatrixSession, config: RoomPlan, kind: RoomKind = CONTROL_ROOM) -> None:
         self._api = api
         self._config = config
         self._bot = config.bot_id
+        self._kind = kind
         self.agents = [agent.matrix_id for agent in config.agents]
         self._view = RoomView(api, self._bot, self.agents)
         self.entered: Callable[[str], Awaitable[None]] = _nothing
-        self._entrance = Entrance(api, config, self._view)
+        self._entrance = Entrance(api, config, self._view, kind)
 
     def invited(self, room: str, by: str) -> None:
         """Note that somebody invited the bot, for a room that no other user of ours can see."""
@@ -70,7 +71,7 @@ class ControlRoom:
         Raises:
             MatrixError: the homeserver refused or did not answer.
         """
-        return silence(await self._view.look_if_seen(room), self._bot)
+        return silence(await self._view.look_if_seen(room), self._bot, self._kind.title)
 
     async def ensure(self, known: str | None = None) -> RoomState:
         """Register the users, make or find the room, and bring in every member.
@@ -86,10 +87,10 @@ class ControlRoom:
         room, findings = await self._entrance.enter(known)
         await self.entered(room)
         snapshot = await self._view.look(room)
-        plan = power_plan(snapshot, self._bot, self._config.operators)
+        plan = power_plan(snapshot, self._bot, self._config.operators, self._kind.speak)
         findings += await self._ensure_power(room, plan)
         after = snapshot if plan.content is None else await self._view.look(room)
-        findings += self._silence(silence(after, self._bot))
+        findings += self._silence(silence(after, self._bot, self._kind.title))
         for agent in [*self.agents]:
             if (now := snapshot.membership(agent)) != "join":
                 findings += await self._bring_in(room, agent, invited=now == "invite")
@@ -147,8 +148,8 @@ class ControlRoom:
         except MatrixError as error:
             if error.temporary and error.status != 429:
                 raise
-            text = f"{agent} cannot be brought into the control room: {error.message}"
-            return [Finding(Lack.AGENT, agent, text, member_hint(error, agent))]
+            text = f"{agent} cannot be brought into the {self._kind.title}: {error.message}"
+            return [Finding(Lack.AGENT, agent, text, member_hint(error, agent, self._kind.title))]
         return []
 
     async def _register(self, user: str) -> None:
@@ -165,7 +166,8 @@ class ControlRoom:
 
     async def _ensure_power(self, room: str, plan: PowerPlan) -> list[Finding]:
         """Put the power levels back to those that the instance asks for."""
-        hint = f"give {self._bot} power 100 in the control room"
+        title = self._kind.title
+        hint = f"give {self._bot} power 100 in the {title}"
         if plan.content is not None:
             path = client_path("rooms", room, "state", "m.room.power_levels")
             try:
@@ -173,15 +175,15 @@ class ControlRoom:
             except MatrixError as error:
                 if error.temporary:
                     raise
-                text = f"the bot cannot set the power levels of the control room: {error.message}"
+                text = f"the bot cannot set the power levels of the {title}: {error.message}"
                 return [Finding(Lack.POWER, self._bot, text, hint)]
             for who in plan.taken:
-                _log.warning("took power in the control room", extra={"fields": {"user": who}})
+                _log.warning("took power in the %s", title, extra={"fields": {"user": who}})
         return [
             Finding(
                 Lack.POWER,
                 who,
-                f"{who} has power in the control room that the bot cannot take",
+                f"{who} has power in the {title} that the bot cannot take",
                 f"take the power of {who}, or replace the room; else {hint}",
             )
             for who in plan.out_of_reach
@@ -189,7 +191,7 @@ class ControlRoom:
 
     async def _call(self, room: str, snapshot: Snapshot, operator: str) -> list[Finding]:
         """Invite a person who is not there, once for each time that they left."""
-        before = ""
+        before, who, title = "", self._called(operator), self._kind.title
         if snapshot.membership(operator) == "leave":
             before = await self._view.membership_before(room, snapshot.members[operator])
         match call(snapshot, operator, before):
@@ -198,12 +200,15 @@ class ControlRoom:
             case Call.INVITE:
                 return await self._invite_operator(room, operator)
             case Call.BANNED:
-                text = f"the operator {operator} is banned from the control room"
+                text = f"{who} is banned from the {title}"
                 hint = f"unban and invite {operator}, or take them out of the operators"
             case Call.DECLINED:
-                text = f"the operator {operator} declined the invitation to the control room"
+                text = f"{who} declined the invitation to the {title}"
                 hint = f"another operator can invite {operator} again"
         return [Finding(Lack.OPERATOR, operator, text, hint)]
+
+    def _called(self, person: str) -> str:
+        return f"the operator {person}" if person in self._config.operators else person
 
     async def _invite(self, room: str, user: str) -> None:
         await self._api.request("POST", client_path("rooms", room, "invite"), {"user_id": user})
@@ -216,6 +221,11 @@ class ControlRoom:
             own = operator.partition(":")[2] == self._bot.partition(":")[2]
             if error.temporary and own and error.status not in (429, 502, 504):
                 raise
-            text = f"the operator {operator} cannot be invited to the control room: {error.message}"
-            return [Finding(Lack.OPERATOR, operator, text, member_hint(error, operator))]
+            who, title = self._called(operator), self._kind.title
+            text = f"{who} cannot be invited to the {title}: {error.message}"
+            return [
+                Finding(
+                    Lack.OPERATOR, operator, text, member_hint(error, operator, self._kind.title)
+                )
+            ]
         return []

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from agency.matrix.errors import AnswerError, MatrixError
 from agency.matrix.findings import Finding, Lack, RoomLostError, entry_hint
 from agency.matrix.paths import client_path
-from agency.matrix.rooms import lists_creator, localpart, power_levels
+from agency.matrix.rooms import CONTROL_ROOM, RoomKind, lists_creator, localpart, power_levels
 from agency.matrix.session import MatrixSession
 from agency.matrix.state.invitations import may_accept
 from agency.matrix.state.snapshot import Snapshot
@@ -53,12 +53,15 @@ class RoomFacts(Protocol):
 
 
 class Entrance:
-    """Way of the bot into the control room."""
+    """Way of the bot into a room that it keeps."""
 
-    def __init__(self, api: MatrixSession, config: RoomFacts, view: RoomView) -> None:
+    def __init__(
+        self, api: MatrixSession, config: RoomFacts, view: RoomView, kind: RoomKind = CONTROL_ROOM
+    ) -> None:
         self._api = api
         self._config = config
         self._view = view
+        self._kind = kind
         self._alias = config.control_room_alias
         self._bot = config.bot_id
         self._invitations: dict[str, str] = {}
@@ -100,7 +103,7 @@ class Entrance:
             if why is not None:
                 findings.append(self._replaced(room, old, why))
                 break
-            _log.warning("followed the control room to its successor", extra=_fields(old))
+            _log.warning("followed the %s to its successor", self._kind.title, extra=_fields(old))
             room = old.replacement
             old = await self._go_in(room)
         if named != room and not findings:
@@ -137,9 +140,9 @@ class Entrance:
 
     def _lost(self, room: str, why: str, error: MatrixError | None = None) -> RoomLostError:
         status, errcode = (403, "M_FORBIDDEN") if error is None else (error.status, error.errcode)
-        text = f"the bot cannot enter the control room: {why}"
+        text = f"the bot cannot enter the {self._kind.title}: {why}"
         lost = RoomLostError(text, where=room, status=status, errcode=errcode)
-        lost.hint = entry_hint(lost, self._bot)
+        lost.hint = entry_hint(lost, self._bot, self._kind.title)
         return lost
 
     async def _follow(self, old_id: str, old: Snapshot, named: str | None) -> str | None:
@@ -162,13 +165,15 @@ class Entrance:
         return why
 
     def _replaced(self, room: str, old: Snapshot, why: str) -> Finding:
-        text = f"{old.replaced_by} replaced the control room by {old.replacement}: {why}"
-        hint = f"until that is mended {room} stays the control room; docs/control-room.md says more"
+        text = f"{old.replaced_by} replaced the {self._kind.title} by {old.replacement}: {why}"
+        title = self._kind.title
+        hint = f"until that is mended {room} stays the {title}; docs/control-room.md says more"
         return Finding(Lack.REPLACED, room, text, hint)
 
     async def _point_alias(self, room: str, elsewhere: str | None) -> list[Finding]:
         """Give the room its alias back where that is free."""
-        text = f"the alias {self._alias} is gone: people cannot find the control room by it"
+        title = self._kind.title
+        text = f"the alias {self._alias} is gone: people cannot find the {title} by it"
         if elsewhere is None:
             path = client_path("directory", "room", self._alias)
             try:
@@ -178,10 +183,10 @@ class Entrance:
                     raise
                 text += f" ({error.message})"
             else:
-                _log.info("gave the control room its alias back", extra={"fields": {"room": room}})
+                _log.info("gave the %s its alias back", title, extra={"fields": {"room": room}})
                 return []
         else:
-            text = f"the alias {self._alias} names another room; the control room stays {room}"
+            text = f"the alias {self._alias} names another room; the {title} stays {room}"
         hint = f"as an administrator of the homeserver, let {self._alias} name {room} again"
         return [Finding(Lack.ALIAS, self._alias, text, hint)]
 
@@ -203,10 +208,13 @@ class Entrance:
             "preset": "private_chat",
             "visibility": "private",
             "room_alias_name": localpart(self._alias),
-            "name": f"Control room of {config.instance}",
-            "topic": "Say !agency help. Only operators are obeyed; everything is audited.",
+            "name": self._kind.name(config.instance),
+            "topic": self._kind.topic,
             "power_level_content_override": power_levels(
-                self._bot, config.operators, creator_is_listed=await self._lists_creator()
+                self._bot,
+                config.operators,
+                creator_is_listed=await self._lists_creator(),
+                speak=self._kind.speak,
             ),
         }
         try:
@@ -220,7 +228,7 @@ class Entrance:
                 raise
             await self._go_in(room)
             return room
-        _log.info("made the control room", extra={"fields": {"room": answer["room_id"]}})
+        _log.info("made the %s", self._kind.title, extra={"fields": {"room": answer["room_id"]}})
         return str(answer["room_id"])
 
     async def _lists_creator(self) -> bool:

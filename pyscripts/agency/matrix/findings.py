@@ -1,4 +1,4 @@
-"""Findings about the control room: what could not be made as it should be, and why. Pure."""
+"""Findings about a room of the bot: what could not be made as it should be, and why. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Lack(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that the control room lacks; `subject` is the user, room or alias.
+    """One thing that a room lacks; `subject` is the user, room or alias.
 
     One that `blocks` keeps commands from getting through.
     """
@@ -36,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class RoomState:
-    """The control room as it is after it was set up, and what it lacks.
+    """A room as it is after it was set up, and what it lacks.
 
     `predecessor` is the room that it replaced; empty if it is the first.
     """
@@ -50,23 +50,23 @@ class RoomLostError(MatrixError):
     """A control room that the bot cannot enter; no command gets through until that is mended."""
 
 
-def member_hint(error: MatrixError, user: str) -> str:
+def member_hint(error: MatrixError, user: str, title: str) -> str:
     """Return what mends a refused invitation or join, from the homeserver's reason."""
     if error.errcode == "M_BAD_STATE" or "banned" in error.message.lower():
-        return f"unban {user} in the control room"
+        return f"unban {user} in the {title}"
     if error.status == 429:
         return ""  # it is tried again
     if error.errcode == "M_EXCLUSIVE":
         return "run `agency render`, and restart the homeserver: its registration is older"
     if error.status == 403:
-        return f"give the bot the power to invite in the control room, or invite {user} yourself"
+        return f"give the bot the power to invite in the {title}, or invite {user} yourself"
     if error.status in (404, 502, 504) or error.status is None:
         return f"check that the homeserver of {user} is reachable and knows this user"
     return "the homeserver's log says more"
 
 
-def entry_hint(error: MatrixError, bot: str) -> str:
-    """Return what mends a control room that the bot may not enter."""
+def entry_hint(error: MatrixError, bot: str, title: str) -> str:
+    """Return what mends a room that the bot may not enter."""
     if "banned" in error.message.lower():
-        return f"unban {bot} in the control room, and invite it"
-    return f"invite {bot} to the control room, or point the alias at a room that it is in"
+        return f"unban {bot} in the {title}, and invite it"
+    return f"invite {bot} to the {title}, or point the alias at a room that it is in"

@@ -1,13 +1,38 @@
-"""Room versions and power levels: pure."""
+"""Kinds of rooms that the bot keeps, room versions and power levels: pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 _BOT_POWER = 100
 OPERATOR_POWER = 50
 _FIRST_VERSION_WITH_CREATORS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class RoomKind:
+    """Kind of a room that the bot keeps: its title in messages, its topic, the power to speak."""
+
+    title: str
+    topic: str
+    speak: int = 0
+
+    def name(self, instance: str) -> str:
+        """Return the name of the room of this kind."""
+        return f"{self.title[:1].upper()}{self.title[1:]} of {instance}"
+
+
+CONTROL_ROOM = RoomKind(
+    "control room", "Say !agency help. Only operators are obeyed; everything is audited."
+)
+APPROVALS_ROOM = RoomKind(
+    "approvals room", "Approve or deny here what waits for an approval; everything is audited."
+)
+AUDIT_ROOM = RoomKind(
+    "audit room", "What was asked, and what became of it. Nobody but the bot speaks.", _BOT_POWER
+)
 
 
 def localpart(identifier: str) -> str:
@@ -25,16 +50,19 @@ def lists_creator(version: str) -> bool:
 
 
 def power_levels(
-    bot_id: str, operators: Iterable[str], *, creator_is_listed: bool
+    bot_id: str, operators: Iterable[str], *, creator_is_listed: bool, speak: int = 0
 ) -> dict[str, Any]:
-    """Return the control room's power levels; `creator_is_listed` is what `lists_creator` says."""
+    """Return a room's power levels.
+
+    `creator_is_listed` is what `lists_creator` says; `speak` is the power that it takes to speak.
+    """
     users = dict.fromkeys(operators, OPERATOR_POWER)
     if creator_is_listed:
         users[bot_id] = _BOT_POWER
     return {
         "users": users,
         "users_default": 0,
-        "events_default": 0,
+        "events_default": speak,
         "invite": OPERATOR_POWER,
         "kick": OPERATOR_POWER,
         "ban": OPERATOR_POWER,

@@ -1,5 +1,6 @@
 """Public names of `agency.store`; other packages import these and nothing else."""
 
+from .damage import check_whole as check_whole
 from .database import Database as Database
 from .database import open_database as open_database
 from .database import parse_url as parse_url

@@ -43,9 +43,15 @@ def test_the_only_person_of_an_agency_may_say_so(write, good) -> None:
     assert config.policy.solo == Solo(60)
 
 
+def test_rooms_beside_the_control_room(write, good) -> None:
+    text = good + "rooms: {audit: true}\n"
+    config = ControlConfig.model_validate(control_document(load_instance(write(text)).instance))
+    assert (config.rooms.approvals, config.rooms.audit) == (False, True)
+
+
 def test_without_any_of_it_nothing_is_told(write, good) -> None:
     told = control_document(load_instance(write(good)).instance)
-    assert {"approvers", "viewers", "approvals"}.isdisjoint(told)
+    assert {"approvers", "viewers", "approvals", "rooms"}.isdisjoint(told)
 
 
 def test_rules_are_about_the_commands_that_change_something() -> None:

@@ -20,7 +20,7 @@ from agency import naming
 from agency.control.config import ControlConfig
 from agency.instance import jinja
 from agency.instance.load import LoadedInstance, load_instance
-from agency.instance.model import Agent, Instance, Services
+from agency.instance.model import Agent, Instance, OptionalRooms, Services
 from agency.instance.render import check_rendered, registration, rendered_files, write_rendered
 
 Write = Callable[[str], Path]
@@ -283,6 +283,20 @@ class TestRegistration:
         assert alias["exclusive"] is True
         assert re.match(alias["regex"], "#control:agency.example")
         assert not re.match(alias["regex"], "#controlx:agency.example")
+
+    @pytest.mark.parametrize(("approvals", "audit"), [(True, True), (True, False), (False, True)])
+    def test_aliases_of_the_rooms_that_there_are(
+        self, loaded: LoadedInstance, approvals: bool, audit: bool
+    ) -> None:
+        rooms = OptionalRooms(approvals=approvals, audit=audit)
+        claims = self.claims(loaded.instance.model_copy(update={"rooms": rooms}))
+        (alias,) = claims["namespaces"]["aliases"]
+        found = {
+            name: bool(re.match(alias["regex"], f"#{name}:agency.example"))
+            for name in ("control", "approvals", "audit", "auditx", "xaudit")
+        }
+        wanted = {"control": True, "approvals": approvals, "audit": audit}
+        assert found == {**wanted, "auditx": False, "xaudit": False}
 
     def test_rendered_registration_has_token_placeholders(self, loaded: LoadedInstance) -> None:
         rendered = yaml.safe_load(rendered_files(loaded)["matrix/registration.yaml"])

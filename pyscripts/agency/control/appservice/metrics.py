@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -14,6 +14,7 @@ from agency.control.appservice.readiness import Numbers
 from agency.control.appservice.refusals import Refusals, Refused
 from agency.control.appservice.transactions import Intake
 from agency.control.conditions import Code, Conditions
+from agency.control.operations.tally import Tally
 from agency.web import Connections
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
@@ -29,6 +30,8 @@ class ControlCollector(Collector):
     intake: Intake
     connections: Connections
     alerts: Counter[str]
+    nouns: tuple[str, ...]
+    tally: Callable[[], Tally]
     numbers: Numbers | None = None  # as read for the request at hand
 
     def collect(self) -> Iterator[Metric]:
@@ -56,8 +59,28 @@ class ControlCollector(Collector):
         for result in ("told", "known"):
             told.add_metric([result], self.alerts[result])
         yield told
+        yield from self._operations()
         if self.numbers is not None:
             yield from _of_numbers(self.numbers)
+
+    def _operations(self) -> Iterator[Metric]:
+        tally = self.tally()
+        ended = CounterMetricFamily(
+            f"{_PREFIX}_operations", "Operations that ended.", labels=["noun", "state"]
+        )
+        for (noun, state), number in tally.by_noun(self.nouns).items():
+            ended.add_metric([noun, state.value], number)
+        yield ended
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_operations_active",
+            "Operations and refusals that run or wait for their turn.",
+            value=tally.active,
+        )
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_approvals_waiting",
+            "Operations that wait for an approval.",
+            value=tally.waiting,
+        )
 
     def _conditions(self) -> Metric:
         found = Counter((each.code, each.blocks) for each in self.conditions.present())
@@ -96,6 +119,17 @@ def _of_numbers(numbers: Numbers) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         f"{_PREFIX}_ready", "1 if commands get through, as /ready says.", value=int(numbers.ready)
     )
+    yield GaugeMetricFamily(
+        f"{_PREFIX}_database_writable",
+        "1 if the database takes a write.",
+        value=int(numbers.database_s is not None),
+    )
+    took = GaugeMetricFamily(
+        f"{_PREFIX}_database_seconds", "Time of the last trial of the database: a write, two looks."
+    )
+    if numbers.database_s is not None:
+        took.add_metric([], numbers.database_s)
+    yield took
     waiting = GaugeMetricFamily(
         f"{_PREFIX}_outbox", "Messages that wait, and those given up.", labels=["state"]
     )

@@ -41,11 +41,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Numbers about the path and the store; `outbox` by state, empty without a store."""
+    """Numbers about the path and the store; `outbox` by state, empty without a store.
+
+    `database_s` is the time that a trial of the store took; None if it takes no write.
+    """
 
     ready: bool
     outbox: Mapping[str, int]
     last_transaction_age_s: float | None
+    database_s: float | None
 
 
 @dataclass(slots=True)
@@ -80,7 +84,8 @@ class Readiness:
         """Return the numbers for `/metrics`, at most a second old."""
         ready = await self.is_ready()
         facts = self._kept.facts if self._kept is not None else {}
-        return Numbers(ready, facts.get("outbox", {}), await self._age())
+        took = facts.get("database", {}).get("took_s")
+        return Numbers(ready, facts.get("outbox", {}), await self._age(), took)
 
     async def observe(self) -> dict[str, Any]:
         """Make the body of `/ready`: `ready`, the `reasons` why not, and the observations.
@@ -116,6 +121,7 @@ class Readiness:
         return self._route
 
     async def _store(self) -> Seen:
+        begun = self.clock.steady()
         try:
             end = await self.database.write(audit.touch)
             waiting = await self.database.read(inbox.unfinished)
@@ -124,7 +130,10 @@ class Readiness:
             reason = f"the database cannot be written: {type(error).__name__}"
             return Seen({"database": {"writable": False}}, (reason,), self.clock.steady())
         facts = {
-            "database": {"writable": True},
+            "database": {
+                "writable": True,
+                "took_s": round(self.clock.steady() - begun, 6),
+            },
             "audit": {"count": end.sequence, "hash": end.hash},
             "inbox": {"unfinished": waiting},
             "outbox": {str(state): count for state, count in counts.items()},

@@ -32,6 +32,7 @@ from agency.control.appservice.transactions import (
     read_events,
 )
 from agency.control.conditions import Conditions
+from agency.control.operations.tally import Tally
 from agency.control.vault.page import EntryPage
 from agency.secrets import SecretValue
 from agency.web import CONNECTIONS, Bounds, Limits, carries_bearer, make_app
@@ -59,6 +60,8 @@ class AppService:
     refusals: Refusals
     names: OwnNames
     numbers: Callable[[], Awaitable[Numbers]]
+    nouns: tuple[str, ...] = ()  # of commands, by which operations are counted
+    tally: Callable[[], Tally] = Tally
     alerts: AlertsPage | None = None  # None: no Alertmanager is configured
     entry: EntryPage | None = None  # None: there is no vault
 
@@ -86,6 +89,8 @@ def build_app(service: AppService) -> web.Application:
         service.intake,
         app[CONNECTIONS],
         service.alerts.intake.counts if service.alerts is not None else Counter(),
+        service.nouns,
+        service.tally,
     )
     numbers = registry(collector)
 
@@ -111,6 +116,7 @@ def build_app(service: AppService) -> web.Application:
     app.router.add_get(f"{_PREFIX}/users/{{user}}", user)
     app.router.add_get(f"{_PREFIX}/rooms/{{alias}}", room)
     app.router.add_post(f"{_PREFIX}/ping", _ping)
+    app.router.add_get("/live", _live)
     app.router.add_get("/health", _health)
     app.router.add_get("/ready", ready)
     app.router.add_get("/metrics", metrics)
@@ -119,6 +125,11 @@ def build_app(service: AppService) -> web.Application:
     if service.entry is not None:
         service.entry.add_to(app)
     return app
+
+
+async def _live(_request: web.Request) -> web.StreamResponse:
+    """Answer that the process serves requests; whether commands get through is /ready's."""
+    return web.json_response({"live": True})
 
 
 async def _health(_request: web.Request) -> web.StreamResponse:

@@ -183,6 +183,8 @@ class Intake:
             return added, self.take_back(connection, relevant, redactions)
 
         fresh, withdrawn = await self.database.write(store)
+        taken = {"txn": txn_id[:80], "events": len(events), "stored": fresh}
+        _log.debug("took a transaction", extra={"fields": taken})
         for operation in withdrawn:
             self.forget(operation)
         self.counts.stored += fresh

@@ -15,9 +15,11 @@ from agency.control.config import ControlConfig
 from agency.control.events import EventKind, IncomingEvent
 from agency.control.execution.address import speaks_to, without_mention
 from agency.control.leaks import EXPOSED, INSTEAD
+from agency.control.operation import FUTURE_MS
 from agency.control.policy import Deny, Policy
 
-FUTURE_S = 300.0
+FUTURE_S = FUTURE_MS / 1000
+_DECIDING = frozenset({"approvals", "help"})  # nouns that the approvals room takes
 
 HOW_TO = (
     "I read a message as a command if it begins with !agency, with or without my name before it. "
@@ -55,6 +57,7 @@ class Rules:
     max_age_s: float
     looks_like_command: Callable[[str], bool]
     former: frozenset[str] = frozenset()  # rooms that the control room replaced
+    approvals_room: str = ""  # where approvals are decided, too; empty if there is none
 
     @classmethod
     def from_config(
@@ -75,6 +78,19 @@ class Rules:
         """Return the text that is parsed: that of the message, without a mention of the bot."""
         return without_mention(event.text, self.bot_id)
 
+    def listens_in(self, room_id: str) -> bool:
+        """Return whether commands are taken from a room."""
+        return room_id in (self.room_id, self.approvals_room)
+
+    def refusal_in(self, room_id: str, noun: str) -> str | None:
+        """Return why a command of a noun is not taken from a room; None if it is."""
+        if room_id == self.room_id or noun in _DECIDING:
+            return None
+        return (
+            "Only approvals are decided here, so nothing was done. Send this command in the "
+            f"control room, #{naming.CONTROL_ROOM_LOCALPART}:{self.domain}."
+        )
+
     def is_own(self, sender: str) -> bool:
         """Return whether the sender is the bot or in the agents' namespace."""
         namespace = naming.matrix_id(naming.agent_localpart(""), "").removesuffix(":")
@@ -91,22 +107,22 @@ LEAK = "secret-in-chat"
 
 def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
     """Classify a message at `now_ms` (milliseconds since the epoch)."""
-    in_control_room = event.room_id == rules.room_id
+    listens = rules.listens_in(event.room_id)
     if event.leak:
         return _leaked(event, rules)
     if event.kind is EventKind.ENCRYPTED:
-        if rules.is_own(event.sender) or not in_control_room:
+        if rules.is_own(event.sender) or not listens:
             return _SILENT
         return Verdict(
             Disposition.REFUSE,
             "encrypted",
-            "The control room must not be encrypted: I cannot read this message.",
+            "This room must not be encrypted: I cannot read this message.",
         )
     if not rules.looks_like_command(rules.command_text(event)):
         return _mentioned(event, rules, now_ms)
     if rules.is_own(event.sender):
         return Verdict(Disposition.IGNORE, "own-message")
-    if not in_control_room:
+    if not listens:
         return _elsewhere(event, rules)
     if event.msgtype != "m.text":
         return Verdict(Disposition.IGNORE, "not-text")

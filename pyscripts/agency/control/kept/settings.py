@@ -7,10 +7,10 @@ config set ──▶ KeptSettings ──▶ table `meta` ──▶ the same afte
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from agency.commandline import set_log_level
 from agency.control.config import ControlConfig
 from agency.control.execution.result import RefusalError
 from agency.control.grammar.suggest import closest
@@ -72,7 +72,13 @@ class KeptSettings:
     def __post_init__(self) -> None:
         rate = self.config.api.requests_per_minute if self.config.api is not None else 0
         made = (
-            Setting("log-level", "the least that is logged", "info", _level, _set_level),
+            Setting(
+                "log-level",
+                "the least that is logged",
+                self.config.log_level,
+                _level,
+                set_log_level,
+            ),
             Setting(
                 "api-rate",
                 "requests a minute of each token of the HTTP interface",
@@ -149,10 +155,6 @@ def _level(text: str) -> str:
     if text not in _LEVELS:
         raise RefusalError(f"log-level is one of: {', '.join(_LEVELS)}")
     return text
-
-
-def _set_level(text: str) -> None:
-    logging.getLogger().setLevel(text.upper())
 
 
 def _rate(text: str) -> str:

@@ -128,6 +128,8 @@ class Sender:
             await self._failed(stored, error)
             return
         self._doubtful.discard(stored.sequence)
+        fields = {"trace": message.trace, "room": message.room_id, "event": event_id}
+        _log.debug("sent", extra={"fields": fields})
         # Not flushed: lost to a power cut, it is sent again under the same transaction id.
         await self.database.write(
             lambda c: outbox.set_sent(c, stored.sequence, event_id), flush=False

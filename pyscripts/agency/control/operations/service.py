@@ -33,6 +33,7 @@ from agency.control.operations.running.recovery import recover
 from agency.control.operations.running.targets import Targets
 from agency.control.operations.safety import Safety
 from agency.control.operations.strangers import Strangers
+from agency.control.operations.tally import Tally
 from agency.control.policy import ApprovalRule, SafeMode
 from agency.control.store import inbox, outbox
 from agency.control.store.agents import Change
@@ -73,6 +74,7 @@ class Operations:
     say: Callable[[StoredMessage], None]
     approval_wait_s: float = 3600.0
     obstacle: Callable[[str], Awaitable[str | None]] = _no_obstacle
+    asking_room: Callable[[], str] = lambda: ""  # the approvals room, while it can be asked in
     plan: Planner = plan_nothing
     take_away: TakeAway = leave_it
     backoff: Backoff = field(default_factory=Backoff)
@@ -154,6 +156,7 @@ class Operations:
             queues=self._queues,
             approvals=self._approvals,
             spawn=self._spawn,
+            asking_room=self.asking_room,
             take_away=self.take_away,
         )
         self._strangers = Strangers(
@@ -236,6 +239,11 @@ class Operations:
     def active(self) -> int:
         """The number of operations and refusals that run or wait for their turn."""
         return len(self._tasks) + self._queues.active
+
+    @property
+    def tally(self) -> Tally:
+        """Numbers of operations now, and of those that ended since the start."""
+        return Tally(len(self._approvals.waiting), self.active, self._recorder.ended)
 
     async def rest(self) -> None:
         """Wait until nothing runs or waits for its turn."""

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from agency.control.runtimes.base import AgentRuntimeError, RuntimeStatus, StartRequest
 from agency.control.runtimes.handover import checked_name
+
+
+@asynccontextmanager
+async def _logged(call: str, name: str) -> AsyncIterator[None]:
+    """Log a call of a runtime with the time that it took, and the kind of its error."""
+    loop = asyncio.get_running_loop()
+    begun, error = loop.time(), None
+    try:
+        yield
+    except BaseException as raised:
+        error = type(raised).__name__
+        raise
+    finally:
+        took_ms = round((loop.time() - begun) * 1000)
+        fields = {"agent": name, "call": call, "ms": took_ms, "error": error}
+        _log.debug("called a runtime", extra={"fields": fields})
 
 
 @dataclass(slots=True)
@@ -18,6 +37,8 @@ class Managed:
     name: str
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, kw_only=True)
 
+
+_log = logging.getLogger(__name__)
 
 A = TypeVar("A", bound=Managed)
 
@@ -37,20 +58,20 @@ class SerialRuntime(ABC, Generic[A]):
             PrerequisiteError: a prerequisite of this runtime is missing.
         """
         agent = self._agent(request.name)
-        async with agent.lock:
+        async with agent.lock, _logged("start", request.name):
             return await self._start(agent, request)
 
     async def stop(self, name: str) -> RuntimeStatus:
         """Stop an agent and wait for its end; a failed one becomes a stopped one."""
         agent = self._agent(name)
-        async with agent.lock:
+        async with agent.lock, _logged("stop", name):
             await self._halt(agent)
             return await self._status(agent)
 
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         """Stop an agent if it runs, then start it; no other call comes in between."""
         agent = self._agent(request.name)
-        async with agent.lock:
+        async with agent.lock, _logged("restart", request.name):
             await self._halt(agent)
             return await self._start(agent, request)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from agency import naming
 from agency.control.alerts.intake import AlertIntake
 from agency.control.appservice.access import OwnNames
 from agency.control.appservice.alerts import AlertsPage
@@ -43,7 +42,7 @@ def build_lifecycle(plane: Shared, tokens: Tokens) -> Lifecycle:
         acp=plane.acp,
         limits=plane.config.limits,
         records=plane.records,
-        secrets=_secrets(plane, tokens),
+        secrets=secrets_of(plane, tokens),
         read=plane.some_records,
         is_created=plane.inventory.is_created,
     )
@@ -59,7 +58,7 @@ def build_sender(plane: Shared) -> Sender:
         backoff=Backoff(),
         settled=plane.inbox_wake,
         answered=plane.answered,
-        given_up=plane.voice.changed,
+        given_up=plane.refused_to_send,
     )
 
 
@@ -114,9 +113,7 @@ def build_appservice(
         intake=intake,
         max_body=config.limits.max_transaction_bytes,
         user_exists=plane.is_own,
-        alias_exists=lambda alias: (
-            plane.room_id is not None and alias == naming.control_room_alias(config.domain)
-        ),
+        alias_exists=plane.has_alias,
         readiness=readiness.observe,
         is_ready=readiness.is_ready,
         answered=plane.wait_for_answer,
@@ -125,6 +122,8 @@ def build_appservice(
         refusals=Refusals(plane.conditions),
         names=OwnNames(config.listen_host),
         numbers=readiness.numbers,
+        nouns=GRAMMAR.nouns,
+        tally=plane.tally,
         alerts=_alerts(plane, tokens, sender),
         entry=None if vault is None else vault.page,
     )
@@ -173,6 +172,7 @@ def build_operations(
         say=sender.offer,
         obstacle=plane.voice.obstacle,
         applied=plane.inventory.apply,
+        asking_room=plane.asking_room,
         plan=GosutoPlans(
             plane.inventory, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes)
         ),
@@ -190,12 +190,13 @@ def _alerts(plane: Shared, tokens: Tokens, sender: Sender) -> AlertsPage | None:
         room_id=lambda: plane.room_id,
         as_user=plane.config.bot_id,
         new_trace=new_trace,
-        redact=Redactor(_secrets(plane, tokens)).redact,
+        redact=Redactor(secrets_of(plane, tokens)).redact,
         say=sender.offer,
         max_outbox=plane.config.limits.max_outbox,
     )
     return AlertsPage(tokens.alerts, intake, plane.stopping.is_set)
 
 
-def _secrets(plane: Shared, tokens: Tokens) -> tuple[SecretValue, ...]:
+def secrets_of(plane: Shared, tokens: Tokens) -> tuple[SecretValue, ...]:
+    """Return the values that no log, reply or line may show."""
     return (*tokens.all(), *url_secrets(plane.config.database_url))

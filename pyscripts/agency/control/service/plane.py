@@ -27,11 +27,13 @@ from agency.control.service.assembly import (
     build_notices,
     build_operations,
     build_sender,
+    secrets_of,
 )
 from agency.control.service.notices import Notices
 from agency.control.service.pruner import prune_often
 from agency.control.service.reconcile import reconcile
 from agency.control.service.shared import Shared, Tokens, new_trace
+from agency.control.service.side_rooms import SideRooms, open_side_rooms
 from agency.control.service.tasks import first_end
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.service.vaulting import VaultService, build_vault
@@ -40,6 +42,7 @@ from agency.control.store import facts, outbox
 from agency.control.store.facts import Fact
 from agency.errors import InternalError
 from agency.matrix import Backoff
+from agency.secrets import Redactor
 
 _log = logging.getLogger(__name__)
 
@@ -80,13 +83,17 @@ class ControlPlane(Shared):
             await operations.safety.restore()
             if vault is not None:
                 await vault.restore()
+            side = await open_side_rooms(self, sender, Redactor(secrets_of(self, tokens)).redact)
+            self.side = side
             async with self._taking_commands(operations) as working:
                 finding = startup.set_up_room(upkeep, self.config, self.clock, Backoff(longest_s=5))
                 room_id = await self._unless_stopped(finding, working)
                 if room_id is not None:
                     self.room_id = room_id
                     await startup.announce(self.api)
-                    await self._work(operations, working, room_id, sender, upkeep, notices, watch)
+                    await self._work(
+                        operations, working, room_id, sender, upkeep, notices, watch, side
+                    )
         finally:
             self.stopping.set()
             await runner.cleanup()
@@ -145,6 +152,7 @@ class ControlPlane(Shared):
         upkeep: RoomUpkeep,
         notices: Notices,
         watch: Reconciler,
+        side: SideRooms,
     ) -> None:
         former = frozenset({upkeep.predecessor} - {""})
         operations.enter_room(replace(operations.rules, room_id=room_id, former=former))
@@ -157,6 +165,7 @@ class ControlPlane(Shared):
             asyncio.create_task(self.held.watch(), name="hold on the database"),
             asyncio.create_task(upkeep.run(), name="upkeep of the room"),
             asyncio.create_task(notices.run(), name="notices of conditions"),
+            asyncio.create_task(side.run(), name="rooms beside the control room"),
         ]
         if self.delivering is not None:
             tasks.append(self.delivering)

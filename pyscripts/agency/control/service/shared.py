@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
@@ -15,6 +16,7 @@ from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.events import RoomChange
 from agency.control.operations import Operation, Operations
+from agency.control.operations.tally import Tally
 from agency.control.rooms.taking import Taker
 from agency.control.rooms.voice import Voice
 from agency.control.runtimes.base import Runtime
@@ -56,6 +58,22 @@ def new_trace() -> str:
     return new_id("t")
 
 
+class Side(Protocol):
+    """The rooms beside the control room, as the other parts see them; see service.side_rooms."""
+
+    def changed(self, change: RoomChange, *, calls_bot: bool) -> None:
+        """Take note of a change of some room."""
+
+    def doubt(self) -> None:
+        """Take note that a message was refused."""
+
+    def asking_room(self) -> str:
+        """Return the approvals room; empty if nobody can be asked there."""
+
+    def has_alias(self, alias: str) -> bool:
+        """Return whether an alias is that of one of these rooms."""
+
+
 @dataclass(slots=True)
 class Shared:
     """The resources of a control plane, and what changes while it runs."""
@@ -78,6 +96,7 @@ class Shared:
     voice: Voice = field(init=False)
     keeper: RoomUpkeep | None = None
     operations: Operations | None = None
+    side: Side | None = None
     http: HttpParts = field(init=False)
     staff: Staff | None = None
     taker: Taker = field(init=False)
@@ -96,6 +115,24 @@ class Shared:
         if self.keeper is not None and (called or change.room_id == self.keeper.room_id):
             self.voice.changed()
             self.keeper.wake()
+        if self.side is not None:
+            self.side.changed(change, calls_bot=called)
+
+    def refused_to_send(self) -> None:
+        """Look again at whether the bot can speak: a message was given up."""
+        self.voice.changed()
+        if self.side is not None:
+            self.side.doubt()
+
+    def asking_room(self) -> str:
+        """Return the approvals room while people can be asked there; empty if they cannot."""
+        return "" if self.side is None else self.side.asking_room()
+
+    def has_alias(self, alias: str) -> bool:
+        """Return whether an alias is that of a room of the agency that there is."""
+        if self.room_id is not None and alias == self.config.control_room_alias:
+            return True
+        return self.side is not None and self.side.has_alias(alias)
 
     def withdrawn(self, operation: Operation) -> None:
         """Let go of an operation that was withdrawn; before recovery the store says it all."""
@@ -120,6 +157,10 @@ class Shared:
         if self.operations is None:
             raise InternalError("a command runs before there are operations")
         return self.operations
+
+    def tally(self) -> Tally:
+        """Return the numbers of operations; none before there are operations."""
+        return Tally() if self.operations is None else self.operations.tally
 
     async def wait_for_answer(self) -> None:
         """Wait until the next reply is settled, but at most 50 ms: a command may take long."""

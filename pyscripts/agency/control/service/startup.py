@@ -24,13 +24,17 @@ from agency.errors import PrerequisiteError
 from agency.listening import Inherited
 from agency.listening import listen as new_socket
 from agency.matrix import Backoff, MatrixError, MatrixSession, RoomLostError, client_path
-from agency.store import Database, migrate
+from agency.store import Database, check_whole, migrate
 from agency.web import listen as serve_on
 from agency.web import make_runner
 
 _log = logging.getLogger(__name__)
 
 _ABSENT_S = 0.2
+_RESTORE = (
+    "keep the file as evidence, then `agency backup restore latest --in-place --yes-replace HOST` "
+    "brings back the last backup; docs/backup-restore.md has the steps"
+)
 
 
 @contextmanager
@@ -55,7 +59,12 @@ def only_one(config: ControlConfig) -> Iterator[None]:
 
 
 async def prepare_store(database: Database, config: ControlConfig, clock: Clock) -> Inventory:
-    """Migrate the database, open the audit log, and make the inventory from both."""
+    """Migrate the database, open the audit log, and make the inventory from both.
+
+    Raises:
+        BadInputError: the database is damaged, or its audit log does not end where it was left.
+    """
+    await check_whole(database, _RESTORE)
     await migrate(database, schema.SCHEMA)
     names = {agent.name for agent in config.agents}
 

@@ -1,4 +1,4 @@
-"""Upkeep of the control room while the control plane runs.
+"""Upkeep of a room while the control plane runs: of the control room, and of those beside it.
 
     every few minutes, or wake() ──▶ ControlRoom.ensure(known) ──▶ entered() ──▶ moved(room),
                                           │                         if it is another one
@@ -6,6 +6,7 @@
                                                    └── note, clear ──▶ Conditions
 
 What cannot be made as it should be is a condition, tried again with back-off until it is mended.
+All that a room beside the control room lacks is of one kind, and never blocks.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ _OBSERVED = frozenset(Code(lack.value) for lack in Lack)
 
 @dataclass(slots=True)
 class RoomUpkeep:
-    """Keeper of the control room; `room_id` is the room that is kept now.
+    """Keeper of a room; `room_id` is the room that is kept now.
 
-    `moved` is called with the new room when the room was replaced.
+    `moved` is called with the new room when the room was replaced. `beside` is the kind of
+    condition of a room beside the control room.
     """
 
     ensure: Callable[[str | None], Awaitable[RoomState]]
@@ -38,6 +40,8 @@ class RoomUpkeep:
     moved: Callable[[str], Awaitable[None]]
     room_id: str | None = None
     predecessor: str = ""
+    beside: Code | None = None
+    is_open: bool = True  # False: the bot cannot speak there now
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=5.0, longest_s=EVERY_S))
     every_s: float = EVERY_S
     spacing_s: float = 1.0  # between two checks, however often it is woken
@@ -67,7 +71,12 @@ class RoomUpkeep:
 
     def _whole(self) -> bool:
         codes = {condition.code for condition in self.conditions.present()}
-        return not codes & {*_OBSERVED, Code.ROOM_LOST}
+        return not codes & self._own
+
+    @property
+    def _own(self) -> frozenset[Code]:
+        """Kinds of conditions of this room."""
+        return _OBSERVED | {Code.ROOM_LOST} if self.beside is None else frozenset({self.beside})
 
     async def check(self) -> bool:
         """Set up the room and note what it lacks; returns True if it lacks nothing."""
@@ -80,28 +89,35 @@ class RoomUpkeep:
             # Readiness says that the homeserver is away; what the room lacks is not known.
             fields = {"where": error.where}
             _log.info("cannot check the room: %s", error.message, extra={"fields": fields})
+            if self.beside is not None and not error.temporary:
+                self.lost(error)
             return False
         except SQLAlchemyError as error:
-            _log.warning("cannot keep the control room's id: %s", type(error).__name__)
+            _log.warning("cannot keep the id of a room: %s", type(error).__name__)
             return False
         return self._whole()
 
-    def lost(self, error: RoomLostError) -> None:
+    def lost(self, error: MatrixError) -> None:
         """Note that the bot cannot enter the room."""
-        self.conditions.note(Code.ROOM_LOST, error.message, hint=error.hint or "", blocks=True)
+        self.is_open = False
+        code, hint = self.beside or Code.ROOM_LOST, error.hint or ""
+        if self.beside is not None and not isinstance(error, RoomLostError):
+            hint = "check that the homeserver has loaded the registration that `agency render` made"
+        self.conditions.note(code, error.message, hint=hint, blocks=self.beside is None)
 
     async def settle(self, state: RoomState) -> None:
         """Note what the room lacks, forget what it lacks no more, and follow a room that moved."""
-        self.conditions.clear(Code.ROOM_LOST)
-        found = {(Code(each.lack.value), each.subject): each for each in state.findings}
+        found = {
+            (self.beside or Code(each.lack.value), each.subject): each for each in state.findings
+        }
         for (code, subject), each in found.items():
-            self.conditions.note(
-                code, each.text, subject=subject, hint=each.hint, blocks=each.blocks
-            )
+            blocks = each.blocks and self.beside is None
+            self.conditions.note(code, each.text, subject=subject, hint=each.hint, blocks=blocks)
         for condition in self.conditions.present():
             key = (condition.code, condition.subject)
-            if condition.code in _OBSERVED and key not in found:
+            if condition.code in self._own and key not in found:
                 self.conditions.clear(*key)
+        self.is_open = not any(each.blocks for each in state.findings)
         self.predecessor = state.predecessor
         await self.entered(state.id)
 

@@ -16,6 +16,9 @@ class Fact(StrEnum):
     """Keys of the facts; the audit log has keys of its own."""
 
     CONTROL_ROOM = "control_room"
+    APPROVALS_ROOM = "approvals_room"
+    AUDIT_ROOM = "audit_room"
+    AUDIT_TOLD = "audit_told"  # number of the last row that the audit room was told of
     CONDITIONS = "conditions"
     SAFE_MODE = "safe_mode"
     SETTINGS = "settings"

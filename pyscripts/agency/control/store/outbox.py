@@ -157,6 +157,12 @@ def pending_in(connection: Connection, lane: Lane) -> int:
     return int(connection.scalar(_COUNT_LANE, {"which": int(lane)}) or 0)
 
 
+def pending_to(connection: Connection, room_id: str) -> int:
+    """Count the pending messages to a room."""
+    statement = select(func.count()).where(_PENDING, _outbox.c.room_id == room_id)
+    return int(connection.scalar(statement) or 0)
+
+
 def pending_sequences(connection: Connection) -> list[int]:
     """Return the sequences of the pending messages."""
     statement = select(_outbox.c.sequence).where(_outbox.c.state == OutboxState.PENDING)

@@ -135,6 +135,7 @@ def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))
+    path = path.resolve()  # SQLite keeps the log beside the file that a link names
     in_use = path.with_name(path.name + "-wal").exists()
     place = f"file:{quote(str(path))}?" + ("mode=ro" if in_use else "mode=ro&immutable=1")
     with closing(sqlite3.connect(place, uri=True, timeout=5)) as connection:

@@ -50,7 +50,7 @@ def needed(state: Snapshot, kind: str, *, is_state: bool) -> float:
     return _number(_part(state.levels, "events").get(kind), default)
 
 
-def power_plan(state: Snapshot, bot: str, operators: Collection[str]) -> PowerPlan:
+def power_plan(state: Snapshot, bot: str, operators: Collection[str], speak: int = 0) -> PowerPlan:
     """Compare the power levels with those that the instance asks for, and plan what differs.
 
     A homeserver refuses a change as a whole if one part of it is above the sender's own level, so
@@ -62,6 +62,7 @@ def power_plan(state: Snapshot, bot: str, operators: Collection[str]) -> PowerPl
         bot,
         [who for who in operators if who not in state.creators],
         creator_is_listed=bot not in state.creators,
+        speak=speak,
     )
     users, taken, out_of_reach = _users(state, bot, wanted["users"], own)
     out_of_reach += tuple(sorted(state.creators - {bot, *operators}))

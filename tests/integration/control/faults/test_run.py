@@ -152,8 +152,9 @@ def test_database_of_another_instance(control: Any) -> None:
 def test_database_that_is_none(control: Any) -> None:
     control.database.write_text("something else " * 1000)
     status, log = ended(control)
-    assert status == 3
-    assert "cannot use the database" in log
+    assert status == 1
+    assert "the database is damaged: file is not a database" in log
+    assert "agency backup restore" in log
 
 
 def test_systemd_runtime_outside_of_systemd(control: Any) -> None:

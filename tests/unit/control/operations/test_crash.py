@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from breaking import break_table, mend_table
 
 from agency.control.execution.result import Invocation, Result
 from agency.control.store import agents, audit
@@ -67,18 +67,11 @@ async def test_crash_before_acting_runs_it_once(desk: Any) -> None:
 
 
 async def break_audit(desk: Any) -> None:
-    await desk.database.write(
-        lambda c: c.execute(
-            text(
-                "CREATE TRIGGER broken BEFORE INSERT ON audit "
-                "BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
-            )
-        )
-    )
+    await desk.database.write(lambda c: break_table(c, "audit"))
 
 
 async def mend_audit(desk: Any) -> None:
-    await desk.database.write(lambda c: c.execute(text("DROP TRIGGER broken")))
+    await desk.database.write(lambda c: mend_table(c, "audit"))
 
 
 async def test_command_is_not_run_while_the_audit_cannot_be_written(desk: Any) -> None:
@@ -141,21 +134,16 @@ async def test_result_inventory_audit_and_reply_come_together_or_not_at_all(desk
         return Result("started", changes=(change,))
 
     desk.handlers["agents start"] = start
-    await desk.database.write(
-        lambda c: c.execute(
-            text(
-                "CREATE TRIGGER broken BEFORE INSERT ON outbox "
-                "BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
-            )
-        )
-    )
+    await desk.database.write(lambda c: break_table(c, "outbox"))
     await desk.take(desk.event("!agency agents start pm"))
     settling = asyncio.create_task(desk.settle())
-    await asyncio.wait([settling], timeout=0.1)
+    async with asyncio.timeout(10):
+        while not await desk.outcomes():
+            await asyncio.wait([settling], timeout=0.1)
     (record,) = await desk.database.read(agents.records)
     assert (record.project, record.handle) == (None, None), "the wish alone"
     assert [row[2] for row in await desk.outcomes()] == ["accepted"]
-    await mend_audit(desk)
+    await desk.database.write(lambda c: mend_table(c, "outbox"))
     await asyncio.wait_for(settling, 10)
     (record,) = await desk.database.read(agents.records)
     assert (record.desired, record.project, record.handle) == (Desired.RUNNING, "new-app", "7")

@@ -1,10 +1,11 @@
-"""The audit log in a real SQLite file: appended with what it records, or not at all."""
+"""The audit log in a real database: appended with what it records, or not at all."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -13,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from agency.clock import Clock
 from agency.control.store import audit
-from agency.control.store.audit import AuditEntry, Head, Outcome
+from agency.control.store.audit import AuditEntry, AuditRow, Head, Outcome
 from agency.control.store.reading import export_rows, read_head, verify_database
 from agency.errors import BadInputError, PrerequisiteError
 from agency.store.database import Database
@@ -40,15 +41,24 @@ def copied(file: Path, place: Path) -> Path:
     return copy
 
 
-def tamper(file: Path, *statements: str) -> None:
-    """Change the file as somebody would who owns it, guards removed."""
-    with closing(sqlite3.connect(file)) as connection:
-        guards = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        for (name,) in guards.fetchall():
-            connection.execute(f"DROP TRIGGER {name}")
-        for statement in statements:
-            connection.execute(statement)
-        connection.commit()
+async def tamper(database: Database, *statements: str) -> None:
+    """Change the database as somebody would who owns it, guards removed."""
+
+    def change(connection: Connection) -> None:
+        if connection.dialect.name == "sqlite":
+            listed = text("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+            guards = [f"DROP TRIGGER {name}" for (name,) in connection.execute(listed).fetchall()]
+        else:
+            guards = ["ALTER TABLE audit DISABLE TRIGGER ALL"]
+        for statement in (*guards, *statements):
+            connection.execute(text(statement))
+
+    await database.write(change)
+
+
+async def outside(look: Callable[..., Any], place: str, *args: Any, **more: Any) -> Any:
+    """What somebody sees from outside, beside the running control plane."""
+    return await asyncio.to_thread(look, place, *args, **more)
 
 
 async def test_rows_come_back_as_they_were_written(database: Database, clock: Clock) -> None:
@@ -61,7 +71,7 @@ async def test_rows_come_back_as_they_were_written(database: Database, clock: Cl
 
 
 async def test_append_is_undone_with_its_transaction(
-    database: Database, clock: Clock, database_file: Path
+    database: Database, clock: Clock, place: str
 ) -> None:
     before = await append(database, clock, 1)
 
@@ -71,9 +81,9 @@ async def test_append_is_undone_with_its_transaction(
 
     with pytest.raises(RuntimeError):
         await database.write(failing)
-    assert read_head(database_file) == before
+    assert await outside(read_head, place) == before
     await append(database, clock, 1)
-    assert verify_database(database_file).ok
+    assert (await outside(verify_database, place)).ok
 
 
 @pytest.mark.parametrize(
@@ -82,17 +92,31 @@ async def test_append_is_undone_with_its_transaction(
         "UPDATE audit SET actor = '@b:x' WHERE sequence = 1",
         "DELETE FROM audit WHERE sequence = 1",
         "DELETE FROM audit",
+    ],
+)
+async def test_database_itself_refuses_changes(
+    database: Database, clock: Clock, place: str, statement: str
+) -> None:
+    await append(database, clock, 1)
+    with pytest.raises(DBAPIError, match="append-only"):
+        await database.write(lambda c: c.execute(text(statement)))
+    assert (await outside(verify_database, place)).count == 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
         f"INSERT INTO audit SELECT 9, {SOME_FIELDS}, 'h' FROM audit WHERE sequence = 1",
         f"INSERT OR REPLACE INTO audit SELECT 1, {SOME_FIELDS}, 'h' FROM audit WHERE sequence = 1",
     ],
 )
-async def test_database_itself_refuses_changes(
+async def test_sqlite_refuses_rows_out_of_order(
     database: Database, clock: Clock, database_file: Path, statement: str
 ) -> None:
     await append(database, clock, 1)
     with pytest.raises(DBAPIError, match="append-only"):
         await database.write(lambda c: c.execute(text(statement)))
-    assert verify_database(database_file).count == 2
+    assert (await outside(verify_database, str(database_file))).count == 2
 
 
 @pytest.mark.parametrize(
@@ -107,35 +131,35 @@ async def test_database_itself_refuses_changes(
     ],
 )
 async def test_verify_names_the_first_bad_row(
-    database: Database, clock: Clock, database_file: Path, statement: str, first_bad: int
+    database: Database, clock: Clock, place: str, statement: str, first_bad: int
 ) -> None:
     await append(database, clock, 4)
-    assert verify_database(database_file).ok
-    tamper(database_file, statement)
-    report = verify_database(database_file)
+    assert (await outside(verify_database, place)).ok
+    await tamper(database, statement)
+    report = await outside(verify_database, place)
     assert (report.ok, report.first_bad) == (False, first_bad)
 
 
 async def test_cut_end_with_a_doctored_note_is_found_by_a_kept_head(
-    database: Database, clock: Clock, database_file: Path
+    database: Database, clock: Clock, place: str
 ) -> None:
     kept = await append(database, clock, 4)
     rows = await database.read(lambda c: audit.tail(c, 2))
-    tamper(
-        database_file,
+    await tamper(
+        database,
         "DELETE FROM audit WHERE sequence = 5",
         f"UPDATE meta SET value = '4:{rows[0].hash}' WHERE key = 'audit_head'",
     )
-    assert verify_database(database_file).ok
-    report = verify_database(database_file, expected=kept)
+    assert (await outside(verify_database, place)).ok
+    report = await outside(verify_database, place, expected=kept)
     assert (report.ok, report.first_bad) == (False, 5)
 
 
 async def test_log_is_not_continued_after_its_end_was_cut(
-    database: Database, clock: Clock, database_file: Path
+    database: Database, clock: Clock, place: str
 ) -> None:
     await append(database, clock, 2)
-    tamper(database_file, "DELETE FROM audit WHERE sequence = 3")
+    await tamper(database, "DELETE FROM audit WHERE sequence = 3")
     with pytest.raises(BadInputError, match="does not end at row 3"):
         await database.write(lambda c: audit.open_log(c, "test", clock))
 
@@ -160,10 +184,10 @@ async def test_verify_reads_a_copy_that_may_not_be_written(
 
 
 async def test_verify_reads_while_the_log_is_open(
-    database: Database, clock: Clock, database_file: Path
+    database: Database, clock: Clock, place: str
 ) -> None:
     head = await append(database, clock, 3)
-    assert verify_database(f"sqlite+aiosqlite:///{database_file}").head == head.hash
+    assert (await outside(verify_database, place)).head == head.hash
 
 
 def test_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
@@ -181,12 +205,16 @@ def test_file_without_a_log_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 async def test_export_gives_every_row_or_the_last(
-    database: Database, clock: Clock, database_file: Path
+    database: Database, clock: Clock, place: str
 ) -> None:
     await append(database, clock, 5)
     seen: list[int] = []
-    assert export_rows(database_file, lambda row: seen.append(row.sequence)) == 6
+
+    def add(row: AuditRow) -> None:
+        seen.append(row.sequence)
+
+    assert await outside(export_rows, place, add) == 6
     assert seen == [1, 2, 3, 4, 5, 6]
     seen.clear()
-    assert export_rows(database_file, lambda row: seen.append(row.sequence), last=2) == 2
+    assert await outside(export_rows, place, add, last=2) == 2
     assert seen == [5, 6]

@@ -84,6 +84,11 @@ def admit_event(
         entry = message_entry(stored.trace, event.sender, origin, Outcome.REFUSED, why)
         return Settled(entry, Reply(False, sentence(error), error.pointer()))
     origin = origin.restated(event, text, format_command(command))
+    elsewhere = rules.refusal_in(event.room_id, command.spec.noun)
+    if elsewhere is not None:
+        why = {"code": "approvals-room", "room": event.room_id, "said": format_command(command)}
+        entry = message_entry(stored.trace, event.sender, origin, Outcome.REFUSED, why)
+        return Settled(entry, _no(elsewhere), code="approvals-room")
     operation = propose(command, origin, event.sender, stored.trace, rules.max_age_s, now_ms)
     return admit(operation, command, rules.policy, bounds, now_ms)
 

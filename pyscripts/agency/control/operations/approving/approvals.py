@@ -24,11 +24,10 @@ from agency.control.execution.result import RefusalError
 from agency.control.operation import Operation, State
 from agency.control.operations.admitting.entries import operation_entry
 from agency.control.operations.admitting.withdrawal import is_withdrawn
-from agency.control.operations.approving.prompts import command_of, is_decisive
+from agency.control.operations.approving.prompts import command_of, is_decisive, prompt_ids
 from agency.control.policy import Asked, Deny, Policy, Role
 from agency.control.store import audit, operations, outbox
 from agency.control.store.audit import Outcome
-from agency.control.store.outbox import transaction_id
 from agency.store import Database
 
 _MOST = 500  # operations that wait for an approval
@@ -74,7 +73,7 @@ class Approvals:
     def due(self) -> list[Operation]:
         """Remove and return the operations whose deadline has passed."""
         now = self.clock.now_ms()
-        late = [each for each in self.waiting.values() if each.deadline_ts <= now]
+        late = [each for each in self.waiting.values() if each.is_late(now)]
         for operation in late:
             del self.waiting[operation.id]
         return late
@@ -96,7 +95,7 @@ class Approvals:
         found = [
             each
             for each in self.waiting.values()
-            if each.id.startswith(beginning) and each.deadline_ts > now
+            if each.id.startswith(beginning) and not each.is_late(now)
         ]
         if not found:
             raise RefusalError(
@@ -184,7 +183,9 @@ def meant_by(policy: Policy, connection: Connection, reaction: Reaction) -> Inco
     operation = _prompted(connection, reaction)
     if operation is None:
         return None
-    thread = operation.origin.thread or reaction.target
+    origin = operation.origin
+    thread = origin.thread if origin.room_id == reaction.room_id else ""
+    thread = thread or reaction.target
     return reaction.said(command_of(reaction.key, operation), thread)
 
 
@@ -194,6 +195,4 @@ def _prompted(connection: Connection, reaction: Reaction) -> Operation | None:
     if txn is None:
         return None
     waiting = operations.waiting(connection)
-    return next(
-        (each for each in waiting if transaction_id(each.origin.id, each.replies) == txn), None
-    )
+    return next((each for each in waiting if txn in prompt_ids(each)), None)

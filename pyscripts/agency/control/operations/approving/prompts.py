@@ -9,6 +9,7 @@ from agency.control.execution.replies import Reply
 from agency.control.operation import Operation
 from agency.control.operations.approving.plan import Plan
 from agency.control.policy import confirmation, people
+from agency.control.store.outbox import transaction_id
 from agency.control.wish import Wish
 
 YES, NO = "✅", "❌"
@@ -45,10 +46,11 @@ def prompt(
     effect: Effect,
     *,
     alone: bool = False,
+    where: str = "the control room",
     seen: str = "",
     plan: Plan | None = None,
 ) -> Reply:
-    """Make the message that asks for the approvals of an operation.
+    """Make the message that asks for the approvals of an operation; `where` is where they count.
 
     `seen` describes its target as it is, where the effect does not; `plan` says what it would do,
     if that is more than a wish of its target. How to decide is never cut off: of a long command and
@@ -69,14 +71,20 @@ def prompt(
         )
     else:
         lines.append(
-            f"It takes {people(quorum)} who did not ask for it, until {until}: say in the control "
-            f'room "approve {short}" or "deny {short} and the reason", or react there with {YES} '
+            f"It takes {people(quorum)} who did not ask for it, until {until}: say in {where} "
+            f'"approve {short}" or "deny {short} and the reason", or react there with {YES} '
             f"or {NO} to this message."
         )
     if plan is not None:
         left = _MOST_BYTES - sum(len(line.encode()) + 1 for line in (*lines, plan.text))
         lines.insert(2, plan.shown(operation.short, left))
     return Reply(True, "\n".join(line for line in lines if line), final=False)
+
+
+def prompt_ids(operation: Operation) -> tuple[str, str]:
+    """Return the transaction ids of its prompts: where it was asked, and in the approvals room."""
+    origin, index = operation.origin.id, operation.replies
+    return transaction_id(origin, index), transaction_id(f"{origin}/approvals-room", index)
 
 
 def _begun(operation: Operation) -> str:

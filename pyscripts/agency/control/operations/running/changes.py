@@ -18,7 +18,13 @@ from agency.control.operations.admitting import admission
 from agency.control.operations.admitting.admission import Bounds, Settled
 from agency.control.operations.admitting.entries import operation_entry, sentence, store_reason
 from agency.control.operations.approving.plan import VoidGrantError
-from agency.control.operations.running.execution import INTERNAL, Progress, execute, fields_of
+from agency.control.operations.running.execution import (
+    INTERNAL,
+    Progress,
+    execute,
+    fields_of,
+    logged,
+)
 from agency.control.operations.running.interrupted import (
     ENDED,
     interrupted_text,
@@ -42,6 +48,10 @@ from agency.errors import AgencyError
 
 _log = logging.getLogger(__name__)
 
+_PUT_BACK = (
+    "The clock was put back since this was asked, so it is not known how old it is, and it was not "
+    "run. Send it again if it is still wanted."
+)
 _REMEDY_S = 600.0  # until a change that the control plane made itself expires
 _STATES = {Outcome.DONE: State.DONE, Outcome.REFUSED: State.REFUSED}
 
@@ -69,10 +79,11 @@ class Changes:
         if self.recorder.is_stopping():
             return  # it stays in the store, for the next start
         try:
-            if operation.state is State.RUNNING:
-                await self._interrupted(operation)
-            else:
-                await self._change(operation)
+            with logged(operation):
+                if operation.state is State.RUNNING:
+                    await self._interrupted(operation)
+                else:
+                    await self._change(operation)
         except Exception:  # noqa: BLE001 - a defect met by one operation must not stop the others
             _log.exception("an operation could not be run", extra=fields_of(operation))
             self.recorder.answered(operation.id, Reply(False, INTERNAL))
@@ -80,8 +91,9 @@ class Changes:
     async def look(self, operation: Operation, command: Command, event: int | None) -> None:
         """Run a look, and store it with its result."""
         progress = Progress(self.recorder, operation)
-        result = await execute(self.handler, operation, command, progress)
-        await self._record(operation, result, event=event)
+        with logged(operation):
+            result = await execute(self.handler, operation, command, progress)
+            await self._record(operation, result, event=event)
 
     async def settle(self, settled: Settled, operation: Operation) -> None:
         """Record the end of an operation that did not begin."""
@@ -99,7 +111,9 @@ class Changes:
 
     async def expire(self, operation: Operation) -> None:
         """End an operation whose deadline passed before it began."""
-        if operation.state is State.WAITING:
+        if operation.was_put_back(self.recorder.clock.now_ms()):
+            code, text = "clock-put-back", _PUT_BACK
+        elif operation.state is State.WAITING:
             code, text = "not-approved", "Nobody approved this in time, so it was not run."
         else:
             age_s = (self.recorder.clock.now_ms() - operation.origin.ts) / 1000
@@ -111,7 +125,7 @@ class Changes:
 
     async def _change(self, operation: Operation) -> Result | None:
         """Run a change; return its result, or None if it may not run."""
-        if self.recorder.clock.now_ms() > operation.deadline_ts:
+        if operation.is_late(self.recorder.clock.now_ms()):
             await self.expire(operation)
             return None
         command = admission.reread(operation, self.bounds)

@@ -21,7 +21,7 @@ from agency.control.operations.admitting.entries import message_entry, operation
 from agency.control.operations.approving.approvals import TOO_MANY, Approvals
 from agency.control.operations.approving.prompts import Effect, prompt
 from agency.control.operations.running.changes import Changes
-from agency.control.operations.running.execution import INTERNAL, fields_of
+from agency.control.operations.running.execution import INTERNAL, fields_of, logged
 from agency.control.operations.running.queues import TargetQueues
 from agency.control.operations.running.recorder import Recorder, Settlement
 from agency.control.store.audit import Outcome
@@ -42,7 +42,8 @@ async def leave_it(_event: IncomingEvent) -> str:
 class Dispatcher:
     """Dispatcher of messages and proposals, one at a time, in order.
 
-    `spawn` runs a look or a refusal in a task of its own; `rules` gives the present rules.
+    `spawn` runs a look or a refusal in a task of its own; `rules` gives the present rules, and
+    `asking_room` the approvals room, empty if there is none to ask in.
     `take_away` deletes a message that held a token, and says what became of that.
     """
 
@@ -54,6 +55,7 @@ class Dispatcher:
     queues: TargetQueues
     approvals: Approvals
     spawn: Callable[[Coroutine[Any, Any, None], StoredEvent | None], None]
+    asking_room: Callable[[], str]
     take_away: TakeAway
 
     async def event(self, stored: StoredEvent) -> None:
@@ -103,6 +105,9 @@ class Dispatcher:
     async def _dispatch(self, admitted: Admitted, stored: StoredEvent | None) -> None:
         """Run, store or queue an admitted operation, by its state."""
         operation = admitted.operation
+        fields = {"state": str(operation.state), "origin": str(operation.origin.kind)}
+        with logged(operation):
+            _log.debug("admitted", extra={"fields": fields})
         event = None if stored is None else stored.sequence
         if operation.state is State.PROPOSED:
             self.spawn(self.changes.look(operation, admitted.command, event), stored)
@@ -135,10 +140,14 @@ class Dispatcher:
         seen = ""
         if command.spec.target_kind:  # nothing is wished of it, so its effect does not say it
             seen = await targets.observe(command, operation.trace)
+        asking = self.asking_room()
+        where = "the control room or the approvals room" if asking else "the control room"
         quorum = policy.quorum(operation.rule or "")
-        notice = prompt(operation, quorum, effect, alone=alone, seen=seen, plan=plan)
+        notice = prompt(operation, quorum, effect, alone=alone, plan=plan, seen=seen, where=where)
         entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
-        kept = await self.recorder.keep(operation, entry, event, notice, self.rules().room_id)
+        kept = await self.recorder.keep(
+            operation, entry, event, notice, self.rules().room_id, asking
+        )
         if kept is not None:
             self.approvals.add(kept)
 

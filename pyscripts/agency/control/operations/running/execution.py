@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from agency.commandline import log_context
 from agency.control.execution.result import Handler, Invocation, RefusalError, Result
 from agency.control.grammar.parse import Command
 from agency.control.operation import Operation
@@ -71,6 +73,7 @@ async def execute(
         operation.rule,
         operation.origin.kind,
     )
+    _log.debug("an operation begins")
     try:
         return await handler(command)(invocation)
     except asyncio.CancelledError:
@@ -93,6 +96,17 @@ async def execute(
         return Result(INTERNAL, outcome=Outcome.FAILED, detail={"code": "internal", "kind": kind})
     finally:
         progress.ended = True
+
+
+def logged(operation: Operation) -> AbstractContextManager[None]:
+    """Have every record of the log in it name this operation, and who asked for what."""
+    return log_context(
+        trace=operation.trace,
+        operation=operation.id,
+        actor=operation.actor,
+        action=operation.action,
+        target=operation.target,
+    )
 
 
 def fields_of(operation: Operation) -> dict[str, dict[str, object]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -14,11 +15,12 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
-from agency.control.execution.replies import Reply, notice_message, reply_message
+from agency.control.execution.replies import Reply, reply_message
 from agency.control.execution.result import Stored
 from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.admitting.entries import operation_entry, store_reason
 from agency.control.operations.admitting.withdrawal import is_withdrawn
+from agency.control.operations.approving.asking import prompts, queue_prompts, queued_prompts
 from agency.control.operations.approving.basis import basis_now
 from agency.control.operations.approving.plan import (
     Plan,
@@ -99,7 +101,7 @@ class Recorder:
 
     It calls `applied` with changes of the inventory that are in the store, `say` for each queued
     reply, `answered` at every end, and `told` for each report on an operation that came from no
-    room.
+    room. `ended` counts what ended since the start, by action.
     """
 
     database: Database
@@ -112,6 +114,7 @@ class Recorder:
     answered: Callable[[str, Reply], None]
     told: Callable[[str, str], None]
     applied: Callable[[Sequence[Change]], None] = _nothing
+    ended: Counter[tuple[str, State]] = field(default_factory=Counter)
     plan: Planner = plan_nothing
 
     async def keep(
@@ -121,10 +124,12 @@ class Recorder:
         event: int | None = None,
         notice: Reply | None = None,
         room_id: str = "",
+        approvals_room: str = "",
     ) -> Operation | None:
         """Store an operation in its present state, and mark its event as done.
 
-        `notice` is told to whoever asked for it, and in the room `room_id` if they asked elsewhere.
+        `notice` is told to whoever asked for it, and in the room `room_id` if they asked elsewhere;
+        in `approvals_room`, if there is one, it asks whoever decides there.
         Returns None if its message was withdrawn meanwhile.
 
         Retries until the store takes it. Not flushed: if a power cut undoes it, the event is
@@ -136,11 +141,23 @@ class Recorder:
         now = self.clock.now_ms()
         after = replace(operation, replies=operation.replies + (notice is not None))
 
-        def change(connection: Connection, again: bool) -> tuple[bool, StoredMessage | None]:
+        asked = (
+            []
+            if notice is None
+            else prompts(
+                after,
+                notice,
+                as_user=self.as_user,
+                room_id=room_id,
+                approvals_room=approvals_room,
+            )
+        )
+
+        def change(connection: Connection, again: bool) -> tuple[bool, list[StoredMessage]]:
             if again and _is_in(connection, operation, after.state):
-                return True, self._queued(connection, operation.origin, after.replies)
+                return True, queued_prompts(connection, after)
             if is_withdrawn(connection, operation, event):
-                return False, None
+                return False, []
             if operation.stored:
                 operations.move(connection, replace(operation, state=State.PROPOSED), after, now)
             else:
@@ -151,11 +168,11 @@ class Recorder:
                 inbox.set_done(connection, event)
             if notice is not None:
                 self._report(connection, after, after.replies, notice.text)
-            return True, self._ask_people(connection, after, notice, room_id)
+            return True, queue_prompts(connection, asked, now)
 
         kept, queued = await self._insist(change, "cannot store an operation", {}, flush=False)
-        if queued is not None:
-            self.say(queued)
+        for message in queued:
+            self.say(message)
         if kept and notice is not None:
             self._tell(operation, notice.text)
         return replace(after, stored=True) if kept else None
@@ -239,6 +256,8 @@ class Recorder:
         self.applied(settlement.changes)
         if queued is not None:
             self.say(queued)
+        if settlement.operation is not None:
+            self.ended[settlement.operation.action, settlement.state] += 1
         if settlement.operation is not None and settlement.reply is not None:
             self.answered(settlement.operation.id, settlement.reply)
         if queued is not None:
@@ -334,17 +353,6 @@ class Recorder:
         origin, trace, lane = settlement.origin, settlement.trace, settlement.lane
         return self._queue(connection, settlement.reply, origin, trace, 0, lane)
 
-    def _ask_people(
-        self, connection: Connection, operation: Operation, notice: Reply | None, room_id: str
-    ) -> StoredMessage | None:
-        """Queue a notice in the thread of an operation, or in a room if it has none."""
-        origin, trace, index = operation.origin, operation.trace, operation.replies
-        if notice is None or origin.kind is OriginKind.MATRIX or not room_id:
-            return self._queue(connection, notice, origin, trace, index)
-        made = notice_message(notice.text, room_id, as_user=self.as_user, trace=trace, rings=True)
-        message = replace(made, txn_id=outbox.transaction_id(origin.id, index))
-        return outbox.add(connection, message, self.clock.now_ms())
-
     def _queue(
         self,
         connection: Connection,
@@ -416,5 +424,10 @@ def _of(settlement: Settlement) -> dict[str, dict[str, object]]:
     fields: dict[str, object] = {"trace": settlement.trace, **settlement.origin.facts}
     if settlement.entry is not None:
         entry = settlement.entry
-        fields |= {"action": entry.action, "outcome": str(entry.outcome)}
+        fields |= {
+            "actor": entry.actor,
+            "action": entry.action,
+            "target": entry.target,
+            "outcome": str(entry.outcome),
+        }
     return {"fields": fields}
