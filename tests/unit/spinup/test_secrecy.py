@@ -122,7 +122,8 @@ async def test_a_clean_machine_is_clean(machine: ThisMachine) -> None:
     assert seen["journalBytes"] == len("MESSAGE=nothing of note")
 
 
-@pytest.mark.parametrize("value", [SECRET, "token-of-the-agent-pm"])
+# A test's name may be in its process's title, which is searched too: it must not say the value.
+@pytest.mark.parametrize("value", [SECRET, "token-of-the-agent-pm"], ids=["secret", "token"])
 @pytest.mark.parametrize(
     "place", ["etc/leak", "home/agent-pm/work/leak", "var/log/app/journal/leak"]
 )

@@ -37,9 +37,11 @@ CONFIG: Any = {
 
 @pytest.fixture(autouse=True)
 def _level() -> Iterator[None]:
-    before = logging.getLogger().level
+    loggers = [logging.getLogger(), logging.getLogger("agency")]
+    before = [logger.level for logger in loggers]
     yield
-    logging.getLogger().setLevel(before)
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 def settings_of(database: Database, rate: Rate) -> KeptSettings:

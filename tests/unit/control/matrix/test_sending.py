@@ -219,7 +219,7 @@ THREAD = {"rel_type": "m.thread", "event_id": "$root"}
 
 
 @pytest.mark.parametrize(
-    ("events", "place"),
+    ("events", "where"),
     [
         ({"$one": THREAD}, THREAD),
         ({"$one": {"rel_type": "m.replace", "event_id": "$first"}, "$first": THREAD}, THREAD),
@@ -232,13 +232,13 @@ THREAD = {"rel_type": "m.thread", "event_id": "$root"}
     ],
 )
 async def test_refused_answer_goes_where_the_command_was_said(
-    desk: Desk, events: dict[str, Any], place: Any
+    desk: Desk, events: dict[str, Any], where: Any
 ) -> None:
     await desk.queue("one")
     desk.api.events, desk.api.script = events, [failure(400)]
     while await desk.sender.send_due() == 0:
         pass
-    assert desk.api.contents[-1].get("m.relates_to") == place
+    assert desk.api.contents[-1].get("m.relates_to") == where
     assert len(desk.api.sent) == 1
 
 
