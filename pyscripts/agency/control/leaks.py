@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 
+from agency.control.grammar.keys import BEGINNING
+
 # Each begins where a word begins, and has at least as many characters as the issuer's shortest one.
 # None looks further than a bound from where it begins, so that a long text takes linear time.
 _FORMATS: tuple[tuple[str, str], ...] = (
     ("a GitHub token", r"(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{22,})"),
     ("a GitLab token", r"gl(?:pat|rt|dt|cbt|ptt|ft|soat|oas|agent|imt)-[A-Za-z0-9_.-]{20,}"),
+    ("a token of this agency's HTTP interface", BEGINNING + r"[A-Za-z0-9_-]{20,}"),
     ("an API key", r"sk-(?=[a-z_-]{0,80}[A-Z0-9])[A-Za-z0-9_-]{32,}"),
     ("an AWS access key", r"(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])"),
     ("a Slack token", r"xox[abeoprs]-[A-Za-z0-9-]{10,}"),

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
-from gosutos import filled
 
 from agency.canonical import sha256_hex
 from agency.control.acp_client import AcpClient, AcpError, AcpUnreachableError
@@ -18,7 +17,7 @@ from agency.control.runtimes.base import (
     State,
     Usage,
 )
-from agency.gosuto import canonical
+from agency.gosuto import canonical, load_template
 
 NEVER_STARTED = "developer"
 MIB = 1024 * 1024
@@ -164,7 +163,8 @@ async def test_a_restart_by_acp_is_a_new_beginning_in_the_same_process(
     started = await runtime.start(request_for("pm"))
     await healthy(runtime, "pm")
     endpoint = runtime.endpoint("pm")
-    document = canonical(filled("pm"))
+    values = {"room": "!ops:x.org", "operator": "@alice:x.org", "forge": "https://git.x.org/api/"}
+    document = canonical(load_template("pm").fill("pm", values))
     await acp.apply(endpoint, "trace-2", document)
     last = (await acp.report(endpoint, "trace-2")).incarnation
     for _ in range(2):  # the second begins with what the first handed over

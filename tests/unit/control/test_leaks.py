@@ -20,6 +20,7 @@ DASHES = "-" * 5
 TOKENS = {
     "a GitHub token": ["gh" + "p_" + WORD[:36], "github" + "_pat_" + WORD[:40]],
     "a GitLab token": ["gl" + "pat-" + WORD[:20], "gl" + "rt-" + WORD[:24]],
+    "a token of this agency's HTTP interface": ["ag" + "t_" + WORD[:43]],
     "an API key": ["sk" + "-proj-" + WORD[:48], "sk" + "-ant-api03-" + WORD[:40]],
     "an AWS access key": ["AK" + "IA" + "ABCDEFGH12345678"],
     "a Slack token": ["xo" + "xb-" + "123456789012-" + WORD[:12]],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agency.clock import Clock
 from agency.control.api.access import Access, Rate
-from agency.control.config import ControlConfig
+from agency.control.config import AgentEntry, ControlConfig
 from agency.control.entrance.enter import Entrance
 from agency.control.kept.settings import KeptSettings
 from agency.control.kept.tokens import TokenDesk
@@ -50,7 +50,11 @@ class HttpParts:
 
     @asynccontextmanager
     async def serving(
-        self, config: ControlConfig, entrance: Entrance, handed: Inherited
+        self,
+        config: ControlConfig,
+        agents: Mapping[str, AgentEntry],
+        entrance: Entrance,
+        handed: Inherited,
     ) -> AsyncIterator[None]:
         """Put what is on record into force, and serve the interface if one is configured.
 
@@ -67,7 +71,6 @@ class HttpParts:
 
         operations = entrance.operations
         access = Access(self.tokens, lambda: operations.rules.policy, self.rate)
-        agents = {each.name: each for each in config.agents}
         runner: web.AppRunner = make_runner(build_app(Handlers(entrance, access, agents)), LIMITS)
         host, port = config.listen_host, config.api.listen_port
         hint = "end that program, or give the HTTP interface another port"
