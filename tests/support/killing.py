@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 from agency.control.matrix.sending import Sender
 from agency.control.operations import OriginKind
-from agency.control.operations.running.recorder import Recorder, Settlement
+from agency.control.operations.running.recorder import Recorder
+from agency.control.operations.running.settlement import Settlement
 from agency.control.runtimes.process import ProcessRuntime
 
 _begin, _settle = Recorder.begin, Recorder.settle

@@ -20,7 +20,8 @@ from agency.control.execution.classify import LEAK
 from agency.control.operation import Origin
 from agency.control.operations.admitting.admission import Admitted, Settled
 from agency.control.operations.admitting.entries import message_entry
-from agency.control.operations.running.recorder import Recorder, Settlement
+from agency.control.operations.running.recorder import Recorder
+from agency.control.operations.running.settlement import Settlement
 from agency.control.store import inbox
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent

@@ -31,11 +31,11 @@ from agency.control.operations.running.interrupted import (
     standing,
     with_standing,
 )
-from agency.control.operations.running.recorder import (
+from agency.control.operations.running.recorder import Recorder
+from agency.control.operations.running.settlement import (
     Begun,
     Demand,
     NotWantedError,
-    Recorder,
     Settlement,
     WithdrawnError,
 )

@@ -23,7 +23,8 @@ from agency.control.operations.approving.prompts import Effect, prompt
 from agency.control.operations.running.changes import Changes
 from agency.control.operations.running.execution import INTERNAL, fields_of, logged
 from agency.control.operations.running.queues import TargetQueues
-from agency.control.operations.running.recorder import Recorder, Settlement
+from agency.control.operations.running.recorder import Recorder
+from agency.control.operations.running.settlement import Settlement
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import StoredEvent
 from agency.errors import AgencyError

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -16,7 +15,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
 from agency.control.execution.replies import Reply, reply_message
-from agency.control.execution.result import Stored
 from agency.control.operation import Operation, Origin, OriginKind, State
 from agency.control.operations.admitting.entries import operation_entry, store_reason
 from agency.control.operations.admitting.withdrawal import is_withdrawn
@@ -29,66 +27,29 @@ from agency.control.operations.approving.plan import (
     check_basis,
     plan_nothing,
 )
+from agency.control.operations.running.settlement import (
+    Begun,
+    Demand,
+    NotWantedError,
+    Settlement,
+    WithdrawnError,
+    apply_changes,
+    fields_of,
+    is_in,
+    is_settled,
+    stored_answer,
+)
 from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import Change
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.outbox import Lane, StoredMessage
 from agency.control.wish import Wish
-from agency.errors import AgencyError
 from agency.matrix import Backoff
 from agency.store import Database
 
 T = TypeVar("T")
 _MAX_LAST = 20  # replies in the last lane that wait to be posted
 _log = logging.getLogger(__name__)
-
-
-class WithdrawnError(AgencyError):
-    """The message of the operation was deleted before it began."""
-
-
-class NotWantedError(AgencyError):
-    """A change by the reconciler to what was wished before, and is not any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """Demand of an operation before it begins: grants of so many of these people."""
-
-    approvers: Collection[str] = ()
-    quorum: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """An operation that runs, and the wish that was on record for its target before."""
-
-    operation: Operation
-    before: Wish | None
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """Everything that is committed together. `operation` is as it was; `state` is its new state.
-
-    `event` is the inbox sequence of the event that is thereby done. `flush` is set for results that
-    cannot be made again. A refusal or a look can be repeated after a power cut, and its reply then
-    has the same transaction id.
-    """
-
-    origin: Origin
-    trace: str
-    entry: AuditEntry | None = None
-    reply: Reply | None = None
-    operation: Operation | None = None
-    state: State = State.REFUSED
-    event: int | None = None
-    also: tuple[int, ...] = ()  # inbox sequences of further events that are done with it
-    lane: Lane = Lane.FIRST  # of the reply
-    changes: tuple[Change, ...] = ()
-    stored: tuple[Stored, ...] = ()
-    wish: Wish | None = None  # to be put on record for the operation's target
-    flush: bool = False
 
 
 def _nothing(_changes: Sequence[Change]) -> None:
@@ -154,7 +115,7 @@ class Recorder:
         )
 
         def change(connection: Connection, again: bool) -> tuple[bool, list[StoredMessage]]:
-            if again and _is_in(connection, operation, after.state):
+            if again and is_in(connection, operation, after.state):
                 return True, queued_prompts(connection, after)
             if is_withdrawn(connection, operation, event):
                 return False, []
@@ -247,7 +208,7 @@ class Recorder:
         A server that is lost during a commit may have taken it; that is not recorded twice.
         """
         commit = partial(self._commit, settlement=settlement)
-        about = _of(settlement)
+        about = fields_of(settlement)
         try:
             what = "cannot record a result"
             queued = await self._insist(commit, what, about, flush=settlement.flush)
@@ -328,18 +289,18 @@ class Recorder:
     def _commit(
         self, connection: Connection, again: bool, *, settlement: Settlement
     ) -> StoredMessage | None:
-        if again and _is_settled(connection, settlement):
+        if again and is_settled(connection, settlement):
             return self._queued(connection, settlement.origin, 0)
         if is_withdrawn(connection, settlement.operation, settlement.event):
             return None
         now = self.clock.now_ms()
         operation = settlement.operation
-        _apply(connection, settlement, now)
+        apply_changes(connection, settlement, now)
         if operation is not None and settlement.wish is not None:
             agents.set_wish(connection, operation.target, settlement.wish, now)
         if operation is not None:
             ended = replace(operation, state=settlement.state)
-            answer = _answer(settlement)
+            answer = stored_answer(settlement)
             if operation.stored:
                 operations.move(connection, operation, ended, now, answer)
             else:
@@ -375,36 +336,8 @@ class Recorder:
         return outbox.find_pending(connection, outbox.transaction_id(origin.id, index))
 
 
-def _apply(connection: Connection, settlement: Settlement, now_ts: int) -> None:
-    """Make the changes that come with a result."""
-    for made in settlement.changes:
-        agents.apply(connection, made, now_ts)
-    for each in settlement.stored:
-        each.apply(connection, now_ts)
-
-
 def _attempt(work: Callable[[Connection, bool], T], again: bool, connection: Connection) -> T:
     return work(connection, again)
-
-
-def _is_in(connection: Connection, operation: Operation, state: State) -> bool:
-    found = operations.recorded(connection, operation.id)
-    return found is not None and found[0].state is state
-
-
-def _is_settled(connection: Connection, settlement: Settlement) -> bool:
-    """Return whether an earlier attempt at this settlement was committed."""
-    if settlement.operation is not None:
-        return _is_in(connection, settlement.operation, settlement.state)
-    return settlement.event is not None and inbox.is_done(connection, settlement.event)
-
-
-def _answer(settlement: Settlement) -> str | None:
-    """Encode the reply for the operation's row, where no room gets it; None otherwise."""
-    reply = settlement.reply
-    if reply is None or settlement.origin.kind is OriginKind.MATRIX:
-        return None
-    return json.dumps({"ok": reply.ok, "text": reply.text, "block": reply.block})
 
 
 def _spend(connection: Connection, operation: Operation, demand: Demand, now_ts: int) -> None:
@@ -418,16 +351,3 @@ def _spend(connection: Connection, operation: Operation, demand: Demand, now_ts:
         some = f"only {spent} of the {demand.quorum} approvals of this operation hold"
         none = "there is no approval of this operation"
         raise VoidGrantError(f"{some if spent else none} as it is now")
-
-
-def _of(settlement: Settlement) -> dict[str, dict[str, object]]:
-    fields: dict[str, object] = {"trace": settlement.trace, **settlement.origin.facts}
-    if settlement.entry is not None:
-        entry = settlement.entry
-        fields |= {
-            "actor": entry.actor,
-            "action": entry.action,
-            "target": entry.target,
-            "outcome": str(entry.outcome),
-        }
-    return {"fields": fields}

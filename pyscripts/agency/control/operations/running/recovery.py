@@ -11,7 +11,8 @@ from agency.control.operation import FINAL, Operation, Origin, State
 from agency.control.operations.admitting import admission
 from agency.control.operations.admitting.admission import Bounds
 from agency.control.operations.admitting.entries import message_entry
-from agency.control.operations.running.recorder import Recorder, Settlement
+from agency.control.operations.running.recorder import Recorder
+from agency.control.operations.running.settlement import Settlement
 from agency.control.store import inbox, operations
 from agency.control.store.audit import Outcome
 from agency.control.store.inbox import InboxState, StoredEvent
