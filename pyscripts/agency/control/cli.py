@@ -54,6 +54,7 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
     from agency.control.service.serving import serve
     from agency.control.service.shared import Tokens
     from agency.control.store.passwords import url_secrets
+    from agency.control.vault.keys import read_keyring
     from agency.listening import inherited
     from agency.secrets import (
         ALERTMANAGER_TOKEN,
@@ -75,6 +76,8 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
     tokens = Tokens(
         read_credential(MATRIX_AS_TOKEN), read_credential(MATRIX_HS_TOKEN), alerts, vault
     )
+    if vault is not None:
+        read_keyring(vault)  # said as what it is, before the log's redactor meets it
     secrets = (*tokens.all(), *url_secrets(config.database_url))
     log_to_stderr(config.log_level, Redactor(secrets).redact)
     handed = inherited(listen_fds)

@@ -181,7 +181,8 @@ def test_missing_credential(control: Any, name: str) -> None:
         ({"limits": {"max_inbox": -1}}, "limits.max_inbox"),
         ({"database_url": "mysql://x/y"}, "mysql"),
         ({"instance": None}, "instance"),
-        ({"runtime": "docker"}, "runtime"),
+        ({"runtime": "podman"}, "runtime"),
+        ({"runtime": "docker"}, "agent-image"),
     ],
 )
 def test_bad_configuration(control: Any, changes: dict[str, Any], said: str) -> None:

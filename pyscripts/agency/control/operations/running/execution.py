@@ -105,7 +105,6 @@ def logged(operation: Operation) -> AbstractContextManager[None]:
         operation=operation.id,
         actor=operation.actor,
         action=operation.action,
-        target=operation.target,
     )
 
 
