@@ -145,7 +145,16 @@ async def _remove(guest: Guest, files: Iterable[PurePosixPath]) -> None:
     await guest.run("systemctl", "stop", *control, naming.agent_unit("*"))
     await guest.look("systemctl", "reset-failed", "agency-*")
     homes = [f"/home/{user}" for user in agents]
-    kept = (TESTS, WHEELS, STATE, "/run/agency-control", AGENT_DROP_INS, *homes, SYSUSERS)
+    kept = (
+        TESTS,
+        WHEELS,
+        STATE,
+        "/run/agency-control",
+        "/run/agency-redeem",
+        AGENT_DROP_INS,
+        *homes,
+        SYSUSERS,
+    )
     await guest.run("rm", "--recursive", "--force", *map(str, (*files, *kept)))
     for user in (*agents, "agency-control", "matrix-synapse"):
         await guest.run("userdel", user)
