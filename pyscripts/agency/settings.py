@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
 
 from agency.errors import BadInputError, PrerequisiteError
 
@@ -18,6 +19,19 @@ class Strict(BaseModel):
     """Base of models that refuse unknown fields, are immutable, and never show their input."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Written(BaseModel):
+    """Base of models of what people write: refuses unknown keys and coercions; immutable."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

@@ -1,4 +1,4 @@
-"""Another user of the machine, who tries to get ports of the agency's services and agents."""
+"""Loopback ports: a free one, and another user who tries to get those of the agency."""
 
 from __future__ import annotations
 
@@ -32,3 +32,10 @@ def somebody_binds(*ports: int) -> Iterator[list[int]]:
     finally:
         over.set()
         thread.join()
+
+
+def free_port() -> int:
+    """A loopback port that nobody holds now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

@@ -5,15 +5,23 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from desk import ALICE, Desk
+from desk import ALICE, BOB, Desk
 
 from agency.control.commands import GRAMMAR, Services
 from agency.control.commands.registry import build_handlers
 from agency.control.operations import Operations, State
 from agency.control.operations.approving.approvals import meant_by
-from agency.control.policy import Policy
+from agency.control.policy import ApprovalRule, People, Policy
 
 ASK = "!agency agents stop pm"
+CAROL, VERA = "@carol:x.org", "@vera:x.org"
+STOPS = ApprovalRule("stops", frozenset({"agents stop"}))
+PEOPLE = People(
+    operators=frozenset({ALICE, BOB}),
+    approvers=frozenset({CAROL}),
+    viewers=frozenset({VERA}),
+    admins=frozenset({ALICE}),
+)
 REAL = ("approvals", "policy", "safe-mode")
 
 

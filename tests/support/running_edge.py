@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import yaml
+from binding import free_port
 from debian_nginx import Nginx
 
 from agency.guests.activation.definitions import load_definitions
@@ -68,12 +69,6 @@ def exported(tmp: Path) -> dict[str, str]:
     write_rendered(load_instance(instance))
     definitions = load_definitions(ROOT / "modules/portable", instance, ("edge",))
     return {path: file.content.decode() for path, file in definitions.files.items()}
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextmanager

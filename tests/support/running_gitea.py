@@ -6,7 +6,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from as_nobody import AS_ROOT, as_nobody
+from binding import free_port
 
 PROGRAM = Path(__file__).parents[2] / ".tools" / "bin" / "gitea"
-_AS_ROOT = os.geteuid() == 0  # as which Gitea refuses to run
 _ADMIN = "forge-admin"
 
 _SETTINGS = """\
@@ -82,18 +82,6 @@ class Gitea:
         return str(made["sha1"])
 
 
-def _as_nobody(argv: list[str]) -> list[str]:
-    if not _AS_ROOT:
-        return argv
-    return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--", *argv]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running() -> Iterator[Gitea]:
     """Run a Gitea; ends it, and removes what it kept."""
@@ -102,16 +90,16 @@ def running() -> Iterator[Gitea]:
     program = place / "gitea"
     shutil.copyfile(PROGRAM, program)  # the checkout may be where nobody else may look
     program.chmod(0o755)
-    port = _free_port()
-    user = "nobody" if _AS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
+    port = free_port()
+    user = "nobody" if AS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
     settings = place / "app.ini"
     settings.write_text(_SETTINGS.format(user=user, place=place / "data", port=port))
     (place / "data").mkdir()
-    if _AS_ROOT:
+    if AS_ROOT:
         for path in (place / "data", settings):
             shutil.chown(path, "nobody", "nogroup")
     env = {"PATH": os.environ["PATH"], "HOME": str(place / "data"), "USER": user}
-    argv = _as_nobody([str(program), "--config", str(settings)])
+    argv = as_nobody([str(program), "--config", str(settings)])
     log = (place / "log").open("w+")
     process = subprocess.Popen([*argv, "web"], env=env, cwd=place, stdout=log, stderr=log)
     try:

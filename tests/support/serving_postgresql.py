@@ -11,17 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from as_nobody import AS_ROOT, as_nobody
+
 _BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 _BIN = str(_BINARIES[-1]) if _BINARIES else os.environ.get("PATH", os.defpath)
 INITDB, POSTGRES = (shutil.which(name, path=_BIN) for name in ("initdb", "postgres"))
-_AS_ROOT = os.geteuid() == 0
-
-
-def _as_nobody(argv: list[str]) -> list[str]:
-    """PostgreSQL refuses to run as root."""
-    if not _AS_ROOT:
-        return argv
-    return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--", *argv]
 
 
 def _is_ready(data: Path) -> bool:
@@ -34,20 +28,20 @@ def _is_ready(data: Path) -> bool:
 def serving(administrator: str = "postgres") -> Iterator[Path]:
     """Run a server of an administrator; yields the directory of its socket."""
     place = Path(tempfile.mkdtemp(prefix="pg"))
-    if _AS_ROOT:
+    if AS_ROOT:
         shutil.chown(place, "nobody", "nogroup")
     data = place / "data"
     env = {"PATH": os.environ["PATH"], "HOME": str(place), "LANG": "C.UTF-8"}
     try:
         subprocess.run(
-            _as_nobody([str(INITDB), "-D", str(data), "-U", administrator, "-A", "trust", "-N"]),
+            as_nobody([str(INITDB), "-D", str(data), "-U", administrator, "-A", "trust", "-N"]),
             check=True,
             capture_output=True,
             env=env,
             cwd=place,
         )
         argv = [str(POSTGRES), "-D", str(data), "-k", str(place), "-c", "listen_addresses="]
-        process = subprocess.Popen(_as_nobody(argv), env=env, cwd=place, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(as_nobody(argv), env=env, cwd=place, stderr=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + 30
             while not _is_ready(data):

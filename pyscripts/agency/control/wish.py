@@ -50,6 +50,11 @@ class Wish:
 WishFor = Callable[["Command", "Wish | None", bool], Wish | None]
 
 
+def leave(_command: Command, _before: Wish | None, _runs: bool) -> Wish | None:
+    """Leave what is wished as it is: the command does not start or stop its target."""
+    return None
+
+
 def basis_of(wish: Wish | None) -> str:
     """Return the digest of a wish: what a change of its target is planned on."""
     plan = None if wish is None else [str(wish.desired), wish.project]

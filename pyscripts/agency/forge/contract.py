@@ -6,6 +6,7 @@ A merge request is what Gitea calls a pull request. A project is named by its pa
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -147,6 +148,15 @@ class CommitStatus:
     state: CommitState
     description: str = ""
     target_url: str | None = None
+
+
+def newest_by_name(found: Iterable[tuple[int, CommitStatus]]) -> list[CommitStatus]:
+    """Return the status with the highest id of each name, by name."""
+    newest: dict[str, tuple[int, CommitStatus]] = {}
+    for number, status in found:
+        if number > newest.get(status.name, (0, status))[0]:
+            newest[status.name] = (number, status)
+    return [newest[name][1] for name in sorted(newest)]
 
 
 class Forge(Protocol):

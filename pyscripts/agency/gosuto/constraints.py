@@ -10,7 +10,8 @@ import re2
 from pydantic import AfterValidator, Field, model_validator
 
 from agency.gosuto.urls import UnreadableError, read_host, read_url
-from agency.gosuto.values import Strict, Text, shown
+from agency.gosuto.values import Text, shown
+from agency.settings import Written
 
 MAX_PATTERN = 500
 MAX_MATCHED = 65_536  # characters of a value that a pattern is matched with
@@ -73,7 +74,7 @@ Re2Pattern = Annotated[str, AfterValidator(_pattern)]
 Number = Annotated[int | float, Field(allow_inf_nan=False)]
 
 
-class Range(Strict):
+class Range(Written):
     """Numbers from `min` to `max`, both included; one of them may be left out."""
 
     min: Number | None = Field(default=None, description="the smallest number")
@@ -88,7 +89,7 @@ class Range(Strict):
         return self
 
 
-class Constraint(Strict):
+class Constraint(Written):
     """Condition on one argument; exactly one kind of it is given."""
 
     exact: Text | bool | Number | None = Field(default=None, description="exactly this value")

@@ -21,18 +21,18 @@ from agency.gosuto.values import (
     MatrixUser,
     Name,
     Schedule,
-    Strict,
     Text,
     ToolPattern,
     Word,
 )
+from agency.settings import Written
 from agency.yaml_source import Loc
 
 API_VERSION = "gosuto/v1"
 BUILTIN = "builtin"  # the server of the tools that an agent has without any MCP server
 
 
-class Metadata(Strict):
+class Metadata(Written):
     """The document itself."""
 
     name: Name = Field(description="the agent that it is for")
@@ -40,7 +40,7 @@ class Metadata(Strict):
     description: Text = Field(default="", description="one sentence about the agent")
 
 
-class Peer(Strict):
+class Peer(Written):
     """Another agent that this one listens to."""
 
     user: MatrixUser = Field(description="its full Matrix id")
@@ -50,7 +50,7 @@ class Peer(Strict):
     )
 
 
-class Trust(Strict):
+class Trust(Written):
     """Those whom the agent listens to; empty lists mean nobody."""
 
     rooms: list[MatrixRoom] = Field(
@@ -68,7 +68,7 @@ class Trust(Strict):
     )
 
 
-class Limits(Strict):
+class Limits(Written):
     """Upper limits; one that is left out is the agency's own."""
 
     requests_per_minute: int | None = Field(
@@ -92,7 +92,7 @@ class Limits(Strict):
     )
 
 
-class Capability(Strict):
+class Capability(Written):
     """A rule about tools. Of several that are about a call, the strictest answer applies."""
 
     tool: ToolPattern = Field(description="`server/tool`, `server/*`, or `*` for every tool")
@@ -107,7 +107,7 @@ class Capability(Strict):
     )
 
 
-class Approvals(Strict):
+class Approvals(Written):
     """The people who are asked where a rule says `ask`."""
 
     room: MatrixRoom | None = Field(
@@ -121,7 +121,7 @@ class Approvals(Strict):
     )
 
 
-class McpServer(Strict):
+class McpServer(Written):
     """An MCP server that the agent starts."""
 
     command: list[Word] = Field(
@@ -138,7 +138,7 @@ class McpServer(Strict):
     restart: bool = Field(default=True, description="start it again when it ends")
 
 
-class Gateway(Strict):
+class Gateway(Written):
     """A source of events that wake the agent."""
 
     type: Literal["cron", "webhook", "program"] = Field(description="its kind")
@@ -156,14 +156,14 @@ class Gateway(Strict):
     )
 
 
-class Secret(Strict):
+class Secret(Written):
     """A secret that the agent uses."""
 
     env: EnvName | None = Field(default=None, description="the variable that holds it")
     required: bool = Field(default=True, description="without it the agent does not start")
 
 
-class Messaging(Strict):
+class Messaging(Written):
     """Messages that the agent sends by itself; without targets it sends none."""
 
     targets: dict[Name, MatrixRoom] = Field(
@@ -172,7 +172,7 @@ class Messaging(Strict):
     messages_per_minute: int = Field(default=10, ge=1, le=1000, description="messages in a minute")
 
 
-class Persona(Strict):
+class Persona(Written):
     """The model and the text that it is given first. It grants nothing: capabilities do."""
 
     prompt: LongText = Field(default="", description="the system prompt")
@@ -184,14 +184,14 @@ class Persona(Strict):
     api_key: Name | None = Field(default=None, description="the secret that pays for it")
 
 
-class Step(Strict):
+class Step(Written):
     """One thing that the agent does."""
 
     trigger: Text = Field(description="when")
     action: Text = Field(description="what")
 
 
-class Instructions(Strict):
+class Instructions(Written):
     """Operational instructions, given to the model after the persona. They grant nothing."""
 
     role: LongText = Field(default="", description="the agent's part in the team")
@@ -204,7 +204,7 @@ class Instructions(Strict):
     )
 
 
-class Document(Strict):
+class Document(Written):
     """A Gosuto document."""
 
     api_version: Literal["gosuto/v1"] = Field(description="the version of this format")

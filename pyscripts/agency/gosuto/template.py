@@ -18,7 +18,8 @@ from agency.errors import InternalError, UsageError
 from agency.gosuto.constraints import HostPattern, UrlPrefix
 from agency.gosuto.document import GosutoError, validate
 from agency.gosuto.model import Document
-from agency.gosuto.values import MatrixRoom, MatrixUser, Name, Schedule, Strict, Word, shown
+from agency.gosuto.values import MatrixRoom, MatrixUser, Name, Schedule, Word, shown
+from agency.settings import Written
 from agency.yaml_source import Source, read_source
 
 _NAME = re.compile(r"\$\{([a-z][A-Za-z0-9]*)\}")
@@ -35,7 +36,7 @@ _KINDS: Mapping[str, Any] = {
 _AGENT = "agent"  # the variable that every template has
 
 
-class Variable(Strict):
+class Variable(Written):
     """A variable of a template."""
 
     kind: Literal["name", "user", "room", "host", "url", "schedule", "text"]
@@ -43,7 +44,7 @@ class Variable(Strict):
     default: str | None = None
 
 
-class Template(Strict):
+class Template(Written):
     """A template: its variables, and the document in which their names stand."""
 
     name: str

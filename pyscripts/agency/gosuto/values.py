@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field
 
 from agency import naming
 
@@ -26,19 +25,6 @@ _CRON = re.compile(rf"{_FIELD}(?: {_FIELD}){{4}}\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 # Both ends of each field of a schedule, crontab(5).
 _LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-
-
-class Strict(BaseModel):
-    """Base of the models: refuses unknown keys and coercions; values are immutable."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-    )
 
 
 def shown(text: str) -> str:

@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, model_validator
 
 from agency import naming
 from agency.commandline import LogLevel
@@ -33,30 +32,18 @@ from agency.instance.fields.values import (
 )
 from agency.instance.problems import field_name
 from agency.secrets import ALERTS_MAIL_PASSWORD, ALERTS_WEBHOOK_URL
+from agency.settings import Written
 
 SCHEMA_VERSION = 1
 
 
-class Strict(BaseModel):
-    """Base of the models: refuses unknown keys and coercions; values are immutable."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-    )
-
-
-class Toggle(Strict):
+class Toggle(Written):
     """A service that is on or off."""
 
     enable: bool = Field(default=False, description="run it")
 
 
-class MatrixService(Strict):
+class MatrixService(Written):
     """Synapse, the homeserver."""
 
     enable: bool = Field(default=True, description="run the homeserver and the control plane")
@@ -68,7 +55,7 @@ class MatrixService(Strict):
         return self.federation or not self.enable
 
 
-class CiService(Strict):
+class CiService(Written):
     """Recipe CI."""
 
     enable: bool = Field(default=False, description="run it")
@@ -78,7 +65,7 @@ class CiService(Strict):
     max_tests: int = Field(default=2, ge=1, le=64, description="recipe runs at a time")
 
 
-class Services(Strict):
+class Services(Written):
     """The services that this instance runs."""
 
     matrix: MatrixService = Field(
@@ -101,7 +88,7 @@ class Services(Strict):
     )
 
 
-class Agent(Strict):
+class Agent(Written):
     """One named worker."""
 
     role: Name = Field(description="what it is for, such as developer")
@@ -125,7 +112,7 @@ class Agent(Strict):
     )
 
 
-class Docker(Strict):
+class Docker(Written):
     """The image and the limits of agents that run in containers."""
 
     image: ImageName = Field(description="name and tag of the image, as `make agent-image` says it")
@@ -142,7 +129,7 @@ class Docker(Strict):
     tmp_mib: int = Field(default=64, ge=1, le=64 * 1024, description="size of each agent's /tmp")
 
 
-class ApprovalRule(Strict):
+class ApprovalRule(Written):
     """A rule by which commands run only after other people approved them."""
 
     commands: list[GatedCommand] = Field(min_length=1, description="commands that it asks for")
@@ -154,7 +141,7 @@ class ApprovalRule(Strict):
     )
 
 
-class Approvals(Strict):
+class Approvals(Written):
     """The commands that other people must approve before they run."""
 
     rules: dict[Name, ApprovalRule] = Field(default_factory=dict, description="rules, by name")
@@ -167,7 +154,7 @@ class Approvals(Strict):
     )
 
 
-class OptionalRooms(Strict):
+class OptionalRooms(Written):
     """Rooms that the control plane keeps beside the control room."""
 
     approvals: bool = Field(
@@ -178,7 +165,7 @@ class OptionalRooms(Strict):
     )
 
 
-class SecretsPolicy(Strict):
+class SecretsPolicy(Written):
     """The provider of the secrets, and the keys that can decrypt them."""
 
     provider: Literal["sops", "ephemeral"] = Field(
@@ -199,7 +186,7 @@ class SecretsPolicy(Strict):
         return self
 
 
-class AlertMail(Strict):
+class AlertMail(Written):
     """Mail as the second way of alerts."""
 
     smarthost: Smarthost = Field(description="mail server that takes them, with its port")
@@ -211,7 +198,7 @@ class AlertMail(Strict):
     )
 
 
-class Alerts(Strict):
+class Alerts(Written):
     """The second way of alerts, beside the control room."""
 
     mail: AlertMail | None = Field(default=None, description="by mail")
@@ -225,7 +212,7 @@ class Alerts(Strict):
         return self.mail is not None or self.webhook
 
 
-class Backup(Strict):
+class Backup(Written):
     """Backups of what is not in git."""
 
     repository: BackupPlace = Field(
@@ -239,13 +226,13 @@ class Backup(Strict):
         return "" if self.repository.startswith("/") else self.repository.partition(":")[0]
 
 
-class Recipe(Strict):
+class Recipe(Written):
     """A Co-op Cloud app under test."""
 
     repository: Repository = Field(description="owner/name on the forge")
 
 
-class Instance(Strict):
+class Instance(Written):
     """The content of instance.yaml."""
 
     version: Literal[1] = Field(description="version of this format")
@@ -326,7 +313,7 @@ class Instance(Strict):
                 )
 
 
-class ResolvedAgent(Strict):
+class ResolvedAgent(Written):
     """An agent with the values derived from its name."""
 
     name: str

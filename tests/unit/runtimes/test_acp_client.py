@@ -3,7 +3,6 @@
 import asyncio
 import json
 import secrets
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from binding import free_port
 
 from agency import listening
 from agency.agent.server import build_app
@@ -53,12 +53,6 @@ def saying(body: bytes, status: int = 200, **headers: str) -> web.Application:
         return web.Response(body=body, status=status, headers=headers)
 
     return answering(answer)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def yes() -> bool:

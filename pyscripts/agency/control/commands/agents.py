@@ -16,7 +16,7 @@ from agency.control.grammar.kinds import AgentName, Count, Text, Variables, vari
 from agency.control.grammar.spec import argument, flag
 from agency.control.policy import SYSTEM
 from agency.control.runtimes.base import State
-from agency.control.wish import Desired, Wish
+from agency.control.wish import Desired, Wish, leave
 
 if TYPE_CHECKING:
     from agency.control.grammar.command import Command
@@ -49,10 +49,6 @@ def _wish_disable(_command: Command, _before: Wish | None, _runs: bool) -> Wish:
 
 def _wish_delete(_command: Command, _before: Wish | None, _runs: bool) -> Wish:
     return Wish(Desired.DELETED)
-
-
-def _wish_nothing(_command: Command, _before: Wish | None, _runs: bool) -> None:
-    """Leave what is wished as it is."""
 
 
 def _wish_enable(_command: Command, before: Wish | None, _runs: bool) -> Wish | None:
@@ -306,7 +302,7 @@ async def respawn_agent(ctx: Context, agent: str) -> Result:
     permission="agents.cancel",
     changes=True,
     target="agent",
-    wish=_wish_nothing,
+    wish=leave,
 )
 async def cancel_tasks(ctx: Context, agent: str, task: str | None = None) -> Result:
     """Cancel one task of an agent, or every running one."""
@@ -322,7 +318,7 @@ async def cancel_tasks(ctx: Context, agent: str, task: str | None = None) -> Res
     permission="agents.create",
     changes=True,
     target="agent",
-    wish=_wish_nothing,
+    wish=leave,
 )
 async def create_agent(ctx: Context, agent: str, template: str, var: str | None = None) -> Result:
     """Make an agent, with its account; nothing runs until somebody starts it."""
@@ -353,7 +349,7 @@ async def delete_agent(ctx: Context, agent: str) -> Result:
     permission="agents.matrix-register",
     changes=True,
     target="agent",
-    wish=_wish_nothing,
+    wish=leave,
 )
 async def register_agent(ctx: Context, agent: str) -> Result:
     """Make an agent's account where it is missing, name it, and have it join."""

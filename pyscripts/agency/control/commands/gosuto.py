@@ -11,11 +11,10 @@ from agency.control.execution.result import Result
 from agency.control.execution.tables import table
 from agency.control.grammar.kinds import AgentName, Count, Digest, Settings, Text, settings_of
 from agency.control.grammar.spec import argument, flag
+from agency.control.wish import leave
 
 if TYPE_CHECKING:
     from agency.control.gosuto.planning import Planned, Request
-    from agency.control.grammar.command import Command
-    from agency.control.wish import Wish
 
 GOSUTO = Noun("gosuto")
 RULE = "gosuto-changes"  # asks for an approval where the instance has no rule of its own
@@ -31,11 +30,6 @@ _SETTINGS = argument(
 _TEMPLATE = flag("template", Text(64), "the template to begin with", metavar="NAME")
 _DOCUMENT = flag("document", Digest(), "a whole document that was handed in", metavar="DIGEST")
 _ON = flag("on", Count(_NUMBERS), "the version it was planned on; refused if it moved", metavar="N")
-
-
-def _leave(_command: Command, _before: Wish | None, _runs: bool) -> Wish | None:
-    """Leave the wish as it is: a document does not start or stop its agent."""
-    return None
 
 
 @GOSUTO.command(
@@ -187,7 +181,7 @@ async def explain(ctx: Context, agent: str, tool: str, arguments: str | None = N
     changes=True,
     approval=RULE,
     target="agent",
-    wish=_leave,
+    wish=leave,
 )
 async def set_document(
     ctx: Context,
@@ -213,7 +207,7 @@ async def set_document(
     changes=True,
     approval=RULE,
     target="agent",
-    wish=_leave,
+    wish=leave,
 )
 async def rollback(ctx: Context, agent: str, version: int, on: int | None = None) -> Result:
     """Make a new version that is a copy of an older one."""
@@ -229,7 +223,7 @@ async def rollback(ctx: Context, agent: str, version: int, on: int | None = None
     permission="gosuto.push",
     changes=True,
     target="agent",
-    wish=_leave,
+    wish=leave,
 )
 async def push(ctx: Context, agent: str) -> Result:
     """Deliver the newest version."""

@@ -15,11 +15,10 @@ from agency.control.execution.result import RefusalError, Result
 from agency.control.execution.tables import table
 from agency.control.grammar.kinds import AgentName, OneOf, SecretName
 from agency.control.grammar.spec import argument, flag
+from agency.control.wish import leave
 
 if TYPE_CHECKING:
-    from agency.control.grammar.command import Command
     from agency.control.vault.vault import Listed, Wanted
-    from agency.control.wish import Wish
 
 SECRETS = Noun("secrets")
 
@@ -27,11 +26,6 @@ TYPES = ("text", "api-key", "matrix-token", "json")
 _SECRET = argument("secret", SecretName(), "a secret's name, as `secrets list` shows it")
 _AGENT = argument("agent", AgentName(), "an agent's name, as `agents list` shows it")
 _KIND = "secret"
-
-
-def _wish_nothing(_command: Command, _before: Wish | None, _runs: bool) -> Wish | None:
-    """Leave what is wished of agents as it is."""
-    return None
 
 
 @SECRETS.command(
@@ -102,7 +96,7 @@ def _facts(found: Listed) -> list[tuple[str, str]]:
     changes=True,
     target="secret",
     target_kind=_KIND,
-    wish=_wish_nothing,
+    wish=leave,
 )
 async def set_secret(ctx: Context, secret: str, type: str, critical: str) -> Result:  # noqa: A002
     """Begin a secret: its first value comes by a link, or came with the command."""
@@ -126,7 +120,7 @@ async def set_secret(ctx: Context, secret: str, type: str, critical: str) -> Res
     changes=True,
     target="secret",
     target_kind=_KIND,
-    wish=_wish_nothing,
+    wish=leave,
 )
 async def rotate_secret(ctx: Context, secret: str) -> Result:
     """Begin the next version of a secret."""
@@ -161,7 +155,7 @@ async def _entered(ctx: Context, wanted: Wanted) -> Result:
     approval="secret-delete",
     target="secret",
     target_kind=_KIND,
-    wish=_wish_nothing,
+    wish=leave,
 )
 async def delete_secret(ctx: Context, secret: str) -> Result:
     """Erase a secret."""
@@ -178,7 +172,7 @@ async def delete_secret(ctx: Context, secret: str) -> Result:
     changes=True,
     target="secret",
     target_kind=_KIND,
-    wish=_wish_nothing,
+    wish=leave,
 )
 async def bind_secret(ctx: Context, secret: str, agent: str) -> Result:
     """Bind a secret to an agent; it is delivered when that runs."""
@@ -200,7 +194,7 @@ async def bind_secret(ctx: Context, secret: str, agent: str) -> Result:
     changes=True,
     target="secret",
     target_kind=_KIND,
-    wish=_wish_nothing,
+    wish=leave,
 )
 async def unbind_secret(ctx: Context, secret: str, agent: str) -> Result:
     """Undo a binding; the agent forgets the value at the next delivery."""
@@ -220,7 +214,7 @@ async def unbind_secret(ctx: Context, secret: str, agent: str) -> Result:
     permission="secrets.push",
     changes=True,
     target="agent",
-    wish=_wish_nothing,
+    wish=leave,
 )
 async def push_secrets(ctx: Context, agent: str) -> Result:
     """Deliver everything that is bound to an agent."""

@@ -20,6 +20,7 @@ from pydantic import SecretStr, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
+from agency.control.entrance.connections import OpenConnections
 from agency.control.entrance.listener import peer_uid
 from agency.control.entrance.place import listen
 from agency.control.runtimes.handover import cannot_write, make_private, open_redeem_place
@@ -52,21 +53,16 @@ class Counter:
     token: Callable[[], str | None]
     new_trace: Callable[[], str]
     uid: int | None = None
-    _open: set[asyncio.Task[None]] = field(default_factory=set)
+    _open: OpenConnections = field(default_factory=OpenConnections)
     _refused: dict[str, float] = field(default_factory=dict)
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection in a task of its own."""
-        task = asyncio.create_task(self._serve(reader, writer), name="redemption")
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        self._open.serve(self._serve(reader, writer), "redemption")
 
     async def close(self) -> None:
         """Close every connection."""
-        tasks = tuple(self._open)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._open.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

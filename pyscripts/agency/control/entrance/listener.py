@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from agency.control.entrance.connections import OpenConnections
 from agency.control.entrance.enter import Answer, Asked
 from agency.control.entrance.place import Place, listen
 from agency.control.execution.replies import printable
@@ -71,20 +72,15 @@ class Listener:
     admitted: frozenset[int]
     most: int = _MOST
     request_s: float = _REQUEST_S
-    _open: set[asyncio.Task[None]] = field(default_factory=set)
+    _open: OpenConnections = field(default_factory=OpenConnections)
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection in a task of its own."""
-        task = asyncio.create_task(self._serve(reader, writer), name="command")
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        self._open.serve(self._serve(reader, writer), "command")
 
     async def close(self) -> None:
         """Close every connection; operations go on."""
-        tasks = tuple(self._open)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._open.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

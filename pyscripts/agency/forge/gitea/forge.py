@@ -29,6 +29,7 @@ from agency.forge.contract import (
     Project,
     Reaction,
     User,
+    newest_by_name,
 )
 from agency.forge.errors import ForgeError, field_of
 from agency.forge.gitea.session import GiteaSession
@@ -158,12 +159,7 @@ class GiteaForge:
         """Read the newest status of each check of a commit, by name."""
         path = f"{_repo(project)}/commits/{quote(sha, safe='')}/statuses"
         found = await self.api.objects(path, "sort=recentupdate")
-        newest: dict[str, tuple[int, CommitStatus]] = {}
-        for one in found:
-            number, status = field_of(one, int, "id"), _status(one)
-            if number > newest.get(status.name, (0, status))[0]:
-                newest[status.name] = (number, status)
-        return [newest[name][1] for name in sorted(newest)]
+        return newest_by_name((field_of(one, int, "id"), _status(one)) for one in found)
 
     async def open_issues(self, project: str) -> list[Issue]:
         """Read the open issues of a project, at most MOST of them."""

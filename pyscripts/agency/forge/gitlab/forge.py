@@ -32,6 +32,7 @@ from agency.forge.contract import (
     Project,
     Reaction,
     User,
+    newest_by_name,
 )
 from agency.forge.errors import ForgeError, field_of
 from agency.forge.gitlab.api import GitlabApi, GitlabError
@@ -198,12 +199,8 @@ class GitlabForge:
     async def statuses(self, project: str, sha: str) -> list[CommitStatus]:
         """Read the newest status of each check of a commit, by name."""
         path = f"{_project_path(project)}/repository/commits/{quote(sha, safe='')}/statuses"
-        newest: dict[str, tuple[int, CommitStatus]] = {}
-        for one in await self._list(path):
-            number, status = field_of(one, int, "id"), _status(one)
-            if number > newest.get(status.name, (0, status))[0]:
-                newest[status.name] = (number, status)
-        return [newest[name][1] for name in sorted(newest)]
+        found = await self._list(path)
+        return newest_by_name((field_of(one, int, "id"), _status(one)) for one in found)
 
     async def open_issues(self, project: str) -> list[Issue]:
         """Read the open issues of a project, at most MOST of them."""

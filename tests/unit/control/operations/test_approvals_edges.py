@@ -7,22 +7,15 @@ from typing import Any
 
 import pytest
 from desk import ALICE, BOB, Desk
-from front import Front
+from front import CAROL, PEOPLE, STOPS, VERA, Front
 from sqlalchemy import text
 
 from agency.control.execution.result import RefusalError
 from agency.control.operations.approving.asking import queued_prompts
-from agency.control.policy import Allow, ApprovalRule, Asked, Deny, People, Policy, Solo
+from agency.control.policy import Allow, Asked, Deny, People, Policy, Solo
 from agency.control.store import operations as stored
 
-CAROL, VERA, EVE = "@carol:x.org", "@vera:x.org", "@eve:x.org"
-STOPS = ApprovalRule("stops", frozenset({"agents stop"}))
-PEOPLE = People(
-    operators=frozenset({ALICE, BOB}),
-    approvers=frozenset({CAROL}),
-    viewers=frozenset({VERA}),
-    admins=frozenset({ALICE}),
-)
+EVE = "@eve:x.org"
 
 
 @pytest.fixture

@@ -7,21 +7,13 @@ from typing import Any
 
 import pytest
 from desk import ALICE, BOB, ROOM, Desk
-from front import ASK, Front
+from front import ASK, CAROL, PEOPLE, STOPS, VERA, Front
 from sqlalchemy import text
 
 from agency.control.operations import State
-from agency.control.policy import ApprovalRule, People, Policy
+from agency.control.policy import Policy
 
 BESIDE = "!approvals:x.org"
-CAROL, VERA = "@carol:x.org", "@vera:x.org"
-STOPS = ApprovalRule("stops", frozenset({"agents stop"}))
-PEOPLE = People(
-    operators=frozenset({ALICE, BOB}),
-    approvers=frozenset({CAROL}),
-    viewers=frozenset({VERA}),
-    admins=frozenset({ALICE}),
-)
 
 
 @pytest.fixture
