@@ -60,6 +60,10 @@ test-forge: setup-dev ## Test the forge's contract on a real Gitea (builds it on
 	@$(PYTHON) tools/gitea.py
 	AGENCY_REQUIRE_FORGE=1 pytest -m forge tests/integration/forge
 
+test-s3: setup-dev ## Test backups to a real S3 server (builds it once: 2 to 5 minutes)
+	@$(PYTHON) tools/s3_server.py
+	AGENCY_REQUIRE_S3=1 pytest tests/integration/backup/test_s3.py
+
 agent-image: setup-dev ## Make the image of agents in containers; give it to the Docker Engine here
 	@PYTHONPATH=tools python -m agentimage $(AGENT_IMAGE)
 
