@@ -25,7 +25,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest soak \
   mutation mutation-sample \
-  check-nix test-docker agent-image test-forge test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+  check-nix test-docker agent-image test-forge test-s3 test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
