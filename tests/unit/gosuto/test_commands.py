@@ -100,8 +100,10 @@ def test_all_that_the_list_of_templates_says(call):
     assert (status, text.split("\n")[:4]) == (
         0,
         [
-            "browser-agent: An agent that reads pages of one site; what it types or clicks there is "
-            "asked for.",
+            (
+                "browser-agent: An agent that reads pages of one site; what it types or clicks "
+                "there is asked for."
+            ),
             "  room: the room that it is asked in",
             "  operator: the person that it obeys and asks",
             "  site: the site that it reads, such as https://docs.example.org/",
@@ -159,11 +161,11 @@ def test_all_that_explain_says(call, file):
     status, text = call("explain", str(file), tool, '{"target": "x"}', "--json")
     assert json.loads(text)["rules"][0]["answer"] is None
     status, text = call("explain", str(file), tool)
-    assert (status, text) == (
-        1,
-        "deny, by the rule write-to-room: target is missing\n"
-        "  write-to-room: deny: target is missing\n",
-    )
+    assert status == 1
+    assert text.splitlines() == [
+        "deny, by the rule write-to-room: target is missing",
+        "  write-to-room: deny: target is missing",
+    ]
 
 
 def test_wrong_words_of_template_are_named(call):

@@ -1,4 +1,4 @@
-"""Refusals in full: each text and hint that a person reads, and the value just inside each limit."""
+"""Refusals in full: text and hint as a person reads them, and what is just inside each limit."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ NO_CHARACTER = "has a character that no URL has; hosts are written with xn--"
 OTHER_NOTATION = "has a host that is a number in another notation"
 IN_SIX = "has an address of IPv4 inside one of IPv6"
 NEEDS_NONE = "has an escape of a character that needs none"
+USER = "must be a full Matrix id such as @alice:agency.example.org"
 HIDES = "has an escape that hides a separator or a control character"
 
 
@@ -123,11 +124,14 @@ AS_OBJECT = 'write them as a JSON object, such as {"url": "https://example.org/"
         ("[]", "the arguments are not a JSON object", AS_OBJECT),
         ('{"a":NaN}', "the arguments are not JSON: NaN is no number of JSON", AS_OBJECT),
         ('{"a":1,"a":2}', "the arguments are not JSON: a key comes twice", AS_OBJECT),
-        ("{1}", "the arguments are not JSON: " + "Expecting property name enclosed in double quotes",
-         AS_OBJECT),
+        (
+            "{1}",
+            "the arguments are not JSON: " + "Expecting property name enclosed in double quotes",
+            AS_OBJECT,
+        ),
         ("x" * (MAX_ARGUMENTS + 1), "the arguments have more than 65536 characters", None),
     ],
-)  # fmt: skip
+)
 def test_why_arguments_are_not_read(text, said, hint):
     with pytest.raises(UsageError) as caught:
         read_arguments(text)
@@ -152,21 +156,23 @@ def test_the_longest_arguments_are_read():
     ("data", "said"),
     [
         (b"", "the bytes of the Gosuto are not JSON, or a key is twice"),
-        (b'{"metadata": 1, "metadata": 2}', "the bytes of the Gosuto are not JSON, or a key is twice"),
+        (
+            b'{"metadata": 1, "metadata": 2}',
+            "the bytes of the Gosuto are not JSON, or a key is twice",
+        ),
         (b"[" * 20_000, "the bytes of the Gosuto are not JSON, or a key is twice"),
         (b"[]", "the bytes of the Gosuto are not a JSON object"),
         (b"{}", "not a Gosuto of gosuto/v1: apiVersion: Field required"),
         (
             b'{"apiVersion":"gosuto/v1","metadata":{"name":"pm"},"trust":{"senders":["@a:b","x"]}}',
-            "not a Gosuto of gosuto/v1: trust.senders.1: Value error, must be a full Matrix id such "
-            "as @alice:agency.example.org, not 'x'",
+            f"not a Gosuto of gosuto/v1: trust.senders.1: Value error, {USER}, not 'x'",
         ),
         (
             b'{"apiVersion":"gosuto/v1","metadata":{"name":"pm"},"limits":{"requests_per_minute":5}}',
             "not a Gosuto of gosuto/v1: limits.requests_per_minute: Extra inputs are not permitted",
         ),
     ],
-)  # fmt: skip
+)
 def test_why_bytes_are_not_read(data, said):
     with pytest.raises(BadInputError) as caught:
         read_canonical(data, sha256_hex(data))
