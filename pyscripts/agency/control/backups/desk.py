@@ -16,7 +16,6 @@ from typing import Protocol
 
 from agency.clock import Clock
 from agency.control.backups.settings import BackupSettings
-from agency.control.execution.result import RefusalError
 from agency.errors import AgencyError
 from agency.settings import read_bounded
 from agency.systemd import ServiceProperties, SystemdError, connected
@@ -28,6 +27,10 @@ _SIZE = "agency_backup_last_size_bytes"
 _LOOK_S = 0.5  # between two looks at a unit that was started
 _RUNS = ("activating", "active", "reloading", "deactivating")
 _ON_MACHINE = "on the machine: journalctl -u {unit}"
+
+
+class BackupError(AgencyError):
+    """This machine has no backup, or it cannot be seen or started."""
 
 
 class BackupUnits(Protocol):
@@ -90,7 +93,7 @@ class BackupDesk:
         """Look at the unit and at what its last success left.
 
         Raises:
-            RefusalError: this machine has no backup, or systemd does not answer.
+            BackupError: this machine has no backup, or systemd does not answer.
         """
         settings = self._there()
         try:
@@ -104,13 +107,11 @@ class BackupDesk:
         """Start the unit, and wait at most `wait_s` seconds for its end.
 
         Raises:
-            RefusalError: there is no backup, it runs already, or systemd does not start it.
+            BackupError: there is no backup, it runs already, or systemd does not start it.
         """
         settings = self._there()
         if (await self.look()).runs:
-            raise RefusalError(
-                "a backup runs already", hint="`backups show` says when it has ended"
-            )
+            raise BackupError("a backup runs already", hint="`backups show` says when it has ended")
         try:
             async with self._units() as units:
                 await units.begin("StartUnit", settings.unit)
@@ -129,7 +130,7 @@ class BackupDesk:
 
     def _there(self) -> BackupSettings:
         if self._settings is None:
-            raise RefusalError(
+            raise BackupError(
                 "this agency has no backup",
                 hint="set `backup: {repository: ...}` in instance.yaml: docs/backup-restore.md",
             )
@@ -142,12 +143,12 @@ class BackupDesk:
         try:
             text = read_bounded(report, most=_MOST, what="the report of the backup").decode()
         except (AgencyError, UnicodeDecodeError) as error:
-            raise RefusalError(
+            raise BackupError(
                 f"the report of the backup cannot be read: {error}", where=str(report)
             ) from error
         found = dict(_NUMBER.findall(text))
         if _AT not in found or _SIZE not in found:
-            raise RefusalError(
+            raise BackupError(
                 "the report of the backup says no time or size",
                 where=str(report),
                 hint=self.journal(),
@@ -155,5 +156,5 @@ class BackupDesk:
         return LastBackup(int(found[_AT]), int(found[_SIZE]))
 
 
-def _unanswered(unit: str, error: SystemdError) -> RefusalError:
-    return RefusalError(f"systemd refused: {error}", where=unit, hint=_ON_MACHINE.format(unit=unit))
+def _unanswered(unit: str, error: SystemdError) -> BackupError:
+    return BackupError(f"systemd refused: {error}", where=unit, hint=_ON_MACHINE.format(unit=unit))

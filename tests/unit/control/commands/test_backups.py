@@ -13,7 +13,7 @@ import pytest
 
 from agency.backup.state import LastSuccess, metrics
 from agency.clock import Clock
-from agency.control.backups.desk import BackupDesk
+from agency.control.backups.desk import BackupDesk, BackupError
 from agency.control.backups.settings import BackupSettings
 from agency.control.commands import backups
 from agency.control.execution.result import RefusalError, Result
@@ -147,7 +147,7 @@ async def test_a_backup_that_fails_is_a_refusal(machine: Machine) -> None:
 
 async def test_a_second_one_is_not_started(machine: Machine) -> None:
     machine.states = [running()]
-    with pytest.raises(RefusalError, match="runs already"):
+    with pytest.raises(BackupError, match="runs already"):
         await backups.create(context(machine.desk()))
     assert machine.jobs == []
 
@@ -155,7 +155,7 @@ async def test_a_second_one_is_not_started(machine: Machine) -> None:
 async def test_an_agency_without_a_backup_says_how_to_get_one(machine: Machine) -> None:
     desk = BackupDesk(None, Clock(), machine.connected)
     for command in (backups.show, backups.create):
-        with pytest.raises(RefusalError, match="no backup") as caught:
+        with pytest.raises(BackupError, match="no backup") as caught:
             await command(context(desk))
         assert "docs/backup-restore.md" in str(caught.value.hint)
     assert machine.jobs == []
@@ -164,12 +164,12 @@ async def test_an_agency_without_a_backup_says_how_to_get_one(machine: Machine) 
 async def test_systemd_that_does_not_answer_is_named(machine: Machine) -> None:
     machine.fails = True
     for command in (backups.show, backups.create):
-        with pytest.raises(RefusalError, match="no answer within 30 s"):
+        with pytest.raises(BackupError, match="no answer within 30 s"):
             await command(context(machine.desk()))
 
 
 @pytest.mark.parametrize("text", ["", "agency_backup_last_size_bytes 5\n", "\xff", "x" * 70_000])
 async def test_a_report_that_says_nothing_is_no_success(machine: Machine, text: str) -> None:
     machine.report.write_bytes(text.encode("latin-1"))
-    with pytest.raises(RefusalError, match="report of the backup"):
+    with pytest.raises(BackupError, match="report of the backup"):
         await shown(machine)
