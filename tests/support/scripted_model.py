@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ Fault = Literal[
     "no-end",  # the last events of the stream are missing, its end is clean
     "error-event",  # an error in mid-stream
 ]
-_ENDLESS_PIECES = 200_000
+ENDLESS_PIECES = 200_000
 _USAGE = Usage(12, 7)
 
 
@@ -158,17 +158,19 @@ class ScriptedModel:
         if turn.fault == "silent":
             await self.go.wait()
         if turn.fault == "endless":
-            for _ in range(_ENDLESS_PIECES):
-                await response.write(piece)
-                self.pieces += 1
-        assert request.transport is not None
-        request.transport.abort()
+            with suppress(ConnectionError):
+                for _ in range(ENDLESS_PIECES):
+                    await response.write(piece)
+                    self.pieces += 1
+        if request.transport is not None:
+            request.transport.abort()
         return response
 
 
 def _one_piece(events: Iterable[bytes]) -> bytes:
     """The event of a stream that adds text, for one that never ends."""
-    return next(each for each in events if b'"content":' in each or b"text_delta" in each)
+    marks = (b'"delta": {"content"', b"text_delta")
+    return next(each for each in events if any(mark in each for mark in marks))
 
 
 def _pieces(text: str, size: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ import click
 from agency.agent.carrying import begin_again, read_carried
 from agency.agent.process import load_config, load_token, serve
 from agency.clock import Clock
-from agency.commandline import json_option, log_to_stderr
+from agency.commandline import emit, json_option, log_to_stderr
 from agency.listening import inherited
 from agency.protocols import SOCKET
 
@@ -77,3 +77,34 @@ def run(
     again = asyncio.run(serve(config, load_token(), Clock(), audit_socket, handed, carried, dial))
     if again is not None:
         begin_again(again)
+
+
+@agent.command()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The proxy's configuration, a JSON file (docs/models.md).",
+)
+@click.option("--check", is_flag=True, help="Check the configuration and its credentials only.")
+@json_option
+def proxy(config_file: Path, check: bool, as_json: bool) -> None:
+    """Serve the way of this machine's agents to language models until SIGTERM.
+
+    The providers' keys are credentials in $CREDENTIALS_DIRECTORY. Each agent has a token, which its
+    program takes as the key of the model's provider; the configuration holds its digest. Every call
+    is reserved in a ledger before it leaves, and counts whole until it is settled.
+    """
+    from agency.agent.proxy.config import load_config as load_proxy  # only the proxy needs them
+    from agency.agent.proxy.process import read_keys
+    from agency.agent.proxy.process import serve as serve_proxy
+
+    config = load_proxy(config_file)
+    if check:
+        read_keys(config)
+        told = {"ok": True, "agents": len(config.accounts), "models": len(config.models)}
+        emit(told, as_json=as_json, human=lambda out: out.print("the configuration is valid"))
+        return
+    log_to_stderr()
+    asyncio.run(serve_proxy(config, Clock()))
