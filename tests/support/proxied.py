@@ -163,7 +163,7 @@ async def proxied(
             clock,
             records.append,
         )
-        app = Handlers(config, caller, counters, gate, Policies()).app()
+        app = Handlers(config, caller, counters, gate, Policies(config.models)).app()
         server = await stack.enter_async_context(TestServer(app, host="127.0.0.1"))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         yield Proxied(f"http://127.0.0.1:{server.port}", ledger, counters, session, records)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -11,8 +12,11 @@ from agency.agent.carrying import begin_again, read_carried
 from agency.agent.process import load_config, load_token, serve
 from agency.clock import Clock
 from agency.commandline import emit, json_option, log_to_stderr
+from agency.errors import ExitCode
 from agency.listening import inherited
 from agency.protocols import SOCKET
+
+MAX_TASK = 256 * 1024  # characters of a task's text
 
 
 @click.group()
@@ -108,3 +112,45 @@ def proxy(config_file: Path, check: bool, as_json: bool) -> None:
         return
     log_to_stderr()
     asyncio.run(serve_proxy(config, Clock()))
+
+
+@agent.command()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The program's configuration, a JSON file (docs/models.md).",
+)
+@click.option(
+    "--task",
+    "task_file",
+    type=click.File("r"),
+    default="-",
+    show_default=True,
+    help="The file with the task's text; - is standard input.",
+)
+@json_option
+def work(config_file: Path, task_file: TextIO, as_json: bool) -> int:
+    """Work on one task with the builtin program, and print its answer.
+
+    Persona and limits come from the agent's Gosuto, the model through the proxy. Every step is in a
+    journal: started again with it, the program goes on where it was ended. Exits with 1 if there is
+    no answer.
+    """
+    from rich.text import Text  # only this command needs them
+
+    from agency.agent.programs.steps import Ending
+    from agency.agent.programs.tools import NoTools
+    from agency.agent.programs.work import WorkConfig
+    from agency.agent.programs.work import work as work_on
+    from agency.settings import load
+
+    log_to_stderr()
+    config = load(config_file, WorkConfig, what="the configuration", hint="see docs/models.md")
+    end = asyncio.run(work_on(config, task_file.read(MAX_TASK), NoTools(), Clock()))
+    answered = end.ending is Ending.ANSWERED
+    text = end.said if answered else f"{end.ending.value}: {end.said}"
+    told = {"ok": answered, "ending": end.ending.value, "text": end.said}
+    emit(told, as_json=as_json, human=lambda out: out.print(Text(text)))
+    return int(ExitCode.DONE if answered else ExitCode.BAD)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agency.agent.proxy.config import Account
+from agency.agent.proxy.config import Account, Model
 from agency.agent.proxy.refusals import Refusal
 from agency.canonical import sha256_hex
 from agency.errors import AgencyError
@@ -13,10 +14,16 @@ from agency.gosuto import Document, read_canonical
 from agency.settings import read_bounded
 
 
-def narrowed(account: Account, document: Document) -> Account:
-    """Apply `limits.*` of a Gosuto to an account: of two limits the lower one holds. Pure."""
-    limits = document.limits
+def narrowed(account: Account, document: Document, models: Mapping[str, Model]) -> Account:
+    """Apply `limits.*` and `persona.provider` of a Gosuto to an account. Pure.
+
+    Of two limits the lower one holds; with a provider, only its models are left.
+    """
+    limits, provider = document.limits, document.persona.provider
     changes = {
+        "models": tuple(
+            each for each in account.models if provider in (None, models[each].provider)
+        ),
         "requests_per_minute": _lower(account.requests_per_minute, limits.requests_per_minute),
         "concurrent_requests": _lower(account.concurrent_requests, limits.concurrent_requests),
         "tokens_per_request": _lower(account.tokens_per_request, limits.tokens_per_request),
@@ -33,6 +40,7 @@ def _lower(*limits: float | None) -> float | None:
 class Policies:
     """Accounts as their Gosuto narrows them; a changed file counts from the next call on."""
 
+    models: Mapping[str, Model]
     _read: dict[str, tuple[tuple[int, ...], Account]] = field(default_factory=dict)
 
     def account(self, agent: str, account: Account) -> Account:
@@ -48,7 +56,7 @@ class Policies:
             state = (found.st_mtime_ns, found.st_size, found.st_ino)
             known = self._read.get(agent)
             if known is None or known[0] != state:
-                known = (state, narrowed(account, _document(agent, account.gosuto)))
+                known = (state, narrowed(account, _document(agent, account.gosuto), self.models))
                 self._read[agent] = known
         except (OSError, AgencyError):
             self._read.pop(agent, None)

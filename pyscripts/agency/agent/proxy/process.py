@@ -75,7 +75,7 @@ async def serve(config: ProxyConfig, clock: Clock) -> None:
             clock,
             lambda told: _put_on_record(recorder, told),
         )
-        app = Handlers(config, caller, counters, gate, Policies()).app()
+        app = Handlers(config, caller, counters, gate, Policies(config.models)).app()
         runner = make_runner(app, limits_of(config))
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -248,19 +248,23 @@ LIMITS = {
 
 
 def test_a_gosuto_narrows_an_account_and_never_widens_it(tmp_path):
-    account = configured("http://127.0.0.1:1", tmp_path / "x").accounts["pm"]
-    small = narrowed(account, document({}, limits=LIMITS))
+    config = configured("http://127.0.0.1:1", tmp_path / "x")
+    account, models = config.accounts["pm"], config.models
+    small = narrowed(account, document({}, limits=LIMITS), models)
     assert (small.requests_per_minute, small.tokens_per_request) == (5, 64)
     assert (small.concurrent_requests, small.usd_per_month) == (2, 3.5)
     wide = {key: value * 1000 for key, value in LIMITS.items()} | {"concurrentRequests": 900}
-    assert narrowed(small, document({}, limits={**wide, "costUsdPerMonth": 9.0})) == small
-    assert narrowed(account, document({})) == account
+    assert narrowed(small, document({}, limits={**wide, "costUsdPerMonth": 9.0}), models) == small
+    assert narrowed(account, document({}), models) == account
+    for provider, left in (("one", ("small",)), ("two", ("claude",)), ("three", ())):
+        persona = {"provider": provider}
+        assert narrowed(account, document({}, persona=persona), models).models == left
 
 
 def test_a_changed_policy_counts_from_the_next_call_and_an_unreadable_one_forbids(tmp_path):
     path = tmp_path / "gosuto.json"
     account = configured("http://127.0.0.1:1", tmp_path / "x", account={"gosuto": str(path)})
-    pm, policies = account.accounts["pm"], Policies()
+    pm, policies = account.accounts["pm"], Policies(account.models)
 
     def refused() -> bool:
         try:
