@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gosutos import document
 from proxied import HELD, PROVIDER_KEY, TOKENS, settings
 from scripted_model import Turn, scripted
 
@@ -21,6 +22,7 @@ from agency.agent.models.conversation import ModelRequest, Usage, UserMessage
 from agency.agent.models.faults import ModelError
 from agency.agent.proxy.accounting.ledger import open_ledger
 from agency.clock import Clock
+from agency.gosuto import canonical
 from agency.secrets import SecretValue
 
 PROMPT = "a-prompt-that-is-stored-nowhere"
@@ -135,17 +137,36 @@ async def test_one_proxy_holds_a_ledger(start, tmp_path):
         assert await ask(tmp_path / "s") == "two"
 
 
-def test_it_does_not_start_without_its_keys(start, credentials):
-    code, said = ended(start("https://api.example.org", "--check", "--json"))
-    assert (code, json.loads(said)) == (0, {"ok": True, "agents": 2, "models": 2})
-    (credentials / "provider-key").write_text("two words")
-    code, said = ended(start("https://api.example.org", "--check"))
-    assert (code, "two words" in said) == (3, False)
-    (credentials / "provider-key").unlink()
-    code, said = ended(start("https://api.example.org"))
-    assert (code, "provider-key" in said) == (3, True)
+async def test_a_task_from_a_gosuto_through_the_proxy_to_an_answer(start, tmp_path, credentials):
+    """The builtin program as a process: persona and limits of its Gosuto reach the model."""
+    gosuto, path = tmp_path / "gosuto.json", tmp_path / "work.json"
+    persona = {"prompt": "You are terse.", "model": "small", "provider": "one", "temperature": 0.25}
+    gosuto.write_bytes(canonical(document({}, persona=persona, limits={"tokensPerRequest": 33})))
+    address = {"url": "http://proxy", "socket": str(tmp_path / "s"), "credential": "model-token"}
+    path.write_text(
+        json.dumps({"gosuto": str(gosuto), "journal": str(tmp_path / "j"), "model": address})
+    )
+    (credentials / "model-token").write_text(TOKENS["pm"])
+    argv = [sys.executable, "-m", "agency", "agent", "work", "--json", "--config", str(path)]
+    env = {"PATH": os.defpath, "CREDENTIALS_DIRECTORY": str(credentials)}
 
+    def worked() -> tuple[int, dict[str, str]]:
+        done = subprocess.run(argv, env=env, input=PROMPT, text=True, capture_output=True)
+        return done.returncode, json.loads(done.stdout)
 
-def test_a_wrong_configuration_names_the_field(start):
-    code, said = ended(start("http://api.example.org"))
-    assert (code, "providers.one.url" in said, "must be https" in said) == (1, True, True)
+    async with scripted(Turn("one"), Turn("the answer"), Turn(status=400, text="no")) as model:
+        account = settings(model.url, tmp_path)["accounts"]["pm"] | {"gosuto": str(gosuto)}
+        start(model.url, accounts={"pm": account})
+        assert await ask(tmp_path / "s") == "one"
+        code, told = await asyncio.to_thread(worked)
+        assert (code, told) == (0, {"ok": True, "ending": "answered", "text": "the answer"})
+        sent = model.asked[1].body
+        assert (sent["model"], sent["max_tokens"], sent["temperature"]) == ("small", 33, 0.25)
+        assert sent["messages"][0]["content"].startswith("You are pm,")
+        assert "You are terse." in sent["messages"][0]["content"]
+        assert sent["messages"][1]["content"] == PROMPT
+        assert await asyncio.to_thread(worked) == (code, told)  # the journal has its answer
+        (tmp_path / "j").unlink()
+        code, told = await asyncio.to_thread(worked)
+        assert (code, told["ending"]) == (1, "refused")
+    assert len(model.asked) == 3
