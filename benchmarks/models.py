@@ -1,8 +1,8 @@
 """The metering proxy: what it adds to a call, and what an idle one holds in memory.
 
 The provider is a stand-in in this process that answers at once; the proxy is the real program. In
-turns a call direct, one through the proxy, and a bare commit on the same disk: a call is reserved on
-disk before it leaves, and how long the disk takes for that is not the proxy's own part.
+turns a call direct, one through the proxy, and a bare commit on the same disk: a call is reserved
+on disk before it leaves, and how long the disk takes for that is not the proxy's own part.
 """
 
 from __future__ import annotations
