@@ -25,7 +25,7 @@ url, directory = sys.argv[1], Path(sys.argv[2])
 
 class Tools:
     async def list(self):
-        return (Tool("bank/pay", "Pay."),)
+        return (Tool("bank__pay", "Pay."),)
 
     async def call(self, name, arguments):
         with open(directory / "paid", "a") as paid:

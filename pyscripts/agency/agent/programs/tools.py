@@ -14,11 +14,13 @@ MAX_RESULT = 32 * 1024  # characters of a result that reach the model
 MAX_TOOLS = 256
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64  # the shorter bound of the two wire formats
+_WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_DIGESTED = re.compile(r"_[0-9a-f]{12}\Z")  # such a name could be meant for another tool
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool under the name by which policy knows it, such as `web/fetch`."""
+    """A tool under the name by which policy knows it, such as `web__fetch`."""
 
     name: str
     description: str
@@ -58,16 +60,15 @@ class NoTools:
 def wire_names(tools: Iterable[Tool]) -> dict[str, Tool]:
     """Give each tool a name that both wire formats take; no two tools share one. Pure.
 
-    The first `/` becomes `__`. A name that had to change otherwise, or could be shared, ends with a
-    digest of the tool's own: what it stands for does not depend on which other tools there are.
+    A name that is well-formed stays. Any other one is made so, and ends with a digest of the tool's
+    own: what it stands for does not depend on which other tools there are.
     """
     named: dict[str, Tool] = {}
     for tool in tools:
-        plain = tool.name.replace("/", "__", 1)
-        cut = _NOT_IN_NAMES.sub("_", plain)[:_LONGEST_NAME]
-        simple = cut == plain and "__" not in tool.name and bool(cut)
-        ending = "_" + sha256_hex(tool.name.encode(errors="surrogatepass"))[:12]
-        name = cut if simple else cut[: _LONGEST_NAME - len(ending)] + ending
+        name = tool.name
+        if not _WELL_FORMED.match(name) or _DIGESTED.search(name):
+            ending = "_" + sha256_hex(name.encode(errors="surrogatepass"))[:12]
+            name = _NOT_IN_NAMES.sub("_", name)[: _LONGEST_NAME - len(ending)] + ending
         named.setdefault(name, tool)
     return dict(list(named.items())[:MAX_TOOLS])
 

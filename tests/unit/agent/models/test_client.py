@@ -228,3 +228,20 @@ async def test_a_cancel_ends_the_call():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_what_was_lost_in_mid_answer_is_not_asked_again():
+    client = ModelClient(Endpoint("http://x", SecretValue(TOKEN)))
+    assert isinstance(client._broken(ConnectionResetError(), begun=True), faults.CutAnswerError)
+    again = client._broken(ConnectionResetError(), begun=False)
+    assert not isinstance(again, faults.ModelError)
+
+
+@EITHER
+async def test_a_redirect_takes_no_token_elsewhere(stream):
+    async with scripted(Turn("stolen")) as other:
+        turn = Turn(status=307, headers={"Location": f"{other.url}/v1/chat/completions"})
+        async with scripted(turn) as model:
+            with pytest.raises(faults.ModelRefusedError, match="redirect"):
+                await Asking("openai")(model.url, stream=stream)
+        assert not other.asked

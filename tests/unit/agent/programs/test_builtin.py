@@ -45,7 +45,7 @@ from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
 from agency.secrets import SecretValue
 
-READ, WRITE = Tool("files/read", "Read a file."), Tool("files/write", "Write a file.")
+READ, WRITE = Tool("files__read", "Read a file."), Tool("files__write", "Write a file.")
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Shelf:
 
 
 def call(name: str, number: int = 1, **arguments: Any) -> ToolCall:
-    return ToolCall(f"call-{number}", name.replace("/", "__"), json.dumps(arguments))
+    return ToolCall(f"call-{number}", name, json.dumps(arguments))
 
 
 SETTINGS = Settings("m", "be brief", limits=StepLimits(turns=8, wall_s=60, errors=3))
@@ -94,11 +94,11 @@ async def worked(
 
 
 async def test_a_task_with_tools_to_its_answer(tmp_path):
-    shelf = Shelf({"files/read": Outcome("the text")})
-    calls = (call("files/read", 1, path="a"), call("files/write", 2, path="b"))
+    shelf = Shelf({"files__read": Outcome("the text")})
+    calls = (call("files__read", 1, path="a"), call("files__write", 2, path="b"))
     end, asked = await worked(tmp_path / "j", [Turn("I look.", calls), Turn("done")], shelf)
     assert end == Finish(Ending.ANSWERED, "done")
-    assert shelf.called == [("files/read", {"path": "a"}), ("files/write", {"path": "b"})]
+    assert shelf.called == [("files__read", {"path": "a"}), ("files__write", {"path": "b"})]
     first, second = asked
     assert [each["role"] for each in first["messages"]] == ["system", "user"]
     assert [t["function"]["name"] for t in first["tools"]] == ["files__read", "files__write"]
@@ -111,9 +111,9 @@ async def test_a_task_with_tools_to_its_answer(tmp_path):
 @pytest.mark.parametrize(
     ("turns", "ending", "asked"),
     [
-        ([Turn(calls=(call("files/read"),))] * 20, Ending.TURNS, 8),
+        ([Turn(calls=(call("files__read"),))] * 20, Ending.TURNS, 8),
         ([Turn(fault="garbage")] * 20, Ending.ERRORS, 3),
-        ([Turn(calls=(call("files/burn"),))] * 20, Ending.ERRORS, 3),
+        ([Turn(calls=(call("files__burn"),))] * 20, Ending.ERRORS, 3),
         ([Turn(status=402, text="spent")] * 20, Ending.BUDGET, 1),
         ([Turn(status=403, text="not you")] * 20, Ending.REFUSED, 1),
         ([Turn("half", stop=StopReason.LENGTH)], Ending.CUT, 1),
@@ -129,11 +129,11 @@ async def test_stop_conditions(tmp_path, turns, ending, asked):
 
 
 async def test_failures_of_tools_in_a_row_end_the_run(tmp_path):
-    shelf = Shelf({"files/read": Outcome("denied by rule x", failed=True)})
-    turns = [Turn(calls=(call("files/read"),))] * 9
+    shelf = Shelf({"files__read": Outcome("denied by rule x", failed=True)})
+    turns = [Turn(calls=(call("files__read"),))] * 9
     end, asked = await worked(tmp_path / "j", turns, shelf)
     assert (end.ending, len(asked), "denied by rule x" in end.said) == (Ending.ERRORS, 3, True)
-    good = [Turn(calls=(call("files/read", 1), call("files/write", 2)))] * 4
+    good = [Turn(calls=(call("files__read", 1), call("files__write", 2)))] * 4
     end, _ = await worked(tmp_path / "k", [*good, Turn("done")], shelf)
     assert end.ending is Ending.ANSWERED
 
@@ -155,9 +155,9 @@ async def test_a_tool_of_a_like_looking_name_is_not_called(tmp_path, name):
 
 async def test_a_tool_that_is_gone_when_it_is_called(tmp_path):
     shelf = Shelf(tools=(READ,))
-    turns = [Turn(calls=(call("files/read", 1), call("files/write", 2))), Turn("done")]
+    turns = [Turn(calls=(call("files__read", 1), call("files__write", 2))), Turn("done")]
     await worked(tmp_path / "j", turns, shelf)
-    assert [name for name, _ in shelf.called] == ["files/read"]
+    assert [name for name, _ in shelf.called] == ["files__read"]
 
 
 async def test_an_argument_that_comes_twice_is_not_passed_on(tmp_path):
@@ -170,7 +170,7 @@ async def test_an_argument_that_comes_twice_is_not_passed_on(tmp_path):
 async def test_time_is_up(tmp_path):
     shelf = Shelf(block=asyncio.Event())
     settings = replace(SETTINGS, limits=StepLimits(wall_s=0.3))
-    turns = [Turn(calls=(call("files/read"),)), Turn("never")]
+    turns = [Turn(calls=(call("files__read"),)), Turn("never")]
     end, asked = await worked(tmp_path / "j", turns, shelf, settings=settings)
     assert (end.ending, len(asked), shelf.running) == (Ending.TIME, 1, 0)
     # what it took counts for a run that goes on, and a jump of the wall clock does not
@@ -180,7 +180,7 @@ async def test_time_is_up(tmp_path):
 
 async def test_a_cancel_ends_the_call_and_the_run_for_good(tmp_path):
     shelf, stop = Shelf(block=asyncio.Event()), asyncio.Event()
-    turns = [Turn(calls=(call("files/write"),)), Turn("never")]
+    turns = [Turn(calls=(call("files__write"),)), Turn("never")]
     task = asyncio.create_task(worked(tmp_path / "j", turns, shelf, stop=stop))
     while not shelf.called:  # noqa: ASYNC110 - of another task
         await asyncio.sleep(0.01)
@@ -193,7 +193,7 @@ async def test_a_cancel_ends_the_call_and_the_run_for_good(tmp_path):
 
 async def test_interrupted_in_a_call_it_tells_the_model_and_does_not_repeat_it(tmp_path):
     shelf = Shelf(block=asyncio.Event())
-    calls = (call("files/write", 1, path="a"), call("files/read", 2))
+    calls = (call("files__write", 1, path="a"), call("files__read", 2))
     task = asyncio.create_task(worked(tmp_path / "j", [Turn("x", calls)], shelf))
     while not shelf.called:  # noqa: ASYNC110 - of another task
         await asyncio.sleep(0.01)
@@ -202,7 +202,7 @@ async def test_interrupted_in_a_call_it_tells_the_model_and_does_not_repeat_it(t
     shelf.block = None
     end, asked = await worked(tmp_path / "j", [Turn("done")], shelf)
     assert end.ending is Ending.ANSWERED
-    assert [name for name, _ in shelf.called] == ["files/write", "files/read"]
+    assert [name for name, _ in shelf.called] == ["files__write", "files__read"]
     results = [each["content"] for each in asked[0]["messages"] if each["role"] == "tool"]
     assert [UNKNOWN_OUTCOME in each for each in results] == [True, False]
 
@@ -227,7 +227,7 @@ async def test_a_full_disk_begins_no_call(tmp_path, monkeypatch):
         return write(descriptor, data[:10]) if b"CallBegun" in data else write(descriptor, data)
 
     monkeypatch.setattr(journals.os, "write", full)
-    turns = [Turn(calls=(call("files/write"),)), Turn("done")]
+    turns = [Turn(calls=(call("files__write"),)), Turn("done")]
     with pytest.raises(JournalError, match="full"):
         await worked(tmp_path / "j", turns, shelf)
     assert not shelf.called
@@ -241,7 +241,7 @@ async def test_tools_that_fail_with_an_error(tmp_path):
         async def call(self, name: str, arguments: Mapping[str, Any]) -> Outcome:
             raise PrerequisiteError("the gateway is gone")
 
-    turns = [Turn(calls=(call("files/read"),)), Turn("done")]
+    turns = [Turn(calls=(call("files__read"),)), Turn("done")]
     _, asked = await worked(tmp_path / "j", turns, Broken())
     assert "the gateway is gone" in str(asked[1])
 
@@ -249,7 +249,7 @@ async def test_tools_that_fail_with_an_error(tmp_path):
 EVENTS = [
     Started("do it é"),
     ModelFailed("why", None),
-    Answered(Answer("x\u2028", StopReason.TOOLS, (call("files/read"),), Usage(1, None))),
+    Answered(Answer("x\u2028", StopReason.TOOLS, (call("files__read"),), Usage(1, None))),
     CallBegun("call-1"),
     CallEnded("call-1", "files/read", "r\ud800\r\n", failed=True),
     Answered(Answer("done", StopReason.DONE)),
@@ -347,7 +347,10 @@ def test_a_long_result_is_cut_in_its_middle():
     assert "7 characters left out" in told
 
 
-@given(st.lists(st.text(max_size=90), unique=True, max_size=12))
+WORDS = st.sampled_from(["a__b", "x", "a/b", "A/b", "é", "_0123456789ab", "x" * 64, "x" * 65])
+
+
+@given(st.lists(st.text(max_size=90) | WORDS, unique=True, max_size=12))
 def test_names_on_the_wire_are_well_formed_and_not_shared(names):
     tools = [Tool(name, "") for name in names]
     named = wire_names(tools)
@@ -356,6 +359,7 @@ def test_names_on_the_wire_are_well_formed_and_not_shared(names):
         len(name) <= 64 and name.replace("_", "").replace("-", "").isalnum() for name in named
     )
     assert all(name.isascii() for name in named)
+    assert all(named[name].name == name for name in ("a__b", "x") if name in names)
     for tool in tools:  # what a name stands for does not depend on the others
         (alone,) = wire_names([tool])
         assert named[alone] == tool

@@ -460,3 +460,23 @@ async def test_a_full_ledger_makes_no_call(tmp_path):
         await proxy.ledger._database.write(lambda c: c.execute(text("DROP TABLE reserved")))
         said = await proxy.ask()
         assert (said.status, said.code, model.asked) == (503, "ledger", [])
+
+
+@BOTH
+async def test_a_redirect_takes_neither_key_nor_prompt_elsewhere(tmp_path, wire):
+    async with scripted(Turn("stolen")) as other:
+        turn = Turn(status=307, headers={"Location": f"{other.url}/v1/messages"})
+        async with scripted(turn) as model, proxied(model.url, tmp_path) as proxy:
+            assert (await proxy.ask(wire)).status == 502
+        assert not other.asked
+
+
+async def test_a_proxy_of_the_environment_is_not_used(tmp_path, monkeypatch):
+    async with scripted(Turn("stolen")) as other, scripted(Turn("x")) as model:
+        monkeypatch.setenv("HTTP_PROXY", other.url)
+        monkeypatch.setenv("http_proxy", other.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        async with proxied(model.url, tmp_path) as proxy:
+            assert (await proxy.ask()).status == 200
+        assert (len(model.asked), other.asked) == (1, [])
