@@ -20,7 +20,7 @@ from agency.agent.models.faults import MalformedAnswerError, OversizedAnswerErro
 from agency.agent.models.sse import SseDecoder
 from agency.agent.proxy.accounting.ledger import Ledger, LedgerError, Reservation
 from agency.agent.proxy.accounting.metering import Meter
-from agency.agent.proxy.accounting.pricing import Amount, Budget
+from agency.agent.proxy.accounting.pricing import NANOS_PER_USD, Amount, Budget, Spent
 from agency.agent.proxy.config import ProxyConfig
 from agency.agent.proxy.counters import Counters
 from agency.agent.proxy.refusals import Refusal, error_event
@@ -128,12 +128,14 @@ class Caller:
             _log.error("the ledger cannot be used", extra={"fields": {"reason": error.message}})
             raise Refusal(503, "ledger", "usage cannot be put on record: no call is made") from None
         if reservation is None:
-            spent = (await self.ledger.spent(agent)).day
+            spent = await self.ledger.spent(agent)
             raise Refusal(
                 402,
                 "budget",
-                f"the budget of {agent} does not pay for this call: {spent.tokens} of "
-                f"{budget.day.tokens} tokens of today are used or reserved",
+                f"the budget of {agent} does not pay for this call: {spent.day.tokens} of "
+                f"{budget.day.tokens} tokens and {_usd(spent.day.nanos)} of "
+                f"{_usd(budget.day.nanos)} USD of today are used or reserved"
+                + _month(spent, budget),
             )
         return reservation
 
@@ -269,6 +271,16 @@ class _Stream:
             if not limit.expired():
                 raise
             raise _Gone from None
+
+
+def _usd(nanos: int) -> str:
+    return f"{nanos / NANOS_PER_USD:.4f}"
+
+
+def _month(spent: Spent, budget: Budget) -> str:
+    if budget.month_nanos is None:
+        return ""
+    return f", {_usd(spent.month_nanos)} of {_usd(budget.month_nanos)} USD of the month"
 
 
 def _usage_alone(found: dict[str, object] | None) -> bool:

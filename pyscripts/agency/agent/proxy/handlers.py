@@ -5,6 +5,7 @@ Every path but `/live` needs a token; a caller without one learns nothing of wha
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,19 +16,20 @@ from aiohttp.typedefs import Handler, Middleware
 from agency import __version__
 from agency.agent.models.client import WireFormat
 from agency.agent.proxy.calling import Caller
-from agency.agent.proxy.config import ProxyConfig
+from agency.agent.proxy.config import Account, ProxyConfig
 from agency.agent.proxy.counters import CONTENT_TYPE, Counters, exposition
 from agency.agent.proxy.gate import Gate
 from agency.agent.proxy.identity import owner, presented
 from agency.agent.proxy.policy import Policies
 from agency.agent.proxy.refusals import Refusal, error_body
-from agency.agent.proxy.requests.planning import plan, read_request
+from agency.agent.proxy.requests.planning import Plan, plan, read_request
 from agency.web import Limits, QuietLog, lift_answer_limit, make_app
 
 PATHS: Mapping[str, WireFormat] = {"/v1/chat/completions": "openai", "/v1/messages": "anthropic"}
 LIVE, METRICS, MODELS = "/live", "/metrics", "/v1/models"
 _AGENT = "agency.agent"
 _METRICS_READER = ""
+_LARGE = 64 * 1024
 
 _REASONS: Mapping[int, str] = {401: "token", 408: "time", 413: "size", 503: "time"}
 
@@ -104,13 +106,20 @@ class Handlers:
             with self.gate.passing(
                 agent, per_minute=account.requests_per_minute, at_once=account.concurrent_requests
             ):
-                body = read_request(await request.read())
-                made = plan(agent, account, body, wire, self.config, self.caller.redactor)
+                made = await self._planned(agent, account, await request.read(), wire)
                 self.counters.redacted[agent] += made.redacted
                 lift_answer_limit()
                 return await self.caller.call(request, agent, wire, made, account.budget())
         except Refusal as refusal:
             return self._refusal(request, refusal)
+
+    async def _planned(self, agent: str, account: Account, raw: bytes, wire: WireFormat) -> Plan:
+        def planned() -> Plan:
+            body = read_request(raw)
+            return plan(agent, account, body, wire, self.config, self.caller.redactor)
+
+        # Redaction of a large text takes long, and the other agents' calls go on meanwhile.
+        return planned() if len(raw) <= _LARGE else await asyncio.to_thread(planned)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         account = self.config.accounts[request[_AGENT]]

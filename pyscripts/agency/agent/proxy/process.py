@@ -90,6 +90,8 @@ def _listening(config: ProxyConfig, stack: AsyncExitStack) -> socket.socket:
         assert config.port is not None
         handed = inherited().take(config.host, config.port)
         return handed or listen(config.port, config.host, hint="end that program")
+    if config.socket.exists() and not config.socket.is_socket():
+        raise PrerequisiteError("there is another file of this name", where=str(config.socket))
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # The ledger is held, so that no other proxy of this configuration runs.

@@ -42,28 +42,28 @@ class Frames:
     """Splitter of a stream into the bytes of whole events, cut anywhere."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take bytes; return the events that they complete, each with its blank line.
+        """Take bytes; return the events that they complete.
 
         Raises:
             OversizedAnswerError: an event is too large.
         """
         searched = max(0, len(self._rest) - 3)
-        text = self._rest + chunk
+        self._rest += chunk
         frames, done = [], 0
-        for found in _FRAME_END.finditer(text, searched):
-            frames.append(text[done : found.end()])
-            done = found.end()
-        self._rest = text[done:]
+        for end in [found.end() for found in _FRAME_END.finditer(self._rest, searched)]:
+            frames.append(bytes(self._rest[done:end]))
+            done = end
+        del self._rest[:done]
         if len(self._rest) > MAX_EVENT:
             raise OversizedAnswerError("an event of the stream is too large")
         return frames
 
     def close(self) -> bytes:
         """Return what is left at the end of the stream: an event without its blank line."""
-        rest, self._rest = self._rest, b""
+        rest, self._rest = bytes(self._rest), bytearray()
         return rest
 
 

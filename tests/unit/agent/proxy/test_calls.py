@@ -136,7 +136,9 @@ async def test_a_budget_that_is_spent_refuses_with_a_reason(tmp_path, wire, stre
         async with client(proxy.url, wire) as sender:
             await sender.ask(asked(wire), stream=stream)
             await proxy.settled()
-            with pytest.raises(BudgetSpentError, match="2050 of 4000 tokens of today"):
+            with pytest.raises(
+                BudgetSpentError, match=r"2050 of 4000 tokens and 0\.00\d\d of 10\.0000 USD"
+            ):
                 await sender.ask(asked(wire), stream=stream)
         assert len(model.asked) == 1
         # another agent has a budget of its own
@@ -144,12 +146,14 @@ async def test_a_budget_that_is_spent_refuses_with_a_reason(tmp_path, wire, stre
 
 
 async def test_money_is_a_budget_too(tmp_path):
-    account = {"usdPerDay": 0.004}  # a call of 2200 tokens reserves about 0.003
+    account = {"usdPerMonth": 0.004}  # a call of 2200 tokens reserves about 0.003
     turns = [Turn("x", usage=Usage(2000, 50))] * 2
     async with scripted(*turns) as model, proxied(model.url, tmp_path, account=account) as proxy:
         assert (await proxy.ask()).status == 200
         await proxy.settled()
-        assert ((await proxy.ask()).status, len(model.asked)) == (402, 1)
+        said = await proxy.ask()
+        assert (said.status, "0.0021 of 0.0040 USD of the month" in said.message) == (402, True)
+        assert len(model.asked) == 1
 
 
 async def test_an_answer_is_shortened_to_what_is_left(tmp_path):
@@ -390,6 +394,18 @@ async def test_too_large_a_request(tmp_path):
         assert (said.status, "larger than 5000 bytes" in said.message) == (413, True)
         said = await proxy.ask(messages=[{"role": "user", "content": "x" * 3000}])
         assert (said.status, len(model.asked)) == (200, 1)
+
+
+async def test_a_large_request_is_planned_as_a_small_one(tmp_path):
+    text = "x" * 90_000 + HELD
+    async with (
+        scripted(Turn("x")) as model,
+        proxied(model.url, tmp_path, account={"tokensPerDay": 10**6}) as proxy,
+    ):
+        assert (await proxy.ask(messages=[{"role": "user", "content": text}])).status == 200
+        assert model.asked[0].body["messages"][0]["content"] == "x" * 90_000 + "[***]"
+        said = await proxy.ask(messages=[{"role": "user", "content": text}], n=99)
+        assert (said.status, said.code) == (400, "request")
 
 
 async def test_rate_and_concurrency(tmp_path):

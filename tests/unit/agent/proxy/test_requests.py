@@ -327,6 +327,14 @@ def test_frames_cut_at_any_byte_are_the_same_bytes_and_the_same_events():
     assert b"".join(single) + frames.close() == STREAM
 
 
+def test_an_event_that_comes_byte_by_byte_takes_linear_time():
+    frames, begun = Frames(), time.process_time()
+    for _ in range(300_000):
+        frames.feed(b"x")
+    assert time.process_time() - begun < 3
+    assert len(frames.close()) == 300_000
+
+
 def test_every_refusal_has_a_body_in_both_formats():
     for reason in REASONS:
         assert error_body("openai", reason, "why")["error"]["code"] == reason
