@@ -1,0 +1,246 @@
+"""Stage for a command-line agent: a network namespace where every packet is seen.
+
+    this program ─▶ namespace with loopback alone ─┬─ scripted model     all addresses lead here, so
+    play (stdin)                                   ├─ MCP server          a connection to anything
+    what was seen (stdout) ◀───────────────────────┼─ name server         else is seen as well
+                                                   └─ the agent's real program
+
+The play: {"agent", "program", "own", "place", "turns", "workspace", "without"}, as `Play` in the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+SUPPORT = Path(__file__).resolve().parent
+sys.path.insert(0, str(SUPPORT))
+
+from aiohttp import web  # noqa: E402 - after the path
+from scripted_model import ToolCall, Turn, scripted  # noqa: E402
+
+from agency import quarantine  # noqa: E402
+from agency.agent.programs.command.launching import OwnTools, Settings  # noqa: E402
+from agency.agent.programs.command.registry import AGENTS, launch_of  # noqa: E402
+from agency.agent.programs.command.writing import (  # noqa: E402
+    check_directory,
+    environment_of,
+    write_files,
+)
+
+TIME_S = 100
+MODEL_TOKEN, GATEWAY_TOKEN = "token-for-models-in-tests", "token-for-tools-in-tests"
+NOTE = "the note says forty-two"
+TOOL = {
+    "name": "notes__look",
+    "description": "Look a word up in the notes",
+    "inputSchema": {
+        "type": "object",
+        "properties": {"word": {"type": "string"}},
+        "required": ["word"],
+    },
+}
+
+
+def lead_all_here() -> None:
+    """Make every address one of this namespace: `ip route add local default dev lo`."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as netlink:
+        netlink.bind((0, 0))
+        for family in (socket.AF_INET, socket.AF_INET6):
+            # family, lengths, tos, table local, protocol boot, scope host, type local, flags
+            route = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 255, 3, 254, 2, 0)
+            body = route + struct.pack("=HHI", 8, 4, socket.if_nametoindex("lo"))
+            netlink.send(struct.pack("=IHHII", 16 + len(body), 24, 0x605, 1, 0) + body)
+            number = struct.unpack_from("=i", netlink.recv(4096), 16)[0]
+            if number and family == socket.AF_INET:
+                raise OSError(-number, os.strerror(-number))
+
+
+class Watch(threading.Thread):
+    """Every destination that a packet had: of TCP each attempt to connect, of UDP each packet."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seen: set[str] = set()
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self._socket.bind(("lo", 0))
+
+    def run(self) -> None:
+        while True:
+            packet = self._socket.recv(65536)
+            version, at = packet[14] >> 4, 14 + (packet[14] & 15) * 4
+            if version == 4:
+                protocol, host = packet[23], socket.inet_ntop(socket.AF_INET, packet[30:34])
+            elif version == 6:
+                protocol, host = packet[20], socket.inet_ntop(socket.AF_INET6, packet[38:54])
+                at = 54
+            else:
+                continue
+            port = struct.unpack_from(">H", packet, at + 2)[0] if len(packet) >= at + 4 else 0
+            if protocol == socket.IPPROTO_TCP and packet[at + 13] & 0x12 == 0x02:
+                self.seen.add(f"tcp {host} {port}")
+            elif protocol == socket.IPPROTO_UDP:
+                self.seen.add(f"udp {host} {port}")
+
+
+class Names(asyncio.DatagramProtocol):
+    """Name server that knows no name, and keeps what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        at, parts = 12, []
+        while data[at]:
+            parts.append(data[at + 1 : at + 1 + data[at]].decode())
+            at += data[at] + 1
+        self.asked.add(".".join(parts))
+        head = data[:2] + b"\x81\x83" + data[4:6] + bytes(6)
+        self._transport.sendto(head + data[12 : at + 5], addr)
+
+
+class McpServer:
+    """MCP by streamable HTTP without sessions, as the tool gateway speaks it."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != f"Bearer {GATEWAY_TOKEN}":
+            self.calls.append({"method": "without the token"})
+            return web.Response(status=401)
+        asked = await request.json()
+        self.calls.append({"method": asked.get("method"), "params": asked.get("params")})
+        if "id" not in asked:
+            return web.Response(status=202)
+        results = {
+            "initialize": {
+                "protocolVersion": (asked.get("params") or {}).get("protocolVersion"),
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "notes", "version": "1"},
+            },
+            "tools/list": {"tools": [TOOL]},
+            "tools/call": {"content": [{"type": "text", "text": NOTE}]},
+            "ping": {},
+        }
+        head = {"jsonrpc": "2.0", "id": asked["id"]}
+        if asked["method"] not in results:
+            error = {"code": -32601, "message": "no such method"}
+            return web.json_response({**head, "error": error})
+        return web.json_response({**head, "result": results[asked["method"]]})
+
+
+def turn_of(told: dict[str, Any]) -> Turn:
+    calls = tuple(
+        ToolCall(f"call-{number}", name, json.dumps(arguments))
+        for number, (name, arguments) in enumerate(told.get("calls", ()), 1)
+    )
+    return Turn(text=told.get("text", ""), calls=calls)
+
+
+async def play(told: dict[str, Any], watch: Watch) -> dict[str, Any]:
+    names, mcp = Names(), McpServer()
+    loop = asyncio.get_running_loop()
+    await loop.create_datagram_endpoint(lambda: names, local_addr=("0.0.0.0", 53))
+    app = web.Application()
+    app.router.add_post("/mcp", mcp.answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    gateway = f"http://127.0.0.1:{runner.addresses[0][1]}/mcp"
+    async with scripted(*map(turn_of, told["turns"])) as model:
+        said = await start(told, model.url, gateway)
+        await runner.cleanup()
+        return {
+            **said,
+            "asked": [{"token": a.headers.get("Authorization"), **a.body} for a in model.asked],
+            "mcp": mcp.calls,
+            "names": sorted(names.asked),
+            "reached": sorted(watch.seen),
+            "known": [f"tcp 127.0.0.1 {url.split(':')[2][:5]}" for url in (model.url, gateway)],
+        }
+
+
+async def start(told: dict[str, Any], model: str, gateway: str) -> dict[str, Any]:
+    """Write the launch, run the agent with its task, and return how it ended."""
+    place = Path(told["place"])
+    settings = Settings(
+        model_url=f"{model}/v1",
+        model="small",
+        model_token=place / "model-token",
+        gateway_url=gateway,
+        gateway_token=place / "gateway-token",
+        own_tools=OwnTools(told["own"]),
+        workspace=place / "workspace",
+        state=place / "state",
+    )
+    settings.model_token.write_text(MODEL_TOKEN + "\n")
+    settings.gateway_token.write_text(GATEWAY_TOKEN + "\n")
+    for name, text in {".keep": "", **told["workspace"]}.items():
+        path = settings.workspace / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    launch = launch_of(told["agent"], settings)
+    check_directory(AGENTS[told["agent"]], launch)
+    write_files(launch)
+    environment = environment_of(launch, settings, os.environ)
+    for name in told["without"]:
+        del environment[name]
+    argv = (*told["program"], *launch.argv)
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        cwd=launch.directory,
+        env=environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(TIME_S):
+            output, errors = await process.communicate(b"Look forty-two up.")
+    except TimeoutError:
+        process.kill()
+        output, errors = await process.communicate()
+    return {
+        "status": process.returncode,
+        "output": output.decode(errors="replace"),
+        "errors": errors.decode(errors="replace"),
+        "argv": argv,
+        "files": [
+            {
+                "text": file.path.read_text(),
+                "mode": file.path.stat().st_mode & 0o777,
+                "holds": file.token is not None,
+            }
+            for file in launch.files
+        ],
+        "left": sorted(
+            str(path.relative_to(settings.workspace))
+            for path in settings.workspace.rglob("*")
+            if path.is_file()
+        ),
+    }
+
+
+def main() -> None:
+    entered = quarantine.enter()
+    if entered.mode != "network-namespace":
+        sys.exit(f"no namespace: {entered.reason}")
+    lead_all_here()
+    watch = Watch()
+    watch.start()
+    sys.stdout.write(json.dumps(asyncio.run(play(json.load(sys.stdin), watch))))
+
+
+if __name__ == "__main__":
+    main()
