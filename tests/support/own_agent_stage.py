@@ -5,7 +5,7 @@
     what was seen (stdout) ◀───────────────────────┼─ name server         else is seen as well
                                                    └─ the agent's real program
 
-The play: {"agent", "program", "own", "place", "turns", "workspace", "without"}, as `Play` in the test.
+The play is the fields of `Play` in the test, and agent, program and place.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import click
 
 from agency.agent.carrying import begin_again, read_carried
 from agency.agent.process import load_config, load_token, serve
+from agency.agent.programs.command.commands import command
 from agency.clock import Clock
 from agency.commandline import emit, json_option, log_to_stderr
 from agency.errors import ExitCode
@@ -22,6 +23,9 @@ MAX_TASK = 256 * 1024  # characters of a task's text
 @click.group()
 def agent() -> None:
     """Run one agent (started by its runtime)."""
+
+
+agent.add_command(command)
 
 
 @agent.command()

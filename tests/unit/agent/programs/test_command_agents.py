@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,3 +171,81 @@ def test_a_file_that_holds_no_token(text: str, tmp_path: Path) -> None:
 def test_a_token_s_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="cannot be read"):
         read_token(tmp_path / "nothing")
+
+
+@pytest.fixture
+def configured(settings: Settings, tmp_path: Path) -> Path:
+    """The file of a configuration whose program prints how it was started."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import json, os, sys\n"
+        "said = [sys.argv, dict(os.environ), os.getcwd(), sys.stdin.read()]\n"
+        "print(json.dumps(said))\nsys.exit(7)\n"
+    )
+    told = {
+        "agent": "qwen-code",
+        "program": [sys.executable, str(program)],
+        "modelUrl": settings.model_url,
+        "model": settings.model,
+        "modelToken": str(settings.model_token),
+        "gatewayUrl": settings.gateway_url,
+        "gatewayToken": str(settings.gateway_token),
+        "ownTools": "off",
+        "workspace": str(settings.workspace),
+        "state": str(settings.state),
+    }
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(told))
+    return path
+
+
+def ran(config: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    argv = [*(sys.executable, "-m", "agency"), *("agent", "command", "--config", str(config))]
+    environment = {**os.environ, "OPENAI_BASE_URL": "https://elsewhere.example"}
+    return subprocess.run(
+        [*argv, *options],
+        input="The task.",
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_command_becomes_the_agent(configured: Path, settings: Settings) -> None:
+    done = ran(configured)
+    assert done.returncode == 7, done.stderr
+    argv, environment, directory, task = json.loads(done.stdout)
+    assert tuple(argv[1:]) == launch_of("qwen-code", settings).argv
+    assert environment["OPENAI_BASE_URL"] == settings.model_url
+    assert environment["OPENAI_API_KEY"] == PAIR[0]
+    assert (directory, task) == (str(settings.state / "run"), "The task.")
+
+
+def test_the_command_says_what_would_start_without_secrets(configured: Path) -> None:
+    done = ran(configured, "--check", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["ok"]) == (0, True)
+    assert "OPENAI_API_KEY" in told["environment"]
+    assert not [token for token in PAIR if token in done.stdout + done.stderr]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "status"),
+    [
+        ("agent", "nobody", 1),
+        ("ownTools", "all", 1),
+        ("modelUrl", "https://api.example/v1", 1),
+        ("program", ["/nowhere/agent"], 3),
+        ("token", "in-the-configuration", 1),
+    ],
+)
+def test_a_configuration_that_does_not_start(
+    key: str, value: object, status: int, configured: Path
+) -> None:
+    told = json.loads(configured.read_text())
+    configured.write_text(json.dumps({**told, key: value}))
+    done = ran(configured)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from agency.errors import BadInputError
 
 # Stands in a rendered file where the writer puts a token.
-TOKEN_MARK = "@the-token-of-the-file@"
+TOKEN_MARK = "@the-token-of-the-file@"  # noqa: S105 - a mark, no token
 # The name of the gateway's MCP server in each agent's configuration; part of the tools' names.
 SERVER = "agency"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -1,0 +1,46 @@
+"""`agency agent command`: start a command-line agent under the agency's policy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from agency.commandline import emit, json_option
+
+
+@click.command()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The program's configuration, a JSON file (docs/bring-your-own-agent.md).",
+)
+@click.option("--check", is_flag=True, help="Write the agent's files and say what would start.")
+@json_option
+def command(config_file: Path, check: bool, as_json: bool) -> None:
+    """Work on one task with a command-line agent that a team already uses.
+
+    Its configuration is rendered anew at each start: the model by the proxy, tools by the gateway,
+    its own tools off or confined. The task is read from standard input; this process becomes the
+    agent's, and its output and exit status are the agent's own.
+    """
+    from agency.agent.programs.command.starting import CommandConfig, become, prepare
+    from agency.settings import load
+    from agency.terminal import plain
+
+    hint = "see docs/bring-your-own-agent.md"
+    config = load(config_file, CommandConfig, what="the configuration", hint=hint)
+    prepared = prepare(config, os.environ)
+    if not check:
+        become(prepared)
+    told = {
+        "ok": True,
+        "argv": prepared.argv,
+        "directory": str(prepared.launch.directory),
+        "files": [str(file.path) for file in prepared.launch.files],
+        "environment": sorted(prepared.environment),
+    }
+    emit(told, as_json=as_json, human=lambda out: out.print(plain(" ".join(prepared.argv))))
