@@ -76,7 +76,7 @@ SUITES = (
     Suite("make test-docker", 4, made("test-docker"), root="to start a Docker Engine"),
     Suite("make test-forge", 1, made("test-forge"), builds=(GITEA_BUILD,)),
     Suite("make test-s3", 1, made("test-s3"), builds=(S3_BUILD,)),
-    Suite("make test-agents-own", 2, made("test-agents-own")),
+    Suite("make test-agents-own", 1, made("test-agents-own")),
     Suite(
         "make test-guest", 15, made("test-guest"), root="to start Incus", builds=(SOPS_BUILD,)
     ),

@@ -1,8 +1,9 @@
 """Stage for a command-line agent: a network namespace where every packet is seen.
 
-    this program ─▶ namespace with loopback alone ─┬─ scripted model     all addresses lead here, so
-    play (stdin)                                   ├─ MCP server          a connection to anything
-    what was seen (stdout) ◀───────────────────────┼─ name server         else is seen as well
+    this program ─▶ namespace with loopback alone ─┬─ metering proxy, and a scripted model behind it
+    play (stdin)                                   ├─ MCP server
+    what was seen (stdout) ◀───────────────────────┼─ name server: all addresses lead here, so that
+                                                   │  a connection to anything else is seen as well
                                                    └─ the agent's real program
 
 The play is the fields of `Play` in the test, and agent, program and place.
@@ -19,11 +20,13 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 SUPPORT = Path(__file__).resolve().parent
 sys.path.insert(0, str(SUPPORT))
 
 from aiohttp import web  # noqa: E402 - after the path
+from proxied import PROVIDER_KEY, TOKENS, proxied  # noqa: E402
 from scripted_model import ToolCall, Turn, scripted  # noqa: E402
 
 from agency import quarantine  # noqa: E402
@@ -36,7 +39,7 @@ from agency.agent.programs.command.writing import (  # noqa: E402
 )
 
 TIME_S = 100
-MODEL_TOKEN, GATEWAY_TOKEN = "token-for-models-in-tests", "token-for-tools-in-tests"
+MODEL_TOKEN, GATEWAY_TOKEN = TOKENS["pm"], "token-for-tools-in-tests"
 NOTE = "the note says forty-two"
 TOOL = {
     "name": "notes__look",
@@ -158,16 +161,26 @@ async def play(told: dict[str, Any], watch: Watch) -> dict[str, Any]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     gateway = f"http://127.0.0.1:{runner.addresses[0][1]}/mcp"
-    async with scripted(*map(turn_of, told["turns"])) as model:
-        said = await start(told, model.url, gateway)
+    async with (
+        scripted(*map(turn_of, told["turns"])) as model,
+        proxied(model.url, Path(told["place"])) as proxy,
+    ):
+        said = await start(told, proxy.url, gateway)
         await runner.cleanup()
         return {
             **said,
-            "asked": [{"token": a.headers.get("Authorization"), **a.body} for a in model.asked],
+            "asked": [asked.body for asked in model.asked],
+            "by_proxy": all(
+                asked.headers.get("Authorization") == f"Bearer {PROVIDER_KEY}"
+                for asked in model.asked
+            ),
+            "metered": [record.outcome for record in proxy.records],
             "mcp": mcp.calls,
             "names": sorted(names.asked),
             "reached": sorted(watch.seen),
-            "known": [f"tcp 127.0.0.1 {url.split(':')[2][:5]}" for url in (model.url, gateway)],
+            "known": [
+                f"tcp 127.0.0.1 {urlsplit(url).port}" for url in (model.url, proxy.url, gateway)
+            ],
         }
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from proxied import TOKENS
 
 from agency.agent.programs.command.registry import AGENTS
 
 ROOT = Path(__file__).parents[3]
 STAGE = ROOT / "tests/support/own_agent_stage.py"
 PLACE = ROOT / ".tools/agents"
-SECRETS = ("token-for-models-in-tests", "token-for-tools-in-tests")
+SECRETS = (TOKENS["pm"], "token-for-tools-in-tests")
 EVIL = "https://planted.example"
 
 pytestmark = [pytest.mark.agents, pytest.mark.needs_root]
@@ -128,8 +129,9 @@ async def test_with_own_tools_off_it_works_by_the_gateway_alone(agent: str, tmp_
     # All that the model was offered are the gateway's tools.
     for asked in saw["asked"]:
         assert offered(asked) == [tool]
-        assert asked["token"] == f"Bearer {SECRETS[0]}"
         assert asked["model"] == "small"
+    assert saw["by_proxy"]
+    assert len(saw["metered"]) == len(turns)
     calls = [call["params"] for call in saw["mcp"] if call["method"] == "tools/call"]
     assert [(call["name"], call["arguments"]) for call in calls] == [
         ("notes__look", {"word": "forty-two"})
