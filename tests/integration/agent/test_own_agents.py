@@ -32,12 +32,13 @@ pytestmark = [pytest.mark.agents, pytest.mark.needs_root]
 class Own:
     """What the tests know of an agent beyond its renderer: its program, its tools, its habits.
 
-    `chatty` is a setting of ours without which it asks for the name beside it.
+    `search` is its tool for that, which must fetch nothing; `chatty` is a setting of ours without which it asks for the name beside it.
     """
 
     program: tuple[Path, ...]
     shell: str
-    run: dict[str, str]
+    run: dict[str, Any]
+    search: str
     planted: dict[str, str]
     chatty: tuple[str, str]
 
@@ -47,6 +48,7 @@ OWN = {
         (PLACE / "opencode/bin/opencode",),
         "bash",
         {"command": "touch made-by-shell", "description": "make a file"},
+        "grep",
         {
             "opencode.json": json.dumps(
                 {
@@ -66,6 +68,7 @@ OWN = {
         (PLACE / "node/bin/node", PLACE / "qwen-code/cli-entry.js"),
         "run_shell_command",
         {"command": "touch made-by-shell", "is_background": False},
+        "grep_search",
         {
             ".qwen/settings.json": json.dumps(
                 {
@@ -146,7 +149,11 @@ async def test_with_own_tools_off_it_works_by_the_gateway_alone(agent: str, tmp_
 
 async def test_with_own_tools_confined_its_shell_works(agent: str, tmp_path: Path) -> None:
     own = OWN[agent]
-    turns: list[dict[str, Any]] = [{"calls": [[own.shell, own.run]]}, {"text": "Made."}]
+    turns: list[dict[str, Any]] = [
+        {"calls": [[own.search, {"pattern": "planted"}]]},
+        {"calls": [[own.shell, own.run]]},
+        {"text": "Made."},
+    ]
     # What would be run unasked is refused before (test_command_agents.py).
     unasked = AGENTS[agent].runs_unasked
     planted = {n: t for n, t in own.planted.items() if not n.startswith(unasked)}
@@ -156,7 +163,7 @@ async def test_with_own_tools_confined_its_shell_works(agent: str, tmp_path: Pat
     assert {own.shell, tool} <= set(offered(saw["asked"][0]))
     assert not {"webfetch", "websearch", "web_fetch", "web_search"} & set(offered(saw["asked"][0]))
     assert saw["left"] == sorted([".keep", "made-by-shell", *planted])
-    assert "planted" not in json.dumps(saw["asked"])
+    assert "planted" not in json.dumps(saw["asked"][0])
     assert_nothing_else_was_reached(saw)
 
 

@@ -23,6 +23,9 @@ _PERMISSIONS = {
     OwnTools.CONFINED: {
         "*": "allow",
         "external_directory": "deny",
+        # Without a ripgrep on PATH these two fetch one; the shell can search.
+        "glob": "deny",
+        "grep": "deny",
         "webfetch": "deny",
         "websearch": "deny",
         "codesearch": "deny",
