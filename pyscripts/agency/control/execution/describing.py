@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agency.control.runtimes.base import RuntimeStatus, State, Usage
 
 if TYPE_CHECKING:  # the CLI reads a noun's file too, and must not import the store
-    from agency.control.execution.lifecycle import Observation
+    from agency.control.execution.observation import Observation
 
 _MIB = 1024 * 1024
 

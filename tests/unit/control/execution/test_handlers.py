@@ -17,7 +17,7 @@ from agency.control.execution.result import Invocation, RefusalError, Result
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, State, Usage
 from agency.control.store import schema
 from agency.control.store.agents import AgentRecord, Desired
-from agency.protocols.acp import Status
+from agency.protocols import AgentStatus, Status
 from agency.secrets.values import SecretValue
 from agency.store import Database
 
@@ -65,6 +65,9 @@ class SeenAcp:
             uptime_s=12.3,
             trace=trace,
         )
+
+    async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
+        raise NotImplementedError  # for the reconciler alone
 
 
 @pytest.fixture
