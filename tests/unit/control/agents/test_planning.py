@@ -36,6 +36,7 @@ class Life(RuleBasedStateMachine):
         self.newest = 1
         self.pushes: list[tuple[str | None, int]] = []  # in a row, by run and version
         self.told: set[tuple[str, int]] = set()  # of whose altered documents the room knows
+        self.right_since: float | None = None
         self.unheard = 0  # looks in a row at which it ran and did not answer
         self.history = History()
         self.row, self.up_since = 0, 0.0  # tries in a row, and since when it is as wished
@@ -87,6 +88,7 @@ class Life(RuleBasedStateMachine):
         self.wish, self.wished_ts = Wish(desired), self.wished_ts + 1
         self.drifted = self.untold = False
         self.row, self.last_try, self.known = 0, None, "unknown"
+        self.forget_documents()
         if desired is Desired.RUNNING and not self.broken:
             self.run()
         elif desired is not Desired.RUNNING:
@@ -166,8 +168,13 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def restart_control_plane(self) -> None:
-        self.history = replace(self.history, next_s=0, up_s=None)
+        self.history = self.history.kept
         self.last_try = None
+        self.forget_documents()
+
+    def forget_documents(self) -> None:
+        self.pushes, self.right_since = [], None
+        self.told = set()
 
     @rule()
     def look(self) -> None:
@@ -184,6 +191,12 @@ class Life(RuleBasedStateMachine):
 
     def check_push(self, made: Plan) -> None:
         """A document is given to who answers and does not hold it, and so often only."""
+        document = self.document()
+        if document is not None and not self.busy and self.known is not None:
+            right = document.held == document.newest
+            self.right_since = (self.right_since or self.now) if right else None
+        if self.right_since is not None and self.now - self.right_since >= RULES.stable_s:
+            self.pushes = []
         if made.heal is Verb.PUSH:
             assert self.answers
             assert not self.wish.is_down
