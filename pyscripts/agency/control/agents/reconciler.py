@@ -166,7 +166,7 @@ class Reconciler:
                     newest[name].sha256,
                     newest[name].number,
                     is_version=held == newest[name].sha256
-                    or gosuto.is_version(connection, name, held or ""),
+                    or gosuto.number_of(connection, name, held or "") is not None,
                 )
                 for name, report in reports.items()
                 if name in newest

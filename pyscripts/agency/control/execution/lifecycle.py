@@ -226,6 +226,11 @@ class Lifecycle:
             return Observation(entry, status, problem=self._redactor().redact(error.message))
 
     @_redacts
+    async def inspect(self, name: str, trace: str) -> Observation:
+        """Observe an agent as `observe` does, and ask it for all that it says of itself."""
+        return await self._surveyed(self.entry(name).name, trace, ask=True)
+
+    @_redacts
     async def usage(self, name: str) -> Usage:
         """Return the resources that an agent uses, as its runtime counts them."""
         return await self.runtime.usage(self.entry(name).name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.engine import Connection
 
 from agency.control.acp_transport import AcpLieError
+from agency.control.execution.describing import document_of
 from agency.control.execution.result import RefusalError
 from agency.control.gosuto import planning
 from agency.control.gosuto.planning import Planned, Request
@@ -101,6 +102,16 @@ class GosutoDesk:
         """Return the newest version and its document. Raises as `newest` does."""
         version = await self.newest(agent)
         return version, planning.read(version)
+
+    async def describe(self, agent: str, held: str | None) -> str:
+        """Say which version an agent holds, by the digest that it reports."""
+
+        def look(connection: Connection) -> str:
+            newest = store.newest(connection, agent)
+            known = None if newest is None else store.Newest(newest.number, newest.sha256)
+            return document_of(held, known, store.number_of(connection, agent, held or ""))
+
+        return await self.database.read(look)
 
     async def push(self, agent: str, trace: str) -> tuple[Version, bool]:
         """Deliver the newest version; return it, and whether the agent held another before.

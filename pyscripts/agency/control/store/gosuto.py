@@ -55,10 +55,11 @@ def all_newest(connection: Connection) -> dict[str, Newest]:
     return {row.agent: Newest(row.number, row.sha256) for row in rows}
 
 
-def is_version(connection: Connection, agent: str, sha256: str) -> bool:
-    """Return whether some version of an agent's document has this digest."""
+def number_of(connection: Connection, agent: str, sha256: str) -> int | None:
+    """Return the newest version of an agent's document with this digest; None if there is none."""
     wanted = (_versions.c.agent == agent) & (_versions.c.sha256 == sha256)
-    return connection.execute(select(_versions.c.number).where(wanted).limit(1)).first() is not None
+    number = connection.scalar(select(func.max(_versions.c.number)).where(wanted))
+    return None if number is None else int(number)
 
 
 def version(connection: Connection, agent: str, number: int) -> Version | None:

@@ -196,7 +196,15 @@ def test_variables_are_read_as_they_were_written(values: dict[str, str]) -> None
     assert dict(variables_of(text) or ()) == values
 
 
-@pytest.mark.parametrize("wrong", ["no-name", "A=1", "=1", "x y=1"])
+@given(st.dictionaries(NAMES, WORDS, min_size=1, max_size=5), st.sampled_from("\"'"))
+def test_quotes_around_a_value_are_no_part_of_it(values: dict[str, str], quote: str) -> None:
+    text = " ".join(f"{name}={quote}{value} a=b{quote}" for name, value in values.items())
+    assert dict(variables_of(text) or ()) == {
+        name: f"{value} a=b" for name, value in values.items()
+    }
+
+
+@pytest.mark.parametrize("wrong", ["no-name", "x='a' b", "A=1", "=1", "x y=1"])
 async def test_what_is_no_variable_is_refused(farm: Farm, wrong: str) -> None:
     said = await farm.say(f'!agency agents create helper --template=t --var="{wrong}"')
     assert "NAME=VALUE" in said

@@ -17,7 +17,7 @@ from agency.control.execution.result import Invocation, RefusalError, Result
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, State, Usage
 from agency.control.store import schema
 from agency.control.store.agents import AgentRecord, Desired
-from agency.protocols import AgentStatus, Status
+from agency.protocols import AgentStatus, HeldSecret, Status
 from agency.secrets.values import SecretValue
 from agency.store import Database
 
@@ -67,7 +67,15 @@ class SeenAcp:
         )
 
     async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
-        raise NotImplementedError  # for the reconciler alone
+        held = (HeldSecret(name="github", version=2, expires_at="2026-01-01T01:00:00.000Z"),)
+        return AgentStatus(
+            **(await self.status(endpoint, trace)).model_dump(),
+            incarnation="run-1",
+            config_sha256=None,
+            secrets=held,
+            mcp_servers=(),
+            tasks=(),
+        )
 
 
 @pytest.fixture
