@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
-from agency.control.agents.history import History
-from agency.control.agents.planning import Verb
+from agency.control.agents.planning import Plan, Verb
 from agency.control.agents.seen import Seen
 from agency.control.grammar.command import Command
 from agency.control.grammar.grammar import Grammar
@@ -52,9 +51,9 @@ class Mender:
         """Return why the last try to give an agent its document failed; empty if it did not."""
         return self._refusals.get(name, "")
 
-    def begin(self, seen: Seen, history: History, verb: Verb) -> None:
+    def begin(self, seen: Seen, plan: Plan) -> None:
         """Ask for what mends an agent, and go on."""
-        task = asyncio.create_task(self._mend(seen, history, verb), name=f"mending {seen.name}")
+        task = asyncio.create_task(self._mend(seen, plan), name=f"mending {seen.name}")
         self._tasks[seen.name] = task
         task.add_done_callback(lambda _ended: self._done(seen.name))
 
@@ -74,10 +73,12 @@ class Mender:
         self._tasks.pop(name, None)
         self.ended.set()
 
-    async def _mend(self, seen: Seen, history: History, verb: Verb) -> None:
+    async def _mend(self, seen: Seen, plan: Plan) -> None:
         """Ask, wait for the answer, and remember why it failed."""
-        name = seen.name
-        ok, text = await self._ask(seen, history, verb)
+        name, verb = seen.name, plan.heal
+        if verb is None:
+            return
+        ok, text = await self._ask(seen, plan, verb)
         why = text.split("\n", 1)[0].removeprefix(f"{name} ")
         failures = self._refusals if verb is Verb.PUSH else self._failures
         if ok:
@@ -85,12 +86,10 @@ class Mender:
         else:
             failures[name] = why
 
-    async def _ask(self, seen: Seen, history: History, verb: Verb) -> tuple[bool, str]:
+    async def _ask(self, seen: Seen, plan: Plan, verb: Verb) -> tuple[bool, str]:
         """Propose the operation; return whether it was done, and its answer."""
-        push = verb is Verb.PUSH
-        episode = history.holding.altered if push else history.episode
-        number = f"p{history.holding.pushes}" if push else f"{history.tries}"
-        trace = self.new_trace() if episode is None else episode.trace
+        history, trace = plan.history, plan.trace or self.new_trace()
+        number = f"p{history.holding.pushes}" if verb is Verb.PUSH else f"{history.tries}"
         arguments: dict[str, str | int] = {"agent": seen.name}
         if verb is Verb.RESTART and seen.wish.project is not None:
             arguments["project"] = seen.wish.project

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from agency.control.agents import wording
 from agency.control.agents.documents import plan_document
-from agency.control.agents.history import Difference, Episode, History, Respawns
+from agency.control.agents.history import Difference, Episode, History, Holding, Respawns
 from agency.control.agents.seen import Seen, is_replaced, problem_of
 
 
@@ -57,6 +57,7 @@ class Plan:
         tell: A sentence for the room.
         noticed: What is put into the audit log: an episode that begins, or a process replaced.
         seen: True if the observed state is put on record.
+        trace: Of what `heal` is done about; empty if nobody was told of anything.
     """
 
     history: History
@@ -64,6 +65,7 @@ class Plan:
     tell: str = ""
     noticed: Episode | None = None
     seen: bool = False
+    trace: str = ""
 
 
 def plan(
@@ -79,7 +81,7 @@ def plan(
     problem = problem_of(seen)
     if problem is None:
         made = _as_wished(seen, history, rules, leave, now_s, trace)
-        return _with_document(made, seen, rules, leave, now_s, trace)
+        return _with_document(made, seen, history.episode, rules, leave, now_s, trace)
     return _mending(seen, replace(history, up_s=None), problem, rules, leave, now_s, trace)
 
 
@@ -122,13 +124,28 @@ def _mending(
         return _told(Plan(history, noticed=noticed), later, leave)
     tries = history.tries + 1
     tried = replace(history, tries=tries, next_s=now_s + rules.wait_s(tries), silent=0)
-    return Plan(tried, heal=_MENDS[problem.what], noticed=noticed)
+    return Plan(tried, heal=_MENDS[problem.what], noticed=noticed, trace=episode.trace)
+
+
+def _about(holding: Holding, over: Episode | None) -> str:
+    """Return the trace of what a document is given for: what altered it, or a restart."""
+    episode = holding.altered or over
+    return "" if episode is None else episode.trace
 
 
 def _with_document(
-    made: Plan, seen: Seen, rules: Respawns, leave: Leave, now_s: float, trace: str
+    made: Plan,
+    seen: Seen,
+    over: Episode | None,
+    rules: Respawns,
+    leave: Leave,
+    now_s: float,
+    trace: str,
 ) -> Plan:
-    """Plan for the Gosuto of an agent that runs as wished, beside what is told of it."""
+    """Plan for the Gosuto of an agent that runs as wished, beside what is told of it.
+
+    `over` is the episode that it comes out of.
+    """
     if seen.document is None or made.noticed is not None:
         return made
     tell = leave.tell and not made.tell
@@ -139,6 +156,7 @@ def _with_document(
         history=replace(made.history, holding=document.holding),
         heal=Verb.PUSH if document.push else None,
         noticed=document.noticed,
+        trace=_about(document.holding, over),
     )
     if document.mended is None:
         return made

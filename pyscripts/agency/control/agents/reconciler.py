@@ -125,7 +125,7 @@ class Reconciler:
         for each in await self._settle(planned):
             histories[each.seen.name] = each.plan.history
             if each.plan.heal is not None:
-                self.mender.begin(each.seen, each.plan.history, each.plan.heal)
+                self.mender.begin(each.seen, each.plan)
         self._histories = histories
         self._note(histories, {name for name, each in records.items() if not each.wish.is_down})
 

@@ -347,7 +347,8 @@ async def create_agent(ctx: Context, agent: str, template: str, var: str | None 
 )
 async def delete_agent(ctx: Context, agent: str) -> Result:
     """Stop an agent, have its account leave its rooms, and take it out of the inventory."""
-    return await _dismissed(ctx, agent, await ctx.services.lifecycle.delete(agent))
+    staff = ctx.services.staff
+    return await (ctx.services.lifecycle.delete(agent) if staff is None else staff.delete(agent))
 
 
 @AGENTS.command(

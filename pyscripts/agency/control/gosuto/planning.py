@@ -103,8 +103,10 @@ class Planned:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The fields that it uses and nothing enforces so far."""
-        return unenforced(self.document)
+        """What changes, is used, and is enforced by nothing so far."""
+        changed = {change.field.partition(".")[0] for change in self.changes}
+        every = unenforced(self.document)
+        return tuple(each for each in every if each.partition(" ")[0] in changed)
 
 
 def check_owner(document: Document, agent: str) -> None:

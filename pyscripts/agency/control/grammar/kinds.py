@@ -369,7 +369,7 @@ class TraceId(Kind):
             return text
         raise ValueProblemError(
             f"{shown(text)} is not a trace id",
-            hint="every reply and the audit log show trace ids",
+            hint="`audit tail` shows the trace ids of what was done last",
         )
 
 

@@ -28,12 +28,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """Values needed to start one agent."""
+    """Values needed to start one agent.
+
+    `agent` is its name where it runs under another one: in a slot.
+    """
 
     name: str
     role: str
     project: str | None
     trace: str
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

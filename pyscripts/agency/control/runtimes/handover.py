@@ -70,7 +70,7 @@ def agent_config(request: StartRequest, port: int, redeem: Path | None = None) -
     """
     try:
         config = AgentConfig(
-            name=request.name,
+            name=request.agent or request.name,
             role=request.role,
             host=HOST,
             port=port,

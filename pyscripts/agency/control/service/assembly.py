@@ -146,7 +146,7 @@ def build_operations(
             plane.conditions,
             decisions=lambda: plane.running().decisions,
             safety=lambda: plane.running().safety,
-            staff=build_staff(plane, lifecycle),
+            staff=build_staff(plane, lifecycle, vault),
             gosuto=lambda: desk,
             started_s=plane.clock.steady(),
             tokens=lambda: plane.http.tokens,
