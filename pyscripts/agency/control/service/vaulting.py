@@ -171,7 +171,7 @@ def build_vault(plane: Shared, tokens: Tokens, lifecycle: Lifecycle) -> VaultSer
 
 
 def _uid_of(slot: str) -> int:
-    """Return the uid of the user of an agent, or of its slot; where there is no such user, one that nobody has."""
+    """Return the uid of an agent's or a slot's user; without such a user, one that nobody has."""
     try:
         return pwd.getpwnam(naming.agent_localpart(slot)).pw_uid
     except KeyError:
