@@ -20,15 +20,23 @@ LIMITS = {
 
 
 def make_walk(
-    homeserver: Any, control: Any, wait_for: Callable[..., Any], kill: Callable[[str], None]
+    homeserver: Any,
+    control: Any,
+    wait_for: Callable[..., Any],
+    kill: Callable[[str], None],
+    tokens: dict[str, str],
 ) -> Walk:
-    """Start an agency with two operators, and let both enter its room."""
+    """Start an agency with two operators, and let both enter its room.
+
+    `tokens` are those of the people whom the homeserver has; it has both afterwards.
+    """
     control.config["operators"] = ["@alice:agency.example", "@bob:agency.example"]
     control.config["limits"] = LIMITS
     control.start()
     room_id = control.ready().json()["room"]["id"]
-    tokens = {name: str(homeserver.create_user(name)) for name in ("alice", "bob")}
-    for token in tokens.values():
+    for name in ("alice", "bob"):
+        if name not in tokens:
+            tokens[name] = str(homeserver.create_user(name))
         path = f"/_matrix/client/v3/join/{room_id}"
-        homeserver.request("POST", path, token, {}).raise_for_status()
+        homeserver.request("POST", path, tokens[name], {}).raise_for_status()
     return Walk(homeserver, control, wait_for, tokens, room_id, kill, VALUE)

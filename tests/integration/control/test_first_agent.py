@@ -17,7 +17,7 @@ def walk(homeserver: Any, control: Any, wait_for: Callable[..., Any]) -> Any:
     def kill(agent: str) -> None:
         os.kill(control.pid_of(agent), signal.SIGKILL)
 
-    return make_walk(homeserver, control, wait_for, kill)
+    return make_walk(homeserver, control, wait_for, kill, {})
 
 
 def test_the_page_is_followed_line_by_line(walk: Any) -> None:
