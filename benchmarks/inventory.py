@@ -57,6 +57,10 @@ class Simulated:
         """Leave an agent running."""
         return await self.status(name)
 
+    async def remove(self, name: str) -> None:
+        """Stop an agent; nothing is kept of it."""
+        await self.stop(name)
+
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         """Leave an agent running."""
         return await self.status(request.name)

@@ -84,6 +84,10 @@ class Herd:
         self.dead.pop(name, None)
         return await self.status(name)
 
+    async def remove(self, name: str) -> None:
+        self.calls.append(f"remove {name}")
+        await self.stop(name)
+
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         await self.stop(request.name)
         return await self.start(request)

@@ -187,7 +187,7 @@ class Lifecycle:
                 f"{name} is declared in instance.yaml, and no command made it",
                 hint=f"take {name} out of `agents` there, render, and switch",
             )
-        await self.runtime.stop(name)
+        await self.runtime.remove(name)
         return Result(
             f"{name} is deleted. Its audit log and its record stay.",
             detail={"matrix_id": entry.matrix_id},

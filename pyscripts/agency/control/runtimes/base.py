@@ -115,6 +115,11 @@ class Runtime(Protocol):
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         """Stop an agent if it runs, then start it."""
 
+    async def remove(self, name: str) -> None:
+        """Stop an agent, and erase what the runtime keeps of it: its state, its log as far as the
+        control plane may. Another agent of that name finds nothing.
+        """
+
     async def status(self, name: str) -> RuntimeStatus:
         """Return the observed status, which may differ from the wanted one."""
 

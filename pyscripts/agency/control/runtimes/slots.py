@@ -36,6 +36,10 @@ class SlottedRuntime:
         """Stop an agent, and wait for its end."""
         return replace(await self.inner.stop(self._of(name)), name=name)
 
+    async def remove(self, name: str) -> None:
+        """Stop an agent, and erase what is kept of it in its slot."""
+        await self.inner.remove(self._of(name))
+
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         """Stop an agent if it runs, then start it."""
         there = replace(request, name=self._of(request.name), agent=request.name)
