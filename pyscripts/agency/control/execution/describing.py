@@ -70,4 +70,4 @@ def document_of(held: str | None, newest: Newest | None, version: int | None) ->
         text = "-" if newest is None else "none"
     else:
         text = f"sha256:{held}, no version of it" if version is None else f"version {version}"
-    return text if newest is None else f"{text}; version {newest.number} is the newest"
+    return text if newest is None else f"{text}; the newest is {newest.number}"
