@@ -104,9 +104,17 @@ class Planned:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What changes, is used, and is enforced by nothing so far."""
-        changed = {change.field.partition(".")[0] for change in self.changes}
-        every = unenforced(self.document)
-        return tuple(each for each in every if each.partition(" ")[0] in changed)
+        changed = [f"{change.field}." for change in self.changes]
+        return tuple(
+            each
+            for each in unenforced(self.document)
+            if any(_is_within(f"{each.partition(' ')[0]}.", field) for field in changed)
+        )
+
+
+def _is_within(one: str, other: str) -> bool:
+    """Return whether one of two fields is a part of the other."""
+    return one.startswith(other) or other.startswith(one)
 
 
 def check_owner(document: Document, agent: str) -> None:
