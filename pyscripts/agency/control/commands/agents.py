@@ -164,7 +164,7 @@ async def show_agent(ctx: Context, agent: str) -> Result:
 )
 async def start_agent(ctx: Context, agent: str, project: str | None = None) -> Result:
     """Start an agent on a project."""
-    return await ctx.services.lifecycle.start(agent, project, ctx.trace)
+    return await ctx.services.lifecycle.start(agent, project, ctx.trace, ctx.step)
 
 
 @AGENTS.command(
@@ -195,7 +195,7 @@ async def stop_agent(ctx: Context, agent: str) -> Result:
 )
 async def restart_agent(ctx: Context, agent: str, project: str | None = None) -> Result:
     """Stop and start an agent."""
-    return await ctx.services.lifecycle.restart(agent, project, ctx.trace)
+    return await ctx.services.lifecycle.restart(agent, project, ctx.trace, ctx.step)
 
 
 @AGENTS.command(
@@ -290,8 +290,8 @@ async def respawn_agent(ctx: Context, agent: str) -> Result:
     """Replace what is left of an agent; the reconciler leaves one alone that runs again."""
     lifecycle = ctx.services.lifecycle
     if ctx.invocation.sender == SYSTEM:
-        return await lifecycle.start(agent, None, ctx.trace)
-    return await lifecycle.restart(agent, None, ctx.trace)
+        return await lifecycle.start(agent, None, ctx.trace, ctx.step)
+    return await lifecycle.restart(agent, None, ctx.trace, ctx.step)
 
 
 @AGENTS.command(

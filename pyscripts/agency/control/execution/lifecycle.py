@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from agency.control.config import AgentEntry, Limits
-from agency.control.execution.result import RefusalError, Result
+from agency.control.execution.result import RefusalError, Result, Step, say_nothing
 from agency.control.grammar.suggest import closest
 from agency.control.runtimes.base import (
     AgentRuntimeError,
@@ -123,7 +123,9 @@ class Lifecycle:
         raise RefusalError(f"there is no agent {name}", hint=hint)
 
     @_redacts
-    async def start(self, name: str, project: str | None, trace: str) -> Result:
+    async def start(
+        self, name: str, project: str | None, trace: str, step: Step = say_nothing
+    ) -> Result:
         """Start an agent and wait until it is healthy; a running agent is left alone.
 
         Without a project an agent that is to run, and does not, keeps the one on record.
@@ -134,7 +136,8 @@ class Lifecycle:
         current = await self._project(name)
         if seen.state is not State.RUNNING:
             wanted = project if project is not None else current
-            return await self._bring_up(entry, wanted, trace, self.runtime.start)
+            await step("starting its process")
+            return await self._bring_up(entry, wanted, trace, self.runtime.start, step)
         if project is not None and project != current:
             raise RefusalError(
                 f"{name} already runs with {with_project(current)}",
@@ -147,12 +150,15 @@ class Lifecycle:
         )
 
     @_redacts
-    async def restart(self, name: str, project: str | None, trace: str) -> Result:
+    async def restart(
+        self, name: str, project: str | None, trace: str, step: Step = say_nothing
+    ) -> Result:
         """Stop an agent if it runs, and start it; without a project it keeps its present one."""
         entry = self.entry(name)
         await self._refuse_disabled(name)
         wanted = project if project is not None else await self._project(name)
-        return await self._bring_up(entry, wanted, trace, self.runtime.restart)
+        await step("stopping its process, and starting it again")
+        return await self._bring_up(entry, wanted, trace, self.runtime.restart, step)
 
     @_redacts
     async def stop(self, name: str) -> Result:
@@ -328,11 +334,14 @@ class Lifecycle:
         project: str | None,
         trace: str,
         begin: Callable[[StartRequest], Awaitable[RuntimeStatus]],
+        step: Step,
     ) -> Result:
         request = StartRequest(entry.name, entry.role, project, trace)
         try:
             await begin(request)
+            await step("waiting until it answers")
             told = await self._confirm(request)
+            await step("it answers, and works on what it was given")
         except AgencyError as error:
             return await self._clean_up(entry.name, error)
         seen = await self.runtime.status(entry.name)

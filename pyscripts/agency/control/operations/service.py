@@ -30,6 +30,7 @@ from agency.control.operations.running.dispatch import Dispatcher, TakeAway, fai
 from agency.control.operations.running.queues import TargetQueues
 from agency.control.operations.running.recorder import Recorder
 from agency.control.operations.running.recovery import recover
+from agency.control.operations.running.showing import AFTER_S, EVERY_S, Cards
 from agency.control.operations.running.targets import Targets
 from agency.control.operations.safety import Safety
 from agency.control.operations.strangers import Strangers
@@ -79,6 +80,7 @@ class Operations:
     take_away: TakeAway = leave_it
     backoff: Backoff = field(default_factory=Backoff)
     applied: Callable[[Sequence[Change]], None] = lambda _changes: None  # of the inventory
+    card_pace_s: tuple[float, float] = (AFTER_S, EVERY_S)
     has_room: bool = True  # False: no message is admitted, until `enter_room`
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -111,7 +113,17 @@ class Operations:
             is_full=lambda: self.active >= self.max_outbox,
             max_age_s=lambda: self.rules.max_age_s,
         )
+        cards = Cards(
+            self.database,
+            self.clock,
+            self.rules.bot_id,
+            self.say,
+            lambda: self.rules.room_id,
+            self.max_outbox,
+            *self.card_pace_s,
+        )
         self._recorder = Recorder(
+            cards=cards,
             database=self.database,
             clock=self.clock,
             as_user=self.rules.bot_id,

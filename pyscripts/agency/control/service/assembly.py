@@ -176,6 +176,7 @@ def build_operations(
         plan=GosutoPlans(
             plane.inventory, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes)
         ),
+        card_pace_s=plane.config.limits.card_pace_s,
         has_room=False,
     )
 
