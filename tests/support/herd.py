@@ -159,6 +159,9 @@ class Farm:
         ]
         self.runtime_kind, self.left = "process", list[str]()
         self.held: tuple[SecretValue, ...] = ()  # of every agent, from the vault
+        self.accounts = {"@lent:x.org", "@carol:x.org"}
+        self.shown: dict[str, tuple[str, str]] = {}
+        self.logins, self.logouts = list[str](), list[str]()
         self.away: Exception | None = None  # what the homeserver answers
 
     async def open(self) -> None:
@@ -222,13 +225,32 @@ class Farm:
         farm = self
 
         class Noted:
-            async def admit(self, _room: str, _agent: str, _display_name: str) -> str:
+            def is_ours(self, user: str) -> bool:
+                return user.startswith("@agent-")
+
+            async def exists(self, user: str) -> bool:
+                return user in farm.accounts
+
+            async def register(self, user: str) -> None:
+                farm.accounts.add(user)
+
+            async def show(self, user: str, display_name: str, avatar: str = "") -> None:
+                farm.shown[user] = (display_name, avatar)
+
+            async def admit(self, _room: str, _user: str) -> str:
                 return ""
 
-            async def dismiss(self, agent: str) -> int:
+            async def log_in(self, user: str) -> str:
+                farm.logins.append(user)
+                return f"syt_{len(farm.logins)}_{user.partition(':')[0][1:]}"
+
+            async def log_out(self, user: str) -> None:
+                farm.logouts.append(user)
+
+            async def dismiss(self, user: str, _room: str | None) -> int:
                 if farm.away is not None:
                     raise farm.away
-                farm.left.append(agent)
+                farm.left.append(user)
                 return 1
 
         return Staff(
@@ -242,6 +264,7 @@ class Farm:
             records=self.lifecycle.records,
             wake=lambda: None,
             tasks=Tasks(self.lifecycle, Answers(self.herd)),
+            people=lambda: {*self.operations.rules.policy.people.everybody, "@agency:x.org"},
         )
 
     async def secrets_of(self, _name: str) -> tuple[SecretValue, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
+from agency.control.agents.inventory import MatrixIds
 from agency.control.alerts.intake import AlertIntake
 from agency.control.appservice.access import OwnNames
 from agency.control.appservice.alerts import AlertsPage
@@ -159,7 +161,10 @@ def build_operations(
     return Operations(
         database=plane.database,
         clock=plane.clock,
-        rules=Rules.from_config(plane.config, room_id, looks_like_command),
+        rules=replace(
+            Rules.from_config(plane.config, room_id, looks_like_command),
+            agents=MatrixIds(plane.inventory),
+        ),
         grammar=GRAMMAR,
         handler=lambda command: handlers[command.name],
         targets=AgentTargets(lifecycle, {} if vault is None else {"secret": vault.desk.describe}),
