@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from agency.protocols import MAX_ATTACHED, MAX_VALUE
 
 MAX_LIMIT = 200
 MAX_WAIT_S = 30.0
@@ -25,7 +27,7 @@ Whole = Annotated[int, Field(ge=0, lt=2**53), BeforeValidator(_whole)]
 class Model(BaseModel):
     """Base of all of them: unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class OperationRequest(Model):
@@ -48,6 +50,18 @@ class OperationRequest(Model):
         default=None,
         description="When it was first sent, in milliseconds since the epoch; what is too old is "
         "refused. Give it when you may send the request again after days.",
+    )
+    document: str = Field(
+        default="",
+        max_length=MAX_ATTACHED,
+        description="The Gosuto of `gosuto set` or `gosuto validate`, in YAML or JSON; the command "
+        "need not name its digest.",
+    )
+    value: SecretStr | None = Field(
+        default=None,
+        max_length=MAX_VALUE,
+        description="The value of a secret, for `secrets set` and `secrets rotate`: kept in memory "
+        "until the command has its turn, and encrypted then. It is in no log and no answer.",
     )
     wait_s: float = Field(
         default=0, ge=0, le=MAX_WAIT_S, description="How long to wait here for the end."
