@@ -21,6 +21,7 @@ from agency.control.api.access import Access
 from agency.control.api.models import Model
 from agency.control.api.problems import RefusedError
 from agency.control.api.routes import LINES
+from agency.control.commands.status import Glance
 from agency.control.config import AgentEntry
 from agency.control.entrance.attaching import TAKING, VALUED, Attached, check_takes, named
 from agency.control.entrance.documents import submit_with_document
@@ -78,12 +79,14 @@ class Handlers:
     entrance: Entrance
     access: Access
     agents: Mapping[str, AgentEntry]
+    glance: Callable[[], Awaitable[Glance]]
 
     def by_name(self) -> Mapping[str, Handler]:
         """Return each handler by the name of its route."""
         return {
             "health": self._health,
             "openapi": self._openapi,
+            "status": self._status,
             "who": self._who,
             "propose": self._propose,
             "operation": self._operation,
@@ -99,6 +102,9 @@ class Handlers:
 
     async def _openapi(self, _call: Call) -> web.StreamResponse:
         return web.Response(text=openapi.text(), content_type="application/json")
+
+    async def _status(self, _call: Call) -> web.StreamResponse:
+        return answer(views.status(await self.glance()))
 
     async def _who(self, call: Call) -> web.StreamResponse:
         token = call.mine

@@ -171,6 +171,38 @@ class Health(Model):
     version: str
 
 
+class Degraded(Model):
+    """Something that is wrong now."""
+
+    code: str
+    subject: str
+    text: str
+    hint: str
+    since: Time
+    blocks: bool = Field(description="commands of the room do not get through")
+
+
+class RecentError(Model):
+    """A command that failed; its trace leads to all that is on record of it."""
+
+    time: Time
+    action: str
+    target: str
+    trace: str
+
+
+class Status(Model):
+    """The control plane and its agents at a glance."""
+
+    version: str
+    uptime_s: float
+    agents: dict[str, int] = Field(description="number of agents by state")
+    waiting_for_approval: int
+    safe_mode: bool
+    degraded: list[Degraded]
+    recent_errors: list[RecentError] = Field(description="of the last day, the newest first")
+
+
 class Who(Model):
     """Whose token this is."""
 

@@ -140,24 +140,23 @@ def build_operations(
 ) -> Operations:
     """Build the operations, with the handler of each command; they have no room yet."""
     desk = GosutoDesk(plane.database, plane.inventory, AcpPush(plane.runtime, plane.acp))
-    handlers = build_handlers(
-        Services(
-            plane.clock,
-            plane.database,
-            lifecycle,
-            GRAMMAR,
-            plane.conditions,
-            decisions=lambda: plane.running().decisions,
-            safety=lambda: plane.running().safety,
-            staff=build_staff(plane, lifecycle),
-            gosuto=lambda: desk,
-            started_s=plane.clock.steady(),
-            tokens=lambda: plane.http.tokens,
-            settings=lambda: plane.http.settings,
-            instance=plane.config.instance,
-            **({} if vault is None else {"secrets": lambda: vault.desk}),
-        )
+    plane.services = Services(
+        plane.clock,
+        plane.database,
+        lifecycle,
+        GRAMMAR,
+        plane.conditions,
+        decisions=lambda: plane.running().decisions,
+        safety=lambda: plane.running().safety,
+        staff=build_staff(plane, lifecycle),
+        gosuto=lambda: desk,
+        started_s=plane.clock.steady(),
+        tokens=lambda: plane.http.tokens,
+        settings=lambda: plane.http.settings,
+        instance=plane.config.instance,
+        **({} if vault is None else {"secrets": lambda: vault.desk}),
     )
+    handlers = build_handlers(plane.services)
     return Operations(
         database=plane.database,
         clock=plane.clock,

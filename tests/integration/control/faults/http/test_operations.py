@@ -253,3 +253,24 @@ def test_an_open_stream_does_not_hold_up_the_end(served: Any) -> None:
     begun = time.monotonic()
     assert served.stop() == 0
     assert time.monotonic() - begun < 5
+
+
+def test_the_status_tells_uptime_agents_and_recent_errors(shared: Any, alice: Client) -> None:
+    assert requests.get(f"{url_of(shared)}/api/v1/status", timeout=5).status_code == 401
+    vera = client_for(shared, VERA, "viewer")
+    before = vera.get("/status")
+    assert before.status_code == 200, before.text
+    assert sum(before.json()["agents"].values()) == 2
+    assert alice.give("agents start pm", "status-start", wait_s=20).json()["state"] == "done"
+    failed = alice.give("secrets list", "status-fail", wait_s=20).json()
+    assert failed["state"] == "failed", "it has no vault"
+    told = vera.get("/status").json()
+    assert told["agents"] == {"running": 1, "stopped": 1}
+    assert told["uptime_s"] >= before.json()["uptime_s"] > 0
+    assert (told["safe_mode"], told["waiting_for_approval"]) == (False, 0)
+    assert before.json()["recent_errors"] == []
+    (error,) = told["recent_errors"]
+    assert (error["action"], error["trace"]) == ("secrets list", failed["trace"])
+    assert alice.give("agents stop pm", "status-stop", wait_s=20).json()["state"] == "done"
+    by_command = alice.give("status", "status-said", wait_s=10).json()["reply"]["block"]
+    assert "2 stopped" in by_command
