@@ -46,6 +46,7 @@ def _describe(printer: Console, status: verbs.Status) -> None:
     for label, value in (
         ("started", state.started_at),
         ("homeserver", state.homeserver),
+        ("HTTP API", state.api or "-"),
         ("control room", state.control_room),
         ("operator", state.operator),
         ("password", f"in {state.password_file}"),

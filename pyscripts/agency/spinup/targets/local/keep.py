@@ -149,7 +149,7 @@ async def run_foreground(
     """
     wish = _wish()
     loaded = load_instance(instance)
-    check_port_names(loaded.instance, pinned)
+    check_port_names(loaded.instance, pinned, with_api=True)
     directory, known = place.open_directory(loaded.instance.domain)
     async with contextlib.AsyncExitStack() as held:
         held.callback(directory.release)
@@ -163,7 +163,8 @@ async def run_foreground(
         )
         held.callback(secrets.close)
         session = await held.enter_async_context(aiohttp.ClientSession())
-        ports = hold_ports(loaded.instance, pinned, known.ports if known else {})
+        usual = known.ports if known else {}
+        ports = hold_ports(loaded.instance, pinned, usual, with_api=True)
         supervisor = Supervisor(directory.run)
         agency = LocalAgency(loaded.instance, directory, secrets, ports, session, supervisor)
         held.callback(agency.close)
@@ -203,6 +204,7 @@ def _first_state(agency: LocalAgency, loaded: LoadedInstance, clock: Clock) -> L
         domain=agency.instance.domain,
         homeserver=agency.homeserver_url,
         control=agency.control_url,
+        api=agency.api_url,
         control_room=agency.control_room,
         operator=agency.instance.operators[0],
         login_file=default_login_file(),

@@ -62,6 +62,7 @@ class LocalState(Strict):
     domain: str
     homeserver: str
     control: str
+    api: str | None = None  # for people's programs
     control_room: str
     operator: str
     login_file: Path

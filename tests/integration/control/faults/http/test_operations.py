@@ -29,7 +29,8 @@ def test_a_change_runs_and_its_events_end_with_the_answer(served: Any) -> None:
     assert made.headers["Location"] == f"/api/v1/operations/{told['id']}"
     events = list(alice.events(told["id"]))
     kind, last, end = events[-1]
-    assert (kind, end["state"], end["final"], last) == ("end", "done", True, "0.done")
+    assert (kind, end["state"], end["final"], last) == ("end", "done", True, "3.done")
+    assert end["reports"][0]["text"] == "starting its process", "its steps are reports"
     assert end["command"] == '!agency agents start pm --project="new app"'
     assert "pm runs, with the project new app" in end["reply"]["text"]
     assert alice.get(f"/operations/{told['id']}").json() == end
@@ -224,7 +225,7 @@ def test_what_is_too_large_of_another_kind_or_another_form_is_refused(
     body = b'{"command": "ping", "key": "sized-1"}'
     good = alice.ask("POST", "/operations", data=body, headers={"Content-Type": "application/json"})
     assert good.status_code in (200, 202), "positive control"
-    assert post(body + b" " * 65_536) == (413, "too-large")
+    assert post(body + b" " * 262_144) == (413, "too-large")
     assert post(body, "text/plain") == (415, "not-json")
     assert post(body[:-1]) == (400, "bad-request")
     assert post(b"[" * 60_000) == (400, "bad-request")
