@@ -21,6 +21,7 @@ from agency.control.commands.registry import build_handlers
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.operations import Operations
+from agency.control.rooms.speaking import Speaker
 from agency.control.runtimes.base import (
     AgentRuntimeError,
     Endpoint,
@@ -206,17 +207,19 @@ class Farm:
         traces = itertools.count(1)
         begun = desk.clock.now_ms()
         self.watch = Reconciler(
-            database=desk.database,
-            clock=desk.clock,
+            speaker=Speaker(
+                database=desk.database,
+                clock=desk.clock,
+                room_id=lambda: ROOM,
+                as_user=BOT,
+                new_trace=lambda: f"t-w{begun}-{next(traces)}",
+                say=desk.say_to,
+                max_outbox=1000,
+            ),
             lifecycle=self.lifecycle,
             operations=self.operations,
             grammar=GRAMMAR,
             conditions=desk.conditions,
-            room_id=lambda: ROOM,
-            as_user=BOT,
-            new_trace=lambda: f"t-w{begun}-{next(traces)}",
-            say=desk.say_to,
-            max_outbox=1000,
             rules=self.rules,
         )
 

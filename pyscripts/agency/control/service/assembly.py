@@ -28,6 +28,7 @@ from agency.control.operations.approving.approvals import meant_by
 from agency.control.rooms.deletions import Deletions
 from agency.control.service.notices import Notices
 from agency.control.service.shared import Shared, Tokens, new_trace
+from agency.control.service.speaking import build_speaker
 from agency.control.service.staffing import build_staff
 from agency.control.service.targets import AgentTargets
 from agency.control.service.vaulting import VaultService
@@ -66,16 +67,7 @@ def build_sender(plane: Shared) -> Sender:
 
 def build_notices(plane: Shared, sender: Sender) -> Notices:
     """Build what tells the room of conditions that change."""
-    return Notices(
-        database=plane.database,
-        clock=plane.clock,
-        conditions=plane.conditions,
-        room_id=lambda: plane.room_id,
-        as_user=plane.config.bot_id,
-        new_trace=new_trace,
-        say=sender.offer,
-        max_outbox=plane.config.limits.max_outbox,
-    )
+    return Notices(build_speaker(plane, sender), plane.conditions)
 
 
 def build_appservice(
@@ -189,15 +181,9 @@ def _alerts(plane: Shared, tokens: Tokens, sender: Sender) -> AlertsPage | None:
     if tokens.alerts is None:
         return None
     intake = AlertIntake(
-        database=plane.database,
-        clock=plane.clock,
-        conditions=plane.conditions,
-        room_id=lambda: plane.room_id,
-        as_user=plane.config.bot_id,
-        new_trace=new_trace,
-        redact=Redactor(secrets_of(plane, tokens)).redact,
-        say=sender.offer,
-        max_outbox=plane.config.limits.max_outbox,
+        build_speaker(plane, sender),
+        plane.conditions,
+        Redactor(secrets_of(plane, tokens)).redact,
     )
     return AlertsPage(tokens.alerts, intake, plane.stopping.is_set)
 
