@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Protocol
 
 from agency.control.config import AgentEntry, Limits
+from agency.control.execution.redacting import redacts
 from agency.control.execution.result import RefusalError, Result, Step, say_nothing
 from agency.control.grammar.suggest import closest
 from agency.control.runtimes.base import (
@@ -33,9 +33,6 @@ from agency.secrets import Redactor, SecretValue
 
 _log = logging.getLogger(__name__)
 _TOGETHER = 16  # agents that are asked at one time
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Acp(Protocol):
@@ -62,27 +59,6 @@ class Observation:
     status: RuntimeStatus
     told: Status | None = None
     problem: str | None = None
-
-
-def _redacts(
-    call: Callable[Concatenate[Lifecycle, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[Lifecycle, P], Coroutine[Any, Any, R]]:
-    """Remove every known secret from the error that a call raises, such as a runtime's."""
-
-    @wraps(call)
-    async def redacted(self: Lifecycle, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        before = self.runtime.secrets()  # a stop deletes a token, a start makes one
-        try:
-            return await call(self, *args, **kwargs)
-        except AgencyError as error:
-            redact = Redactor([*self.secrets, *before, *self.runtime.secrets()]).redact
-            error.message = redact(error.message)
-            error.where = error.where and redact(error.where)
-            error.hint = error.hint and redact(error.hint)
-            error.args = (error.message,)
-            raise
-
-    return redacted
 
 
 async def _no_secrets(_agent: str) -> tuple[SecretValue, ...]:
@@ -122,7 +98,7 @@ class Lifecycle:
         hint = f"did you mean {near}? {known}" if near else known
         raise RefusalError(f"there is no agent {name}", hint=hint)
 
-    @_redacts
+    @redacts
     async def start(
         self, name: str, project: str | None, trace: str, step: Step = say_nothing
     ) -> Result:
@@ -149,7 +125,7 @@ class Lifecycle:
             changes=(_change(seen, Desired.RUNNING, current),),
         )
 
-    @_redacts
+    @redacts
     async def restart(
         self, name: str, project: str | None, trace: str, step: Step = say_nothing
     ) -> Result:
@@ -160,7 +136,7 @@ class Lifecycle:
         await step("stopping its process, and starting it again")
         return await self._bring_up(entry, wanted, trace, self.runtime.restart, step)
 
-    @_redacts
+    @redacts
     async def stop(self, name: str) -> Result:
         """Stop an agent; it is no error if it does not run."""
         self.entry(name)
@@ -173,7 +149,7 @@ class Lifecycle:
         detail = {**before.handle_detail, "exit": after.exit_status}
         return Result(f"{name} is stopped.", detail=detail, changes=changes)
 
-    @_redacts
+    @redacts
     async def disable(self, name: str) -> Result:
         """Stop an agent, which is not started again until it is enabled."""
         self.entry(name)
@@ -184,13 +160,13 @@ class Lifecycle:
             changes=(_change(after, Desired.DISABLED, None),),
         )
 
-    @_redacts
+    @redacts
     async def enable(self, name: str) -> Result:
         """Let an agent be started again; its wish is on record already."""
         self.entry(name)
         return Result(f"{name} is enabled. !agency agents start {name} starts it.")
 
-    @_redacts
+    @redacts
     async def delete(self, name: str) -> Result:
         """Stop an agent that a command made, for good; its record and the audit log stay."""
         entry = self.entry(name)
@@ -216,12 +192,12 @@ class Lifecycle:
                 f"{name} is disabled", hint=f"enable it first: !agency agents enable {name}"
             )
 
-    @_redacts
+    @redacts
     async def is_running(self, name: str) -> bool:
         """Return whether an agent's runtime says that it runs."""
         return (await self.runtime.status(name)).state is State.RUNNING
 
-    @_redacts
+    @redacts
     async def observe(self, name: str, trace: str) -> Observation:
         """Observe an agent: ask its runtime, and ask the agent itself."""
         entry = self.entry(name)
@@ -237,12 +213,12 @@ class Lifecycle:
         except AgencyError as error:
             return Observation(entry, status, problem=self._redactor().redact(error.message))
 
-    @_redacts
+    @redacts
     async def usage(self, name: str) -> Usage:
         """Return the resources that an agent uses, as its runtime counts them."""
         return await self.runtime.usage(self.entry(name).name)
 
-    @_redacts
+    @redacts
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
         """Return the last lines of an agent's log, oldest first, without any known secret.
 
@@ -256,7 +232,7 @@ class Lifecycle:
         """Return the records of a few agents, by name."""
         return await (self.records() if self.read is None else self.read(names))
 
-    @_redacts
+    @redacts
     async def observe_some(self, names: Collection[str]) -> list[tuple[AgentEntry, RuntimeStatus]]:
         """Ask the runtime for the status of a few agents, in this order.
 
@@ -265,7 +241,7 @@ class Lifecycle:
         redactor = self._redactor()
         return [(self.entry(name), _redacted(await self._look(name), redactor)) for name in names]
 
-    @_redacts
+    @redacts
     async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
         """Ask the runtime for the status of every agent; by name."""
         return await self.observe_some(sorted(self.agents))
