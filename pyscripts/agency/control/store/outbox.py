@@ -170,6 +170,11 @@ def alone_id(txn_id: str) -> str:
     return txn_id + _ALONE
 
 
+def planned_id(txn_id: str) -> str:
+    """Return the transaction id that a message had before it was moved, if it was."""
+    return txn_id.removesuffix(_ALONE).removesuffix(_MOVED)
+
+
 def is_moved(txn_id: str) -> bool:
     """Return whether a transaction id is that of a message that was moved."""
     return txn_id.endswith(_MOVED)

@@ -17,7 +17,7 @@ from agency.clock import Clock
 from agency.control.execution.cards import end_id
 from agency.control.execution.replies import Reply, reply_message
 from agency.control.operation import Operation, OriginKind, State
-from agency.control.operations.admitting.entries import operation_entry, store_reason
+from agency.control.operations.admitting.entries import bound, operation_entry, store_reason
 from agency.control.operations.admitting.withdrawal import is_withdrawn
 from agency.control.operations.approving.asking import prompts, queue_prompts, queued_prompts
 from agency.control.operations.approving.basis import basis_now
@@ -183,7 +183,7 @@ class Recorder:
             elif wish is not None:
                 agents.set_wish(connection, operation.target, wish, now)
             operations.move(connection, operation, running, now)
-            entry = operation_entry(operation, Outcome.ACCEPTED, {})
+            entry = operation_entry(operation, Outcome.ACCEPTED, bound(operation))
             audit.append(connection, self.clock, entry)
             return before
 

@@ -27,7 +27,7 @@ from agency.clock import Clock, iso
 from agency.control import Login, default_login_file, local_socket, place_of, write_login
 from agency.errors import AgencyError
 from agency.files import write_atomically
-from agency.instance import LoadedInstance, load_instance, open_provider
+from agency.instance import Instance, LoadedInstance, load_instance, open_provider
 from agency.rundir import RunDirectory
 from agency.secrets import MATRIX_HS_TOKEN, OPERATOR_PASSWORD, Redactor
 from agency.signals import stop_signals
@@ -189,6 +189,11 @@ def _wish() -> asyncio.Event:
     return wish
 
 
+def _nobody_approves(instance: Instance) -> bool:
+    deciding = {*instance.operators, *instance.approvers}
+    return len(deciding) < 2 and instance.approvals.solo_delay is None
+
+
 def _first_state(agency: LocalAgency, loaded: LoadedInstance, clock: Clock) -> LocalState:
     run: RunDirectory = agency.run
     now = clock.now_iso()
@@ -205,6 +210,7 @@ def _first_state(agency: LocalAgency, loaded: LoadedInstance, clock: Clock) -> L
         homeserver=agency.homeserver_url,
         control=agency.control_url,
         api=agency.api_url,
+        nobody_approves=_nobody_approves(agency.instance),
         control_room=agency.control_room,
         operator=agency.instance.operators[0],
         login_file=default_login_file(),
