@@ -201,6 +201,7 @@ GatedCommand = Literal[
     "agents delete",
     "agents matrix-register",
     "agents matrix-login",
+    "backups create",
     "config set",
     "gosuto set",
     "gosuto rollback",
