@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from desk import ALICE, BOB, ROOM, Desk
-from front import ASK, CAROL, PEOPLE, STOPS, VERA, Front
+from front import CAROL, PEOPLE, STOPS, VERA, Front
 from sqlalchemy import text
 
 from agency.control.operations import State
