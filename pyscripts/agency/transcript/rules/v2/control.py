@@ -1,0 +1,449 @@
+"""Rules of control: one approval granted, one secret delivered, one agent respawned.
+
+Each is judged by what several parts say of it: the room, the store, the audit log, and the agent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from agency.transcript.rules.v1.rule import (
+    All,
+    Count,
+    EventId,
+    Http200,
+    MatrixId,
+    Name,
+    No,
+    Pid,
+    ProbeRule,
+    Seen,
+    Sha256,
+    Shape,
+    Some,
+    Yes,
+    Zero,
+    matches,
+    only,
+)
+from agency.transcript.rules.v2.edge import Moment
+
+GATE = ("approval.granted", "secret.delivered", "agent.respawned")
+SYSTEM, LINK = "system", "link"  # actors of the audit log that are no people
+
+_DELETE, _RESPAWN, _WATCH = "secrets delete", "agents respawn", "agents watch"
+_STORE, _LOGS = "control.db", ("journal", "log")
+
+OperationId = Annotated[Seen, matches(r"op-[0-9a-f]{26}", "the id of an operation")]
+SecretName = Annotated[Seen, matches(r"[a-z0-9][a-z0-9._-]{0,63}", "the name of a secret")]
+Mark = Annotated[Seen, matches(r"canary-[0-9a-f]{24}", "a text that was planted")]
+Http404 = Annotated[int, only(404)]
+Step = tuple[str, str, str]  # of the audit log: actor, action and outcome
+
+
+class Row(Shape):
+    """A row of the audit log, with what its detail says."""
+
+    sequence: Count
+    ts: Moment
+    trace: Seen
+    actor: Seen
+    action: Seen
+    target: Seen
+    outcome: Seen
+    operation: OperationId | None = None
+    digest: Sha256 | None = None
+    version: int | str | None = None  # of a secret; of a respawned agent its program's
+    lease: Seen | None = None
+    held: str | None = None
+
+    @property
+    def step(self) -> Step:
+        """What was done by whom."""
+        return (self.actor, self.action, self.outcome)
+
+
+class StoredGrant(Shape):
+    """A grant as the store has it: bound to a digest, and used up."""
+
+    by: MatrixId
+    digest: Sha256
+    spent: bool
+
+
+class Operation(Shape):
+    """An operation as the store has it."""
+
+    id: OperationId
+    cause: Seen
+    actor: Seen
+    action: Seen
+    target: Seen
+    digest: Sha256
+    state: Seen
+    trace: Seen
+    rule: Seen | None
+    grants: All[StoredGrant]
+
+
+class Answer(Shape):
+    """A message to the control room by somebody, and the reply to it."""
+
+    event_id: EventId
+    reply_id: EventId
+    ok: bool
+    reply: Seen
+
+    @model_validator(mode="after")
+    def _is_another(self) -> Self:
+        if self.event_id == self.reply_id:
+            raise ValueError("replyId: is the message itself")
+        return self
+
+
+class OwnApproval(Answer):
+    """The approval of who asked: refused, and on record so."""
+
+    by: MatrixId
+    ok: No
+    audit_outcome: Literal["refused"]
+
+
+class Approved(Answer):
+    """An approval by somebody else."""
+
+    by: MatrixId
+    ok: Yes
+
+
+class Result(Answer):
+    """The end of what was asked."""
+
+    ok: Yes
+
+
+class Prompt(Shape):
+    """The message that asks for an approval, in the thread of the command."""
+
+    event_id: EventId
+    sender: MatrixId
+    thread: EventId
+    body: Seen
+
+
+class InVault(Shape):
+    """A secret in the vault."""
+
+    present: Yes
+    version: Count
+
+
+class NotInVault(Shape):
+    """A secret that is not in the vault."""
+
+    present: No
+    agents: Annotated[tuple[str, ...], Field(strict=False, max_length=0)]
+
+
+class ApprovalGranted(Shape):
+    """A gated command: asked by one person, granted by others, and carried out."""
+
+    requester: MatrixId
+    request_id: EventId
+    said: Seen
+    trace: Seen
+    prompt: Prompt
+    asked: Operation
+    own_approval: OwnApproval
+    grants: Some[Approved]
+    result: Result
+    done: Operation
+    secret_before: InVault
+    secret_after: NotInVault
+    audit: Some[Row]
+
+    @model_validator(mode="after")
+    def _one_operation(self) -> Self:
+        asked, done = self.asked, self.done
+        made = hashlib.sha256(f"matrix/{self.request_id}".encode()).hexdigest()[:26]
+        if asked.id != f"op-{made}":
+            raise ValueError("asked.id: not the operation of requestId")
+        if (asked.state, done.state) != ("waiting", "done"):
+            raise ValueError("asked.state, done.state: did not wait first and end then")
+        for name in ("id", "cause", "actor", "action", "target", "digest", "trace", "rule"):
+            if getattr(asked, name) != getattr(done, name):
+                raise ValueError(f"done.{name}: not that of asked")
+        if (asked.cause, asked.actor, asked.trace) != ("matrix", self.requester, self.trace):
+            raise ValueError("asked: not what the requester asked for in the room")
+        if asked.rule is None or asked.grants:
+            raise ValueError("asked: no rule gates it, or it was granted already")
+        if self.said != f"!agency {_DELETE} {asked.target.removeprefix('secret ')}":
+            raise ValueError("said: not the command of the operation")
+        return self
+
+    @model_validator(mode="after")
+    def _in_the_thread(self) -> Self:
+        if {self.prompt.thread, self.result.event_id} != {self.request_id}:
+            raise ValueError("prompt.thread, result.eventId: not in the thread of requestId")
+        if self.asked.id not in self.prompt.body or self.requester not in self.prompt.body:
+            raise ValueError("prompt.body: does not name the operation and who asks")
+        answers = (self.own_approval, *self.grants, self.result)
+        events = [self.prompt.event_id, *(each.event_id for each in answers)]
+        events += [each.reply_id for each in answers]
+        if len(set(events)) != len(events):
+            raise ValueError("eventId: two are the same")
+        return self
+
+    @model_validator(mode="after")
+    def _by_others(self) -> Self:
+        people = [grant.by for grant in self.grants]
+        if self.own_approval.by != self.requester:
+            raise ValueError("ownApproval.by: not who asked")
+        if self.requester in people:
+            raise ValueError("grants.by: who asked approved it")
+        if len(set(people)) != len(people) or {*people} != {one.by for one in self.done.grants}:
+            raise ValueError("done.grants: not those of the people in grants")
+        if not all(one.spent and one.digest == self.done.digest for one in self.done.grants):
+            raise ValueError("done.grants: not used up, or of another digest")
+        return self
+
+    @model_validator(mode="after")
+    def _on_record(self) -> Self:
+        who, by = self.requester, [grant.by for grant in self.grants]
+        wanted = [
+            (who, _DELETE, "waiting"),
+            *((each, _DELETE, "granted") for each in by),
+            (who, _DELETE, "accepted"),
+            (who, _DELETE, "done"),
+        ]
+        _in_order(self.audit, wanted)
+        for row in self.audit:
+            if (row.trace, row.target) != (self.trace, self.asked.target):
+                raise ValueError("audit: a row is of another operation")
+            bound = (row.operation, row.digest) == (self.asked.id, self.asked.digest)
+            if row.outcome == "granted" and not bound:
+                raise ValueError("audit.digest: a grant is of another operation or digest")
+        return self
+
+
+class HeldSecret(Shape):
+    """A secret that an agent holds, by its own word."""
+
+    name: SecretName
+    version: Count
+
+
+class OwnStatus(Shape):
+    """An agent's own status by ACP."""
+
+    agent: Name
+    status: Http200
+    pid: Pid
+    incarnation: Seen
+    project: Seen | None
+    secrets: All[HeldSecret]
+
+
+class Entered(Shape):
+    """The value's way into the vault: the form, whose link leads nowhere afterwards."""
+
+    by: Literal["form"]
+    status: Http200
+    status_again: Http404
+
+
+class Planted(Shape):
+    """The places where the search found what was planted."""
+
+    findings: Count
+    places: Some[Seen]
+
+    @model_validator(mode="after")
+    def _everywhere(self) -> Self:
+        lacking = [place for place in ("room", "evidence") if place not in self.places]
+        if not any(place.startswith(_STORE) for place in self.places):
+            lacking.append("the store")
+        if not any(place in _LOGS for place in self.places):
+            lacking.append("the logs")
+        if lacking:
+            raise ValueError(f"places: what was planted was not found in {', '.join(lacking)}")
+        return self
+
+
+class Search(Shape):
+    """The search for every secret of the run, which finds what was planted, and nothing else."""
+
+    secrets_checked: Count
+    files_searched: Count
+    argv_searched: Count
+    room_events: Count
+    findings: Zero
+    places: Annotated[tuple[str, ...], Field(strict=False, max_length=0)]
+    planted: Planted
+
+
+class SecretDelivered(Shape):
+    """A secret that an agent holds: entered by the form, leased, redeemed, and nowhere in the open.
+
+    `audit` are the rows about the secret and its delivery.
+    """
+
+    secret: SecretName
+    agent: Name
+    set_id: EventId
+    bind_id: EventId
+    entered: Entered
+    held: OwnStatus
+    mark: Mark
+    audit: Some[Row]
+    search: Search
+
+    @model_validator(mode="after")
+    def _holds_it(self) -> Self:
+        if self.held.agent != self.agent:
+            raise ValueError("held.agent: another agent's status")
+        if (self.secret, 1) not in {(one.name, one.version) for one in self.held.secrets}:
+            raise ValueError("held.secrets: the agent does not say that it holds version 1")
+        return self
+
+    @model_validator(mode="after")
+    def _on_record(self) -> Self:
+        target = f"secret {self.secret}"
+        people = {row.actor for row in self.audit if row.action == "secrets bind"}
+        if len(people) != 1 or not min(people).startswith("@"):
+            raise ValueError("audit: not one person bound it")
+        who = min(people)
+        wanted: list[tuple[Step, str]] = [
+            ((who, "secrets set", "done"), target),
+            ((LINK, "secrets enter", "done"), target),
+            ((who, "secrets bind", "done"), target),
+            ((f"agent:{self.agent}", "secrets redeem", "done"), target),
+            ((SYSTEM, "secrets deliver", "done"), self.agent),
+        ]
+        found = [
+            row
+            for step, about in wanted
+            for row in [_first(self.audit, step, about)]
+            if row is not None
+        ]
+        if len(found) != len(wanted):
+            seen = {(row.step, row.target) for row in found}
+            missing = next(step for step, about in wanted if (step, about) not in seen)
+            raise ValueError(f"audit: lacks {missing[1]} by {missing[0]}")
+        if sorted(row.sequence for row in found) != [row.sequence for row in found]:
+            raise ValueError("audit: not in the order of a delivery")
+        _, entered, _, redeemed, delivered = found
+        if (entered.version, redeemed.version) != (1, 1) or redeemed.lease is None:
+            raise ValueError("audit: no lease of version 1 was redeemed")
+        if delivered.held is None or f"{self.secret} 1" not in delivered.held.split(", "):
+            raise ValueError("audit.held: the delivery was of something else")
+        return self
+
+
+class Killed(Shape):
+    """The end of the agent's process, by the means of its machine."""
+
+    pid: Pid
+    signal: Literal["SIGKILL", "SIGTERM"]
+    means: Seen
+    at: Moment
+
+
+class Notice(Shape):
+    """The message by which the room is told."""
+
+    event_id: EventId
+    sender: MatrixId
+    trace: Seen
+    body: Seen
+
+
+class AgentRespawned(Shape):
+    """An agent that was killed and that the control plane started again by itself."""
+
+    agent: Name
+    before: OwnStatus
+    killed: Killed
+    after: OwnStatus
+    dead_pid_alive: No
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    operation: Operation
+    notice: Notice
+    audit: Some[Row]
+
+    @model_validator(mode="after")
+    def _another_process(self) -> Self:
+        before, after = self.before, self.after
+        if {before.agent, after.agent} != {self.agent}:
+            raise ValueError("before, after: another agent's status")
+        if self.killed.pid != before.pid:
+            raise ValueError("killed.pid: not the process from before")
+        if after.pid == before.pid:
+            raise ValueError("after.pid: the process from before")
+        if after.incarnation == before.incarnation:
+            raise ValueError("after.incarnation: that from before")
+        if after.project != before.project:
+            raise ValueError("after.project: not what the agent was at")
+        return self
+
+    @model_validator(mode="after")
+    def _by_itself(self) -> Self:
+        done = self.operation
+        wanted = ("reconcile", SYSTEM, _RESPAWN, self.agent, "done")
+        if (done.cause, done.actor, done.action, done.target, done.state) != wanted:
+            raise ValueError("operation: not a respawn of the agent by the system, or not done")
+        watch = (SYSTEM, _WATCH, "failed")
+        _in_order(self.audit, [watch, *((SYSTEM, _RESPAWN, end) for end in ("accepted", "done"))])
+        if {(row.trace, row.target) for row in self.audit} != {(done.trace, self.agent)}:
+            raise ValueError("audit: a row is of another operation")
+        return self
+
+    @model_validator(mode="after")
+    def _told(self) -> Self:
+        told = (self.agent, str(self.after.pid), f"Trace: {self.operation.trace}")
+        if not all(each in self.notice.body for each in told):
+            raise ValueError("notice.body: does not tell the agent, its process and the trace")
+        return self
+
+
+def _in_order(rows: Sequence[Row], wanted: Sequence[Step]) -> None:
+    """Refuse rows that are not these, in this order.
+
+    Raises:
+        ValueError: a row is missing, or there is another.
+    """
+    found = [row.step for row in rows]
+    numbers = [row.sequence for row in rows]
+    if found != [*wanted] or sorted(set(numbers)) != numbers:
+        said = ", ".join(f"{outcome} by {actor}" for actor, _, outcome in wanted)
+        raise ValueError(f"audit: must be {said}")
+
+
+def _first(rows: Sequence[Row], step: Step, target: str) -> Row | None:
+    return next((row for row in rows if (row.step, row.target) == (step, target)), None)
+
+
+RULES = (
+    ProbeRule(
+        "approval.granted",
+        "A gated command waits in its thread, is refused to who asked, and runs when others "
+        "approved exactly it.",
+        ApprovalGranted,
+    ),
+    ProbeRule(
+        "secret.delivered",
+        "A value that was entered by the one-time form is leased to an agent, which says that it "
+        "holds it; it stands nowhere in the open, where a planted text is found.",
+        SecretDelivered,
+    ),
+    ProbeRule(
+        "agent.respawned",
+        "An agent's process is killed; the control plane finds it, starts it again by itself, and "
+        "tells the room.",
+        AgentRespawned,
+    ),
+)
