@@ -36,8 +36,9 @@ async def create_people(
 ) -> None:
     """Register the operators of this domain (and an outsider for trials), all with one password.
 
-    `also` are others, by full Matrix id; who is an operator is registered once. With `again`, those that have an account already are left alone. Operators of other domains
-    have their accounts elsewhere.
+    `also` are others, by full Matrix id; who is an operator is registered once. With `again`, those
+    that have an account already are left alone. Operators of other domains have their accounts
+    elsewhere.
 
     Raises:
         ConversationError: the homeserver refused.

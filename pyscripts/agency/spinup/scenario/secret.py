@@ -95,11 +95,14 @@ class SecretTrial:
     async def _until_on_record(self) -> None:
         """Wait for the row that the delivery leaves behind it."""
         async with _in_time("the delivery is not in the audit log"):
-            while not any(
-                row["action"] == "secrets deliver" and self.name in str(row.get("held"))
-                for row in await self.talk.witness.audit_rows(self.agent)
-            ):
+            while True:
+                rows = await self.talk.witness.audit_rows(self.agent)
+                if any(self._is_delivery(row) for row in rows):
+                    return
                 await asyncio.sleep(_POLL_S)
+
+    def _is_delivery(self, row: Evidence) -> bool:
+        return row["action"] == "secrets deliver" and self.name in str(row.get("held"))
 
     async def evidence(self, searched: Evidence) -> Evidence:
         """Return all that was seen, with the audit rows and the search for the value.

@@ -17,7 +17,6 @@ from agency.transcript.rules.v1.rule import (
     EventId,
     Http200,
     MatrixId,
-    Name,
     No,
     Pid,
     ProbeRule,
@@ -40,6 +39,7 @@ _STORE, _LOGS = "control.db", ("journal", "log")
 
 OperationId = Annotated[Seen, matches(r"op-[0-9a-f]{26}", "the id of an operation")]
 SecretName = Annotated[Seen, matches(r"[a-z0-9][a-z0-9._-]{0,63}", "the name of a secret")]
+AgentName = Annotated[Seen, matches(r"[a-z][a-z0-9-]{0,62}", "a name")]
 Mark = Annotated[Seen, matches(r"canary-[0-9a-f]{24}", "a text that was planted")]
 Http404 = Annotated[int, only(404)]
 Step = tuple[str, str, str]  # of the audit log: actor, action and outcome
@@ -59,20 +59,12 @@ class Row(Shape):
     digest: Sha256 | None = None
     version: int | str | None = None  # of a secret; of a respawned agent its program's
     lease: Seen | None = None
-    held: str | None = None
+    held: Seen | None = None
 
     @property
     def step(self) -> Step:
         """What was done by whom."""
         return (self.actor, self.action, self.outcome)
-
-
-class StoredGrant(Shape):
-    """A grant as the store has it: bound to a digest, and used up."""
-
-    by: MatrixId
-    digest: Sha256
-    spent: bool
 
 
 class Operation(Shape):
@@ -86,7 +78,20 @@ class Operation(Shape):
     digest: Sha256
     state: Seen
     trace: Seen
-    rule: Seen | None
+
+
+class StoredGrant(Shape):
+    """A grant as the store has it: bound to a digest, and used up."""
+
+    by: MatrixId
+    digest: Sha256
+    spent: Yes
+
+
+class Gated(Operation):
+    """An operation that a rule gates, with its grants."""
+
+    rule: Seen
     grants: All[StoredGrant]
 
 
@@ -140,6 +145,7 @@ class InVault(Shape):
 
     present: Yes
     version: Count
+    agents: Some[AgentName]
 
 
 class NotInVault(Shape):
@@ -157,11 +163,11 @@ class ApprovalGranted(Shape):
     said: Seen
     trace: Seen
     prompt: Prompt
-    asked: Operation
+    asked: Gated
     own_approval: OwnApproval
     grants: Some[Approved]
     result: Result
-    done: Operation
+    done: Gated
     secret_before: InVault
     secret_after: NotInVault
     audit: Some[Row]
@@ -179,8 +185,8 @@ class ApprovalGranted(Shape):
                 raise ValueError(f"done.{name}: not that of asked")
         if (asked.cause, asked.actor, asked.trace) != ("matrix", self.requester, self.trace):
             raise ValueError("asked: not what the requester asked for in the room")
-        if asked.rule is None or asked.grants:
-            raise ValueError("asked: no rule gates it, or it was granted already")
+        if asked.grants:
+            raise ValueError("asked.grants: it was granted already")
         if self.said != f"!agency {_DELETE} {asked.target.removeprefix('secret ')}":
             raise ValueError("said: not the command of the operation")
         return self
@@ -207,8 +213,8 @@ class ApprovalGranted(Shape):
             raise ValueError("grants.by: who asked approved it")
         if len(set(people)) != len(people) or {*people} != {one.by for one in self.done.grants}:
             raise ValueError("done.grants: not those of the people in grants")
-        if not all(one.spent and one.digest == self.done.digest for one in self.done.grants):
-            raise ValueError("done.grants: not used up, or of another digest")
+        if any(one.digest != self.done.digest for one in self.done.grants):
+            raise ValueError("done.grants: one is of another digest")
         return self
 
     @model_validator(mode="after")
@@ -237,15 +243,25 @@ class HeldSecret(Shape):
     version: Count
 
 
-class OwnStatus(Shape):
+class Status(Shape):
     """An agent's own status by ACP."""
 
-    agent: Name
+    agent: AgentName
     status: Http200
     pid: Pid
     incarnation: Seen
-    project: Seen | None
-    secrets: All[HeldSecret]
+
+
+class Holding(Status):
+    """Status of an agent that holds secrets."""
+
+    secrets: Some[HeldSecret]
+
+
+class Working(Status):
+    """Status of an agent at work."""
+
+    project: Seen
 
 
 class Entered(Shape):
@@ -293,11 +309,11 @@ class SecretDelivered(Shape):
     """
 
     secret: SecretName
-    agent: Name
+    agent: AgentName
     set_id: EventId
     bind_id: EventId
     entered: Entered
-    held: OwnStatus
+    held: Holding
     mark: Mark
     audit: Some[Row]
     search: Search
@@ -365,10 +381,10 @@ class Notice(Shape):
 class AgentRespawned(Shape):
     """An agent that was killed and that the control plane started again by itself."""
 
-    agent: Name
-    before: OwnStatus
+    agent: AgentName
+    before: Working
     killed: Killed
-    after: OwnStatus
+    after: Working
     dead_pid_alive: No
     seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     operation: Operation

@@ -319,6 +319,16 @@ def _asked_for(delivered: Evidence, predicate: Predicate) -> str | None:
     return None
 
 
+def _worked_before(delivered: Evidence, predicate: Predicate) -> str | None:
+    """Compare who held the secret with the agents seen before: by pid, or by that of the replay."""
+    seen = {entry.name: entry.evidence for entry in predicate.probes}
+    known = {one["name"]: one["pid"] for one in seen["agents.health"]["agents"]}
+    pids = (known.get(delivered["agent"]), seen["scenario.replay"]["pidAfter"])
+    if delivered["held"]["pid"] not in pids:
+        return "secret.delivered: not the process of an agent that agents.health saw"
+    return None
+
+
 def _killed_there(respawned: Evidence, predicate: Predicate) -> str | None:
     means = "SIGKILL" if predicate.target == "local" else "SIGTERM"
     if respawned["killed"]["signal"] != means:
@@ -347,5 +357,6 @@ CHECKS: tuple[tuple[Callable[[Any, Any], str | None], str, str], ...] = (
     (_by_the_control_plane, "agent.respawned", "control.room"),
     (_said_so, "approval.granted", "transcript"),
     (_asked_for, "secret.delivered", "transcript"),
+    (_worked_before, "secret.delivered", "transcript"),
     (_killed_there, "agent.respawned", "transcript"),
 )
