@@ -226,17 +226,24 @@ class Person:
         return replies[0]
 
     async def wait_for(
-        self, pick: Callable[[Event], Found | None], room_id: str, *, what: str
+        self,
+        pick: Callable[[Event], Found | None],
+        room_id: str,
+        *,
+        what: str,
+        within_s: float | None = None,
     ) -> Found:
         """Wait for an event of a room of which `pick` makes something; return that.
 
-        Where a sync left events out, the last of the room's messages are read as well.
+        It is waited for within the time of a reply, unless another is given. Where a sync left
+        events out, the last of the room's messages are read as well.
 
         Raises:
             NoReplyError: none came in time; `what` names it.
             MatrixError: the homeserver failed.
         """
-        until = self._until()
+        within_s = self._timeout_s if within_s is None else within_s
+        until = self._clock.steady() + within_s
         while True:
             found = next((one for one in map(pick, self._seen) if one is not None), None)
             if found is not None:
@@ -244,7 +251,7 @@ class Person:
             left = until - self._clock.steady()
             if left <= 0:
                 raise NoReplyError(
-                    f"{what} did not come within {self._timeout_s:g} s",
+                    f"{what} did not come within {within_s:g} s",
                     where=room_id,
                     hint="the control plane's log says what it did",
                 )

@@ -172,3 +172,35 @@ async def test_an_answer_that_cannot_be_read_is_one_that_says_so(
     found = await answer(machine, Request(probe="agents.health"))
     assert found.evidence is None
     assert "JSONDecodeError" in str(found.error)
+
+
+async def test_what_was_planted_is_found_by_the_search_that_finds_no_secret(
+    machine: ThisMachine, tmp_path: Path
+) -> None:
+    """The positive control: the same search, over the same places."""
+    mark = "canary-" + "0123456789ab" * 2
+    (tmp_path / "etc/note").write_text(f"said: {mark}\n")
+    journal = prints(f"write('MESSAGE=trace {mark}')")
+    planted = ThisMachine(**{**vars_of(machine), "journal": journal})
+    told = {"values": [SECRET], "planted": mark}
+    seen = (await answer(planted, Request(probe="secrets.search", told=told))).evidence
+    assert seen is not None
+    assert (seen["findings"], seen["places"]) == (0, [])
+    assert seen["planted"] == {"findings": 2, "places": ["journal", "note"]}
+    (tmp_path / "etc/note").write_text(f"said: {mark} {SECRET}\n")
+    seen = (await answer(machine, Request(probe="secrets.search", told=told))).evidence
+    assert seen is not None
+    assert (seen["findings"], seen["places"]) == (1, ["note"])
+    assert seen["planted"] == {"findings": 1, "places": ["note"]}
+
+
+def test_texts_are_searched_for_both() -> None:
+    sought = secrecy.Sought.of(VALUES, "a planted text")
+    seen = secrecy.search_texts(sought, ["nothing", "a planted text", SECRET], "room")
+    assert seen == {
+        "findings": 1,
+        "places": ["room"],
+        "planted": {"findings": 1, "places": ["room"]},
+    }
+    both = secrecy.joined(seen, secrecy.search_texts(sought, [SECRET], "evidence"))
+    assert (both["findings"], both["places"]) == (2, ["evidence", "room"])

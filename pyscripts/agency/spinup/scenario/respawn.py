@@ -10,7 +10,8 @@ from agency.protocols import NOTICE_KEY
 from agency.spinup.record import Evidence
 from agency.spinup.scenario.conversation import Conversation
 
-WATCH, RESPAWN = "agents watch", "agents respawn"
+RESPAWN = "agents respawn"
+_PATIENCE_S = 90.0  # a host looks after its agents every 30 s, where it sets nothing
 
 
 @dataclass(slots=True)
@@ -36,10 +37,11 @@ class Respawn:
     async def come_back(self) -> None:
         """Wait until the room is told that the agent runs again, and look at it."""
         talk, dead = self.talk, int(self.seen["before"]["pid"])
-        event = await talk.operator.wait_for(self._notice_of, talk.room, what="word of the respawn")
+        event = await talk.operator.wait_for(
+            self._notice_of, talk.room, what="word of the respawn", within_s=_PATIENCE_S
+        )
         seconds = round(talk.witness.clock.steady() - self._begun, 3)
-        trace = str(event["content"][NOTICE_KEY]["trace"])
-        body = str(event["content"]["body"])
+        trace, body = (str(event["content"][NOTICE_KEY]["trace"]), str(event["content"]["body"]))
         cause = body.rpartition("Trace: ")[2].strip()
         operation = await talk.witness.observe(
             "operation.record", {"trace": cause, "action": RESPAWN}
