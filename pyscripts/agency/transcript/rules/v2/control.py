@@ -6,153 +6,39 @@ Each is judged by what several parts say of it: the room, the store, the audit l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from agency.transcript.rules.v1.rule import (
-    All,
-    Count,
-    EventId,
-    Http200,
-    MatrixId,
-    No,
-    Pid,
-    ProbeRule,
-    Seen,
-    Sha256,
-    Shape,
-    Some,
-    Yes,
-    Zero,
-    matches,
-    only,
+from agency.transcript.rules.v1.rule import EventId, MatrixId, No, ProbeRule, Seen, Shape, Some
+from agency.transcript.rules.v2.control_shapes import (
+    AgentName,
+    Approved,
+    Entered,
+    Gated,
+    Holding,
+    InVault,
+    Killed,
+    Mark,
+    Notice,
+    NotInVault,
+    Operation,
+    OwnApproval,
+    Prompt,
+    Result,
+    Row,
+    Search,
+    SecretName,
+    Step,
+    Working,
+    first_of,
+    in_order,
 )
-from agency.transcript.rules.v2.edge import Moment
 
 GATE = ("approval.granted", "secret.delivered", "agent.respawned")
 SYSTEM, LINK = "system", "link"  # actors of the audit log that are no people
 
 _DELETE, _RESPAWN, _WATCH = "secrets delete", "agents respawn", "agents watch"
-_STORE, _LOGS = "control.db", ("journal", "log")
-
-OperationId = Annotated[Seen, matches(r"op-[0-9a-f]{26}", "the id of an operation")]
-SecretName = Annotated[Seen, matches(r"[a-z0-9][a-z0-9._-]{0,63}", "the name of a secret")]
-AgentName = Annotated[Seen, matches(r"[a-z][a-z0-9-]{0,62}", "a name")]
-Mark = Annotated[Seen, matches(r"canary-[0-9a-f]{24}", "a text that was planted")]
-Http404 = Annotated[int, only(404)]
-Step = tuple[str, str, str]  # of the audit log: actor, action and outcome
-
-
-class Row(Shape):
-    """A row of the audit log, with what its detail says."""
-
-    sequence: Count
-    ts: Moment
-    trace: Seen
-    actor: Seen
-    action: Seen
-    target: Seen
-    outcome: Seen
-    operation: OperationId | None = None
-    digest: Sha256 | None = None
-    version: int | str | None = None  # of a secret; of a respawned agent its program's
-    lease: Seen | None = None
-    held: Seen | None = None
-
-    @property
-    def step(self) -> Step:
-        """What was done by whom."""
-        return (self.actor, self.action, self.outcome)
-
-
-class Operation(Shape):
-    """An operation as the store has it."""
-
-    id: OperationId
-    cause: Seen
-    actor: Seen
-    action: Seen
-    target: Seen
-    digest: Sha256
-    state: Seen
-    trace: Seen
-
-
-class StoredGrant(Shape):
-    """A grant as the store has it: bound to a digest, and used up."""
-
-    by: MatrixId
-    digest: Sha256
-    spent: Yes
-
-
-class Gated(Operation):
-    """An operation that a rule gates, with its grants."""
-
-    rule: Seen
-    grants: All[StoredGrant]
-
-
-class Answer(Shape):
-    """A message to the control room by somebody, and the reply to it."""
-
-    event_id: EventId
-    reply_id: EventId
-    ok: bool
-    reply: Seen
-
-    @model_validator(mode="after")
-    def _is_another(self) -> Self:
-        if self.event_id == self.reply_id:
-            raise ValueError("replyId: is the message itself")
-        return self
-
-
-class OwnApproval(Answer):
-    """The approval of who asked: refused, and on record so."""
-
-    by: MatrixId
-    ok: No
-    audit_outcome: Literal["refused"]
-
-
-class Approved(Answer):
-    """An approval by somebody else."""
-
-    by: MatrixId
-    ok: Yes
-
-
-class Result(Answer):
-    """The end of what was asked."""
-
-    ok: Yes
-
-
-class Prompt(Shape):
-    """The message that asks for an approval, in the thread of the command."""
-
-    event_id: EventId
-    sender: MatrixId
-    thread: EventId
-    body: Seen
-
-
-class InVault(Shape):
-    """A secret in the vault."""
-
-    present: Yes
-    version: Count
-    agents: Some[AgentName]
-
-
-class NotInVault(Shape):
-    """A secret that is not in the vault."""
-
-    present: No
-    agents: Annotated[tuple[str, ...], Field(strict=False, max_length=0)]
 
 
 class ApprovalGranted(Shape):
@@ -226,7 +112,7 @@ class ApprovalGranted(Shape):
             (who, _DELETE, "accepted"),
             (who, _DELETE, "done"),
         ]
-        _in_order(self.audit, wanted)
+        in_order(self.audit, wanted)
         for row in self.audit:
             if (row.trace, row.target) != (self.trace, self.asked.target):
                 raise ValueError("audit: a row is of another operation")
@@ -234,72 +120,6 @@ class ApprovalGranted(Shape):
             if row.outcome == "granted" and not bound:
                 raise ValueError("audit.digest: a grant is of another operation or digest")
         return self
-
-
-class HeldSecret(Shape):
-    """A secret that an agent holds, by its own word."""
-
-    name: SecretName
-    version: Count
-
-
-class Status(Shape):
-    """An agent's own status by ACP."""
-
-    agent: AgentName
-    status: Http200
-    pid: Pid
-    incarnation: Seen
-
-
-class Holding(Status):
-    """Status of an agent that holds secrets."""
-
-    secrets: Some[HeldSecret]
-
-
-class Working(Status):
-    """Status of an agent at work."""
-
-    project: Seen
-
-
-class Entered(Shape):
-    """The value's way into the vault: the form, whose link leads nowhere afterwards."""
-
-    by: Literal["form"]
-    status: Http200
-    status_again: Http404
-
-
-class Planted(Shape):
-    """The places where the search found what was planted."""
-
-    findings: Count
-    places: Some[Seen]
-
-    @model_validator(mode="after")
-    def _everywhere(self) -> Self:
-        lacking = [place for place in ("room", "evidence") if place not in self.places]
-        if not any(place.startswith(_STORE) for place in self.places):
-            lacking.append("the store")
-        if not any(place in _LOGS for place in self.places):
-            lacking.append("the logs")
-        if lacking:
-            raise ValueError(f"places: what was planted was not found in {', '.join(lacking)}")
-        return self
-
-
-class Search(Shape):
-    """The search for every secret of the run, which finds what was planted, and nothing else."""
-
-    secrets_checked: Count
-    files_searched: Count
-    argv_searched: Count
-    room_events: Count
-    findings: Zero
-    places: Annotated[tuple[str, ...], Field(strict=False, max_length=0)]
-    planted: Planted
 
 
 class SecretDelivered(Shape):
@@ -343,7 +163,7 @@ class SecretDelivered(Shape):
         found = [
             row
             for step, about in wanted
-            for row in [_first(self.audit, step, about)]
+            for row in [first_of(self.audit, step, about)]
             if row is not None
         ]
         if len(found) != len(wanted):
@@ -358,24 +178,6 @@ class SecretDelivered(Shape):
         if delivered.held is None or f"{self.secret} 1" not in delivered.held.split(", "):
             raise ValueError("audit.held: the delivery was of something else")
         return self
-
-
-class Killed(Shape):
-    """The end of the agent's process, by the means of its machine."""
-
-    pid: Pid
-    signal: Literal["SIGKILL", "SIGTERM"]
-    means: Seen
-    at: Moment
-
-
-class Notice(Shape):
-    """The message by which the room is told."""
-
-    event_id: EventId
-    sender: MatrixId
-    trace: Seen
-    body: Seen
 
 
 class AgentRespawned(Shape):
@@ -413,7 +215,7 @@ class AgentRespawned(Shape):
         if (done.cause, done.actor, done.action, done.target, done.state) != wanted:
             raise ValueError("operation: not a respawn of the agent by the system, or not done")
         watch = (SYSTEM, _WATCH, "failed")
-        _in_order(self.audit, [watch, *((SYSTEM, _RESPAWN, end) for end in ("accepted", "done"))])
+        in_order(self.audit, [watch, *((SYSTEM, _RESPAWN, end) for end in ("accepted", "done"))])
         if {(row.trace, row.target) for row in self.audit} != {(done.trace, self.agent)}:
             raise ValueError("audit: a row is of another operation")
         return self
@@ -424,23 +226,6 @@ class AgentRespawned(Shape):
         if not all(each in self.notice.body for each in told):
             raise ValueError("notice.body: does not tell the agent, its process and the trace")
         return self
-
-
-def _in_order(rows: Sequence[Row], wanted: Sequence[Step]) -> None:
-    """Refuse rows that are not these, in this order.
-
-    Raises:
-        ValueError: a row is missing, or there is another.
-    """
-    found = [row.step for row in rows]
-    numbers = [row.sequence for row in rows]
-    if found != [*wanted] or sorted(set(numbers)) != numbers:
-        said = ", ".join(f"{outcome} by {actor}" for actor, _, outcome in wanted)
-        raise ValueError(f"audit: must be {said}")
-
-
-def _first(rows: Sequence[Row], step: Step, target: str) -> Row | None:
-    return next((row for row in rows if (row.step, row.target) == (step, target)), None)
 
 
 RULES = (

@@ -269,7 +269,7 @@ def _by_systemd(agents: Evidence, predicate: Predicate) -> str | None:
 
 def _replayed_ran(replay: Evidence, predicate: Predicate) -> str | None:
     """Compare the process of the replay with those that ran; one may have been killed since."""
-    seen = {entry.name: entry.evidence for entry in predicate.probes}
+    seen: dict[str, Any] = {entry.name: entry.evidence for entry in predicate.probes}
     ran = values(seen["system.processes"], "running[].pid")
     killed = values(seen["agent.respawned"], "before.pid") if "agent.respawned" in seen else []
     if replay["pidAfter"] not in (*ran, *killed):
@@ -321,7 +321,7 @@ def _asked_for(delivered: Evidence, predicate: Predicate) -> str | None:
 
 def _worked_before(delivered: Evidence, predicate: Predicate) -> str | None:
     """Compare who held the secret with the agents seen before: by pid, or by that of the replay."""
-    seen = {entry.name: entry.evidence for entry in predicate.probes}
+    seen: dict[str, Any] = {entry.name: entry.evidence for entry in predicate.probes}
     known = {one["name"]: one["pid"] for one in seen["agents.health"]["agents"]}
     pids = (known.get(delivered["agent"]), seen["scenario.replay"]["pidAfter"])
     if delivered["held"]["pid"] not in pids:
