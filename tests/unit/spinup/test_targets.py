@@ -329,3 +329,21 @@ async def test_ports_of_the_run_must_be_closed(
     (clean,) = [probe for probe in run.recorder.probes if probe.name == "teardown.clean"]
     assert clean.evidence["socketsLeft"] == int(listens)
     assert clean.status == ("failed" if listens else "passed")
+
+
+@pytest.mark.parametrize(
+    ("given", "approvers"),
+    [((), ()), (("@bob:agency.example",), ("@bob:agency.example",)), (("@eve:x",), ())],
+    ids=["nobody", "a colleague", "somebody else"],
+)
+def test_on_a_host_only_people_whose_password_was_given_approve(
+    given: tuple[str, ...], approvers: tuple[str, ...]
+) -> None:
+    """Nobody is added to a host: where none may approve, nothing that takes one is asked."""
+    people = {"operators": ["@alice:agency.example", "@bob:agency.example"]}
+    setting: Any = SimpleNamespace(
+        loaded=SimpleNamespace(instance=INSTANCE.model_copy(update=people))
+    )
+    accounts = dict.fromkeys((*given, "@alice:agency.example"), SecretValue("a password"))
+    target = ssh.SshTarget(setting, MagicMock(), MagicMock(), MagicMock(), accounts)
+    assert target._approvers() == approvers
