@@ -260,10 +260,10 @@ class Instance(Written):
     )
     reconcile_interval: float | None = Field(
         default=None,
-        ge=0,
+        ge=0.1,
         le=3600,
         description="seconds between two looks of the control plane at all agents, 30 if it is not "
-        "set; one that died is started again then. 0: it looks at its own start alone",
+        "set; one that died is started again then",
     )
     services: Services = Field(
         default=Services(), description="services that it runs; all others are off"

@@ -76,3 +76,10 @@ def test_people_of_other_homeservers_do_not_approve_here() -> None:
     services = {"matrix": {"federation": True}}
     given = instance(operators=[ALICE, "@bob:elsewhere.example"], services=services)
     assert stage(given).approvers == ("@approver:a.example",)
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 0.01, 3601, "soon"])
+def test_an_interval_that_would_be_none_is_refused(seconds: object) -> None:
+    with pytest.raises(ValueError, match="reconcileInterval"):
+        instance(reconcileInterval=seconds)
+    assert instance(reconcileInterval=0.1).reconcile_interval == 0.1
