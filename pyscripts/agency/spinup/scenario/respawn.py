@@ -11,6 +11,7 @@ from agency.spinup.record import Evidence
 from agency.spinup.scenario.conversation import Conversation
 
 RESPAWN = "agents respawn"
+_ACTIONS = ("agents watch", RESPAWN)  # what follows on the same trace, such as a push, is beside it
 _PATIENCE_S = 90.0  # a host looks after its agents every 30 s, where it sets nothing
 
 
@@ -79,4 +80,5 @@ class Respawn:
         """Return all that was seen, with the rows of the audit log."""
         rows = await self.talk.witness.audit_rows(self.agent)
         trace = self.seen["operation"]["trace"]
-        return {**self.seen, "audit": [row for row in rows if row["trace"] == trace]}
+        own = [row for row in rows if row["trace"] == trace and row["action"] in _ACTIONS]
+        return {**self.seen, "audit": own}
