@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from agency.spinup.probes.probe import Identity
 from agency.spinup.probes.probe import run as run_probe
 from agency.spinup.record import Evidence
 from agency.spinup.scenario.accounts import create_people
+from agency.spinup.scenario.staging import stage
 from agency.spinup.targets.local import synapse
 from agency.spinup.targets.local.relay import Relay
 from agency.spinup.targets.local.supervisor import Service, Supervisor, nothing
@@ -286,8 +288,10 @@ class LocalAgency:
         """Wait until the control plane that was launched says that it is ready."""
         return await self.supervisor.ready(CONTROL)
 
-    async def create_people(self, outsider: str | None = None, *, again: bool = False) -> None:
-        """Register the operators, and an outsider where one is named, all with `password`.
+    async def create_people(
+        self, outsider: str | None = None, *, also: Iterable[str] = (), again: bool = False
+    ) -> None:
+        """Register the operators, an outsider where one is named, and others, with `password`.
 
         With `again`, those that have an account already are left alone.
         """
@@ -298,6 +302,7 @@ class LocalAgency:
             password=self.password,
             shared_secret=self.secrets.get(MATRIX_REGISTRATION_SHARED_SECRET),
             outsider=outsider,
+            also=also,
             again=again,
         )
 
@@ -305,6 +310,16 @@ class LocalAgency:
     def password(self) -> SecretValue:
         """Password of every account that `create_people` made."""
         return self.secrets.get(OPERATOR_PASSWORD)
+
+    @property
+    def approvers(self) -> tuple[str, ...]:
+        """Those who approve what the first operator asks for."""
+        return stage(self.instance).approvers
+
+    async def kill_agent(self, name: str, pid: int) -> Evidence:  # noqa: ARG002 - a pid is enough
+        """Kill the process of an agent."""
+        os.kill(pid, signal.SIGKILL)
+        return {"pid": pid, "signal": "SIGKILL", "means": "kill(2)"}
 
     async def log_in(self, user_id: str) -> Person:
         """Log a person in."""
@@ -366,7 +381,9 @@ class LocalAgency:
         files = [p for p in run.logs.rglob("*") if p.is_file()]
         files += list((run.path / HOMESERVER).glob("*.yaml"))
         files += [p for p in (run.path / CONTROL).glob("control*") if p.is_file()]
-        return files + list((run.path / CONTROL).rglob("*.log"))
+        # Also those of agents, which are `agents/NAME/log`.
+        logs = [*(run.path / CONTROL).rglob("*.log"), *(run.path / CONTROL).rglob("log*")]
+        return files + [p for p in logs if p.is_file()]
 
     def pids(self) -> list[int]:
         """List the processes of the run."""
