@@ -1,0 +1,84 @@
+"""What the programs of an agent's features read: `/etc/agency/agents/NAME.json`, which Nix writes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from agency import settings
+from agency.errors import PrerequisiteError, UsageError
+from agency.naming import AGENT_NAME_HINT, AGENT_NAME_PATTERN
+
+DIRECTORY = Path("/etc/agency/agents")
+_NAME = re.compile(AGENT_NAME_PATTERN)
+Argument = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class Part(BaseModel):
+    """Base of the settings of one feature: unknown keys are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+
+class TaskLoopSettings(Part):
+    """`agency.agents.<name>.taskLoop`."""
+
+    max_tasks: int = Field(ge=1, le=100)
+    max_wall_time: int = Field(ge=60, le=86400)
+    max_errors: int = Field(ge=1, le=100)
+    max_tokens: int | None = Field(default=None, ge=1)
+    command: list[Argument] = Field(default_factory=list, max_length=100)
+    model: str | None = None
+
+
+class AgentSettings(BaseModel):
+    """Settings of one agent; features that a program does not read are not its business."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        frozen=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+    name: str
+    role: str
+    home: Path
+    task_loop: TaskLoopSettings | None = None
+
+
+def load_agent(name: str, directory: Path = DIRECTORY) -> AgentSettings:
+    """Read the settings of an agent.
+
+    Raises:
+        UsageError: the name is none of an agent. PrerequisiteError: the file is missing.
+        BadInputError: it is invalid.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name[:60]!r} is no name of an agent", where="AGENT", hint=AGENT_NAME_HINT)
+    return settings.load(
+        directory / f"{name}.json",
+        AgentSettings,
+        hint="NixOS writes it for every agent of agency.agents",
+        broken_hint="it is written from agency.agents.<name>; change it there",
+    )
+
+
+def feature_off(agent: str, option: str) -> PrerequisiteError:
+    """Return the error of a program whose feature is off."""
+    return PrerequisiteError(
+        "this feature is off",
+        where=f"agency.agents.{agent}.{option}",
+        hint=f"set agency.agents.{agent}.{option}.enable",
+    )
