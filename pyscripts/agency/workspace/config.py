@@ -66,7 +66,9 @@ def load_agent(name: str, directory: Path = DIRECTORY) -> AgentSettings:
         BadInputError: it is invalid.
     """
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name[:60]!r} is no name of an agent", where="AGENT", hint=AGENT_NAME_HINT)
+        raise UsageError(
+            f"{name[:60]!r} is no name of an agent", where="AGENT", hint=AGENT_NAME_HINT
+        )
     return settings.load(
         directory / f"{name}.json",
         AgentSettings,

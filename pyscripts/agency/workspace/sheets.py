@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -69,9 +69,7 @@ def parse_sheet(
     return sheet
 
 
-def _validated(
-    source: Source, model: type[SheetT], examples: Mapping[str, str]
-) -> SheetT | None:
+def _validated(source: Source, model: type[SheetT], examples: Mapping[str, str]) -> SheetT | None:
     try:
         return model.model_validate(source.data)
     except ValidationError as failure:

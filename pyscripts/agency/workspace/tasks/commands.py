@@ -125,9 +125,7 @@ def add(
         if name in place.journal.read() or name in {one.name for one in place.read_tasks()}:
             raise UsageError(f"there was a task {name!r} before", hint="take a new name")
         place.change_tasks({}, (task,))
-    emit(
-        {"task": name}, as_json=as_json, human=lambda console: console.print(f"added: {name}")
-    )
+    emit({"task": name}, as_json=as_json, human=lambda console: console.print(f"added: {name}"))
 
 
 @tasks.command()
@@ -218,9 +216,7 @@ def task_loop(
     found = load_agent(agent, directory)
     place = _place(workspace, state, found.home)
     report = asyncio.run(run_until_signal(loop_of(found, place)))
-    emit(
-        report.as_dict(), as_json=as_json, human=lambda console: _print_report(console, report)
-    )
+    emit(report.as_dict(), as_json=as_json, human=lambda console: _print_report(console, report))
     return 0 if report.ok else 1
 
 
@@ -295,4 +291,3 @@ def _print_report(console: Console, report: Report) -> None:
     for name, needs in report.waiting.items():
         console.print(f"waiting {name}: needs {', '.join(needs)}", markup=False)
     console.print(f"stopped: {report.stop}")
-

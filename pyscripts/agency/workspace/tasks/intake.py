@@ -131,7 +131,10 @@ def _slug(project: str) -> str:
     plain = project.replace("/", "--")
     if _OF_A_NAME.match(plain):
         return plain
-    return _NOT_OF_A_NAME.sub("-", plain.lower())[:40].strip("-") + f"-{sha256_hex(project.encode())[:8]}"
+    return (
+        _NOT_OF_A_NAME.sub("-", plain.lower())[:40].strip("-")
+        + f"-{sha256_hex(project.encode())[:8]}"
+    )
 
 
 def _priority(labels: Iterable[str]) -> Priority:

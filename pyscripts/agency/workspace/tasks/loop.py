@@ -102,7 +102,8 @@ class Loop:
         for record in journal.values():
             if record.event == "begun":
                 _LOG.warning(
-                    "task %s: an earlier run ended in its midst; its outcome is unknown", record.task
+                    "task %s: an earlier run ended in its midst; its outcome is unknown",
+                    record.task,
                 )
                 self.performer.end_remains(record.run)
         with self.place.sheet_lock():
@@ -188,7 +189,5 @@ class Loop:
         with self.place.sheet_lock():
             journal = self.place.journal.read()
             tasks = self.place.read_tasks()
-        report.unknown = tuple(
-            task.name for task in tasks if task.status == "unknown"
-        )
+        report.unknown = tuple(task.name for task in tasks if task.status == "unknown")
         report.waiting = held_back(tasks, journal)

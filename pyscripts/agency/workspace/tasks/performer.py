@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -191,4 +190,4 @@ def _prune(logs: Path) -> None:
             key=lambda path: path.stat().st_mtime,
         )
         for path in found[: max(0, len(found) - MOST_LOGS)]:
-            os.unlink(path)
+            path.unlink()

@@ -9,9 +9,7 @@ from agency.errors import UsageError
 from agency.workspace.tasks.place import TaskPlace
 
 
-def settle(
-    place: TaskPlace, name: str, outcome: Literal["completed", "failed", "pending"]
-) -> None:
+def settle(place: TaskPlace, name: str, outcome: Literal["completed", "failed", "pending"]) -> None:
     """Put the decision on record, and into the list.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Decisions of the task loop: what the journal says of the list, what is next, when to stop. Pure."""
+"""Decisions of the task loop: what the list should say, what is next, when to stop. Pure."""
 
 from __future__ import annotations
 

@@ -110,6 +110,7 @@ class TaskMachine(RuleBasedStateMachine):
     @rule()
     def rest(self) -> None:
         """Left alone, a loop does all that nobody holds back."""
+
         def act(assignment):
             name = assignment.task.name
             self.performed[name] = self.performed.get(name, 0) + 1
