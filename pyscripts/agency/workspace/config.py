@@ -1,4 +1,4 @@
-"""What the programs of an agent's features read: `/etc/agency/agents/NAME.json`, which Nix writes."""
+"""Settings of the programs of an agent's features: `/etc/agency/agents/NAME.json`, by Nix."""
 
 from __future__ import annotations
 
@@ -41,6 +41,17 @@ class TaskLoopSettings(Part):
     model: str | None = None
 
 
+class WorkspaceSettings(Part):
+    """`agency.agents.<name>.workspace`."""
+
+    full_name: str
+    email: str
+    matrix_id: str
+    domain: str
+    operators: list[str]
+    remote: str | None = None
+
+
 class AgentSettings(BaseModel):
     """Settings of one agent; features that a program does not read are not its business."""
 
@@ -56,6 +67,7 @@ class AgentSettings(BaseModel):
     role: str
     home: Path
     task_loop: TaskLoopSettings | None = None
+    workspace: WorkspaceSettings | None = None
 
 
 def load_agent(name: str, directory: Path = DIRECTORY) -> AgentSettings:

@@ -6,5 +6,6 @@
                                  └──── what the journal says ──┘
 
 The journal is the truth about what was done, since the agent may change, revert or lose TASKS.yaml
-in any way; a task that was done, or whose outcome is unknown, is not done again unless a person says so.
+in any way. A task that was done, or whose outcome is unknown, is not done again unless a person
+says so.
 """

@@ -10,6 +10,7 @@ counts. The journal lies outside the workspace's repository, where no checkout r
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -138,8 +139,7 @@ class Journal:
     def _write(self, descriptor: int, line: bytes) -> None:
         before = os.fstat(descriptor).st_size
         try:
-            if os.write(descriptor, line) != len(line):
-                raise OSError(28, os.strerror(28))
+            _write_whole(descriptor, line)
             os.fsync(descriptor)
         except OSError:
             os.ftruncate(descriptor, before)
@@ -161,7 +161,7 @@ class Journal:
         return PrerequisiteError(
             f"cannot {verb} the journal of tasks: {error.strerror or error}",
             where=str(self.path),
-            hint="check the free space and the owner of that directory; no task is begun without it",
+            hint="check the free space and the owner of its directory; no task begins without it",
         )
 
 
@@ -169,6 +169,11 @@ def _kept(found: Mapping[str, Record], named: frozenset[str]) -> list[Record]:
     others = [record for name, record in found.items() if name not in named]
     dropped = {record.task for record in others[: max(0, len(found) - MOST_NAMES)]}
     return [record for record in found.values() if record.task not in dropped]
+
+
+def _write_whole(descriptor: int, line: bytes) -> None:
+    if os.write(descriptor, line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _sync_directory(path: Path) -> None:
