@@ -46,7 +46,6 @@ UNWRITTEN = (
     _of_agent("tailnet", "tailnet", "Connect the agent to its tailnet."),
     _of_agent("ssh", "ssh-agent", "Hold the agent's SSH key."),
     _of_agent("mcp", "mcp configure", "Write the MCP configuration."),
-    _of_agent("codingAgent", "coding-agent serve", "Run tasks under the contract."),
     Unwritten(
         "incidents",
         "agency.incidents.enable",

@@ -52,6 +52,17 @@ class WorkspaceSettings(Part):
     remote: str | None = None
 
 
+class CodingSettings(Part):
+    """`agency.agents.<name>.codingAgent`."""
+
+    branch_prefix: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9/-]*/$", max_length=100)]
+    max_reviews: int = Field(ge=0, le=10)
+    max_wall_time: int = Field(default=3600, ge=60, le=86400)
+    reviews: list[Annotated[list[Argument], Field(min_length=1)]] = Field(
+        default_factory=list, max_length=10
+    )
+
+
 class AgentSettings(BaseModel):
     """Settings of one agent; features that a program does not read are not its business."""
 
@@ -68,6 +79,7 @@ class AgentSettings(BaseModel):
     home: Path
     task_loop: TaskLoopSettings | None = None
     workspace: WorkspaceSettings | None = None
+    coding_agent: CodingSettings | None = None
 
 
 def load_agent(name: str, directory: Path = DIRECTORY) -> AgentSettings:

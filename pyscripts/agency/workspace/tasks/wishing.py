@@ -12,7 +12,7 @@ from pydantic import Field
 
 from agency import settings
 from agency.files import write_atomically
-from agency.forge import Forge
+from agency.forge import Forge, gitea_forge, gitlab_forge
 from agency.secrets import SecretValue, read_credential
 from agency.workspace.config import Part
 from agency.workspace.tasks.intake import Taken, Wishes, collect, take
@@ -59,10 +59,7 @@ async def collect_to(agent: str, config: Path, output: Path, token: SecretValue)
 
 @asynccontextmanager
 async def _forge(found: CollectSettings, token: SecretValue) -> AsyncIterator[Forge]:
-    if found.kind == "gitea":
-        from agency.forge.gitea import gitea_forge as opened
-    else:
-        from agency.forge.gitlab import gitlab_forge as opened
+    opened = gitea_forge if found.kind == "gitea" else gitlab_forge
     async with opened(found.url, token.reveal()) as forge:
         yield forge
 
