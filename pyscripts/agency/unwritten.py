@@ -47,12 +47,6 @@ UNWRITTEN = (
     _of_agent("ssh", "ssh-agent", "Hold the agent's SSH key."),
     _of_agent("mcp", "mcp configure", "Write the MCP configuration."),
     Unwritten(
-        "incidents",
-        "agency.incidents.enable",
-        ("workspace", "incidents", "escalate"),
-        "Report incidents to the operators.",
-    ),
-    Unwritten(
         "ci-builtin",
         "agency.ci.enable",
         ("recipes", "runner"),

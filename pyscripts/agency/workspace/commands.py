@@ -7,6 +7,7 @@ import click
 from agency.commandline import add_unwritten
 from agency.workspace.audit.commands import audit
 from agency.workspace.contract.commands import coding_agent
+from agency.workspace.incidents.commands import incidents
 from agency.workspace.scaffold.commands import clone
 from agency.workspace.tasks.commands import collect, schedule, task_loop, tasks
 
@@ -16,6 +17,6 @@ def workspace() -> None:
     """Run the programs behind an agent's features; their units call this."""
 
 
-for command in (audit, tasks, schedule, task_loop, collect, clone, coding_agent):
+for command in (audit, tasks, schedule, task_loop, collect, clone, coding_agent, incidents):
     workspace.add_command(command)
 add_unwritten(workspace)

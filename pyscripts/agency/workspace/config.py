@@ -14,6 +14,7 @@ from agency.errors import PrerequisiteError, UsageError
 from agency.naming import AGENT_NAME_HINT, AGENT_NAME_PATTERN
 
 DIRECTORY = Path("/etc/agency/agents")
+WORKSPACE = "agent-space"  # of a home
 _NAME = re.compile(AGENT_NAME_PATTERN)
 Argument = Annotated[str, Field(min_length=1, max_length=4096)]
 

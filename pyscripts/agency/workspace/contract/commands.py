@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agency.commandline import emit, json_option
-from agency.workspace.tasks.commands import settings_option
+from agency.workspace.options import settings_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,9 +122,9 @@ async def _until_signal(work: Work) -> Summary:
 
 def _checkout(found: AgentSettings, repository: str) -> Checkout:
     from agency.programs import find_program
+    from agency.workspace.config import WORKSPACE
     from agency.workspace.contract.preflight import find_repository
     from agency.workspace.contract.repository import Checkout
-    from agency.workspace.tasks.place import WORKSPACE
 
     git = find_program("git", hint="install git, or add it to the unit's path")
     place = find_repository(found.home / WORKSPACE / ".repos", repository)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from agency.commandline import emit, json_option
-from agency.workspace.tasks.commands import settings_option
+from agency.workspace.options import settings_option
 
 
 @click.command()
@@ -20,10 +20,9 @@ def clone(agent: str, directory: Path, as_json: bool) -> None:
     Exits with 3 while the remote cannot be read: its unit tries again.
     """
     from agency.programs import find_program
-    from agency.workspace.config import feature_off, load_agent
+    from agency.workspace.config import WORKSPACE, feature_off, load_agent
     from agency.workspace.scaffold.adopt import Adopter
     from agency.workspace.scaffold.files import Identity, files
-    from agency.workspace.tasks.place import WORKSPACE
 
     found = load_agent(agent, directory)
     about = found.workspace

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from agency.commandline import emit, json_option
+from agency.workspace.options import settings_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,14 +21,6 @@ if TYPE_CHECKING:
 
 _PRIORITIES = ("urgent", "high", "normal", "low")
 
-settings_option = click.option(
-    "--settings",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default="/etc/agency/agents",
-    show_default=True,
-    help="Where NAME.json of the agent is.",
-)
 _workspace_option = click.option(
     "--workspace",
     type=click.Path(path_type=Path, file_okay=False),
@@ -41,7 +34,8 @@ _state_option = click.option(
 
 
 def _place(workspace: Path | None, state: Path | None, home: Path | None = None) -> TaskPlace:
-    from agency.workspace.tasks.place import STATE, WORKSPACE, TaskPlace
+    from agency.workspace.config import WORKSPACE
+    from agency.workspace.tasks.place import STATE, TaskPlace
 
     home = home or Path.home()
     return TaskPlace(workspace or home / WORKSPACE, state or home / STATE)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from agency.gosuto import Schedule
+from agency.workspace.fields import Line, Name, Text
 from agency.yaml_source import Loc
 
 MOST_TASKS = 1000
@@ -16,16 +17,6 @@ MOST_SCHEDULES = 100
 Status = Literal["pending", "in_progress", "completed", "failed", "blocked", "unknown"]
 Priority = Literal["urgent", "high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = ("urgent", "high", "normal", "low")
-
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,78}[a-z0-9])?$", strict=True)
-]
-Line = Annotated[
-    str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")
-]
-Text = Annotated[
-    str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]+$")
-]
 
 
 class _Sheet(BaseModel):

@@ -28,7 +28,6 @@ from agency.workspace.tasks.model import (
     task_rules,
 )
 
-WORKSPACE = "agent-space"
 STATE = Path(".local/state/agency-tasks")
 _SHEET_WAIT_S = 10.0
 _POLL_S = 0.02

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from agency.errors import AgencyError, PrerequisiteError
 from agency.signals import stop_signals
 from agency.workspace.config import AgentSettings, feature_off
+from agency.workspace.incidents.model import EXAMPLES, Issues, Shared, issue_rules
+from agency.workspace.incidents.shared import DIRECTORY as SHARED
+from agency.workspace.incidents.shared import known_text, publish, read_shared
+from agency.workspace.sheets import read_sheet
 from agency.workspace.tasks.intake import take_due
 from agency.workspace.tasks.loop import Loop, Report
 from agency.workspace.tasks.performer import CommandPerformer
 from agency.workspace.tasks.place import TaskPlace
 from agency.workspace.tasks.scheduler import Limits
+
+_LOG = logging.getLogger(__name__)
 
 
 def loop_of(agent: AgentSettings, place: TaskPlace) -> Loop:
@@ -28,6 +35,7 @@ def loop_of(agent: AgentSettings, place: TaskPlace) -> Loop:
         raise PrerequisiteError("nothing is configured that does tasks", where=option)
     take_due(place)
     return Loop(
+        context=_known(agent, place),
         place=place,
         performer=CommandPerformer(found.command, place.state, agent.home),
         limits=Limits(
@@ -38,6 +46,23 @@ def loop_of(agent: AgentSettings, place: TaskPlace) -> Loop:
         ),
         model=found.model,
     )
+
+
+def _known(agent: AgentSettings, place: TaskPlace) -> str:
+    """Share the agent's incidents, and return the open ones of all; trouble there ends no run."""
+    try:
+        sheet, _ = read_sheet(place.workspace / "ISSUES.yaml", Issues, issue_rules, EXAMPLES)
+    except AgencyError as error:
+        _LOG.warning("ISSUES.yaml cannot be read: %s", error.message)
+        sheet = Issues(issues=[])
+    others: list[Shared] = []
+    if SHARED.exists():
+        try:
+            publish(agent.name, sheet.issues, SHARED)
+            others = read_shared(SHARED)
+        except AgencyError as error:
+            _LOG.warning("incidents cannot be shared: %s", error.message)
+    return known_text(sheet.issues, others, agent.name)
 
 
 class StoppedError(AgencyError):

@@ -68,6 +68,7 @@ async def test_its_environment_holds_nothing_else(tmp_path, monkeypatch):
         ("echo nonsense > $AGENCY_TASK_RESULT", "its result cannot be read: not JSON"),
         ("""echo '{"tokens": -1}' > $AGENCY_TASK_RESULT""", "its result cannot be read: tokens"),
         ("mkfifo $AGENCY_TASK_RESULT", "its result cannot be read"),
+        ("mkdir $AGENCY_TASK_RESULT", "its result cannot be read"),
         ("ln -s /dev/zero $AGENCY_TASK_RESULT", "its result cannot be read"),
         ("head -c 3000000 /dev/zero > $AGENCY_TASK_RESULT", "its result cannot be read"),
     ],
