@@ -45,7 +45,6 @@ UNWRITTEN = (
     _of_agent("passwords", "passwords serve", "Serve the agent's passwords."),
     _of_agent("tailnet", "tailnet", "Connect the agent to its tailnet."),
     _of_agent("ssh", "ssh-agent", "Hold the agent's SSH key."),
-    _of_agent("mcp", "mcp configure", "Write the MCP configuration."),
     Unwritten(
         "ci-builtin",
         "agency.ci.enable",

@@ -8,6 +8,7 @@ from agency.commandline import add_unwritten
 from agency.workspace.audit.commands import audit
 from agency.workspace.contract.commands import coding_agent
 from agency.workspace.incidents.commands import incidents
+from agency.workspace.mcp.commands import mcp
 from agency.workspace.scaffold.commands import clone
 from agency.workspace.tasks.commands import collect, schedule, task_loop, tasks
 
@@ -17,6 +18,6 @@ def workspace() -> None:
     """Run the programs behind an agent's features; their units call this."""
 
 
-for command in (audit, tasks, schedule, task_loop, collect, clone, coding_agent, incidents):
+for command in (audit, tasks, schedule, task_loop, collect, clone, coding_agent, incidents, mcp):
     workspace.add_command(command)
 add_unwritten(workspace)

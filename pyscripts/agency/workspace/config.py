@@ -64,6 +64,13 @@ class CodingSettings(Part):
     )
 
 
+class McpSettings(Part):
+    """`agency.agents.<name>.mcp`; `servers` are the gateway's, and no program's here."""
+
+    servers: dict[str, object] = Field(default_factory=dict)
+    gateway: Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:[0-9]{1,5}/mcp$")] | None = None
+
+
 class AgentSettings(BaseModel):
     """Settings of one agent; features that a program does not read are not its business."""
 
@@ -81,6 +88,7 @@ class AgentSettings(BaseModel):
     task_loop: TaskLoopSettings | None = None
     workspace: WorkspaceSettings | None = None
     coding_agent: CodingSettings | None = None
+    mcp: McpSettings | None = None
 
 
 def load_agent(name: str, directory: Path = DIRECTORY) -> AgentSettings:
