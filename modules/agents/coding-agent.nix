@@ -11,17 +11,16 @@ let
   feature = import ../lib/agent-feature.nix { inherit lib; };
   agents = config.agency.agents;
   inherit ((import ../lib { inherit lib; }).naming.agents) group;
+  tools = lib.makeBinPath [
+    pkgs.gitMinimal
+    pkgs.util-linux
+  ];
   launcher =
     name:
     pkgs.runCommand "agent.coding-agent" { nativeBuildInputs = [ pkgs.makeBinaryWrapper ]; } ''
       makeBinaryWrapper ${config.agency.prefix}/bin/agency $out \
         --add-flags "workspace coding-agent run ${name}" \
-        --prefix PATH : ${
-          lib.makeBinPath [
-            pkgs.gitMinimal
-            pkgs.util-linux
-          ]
-        }
+        --prefix PATH : ${tools}
     '';
 in
 {
@@ -36,7 +35,12 @@ in
         maxReviews = opt.between 0 10 2 "How often a failed review sends the work back before a person is asked.";
         maxWallTime = opt.between 60 86400 3600 "Longest piece of work, in seconds.";
         reviews = opt.listOf (types.nonEmptyListOf types.str) "Checks of what was committed, in order: a linter, the tests. Each is a program and its arguments." // {
-          example = [ [ "make" "test" ] ];
+          example = [
+            [
+              "make"
+              "test"
+            ]
+          ];
         };
       };
       settings = agent: {

@@ -47,9 +47,7 @@ in
         maxTasks = opt.between 1 100 5 "Most tasks in one run.";
         maxWallTime = opt.between 60 86400 3600 "Longest run, in seconds.";
         maxErrors = opt.between 1 100 3 "Failed tasks in a row that end a run.";
-        maxTokens =
-          opt.nullOr types.ints.positive
-            "Most tokens of one run, by what its tasks say they took. Null: no limit.";
+        maxTokens = opt.nullOr types.ints.positive "Most tokens of one run, by what its tasks say they took. Null: no limit.";
         command = opt.listOf types.str "What does a task, in the workspace: a program and its arguments. It reads the file that AGENCY_TASK names." // {
           example = [ "my-agent" ];
         };
