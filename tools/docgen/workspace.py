@@ -1,6 +1,6 @@
 """Generator of the JSON Schemas of a workspace's sheets: docs/workspace-schemas.json.
 
-`python tools/docgen/workspace.py docs/workspace-schemas.json` writes it; a test fails if it is stale.
+`python tools/docgen/workspace.py docs/workspace-schemas.json` writes it; a test finds it stale.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agency.clock import Clock
 from agency.errors import AgencyError, PrerequisiteError
-from agency.files import private_directory, write_atomically
+from agency.files import write_atomically
 from agency.locks import only_one, try_lock
 from agency.settings import parse, read_bounded
 from agency.workspace.sheets import changed_text, parse_sheet, read_sheet, write_sheet
@@ -93,13 +93,20 @@ class TaskPlace:
                 hint="the reconciler agent-workspaces makes it; or name one with --workspace",
             )
         try:
-            private_directory(self.state)
+            self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self.state.stat()
         except OSError as error:
             raise PrerequisiteError(
                 f"cannot make the state of tasks: {error.strerror or error}",
                 where=str(self.state),
                 hint=_LOCK_HINT,
             ) from error
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise PrerequisiteError(
+                "the journal of tasks is another user's, or others may write there",
+                where=str(self.state),
+                hint="run this as the agent: `runuser -u agent-NAME -- agency workspace tasks ...`",
+            )
 
     def read_tasks(self) -> list[Task]:
         """Read TASKS.yaml.

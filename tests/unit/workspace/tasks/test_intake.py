@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from task_places import Counting, Moment, loop_in, place_in, states
 
-from agency.errors import BadInputError
+from agency.errors import BadInputError, PrerequisiteError
 from agency.workspace.tasks import intake
 from agency.workspace.tasks.intake import Wish, Wishes, take, take_due
 from agency.workspace.tasks.wishing import take_wishes, wishes_file
@@ -85,6 +85,16 @@ def test_state_is_the_agents_own(tmp_path):
     take(place, [wish("a")])
     assert stat.S_IMODE(place.state.stat().st_mode) == 0o700
     assert place.state.parent != place.workspace
+
+
+def test_a_journal_that_others_may_write_is_not_used(tmp_path):
+    place = place_in(tmp_path)
+    place.state.mkdir(mode=0o700)
+    place.state.chmod(0o777)
+    with pytest.raises(PrerequisiteError, match="runuser -u agent-NAME"):
+        take(place, [wish("a")])
+    place.state.chmod(0o700)
+    assert take(place, [wish("a")]).added == ("a",)
 
 
 @pytest.mark.parametrize(
