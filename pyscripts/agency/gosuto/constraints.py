@@ -165,8 +165,9 @@ def _test_prefix(prefix: str, value: str) -> tuple[Held, str]:
 
 
 def _test_hosts(patterns: list[str], value: str) -> tuple[Held, str]:
+    bare = value.startswith("[") or not (":" in value or "/" in value)
     try:
-        host = read_url(value).host if ":" in value or "/" in value else read_host(value)
+        host = read_host(value) if bare else read_url(value).host
     except UnreadableError as error:
         return Held.UNDECIDED, str(error)
     for pattern in patterns:
