@@ -70,9 +70,9 @@ in
           };
           serviceConfig = {
             TimeoutStartSec = "10min";
-            # Empty until the collector wrote it.
+            # None until the collector wrote them.
             LoadCredential = "wishes.json:${wishes}";
-            SetCredential = "wishes.json:";
+            SetCredential = "wishes.json:{}";
           };
         };
         task-loop = {
@@ -91,7 +91,11 @@ in
             OnCalendar = "*:0/15";
             Persistent = true;
           };
-          serviceConfig.TimeoutStartSec = "1d";
+          serviceConfig = {
+            # Each run shares the agent's incidents.
+            ReadWritePaths = "-/var/lib/agency-incidents";
+            TimeoutStartSec = "1d";
+          };
         };
       };
       settings = agent: {
