@@ -96,7 +96,7 @@ class Loop:
             return report
 
     def _clear(self) -> None:
-        """End what a killed run left running, and settle the list by the journal."""
+        """End what a killed run left running; its task is of unknown outcome."""
         with self.place.sheet_lock():
             journal = self.place.journal.read()
         for record in journal.values():
@@ -112,7 +112,6 @@ class Loop:
                 if record.event == "begun":
                     note = "the run ended in its midst"
                     self.place.journal.append(record.task, "ended", record.run, "unknown", note)
-            self._settle()
             self.place.journal.compact(task.name for task in self.place.read_tasks())
 
     def _settle(self) -> list[Task]:

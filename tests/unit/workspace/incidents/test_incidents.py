@@ -116,7 +116,8 @@ class TestShared:
         outside = tmp_path / "outside.json"
         outside.write_text(shared("link").model_dump_json())
         (place / "pm--link.json").symlink_to(outside)
-        (place / "pm--hard.json").hardlink_to(outside)
+        (tmp_path / "hard.json").write_text(shared("hard").model_dump_json())
+        (place / "pm--hard.json").hardlink_to(tmp_path / "hard.json")
         os.mkfifo(place / "pm--fifo.json")
         (place / "pm--dir.json").mkdir()
         (place / "pm--huge.json").write_bytes(b"x" * 1_000_000)

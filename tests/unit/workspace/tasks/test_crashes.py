@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from task_places import Counting, loop_in, place_in, states
@@ -99,6 +100,7 @@ def test_a_crash_anywhere(tmp_path, monkeypatch, torn):
     assert unknown > 3
 
 
+@pytest.mark.thorough
 def test_a_full_disk_anywhere(tmp_path, monkeypatch):
     """As a crash; and when there is room again, what had not begun is done."""
     kernel = Kernel(monkeypatch)
@@ -127,6 +129,43 @@ def test_a_full_disk_anywhere(tmp_path, monkeypatch):
             break
         after += 1
     assert refused > 10
+
+
+def test_what_is_acted_upon_is_on_disk_before(tmp_path, monkeypatch):
+    """A power cut loses what was written and not flushed, which no crash of a process shows."""
+    flushed: dict[str, bytes] = {}
+    real = os.fsync
+
+    def fsync(descriptor):
+        real(descriptor)
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        flushed[str(path)] = b"" if path.is_dir() else path.read_bytes()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    place = place_in(tmp_path, "a", "b")
+    seen = []
+
+    def act(_):
+        path = place.journal.path
+        seen.append(flushed[str(path)] == path.read_bytes() and str(path.parent) in flushed)
+        return Performed("completed", "done")
+
+    run(place, Counting(act))
+    assert seen == [True, True]
+    assert flushed[str(place.journal.path)] == place.journal.path.read_bytes()
+
+
+def test_half_a_record_of_a_full_disk_spoils_no_later_one(tmp_path, monkeypatch):
+    place = place_in(tmp_path)
+    place.state.mkdir(mode=0o700)
+    place.journal.append("a", "intended", "r")
+    real = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:20]))
+        with pytest.raises(PrerequisiteError, match="No space left"):
+            place.journal.append("b", "intended", "r")
+    place.journal.append("c", "intended", "r")
+    assert list(place.journal.read()) == ["a", "c"]
 
 
 def test_a_disk_that_fills_while_a_task_is_done(tmp_path, monkeypatch):

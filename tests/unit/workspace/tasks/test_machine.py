@@ -129,5 +129,5 @@ class TaskMachine(RuleBasedStateMachine):
             assert times <= self.allowed[name], (name, self.performed, self.allowed)
 
 
-TaskMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TaskMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
 TestTasks = TaskMachine.TestCase
