@@ -20,3 +20,4 @@ from .model import Document as Document
 from .template import Template as Template
 from .template import load_template as load_template
 from .template import template_names as template_names
+from .values import Schedule as Schedule
