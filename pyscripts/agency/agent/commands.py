@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from agency.agent.carrying import begin_again, read_carried
+from agency.agent.gateway.commands import gateway
 from agency.agent.process import load_config, load_token, serve
 from agency.clock import Clock
 from agency.commandline import json_option, log_to_stderr
@@ -77,3 +78,6 @@ def run(
     again = asyncio.run(serve(config, load_token(), Clock(), audit_socket, handed, carried, dial))
     if again is not None:
         begin_again(again)
+
+
+agent.add_command(gateway)

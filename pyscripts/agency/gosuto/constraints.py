@@ -68,6 +68,19 @@ def _host(text: str) -> str:
     return text
 
 
+def _server_url(text: str) -> str:
+    try:
+        url = read_url(text)
+    except UnreadableError as error:
+        raise ValueError(f"{shown(text)} {error}") from None
+    if url.has_query or "#" in text:
+        raise ValueError(f"{shown(text)} has a query or fragment; a secret there would be logged")
+    if not text.lower().startswith(("http://", "https://")):
+        raise ValueError(f"{shown(text)} must begin with https:// or http://")
+    return text
+
+
+ServerUrl = Annotated[str, AfterValidator(_server_url)]
 UrlPrefix = Annotated[str, AfterValidator(_prefix)]
 HostPattern = Annotated[str, AfterValidator(_host)]
 Re2Pattern = Annotated[str, AfterValidator(_pattern)]

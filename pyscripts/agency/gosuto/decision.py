@@ -65,6 +65,13 @@ def decide(document: Document, tool: str, args: Mapping[str, object]) -> Decisio
     return Decision(Answer.DENY, None, "no rule allows it")
 
 
+def may_be_called(document: Document, tool: str) -> bool:
+    """Return whether any arguments could get `tool` another answer than deny."""
+    about = [rule for rule in document.capabilities.values() if _names(rule.tool, tool)]
+    refused = any(rule.answer == "deny" and not rule.arguments for rule in about)
+    return bool(TOOL.match(tool)) and not refused and any(rule.answer != "deny" for rule in about)
+
+
 def findings(document: Document, tool: str, args: Mapping[str, object]) -> tuple[Finding, ...]:
     """Judge each rule that names the tool, in the order of the document."""
     return tuple(
