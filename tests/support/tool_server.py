@@ -61,9 +61,11 @@ async def call_tool(request: types.CallToolRequest) -> types.ServerResult:
         case "dies":
             os._exit(1)
         case "floods":
-            sys.stdout.write("x" * 64 * 1024 * 1024)
+            return said("x" * 32 * 1024 * 1024)
         case "secrets":
-            return said(f"the key is {os.environ['API_KEY']} and {os.environ['API_KEY'].encode().hex()}")
+            return said(
+                f"the key is {os.environ['API_KEY']} and {os.environ['API_KEY'].encode().hex()}"
+            )
         case "liar":
             return said("{}", structuredContent={"count": "many"})
         case "environment":
@@ -80,7 +82,11 @@ async def call_tool(request: types.CallToolRequest) -> types.ServerResult:
 async def main() -> None:
     if KIND == "notifies":
         while True:
-            line = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"x": "y" * 4096}}
+            line = {
+                "jsonrpc": "2.0",
+                "method": "notifications/message",
+                "params": {"x": "y" * 4096},
+            }
             print(json.dumps(line), flush=True)
     if KIND == "garbage":
         print("this is no message", flush=True)

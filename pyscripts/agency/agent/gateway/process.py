@@ -40,8 +40,7 @@ async def serve_gateway(
         PrerequisiteError: a socket or the state directory cannot be used.
         BadInputError: the journal, or the list of accepted tools, cannot be read.
     """
-    for name in ("mcp", "httpx"):  # a line for each request, and more than this log may hold
-        logging.getLogger(name).setLevel(logging.WARNING)
+    _keep_out_of_the_log()
     stopping = asyncio.Event()
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -70,6 +69,19 @@ async def serve_gateway(
     finally:
         await runner.cleanup()
         await gateway.close()
+
+
+def _keep_out_of_the_log() -> None:
+    """Keep libraries' words out of the log: they quote what servers and programs sent."""
+    for name in ("mcp", "httpx", "httpcore", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_ours)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    # The SDK says some things by the root logger.
+    return record.name != "root" or "/mcp/" not in record.pathname
 
 
 def _front_socket(config: GatewayConfig) -> socket.socket:

@@ -46,7 +46,7 @@ from agency.secrets import Redactor
 
 MAX_CALLS = 32
 MAX_DOUBTS = 256
-_DRAIN_S = 5.0
+_DRAIN_S = 3.0
 _TTL_S = 3600.0
 
 _log = logging.getLogger(__name__)

@@ -79,7 +79,7 @@ def arguments_fault(args: Mapping[str, Any]) -> str:
         return f"the arguments are deeper than {MAX_DEPTH}"
     try:
         size = len(canonical_json(dict(args)))
-    except ValueError:
+    except (TypeError, ValueError):
         return "the arguments are not JSON"
     return f"the arguments have more than {MAX_ARGUMENTS} bytes" if size > MAX_ARGUMENTS else ""
 
@@ -99,7 +99,7 @@ def arguments_digest(args: Mapping[str, Any]) -> str:
     """Compute the SHA-256 of arguments; for ones that are not JSON, of what Python shows."""
     try:
         return sha256_hex(canonical_json(dict(args)))
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         return sha256_hex(b"not JSON")
 
 

@@ -84,10 +84,10 @@ def _media(blocks: Iterable[Block], redactor: Redactor) -> tuple[tuple[Block, ..
     for each in blocks:
         if each.kind == "text":
             continue
-        size += len(each.data)
-        fits = size <= MAX_MEDIA and len(kept) < MAX_BLOCKS
+        fits = size + len(each.data) <= MAX_MEDIA and len(kept) < MAX_BLOCKS
         if fits and redactor.redact(each.data) == each.data:
             kept.append(each)
+            size += len(each.data)
         else:
             left_out += 1
     return tuple(kept), left_out

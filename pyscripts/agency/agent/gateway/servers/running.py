@@ -66,6 +66,7 @@ class Server:
     _offers: tuple[ToolOffer, ...] | None = None
     _connection: Connection | None = None
     _work: asyncio.Task[None] | None = None
+    _gone: asyncio.Future[None] = field(default_factory=lambda: asyncio.Future())
     _looked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self) -> None:
@@ -101,13 +102,20 @@ class Server:
         if connection is None or self.cut_off or tool not in self.tools:
             raise ServerAwayError(f"the server {self.name} is not there now: {self.reason}")
         self.calls += 1
+        made = asyncio.ensure_future(connection.call(tool.name, args, self.pace.call_s))
         try:
-            # More than the request's own limit: a session that does not even keep that.
-            async with asyncio.timeout(self.pace.call_s + 5):
-                return await connection.call(tool.name, args, self.pace.call_s)
-        except TimeoutError:
-            raise ServerGoneError(f"the server {self.name} did not answer") from None
+            # The SDK leaves a request waiting whose session was closed, so its end is waited for
+            # too; and more than the request's own limit, for a session that does not keep that.
+            await asyncio.wait(
+                {made, self._gone},
+                timeout=self.pace.call_s + 5,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not made.done():
+                raise ServerGoneError(f"the server {self.name} ended or did not answer")
+            return made.result()
         finally:
+            made.cancel()
             self.calls -= 1
 
     def accept(self, list_sha256: str) -> bool:
@@ -137,7 +145,7 @@ class Server:
         pause_s = self.pace.first_pause_s
         while True:
             begun = self.clock.steady()
-            self.said = Said()
+            self.said, self._gone = Said(), asyncio.Future()
             self.health = "starting"
             try:
                 await self._run()
@@ -145,7 +153,9 @@ class Server:
                 fault = error.message
             except Exception as error:  # noqa: BLE001 - a server must not end the gateway
                 fault = f"it failed: {type(_first(error)).__name__}"
-            self._connection, self.tools = None, ()
+            finally:
+                self._connection, self.tools = None, ()
+                self._gone.set_result(None)
             self.health, self.reason = "failing", self.said.fault or fault
             self._looked.set()
             last = self.said.window.decode(errors="replace").strip().rpartition("\n")[2]

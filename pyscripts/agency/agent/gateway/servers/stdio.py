@@ -21,7 +21,7 @@ from pathlib import Path
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCMessage
+from mcp.types import JSONRPCMessage, JSONRPCNotification
 from pydantic import ValidationError
 
 from agency.children import stat_fields
@@ -32,7 +32,9 @@ from agency.programs import Bounds, find_program
 MAX_LINE = 2 * 1024 * 1024
 FLOOD_BURST = 16 * 1024 * 1024  # bytes at once
 FLOOD_PER_S = 2 * 1024 * 1024  # and in the long run
+TOOLS_CHANGED = "notifications/tools/list_changed"
 _GRACE_S = 1.0
+_KILL_S = 5.0
 _WINDOW = 2000
 MEMORY_BYTES = 1024**3
 
@@ -165,7 +167,14 @@ async def _read(
                 message = JSONRPCMessage.model_validate_json(line)
             except (ValidationError, RecursionError):
                 return said.end("it wrote a line that is no message")
-            await to_us.send(SessionMessage(message))
+            if _is_wanted(message):
+                await to_us.send(SessionMessage(message))
+
+
+def _is_wanted(message: JSONRPCMessage) -> bool:
+    """Leave out what servers tell of themselves: nobody reads it, and the SDK logs what is odd."""
+    told = message.root
+    return not isinstance(told, JSONRPCNotification) or told.method == TOOLS_CHANGED
 
 
 async def _write(
@@ -190,17 +199,33 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     """Close its input, give it a moment, then kill its whole session."""
     if process.stdin is not None:
         process.stdin.close()
+    # asyncio waits for the ends of all pipes, and stops to read one that is full.
+    rest = [asyncio.create_task(_discard(each)) for each in (process.stdout, process.stderr)]
+    try:
+        await _ends(process, _GRACE_S)
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        # What it left behind keeps the session's id from being used again.
+        for pid in _session_of(process.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        await _ends(process, _KILL_S)
+    finally:
+        for each in rest:
+            each.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+
+async def _ends(process: asyncio.subprocess.Process, within_s: float) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_GRACE_S if process.returncode is None else 0.001):
+        async with asyncio.timeout(within_s):
             await process.wait()
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-    # What it left behind keeps the session's id from being used again.
-    for pid in _session_of(process.pid):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+
+
+async def _discard(stream: asyncio.StreamReader | None) -> None:
+    while stream is not None and await stream.read(1024 * 1024):
+        pass
 
 
 def _session_of(leader: int) -> list[int]:
