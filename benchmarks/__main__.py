@@ -12,6 +12,7 @@ from benchmarks import (
     audit,
     chat,
     flood,
+    gateway,
     guest,
     inventory,
     nix,
@@ -31,6 +32,7 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "inventory": inventory.rows,
     "sustained": sustained.rows,
     "audit": audit.rows,
+    "gateway": gateway.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }

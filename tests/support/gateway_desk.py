@@ -1,4 +1,4 @@
-"""What the gateway's unit tests share: a policy, tools without a server, and records of what was done."""
+"""What the gateway's unit tests share: policies, tools without a server, an audit log."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,5 +1,6 @@
 """A tool gateway as a real process, its program's MCP client, and its ACP process's client."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -8,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,13 @@ def document(
 
 def allow(tool: str, answer: str = "allow", **more: object) -> dict[str, object]:
     return {"tool": tool, "answer": answer, **more}
+
+
+async def reached(wanted: Callable[[], object], within_s: float = 20) -> None:
+    """Wait for what another process does."""
+    async with asyncio.timeout(within_s):
+        while not wanted():  # noqa: ASYNC110 - there is no event of another process
+            await asyncio.sleep(0.02)
 
 
 def told(result: types.CallToolResult) -> str:
@@ -103,7 +111,9 @@ class Running:
 
     async def start(self) -> None:
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(self.argv(), env=self.env, stderr=log, text=True)
+            self.process = subprocess.Popen(  # noqa: ASYNC220 - forks and execs in milliseconds
+                self.argv(), env=self.env, stderr=log, text=True
+            )
         await self.answering()
 
     async def answering(self) -> GatewayStatus:
@@ -111,8 +121,6 @@ class Running:
 
     async def until(self, wanted: Any, within_s: float = 20) -> GatewayStatus:
         """Wait for a state of the gateway."""
-        import asyncio
-
         deadline, seen = time.monotonic() + within_s, None
         while True:
             try:

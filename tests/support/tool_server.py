@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 from mcp import types
@@ -30,7 +29,7 @@ def offered() -> list[types.Tool]:
             tool("out", outputSchema={**out, "required": ["count"]}),
             tool("refers", schema={"$ref": f"file://{PLACE}/schema.json"}),
             tool("endless", schema={"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}),
-            tool("rеad"),  # a Cyrillic letter
+            tool("r\u0435ad"),  # a Cyrillic letter
             tool("Same"),
             tool("same"),
         ]
@@ -74,7 +73,7 @@ async def call_tool(request: types.CallToolRequest) -> types.ServerResult:
             return said("long " * 1_000_000 if text == "very" else "a" * 300_000)
     if text == "wait":
         (PLACE / "waiting").touch()
-        while not (PLACE / "go").exists():
+        while not (PLACE / "go").exists():  # noqa: ASYNC110 - a test makes it
             await asyncio.sleep(0.02)
     return said(text)
 
@@ -87,10 +86,11 @@ async def main() -> None:
                 "method": "notifications/message",
                 "params": {"x": "y" * 4096},
             }
-            print(json.dumps(line), flush=True)
+            sys.stdout.write(json.dumps(line) + "\n")
     if KIND == "garbage":
-        print("this is no message", flush=True)
-        time.sleep(60)
+        sys.stdout.write("this is no message\n")
+        sys.stdout.flush()
+        await asyncio.sleep(60)
     server.request_handlers[types.ListToolsRequest] = list_tools
     server.request_handlers[types.CallToolRequest] = call_tool
     async with stdio_server() as (read, write):

@@ -22,9 +22,11 @@ _DESCRIBES = f"{NOT_ENFORCED}: it only describes"
 _PROMPT = f"{NOT_ENFORCED} yet: text for the model, which no program of the agent reads so far"
 _LISTENER = f"{NOT_ENFORCED} yet: the agent does not read rooms"
 _METER = f"{NOT_ENFORCED} yet: the agent's model calls are not metered"
-_GATEWAY = f"{NOT_ENFORCED} yet: agency.gosuto.decision:decide answers, and no tool call asks it"
-_PEOPLE = f"{NOT_ENFORCED} yet: no tool call asks people"
-_SERVERS = f"{NOT_ENFORCED} yet: the agent starts no MCP servers"
+_GATEWAY = "agency.agent.gateway.calls.judging:judge"
+_APPROVALS = "agency.agent.gateway.calls.approvals:Approvals"
+_DECIDERS = "agency.agent.gateway.core:Gateway"
+_ROOM = f"{NOT_ENFORCED} yet: the control plane posts no prompt for a tool call"
+_SERVERS = "agency.agent.gateway.servers.servers:Servers"
 _EVENTS = f"{NOT_ENFORCED} yet: the agent takes no events"
 _LEASES = f"{NOT_ENFORCED} yet: the agent is given no secrets by this document"
 _MESSAGES = f"{NOT_ENFORCED} yet: the agent sends no messages"
@@ -38,8 +40,11 @@ ENFORCERS: Mapping[str, str] = {
     "limits": _METER,
     "limits.eventsPerMinute": _EVENTS,
     "capabilities": _GATEWAY,
-    "approvals": _PEOPLE,
+    "approvals.room": _ROOM,
+    "approvals.approvers": _DECIDERS,
+    "approvals.ttlSeconds": _APPROVALS,
     "mcpServers": _SERVERS,
+    "mcpServers.*.restart": "agency.agent.gateway.servers.running:Server",
     "gateways": _EVENTS,
     "secrets": _LEASES,
     "messaging": _MESSAGES,
@@ -121,8 +126,19 @@ def unenforced(document: Document) -> tuple[str, ...]:
     found = as_data(document)
     told = []
     for section, reason in ENFORCERS.items():
-        if "." in section or not reason.startswith(f"{NOT_ENFORCED} yet"):
+        outer = ENFORCERS.get(section.partition(".")[0], "") if "." in section else ""
+        if _is_open(outer) or not _is_open(reason):
             continue
-        if found.get(section) != plain.get(section):
+        if _at(found, section) != _at(plain, section):
             told.append(f"{section} is {reason}")
     return tuple(told)
+
+
+def _is_open(reason: str) -> bool:
+    return reason.startswith(f"{NOT_ENFORCED} yet")
+
+
+def _at(data: Any, section: str) -> Any:
+    for part in section.split("."):
+        data = data.get(part) if isinstance(data, dict) else None
+    return data

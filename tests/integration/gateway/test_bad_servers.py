@@ -1,6 +1,7 @@
 """MCP servers that hang, die, flood, lie, change what they say, and give away secrets."""
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -12,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from gatewaying import ALICE, Running, allow, document, server, told
+from gatewaying import ALICE, Running, allow, document, reached, server, told
 
 from agency.protocols import GatewayRefusedError, ToolCall
 
@@ -21,6 +22,20 @@ ALL = {"all": allow("*")}
 
 def named(status, name: str):
     return next(each for each in status.servers if each.name == name)
+
+
+def peak_kb(pid: int) -> int:
+    """The most memory that a process had."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0])
+
+
+def command_lines() -> list[bytes]:
+    """The command lines of all processes but this one."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            found.append(b"" if entry.parent.name == str(os.getpid()) else entry.read_bytes())
+    return found
 
 
 async def call(gateway: Running, name: str, **args: object) -> str:
@@ -56,8 +71,7 @@ async def test_a_server_that_hangs_holds_up_nothing_else(gateway: Running, place
     servers = {"bad": server("hangs", place / "bad"), "web": server("good", place / "web")}
     await gateway.give(document(servers, ALL))
     hanging = asyncio.create_task(call(gateway, "bad__echo", text="x"))
-    while not (place / "bad" / "hanging").exists():
-        await asyncio.sleep(0.02)
+    await reached((place / "bad" / "hanging").exists)
     assert "\nhi\n" in await call(gateway, "web__echo", text="hi")
     begun = time.monotonic()
     assert await asyncio.to_thread(gateway.stop) == 0
@@ -87,8 +101,7 @@ async def test_a_server_that_floods_or_babbles_is_ended(
     await gateway.until(lambda s: wanted in named(s, "bad").reason)
     assert "\nhi\n" in await call(gateway, "web__echo", text="hi")
     assert gateway.process is not None
-    peak = Path(f"/proc/{gateway.process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]
-    assert int(peak) < 400_000  # kB
+    assert peak_kb(gateway.process.pid) < 400_000
 
 
 async def test_a_server_that_lies_is_used_where_it_does_not(gateway: Running, place: Path) -> None:
@@ -172,11 +185,7 @@ async def test_a_servers_secret_reaches_it_alone_and_nobody_reads_it(
     assert (seen["PLAIN"], seen["HOME"]) == ("yes", str(place / "state" / "servers" / "open"))
     kept = b"".join(p.read_bytes() for p in (place / "state").rglob("*") if p.is_file())
     assert value.encode() not in kept + gateway.log.read_bytes()
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            assert value.encode() not in entry.read_bytes()
-        except OSError:
-            continue
+    assert not any(value.encode() in line for line in command_lines())
 
 
 async def test_a_secret_too_short_to_be_struck_out_is_refused(gateway: Running) -> None:
@@ -202,22 +211,12 @@ async def test_results_that_are_long_or_give_orders_come_as_data(
 async def test_a_servers_program_ends_with_the_gateway(gateway: Running, place: Path) -> None:
     await gateway.give(document({"web": server("good", place / "web")}, ALL))
 
-    def running() -> list[str]:
-        wanted = str(place / "web").encode()
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if wanted in (entry / "cmdline").read_bytes() and entry.name != str(os.getpid()):
-                    found.append(entry.name)
-            except OSError:
-                continue
-        return found
+    def running() -> int:
+        return sum(str(place / "web").encode() in line for line in command_lines())
 
-    assert len(running()) == 1
+    assert running() == 1
     gateway.kill()
-    async with asyncio.timeout(5):
-        while running():
-            await asyncio.sleep(0.02)
+    await reached(lambda: not running())
 
 
 async def test_a_program_that_is_not_there_is_told(gateway: Running, place: Path) -> None:
@@ -228,8 +227,7 @@ async def test_a_program_that_is_not_there_is_told(gateway: Running, place: Path
 
 
 async def test_a_server_has_a_bound_on_memory(gateway: Running, place: Path) -> None:
-    (place / "m").mkdir()
-    script = "import sys\nx = bytearray(3 * 1024**3)\nx[::4096] = b'x' * len(x[::4096])\nsys.stdin.read()"
+    script = "import sys\nx = bytearray(3 * 1024**3)\nsys.stdin.read()"
     servers = {"big": {"command": [sys.executable, "-c", script]}}
     await gateway.give(document(servers, ALL), ready=False)
     await gateway.until(lambda s: named(s, "big").health == "failing")
@@ -254,7 +252,7 @@ class Redirecting(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_GET = do_POST
+    do_GET = do_POST  # noqa: N815 - the name that the server looks for
 
     def log_message(self, *_: object) -> None:
         pass

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from gatewaying import ALICE, Running, allow, document, server, told
+from gatewaying import ALICE, Running, allow, document, reached, server, told
 
 from agency.protocols import (
     GatewayLostError,
@@ -29,9 +29,16 @@ def reason(status, name: str = "web") -> str:
     return next(each.reason for each in status.servers if each.name == name)
 
 
+def open_to_all(place: Path) -> None:
+    """Make the sockets as if their mode did not keep others out."""
+    place.chmod(0o755)
+    for name in ("mcp.sock", "control.sock"):
+        (place / name).chmod(0o666)
+
+
 async def pending(gateway: Running):
     async with asyncio.timeout(10), gateway.control() as client:
-        while not (found := (await client.approvals()).approvals):
+        while not (found := (await client.approvals()).approvals):  # noqa: ASYNC110 - a process
             await asyncio.sleep(0.02)
     return found[0]
 
@@ -89,9 +96,7 @@ async def test_only_who_has_the_right_token_is_answered(gateway: Running, place:
 async def test_another_user_gets_no_answer_from_the_control(gateway: Running, place: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to be another user")
-    place.chmod(0o755)
-    for name in ("mcp.sock", "control.sock"):
-        (place / name).chmod(0o666)  # as if its mode had not kept them out
+    open_to_all(place)
     ask = (
         "import http.client,socket,sys;"
         "c=http.client.HTTPConnection('x');"
@@ -167,8 +172,7 @@ async def test_a_kill_in_the_middle_of_a_call_is_told_and_not_repeated(
     wait = ToolCall(tool="web/echo", arguments={"text": "wait"})
     async with gateway.control() as client:
         task = asyncio.create_task(client.call(wait, None))
-        while not (place / "web" / "waiting").exists():
-            await asyncio.sleep(0.02)
+        await reached((place / "web" / "waiting").exists)
         gateway.kill()
         with pytest.raises(GatewayLostError):
             await task
@@ -196,8 +200,7 @@ async def test_a_policy_is_exchanged_without_losing_the_call_at_hand(
     await gateway.give(document(servers, ECHO))
     async with gateway.program() as program:
         task = asyncio.create_task(program.call_tool("web__echo", {"text": "wait"}))
-        while not (place / "web" / "waiting").exists():
-            await asyncio.sleep(0.02)
+        await reached((place / "web" / "waiting").exists)
         # Its rule is gone, and its server is another one.
         moved = {"web": server("good", place / "other")}
         await gateway.give(document(moved, {"echo": allow("web/echo", "deny")}), ready=False)

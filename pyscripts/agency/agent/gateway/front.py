@@ -49,8 +49,8 @@ def build_mcp(dispatcher: Dispatcher) -> Server[object, object]:
 
     async def call_tool(request: types.CallToolRequest) -> types.ServerResult:
         name, args = request.params.name, request.params.arguments or {}
-        # A name that is none stays as it is: it is refused, and its digest is on record.
-        call = Call(full_name(name) or name[:256], args, "program", _trace(server))
+        # Each tool has one name here: the Gosuto's own is none, and no other one either.
+        call = Call(full_name(name) or f"?{name[:256]}", args, "program", _trace(server))
         return types.ServerResult(_said(await dispatcher.call(call)))
 
     # By the registry of handlers: the SDK's decorators would validate by the server's own schema.

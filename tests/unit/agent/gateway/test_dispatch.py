@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 
 import pytest
 from gateway_desk import ALICE, Desk, policy, tool
@@ -17,14 +18,14 @@ from agency.protocols import ApprovalDecision
 from agency.secrets import SecretValue
 
 
-async def until(wanted: object) -> None:
+async def until(wanted: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
-        while not wanted():  # type: ignore[operator]
+        while not wanted():  # noqa: ASYNC110 - of many kinds
             await asyncio.sleep(0.001)
 
 
 async def waiting(desk: Desk) -> object:
-    await until(lambda: desk.approvals.waiting())
+    await until(desk.approvals.waiting)
     (found,) = desk.approvals.waiting()
     return found
 

@@ -1,8 +1,7 @@
-"""What the gateway keeps on disk: its journal, approvals, accepted lists; and rows of the audit log."""
+"""What the gateway keeps on disk: journal, approvals, accepted lists; and its audit rows."""
 
 import asyncio
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -242,7 +241,7 @@ async def test_a_machine_without_an_audit_log_is_one_by_configuration() -> None:
 def test_errors_of_the_disk_name_no_bytes_of_a_call(tmp_path: Path) -> None:
     path = tmp_path / "calls.jsonl"
     path.write_text('{"kind": "asked", "shown": "private"}\n')
-    os.chmod(path, 0o600)
+    path.chmod(0o600)
     with pytest.raises(AgencyError) as caught:
         Journal(path)
     assert "private" not in str(caught.value)

@@ -27,7 +27,7 @@ async def test_a_set_waits_for_another_person_who_sees_every_field(front):
     assert "needs an approval, by the rule gosuto-changes" in prompt
     assert "The Gosuto of pm has none now; after it, it is version 1 (sha256:" in prompt
     assert '+ gateways.timer.schedule: "0 7 * * 1-5"' in prompt
-    assert "capabilities is not enforced yet" in prompt
+    assert "trust is not enforced yet" in prompt
     assert await front.versions() == []
     assert "who asked for it" in await front.approve(prompt, ALICE)
     answer = await front.approve(prompt)

@@ -66,7 +66,7 @@ class Server:
     _offers: tuple[ToolOffer, ...] | None = None
     _connection: Connection | None = None
     _work: asyncio.Task[None] | None = None
-    _gone: asyncio.Future[None] = field(default_factory=lambda: asyncio.Future())
+    _gone: asyncio.Future[None] = field(default_factory=asyncio.Future)
     _looked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self) -> None:
@@ -106,8 +106,9 @@ class Server:
         try:
             # The SDK leaves a request waiting whose session was closed, so its end is waited for
             # too; and more than the request's own limit, for a session that does not keep that.
+            waits: set[asyncio.Future[Any]] = {made, self._gone}
             await asyncio.wait(
-                {made, self._gone},
+                waits,
                 timeout=self.pace.call_s + 5,
                 return_when=asyncio.FIRST_COMPLETED,
             )
