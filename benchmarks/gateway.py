@@ -72,7 +72,7 @@ def _document(rules: Mapping[str, object]) -> Document:
 
 
 def _decisions() -> Row:
-    """Decide by rules that are all about the tool: conditions on hosts, paths, patterns, numbers."""
+    """Decide by rules that are all about the tool, on hosts, paths, patterns and numbers."""
     kinds = (
         {"url": {"prefix": "https://a{}.example.org/x"}},
         {"url": {"hosts": ["a{}.example.org"]}},
@@ -200,7 +200,7 @@ async def _gateway(place: Path) -> AsyncIterator[ClientSession]:
     config.write_text(json.dumps(facts))
     argv = [sys.executable, "-m", "agency", "agent", "gateway", "--config", str(config)]
     env = {"CREDENTIALS_DIRECTORY": str(credentials)}
-    process = subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL)  # noqa: ASYNC220, S603
+    process = subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
     try:
         async with _audit_log(place / "audit.sock"):
             await _ready(place / "control.sock", tokens["gateway-control-token"])
@@ -218,15 +218,19 @@ async def _gateway(place: Path) -> AsyncIterator[ClientSession]:
         process.wait()
 
 
+def _is_there(path: Path) -> bool:
+    return path.exists()
+
+
 async def _ready(socket: Path, token: str) -> None:
     client = GatewayClient(socket, token)
     document = _document({"echo": {"tool": "web/echo", "answer": "allow"}})
     try:
         async with asyncio.timeout(60):
-            while not socket.exists():  # noqa: ASYNC110 - another process makes it
+            while not _is_there(socket):  # noqa: ASYNC110 - another process makes it
                 await asyncio.sleep(0.05)
             await client.set_policy(canonical(document))
-            while not all(each.health == "ok" for each in (await client.status()).servers):  # noqa: ASYNC110 - as above
+            while not all(each.health == "ok" for each in (await client.status()).servers):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     finally:
         await client.close()

@@ -34,6 +34,9 @@ let
       ) agency.agents;
     }
     // lib.optionalAttrs cfg.alerts { alerts = true; }
+    // lib.optionalAttrs ((agency.backup.enable or false) && agency.backup.repository != null) {
+      backup.max_age_hours = agency.backup.maxAgeHours;
+    }
     // lib.optionalAttrs cfg.api.enable { api.listen_port = agency.ports.control-api; }
     // lib.optionalAttrs isPublic { public_url = "https://${agency.edge.sites.control.host}"; }
     // lib.optionalAttrs onPostgresql {

@@ -1,4 +1,4 @@
-"""Promise: the control plane's one privilege is to start and stop agents' units."""
+"""Promise: the control plane may start and stop agents' units, start the backup, and no more."""
 
 import re
 from collections.abc import Sequence
@@ -77,6 +77,9 @@ def test_no_service_that_runs_is_its_to_touch(host, not_denied, services, verb):
         "StartUnit ss nginx.service replace",
         "StopUnit ss nftables.service replace",
         "StopUnit ss agency-audit.socket replace",
+        "StopUnit ss agency-backup.service replace",
+        "RestartUnit ss agency-backup.service replace",
+        "StartUnit ss agency-backup-verify.service replace",
         "StopUnit ss agency-secrets.service replace",
         "StopUnit ss agency-agents.slice replace",
         "StartUnit ss debug-shell.service replace",
@@ -143,6 +146,15 @@ def test_it_stops_starts_and_restarts_an_agent(host, manager, running, until):
     before = shown("MainPID")
     assert manager(WHO, f"RestartUnit ss {unit} replace").rc == 0
     until(lambda: shown("MainPID") not in ("0", before) and shown("ActiveState") == "active")
+
+
+@pytest.mark.claim("backup-started", "control-plane", disturbs=True, control=True)
+def test_it_starts_the_backup(host, manager):
+    """Not denied: where no backup is set, systemd says that there is no such unit."""
+    done = manager(WHO, "StartUnit ss agency-backup.service replace")
+    known = host.run("systemctl cat agency-backup.service").rc == 0
+    assert not is_denied(done), done.stderr
+    assert (done.rc == 0) is known, done.stderr
 
 
 @pytest.mark.claim("agent-starts-nothing", "control-plane", disturbs=True)

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from agency.commandline import LogLevel
+from agency.control.backups.settings import BackupSettings
 from agency.control.policy import ApprovalRule, People, Policy, Solo
 from agency.control.runtimes.docker.settings import DockerSettings
 from agency.control.runtimes.registry import FACTORIES
@@ -151,6 +152,9 @@ class ControlConfig(Strict):
     )
     alerts: bool = Field(
         default=False, description="take alerts from Alertmanager; needs its token"
+    )
+    backup: BackupSettings | None = Field(
+        default=None, description="default: this machine has no backup"
     )
     log_level: LogLevel = Field(default="info", description="of the lines of our own modules")
     api: Api | None = Field(default=None, description="default: there is no HTTP interface")

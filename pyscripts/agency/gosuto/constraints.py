@@ -159,8 +159,8 @@ def _known_url(text: str) -> Url | str:
 def _known_host(text: str) -> tuple[str, str]:
     """Read the host of a value; the second text says why it has none."""
     try:
-        whole = ":" in text or "/" in text
-        return (read_url(text).host if whole else read_host(text)), ""
+        bare = text.startswith("[") or not (":" in text or "/" in text)
+        return (read_host(text) if bare else read_url(text).host), ""
     except UnreadableError as error:
         return "", str(error)
 

@@ -116,6 +116,8 @@ def read_canonical(data: bytes, digest: str) -> Document:
         raise BadInputError("the bytes of the Gosuto do not have the digest that was named")
     try:
         told = json.loads(data, object_pairs_hook=once_each)
+        if not isinstance(told, dict):
+            raise BadInputError("the bytes of the Gosuto are not a JSON object")
         document = Document.model_validate(told, by_alias=True, by_name=False)
     except (ValueError, RecursionError) as error:
         if not isinstance(error, ValidationError):

@@ -93,3 +93,92 @@ def test_templates_are_listed_with_their_variables(call):
 
 def test_help_is_there():
     assert "validate" in CliRunner().invoke(gosuto, ["--help"]).output
+
+
+def test_all_that_the_list_of_templates_says(call):
+    status, text = call("template")
+    assert (status, text.split("\n")[:4]) == (
+        0,
+        [
+            (
+                "browser-agent: An agent that reads pages of one site; what it types or clicks "
+                "there is asked for."
+            ),
+            "  room: the room that it is asked in",
+            "  operator: the person that it obeys and asks",
+            "  site: the site that it reads, such as https://docs.example.org/",
+        ],
+    )
+    assert "  schedule: when, in five fields as in crontab(5), UTC (default: 0 7 * * 1-5)\n" in text
+    status, text = call("template", "--json")
+    told = json.loads(text)
+    assert [each["name"] for each in told] == ["browser-agent", "cron-agent", "developer", "pm"]
+    assert told[1]["variables"]["schedule"] == {
+        "kind": "schedule",
+        "summary": "when, in five fields as in crontab(5), UTC",
+        "default": "0 7 * * 1-5",
+    }
+    assert set(told[0]) == {"name", "summary", "variables"}
+
+
+def test_all_that_validate_says(call, file):
+    document = json.loads(call("template", "cron-agent", *VARIABLES, "--json")[1])
+    assert document["metadata"] == {
+        "name": "pm",
+        "template": "cron-agent",
+        "description": "Does one thing by a schedule.",
+    }
+    status, text = call("validate", str(file), "--json")
+    told = json.loads(text)
+    assert (status, set(told)) == (0, {"ok", "agent", "sha256", "warnings"})
+    status, text = call("validate", str(file))
+    assert text.split("\n")[:2] == [
+        f"{file}: a valid Gosuto for pm",
+        f"sha256:{told['sha256']}",
+    ]
+    assert text.split("\n")[2:-1] == [f"warning: {each}" for each in told["warnings"]]
+
+
+def test_all_that_explain_says(call, file):
+    tool = "builtin/send-message"
+    status, text = call("explain", str(file), tool, '{"target": "x"}')
+    assert (status, text) == (
+        1,
+        "deny: no rule allows it\n  write-to-room: not about this call: target is another value\n",
+    )
+    status, text = call("explain", str(file), tool, '{"target": "reports"}', "--json")
+    assert (status, json.loads(text)) == (
+        0,
+        {
+            "answer": "allow",
+            "rule": "write-to-room",
+            "reason": "every condition holds",
+            "rules": [
+                {"rule": "write-to-room", "answer": "allow", "reason": "every condition holds"}
+            ],
+        },
+    )
+    status, text = call("explain", str(file), tool, '{"target": "x"}', "--json")
+    assert json.loads(text)["rules"][0]["answer"] is None
+    status, text = call("explain", str(file), tool)
+    assert status == 1
+    assert text.splitlines() == [
+        "deny, by the rule write-to-room: target is missing",
+        "  write-to-room: deny: target is missing",
+    ]
+
+
+def test_wrong_words_of_template_are_named(call):
+    status, text = call("template", "cron-agent", "task")
+    assert (status, "'task' is no VARIABLE=VALUE, or is there twice" in text) == (2, True)
+    status, text = call("template", "cron-agent", *VARIABLES, "--agent", "helper")
+    assert (status, "name: helper" in text) == (0, True)
+
+
+def test_a_file_that_is_too_large_or_not_there_is_named(call, tmp_path):
+    status, text = call("validate", str(tmp_path / "none.yaml"))
+    assert (status, "the Gosuto" in text) == (3, True)
+    large = tmp_path / "large.yaml"
+    large.write_text("#" * 50_000)
+    status, text = call("validate", str(large))
+    assert (status, text) == (1, f"error: {large}: larger than 49152 bytes\n")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from agency.control.commands import (
     agents,
     approvals,
+    backups,
     general,
     gosuto,
     policy,
@@ -46,7 +47,7 @@ NOUNS: tuple[Noun, ...] = (
     *(status.STATUS, warnings.WARNINGS),
     gosuto.GOSUTO,
     secrets.SECRETS,
-    *(tokens.TOKENS, settings.CONFIG),
+    *(tokens.TOKENS, settings.CONFIG, backups.BACKUPS),
 )
 
 GRAMMAR = Grammar(tuple(entry.spec for noun in NOUNS for entry in noun.entries))

@@ -12,6 +12,7 @@ from agency.secrets import VAULT_MASTER_KEY
 if TYPE_CHECKING:
     from agency.clock import Clock
     from agency.control.agents.staff import Staff
+    from agency.control.backups.desk import BackupDesk
     from agency.control.conditions import Conditions
     from agency.control.execution.lifecycle import Lifecycle
     from agency.control.execution.result import Invocation
@@ -58,6 +59,11 @@ def _no_settings() -> KeptSettings:
     raise InternalError("there are no settings")
 
 
+def _no_backups() -> BackupDesk:
+    """Refuse: for services without a backup behind them."""
+    raise InternalError("there are no backups")
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of the control plane that handlers use."""
@@ -74,6 +80,7 @@ class Services:
     secrets: Callable[[], SecretDesk] = _no_vault
     tokens: Callable[[], TokenDesk] = _no_tokens
     settings: Callable[[], KeptSettings] = _no_settings
+    backups: Callable[[], BackupDesk] = _no_backups
     instance: str = ""
     started_s: float = 0.0  # of the steady clock
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from agency.control.alerts.intake import AlertIntake
 from agency.control.appservice.access import OwnNames
@@ -32,6 +33,9 @@ from agency.control.service.vaulting import VaultService
 from agency.control.store.passwords import url_secrets
 from agency.matrix import Backoff
 from agency.secrets import Redactor, SecretValue
+
+if TYPE_CHECKING:
+    from agency.control.backups.desk import BackupDesk
 
 
 def build_lifecycle(plane: Shared, tokens: Tokens) -> Lifecycle:
@@ -152,6 +156,7 @@ def build_operations(
             started_s=plane.clock.steady(),
             tokens=lambda: plane.http.tokens,
             settings=lambda: plane.http.settings,
+            backups=partial(_backups, plane),
             instance=plane.config.instance,
             **({} if vault is None else {"secrets": lambda: vault.desk}),
         )
@@ -178,6 +183,13 @@ def build_operations(
         ),
         has_room=False,
     )
+
+
+def _backups(plane: Shared) -> BackupDesk:
+    """Build the desk for backups when a command asks: it loads D-Bus, which few machines need."""
+    from agency.control.backups.desk import BackupDesk
+
+    return BackupDesk(plane.config.backup, plane.clock)
 
 
 def _alerts(plane: Shared, tokens: Tokens, sender: Sender) -> AlertsPage | None:

@@ -200,6 +200,7 @@ GatedCommand = Literal[
     "agents create",
     "agents delete",
     "agents matrix-register",
+    "backups create",
     "config set",
     "gosuto set",
     "gosuto rollback",

@@ -146,7 +146,10 @@ async def test_order_is_kept(desk: Any) -> None:
     await desk.take(*(desk.event(f"!agency {name}") for name in names))
     await desk.settle()
     assert desk.calls == [f"{name} by {ALICE}" for name in names]
-    assert [content["body"] for content in await desk.said()] == [f"did {n}" for n in names]
+    # Looks run side by side: each answers in its own thread, whichever is first.
+    assert sorted(content["body"] for content in await desk.said()) == [
+        *("did agents list", "did ping", "did ping", "did version", "did version")
+    ]
 
 
 async def test_command_that_waited_too_long_is_refused(desk: Any) -> None:
