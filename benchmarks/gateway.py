@@ -170,7 +170,8 @@ async def _whole_calls(place: Path) -> Row:
         ClientSession(read, write) as alone,
     ):
         await alone.initialize()
-        ours, theirs = [], []
+        ours: list[float] = []
+        theirs: list[float] = []
         for number in range(_CALLS):
             for session, name, kept in ((through, "web__echo", ours), (alone, "echo", theirs)):
                 begun = time.perf_counter()

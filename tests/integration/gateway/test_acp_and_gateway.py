@@ -163,6 +163,7 @@ async def test_an_end_of_either_side_loses_no_approval_and_no_policy(
     await agent.until(ready(content))
 
 
+@pytest.mark.thorough
 async def test_the_gateway_is_heard_of_in_the_events(agent: Agent, place: Path) -> None:
     content = document({"web": server("good", place / "web")}, {"echo": allow("web/echo", "ask")})
     await agent.apply(content)

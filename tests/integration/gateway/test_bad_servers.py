@@ -57,6 +57,7 @@ async def test_a_server_that_dies_leaves_an_unknown_outcome_and_is_started_again
     assert named(status, "web").restarts == 0
 
 
+@pytest.mark.thorough
 async def test_a_server_without_restart_stays_down(gateway: Running, place: Path) -> None:
     servers = {"bad": server("dies", place / "bad", restart=False)}
     await gateway.give(document(servers, ALL))
@@ -83,7 +84,9 @@ async def test_a_server_that_hangs_holds_up_nothing_else(gateway: Running, place
     assert "outcome-unknown" in await call(gateway, "bad__echo", text="x")
 
 
-@pytest.mark.parametrize("kind", ["floods", "notifies", "garbage"])
+@pytest.mark.parametrize(
+    "kind", ["floods", pytest.param("notifies", marks=pytest.mark.thorough), "garbage"]
+)
 async def test_a_server_that_floods_or_babbles_is_ended(
     gateway: Running, place: Path, kind: str
 ) -> None:
@@ -149,6 +152,7 @@ async def test_a_changed_description_cuts_a_server_off_until_a_person_looked(
     await gateway.until(lambda s: named(s, "web").health == "ok")
 
 
+@pytest.mark.thorough
 async def test_a_denied_change_stays_cut_off(gateway: Running, place: Path) -> None:
     await gateway.give(document({"web": server("good", place / "web")}, ALL))
     (place / "web" / "description").write_text("Another.")
@@ -219,6 +223,7 @@ async def test_a_servers_program_ends_with_the_gateway(gateway: Running, place: 
     await reached(lambda: not running())
 
 
+@pytest.mark.thorough
 async def test_a_program_that_is_not_there_is_told(gateway: Running, place: Path) -> None:
     servers = {"none": {"command": ["no-such-program-here"]}}
     await gateway.give(document(servers, ALL), ready=False)
@@ -226,6 +231,7 @@ async def test_a_program_that_is_not_there_is_told(gateway: Running, place: Path
     assert "does not exist" in named(status, "none").reason
 
 
+@pytest.mark.thorough
 async def test_a_server_has_a_bound_on_memory(gateway: Running, place: Path) -> None:
     script = "import sys\nx = bytearray(3 * 1024**3)\nsys.stdin.read()"
     servers = {"big": {"command": [sys.executable, "-c", script]}}

@@ -160,7 +160,9 @@ async def test_what_is_not_there_yet_is_an_error_of_its_code(token: str) -> None
             lambda: acp.call_tool(endpoint, TRACE, ToolCall(tool="web/open", arguments={})),
             lambda: acp.lease(endpoint, TRACE, offer("mail")),
         ):
-            with pytest.raises(AcpRefusedError, match="nothing stands behind|has no tool gateway") as caught:
+            with pytest.raises(
+                AcpRefusedError, match=r"nothing stands behind|has no tool gateway"
+            ) as caught:
                 await call()
             assert (caught.value.status, caught.value.code) == (501, "not-implemented")
 
