@@ -25,7 +25,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest soak \
   mutation mutation-sample \
-  check-nix test-docker agent-image test-forge test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+  check-nix test-docker agent-image test-forge test-s3 test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -59,6 +59,10 @@ test-docker: setup-dev ## Test the reconcilers and agents in containers on a rea
 test-forge: setup-dev ## Test the forge's contract on a real Gitea (builds it once: 6 to 20 minutes)
 	@$(PYTHON) tools/gitea.py
 	AGENCY_REQUIRE_FORGE=1 pytest -m forge tests/integration/forge
+
+test-s3: setup-dev ## Test backups to a real S3 server (builds it once: 2 to 5 minutes)
+	@$(PYTHON) tools/s3_server.py
+	AGENCY_REQUIRE_S3=1 pytest tests/integration/backup/test_s3.py
 
 agent-image: setup-dev ## Make the image of agents in containers; give it to the Docker Engine here
 	@PYTHONPATH=tools python -m agentimage $(AGENT_IMAGE)

@@ -48,6 +48,7 @@ let
     max_age_hours = cfg.maxAgeHours;
     timeout_hours = cfg.timeoutHours;
   }
+  // lib.optionalAttrs cfg.appendOnly { append_only = true; }
   // lib.optionalAttrs (cfg.databases != [ ]) {
     server = {
       socket = "/run/postgresql";
@@ -122,6 +123,11 @@ in
         example = "sftp:agency@backup.example.org:/srv/agency";
       }
       // opt.md "backup.repository of the instance";
+    appendOnly =
+      opt.bool (
+        if backup == null then false else backup.appendOnly or false
+      ) "The place lets nothing be removed, so nothing is tried to; old snapshots are removed there."
+      // opt.md "backup.appendOnly of the instance";
     startAt = opt.line "04:15" "When a backup is made, as a systemd calendar event.";
     maxAgeHours =
       opt.between 1 8784 26

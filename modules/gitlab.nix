@@ -44,10 +44,14 @@ let
   adminToken = "gitlab-admin-token";
   adminTokenDirectory = "/run/${adminToken}";
   inherit (config.services.gitlab.packages.gitlab) version;
-  # Upstream's wrapper, which it offers on the path alone.
-  gitlabRails = lib.findFirst (
-    package: (package.name or "") == "gitlab-rails"
-  ) (throw "nixpkgs' GitLab brings no gitlab-rails") config.environment.systemPackages;
+  # Upstream's wrappers, which it offers on the path alone.
+  wrapper =
+    name:
+    "${
+      lib.findFirst (
+        package: (package.name or "") == name
+      ) (throw "nixpkgs' GitLab brings no ${name}") config.environment.systemPackages
+    }/bin/${name}";
 
   # Services to which people log in with a GitLab account, and their redirect addresses.
   clients = {
@@ -216,7 +220,30 @@ in
           Slice = slice;
           UMask = "0077";
           TimeoutStartSec = "10min";
-          ExecStart = "${gitlabRails}/bin/gitlab-rails runner ${./lib/gitlab-admin-token.rb} ${adminTokenDirectory}/token";
+          ExecStart = "${wrapper "gitlab-rails"} runner ${./lib/gitlab-admin-token.rb} ${adminTokenDirectory}/token";
+        };
+      };
+      # Else it counts as done when it begins, and what waits for its end reads half of it.
+      gitlab-backup.serviceConfig.Type = "oneshot";
+      # By hand, with the time stamp of a backup: docs/backup-restore.md.
+      "agency-gitlab-restore@" = {
+        description = "GitLab's restore of its backup %i";
+        requires = [ "gitaly.service" ];
+        after = [
+          "gitaly.service"
+          "gitlab-db-config.service"
+        ];
+        environment = {
+          RAILS_ENV = "production";
+          BACKUP = "%i";
+          GITLAB_ASSUME_YES = "1"; # else it asks at each step
+        };
+        serviceConfig = {
+          Type = "oneshot";
+          User = config.services.gitlab.user;
+          Group = config.services.gitlab.group;
+          Slice = slice;
+          ExecStart = "${wrapper "gitlab-rake"} gitlab:backup:restore";
         };
       };
       gitlab-http = {

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import build_cache
 from gitea import BUILD as GITEA_BUILD
+from s3_server import BUILD as S3_BUILD
 from setup import SOPS_BUILD, TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +75,7 @@ SUITES = (
     Suite("make bench", 5, made("bench", SLACK, BENCH_SECONDS)),
     Suite("make test-docker", 4, made("test-docker"), root="to start a Docker Engine"),
     Suite("make test-forge", 1, made("test-forge"), builds=(GITEA_BUILD,)),
+    Suite("make test-s3", 1, made("test-s3"), builds=(S3_BUILD,)),
     Suite(
         "make test-guest", 15, made("test-guest"), root="to start Incus", builds=(SOPS_BUILD,)
     ),

@@ -34,13 +34,13 @@ def output_of(*argv: str) -> str:
     return done.stdout
 
 
-def find_go() -> str:
-    """Return a Go that builds this version; Debian has none that is new enough."""
+def find_go(program: str = "Gitea") -> str:
+    """Return a Go that builds the program's version; Debian has none that is new enough."""
     found = shutil.which("go")
     said = output_of(found, "env", "GOVERSION") if found else ""
     parts = said.strip().removeprefix("go").split(".")[:2]
     if found is None or tuple(int(part) for part in parts if part.isdecimal()) < GO:
-        fail(f"building Gitea takes Go {GO[0]}.{GO[1]} or newer: install that (https://go.dev)")
+        fail(f"building {program} takes Go {GO[0]}.{GO[1]} or newer: install that (https://go.dev)")
     return found
 
 

@@ -24,10 +24,13 @@ let
         uid = opt.nullOr types.int "Uid, from ${toString naming.uids.lowest} to ${toString naming.uids.highest}. The rendered instance allocates one from the name, whatever other agents there are.";
         port = opt.nullOr types.port "Loopback port of its control interface. The rendered instance allocates one from the name.";
         runtime =
-          opt.oneOf [
+          opt.oneOf
+            [
+              "systemd"
+              "docker"
+            ]
             "systemd"
-            "docker"
-          ] "systemd" "What runs it: its unit, or a container of the Docker Engine (`agency.control.docker.enable`)."
+            "What runs it: its unit, or a container of the Docker Engine (`agency.control.docker.enable`)."
           // opt.md "as the instance says it";
         user = opt.fixed types.str (naming.prefix + name) "Its user.";
         home = opt.fixed types.str "/home/${config.user}" "Its home directory, open to nobody else.";

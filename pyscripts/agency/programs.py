@@ -29,7 +29,12 @@ _MIB = 1024**2
 
 
 class ProgramError(AgencyError):
-    """Failure of a program: a bad exit status, or no end in time."""
+    """Failure of a program: a bad exit status, or no end in time.
+
+    `stderr` is what a program said that did not end in time.
+    """
+
+    stderr: bytes = b""
 
 
 class TooMuchOutputError(ProgramError):
@@ -173,7 +178,9 @@ def run_to_end(
             _exchange(process, stdin or b"", {"stdout": out, "stderr": err}, deadline)
             status = process.wait(max(deadline - time.monotonic(), 0))
         except subprocess.TimeoutExpired as error:
-            raise ProgramError(f"no end after {timeout:g} s", where=argv[0], hint=hint) from error
+            late = ProgramError(f"no end after {timeout:g} s", where=argv[0], hint=hint)
+            late.stderr = bytes(err.kept)
+            raise late from error
         except _OverflowError as error:
             raise TooMuchOutputError(str(error), where=argv[0], hint=hint) from error
     return Finished(status, bytes(out.kept), bytes(err.kept))

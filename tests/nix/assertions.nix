@@ -306,7 +306,7 @@ in
     ];
   };
   grafana-without-gitlab = {
-    file = "observability/default.nix";
+    file = "observability/grafana.nix";
     says = "there is no GitLab to log in with";
     module.agency = off forge;
   };

@@ -50,20 +50,22 @@ def command(name: str, package: str) -> tuple[str, ...]:
     return (*alone, "sh", "-c", _WITH_SHARE, "sh", str(share), path)
 
 
-def unpack(place: Path, *packages: str) -> str:
+def unpack(place: Path, *packages: str, suite: str | None = None) -> str:
     """Fetch and unpack packages; whoever is first puts them in place, whole.
 
-    Returns why they are not to be had; empty if they are there.
+    `suite` is another one than the machine's, such as trixie. Returns why they are not to be had;
+    empty if they are there.
     """
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         return "this is no Debian"
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent) as name:
         directory = Path(name)
-        argv = ["apt-get", "-o", "APT::Sandbox::User=root", "-q", "download", *packages]
-        fetched = subprocess.run(
-            argv, cwd=directory, capture_output=True, text=True, timeout=180, check=False
-        )
+        options = ["-o", "APT::Sandbox::User=root", "-q"]
+        if suite is not None:
+            options += _beside(directory, suite)
+            _apt(directory, *options, "update")
+        fetched = _apt(directory, *options, "download", *packages)
         debs = sorted(directory.glob("*.deb"))
         if fetched.returncode != 0 or not debs:
             return f"it cannot be fetched: {fetched.stderr.strip()[-200:]}"
@@ -75,3 +77,28 @@ def unpack(place: Path, *packages: str) -> str:
         except OSError:
             assert place.is_dir()  # another worker was faster
     return ""
+
+
+def _apt(directory: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["apt-get", *argv], cwd=directory, capture_output=True, text=True, timeout=180, check=False
+    )
+
+
+def _beside(directory: Path, suite: str) -> list[str]:
+    """Options of an apt that knows another suite of the machine's own mirror, and writes here."""
+    asked = ("indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
+    mirrors = [one for one in _apt(directory, *asked).stdout.split() if "security" not in one]
+    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    for name in ("lists/partial", "cache/archives/partial"):
+        (directory / name).mkdir(parents=True)
+    (directory / "sources.list").write_text(
+        "".join(f"deb [signed-by={keyring}] {mirror} {suite} main\n" for mirror in mirrors[:1])
+    )
+    places = {
+        "Etc::sourcelist": "sources.list",
+        "Etc::sourceparts": "none",
+        "State::lists": "lists",
+        "Cache": "cache",
+    }
+    return [part for name, at in places.items() for part in ("-o", f"Dir::{name}={directory / at}")]

@@ -33,7 +33,7 @@ class Created:
 
 
 def create_backup(settings: BackupSettings, clock: Clock, *, initialise: bool = False) -> Created:
-    """Make a snapshot, then remove those that retention does not keep.
+    """Make a snapshot, then remove those that retention does not keep, where that is let.
 
     An absent repository is made if this machine never had a backup there, or with `initialise`.
 
@@ -73,6 +73,8 @@ def create_backup(settings: BackupSettings, clock: Clock, *, initialise: bool = 
 
 
 def _remove_old(settings: BackupSettings, repository: Repository, made: Summary) -> int:
+    if settings.append_only:
+        return 0
     of = (TAG, f"instance:{settings.instance}")
     try:
         return repository.forget(settings.retention, host=settings.host, tags=of)
@@ -80,7 +82,8 @@ def _remove_old(settings: BackupSettings, repository: Repository, made: Summary)
         raise RepositoryError(
             f"the snapshot {made.snapshot[:8]} was made, but old ones stay: {error.message}",
             where=settings.repository,
-            hint="the next backup tries again; `restic list locks` shows who holds the repository",
+            hint="the next backup tries again; `restic list locks` shows who holds the repository; "
+            "for a place that lets nothing be removed, set `backup: {appendOnly: true}`",
         ) from error
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from agency.backup.restic import Repository
 from agency.backup.settings import BackupSettings
@@ -50,13 +51,14 @@ def open_repository(
             where=names.BACKUP_PASSWORD,
             hint="run this as root, on a machine whose secrets are in place",
         )
+    environment = _environment(credentials / names.BACKUP_CREDENTIALS)
     return Repository(
         settings.repository,
         credentials / names.BACKUP_PASSWORD,
         cache,
         settings.timeout_s,
         environ.get("PATH", os.defpath),
-        _environment(credentials / names.BACKUP_CREDENTIALS),
+        environment | _address(settings.repository, environment),
         _ssh(settings.repository, credentials / names.BACKUP_SSH_KEY),
     )
 
@@ -77,6 +79,20 @@ def _environment(file: Path) -> dict[str, str]:
             )
         found[name] = value
     return found
+
+
+def _address(location: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the address of a REST server with its user and password, as a variable of restic's.
+
+    Its own two variables are read by restic 0.16.1 and newer alone; Debian 12 has 0.14.
+    """
+    user, password = (environment.get(f"RESTIC_REST_{name}") for name in ("USERNAME", "PASSWORD"))
+    scheme, parted, rest = location.partition("://")
+    if not location.startswith("rest:") or not parted or user is None or password is None:
+        return {}
+    host, slash, path = rest.partition("/")
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    return {"RESTIC_REPOSITORY": f"{scheme}://{login}@{host.rpartition('@')[2]}{slash}{path}"}
 
 
 def _ssh(location: str, key: Path) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from agency.backup.settings import Retention
 from agency.errors import BadInputError, InternalError, PrerequisiteError
@@ -29,6 +30,8 @@ _MAX_PROBLEMS = 20
 _NO_REPOSITORY, _WRONG_PASSWORD = 10, 12  # exit statuses of restic 0.17 and newer
 _INCOMPLETE = 3
 _ABSENT = re.compile(r"unable to open config file.*(no such file|not exist|not found)", re.I | re.S)
+# S3 says of a wrong key, too, that it does not exist.
+_REFUSED = re.compile(r"access key id", re.I)
 
 
 class RepositoryError(PrerequisiteError):
@@ -106,11 +109,12 @@ class Repository:
         try:
             found = self._run("unlock", timeout=OPEN_S)
         except ProgramError as error:
-            message = f"the repository does not answer: {error.message}"
+            said = self._redacted(_retried(error.stderr.decode(errors="replace")))
+            message = f"the repository does not answer: {error.message}{said and f': {said}'}"
             raise RepositoryError(message, where=self.location, hint=_REACH) from error
         if found.status == 0:
             return True
-        if found.status == _NO_REPOSITORY or _ABSENT.search(_said(found)):
+        if found.status == _NO_REPOSITORY or _says_absent(_said(found)):
             return False
         raise self._fault(found, _REACH)
 
@@ -269,7 +273,8 @@ class Repository:
 
     def _redacted(self, text: str) -> str:
         for value in self.environment.values():
-            text = text.replace(value, "[redacted]") if value else text
+            for form in (value, quote(value, safe="")):
+                text = text.replace(form, "[redacted]") if form else text
         return text
 
 
@@ -314,6 +319,18 @@ def _reason(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("Fatal: ", "error"))]
     return (telling or lines or ["no message"])[0].removeprefix("Fatal: ")[:300]
+
+
+def _says_absent(said: str) -> bool:
+    """Return whether an older restic says that there is no repository; its status does not."""
+    why = said.partition("Is there a repository at")[0]  # the address follows
+    return bool(_ABSENT.search(why)) and not _REFUSED.search(why)
+
+
+def _retried(said: str) -> str:
+    """Return why restic tried again: it does so for longer than we wait, also when refused."""
+    found = re.findall(r"returned error, retrying after [^:]+: (.+)", said)
+    return str(found[-1])[:300] if found else ""
 
 
 def _snapshot(listed: Mapping[str, Any]) -> Snapshot:

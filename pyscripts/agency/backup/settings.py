@@ -17,9 +17,13 @@ HOUR_S = 3600
 
 # One place more than a colon and a password: rest:https://user:password@host/
 _WITH_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
+# Of this machine alone may be asked without TLS: whoever listens could remove the backups later.
+_IN_CLEAR = re.compile(r"(rest|s3):http://(?!(127\.0\.0\.1|localhost)[:/])")
 
 
-def _no_password(location: str) -> str:
+def _guarded(location: str) -> str:
+    if _IN_CLEAR.match(location):
+        raise PydanticCustomError("clear", "sends its credentials in clear: write https://")
     if _WITH_PASSWORD.search(location):
         raise PydanticCustomError(
             "password",
@@ -39,7 +43,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 # With a suffix of ours, it is still within PostgreSQL's 63 bytes.
 DatabaseName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,44}$")]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Location = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_no_password)]
+Location = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_guarded)]
 
 
 class Retention(Strict):
@@ -90,6 +94,9 @@ class BackupSettings(Strict):
         default=(), description="stopped before a restore in place, in this order"
     )
     retention: Retention = Retention()
+    append_only: bool = Field(
+        default=False, description="the place lets nothing be removed: nothing is tried to"
+    )
     max_age_hours: int = Field(default=26, ge=1, le=24 * 366)
     timeout_hours: int = Field(default=6, ge=1, le=48, description="of one run of restic")
 

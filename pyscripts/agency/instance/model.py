@@ -219,6 +219,11 @@ class Backup(Written):
         description="where restic keeps them, off the machine: sftp:USER@HOST:/PATH, "
         "s3:HOST/BUCKET, rest:https://HOST/, or a path"
     )
+    append_only: bool = Field(
+        default=False,
+        description="the place lets nothing be removed, so a machine in wrong hands cannot; "
+        "old snapshots are removed there",
+    )
 
     @property
     def scheme(self) -> str:

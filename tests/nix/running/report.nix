@@ -33,6 +33,12 @@ let
       }";
     }
   ];
+  away = plain [
+    {
+      agency.backup.repository = lib.mkForce "rest:https://backup.example.org/agency/";
+      agency.backup.appendOnly = true;
+    }
+  ];
   withKvm = plain [ { boot.kernelModules = [ "kvm-intel" ]; } ];
   homely = plain [
     (
@@ -64,6 +70,16 @@ in
       image = one.services.gitlab-runner.services.protected.dockerImage;
       inherit (one) warnings;
     }) { inherit config floating named; };
+    backup = {
+      tree = config.agency.backup.trees.gitlab;
+      gitlab = config.services.gitlab.backup.path;
+      own = builtins.fromJSON config.environment.etc."agency/backup.json".text;
+      away = builtins.fromJSON away.environment.etc."agency/backup.json".text;
+      awayCredentials = lib.attrNames (
+        builtins.fromJSON away.environment.etc."agency/backup.credentials.json".text
+      );
+      awayUnit = away.systemd.units."agency-backup.service".text;
+    };
     gc = { inherit (config.nix.gc) automatic options; };
     boot = {
       inherit (config.boot.loader.systemd-boot) configurationLimit editor;

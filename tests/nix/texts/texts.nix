@@ -45,4 +45,6 @@ in
   sysctl = (etc "sysctl.d/60-nixos.conf").text;
   sudo = config.security.sudo.configFile;
   synapse = services.matrix-synapse.settings;
+  registry = services.dockerRegistry.configFile.text;
+  sshd = { inherit (services.openssh) settings extraConfig; };
 }

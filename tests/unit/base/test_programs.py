@@ -138,3 +138,11 @@ def test_exit_status_is_told_with_its_reason() -> None:
     with pytest.raises(ProgramError, match="exit status 1: no luck"):
         run_program(argv, timeout=30)
     assert run_to_end(argv, timeout=30).status == 1
+
+
+def test_what_a_late_program_said_is_kept() -> None:
+    """Restic tries again for long when it is refused, and says why meanwhile."""
+    code = "import sys, time; print('refused', file=sys.stderr, flush=True); time.sleep(60)"
+    with pytest.raises(ProgramError, match="no end after") as raised:
+        run_program((sys.executable, "-c", code), timeout=3)
+    assert raised.value.stderr == b"refused\n"
