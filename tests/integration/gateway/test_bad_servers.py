@@ -132,6 +132,8 @@ async def test_a_changed_description_cuts_a_server_off_until_a_person_looked(
     gateway.kill()
     await gateway.start()
     await gateway.until(lambda s: named(s, "web").cut_off)
+    # Questions of another policy are gone; this one is asked anew.
+    await gateway.give(document({"web": server("good", place / "web")}, ALL, ttl_s=90), ready=False)
     async with gateway.program() as program:
         assert (await program.list_tools()).tools == []
         assert "nobody has looked" in told(await program.call_tool("web__echo", {"text": "x"}))

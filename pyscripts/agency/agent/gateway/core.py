@@ -173,7 +173,7 @@ class Gateway:
         await self.auditor.before("server.accepted", server=server, tools=list_sha256)
         done = self.servers.accept(server, list_sha256)
         if done:
-            self.approvals.drop("tools", f"{server}/*")
+            self.approvals.drop_tools(f"{server}/*")
         return done
 
     def status(self) -> GatewayStatus:
@@ -228,8 +228,8 @@ class Gateway:
         if policy is None or policy.document.approvals is None:
             return
         name = f"{server}/*"
-        self.approvals.drop("tools", name)
         digest = _change_digest(name, list_sha256, policy.sha256)
+        self.approvals.drop_tools(name, but=digest)
         question = Question("tools", name, digest, policy.sha256, None, change.text(), None)
         try:
             self.approvals.ask(question, policy.document.approvals.ttl_seconds)

@@ -207,10 +207,11 @@ class Approvals:
             if entry.asked.policy != policy:
                 self._close(entry, "policy-changed")
 
-    def drop(self, about: Literal["call", "tools"], tool: str) -> None:
-        """Drop the questions about a tool, or the tools of a server, that are not decided."""
+    def drop_tools(self, tool: str, but: str = "") -> None:
+        """Drop the questions about the tools of a server, but for the one with this digest."""
         for entry in list(self._entries.values()):
-            if (entry.asked.about, entry.asked.tool) == (about, tool):
+            about = (entry.asked.about, entry.asked.tool) == ("tools", tool)
+            if about and entry.asked.digest != but:
                 self._close(entry, "expired")
 
     def _drop_expired(self) -> None:

@@ -127,6 +127,13 @@ class Server:
         self._offer(self._offers)
         return True
 
+    def remind(self) -> None:
+        """Tell again of tools that nobody has looked at; the question may have expired."""
+        accepted = self.acceptances.known(self.name, self.spec)
+        if self.cut_off and self._offers is not None and accepted is not None:
+            change = difference(accepted, self._offers)
+            self.changed(self.name, list_digest(self._offers), change)
+
     def report(self) -> GatewayServer:
         """Tell its state."""
         offers = self._offers
@@ -191,18 +198,19 @@ class Server:
         same = offers == self._offers and (self.tools or self.cut_off)
         self._offers = offers
         if same:
+            self.remind()
             return
         accepted = self.acceptances.known(self.name, self.spec)
         if accepted is None:
             self.acceptances.accept(self.name, self.spec, offers)
         elif accepted.list_sha256 != list_digest(offers):
             self.tools, self.cut_off = (), True
-            change = difference(accepted, offers)
+            change = difference(accepted, offers).text()[:300]
             _log.error(
                 "an MCP server changed its tools and is cut off",
-                extra={"fields": {"server": self.name, "change": change.text()[:300]}},
+                extra={"fields": {"server": self.name, "change": change}},
             )
-            self.changed(self.name, list_digest(offers), change)
+            self.remind()
             return
         self._offer(offers)
 

@@ -92,6 +92,8 @@ class Servers:
         for name in wanted.keys() - self._servers.keys():
             self._servers[name] = self._begin(name, wanted[name])
         self._keys = keys
+        for each in self._servers.values():
+            each.remind()
 
     def reports(self) -> tuple[GatewayServer, ...]:
         """Tell the state of each server."""
