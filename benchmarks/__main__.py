@@ -15,6 +15,7 @@ from benchmarks import (
     gateway,
     guest,
     inventory,
+    models,
     nix,
     operations,
     spinup,
@@ -33,6 +34,7 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "sustained": sustained.rows,
     "audit": audit.rows,
     "gateway": gateway.rows,
+    "models": models.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }

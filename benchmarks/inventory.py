@@ -32,7 +32,7 @@ from agency.control.service.targets import AgentTargets
 from agency.control.store import agents, audit, schema
 from agency.control.store.agents import AgentRecord
 from agency.control.wish import Desired, Wish
-from agency.protocols import Health, Status
+from agency.protocols import AgentStatus, Health, Status
 from agency.secrets import SecretValue
 from agency.store import Database, migrate, open_database
 from benchmarks.rows import Row
@@ -56,6 +56,10 @@ class Simulated:
     async def stop(self, name: str) -> RuntimeStatus:
         """Leave an agent running."""
         return await self.status(name)
+
+    async def remove(self, name: str) -> None:
+        """Stop an agent; nothing is kept of it."""
+        await self.stop(name)
 
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         """Leave an agent running."""
@@ -113,6 +117,18 @@ class Answers:
             started_at=_STARTED,
             uptime_s=1.0,
             trace=trace,
+        )
+
+    async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
+        """Say the same, and that nothing is held."""
+        told = await self.status(endpoint, trace)
+        return AgentStatus(
+            **told.model_dump(),
+            incarnation="run-1",
+            config_sha256=None,
+            secrets=(),
+            mcp_servers=(),
+            tasks=(),
         )
 
 

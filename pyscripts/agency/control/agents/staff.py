@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agency import naming
@@ -35,9 +35,16 @@ async def _no_draft(
     """Take every template, and write nothing: for an agency without any."""
 
 
+async def _no_secrets(_agent: str) -> int:
+    """Take nothing: for an agency without a vault."""
+    return 0
+
+
 @dataclass(slots=True)
 class Staff:
     """Hirer of agents. `draft` writes the first version of an agent's document from a template.
+
+    `release` takes its secrets from an agent that is deleted, and returns how many it had.
 
     `runtime` is the kind in which a new agent would run; `members` are the users whom the upkeep of
     the control room brings in.
@@ -54,6 +61,7 @@ class Staff:
     wake: Callable[[], None]
     tasks: Tasks
     draft: Draft = _no_draft
+    release: Callable[[str], Awaitable[int]] = _no_secrets
     _out: frozenset[str] = frozenset()
 
     async def open(self) -> None:
@@ -142,6 +150,21 @@ class Staff:
         except MatrixError as error:
             return f" {user} could not leave its rooms: {error.message}."
         return f" {user} left {rooms} rooms." if rooms != 1 else f" {user} left its room."
+
+    async def delete(self, name: str) -> Result:
+        """Stop an agent that a command made, for good, and unbind its secrets.
+
+        Raises:
+            RefusalError: it is declared, not made.
+            AgencyError: its secrets cannot be unbound; it is not deleted then.
+        """
+        result = await self.lifecycle.delete(name)
+        secrets = await self.release(name)
+        text = result.text
+        if secrets:
+            bound = "Its secret is" if secrets == 1 else f"Its {secrets} secrets are"
+            text += f" {bound} bound to it no more."
+        return replace(result, text=text + await self.dismiss(name))
 
     def welcome(self, name: str) -> None:
         """Have the upkeep bring an agent's account into the control room again."""

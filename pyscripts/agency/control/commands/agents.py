@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agency.clock import iso
 from agency.control.commands.context import Context
 from agency.control.commands.noun import Noun
-from agency.control.execution.describing import answer_of, facts_of, state_of
+from agency.control.execution.describing import answer_of, facts_of, secrets_of, state_of
 from agency.control.execution.result import RefusalError, Result
 from agency.control.execution.tables import table
 from agency.control.grammar.kinds import AgentName, Count, Text, Variables, variables_of
@@ -211,10 +211,14 @@ async def agent_status(ctx: Context, agent: str | None = None) -> Result:
     if agent is None:
         return await list_agents(ctx)
     lifecycle = ctx.services.lifecycle
-    seen = await lifecycle.observe(agent, ctx.trace)
+    seen = await lifecycle.inspect(agent, ctx.trace)
+    facts = facts_of(seen, await lifecycle.usage(agent))
+    if seen.report is not None:
+        held = await ctx.services.gosuto().describe(agent, seen.report.config_sha256)
+        facts += [("Gosuto", held), ("secrets", secrets_of(seen.report))]
     return Result(
         f"{agent}: {state_of(seen.status)}" + (f", {answer_of(seen)}" if answer_of(seen) else ""),
-        table((), facts_of(seen, await lifecycle.usage(agent))),
+        table((), facts),
         detail={"state": str(seen.status.state), **seen.status.handle_detail},
     )
 
@@ -313,7 +317,11 @@ async def cancel_tasks(ctx: Context, agent: str, task: str | None = None) -> Res
     "create",
     argument("agent", AgentName(), "the new agent's name"),
     flag("template", Text(most=64), "what it is made from", required=True, metavar="NAME"),
-    flag("var", Variables(most=2000), "NAME=VALUE for the template, one after another"),
+    flag(
+        "var",
+        Variables(most=2000),
+        "NAME=VALUE for the template, one after another, with quotes or without",
+    ),
     summary="Make an agent from a template; it runs when it is started.",
     permission="agents.create",
     changes=True,
@@ -339,7 +347,8 @@ async def create_agent(ctx: Context, agent: str, template: str, var: str | None 
 )
 async def delete_agent(ctx: Context, agent: str) -> Result:
     """Stop an agent, have its account leave its rooms, and take it out of the inventory."""
-    return await _dismissed(ctx, agent, await ctx.services.lifecycle.delete(agent))
+    staff = ctx.services.staff
+    return await (ctx.services.lifecycle.delete(agent) if staff is None else staff.delete(agent))
 
 
 @AGENTS.command(

@@ -17,14 +17,13 @@ from agency.control.commands.registry import build_handlers
 from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
-from agency.control.gosuto.desk import GosutoDesk
 from agency.control.gosuto.planning import GosutoPlans
-from agency.control.gosuto.push import AcpPush
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.operations.admitting.admission import Bounds
 from agency.control.operations.approving.approvals import meant_by
 from agency.control.rooms.deletions import Deletions
+from agency.control.service.documents import build_desk
 from agency.control.service.notices import Notices
 from agency.control.service.shared import Shared, Tokens, new_trace
 from agency.control.service.staffing import build_staff
@@ -141,7 +140,7 @@ def build_operations(
     vault: VaultService | None = None,
 ) -> Operations:
     """Build the operations, with the handler of each command; they have no room yet."""
-    desk = GosutoDesk(plane.database, plane.inventory, AcpPush(plane.runtime, plane.acp))
+    desk = build_desk(plane)
     handlers = build_handlers(
         Services(
             plane.clock,
@@ -151,7 +150,7 @@ def build_operations(
             plane.conditions,
             decisions=lambda: plane.running().decisions,
             safety=lambda: plane.running().safety,
-            staff=build_staff(plane, lifecycle),
+            staff=build_staff(plane, lifecycle, vault),
             gosuto=lambda: desk,
             started_s=plane.clock.steady(),
             tokens=lambda: plane.http.tokens,
@@ -176,7 +175,7 @@ def build_operations(
         wake=plane.inbox_wake,
         say=sender.offer,
         obstacle=plane.voice.obstacle,
-        applied=plane.inventory.apply,
+        applied=plane.follow,
         asking_room=plane.asking_room,
         plan=GosutoPlans(
             plane.inventory, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,7 +23,7 @@ from agency.control.runtimes.base import Runtime
 from agency.control.service.http import HttpParts
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents
-from agency.control.store.agents import AgentRecord
+from agency.control.store.agents import AgentRecord, Change
 from agency.errors import InternalError
 from agency.listening import Inherited
 from agency.matrix import ControlRoom, MatrixSession
@@ -91,6 +91,7 @@ class Shared:
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    agents_changed: asyncio.Event = field(default_factory=asyncio.Event)
     room_id: str | None = None
     room: ControlRoom = field(init=False)
     voice: Voice = field(init=False)
@@ -106,6 +107,12 @@ class Shared:
         self.http = HttpParts.of(self.config, self.clock, self.database, self.running)
         self.voice = Voice(self.room.silence, self.clock)
         self.taker = Taker(self.api, self.config.bot_id)
+
+    def follow(self, changes: Sequence[Change]) -> None:
+        """Follow changes of agents that are in the store; the reconciler looks at them soon."""
+        self.inventory.apply(changes)
+        if changes:
+            self.agents_changed.set()
 
     def room_changed(self, change: RoomChange) -> None:
         """Look at the control room again after a change there, or an operator's invitation."""

@@ -7,9 +7,10 @@ from agency.control.agents.staff import Staff
 from agency.control.agents.tasks import Tasks
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.service.shared import Shared
+from agency.control.service.vaulting import VaultService
 
 
-def build_staff(plane: Shared, lifecycle: Lifecycle) -> Staff:
+def build_staff(plane: Shared, lifecycle: Lifecycle, vault: VaultService | None) -> Staff:
     """Build what makes and deletes agents, and keeps their accounts."""
 
     def wake() -> None:
@@ -29,4 +30,6 @@ def build_staff(plane: Shared, lifecycle: Lifecycle) -> Staff:
         tasks=Tasks(lifecycle, plane.acp),
         draft=Drafts(plane.database, lambda: plane.room_id),
     )
+    if vault is not None:
+        plane.staff.release = vault.vault.release
     return plane.staff

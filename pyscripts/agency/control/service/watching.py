@@ -28,6 +28,11 @@ def build_reconciler(
         new_trace=new_trace,
         say=sender.offer,
         max_outbox=limits.max_outbox,
-        rules=Respawns(limits.respawn_attempts, limits.respawn_wait_s),
+        rules=Respawns(
+            limits.respawn_attempts,
+            limits.respawn_wait_s,
+            apart_s=limits.reconcile_interval_s / 2,
+        ),
         every_s=limits.reconcile_interval_s,
+        woken=plane.agents_changed,
     )

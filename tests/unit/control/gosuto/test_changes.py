@@ -59,6 +59,20 @@ async def test_a_change_is_shown_by_its_fields_alone(front):
     assert "~ limits.eventsPerMinute: 10 -> 3" in diff
 
 
+async def test_an_edit_warns_of_what_it_changes(front):
+    await front.change(MAKE)
+    prompt = await front.say("!agency gosuto set pm limits.eventsPerMinute=3", BOB)
+    warned = [line for line in prompt.splitlines() if "is not enforced yet" in line]
+    assert [line.partition(" ")[0] for line in warned] == ["limits.eventsPerMinute"]
+    prompt = await front.say("!agency gosuto set pm trust.senders+=@carol:agency.example", BOB)
+    warned = [line for line in prompt.splitlines() if "is not enforced yet" in line]
+    assert [line.partition(" ")[0] for line in warned] == ["trust"]
+    rule = '{\\"tool\\":\\"builtin/x\\",\\"answer\\":\\"deny\\"}'
+    prompt = await front.say(f'!agency gosuto set pm "capabilities.more={rule}"', BOB)
+    assert "capabilities.more" in prompt
+    assert "is not enforced yet" not in prompt
+
+
 async def test_a_difference_that_is_too_long_for_a_prompt_is_in_approvals_show(front):
     await front.change(MAKE)
     many = " ".join(
