@@ -27,6 +27,7 @@ from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.result import Invocation
 from agency.control.operations import Operations
 from agency.control.policy import People, Policy
+from agency.control.rooms.speaking import Speaker
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, StartRequest, State, Usage
 from agency.control.service.targets import AgentTargets
 from agency.control.store import agents, audit, schema
@@ -187,17 +188,19 @@ def _reconciler(database: Database, lifecycle: Lifecycle) -> Reconciler:
     )
     services = Services(clock, database, lifecycle, GRAMMAR, Conditions(clock))
     return Reconciler(
-        database=database,
-        clock=clock,
+        speaker=Speaker(
+            database=database,
+            clock=clock,
+            room_id=lambda: "!r:x.org",
+            as_user="@b:x.org",
+            new_trace=lambda: "t-bench",
+            say=lambda _message: None,
+            max_outbox=1000,
+        ),
         lifecycle=lifecycle,
         operations=operations,
         grammar=GRAMMAR,
         conditions=Conditions(clock),
-        room_id=lambda: "!r:x.org",
-        as_user="@b:x.org",
-        new_trace=lambda: "t-bench",
-        say=lambda _message: None,
-        max_outbox=1000,
     )
 
 

@@ -27,6 +27,7 @@ from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.result import RefusalError
 from agency.control.gosuto.desk import GosutoDesk
 from agency.control.operations import Operations
+from agency.control.rooms.speaking import Speaker
 from agency.control.runtimes.base import (
     AgentRuntimeError,
     Endpoint,
@@ -222,6 +223,9 @@ class Farm:
         self.runtime_kind, self.left = "process", list[str]()
         self.held: tuple[SecretValue, ...] = ()  # of every agent, from the vault
         self.locked: AgencyError | None = None  # why the vault cannot be read
+        self.accounts = {"@lent:x.org", "@carol:x.org"}
+        self.shown: dict[str, tuple[str, str]] = {}
+        self.logins, self.logouts = list[str](), list[str]()
         self.away: Exception | None = None  # what the homeserver answers
 
     async def open(self) -> None:
@@ -268,17 +272,19 @@ class Farm:
         traces = itertools.count(1)
         begun = desk.clock.now_ms()
         self.watch = Reconciler(
-            database=desk.database,
-            clock=desk.clock,
+            speaker=Speaker(
+                database=desk.database,
+                clock=desk.clock,
+                room_id=lambda: ROOM,
+                as_user=BOT,
+                new_trace=lambda: f"t-w{begun}-{next(traces)}",
+                say=desk.say_to,
+                max_outbox=1000,
+            ),
             lifecycle=self.lifecycle,
             operations=self.operations,
             grammar=GRAMMAR,
             conditions=desk.conditions,
-            room_id=lambda: ROOM,
-            as_user=BOT,
-            new_trace=lambda: f"t-w{begun}-{next(traces)}",
-            say=desk.say_to,
-            max_outbox=1000,
             rules=self.rules,
         )
 
@@ -287,13 +293,32 @@ class Farm:
         farm = self
 
         class Noted:
-            async def admit(self, _room: str, _agent: str, _display_name: str) -> str:
+            def is_ours(self, user: str) -> bool:
+                return user.startswith("@agent-")
+
+            async def exists(self, user: str) -> bool:
+                return user in farm.accounts
+
+            async def register(self, user: str) -> None:
+                farm.accounts.add(user)
+
+            async def show(self, user: str, display_name: str, avatar: str = "") -> None:
+                farm.shown[user] = (display_name, avatar)
+
+            async def admit(self, _room: str, _user: str) -> str:
                 return ""
 
-            async def dismiss(self, agent: str) -> int:
+            async def log_in(self, user: str) -> str:
+                farm.logins.append(user)
+                return f"syt_{len(farm.logins)}_{user.partition(':')[0][1:]}"
+
+            async def log_out(self, user: str) -> None:
+                farm.logouts.append(user)
+
+            async def dismiss(self, user: str, _room: str | None) -> int:
                 if farm.away is not None:
                     raise farm.away
-                farm.left.append(agent)
+                farm.left.append(user)
                 return 1
 
         return Staff(
@@ -307,6 +332,7 @@ class Farm:
             records=self.lifecycle.records,
             wake=lambda: None,
             tasks=Tasks(self.lifecycle, Answers(self.herd)),
+            people=lambda: {*self.operations.rules.policy.people.everybody, "@agency:x.org"},
         )
 
     def _lied(self, name: str, number: int) -> None:

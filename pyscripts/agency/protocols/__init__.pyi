@@ -56,6 +56,7 @@ from .audit_socket import Receipt as Receipt
 from .command_socket import COMMAND_SOCKET as COMMAND_SOCKET
 from .command_socket import COMMAND_VERSION as COMMAND_VERSION
 from .command_socket import MAX_ANSWER as MAX_ANSWER
+from .command_socket import MAX_ATTACHED as MAX_ATTACHED
 from .command_socket import MAX_REQUEST as MAX_REQUEST
 from .command_socket import MAX_VALUE as MAX_VALUE
 from .command_socket import MAX_WAIT_S as MAX_WAIT_S

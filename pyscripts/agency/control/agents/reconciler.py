@@ -26,12 +26,12 @@ from agency.control.agents.seen import Document, Seen, drift_of
 from agency.control.conditions import Code, Conditions
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.observation import Observation
-from agency.control.execution.replies import notice_message
 from agency.control.grammar.grammar import Grammar
 from agency.control.operations import Operations
 from agency.control.policy import SYSTEM
+from agency.control.rooms.speaking import Speaker
 from agency.control.runtimes.base import State
-from agency.control.store import agents, audit, gosuto, outbox
+from agency.control.store import agents, audit, gosuto
 from agency.control.store.agents import AgentRecord, InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.outbox import StoredMessage
@@ -66,19 +66,13 @@ class Planned:
 
 @dataclass(slots=True)
 class Reconciler:
-    """Loop over all agents; `every_s` 0 means never. `say` hands a stored message to the sender."""
+    """Loop over all agents; `every_s` 0 means never."""
 
-    database: Database
-    clock: Clock
+    speaker: Speaker
     lifecycle: Lifecycle
     operations: Operations
     grammar: Grammar
     conditions: Conditions
-    room_id: Callable[[], str | None]
-    as_user: str
-    new_trace: Callable[[], str]
-    say: Callable[[StoredMessage], None]
-    max_outbox: int
     rules: Respawns = field(default_factory=Respawns)
     every_s: float = 30.0
     spacing_s: float = _SPACING_S
@@ -86,9 +80,14 @@ class Reconciler:
     _histories: dict[str, History] | None = None
     _times: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_AN_HOUR))
     mender: Mender = field(init=False)
+    database: Database = field(init=False)
+    clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
-        self.mender = Mender(self.operations, self.grammar, self.clock, self.new_trace, self.woken)
+        self.database, self.clock = self.speaker.database, self.speaker.clock
+        self.mender = Mender(
+            self.operations, self.grammar, self.clock, self.speaker.new_trace, self.woken
+        )
 
     async def run(self, after: asyncio.Future[None]) -> None:
         """Look at all agents until cancelled, from when `after` is done: what starts them once."""
@@ -138,7 +137,7 @@ class Reconciler:
     ) -> list[Planned]:
         """Observe, and plan for each agent; what changes nothing is left out."""
         asked = {name for name, record in records.items() if not record.wish.is_down}
-        found = await self.lifecycle.survey([*records], self.new_trace(), asked=asked)
+        found = await self.lifecycle.survey([*records], self.speaker.new_trace(), asked=asked)
         documents = await self._documents(found)
         leave, now_s, made = await self._leave(), self.clock.steady(), list[Planned]()
         heals = self.mender.active
@@ -147,7 +146,7 @@ class Reconciler:
                 break  # the end of one of them wakes the next pass
             record, before = records[name], histories.get(name, History())
             seen = self._seen(record, observation, documents.get(name))
-            planned = plan(seen, before, self.rules, leave, now_s, self.new_trace())
+            planned = plan(seen, before, self.rules, leave, now_s, self.speaker.new_trace())
             heals += planned.heal is not None
             if planned != Plan(before):
                 made.append(Planned(seen, planned, before, record))
@@ -179,8 +178,10 @@ class Reconciler:
         safe = self.operations.rules.policy.safe_mode is not None
         full = len(self._times) == MOST_AN_HOUR
         often = full and self._times[0] + _HOUR_S > self.clock.steady()
-        crowded = await self.database.read(outbox.pending) >= self.max_outbox
-        return Leave(act=not safe, tell=not often and not crowded and self.room_id() is not None)
+        crowded = await self.database.read(self.speaker.is_crowded)
+        return Leave(
+            act=not safe, tell=not often and not crowded and self.speaker.room_id() is not None
+        )
 
     def _seen(
         self, record: AgentRecord, observation: Observation, document: Document | None
@@ -208,7 +209,7 @@ class Reconciler:
         """Commit what is kept, noticed and told; return the plans that still held then."""
         if not any(_is_kept(each) for each in planned):
             return planned
-        now, room_id, trace = self.clock.now_ms(), self.room_id(), self.new_trace()
+        now, room_id = self.clock.now_ms(), self.speaker.room_id()
 
         def commit(connection: Connection) -> tuple[list[Planned], StoredMessage | None]:
             holds = [each for each in planned if self._holds(connection, each)]
@@ -225,15 +226,12 @@ class Reconciler:
             if not lines or room_id is None:
                 return holds, None
             about = {"agents": [each.seen.name for each in holds if each.plan.tell][:_MOST_LINES]}
-            message = notice_message(
-                _listed(lines), room_id, as_user=self.as_user, trace=trace, about=about
-            )
-            return holds, outbox.add(connection, message, now)
+            return holds, self.speaker.queue(connection, _listed(lines), room_id, about=about)
 
         holds, queued = await self.database.write(commit)
         if queued is not None:
             self._times.append(self.clock.steady())
-            self.say(queued)
+            self.speaker.say(queued)
         return holds
 
     def _holds(self, connection: Connection, each: Planned) -> bool:

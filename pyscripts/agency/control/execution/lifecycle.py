@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Protocol
 
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.observation import Observation, redacted, refuse_impostor
-from agency.control.execution.result import RefusalError, Result
+from agency.control.execution.redacting import redacts
+from agency.control.execution.result import RefusalError, Result, Step, say_nothing
 from agency.control.grammar.suggest import closest
 from agency.control.runtimes.base import (
     AgentRuntimeError,
@@ -35,9 +35,6 @@ from agency.secrets import Redactor, SecretValue
 _log = logging.getLogger(__name__)
 _TOGETHER = 16  # agents that are asked at one time
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 
 class Acp(Protocol):
     """The questions that the control plane asks a running agent."""
@@ -56,27 +53,6 @@ class Acp(Protocol):
 
     async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
         """Return all that the agent says of itself: also its document and its secrets."""
-
-
-def _redacts(
-    call: Callable[Concatenate[Lifecycle, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[Lifecycle, P], Coroutine[Any, Any, R]]:
-    """Remove every known secret from the error that a call raises, such as a runtime's."""
-
-    @wraps(call)
-    async def redacted(self: Lifecycle, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        before = self.runtime.secrets()  # a stop deletes a token, a start makes one
-        try:
-            return await call(self, *args, **kwargs)
-        except AgencyError as error:
-            redact = Redactor([*self.secrets, *before, *self.runtime.secrets()]).redact
-            error.message = redact(error.message)
-            error.where = error.where and redact(error.where)
-            error.hint = error.hint and redact(error.hint)
-            error.args = (error.message,)
-            raise
-
-    return redacted
 
 
 async def _no_secrets(_agent: str) -> tuple[SecretValue, ...]:
@@ -116,8 +92,10 @@ class Lifecycle:
         hint = f"did you mean {near}? {known}" if near else known
         raise RefusalError(f"there is no agent {name}", hint=hint)
 
-    @_redacts
-    async def start(self, name: str, project: str | None, trace: str) -> Result:
+    @redacts
+    async def start(
+        self, name: str, project: str | None, trace: str, step: Step = say_nothing
+    ) -> Result:
         """Start an agent and wait until it is healthy; a running agent is left alone.
 
         Without a project an agent that is to run, and does not, keeps the one on record.
@@ -128,7 +106,8 @@ class Lifecycle:
         current = await self._project(name)
         if seen.state is not State.RUNNING:
             wanted = project if project is not None else current
-            return await self._bring_up(entry, wanted, trace, self.runtime.start)
+            await step("starting its process")
+            return await self._bring_up(entry, wanted, trace, self.runtime.start, step)
         if project is not None and project != current:
             raise RefusalError(
                 f"{name} already runs with {with_project(current)}",
@@ -140,15 +119,18 @@ class Lifecycle:
             changes=(_change(seen, Desired.RUNNING, current),),
         )
 
-    @_redacts
-    async def restart(self, name: str, project: str | None, trace: str) -> Result:
+    @redacts
+    async def restart(
+        self, name: str, project: str | None, trace: str, step: Step = say_nothing
+    ) -> Result:
         """Stop an agent if it runs, and start it; without a project it keeps its present one."""
         entry = self.entry(name)
         await self._refuse_disabled(name)
         wanted = project if project is not None else await self._project(name)
-        return await self._bring_up(entry, wanted, trace, self.runtime.restart)
+        await step("stopping its process, and starting it again")
+        return await self._bring_up(entry, wanted, trace, self.runtime.restart, step)
 
-    @_redacts
+    @redacts
     async def stop(self, name: str) -> Result:
         """Stop an agent; it is no error if it does not run."""
         self.entry(name)
@@ -161,7 +143,7 @@ class Lifecycle:
         detail = {**before.handle_detail, "exit": after.exit_status}
         return Result(f"{name} is stopped.", detail=detail, changes=changes)
 
-    @_redacts
+    @redacts
     async def disable(self, name: str) -> Result:
         """Stop an agent, which is not started again until it is enabled."""
         self.entry(name)
@@ -172,13 +154,13 @@ class Lifecycle:
             changes=(_change(after, Desired.DISABLED, None),),
         )
 
-    @_redacts
+    @redacts
     async def enable(self, name: str) -> Result:
         """Let an agent be started again; its wish is on record already."""
         self.entry(name)
         return Result(f"{name} is enabled. !agency agents start {name} starts it.")
 
-    @_redacts
+    @redacts
     async def delete(self, name: str) -> Result:
         """Stop an agent that a command made, for good; its record and the audit log stay."""
         entry = self.entry(name)
@@ -204,12 +186,12 @@ class Lifecycle:
                 f"{name} is disabled", hint=f"enable it first: !agency agents enable {name}"
             )
 
-    @_redacts
+    @redacts
     async def is_running(self, name: str) -> bool:
         """Return whether an agent's runtime says that it runs."""
         return (await self.runtime.status(name)).state is State.RUNNING
 
-    @_redacts
+    @redacts
     async def observe(self, name: str, trace: str) -> Observation:
         """Observe an agent: ask its runtime, and ask the agent itself."""
         entry = self.entry(name)
@@ -225,17 +207,17 @@ class Lifecycle:
         except AgencyError as error:
             return Observation(entry, status, problem=self._redactor().redact(error.message))
 
-    @_redacts
+    @redacts
     async def inspect(self, name: str, trace: str) -> Observation:
         """Observe an agent as `observe` does, and ask it for all that it says of itself."""
         return await self._surveyed(self.entry(name).name, trace, ask=True)
 
-    @_redacts
+    @redacts
     async def usage(self, name: str) -> Usage:
         """Return the resources that an agent uses, as its runtime counts them."""
         return await self.runtime.usage(self.entry(name).name)
 
-    @_redacts
+    @redacts
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
         """Return the last lines of an agent's log, oldest first, without any known secret.
 
@@ -249,7 +231,7 @@ class Lifecycle:
         """Return the records of a few agents, by name."""
         return await (self.records() if self.read is None else self.read(names))
 
-    @_redacts
+    @redacts
     async def observe_some(self, names: Collection[str]) -> list[tuple[AgentEntry, RuntimeStatus]]:
         """Ask the runtime for the status of a few agents, in this order.
 
@@ -258,7 +240,7 @@ class Lifecycle:
         redactor = self._redactor()
         return [(self.entry(name), redacted(await self._look(name), redactor)) for name in names]
 
-    @_redacts
+    @redacts
     async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
         """Ask the runtime for the status of every agent; by name."""
         return await self.observe_some(sorted(self.agents))
@@ -334,11 +316,14 @@ class Lifecycle:
         project: str | None,
         trace: str,
         begin: Callable[[StartRequest], Awaitable[RuntimeStatus]],
+        step: Step,
     ) -> Result:
         request = StartRequest(entry.name, entry.role, project, trace)
         try:
             await begin(request)
+            await step("waiting until it answers")
             told = await self._confirm(request)
+            await step("it answers, and works on what it was given")
         except AgencyError as error:
             return await self._clean_up(entry.name, error)
         seen = await self.runtime.status(entry.name)

@@ -12,6 +12,8 @@ from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
 from agency.control.agents.inventory import Inventory
 from agency.control.agents.staff import Staff
+from agency.control.commands import Services
+from agency.control.commands.status import Glance, glance
 from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.events import RoomChange
@@ -101,6 +103,7 @@ class Shared:
     http: HttpParts = field(init=False)
     staff: Staff | None = None
     taker: Taker = field(init=False)
+    services: Services | None = None  # of the handlers, once there are operations
 
     def __post_init__(self) -> None:
         self.room = ControlRoom(self.api, self.config)
@@ -164,6 +167,12 @@ class Shared:
         if self.operations is None:
             raise InternalError("a command runs before there are operations")
         return self.operations
+
+    async def glance(self) -> Glance:
+        """Return the control plane at a glance."""
+        if self.services is None:
+            raise InternalError("somebody asks before there are operations")
+        return await glance(self.services)
 
     def tally(self) -> Tally:
         """Return the numbers of operations; none before there are operations."""

@@ -14,7 +14,7 @@ import aiohttp
 
 from agency import naming
 from agency.children import Child, ChildSpec, processes_with_marker
-from agency.control import AgentEntry, ControlConfig, token_file
+from agency.control import AgentEntry, Api, ControlConfig, token_file
 from agency.errors import UsageError
 from agency.files import write_atomically
 from agency.instance import Instance, decision_settings, registration
@@ -42,24 +42,30 @@ from agency.spinup.targets.local.supervisor import Service, Supervisor, nothing
 HOMESERVER = "homeserver"
 HOMESERVER_SOCKET = "homeserver.sock"
 CONTROL = "control"
+CONTROL_API = "control-api"
 CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, VAULT_MASTER_KEY)
 
 
-def usual_ports(instance: Instance) -> dict[str, int]:
-    """List the ports of an agency that has a machine to itself; an agent is `agent-NAME`."""
+def usual_ports(instance: Instance, *, with_api: bool = False) -> dict[str, int]:
+    """List the ports of an agency that has a machine to itself; an agent is `agent-NAME`.
+
+    One that is kept running has the HTTP interface for people's programs, too.
+    """
     ports = {HOMESERVER: naming.SERVICE_PORTS["synapse"], CONTROL: naming.SERVICE_PORTS["control"]}
+    if with_api:
+        ports[CONTROL_API] = naming.SERVICE_PORTS[CONTROL_API]
     for agent in instance.resolved_agents():
         ports[naming.agent_localpart(agent.name)] = agent.port
     return ports
 
 
-def check_port_names(instance: Instance, pinned: Iterable[str]) -> None:
+def check_port_names(instance: Instance, pinned: Iterable[str], *, with_api: bool = False) -> None:
     """Refuse to pin the port of something that this instance does not have.
 
     Raises:
         UsageError: an unknown name.
     """
-    known = usual_ports(instance)
+    known = usual_ports(instance, with_api=with_api)
     for name in pinned:
         if name not in known:
             raise UsageError(
@@ -68,7 +74,11 @@ def check_port_names(instance: Instance, pinned: Iterable[str]) -> None:
 
 
 def hold_ports(
-    instance: Instance, wanted: Mapping[str, int], usual: Mapping[str, int] | None = None
+    instance: Instance,
+    wanted: Mapping[str, int],
+    usual: Mapping[str, int] | None = None,
+    *,
+    with_api: bool = False,
 ) -> Held:
     """Listen on the ports of an agency: those that are wanted, the `usual` ones, or free ones.
 
@@ -79,9 +89,9 @@ def hold_ports(
         PrerequisiteError: a wanted port is taken.
         UsageError: two names want one port.
     """
-    held = hold(usual_ports(instance), wanted, usual)
+    held = hold(usual_ports(instance, with_api=with_api), wanted, usual)
     for name, each in held.sockets.items():
-        if name not in (HOMESERVER, CONTROL):
+        if name not in (HOMESERVER, CONTROL, CONTROL_API):
             pause(each)
     return held
 
@@ -125,6 +135,12 @@ class LocalAgency:
     def control_url(self) -> str:
         """Base URL of the control plane."""
         return f"http://{LOOPBACK}:{self.assigned[CONTROL]}"
+
+    @property
+    def api_url(self) -> str | None:
+        """Base URL of the HTTP interface for people's programs; None if it is not served."""
+        port = self.assigned.get(CONTROL_API)
+        return None if port is None else f"http://{LOOPBACK}:{port}"
 
     @property
     def database(self) -> Path:
@@ -207,6 +223,7 @@ class LocalAgency:
             database_url=f"sqlite+aiosqlite:///{self.database}",
             state_dir=self.run.path / CONTROL,
             runtime="process",
+            api=Api(listen_port=port) if (port := self.assigned.get(CONTROL_API)) else None,
         )
 
     async def start_homeserver(self) -> Child:
