@@ -9,6 +9,7 @@ from typing import TextIO
 import click
 
 from agency.agent.carrying import begin_again, read_carried
+from agency.agent.gateway.commands import gateway
 from agency.agent.process import load_config, load_token, serve
 from agency.clock import Clock
 from agency.commandline import emit, json_option, log_to_stderr
@@ -154,3 +155,6 @@ def work(config_file: Path, task_file: TextIO, as_json: bool) -> int:
     told = {"ok": answered, "ending": end.ending.value, "text": end.said}
     emit(told, as_json=as_json, human=lambda out: out.print(Text(text)))
     return int(ExitCode.DONE if answered else ExitCode.BAD)
+
+
+agent.add_command(gateway)

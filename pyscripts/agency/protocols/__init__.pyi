@@ -17,7 +17,9 @@ from .acp_routes import V1_HEALTH_PATH as V1_HEALTH_PATH
 from .acp_routes import AcpEndpoint as AcpEndpoint
 from .acp_routes import acp_endpoint as acp_endpoint
 from .acp_v1 import IDEMPOTENCY_HEADER as IDEMPOTENCY_HEADER
+from .acp_v1 import MAX_APPROVALS as MAX_APPROVALS
 from .acp_v1 import MAX_DOCUMENT as MAX_DOCUMENT
+from .acp_v1 import MAX_SHOWN as MAX_SHOWN
 from .acp_v1 import MAX_TASKS as MAX_TASKS
 from .acp_v1 import AgentEvent as AgentEvent
 from .acp_v1 import AgentStatus as AgentStatus
@@ -27,8 +29,11 @@ from .acp_v1 import CancelOrder as CancelOrder
 from .acp_v1 import ConfigApplied as ConfigApplied
 from .acp_v1 import ConfigDocument as ConfigDocument
 from .acp_v1 import EventKind as EventKind
+from .acp_v1 import GatewayHealth as GatewayHealth
 from .acp_v1 import HeldSecret as HeldSecret
 from .acp_v1 import LeaseOffer as LeaseOffer
+from .acp_v1 import McpServer as McpServer
+from .acp_v1 import PendingApproval as PendingApproval
 from .acp_v1 import PendingApprovals as PendingApprovals
 from .acp_v1 import RestartAccepted as RestartAccepted
 from .acp_v1 import RestartOrder as RestartOrder
@@ -45,6 +50,7 @@ from .audit_socket import MAX_LINE as MAX_LINE
 from .audit_socket import SOCKET as SOCKET
 from .audit_socket import AuditAbsentError as AuditAbsentError
 from .audit_socket import AuditClient as AuditClient
+from .audit_socket import AuditRefusedError as AuditRefusedError
 from .audit_socket import AuditUnreachableError as AuditUnreachableError
 from .audit_socket import Receipt as Receipt
 from .command_socket import COMMAND_SOCKET as COMMAND_SOCKET
@@ -60,6 +66,17 @@ from .command_socket import CommandProgress as CommandProgress
 from .command_socket import CommandRequest as CommandRequest
 from .command_socket import CommandResult as CommandResult
 from .command_socket import short_path as short_path
+from .gateway_socket import GATEWAY_CONTROL_TOKEN as GATEWAY_CONTROL_TOKEN
+from .gateway_socket import GATEWAY_TOKEN as GATEWAY_TOKEN
+from .gateway_socket import MAX_GATEWAY_BODY as MAX_GATEWAY_BODY
+from .gateway_socket import GatewayClient as GatewayClient
+from .gateway_socket import GatewayLostError as GatewayLostError
+from .gateway_socket import GatewayRefusedError as GatewayRefusedError
+from .gateway_socket import GatewaySecrets as GatewaySecrets
+from .gateway_socket import GatewayServer as GatewayServer
+from .gateway_socket import GatewayStatus as GatewayStatus
+from .gateway_socket import GatewayUnreachableError as GatewayUnreachableError
+from .gateway_socket import ServerAcceptance as ServerAcceptance
 from .readiness import READY_PATH as READY_PATH
 from .readiness import ReadyReport as ReadyReport
 from .readiness import as_report as as_report
