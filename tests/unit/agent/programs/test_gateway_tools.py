@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from agency.agent.programs.builtin import Run, Settings
 from agency.agent.programs.gateway_tools import GatewayLostError, GatewayTools
 from agency.agent.programs.journal import Journal
 from agency.agent.programs.steps import Ending
+from agency.agent.programs.tools import NoTools
+from agency.agent.programs.work import WorkConfig, tools_of
 from agency.secrets import SecretValue
 
 TOKEN = secrets.token_urlsafe()
@@ -132,3 +135,13 @@ async def test_a_task_over_both_ways(tmp_path):
             assert (await run.run("look")).ending is Ending.ANSWERED
         assert served.called == [("files__read", {})]
         assert "the text" in str(model.asked[1].body)
+
+
+def test_a_configuration_without_a_gateway_has_no_tools(tmp_path, monkeypatch):
+    (tmp_path / "gateway-token").write_text(TOKEN)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    plain = {"gosuto": "/g", "journal": "/j", "model": {"url": "http://proxy"}}
+    bare = WorkConfig.model_validate_json(json.dumps(plain))
+    assert isinstance(tools_of(bare), NoTools)
+    served = WorkConfig.model_validate_json(json.dumps({**plain, "gateway": {"socket": "/s"}}))
+    assert isinstance(tools_of(served), GatewayTools)
