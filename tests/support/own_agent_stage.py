@@ -1,7 +1,7 @@
 """Stage for a command-line agent: a network namespace where every packet is seen.
 
     this program ─▶ namespace with loopback alone ─┬─ metering proxy, and a scripted model behind it
-    play (stdin)                                   ├─ MCP server
+    play (stdin)                                   ├─ tool gateway (front, dispatcher)
     what was seen (stdout) ◀───────────────────────┼─ name server: all addresses lead here, so that
                                                    │  a connection to anything else is seen as well
                                                    └─ the agent's real program
@@ -18,6 +18,8 @@ import socket
 import struct
 import sys
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,11 +27,13 @@ from urllib.parse import urlsplit
 SUPPORT = Path(__file__).resolve().parent
 sys.path.insert(0, str(SUPPORT))
 
-from aiohttp import web  # noqa: E402 - after the path
+from gateway_desk import Desk, FakeTools, policy, tool  # noqa: E402 - after the path
 from proxied import PROVIDER_KEY, TOKENS, proxied  # noqa: E402
 from scripted_model import ToolCall, Turn, scripted  # noqa: E402
 
 from agency import quarantine  # noqa: E402
+from agency.agent.gateway.calls.results import Block, Raw  # noqa: E402
+from agency.agent.gateway.front import serve_front  # noqa: E402
 from agency.agent.programs.command.launching import OwnTools, Settings  # noqa: E402
 from agency.agent.programs.command.registry import AGENTS, launch_of  # noqa: E402
 from agency.agent.programs.command.writing import (  # noqa: E402
@@ -41,15 +45,8 @@ from agency.agent.programs.command.writing import (  # noqa: E402
 TIME_S = 100
 MODEL_TOKEN, GATEWAY_TOKEN = TOKENS["pm"], "token-for-tools-in-tests"
 NOTE = "the note says forty-two"
-TOOL = {
-    "name": "notes__look",
-    "description": "Look a word up in the notes",
-    "inputSchema": {
-        "type": "object",
-        "properties": {"word": {"type": "string"}},
-        "required": ["word"],
-    },
-}
+# The second tool is denied, so no agent may be offered it.
+RULES = {"look": ("web/look", "allow"), "erase": ("web/erase", "deny")}
 
 
 def lead_all_here() -> None:
@@ -112,35 +109,16 @@ class Names(asyncio.DatagramProtocol):
         self._transport.sendto(head + data[12 : at + 5], addr)
 
 
-class McpServer:
-    """MCP by streamable HTTP without sessions, as the tool gateway speaks it."""
-
-    def __init__(self) -> None:
-        self.calls: list[dict[str, Any]] = []
-
-    async def answer(self, request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != f"Bearer {GATEWAY_TOKEN}":
-            self.calls.append({"method": "without the token"})
-            return web.Response(status=401)
-        asked = await request.json()
-        self.calls.append({"method": asked.get("method"), "params": asked.get("params")})
-        if "id" not in asked:
-            return web.Response(status=202)
-        results = {
-            "initialize": {
-                "protocolVersion": (asked.get("params") or {}).get("protocolVersion"),
-                "capabilities": {"tools": {}},
-                "serverInfo": {"name": "notes", "version": "1"},
-            },
-            "tools/list": {"tools": [TOOL]},
-            "tools/call": {"content": [{"type": "text", "text": NOTE}]},
-            "ping": {},
-        }
-        head = {"jsonrpc": "2.0", "id": asked["id"]}
-        if asked["method"] not in results:
-            error = {"code": -32601, "message": "no such method"}
-            return web.json_response({**head, "error": error})
-        return web.json_response({**head, "result": results[asked["method"]]})
+@asynccontextmanager
+async def gateway_of(place: Path) -> AsyncIterator[tuple[str, Desk]]:
+    """Serve the real front of a gateway on a free port; its tools answer with a note."""
+    tools = FakeTools({name: tool(name) for name in ("web/look", "web/erase")})
+    tools.answer = lambda: Raw((Block("text", NOTE),), None, failed=False)
+    desk = Desk(place, tools)
+    desk.dispatcher.set_policy(policy(RULES))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with serve_front(desk.dispatcher, GATEWAY_TOKEN, listening):
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/mcp", desk
 
 
 def turn_of(told: dict[str, Any]) -> Turn:
@@ -152,21 +130,15 @@ def turn_of(told: dict[str, Any]) -> Turn:
 
 
 async def play(told: dict[str, Any], watch: Watch) -> dict[str, Any]:
-    names, mcp = Names(), McpServer()
+    names, place = Names(), Path(told["place"])
     loop = asyncio.get_running_loop()
     await loop.create_datagram_endpoint(lambda: names, local_addr=("0.0.0.0", 53))
-    app = web.Application()
-    app.router.add_post("/mcp", mcp.answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    gateway = f"http://127.0.0.1:{runner.addresses[0][1]}/mcp"
     async with (
         scripted(*map(turn_of, told["turns"])) as model,
-        proxied(model.url, Path(told["place"])) as proxy,
+        proxied(model.url, place) as proxy,
+        gateway_of(place) as (gateway, desk),
     ):
         said = await start(told, proxy.url, gateway)
-        await runner.cleanup()
         return {
             **said,
             "asked": [asked.body for asked in model.asked],
@@ -175,7 +147,8 @@ async def play(told: dict[str, Any], watch: Watch) -> dict[str, Any]:
                 for asked in model.asked
             ),
             "metered": [record.outcome for record in proxy.records],
-            "mcp": mcp.calls,
+            "called": desk.tools.made,
+            "decided": [detail["decision"] for _, detail in desk.log.rows if "decision" in detail],
             "names": sorted(names.asked),
             "reached": sorted(watch.seen),
             "known": [

@@ -9,6 +9,7 @@ from typing import TextIO
 import click
 
 from agency.agent.carrying import begin_again, read_carried
+from agency.agent.gateway.commands import gateway
 from agency.agent.process import load_config, load_token, serve
 from agency.agent.programs.command.commands import command
 from agency.clock import Clock
@@ -145,16 +146,18 @@ def work(config_file: Path, task_file: TextIO, as_json: bool) -> int:
     from rich.text import Text  # only this command needs them
 
     from agency.agent.programs.steps import Ending
-    from agency.agent.programs.tools import NoTools
-    from agency.agent.programs.work import WorkConfig
+    from agency.agent.programs.work import WorkConfig, tools_of
     from agency.agent.programs.work import work as work_on
     from agency.settings import load
 
     log_to_stderr()
     config = load(config_file, WorkConfig, what="the configuration", hint="see docs/models.md")
-    end = asyncio.run(work_on(config, task_file.read(MAX_TASK), NoTools(), Clock()))
+    end = asyncio.run(work_on(config, task_file.read(MAX_TASK), tools_of(config), Clock()))
     answered = end.ending is Ending.ANSWERED
     text = end.said if answered else f"{end.ending.value}: {end.said}"
     told = {"ok": answered, "ending": end.ending.value, "text": end.said}
     emit(told, as_json=as_json, human=lambda out: out.print(Text(text)))
     return int(ExitCode.DONE if answered else ExitCode.BAD)
+
+
+agent.add_command(gateway)

@@ -24,9 +24,11 @@ _ASKED = "agency.agent.programs.work:settings_of"
 _KEYS = f"{NOT_ENFORCED}: the proxy holds the providers' keys, and an agent has none"
 _LISTENER = f"{NOT_ENFORCED} yet: the agent does not read rooms"
 _METER = "agency.agent.proxy.policy:narrowed"
-_GATEWAY = f"{NOT_ENFORCED} yet: agency.gosuto.decision:decide answers, and no tool call asks it"
-_PEOPLE = f"{NOT_ENFORCED} yet: no tool call asks people"
-_SERVERS = f"{NOT_ENFORCED} yet: the agent starts no MCP servers"
+_GATEWAY = "agency.agent.gateway.calls.judging:judge"
+_APPROVALS = "agency.agent.gateway.calls.approvals:Approvals"
+_DECIDERS = "agency.agent.gateway.core:Gateway"
+_ROOM = f"{NOT_ENFORCED} yet: the control plane posts no prompt for a tool call"
+_SERVERS = "agency.agent.gateway.servers.servers:Servers"
 _EVENTS = f"{NOT_ENFORCED} yet: the agent takes no events"
 _LEASES = f"{NOT_ENFORCED} yet: the agent is given no secrets by this document"
 _MESSAGES = f"{NOT_ENFORCED} yet: the agent sends no messages"
@@ -40,8 +42,11 @@ ENFORCERS: Mapping[str, str] = {
     "limits": _METER,
     "limits.eventsPerMinute": _EVENTS,
     "capabilities": _GATEWAY,
-    "approvals": _PEOPLE,
+    "approvals.room": _ROOM,
+    "approvals.approvers": _DECIDERS,
+    "approvals.ttlSeconds": _APPROVALS,
     "mcpServers": _SERVERS,
+    "mcpServers.*.restart": "agency.agent.gateway.servers.running:Server",
     "gateways": _EVENTS,
     "secrets": _LEASES,
     "messaging": _MESSAGES,

@@ -32,7 +32,8 @@ pytestmark = [pytest.mark.agents, pytest.mark.needs_root]
 class Own:
     """What the tests know of an agent beyond its renderer: its program, its tools, its habits.
 
-    `search` is its tool for that, which must fetch nothing; `chatty` is a setting of ours without which it asks for the name beside it.
+    `search` is its tool for that, which must fetch nothing; `chatty` is a setting of ours without
+    which it asks for the name beside it.
     """
 
     program: tuple[Path, ...]
@@ -120,25 +121,23 @@ def test_every_agent_is_tried() -> None:
 
 
 async def test_with_own_tools_off_it_works_by_the_gateway_alone(agent: str, tmp_path: Path) -> None:
-    own, tool = OWN[agent], AGENTS[agent].tool_name.format(tool="notes__look")
+    own, tool = OWN[agent], AGENTS[agent].tool_name.format(tool="web__look")
     turns = [
-        {"calls": [[tool, {"word": "forty-two"}]]},
-        {"calls": [[own.shell, own.run]]},
+        {"calls": [[tool, {"text": "forty-two"}]]},
+        {"calls": [[own.shell, own.run], [tool.replace("look", "erase"), {}]]},
         {"text": "It is in the notes."},
     ]
     saw = await played(agent, tmp_path, Play("off", turns, workspace=own.planted))
     assert saw["status"] == 0, saw["errors"]
     assert "It is in the notes." in saw["output"]
-    # All that the model was offered are the gateway's tools.
+    # All that the model was offered is what the gateway lists: the one tool that is not denied.
     for asked in saw["asked"]:
         assert offered(asked) == [tool]
         assert asked["model"] == "small"
     assert saw["by_proxy"]
     assert len(saw["metered"]) == len(turns)
-    calls = [call["params"] for call in saw["mcp"] if call["method"] == "tools/call"]
-    assert [(call["name"], call["arguments"]) for call in calls] == [
-        ("notes__look", {"word": "forty-two"})
-    ]
+    assert saw["called"] == [["web/look", {"text": "forty-two"}]]
+    assert saw["decided"] == ["allow"]
     assert "the note says forty-two" in json.dumps(saw["asked"][1]["messages"])
     # It did not run the shell that it was not offered, nor anything of the repository.
     assert saw["left"] == sorted([".keep", *own.planted])
@@ -159,7 +158,7 @@ async def test_with_own_tools_confined_its_shell_works(agent: str, tmp_path: Pat
     planted = {n: t for n, t in own.planted.items() if not n.startswith(unasked)}
     saw = await played(agent, tmp_path, Play("confined", turns, workspace=planted))
     assert saw["status"] == 0, saw["errors"]
-    tool = AGENTS[agent].tool_name.format(tool="notes__look")
+    tool = AGENTS[agent].tool_name.format(tool="web__look")
     assert {own.shell, tool} <= set(offered(saw["asked"][0]))
     assert not {"webfetch", "websearch", "web_fetch", "web_search"} & set(offered(saw["asked"][0]))
     assert saw["left"] == sorted([".keep", "made-by-shell", *planted])
