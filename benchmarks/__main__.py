@@ -14,6 +14,7 @@ from benchmarks import (
     flood,
     guest,
     inventory,
+    models,
     nix,
     operations,
     spinup,
@@ -31,6 +32,7 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "inventory": inventory.rows,
     "sustained": sustained.rows,
     "audit": audit.rows,
+    "models": models.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TextIO
 
 import click
 
 from agency.agent.carrying import begin_again, read_carried
 from agency.agent.process import load_config, load_token, serve
 from agency.clock import Clock
-from agency.commandline import json_option, log_to_stderr
+from agency.commandline import emit, json_option, log_to_stderr
+from agency.errors import ExitCode
 from agency.listening import inherited
 from agency.protocols import SOCKET
+
+MAX_TASK = 256 * 1024  # characters of a task's text
 
 
 @click.group()
@@ -77,3 +81,76 @@ def run(
     again = asyncio.run(serve(config, load_token(), Clock(), audit_socket, handed, carried, dial))
     if again is not None:
         begin_again(again)
+
+
+@agent.command()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The proxy's configuration, a JSON file (docs/models.md).",
+)
+@click.option("--check", is_flag=True, help="Check the configuration and its credentials only.")
+@json_option
+def proxy(config_file: Path, check: bool, as_json: bool) -> None:
+    """Serve the way of this machine's agents to language models until SIGTERM.
+
+    The providers' keys are credentials in $CREDENTIALS_DIRECTORY. Each agent has a token, which its
+    program takes as the key of the model's provider; the configuration holds its digest. Every call
+    is reserved in a ledger before it leaves, and counts whole until it is settled.
+    """
+    from agency.agent.proxy.config import load_config as load_proxy  # only the proxy needs them
+    from agency.agent.proxy.process import read_keys
+    from agency.agent.proxy.process import serve as serve_proxy
+
+    config = load_proxy(config_file)
+    if check:
+        read_keys(config)
+        told = {"ok": True, "agents": len(config.accounts), "models": len(config.models)}
+        emit(told, as_json=as_json, human=lambda out: out.print("the configuration is valid"))
+        return
+    log_to_stderr()
+    asyncio.run(serve_proxy(config, Clock()))
+
+
+@agent.command()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The program's configuration, a JSON file (docs/models.md).",
+)
+@click.option(
+    "--task",
+    "task_file",
+    type=click.File("r"),
+    default="-",
+    show_default=True,
+    help="The file with the task's text; - is standard input.",
+)
+@json_option
+def work(config_file: Path, task_file: TextIO, as_json: bool) -> int:
+    """Work on one task with the builtin program, and print its answer.
+
+    Persona and limits come from the agent's Gosuto, the model through the proxy. Every step is in a
+    journal: started again with it, the program goes on where it was ended. Exits with 1 if there is
+    no answer.
+    """
+    from rich.text import Text  # only this command needs them
+
+    from agency.agent.programs.steps import Ending
+    from agency.agent.programs.tools import NoTools
+    from agency.agent.programs.work import WorkConfig
+    from agency.agent.programs.work import work as work_on
+    from agency.settings import load
+
+    log_to_stderr()
+    config = load(config_file, WorkConfig, what="the configuration", hint="see docs/models.md")
+    end = asyncio.run(work_on(config, task_file.read(MAX_TASK), NoTools(), Clock()))
+    answered = end.ending is Ending.ANSWERED
+    text = end.said if answered else f"{end.ending.value}: {end.said}"
+    told = {"ok": answered, "ending": end.ending.value, "text": end.said}
+    emit(told, as_json=as_json, human=lambda out: out.print(Text(text)))
+    return int(ExitCode.DONE if answered else ExitCode.BAD)

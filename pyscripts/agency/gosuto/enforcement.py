@@ -19,9 +19,11 @@ from agency.gosuto.model import Document
 NOT_ENFORCED = "not enforced"
 _READER = "agency.gosuto.document:validate"
 _DESCRIBES = f"{NOT_ENFORCED}: it only describes"
-_PROMPT = f"{NOT_ENFORCED} yet: text for the model, which no program of the agent reads so far"
+_PROMPT = "agency.agent.programs.prompting:system_prompt"
+_ASKED = "agency.agent.programs.work:settings_of"
+_KEYS = f"{NOT_ENFORCED}: the proxy holds the providers' keys, and an agent has none"
 _LISTENER = f"{NOT_ENFORCED} yet: the agent does not read rooms"
-_METER = f"{NOT_ENFORCED} yet: the agent's model calls are not metered"
+_METER = "agency.agent.proxy.policy:narrowed"
 _GATEWAY = f"{NOT_ENFORCED} yet: agency.gosuto.decision:decide answers, and no tool call asks it"
 _PEOPLE = f"{NOT_ENFORCED} yet: no tool call asks people"
 _SERVERS = f"{NOT_ENFORCED} yet: the agent starts no MCP servers"
@@ -44,6 +46,10 @@ ENFORCERS: Mapping[str, str] = {
     "secrets": _LEASES,
     "messaging": _MESSAGES,
     "persona": _PROMPT,
+    "persona.provider": _METER,
+    "persona.model": _ASKED,
+    "persona.temperature": _ASKED,
+    "persona.apiKey": _KEYS,
     "instructions": _PROMPT,
 }
 
@@ -120,9 +126,16 @@ def unenforced(document: Document) -> tuple[str, ...]:
     plain = as_data(Document(api_version="gosuto/v1", metadata=document.metadata))
     found = as_data(document)
     told = []
-    for section, reason in ENFORCERS.items():
-        if "." in section or not reason.startswith(f"{NOT_ENFORCED} yet"):
+    for name, reason in ENFORCERS.items():
+        if not reason.startswith(f"{NOT_ENFORCED} yet"):
             continue
-        if found.get(section) != plain.get(section):
-            told.append(f"{section} is {reason}")
+        if _at(found, name) != _at(plain, name):
+            told.append(f"{name} is {reason}")
     return tuple(told)
+
+
+def _at(data: Any, name: str) -> Any:
+    """Return what a document holds under a dotted name; None where it holds nothing."""
+    for part in name.split("."):
+        data = data.get(part) if isinstance(data, dict) else None
+    return data

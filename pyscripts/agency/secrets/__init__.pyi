@@ -53,6 +53,9 @@ from .examination.forms import faults as faults
 from .examination.forms import is_one_line as is_one_line
 from .examination.forms import tidy as tidy
 from .examination.history import read_history as read_history
+from .formats import TOKEN_FORMATS as TOKEN_FORMATS
+from .formats import redact_tokens as redact_tokens
+from .formats import token_pattern as token_pattern
 from .generators import Entropy as Entropy
 from .generators import generate as generate
 from .names import ALERTMANAGER_TOKEN as ALERTMANAGER_TOKEN

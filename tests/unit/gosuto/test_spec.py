@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 from docgen import gosuto as docgen
-from gosutos import filled
+from gosutos import document, filled
 
 from agency.gosuto import as_yaml, template_names, unenforced
 from agency.gosuto.enforcement import ENFORCERS, NOT_ENFORCED, fields
@@ -81,3 +81,15 @@ def test_the_schema_takes_what_the_model_takes(name):
     jsonschema.Draft202012Validator(schema).validate(data)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(schema).validate({**data, "news": 1})
+
+
+def test_a_field_below_an_enforced_section_is_named():
+    told = unenforced(document({}, limits={"eventsPerMinute": 5, "requestsPerMinute": 5}))
+    assert [each.partition(" ")[0] for each in told if "limits" in each] == [
+        "limits.eventsPerMinute"
+    ]
+    assert not [
+        each
+        for each in unenforced(document({}, limits={"requestsPerMinute": 5}))
+        if "limits" in each
+    ]

@@ -1,0 +1,201 @@
+"""Loop of the builtin program: does what `steps` decides, and puts every event in the journal.
+
+The tools of an answer are called one after the other, in its order. A call that had begun when the
+program was killed is told to the model as unknown, and never made again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from agency.agent.models.conversation import Answer, ModelRequest, ToolCall
+from agency.agent.models.faults import (
+    BudgetSpentError,
+    ModelError,
+    ModelRefusedError,
+    UnknownToolError,
+)
+from agency.agent.programs.journal import Journal
+from agency.agent.programs.steps import (
+    UNKNOWN_OUTCOME,
+    Answered,
+    Ask,
+    Call,
+    CallBegun,
+    CallEnded,
+    Ending,
+    Event,
+    Finish,
+    Lost,
+    ModelFailed,
+    Started,
+    StepLimits,
+    Stopped,
+    next_action,
+)
+from agency.agent.programs.tools import Outcome, Tool, Tools, definitions, wire_names
+from agency.canonical import once_each
+from agency.clock import Clock
+from agency.errors import AgencyError
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """Way to a model."""
+
+    async def ask(
+        self, request: ModelRequest, *, on_text: Callable[[str], None] | None = None
+    ) -> Answer:
+        """Ask; raises ModelError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a run asks: the model's name, the system prompt, bounds."""
+
+    model: str
+    system: str
+    max_tokens: int = 4096
+    temperature: float | None = None
+    limits: StepLimits = field(default_factory=StepLimits)
+
+
+class _StopError(Exception):
+    def __init__(self, ending: Ending) -> None:
+        super().__init__()
+        self.ending = ending
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a task.
+
+    Setting `stop` cancels it for good. Cancelling the coroutine only interrupts it: a later run
+    with the same journal goes on.
+    """
+
+    settings: Settings
+    model: Model
+    tools: Tools
+    journal: Journal
+    clock: Clock = field(default_factory=Clock)
+    on_text: Callable[[str], None] | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _begun: float = 0.0
+    _before: float = 0.0
+
+    async def run(self, task: str) -> Finish:
+        """Work until the end, or go on with what the journal holds; return the end.
+
+        Raises:
+            JournalError: an event cannot be put on disk: nothing more is done.
+        """
+        self._begun, self._before = self.clock.steady(), self.journal.elapsed_s
+        if not self.journal.state.messages and self.journal.state.ending is None:
+            self._put(Started(task))
+        while True:
+            action = next_action(self.journal.state, self.settings.limits)
+            if isinstance(action, Finish):
+                if self.journal.state.ending is None:
+                    self._put(Stopped(action.ending))
+                return action
+            try:
+                await self._do(action)
+            except _StopError as stop:
+                self._put(Stopped(stop.ending))
+
+    async def _do(self, action: Ask | Call | Lost) -> None:
+        match action:
+            case Ask():
+                self._put(await self._until_stopped(self._asked()))
+            case Call(call):
+                await self._until_stopped(self._called(call))
+            case Lost(call):
+                tool = (await self._named()).get(call.name)
+                name = call.name if tool is None else tool.name
+                self._put(CallEnded(call.id, name, UNKNOWN_OUTCOME, failed=True))
+
+    async def _named(self) -> dict[str, Tool]:
+        """List the tools; none while they cannot be listed."""
+        try:
+            return wire_names(await self.tools.list())
+        except AgencyError as error:
+            _log.warning("the tools cannot be listed", extra={"fields": {"why": error.message}})
+            return {}
+
+    async def _asked(self) -> Event:
+        settings = self.settings
+        request = ModelRequest(
+            settings.model,
+            self.journal.state.messages,
+            settings.max_tokens,
+            settings.system,
+            definitions(await self._named()),
+            settings.temperature,
+        )
+        try:
+            return Answered(await self.model.ask(request, on_text=self.on_text))
+        except UnknownToolError as error:
+            return Answered(error.answer)  # each such call gets its own refusal
+        except BudgetSpentError as error:
+            return ModelFailed(error.message, Ending.BUDGET)
+        except ModelRefusedError as error:
+            return ModelFailed(error.message, Ending.REFUSED)
+        except ModelError as error:
+            _log.warning("the model gave no answer", extra={"fields": {"why": error.message}})
+            return ModelFailed(error.message)
+
+    async def _called(self, call: ToolCall) -> None:
+        tool = (await self._named()).get(call.name)
+        if tool is None:
+            told = Outcome("there is no tool of this name; nothing was called", failed=True)
+            self._put(CallEnded(call.id, call.name, told.text, failed=True))
+            return
+        try:
+            arguments: dict[str, Any] = json.loads(call.arguments, object_pairs_hook=once_each)
+        except ValueError:
+            text = "an argument comes twice; nothing was called"
+            self._put(CallEnded(call.id, tool.name, text, failed=True))
+            return
+        self._put(CallBegun(call.id))
+        try:
+            outcome = await self.tools.call(tool.name, arguments)
+        except AgencyError as error:
+            outcome = Outcome(error.message, failed=True)
+        self._put(CallEnded(call.id, tool.name, outcome.text, outcome.failed))
+
+    def _elapsed(self) -> float:
+        return self._before + self.clock.steady() - self._begun
+
+    def _put(self, event: Event) -> None:
+        self.journal.append(event, self._elapsed())
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await work until somebody stops the run, or its time is up; then the work is cancelled.
+
+        Raises:
+            _StopError: it was stopped.
+        """
+        left = self.settings.limits.wall_s - self._elapsed()
+        if self.stop.is_set() or left <= 0:
+            work.close()
+            raise _StopError(Ending.CANCELLED if self.stop.is_set() else Ending.TIME)
+        doing = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait({doing, stopping}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                return doing.result()
+            raise _StopError(Ending.CANCELLED if stopping.done() else Ending.TIME)
+        finally:
+            for each in (doing, stopping):
+                each.cancel()
+            await asyncio.gather(doing, stopping, return_exceptions=True)

@@ -1,0 +1,101 @@
+"""One task of the builtin program as a process: from its configuration to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from pydantic import Field
+
+from agency.agent.models.client import Endpoint, ModelClient, WireFormat
+from agency.agent.programs.builtin import Run, Settings
+from agency.agent.programs.journal import Journal
+from agency.agent.programs.prompting import system_prompt
+from agency.agent.programs.steps import Finish, StepLimits
+from agency.agent.programs.tools import Tools
+from agency.canonical import sha256_hex
+from agency.clock import Clock
+from agency.errors import PrerequisiteError
+from agency.gosuto import Document, read_canonical
+from agency.secrets import read_credential
+from agency.settings import Written, read_bounded
+from agency.signals import stop_signals
+
+
+class ModelAddress(Written):
+    """Address of the proxy; `credential` is the one that holds this agent's token for it."""
+
+    url: str = Field(pattern=r"^https?://[^\\s?#@]+$")
+    socket: Path | None = None
+    format: WireFormat = "openai"
+    credential: str = "model-token"
+
+
+class WorkConfig(Written):
+    """Configuration of the builtin program; it holds no secret."""
+
+    gosuto: Path
+    journal: Path
+    model: ModelAddress
+    max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
+    turns: int = Field(default=50, ge=1, le=10_000)
+    wall_s: float = Field(default=3600, gt=0, le=7 * 86_400)
+    errors: int = Field(default=5, ge=1, le=100)
+
+
+def read_policy(path: Path) -> Document:
+    """Read the Gosuto in its canonical form.
+
+    Raises:
+        AgencyError: it cannot be read: no policy, no work.
+    """
+    content = read_bounded(path, what="the Gosuto")
+    return read_canonical(content, sha256_hex(content))
+
+
+def settings_of(config: WorkConfig, document: Document) -> Settings:
+    """Derive how the model is asked from persona and limits. Pure.
+
+    Raises:
+        PrerequisiteError: the Gosuto names no model.
+    """
+    persona, most = document.persona, document.limits.tokens_per_request
+    if persona.model is None:
+        raise PrerequisiteError(
+            "the Gosuto names no model",
+            where="persona.model",
+            hint="set it to a model that the proxy allows this agent",
+        )
+    return Settings(
+        persona.model,
+        system_prompt(document),
+        config.max_tokens if most is None else min(config.max_tokens, most),
+        persona.temperature,
+        StepLimits(config.turns, config.wall_s, config.errors),
+    )
+
+
+async def work(config: WorkConfig, task: str, tools: Tools, clock: Clock) -> Finish:
+    """Work on a task until its end; SIGTERM interrupts, so that the next start goes on.
+
+    Raises:
+        AgencyError: policy, token or journal is missing.
+    """
+    settings = settings_of(config, read_policy(config.gosuto))
+    address = config.model
+    socket = None if address.socket is None else str(address.socket)
+    token = read_credential(address.credential)
+    async with ModelClient(Endpoint(address.url, token, address.format, socket)) as model:
+        with Journal(config.journal) as journal:
+            run = Run(settings, model, tools, journal, clock)
+            doing = asyncio.ensure_future(run.run(task))
+            for number in stop_signals():
+                asyncio.get_running_loop().add_signal_handler(number, doing.cancel)
+            try:
+                return await doing
+            except asyncio.CancelledError:
+                raise PrerequisiteError(
+                    "interrupted before the end of the task",
+                    where=str(config.journal),
+                    hint="start it again with the same journal, and it goes on",
+                ) from None

@@ -1,0 +1,1 @@
+"""Accounting: prices, the ledger of reservations, and the meter of an answer."""

@@ -1,0 +1,10 @@
+"""Alembic's entry point: runs the revisions on the connection that the caller opened."""
+
+from __future__ import annotations
+
+from alembic import context
+
+context.configure(
+    connection=context.config.attributes["connection"], transaction_per_migration=False
+)
+context.run_migrations()

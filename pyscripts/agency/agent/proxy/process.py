@@ -1,0 +1,128 @@
+"""Proxy as a process: from its configuration and credentials to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from agency.agent.proxy.accounting.ledger import open_ledger
+from agency.agent.proxy.calling import Caller, Record
+from agency.agent.proxy.config import ProxyConfig
+from agency.agent.proxy.counters import Counters
+from agency.agent.proxy.gate import Gate
+from agency.agent.proxy.handlers import Handlers, limits_of
+from agency.agent.proxy.policy import Policies
+from agency.agent.proxy.requests.redacting import RequestRedactor
+from agency.agent.proxy.upstream import Upstream, open_session
+from agency.agent.recording import Recorder
+from agency.clock import Clock
+from agency.errors import PrerequisiteError
+from agency.listening import inherited, listen
+from agency.protocols import AuditClient
+from agency.secrets import Redactor, SecretValue, read_credential
+from agency.signals import stop_signals
+from agency.web import listen as serve_on
+from agency.web import make_runner
+
+_SOCKET_MODE = 0o666  # who may speak is decided by tokens, as on a port
+
+_log = logging.getLogger(__name__)
+
+
+def read_keys(config: ProxyConfig) -> dict[str, SecretValue]:
+    """Read all credentials, by name.
+
+    Raises:
+        PrerequisiteError: one is missing, or not fit for an HTTP header.
+    """
+    keys = {name: read_credential(name) for name in config.credentials}
+    for provider in config.providers.values():
+        key = keys[provider.credential].reveal()
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise PrerequisiteError(
+                "the key of a provider is not printable ASCII without spaces",
+                where=f"credential {provider.credential}",
+            )
+    return keys
+
+
+async def serve(config: ProxyConfig, clock: Clock) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        PrerequisiteError: a credential is missing, the ledger is held by another process, or the
+            port is taken.
+    """
+    stopping = asyncio.Event()
+    for number in stop_signals():
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    keys = read_keys(config)
+    async with AsyncExitStack() as stack:
+        ledger = await stack.enter_async_context(open_ledger(config.database, clock))
+        recorder = await stack.enter_async_context(Recorder(AuditClient(config.audit_socket)))
+        session = await stack.enter_async_context(open_session(config.idle_s))
+        gate = Gate(clock)
+        counters = Counters(gate)
+        caller = Caller(
+            config,
+            ledger,
+            Upstream(session, keys, config.answer_bytes),
+            counters,
+            RequestRedactor(Redactor(keys.values())),
+            clock,
+            lambda told: _put_on_record(recorder, told),
+        )
+        app = Handlers(config, caller, counters, gate, Policies(config.models)).app()
+        runner = make_runner(app, limits_of(config))
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await serve_on(runner, _listening(config, stack))
+        _log.info("listening", extra={"fields": {"agents": len(config.accounts)}})
+        await stopping.wait()
+        _log.info("stopping")
+
+
+def _listening(config: ProxyConfig, stack: AsyncExitStack) -> socket.socket:
+    if config.socket is None:
+        assert config.port is not None
+        handed = inherited().take(config.host, config.port)
+        return handed or listen(config.port, config.host, hint="end that program")
+    if config.socket.exists() and not config.socket.is_socket():
+        raise PrerequisiteError("there is another file of this name", where=str(config.socket))
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # The ledger is held, so that no other proxy of this configuration runs.
+        config.socket.unlink(missing_ok=True)
+        made.bind(str(config.socket))
+        config.socket.chmod(_SOCKET_MODE)
+    except OSError as error:
+        made.close()
+        raise PrerequisiteError(
+            f"cannot listen: {error.strerror or error}", where=str(config.socket)
+        ) from error
+    stack.callback(_removed, config.socket)
+    return made
+
+
+def _removed(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _put_on_record(recorder: Recorder, told: Record) -> None:
+    recorder.put(
+        "model.called",
+        agent=told.agent,
+        model=told.model,
+        provider=told.provider,
+        outcome=told.outcome,
+        status=told.status,
+        tokens=told.amount.tokens,
+        cost_nanos=told.amount.nanos,
+        reserved_tokens=told.reserved.tokens,
+        request_sha256=told.request_sha256,
+        duration_ms=told.duration_ms,
+        call=told.call,
+    )

@@ -1,0 +1,1 @@
+"""Requests on their way out: fields that may pass, limits, redaction."""
