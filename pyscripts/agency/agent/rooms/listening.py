@@ -144,14 +144,14 @@ class Listener:
 
     def _judged(self, room: str, event: Event, document: Document) -> None:
         verdict = judge(room, event, self._facts(document))
+        if verdict.message is not None:
+            refusal = verdict.text if verdict.kind is Kind.REFUSE else None
+            now = self.clock.now_ms()
+            if not self.inbox.take(
+                verdict.message, verdict.text, now, envelope=verdict.envelope, refusal=refusal
+            ):
+                verdict = Verdict(Kind.IGNORE, "its envelope came before")
         _log_verdict(room, event, verdict)
-        if verdict.kind is Kind.IGNORE or verdict.message is None:
-            return
-        refusal = verdict.text if verdict.kind is Kind.REFUSE else None
-        now = self.clock.now_ms()
-        self.inbox.take(
-            verdict.message, verdict.text, now, envelope=verdict.envelope, refusal=refusal
-        )
 
     def _facts(self, document: Document) -> Facts:
         now = self.clock.now_ms()

@@ -121,7 +121,7 @@ class Chat:
     def synced(self, begun: int) -> bool:
         """A long poll is under way, which begins when what came before was taken."""
         calls = self.front.calls[begun:]
-        return any("/sync" in path and "timeout=0" not in path for _, path in calls)
+        return any("/sync?timeout=20000&" in path for _, path in calls)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -227,16 +227,24 @@ def token(homeserver: Any) -> str:
     return account(homeserver, "agent-pm")
 
 
+@pytest.fixture(scope="module")
+def peer(homeserver: Any) -> str:
+    """The access token of another agent."""
+    return account(homeserver, "agent-developer")
+
+
 @pytest.fixture
 def chat(
-    homeserver: Any, model: Model, alice: str, mallory: str, token: str, tmp_path: Path
+    homeserver: Any, model: Model, alice: str, mallory: str, peer: str, token: str, tmp_path: Path
 ) -> Iterator[Chat]:
     """An agent in a room of its own with alice, whom it obeys, and mallory; not started."""
-    body = {"preset": "private_chat", "invite": [ME, "@mallory:agency.example"]}
+    others = {"@mallory:agency.example": mallory, "@agent-developer:agency.example": peer}
+    body = {"preset": "private_chat", "invite": [ME, *others]}
     answer = homeserver.request("POST", f"{CLIENT}/createRoom", alice, body)
     answer.raise_for_status()
     room = str(answer.json()["room_id"])
-    homeserver.request("POST", f"{CLIENT}/join/{room}", mallory, {}).raise_for_status()
+    for each in others.values():
+        homeserver.request("POST", f"{CLIENT}/join/{room}", each, {}).raise_for_status()
     credentials = tmp_path / "credentials"
     credentials.mkdir(mode=0o700)
     (credentials / "matrix-token").write_text(token)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from scripted_model import Turn
 
+from agency.agent.models.conversation import ToolCall
+from agency.agent.programs.tools import Tool, wire_names
+from agency.agent.rooms.sending import NAME
+
 ME = "@agent-pm:agency.example"
-SECOND = (sys.executable, "-m", "agency", "agent", "chat", "--json")
 HALF = Turn("I look at it and then I say more", fault="silent")  # half of it, then silence
 
 
@@ -167,6 +168,7 @@ def test_what_is_said_while_the_homeserver_is_away_is_answered_later(chat: Any) 
     chat.answered(asked, "here I am")
 
 
+@pytest.mark.thorough
 def test_more_than_a_sync_holds_is_read(chat: Any) -> None:
     """A gap in the timeline: older messages are fetched."""
     chat.model.script(Turn("found"))
@@ -204,17 +206,32 @@ def test_without_a_policy_nothing_is_read_until_it_is_there_again(chat: Any) -> 
     chat.answered(asked, "with a policy")
 
 
-def test_a_second_one_for_the_same_account_does_not_start(chat: Any) -> None:
-    chat.start()
-    first = chat.process
-    chat.process = None
-
-    done = subprocess.run(
-        [*SECOND, "--config", str(chat.place / "chat.json")],
-        env={**os.environ, "CREDENTIALS_DIRECTORY": str(chat.place / "credentials")},
-        capture_output=True,
-        timeout=30,
+def test_a_peer_is_answered_with_one_hop_less_and_only_if_envelopes_are_on(
+    chat: Any, peer: str
+) -> None:
+    user = "@agent-developer:agency.example"
+    peers = {"dev": {"user": user, "room": chat.room, "protocols": ["tasks"]}}
+    chat.write_policy(
+        trust={**chat.policy["trust"], "peers": peers},
+        capabilities={"tell": {"tool": NAME, "answer": "allow"}},
+        messaging={"targets": {"team": chat.room}, "messagesPerMinute": 100},
     )
-    chat.process = first
-    assert done.returncode == 3
-    assert "another process answers" in json.loads(done.stdout or done.stderr)["error"]["message"]
+    (tool,) = wire_names((Tool(NAME, ""),))
+    say = {"target": "team", "text": "yours", "peer": "dev", "protocol": "tasks"}
+    calls = (ToolCall("c1", tool, json.dumps(say)),)
+    chat.model.script(Turn("heard"), Turn(calls=calls), Turn("passed on"))
+    head = {"version": 1, "from": user, "to": ME, "protocol": "tasks", "hops": 3}
+    chat.start()
+    off = chat.ask("mine", peer, **{"org.agency.envelope": {**head, "id": "a"}})
+    chat.answered(chat.ask("are you there?"), "heard")  # what came before is judged, too
+    chat.stop()
+    chat.config["envelopes"] = True
+    chat.start()
+    asked = chat.ask("yours?", peer, **{"org.agency.envelope": {**head, "id": "b"}})
+    again = chat.ask("yours?", peer, **{"org.agency.envelope": {**head, "id": "b"}})
+    chat.answered(asked, "passed on")
+    (sent,) = [e["content"] for e in chat.own() if "org.agency.envelope" in e["content"]]
+    assert (sent["body"], sent["org.agency.envelope"]["hops"]) == ("yours", 2)
+    assert not chat.replies(off)
+    assert not chat.replies(again)
+    assert len(chat.model.scripted.asked) == 3
