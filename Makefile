@@ -89,6 +89,7 @@ docs: setup-dev ## Write the generated files anew: commands, claims, what NixOS 
 	python tools/docgen/openapi.py docs/openapi.json
 	python tools/docgen/gosuto.py docs
 	python tools/docgen/acp.py docs/acp.md
+	python tools/docgen/workspace.py docs/workspace-schemas.json
 	python tools/docgen/claims.py
 	python tools/facts.py
 

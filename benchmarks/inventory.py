@@ -27,12 +27,13 @@ from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.result import Invocation
 from agency.control.operations import Operations
 from agency.control.policy import People, Policy
+from agency.control.rooms.speaking import Speaker
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, StartRequest, State, Usage
 from agency.control.service.targets import AgentTargets
 from agency.control.store import agents, audit, schema
 from agency.control.store.agents import AgentRecord
 from agency.control.wish import Desired, Wish
-from agency.protocols import Health, Status
+from agency.protocols import AgentStatus, Health, Status
 from agency.secrets import SecretValue
 from agency.store import Database, migrate, open_database
 from benchmarks.rows import Row
@@ -56,6 +57,10 @@ class Simulated:
     async def stop(self, name: str) -> RuntimeStatus:
         """Leave an agent running."""
         return await self.status(name)
+
+    async def remove(self, name: str) -> None:
+        """Stop an agent; nothing is kept of it."""
+        await self.stop(name)
 
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         """Leave an agent running."""
@@ -115,6 +120,18 @@ class Answers:
             trace=trace,
         )
 
+    async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
+        """Say the same, and that nothing is held."""
+        told = await self.status(endpoint, trace)
+        return AgentStatus(
+            **told.model_dump(),
+            incarnation="run-1",
+            config_sha256=None,
+            secrets=(),
+            mcp_servers=(),
+            tasks=(),
+        )
+
 
 @asynccontextmanager
 async def _store(count: int) -> AsyncIterator[tuple[Database, Inventory]]:
@@ -171,17 +188,19 @@ def _reconciler(database: Database, lifecycle: Lifecycle) -> Reconciler:
     )
     services = Services(clock, database, lifecycle, GRAMMAR, Conditions(clock))
     return Reconciler(
-        database=database,
-        clock=clock,
+        speaker=Speaker(
+            database=database,
+            clock=clock,
+            room_id=lambda: "!r:x.org",
+            as_user="@b:x.org",
+            new_trace=lambda: "t-bench",
+            say=lambda _message: None,
+            max_outbox=1000,
+        ),
         lifecycle=lifecycle,
         operations=operations,
         grammar=GRAMMAR,
         conditions=Conditions(clock),
-        room_id=lambda: "!r:x.org",
-        as_user="@b:x.org",
-        new_trace=lambda: "t-bench",
-        say=lambda _message: None,
-        max_outbox=1000,
     )
 
 

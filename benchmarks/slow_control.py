@@ -47,6 +47,10 @@ class StandIn:
         self.started.pop(name, None)
         return await self.status(name)
 
+    async def remove(self, name: str) -> None:
+        """Stop an agent; nothing is kept of it."""
+        await self.stop(name)
+
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         await self.stop(request.name)
         return await self.start(request)

@@ -59,8 +59,8 @@ def made(target: str, *settings: str) -> tuple[tuple[str, ...], ...]:
 
 VERIFY = (
     *(".venv/bin/agency", "transcript", "verify", "artifacts/boot_transcript.json"),
-    *("--key", "artifacts/boot_transcript.pub", "--require-gate", "hermetic", "--source", "."),
-    *("--target", "local", "--max-age", "1h"),
+    *("--key", "artifacts/boot_transcript.pub", "--source", ".", "--target", "local"),
+    *("--require-gate", "hermetic", "--require-gate", "control", "--max-age", "1h"),
 )
 # The limits hold for an idle machine, and this one may be shared. A number that misses its limit by
 # less than this factor is still named.

@@ -19,7 +19,8 @@ in
       name = "mcp";
       description = "Tool servers for the agent.";
       options = {
-        servers = opt.attrsOf server "The servers, by name.";
+        servers = opt.attrsOf server "The servers, by name. The gateway starts them; the agent's programs know the gateway alone.";
+        gatewayPort = opt.nullOr types.port "Loopback port on which the agent's gateway serves it.";
       };
       units.mcp = {
         description = "Tool configuration of agent %i";
@@ -33,7 +34,14 @@ in
         network = "none";
         after = [ "agency-reconcile-agent-workspaces.service" ];
       };
-      settings = agent: { inherit (agent.mcp) servers; };
+      settings = agent: {
+        inherit (agent.mcp) servers;
+        gateway =
+          if agent.mcp.gatewayPort == null then
+            null
+          else
+            "http://127.0.0.1:${toString agent.mcp.gatewayPort}/mcp";
+      };
     })
   ];
 }

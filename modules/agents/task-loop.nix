@@ -1,9 +1,36 @@
 # The task loop: a scheduler that collects work, and a loop that does it within limits.
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
+  inherit (lib) types;
   opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
   agents = config.agency.agents;
+  collecting = lib.filterAttrs (
+    _: agent: agent.taskLoop.enable && agent.taskLoop.issues != null
+  ) agents;
+  # What the collector, who holds the forge's token, writes for the scheduler, which is the agent.
+  wishes = "/var/lib/agency-issues/%i/wishes.json";
+  issues = types.submodule {
+    options = {
+      kind = opt.must (types.enum [
+        "gitea"
+        "gitlab"
+      ]) "What the forge is.";
+      url = opt.must types.str "Where it is.";
+      projects = opt.must (types.nonEmptyListOf types.str) "Projects whose issues are read, by their paths.";
+      label = opt.str "agent:{agent}" "Label of the issues that are for the agent. Who may set it may give it work.";
+      tokenFile = opt.must types.str "File with a token that may read issues, and nothing more. The agent never sees it.";
+    };
+  };
+  programs = [
+    pkgs.gitMinimal
+    pkgs.util-linux
+  ];
   calendars = {
     scheduler = agent: agent.taskLoop.scheduleAt;
     task-loop = agent: agent.taskLoop.runAt;
@@ -20,6 +47,12 @@ in
         maxTasks = opt.between 1 100 5 "Most tasks in one run.";
         maxWallTime = opt.between 60 86400 3600 "Longest run, in seconds.";
         maxErrors = opt.between 1 100 3 "Failed tasks in a row that end a run.";
+        maxTokens = opt.nullOr types.ints.positive "Most tokens of one run, by what its tasks say they took. Null: no limit.";
+        command = opt.listOf types.str "What does a task, in the workspace: a program and its arguments. It reads the file that AGENCY_TASK names." // {
+          example = [ "my-agent" ];
+        };
+        model = opt.nullOr types.str "The model that a task is told to use.";
+        issues = opt.nullOr issues "Open issues of a forge that become tasks.";
       };
       units = {
         scheduler = {
@@ -35,7 +68,12 @@ in
             OnCalendar = "*-*-* 05:00:00";
             Persistent = true;
           };
-          serviceConfig.TimeoutStartSec = "10min";
+          serviceConfig = {
+            TimeoutStartSec = "10min";
+            # None until the collector wrote them.
+            LoadCredential = "wishes.json:${wishes}";
+            SetCredential = "wishes.json:{}";
+          };
         };
         task-loop = {
           description = "Work through the tasks of agent %i";
@@ -46,14 +84,30 @@ in
           ];
           type = "oneshot";
           network = "loopback";
+          path = programs;
+          # Compilers and interpreters of the work map executable memory.
+          relax.MemoryDenyWriteExecute = false;
           timer = {
             OnCalendar = "*:0/15";
             Persistent = true;
           };
-          serviceConfig.TimeoutStartSec = "1d";
+          serviceConfig = {
+            # Each run shares the agent's incidents.
+            ReadWritePaths = "-/var/lib/agency-incidents";
+            TimeoutStartSec = "1d";
+          };
         };
       };
-      settings = agent: { inherit (agent.taskLoop) maxTasks maxWallTime maxErrors; };
+      settings = agent: {
+        inherit (agent.taskLoop)
+          maxTasks
+          maxWallTime
+          maxErrors
+          maxTokens
+          command
+          model
+          ;
+      };
       extra =
         { enabled, ... }:
         {
@@ -73,6 +127,42 @@ in
         };
     })
   ];
+
+  config.environment.etc = lib.mapAttrs' (
+    name: agent:
+    lib.nameValuePair "agency/collect/${name}.json" {
+      text = builtins.toJSON (removeAttrs agent.taskLoop.issues [ "tokenFile" ]);
+    }
+  ) collecting;
+  # Not in the agent's slice and not its user: it holds a token that the agent must not have.
+  config.agency.units = lib.mapAttrs' (
+    name: agent:
+    lib.nameValuePair "agency-collect-${name}" {
+      description = "Collect issues of the forge for agent ${name}";
+      command = [
+        "workspace"
+        "collect"
+        name
+        "--config"
+        "/etc/agency/collect/${name}.json"
+        "--output"
+        (lib.replaceStrings [ "%i" ] [ name ] wishes)
+      ];
+      type = "oneshot";
+      network = "open";
+      credentials.forge-token = agent.taskLoop.issues.tokenFile;
+      before = [ "agency-agent-scheduler@${name}.service" ];
+      timer = {
+        OnCalendar = agent.taskLoop.scheduleAt;
+        Persistent = true;
+      };
+      serviceConfig = {
+        StateDirectory = "agency-issues/${name}";
+        StateDirectoryMode = "0700";
+        TimeoutStartSec = "5min";
+      };
+    }
+  ) collecting;
 
   config.assertions = map (name: {
     assertion = agents.${name}.taskLoop.enable -> agents.${name}.workspace.enable;

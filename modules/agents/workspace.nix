@@ -9,7 +9,7 @@ let
   inherit (lib) types;
   opt = import ../lib/options.nix { inherit lib; };
   feature = import ../lib/agent-feature.nix { inherit lib; };
-  operators = config.agency.operators;
+  inherit (config.agency) domain operators;
 in
 {
   imports = [
@@ -20,10 +20,38 @@ in
       options = agent: {
         remote = opt.nullOr types.str "Remote of the repository. With one, the workspace is cloned; without, scaffolded.";
         fullName = opt.str agent.role "The name it signs with." // opt.code "role";
+        email =
+          opt.str "${agent.user}@${domain}" "The address it signs with."
+          // opt.code ''"agent-''${name}@''${config.agency.domain}"'';
       };
       settings = agent: {
-        inherit (agent.workspace) remote fullName;
-        inherit operators;
+        inherit (agent.workspace) remote fullName email;
+        inherit (agent) matrixId;
+        inherit domain operators;
+      };
+      units.workspace = {
+        description = "Remote of the workspace of agent %i";
+        command = [
+          "workspace"
+          "clone"
+          "%i"
+        ];
+        type = "oneshot";
+        network = "open";
+        path = [
+          pkgs.gitMinimal
+          pkgs.openssh
+          pkgs.util-linux
+        ];
+        after = [ "agency-reconcile-agent-workspaces.service" ];
+        # A remote may be away for long; a push later makes the same workspace.
+        unitConfig.StartLimitIntervalSec = 0;
+        serviceConfig = {
+          Restart = "on-failure";
+          RestartSec = "1min";
+          RestartPreventExitStatus = "1 2 4";
+          TimeoutStartSec = "15min";
+        };
       };
       # Homes belong to agents, who may put anything there: the reconciler trusts nothing in them.
       extra =
@@ -44,7 +72,7 @@ in
                 {
                   inherit name;
                   inherit (agent) role uid matrixId;
-                  inherit (agent.workspace) fullName;
+                  inherit (agent.workspace) fullName email;
                   gid = config.users.groups.agents.gid;
                   inherit (agent) home;
                 }

@@ -181,7 +181,7 @@ in
           # Events of an operation are passed on as they come.
           extraConfig = builtins.readFile ../lib/proxy-headers.conf + ''
             proxy_buffering off;
-            client_max_body_size 64k;
+            client_max_body_size 256k;
           '';
         };
       })

@@ -90,7 +90,8 @@ def known_keys(schema: Mapping[str, Any], loc: Loc) -> tuple[str, ...]:
     """Return the keys that are allowed in the mapping at a location."""
     definitions = schema.get("$defs", {})
     for part in loc:
-        schema = schema.get("properties", {}).get(part) or schema.get("additionalProperties") or {}
+        listed = "items" if isinstance(part, int) else "additionalProperties"
+        schema = schema.get("properties", {}).get(part) or schema.get(listed) or {}
         choices = schema.get("anyOf", ())
         schema = next((each for each in choices if "$ref" in each), schema)
         reference = schema.get("$ref", "")

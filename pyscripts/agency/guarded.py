@@ -197,9 +197,10 @@ def read(directory: int, name: str) -> bytes | None:
         descriptor = os.open(name, _FILE, dir_fd=directory)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)  # fdopen takes no directory
+        return None
     with os.fdopen(descriptor, "rb") as handle:
-        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-            return None
         return handle.read(MAX_BYTES + 1)
 
 

@@ -96,6 +96,7 @@ MACHINE_PORTS = {
 
 # Uids of services that would get another at each start: firewall rules name who answers on a port.
 SERVICE_UIDS = {
+    "incidents": 3989,
     "drone": 3990,
     "woodpecker": 3991,
     "registry": 3992,

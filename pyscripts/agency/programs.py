@@ -49,6 +49,8 @@ class Bounds:
         output_bytes: Most that it may write to standard output.
         error_bytes: Most that it may write to standard error.
         memory_bytes: Address space of each of its processes (RLIMIT_AS); None for no limit.
+        data_bytes: Writable memory of each of its processes (RLIMIT_DATA); address space that is
+            only reserved, as by Node.js, does not count. None for no limit.
         file_bytes: Size of each file that it writes (RLIMIT_FSIZE); None for no limit.
         processor_s: Processor time of each of its processes (RLIMIT_CPU); None for no limit.
     """
@@ -56,6 +58,7 @@ class Bounds:
     output_bytes: int = 16 * _MIB
     error_bytes: int = _MIB
     memory_bytes: int | None = None
+    data_bytes: int | None = None
     file_bytes: int | None = None
     processor_s: int | None = None
 
@@ -65,7 +68,12 @@ class Bounds:
         Raises:
             PrerequisiteError: there are limits, and prlimit is not installed.
         """
-        limits = {"as": self.memory_bytes, "fsize": self.file_bytes, "cpu": self.processor_s}
+        limits = {
+            "as": self.memory_bytes,
+            "data": self.data_bytes,
+            "fsize": self.file_bytes,
+            "cpu": self.processor_s,
+        }
         wanted = tuple(f"--{name}={value}" for name, value in limits.items() if value is not None)
         if not wanted:
             return ()

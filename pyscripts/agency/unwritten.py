@@ -45,16 +45,6 @@ UNWRITTEN = (
     _of_agent("passwords", "passwords serve", "Serve the agent's passwords."),
     _of_agent("tailnet", "tailnet", "Connect the agent to its tailnet."),
     _of_agent("ssh", "ssh-agent", "Hold the agent's SSH key."),
-    _of_agent("mcp", "mcp configure", "Write the MCP configuration."),
-    _of_agent("taskLoop", "schedule", "Take new work into the task list."),
-    _of_agent("taskLoop", "task-loop", "Work through the task list once."),
-    _of_agent("codingAgent", "coding-agent serve", "Run tasks under the contract."),
-    Unwritten(
-        "incidents",
-        "agency.incidents.enable",
-        ("workspace", "incidents", "escalate"),
-        "Report incidents to the operators.",
-    ),
     Unwritten(
         "ci-builtin",
         "agency.ci.enable",

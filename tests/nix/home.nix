@@ -53,7 +53,7 @@ in
     activation = unit "home-manager-agent\\x2dpm.service";
     person = unit "home-manager-alice.service";
     agent = unit "agency-agent@pm.service";
-    coding = unit "agency-agent-coding@pm.service";
+    loop = unit "agency-agent-task-loop@pm.service";
     other = unit "agency-agent@dev-two.service";
   };
   homes = lib.attrNames config.home-manager.users;

@@ -55,7 +55,7 @@ def test_an_agent_commits_under_its_own_name(home: Facts) -> None:
     assert "user" not in home["person"]["git"]
 
 
-@pytest.mark.parametrize("unit", ["agent", "coding"])
+@pytest.mark.parametrize("unit", ["agent", "loop"])
 def test_its_units_find_what_the_home_brings(home: Facts, unit: str) -> None:
     text = home["units"][unit]
     path = 'Environment="PATH=/etc/profiles/per-user/agent-pm/bin:/run/current-system/sw/bin"'

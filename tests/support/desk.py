@@ -21,6 +21,7 @@ from agency.control.grammar.command import Command
 from agency.control.operations import Operations, State, Targets
 from agency.control.operations.admitting.admission import Bounds
 from agency.control.operations.approving.plan import Planner, plan_nothing
+from agency.control.operations.running.showing import AFTER_S, EVERY_S
 from agency.control.policy import Allow, Decision, Needs, People, Policy, Ruled
 from agency.control.rooms.deletions import Deletions
 from agency.control.store import agents, audit, inbox, outbox
@@ -74,6 +75,7 @@ class Desk:
     max_target_queue: int = 1000
     targets: Targets | None = None
     plan: Planner = plan_nothing
+    card_pace_s: tuple[float, float] = (AFTER_S, EVERY_S)
     policy: Policy = field(default_factory=lambda: Policy(People(frozenset({ALICE, BOB}))))
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -128,6 +130,7 @@ class Desk:
             applied=applied,
             backoff=Backoff(first_s=0.001, longest_s=0.002),
             plan=self.plan,
+            card_pace_s=self.card_pace_s,
         )
 
     def event(self, text: str, **changes: Any) -> dict[str, Any]:

@@ -7,10 +7,13 @@ import itertools
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from desk import BOT, ROOM, Desk
+from gosutos import filled
 
+from agency.control.acp_client import AcpLieError, AcpRefusedError, AcpUnreachableError
 from agency.control.agents.history import Respawns
 from agency.control.agents.inventory import Inventory
 from agency.control.agents.reconciler import Reconciler
@@ -18,9 +21,13 @@ from agency.control.agents.staff import Staff
 from agency.control.agents.tasks import Tasks
 from agency.control.commands import GRAMMAR, Services
 from agency.control.commands.registry import build_handlers
+from agency.control.conditions import Code
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.lifecycle import Lifecycle
+from agency.control.execution.result import RefusalError
+from agency.control.gosuto.desk import GosutoDesk
 from agency.control.operations import Operations
+from agency.control.rooms.speaking import Speaker
 from agency.control.runtimes.base import (
     AgentRuntimeError,
     Endpoint,
@@ -31,8 +38,12 @@ from agency.control.runtimes.base import (
 )
 from agency.control.service.targets import AgentTargets
 from agency.control.store import agents
+from agency.control.store import gosuto as versions
 from agency.control.store.agents import AgentRecord
-from agency.protocols import Health, Status, TaskReport, TasksCancelled
+from agency.control.store.gosuto import Version
+from agency.errors import AgencyError
+from agency.gosuto import canonical
+from agency.protocols import AgentStatus, Health, Status, TaskReport, TasksCancelled
 from agency.secrets import SecretValue
 
 
@@ -48,6 +59,13 @@ class Herd:
     blind: dict[str, Exception] = field(default_factory=dict)  # what their runtime raises
     calls: list[str] = field(default_factory=list)
     tasks: dict[str, tuple[TaskReport, ...]] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)  # run, and do not answer
+    says: str = "no answer within 3 s"  # why a silent one does not
+    held: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # documents, by their process
+    lies: dict[str, bytes] = field(
+        default_factory=dict
+    )  # what it says that it holds, whatever it does
+    refuses: set[str] = field(default_factory=set)  # takes no document
     pids: Any = field(default_factory=lambda: itertools.count(100))
 
     def kind_of(self, _name: str) -> str:
@@ -66,6 +84,10 @@ class Herd:
         self.running.pop(name, None)
         self.dead.pop(name, None)
         return await self.status(name)
+
+    async def remove(self, name: str) -> None:
+        self.calls.append(f"remove {name}")
+        await self.stop(name)
 
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         await self.stop(request.name)
@@ -98,6 +120,13 @@ class Herd:
 
     async def close(self) -> None:
         pass
+
+    def document(self, name: str) -> bytes | None:
+        """What the process of an agent says that it holds."""
+        if name in self.lies:
+            return self.lies[name]
+        pid, document = self.held.get(name, (0, b""))
+        return document if pid == self.running[name][1] else None
 
     def kill(self, name: str, why: str = "ended by SIGKILL") -> None:
         self.running.pop(name, None)
@@ -146,6 +175,40 @@ class Answers:
             trace=request.trace,
         )
 
+    async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
+        name = endpoint.agent or ""
+        if name in self.herd.silent:
+            raise AcpUnreachableError(self.herd.says)
+        told, held = await self.status(endpoint, trace), self.herd.document(name)
+        return AgentStatus(
+            **told.model_dump(),
+            incarnation=f"run-{told.pid}",
+            config_sha256=None if held is None else sha256(held).hexdigest(),
+            secrets=(),
+            mcp_servers=(),
+            tasks=(),
+        )
+
+
+@dataclass
+class Push:
+    """The way by which documents are given to the agents of a herd."""
+
+    herd: Herd
+
+    async def apply(self, agent: str, document: bytes, trace: str) -> bool:
+        herd = self.herd
+        herd.calls.append(f"push {agent}")
+        if agent not in herd.running:
+            raise RefusalError(f"{agent} does not run")
+        if agent in herd.refuses:
+            raise AcpRefusedError("it refuses the document", status=422)
+        before = herd.document(agent)
+        herd.held[agent] = (herd.running[agent][1], document)
+        if herd.document(agent) != document:
+            raise AcpLieError("the agent says that it holds something else")
+        return before != document
+
 
 class Farm:
     """A control plane over simulated agents: a real store, real operations and the reconciler."""
@@ -159,6 +222,10 @@ class Farm:
         ]
         self.runtime_kind, self.left = "process", list[str]()
         self.held: tuple[SecretValue, ...] = ()  # of every agent, from the vault
+        self.locked: AgencyError | None = None  # why the vault cannot be read
+        self.accounts = {"@lent:x.org", "@carol:x.org"}
+        self.shown: dict[str, tuple[str, str]] = {}
+        self.logins, self.logouts = list[str](), list[str]()
         self.away: Exception | None = None  # what the homeserver answers
 
     async def open(self) -> None:
@@ -187,6 +254,7 @@ class Farm:
         )
         desk.targets = AgentTargets(self.lifecycle)
         self.staff = self.make_staff()
+        self.gosuto = GosutoDesk(desk.database, self.inventory, Push(self.herd), self._lied)
         services = Services(
             desk.clock,
             desk.database,
@@ -196,6 +264,7 @@ class Farm:
             decisions=lambda: self.operations.decisions,
             safety=lambda: self.operations.safety,
             staff=self.staff,
+            gosuto=lambda: self.gosuto,
         )
         desk.handlers = dict(build_handlers(services))
         self.operations: Operations = desk.make_operations(self.inventory.apply)
@@ -203,17 +272,19 @@ class Farm:
         traces = itertools.count(1)
         begun = desk.clock.now_ms()
         self.watch = Reconciler(
-            database=desk.database,
-            clock=desk.clock,
+            speaker=Speaker(
+                database=desk.database,
+                clock=desk.clock,
+                room_id=lambda: ROOM,
+                as_user=BOT,
+                new_trace=lambda: f"t-w{begun}-{next(traces)}",
+                say=desk.say_to,
+                max_outbox=1000,
+            ),
             lifecycle=self.lifecycle,
             operations=self.operations,
             grammar=GRAMMAR,
             conditions=desk.conditions,
-            room_id=lambda: ROOM,
-            as_user=BOT,
-            new_trace=lambda: f"t-w{begun}-{next(traces)}",
-            say=desk.say_to,
-            max_outbox=1000,
             rules=self.rules,
         )
 
@@ -222,13 +293,32 @@ class Farm:
         farm = self
 
         class Noted:
-            async def admit(self, _room: str, _agent: str, _display_name: str) -> str:
+            def is_ours(self, user: str) -> bool:
+                return user.startswith("@agent-")
+
+            async def exists(self, user: str) -> bool:
+                return user in farm.accounts
+
+            async def register(self, user: str) -> None:
+                farm.accounts.add(user)
+
+            async def show(self, user: str, display_name: str, avatar: str = "") -> None:
+                farm.shown[user] = (display_name, avatar)
+
+            async def admit(self, _room: str, _user: str) -> str:
                 return ""
 
-            async def dismiss(self, agent: str) -> int:
+            async def log_in(self, user: str) -> str:
+                farm.logins.append(user)
+                return f"syt_{len(farm.logins)}_{user.partition(':')[0][1:]}"
+
+            async def log_out(self, user: str) -> None:
+                farm.logouts.append(user)
+
+            async def dismiss(self, user: str, _room: str | None) -> int:
                 if farm.away is not None:
                     raise farm.away
-                farm.left.append(agent)
+                farm.left.append(user)
                 return 1
 
         return Staff(
@@ -242,9 +332,30 @@ class Farm:
             records=self.lifecycle.records,
             wake=lambda: None,
             tasks=Tasks(self.lifecycle, Answers(self.herd)),
+            people=lambda: {*self.operations.rules.policy.people.everybody, "@agency:x.org"},
         )
 
+    def _lied(self, name: str, number: int) -> None:
+        self.desk.conditions.note(
+            Code.AGENT_LIES, f"{name} lies about version {number}", subject=name
+        )
+
+    async def give(self, name: str, text: str) -> bytes:
+        """Store another version of an agent's document; return what it is."""
+        document = canonical(filled("cron-agent", name, task=text))
+
+        def add(connection: Any) -> None:
+            before = versions.newest(connection, name)
+            number = 1 if before is None else before.number + 1
+            digest, made = sha256(document).hexdigest(), document.decode()
+            versions.add(connection, Version(name, number, digest, "@a:x.org", 0, "t", "a", made))
+
+        await self.desk.database.write(add)
+        return document
+
     async def secrets_of(self, _name: str) -> tuple[SecretValue, ...]:
+        if self.locked is not None:
+            raise self.locked
         return self.held
 
     async def say(self, text: str, by: str = "@alice:x.org") -> str:

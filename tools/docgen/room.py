@@ -63,6 +63,14 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
         "between two looks at what agents hold, seconds",
         "a change, a restart or a failure is noticed then",
     ),
+    "status_card_after_s": (
+        "time of a change until it has a status card, seconds",
+        "what ends sooner has none",
+    ),
+    "status_card_edits_per_minute": (
+        "edits of one status card in a minute, beside the last",
+        "further steps stand in the next edit",
+    ),
     "setup_timeout_s": (
         "wait for the homeserver at the control plane's start, seconds",
         "the control plane ends with an error",

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -19,14 +17,15 @@ from pydantic import BaseModel, ValidationError
 
 from agency import __version__
 from agency.agent.answers import Answer, KeyReusedError, TooManyChangesError, change_digest
+from agency.agent.calling import ApiCall, Refused, as_body, trace_of
 from agency.agent.held_secrets import LeaseFailedError
 from agency.agent.state import AgentState
+from agency.agent.tool_calls import call_tool, decide_approval, list_approvals
 from agency.canonical import once_each, sha256_hex
 from agency.clock import iso
 from agency.protocols import (
     ENDPOINTS,
     IDEMPOTENCY_HEADER,
-    TRACE_HEADER,
     AcpEndpoint,
     AgentConfig,
     AgentStatus,
@@ -35,51 +34,16 @@ from agency.protocols import (
     ConfigDocument,
     Health,
     LeaseOffer,
-    Problem,
-    ProblemCode,
     RestartAccepted,
     RestartOrder,
     SecretsHeld,
     TasksCancelled,
     is_id,
     is_idempotency_key,
-    is_trace,
 )
 from agency.web import send_events
 
 _JSON = "application/json"
-
-
-class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours
-    """Refusal of a request, with its HTTP status."""
-
-    def __init__(
-        self, status: int, error: str, code: ProblemCode | None = None, failed: tuple[str, ...] = ()
-    ) -> None:
-        super().__init__(error)
-        self.answer = Answer(status, as_body(Problem(error=error, code=code, failed=failed)))
-
-
-def as_body(message: BaseModel) -> bytes:
-    """Serialise an answer; a `Problem` says nothing of the fields it does not need."""
-    if isinstance(message, Problem):
-        return message.model_dump_json(exclude_defaults=True).encode()
-    return message.model_dump_json().encode()
-
-
-def trace_of(request: web.Request) -> str | None:
-    """Return the request's trace id, or None if it has none that is well formed."""
-    trace = request.headers.get(TRACE_HEADER, "")
-    return trace if is_trace(trace) else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A request as a handler sees it: its message, trace and the parts of its path."""
-
-    message: Any
-    trace: str | None
-    path: Mapping[str, str]
 
 
 class Api:
@@ -89,16 +53,16 @@ class Api:
         self._config = config
         self._state = state
         self._started_wall, self._started_steady = state.clock.wall(), state.clock.steady()
-        self._handlers: Mapping[str, Callable[[_Call], Awaitable[BaseModel]]] = {
+        self._handlers: Mapping[str, Callable[[ApiCall], Awaitable[BaseModel]]] = {
             "health": self._health,
             "status": self._status,
             "applyConfig": self._apply,
             "leaseSecrets": self._lease,
             "restart": self._restart,
             "cancelTasks": self._cancel,
-            "listApprovals": self._not_yet,
-            "decideApproval": self._not_yet,
-            "callTool": self._not_yet,
+            "listApprovals": lambda call: list_approvals(state, call),
+            "decideApproval": lambda call: decide_approval(state, call),
+            "callTool": lambda call: call_tool(state, call),
         }
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -122,7 +86,7 @@ class Api:
         async def change(request: web.Request) -> web.Response:
             try:
                 key, body = _key_of(request), await request.read()
-                call = _Call(_message(endpoint, request, body), trace_of(request), _path(request))
+                call = ApiCall(_message(endpoint, request, body), trace_of(request), _path(request))
                 digest = change_digest(request.method, request.raw_path, body)
                 answer = await self._state.answers.once(
                     key, digest, lambda: _answer(endpoint, handler, call)
@@ -141,10 +105,10 @@ class Api:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         return await send_events(request, self._state.events)
 
-    async def _health(self, _: _Call) -> BaseModel:
+    async def _health(self, _: ApiCall) -> BaseModel:
         return Health(status="ok", agent=self._config.name)
 
-    async def _status(self, _: _Call) -> BaseModel:
+    async def _status(self, _: ApiCall) -> BaseModel:
         state, config = self._state, self._config
         return AgentStatus(
             agent=config.name,
@@ -158,11 +122,12 @@ class Api:
             trace=config.trace,
             config_sha256=state.config_sha256,
             secrets=state.secrets.held(),
-            mcp_servers=(),
+            mcp_servers=() if state.gateway is None else state.gateway.servers(),
+            gateway=None if state.gateway is None else state.gateway.health(),
             tasks=state.tasks.running(),
         )
 
-    async def _apply(self, call: _Call) -> BaseModel:
+    async def _apply(self, call: ApiCall) -> BaseModel:
         message, state = call.message, self._state
         assert isinstance(message, ConfigDocument)
         content = message.content
@@ -178,9 +143,11 @@ class Api:
                 raise Refused(422, str(error)[:500], "config-refused") from error
             state.config = content
             state.publish("config.applied", trace=call.trace)
+            if state.gateway is not None:
+                await state.gateway.sync()
         return ConfigApplied(agent=self._config.name, sha256=sha256, changed=changed)
 
-    async def _lease(self, call: _Call) -> BaseModel:
+    async def _lease(self, call: ApiCall) -> BaseModel:
         message, state = call.message, self._state
         assert isinstance(message, LeaseOffer)
         if not state.secrets.can_redeem:
@@ -190,15 +157,17 @@ class Api:
         except LeaseFailedError as error:
             raise Refused(502, error.message, "lease-failed", error.failed) from error
         state.publish("secrets.held", trace=call.trace)
+        if state.gateway is not None:
+            await state.gateway.sync()
         return SecretsHeld(agent=self._config.name, secrets=held)
 
-    async def _restart(self, call: _Call) -> BaseModel:
+    async def _restart(self, call: ApiCall) -> BaseModel:
         assert isinstance(call.message, RestartOrder)
         self._state.publish("restart.asked", trace=call.trace)
         self._state.restart.set()
         return RestartAccepted(agent=self._config.name, incarnation=self._state.incarnation)
 
-    async def _cancel(self, call: _Call) -> BaseModel:
+    async def _cancel(self, call: ApiCall) -> BaseModel:
         message, tasks = call.message, self._state.tasks
         assert isinstance(message, CancelOrder)
         if message.id is not None:
@@ -209,14 +178,14 @@ class Api:
                 raise Refused(409, f"this task has ended: {found.state}", "ended")
         return TasksCancelled(agent=self._config.name, tasks=await tasks.cancel(message.id))
 
-    async def _not_yet(self, _: _Call) -> BaseModel:
+    async def _not_yet(self, _: ApiCall) -> BaseModel:
         raise Refused(501, "nothing stands behind this endpoint yet", "not-implemented")
 
 
-def _look(endpoint: AcpEndpoint, handler: Callable[[_Call], Awaitable[BaseModel]]) -> Handler:
+def _look(endpoint: AcpEndpoint, handler: Callable[[ApiCall], Awaitable[BaseModel]]) -> Handler:
     async def look(request: web.Request) -> web.Response:
         try:
-            call = _Call(None, trace_of(request), _path(request))
+            call = ApiCall(None, trace_of(request), _path(request))
         except Refused as refused:
             return _response(refused.answer)
         return _response(await _answer(endpoint, handler, call))
@@ -225,7 +194,7 @@ def _look(endpoint: AcpEndpoint, handler: Callable[[_Call], Awaitable[BaseModel]
 
 
 async def _answer(
-    endpoint: AcpEndpoint, handler: Callable[[_Call], Awaitable[BaseModel]], call: _Call
+    endpoint: AcpEndpoint, handler: Callable[[ApiCall], Awaitable[BaseModel]], call: ApiCall
 ) -> Answer:
     try:
         return Answer(endpoint.status, as_body(await handler(call)))

@@ -9,6 +9,7 @@ from typing import TextIO
 import click
 
 from agency.agent.carrying import begin_again, read_carried
+from agency.agent.gateway.commands import gateway
 from agency.agent.process import load_config, load_token, serve
 from agency.clock import Clock
 from agency.commandline import emit, json_option, log_to_stderr
@@ -141,14 +142,13 @@ def work(config_file: Path, task_file: TextIO, as_json: bool) -> int:
     from rich.text import Text  # only this command needs them
 
     from agency.agent.programs.steps import Ending
-    from agency.agent.programs.tools import NoTools
-    from agency.agent.programs.work import WorkConfig
+    from agency.agent.programs.work import WorkConfig, tools_of
     from agency.agent.programs.work import work as work_on
     from agency.settings import load
 
     log_to_stderr()
     config = load(config_file, WorkConfig, what="the configuration", hint="see docs/models.md")
-    end = asyncio.run(work_on(config, task_file.read(MAX_TASK), NoTools(), Clock()))
+    end = asyncio.run(work_on(config, task_file.read(MAX_TASK), tools_of(config), Clock()))
     answered = end.ending is Ending.ANSWERED
     text = end.said if answered else f"{end.ending.value}: {end.said}"
     told = {"ok": answered, "ending": end.ending.value, "text": end.said}
@@ -181,3 +181,6 @@ def chat(config_file: Path, as_json: bool) -> None:  # noqa: ARG001 - the root p
         config_file, ChatConfig, what="the configuration", hint="see docs/agents-rooms.md"
     )
     asyncio.run(chat_in_rooms(config, Clock()))
+
+
+agent.add_command(gateway)

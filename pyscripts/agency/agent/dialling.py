@@ -17,6 +17,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from agency.web import RelayedProtocol
+
 LINES = 8  # whoever follows the events keeps one
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
@@ -83,28 +85,13 @@ class DialledSite(web.BaseSite):
             _log.warning("the runtime does not answer: %s", reason)
 
 
-class _Line(asyncio.Protocol):
-    """One connection: hands everything on, and tells its end."""
+class _Line(RelayedProtocol):
+    """One connection, which tells its end."""
 
     def __init__(self, inner: asyncio.Protocol) -> None:
+        super().__init__(inner)
         self.ended = asyncio.Event()
-        self._inner = inner
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._inner.connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._inner.data_received(data)
-
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
-
-    def pause_writing(self) -> None:
-        self._inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._inner.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._inner.connection_lost(error)
+        super().connection_lost(error)
         self.ended.set()

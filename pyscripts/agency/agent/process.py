@@ -22,7 +22,14 @@ from agency.agent.state import AgentState
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
 from agency.listening import Inherited, listen
-from agency.protocols import SOCKET, TOKEN_CREDENTIAL, AgentConfig, AuditClient
+from agency.protocols import (
+    GATEWAY_CONTROL_TOKEN,
+    SOCKET,
+    TOKEN_CREDENTIAL,
+    AgentConfig,
+    AuditClient,
+    GatewayClient,
+)
 from agency.secrets import read_credential
 from agency.settings import load
 from agency.signals import stop_signals
@@ -109,6 +116,9 @@ async def serve(
     )
     if carried is not None:
         state.restore(carried)
+    if config.gateway_socket is not None:
+        control_token = read_credential(GATEWAY_CONTROL_TOKEN).reveal()
+        state.link(GatewayClient(Path(config.gateway_socket), control_token))
     async with Recorder(AuditClient(audit_socket)) as recorder:
         app = build_app(config, token, clock, recorder, state)
         way = handed or Inherited() if dial is None else dial

@@ -14,7 +14,8 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel
 
 from agency import __version__
-from agency.agent.api import Api, as_body, trace_of
+from agency.agent.api import Api
+from agency.agent.calling import as_body, trace_of
 from agency.agent.recording import Recorder
 from agency.agent.state import AgentState
 from agency.clock import Clock, iso

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from agency.agent.answers import Answers
 from agency.agent.carrying import Carried
+from agency.agent.gateway.link import GatewayLink
 from agency.agent.held_secrets import HeldSecrets, Redeem
 from agency.agent.tasks import TaskRegister
 from agency.canonical import sha256_hex
 from agency.clock import Clock, new_id
-from agency.protocols import AgentEvent, ConfigDocument, EventKind, TaskReport
+from agency.protocols import AgentEvent, ConfigDocument, EventKind, GatewayClient, TaskReport
 from agency.web import Broadcast, Event
 
 _MAX_LISTENERS = 8
@@ -36,6 +37,7 @@ class AgentState:
     check_config: CheckConfig = any_document
     incarnation: str = field(default_factory=lambda: new_id("run"))
     config: bytes | None = None
+    gateway: GatewayLink | None = None
     restart: asyncio.Event = field(default_factory=asyncio.Event)
     events: Broadcast = field(
         default_factory=lambda: Broadcast(max_listeners=_MAX_LISTENERS, max_waiting=_MAX_WAITING)
@@ -71,6 +73,13 @@ class AgentState:
         )
         self.events.publish(Event(event.model_dump_json(), kind, str(self._sequence)))
 
+    def link(self, client: GatewayClient) -> None:
+        """Have a tool gateway, which gets the configuration and the servers' secrets."""
+        self.gateway = GatewayLink(
+            client, lambda: self.config, self.secrets, lambda: self.publish("approvals.changed")
+        )
+        self.gateway.start()
+
     def carried(self) -> Carried:
         """Return what a restart keeps."""
         config = None if self.config is None else ConfigDocument.of(self.config)
@@ -84,6 +93,8 @@ class AgentState:
     async def close(self) -> None:
         """End all work, then let the listeners go."""
         await self.answers.close()
+        if self.gateway is not None:
+            await self.gateway.close()
         await self.tasks.close()
         self.events.close()
 

@@ -1,6 +1,7 @@
 """Public names of `agency.control`; other packages import these and nothing else."""
 
 from .config import AgentEntry as AgentEntry
+from .config import Api as Api
 from .config import ControlConfig as ControlConfig
 from .config import load_config as load_config
 from .entrance.place import local_socket as local_socket

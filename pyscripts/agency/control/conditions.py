@@ -41,6 +41,8 @@ class Code(StrEnum):
     AUDIT_ROOM = "audit-room"  # likewise
     VAULT_UNUSABLE = "vault-unusable"
     SECRETS_UNDELIVERED = "secrets-undelivered"
+    GOSUTO_UNDELIVERED = "gosuto-undelivered"
+    AGENT_LIES = "agent-lies"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,12 @@ class Limits(Strict):
     max_outbox: int = Field(
         default=1000, gt=0, description="unsent replies; at the limit no command runs"
     )
+    status_card_after_s: float = Field(
+        default=2, ge=0, description="how long a change takes that has a status card"
+    )
+    status_card_edits_per_minute: int = Field(
+        default=6, ge=1, le=60, description="of one card; the last edit is beside these"
+    )
     secret_lease_s: float = Field(
         default=3600, ge=1, description="how long an agent may hold a secret; it is renewed before"
     )
@@ -87,6 +93,11 @@ class Limits(Strict):
     setup_timeout_s: float = Field(
         default=300, gt=0, description="how long to wait for the homeserver at start"
     )
+
+    @property
+    def card_pace_s(self) -> tuple[float, float]:
+        """Seconds before a status card, and between two edits of it."""
+        return self.status_card_after_s, 60 / self.status_card_edits_per_minute
 
 
 class ApprovalRuleEntry(Strict):

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agency.commandline import emit, json_option
-from agency.control.entrance.terminal import SuggestingGroup, add_commands
+from agency.control.entrance.terminal import SuggestingGroup, add_commands, timeout_option
 from agency.control.grammar.characters import escape
 from agency.control.grammar.command import Command
 from agency.control.grammar.printing import format_command
@@ -61,21 +61,14 @@ def _show(console: Console, reply: Reply) -> None:
 
 add_commands(
     room,
-    (
+    lambda _spec: (
         click.option(
             "--login",
             "login_file",
             type=click.Path(path_type=Path, dir_okay=False),
             help="File with login data; default: that of the local agency.",
         ),
-        click.option(
-            "--timeout",
-            "timeout_s",
-            type=click.FloatRange(min=0, max=600, min_open=True),
-            default=DEFAULT_TIMEOUT_S,
-            show_default=True,
-            help="Seconds to wait for the reply.",
-        ),
+        timeout_option(DEFAULT_TIMEOUT_S, "the reply"),
         json_option,
     ),
     say,

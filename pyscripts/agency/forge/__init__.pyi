@@ -17,8 +17,10 @@ from .contract import Reaction as Reaction
 from .contract import User as User
 from .errors import ForgeError as ForgeError
 from .errors import ForgeUnreachableError as ForgeUnreachableError
+from .gitea import gitea_forge as gitea_forge
 from .gitlab import GitlabApi as GitlabApi
 from .gitlab import administered as administered
+from .gitlab import gitlab_forge as gitlab_forge
 from .hooks import HookRefusedError as HookRefusedError
 from .hooks import Told as Told
 from .hooks import read_hook as read_hook

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Annotated, Self
+from functools import lru_cache
+from typing import Annotated, Any, Self
 
 import re2
 from pydantic import AfterValidator, Field, model_validator
 
-from agency.gosuto.urls import UnreadableError, read_host, read_url
+from agency.gosuto.urls import UnreadableError, Url, read_host, read_url
 from agency.gosuto.values import Text, shown
 from agency.settings import Written
 
@@ -68,6 +69,19 @@ def _host(text: str) -> str:
     return text
 
 
+def _server_url(text: str) -> str:
+    try:
+        url = read_url(text)
+    except UnreadableError as error:
+        raise ValueError(f"{shown(text)} {error}") from None
+    if url.has_query or "#" in text:
+        raise ValueError(f"{shown(text)} has a query or fragment; a secret there would be logged")
+    if not text.lower().startswith(("http://", "https://")):
+        raise ValueError(f"{shown(text)} must begin with https:// or http://")
+    return text
+
+
+ServerUrl = Annotated[str, AfterValidator(_server_url)]
 UrlPrefix = Annotated[str, AfterValidator(_prefix)]
 HostPattern = Annotated[str, AfterValidator(_host)]
 Re2Pattern = Annotated[str, AfterValidator(_pattern)]
@@ -130,6 +144,42 @@ class Constraint(Written):
         return _test_regex(self.regex or "", value)
 
 
+# A decision tests one value by many rules, and the same rules test the next one: what was read is
+# kept. Values are kept for the call alone, more or less: few, and only short ones.
+@lru_cache(maxsize=16)
+def _known_url(text: str) -> Url | str:
+    """Read a value as a URL, or say why it is none."""
+    try:
+        return read_url(text)
+    except UnreadableError as error:
+        return str(error)
+
+
+@lru_cache(maxsize=16)
+def _known_host(text: str) -> tuple[str, str]:
+    """Read the host of a value; the second text says why it has none."""
+    try:
+        bare = text.startswith("[") or not (":" in text or "/" in text)
+        return (read_host(text) if bare else read_url(text).host), ""
+    except UnreadableError as error:
+        return "", str(error)
+
+
+@lru_cache(maxsize=1024)
+def _rule_url(text: str) -> Url:
+    return read_url(text)
+
+
+@lru_cache(maxsize=1024)
+def _rule_host(text: str) -> str:
+    return read_host(text)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> Any:
+    return re2.compile(pattern, _options())
+
+
 def _is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -155,23 +205,20 @@ def _test_range(wanted: Range, value: object) -> tuple[Held, str]:
 
 
 def _test_prefix(prefix: str, value: str) -> tuple[Held, str]:
-    try:
-        url = read_url(value)
-    except UnreadableError as error:
-        return Held.UNDECIDED, str(error)
-    if url.is_below(read_url(prefix)):
+    url = _known_url(value)
+    if isinstance(url, str):
+        return Held.UNDECIDED, url
+    if url.is_below(_rule_url(prefix)):
         return Held.YES, ""
     return Held.NO, f"is not below {prefix}"
 
 
 def _test_hosts(patterns: list[str], value: str) -> tuple[Held, str]:
-    bare = value.startswith("[") or not (":" in value or "/" in value)
-    try:
-        host = read_host(value) if bare else read_url(value).host
-    except UnreadableError as error:
-        return Held.UNDECIDED, str(error)
+    host, fault = _known_host(value)
+    if fault:
+        return Held.UNDECIDED, fault
     for pattern in patterns:
-        wanted = read_host(pattern.removeprefix("*."))
+        wanted = _rule_host(pattern.removeprefix("*."))
         below = pattern.startswith("*.") and host.endswith(f".{wanted}")
         if below or (not pattern.startswith("*.") and host == wanted):
             return Held.YES, ""
@@ -185,5 +232,5 @@ def _test_regex(pattern: str, value: str) -> tuple[Held, str]:
         value.encode()
     except UnicodeEncodeError:
         return Held.UNDECIDED, "is not a text in Unicode"
-    matched = re2.compile(pattern, _options()).fullmatch(value)
+    matched = _compiled(pattern).fullmatch(value)
     return (Held.YES, "") if matched else (Held.NO, "does not match the pattern")

@@ -33,6 +33,7 @@ class Answer(StrEnum):
 
 
 _STRICTEST = tuple(Answer)
+_ANSWERS: Mapping[str, Answer] = {str(each): each for each in Answer}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +58,32 @@ def decide(document: Document, tool: str, args: Mapping[str, object]) -> Decisio
     """Decide on a call of `tool`, named `server/tool`."""
     if not TOOL.match(tool):
         return Decision(Answer.DENY, None, "this is no name of a tool: server/tool")
-    found = [each for each in findings(document, tool, args) if each.answer is not None]
-    for answer in _STRICTEST:
-        for each in found:
-            if each.answer is answer:
-                return Decision(answer, each.rule, each.reason)
+    found: dict[Answer, tuple[str, str]] = {}  # the first rule of each answer, and its reason
+    for name, rule in document.capabilities.items():
+        if not _names(rule.tool, tool):
+            continue
+        answer, reason = _judge(rule, args)
+        if answer is not None and answer not in found:
+            found[answer] = (name, reason)
+            if answer is _STRICTEST[0]:
+                break
+    for each in _STRICTEST:
+        if each in found:
+            return Decision(each, *found[each])
     return Decision(Answer.DENY, None, "no rule allows it")
+
+
+def may_be_called(document: Document, tool: str) -> bool:
+    """Return whether any arguments could get `tool` another answer than deny."""
+    about = [rule for rule in document.capabilities.values() if _names(rule.tool, tool)]
+    refused = any(rule.answer == "deny" and not rule.arguments for rule in about)
+    return bool(TOOL.match(tool)) and not refused and any(rule.answer != "deny" for rule in about)
 
 
 def findings(document: Document, tool: str, args: Mapping[str, object]) -> tuple[Finding, ...]:
     """Judge each rule that names the tool, in the order of the document."""
     return tuple(
-        _judge(name, rule, args)
+        Finding(name, *_judge(rule, args))
         for name, rule in document.capabilities.items()
         if _names(rule.tool, tool)
     )
@@ -105,7 +120,8 @@ def _names(pattern: str, tool: str) -> bool:
     return pattern == tool
 
 
-def _judge(name: str, rule: Capability, args: Mapping[str, object]) -> Finding:
+def _judge(rule: Capability, args: Mapping[str, object]) -> tuple[Answer | None, str]:
+    """Judge a call by a rule that names its tool: the answer, if it has one, and why."""
     undecided = ""
     for argument, constraint in rule.arguments.items():
         value = _find(args, argument)
@@ -114,13 +130,13 @@ def _judge(name: str, rule: Capability, args: Mapping[str, object]) -> Finding:
         else:
             held, why = constraint.test(value)
         if held is Held.NO:
-            return Finding(name, None, f"{argument} {why}")
+            return None, f"{argument} {why}"
         if held is Held.UNDECIDED:
             undecided = undecided or f"{argument} {why}"
     if undecided:
-        return Finding(name, Answer.DENY, undecided)
+        return Answer.DENY, undecided
     reason = "every condition holds" if rule.arguments else f"it is about {rule.tool}"
-    return Finding(name, Answer(rule.answer), reason)
+    return _ANSWERS[rule.answer], reason
 
 
 def _find(args: Mapping[str, object], argument: str) -> object:

@@ -28,9 +28,11 @@ _PEERS = "agency.agent.rooms.events.envelope:open_envelope"
 _SENDER = "agency.agent.rooms.sending:order"
 _PACE = "agency.agent.rooms.events.pacing:wait_ms"
 _METER = "agency.agent.proxy.policy:narrowed"
-_GATEWAY = f"{NOT_ENFORCED} yet: agency.gosuto.decision:decide answers, and no tool call asks it"
-_PEOPLE = f"{NOT_ENFORCED} yet: no tool call asks people"
-_SERVERS = f"{NOT_ENFORCED} yet: the agent starts no MCP servers"
+_GATEWAY = "agency.agent.gateway.calls.judging:judge"
+_APPROVALS = "agency.agent.gateway.calls.approvals:Approvals"
+_DECIDERS = "agency.agent.gateway.core:Gateway"
+_ROOM = f"{NOT_ENFORCED} yet: the control plane posts no prompt for a tool call"
+_SERVERS = "agency.agent.gateway.servers.servers:Servers"
 _EVENTS = f"{NOT_ENFORCED} yet: the agent takes no events"
 _LEASES = f"{NOT_ENFORCED} yet: the agent is given no secrets by this document"
 
@@ -45,8 +47,11 @@ ENFORCERS: Mapping[str, str] = {
     "limits": _METER,
     "limits.eventsPerMinute": _LISTENER,
     "capabilities": _GATEWAY,
-    "approvals": _PEOPLE,
+    "approvals.room": _ROOM,
+    "approvals.approvers": _DECIDERS,
+    "approvals.ttlSeconds": _APPROVALS,
     "mcpServers": _SERVERS,
+    "mcpServers.*.restart": "agency.agent.gateway.servers.running:Server",
     "gateways": _EVENTS,
     "secrets": _LEASES,
     "messaging": _SENDER,

@@ -11,9 +11,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from agency.gosuto.constraints import Constraint
+from agency.gosuto.constraints import Constraint, ServerUrl
+from agency.gosuto.urls import in_the_clear
 from agency.gosuto.values import (
     MAX_ENTRIES,
+    MAX_RULES,
     ArgumentName,
     EnvName,
     LongText,
@@ -122,10 +124,16 @@ class Approvals(Written):
 
 
 class McpServer(Written):
-    """An MCP server that the agent starts."""
+    """An MCP server: a program that the agent's gateway starts, or one at a URL."""
 
-    command: list[Word] = Field(
-        min_length=1, max_length=100, description="the program and its arguments"
+    command: list[Word] | None = Field(
+        default=None, min_length=1, max_length=100, description="the program and its arguments"
+    )
+    url: ServerUrl | None = Field(
+        default=None, description="in place of a command: where it answers, by streamable HTTP"
+    )
+    bearer: Name | None = Field(
+        default=None, description="with a URL: the secret that is sent as bearer token, by its name"
     )
     env: dict[EnvName, Text] = Field(
         default_factory=dict, max_length=100, description="plain variables of its environment"
@@ -213,7 +221,7 @@ class Document(Written):
     limits: Limits = Field(default=Limits(), description="upper limits")
     capabilities: dict[Name, Capability] = Field(
         default_factory=dict,
-        max_length=MAX_ENTRIES,
+        max_length=MAX_RULES,
         description="rules about tools, by name; a tool that none is about is refused",
     )
     approvals: Approvals | None = Field(
@@ -248,6 +256,8 @@ def conflicts(document: Document) -> Iterator[tuple[Loc, str]]:
                 (section, BUILTIN),
                 f"is a name that is taken: {BUILTIN}/ are the agent's own tools",
             )
+    for name, server in document.mcp_servers.items():
+        yield from _server(name, server)
     for name, gateway in document.gateways.items():
         yield from _gateway(name, gateway)
     for loc, secret in _secrets(document):
@@ -272,6 +282,20 @@ def _rules(document: Document) -> Iterator[tuple[Loc, str]]:
             )
 
 
+def _server(name: str, server: McpServer) -> Iterator[tuple[Loc, str]]:
+    if (server.command is None) == (server.url is None):
+        yield ("mcpServers", name), "must have exactly one of command and url"
+    if server.url is not None and (server.env or server.secrets):
+        yield (
+            ("mcpServers", name),
+            "has a url, so that nothing is started: env and secrets are for a command",
+        )
+    if server.url is None and server.bearer is not None:
+        yield ("mcpServers", name, "bearer"), "is for a server with a url"
+    if server.bearer is not None and server.url is not None and in_the_clear(server.url):
+        yield ("mcpServers", name, "bearer"), "would be sent in the clear: use https"
+
+
 def _gateway(name: str, gateway: Gateway) -> Iterator[tuple[Loc, str]]:
     for field in ("schedule", "message", "secret", "command"):
         given = getattr(gateway, field) is not None
@@ -285,6 +309,8 @@ def _secrets(document: Document) -> Iterator[tuple[Loc, str]]:
     for name, server in document.mcp_servers.items():
         for variable, secret in server.secrets.items():
             yield ("mcpServers", name, "secrets", variable), secret
+        if server.bearer is not None:
+            yield ("mcpServers", name, "bearer"), server.bearer
     for name, gateway in document.gateways.items():
         if gateway.secret is not None:
             yield ("gateways", name, "secret"), gateway.secret

@@ -50,6 +50,12 @@ class Url:
         return self.segments[: len(prefix.segments)] == prefix.segments
 
 
+def in_the_clear(text: str) -> bool:
+    """Return whether what is sent to a readable URL can be read on a network."""
+    url = read_url(text)
+    return url.scheme in ("http", "ws") and url.host not in ("127.0.0.1", "[::1]", "::1")
+
+
 def read_url(text: str) -> Url:
     """Read a URL of the web.
 

@@ -12,6 +12,7 @@ from agency import naming
 MAX_TEXT = 2_000
 MAX_LONG_TEXT = 20_000
 MAX_ENTRIES = 200
+MAX_RULES = 600  # a decision looks at each
 
 _USER = re.compile(r"@[!-9;-~]{1,200}:[!-~]{1,54}\Z")
 _ROOM = re.compile(r"![!-~]{1,254}\Z")

@@ -46,6 +46,19 @@ def _one_of(
 @click.option("--domain", help="Matrix server name, such as agency.example.org.")
 @click.option("--operator", "operators", multiple=True, help="Full Matrix id; may be repeated.")
 @click.option(
+    "--approver",
+    "approvers",
+    multiple=True,
+    metavar="MATRIX_ID",
+    help="Who approves what others ask for, besides the operators; may be repeated.",
+)
+@click.option(
+    "--solo-delay",
+    type=click.IntRange(0, 86400),
+    metavar="SECONDS",
+    help="The only operator approves what they asked for themselves, after so many seconds.",
+)
+@click.option(
     "--agent",
     "agents",
     multiple=True,
@@ -90,6 +103,8 @@ def init(
     name: str | None,
     domain: str | None,
     operators: tuple[str, ...],
+    approvers: tuple[str, ...],
+    solo_delay: int | None,
     agents: tuple[str, ...],
     services: tuple[str, ...],
     recipients: tuple[str, ...],
@@ -114,6 +129,8 @@ def init(
         recipients=recipients,
         preview=preview,
         federation=federation,
+        approvers=approvers,
+        solo_delay=solo_delay,
         ask=sys.stdin.isatty() and not as_json,
     )
     if not as_json:
@@ -123,9 +140,17 @@ def init(
     emit(document, as_json=as_json, human=lambda out: _print_created(out, created))
 
 
+_NOBODY = (
+    "nobody can approve what needs an approval, such as the end of an agent: name --approver, or "
+    "--solo-delay for an agency of one person"
+)
+
+
 def _tell_choices(options: InstanceOptions) -> None:
     for one in options.added:
         click.echo(f"{one.needs} is on too: {one.service} needs it, as {one.why}", err=True)
+    if options.nobody_approves:
+        click.echo(_NOBODY, err=True)
     for told in left_to_host(options.services):
         click.echo(told, err=True)
 

@@ -96,7 +96,7 @@ def control_document(instance: Instance) -> dict[str, Any]:
 
 
 def decision_settings(instance: Instance) -> dict[str, Any]:
-    """Return what the instance sets: other people, approvals, rooms, the level of the log."""
+    """Return what the instance sets: people, approvals, rooms, the log's level, the interval."""
     told: dict[str, Any] = {}
     if instance.approvers:
         told["approvers"] = list(instance.approvers)
@@ -110,6 +110,8 @@ def decision_settings(instance: Instance) -> dict[str, Any]:
         told["rooms"] = rooms
     if instance.log_level != "info":
         told["log_level"] = instance.log_level
+    if instance.reconcile_interval is not None:
+        told["limits"] = {"reconcile_interval_s": instance.reconcile_interval}
     return told
 
 

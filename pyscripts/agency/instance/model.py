@@ -263,6 +263,13 @@ class Instance(Written):
     log_level: LogLevel = Field(
         default="info", description="least level of the lines in the control plane's log"
     )
+    reconcile_interval: float | None = Field(
+        default=None,
+        ge=0.1,
+        le=3600,
+        description="seconds between two looks of the control plane at all agents, 30 if it is not "
+        "set; one that died is started again then",
+    )
     services: Services = Field(
         default=Services(), description="services that it runs; all others are off"
     )

@@ -1,5 +1,6 @@
 """Public names of `agency.matrix`; other packages import these and nothing else."""
 
+from .accounts import AgentAccounts as AgentAccounts
 from .backoff import LONGEST_S as LONGEST_S
 from .backoff import Backoff as Backoff
 from .control_room import ControlRoom as ControlRoom
@@ -20,6 +21,7 @@ from .registration import registration_body as registration_body
 from .rooms import APPROVALS_ROOM as APPROVALS_ROOM
 from .rooms import AUDIT_ROOM as AUDIT_ROOM
 from .rooms import RoomKind as RoomKind
+from .rooms import is_agents_own as is_agents_own
 from .rooms import lists_creator as lists_creator
 from .rooms import localpart as localpart
 from .rooms import power_levels as power_levels

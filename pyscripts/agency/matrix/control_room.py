@@ -9,11 +9,12 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from agency.matrix.accounts import AgentAccounts
 from agency.matrix.entrance import Entrance, RoomFacts
 from agency.matrix.errors import MatrixError
 from agency.matrix.findings import Finding, Lack, RoomState, member_hint
 from agency.matrix.paths import client_path
-from agency.matrix.rooms import CONTROL_ROOM, RoomKind, localpart
+from agency.matrix.rooms import CONTROL_ROOM, RoomKind
 from agency.matrix.session import MatrixSession
 from agency.matrix.state.invitations import Call, call
 from agency.matrix.state.powers import PowerPlan, power_plan
@@ -58,6 +59,7 @@ class ControlRoom:
         self._kind = kind
         self.agents = [agent.matrix_id for agent in config.agents]
         self._view = RoomView(api, self._bot, self.agents)
+        self.accounts = AgentAccounts(api, self._bot, self._view, self._bring_in)
         self.entered: Callable[[str], Awaitable[None]] = _nothing
         self._entrance = Entrance(api, config, self._view, kind)
 
@@ -83,7 +85,7 @@ class ControlRoom:
             RoomLostError: the bot may not enter the room.
             MatrixError: the homeserver refused or did not answer.
         """
-        await self._register(self._bot)
+        await self.accounts.register(self._bot)
         room, findings = await self._entrance.enter(known)
         await self.entered(room)
         snapshot = await self._view.look(room)
@@ -91,46 +93,14 @@ class ControlRoom:
         findings += await self._ensure_power(room, plan)
         after = snapshot if plan.content is None else await self._view.look(room)
         findings += self._silence(silence(after, self._bot, self._kind.title))
-        for agent in [*self.agents]:
+        ours = [agent for agent in self.agents if self.accounts.is_ours(agent)]
+        for agent in ours:
             if (now := snapshot.membership(agent)) != "join":
-                findings += await self._bring_in(room, agent, invited=now == "invite")
-        for person in dict.fromkeys((*self._config.operators, *self._config.members)):
+                findings += await self._bring_in(room, agent, now == "invite")
+        others = [agent for agent in self.agents if agent not in ours]
+        for person in dict.fromkeys((*self._config.operators, *self._config.members, *others)):
             findings += await self._call(room, snapshot, person)
         return RoomState(room, tuple(findings), snapshot.predecessor)
-
-    async def admit(self, room: str, agent: str, display_name: str) -> str:
-        """Make an agent's account where it is missing, name it, and have it join.
-
-        Returns why it could not be brought in; empty if it could.
-
-        Raises:
-            MatrixError: the homeserver did not answer, or refuses the account or the name.
-        """
-        await self._register(agent)
-        path = client_path("profile", agent, "displayname")
-        await self._api.request("PUT", path, {"displayname": display_name}, as_user=agent)
-        now = (await self._view.look(room)).membership(agent)
-        if now == "join":
-            return ""
-        found = await self._bring_in(room, agent, invited=now == "invite")
-        return found[0].text if found else ""
-
-    async def dismiss(self, agent: str) -> int:
-        """Have an agent's account leave every room that it is in; return their number.
-
-        Raises:
-            MatrixError: the homeserver refused or did not answer.
-        """
-        try:
-            joined = await self._api.request("GET", client_path("joined_rooms"), as_user=agent)
-        except MatrixError as error:
-            if error.status == 403:  # there is no such account
-                return 0
-            raise
-        rooms = [str(room) for room in joined.get("joined_rooms", [])]
-        for room in rooms:
-            await self._api.request("POST", client_path("rooms", room, "leave"), {}, as_user=agent)
-        return len(rooms)
 
     def _silence(self, found: Silence | None) -> list[Finding]:
         if found is None:
@@ -138,12 +108,15 @@ class ControlRoom:
         lack = Lack.ENCRYPTED if found.encrypted else Lack.SILENCE
         return [Finding(lack, self._bot, found.text, found.hint, blocks=True)]
 
-    async def _bring_in(self, room: str, agent: str, *, invited: bool) -> list[Finding]:
-        """Have an agent's user join."""
+    async def _bring_in(self, room: str, agent: str, invited: bool) -> list[Finding]:
+        """Have an agent's user join; one outside our namespace is invited."""
         try:
-            await self._register(agent)
+            if self.accounts.is_ours(agent):
+                await self.accounts.register(agent)
             if not invited:
                 await self._invite(room, agent)
+            if not self.accounts.is_ours(agent):
+                return []  # its owner has it join
             await self._api.request("POST", client_path("join", room), {}, as_user=agent)
         except MatrixError as error:
             if error.temporary and error.status != 429:
@@ -151,18 +124,6 @@ class ControlRoom:
             text = f"{agent} cannot be brought into the {self._kind.title}: {error.message}"
             return [Finding(Lack.AGENT, agent, text, member_hint(error, agent, self._kind.title))]
         return []
-
-    async def _register(self, user: str) -> None:
-        body = {
-            "type": "m.login.application_service",
-            "username": localpart(user),
-            "inhibit_login": True,
-        }
-        try:
-            await self._api.request("POST", client_path("register"), body)
-        except MatrixError as error:
-            if error.errcode != "M_USER_IN_USE":
-                raise
 
     async def _ensure_power(self, room: str, plan: PowerPlan) -> list[Finding]:
         """Put the power levels back to those that the instance asks for."""

@@ -11,7 +11,7 @@ import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from agency.clock import Clock
 from agency.matrix.backoff import Backoff
@@ -21,9 +21,11 @@ from agency.matrix.session import MatrixSession
 from agency.protocols import Reply, as_reply
 
 Event = dict[str, Any]
+Found = TypeVar("Found")
 
 _POLL_S = 5.0
 _GRACE_S = 5.0  # beyond the end of a wait, for the answer to the last call
+_LAST = 100  # messages of a room that are read where a sync left some out
 _MAX_SEEN = 10_000  # events that are kept for a reply to be found among
 
 
@@ -222,6 +224,42 @@ class Person:
                 self._seen.extend(await self._thread(room_id, event_id, until))
             waited = True
         return replies[0]
+
+    async def wait_for(
+        self,
+        pick: Callable[[Event], Found | None],
+        room_id: str,
+        *,
+        what: str,
+        within_s: float | None = None,
+    ) -> Found:
+        """Wait for an event of a room of which `pick` makes something; return that.
+
+        It is waited for within the time of a reply, unless another is given. Where a sync left
+        events out, the last of the room's messages are read as well.
+
+        Raises:
+            NoReplyError: none came in time; `what` names it.
+            MatrixError: the homeserver failed.
+        """
+        within_s = self._timeout_s if within_s is None else within_s
+        until = self._clock.steady() + within_s
+        while True:
+            found = next((one for one in map(pick, self._seen) if one is not None), None)
+            if found is not None:
+                return found
+            left = until - self._clock.steady()
+            if left <= 0:
+                raise NoReplyError(
+                    f"{what} did not come within {within_s:g} s",
+                    where=room_id,
+                    hint="the control plane's log says what it did",
+                )
+            if await self.sync(min(_POLL_S, left), until=until):
+                path = client_path("rooms", room_id, "messages")
+                query = {"dir": "b", "limit": str(_LAST)}
+                answer = await self.request("GET", path, query=query, until=until)
+                self._seen.extend(_dicts(answer.get("chunk")))
 
     def replies_to(self, event_id: str) -> int:
         """Count the answers to one command that have been seen so far."""

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from agency import naming
+
 _BOT_POWER = 100
 OPERATOR_POWER = 50
 _FIRST_VERSION_WITH_CREATORS = 12
@@ -70,3 +72,9 @@ def power_levels(
         "state_default": _BOT_POWER,
         "events": {"m.room.name": OPERATOR_POWER, "m.room.topic": OPERATOR_POWER},
     }
+
+
+def is_agents_own(user: str, bot: str) -> bool:
+    """Return whether a user is in the namespace of agents, at the homeserver of the bot."""
+    prefix = f"@{naming.agent_localpart('')}"
+    return user.startswith(prefix) and user.partition(":")[2] == bot.partition(":")[2]

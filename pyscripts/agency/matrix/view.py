@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agency.matrix.errors import MatrixError
 from agency.matrix.paths import client_path
+from agency.matrix.rooms import is_agents_own
 from agency.matrix.session import MatrixSession
 from agency.matrix.state.snapshot import MemberState, Snapshot, read_snapshot
 
@@ -29,7 +30,8 @@ class RoomView:
         """
         refusal: MatrixError | None = None
         old: Snapshot | None = None
-        for user in (self.bot, *self.agents)[:_MOST_EYES]:
+        ours = (each for each in self.agents if is_agents_own(each, self.bot))
+        for user in (self.bot, *ours)[:_MOST_EYES]:
             seen = await self._as_seen_by(user, room)
             if isinstance(seen, MatrixError):
                 refusal = refusal or seen

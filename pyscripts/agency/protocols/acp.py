@@ -56,6 +56,10 @@ ProblemCode = Literal[
     "hash-differs",  # the bytes do not have the hash that came with them
     "config-refused",  # the document is not one that the agent can hold
     "lease-failed",  # a secret could not be redeemed; the old set is kept
+    "policy",  # the agent's policy refuses the call
+    "asked",  # a person must decide first; the approval's id is in `failed`
+    "outcome-unknown",  # the gateway ended while this call ran; it may have been made
+    "unreachable",  # the tool gateway does not answer
     "unknown",  # no task or approval of this id
     "ended",  # it is over, so that there is nothing left to do with it
     "full",  # a bound is reached; try later
@@ -102,3 +106,4 @@ class AgentConfig(Message):
     project: str | None = None
     trace: str | None = None
     redeem_socket: str | None = None  # where it redeems its secrets
+    gateway_socket: str | None = None  # the control socket of its tool gateway

@@ -32,6 +32,7 @@ CHANGE_PROBLEMS: Mapping[int, str] = {
     422: "the key was used for another path or body, or the message is not valid",
 }
 NOT_YET = "nothing stands behind this endpoint yet"
+NO_GATEWAY = "this agent has no tool gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ ENDPOINTS: tuple[AcpEndpoint, ...] = (
         "/v1/approvals",
         "List the tool calls that wait for a person's decision.",
         v1.PendingApprovals,
-        problems={501: NOT_YET},
+        problems={501: NO_GATEWAY},
     ),
     AcpEndpoint(
         "decideApproval",
@@ -112,7 +113,12 @@ ENDPOINTS: tuple[AcpEndpoint, ...] = (
         "Decide on one waiting tool call, bound to its digest.",
         v1.ApprovalDecided,
         v1.ApprovalDecision,
-        problems={404: "no approval of this id", 409: "it is decided already", 501: NOT_YET},
+        problems={
+            403: "this person is not under the policy's approvals.approvers",
+            404: "no approval of this id",
+            409: "it is decided already, or another call was meant",
+            501: NO_GATEWAY,
+        },
     ),
     AcpEndpoint(
         "callTool",
@@ -121,7 +127,11 @@ ENDPOINTS: tuple[AcpEndpoint, ...] = (
         "Call a tool through the agent's policy.",
         v1.ToolResult,
         v1.ToolCall,
-        problems={403: "the policy refuses it", 501: NOT_YET},
+        problems={
+            403: "the policy refuses it",
+            409: "a person must decide first, or nobody knows the outcome",
+            501: NO_GATEWAY,
+        },
     ),
     AcpEndpoint("events", "GET", "/v1/events", "Follow what happens, from now on.", None),
 )

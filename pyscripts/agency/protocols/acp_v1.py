@@ -21,6 +21,7 @@ IDEMPOTENCY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{7,63}$"
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
 MAX_DOCUMENT = 512 * 1024  # bytes of a configuration document
 MAX_SECRETS = 64
+MAX_SERVERS = 256
 MAX_TASKS = 64
 MAX_APPROVALS = 64
 _MAX_DOCUMENT_BASE64 = 4 * (MAX_DOCUMENT // 3 + 1)
@@ -45,9 +46,15 @@ def _named_once(leases: tuple[SecretLease, ...]) -> tuple[SecretLease, ...]:
 
 
 _MATRIX_ID = r"^@[!-9;-~]{1,200}:[A-Za-z0-9.:\[\]-]{1,200}$"
+# As the Gosuto names tools; `server/*` stands for the server's whole list of tools.
+TOOL_PATTERN = r"^[a-z][a-z0-9-]{0,30}/(?:\*|[A-Za-z0-9_.-]{1,128})$"
+ToolName = Annotated[str, StringConstraints(pattern=TOOL_PATTERN)]
+MAX_SHOWN = 8 * 1024  # characters of the arguments of a call that a person decides on
 MatrixId = Annotated[str, StringConstraints(pattern=_MATRIX_ID)]
 Instant = Annotated[Moment, AfterValidator(_instant)]
-EventKind = Literal["config.applied", "secrets.held", "restart.asked", "task.state"]
+EventKind = Literal[
+    "config.applied", "secrets.held", "restart.asked", "task.state", "approvals.changed"
+]
 TaskState = Literal["running", "cancelling", "done", "failed", "cancelled"]
 
 
@@ -76,6 +83,14 @@ class McpServer(Message):
     health: Literal["ok", "starting", "failing"]
 
 
+class GatewayHealth(Message):
+    """The agent's tool gateway; without a policy of its own it makes no call."""
+
+    health: Literal["ok", "starting", "failing"]
+    policy_sha256: Sha256 | None = Field(description="of the document that it decides by")
+    reason: Line = ""
+
+
 class TaskReport(Message):
     """A task of the agent, and how far it is."""
 
@@ -100,7 +115,8 @@ class AgentStatus(Message):
     trace: Word | None = Field(description="trace id of the command that started this agent")
     config_sha256: Sha256 | None = Field(description="of the bytes that the agent holds")
     secrets: tuple[HeldSecret, ...] = Field(max_length=MAX_SECRETS)
-    mcp_servers: tuple[McpServer, ...] = Field(max_length=MAX_SECRETS)
+    mcp_servers: tuple[McpServer, ...] = Field(max_length=MAX_SERVERS)
+    gateway: GatewayHealth | None = Field(default=None, description="absent if it has none")
     tasks: tuple[TaskReport, ...] = Field(max_length=MAX_TASKS, description="those that run")
 
 
@@ -190,11 +206,18 @@ class TasksCancelled(Message):
 
 
 class PendingApproval(Message):
-    """A tool call that waits for a person's decision; `digest` is that of the exact call."""
+    """A tool call, or a changed list of tools, that waits for a person's decision.
+
+    `digest` is that of the exact call under the exact policy; `shown` is what a person must see:
+    the arguments as JSON in ASCII, whole, with held secrets struck out, or what changed.
+    """
 
     id: Word
-    tool: Word
+    kind: Literal["call", "tools"] = "call"
+    tool: ToolName
     digest: Sha256
+    rule: Word | None = None
+    shown: str = Field(default="", max_length=MAX_SHOWN, pattern=r"^[\x20-\x7e]*$")
     asked_at: Moment
     expires_at: Moment
     trace: Word | None = None
@@ -212,9 +235,7 @@ class ApprovalDecision(Message):
 
     decision: Literal["approve", "deny"]
     digest: Sha256
-    decided_by: Annotated[
-        str, StringConstraints(pattern=r"^@[!-9;-~]{1,200}:[A-Za-z0-9.:\[\]-]{1,200}$")
-    ]
+    decided_by: MatrixId
     reason: Line = ""
 
 
@@ -229,7 +250,7 @@ class ApprovalDecided(Message):
 class ToolCall(Message):
     """`POST /v1/tools/call`: a call that goes through the agent's policy like any other."""
 
-    tool: Word
+    tool: ToolName
     arguments: dict[str, JsonValue] = Field(max_length=64)
 
 

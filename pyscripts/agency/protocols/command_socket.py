@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 COMMAND_SOCKET = "command.sock"
 COMMAND_VERSION = 1
-MAX_DOCUMENT = 48 * 1024  # characters of a document that goes with a command
+MAX_ATTACHED = 48 * 1024  # characters of a document that goes with a command
 MAX_REQUEST = 512 * 1024  # bytes of a request, its newline included
 MAX_VALUE = 16 * 1024  # characters of the value of a secret
 MAX_ANSWER = 1024 * 1024  # bytes of one line of the answer
@@ -56,7 +56,7 @@ class CommandRequest(_Line):
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     command: str = Field(max_length=16_000)
     sent_ts: int = Field(ge=0, lt=2**53, description="milliseconds since the epoch")
-    document: str = Field(default="", max_length=MAX_DOCUMENT, description="handed in with it")
+    document: str = Field(default="", max_length=MAX_ATTACHED, description="handed in with it")
     wait_s: float = Field(gt=0, le=MAX_WAIT_S, description="how long the answer is waited for")
     value: SecretStr | None = Field(default=None, max_length=MAX_VALUE)
 

@@ -18,9 +18,11 @@ from agency.secrets import MATRIX_HS_TOKEN, SecretValue
 from agency.spinup.probes import control as control_probes
 from agency.spinup.probes import homeserver as homeserver_probes
 from agency.spinup.probes.probe import Moment, taken_at
-from agency.spinup.probes.secrecy import search_texts
+from agency.spinup.probes.secrecy import Sought, joined, search_texts
 from agency.spinup.record import Evidence, Recorder, describe
 from agency.spinup.scenario.conversation import Conversation, Witness
+from agency.spinup.scenario.secret import room_texts
+from agency.spinup.scenario.trial import Trial
 from agency.spinup.shop.look import Shop
 
 OUTSIDER = "visitor"
@@ -65,8 +67,15 @@ class Subject(Protocol):
             AgencyError: one cannot be read.
         """
 
+    @property
+    def approvers(self) -> Sequence[str]:
+        """Those who approve what the first operator asks for: as many as must, or nobody."""
+
     async def log_in(self, user_id: str) -> Person:
         """Log a person in."""
+
+    async def kill_agent(self, name: str, pid: int) -> Evidence:
+        """End an agent's process by the means of its machine; evidence: `signal` and `means`."""
 
     async def observe(self, probe: str, told: Mapping[str, object] | None = None) -> Evidence:
         """Run a probe on the machine of the agency.
@@ -95,6 +104,7 @@ class Examination:
     pids: dict[str, int] = field(default_factory=dict)
     people: list[Person] = field(default_factory=list)  # who logged in
     issued: list[SecretValue] = field(default_factory=list, repr=False)  # made meanwhile
+    searched: Evidence = field(default_factory=dict)  # by secrets.absent
     shop: Shop | None = None  # of a machine with services of its own
 
     async def homeserver(self) -> None:
@@ -140,25 +150,36 @@ class Examination:
             "control.room", lambda: control_probes.room(operator, room, subject.control_room)
         )
         visitor_id = naming.matrix_id(OUTSIDER, subject.instance.domain)
-        visitor = await self._log_in(visitor_id)
+        visitor, approvers = await asyncio.gather(
+            self._log_in(visitor_id), self._approvers(subject.control_room)
+        )
         await operator.invite(room, visitor_id)
         await visitor.join(room)
         return Conversation(
             recorder=recorder,
             operator=operator,
             outsider=visitor,
+            approvers=approvers,
             room=room,
             agents=by_seniority(subject.instance),
-            witness=self._witness(),
+            witness=await self._witness(),
             new_txn=lambda: new_id("say"),
         )
+
+    async def _approvers(self, room: str) -> tuple[Person, ...]:
+        async def enter(user_id: str) -> Person:
+            person = await self._log_in(user_id)
+            await person.join(room)
+            return person
+
+        return tuple(await asyncio.gather(*map(enter, self.subject.approvers)))
 
     async def _log_in(self, user_id: str) -> Person:
         person = await self.subject.log_in(user_id)
         self.people.append(person)
         return person
 
-    def _witness(self) -> Witness:
+    async def _witness(self) -> Witness:
         subject = self.subject
 
         async def deliver(txn: str, events: list[dict[str, Any]]) -> int:
@@ -179,6 +200,12 @@ class Examination:
             audit_outcome=audit_outcome,
             deliver=deliver,
             agent_pid=self._agent_pid,
+            observe=subject.observe,
+            kill=subject.kill_agent,
+            session=subject.session,
+            control_url=subject.control_url,
+            clock=self.recorder.clock,
+            begun=await audit_count(),
         )
 
     async def _agent_pid(self, name: str) -> int | None:
@@ -190,17 +217,24 @@ class Examination:
     async def scenario(self, talk: Conversation) -> None:
         """Hold the conversation, and look at what it does to the agents."""
         recorder, subject = self.recorder, self.subject
-        await talk.start_agents()
+        trial = Trial(talk)
+        self.issued.append(trial.secret.value)
+        await talk.start_agents(trial.begin)
         await subject.learn_secrets()
         await self._take("agents.health")
         await recorder.probe("scenario.refused", talk.refuse_outsider)
         await recorder.probe("scenario.replay", talk.replay)
         await subject.learn_secrets()  # of an agent that was started again
+        await trial.hold()
+        await subject.learn_secrets()
+        await recorder.probe("approval.granted", trial.approval.evidence)
+        await recorder.probe("agent.respawned", trial.respawn.evidence)
         running = await subject.observe("agents.health")
         self.pids = {agent["name"]: agent["pid"] for agent in running["agents"]}
         await self.processes()
         await self.metrics(self._started)
-        await recorder.probe("secrets.absent", self._search_secrets)
+        await recorder.probe("secrets.absent", lambda: self._search_after(talk, trial.secret.mark))
+        await recorder.probe("secret.delivered", lambda: trial.secret.evidence(self.searched))
         await talk.stop_agents()
         await self._take("agents.stopped", {"pids": self.pids})
 
@@ -268,13 +302,22 @@ class Examination:
         """Search once more, at the end of all that is done to the agency."""
         await self.recorder.probe("secrets.left", self._search_secrets)
 
-    async def _search_secrets(self) -> Evidence:
+    async def _search_after(self, talk: Conversation, planted: str) -> Evidence:
+        """Search for every secret, and for what was planted, in the rooms too."""
+        texts = await room_texts(talk.operator, await talk.first_ts())
+        seen = await self._search_secrets(planted, texts)
+        self.searched = {**seen, "roomEvents": len(texts)}
+        return self.searched
+
+    async def _search_secrets(self, planted: str = "", room: Sequence[str] = ()) -> Evidence:
         values = await self.all_secrets()
         texts = [str(probe.evidence) for probe in self.recorder.probes]
         texts += [str(exchange) for exchange in self.recorder.scenario]
-        told = {"values": [value.reveal() for value in values]}
+        told = {"values": [value.reveal() for value in values], "planted": planted}
         seen = await self.subject.observe("secrets.search", told)
-        return search_texts(values, texts, seen)
+        sought = Sought.of(values, planted)
+        seen = joined(seen, search_texts(sought, texts, "evidence"))
+        return joined(seen, search_texts(sought, room, "room"))
 
     async def records(self) -> None:
         """Look at the store and its audit log."""

@@ -22,8 +22,11 @@ from agency.spinup.record import (
 )
 from agency.transcript import PREDICATE_TYPE, STATEMENT_TYPE, Predicate, Statement, gate, overall
 
-SHOP = "shop"
-_WHOLE_SHOP = "every service that the instance enables was shown"
+# Gates that are judged by what will be signed, and why they are met.
+_MET = {
+    "control": "one approval granted, one secret delivered, one agent respawned",
+    "shop": "every service that the instance enables was shown",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def statement(recorder: Recorder, facts: Facts, redactor: Redactor) -> Statement
         message = "a secret was found in what was recorded; it has been redacted"
         clean["failure"] = {"step": WHOLE, "message": message, "logTail": []}
     draft = Predicate.model_validate({**clean, "result": "FAILED"})
-    clean["gates"] = [*clean["gates"][:-1], _shop(draft)]
+    clean["gates"] = [clean["gates"][0], *(_gate(draft, name) for name in _MET)]
     draft = Predicate.model_validate({**clean, "result": "FAILED"})
     result, _ = overall(draft)
     return Statement.model_validate(
@@ -88,7 +91,7 @@ def _predicate(recorder: Recorder, facts: Facts) -> Evidence:
             "met": hermetic["met"],
             "reason": hermetic["reason"],
         },
-        "gates": [hermetic, {"name": SHOP, "met": False, "reason": ""}],
+        "gates": [hermetic],
         "audit": {"count": chain["count"], "head": chain["head"]} if "head" in chain else None,
         "failure": recorder.failure and _entry(recorder.failure),
         **({} if facts.challenge is None else {"challenge": facts.challenge}),
@@ -105,10 +108,10 @@ def _hermetic(recorder: Recorder, network: Quarantine) -> Evidence:
     return {"name": "hermetic", "met": met, "reason": reason}
 
 
-def _shop(draft: Predicate) -> Evidence:
-    """Judge the gate of all enabled services by what will be signed."""
-    verdict = gate(draft, SHOP)
-    return {"name": SHOP, "met": verdict.ok, "reason": verdict.reason or _WHOLE_SHOP}
+def _gate(draft: Predicate, name: str) -> Evidence:
+    """Judge a gate by what will be signed."""
+    verdict = gate(draft, name)
+    return {"name": name, "met": verdict.ok, "reason": verdict.reason or _MET[name]}
 
 
 def _entry(record: StepRecord | ProbeRecord | Utterance | Failure) -> Evidence:

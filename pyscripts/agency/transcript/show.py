@@ -10,6 +10,7 @@ from rich.text import Text
 
 from agency.terminal import plain
 from agency.transcript.demands import challenge_of, profile_of
+from agency.transcript.trial import told
 from agency.transcript.verification import Report
 from agency.transcript.versions import Predicate, Statement, Version, version_of
 
@@ -31,7 +32,9 @@ def show_statement(statement: Statement, printer: Console) -> None:
     printer.print(Text("signature not checked: anyone may have written this", style="bold yellow"))
     printer.print()
     _facts(statement, printer)
-    for table in (_steps(predicate), _probes(predicate), _scenario(predicate), _gates(predicate)):
+    version = version_of(statement.predicate_type)
+    parts = (_steps(predicate), _probes(predicate), _scenario(predicate))
+    for table in (*parts, *_control(predicate, version), _gates(predicate)):
         printer.print(table)
         printer.print()
     _failure(predicate, printer)
@@ -137,6 +140,14 @@ def _scenario(predicate: Predicate) -> Table:
         as_expected = Text("yes", style=_GOOD) if exchange.passed else Text("no", style=_BAD)
         table.add_row(Text(plain(exchange.name)), as_expected, Text(plain(exchange.by)), said)
     return table
+
+
+def _control(predicate: Predicate, version: Version) -> tuple[Table, ...]:
+    """Tell the trial of control in words; nothing of a transcript that has none."""
+    table = _table("Control", "subject", "what was seen")
+    for subject, lines in told(predicate, version):
+        table.add_row(subject, Text("\n".join(map(plain, lines))))
+    return (table,) if table.row_count else ()
 
 
 def _gates(predicate: Predicate) -> Table:

@@ -56,6 +56,13 @@ class Rule(Protocol):
     def targets(self) -> frozenset[Any]:
         """Targets whose transcripts must have the probe."""
 
+    @property
+    def shape(self) -> Any:
+        """Model of the evidence that it accepts."""
+
+    def judge(self, evidence: Mapping[str, Any]) -> Any:
+        """Judge what was seen: `ok`, and the `reason` where it does not hold."""
+
 
 class Judge(Protocol):
     """Module `judge` of a version. A predicate is that version's own."""

@@ -23,3 +23,4 @@ from .login import set_cookie as set_cookie
 from .quiet import QuietLog as QuietLog
 from .refusals import as_json as as_json
 from .refusals import as_wanted as as_wanted
+from .relayed import RelayedProtocol as RelayedProtocol

@@ -22,6 +22,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from agency.web.quiet import QuietLog
+from agency.web.relayed import RelayedProtocol
 
 _log = logging.getLogger(__name__)
 
@@ -125,13 +126,14 @@ class Connections:
             await self._ended.wait()
 
 
-class _Guard(asyncio.Protocol):
+class _Guard(RelayedProtocol):
     """One connection: hands everything on, and ends it if no request begins within the bounds."""
 
     def __init__(self, connections: Connections, inner: asyncio.Protocol) -> None:
+        super().__init__(inner)
         self.transport: asyncio.Transport | None = None
         self.begun = self.busy = False
-        self._connections, self._inner = connections, inner
+        self._connections = connections
         self._received, self._tail, self._head_ended = 0, b"", False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -153,7 +155,7 @@ class _Guard(asyncio.Protocol):
         self._connections.added(self, transport)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._connections.bounds.head_s, self._too_slow)
-        self._inner.connection_made(transport)
+        super().connection_made(transport)
 
     def _too_slow(self) -> None:
         self._connections.counts.slow += 1
@@ -164,7 +166,7 @@ class _Guard(asyncio.Protocol):
             self._connections.counts.large += 1
             self.abort()
             return
-        self._inner.data_received(data)
+        super().data_received(data)
 
     def _fits(self, data: bytes) -> bool:
         """Count what comes before the head's end, behind the line breaks that may precede it."""
@@ -175,20 +177,11 @@ class _Guard(asyncio.Protocol):
         self._tail = text[-len(_HEAD_END) + 1 :] if text else b""
         return self._received <= self._connections.bounds.head_bytes
 
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
-
-    def pause_writing(self) -> None:
-        self._inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._inner.resume_writing()
-
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._connections.removed(self.transport)
-        self._inner.connection_lost(error)
+        super().connection_lost(error)
 
 
 class BoundedSite(web.BaseSite):

@@ -168,11 +168,12 @@ class Room:
         return str(self.homeserver.say(self.token, self.room_id, text, **content))
 
     def replies(self, event_id: str) -> list[dict[str, Any]]:
-        """Every answer to a message so far."""
+        """Every answer to a message so far, without its status card."""
         return [
             event
             for event in self.homeserver.messages(self.token, self.room_id)
             if event["content"].get(REPLY_KEY, {}).get("command") == event_id
+            and "card" not in event["content"][REPLY_KEY]
         ]
 
     def reply(self, event_id: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from agent_containers import AgentsEngine, agents_engine
+from first_agent import VALUE, WALK, make_walk
+from vault_places import leaks
 
 pytestmark = pytest.mark.docker
 
@@ -90,6 +92,50 @@ def test_an_agent_in_a_container_lives_dies_and_comes_back(
     assert [row["outcome"] for row in rows if row["target"] == "pm"].count("done") == 4
     assert handle in str(rows)
     assert second in str(rows)
+    assert control.verify() == 0
+
+
+def test_the_page_of_a_first_agent_is_followed_with_a_container(
+    homeserver: Any, control: Any, containers: AgentsEngine, wait_for: Callable[..., Any]
+) -> None:
+    """Made, given a secret, changed by an approval, killed, mended and deleted: by chat alone."""
+    control.config |= {
+        "runtime": "docker",
+        "docker": containers.settings(memory_mib=128).model_dump(),
+    }
+    ended: list[str] = []
+
+    def kill(_agent: str) -> None:
+        (handle,) = containers.running()
+        ended.append(handle)
+        shown = containers.cli("inspect", handle)
+        assert "/run/agency-redeem" in shown, "the way by which it got the secret"
+        assert VALUE not in shown
+        containers.cli("kill", handle)
+
+    walk = make_walk(homeserver, control, wait_for, kill, TOKENS)
+    try:
+        walk.follow(WALK)
+        assert containers.cli("ps", "-aq") == ""
+        assert containers.cli("volume", "ls", "-q") == "", "nothing is left of it"
+        assert leaks(control, VALUE) == []
+    finally:
+        containers.sweep()
+    rows = control.audit()
+    assert ended[0] in str([row for row in rows if row["action"] == "agents watch"])
+    by_action = {(row["action"], row["outcome"]) for row in rows if row["target"] == "helper"}
+    assert by_action >= {
+        (action, "done")
+        for action in (
+            *("agents create", "agents start", "gosuto set", "gosuto push", "secrets deliver"),
+            *("agents respawn", "agents delete"),
+        )
+    }
+    died = next(row["trace"] for row in rows if row["action"] == "agents watch")
+    assert [row["action"] for row in rows if row["trace"] == died] == [
+        *("agents watch", "agents respawn", "agents respawn"),
+        *("gosuto push", "gosuto push"),
+    ]
     assert control.verify() == 0
 
 

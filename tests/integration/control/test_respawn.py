@@ -130,6 +130,11 @@ def test_in_safe_mode_it_is_left_so(watched: Any, control: Any, wait_for: Any) -
     (told,) = wait_for(lambda: notices(watched, "Safe mode is on"), "notice")
     assert told.startswith("pm died")
     assert "0 of 2 agents run." in watched.ask("!agency agents list")["body"]
+    control.stop(signal.SIGKILL)
+    control.start()
+    time.sleep(3 * EVERY_S)
+    assert "0 of 2 agents run." in watched.ask("!agency agents list")["body"], "nor at a start"
+    assert len(notices(watched, "Safe mode is on")) == 1
     assert "Safe mode is off" in watched.ask("!agency safe-mode off")["body"]
     wait_for(lambda: notices(watched, "pm runs again"), "agent that runs")
     status, answer = command(socket_of(control), "agents", "list")

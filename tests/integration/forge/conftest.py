@@ -34,12 +34,16 @@ PEOPLE = (
 
 @dataclass
 class Place:
-    """A forge with the project `team/app`; `commit` puts one on a branch and returns its hash."""
+    """A forge with the project `team/app`.
+
+    `commit` puts one on a branch and returns its hash; `label` puts a label on an issue.
+    """
 
     kind: str
     url: str
     tokens: dict[str, str]
     commit: Callable[[str, str], str]
+    label: Callable[[int, str], None]
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +75,26 @@ def gitea_place(gitea_server: Gitea) -> Place:
         body = {"content": base64.b64encode(text.encode()).decode(), "message": text} | where
         return str(gitea.call("POST", path, body)["commit"]["sha"])
 
-    return Place("gitea", gitea.url, tokens, commit)
+    def label(issue: int, name: str) -> None:
+        known = {one["name"]: one["id"] for one in gitea.call("GET", "/repos/team/app/labels")}
+        if name not in known:
+            made = gitea.call("POST", "/repos/team/app/labels", {"name": name, "color": "#aabbcc"})
+            known[name] = made["id"]
+        path = f"/repos/team/app/issues/{issue}/labels"
+        gitea.call("POST", path, {"labels": [known[name]]})
+
+    return Place("gitea", gitea.url, tokens, commit, label)
 
 
 @pytest.fixture(scope="module")
 def gitlab_place() -> Iterator[Place]:
     with simulated_gitlab() as lab:
         made = _people(lab)
-        yield Place("gitlab", lab.url, made, lab.commit)
+
+        def label(issue: int, name: str) -> None:
+            next(one for one in lab.issues if one["iid"] == issue)["labels"].append(name)
+
+        yield Place("gitlab", lab.url, made, lab.commit, label)
 
 
 def _people(lab: SimulatedGitlab) -> dict[str, str]:

@@ -345,6 +345,52 @@ def converse(argv: list[str], answers: list[tuple[str, str]], env: dict[str, str
     return seen
 
 
+def made_with(tmp_path: Path, *flags: str) -> tuple[dict[str, Any], str]:
+    root = tmp_path / "acme"
+    argv = [sys.executable, "-m", "agency", "init", str(root), *FLAGS, *flags]
+    done = subprocess.run(argv, capture_output=True, check=True, text=True, env={
+        **os.environ, "XDG_STATE_HOME": str(tmp_path / "state"),
+    })  # fmt: skip
+    return yaml.safe_load((root / "instance.yaml").read_text()), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "written", "told"),
+    [
+        ((), {}, True),
+        (
+            ("--approver", "@bob:agency.example.org"),
+            {"approvers": ["@bob:agency.example.org"]},
+            False,
+        ),
+        (("--solo-delay", "60"), {"approvals": {"soloDelay": 60}}, False),
+        (("--operator", "@bob:agency.example.org"), {}, False),
+    ],
+)
+def test_who_approves_is_chosen_or_that_nobody_can_is_told(
+    tmp_path: Path, flags: tuple[str, ...], written: dict[str, Any], told: bool
+) -> None:
+    instance, said = made_with(tmp_path, *flags)
+    found = {key: instance[key] for key in ("approvers", "approvals") if key in instance}
+    assert found == written
+    assert ("nobody can approve" in said) is told
+
+
+def test_the_only_operator_is_asked_who_approves(tmp_path: Path) -> None:
+    question = "Who else approves what needs an approval; solo: you alone, after 60 s [solo]:"
+    seen = converse(
+        [
+            sys.executable, "-m", "agency", "init", str(tmp_path / "acme"), *FLAGS,
+            "--name=acme", "--agent=pm=pm", "--enable=edge",
+        ],
+        [(question, "@alice:agency.example.org"), (question, "")],
+        {**os.environ, "TERM": "dumb", "COLUMNS": "200", "XDG_STATE_HOME": str(tmp_path / "state")},
+    )  # fmt: skip
+    assert "must be another person, or solo" in seen
+    instance = yaml.safe_load((tmp_path / "acme" / "instance.yaml").read_text())
+    assert instance["approvals"] == {"soloDelay": 60}
+
+
 def test_on_a_terminal_it_asks_and_asks_again(tmp_path: Path) -> None:
     seen = converse(
         [sys.executable, "-m", "agency", "init", str(tmp_path / "acme")],

@@ -16,7 +16,7 @@ from agency import guarded
 from agency.guarded import GuardedError
 from agency.reconcile.agents.workspaces import AgentWorkspaces, AgentWorkspacesSettings, opened
 from agency.reconcile.engine.engine import Engine, Outcome, Report
-from agency.reconcile.gitlab.repository import Repository
+from agency.workspace import Repository
 
 UID, GID = 24242, 3999
 OTHER = 24243
@@ -87,12 +87,23 @@ async def test_makes_a_closed_home_and_a_workspace_and_then_changes_nothing(home
     assert {p.name for p in space.iterdir()} == FILES | {".repos", "logs", ".git"}
     assert {(p.stat().st_uid, p.stat().st_gid) for p in [home, *home.rglob("*")]} == {(UID, GID)}
     assert "Petra Maier" in (space / "SOUL.md").read_text()
+    assert "agent-pm@agency.example" in (space / "SOUL.md").read_text()
     assert "@alice:agency.example" in (space / "HUMAN.md").read_text()
 
     before = tree(homes)
     assert (await converge(homes, tmp_path)).outcome is Outcome.UNCHANGED
     assert (await converge(homes, tmp_path, check=True)).exit_code == 0
     assert tree(homes) == before
+
+
+async def test_the_agent_has_its_own_address_and_signs_with_it(homes, tmp_path):
+    await converge(homes, tmp_path, agent(homes, email="petra@people.example"))
+    space = homes / "agent-pm" / "agent-space"
+    assert "petra@people.example" in (space / "SOUL.md").read_text()
+    done = as_agent("git", "-C", str(space), "commit", "-qm", "x", "--allow-empty")
+    assert done.returncode == 0, done.stderr
+    log = as_agent("git", "-C", str(space), "log", "--format=%an <%ae>").stdout.strip()
+    assert log == "Petra Maier <petra@people.example>"
 
 
 async def test_the_agent_can_commit_there_and_another_agent_can_see_nothing(homes, tmp_path):

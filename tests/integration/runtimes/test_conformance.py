@@ -192,6 +192,24 @@ async def test_a_restart_by_acp_is_a_new_beginning_in_the_same_process(
     assert (await runtime.stop("pm")).state is State.STOPPED
 
 
+async def test_what_is_removed_is_as_if_it_had_never_been(bench, request_for, healthy) -> None:
+    runtime, request = bench.runtime, request_for("pm")
+    await runtime.remove("pm")  # nothing to remove
+    first = await runtime.start(request)
+    await healthy(runtime, "pm")
+    await runtime.remove("pm")
+    assert bench.processes() == ()
+    assert (await runtime.status("pm")).state is State.STOPPED
+    assert runtime.endpoint("pm") is None
+    assert "pm" not in [each.name for each in await runtime.list()]
+    assert runtime.secrets() == ()
+    if runtime.kind_of("pm") != "systemd":  # whose journal is not the control plane's
+        assert await runtime.log_tail("pm", 100) == ()
+    second = await runtime.start(request)
+    await healthy(runtime, "pm")
+    assert second.handle != first.handle
+
+
 async def test_list_names_the_started_agents(bench, request_for, until) -> None:
     await bench.runtime.start(request_for("pm"))
     await bench.runtime.start(request_for("developer"))

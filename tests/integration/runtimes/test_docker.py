@@ -198,6 +198,32 @@ async def test_state_outlives_its_container(
     assert containers.inside(second.handle, look) == (0, "kept []")
 
 
+async def test_who_is_removed_leaves_no_state_to_the_next_of_its_name(
+    make_contained: Make, containers: AgentsEngine, request_for, tmp_path: Path
+) -> None:
+    runtime, request = make_contained(), request_for("pm")
+    first = await runtime.start(request)
+    mark = "open('/var/lib/agency/mark', 'w').write('kept')"
+    assert containers.inside(first.handle, mark) == (0, "")
+    await runtime.start(request_for("developer"))
+    await runtime.remove("pm")
+    assert [each.name for each in await runtime.list()] == ["developer"]
+    assert containers.cli("volume", "ls", "-q", "--filter", "label=agency.agent=pm") == ""
+    assert containers.cli("volume", "ls", "-q", "--filter", "label=agency.agent=developer")
+    assert not (tmp_path / "containers" / "pm").exists()
+    again = await runtime.start(request)
+    look = "import os; print(os.listdir('/var/lib/agency'))"
+    assert containers.inside(again.handle, look) == (0, "[]")
+
+
+async def test_a_foreign_volume_is_not_removed(
+    make_contained: Make, containers: AgentsEngine
+) -> None:
+    containers.cli("volume", "create", "agency-test-pm-state")
+    await make_contained().remove("pm")
+    assert containers.cli("volume", "ls", "-q") == "agency-test-pm-state"
+
+
 async def test_the_token_is_gone_after_a_stop(
     make_contained: Make, request_for, healthy, tmp_path: Path
 ) -> None:

@@ -34,7 +34,7 @@ def test_a_good_spin_up_passes_and_leaves_only_the_transcript(spinup):
     run = good.run
     assert good.end() == 0, good.text
     assert "result: PASSED" in good.text
-    verified = good.verify()
+    verified = good.verify("--require-gate", "control")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     good.assert_nothing_left(run)
     assert sorted(p.name for p in good.output.parent.iterdir()) == [
@@ -70,7 +70,7 @@ def test_an_agent_that_never_becomes_healthy(spinup):
     run_up.reach("scenario")
     os.kill(run_up.find("agent", "run"), signal.SIGSTOP)
     predicate = assert_failed(run_up, run, "scenario")
-    assert "start-agent" in predicate["failure"]["message"]
+    assert "did not start: not healthy" in predicate["failure"]["message"]
     assert predicate["failure"]["logTail"]
 
 
@@ -83,6 +83,7 @@ def test_a_port_that_is_taken(spinup):
     assert str(port) in predicate["failure"]["message"]
     assert {gate["name"]: gate["met"] for gate in predicate["gates"]} == {
         "hermetic": False,
+        "control": False,
         "shop": False,
     }
     assert all(gate["reason"] for gate in predicate["gates"])

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 from mautrix.client import ClientAPI
 from mautrix.types import PaginationDirection
 
@@ -49,6 +50,23 @@ def test_a_day_with_a_local_agency(agency, up):
     assert not Path(up["login_file"]).exists()
     assert agency("down").stdout.strip() == "nothing was running"
     assert agency("status").returncode == 1
+
+
+def test_it_serves_the_http_interface_to_who_makes_a_token(agency, up, tmp_path):
+    url, file = up["api"], tmp_path / "token"
+    assert url.startswith("http://127.0.0.1:")
+    assert requests.get(f"{url}/api/v1/health", timeout=5).json()["status"] == "ok"
+    assert requests.get(f"{url}/api/v1/status", timeout=5).status_code == 401
+    person = f"--person={up['operator']}"
+    made = agency("tokens", "create", person, "--role=operator", f"--output={file}")
+    assert made.returncode == 0, made.stderr
+    way = (f"--url={url}", f"--token-file={file}")
+    did = agency("do", "agents", "start", "pm", "--json", *way)
+    assert did.returncode == 0, did.stderr
+    token = {"Authorization": f"Bearer {file.read_text().strip()}"}
+    told = requests.get(f"{url}/api/v1/status", headers=token, timeout=5).json()
+    assert told["agents"]["running"] == 1
+    assert agency("status").stdout.count(url) == 1
 
 
 async def _ask_by_library(up: dict, password: str, text: str) -> bool:

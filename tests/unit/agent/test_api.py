@@ -30,7 +30,7 @@ DOCUMENT = b"name: pm\npersona: careful\n"
 CHANGES = [each for each in ENDPOINTS if each.request is not None]
 NOT_YET = {
     "decideApproval": {"decision": "approve", "digest": "0" * 64, "decided_by": "@bob:agency.test"},
-    "callTool": {"tool": "browser", "arguments": {}},
+    "callTool": {"tool": "web/open", "arguments": {}},
     "leaseSecrets": {"leases": []},
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from agency.clock import Clock
 from agency.control.conditions import Code, Conditions
+from agency.control.rooms.speaking import Speaker
 from agency.control.service.notices import MOST_AN_HOUR, Kept, Notices, decode, encode
 from agency.control.store.outbox import StoredMessage
 from agency.store import Database
@@ -28,14 +30,16 @@ class Told:
     def start(self, max_outbox: int = 1000) -> None:
         self.conditions = Conditions(self.clock)
         self.notices = Notices(
-            database=self.database,
-            clock=self.clock,
-            conditions=self.conditions,
-            room_id=lambda: self.room_id,
-            as_user="@agency:x",
-            new_trace=lambda: f"t-{next(self.numbers)}",
-            say=self.messages.append,
-            max_outbox=max_outbox,
+            Speaker(
+                database=self.database,
+                clock=self.clock,
+                room_id=lambda: self.room_id,
+                as_user="@agency:x",
+                new_trace=lambda: f"t-{next(self.numbers)}",
+                say=self.messages.append,
+                max_outbox=max_outbox,
+            ),
+            self.conditions,
         )
 
     @property
@@ -132,7 +136,7 @@ async def test_full_outbox_and_no_room_are_waited_for(told: Told) -> None:
     told.start(max_outbox=0)
     told.absent()
     assert await told.notices.tell() > 0
-    told.notices.max_outbox = 10
+    told.notices.speaker = replace(told.notices.speaker, max_outbox=10)
     told.room_id = None
     assert await told.notices.tell() > 0
     told.room_id = "!r:x"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -9,7 +10,15 @@ from gosutos import ARGUMENTS, RULE_SETS, RULES, TOOLS, document, rule
 from hypothesis import given
 
 from agency.errors import UsageError
-from agency.gosuto import Answer, Decision, decide, findings, read_arguments
+from agency.gosuto import (
+    Answer,
+    Decision,
+    decide,
+    findings,
+    may_be_called,
+    read_arguments,
+    read_document,
+)
 
 ORDER = [Answer.ALLOW, Answer.ASK, Answer.DENY]
 
@@ -165,3 +174,53 @@ def test_arguments_with_more_than_one_meaning_are_no_arguments(text):
 
 def test_arguments_are_an_object():
     assert read_arguments('{"a": [1, {"b": null}]}') == {"a": [1, {"b": None}]}
+
+
+def test_rules_are_read_once_for_many_decisions(monkeypatch):
+    from agency.gosuto import constraints
+
+    rules = {
+        f"r{n}": {
+            "tool": "web/fetch",
+            "answer": "allow",
+            "arguments": {"url": {"prefix": f"https://once{n}.example.org/"}},
+        }
+        for n in range(100)
+    }
+    told = {
+        "apiVersion": "gosuto/v1",
+        "metadata": {"name": "pm"},
+        "mcpServers": {"web": {"command": ["web"]}},
+        "capabilities": rules,
+    }
+    large = read_document("large", json.dumps(told).encode())
+    read = []
+
+    def counted(text, real=constraints.read_url):
+        read.append(text)
+        return real(text)
+
+    monkeypatch.setattr(constraints, "read_url", counted)
+    for number in (7, 8, 9):
+        found = decide(large, "web/fetch", {"url": f"https://once{number}.example.org/a"})
+        assert (found.answer, found.rule) == ("allow", f"r{number}")
+    assert len(read) == len(rules) + 3  # each rule and each value once
+
+
+def test_a_tool_that_no_arguments_could_get_allowed_is_known():
+    told = {
+        "apiVersion": "gosuto/v1",
+        "metadata": {"name": "pm"},
+        "mcpServers": {"web": {"command": ["web"]}},
+        "approvals": {"approvers": ["@a:agency.example"]},
+        "capabilities": {
+            "one": {"tool": "web/one", "answer": "allow"},
+            "two": {"tool": "web/two", "answer": "ask"},
+            "some": {"tool": "web/*", "answer": "deny", "arguments": {"n": {"exact": 1}}},
+            "never": {"tool": "web/never", "answer": "deny"},
+            "not": {"tool": "web/never", "answer": "allow"},
+        },
+    }
+    document = read_document("test", json.dumps(told).encode())
+    names = ("web/one", "web/two", "web/never", "web/other", "web/one\n", "web", "*")
+    assert [each for each in names if may_be_called(document, each)] == ["web/one", "web/two"]

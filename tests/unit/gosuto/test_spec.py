@@ -15,6 +15,7 @@ from gosutos import document, filled
 
 from agency.gosuto import as_yaml, template_names, unenforced
 from agency.gosuto.enforcement import ENFORCERS, NOT_ENFORCED, fields
+from agency.gosuto.model import Approvals
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 _ROW = r"^\| `([^`]+)` \| [^|]+ \| [^|]+ \| ([^|]+) \|$"
@@ -65,8 +66,16 @@ def test_some_field_is_enforced_and_each_entry_is_about_a_field():
 
 def test_what_is_used_and_not_enforced_is_said():
     said = unenforced(filled("pm"))
-    assert any(each.startswith("capabilities is not enforced yet") for each in said)
-    assert not any(each.startswith("gateways") for each in said)
+    assert any(each.startswith("trust is not enforced yet") for each in said)
+    assert not any(each.startswith(("gateways", "capabilities", "approvals")) for each in said)
+    assert not any(each.startswith("limits.") for each in said)  # `limits` says it
+
+
+def test_a_field_within_an_enforced_part_is_said_too():
+    document = filled("pm")
+    approvals = Approvals(approvers=["@a:agency.example"], room="!ops:agency.example")
+    said = unenforced(document.model_copy(update={"approvals": approvals}))
+    assert any(each.startswith("approvals.room is not enforced yet") for each in said)
 
 
 def test_the_files_are_current():

@@ -12,7 +12,7 @@ from agency.control.grammar.printing import format_command
 NOUNS = ", ".join(GRAMMAR.nouns)
 NAME = "a name is 1 to 25 of a-z, 0-9 and inner dashes, and begins with a letter"
 COUNT = "give a whole number from 1 to 100"
-TRACE = "every reply and the audit log show trace ids"
+TRACE = "`audit tail` shows the trace ids of what was done last"
 EMPTY = "leave it out, or give it a value"
 
 

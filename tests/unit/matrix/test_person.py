@@ -140,3 +140,32 @@ async def test_no_reply_is_an_end_too(homeserver, gives, person, time):
 async def test_state_is_a_list(homeserver, gives, person):
     homeserver.answers = [gives([{"type": "m.room.name"}, "odd"])]
     assert await person().state(ROOM) == [{"type": "m.room.name"}]
+
+
+def body(event):
+    return event["content"]["body"] if event["event_id"] == "$wanted" else None
+
+
+async def test_an_event_is_waited_for_until_one_is_right(homeserver, gives, person):
+    other, wanted = reply("$other"), reply("$wanted")
+    homeserver.answers = [gives(synced(1, other)), gives(synced(2, wanted))]
+    assert await person().wait_for(body, ROOM, what="word") == "done"
+
+
+async def test_what_a_sync_left_out_is_read_from_the_room(homeserver, gives, person):
+    limited = synced(2)
+    limited["rooms"]["join"][ROOM]["timeline"]["limited"] = True
+    page = {"chunk": [reply("$wanted")], "end": "t1"}
+    homeserver.answers = [gives(synced(1)), gives(limited), gives(page)]
+    assert await person().wait_for(body, ROOM, what="word") == "done"
+
+
+async def test_an_event_that_does_not_come_is_named(homeserver, gives, person, time):
+    syncs = [gives(synced(number)) for number in range(1, 50)]
+    homeserver.answers = [gives(synced(0, reply("$other"))), *syncs]
+
+    def late(event):  # each look takes time
+        time.now += 2.0
+
+    with pytest.raises(NoReplyError, match="word of it did not come within 3 s"):
+        await person().wait_for(late, ROOM, what="word of it", within_s=3.0)

@@ -42,6 +42,12 @@ def test_signals_have_names() -> None:
     assert failure_detail(-40, []) == "ended by signal 40"
 
 
+def test_who_was_killed_said_nothing_of_it() -> None:
+    routine = '{"level": "info", "message": "request"}'
+    assert failure_detail(-9, ["Traceback", routine]) == "ended by SIGKILL"
+    assert failure_detail(-6, [routine, "out of memory"]) == "ended by SIGABRT: out of memory"
+
+
 def test_a_secret_is_not_repeated() -> None:
     detail = failure_detail(1, ["bad token s3cret!"], secrets=[SecretValue("s3cret")])
     assert detail == f"exit status 1: bad token {MARK}!"

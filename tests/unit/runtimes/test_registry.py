@@ -40,6 +40,9 @@ class NotedRuntime:
     async def stop(self, name: str) -> RuntimeStatus:
         return self._seen(name)
 
+    async def remove(self, name: str) -> None:
+        self._seen(name)
+
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         return self._seen(request.name)
 

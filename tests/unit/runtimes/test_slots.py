@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from herd import Herd
 
 from agency.control.agents.inventory import Inventory
 from agency.control.config import AgentEntry
 from agency.control.runtimes.base import StartRequest, State
+from agency.control.runtimes.handover import agent_config
 from agency.control.runtimes.slots import SlottedRuntime
 from agency.control.store.agents import Creation, Deletion
 
@@ -31,7 +34,9 @@ async def test_each_call_reaches_the_slot_and_names_the_agent(inventory: Invento
     assert [*herd.running] == ["slot-1"]
     endpoint = runtime.endpoint("helper")
     assert endpoint is not None
-    assert endpoint.agent == "slot-1", "the process there says so"
+    assert endpoint.agent == "helper", "its process knows its own name"
+    config = json.loads(agent_config(herd.running["slot-1"][0], 20002))
+    assert config["name"] == "helper", "by which it takes its Gosuto"
     await runtime.start(StartRequest("pm", "pm", None, "t-1"))
     assert [each.name for each in await runtime.list()] == ["helper", "pm"]
     assert (await runtime.restart(StartRequest("helper", "dev", None, "t-2"))).name == "helper"

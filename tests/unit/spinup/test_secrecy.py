@@ -19,6 +19,7 @@ from agency.spinup.probes import secrecy
 
 SECRET = "correct-horse-battery-staple"
 VALUES = [SecretValue(SECRET)]
+SOUGHT = secrecy.Sought.of(VALUES)
 
 
 def prints(program: str) -> tuple[str, ...]:
@@ -36,16 +37,16 @@ def prints(program: str) -> tuple[str, ...]:
     ids=["clean", "plain", "long", "unprintable"],
 )
 def test_what_a_program_prints_is_searched(program: str, found: bool) -> None:
-    size, leaked = secrecy.search_output(VALUES, prints(program), timeout_s=30)
-    assert leaked is found
-    assert size >= len("MESSAGE=nothing of note")
+    seen = secrecy.search_output(SOUGHT, prints(program), timeout_s=30)
+    assert seen.leaked is found
+    assert seen.size >= len("MESSAGE=nothing of note")
 
 
 def test_a_secret_that_is_cut_in_two_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrecy, "_CHUNK", 16)
     program = f"write('x' * 10 + '{SECRET}' + 'y' * 100)"
-    size, leaked = secrecy.search_output(VALUES, prints(program), timeout_s=30)
-    assert (size, leaked) == (110 + len(SECRET), True)
+    seen = secrecy.search_output(SOUGHT, prints(program), timeout_s=30)
+    assert (seen.size, seen.leaked) == (110 + len(SECRET), True)
 
 
 @pytest.mark.parametrize(("end", "places"), [(SECRET[20:], ["log"]), ("another end", [])])
@@ -70,7 +71,7 @@ def test_a_secret_that_is_cut_in_two_in_a_file_is_found(
 )
 def test_a_search_that_was_none_is_an_error(argv: tuple[str, ...], words: str) -> None:
     with pytest.raises(AgencyError, match=re.escape(words)):
-        secrecy.search_output(VALUES, argv, timeout_s=0.2 if "0.2" in words else 30)
+        secrecy.search_output(SOUGHT, argv, timeout_s=0.2 if "0.2" in words else 30)
 
 
 def test_the_journal_is_read_with_what_is_long_or_unprintable() -> None:
@@ -171,3 +172,35 @@ async def test_an_answer_that_cannot_be_read_is_one_that_says_so(
     found = await answer(machine, Request(probe="agents.health"))
     assert found.evidence is None
     assert "JSONDecodeError" in str(found.error)
+
+
+async def test_what_was_planted_is_found_by_the_search_that_finds_no_secret(
+    machine: ThisMachine, tmp_path: Path
+) -> None:
+    """The positive control: the same search, over the same places."""
+    mark = "canary-" + "0123456789ab" * 2
+    (tmp_path / "etc/note").write_text(f"said: {mark}\n")
+    journal = prints(f"write('MESSAGE=trace {mark}')")
+    planted = ThisMachine(**{**vars_of(machine), "journal": journal})
+    told = {"values": [SECRET], "planted": mark}
+    seen = (await answer(planted, Request(probe="secrets.search", told=told))).evidence
+    assert seen is not None
+    assert (seen["findings"], seen["places"]) == (0, [])
+    assert seen["planted"] == {"findings": 2, "places": ["journal", "note"]}
+    (tmp_path / "etc/note").write_text(f"said: {mark} {SECRET}\n")
+    seen = (await answer(machine, Request(probe="secrets.search", told=told))).evidence
+    assert seen is not None
+    assert (seen["findings"], seen["places"]) == (1, ["note"])
+    assert seen["planted"] == {"findings": 1, "places": ["note"]}
+
+
+def test_texts_are_searched_for_both() -> None:
+    sought = secrecy.Sought.of(VALUES, "a planted text")
+    seen = secrecy.search_texts(sought, ["nothing", "a planted text", SECRET], "room")
+    assert seen == {
+        "findings": 1,
+        "places": ["room"],
+        "planted": {"findings": 1, "places": ["room"]},
+    }
+    both = secrecy.joined(seen, secrecy.search_texts(sought, [SECRET], "evidence"))
+    assert (both["findings"], both["places"]) == (2, ["evidence", "room"])

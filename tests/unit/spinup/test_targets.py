@@ -16,8 +16,10 @@ from rich.console import Console
 
 from agency.clock import Clock
 from agency.errors import AgencyError
+from agency.instance import load_instance
 from agency.quarantine import Quarantine
 from agency.secrets.values import SecretValue
+from agency.source_digest import source_root
 from agency.spinup.execute import take_steps, tear_down
 from agency.spinup.progress import Progress
 from agency.spinup.record import Recorder
@@ -31,6 +33,7 @@ from agency.spinup.targets.ssh.config import Config as HostConfig
 from agency.transcript.rules.v2.judge import STEPS
 
 Monkey = pytest.MonkeyPatch
+INSTANCE = load_instance(source_root() / "instance").instance
 DIGEST = "5c" * 32
 
 
@@ -45,7 +48,7 @@ class World:
         self.setting: Any = SimpleNamespace(
             directory=run,
             network=Quarantine("namespace"),
-            loaded=MagicMock(),
+            loaded=MagicMock(instance=INSTANCE),
             session=None,
             secrets=SimpleNamespace(
                 names=lambda: ["x"],
@@ -196,6 +199,7 @@ def incus_target(world: World, patch: Monkey, *, keep: bool = False) -> Any:
         create=world.anote("created", guest),
     )
     secrets = MagicMock(values=lambda: [SecretValue("of the run")])
+    secrets.loaded.instance = INSTANCE
     secrets.close = world.note("run's secrets closed")
     patch.setattr(incus, "RunSecrets", SimpleNamespace(make=lambda *_: secrets))
     patch.setattr(incus, "keep", world.anote("guest kept"))
@@ -325,3 +329,21 @@ async def test_ports_of_the_run_must_be_closed(
     (clean,) = [probe for probe in run.recorder.probes if probe.name == "teardown.clean"]
     assert clean.evidence["socketsLeft"] == int(listens)
     assert clean.status == ("failed" if listens else "passed")
+
+
+@pytest.mark.parametrize(
+    ("given", "approvers"),
+    [((), ()), (("@bob:agency.example",), ("@bob:agency.example",)), (("@eve:x",), ())],
+    ids=["nobody", "a colleague", "somebody else"],
+)
+def test_on_a_host_only_people_whose_password_was_given_approve(
+    given: tuple[str, ...], approvers: tuple[str, ...]
+) -> None:
+    """Nobody is added to a host: where none may approve, nothing that takes one is asked."""
+    people = {"operators": ["@alice:agency.example", "@bob:agency.example"]}
+    setting: Any = SimpleNamespace(
+        loaded=SimpleNamespace(instance=INSTANCE.model_copy(update=people))
+    )
+    accounts = dict.fromkeys((*given, "@alice:agency.example"), SecretValue("a password"))
+    target = ssh.SshTarget(setting, MagicMock(), MagicMock(), MagicMock(), accounts)
+    assert target._approvers() == approvers

@@ -24,6 +24,7 @@ Document = dict[str, Any]
 DOMAIN = "agency.example"
 OPERATOR = f"@alice:{DOMAIN}"
 VISITOR = f"@visitor:{DOMAIN}"
+APPROVER = f"@approver:{DOMAIN}"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
@@ -50,6 +51,25 @@ COMMANDS = [
 
 HERE = FilePath(__file__).parent
 EVIDENCE: dict[str, Document] = json.loads((HERE / "evidence.json").read_text())
+# As a spin-up gave it: an approval, a secret and a respawn, with the events of their messages.
+CONTROL: dict[str, Document] = json.loads((HERE / "control_evidence.json").read_text())
+EVIDENCE |= CONTROL
+
+
+def _trial(event: str, said: str, *, ok: bool = True) -> Document:
+    """A command of the trial of control; its events are those of the evidence."""
+    told = _command(0, said, ok=ok)
+    return told | {"eventId": f"${event}", "replyId": f"${event}-reply", "trace": f"tr-{event}"}
+
+
+_APPROVE = f"!agency approvals approve {CONTROL['approval.granted']['asked']['id']}"
+COMMANDS += [
+    _trial("set", "!agency secrets set deploy-token"),
+    _trial("bind", "!agency secrets bind deploy-token developer"),
+    _trial("own", _APPROVE, ok=False),
+    _trial("gated", "!agency secrets delete deploy-token"),
+]
+GRANT = _trial("grant", f"{_APPROVE} {CONTROL['secret.delivered']['mark']}")
 EVIDENCE["scenario.commands"]["commands"] = COMMANDS
 
 
@@ -199,6 +219,7 @@ def build() -> Document:
             ],
             "scenario": [
                 *(_exchange("command", OPERATOR, command) for command in COMMANDS),
+                _exchange("approval", APPROVER, GRANT),
                 _refusal(EVIDENCE["scenario.refused"]),
                 _replay(EVIDENCE["scenario.replay"]),
             ],
@@ -212,6 +233,7 @@ def build() -> Document:
             },
             "gates": [
                 {"name": "hermetic", "met": True, "reason": "as seen"},
+                {"name": "control", "met": True, "reason": "as seen"},
                 {"name": "shop", "met": False, "reason": "the probe shop.services is missing"},
             ],
             "audit": {"count": 14, "head": "5e" * 32},
@@ -229,6 +251,8 @@ def _by_systemd(probes: list[Document]) -> None:
     for agent in seen["agents.health"]["agents"]:
         name = f"agency-agent@{agent['name']}.service"
         agent["unit"] = {"name": name, "active": "active", "pid": agent["pid"], "processes": 1}
+    if "agent.respawned" in seen:
+        seen["agent.respawned"]["killed"]["signal"] = "SIGTERM"
     for agent in seen["agents.stopped"]["agents"]:
         name = f"agency-agent@{agent['name']}.service"
         agent["unit"] = {"name": name, "active": "inactive", "pid": 0, "processes": 0}
@@ -250,7 +274,7 @@ def build_guest() -> Document:
     predicate["probes"] += [
         {**frame, "name": name, "evidence": seen} for name, seen in evidence.items()
     ]
-    predicate["gates"][1].update(met=True, reason="as seen")
+    predicate["gates"][-1].update(met=True, reason="as seen")
     _by_systemd(predicate["probes"])
     outbound = predicate["probes"][0]["evidence"]
     outbound["mode"] = predicate["quarantine"]["mode"] = "guest"
@@ -295,7 +319,7 @@ def build_host(*, talked_to: bool = False) -> Document:
         probe["mandatory"] = judge.PROBES[probe["name"]].mandatory_for("ssh")
     outbound = predicate["probes"][0]["evidence"]
     outbound["mode"] = predicate["quarantine"]["mode"] = "guest"
-    predicate["gates"][1].update(met=True, reason="as seen")
+    predicate["gates"][-1].update(met=True, reason="as seen")
     _by_systemd(predicate["probes"])
     if talked_to:
         (suite,) = (p["evidence"] for p in predicate["probes"] if p["name"] == "suite.host")
@@ -303,9 +327,11 @@ def build_host(*, talked_to: bool = False) -> Document:
     else:
         predicate["steps"][judge.STEPS["ssh"].index("scenario")]["status"] = "skipped"
         predicate["scenario"] = []
+        conversation = {*judge.WHEN_TALKED_TO, *CONTROL}
         predicate["probes"] = [
-            probe for probe in predicate["probes"] if probe["name"] not in judge.WHEN_TALKED_TO
+            probe for probe in predicate["probes"] if probe["name"] not in conversation
         ]
+        predicate["gates"][1].update(met=False, reason="the probe approval.granted is missing")
     return document
 
 
@@ -339,6 +365,7 @@ def build_failed() -> Document:
     }
     predicate["probes"] = [p for p in predicate["probes"] if p["name"].startswith("quarantine")]
     predicate["scenario"] = []
+    predicate["gates"][1].update(met=False, reason="the probe approval.granted is missing")
     predicate["audit"] = None
     predicate["failure"] = {"step": "homeserver", "message": "port taken", "logTail": ["in use"]}
     predicate["result"] = "FAILED"

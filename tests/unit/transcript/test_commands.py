@@ -235,6 +235,47 @@ def test_probes_are_listed(agency: Run) -> None:
     assert all(name in text for name in PROBES)
 
 
+def test_the_trial_of_control_is_told_in_80_columns(
+    agency: Run, write: Write, document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = agency("show", write(document))
+    shown = out[out.index("Control\n") : out.index("Gates\n")]
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    for words in (
+        "secrets delete on secret deploy-token, by the rule secret-delete",
+        "asked by @alice:agency.example, and refused to them",
+        "approved by @approver:agency.example, and done",
+        "6f" * 32,
+        "deploy-token, version 1: entered by the form, leased",
+        "held by developer (pid 4719), by its own word",
+        "developer, pid 4719, ended by SIGKILL (kill(2))",
+        "back as pid 4721",
+        "agents respawn by system, trace tr-respawn",
+    ):
+        assert f" {words}" in shown
+
+
+def test_a_trial_that_was_not_shown_is_not_told(
+    agency: Run, write: Write, document: Document
+) -> None:
+    probes = {probe["name"]: probe for probe in document["predicate"]["probes"]}
+    probes["agent.respawned"]["evidence"]["after"]["pid"] = 4719
+    probes["secret.delivered"]["mode"] = "simulated"
+    probes["approval.granted"]["evidence"] = {"approved": True}
+    _, out, _ = agency("show", write(document))
+    shown = out[out.index("Control\n") : out.index("Gates\n")]
+    assert shown.count("not shown: ") == 3
+    assert "not shown: simulated" in shown
+    assert "the process from before" in shown
+    assert "pid 4719, ended" not in shown
+
+
+def test_rules_without_the_trial_tell_none_of_it(agency: Run) -> None:
+    _, out, _ = agency("show", Path(__file__).parent / "samples/v1/local.json")
+    assert "Control\n" not in out
+
+
 MARKED = "[/x] [link=http://evil]here[/link] [bold]"
 
 

@@ -42,6 +42,7 @@ def test_a_check_is_of_probes_that_there_are(check: tuple[object, str, str]) -> 
     ("relation", "left", "right", "wrong"),
     [
         ("==", [1], [2], [1]),
+        ("<=", [3], [2], [3]),
         (">", [2], [2], [2]),
         (">=", [1], [2], [1]),
         ("has", [1], [1, 2], [2]),
@@ -55,7 +56,7 @@ def test_an_operator_finds_what_is_wrong(
     relation: str, left: list[int], right: list[int], wrong: list[int]
 ) -> None:
     assert links.OPERATORS[relation](left, right) == wrong
-    good = [3] if relation in (">", "outside") else right
+    good = [1] if relation == "<=" else [3] if relation in (">", "outside") else right
     assert links.OPERATORS[relation](good, right) == []
 
 

@@ -74,7 +74,7 @@ def test_one_probe_that_was_simulated_is_named(
 ) -> None:
     entry(shop_document, name)["mode"] = "simulated"
     assert f"the probe {name} was simulated" in reason(shop_document)
-    shop_document["predicate"]["gates"][1]["met"] = False
+    shop_document["predicate"]["gates"][-1]["met"] = False
     demanded = verify(seal(shop_document), pem, policy=Policy(gates=("shop",)))
     assert demanded.refused_by == "required"
     assert verify(seal(shop_document), pem).ok, "without the demand it is what it says"
@@ -194,7 +194,7 @@ def test_the_command_says_what_is_missing(
     assert whole.return_value == 0, whole.output
     less = copy.deepcopy(shop_document)
     less["predicate"]["probes"].remove(entry(less, "shop.registry"))
-    less["predicate"]["gates"][1]["met"] = False
+    less["predicate"]["gates"][-1]["met"] = False
     lacking = run(less)
     assert lacking.return_value == 1
     said = json.loads(lacking.output)

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agency.errors import BadInputError, UsageError
 from agency.transcript.envelope import MAX_ENVELOPE_BYTES
+from agency.transcript.rules.v2.judge import GATES
 from agency.transcript.rules.v2.model import Statement
 from agency.transcript.signing import PublicKeyError, private_pem, public_pem, sign
 from agency.transcript.verification import (
@@ -273,7 +274,8 @@ def test_a_simulated_probe_is_refused(
     probe: str, gate: str | None, document: Document, seal: Seal, pem: bytes
 ) -> None:
     next(p for p in document["predicate"]["probes"] if p["name"] == probe)["mode"] = "simulated"
-    asked = gate is not None or probe == "shop.services"  # by a gate that says it is met
+    # By a gate that says it is met.
+    asked = gate is not None or probe in (*GATES["shop"], *GATES["control"])
     check = "claims" if asked else "evidence"
     refused(verify(seal(document), pem), check, f"{probe} was simulated, not observed")
 

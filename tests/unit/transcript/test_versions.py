@@ -41,6 +41,10 @@ def files(tmp_path: Path, pem: bytes) -> Callable[[bytes], list[str]]:
 def test_each_version_is_judged_by_its_own_rules(
     version: Any, document: Document, seal: Seal, pem: bytes
 ) -> None:
+    if version is V1:  # it knows no trial of control
+        predicate, known = document["predicate"], {*V1.judge.PROBES}
+        predicate["probes"] = [one for one in predicate["probes"] if one["name"] in known]
+        predicate["gates"] = [one for one in predicate["gates"] if one["name"] != "control"]
     report = verify(seal(document | {"predicateType": version.predicate_type}), pem)
     assert report.ok, report.reasons
     assert report.version is version

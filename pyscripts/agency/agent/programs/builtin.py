@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -44,6 +44,8 @@ from agency.clock import Clock
 from agency.errors import AgencyError
 
 T = TypeVar("T")
+
+_LONGEST_WAIT_S = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class Run:
     clock: Clock = field(default_factory=Clock)
     on_text: Callable[[str], None] | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     _begun: float = 0.0
     _before: float = 0.0
 
@@ -119,26 +122,27 @@ class Run:
             case Call(call):
                 await self._until_stopped(self._called(call))
             case Lost(call):
-                tool = (await self._named()).get(call.name)
-                name = call.name if tool is None else tool.name
-                self._put(CallEnded(call.id, name, UNKNOWN_OUTCOME, failed=True))
+                self._put(CallEnded(call.id, call.name, UNKNOWN_OUTCOME, failed=True))
 
     async def _named(self) -> dict[str, Tool]:
-        """List the tools; none while they cannot be listed."""
-        try:
-            return wire_names(await self.tools.list())
-        except AgencyError as error:
-            _log.warning("the tools cannot be listed", extra={"fields": {"why": error.message}})
-            return {}
+        return wire_names(await self.tools.list())
 
     async def _asked(self) -> Event:
         settings = self.settings
+        try:
+            named = await self._named()
+        except AgencyError as error:
+            # Without its tools the model would answer that nothing can be done.
+            told = f"the tools cannot be listed: {error.message}"
+            _log.warning("the tools cannot be listed", extra={"fields": {"why": error.message}})
+            await self.sleep(min(_LONGEST_WAIT_S, 2.0**self.journal.state.errors))
+            return ModelFailed(told)
         request = ModelRequest(
             settings.model,
             self.journal.state.messages,
             settings.max_tokens,
             settings.system,
-            definitions(await self._named()),
+            definitions(named),
             settings.temperature,
         )
         try:
@@ -154,10 +158,13 @@ class Run:
             return ModelFailed(error.message)
 
     async def _called(self, call: ToolCall) -> None:
-        tool = (await self._named()).get(call.name)
+        try:
+            tool = (await self._named()).get(call.name)
+            told = "there is no tool of this name; nothing was called"
+        except AgencyError as error:
+            tool, told = None, f"nothing was called: {error.message}"
         if tool is None:
-            told = Outcome("there is no tool of this name; nothing was called", failed=True)
-            self._put(CallEnded(call.id, call.name, told.text, failed=True))
+            self._put(CallEnded(call.id, call.name, told, failed=True))
             return
         try:
             arguments: dict[str, Any] = json.loads(call.arguments, object_pairs_hook=once_each)

@@ -12,7 +12,7 @@ from agency.agent.programs.builtin import Run, Settings
 from agency.agent.programs.journal import Journal
 from agency.agent.programs.prompting import system_prompt
 from agency.agent.programs.steps import Finish, StepLimits
-from agency.agent.programs.tools import Tools
+from agency.agent.programs.tools import NoTools, Tools
 from agency.canonical import sha256_hex
 from agency.clock import Clock
 from agency.errors import PrerequisiteError
@@ -31,12 +31,21 @@ class ModelAddress(Written):
     credential: str = "model-token"
 
 
+class GatewayAddress(Written):
+    """Address of the agent's gateway; `credential` is the one that holds its token."""
+
+    url: str = Field(default="http://gateway/mcp", pattern=r"^https?://[^\s?#@]+$")
+    socket: Path | None = None
+    credential: str = "gateway-token"
+
+
 class WorkConfig(Written):
     """Configuration of the builtin program; it holds no secret."""
 
     gosuto: Path
     journal: Path
     model: ModelAddress
+    gateway: GatewayAddress | None = None  # without one there are no tools
     max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
     turns: int = Field(default=50, ge=1, le=10_000)
     wall_s: float = Field(default=3600, gt=0, le=7 * 86_400)
@@ -73,6 +82,16 @@ def settings_of(config: WorkConfig, document: Document) -> Settings:
         persona.temperature,
         StepLimits(config.turns, config.wall_s, config.errors),
     )
+
+
+def tools_of(config: WorkConfig) -> Tools:
+    """Make the way to the tools."""
+    if config.gateway is None:
+        return NoTools()
+    from agency.agent.programs.gateway_tools import GatewayTools  # the SDK is slow to import
+
+    address = config.gateway
+    return GatewayTools(address.url, read_credential(address.credential), address.socket)
 
 
 async def work(config: WorkConfig, task: str, tools: Tools, clock: Clock) -> Finish:

@@ -22,7 +22,7 @@ from agency.clock import Clock
 from agency.errors import PrerequisiteError
 from agency.listening import inherited, listen
 from agency.protocols import AuditClient
-from agency.secrets import Redactor, SecretValue, read_credential
+from agency.secrets import MIN_LENGTH, Redactor, SecretValue, read_credential
 from agency.signals import stop_signals
 from agency.web import listen as serve_on
 from agency.web import make_runner
@@ -36,9 +36,16 @@ def read_keys(config: ProxyConfig) -> dict[str, SecretValue]:
     """Read all credentials, by name.
 
     Raises:
-        PrerequisiteError: one is missing, or not fit for an HTTP header.
+        PrerequisiteError: one is missing, too short, or not fit for an HTTP header.
     """
     keys = {name: read_credential(name) for name in config.credentials}
+    for name, value in keys.items():
+        if len(value.reveal().strip()) < MIN_LENGTH:
+            raise PrerequisiteError(
+                f"shorter than {MIN_LENGTH} characters: it would be found everywhere",
+                where=f"credential {name}",
+                hint="use a longer secret, or leave it out of redact",
+            )
     for provider in config.providers.values():
         key = keys[provider.credential].reveal()
         if not key.isascii() or not key.isprintable() or " " in key:

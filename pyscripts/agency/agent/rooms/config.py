@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from agency.agent.programs.work import ModelAddress
+from agency.agent.programs.work import GatewayAddress, ModelAddress
 from agency.agent.rooms.events.envelope import MAX_HOPS
 from agency.settings import Written
 
@@ -26,6 +26,7 @@ class ChatConfig(Written):
     gosuto: Path
     state: Path
     model: ModelAddress
+    gateway: GatewayAddress | None = None  # without one there are the rooms' own tools alone
     max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
     turns: int = Field(default=50, ge=1, le=10_000)
     wall_s: float = Field(default=3600, gt=0, le=7 * 86_400)

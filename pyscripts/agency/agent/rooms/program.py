@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from agency.agent.models.client import Endpoint, ModelClient
 from agency.agent.programs.builtin import Run
 from agency.agent.programs.journal import Journal
 from agency.agent.programs.steps import Ending, Finish
-from agency.agent.programs.tools import Tools
-from agency.agent.programs.work import WorkConfig, settings_of
+from agency.agent.programs.tools import Outcome, Tool, Tools
+from agency.agent.programs.work import WorkConfig, settings_of, tools_of
 from agency.agent.rooms.config import ChatConfig
 from agency.canonical import sha256_hex
 from agency.clock import Clock
@@ -55,6 +55,25 @@ class Program(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class BothTools:
+    """Tools of the rooms, and those behind the gateway; a name of the rooms is theirs alone."""
+
+    own: Tools
+    gateway: Tools
+
+    async def list(self) -> tuple[Tool, ...]:
+        """Return the tools of both."""
+        own = await self.own.list()
+        names = {tool.name for tool in own}
+        return (*own, *(tool for tool in await self.gateway.list() if tool.name not in names))
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Outcome:
+        """Call a tool where it is."""
+        mine = name in {tool.name for tool in await self.own.list()}
+        return await (self.own if mine else self.gateway).call(name, arguments)
+
+
+@dataclass(frozen=True, slots=True)
 class BuiltinProgram:
     """The builtin program, with a journal for each assignment; its token is the proxy's."""
 
@@ -75,7 +94,8 @@ class BuiltinProgram:
 
         async with ModelClient(Endpoint(address.url, self.token, address.format, socket)) as model:
             with Journal(config.journal) as journal:
-                run = Run(settings, model, tools, journal, self.clock, on_text)
+                both = BothTools(tools, tools_of(config))
+                run = Run(settings, model, both, journal, self.clock, on_text)
                 return said(await run.run(task_text(asked)))
 
     def forget(self, asked: Assignment) -> None:
@@ -88,6 +108,7 @@ class BuiltinProgram:
             gosuto=config.gosuto,
             journal=config.state / f"{asked.trace}.journal",
             model=config.model,
+            gateway=config.gateway,
             max_tokens=config.max_tokens,
             turns=config.turns,
             wall_s=config.wall_s,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from agency import naming
 from agency.control.config import AgentEntry
@@ -23,6 +23,7 @@ class Inventory(Mapping[str, AgentEntry]):
             (self._spare if each.spare else self._configured)[each.name] = each
         self._created: dict[str, Creation] = {}
         self._entries = dict(self._configured)
+        self.matrix_ids = self._accounts()
         self.ports = Ports(self)
         self.changed: Callable[[], None] = lambda: None
         self.apply([*created])
@@ -80,7 +81,11 @@ class Inventory(Mapping[str, AgentEntry]):
                 del self._entries[change.name]
                 moved = True
         if moved:
+            self.matrix_ids = self._accounts()
             self.changed()
+
+    def _accounts(self) -> frozenset[str]:
+        return frozenset(entry.matrix_id for entry in self._entries.values())
 
     def free_port(self, name: str) -> int:
         """Choose the port of a new agent: by its name, or the next one that no agent has.
@@ -95,6 +100,22 @@ class Inventory(Mapping[str, AgentEntry]):
             if port not in taken:
                 return port
         raise RefusalError("no port is left for another agent", hint="delete one that is unused")
+
+
+class MatrixIds(Collection[str]):
+    """The accounts of the agents of an inventory, as it is now."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    def __contains__(self, user: object) -> bool:
+        return user in self._inventory.matrix_ids
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._inventory.matrix_ids)
+
+    def __len__(self) -> int:
+        return len(self._inventory)
 
 
 class Ports(Mapping[str, int]):

@@ -6,7 +6,8 @@
       └──────────────────────┴──────────── as wished ───────┴──── the room is told ──────┘
 
 Nothing is done about an agent that has an operation under way, that its runtime starts again by
-itself, or that was never commanded. In safe mode the room is told, and nothing is done.
+itself, or that was never commanded. In safe mode the room is told, and nothing is done. One that
+runs as wished is given its Gosuto (documents).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from agency.control.agents import wording
-from agency.control.agents.history import Difference, Episode, History, Respawns
+from agency.control.agents.documents import plan_document
+from agency.control.agents.history import Difference, Episode, History, Holding, Respawns
 from agency.control.agents.seen import Seen, is_replaced, problem_of
 
 
@@ -30,15 +32,17 @@ class Leave:
 class Verb(StrEnum):
     """The command that mends an agent."""
 
-    START = "respawn"
-    RESTART = "restart"
-    STOP = "stop"
-    DELETE = "delete"
+    START = "agents respawn"
+    RESTART = "agents restart"
+    STOP = "agents stop"
+    DELETE = "agents delete"
+    PUSH = "gosuto push"
 
 
 _MENDS = {
     Difference.DEAD: Verb.START,
     Difference.DRIFTED: Verb.RESTART,
+    Difference.SILENT: Verb.RESTART,
     Difference.UNWANTED: Verb.STOP,
     Difference.UNDELETED: Verb.DELETE,
 }
@@ -53,6 +57,7 @@ class Plan:
         tell: A sentence for the room.
         noticed: What is put into the audit log: an episode that begins, or a process replaced.
         seen: True if the observed state is put on record.
+        trace: Of what `heal` is done about; empty if nobody was told of anything.
     """
 
     history: History
@@ -60,6 +65,7 @@ class Plan:
     tell: str = ""
     noticed: Episode | None = None
     seen: bool = False
+    trace: str = ""
 
 
 def plan(
@@ -69,10 +75,35 @@ def plan(
     history = before if before.wished_ts == seen.wished_ts else History(wished_ts=seen.wished_ts)
     if seen.busy or seen.known is None or (seen.recovering and not seen.runs):
         return Plan(history)
+    history = _heard(seen, history, rules, now_s)
+    if 0 < history.silent < rules.unheard:
+        return Plan(history)
     problem = problem_of(seen)
     if problem is None:
-        return _as_wished(seen, history, rules, leave, now_s, trace)
-    history = replace(history, up_s=None)
+        made = _as_wished(seen, history, rules, leave, now_s, trace)
+        return _with_document(made, seen, history.episode, rules, leave, now_s, trace)
+    return _mending(seen, replace(history, up_s=None), problem, rules, leave, now_s, trace)
+
+
+def _heard(seen: Seen, history: History, rules: Respawns, now_s: float) -> History:
+    """Count the looks in a row at which an agent that runs did not answer."""
+    if not (seen.runs and seen.unheard):
+        return replace(history, silent=0)
+    if history.silent and now_s - history.silent_s < rules.apart_s:
+        return history
+    return replace(history, silent=history.silent + 1, silent_s=now_s)
+
+
+def _mending(
+    seen: Seen,
+    history: History,
+    problem: Episode,
+    rules: Respawns,
+    leave: Leave,
+    now_s: float,
+    trace: str,
+) -> Plan:
+    """Try what mends an agent that is not as wished, at its time, and so often only."""
     noticed = None
     episode = history.episode
     if episode is None or episode.what is not problem.what:
@@ -92,8 +123,45 @@ def plan(
         later = wording.tried_again(seen, episode, history.next_s - now_s)
         return _told(Plan(history, noticed=noticed), later, leave)
     tries = history.tries + 1
-    tried = replace(history, tries=tries, next_s=now_s + rules.wait_s(tries))
-    return Plan(tried, heal=_MENDS[problem.what], noticed=noticed)
+    tried = replace(history, tries=tries, next_s=now_s + rules.wait_s(tries), silent=0)
+    return Plan(tried, heal=_MENDS[problem.what], noticed=noticed, trace=episode.trace)
+
+
+def _about(holding: Holding, over: Episode | None) -> str:
+    """Return the trace of what a document is given for: what altered it, or a restart."""
+    episode = holding.altered or over
+    return "" if episode is None else episode.trace
+
+
+def _with_document(
+    made: Plan,
+    seen: Seen,
+    over: Episode | None,
+    rules: Respawns,
+    leave: Leave,
+    now_s: float,
+    trace: str,
+) -> Plan:
+    """Plan for the Gosuto of an agent that runs as wished, beside what is told of it.
+
+    `over` is the episode that it comes out of.
+    """
+    if seen.document is None or made.noticed is not None:
+        return made
+    tell = leave.tell and not made.tell
+    holding = made.history.holding
+    document = plan_document(seen.document, holding, rules, now_s, trace, act=leave.act, tell=tell)
+    made = replace(
+        made,
+        history=replace(made.history, holding=document.holding),
+        heal=Verb.PUSH if document.push else None,
+        noticed=document.noticed,
+        trace=_about(document.holding, over),
+    )
+    if document.mended is None:
+        return made
+    told = wording.given_again(seen.name, document.mended, seen.document.number)
+    return replace(made, tell=wording.traced(told, document.mended))
 
 
 def _as_wished(

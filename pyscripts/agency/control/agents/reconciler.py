@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,17 +20,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency.clock import Clock
 from agency.control.agents import kept, wording
 from agency.control.agents.history import Difference, History, Respawns
-from agency.control.agents.planning import Leave, Plan, Verb, plan
-from agency.control.agents.seen import Seen, drift_of
+from agency.control.agents.mending import Mender
+from agency.control.agents.planning import Leave, Plan, plan
+from agency.control.agents.seen import Document, Seen, drift_of
 from agency.control.conditions import Code, Conditions
-from agency.control.execution.lifecycle import Lifecycle, Observation
-from agency.control.execution.replies import notice_message
-from agency.control.grammar.command import Command
+from agency.control.execution.lifecycle import Lifecycle
+from agency.control.execution.observation import Observation
 from agency.control.grammar.grammar import Grammar
-from agency.control.operations import Operations, Origin, OriginKind
+from agency.control.operations import Operations
 from agency.control.policy import SYSTEM
+from agency.control.rooms.speaking import Speaker
 from agency.control.runtimes.base import State
-from agency.control.store import agents, audit, outbox
+from agency.control.store import agents, audit, gosuto
 from agency.control.store.agents import AgentRecord, InventoryChange
 from agency.control.store.audit import AuditEntry, Outcome
 from agency.control.store.outbox import StoredMessage
@@ -44,6 +45,12 @@ _HOUR_S = 3600.0
 _MOST_LINES = 10
 _MOST_HEALS = 32  # at one time; the others have their turn in the next pass
 _SPACING_S = 1.0  # between two passes, however often it is woken
+# When a condition of an agent is over, by its history and whether it is to run.
+_OVER: Mapping[Code, Callable[[History, bool], bool]] = {
+    Code.AGENT_FAILED: lambda history, _up: not history.given_up,
+    Code.GOSUTO_UNDELIVERED: lambda history, up: not up or history.holding.right_s is not None,
+    Code.AGENT_LIES: lambda history, up: not up or history.is_trusted,
+}
 WATCH = "agents watch"  # as the audit log names what the reconciler noticed
 
 
@@ -59,34 +66,35 @@ class Planned:
 
 @dataclass(slots=True)
 class Reconciler:
-    """Loop over all agents; `every_s` 0 means never. `say` hands a stored message to the sender."""
+    """Loop over all agents; `every_s` 0 means never."""
 
-    database: Database
-    clock: Clock
+    speaker: Speaker
     lifecycle: Lifecycle
     operations: Operations
     grammar: Grammar
     conditions: Conditions
-    room_id: Callable[[], str | None]
-    as_user: str
-    new_trace: Callable[[], str]
-    say: Callable[[StoredMessage], None]
-    max_outbox: int
     rules: Respawns = field(default_factory=Respawns)
     every_s: float = 30.0
     spacing_s: float = _SPACING_S
+    woken: asyncio.Event = field(default_factory=asyncio.Event)  # look soon: something changed
     _histories: dict[str, History] | None = None
-    _failures: dict[str, str] = field(default_factory=dict)  # why the last try failed
-    _healing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _times: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_AN_HOUR))
-    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    mender: Mender = field(init=False)
+    database: Database = field(init=False)
+    clock: Clock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.database, self.clock = self.speaker.database, self.speaker.clock
+        self.mender = Mender(
+            self.operations, self.grammar, self.clock, self.speaker.new_trace, self.woken
+        )
 
     async def run(self, after: asyncio.Future[None]) -> None:
         """Look at all agents until cancelled, from when `after` is done: what starts them once."""
         await asyncio.wait([after])
         try:
             while self.every_s:
-                self._woken.clear()
+                self.woken.clear()
                 try:
                     await self.look()
                 except (AgencyError, SQLAlchemyError) as error:
@@ -96,16 +104,14 @@ class Reconciler:
                 await asyncio.sleep(min(self.spacing_s, self.every_s))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(max(0.0, self.every_s - self.spacing_s)):
-                        await self._woken.wait()
+                        await self.woken.wait()
             await asyncio.Event().wait()
         finally:
             await self.close()
 
     async def close(self) -> None:
         """Wait for no answer any more; the operations go on without it."""
-        for task in self._healing.values():
-            task.cancel()
-        await asyncio.gather(*self._healing.values(), return_exceptions=True)
+        await self.mender.close()
 
     async def look(self) -> None:
         """Look at every agent that was ever commanded, and begin what mends it."""
@@ -118,46 +124,70 @@ class Reconciler:
         for each in await self._settle(planned):
             histories[each.seen.name] = each.plan.history
             if each.plan.heal is not None:
-                self._heal(each, each.plan.heal)
+                self.mender.begin(each.seen, each.plan)
         self._histories = histories
-        self._note(histories)
+        self._note(histories, {name for name, each in records.items() if not each.wish.is_down})
 
     async def settle(self) -> None:
         """Wait until what was begun is over."""
-        while self._healing:
-            await asyncio.wait([*self._healing.values()])
-            await asyncio.sleep(0)
+        await self.mender.settle()
 
     async def _plan(
         self, records: Mapping[str, AgentRecord], histories: Mapping[str, History]
     ) -> list[Planned]:
         """Observe, and plan for each agent; what changes nothing is left out."""
         asked = {name for name, record in records.items() if not record.wish.is_down}
-        found = await self.lifecycle.survey([*records], self.new_trace(), asked=asked)
+        found = await self.lifecycle.survey([*records], self.speaker.new_trace(), asked=asked)
+        documents = await self._documents(found)
         leave, now_s, made = await self._leave(), self.clock.steady(), list[Planned]()
-        heals = len(self._healing)
+        heals = self.mender.active
         for name, observation in found.items():
             if heals >= _MOST_HEALS:
                 break  # the end of one of them wakes the next pass
             record, before = records[name], histories.get(name, History())
-            seen = self._seen(record, observation)
-            planned = plan(seen, before, self.rules, leave, now_s, self.new_trace())
+            seen = self._seen(record, observation, documents.get(name))
+            planned = plan(seen, before, self.rules, leave, now_s, self.speaker.new_trace())
             heals += planned.heal is not None
             if planned != Plan(before):
                 made.append(Planned(seen, planned, before, record))
         return made
+
+    async def _documents(self, found: Mapping[str, Observation]) -> Mapping[str, Document]:
+        """Compare what agents report that they hold with the newest versions."""
+        reports = {name: each.report for name, each in found.items() if each.report is not None}
+
+        def look(connection: Connection) -> dict[str, Document]:
+            newest = gosuto.all_newest(connection)
+            return {
+                name: Document(
+                    report.incarnation,
+                    held := report.config_sha256,
+                    newest[name].sha256,
+                    newest[name].number,
+                    is_version=held == newest[name].sha256
+                    or gosuto.number_of(connection, name, held or "") is not None,
+                )
+                for name, report in reports.items()
+                if name in newest
+            }
+
+        return await self.database.read(look)
 
     async def _leave(self) -> Leave:
         """Return what may be done: nothing in safe mode, and said, only so often."""
         safe = self.operations.rules.policy.safe_mode is not None
         full = len(self._times) == MOST_AN_HOUR
         often = full and self._times[0] + _HOUR_S > self.clock.steady()
-        crowded = await self.database.read(outbox.pending) >= self.max_outbox
-        return Leave(act=not safe, tell=not often and not crowded and self.room_id() is not None)
+        crowded = await self.database.read(self.speaker.is_crowded)
+        return Leave(
+            act=not safe, tell=not often and not crowded and self.speaker.room_id() is not None
+        )
 
-    def _seen(self, record: AgentRecord, observation: Observation) -> Seen:
+    def _seen(
+        self, record: AgentRecord, observation: Observation, document: Document | None
+    ) -> Seen:
         status = observation.status
-        reason = status.detail or self._failures.get(record.name, "")
+        reason = status.detail or self.mender.failure_of(record.name)
         return Seen(
             name=record.name,
             wish=record.wish,
@@ -169,15 +199,17 @@ class Reconciler:
             running_as=status.known_as if status.handle else "",
             reason=reason if status.state is not State.RUNNING else "",
             recovering=status.recovering,
-            drift=drift_of(observation.entry.role, record.wish, observation.told),
-            busy=record.name in self._healing or self.operations.is_busy(record.name),
+            unheard=observation.problem or "",
+            drift=drift_of(observation.entry.role, record.wish, observation.report),
+            document=document,
+            busy=self.mender.is_at(record.name) or self.operations.is_busy(record.name),
         )
 
     async def _settle(self, planned: list[Planned]) -> list[Planned]:
         """Commit what is kept, noticed and told; return the plans that still held then."""
         if not any(_is_kept(each) for each in planned):
             return planned
-        now, room_id, trace = self.clock.now_ms(), self.room_id(), self.new_trace()
+        now, room_id = self.clock.now_ms(), self.speaker.room_id()
 
         def commit(connection: Connection) -> tuple[list[Planned], StoredMessage | None]:
             holds = [each for each in planned if self._holds(connection, each)]
@@ -194,15 +226,12 @@ class Reconciler:
             if not lines or room_id is None:
                 return holds, None
             about = {"agents": [each.seen.name for each in holds if each.plan.tell][:_MOST_LINES]}
-            message = notice_message(
-                _listed(lines), room_id, as_user=self.as_user, trace=trace, about=about
-            )
-            return holds, outbox.add(connection, message, now)
+            return holds, self.speaker.queue(connection, _listed(lines), room_id, about=about)
 
         holds, queued = await self.database.write(commit)
         if queued is not None:
             self._times.append(self.clock.steady())
-            self.say(queued)
+            self.speaker.say(queued)
         return holds
 
     def _holds(self, connection: Connection, each: Planned) -> bool:
@@ -212,56 +241,31 @@ class Reconciler:
             agents.record_of(connection, name) == each.record
         )
 
-    def _heal(self, each: Planned, verb: Verb) -> None:
-        name = each.seen.name
-        task = asyncio.create_task(self._ask(each, verb), name=f"mending {name}")
-        self._healing[name] = task
-        task.add_done_callback(lambda _ended: self._healed(name))
+    def _note(self, histories: Mapping[str, History], up: Collection[str]) -> None:
+        """Note what is wrong with agents as conditions, and clear those that are over.
 
-    def _healed(self, name: str) -> None:
-        self._healing.pop(name, None)
-        self._woken.set()
-
-    async def _ask(self, each: Planned, verb: Verb) -> None:
-        """Ask for what mends an agent, in the queue of that agent, and wait for the answer."""
-        seen, history = each.seen, each.plan.history
-        episode = history.episode
-        trace = self.new_trace() if episode is None else episode.trace
-        arguments: dict[str, str | int] = {"agent": seen.name}
-        if verb is Verb.RESTART and seen.wish.project is not None:
-            arguments["project"] = seen.wish.project
-        command = Command(self.grammar.by_name[f"agents {verb}"], arguments)
-        origin = Origin(OriginKind.RECONCILE, f"{trace}/{history.tries}", self.clock.now_ms())
-        fields: dict[str, object] = {"trace": trace, "agent": seen.name}
-        try:
-            reply = await self.operations.ask(command, origin, SYSTEM, trace)
-            ok, text = reply.ok, reply.text
-        except (AgencyError, SQLAlchemyError) as error:
-            ok, text = False, error.message if isinstance(error, AgencyError) else "no store"
-        if ok:
-            self._failures.pop(seen.name, None)
-        else:
-            self._failures[seen.name] = text.split("\n", 1)[0].removeprefix(f"{seen.name} ")
-        _log.info("tried to mend an agent: %s", text, extra={"fields": {**fields, "ok": ok}})
-
-    def _note(self, histories: Mapping[str, History]) -> None:
-        """Note each agent that is given up as a condition, and clear those that are not."""
+        `up` are the agents that are to run.
+        """
         for name, history in histories.items():
             if history.given_up:
                 hint = f"see !agency agents logs {name}, then say !agency agents respawn {name}"
-                text = wording.given_up(name, history, self._failures.get(name, ""))
+                text = wording.given_up(name, history, self.mender.failure_of(name))
                 self.conditions.note(Code.AGENT_FAILED, text, subject=name, hint=hint)
+            why = self.mender.refusal_of(name)
+            if why and history.is_without_document:
+                hint = f"it is tried again so often only; now: !agency gosuto push {name}"
+                text = f"{name} was not given the newest version of its Gosuto: {why}"
+                self.conditions.note(Code.GOSUTO_UNDELIVERED, text, subject=name, hint=hint)
         for each in self.conditions.present():
-            if each.code is not Code.AGENT_FAILED:
-                continue
-            if not histories.get(each.subject, History()).given_up:
-                self.conditions.clear(Code.AGENT_FAILED, each.subject)
+            history_of = histories.get(each.subject, History())
+            if each.code in _OVER and _OVER[each.code](history_of, each.subject in up):
+                self.conditions.clear(each.code, each.subject)
 
 
 def _is_kept(each: Planned) -> bool:
     """Return whether a plan has something for the store; waits and times are in memory only."""
     after, before = each.plan.history, each.before
-    same = replace(after, next_s=0, up_s=None) == replace(before, next_s=0, up_s=None)
+    same = after.kept == before.kept
     return not (same or (after.is_empty and before.is_empty)) or bool(
         each.plan.tell or each.plan.noticed or each.plan.seen
     )
@@ -275,7 +279,7 @@ def _entry(each: Planned) -> AuditEntry:
     """Make the audit row of what was noticed."""
     noticed, seen = each.plan.noticed, each.seen
     assert noticed is not None  # the caller looked
-    failed = noticed.what is Difference.DEAD
+    failed = noticed.what in (Difference.DEAD, Difference.SILENT)
     facts = audit.audit_detail(
         seen=noticed.what.value, reason=noticed.reason or None, wish=str(seen.wish),
         handle=seen.handle, before=seen.known_handle,

@@ -7,7 +7,25 @@ from dataclasses import dataclass
 from agency.control.agents.history import Difference, Episode
 from agency.control.runtimes.base import State
 from agency.control.wish import Desired, Wish, with_project
-from agency.protocols import Status
+from agency.protocols import AgentStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The Gosuto of a running agent: the digest that it reports, and that of the newest version.
+
+    Attributes:
+        run: The agent's incarnation.
+        held: None if it holds none.
+        newest: The digest of version `number`.
+        is_version: What it holds is some version of it, be it an old one.
+    """
+
+    run: str
+    held: str | None
+    newest: str
+    number: int
+    is_version: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +39,9 @@ class Seen:
         running_as: What its runtime calls it: `pid 42`.
         reason: Why it does not run, if that is known.
         recovering: Its runtime starts it again by itself.
+        unheard: Why it does not answer, though it runs; empty if it does, or was not asked.
         drift: How its configuration differs; empty if it does not, or is not known.
+        document: None if it does not answer, or has no version.
         busy: An operation of it is under way, or waits.
     """
 
@@ -35,7 +55,9 @@ class Seen:
     running_as: str = ""
     reason: str = ""
     recovering: bool = False
+    unheard: str = ""
     drift: str = ""
+    document: Document | None = None
     busy: bool = False
 
     @property
@@ -52,6 +74,8 @@ def problem_of(seen: Seen) -> Episode | None:
         return Episode(Difference.UNWANTED, "", "") if seen.runs else None
     if not seen.runs:
         return Episode(Difference.DEAD, seen.reason, "")
+    if seen.unheard:
+        return Episode(Difference.SILENT, seen.unheard, "")
     return Episode(Difference.DRIFTED, seen.drift, "") if seen.drift else None
 
 
@@ -66,7 +90,7 @@ def is_replaced(seen: Seen) -> bool:
     )
 
 
-def drift_of(role: str, wish: Wish, told: Status | None) -> str:
+def drift_of(role: str, wish: Wish, told: AgentStatus | None) -> str:
     """Say how what an agent reports differs from its configuration; empty if it does not."""
     if told is None or wish.is_down:
         return ""

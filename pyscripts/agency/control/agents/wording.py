@@ -41,6 +41,11 @@ def restarted_elsewhere(seen: Seen) -> str:
     )
 
 
+def given_again(name: str, episode: Episode, number: int) -> str:
+    """Say that an agent holds its document again, and what it held before."""
+    return f"{name} had drifted ({episode.reason}), and was given version {number} again."
+
+
 def given_up(name: str, history: History, last: str) -> str:
     """Say that the control plane tries no more; `last` is how its last attempt failed."""
     episode = history.episode
@@ -61,6 +66,8 @@ def what(name: str, episode: Episode) -> str:
         return f"{name} ran although it is not to"
     if episode.what is Difference.UNDELETED:
         return f"{name} is to be deleted, and is still there"
+    if episode.what is Difference.SILENT:
+        return f"{name} ran and did not answer ({episode.reason.rstrip('.')})"
     if episode.what is Difference.DRIFTED:
         return f"{name} had drifted ({episode.reason})"
     return f"{name} died ({episode.reason})" if episode.reason else f"{name} was found stopped"

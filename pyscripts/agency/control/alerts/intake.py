@@ -15,14 +15,12 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.engine import Connection
 
-from agency.clock import Clock
 from agency.control.alerts.delivery import Delivery, read_delivery
 from agency.control.alerts.wording import News, headline, tell
 from agency.control.conditions import Code, Conditions
-from agency.control.execution.replies import notice_message
-from agency.control.store import alerts, outbox
+from agency.control.rooms.speaking import Speaker
+from agency.control.store import alerts
 from agency.control.store.outbox import StoredMessage
-from agency.store import Database
 
 MOST_AN_HOUR = 30  # messages; further groups wait in Alertmanager
 AGAIN_MS = 20 * 3600 * 1000  # under a day: Alertmanager repeats what fires once a day
@@ -38,17 +36,11 @@ class BusyError(Exception):
 
 @dataclass(slots=True)
 class AlertIntake:
-    """Intake of Alertmanager's deliveries; `say` hands a stored message to the sender."""
+    """Intake of Alertmanager's deliveries."""
 
-    database: Database
-    clock: Clock
+    speaker: Speaker
     conditions: Conditions
-    room_id: Callable[[], str | None]
-    as_user: str
-    new_trace: Callable[[], str]
     redact: Callable[[str], str]
-    say: Callable[[StoredMessage], None]
-    max_outbox: int
     counts: Counter[str] = field(default_factory=Counter)
 
     async def take(self, body: bytes) -> int:
@@ -62,23 +54,24 @@ class AlertIntake:
             SQLAlchemyError: it could not be stored.
         """
         delivery = read_delivery(body)
-        room_id = self.room_id()
+        room_id = self.speaker.room_id()
         hindered = any(
             each.blocks and each.code not in _NO_HINDRANCE for each in self.conditions.present()
         )
         if room_id is None or hindered:
             raise BusyError("the control room cannot be used")
-        queued, number = await self.database.write(lambda c: self._store(c, delivery, room_id))
+        database = self.speaker.database
+        queued, number = await database.write(lambda c: self._store(c, delivery, room_id))
         self.counts["told"] += number
         self.counts["known"] += len(delivery.alerts) - number
         if queued is not None:
-            self.say(queued)
+            self.speaker.say(queued)
         return number
 
     def _store(
         self, connection: Connection, delivery: Delivery, room_id: str
     ) -> tuple[StoredMessage | None, int]:
-        now_ts = self.clock.now_ms()
+        now_ts = self.speaker.clock.now_ms()
         news = list(
             _news(delivery, alerts.told(connection, [each.key for each in delivery.alerts]), now_ts)
         )
@@ -86,18 +79,18 @@ class AlertIntake:
             return None, 0
         if alerts.notices_since(connection, now_ts - _HOUR_MS) >= MOST_AN_HOUR:
             raise BusyError("too many alerts were told in the last hour")
-        if outbox.pending(connection) >= self.max_outbox:
+        if self.speaker.is_crowded(connection):
             raise BusyError("too many messages wait")
-        message = notice_message(
+        queued = self.speaker.queue(
+            connection,
             tell(news, delivery.left_out, self.redact),
             room_id,
-            as_user=self.as_user,
-            trace=self.new_trace(),
             rings=any(each.alert.firing for each in news),
             about={"alerts": self._about(news)},
         )
-        queued = outbox.add(connection, message, now_ts)
-        alerts.add(connection, (each.alert.key for each in news), message.txn_id, now_ts)
+        assert queued is not None  # each has a trace of its own
+        notice = queued.message.txn_id
+        alerts.add(connection, (each.alert.key for each in news), notice, now_ts)
         return queued, len(news)
 
     def _about(self, news: list[News]) -> list[dict[str, object]]:

@@ -21,15 +21,21 @@ from agency.control.api.access import Access
 from agency.control.api.models import Model
 from agency.control.api.problems import RefusedError
 from agency.control.api.routes import LINES
+from agency.control.commands.status import Glance
 from agency.control.config import AgentEntry
-from agency.control.entrance.enter import Answer, Asked, Entrance, Refusal, submit
+from agency.control.entrance.attaching import TAKING, VALUED, Attached, check_takes, named
+from agency.control.entrance.documents import submit_with_document
+from agency.control.entrance.enter import Answer, Asked, Entrance, Refusal
 from agency.control.entrance.words import completed, text_of_argv
 from agency.control.operations import OriginKind
+from agency.control.operations.admitting.entries import sentence
 from agency.control.policy import Role
 from agency.control.store import agents as inventory
 from agency.control.store import audit
 from agency.control.store.audit import AuditEntry, Outcome, audit_detail
 from agency.control.store.tokens import Token
+from agency.errors import AgencyError
+from agency.secrets import SecretValue
 from agency.settings import explain
 from agency.web import Broadcast, lift_answer_limit, send_events
 
@@ -73,12 +79,14 @@ class Handlers:
     entrance: Entrance
     access: Access
     agents: Mapping[str, AgentEntry]
+    glance: Callable[[], Awaitable[Glance]]
 
     def by_name(self) -> Mapping[str, Handler]:
         """Return each handler by the name of its route."""
         return {
             "health": self._health,
             "openapi": self._openapi,
+            "status": self._status,
             "who": self._who,
             "propose": self._propose,
             "operation": self._operation,
@@ -94,6 +102,9 @@ class Handlers:
 
     async def _openapi(self, _call: Call) -> web.StreamResponse:
         return web.Response(text=openapi.text(), content_type="application/json")
+
+    async def _status(self, _call: Call) -> web.StreamResponse:
+        return answer(views.status(await self.glance()))
 
     async def _who(self, call: Call) -> web.StreamResponse:
         token = call.mine
@@ -112,17 +123,25 @@ class Handlers:
         text = asked.command
         written = completed(text) if isinstance(text, str) else text_of_argv(text)
         now_ms = self.entrance.clock.now_ms()
-        made = await submit(
-            self.entrance,
-            Asked(
-                OriginKind.HTTP,
-                f"{token.person}/{asked.key}",  # no person can take another's keys
-                token.person,
-                written,
-                now_ms if asked.sent_ts is None else asked.sent_ts,
-                role=Role(token.role),
-            ),
-        )
+        try:
+            attached = _attached(written, asked)
+            made = await submit_with_document(
+                self.entrance,
+                Asked(
+                    OriginKind.HTTP,
+                    f"{token.person}/{asked.key}",  # no person can take another's keys
+                    token.person,
+                    attached.text,
+                    now_ms if asked.sent_ts is None else asked.sent_ts,
+                    value=None
+                    if asked.value is None
+                    else SecretValue(asked.value.get_secret_value()),
+                    document=attached.document,
+                    role=Role(token.role),
+                ),
+            )
+        except AgencyError as error:
+            raise RefusedError(422, sentence(error), code="not-taken") from None
         if isinstance(made, Answer):
             raise _refused(made)
         shown = await self._ended_within(made.id, asked.wait_s)
@@ -241,6 +260,20 @@ def answer(model: Model, status: int = 200) -> web.Response:
     """Make the response that holds a model."""
     text = json.dumps(model.model_dump(mode="json"), ensure_ascii=False)
     return web.Response(text=text, status=status, content_type="application/json")
+
+
+def _attached(text: str, asked: models.OperationRequest) -> Attached:
+    """Check that what goes with a command belongs there, and name its document in it.
+
+    Raises:
+        AgencyError: it does not belong there, or the document is invalid.
+    """
+    if asked.value is not None:
+        check_takes(text, VALUED, "value")
+    if not asked.document:
+        return Attached(text)
+    check_takes(text, TAKING, "document")
+    return named(text, asked.document.encode(errors="replace"))
 
 
 async def _read_body(request: web.Request, model: type[M]) -> M:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from agency.protocols import MAX_ATTACHED, MAX_VALUE
 
 MAX_LIMIT = 200
 MAX_WAIT_S = 30.0
@@ -25,7 +27,7 @@ Whole = Annotated[int, Field(ge=0, lt=2**53), BeforeValidator(_whole)]
 class Model(BaseModel):
     """Base of all of them: unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class OperationRequest(Model):
@@ -48,6 +50,18 @@ class OperationRequest(Model):
         default=None,
         description="When it was first sent, in milliseconds since the epoch; what is too old is "
         "refused. Give it when you may send the request again after days.",
+    )
+    document: str = Field(
+        default="",
+        max_length=MAX_ATTACHED,
+        description="The Gosuto of `gosuto set` or `gosuto validate`, in YAML or JSON; the command "
+        "need not name its digest.",
+    )
+    value: SecretStr | None = Field(
+        default=None,
+        max_length=MAX_VALUE,
+        description="The value of a secret, for `secrets set` and `secrets rotate`: kept in memory "
+        "until the command has its turn, and encrypted then. It is in no log and no answer.",
     )
     wait_s: float = Field(
         default=0, ge=0, le=MAX_WAIT_S, description="How long to wait here for the end."
@@ -155,6 +169,38 @@ class Health(Model):
 
     status: Literal["ok"]
     version: str
+
+
+class Degraded(Model):
+    """Something that is wrong now."""
+
+    code: str
+    subject: str
+    text: str
+    hint: str
+    since: Time
+    blocks: bool = Field(description="commands of the room do not get through")
+
+
+class RecentError(Model):
+    """A command that failed; its trace leads to all that is on record of it."""
+
+    time: Time
+    action: str
+    target: str
+    trace: str
+
+
+class Status(Model):
+    """The control plane and its agents at a glance."""
+
+    version: str
+    uptime_s: float
+    agents: dict[str, int] = Field(description="number of agents by state")
+    waiting_for_approval: int
+    safe_mode: bool
+    degraded: list[Degraded]
+    recent_errors: list[RecentError] = Field(description="of the last day, the newest first")
 
 
 class Who(Model):

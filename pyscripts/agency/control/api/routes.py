@@ -47,6 +47,14 @@ class Route:
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", "health", "Say that it runs.", models.Health, open=True),
     Route("GET", "/openapi.json", "openapi", "This description.", None, open=True),
+    Route(
+        "GET",
+        "/status",
+        "status",
+        "Show uptime, agents by state, what waits, what is wrong, and recent errors.",
+        models.Status,
+        rule="status",
+    ),
     Route("GET", "/who", "who", "Say whose token this is.", models.Who),
     Route(
         "POST",

@@ -26,7 +26,7 @@ from agency.web import Bounds, Limits, make_app
 
 _log = logging.getLogger(__name__)
 
-_MAX_BODY = 64 * 1024
+_MAX_BODY = 256 * 1024  # a document of 48 Ki characters, written as JSON
 _BY_PLACE: Mapping[tuple[str, str], Route] = {(each.method, each.place): each for each in ROUTES}
 
 LIMITS = Limits(

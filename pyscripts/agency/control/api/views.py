@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from sqlalchemy.engine import Connection
 
+from agency import __version__
 from agency.clock import iso
 from agency.control.api import models
+from agency.control.commands.status import Glance
 from agency.control.config import AgentEntry
 from agency.control.operation import FINAL, Operation, State
 from agency.control.policy import Policy
@@ -77,6 +79,32 @@ def agents(
     items = [agent(entries[name], records.get(name)) for name in names[: query.limit]]
     more = len(names) > query.limit
     return models.AgentPage(items=items, next=items[-1].name if more else None)
+
+
+def status(seen: Glance) -> models.Status:
+    """Show the control plane at a glance."""
+    return models.Status(
+        version=__version__,
+        uptime_s=round(seen.up_s, 1),
+        agents=dict(sorted(seen.agents.items())),
+        waiting_for_approval=seen.waiting,
+        safe_mode=seen.safe_mode is not None,
+        degraded=[
+            models.Degraded(
+                code=each.code.value,
+                subject=each.subject,
+                text=each.text,
+                hint=each.hint,
+                since=iso(each.since_ms / 1000),
+                blocks=each.blocks,
+            )
+            for each in seen.degraded
+        ],
+        recent_errors=[
+            models.RecentError(time=row.ts, action=row.action, target=row.target, trace=row.trace)
+            for row in seen.failed
+        ],
+    )
 
 
 def audit_row(row: AuditRow) -> models.AuditRow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agency.control.commands import (
-    agents,
+    accounts,
     approvals,
     backups,
     general,
@@ -41,7 +41,7 @@ __all__ = [
 # In the order of the help and the reference.
 NOUNS: tuple[Noun, ...] = (
     *(general.HELP, general.PING, general.VERSION),
-    agents.AGENTS,
+    accounts.AGENTS,
     *(records.AUDIT, records.TRACE),
     *(approvals.APPROVALS, policy.POLICY, safety.SAFE_MODE),
     *(status.STATUS, warnings.WARNINGS),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from agency.clock import iso
 from agency.control.commands.context import Context
 from agency.control.commands.noun import Noun
-from agency.control.execution.describing import answer_of, facts_of, state_of
+from agency.control.execution.describing import answer_of, facts_of, secrets_of, state_of
 from agency.control.execution.result import RefusalError, Result
 from agency.control.execution.tables import table
-from agency.control.grammar.kinds import AgentName, Count, Text, Variables, variables_of
+from agency.control.grammar.kinds import AgentName, Count, Text, UserId, Variables, variables_of
 from agency.control.grammar.spec import argument, flag
 from agency.control.policy import SYSTEM
 from agency.control.runtimes.base import State
@@ -29,7 +29,7 @@ _USUAL_LINES = 20
 _PAGE = 50  # agents
 _MOST_PAGES = 10_000
 
-_AGENT = argument("agent", AgentName(), "an agent's name, as `agents list` shows it")
+AGENT = argument("agent", AgentName(), "an agent's name, as `agents list` shows it")
 _PROJECT = flag("project", Text(most=200), "the project to work on", metavar="TEXT")
 
 
@@ -121,7 +121,7 @@ async def list_agents(ctx: Context, page: int | None = None) -> Result:
 
 @AGENTS.command(
     "show",
-    _AGENT,
+    AGENT,
     summary="Show an agent's configuration and state.",
     permission="agents.show",
     target="agent",
@@ -153,7 +153,7 @@ async def show_agent(ctx: Context, agent: str) -> Result:
 
 @AGENTS.command(
     "start",
-    _AGENT,
+    AGENT,
     _PROJECT,
     summary="Start an agent.",
     permission="agents.start",
@@ -164,12 +164,12 @@ async def show_agent(ctx: Context, agent: str) -> Result:
 )
 async def start_agent(ctx: Context, agent: str, project: str | None = None) -> Result:
     """Start an agent on a project."""
-    return await ctx.services.lifecycle.start(agent, project, ctx.trace)
+    return await ctx.services.lifecycle.start(agent, project, ctx.trace, ctx.step)
 
 
 @AGENTS.command(
     "stop",
-    _AGENT,
+    AGENT,
     summary="Stop an agent.",
     permission="agents.stop",
     changes=True,
@@ -184,7 +184,7 @@ async def stop_agent(ctx: Context, agent: str) -> Result:
 
 @AGENTS.command(
     "restart",
-    _AGENT,
+    AGENT,
     _PROJECT,
     summary="Stop an agent and start it again.",
     permission="agents.restart",
@@ -195,7 +195,7 @@ async def stop_agent(ctx: Context, agent: str) -> Result:
 )
 async def restart_agent(ctx: Context, agent: str, project: str | None = None) -> Result:
     """Stop and start an agent."""
-    return await ctx.services.lifecycle.restart(agent, project, ctx.trace)
+    return await ctx.services.lifecycle.restart(agent, project, ctx.trace, ctx.step)
 
 
 @AGENTS.command(
@@ -211,17 +211,21 @@ async def agent_status(ctx: Context, agent: str | None = None) -> Result:
     if agent is None:
         return await list_agents(ctx)
     lifecycle = ctx.services.lifecycle
-    seen = await lifecycle.observe(agent, ctx.trace)
+    seen = await lifecycle.inspect(agent, ctx.trace)
+    facts = facts_of(seen, await lifecycle.usage(agent))
+    if seen.report is not None:
+        held = await ctx.services.gosuto().describe(agent, seen.report.config_sha256)
+        facts += [("Gosuto", held), ("secrets", secrets_of(seen.report))]
     return Result(
         f"{agent}: {state_of(seen.status)}" + (f", {answer_of(seen)}" if answer_of(seen) else ""),
-        table((), facts_of(seen, await lifecycle.usage(agent))),
+        table((), facts),
         detail={"state": str(seen.status.state), **seen.status.handle_detail},
     )
 
 
 @AGENTS.command(
     "logs",
-    _AGENT,
+    AGENT,
     flag(
         "lines",
         Count(_MOST_LINES),
@@ -248,7 +252,7 @@ async def agent_logs(ctx: Context, agent: str, lines: int) -> Result:
 
 @AGENTS.command(
     "disable",
-    _AGENT,
+    AGENT,
     summary="Stop an agent, and start it no more until it is enabled.",
     permission="agents.disable",
     changes=True,
@@ -262,7 +266,7 @@ async def disable_agent(ctx: Context, agent: str) -> Result:
 
 @AGENTS.command(
     "enable",
-    _AGENT,
+    AGENT,
     summary="Let a disabled agent be started again.",
     permission="agents.enable",
     changes=True,
@@ -279,7 +283,7 @@ async def enable_agent(ctx: Context, agent: str) -> Result:
 
 @AGENTS.command(
     "respawn",
-    _AGENT,
+    AGENT,
     summary="Start an agent that died afresh, however often that failed.",
     permission="agents.respawn",
     changes=True,
@@ -290,13 +294,13 @@ async def respawn_agent(ctx: Context, agent: str) -> Result:
     """Replace what is left of an agent; the reconciler leaves one alone that runs again."""
     lifecycle = ctx.services.lifecycle
     if ctx.invocation.sender == SYSTEM:
-        return await lifecycle.start(agent, None, ctx.trace)
-    return await lifecycle.restart(agent, None, ctx.trace)
+        return await lifecycle.start(agent, None, ctx.trace, ctx.step)
+    return await lifecycle.restart(agent, None, ctx.trace, ctx.step)
 
 
 @AGENTS.command(
     "cancel",
-    _AGENT,
+    AGENT,
     flag("task", Text(most=64), "one task; every running one if left out", metavar="ID"),
     summary="Cancel what an agent is at; it goes on to run.",
     permission="agents.cancel",
@@ -313,23 +317,30 @@ async def cancel_tasks(ctx: Context, agent: str, task: str | None = None) -> Res
     "create",
     argument("agent", AgentName(), "the new agent's name"),
     flag("template", Text(most=64), "what it is made from", required=True, metavar="NAME"),
-    flag("var", Variables(most=2000), "NAME=VALUE for the template, one after another"),
+    flag(
+        "var",
+        Variables(most=2000),
+        "NAME=VALUE for the template, one after another, with quotes or without",
+    ),
+    flag("mxid", UserId(), "an account that there is, for one that logs in itself", metavar="ID"),
     summary="Make an agent from a template; it runs when it is started.",
     permission="agents.create",
     changes=True,
     target="agent",
     wish=leave,
 )
-async def create_agent(ctx: Context, agent: str, template: str, var: str | None = None) -> Result:
+async def create_agent(
+    ctx: Context, agent: str, template: str, var: str | None = None, mxid: str | None = None
+) -> Result:
     """Make an agent, with its account; nothing runs until somebody starts it."""
     values = dict(variables_of(var or "") or ())
     staff, by = ctx.services.employer(), ctx.invocation.sender
-    return await staff.create(agent, template, values, by, ctx.trace)
+    return await staff.create(agent, template, values, by, ctx.trace, mxid=mxid, step=ctx.step)
 
 
 @AGENTS.command(
     "delete",
-    _AGENT,
+    AGENT,
     summary="Delete an agent that a command made; what it did stays on record.",
     permission="agents.delete",
     changes=True,
@@ -339,21 +350,8 @@ async def create_agent(ctx: Context, agent: str, template: str, var: str | None 
 )
 async def delete_agent(ctx: Context, agent: str) -> Result:
     """Stop an agent, have its account leave its rooms, and take it out of the inventory."""
-    return await _dismissed(ctx, agent, await ctx.services.lifecycle.delete(agent))
-
-
-@AGENTS.command(
-    "matrix-register",
-    _AGENT,
-    summary="Make an agent's account on the homeserver, and bring it into the control room.",
-    permission="agents.matrix-register",
-    changes=True,
-    target="agent",
-    wish=leave,
-)
-async def register_agent(ctx: Context, agent: str) -> Result:
-    """Make an agent's account where it is missing, name it, and have it join."""
-    return await ctx.services.employer().register(agent)
+    staff = ctx.services.staff
+    return await (ctx.services.lifecycle.delete(agent) if staff is None else staff.delete(agent))
 
 
 async def _dismissed(ctx: Context, agent: str, result: Result) -> Result:

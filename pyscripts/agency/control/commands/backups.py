@@ -40,6 +40,7 @@ async def show(ctx: Context) -> Result:
 async def create(ctx: Context) -> Result:
     """Start the backup, and say how it ended if it ends soon."""
     desk = ctx.services.backups()
+    await ctx.step(f"the machine backs up; waiting at most {_WAIT_S:.0f} s for the end")
     state = await desk.begin(_WAIT_S)
     if state.failed:
         raise RefusalError(f"the backup failed ({state.result})", hint=desk.journal())

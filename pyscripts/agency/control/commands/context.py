@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agency.control.backups.desk import BackupDesk
     from agency.control.conditions import Conditions
     from agency.control.execution.lifecycle import Lifecycle
-    from agency.control.execution.result import Invocation
+    from agency.control.execution.result import Invocation, Step
     from agency.control.gosuto.desk import GosutoDesk
     from agency.control.grammar.grammar import Grammar
     from agency.control.kept.settings import KeptSettings
@@ -101,6 +101,11 @@ class Context:
 
     services: Services
     invocation: Invocation
+
+    @property
+    def step(self) -> Step:
+        """The way to tell what the command is at."""
+        return self.invocation.progress
 
     @property
     def trace(self) -> str:

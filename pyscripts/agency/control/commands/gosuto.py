@@ -247,7 +247,8 @@ async def _make(ctx: Context, request: Request) -> Result:
     }
     text = (
         f"{planned.agent} has version {made.number} of its Gosuto, by {made.made_by} "
-        f"(sha256:{made.sha256}). `gosuto push {planned.agent}` gives it to the running agent."
+        f"(sha256:{made.sha256}). If it runs it is given that soon, and again after each start; "
+        f"!agency agents status {planned.agent} says which version it holds."
     )
     return Result(f"{text}{_warnings(planned)}", detail=detail, stored=(AddVersion(made),))
 

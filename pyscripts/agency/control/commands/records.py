@@ -106,7 +106,7 @@ async def show_trace(ctx: Context, trace: str) -> Result:
     if not rows:
         raise RefusalError(
             f"nothing is recorded under the trace {trace}",
-            hint="every reply and the audit log show trace ids",
+            hint="`audit tail` shows the trace ids of what was done last",
         )
     details = [(str(row.sequence), row.detail[:_DETAIL]) for row in rows]
     return Result(f"Trace {trace}:", f"{_table(rows)}\n\n{table((), details)}")

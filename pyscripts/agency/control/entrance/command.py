@@ -14,7 +14,8 @@ from rich.text import Text
 
 from agency.clock import Clock, new_id
 from agency.commandline import console, emit, json_option
-from agency.control.entrance.attaching import Attached, attach
+from agency.control.entrance.attaching import VALUED, Attached, attach, check_takes
+from agency.control.entrance.terminal import attach_option, timeout_option, value_option
 from agency.control.entrance.words import completed, text_of_argv
 from agency.control.grammar.characters import escape
 from agency.errors import ExitCode, PrerequisiteError, UsageError
@@ -41,31 +42,15 @@ _NOT_FOR_US = ("denied", "unsupported")
     type=click.Path(path_type=Path),
     help="The control plane's socket; default: the local agency's, or this host's.",
 )
-@click.option(
-    "--attach",
-    "document_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A file that the command hands in: the Gosuto of `gosuto set` and `gosuto validate`.",
-)
-@click.option(
-    "--value-stdin",
-    is_flag=True,
-    help="Read the value of a secret from standard input: for `secrets set` and `secrets rotate`.",
-)
+@attach_option("the Gosuto of `gosuto set` and `gosuto validate`")
+@value_option("for `secrets set` and `secrets rotate`")
 @click.option(
     "--id",
     "request_id",
     metavar="ID",
     help="Name of this request. The same again does not run twice, but gives the answer.",
 )
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0, max=600, min_open=True),
-    default=DEFAULT_TIMEOUT_S,
-    show_default=True,
-    help="Seconds to wait for the answer.",
-)
+@timeout_option(DEFAULT_TIMEOUT_S, "the answer")
 @json_option
 def command(
     words: tuple[str, ...],
@@ -91,6 +76,7 @@ def command(
     attached = attach(text_of(words), document_file)
     request = request_of(attached, request_id or new_id("c"), timeout_s)
     if value_stdin:
+        check_takes(attached.text, VALUED, "value")
         request = request.model_copy(update={"value": read_value()})
     path = socket_file if socket_file is not None else find_socket()
     printer = console(stderr=True)

@@ -14,13 +14,24 @@ from rich.text import Text
 
 from agency.clock import Clock, new_id
 from agency.commandline import console, emit, json_option
-from agency.control.entrance.terminal import SuggestingGroup, add_commands
+from agency.control.entrance.attaching import TAKING, VALUED, Attached, attach
+from agency.control.entrance.command import read_value, request_of
+from agency.control.entrance.terminal import (
+    Option,
+    SuggestingGroup,
+    add_commands,
+    attach_option,
+    timeout_option,
+    value_option,
+)
 from agency.control.grammar.characters import escape
 from agency.control.grammar.command import Command
 from agency.control.grammar.printing import format_command
+from agency.control.grammar.spec import CommandSpec
 from agency.errors import ExitCode, PrerequisiteError, UsageError
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
     from rich.console import Console
 
     from agency.control.entrance.http_client import ApiClient, RefusedByApiError
@@ -51,6 +62,15 @@ class Way:
     def patience_s(self) -> float:
         """How long the end is waited for."""
         return _SOON_S if self.no_wait else self.timeout_s
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A command, and what goes with it: a document, or the value of a secret."""
+
+    text: str
+    document: str = ""
+    value: SecretStr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +128,8 @@ def say(
     timeout_s: float,
     no_wait: bool,
     as_json: bool,
+    document_file: Path | None = None,
+    value_stdin: bool = False,
 ) -> int:
     """Give a command by the way that the options name; return the exit status."""
     if (url is None) is not (token_file is None):
@@ -124,8 +146,9 @@ def say(
     if url is not None and command.name == "audit export":
         _client(way).export(click.echo)
         return int(ExitCode.DONE)
-    text = format_command(command)
-    told = give_by_socket(text, way, tell) if url is None else _by_http(text, way, tell)
+    attached = attach(format_command(command), document_file)
+    given = Given(attached.text, attached.document, read_value() if value_stdin else None)
+    told = give_by_socket(given, way, tell) if url is None else _by_http(given, way, tell)
     emit(told.as_json(), as_json=as_json, human=lambda out: _show(out, told, no_wait=no_wait))
     return int(told.exit_code(no_wait=no_wait))
 
@@ -134,18 +157,19 @@ def tell_nobody(_text: str) -> None:
     """Ignore a report."""
 
 
-def give_by_socket(text: str, way: Way, tell: Callable[[str], None] = tell_nobody) -> Told:
+def give_by_socket(given: Given, way: Way, tell: Callable[[str], None] = tell_nobody) -> Told:
     """Give a command by the socket of a control plane of this machine.
 
     Raises:
         PrerequisiteError: none runs here, or it is not for this user.
         CommandLostError: there was no result in time.
     """
-    from agency.control.entrance.attaching import Attached
     from agency.control.entrance.client import ask, find_socket
-    from agency.control.entrance.command import request_of
 
-    request = request_of(Attached(text), way.request_id, way.patience_s)
+    attached = Attached(given.text, given.document)
+    request = request_of(attached, way.request_id, way.patience_s)
+    if given.value is not None:
+        request = request.model_copy(update={"value": given.value})
     path = way.socket_file if way.socket_file is not None else find_socket()
     result: CommandResult = asyncio.run(ask(path, request, tell, clock=Clock()))
     if result.outcome in _NOT_FOR_US:
@@ -153,7 +177,7 @@ def give_by_socket(text: str, way: Way, tell: Callable[[str], None] = tell_nobod
             result.text, where=str(path), hint="run it as root, with the host's own `agency`"
         )
     return Told(
-        said=result.said or text,
+        said=result.said or given.text,
         id=way.request_id,
         outcome=str(result.outcome),
         text=result.text,
@@ -171,16 +195,21 @@ def _client(way: Way) -> ApiClient:
     return ApiClient(checked_url(way.url), read_token(way.token_file))
 
 
-def _by_http(text: str, way: Way, tell: Callable[[str], None]) -> Told:
+def _by_http(given: Given, way: Way, tell: Callable[[str], None]) -> Told:
     from agency.control.entrance.http_client import RefusedByApiError
 
     client = _client(way)
     until = time.monotonic() + way.patience_s
     try:
-        taken = client.give(text, way.request_id, Clock().now_ms(), max(until, _least()))
+        with_it = {"document": given.document} if given.document else {}
+        if given.value is not None:
+            with_it["value"] = given.value.get_secret_value()
+        taken = client.give(
+            given.text, way.request_id, Clock().now_ms(), max(until, _least()), with_it
+        )
         ended = taken if taken["final"] else client.follow(taken["id"], tell, until)
     except RefusedByApiError as error:
-        return _refused(text, way, error)
+        return _refused(given.text, way, error)
     if ended is None:
         note = f"there is no answer within {way.patience_s:g} s; it goes on"
         return _of(taken, way, outcome="unfinished", reply={"text": note, "block": ""})
@@ -229,37 +258,37 @@ def _shown(text: str, style: str = "") -> Text:
     return Text("\n".join(escape(line) for line in text.split("\n")), style=style)
 
 
-add_commands(
-    do,
-    (
-        click.option(
-            "--socket",
-            "socket_file",
-            type=click.Path(path_type=Path),
-            help="The control plane's socket; default: the local agency's, or this host's.",
-        ),
-        click.option("--url", metavar="URL", help="Address of the HTTP interface."),
-        click.option(
-            "--token-file",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="File with a token of `agency tokens create`, readable by nobody else.",
-        ),
-        click.option(
-            "--id",
-            "request_id",
-            metavar="ID",
-            help="Name of this request. The same again does not run twice, but gives the answer.",
-        ),
-        click.option(
-            "--timeout",
-            "timeout_s",
-            type=click.FloatRange(min=0, max=600, min_open=True),
-            default=DEFAULT_TIMEOUT_S,
-            show_default=True,
-            help="Seconds to wait for the answer; an approval may take longer.",
-        ),
-        click.option("--no-wait", is_flag=True, help="Do not wait for the end; it goes on."),
-        json_option,
+def _options(spec: CommandSpec) -> tuple[Option, ...]:
+    """Return the options of a command beside its own."""
+    name = f"{spec.noun} {spec.verb}"
+    return (
+        *([attach_option("its Gosuto")] if name in TAKING else []),
+        *([value_option("of one line or more")] if name in VALUED else []),
+        *_EVERYWHERE,
+    )
+
+
+_EVERYWHERE: tuple[Option, ...] = (
+    click.option(
+        "--socket",
+        "socket_file",
+        type=click.Path(path_type=Path),
+        help="The control plane's socket; default: the local agency's, or this host's.",
     ),
-    say,
+    click.option("--url", metavar="URL", help="Address of the HTTP interface."),
+    click.option(
+        "--token-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File with a token of `agency tokens create`, readable by nobody else.",
+    ),
+    click.option(
+        "--id",
+        "request_id",
+        metavar="ID",
+        help="Name of this request. The same again does not run twice, but gives the answer.",
+    ),
+    timeout_option(DEFAULT_TIMEOUT_S, "the answer; an approval may take longer"),
+    click.option("--no-wait", is_flag=True, help="Do not wait for the end; it goes on."),
+    json_option,
 )
+add_commands(do, _options, say)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from sqlalchemy.engine import Connection
 
-from agency.control.entrance.enter import Answer, Asked, Entrance, enter
+from agency.control.entrance.enter import Answer, Asked, Entrance, enter, submit
 from agency.control.execution.result import RefusalError
 from agency.control.gosuto.planning import check_no_token
 from agency.control.grammar.parse import Command, CommandError, parse
-from agency.control.operations import Tell
+from agency.control.operations import Operation, Tell
 from agency.control.operations.admitting.admission import target_of
 from agency.control.policy import Deny
 from agency.control.store import gosuto as store
@@ -33,6 +33,17 @@ async def enter_with_document(entrance: Entrance, asked: Asked, tell: Tell) -> A
         except AgencyError as error:
             tell(f"The document is not taken: {error.message}")
     return await enter(entrance, asked, tell)
+
+
+async def submit_with_document(entrance: Entrance, asked: Asked) -> Operation | Answer:
+    """Keep the document of a command if there is one, and store the command.
+
+    Raises:
+        AgencyError: the document is not taken.
+    """
+    if asked.document:
+        await _keep(entrance, asked)
+    return await submit(entrance, asked)
 
 
 async def _keep(entrance: Entrance, asked: Asked) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import TypeVar
@@ -20,7 +20,7 @@ from agency.control.execution.result import RefusalError
 from agency.control.grammar.parse import Command, CommandError, parse
 from agency.control.grammar.printing import format_command
 from agency.control.leaks import EXPOSED, INSTEAD, token_in
-from agency.control.operation import operation_id
+from agency.control.operation import FINAL, operation_id
 from agency.control.operations import Operation, Operations, Origin, OriginKind, State, Tell
 from agency.control.operations.admitting.admission import Settled
 from agency.control.operations.admitting.entries import (
@@ -41,6 +41,8 @@ from agency.secrets import SecretValue
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+
+_LOOK_S = 60.0  # between two looks at an operation whose value is held
 
 _OUTCOMES: Mapping[State, CommandOutcome] = {
     State.DONE: CommandOutcome.DONE,
@@ -106,6 +108,7 @@ class Entrance:
     clock: Clock
     new_trace: Callable[[], str]
     values: Waiting | None = None
+    releasing: set[asyncio.Task[None]] = field(default_factory=set)  # of values
 
 
 async def enter(entrance: Entrance, asked: Asked, tell: Tell) -> Answer:
@@ -117,16 +120,47 @@ async def enter(entrance: Entrance, asked: Asked, tell: Tell) -> Answer:
 
 
 async def submit(entrance: Entrance, asked: Asked) -> Operation | Answer:
-    """Store a command, once for each id, and return its operation; an answer is a refusal."""
-    return await _admitted(entrance, asked, partial(_propose, entrance, asked.actor))
+    """Store a command, once for each id, and return its operation; an answer is a refusal.
+
+    The value that came with it is held until the operation ends.
+    """
+    made = await _admitted(entrance, asked, partial(_propose, entrance, asked.actor), goes_on=True)
+    if isinstance(made, Operation) and asked.value is not None:
+        task = asyncio.create_task(_release(entrance, made.id), name=f"value of {made.id}")
+        entrance.releasing.add(task)
+        task.add_done_callback(entrance.releasing.discard)
+    return made
+
+
+async def _release(entrance: Entrance, operation: str) -> None:
+    """Let go of the value of an operation when that has ended, or it waits too long."""
+    operations, values = entrance.operations, entrance.values
+    assert values is not None  # it was held there
+    with operations.following(operation) as woken:
+        while values.holds(operation):
+            woken.clear()
+            try:
+                found = await operations.database.read(lambda c: stored.recorded(c, operation))
+            except SQLAlchemyError as error:
+                _log.warning("cannot see whether a command ended: %s", store_reason(error))
+            else:
+                if found is None or found[0].state in FINAL:
+                    break
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await woken.wait()
+    values.take(operation)
 
 
 async def _admitted(
     entrance: Entrance,
     asked: Asked,
     take: Callable[[Command, Origin, str], Awaitable[T]],
+    *,
+    goes_on: bool = False,
 ) -> T | Answer:
-    """Read a command and have it taken, or refuse it on record."""
+    """Read a command and have it taken, or refuse it on record; `goes_on` says that it has not
+    ended when it is taken."""
     operations, trace = entrance.operations, entrance.new_trace()
     origin = Origin(asked.kind, asked.id, min(asked.sent_ts, entrance.clock.now_ms()))
     if (token := token_in(asked.text)) is not None:
@@ -144,7 +178,7 @@ async def _admitted(
     try:
         _check_reach(asked, command)
         await _check_age(entrance, origin)
-        with _holding(entrance, asked, origin):
+        with _holding(entrance, asked, origin, goes_on=goes_on):
             return await take(command, origin, trace)
     except SQLAlchemyError as error:
         _log.error("cannot propose a command: %s", store_reason(error))
@@ -160,8 +194,8 @@ async def _admitted(
 
 
 @contextlib.contextmanager
-def _holding(entrance: Entrance, asked: Asked, origin: Origin) -> Iterator[None]:
-    """Hold the value that came with a command until that ends.
+def _holding(entrance: Entrance, asked: Asked, origin: Origin, *, goes_on: bool) -> Iterator[None]:
+    """Hold the value that came with a command until that ends; longer if it goes on after it.
 
     Who waits no longer leaves the value behind: the command may still have its turn.
 
@@ -182,7 +216,8 @@ def _holding(entrance: Entrance, asked: Asked, origin: Origin) -> Iterator[None]
     except BaseException:
         entrance.values.take(key)
         raise
-    entrance.values.take(key)
+    if not goes_on:
+        entrance.values.take(key)
 
 
 class _NarrowError(RefusalError):

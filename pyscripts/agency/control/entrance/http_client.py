@@ -109,15 +109,24 @@ class ApiClient:
     steady: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def give(self, command: str, key: str, sent_ts: int, until: float) -> dict[str, Any]:
+    def give(
+        self,
+        command: str,
+        key: str,
+        sent_ts: int,
+        until: float,
+        with_it: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         """Give a command; return its operation. The same key again gives the same one.
+
+        `with_it` is what goes with it: a `document`, or the `value` of a secret.
 
         Raises:
             PrerequisiteError: nobody answers there, or the token opens nothing.
             RefusedByApiError: it became no operation.
             LostError: the connection broke, and no answer came until then.
         """
-        body = {"command": command, "key": key, "sent_ts": sent_ts}
+        body = {"command": command, "key": key, "sent_ts": sent_ts, **(with_it or {})}
         sent = False
         while True:
             try:

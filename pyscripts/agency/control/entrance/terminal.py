@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,37 @@ from agency.control.grammar.suggest import closest
 from agency.errors import UsageError
 
 Option = Callable[[Any], Any]
+
+
+def timeout_option(default_s: float, what: str) -> Option:
+    """Make the option that says how long somebody waits at a terminal."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0, max=600, min_open=True),
+        default=default_s,
+        show_default=True,
+        help=f"Seconds to wait for {what}.",
+    )
+
+
+def attach_option(which: str) -> Option:
+    """Make the option that names the document which goes with a command."""
+    return click.option(
+        "--attach",
+        "document_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help=f"A file that the command hands in: {which}.",
+    )
+
+
+def value_option(which: str) -> Option:
+    """Make the option by which the value of a secret goes with a command."""
+    return click.option(
+        "--value-stdin",
+        is_flag=True,
+        help=f"Read the value of a secret from standard input: {which}.",
+    )
 
 
 class SuggestingGroup(click.Group):
@@ -32,20 +64,22 @@ class SuggestingGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def add_commands(root: click.Group, options: Sequence[Option], say: Callable[..., int]) -> None:
+def add_commands(
+    root: click.Group, options: Callable[[CommandSpec], Sequence[Option]], say: Callable[..., int]
+) -> None:
     """Add a command for each of the grammar, a group for each noun that has verbs.
 
-    `say` gets the `Command` and what the options say.
+    `options` gives those of a command beside its own; `say` gets the `Command` and what they say.
     """
     for noun in GRAMMAR.nouns:
         specs = [spec for spec in GRAMMAR.commands if spec.noun == noun]
         if not GRAMMAR.verbs_of(noun):
-            root.add_command(_command(specs[0], options, say))
+            root.add_command(_command(specs[0], options(specs[0]), say))
             continue
         verbs = ", ".join(GRAMMAR.verbs_of(noun))
         group = SuggestingGroup(noun, help=f"Commands on {noun}: {verbs}.")
         for spec in specs:
-            group.add_command(_command(spec, options, say))
+            group.add_command(_command(spec, options(spec), say))
         root.add_command(group)
 
 

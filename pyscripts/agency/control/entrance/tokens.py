@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agency.commandline import emit, json_option
-from agency.control.entrance.do import DEFAULT_TIMEOUT_S, Way, give_by_socket
+from agency.control.entrance.do import DEFAULT_TIMEOUT_S, Given, Way, give_by_socket
 from agency.control.entrance.words import text_of_argv
 from agency.control.policy import Role
 from agency.errors import ExitCode, UsageError
@@ -78,7 +78,7 @@ def create(
     told = f"Say in the control room: {text}"
     good = True
     if not in_room:
-        made = give_by_socket(text, Way.here(socket_file, DEFAULT_TIMEOUT_S))
+        made = give_by_socket(Given(text), Way.here(socket_file, DEFAULT_TIMEOUT_S))
         told, good = made.text, made.outcome == "done"
     if not good and output is not None:
         output.unlink(missing_ok=True)
@@ -130,7 +130,7 @@ def revoke(token: str, socket_file: Path | None, as_json: bool) -> int:
 
 
 def _passed(words: list[str], socket_file: Path | None, as_json: bool) -> int:
-    told = give_by_socket(text_of_argv(words), Way.here(socket_file, DEFAULT_TIMEOUT_S))
+    told = give_by_socket(Given(text_of_argv(words)), Way.here(socket_file, DEFAULT_TIMEOUT_S))
 
     def human(printer: Console) -> None:
         printer.print(told.text)

@@ -6,7 +6,7 @@ otherwise two programs could answer each other for ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -52,7 +52,7 @@ class Rules:
     room_id: str
     policy: Policy
     bot_id: str
-    agents: frozenset[str]
+    agents: Collection[str]
     domain: str
     max_age_s: float
     looks_like_command: Callable[[str], bool]

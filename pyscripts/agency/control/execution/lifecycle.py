@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Protocol
 
 from agency.control.config import AgentEntry, Limits
-from agency.control.execution.result import RefusalError, Result
+from agency.control.execution.observation import Observation, redacted, refuse_impostor
+from agency.control.execution.redacting import redacts
+from agency.control.execution.result import RefusalError, Result, Step, say_nothing
 from agency.control.grammar.suggest import closest
 from agency.control.runtimes.base import (
     AgentRuntimeError,
@@ -28,14 +29,11 @@ from agency.control.store.agents import AgentRecord, Deletion, Desired, Inventor
 from agency.control.store.audit import Outcome
 from agency.control.wish import with_project
 from agency.errors import AgencyError
-from agency.protocols import Health, Status
+from agency.protocols import AgentStatus, Health, Status
 from agency.secrets import Redactor, SecretValue
 
 _log = logging.getLogger(__name__)
 _TOGETHER = 16  # agents that are asked at one time
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Acp(Protocol):
@@ -53,36 +51,8 @@ class Acp(Protocol):
     async def status(self, endpoint: Endpoint, trace: str) -> Status:
         """Return the agent's own account of its state."""
 
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One agent as observed now. `told` is its own status; `problem` says why there is none."""
-
-    entry: AgentEntry
-    status: RuntimeStatus
-    told: Status | None = None
-    problem: str | None = None
-
-
-def _redacts(
-    call: Callable[Concatenate[Lifecycle, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[Lifecycle, P], Coroutine[Any, Any, R]]:
-    """Remove every known secret from the error that a call raises, such as a runtime's."""
-
-    @wraps(call)
-    async def redacted(self: Lifecycle, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        before = self.runtime.secrets()  # a stop deletes a token, a start makes one
-        try:
-            return await call(self, *args, **kwargs)
-        except AgencyError as error:
-            redact = Redactor([*self.secrets, *before, *self.runtime.secrets()]).redact
-            error.message = redact(error.message)
-            error.where = error.where and redact(error.where)
-            error.hint = error.hint and redact(error.hint)
-            error.args = (error.message,)
-            raise
-
-    return redacted
+    async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
+        """Return all that the agent says of itself: also its document and its secrets."""
 
 
 async def _no_secrets(_agent: str) -> tuple[SecretValue, ...]:
@@ -122,8 +92,10 @@ class Lifecycle:
         hint = f"did you mean {near}? {known}" if near else known
         raise RefusalError(f"there is no agent {name}", hint=hint)
 
-    @_redacts
-    async def start(self, name: str, project: str | None, trace: str) -> Result:
+    @redacts
+    async def start(
+        self, name: str, project: str | None, trace: str, step: Step = say_nothing
+    ) -> Result:
         """Start an agent and wait until it is healthy; a running agent is left alone.
 
         Without a project an agent that is to run, and does not, keeps the one on record.
@@ -134,7 +106,8 @@ class Lifecycle:
         current = await self._project(name)
         if seen.state is not State.RUNNING:
             wanted = project if project is not None else current
-            return await self._bring_up(entry, wanted, trace, self.runtime.start)
+            await step("starting its process")
+            return await self._bring_up(entry, wanted, trace, self.runtime.start, step)
         if project is not None and project != current:
             raise RefusalError(
                 f"{name} already runs with {with_project(current)}",
@@ -146,15 +119,18 @@ class Lifecycle:
             changes=(_change(seen, Desired.RUNNING, current),),
         )
 
-    @_redacts
-    async def restart(self, name: str, project: str | None, trace: str) -> Result:
+    @redacts
+    async def restart(
+        self, name: str, project: str | None, trace: str, step: Step = say_nothing
+    ) -> Result:
         """Stop an agent if it runs, and start it; without a project it keeps its present one."""
         entry = self.entry(name)
         await self._refuse_disabled(name)
         wanted = project if project is not None else await self._project(name)
-        return await self._bring_up(entry, wanted, trace, self.runtime.restart)
+        await step("stopping its process, and starting it again")
+        return await self._bring_up(entry, wanted, trace, self.runtime.restart, step)
 
-    @_redacts
+    @redacts
     async def stop(self, name: str) -> Result:
         """Stop an agent; it is no error if it does not run."""
         self.entry(name)
@@ -167,7 +143,7 @@ class Lifecycle:
         detail = {**before.handle_detail, "exit": after.exit_status}
         return Result(f"{name} is stopped.", detail=detail, changes=changes)
 
-    @_redacts
+    @redacts
     async def disable(self, name: str) -> Result:
         """Stop an agent, which is not started again until it is enabled."""
         self.entry(name)
@@ -178,13 +154,13 @@ class Lifecycle:
             changes=(_change(after, Desired.DISABLED, None),),
         )
 
-    @_redacts
+    @redacts
     async def enable(self, name: str) -> Result:
         """Let an agent be started again; its wish is on record already."""
         self.entry(name)
         return Result(f"{name} is enabled. !agency agents start {name} starts it.")
 
-    @_redacts
+    @redacts
     async def delete(self, name: str) -> Result:
         """Stop an agent that a command made, for good; its record and the audit log stay."""
         entry = self.entry(name)
@@ -193,7 +169,7 @@ class Lifecycle:
                 f"{name} is declared in instance.yaml, and no command made it",
                 hint=f"take {name} out of `agents` there, render, and switch",
             )
-        await self.runtime.stop(name)
+        await self.runtime.remove(name)
         return Result(
             f"{name} is deleted. Its audit log and its record stay.",
             detail={"matrix_id": entry.matrix_id},
@@ -210,33 +186,38 @@ class Lifecycle:
                 f"{name} is disabled", hint=f"enable it first: !agency agents enable {name}"
             )
 
-    @_redacts
+    @redacts
     async def is_running(self, name: str) -> bool:
         """Return whether an agent's runtime says that it runs."""
         return (await self.runtime.status(name)).state is State.RUNNING
 
-    @_redacts
+    @redacts
     async def observe(self, name: str, trace: str) -> Observation:
         """Observe an agent: ask its runtime, and ask the agent itself."""
         entry = self.entry(name)
         redactor = self._redactor(*await self.agent_secrets(name))
-        status = _redacted(await self.runtime.status(name), redactor)
+        status = redacted(await self.runtime.status(name), redactor)
         endpoint = self.runtime.endpoint(name)
         if status.state is not State.RUNNING or endpoint is None:
             return Observation(entry, status)
         try:
             told = await self.acp.status(endpoint, trace)
-            _refuse_impostor(status, told)
+            refuse_impostor(status, told.pid)
             return Observation(entry, status, told=told)
         except AgencyError as error:
             return Observation(entry, status, problem=self._redactor().redact(error.message))
 
-    @_redacts
+    @redacts
+    async def inspect(self, name: str, trace: str) -> Observation:
+        """Observe an agent as `observe` does, and ask it for all that it says of itself."""
+        return await self._surveyed(self.entry(name).name, trace, ask=True)
+
+    @redacts
     async def usage(self, name: str) -> Usage:
         """Return the resources that an agent uses, as its runtime counts them."""
         return await self.runtime.usage(self.entry(name).name)
 
-    @_redacts
+    @redacts
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
         """Return the last lines of an agent's log, oldest first, without any known secret.
 
@@ -250,16 +231,16 @@ class Lifecycle:
         """Return the records of a few agents, by name."""
         return await (self.records() if self.read is None else self.read(names))
 
-    @_redacts
+    @redacts
     async def observe_some(self, names: Collection[str]) -> list[tuple[AgentEntry, RuntimeStatus]]:
         """Ask the runtime for the status of a few agents, in this order.
 
         A runtime that does not answer hides its own agents alone.
         """
         redactor = self._redactor()
-        return [(self.entry(name), _redacted(await self._look(name), redactor)) for name in names]
+        return [(self.entry(name), redacted(await self._look(name), redactor)) for name in names]
 
-    @_redacts
+    @redacts
     async def observe_all(self) -> list[tuple[AgentEntry, RuntimeStatus]]:
         """Ask the runtime for the status of every agent; by name."""
         return await self.observe_some(sorted(self.agents))
@@ -267,19 +248,19 @@ class Lifecycle:
     async def survey(
         self, names: Collection[str], trace: str, *, asked: Collection[str]
     ) -> Mapping[str, Observation]:
-        """Observe many agents: their runtime, and those of `asked` that run, too.
+        """Observe many agents: their runtime, and for a report those of `asked` that run, too.
 
         One that cannot be observed is logged, and is not in the result.
         """
         turns = asyncio.Semaphore(_TOGETHER)
-        redactor = self._redactor()
 
         async def one(name: str) -> Observation | None:
             async with turns:
                 try:
-                    return await self._surveyed(name, trace, redactor, ask=name in asked)
+                    return await self._surveyed(name, trace, ask=name in asked)
                 except AgencyError as error:
-                    _log.warning("cannot observe %s: %s", name, redactor.redact(error.message))
+                    why = self._redactor().redact(error.message)
+                    _log.warning("cannot observe %s: %s", name, why)
                 except Exception as error:  # noqa: BLE001 - one agent's defect hides no other
                     _log.error("cannot observe %s: %s", name, type(error).__name__)
                 return None
@@ -287,22 +268,29 @@ class Lifecycle:
         found = await asyncio.gather(*(one(name) for name in names))
         return {seen.entry.name: seen for seen in found if seen is not None}
 
-    async def _surveyed(
-        self, name: str, trace: str, redactor: Redactor, *, ask: bool
-    ) -> Observation:
+    async def _surveyed(self, name: str, trace: str, *, ask: bool) -> Observation:
         entry = self.entry(name)
         status = await self.runtime.status(name)
-        if status.detail is not None:  # it is told to the room
-            status = _redacted(status, self._redactor(*await self.agent_secrets(name)))
+        if status.detail is not None:
+            status = replace(status, detail=await self._tellable(name, status.detail))
         endpoint = self.runtime.endpoint(name) if ask else None
         if status.state is not State.RUNNING or endpoint is None:
             return Observation(entry, status)
         try:
-            told = await self.acp.status(endpoint, trace)
-            _refuse_impostor(status, told)
+            report = await self.acp.report(endpoint, trace)
+            refuse_impostor(status, report.pid)
         except AgencyError as error:
-            return Observation(entry, status, problem=redactor.redact(error.message))
-        return Observation(entry, status, told=told)
+            return Observation(entry, status, problem=await self._tellable(name, error.message))
+        return Observation(entry, status, report=report)
+
+    async def _tellable(self, name: str, reason: str) -> str:
+        """Return a reason without a secret that its agent may have said: the room is told of it."""
+        try:
+            held = await self.agent_secrets(name)
+        except AgencyError as error:  # an agent is looked after even if its secrets are not known
+            _log.warning("cannot tell why %s fails: %s", name, error.message)
+            return "why is not shown, because the vault cannot be read"
+        return self._redactor(*held).redact(reason)
 
     async def record(self, name: str) -> AgentRecord | None:
         """Return an agent's record in the inventory; None if there is no such agent."""
@@ -328,11 +316,14 @@ class Lifecycle:
         project: str | None,
         trace: str,
         begin: Callable[[StartRequest], Awaitable[RuntimeStatus]],
+        step: Step,
     ) -> Result:
         request = StartRequest(entry.name, entry.role, project, trace)
         try:
             await begin(request)
+            await step("waiting until it answers")
             told = await self._confirm(request)
+            await step("it answers, and works on what it was given")
         except AgencyError as error:
             return await self._clean_up(entry.name, error)
         seen = await self.runtime.status(entry.name)
@@ -354,7 +345,7 @@ class Lifecycle:
         timeout_s = self.limits.agent_start_timeout_s
         await self.acp.wait_healthy(endpoint, request.trace, timeout_s, still_running)
         told = await self.acp.status(endpoint, request.trace)
-        _refuse_impostor(await self.runtime.status(request.name), told)
+        refuse_impostor(await self.runtime.status(request.name), told.pid)
         if told.project != request.project:
             raise AgentRuntimeError(
                 f"it reports {with_project(told.project)}, not {with_project(request.project)}"
@@ -364,7 +355,7 @@ class Lifecycle:
     async def _clean_up(self, name: str, error: AgencyError) -> Result:
         """Stop an agent that did not start properly, and report the reason without secrets."""
         redactor = self._redactor()  # before the stop, which deletes the agent's token
-        seen = _redacted(await self.runtime.status(name), redactor)
+        seen = redacted(await self.runtime.status(name), redactor)
         message = redactor.redact(error.message)
         reason = seen.detail if seen.state is State.FAILED and seen.detail else message
         after = await self.runtime.stop(name)
@@ -377,26 +368,6 @@ class Lifecycle:
             detail={"error": message, "exit": seen.exit_status, "reason": seen.detail},
             changes=(_change(after, Desired.STOPPED, None),),
         )
-
-
-def _refuse_impostor(seen: RuntimeStatus, told: Status) -> None:
-    """Refuse an answer that is not of the process that the runtime sees.
-
-    Raises:
-        AgentRuntimeError: the process does not run, or another one answered.
-    """
-    if seen.state is not State.RUNNING:
-        raise AgentRuntimeError("it ended, although its port answered")
-    if seen.handle_name == "pid" and seen.handle not in (None, str(told.pid)):
-        raise AgentRuntimeError(
-            f"pid {told.pid} answers on its port, but its process is {seen.known_as}",
-            hint="another program has its port: find it with `ss -ltnp`, end it, and start again",
-        )
-
-
-def _redacted(status: RuntimeStatus, redactor: Redactor) -> RuntimeStatus:
-    detail = status.detail
-    return status if detail is None else replace(status, detail=redactor.redact(detail))
 
 
 def _change(status: RuntimeStatus, desired: Desired, project: str | None) -> InventoryChange:

@@ -21,15 +21,18 @@ class RefusalError(AgencyError):
     """The command cannot be executed, and nothing was changed."""
 
 
-async def _say_nothing(_text: str) -> None:
-    """Ignore a progress reply."""
+Step = Callable[[str], Awaitable[None]]  # tells people what a command is at
+
+
+async def say_nothing(_text: str) -> None:
+    """Tell no step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """A command to execute. Times are milliseconds since the epoch.
 
-    `progress` sends a reply before the final one, if the command's origin can receive it;
+    `progress` tells a step: on the status card in the room, or to who follows the operation;
     `operation` is the id of the command's operation, and `rule` that by which it was approved.
     """
 
@@ -37,7 +40,7 @@ class Invocation:
     sender: str
     trace: str
     origin_ts: int
-    progress: Callable[[str], Awaitable[None]] = _say_nothing
+    progress: Step = say_nothing
     operation: str = ""
     rule: str | None = None
     by: str = "matrix"  # an OriginKind: the way by which it came

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from sqlalchemy.engine import Connection
 
+from agency.control.acp_transport import AcpLieError
+from agency.control.execution.describing import document_of
 from agency.control.execution.result import RefusalError
 from agency.control.gosuto import planning
 from agency.control.gosuto.planning import Planned, Request
@@ -38,13 +40,22 @@ class AddVersion:
         store.add(connection, replace(self.version, created_ts=now_ts))
 
 
+def _tell_nobody(_agent: str, _number: int) -> None:
+    """Tell nobody of an agent that lies."""
+
+
 @dataclass(frozen=True, slots=True)
 class GosutoDesk:
-    """Versions of the documents of these agents, and the port by which they are delivered."""
+    """Versions of the documents of these agents, and the port by which they are delivered.
+
+    `lied` is called for an agent that says that it holds something else than this version, which it
+    was just given.
+    """
 
     database: Database
     agents: Collection[str]
     port: ConfigPush
+    lied: Callable[[str, int], None] = _tell_nobody
 
     async def newest(self, agent: str) -> Version:
         """Return the newest version.
@@ -92,6 +103,16 @@ class GosutoDesk:
         version = await self.newest(agent)
         return version, planning.read(version)
 
+    async def describe(self, agent: str, held: str | None) -> str:
+        """Say which version an agent holds, by the digest that it reports."""
+
+        def look(connection: Connection) -> str:
+            newest = store.newest(connection, agent)
+            known = None if newest is None else store.Newest(newest.number, newest.sha256)
+            return document_of(held, known, store.number_of(connection, agent, held or ""))
+
+        return await self.database.read(look)
+
     async def push(self, agent: str, trace: str) -> tuple[Version, bool]:
         """Deliver the newest version; return it, and whether the agent held another before.
 
@@ -99,7 +120,11 @@ class GosutoDesk:
             AgencyError: there is none, or the agent does not take it.
         """
         version, _ = await self.document(agent)
-        return version, await self.port.apply(agent, version.document.encode(), trace)
+        try:
+            return version, await self.port.apply(agent, version.document.encode(), trace)
+        except AcpLieError:
+            self.lied(agent, version.number)
+            raise
 
     def _check(self, agent: str) -> None:
         if agent not in self.agents:

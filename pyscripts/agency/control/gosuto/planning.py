@@ -103,8 +103,18 @@ class Planned:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The fields that it uses and nothing enforces so far."""
-        return unenforced(self.document)
+        """What changes, is used, and is enforced by nothing so far."""
+        changed = [f"{change.field}." for change in self.changes]
+        return tuple(
+            each
+            for each in unenforced(self.document)
+            if any(_is_within(f"{each.partition(' ')[0]}.", field) for field in changed)
+        )
+
+
+def _is_within(one: str, other: str) -> bool:
+    """Return whether one of two fields is a part of the other."""
+    return one.startswith(other) or other.startswith(one)
 
 
 def check_owner(document: Document, agent: str) -> None:

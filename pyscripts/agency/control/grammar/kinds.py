@@ -28,6 +28,7 @@ _SETTING = re.compile(r"[A-Za-z_/][A-Za-z0-9_./~+-]*=|\{")
 _MOST_SETTINGS = 50
 _SECRET = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 _REASON = "reason="
+_QUOTED = re.compile(r"""(["'])(.*?)\1(?: +|\Z)""")
 _VARIABLE = re.compile(r"(?:(?<= )|\A)([a-z][A-Za-z0-9]{0,39})=")
 OPERATION = "op-"  # an operation's id begins so
 
@@ -174,7 +175,7 @@ class Reason(Text):
 
 @dataclass(frozen=True, slots=True)
 class Variables(Text):
-    """Variables of a template: NAME=VALUE, one after another; a value goes on to the next name."""
+    """Variables of a template: NAME=VALUE, one after another; a value may have spaces."""
 
     def read(self, text: str, parameter: Named) -> str:
         """Read variables."""
@@ -192,14 +193,24 @@ class Variables(Text):
 
 
 def variables_of(text: str) -> tuple[tuple[str, str], ...] | None:
-    """Split variables into names and values; None if the text does not begin with a name."""
-    begins = [*_VARIABLE.finditer(text)]
-    if not begins or begins[0].start():
-        return None
-    ends = [*(each.start() for each in begins[1:]), len(text)]
-    return tuple(
-        (each[1], text[each.end() : end].strip()) for each, end in zip(begins, ends, strict=True)
-    )
+    """Split variables into names and values; None if the text does not begin with a name.
+
+    A value goes on to the next name, or to the end of its quotes.
+    """
+    found: list[tuple[str, str]] = []
+    name = _VARIABLE.match(text)
+    while name is not None:
+        quoted_value = _QUOTED.match(text, name.end())
+        if quoted_value is not None:
+            found.append((name[1], quoted_value[2]))
+            name = _VARIABLE.match(text, quoted_value.end())
+            if name is None and quoted_value.end() < len(text):
+                return None
+            continue
+        after = _VARIABLE.search(text, name.end())
+        found.append((name[1], text[name.end() : after.start() if after else len(text)].strip()))
+        name = after
+    return tuple(found) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +369,7 @@ class TraceId(Kind):
             return text
         raise ValueProblemError(
             f"{shown(text)} is not a trace id",
-            hint="every reply and the audit log show trace ids",
+            hint="`audit tail` shows the trace ids of what was done last",
         )
 
 

@@ -17,15 +17,17 @@ from agency.protocols import NOTICE_KEY, REPLY_KEY
 async def posted_event(api: MatrixSession, message: Message) -> str | None:
     """Return the id of the event that posted this message; None if it is not in its place.
 
-    Its place is its thread, or else the newest messages of the bot.
+    Its place is its thread, for an edit the message that it edits, or else the newest messages of
+    the bot.
 
     Raises:
         MatrixError: there was no answer; search again before sending.
     """
-    thread = message.content.get("m.relates_to", {}).get("event_id")
-    if isinstance(thread, str):
-        kind = ("m.thread", "m.room.message")
-        path = client_path("rooms", message.room_id, "relations", thread, *kind, version="v1")
+    relation = message.content.get("m.relates_to", {})
+    place = relation.get("event_id")
+    if isinstance(place, str):
+        kind = (relation["rel_type"], "m.room.message")
+        path = client_path("rooms", message.room_id, "relations", place, *kind, version="v1")
         query = {"limit": "50"}
     else:
         own = {"types": ["m.room.message"], "senders": [message.as_user]}

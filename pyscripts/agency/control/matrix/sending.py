@@ -6,24 +6,24 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
+from agency.control.execution.cards import edit_of, edited_message
 from agency.control.matrix.posted import posted_event
 from agency.control.matrix.relation import RELATION, moved
 from agency.control.store import audit, outbox
 from agency.control.store.audit import AuditEntry, Outcome
-from agency.control.store.outbox import StoredMessage
+from agency.control.store.outbox import Message, StoredMessage
 from agency.matrix import LONGEST_S, Backoff, MatrixError, MatrixSession, client_path
 from agency.store import Database
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_S = 1.0
 _MAX_OFFERED = 100
-_MOVED = "-moved"
 
 
 @dataclass(slots=True)
@@ -112,7 +112,10 @@ class Sender:
         return [first]
 
     async def _send(self, stored: StoredMessage) -> None:
-        message = stored.message
+        message = await self._resolved(stored.message)
+        if message is None:
+            await self._drop(stored, "the message that it edits is not there")
+            return
         path = client_path("rooms", message.room_id, "send", "m.room.message", message.txn_id)
         try:
             event_id = None
@@ -135,6 +138,25 @@ class Sender:
             lambda c: outbox.set_sent(c, stored.sequence, event_id), flush=False
         )
 
+    async def _resolved(self, message: Message) -> Message | None:
+        """Fill in the event that an edit replaces; None if there is none.
+
+        Messages to a room go in order, so the edited one was sent or given up before.
+        """
+        txn_id = edited_message(message.content)
+        if txn_id is None:
+            return message
+        event_id = await self.database.read(lambda c: outbox.event_of(c, txn_id))
+        if event_id is None:
+            return None
+        return replace(message, content=edit_of(message.content, event_id))
+
+    async def _drop(self, stored: StoredMessage, why: str) -> None:
+        """Leave out an edit: people are answered all the same."""
+        fields = {"trace": stored.message.trace, "room": stored.message.room_id}
+        _log.info("left out an edit: %s", why, extra={"fields": fields})
+        await self.database.write(lambda c: outbox.set_dropped(c, stored.sequence), flush=False)
+
     async def _failed(self, stored: StoredMessage, error: MatrixError) -> None:
         self._drained = False
         attempts = stored.attempts + 1
@@ -144,6 +166,9 @@ class Sender:
             "status": error.status,
             "errcode": error.errcode,
         }
+        if edited_message(stored.message.content) is not None and not error.may_pass:
+            await self._drop(stored, error.message)
+            return
         if error.status == 400 and RELATION in stored.message.content:
             # The answered event cannot begin a thread, or is unknown to the homeserver.
             _log.warning("the homeserver refused the relation", extra={"fields": fields})
@@ -173,12 +198,12 @@ class Sender:
             MatrixError: there was no answer to where that is; try again later.
         """
         message = stored.message
-        already = message.txn_id.endswith(_MOVED)
+        already = outbox.is_moved(message.txn_id)
         content = None if already else await moved(self.api, message)
-        txn_id = message.txn_id + _MOVED
+        txn_id = outbox.moved_id(message.txn_id)
         if content is None:
             content = {key: value for key, value in message.content.items() if key != RELATION}
-            txn_id = f"{message.txn_id}-alone"
+            txn_id = outbox.alone_id(message.txn_id)
         await self.database.write(
             lambda c: outbox.set_content(c, stored.sequence, txn_id=txn_id, content=content)
         )

@@ -17,7 +17,7 @@
          │          │            running              one transaction with the audit row
          │          │               │                 `accepted`; approvals are spent
          │          ▼               ▼
-         │       handler         handler ───────────▶ progress replies
+         │       handler         handler ───────────▶ steps ─▶ status card, if it takes long
          │          │               │
          ▼          ▼               ▼
       ┌──────────────── recorder ─────────────────┐   one transaction: state, inventory,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
 
-from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
@@ -21,31 +19,32 @@ from agency.control.grammar.parse import Command
 from agency.control.operation import Operation, Origin, State
 from agency.control.operations.admitting.admission import Bounds, Settled
 from agency.control.operations.admitting.entries import store_reason
+from agency.control.operations.admitting.messages import Messages
 from agency.control.operations.approving.approvals import Approvals, Granted
 from agency.control.operations.approving.plan import Planner, plan_nothing
 from agency.control.operations.decisions import Decisions
 from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
 from agency.control.operations.running.changes import Changes
 from agency.control.operations.running.dispatch import Dispatcher, TakeAway, failed, leave_it
+from agency.control.operations.running.looks import Looks
 from agency.control.operations.running.queues import TargetQueues
 from agency.control.operations.running.recorder import Recorder
 from agency.control.operations.running.recovery import recover
+from agency.control.operations.running.showing import AFTER_S, EVERY_S, Cards
 from agency.control.operations.running.targets import Targets
 from agency.control.operations.safety import Safety
 from agency.control.operations.strangers import Strangers
 from agency.control.operations.tally import Tally
 from agency.control.policy import ApprovalRule, SafeMode
-from agency.control.store import inbox, outbox
+from agency.control.store import outbox
 from agency.control.store.agents import Change
 from agency.control.store.inbox import StoredEvent
-from agency.control.store.outbox import Lane, StoredMessage
+from agency.control.store.outbox import StoredMessage
 from agency.matrix import Backoff
 from agency.store import Database
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-_LOOKS = 32  # looks and refusals that run at one time
 _LONGEST_REST_S = 60.0  # between two checks of deadlines: the wall clock may be set
 
 
@@ -79,28 +78,29 @@ class Operations:
     take_away: TakeAway = leave_it
     backoff: Backoff = field(default_factory=Backoff)
     applied: Callable[[Sequence[Change]], None] = lambda _changes: None  # of the inventory
+    card_pace_s: tuple[float, float] = (AFTER_S, EVERY_S)
     has_room: bool = True  # False: no message is admitted, until `enter_room`
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _calls: Calls = field(default_factory=Calls)
-    _admitted: int = 0  # inbox sequence of the newest event that was admitted
     _recovered: bool = False
     _recovery_done: asyncio.Event = field(default_factory=asyncio.Event)
     _recovery: asyncio.Lock = field(default_factory=asyncio.Lock)  # no proposals while recovering
     _fatal: BaseException | None = None
-    _full_up: bool = False  # events wait until a running operation has ended
     decisions: Decisions = field(init=False)
     safety: Safety = field(init=False)
     _bounds: Bounds = field(init=False)
+    _looks: Looks = field(init=False)
     _recorder: Recorder = field(init=False)
     _changes: Changes = field(init=False)
     _queues: TargetQueues = field(init=False)
     _approvals: Approvals = field(init=False)
+    _messages: Messages = field(init=False)
     _strangers: Strangers = field(init=False)
     _proposals: Proposals = field(init=False)
     _dispatcher: Dispatcher = field(init=False)
 
     def __post_init__(self) -> None:
+        self._looks = Looks(self._settle_failed, self._ended)
         self._proposals = Proposals(
             database=self.database,
             clock=self.clock,
@@ -111,7 +111,17 @@ class Operations:
             is_full=lambda: self.active >= self.max_outbox,
             max_age_s=lambda: self.rules.max_age_s,
         )
+        cards = Cards(
+            self.database,
+            self.clock,
+            self.rules.bot_id,
+            self.say,
+            lambda: self.rules.room_id,
+            self.max_outbox,
+            *self.card_pace_s,
+        )
         self._recorder = Recorder(
+            cards=cards,
             database=self.database,
             clock=self.clock,
             as_user=self.rules.bot_id,
@@ -155,9 +165,17 @@ class Operations:
             changes=self._changes,
             queues=self._queues,
             approvals=self._approvals,
-            spawn=self._spawn,
+            spawn=self._looks.spawn,
             asking_room=self.asking_room,
             take_away=self.take_away,
+        )
+        self._messages = Messages(
+            self.database,
+            self.max_outbox,
+            lambda: self.rules.policy.people.everybody,
+            lambda: len(self._looks),
+            lambda: self.active,
+            self._dispatcher.event,
         )
         self._strangers = Strangers(
             recorder=self._recorder,
@@ -238,7 +256,7 @@ class Operations:
     @property
     def active(self) -> int:
         """The number of operations and refusals that run or wait for their turn."""
-        return len(self._tasks) + self._queues.active
+        return len(self._looks) + self._queues.active
 
     @property
     def tally(self) -> Tally:
@@ -265,41 +283,17 @@ class Operations:
             if not self._recovered:
                 await self._recover()
         for late in self._approvals.due():
-            self._spawn(self._changes.expire(late))
+            self._looks.spawn(self._changes.expire(late))
         waiting = self._proposals.waiting
         while waiting:
             await self._dispatcher.proposed(waiting[0])
             waiting.popleft()
         more = more_refused = False
         if self.has_room:
-            more = await self._admit_messages()
+            more = await self._messages.step()
             more_refused = await self._strangers.step()
         self._raise_fatal()
         return more or more_refused
-
-    async def _admit_messages(self) -> bool:
-        """Admit what operators said, in order; return whether there may be more at once."""
-        room, active = _LOOKS - len(self._tasks), self.active
-        if room <= 0:
-            self._full_up = True
-            return False
-        senders = sorted(self.rules.policy.people.everybody)
-
-        def look(connection: Connection) -> tuple[list[StoredEvent], int]:
-            # Each event is answered: admit none while too many replies wait to be sent.
-            unsent = outbox.pending_in(connection, Lane.FIRST)
-            most = min(room, self.max_outbox - unsent - active)
-            if most <= 0:
-                return [], 0
-            after = self._admitted
-            return inbox.pending_of(connection, senders, theirs=True, after=after, most=most), most
-
-        events, most = await self.database.read(look)
-        for stored in events:
-            await self._dispatcher.event(stored)
-            self._admitted = stored.sequence
-        self._full_up = most == 0
-        return 0 < most == len(events)
 
     async def propose(self, command: Command, origin: Origin, actor: str, trace: str) -> Operation:
         """Store a command that did not come as a message. Proposing it again changes nothing.
@@ -363,32 +357,16 @@ class Operations:
         self._recovered = True
         self._recovery_done.set()
 
-    def _spawn(self, work: Coroutine[Any, Any, None], stored: StoredEvent | None = None) -> None:
-        """Run a look or a refusal in a task of its own; `stored` is the event that it answers."""
-        task = asyncio.create_task(self._guard(work, stored))
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        task.add_done_callback(lambda _ended: work.close())  # if cancelled before it began
-
-    async def _guard(self, work: Coroutine[Any, Any, None], stored: StoredEvent | None) -> None:
-        try:
-            await work
-        except Exception:  # noqa: BLE001 - a defect met by one event must not stop those behind it
-            _log.exception("an event could not be answered")
-            if stored is None:
-                return
-            origin = Origin.of_event(stored.event)
-            await self._dispatcher.settle(failed(stored), origin, stored.trace, stored.sequence)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._ended(None if task.cancelled() else task.exception())
+    async def _settle_failed(self, stored: StoredEvent) -> None:
+        """Record a message that met a defect."""
+        origin = Origin.of_event(stored.event)
+        await self._dispatcher.settle(failed(stored), origin, stored.trace, stored.sequence)
 
     def _ended(self, error: BaseException | None) -> None:
         """Note the end of a task; its error stops the whole service."""
         if error is not None:
             self._fatal = error
-        if self._full_up or error is not None:
+        if self._messages.full_up or error is not None:
             self.wake.set()
 
     def _is_stopping(self) -> bool:
@@ -400,7 +378,7 @@ class Operations:
             raise self._fatal
 
     def _running(self) -> list[asyncio.Task[None]]:
-        return [*self._tasks, *self._queues.tasks]
+        return [*self._looks.tasks, *self._queues.tasks]
 
     async def _rest_until_woken(self) -> None:
         waits = (self._approvals.next_s(), self._strangers.next_s())

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from agency.clock import Clock
 from agency.control.events import IncomingEvent, Redaction
-from agency.control.operation import Operation
+from agency.control.operation import Operation, State
 from agency.control.operations.admitting.admission import Bounds
 from agency.control.operations.admitting.withdrawal import command_of, withdraw, withdraw_event
 from agency.control.policy import Deny, Policy
@@ -57,14 +57,12 @@ class Deletions:
             known = self._withdraw(connection, redaction, ended)
             if not known and self._operates(redaction.by):
                 # Kept for operators only: nobody else can have sent a command that would run.
-                inbox.note_deleted(
-                    connection,
-                    redaction.redacts,
-                    redaction.room_id,
-                    redaction.by,
-                    self.clock.now_ms(),
-                )
+                self._note(connection, redaction)
         return ended
+
+    def _note(self, connection: Connection, redaction: Redaction) -> None:
+        deleted, room_id, by = redaction.redacts, redaction.room_id, redaction.by
+        inbox.note_deleted(connection, deleted, room_id, by, self.clock.now_ms())
 
     def _withdraw(
         self, connection: Connection, redaction: Redaction, ended: list[Operation]
@@ -84,6 +82,8 @@ class Deletions:
                 if self._may(redaction, operation.actor, operation.origin.room_id):
                     withdrawn = withdraw(connection, self.clock, operation, by)
                     ended += [] if withdrawn is None else [withdrawn]
+                    if operation.state is State.RUNNING:  # it goes on, and its card ends here
+                        self._note(connection, redaction)
         return True
 
     def _may(self, redaction: Redaction, sender: str, room_id: str) -> bool:

@@ -28,12 +28,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """Values needed to start one agent."""
+    """Values needed to start one agent.
+
+    `agent` is its name where it runs under another one: in a slot.
+    """
 
     name: str
     role: str
     project: str | None
     trace: str
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,11 @@ class Runtime(Protocol):
 
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         """Stop an agent if it runs, then start it."""
+
+    async def remove(self, name: str) -> None:
+        """Stop an agent, and erase what the runtime keeps of it: its state, its log as far as the
+        control plane may. Another agent of that name finds nothing.
+        """
 
     async def status(self, name: str) -> RuntimeStatus:
         """Return the observed status, which may differ from the wanted one."""

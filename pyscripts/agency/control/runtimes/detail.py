@@ -19,7 +19,11 @@ def failure_detail(
     `log` is the end of its log, oldest line first; `exit_status` is negative for a signal. Secrets
     are removed before the text is cut, because part of a secret would not be recognised.
     """
-    said = next((text for line in reversed([*log]) if (text := _message(line))), "")
+    lines = [*log]
+    killed = exit_status < 0 and bool(lines) and _is_routine(lines[-1])  # it said nothing of it
+    said = (
+        "" if killed else next((text for each in reversed(lines) if (text := _message(each))), "")
+    )
     said = Redactor(secrets).redact(said)
     said = " ".join("".join(c if c.isprintable() else " " for c in said).split())
     if len(said) > _MAX_CHARACTERS:
@@ -34,6 +38,15 @@ def _ending(exit_status: int) -> str:
         return f"ended by {signal.Signals(-exit_status).name}"
     except ValueError:  # a real-time signal
         return f"ended by signal {-exit_status}"
+
+
+def _is_routine(line: str) -> bool:
+    """Return whether a log line reports nothing out of the ordinary."""
+    try:
+        parsed = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(parsed, dict) and parsed.get("level") in ("debug", "info")
 
 
 def _message(line: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def agent_config(request: StartRequest, port: int, redeem: Path | None = None) -
     """
     try:
         config = AgentConfig(
-            name=request.name,
+            name=request.agent or request.name,
             role=request.role,
             host=HOST,
             port=port,
@@ -150,6 +151,20 @@ def make_directory(directory: Path, mode: int) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         directory.chmod(mode)
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory and what is in it; one that is not there is removed already.
+
+    Raises:
+        PrerequisiteError: it cannot be removed.
+    """
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise cannot_write(directory, error) from error
 

@@ -35,7 +35,14 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.detail import failure_detail
-from agency.control.runtimes.handover import CHECK_PLACE, HOST, Handed, cannot_write, redeem_socket
+from agency.control.runtimes.handover import (
+    CHECK_PLACE,
+    HOST,
+    Handed,
+    cannot_write,
+    redeem_socket,
+    remove_tree,
+)
 from agency.control.runtimes.logs import file_tail, last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.control.runtimes.usage import session_usage
@@ -229,6 +236,13 @@ class ProcessRuntime(SerialRuntime[_Agent]):
             agent.endpoint = None
             if agent.listening is not None:
                 pause(agent.listening)
+
+    async def _erase(self, agent: _Agent) -> None:
+        """Remove its directory, and free its port."""
+        if agent.listening is not None:
+            agent.listening.close()
+            agent.listening = None
+        await asyncio.to_thread(remove_tree, agent.directory)
 
     async def _status(self, agent: _Agent) -> RuntimeStatus:
         await self._hold()

@@ -91,6 +91,10 @@ class RuntimePerAgent:
         """Stop an agent and wait for its end."""
         return await self._of(name).stop(name)
 
+    async def remove(self, name: str) -> None:
+        """Stop an agent, and erase what is kept of it."""
+        await self._of(name).remove(name)
+
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         """Stop an agent if it runs, then start it."""
         return await self._of(request.name).restart(request)

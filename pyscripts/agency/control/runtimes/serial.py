@@ -75,6 +75,14 @@ class SerialRuntime(ABC, Generic[A]):
             await self._halt(agent)
             return await self._start(agent, request)
 
+    async def remove(self, name: str) -> None:
+        """Stop an agent, and erase what is kept of it; one that was never started is none."""
+        agent = self._agent(name)
+        async with agent.lock, _logged("remove", name):
+            await self._halt(agent)
+            await self._erase(agent)
+            self._agents.pop(name, None)
+
     async def status(self, name: str) -> RuntimeStatus:
         """Return the observed status; an agent that was never started is stopped."""
         return await self._status(self._agent(name))
@@ -112,6 +120,10 @@ class SerialRuntime(ABC, Generic[A]):
     @abstractmethod
     async def _halt(self, agent: A) -> None:
         """Stop the agent if it runs; the stop must not look like a failure."""
+
+    @abstractmethod
+    async def _erase(self, agent: A) -> None:
+        """Erase what is kept of an agent that is stopped."""
 
     @abstractmethod
     async def _status(self, agent: A) -> RuntimeStatus:

@@ -1,6 +1,7 @@
 """Slots: agents that a command made run as users and units that NixOS declared under another name.
 
 A call about such an agent is one about its slot, and what is seen of the slot is told of the agent.
+Its process knows its own name: its Gosuto and what it answers are in that.
 """
 
 from __future__ import annotations
@@ -28,16 +29,20 @@ class SlottedRuntime:
 
     async def start(self, request: StartRequest) -> RuntimeStatus:
         """Start an agent in its slot."""
-        there = replace(request, name=self._of(request.name))
+        there = replace(request, name=self._of(request.name), agent=request.name)
         return replace(await self.inner.start(there), name=request.name)
 
     async def stop(self, name: str) -> RuntimeStatus:
         """Stop an agent, and wait for its end."""
         return replace(await self.inner.stop(self._of(name)), name=name)
 
+    async def remove(self, name: str) -> None:
+        """Stop an agent, and erase what is kept of it in its slot."""
+        await self.inner.remove(self._of(name))
+
     async def restart(self, request: StartRequest) -> RuntimeStatus:
         """Stop an agent if it runs, then start it."""
-        there = replace(request, name=self._of(request.name))
+        there = replace(request, name=self._of(request.name), agent=request.name)
         return replace(await self.inner.restart(there), name=request.name)
 
     async def status(self, name: str) -> RuntimeStatus:
@@ -67,7 +72,8 @@ class SlottedRuntime:
 
     def endpoint(self, name: str) -> Endpoint | None:
         """Return the ACP endpoint of a running agent, or None."""
-        return self.inner.endpoint(self._of(name))
+        endpoint = self.inner.endpoint(self._of(name))
+        return None if endpoint is None else replace(endpoint, agent=name)
 
     async def close(self) -> None:
         """Close the runtime."""

@@ -172,6 +172,10 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         if seen.active_state == "failed":
             await self._units.reset_failed(agent.unit)
 
+    async def _erase(self, agent: _Agent) -> None:
+        """Remove its configuration; its journal and its user's files are not ours to remove."""
+        agent.handed.config.unlink(missing_ok=True)
+
     async def _observe(self, agent: _Agent) -> ServiceProperties:
         if agent.path is None:
             agent.path = await self._units.path_of(agent.unit)

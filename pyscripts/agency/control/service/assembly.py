@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from agency.control.agents.inventory import MatrixIds
 from agency.control.alerts.intake import AlertIntake
 from agency.control.appservice.access import OwnNames
 from agency.control.appservice.alerts import AlertsPage
@@ -17,16 +19,16 @@ from agency.control.commands.registry import build_handlers
 from agency.control.execution.address import speaks_to, without_mention
 from agency.control.execution.classify import Rules
 from agency.control.execution.lifecycle import Lifecycle
-from agency.control.gosuto.desk import GosutoDesk
 from agency.control.gosuto.planning import GosutoPlans
-from agency.control.gosuto.push import AcpPush
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.operations.admitting.admission import Bounds
 from agency.control.operations.approving.approvals import meant_by
 from agency.control.rooms.deletions import Deletions
+from agency.control.service.documents import build_desk
 from agency.control.service.notices import Notices
 from agency.control.service.shared import Shared, Tokens, new_trace
+from agency.control.service.speaking import build_speaker
 from agency.control.service.staffing import build_staff
 from agency.control.service.targets import AgentTargets
 from agency.control.service.vaulting import VaultService
@@ -68,16 +70,7 @@ def build_sender(plane: Shared) -> Sender:
 
 def build_notices(plane: Shared, sender: Sender) -> Notices:
     """Build what tells the room of conditions that change."""
-    return Notices(
-        database=plane.database,
-        clock=plane.clock,
-        conditions=plane.conditions,
-        room_id=lambda: plane.room_id,
-        as_user=plane.config.bot_id,
-        new_trace=new_trace,
-        say=sender.offer,
-        max_outbox=plane.config.limits.max_outbox,
-    )
+    return Notices(build_speaker(plane, sender), plane.conditions)
 
 
 def build_appservice(
@@ -141,30 +134,32 @@ def build_operations(
     vault: VaultService | None = None,
 ) -> Operations:
     """Build the operations, with the handler of each command; they have no room yet."""
-    desk = GosutoDesk(plane.database, plane.inventory, AcpPush(plane.runtime, plane.acp))
-    handlers = build_handlers(
-        Services(
-            plane.clock,
-            plane.database,
-            lifecycle,
-            GRAMMAR,
-            plane.conditions,
-            decisions=lambda: plane.running().decisions,
-            safety=lambda: plane.running().safety,
-            staff=build_staff(plane, lifecycle),
-            gosuto=lambda: desk,
-            started_s=plane.clock.steady(),
-            tokens=lambda: plane.http.tokens,
-            settings=lambda: plane.http.settings,
-            backups=partial(_backups, plane),
-            instance=plane.config.instance,
-            **({} if vault is None else {"secrets": lambda: vault.desk}),
-        )
+    desk = build_desk(plane)
+    plane.services = Services(
+        plane.clock,
+        plane.database,
+        lifecycle,
+        GRAMMAR,
+        plane.conditions,
+        decisions=lambda: plane.running().decisions,
+        safety=lambda: plane.running().safety,
+        staff=build_staff(plane, lifecycle, vault),
+        gosuto=lambda: desk,
+        started_s=plane.clock.steady(),
+        tokens=lambda: plane.http.tokens,
+        settings=lambda: plane.http.settings,
+        backups=partial(_backups, plane),
+        instance=plane.config.instance,
+        **({} if vault is None else {"secrets": lambda: vault.desk}),
     )
+    handlers = build_handlers(plane.services)
     return Operations(
         database=plane.database,
         clock=plane.clock,
-        rules=Rules.from_config(plane.config, room_id, looks_like_command),
+        rules=replace(
+            Rules.from_config(plane.config, room_id, looks_like_command),
+            agents=MatrixIds(plane.inventory),
+        ),
         grammar=GRAMMAR,
         handler=lambda command: handlers[command.name],
         targets=AgentTargets(lifecycle, {} if vault is None else {"secret": vault.desk.describe}),
@@ -176,11 +171,12 @@ def build_operations(
         wake=plane.inbox_wake,
         say=sender.offer,
         obstacle=plane.voice.obstacle,
-        applied=plane.inventory.apply,
+        applied=plane.follow,
         asking_room=plane.asking_room,
         plan=GosutoPlans(
             plane.inventory, partial(parse, max_bytes=4 * plane.config.limits.max_command_bytes)
         ),
+        card_pace_s=plane.config.limits.card_pace_s,
         has_room=False,
     )
 
@@ -196,15 +192,9 @@ def _alerts(plane: Shared, tokens: Tokens, sender: Sender) -> AlertsPage | None:
     if tokens.alerts is None:
         return None
     intake = AlertIntake(
-        database=plane.database,
-        clock=plane.clock,
-        conditions=plane.conditions,
-        room_id=lambda: plane.room_id,
-        as_user=plane.config.bot_id,
-        new_trace=new_trace,
-        redact=Redactor(secrets_of(plane, tokens)).redact,
-        say=sender.offer,
-        max_outbox=plane.config.limits.max_outbox,
+        build_speaker(plane, sender),
+        plane.conditions,
+        Redactor(secrets_of(plane, tokens)).redact,
     )
     return AlertsPage(tokens.alerts, intake, plane.stopping.is_set)
 

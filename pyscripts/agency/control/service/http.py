@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agency.clock import Clock
 from agency.control.api.access import Access, Rate
+from agency.control.commands.status import Glance
 from agency.control.config import AgentEntry, ControlConfig
 from agency.control.entrance.enter import Entrance
 from agency.control.kept.settings import KeptSettings
@@ -55,6 +56,7 @@ class HttpParts:
         agents: Mapping[str, AgentEntry],
         entrance: Entrance,
         handed: Inherited,
+        glance: Callable[[], Awaitable[Glance]],
     ) -> AsyncIterator[None]:
         """Put what is on record into force, and serve the interface if one is configured.
 
@@ -71,7 +73,8 @@ class HttpParts:
 
         operations = entrance.operations
         access = Access(self.tokens, lambda: operations.rules.policy, self.rate)
-        runner: web.AppRunner = make_runner(build_app(Handlers(entrance, access, agents)), LIMITS)
+        handlers = Handlers(entrance, access, agents, glance)
+        runner: web.AppRunner = make_runner(build_app(handlers), LIMITS)
         host, port = config.listen_host, config.api.listen_port
         hint = "end that program, or give the HTTP interface another port"
         await runner.setup()

@@ -12,20 +12,19 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from agency.clock import Clock
 from agency.control.conditions import Code, Condition, Conditions
-from agency.control.execution.replies import notice_message, printable
-from agency.control.store import facts, outbox
+from agency.control.execution.replies import printable
+from agency.control.rooms.speaking import Speaker
+from agency.control.store import facts
 from agency.control.store.facts import Fact
 from agency.control.store.outbox import StoredMessage
-from agency.store import Database
 
 _log = logging.getLogger(__name__)
 
@@ -100,23 +99,17 @@ def _key(condition: Condition) -> Key:
 
 @dataclass(slots=True)
 class Notices:
-    """Teller of conditions to the room; `say` hands a stored message to the sender."""
+    """Teller of conditions to the room."""
 
-    database: Database
-    clock: Clock
+    speaker: Speaker
     conditions: Conditions
-    room_id: Callable[[], str | None]
-    as_user: str
-    new_trace: Callable[[], str]
-    say: Callable[[StoredMessage], None]
-    max_outbox: int
     settle_s: float = _SETTLE_S
     _told: dict[Key, str] = field(default_factory=dict)
     _times: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_AN_HOUR))
 
     async def restore(self) -> None:
         """Take up what the run before kept."""
-        kept = decode(await self.database.read(lambda c: facts.read(c, Fact.CONDITIONS)))
+        kept = decode(await self.speaker.database.read(lambda c: facts.read(c, Fact.CONDITIONS)))
         self.conditions.restore(kept.warnings)
         self._told = dict(kept.told)
         self.conditions.changed.set()
@@ -145,8 +138,8 @@ class Notices:
         Returns the seconds after which to try again; 0 if everything is told.
         """
         present = self.conditions.present()
-        text, room_id = difference(self._told, present), self.room_id()
-        now = self.clock.steady()
+        text, room_id = difference(self._told, present), self.speaker.room_id()
+        now = self.speaker.clock.steady()
         wait_s = 0.0
         if len(self._times) == MOST_AN_HOUR:
             wait_s = max(0.0, self._times[0] + _HOUR_S - now)
@@ -155,18 +148,17 @@ class Notices:
         warnings = tuple(each for each in present if not each.blocks)
 
         def keep(connection: Connection) -> StoredMessage | None:
-            room_for_it = outbox.pending(connection) < self.max_outbox
+            room_for_it = not self.speaker.is_crowded(connection)
             told = after if speaks and room_for_it else self._told
             facts.keep(connection, Fact.CONDITIONS, encode(Kept(warnings, told)))
             if not speaks or not room_for_it or room_id is None:
                 return None
-            message = notice_message(text, room_id, as_user=self.as_user, trace=self.new_trace())
-            return outbox.add(connection, message, self.clock.now_ms())
+            return self.speaker.queue(connection, text, room_id)
 
-        queued = await self.database.write(keep)
+        queued = await self.speaker.database.write(keep)
         if queued is None:
             return max(wait_s, _AGAIN_S) if text else 0.0
         self._told = after
         self._times.append(now)
-        self.say(queued)
+        self.speaker.say(queued)
         return 0.0

@@ -105,7 +105,7 @@ class ControlPlane(Shared):
         entrance = Entrance(operations, self.clock, new_trace, values)
         place = place_of(self.config.state_dir)
         async with (
-            self.http.serving(self.config, self.inventory, entrance, self.handed),
+            self.http.serving(self.config, self.inventory, entrance, self.handed, self.glance),
             serve_commands(place, partial(enter_with_document, entrance)),
         ):
             working = asyncio.create_task(operations.run(), name="operations")

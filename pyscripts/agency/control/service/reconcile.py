@@ -27,7 +27,7 @@ async def reconcile(
 
     They are independent of one another, and each change is an operation. An agent that does not
     become healthy stays wanted, and agents/reconciler tries it again; the room is told. Changes
-    that an earlier run left unfinished are answered first.
+    that an earlier run left unfinished are answered first. In safe mode nothing else is done.
     """
     await asyncio.gather(*(_mend(name, targets, operations, clock, new_trace()) for name in names))
 
@@ -39,6 +39,8 @@ async def _mend(
     try:
         if await operations.attended(name):
             return
+        if operations.rules.policy.safe_mode is not None:
+            return  # agents/reconciler tells the room, and brings it back when that is over
         command = await targets.remedy(name, trace)
         if command is None:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,6 +12,8 @@ from agency.clock import Clock, new_id
 from agency.control.acp_client import AcpClient
 from agency.control.agents.inventory import Inventory
 from agency.control.agents.staff import Staff
+from agency.control.commands import Services
+from agency.control.commands.status import Glance, glance
 from agency.control.conditions import Conditions
 from agency.control.config import ControlConfig
 from agency.control.events import RoomChange
@@ -23,7 +25,7 @@ from agency.control.runtimes.base import Runtime
 from agency.control.service.http import HttpParts
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents
-from agency.control.store.agents import AgentRecord
+from agency.control.store.agents import AgentRecord, Change
 from agency.errors import InternalError
 from agency.listening import Inherited
 from agency.matrix import ControlRoom, MatrixSession
@@ -91,6 +93,7 @@ class Shared:
     inbox_wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    agents_changed: asyncio.Event = field(default_factory=asyncio.Event)
     room_id: str | None = None
     room: ControlRoom = field(init=False)
     voice: Voice = field(init=False)
@@ -100,12 +103,19 @@ class Shared:
     http: HttpParts = field(init=False)
     staff: Staff | None = None
     taker: Taker = field(init=False)
+    services: Services | None = None  # of the handlers, once there are operations
 
     def __post_init__(self) -> None:
         self.room = ControlRoom(self.api, self.config)
         self.http = HttpParts.of(self.config, self.clock, self.database, self.running)
         self.voice = Voice(self.room.silence, self.clock)
         self.taker = Taker(self.api, self.config.bot_id)
+
+    def follow(self, changes: Sequence[Change]) -> None:
+        """Follow changes of agents that are in the store; the reconciler looks at them soon."""
+        self.inventory.apply(changes)
+        if changes:
+            self.agents_changed.set()
 
     def room_changed(self, change: RoomChange) -> None:
         """Look at the control room again after a change there, or an operator's invitation."""
@@ -157,6 +167,12 @@ class Shared:
         if self.operations is None:
             raise InternalError("a command runs before there are operations")
         return self.operations
+
+    async def glance(self) -> Glance:
+        """Return the control plane at a glance."""
+        if self.services is None:
+            raise InternalError("somebody asks before there are operations")
+        return await glance(self.services)
 
     def tally(self) -> Tally:
         """Return the numbers of operations; none before there are operations."""

@@ -17,7 +17,8 @@ from agency import naming
 from agency.control.conditions import Code
 from agency.control.events import RoomChange
 from agency.control.matrix.sending import Sender
-from agency.control.service.shared import Shared, new_trace
+from agency.control.service.shared import Shared
+from agency.control.service.speaking import build_speaker
 from agency.control.service.teller import AuditTeller
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import facts
@@ -131,16 +132,7 @@ async def open_side_rooms(plane: Shared, sender: Sender, redact: Callable[[str],
 def _teller(
     plane: Shared, sender: Sender, redact: Callable[[str], str], room_id: Callable[[], str | None]
 ) -> AuditTeller:
-    return AuditTeller(
-        plane.database,
-        plane.clock,
-        room_id=room_id,
-        as_user=plane.config.bot_id,
-        new_trace=new_trace,
-        redact=redact,
-        say=sender.offer,
-        max_outbox=plane.config.limits.max_outbox,
-    )
+    return AuditTeller(build_speaker(plane, sender, room_id), redact)
 
 
 async def _side_room(

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from agency.control.commands import GRAMMAR, wish_for
-from agency.control.execution.lifecycle import Lifecycle, Observation
+from agency.control.execution.lifecycle import Lifecycle
+from agency.control.execution.observation import Observation
 from agency.control.grammar.command import Command
 from agency.control.runtimes.base import State
 from agency.control.store.agents import AgentRecord

@@ -12,18 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from agency.clock import Clock
-from agency.control.execution.replies import notice_message
+from agency.control.rooms.speaking import Speaker
 from agency.control.rooms.telling import MOST_LINES, is_told, message
-from agency.control.store import audit, facts, outbox
+from agency.control.store import audit, facts
 from agency.control.store.facts import Fact
 from agency.control.store.outbox import Lane, StoredMessage
-from agency.store import Database
 
 _log = logging.getLogger(__name__)
 
@@ -33,16 +31,10 @@ _BACKLOG = 200  # rows that wait at most: older ones are counted, and not told
 
 @dataclass(slots=True)
 class AuditTeller:
-    """Teller of the audit log to the audit room; `room_id` is None while it cannot be told."""
+    """Teller of the audit log to the audit room."""
 
-    database: Database
-    clock: Clock
-    room_id: Callable[[], str | None]
-    as_user: str
-    new_trace: Callable[[], str]
+    speaker: Speaker
     redact: Callable[[str], str]
-    say: Callable[[StoredMessage], None]
-    max_outbox: int
     every_s: float = EVERY_S
 
     async def run(self) -> None:
@@ -62,32 +54,28 @@ class AuditTeller:
                 last = audit.head(connection).sequence
                 facts.keep(connection, Fact.AUDIT_TOLD, str(last))
 
-        await self.database.write(keep)
+        await self.speaker.database.write(keep)
 
     async def tell(self) -> bool:
         """Queue one message about the rows that were not told yet; return whether there is one."""
-        room_id = self.room_id()
-        if room_id is None or not await self.database.read(lambda c: self._has_more(c, room_id)):
+        database, room_id = self.speaker.database, self.speaker.room_id()
+        if room_id is None or not await database.read(lambda c: self._has_more(c, room_id)):
             return False
 
         def queue(connection: Connection) -> StoredMessage | None:
             return self._queue(connection, room_id)
 
-        queued = await self.database.write(queue, flush=False)
+        queued = await database.write(queue, flush=False)
         if queued is not None:
-            self.say(queued)
+            self.speaker.say(queued)
         return queued is not None
 
     def _has_more(self, connection: Connection, room_id: str) -> bool:
         told = facts.read(connection, Fact.AUDIT_TOLD)
         last = audit.head(connection).sequence
-        return told is not None and int(told) < last and self._may_queue(connection, room_id)
-
-    def _may_queue(self, connection: Connection, room_id: str) -> bool:
-        return (
-            outbox.pending(connection) <= self.max_outbox // 2
-            and outbox.pending_to(connection, room_id) == 0
-        )
+        if told is None or int(told) >= last:
+            return False
+        return self.speaker.is_idle(connection, room_id)
 
     def _queue(self, connection: Connection, room_id: str) -> StoredMessage | None:
         last = audit.head(connection).sequence
@@ -100,5 +88,4 @@ class AuditTeller:
         if not shown:
             return None
         text = message(shown, first - told, self.redact)
-        made = notice_message(text, room_id, as_user=self.as_user, trace=self.new_trace())
-        return outbox.add(connection, replace(made, lane=Lane.LAST), self.clock.now_ms())
+        return self.speaker.queue(connection, text, room_id, lane=Lane.LAST)

@@ -8,7 +8,6 @@ import secrets
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -46,8 +45,7 @@ class VaultService:
     desk: SecretDesk = field(init=False)
     page: EntryPage = field(init=False)
     delivery: Delivery = field(init=False)
-    _sockets: AsyncExitStack = field(default_factory=AsyncExitStack)
-    _served: set[str] = field(default_factory=set)
+    _sockets: dict[str, tuple[str, AsyncExitStack]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         config, plane = self.plane.config, self.plane
@@ -73,8 +71,11 @@ class VaultService:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        async with self._sockets:
+        try:
             await self.delivery.run()
+        finally:
+            for place in [*self._sockets]:
+                await self._unserve(place)
 
     async def _push(self, agent: str, trace: str) -> Report:
         return await self.delivery.push(agent, trace)
@@ -111,12 +112,17 @@ class VaultService:
                 self.delivery.wake()
 
     async def _serve(self, agent: str) -> None:
-        """Open the socket at which an agent redeems, once."""
-        if agent in self._served:
+        """Open the socket at which an agent redeems, once.
+
+        It lies where its user and unit look for it, and those may have been another agent's before.
+        """
+        slot = self.plane.inventory.slots.get(agent, agent)
+        held = self._sockets.get(slot)
+        if held is not None and held[0] == agent:
             return
-        self._served.add(agent)
+        await self._unserve(slot)
         kind = self.plane.runtime.kind_of(agent)
-        uids = {"process": os.geteuid(), "systemd": _uid_of(agent)}
+        uids = {"process": os.geteuid(), "systemd": _uid_of(slot)}
         counter = Counter(
             agent=agent,
             leases=self.leases,
@@ -125,19 +131,21 @@ class VaultService:
             new_trace=new_trace,
             uid=uids.get(kind),
         )
-        made = serve(counter, self._place(agent), shown=kind != "process")
+        path, stack = redeem_socket(self.plane.config.state_dir, slot), AsyncExitStack()
+        self._sockets[slot] = (agent, stack)
         try:
-            await self._sockets.enter_async_context(made)
+            await stack.enter_async_context(serve(counter, path, shown=kind != "process"))
         except BaseException:
-            self._served.discard(agent)
+            self._sockets.pop(slot, None)
             raise
+
+    async def _unserve(self, slot: str) -> None:
+        _, stack = self._sockets.pop(slot, ("", AsyncExitStack()))
+        await stack.aclose()
 
     def _token(self, agent: str) -> str | None:
         endpoint = self.plane.runtime.endpoint(agent)
         return None if endpoint is None else endpoint.token
-
-    def _place(self, agent: str) -> Path:
-        return redeem_socket(self.plane.config.state_dir, agent)
 
 
 def build_vault(plane: Shared, tokens: Tokens, lifecycle: Lifecycle) -> VaultService | None:
@@ -162,9 +170,9 @@ def build_vault(plane: Shared, tokens: Tokens, lifecycle: Lifecycle) -> VaultSer
     )
 
 
-def _uid_of(agent: str) -> int:
-    """Return the uid of an agent's user; where there is no such user, one that nobody has."""
+def _uid_of(slot: str) -> int:
+    """Return the uid of an agent's or a slot's user; without such a user, one that nobody has."""
     try:
-        return pwd.getpwnam(naming.agent_localpart(agent)).pw_uid
+        return pwd.getpwnam(naming.agent_localpart(slot)).pw_uid
     except KeyError:
         return -1

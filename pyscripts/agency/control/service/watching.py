@@ -8,7 +8,8 @@ from agency.control.commands import GRAMMAR
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
-from agency.control.service.shared import Shared, new_trace
+from agency.control.service.shared import Shared
+from agency.control.service.speaking import build_speaker
 
 
 def build_reconciler(
@@ -17,17 +18,16 @@ def build_reconciler(
     """Build the loop that brings every agent to its wish."""
     limits = plane.config.limits
     return Reconciler(
-        database=plane.database,
-        clock=plane.clock,
+        speaker=build_speaker(plane, sender),
         lifecycle=lifecycle,
         operations=operations,
         grammar=GRAMMAR,
         conditions=plane.conditions,
-        room_id=lambda: plane.room_id,
-        as_user=plane.config.bot_id,
-        new_trace=new_trace,
-        say=sender.offer,
-        max_outbox=limits.max_outbox,
-        rules=Respawns(limits.respawn_attempts, limits.respawn_wait_s),
+        rules=Respawns(
+            limits.respawn_attempts,
+            limits.respawn_wait_s,
+            apart_s=limits.reconcile_interval_s / 2,
+        ),
         every_s=limits.reconcile_interval_s,
+        woken=plane.agents_changed,
     )

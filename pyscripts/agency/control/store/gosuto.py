@@ -30,11 +30,36 @@ class Version:
     document: str
 
 
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The number and the digest of an agent's newest version."""
+
+    number: int
+    sha256: str
+
+
 def newest(connection: Connection, agent: str) -> Version | None:
     """Return the newest version; None if the agent has none."""
     statement = select(_versions).where(_versions.c.agent == agent)
     row = connection.execute(statement.order_by(_versions.c.number.desc()).limit(1)).one_or_none()
     return None if row is None else _version(row)
+
+
+def all_newest(connection: Connection) -> dict[str, Newest]:
+    """Return the newest version of each agent that has one, without its text."""
+    last = select(func.max(_versions.c.number).label("number"), _versions.c.agent)
+    newest = last.group_by(_versions.c.agent).subquery()
+    same = (_versions.c.agent == newest.c.agent) & (_versions.c.number == newest.c.number)
+    statement = select(_versions.c.agent, _versions.c.number, _versions.c.sha256)
+    rows = connection.execute(statement.join(newest, same))
+    return {row.agent: Newest(row.number, row.sha256) for row in rows}
+
+
+def number_of(connection: Connection, agent: str, sha256: str) -> int | None:
+    """Return the newest version of an agent's document with this digest; None if there is none."""
+    wanted = (_versions.c.agent == agent) & (_versions.c.sha256 == sha256)
+    number = connection.scalar(select(func.max(_versions.c.number)).where(wanted))
+    return None if number is None else int(number)
 
 
 def version(connection: Connection, agent: str, number: int) -> Version | None:

@@ -18,6 +18,7 @@ from agency.canonical import sha256_hex
 from agency.control.store import schema
 
 _outbox = schema.outbox
+_MOVED, _ALONE = "-moved", "-alone"
 
 
 class Lane(IntEnum):
@@ -33,6 +34,7 @@ class OutboxState(StrEnum):
     PENDING = "pending"
     SENT = "sent"
     FAILED = "failed"
+    DROPPED = "dropped"  # an edit of a message that is not there
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,47 @@ def set_content(
 def set_failed(connection: Connection, sequence: int, *, attempts: int) -> None:
     """Mark a message as given up."""
     _update(connection, sequence, state=OutboxState.FAILED, attempts=attempts)
+
+
+def set_dropped(connection: Connection, sequence: int) -> None:
+    """Mark an edit as of no use; its content is deleted."""
+    _update(connection, sequence, state=OutboxState.DROPPED, content="{}")
+
+
+def is_known(connection: Connection, txn_id: str) -> bool:
+    """Return whether a message was queued under a transaction id, also if it was moved since."""
+    wanted = _outbox.c.txn_id.in_(_ids_of(txn_id))
+    return connection.scalar(select(_outbox.c.sequence).where(wanted).limit(1)) is not None
+
+
+def event_of(connection: Connection, txn_id: str) -> str | None:
+    """Return the id of the event that a message became; None if it became none."""
+    wanted = _outbox.c.txn_id.in_(_ids_of(txn_id)) & (_outbox.c.state == OutboxState.SENT)
+    return connection.scalar(select(_outbox.c.event_id).where(wanted).limit(1)) or None
+
+
+def moved_id(txn_id: str) -> str:
+    """Return the transaction id of a message that goes to another thread than was planned."""
+    return txn_id + _MOVED
+
+
+def alone_id(txn_id: str) -> str:
+    """Return the transaction id of a message that goes without any relation."""
+    return txn_id + _ALONE
+
+
+def planned_id(txn_id: str) -> str:
+    """Return the transaction id that a message had before it was moved, if it was."""
+    return txn_id.removesuffix(_ALONE).removesuffix(_MOVED)
+
+
+def is_moved(txn_id: str) -> bool:
+    """Return whether a transaction id is that of a message that was moved."""
+    return txn_id.endswith(_MOVED)
+
+
+def _ids_of(txn_id: str) -> tuple[str, ...]:
+    return txn_id, moved_id(txn_id), alone_id(txn_id), alone_id(moved_id(txn_id))
 
 
 def transaction_of(connection: Connection, event_id: str, room_id: str) -> str | None:

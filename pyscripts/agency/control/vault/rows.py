@@ -148,6 +148,11 @@ def unbind(connection: Connection, secret: str, agent: str) -> int:
     return connection.execute(delete(_bindings).where(wanted)).rowcount
 
 
+def unbind_all(connection: Connection, agent: str) -> int:
+    """Undo every binding of an agent; return how many there were."""
+    return connection.execute(delete(_bindings).where(_bindings.c.agent == agent)).rowcount
+
+
 def add_lease(connection: Connection, lease: LeaseRow) -> None:
     """Store a lease."""
     connection.execute(insert(_leases), _values(lease))

@@ -90,6 +90,11 @@ class Waiting:
         found = self._held.pop(operation, None)
         return None if found is None else found[1]
 
+    def holds(self, operation: str) -> bool:
+        """Return whether the value of an operation waits."""
+        self._forget()
+        return operation in self._held
+
     def _forget(self) -> None:
         now = self.clock.steady()
         for operation in [each for each, (until, _) in self._held.items() if until <= now]:

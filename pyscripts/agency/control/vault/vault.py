@@ -193,6 +193,21 @@ class Vault:
 
         return await self._change(change)
 
+    async def release(self, agent: str) -> int:
+        """Undo every binding of an agent that is deleted; return how many there were.
+
+        Another agent of that name, later, is given none of its secrets.
+        """
+
+        def change(connection: Connection) -> int:
+            self.check(connection)
+            undone = rows.unbind_all(connection, agent)
+            if undone:
+                self.seal(connection)
+            return undone
+
+        return await self._change(change)
+
     async def values_of(self, agent: str) -> tuple[SecretValue, ...]:
         """Return the values that an agent may hold: for the redactor of its log."""
 

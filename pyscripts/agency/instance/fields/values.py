@@ -204,6 +204,7 @@ GatedCommand = Literal[
     "agents create",
     "agents delete",
     "agents matrix-register",
+    "agents matrix-login",
     "backups create",
     "config set",
     "gosuto set",

@@ -27,6 +27,8 @@ Answer = TypeVar("Answer")
 SERVICES = tuple(
     field.alias or name for name, field in Services.model_fields.items() if name != "matrix"
 )
+SOLO_S = 60
+_SOLO = "solo"
 DEFAULT_AGENTS = ("pm=pm", "developer=developer")
 
 _NAME, _DOMAIN = TypeAdapter[str](Name), TypeAdapter[str](Domain)
@@ -46,6 +48,8 @@ def collect_options(
     recipients: tuple[str, ...],
     preview: tuple[str, ...] = (),
     federation: bool = False,
+    approvers: tuple[str, ...] = (),
+    solo_delay: int | None = None,
     ask: bool,
 ) -> InstanceOptions:
     """Collect the options from flags and, with `ask`, from a person's answers.
@@ -62,6 +66,9 @@ def collect_options(
     asked_operators = questions.several(
         "--operator", f"Operators, as {example}", _matrix_id, operators
     )
+    asked_approvers = tuple(_checked("--approver", _matrix_id, text) for text in approvers)
+    if ask and len({*asked_operators, *asked_approvers}) < 2 and solo_delay is None:
+        asked_approvers, solo_delay = _second(asked_operators[0])
     chosen_agents = questions.several(
         "--agent", "Agents, as name=role", _agent, agents, DEFAULT_AGENTS
     )
@@ -81,8 +88,25 @@ def collect_options(
         recipients=_distinct("--recipient", others, taken=(owner,)),
         key_owner=owner,
         federation=federation,
+        approvers=asked_approvers,
+        solo_delay=solo_delay,
         preview=tuple(dict.fromkeys(_checked("--preview", _feature, text) for text in preview)),
     )
+
+
+def _second(operator: str) -> tuple[tuple[str, ...], int | None]:
+    """Ask who approves what the only operator asks for: another person, or they alone."""
+
+    def read(text: str) -> str:
+        if text.strip() == _SOLO:
+            return _SOLO
+        if (person := _matrix_id(text)) == operator:
+            raise ValueError(f"must be another person, or {_SOLO}")
+        return person
+
+    question = f"Who else approves what needs an approval; {_SOLO}: you alone, after {SOLO_S} s"
+    answer: str = click.prompt(question, default=_SOLO, value_proc=_for_prompt(read), err=True)
+    return ((), SOLO_S) if answer == _SOLO else ((answer,), None)
 
 
 def _guess(directory: Path) -> str | None:

@@ -42,7 +42,8 @@ class InstanceOptions:
 
     `agents` maps names to roles; `recipients` maps owners to the public keys that can decrypt
     besides the new key, which belongs to `key_owner`; `added` are the reasons of those services
-    that were not chosen.
+    that were not chosen. With `solo_delay` the only person approves what they asked for, after so
+    many seconds.
     """
 
     name: str
@@ -55,6 +56,14 @@ class InstanceOptions:
     preview: tuple[str, ...] = ()
     federation: bool = False
     added: tuple[Dependency, ...] = ()
+    approvers: tuple[str, ...] = ()
+    solo_delay: int | None = None
+
+    @property
+    def nobody_approves(self) -> bool:
+        """Return whether what needs an approval could never run."""
+        deciding = {*self.operators, *self.approvers}
+        return len(deciding) < 2 and self.solo_delay is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,8 @@ def instance_yaml(options: InstanceOptions, recipient: str) -> bytes:
         name=options.name,
         domain=options.domain,
         operators=options.operators,
+        approvers=options.approvers,
+        solo_delay=options.solo_delay,
         services=tuple(dict.fromkeys(["matrix", *options.services])),
         agents=tuple(options.agents.items()),
         recipients=tuple(recipients.items()),

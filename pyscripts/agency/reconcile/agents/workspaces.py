@@ -20,11 +20,11 @@ from pydantic import AfterValidator, Field, model_validator
 from agency import guarded
 from agency.errors import AgencyError
 from agency.guarded import NOTHING, Kind, Seen
+from agency.naming import AGENT_PREFIX
 from agency.programs import ProgramError, find_program
-from agency.reconcile.agents import scaffold
 from agency.reconcile.engine.contract import ABSENT, Change, Settings
-from agency.reconcile.gitlab.repository import Repository
 from agency.secrets import SecretValue
+from agency.workspace import DIRECTORIES, Identity, Repository, Signature, files
 
 WORKSPACE = "agent-space"
 _MODE = 0o700
@@ -146,7 +146,7 @@ class AgentWorkspaces:
                 if workspace.kind is not Kind.DIRECTORY:
                     return Place(home=home, workspace=workspace)
                 with guarded.subdirectory(inside, WORKSPACE) as space:
-                    names = (*scaffold.DIRECTORIES, *self._files(agent))
+                    names = (*DIRECTORIES, *self._files(agent))
                     entries = {name: guarded.look(space, name) for name in names}
                     git = guarded.look(space, ".git")
         has_origin: bool | AgencyError = False
@@ -159,17 +159,20 @@ class AgentWorkspaces:
         return Place(home, workspace, entries, git, has_origin)
 
     def _files(self, agent: AgentWorkspace) -> dict[str, str]:
-        return scaffold.files(
-            scaffold.Identity(
+        return files(
+            Identity(
                 name=agent.name,
                 role=agent.role,
                 full_name=agent.full_name,
                 matrix_id=agent.matrix_id,
-                email=agent.email,
+                email=self._email(agent),
                 domain=self.settings.domain,
                 operators=self.settings.operators,
             )
         )
+
+    def _email(self, agent: AgentWorkspace) -> str:
+        return agent.email or f"{AGENT_PREFIX}{agent.name}@{self.settings.domain}"
 
     def plan(self, observed: dict[str, Place]) -> tuple[WorkspaceChange, ...]:
         """List missing files, wrong owners, and files that are open to other users."""
@@ -188,7 +191,8 @@ class AgentWorkspaces:
         if change.step in {Step.INIT, Step.REMOTE}:
             where = agent.home / WORKSPACE
             if change.step is Step.INIT:
-                self.repository.init(where, agent.uid, agent.gid)
+                author = Signature(agent.full_name, self._email(agent))
+                self.repository.init(where, agent.uid, agent.gid, author)
             elif agent.remote is not None:
                 self.repository.add_origin(where, agent.remote, agent.uid, agent.gid)
             return
@@ -236,7 +240,7 @@ class _Planner:
         if any(change.blocked for change in top):
             return top
         changes = top
-        for name in scaffold.DIRECTORIES:
+        for name in DIRECTORIES:
             seen = place.entries.get(name, NOTHING)
             changes += self._directory((home, WORKSPACE, name), seen, closed=False)
         for name in files:

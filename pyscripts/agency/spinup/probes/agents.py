@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import aiohttp
+from pydantic import Field
 
 from agency.errors import BadInputError
 from agency.ports import is_listening
-from agency.protocols import HEALTH_PATH, STATUS_PATH
-from agency.spinup.probes.probe import Here, Nothing, Pids, probe
+from agency.protocols import (
+    HEALTH_PATH,
+    STATUS_PATH,
+    TRACE_HEADER,
+    AgentStatus,
+    acp_endpoint,
+)
+from agency.spinup.probes.probe import Here, Nothing, Pid, Pids, probe
 from agency.spinup.record import Evidence
 
 _ANSWER = aiohttp.ClientTimeout(total=30.0)
+_STATUS = acp_endpoint("status").path
+
+
+class Process(Nothing):
+    """One process."""
+
+    pid: Pid
+
+
+class Asked(Nothing):
+    """An agent by its name, and the trace id of the call, which the agent logs."""
+
+    agent: Annotated[str, Field(max_length=64)]
+    trace: Annotated[str, Field(max_length=64)]
 
 
 @probe("agents.health", Nothing)
@@ -50,6 +72,35 @@ async def _health(session: aiohttp.ClientSession, name: str, port: int, token: s
     }
 
 
+@probe("agents.status", Asked)
+async def own_status(here: Here, told: Asked) -> Evidence:
+    """Ask one agent for its own status by ACP: process, incarnation and the secrets that it holds.
+
+    Of a secret it says name and version, never the value.
+
+    Raises:
+        BadInputError: it does not run.
+    """
+    token, port = here.tokens().get(told.agent), here.ports.get(told.agent)
+    if token is None or port is None:
+        raise BadInputError("it has no token: it does not run", where=told.agent)
+    headers = {"Authorization": f"Bearer {token.reveal()}", TRACE_HEADER: told.trace}
+    url = f"http://127.0.0.1:{port}{_STATUS}"
+    async with (
+        aiohttp.ClientSession(trust_env=False, timeout=_ANSWER) as session,
+        session.get(url, headers=headers) as answer,
+    ):
+        status, said = answer.status, AgentStatus.model_validate_json(await answer.read())
+    return {
+        "agent": said.agent,
+        "status": status,
+        "pid": said.pid,
+        "incarnation": said.incarnation,
+        "project": said.project,
+        "secrets": [{"name": each.name, "version": each.version} for each in said.secrets],
+    }
+
+
 @probe("agents.stopped", Pids)
 def stopped(here: Here, told: Pids) -> Evidence:
     """See that the processes seen before are gone, and that nothing listens where they did."""
@@ -64,3 +115,9 @@ def stopped(here: Here, told: Pids) -> Evidence:
             for name, port in sorted(here.ports.items())
         ]
     }
+
+
+@probe("process.alive", Process)
+def alive(here: Here, told: Process) -> Evidence:  # noqa: ARG001 - the same on every machine
+    """See whether a process is there."""
+    return {"pid": told.pid, "alive": (Path("/proc") / str(told.pid)).exists()}

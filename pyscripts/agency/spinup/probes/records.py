@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -20,10 +21,34 @@ class Trace(Nothing):
     trace: Annotated[str, Field(max_length=64)]
 
 
+class After(Nothing):
+    """The rows of the audit log after a number, and the targets that they are about."""
+
+    after: Annotated[int, Field(ge=0)]
+    targets: Annotated[tuple[str, ...], Field(max_length=8, strict=False)]
+
+
+class Action(Trace):
+    """An operation, by its trace and its action."""
+
+    action: Annotated[str, Field(max_length=64)]
+
+
+class Secret(Nothing):
+    """A secret of the vault, by its name."""
+
+    secret: Annotated[str, Field(max_length=64)]
+
+
 class Sequence(Nothing):
     """A row of the audit log, by its number."""
 
     sequence: Annotated[int, Field(ge=1)]
+
+
+_MOST_ROWS = 200
+_ROW = "sequence, ts, trace, actor, action, target, outcome"
+_TOLD = ("digest", "operation", "rule", "version", "lease", "held", "seen")  # of a row's detail
 
 
 def _open(database: Path) -> sqlite3.Connection:
@@ -57,6 +82,80 @@ def audit_outcome(here: Here, told: Trace) -> Evidence:
             (told.trace,),
         ).fetchone()
         return {"outcome": None if row is None else str(row[0])}
+
+
+@probe("audit.rows", After)
+def audit_rows(here: Here, told: After) -> Evidence:
+    """Read the rows about some targets after a number, oldest first, at most 200.
+
+    Of the detail only digest, operation, rule, versions, lease and difference.
+    """
+    places = ", ".join("?" * len(told.targets))
+    query = (
+        f"SELECT {_ROW}, detail FROM audit WHERE sequence > ? AND target IN ({places})"  # noqa: S608
+        f" ORDER BY sequence LIMIT {_MOST_ROWS}"
+    )
+    with closing(_open(here.database)) as connection:
+        rows = connection.execute(query, (told.after, *told.targets)).fetchall()
+    return {"rows": [_row(row) for row in rows]}
+
+
+def _row(row: tuple[object, ...]) -> Evidence:
+    *fields, detail = row
+    known = json.loads(str(detail) or "{}")
+    facts = {name: known[name] for name in _TOLD if name in known}
+    return {**dict(zip(_ROW.split(", "), fields, strict=True)), **facts}
+
+
+@probe("operation.record", Action)
+def operation_record(here: Here, told: Action) -> Evidence:
+    """Read an operation from the store, and every grant of it.
+
+    Raises:
+        BadInputError: there is none, or several.
+    """
+    columns = ("id", "origin_kind", "actor", "action", "target", "digest", "state", "trace")
+    with closing(_open(here.database)) as connection:
+        found = connection.execute(
+            f"SELECT {', '.join(columns)}, rule FROM operations"  # noqa: S608
+            " WHERE trace = ? AND action = ?",
+            (told.trace, told.action),
+        ).fetchall()
+        if len(found) != 1:
+            raise BadInputError(
+                f"{len(found)} operations {told.action} of trace {told.trace}", where="the store"
+            )
+        *fields, rule = found[0]
+        grants = connection.execute(
+            "SELECT granted_by, digest, spent_ts IS NOT NULL FROM grants WHERE operation_id = ?"
+            " ORDER BY granted_ts",
+            (fields[0],),
+        ).fetchall()
+    names = ("id", "cause", *columns[2:])
+    return {
+        **dict(zip(names, fields, strict=True)),
+        "rule": rule,
+        "grants": [
+            {"by": by, "digest": digest, "spent": bool(spent)} for by, digest, spent in grants
+        ],
+    }
+
+
+@probe("vault.secret", Secret)
+def vault_secret(here: Here, told: Secret) -> Evidence:
+    """Look for a secret in the vault: if it is there, with its version, and to whom it is bound."""
+    with closing(_open(here.database)) as connection:
+        found = connection.execute(
+            "SELECT version FROM secrets WHERE name = ?", (told.secret,)
+        ).fetchone()
+        bound = connection.execute(
+            "SELECT agent FROM secret_bindings WHERE secret = ? ORDER BY agent", (told.secret,)
+        ).fetchall()
+    return {
+        "present": found is not None,
+        "version": None if found is None else int(found[0]),
+        "agents": [agent for (agent,) in bound],
+    }
 
 
 @probe("audit.row", Sequence)

@@ -11,7 +11,7 @@ import aiohttp
 
 from agency import naming
 from agency.instance import Instance
-from agency.machine import Machine, MachineError, units
+from agency.machine import Machine, MachineError, run, units
 from agency.matrix import MatrixSession, Person
 from agency.secrets import SecretValue
 from agency.spinup.observe.machine import HANDOVER
@@ -46,6 +46,7 @@ class RemoteSubject:
     password: Callable[[str], SecretValue]
     usage: Callable[[], Awaitable[Evidence]] | None = None  # of the whole machine
     entrance: Entrance | None = None  # of people; None: at the homeserver's own port
+    approvers: Sequence[str] = ()  # those who approve what the first operator asks for
     _tokens: dict[str, SecretValue] = field(default_factory=dict, repr=False)  # by digest
 
     @property
@@ -82,6 +83,19 @@ class RemoteSubject:
         door = self.entrance or Entrance(self.homeserver_url, self.session)
         homeserver = MatrixSession(door.url, door.session)
         return await Person.log_in(homeserver, user_id, self.password(user_id).reveal())
+
+    async def kill_agent(self, name: str, pid: int) -> Evidence:
+        """See Subject. systemd starts again what fails, but not what ends by SIGTERM.
+
+        Raises:
+            MachineError: the unit's main process is another one.
+        """
+        unit = naming.agent_unit(name)
+        seen = (await units.show(self.machine, [unit]))[unit]
+        if seen.pid != pid:
+            raise MachineError(f"its main process is {seen.pid}, not {pid}", where=unit)
+        await run(self.machine, "systemctl", "kill", "--signal=SIGTERM", unit)
+        return {"pid": pid, "signal": "SIGTERM", "means": f"systemctl kill {unit}"}
 
     async def observe(self, probe: str, told: Mapping[str, object] | None = None) -> Evidence:
         """See Subject. Agents get what systemd says of their units beside what they say."""

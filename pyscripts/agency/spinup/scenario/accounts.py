@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import aiohttp
 
@@ -30,18 +31,21 @@ async def create_people(
     password: SecretValue,
     shared_secret: SecretValue,
     outsider: str | None = None,
+    also: Iterable[str] = (),
     again: bool = False,
 ) -> None:
     """Register the operators of this domain (and an outsider for trials), all with one password.
 
-    With `again`, those that have an account already are left alone. Operators of other domains
-    have their accounts elsewhere.
+    `also` are others, by full Matrix id; who is an operator is registered once. With `again`, those
+    that have an account already are left alone. Operators of other domains have their accounts
+    elsewhere.
 
     Raises:
         ConversationError: the homeserver refused.
     """
     suffix = f":{instance.domain}"
-    local = [who[1:].removesuffix(suffix) for who in instance.operators if who.endswith(suffix)]
+    people = dict.fromkeys((*instance.operators, *also))
+    local = [who[1:].removesuffix(suffix) for who in people if who.endswith(suffix)]
     for localpart in [*local, *([outsider] if outsider else [])]:
         try:
             await create_account(session, homeserver, localpart, password, shared_secret)

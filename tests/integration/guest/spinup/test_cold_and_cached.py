@@ -29,7 +29,7 @@ def evidence(predicate: dict[str, Any], name: str) -> dict[str, Any]:
 
 def verified(run_up: SpinUp) -> subprocess.CompletedProcess[str]:
     required = [word for name in MANDATORY for word in ("--require", name)]
-    return run_up.verify(*required, "--require-gate", "hermetic")
+    return run_up.verify(*required, "--require-gate", "hermetic", "--require-gate", "control")
 
 
 def assert_passed(run_up: SpinUp, *, cached: bool) -> dict[str, Any]:

@@ -384,3 +384,48 @@ def test_the_prompt_is_persona_and_instructions_and_the_rules_last():
     bare = system_prompt(document({}))
     assert "# Your role" not in bare
     assert Clock  # the prompt has no time in it: one document, one text
+
+
+class Away(Shelf):
+    """Tools that cannot be listed for a number of times."""
+
+    times = 0
+
+    async def list(self) -> tuple[Tool, ...]:
+        if self.times > 0:
+            self.times -= 1
+            raise PrerequisiteError("the gateway is away")
+        return self.tools
+
+
+@pytest.mark.parametrize(("times", "ending"), [(2, Ending.ANSWERED), (99, Ending.ERRORS)])
+async def test_a_model_is_not_asked_while_the_tools_cannot_be_listed(tmp_path, times, ending):
+    shelf, waits = Away(), []
+    shelf.times = times
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    end, asked = await worked(tmp_path / "j", [Turn("done")], shelf, sleep=sleep)
+    assert (end.ending, len(asked)) == (ending, 1 if ending is Ending.ANSWERED else 0)
+    assert waits == [1.0, 2.0, 4.0][: 2 if ending is Ending.ANSWERED else 3]
+    assert all(each["tools"] for each in asked)
+    if ending is Ending.ERRORS:
+        assert "the gateway is away" in end.said
+
+
+async def test_a_call_is_not_made_while_the_tools_cannot_be_listed(tmp_path):
+    shelf = Away()
+    turns = [Turn(calls=(call("files__read"),)), Turn("done")]
+
+    class Once(Away):
+        async def list(self) -> tuple[Tool, ...]:
+            self.times += 1
+            if self.times == 2:
+                raise PrerequisiteError("the gateway is away")
+            return self.tools
+
+    shelf = Once()
+    end, asked = await worked(tmp_path / "j", turns, shelf)
+    assert (end.ending, shelf.called) == (Ending.ANSWERED, [])
+    assert "nothing was called" in asked[1]["messages"][-1]["content"]

@@ -74,3 +74,9 @@ def test_another_file_in_the_place_of_the_socket_stays(ran, tmp_path):
     code, said = ran(port=None, socket=str(tmp_path / "notes"))
     assert (code, "another file" in said) == (3, True)
     assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_a_value_too_short_to_be_redacted_is_named(ran, credentials):
+    (credentials / "held").write_text("abc")
+    code, said = ran("--check")
+    assert (code, "held" in said, "6 characters" in said) == (3, True, True)

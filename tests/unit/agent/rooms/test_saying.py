@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from room_events import ME, PEER, event, facts, policy
 
+from agency.agent.programs.tools import Outcome, Tool
 from agency.agent.rooms.events.batches import read_batch, since_joined
 from agency.agent.rooms.events.contents import answers, bounded, edit, message, reply, transaction
 from agency.agent.rooms.events.pacing import may_tell, wait_ms
 from agency.agent.rooms.events.waking import Kind, judge
+from agency.agent.rooms.program import BothTools
 from agency.agent.rooms.sending import NAME, Order, SendMessage, order
 
 TEAM = {"messaging": {"targets": {"team": ROOM, "far": "!b:x.org"}}}
@@ -122,6 +124,23 @@ async def test_without_targets_there_is_no_tool():
     assert (await tool.call(NAME, {**SAY, "text": "too many"})).failed
     assert (await tool.call("other", SAY)).failed
     assert await SendMessage(policy, ME, 0, lambda: "id", post).list() == ()
+
+
+async def test_tools_of_the_rooms_are_beside_those_of_the_gateway():
+    class Gateway:
+        async def list(self):
+            return (Tool(NAME, "of somebody else"), Tool("web__fetch", "x"))
+
+        async def call(self, name, arguments):
+            return Outcome(f"gateway: {name}")
+
+    async def post(room, content):
+        return True
+
+    both = BothTools(SendMessage(able, ME, 0, lambda: "id", post), Gateway())
+    assert [each.name for each in await both.list()] == [NAME, "web__fetch"]
+    assert (await both.call(NAME, SAY)).text == "sent"
+    assert (await both.call("web__fetch", {})).text == "gateway: web__fetch"
 
 
 def test_what_was_before_the_agent_joined_is_left_out():

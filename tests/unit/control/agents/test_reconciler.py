@@ -14,6 +14,7 @@ from agency.control.conditions import Code
 from agency.control.policy import People
 from agency.control.runtimes.base import AgentRuntimeError, StartRequest
 from agency.control.store import agents, audit
+from agency.control.vault.cipher import VaultError
 from agency.secrets import SecretValue
 
 
@@ -291,3 +292,199 @@ async def test_many_changes_are_told_in_one_message(desk: Desk) -> None:
     notices = await farm.notices()
     assert len(notices) == 2
     assert "more: see !agency agents list" in notices[0]
+
+
+@pytest.mark.parametrize("looks", [2, 3])
+async def test_an_agent_that_runs_and_does_not_answer_is_restarted_after_some_looks(
+    farm: Farm, looks: int
+) -> None:
+    farm.herd.silent.add("pm")
+    for _ in range(looks):
+        await farm.look(1)
+    farm.herd.silent.clear()
+    await farm.look(2)
+    if looks < 3:
+        assert farm.herd.calls == []
+        assert await farm.notices() == []
+        return
+    assert farm.herd.calls == ["stop pm", "start pm"]
+    assert farm.herd.running["pm"][0].project == "app"
+    assert await farm.notices() == [
+        "pm ran and did not answer (no answer within 3 s) and was restarted (pid 101)."
+    ]
+    assert ("system", "agents watch", "pm", "failed") in await rows(farm)
+
+
+async def test_an_agent_that_never_answers_is_restarted_so_often_only(
+    desk: Desk, held: Any
+) -> None:
+    farm = Farm(desk, most=3, first_s=1, stable_s=10_000)
+    await farm.open()
+    await farm.say("!agency agents start pm")
+    farm.herd.calls.clear()
+    farm.herd.silent.add("pm")
+    for _ in range(60):
+        await farm.look(1)
+        held.seconds += 5
+    assert farm.herd.calls.count("start pm") == 3
+    (failed,) = desk.conditions.present()
+    assert failed.code is Code.AGENT_FAILED
+    assert "did not answer" in failed.text
+
+
+async def test_no_secret_that_a_silent_agent_says_is_told_to_the_room(farm: Farm) -> None:
+    farm.held = (SecretValue("Zq77-of-the-vault-of-pm"),)
+    farm.herd.silent.add("pm")
+    farm.herd.says = "the agent refuses: no login with Zq77-of-the-vault-of-pm"
+    await farm.look(3)
+    farm.herd.silent.clear()
+    await farm.look(2)
+    (told,) = await farm.notices()
+    assert "no login with" in told
+    assert "Zq77" not in told
+
+
+async def test_a_vault_that_cannot_be_read_keeps_no_agent_dead(farm: Farm) -> None:
+    farm.locked = VaultError("the seal is broken")
+    farm.herd.kill("pm", "exit status 1: no login with Zq77")
+    await farm.look(2)
+    assert "pm" in farm.herd.running
+    assert "Zq77" not in str(await farm.notices())
+
+
+async def test_an_agent_is_given_its_document_again_after_each_start(farm: Farm) -> None:
+    first = await farm.give("pm", "one")
+    await farm.look(2)
+    assert farm.herd.document("pm") == first
+    second = await farm.give("pm", "two")
+    await farm.look(3)
+    assert farm.herd.document("pm") == second
+    assert farm.herd.calls == ["push pm", "push pm"]
+    farm.herd.kill("pm")
+    await farm.look(3)
+    assert farm.herd.document("pm") == second, "what begins anew holds nothing"
+    await farm.say("!agency agents restart pm")
+    await farm.look(3)
+    assert farm.herd.document("pm") == second
+    assert farm.herd.calls.count("push pm") == 4, "each once"
+    told = await farm.notices()
+    assert told == ["pm died (ended by SIGKILL) and was started again (pid 101)."], "not of it"
+    pushed = [row for row in await rows(farm) if row[1] == "gosuto push"]
+    assert pushed == [("system", "gosuto push", "pm", each) for each in ("accepted", "done") * 4]
+    assert desk_codes(farm) == []
+
+
+async def test_what_was_pushed_does_not_count_as_an_attempt_to_run_it(
+    desk: Desk, held: Any
+) -> None:
+    farm = Farm(desk, most=2, first_s=1)
+    await farm.open()
+    await farm.give("pm", "one")
+    await farm.say("!agency agents start pm")
+    for _ in range(2):
+        await farm.look(2)
+        farm.herd.kill("pm")
+        held.seconds += 10
+    await farm.look(3)
+    assert farm.herd.document("pm") is not None, "both attempts were there"
+
+
+@pytest.mark.parametrize("stray", [b"{}", None])
+async def test_a_document_that_nobody_gave_it_is_told_of_once(
+    farm: Farm, held: Any, stray: bytes | None
+) -> None:
+    document = await farm.give("pm", "one")
+    await farm.look(2)
+    held.seconds += 20
+    if stray is None:
+        del farm.herd.held["pm"]
+    else:
+        farm.herd.held["pm"] = (farm.herd.running["pm"][1], stray)
+    await farm.look(4)
+    assert farm.herd.document("pm") == document
+    (told,) = await farm.notices()
+    assert told.startswith("pm had drifted (it held ")
+    assert told.endswith("and was given version 1 again.")
+    assert ("system", "agents watch", "pm", "done") in await rows(farm)
+
+
+async def test_an_agent_that_lies_about_its_document_is_alerted_once(desk: Desk, held: Any) -> None:
+    farm = Farm(desk, most=3, first_s=1, stable_s=10_000)
+    await farm.open()
+    await farm.give("pm", "one")
+    await farm.say("!agency agents start pm")
+    farm.herd.calls.clear()
+    farm.herd.lies["pm"] = b"{}"
+    for _ in range(50):
+        await farm.look(1)
+        held.seconds += 5
+        assert desk_codes(farm).count(Code.AGENT_LIES) == 1
+    assert farm.herd.calls == ["push pm"] * 3, "so often only"
+    assert await farm.notices() == [], "the condition says it"
+    # Another process that tells the truth is believed.
+    farm.herd.lies.clear()
+    await farm.say("!agency agents restart pm")
+    await farm.look(3)
+    assert desk_codes(farm) == []
+    assert farm.herd.document("pm") is not None
+
+
+async def test_an_agent_that_forgets_its_document_again_and_again_is_given_it_so_often_only(
+    desk: Desk, held: Any
+) -> None:
+    farm = Farm(desk, most=3, first_s=1, stable_s=10_000)
+    await farm.open()
+    await farm.give("pm", "one")
+    await farm.say("!agency agents start pm")
+    for _ in range(50):
+        farm.herd.held.pop("pm", None)
+        await farm.look(1)
+        await farm.look(1)
+        held.seconds += 20
+    assert farm.herd.calls.count("push pm") == 3
+    assert len(await farm.notices()) == 1
+
+
+async def test_an_agent_that_refuses_its_document_is_a_condition_until_it_takes_it(
+    desk: Desk, held: Any
+) -> None:
+    farm = Farm(desk, most=3, first_s=10)
+    await farm.open()
+    await farm.give("pm", "one")
+    farm.herd.refuses.add("pm")
+    await farm.say("!agency agents start pm")
+    await farm.look(2)
+    assert desk_codes(farm) == [Code.GOSUTO_UNDELIVERED]
+    (condition,) = desk.conditions.present()
+    assert "refuses the document" in condition.text
+    farm.herd.refuses.clear()
+    await farm.look(2)
+    assert farm.herd.document("pm") is None, "not before its time"
+    held.seconds += 10
+    await farm.look(2)
+    assert farm.herd.document("pm") is not None
+    assert desk_codes(farm) == []
+    farm.herd.refuses.add("pm")
+    await farm.give("pm", "two")
+    await farm.look(2)
+    assert desk_codes(farm) == [Code.GOSUTO_UNDELIVERED], "a newer version is tried at once"
+    await farm.say("!agency agents stop pm")
+    await farm.look()
+    assert desk_codes(farm) == [], "what is stopped lacks nothing"
+
+
+async def test_in_safe_mode_no_document_is_given(farm: Farm) -> None:
+    policy = farm.operations.rules.policy
+    admins = replace(policy, people=People(frozenset({ALICE}), admins=frozenset({ALICE})))
+    farm.operations.rules = replace(farm.operations.rules, policy=admins)
+    await farm.say("!agency safe-mode on")
+    document = await farm.give("pm", "one")
+    await farm.look(3)
+    assert farm.herd.calls == []
+    await farm.say("!agency safe-mode off")
+    await farm.look(3)
+    assert farm.herd.document("pm") == document
+
+
+def desk_codes(farm: Farm) -> list[Code]:
+    return [each.code for each in farm.desk.conditions.present()]

@@ -8,6 +8,7 @@ from herd import Farm
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import Connection
+from vaulting import Safe, wanted
 
 from agency import naming
 from agency.control.agents.drafts import Drafts
@@ -17,8 +18,10 @@ from agency.control.grammar.kinds import variables_of
 from agency.control.store import agents, gosuto
 from agency.control.store.agents import Creation, Deletion, Desired
 from agency.control.store.gosuto import Version
+from agency.control.vault.cipher import VaultError
 from agency.control.wish import Wish
 from agency.matrix import MatrixError
+from agency.secrets import SecretValue
 
 CREATE = '!agency agents create helper --template=developer --var="room=!x:y text=a b"'
 
@@ -186,6 +189,26 @@ async def test_pages_of_a_long_list(desk: Desk) -> None:
     assert "there is no page 4" in (await farm.say("!agency agents list --page=4")).lower()
 
 
+async def test_who_is_deleted_leaves_no_secret_to_the_next_of_its_name(farm: Farm) -> None:
+    vault = Safe(farm.desk.database, farm.desk.clock).vault()
+    await vault.put(wanted(), SecretValue("any"))
+    farm.staff.release = vault.release
+    await farm.say(CREATE)
+    await farm.say("!agency agents start helper")
+    await vault.bind("github", "helper", ALICE)
+    done = await farm.staff.delete("helper")
+    assert "Its secret is bound to it no more." in done.text
+    assert (await vault.info("github")).agents == ()
+    assert "remove helper" in farm.herd.calls, "nor its state"
+
+    async def locked(_agent: str) -> int:
+        raise VaultError("the seal is broken")
+
+    farm.staff.release = locked
+    with pytest.raises(VaultError):  # it is asked for again, and not deleted before
+        await farm.staff.delete("helper")
+
+
 NAMES = st.from_regex(r"[a-z][A-Za-z0-9]{0,9}", fullmatch=True)
 WORDS = st.from_regex(r"[A-Za-z0-9!@:./-]{1,12}( [A-Za-z0-9]{1,6})?", fullmatch=True)
 
@@ -196,7 +219,15 @@ def test_variables_are_read_as_they_were_written(values: dict[str, str]) -> None
     assert dict(variables_of(text) or ()) == values
 
 
-@pytest.mark.parametrize("wrong", ["no-name", "A=1", "=1", "x y=1"])
+@given(st.dictionaries(NAMES, WORDS, min_size=1, max_size=5), st.sampled_from("\"'"))
+def test_quotes_around_a_value_are_no_part_of_it(values: dict[str, str], quote: str) -> None:
+    text = " ".join(f"{name}={quote}{value} a=b{quote}" for name, value in values.items())
+    assert dict(variables_of(text) or ()) == {
+        name: f"{value} a=b" for name, value in values.items()
+    }
+
+
+@pytest.mark.parametrize("wrong", ["no-name", "x='a' b", "A=1", "=1", "x y=1"])
 async def test_what_is_no_variable_is_refused(farm: Farm, wrong: str) -> None:
     said = await farm.say(f'!agency agents create helper --template=t --var="{wrong}"')
     assert "NAME=VALUE" in said

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from agency.clock import Clock
 from agency.control.alerts.intake import AGAIN_MS, MOST_AN_HOUR, AlertIntake, BusyError
 from agency.control.conditions import Code, Conditions
+from agency.control.rooms.speaking import Speaker
 from agency.control.store import alerts, outbox, pruning
 from agency.control.store.outbox import StoredMessage
 from agency.store import Database
@@ -32,15 +33,17 @@ class Desk:
         """Begin anew on the same store."""
         self.conditions = Conditions(self.clock)
         self.intake = AlertIntake(
-            database=self.database,
-            clock=self.clock,
-            conditions=self.conditions,
-            room_id=lambda: self.room_id,
-            as_user="@agency:x",
-            new_trace=lambda: f"t-{next(self.numbers)}",
-            redact=lambda text: text.replace("canary", "[***]"),
-            say=self.said.append,
-            max_outbox=max_outbox,
+            Speaker(
+                database=self.database,
+                clock=self.clock,
+                room_id=lambda: self.room_id,
+                as_user="@agency:x",
+                new_trace=lambda: f"t-{next(self.numbers)}",
+                say=self.said.append,
+                max_outbox=max_outbox,
+            ),
+            self.conditions,
+            lambda text: text.replace("canary", "[***]"),
         )
 
     @property

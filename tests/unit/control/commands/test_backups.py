@@ -16,7 +16,7 @@ from agency.clock import Clock
 from agency.control.backups.desk import BackupDesk, BackupError
 from agency.control.backups.settings import BackupSettings
 from agency.control.commands import backups
-from agency.control.execution.result import RefusalError, Result
+from agency.control.execution.result import RefusalError, Result, say_nothing
 from agency.systemd import ServiceProperties, SystemdError
 
 NOW = 1_790_000_000
@@ -80,6 +80,8 @@ def context(desk: BackupDesk) -> Any:
     class Ctx:
         class services:  # noqa: N801 - stands for the attribute
             backups = staticmethod(lambda: desk)
+
+        step = staticmethod(say_nothing)
 
     return Ctx
 

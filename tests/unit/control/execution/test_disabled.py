@@ -41,7 +41,7 @@ def test_one_that_runs_all_the_same_is_stopped_and_never_started(
     state: State, remedy: str | None
 ) -> None:
     from agency.control.config import AgentEntry
-    from agency.control.execution.lifecycle import Observation
+    from agency.control.execution.observation import Observation
 
     entry = AgentEntry(name="pm", role="pm", matrix_id="@agent-pm:x", port=20001)
     record = AgentRecord("pm", Desired.DISABLED, None, "running", "1", 1, 1)

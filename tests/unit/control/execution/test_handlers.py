@@ -14,10 +14,11 @@ from agency.control.conditions import Conditions
 from agency.control.config import AgentEntry, Limits
 from agency.control.execution.lifecycle import Lifecycle
 from agency.control.execution.result import Invocation, RefusalError, Result
+from agency.control.gosuto.desk import GosutoDesk
 from agency.control.runtimes.base import Endpoint, RuntimeStatus, State, Usage
 from agency.control.store import schema
 from agency.control.store.agents import AgentRecord, Desired
-from agency.protocols.acp import Status
+from agency.protocols import AgentStatus, HeldSecret, Status
 from agency.secrets.values import SecretValue
 from agency.store import Database
 
@@ -66,6 +67,17 @@ class SeenAcp:
             trace=trace,
         )
 
+    async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
+        held = (HeldSecret(name="github", version=2, expires_at="2026-01-01T01:00:00.000Z"),)
+        return AgentStatus(
+            **(await self.status(endpoint, trace)).model_dump(),
+            incarnation="run-1",
+            config_sha256=None,
+            secrets=held,
+            mcp_servers=(),
+            tasks=(),
+        )
+
 
 @pytest.fixture
 def lifecycle() -> Lifecycle:
@@ -94,9 +106,12 @@ def say(lifecycle: Lifecycle, database: Database, clock: Clock) -> Say:
     async def say(text: str, at: int = 1000) -> Result:
         command = parse(text)
         invocation = Invocation(command, "@alice:x", "t-1", at)
-        context = Context(
-            Services(clock, database, lifecycle, GRAMMAR, Conditions(clock)), invocation
+        port: Any = None  # nothing is pushed here
+        desk = GosutoDesk(database, lifecycle.agents, port)
+        services = Services(
+            clock, database, lifecycle, GRAMMAR, Conditions(clock), gosuto=lambda: desk
         )
+        context = Context(services, invocation)
         return await handler(command)(context, **command.arguments)
 
     return say
@@ -151,6 +166,8 @@ async def test_status_of_one_agent_is_its_own_word(say: Say) -> None:
     assert result.text == "pm: running"
     assert "new-app" in result.block
     assert "12 s" in result.block
+    shown = {line.split("  ")[0]: line.rsplit("  ", 1)[1] for line in result.block.splitlines()}
+    assert (shown["Gosuto"], shown["secrets"]) == ("-", "github (version 2)")
     failed = await say("!agency agents status dev")
     assert failed.text == "dev: failed (exit status 3: gone)"
 

@@ -23,7 +23,7 @@ from agency.control.runtimes.base import (
 from agency.control.store.agents import AgentRecord, Desired
 from agency.control.store.audit import Outcome
 from agency.errors import PrerequisiteError
-from agency.protocols.acp import Health, Status
+from agency.protocols import AgentStatus, Health, Status
 from agency.secrets.redact import MARK, encodings
 from agency.secrets.values import SecretValue
 
@@ -123,6 +123,9 @@ class FakeAcp:
             uptime_s=1.0,
             trace=request.trace,
         )
+
+    async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
+        raise NotImplementedError  # for the reconciler alone
 
 
 @dataclass

@@ -27,7 +27,7 @@ async def test_a_set_waits_for_another_person_who_sees_every_field(front):
     assert "needs an approval, by the rule gosuto-changes" in prompt
     assert "The Gosuto of pm has none now; after it, it is version 1 (sha256:" in prompt
     assert '+ gateways.timer.schedule: "0 7 * * 1-5"' in prompt
-    assert "capabilities is not enforced yet" in prompt
+    assert "trust is not enforced yet" in prompt
     assert await front.versions() == []
     assert "who asked for it" in await front.approve(prompt, ALICE)
     answer = await front.approve(prompt)
@@ -57,6 +57,20 @@ async def test_a_change_is_shown_by_its_fields_alone(front):
     diff = await front.say("!agency gosuto diff pm")
     assert "From version 1 to version 2 of pm:" in diff
     assert "~ limits.eventsPerMinute: 10 -> 3" in diff
+
+
+async def test_an_edit_warns_of_what_it_changes(front):
+    await front.change(MAKE)
+    prompt = await front.say("!agency gosuto set pm limits.eventsPerMinute=3", BOB)
+    warned = [line for line in prompt.splitlines() if "is not enforced yet" in line]
+    assert [line.partition(" ")[0] for line in warned] == ["limits.eventsPerMinute"]
+    prompt = await front.say("!agency gosuto set pm trust.senders+=@carol:agency.example", BOB)
+    warned = [line for line in prompt.splitlines() if "is not enforced yet" in line]
+    assert [line.partition(" ")[0] for line in warned] == ["trust"]
+    rule = '{\\"tool\\":\\"builtin/x\\",\\"answer\\":\\"deny\\"}'
+    prompt = await front.say(f'!agency gosuto set pm "capabilities.more={rule}"', BOB)
+    assert "capabilities.more" in prompt
+    assert "is not enforced yet" not in prompt
 
 
 async def test_a_difference_that_is_too_long_for_a_prompt_is_in_approvals_show(front):

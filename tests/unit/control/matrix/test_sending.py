@@ -320,3 +320,80 @@ async def test_notice_that_was_posted_before_a_crash_is_not_posted_again(desk: D
     await run_until_settled(desk)
     assert desk.api.contents == []
     assert (await desk.counts())[OutboxState.PENDING] == 0
+
+
+@dataclass
+class Cards:
+    """A card in the outbox, and an edit of it behind it."""
+
+    desk: Desk
+
+    async def queue(self) -> None:
+        notice = {"org.agency.notice": {"trace": "t", "card": 0}}
+        new = {"body": "later", "org.agency.notice": {"trace": "t", "card": 1}}
+        edit = {**new, "body": "* later", "m.new_content": new, "edits": "card"}
+        for txn, content in (("card", {"body": "soon", **notice}), ("edit", edit)):
+            message = Message(txn, "!r:x", "@bot:x", content, "t-1")
+            add = partial(outbox.add, message=message, now_ts=self.desk.sender.clock.now_ms())
+            await self.desk.database.write(add)
+
+    async def send(self) -> None:
+        while await self.desk.sender.send_due() == 0:
+            pass
+
+
+async def test_an_edit_names_the_event_that_its_message_became(desk: Desk) -> None:
+    await Cards(desk).queue()
+    await Cards(desk).send()
+    assert [txn for _, txn in desk.api.sent] == ["card", "edit"]
+    edit = desk.api.contents[1]
+    assert edit["m.relates_to"] == {"rel_type": "m.replace", "event_id": "$card"}
+    assert edit["m.new_content"]["body"] == "later"
+    assert "edits" not in edit
+
+
+async def test_an_edit_of_a_card_that_was_given_up_is_left_out(desk: Desk) -> None:
+    await Cards(desk).queue()
+    desk.api.script = [failure(403)]
+    await Cards(desk).send()
+    assert desk.api.sent == []
+    assert await desk.counts() == {OutboxState.PENDING: 0, OutboxState.FAILED: 1}
+    rows = await desk.database.read(lambda c: audit.tail(c, 10))
+    assert [row.action for row in rows].count("reply") == 1, "the card, not its edit"
+
+
+@pytest.mark.parametrize("status", [400, 403])
+async def test_an_edit_that_is_refused_is_never_posted_alone(desk: Desk, status: int) -> None:
+    await Cards(desk).queue()
+    assert await desk.sender.send_due() == 0
+    desk.api.script = [failure(status)]
+    await Cards(desk).send()
+    assert [txn for _, txn in desk.api.sent] == ["card"]
+    assert await desk.counts() == {OutboxState.PENDING: 0, OutboxState.FAILED: 0}
+
+
+async def test_an_edit_follows_a_card_that_went_to_another_thread(desk: Desk) -> None:
+    await Cards(desk).queue()
+    relation = {"rel_type": "m.thread", "event_id": "$edit-of-a-command"}
+    await desk.database.write(
+        lambda c: outbox.set_content(
+            c, 1, txn_id="card", content={"body": "soon", "m.relates_to": relation}
+        )
+    )
+    desk.api.script = [failure(400)]
+    await Cards(desk).send()
+    assert [txn for _, txn in desk.api.sent] == ["card-alone", "edit"]
+    assert desk.api.contents[1]["m.relates_to"]["event_id"] == "$card-alone"
+
+
+async def test_an_edit_that_was_posted_before_a_crash_is_not_posted_again(desk: Desk) -> None:
+    await Cards(desk).queue()
+    assert await desk.sender.send_due() == 0
+    desk.api.script = [failure(None)]
+    await desk.sender.send_due()
+    new = {"body": "later", "org.agency.notice": {"trace": "t", "card": 1}}
+    desk.api.posted = {"$there": new}
+    desk.held.seconds += 60
+    await Cards(desk).send()
+    assert [txn for _, txn in desk.api.sent] == ["card"]
+    assert await desk.counts() == {OutboxState.PENDING: 0, OutboxState.FAILED: 0}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from desk import ALICE, BOB, ROOM, Desk
-from front import ASK, CAROL, PEOPLE, STOPS, VERA, Front
+from front import CAROL, PEOPLE, STOPS, VERA, Front
 from sqlalchemy import text
 
 from agency.control.operations import State
@@ -68,6 +68,30 @@ async def test_a_reaction_in_either_room_approves_once(front: Front, room: str) 
     await front.say("", **reaction("✅", events[other], BOB, other))
     assert front.stops == 1
     assert [row[0] for row in await front.desk.outcomes() if row[2] == "granted"] == [CAROL]
+
+
+@pytest.mark.parametrize("suffix", ["-moved", "-alone", "-moved-alone"])
+async def test_a_prompt_that_went_to_another_thread_is_decided_on_all_the_same(
+    front: Front, suffix: str
+) -> None:
+    await front.ask()
+    events = await sent(front)
+    moved = text("UPDATE outbox SET txn_id = txn_id || :suffix")
+    await front.desk.database.write(lambda c: c.execute(moved, {"suffix": suffix}))
+    await front.say("", **reaction("✅", events[ROOM], CAROL, ROOM))
+    assert front.stops == 1
+
+
+async def test_what_begins_or_waits_is_on_record_by_its_digest(front: Front) -> None:
+    await front.ask()
+    events = await sent(front)
+    await front.say("", **reaction("✅", events[ROOM], CAROL, ROOM))
+    rows = zip(await front.desk.outcomes(), await front.desk.details(), strict=True)
+    found = {row[2]: facts for row, facts in rows if row[1] == "agents stop"}
+    waiting, granted, accepted = (found[each] for each in ("waiting", "granted", "accepted"))
+    assert len(waiting["digest"]) == 64
+    assert waiting["digest"] == granted["digest"] == accepted["digest"]
+    assert waiting["operation"] == accepted["operation"]
 
 
 async def test_it_is_answered_in_the_room_of_the_reaction(front: Front) -> None:
@@ -137,8 +161,8 @@ async def test_a_grant_is_on_record_with_what_it_covers(front: Front, quorum: in
     for by in (BOB, CAROL, "@dan:x.org")[:quorum]:
         await front.say(f"approve {op}", by)
     assert front.stops == 1
-    rows = [each for each in await front.desk.details() if "digest" in each and "said" in each]
-    granted = [each for each in rows if each["said"] == ASK and each.get("rule") == "stops"]
+    rows = zip(await front.desk.outcomes(), await front.desk.details(), strict=True)
+    granted = [facts for row, facts in rows if row[2] == "granted"]
     assert [each.get("approvals") for each in granted] == (
         [None] if quorum == 1 else [f"{number + 1} of {quorum}" for number in range(quorum)]
     )

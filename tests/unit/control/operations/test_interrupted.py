@@ -31,7 +31,7 @@ from agency.control.service.targets import AgentTargets
 from agency.control.store import agents
 from agency.control.store.agents import AgentRecord, Desired
 from agency.control.wish import Wish
-from agency.protocols import Health, Status
+from agency.protocols import AgentStatus, Health, Status
 from agency.secrets import SecretValue
 
 
@@ -137,6 +137,9 @@ class Acp:
 
     async def status(self, endpoint: Endpoint, trace: str) -> Status:
         return await self.machine.ask_status(endpoint, trace)
+
+    async def report(self, endpoint: Endpoint, trace: str) -> AgentStatus:
+        raise NotImplementedError  # for the reconciler alone
 
 
 def plane(desk: Desk, machine: Machine) -> Operations:

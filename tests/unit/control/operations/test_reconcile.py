@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
-from desk import ROOM, Desk, DeskTargets
+from desk import ALICE, ROOM, Desk, DeskTargets
 
 from agency.control.commands import parse
 from agency.control.execution.result import Invocation, Result
 from agency.control.grammar.command import Command
 from agency.control.operations import OriginKind
-from agency.control.policy import SYSTEM
+from agency.control.policy import SYSTEM, SafeMode
 from agency.control.runtimes.base import AgentRuntimeError
 from agency.control.service.reconcile import reconcile
 from agency.control.store import agents
@@ -67,6 +67,17 @@ async def test_an_agent_whose_runtime_fails_holds_up_no_other(desk: Desk) -> Non
         "!agency agents stop idle",
     }
     assert {detail["cause"] for detail in details} == {str(OriginKind.RECONCILE)}
+
+
+@pytest.mark.parametrize("safe", [True, False])
+async def test_in_safe_mode_a_start_brings_nobody_back_and_stops_nobody(
+    desk: Desk, safe: bool
+) -> None:
+    if safe:
+        desk.policy = replace(desk.policy, safe_mode=SafeMode(ALICE, 1))
+    await reconciled(desk)
+    assert (desk.calls == []) is safe
+    assert ([content["body"] for content in await desk.said()] == []) is safe
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -12,7 +12,6 @@ import pytest
 from agency.control.execution.result import Invocation, Result
 from agency.control.operations import State
 from agency.control.policy import Allow, Policy
-from agency.control.store.audit import Outcome
 
 WAIT_S = 20
 
@@ -185,67 +184,6 @@ async def test_what_is_not_answered_makes_room_for_the_next(desk: Any) -> None:
         own = [desk.event("!agency ping", sender="@agency:x.org") for _ in range(3)]
         await desk.take(*own, desk.event("!agency ping"))
         await until(answered(desk, "did ping"))
-
-
-async def test_progress_is_replied_before_the_end(desk: Any) -> None:
-    async def start(invocation: Invocation) -> Result:
-        await invocation.progress("half way")
-        await invocation.progress("nearly there")
-        return Result("started")
-
-    desk.handlers["agents start"] = start
-    replies = await desk.say("!start-agent pm")
-    assert [reply["body"] for reply in replies] == ["half way", "nearly there", "started"]
-    assert [reply["org.agency.reply"]["final"] for reply in replies] == [False, False, True]
-    marks = [tuple(sorted(reply["org.agency.reply"].items())) for reply in replies]
-    assert len(set(marks)) == 3, "whoever looks for one in the room finds that one"
-    assert len({message.message.txn_id for message in desk.spoken}) == 3
-
-
-async def test_progress_of_a_look_that_runs_again_is_not_posted_twice(desk: Any) -> None:
-    class EndedError(BaseException):
-        pass
-
-    ended = [EndedError()]
-
-    async def look(invocation: Invocation) -> Result:
-        await invocation.progress("half way")
-        if ended:
-            raise ended.pop()
-        return Result("looked")
-
-    desk.handlers["agents list"] = look
-    event = desk.event("!agency agents list")
-    await desk.take(event)
-    with pytest.raises(EndedError):
-        await desk.settle()
-    await desk.settle()
-    assert [content["body"] for content in await desk.said()] == ["half way", "looked"]
-
-
-async def test_too_many_replies_before_the_end_are_left_out(desk: Any) -> None:
-    async def start(invocation: Invocation) -> Result:
-        for number in range(30):
-            await invocation.progress(f"step {number}")
-        return Result("started", outcome=Outcome.DONE)
-
-    desk.handlers["agents start"] = start
-    replies = await desk.say("!start-agent pm")
-    assert len(replies) == 21
-    assert replies[-1]["body"] == "started"
-
-
-async def test_no_progress_is_replied_after_the_end(desk: Any) -> None:
-    kept: list[Any] = []
-
-    async def start(invocation: Invocation) -> Result:
-        kept.append(invocation.progress)
-        return Result("started")
-
-    desk.handlers["agents start"] = start
-    await desk.say("!start-agent pm")
-    await kept[0]("too late")
-    assert [content["body"] for content in await desk.said()] == ["started"]
 
 
 @pytest.mark.parametrize("text", ["!start-agent pm", "!agency ping"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from agency.control.rooms.speaking import Speaker
 from agency.control.rooms.telling import MOST_LINES, is_told, line, message
 from agency.control.service.teller import AuditTeller
 from agency.control.store import audit, facts, outbox
@@ -87,14 +88,16 @@ class Telling:
         self.room: str | None = ROOM
         self.traces = iter(f"t{number}" for number in range(1000))
         self.teller = AuditTeller(
-            database,
-            clock,
-            room_id=lambda: self.room,
-            as_user="@agency:x",
-            new_trace=lambda: f"told-{next(self.traces)}",
-            redact=REDACT,
-            say=self.said.append,
-            max_outbox=max_outbox,
+            Speaker(
+                database,
+                clock,
+                room_id=lambda: self.room,
+                as_user="@agency:x",
+                new_trace=lambda: f"told-{next(self.traces)}",
+                say=self.said.append,
+                max_outbox=max_outbox,
+            ),
+            REDACT,
         )
 
     async def append(self, count: int, action: str = "ping", target: str = "") -> None:

@@ -44,6 +44,18 @@ async def test_a_secret_is_made_bound_changed_and_erased(safe: Safe) -> None:
         await vault.info("github")
 
 
+async def test_what_is_released_holds_nothing_and_nobody_else_loses_anything(safe: Safe) -> None:
+    vault = safe.vault()
+    for name in ("github", "gitlab"):
+        await vault.put(wanted(name), VALUE)
+        await vault.bind(name, "helper", "@alice:x.org")
+    await vault.bind("github", "pm", "@alice:x.org")
+    assert await vault.release("helper") == 2
+    assert await vault.release("helper") == 0
+    assert await redeemed(safe, "helper") == {}
+    assert await redeemed(safe) == {"github": CANARY}
+
+
 async def test_no_value_is_in_the_database_and_an_old_one_is_not_even_encrypted(
     safe: Safe, database_file: Path
 ) -> None:

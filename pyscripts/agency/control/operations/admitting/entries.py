@@ -38,6 +38,11 @@ def operation_entry(
     )
 
 
+def bound(operation: Operation) -> dict[str, object]:
+    """Name an operation exactly, before it acts or is asked about: by id and digest."""
+    return {"operation": operation.id, "digest": operation.digest}
+
+
 def sealed(text: str) -> dict[str, object]:
     """Describe a text that is no command by its digest: it may hold a secret."""
     data = text.encode(errors="surrogatepass")

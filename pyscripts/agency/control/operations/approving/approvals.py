@@ -194,5 +194,5 @@ def _prompted(connection: Connection, reaction: Reaction) -> Operation | None:
     txn = outbox.transaction_of(connection, reaction.target, reaction.room_id)
     if txn is None:
         return None
-    waiting = operations.waiting(connection)
-    return next((each for each in waiting if txn in prompt_ids(each)), None)
+    waiting, planned = operations.waiting(connection), outbox.planned_id(txn)
+    return next((each for each in waiting if planned in prompt_ids(each)), None)

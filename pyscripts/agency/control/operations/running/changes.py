@@ -123,8 +123,11 @@ class Changes:
         ended = replace(operation, state=State.EXPIRED)
         await self.settle(Settled(entry, Reply(False, text), ended), operation)
 
-    async def _change(self, operation: Operation) -> Result | None:
-        """Run a change; return its result, or None if it may not run."""
+    async def _change(self, operation: Operation, told: Operation | None = None) -> Result | None:
+        """Run a change; return its result, or None if it may not run.
+
+        Its steps are those of `told`, if it mends what that one left.
+        """
         if operation.is_late(self.recorder.clock.now_ms()):
             await self.expire(operation)
             return None
@@ -143,14 +146,16 @@ class Changes:
         if begun is None:
             return None
         running = begun.operation
-        progress = Progress(self.recorder, running)
-        result = await execute(self.handler, running, command, progress)
+        follows = told or running
+        async with self.recorder.cards.showing(follows) as shown:
+            progress = Progress(self.recorder, follows, shown)
+            result = await execute(self.handler, running, command, progress)
         restored = None
         if operation.origin.kind is not OriginKind.RECONCILE and wish is not None:
             result = with_standing(operation.target, wish, result)
             # A refusal changes nothing, so the wish before it holds again.
             restored = begun.before if result.outcome is Outcome.REFUSED else None
-        done = replace(running, replies=progress.count)
+        done = running if told else replace(running, replies=progress.count)
         await self._record(done, result, flush=True, wish=restored)
         return result
 
@@ -283,7 +288,7 @@ class Changes:
             return ""
         made = await self._made(operation, command)
         kept = await self.recorder.keep(made)
-        result = None if kept is None else await self._change(kept)
+        result = None if kept is None else await self._change(kept, operation)
         if result is None:
             return ""
         wish = await self.targets.recorded(target)

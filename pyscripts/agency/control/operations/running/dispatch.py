@@ -17,7 +17,12 @@ from agency.control.grammar.parse import Command
 from agency.control.operation import Operation, Origin, State
 from agency.control.operations.admitting import admission
 from agency.control.operations.admitting.admission import Admitted, Bounds, Settled
-from agency.control.operations.admitting.entries import message_entry, operation_entry, sentence
+from agency.control.operations.admitting.entries import (
+    bound,
+    message_entry,
+    operation_entry,
+    sentence,
+)
 from agency.control.operations.approving.approvals import TOO_MANY, Approvals
 from agency.control.operations.approving.prompts import Effect, prompt
 from agency.control.operations.running.changes import Changes
@@ -145,7 +150,9 @@ class Dispatcher:
         where = "the control room or the approvals room" if asking else "the control room"
         quorum = policy.quorum(operation.rule or "")
         notice = prompt(operation, quorum, effect, alone=alone, plan=plan, seen=seen, where=where)
-        entry = operation_entry(operation, Outcome.WAITING, {"rule": operation.rule})
+        entry = operation_entry(
+            operation, Outcome.WAITING, {"rule": operation.rule, **bound(operation)}
+        )
         kept = await self.recorder.keep(
             operation, entry, event, notice, self.rules().room_id, asking
         )

@@ -22,15 +22,23 @@ from agency.errors import AgencyError
 _log = logging.getLogger(__name__)
 
 INTERNAL = "The control plane failed with an internal error. Its log has the details."
-_MOST_PROGRESS = 20  # replies before the final one
+_MOST_STEPS = 20
+
+
+def _show_nothing() -> None:
+    """Show no step: for a look, which has no card."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """Progress replies of one operation; their numbers make sure that each is posted once."""
+    """Steps of one operation, as its handler tells them; each has a number, and is kept once.
+
+    `shown` is called after each.
+    """
 
     recorder: Recorder
     operation: Operation
+    shown: Callable[[], None] = _show_nothing
     count: int = field(init=False)
     ended: bool = False
 
@@ -38,22 +46,19 @@ class Progress:
         self.count = self.operation.replies
 
     async def say(self, text: str) -> None:
-        """Send a progress reply; drop it if the limit is reached or the store does not take it."""
+        """Keep a step and tell it; drop it beyond the limit, or if the store does not take it."""
         if self.ended:
-            _log.warning(
-                "a progress reply after the end of the command", extra=fields_of(self.operation)
-            )
+            _log.warning("a step after the end of the command", extra=fields_of(self.operation))
             return
-        if self.count >= _MOST_PROGRESS:
-            _log.warning(
-                "too many progress replies to one command", extra=fields_of(self.operation)
-            )
+        if self.count >= _MOST_STEPS:
+            _log.warning("too many steps of one command", extra=fields_of(self.operation))
             return
         self.count += 1
         try:
             await self.recorder.progress(self.operation, text, self.count)
         except SQLAlchemyError as error:
-            _log.warning("cannot queue a progress reply: %s", store_reason(error))
+            _log.warning("cannot keep a step: %s", store_reason(error))
+        self.shown()
 
 
 async def execute(

@@ -14,9 +14,10 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from agency.clock import Clock
+from agency.control.execution.cards import end_id
 from agency.control.execution.replies import Reply, reply_message
-from agency.control.operation import Operation, Origin, OriginKind, State
-from agency.control.operations.admitting.entries import operation_entry, store_reason
+from agency.control.operation import Operation, OriginKind, State
+from agency.control.operations.admitting.entries import bound, operation_entry, store_reason
 from agency.control.operations.admitting.withdrawal import is_withdrawn
 from agency.control.operations.approving.asking import prompts, queue_prompts, queued_prompts
 from agency.control.operations.approving.basis import basis_now
@@ -39,6 +40,7 @@ from agency.control.operations.running.settlement import (
     is_settled,
     stored_answer,
 )
+from agency.control.operations.running.showing import Cards
 from agency.control.store import agents, audit, inbox, operations, outbox
 from agency.control.store.agents import Change
 from agency.control.store.audit import AuditEntry, Outcome
@@ -62,7 +64,8 @@ class Recorder:
 
     It calls `applied` with changes of the inventory that are in the store, `say` for each queued
     reply, `answered` at every end, and `told` for each report on an operation that came from no
-    room. `ended` counts what ended since the start, by action.
+    room. `cards` has the status cards that end with their operations. `ended` counts what ended
+    since the start, by action.
     """
 
     database: Database
@@ -74,6 +77,7 @@ class Recorder:
     is_stopping: Callable[[], bool]
     answered: Callable[[str, Reply], None]
     told: Callable[[str, str], None]
+    cards: Cards
     applied: Callable[[Sequence[Change]], None] = _nothing
     ended: Counter[tuple[str, State]] = field(default_factory=Counter)
     plan: Planner = plan_nothing
@@ -127,8 +131,8 @@ class Recorder:
                 audit.append(connection, self.clock, entry)
             if event is not None:
                 inbox.set_done(connection, event)
-            if notice is not None:
-                self._report(connection, after, after.replies, notice.text)
+            if notice is not None and operation.origin.kind is not OriginKind.MATRIX:
+                operations.report(connection, after, after.replies, notice.text, now)
             return True, queue_prompts(connection, asked, now)
 
         kept, queued = await self._insist(change, "cannot store an operation", {}, flush=False)
@@ -179,7 +183,7 @@ class Recorder:
             elif wish is not None:
                 agents.set_wish(connection, operation.target, wish, now)
             operations.move(connection, operation, running, now)
-            entry = operation_entry(operation, Outcome.ACCEPTED, {})
+            entry = operation_entry(operation, Outcome.ACCEPTED, bound(operation))
             audit.append(connection, self.clock, entry)
             return before
 
@@ -215,13 +219,13 @@ class Recorder:
         except SQLAlchemyError:
             return
         self.applied(settlement.changes)
-        if queued is not None:
-            self.say(queued)
+        for message in queued:
+            self.say(message)
         if settlement.operation is not None:
             self.ended[settlement.operation.action, settlement.state] += 1
         if settlement.operation is not None and settlement.reply is not None:
             self.answered(settlement.operation.id, settlement.reply)
-        if queued is not None:
+        if queued:
             await asyncio.sleep(0)  # let the sender run first
         _log.info("settled", extra=about)
 
@@ -232,31 +236,26 @@ class Recorder:
             SQLAlchemyError: the store did not take it, and the control plane stops.
         """
 
-        def commit(connection: Connection, again: bool) -> list[StoredMessage | None]:
-            return [self._commit(connection, again, settlement=each) for each in settlements]
+        def commit(connection: Connection, again: bool) -> list[StoredMessage]:
+            made = (self._commit(connection, again, settlement=each) for each in settlements)
+            return [message for queued in made for message in queued]
 
-        for queued in await self._insist(commit, "cannot record refusals", {}, flush=False):
-            if queued is not None:
-                self.say(queued)
+        for message in await self._insist(commit, "cannot record refusals", {}, flush=False):
+            self.say(message)
 
     async def progress(self, operation: Operation, text: str, index: int) -> None:
-        """Queue the `index`-th progress reply (from 1), or tell it to those who wait for it."""
-        reply = Reply(True, text, final=False)
+        """Keep the `index`-th step of an operation, and tell it to those who wait for its end.
 
-        def change(connection: Connection) -> StoredMessage | None:
-            if operation.stored:
-                operations.set_replies(connection, operation.id, index)
-            self._report(connection, operation, index, text)
-            return self._queue(connection, reply, operation.origin, operation.trace, index)
+        Those of a look are told alone: it may run again.
+        """
 
-        queued = await self.database.write(change, flush=False)
-        if queued is not None:
-            self.say(queued)
-        self._tell(operation, text)
-
-    def _report(self, connection: Connection, operation: Operation, index: int, text: str) -> None:
-        if operation.origin.kind is not OriginKind.MATRIX:
+        def change(connection: Connection) -> None:
+            operations.set_replies(connection, operation.id, index)
             operations.report(connection, operation, index, text, self.clock.now_ms())
+
+        if operation.stored:
+            await self.database.write(change, flush=False)
+        self._tell(operation, text)
 
     def _tell(self, operation: Operation, text: str) -> None:
         if operation.origin.kind is not OriginKind.MATRIX:
@@ -288,11 +287,11 @@ class Recorder:
 
     def _commit(
         self, connection: Connection, again: bool, *, settlement: Settlement
-    ) -> StoredMessage | None:
+    ) -> list[StoredMessage]:
         if again and is_settled(connection, settlement):
-            return self._queued(connection, settlement.origin, 0)
+            return self._queued(connection, settlement)
         if is_withdrawn(connection, settlement.operation, settlement.event):
-            return None
+            return []
         now = self.clock.now_ms()
         operation = settlement.operation
         apply_changes(connection, settlement, now)
@@ -311,29 +310,29 @@ class Recorder:
             inbox.set_done(connection, settlement.event)
         if settlement.also:
             inbox.set_all_done(connection, settlement.also)
-        origin, trace, lane = settlement.origin, settlement.trace, settlement.lane
-        return self._queue(connection, settlement.reply, origin, trace, 0, lane)
+        card = None
+        if operation is not None and settlement.entry is not None:
+            card = self.cards.end(connection, operation, settlement.entry.outcome)
+        reply = self._queue(connection, settlement)
+        return [message for message in (card, reply) if message is not None]
 
-    def _queue(
-        self,
-        connection: Connection,
-        reply: Reply | None,
-        origin: Origin,
-        trace: str,
-        index: int,
-        lane: Lane = Lane.FIRST,
-    ) -> StoredMessage | None:
-        """Queue a reply if the command came from a room, and its lane is not full."""
+    def _queue(self, connection: Connection, settlement: Settlement) -> StoredMessage | None:
+        """Queue the reply if the command came from a room, and its lane is not full."""
+        reply, origin, lane = settlement.reply, settlement.origin, settlement.lane
         if reply is None or origin.kind is not OriginKind.MATRIX:
             return None
         if lane is Lane.LAST and outbox.pending_in(connection, lane) >= _MAX_LAST:
             return None
-        message = reply_message(reply, origin, as_user=self.as_user, trace=trace, index=index)
+        message = reply_message(reply, origin, as_user=self.as_user, trace=settlement.trace)
         return outbox.add(connection, replace(message, lane=lane), self.clock.now_ms())
 
-    def _queued(self, connection: Connection, origin: Origin, index: int) -> StoredMessage | None:
-        """Return the reply of that number, if it was queued and not sent."""
-        return outbox.find_pending(connection, outbox.transaction_id(origin.id, index))
+    def _queued(self, connection: Connection, settlement: Settlement) -> list[StoredMessage]:
+        """Return what was queued with a settlement, and not sent."""
+        ids = [outbox.transaction_id(settlement.origin.id, 0)]
+        if settlement.operation is not None:
+            ids.insert(0, end_id(settlement.operation))
+        found = (outbox.find_pending(connection, txn_id) for txn_id in ids)
+        return [message for message in found if message is not None]
 
 
 def _attempt(work: Callable[[Connection, bool], T], again: bool, connection: Connection) -> T:

@@ -143,6 +143,16 @@ class Engine:
             async with self._calling() as client:
                 await client.containers.container(container).delete(force=True, timeout=timeout)
 
+    async def remove_volume(self, agent: str) -> None:
+        """Remove an agent's volume with all that it kept; one of somebody else is left alone."""
+        identity = self.identity(agent)
+        path = f"volumes/{identity.volume}"
+        with _absent_is_fine():
+            async with self._calling() as client:
+                volume = await call(client, "GET", path)
+                if identity.owns(volume.get("Labels")):
+                    await call(client, "DELETE", path)
+
     async def wait(self, container: str) -> None:
         """Wait for a container's end, without a time limit."""
         async with self._calling() as client:

@@ -42,6 +42,7 @@ from agency.control.runtimes.handover import (
     Handed,
     make_private,
     open_redeem_place,
+    remove_tree,
 )
 from agency.control.runtimes.logs import file_tail, last_lines
 from agency.control.runtimes.serial import Managed, SerialRuntime
@@ -218,6 +219,15 @@ class DockerRuntime(SerialRuntime[_Agent]):
         if seen is not None and seen.running:
             await self._engine.stop(seen.id, whole_seconds(self._stop_timeout_s))
         await self._unwatch(agent)
+
+    async def _erase(self, agent: _Agent) -> None:
+        """Remove its container, its volume, and the end of its log."""
+        seen = await self._engine.find(agent.name)
+        if seen is not None:
+            await self._engine.remove(seen.id)
+        await self._engine.remove_volume(agent.name)
+        await asyncio.to_thread(remove_tree, self._directory / agent.name)
+        await asyncio.to_thread(agent.kept_log.unlink, missing_ok=True)
 
     async def _observe(self, agent: _Agent) -> Seen | None:
         """Look at an agent's container; watch one that runs and was found first now."""

@@ -31,6 +31,7 @@ from agency.secrets import (
     sops,
     store_key,
 )
+from agency.spinup.scenario.staging import stage
 
 _KEY_FILE = "age.key"
 _RECIPIENT = "run"
@@ -95,8 +96,9 @@ def _make_instance(
 ) -> LoadedInstance:
     """Write an instance that says what `given` says and whose secrets only `key` opens.
 
-    Every internal secret is new: nothing that guards a real machine goes into a throwaway one.
-    External inputs are left out, unless a part makes one for this run.
+    It is staged for the conversation (`scenario/staging.py`). Every internal secret is new: nothing
+    that guards a real machine goes into a throwaway one. External inputs are left out, unless a
+    part makes one for this run.
 
     Raises:
         PrerequisiteError: sops is not installed, or the place cannot be written.
@@ -104,6 +106,7 @@ def _make_instance(
     """
     document: dict[str, Any] = yaml.safe_load(given.path.read_bytes())
     document["secrets"] = {"provider": "sops", "recipients": {_RECIPIENT: key.recipient}}
+    stage(given.instance).write(document)
     for part in parts:
         part.adapt(document)
     content = yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode()

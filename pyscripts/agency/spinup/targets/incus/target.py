@@ -23,6 +23,7 @@ from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import RemoteSubject, reached
 from agency.spinup.run import Run
 from agency.spinup.scenario.accounts import create_people
+from agency.spinup.scenario.staging import stage
 from agency.spinup.suite.runner import run_suite
 from agency.spinup.target import Setting, hold_secrets
 from agency.spinup.targets.incus import evidence
@@ -152,6 +153,7 @@ class IncusTarget:
     async def _accounts(self, run: Run, fit: _Fitted) -> Shop:
         guest, secrets, session = fit.guest, fit.secrets, self.setting.session
         instance = secrets.loaded.instance
+        approvers = stage(instance).approvers
         homeserver, control = await run.held.enter(reached(guest))
         run.ports = tuple(int(urlsplit(url).port or 0) for url in (homeserver, control))
         await create_people(
@@ -161,6 +163,7 @@ class IncusTarget:
             password=secrets.password,
             shared_secret=secrets.get(MATRIX_REGISTRATION_SHARED_SECRET),
             outsider=OUTSIDER,
+            also=approvers,
         )
         observer = Observer(guest, fit.made.system.programs.agency)
         run.held.push(observer.close)
@@ -178,6 +181,7 @@ class IncusTarget:
             password=lambda _: secrets.password,
             usage=fit.meter.read,
             entrance=next((way for way in ways if way is not None), None),
+            approvers=approvers,
         )
         examination = Examination(run.recorder, subject)
         hold_secrets(run, examination)

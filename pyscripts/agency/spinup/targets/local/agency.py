@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import aiohttp
 
 from agency import naming
 from agency.children import Child, ChildSpec, processes_with_marker
-from agency.control import AgentEntry, ControlConfig, token_file
+from agency.control import AgentEntry, Api, ControlConfig, token_file
 from agency.errors import UsageError
 from agency.files import write_atomically
 from agency.instance import Instance, decision_settings, registration
@@ -35,6 +36,7 @@ from agency.spinup.probes.probe import Identity
 from agency.spinup.probes.probe import run as run_probe
 from agency.spinup.record import Evidence
 from agency.spinup.scenario.accounts import create_people
+from agency.spinup.scenario.staging import stage
 from agency.spinup.targets.local import synapse
 from agency.spinup.targets.local.relay import Relay
 from agency.spinup.targets.local.supervisor import Service, Supervisor, nothing
@@ -42,24 +44,30 @@ from agency.spinup.targets.local.supervisor import Service, Supervisor, nothing
 HOMESERVER = "homeserver"
 HOMESERVER_SOCKET = "homeserver.sock"
 CONTROL = "control"
+CONTROL_API = "control-api"
 CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, VAULT_MASTER_KEY)
 
 
-def usual_ports(instance: Instance) -> dict[str, int]:
-    """List the ports of an agency that has a machine to itself; an agent is `agent-NAME`."""
+def usual_ports(instance: Instance, *, with_api: bool = False) -> dict[str, int]:
+    """List the ports of an agency that has a machine to itself; an agent is `agent-NAME`.
+
+    One that is kept running has the HTTP interface for people's programs, too.
+    """
     ports = {HOMESERVER: naming.SERVICE_PORTS["synapse"], CONTROL: naming.SERVICE_PORTS["control"]}
+    if with_api:
+        ports[CONTROL_API] = naming.SERVICE_PORTS[CONTROL_API]
     for agent in instance.resolved_agents():
         ports[naming.agent_localpart(agent.name)] = agent.port
     return ports
 
 
-def check_port_names(instance: Instance, pinned: Iterable[str]) -> None:
+def check_port_names(instance: Instance, pinned: Iterable[str], *, with_api: bool = False) -> None:
     """Refuse to pin the port of something that this instance does not have.
 
     Raises:
         UsageError: an unknown name.
     """
-    known = usual_ports(instance)
+    known = usual_ports(instance, with_api=with_api)
     for name in pinned:
         if name not in known:
             raise UsageError(
@@ -68,7 +76,11 @@ def check_port_names(instance: Instance, pinned: Iterable[str]) -> None:
 
 
 def hold_ports(
-    instance: Instance, wanted: Mapping[str, int], usual: Mapping[str, int] | None = None
+    instance: Instance,
+    wanted: Mapping[str, int],
+    usual: Mapping[str, int] | None = None,
+    *,
+    with_api: bool = False,
 ) -> Held:
     """Listen on the ports of an agency: those that are wanted, the `usual` ones, or free ones.
 
@@ -79,9 +91,9 @@ def hold_ports(
         PrerequisiteError: a wanted port is taken.
         UsageError: two names want one port.
     """
-    held = hold(usual_ports(instance), wanted, usual)
+    held = hold(usual_ports(instance, with_api=with_api), wanted, usual)
     for name, each in held.sockets.items():
-        if name not in (HOMESERVER, CONTROL):
+        if name not in (HOMESERVER, CONTROL, CONTROL_API):
             pause(each)
     return held
 
@@ -125,6 +137,12 @@ class LocalAgency:
     def control_url(self) -> str:
         """Base URL of the control plane."""
         return f"http://{LOOPBACK}:{self.assigned[CONTROL]}"
+
+    @property
+    def api_url(self) -> str | None:
+        """Base URL of the HTTP interface for people's programs; None if it is not served."""
+        port = self.assigned.get(CONTROL_API)
+        return None if port is None else f"http://{LOOPBACK}:{port}"
 
     @property
     def database(self) -> Path:
@@ -207,6 +225,7 @@ class LocalAgency:
             database_url=f"sqlite+aiosqlite:///{self.database}",
             state_dir=self.run.path / CONTROL,
             runtime="process",
+            api=Api(listen_port=port) if (port := self.assigned.get(CONTROL_API)) else None,
         )
 
     async def start_homeserver(self) -> Child:
@@ -269,8 +288,10 @@ class LocalAgency:
         """Wait until the control plane that was launched says that it is ready."""
         return await self.supervisor.ready(CONTROL)
 
-    async def create_people(self, outsider: str | None = None, *, again: bool = False) -> None:
-        """Register the operators, and an outsider where one is named, all with `password`.
+    async def create_people(
+        self, outsider: str | None = None, *, also: Iterable[str] = (), again: bool = False
+    ) -> None:
+        """Register the operators, an outsider where one is named, and others, with `password`.
 
         With `again`, those that have an account already are left alone.
         """
@@ -281,6 +302,7 @@ class LocalAgency:
             password=self.password,
             shared_secret=self.secrets.get(MATRIX_REGISTRATION_SHARED_SECRET),
             outsider=outsider,
+            also=also,
             again=again,
         )
 
@@ -288,6 +310,16 @@ class LocalAgency:
     def password(self) -> SecretValue:
         """Password of every account that `create_people` made."""
         return self.secrets.get(OPERATOR_PASSWORD)
+
+    @property
+    def approvers(self) -> tuple[str, ...]:
+        """Those who approve what the first operator asks for."""
+        return stage(self.instance).approvers
+
+    async def kill_agent(self, name: str, pid: int) -> Evidence:  # noqa: ARG002 - a pid is enough
+        """Kill the process of an agent."""
+        os.kill(pid, signal.SIGKILL)
+        return {"pid": pid, "signal": "SIGKILL", "means": "kill(2)"}
 
     async def log_in(self, user_id: str) -> Person:
         """Log a person in."""
@@ -349,7 +381,9 @@ class LocalAgency:
         files = [p for p in run.logs.rglob("*") if p.is_file()]
         files += list((run.path / HOMESERVER).glob("*.yaml"))
         files += [p for p in (run.path / CONTROL).glob("control*") if p.is_file()]
-        return files + list((run.path / CONTROL).rglob("*.log"))
+        # Also those of agents, which are `agents/NAME/log`.
+        logs = [*(run.path / CONTROL).rglob("*.log"), *(run.path / CONTROL).rglob("log*")]
+        return files + [p for p in logs if p.is_file()]
 
     def pids(self) -> list[int]:
         """List the processes of the run."""

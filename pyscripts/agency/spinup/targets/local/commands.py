@@ -19,6 +19,10 @@ from agency.spinup.targets.local import keep, place, verbs
 from agency.terminal import plain
 
 _MIB = 1024 * 1024
+_NOBODY = (
+    "nobody can approve what needs an approval: name a second person in `approvers`, or set "
+    "`approvals.soloDelay`, in instance.yaml"
+)
 
 
 def _line(printer: Console, text: str, style: str = "") -> None:
@@ -46,12 +50,15 @@ def _describe(printer: Console, status: verbs.Status) -> None:
     for label, value in (
         ("started", state.started_at),
         ("homeserver", state.homeserver),
+        ("HTTP API", state.api or "-"),
         ("control room", state.control_room),
         ("operator", state.operator),
         ("password", f"in {state.password_file}"),
         ("logs", state.logs),
     ):
         _line(printer, f"  {label:13} {value}")
+    if state.nobody_approves:
+        _line(printer, f"  note          {_NOBODY}")
     _line(printer, "say something: agency room ping" if status.ready else "stop it: agency down")
 
 

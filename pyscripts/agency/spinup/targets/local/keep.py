@@ -27,7 +27,7 @@ from agency.clock import Clock, iso
 from agency.control import Login, default_login_file, local_socket, place_of, write_login
 from agency.errors import AgencyError
 from agency.files import write_atomically
-from agency.instance import LoadedInstance, load_instance, open_provider
+from agency.instance import Instance, LoadedInstance, load_instance, open_provider
 from agency.rundir import RunDirectory
 from agency.secrets import MATRIX_HS_TOKEN, OPERATOR_PASSWORD, Redactor
 from agency.signals import stop_signals
@@ -149,7 +149,7 @@ async def run_foreground(
     """
     wish = _wish()
     loaded = load_instance(instance)
-    check_port_names(loaded.instance, pinned)
+    check_port_names(loaded.instance, pinned, with_api=True)
     directory, known = place.open_directory(loaded.instance.domain)
     async with contextlib.AsyncExitStack() as held:
         held.callback(directory.release)
@@ -163,7 +163,8 @@ async def run_foreground(
         )
         held.callback(secrets.close)
         session = await held.enter_async_context(aiohttp.ClientSession())
-        ports = hold_ports(loaded.instance, pinned, known.ports if known else {})
+        usual = known.ports if known else {}
+        ports = hold_ports(loaded.instance, pinned, usual, with_api=True)
         supervisor = Supervisor(directory.run)
         agency = LocalAgency(loaded.instance, directory, secrets, ports, session, supervisor)
         held.callback(agency.close)
@@ -188,6 +189,11 @@ def _wish() -> asyncio.Event:
     return wish
 
 
+def _nobody_approves(instance: Instance) -> bool:
+    deciding = {*instance.operators, *instance.approvers}
+    return len(deciding) < 2 and instance.approvals.solo_delay is None
+
+
 def _first_state(agency: LocalAgency, loaded: LoadedInstance, clock: Clock) -> LocalState:
     run: RunDirectory = agency.run
     now = clock.now_iso()
@@ -203,6 +209,8 @@ def _first_state(agency: LocalAgency, loaded: LoadedInstance, clock: Clock) -> L
         domain=agency.instance.domain,
         homeserver=agency.homeserver_url,
         control=agency.control_url,
+        api=agency.api_url,
+        nobody_approves=_nobody_approves(agency.instance),
         control_room=agency.control_room,
         operator=agency.instance.operators[0],
         login_file=default_login_file(),

@@ -62,6 +62,8 @@ class LocalState(Strict):
     domain: str
     homeserver: str
     control: str
+    api: str | None = None  # for people's programs
+    nobody_approves: bool = False  # so what needs an approval never runs
     control_room: str
     operator: str
     login_file: Path

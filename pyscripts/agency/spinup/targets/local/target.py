@@ -11,6 +11,7 @@ from importlib import import_module
 from agency.spinup.examination import OUTSIDER, Examination
 from agency.spinup.probes import host as host_probes
 from agency.spinup.run import Run
+from agency.spinup.scenario.staging import stage
 from agency.spinup.target import Setting, hold_secrets
 from agency.spinup.targets.local.agency import (
     LocalAgency,
@@ -47,7 +48,9 @@ class LocalTarget:
     async def spin_up(self, run: Run) -> None:
         """Start the services, talk to them and read their records."""
         setting, secrets = self.setting, self.setting.secrets
-        instance, supervisor = setting.loaded.instance, Supervisor(setting.directory.run)
+        staged = stage(setting.loaded.instance)
+        instance = staged.of(setting.loaded.instance)
+        supervisor = Supervisor(setting.directory.run)
         run.network = setting.network
         run.watch(supervisor.watch())
         # Also where no agency was made that knows them.
@@ -73,7 +76,7 @@ class LocalTarget:
             await asyncio.gather(agency.start_homeserver(), importing)
             await examination.homeserver()
         async with run.step("accounts"):
-            await agency.create_people(OUTSIDER)
+            await agency.create_people(OUTSIDER, also=staged.approvers)
         async with run.step("control"):
             await agency.control_ready()
         async with run.step("probe"):

@@ -24,6 +24,7 @@ from agency.spinup.remote.asking import Observer
 from agency.spinup.remote.subject import RemoteSubject, reached
 from agency.spinup.run import Run
 from agency.spinup.scenario.conversation import Conversation
+from agency.spinup.scenario.staging import colleagues, quorum
 from agency.spinup.suite.requirements import require_suite
 from agency.spinup.suite.runner import run_suite
 from agency.spinup.target import Setting, hold_secrets
@@ -151,6 +152,7 @@ class SshTarget:
             secrets={MATRIX_HS_TOKEN: token}.__getitem__,
             known=lambda: [token, *self.accounts.values()],
             password=self._password,
+            approvers=self._approvers(),
         )
         return Examination(run.recorder, subject)
 
@@ -160,6 +162,12 @@ class SshTarget:
         seen = await units.show(self.machine, map(naming.agent_unit, names))
         working = [name for name in names if seen[naming.agent_unit(name)].active == "active"]
         return working or names
+
+    def _approvers(self) -> tuple[str, ...]:
+        """List those whose password was given, if they are enough to approve something."""
+        needed = quorum(self._instance)
+        known = [who for who in colleagues(self._instance) if who in self.accounts]
+        return tuple(known[:needed]) if len(known) >= needed else ()
 
     def _password(self, user_id: str) -> SecretValue:
         if user_id not in self.accounts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agency.transcript.rules.v1.rule import ProbeRule
-from agency.transcript.rules.v2 import alerts, backup, edge, shop
+from agency.transcript.rules.v2 import alerts, backup, control, edge, shop
 
 PARTS: Mapping[str, tuple[ProbeRule, ...]] = {
     "alerts": alerts.RULES,
@@ -18,7 +18,7 @@ PARTS: Mapping[str, tuple[ProbeRule, ...]] = {
 }
 _OF_PARTS = tuple(rule for rules in PARTS.values() for rule in rules)
 
-RULES: tuple[ProbeRule, ...] = (*shop.RULES, *_OF_PARTS)
+RULES: tuple[ProbeRule, ...] = (*control.RULES, *shop.RULES, *_OF_PARTS)
 
 
 def of_profile(profile: Iterable[str]) -> frozenset[str]:

@@ -17,7 +17,7 @@ from agency.transcript.rules.v1 import (
 )
 from agency.transcript.rules.v1.rule import ProbeRule, Verdict
 from agency.transcript.rules.v1.times import broken_times
-from agency.transcript.rules.v2 import added, shop, suite
+from agency.transcript.rules.v2 import added, control, shop, suite
 from agency.transcript.rules.v2.links import broken_links
 from agency.transcript.rules.v2.model import Predicate, Probe, Result
 
@@ -97,12 +97,14 @@ STEPS: Mapping[str, tuple[str, ...]] = {
 # A host at work is looked at and not talked to, unless somebody says otherwise. Such a transcript
 # says so itself: the step was skipped, and nothing is in it that only a conversation can show.
 READ_ONLY_SKIPS: Mapping[str, str] = {"ssh": "scenario"}
-# What is mandatory beside the rules' own targets, as soon as a host was talked to.
+# What is mandatory beside the rules' own targets, as soon as a host was talked to. An approval and
+# a secret take a second person, whom a host may not have: there the gate `control` is not met.
 WHEN_TALKED_TO: frozenset[str] = frozenset(
     (
         "control.room",
         "agents.health",
         "agents.stopped",
+        "agent.respawned",
         *(rule.name for rule in (*scenario.RULES, *secrecy.RULES)),
     )
 )
@@ -111,6 +113,7 @@ WHEN_TALKED_TO: frozenset[str] = frozenset(
 # the probes of every service that the first one lists.
 GATES: Mapping[str, tuple[str, ...]] = {
     "hermetic": ("quarantine.outbound",),
+    "control": control.GATE,
     "shop": (shop.SERVICES,),
 }
 

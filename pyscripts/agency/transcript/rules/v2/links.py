@@ -33,8 +33,16 @@ agents.audit agents[].name has agents.health agents[].name: nothing on record of
 store.schema revision == control.ready schemaRevision: not the revision that control.ready says
 database.versions controlSchema == store.schema revision: not the schema that store.schema saw
 homeserver.process pid in system.processes running[].pid: its process is not among those that ran:
-scenario.replay pidAfter in system.processes running[].pid: its process is not among those that ran:
 audit.chain count >= scenario.replay auditCountAfter: shorter than when scenario.replay counted it
+approval.granted audit[].sequence <= audit.chain count: more rows than audit.chain verified
+approval.granted requester in run obeyed[]: nobody whose commands were carried out:
+secret.delivered audit[].sequence <= audit.chain count: more rows than audit.chain verified
+secret.delivered search.secretsChecked == secrets.absent secretsChecked: not its search
+secret.delivered search.filesSearched == secrets.absent filesSearched: not its search
+agent.respawned before.pid == secret.delivered held.pid: not the process that held the secret
+agent.respawned before.incarnation == secret.delivered held.incarnation: not what held the secret
+agent.respawned after.pid in system.processes running[].pid: is not among those that ran:
+agent.respawned audit[].sequence <= audit.chain count: more rows than audit.chain verified
 login.oidc userId|domain == control.room alias|domain: not an account of the domain of control.room
 
 secrets.absent secretsChecked > agents.health agents|count: did not look for every agent's token
@@ -88,8 +96,13 @@ def _run(predicate: Predicate) -> Evidence:
         "modes": ["none", _MODES.get(predicate.target)],
         "observed": [said.observed for said in predicate.scenario],
         "obeyed": [said.by for said in done],
-        "ordered": [said.by for said in done if said.observed.get("said")],
+        # Who approves what others ask for need be no operator.
+        "ordered": [said.by for said in done if _orders(said.observed.get("said"))],
     }
+
+
+def _orders(said: Any) -> bool:
+    return bool(said) and not str(said).startswith("!agency approvals ")
 
 
 # How a target's spin-up is kept from the network, where it is.
@@ -110,6 +123,7 @@ def _each(compare: Callable[[Any, Any], bool]) -> Callable[[Values, Values], Val
 # Each returns the values that are wrong.
 OPERATORS: Mapping[str, Callable[[Values, Values], Values]] = {
     "==": _each(operator.eq),
+    "<=": _each(operator.le),
     ">": _each(operator.gt),
     ">=": _each(operator.ge),
     "has": lambda left, right: [value for value in right if value not in left],
@@ -253,6 +267,75 @@ def _by_systemd(agents: Evidence, predicate: Predicate) -> str | None:
     return None
 
 
+def _replayed_ran(replay: Evidence, predicate: Predicate) -> str | None:
+    """Compare the process of the replay with those that ran; one may have been killed since."""
+    seen: dict[str, Any] = {entry.name: entry.evidence for entry in predicate.probes}
+    ran = values(seen["system.processes"], "running[].pid")
+    killed = values(seen["agent.respawned"], "before.pid") if "agent.respawned" in seen else []
+    if replay["pidAfter"] not in (*ran, *killed):
+        return f"scenario.replay: its process is not among those that ran: {replay['pidAfter']}"
+    return None
+
+
+def _one_secret(approval: Evidence, delivered: Evidence) -> str | None:
+    if approval["asked"]["target"] != f"secret {delivered['secret']}":
+        return "approval.granted: not of the secret of secret.delivered"
+    if approval["secretBefore"]["agents"] != [delivered["agent"]]:
+        return "approval.granted: secretBefore is not bound to the agent of secret.delivered"
+    return None
+
+
+def _by_the_control_plane(seen: Evidence, room: Evidence) -> str | None:
+    bot = naming.matrix_id(naming.CONTROL_LOCALPART, room["alias"].partition(":")[2])
+    message = seen["prompt"] if "prompt" in seen else seen["notice"]
+    return None if message["sender"] == bot else f"{message['sender']} is not the control plane"
+
+
+def _said_so(approval: Evidence, predicate: Predicate) -> str | None:
+    """Compare who asked and approved with the scenario: each by the event of their message."""
+    said = {entry.observed.get("eventId"): entry.by for entry in predicate.scenario}
+    wanted = [(approval["requestId"], approval["requester"])]
+    wanted += [
+        (one["eventId"], one["by"]) for one in (approval["ownApproval"], *approval["grants"])
+    ]
+    for event, by in wanted:
+        if said.get(event) != by:
+            return f"approval.granted: the scenario lacks {event} by {by}"
+    return None
+
+
+def _asked_for(delivered: Evidence, predicate: Predicate) -> str | None:
+    said = {entry.observed.get("eventId"): entry.said for entry in predicate.scenario}
+    name, agent = delivered["secret"], delivered["agent"]
+    wanted = {
+        delivered["setId"]: f"!agency secrets set {name}",
+        delivered["bindId"]: f"!agency secrets bind {name} {agent}",
+    }
+    for event, text in wanted.items():
+        if said.get(event) != text:
+            return f"secret.delivered: the scenario lacks {text}"
+    if not any(delivered["mark"] in text for text in said.values()):
+        return "secret.delivered: nobody said what was planted"
+    return None
+
+
+def _worked_before(delivered: Evidence, predicate: Predicate) -> str | None:
+    """Compare who held the secret with the agents seen before: by pid, or by that of the replay."""
+    seen: dict[str, Any] = {entry.name: entry.evidence for entry in predicate.probes}
+    known = {one["name"]: one["pid"] for one in seen["agents.health"]["agents"]}
+    pids = (known.get(delivered["agent"]), seen["scenario.replay"]["pidAfter"])
+    if delivered["held"]["pid"] not in pids:
+        return "secret.delivered: not the process of an agent that agents.health saw"
+    return None
+
+
+def _killed_there(respawned: Evidence, predicate: Predicate) -> str | None:
+    means = "SIGKILL" if predicate.target == "local" else "SIGTERM"
+    if respawned["killed"]["signal"] != means:
+        return f"agent.respawned: not by {means}, which no runtime of this target mends itself"
+    return None
+
+
 CHECKS: tuple[tuple[Callable[[Any, Any], str | None], str, str], ...] = (
     (_members, "control.room", "agents.health"),
     (_stopped_ran, "agents.stopped", "system.processes"),
@@ -268,4 +351,12 @@ CHECKS: tuple[tuple[Callable[[Any, Any], str | None], str, str], ...] = (
     (_refused, "scenario.refused", "transcript"),
     (_by_systemd, "agents.health", "transcript"),
     (_by_systemd, "agents.stopped", "transcript"),
+    (_replayed_ran, "scenario.replay", "transcript"),
+    (_one_secret, "approval.granted", "secret.delivered"),
+    (_by_the_control_plane, "approval.granted", "control.room"),
+    (_by_the_control_plane, "agent.respawned", "control.room"),
+    (_said_so, "approval.granted", "transcript"),
+    (_asked_for, "secret.delivered", "transcript"),
+    (_worked_before, "secret.delivered", "transcript"),
+    (_killed_there, "agent.respawned", "transcript"),
 )

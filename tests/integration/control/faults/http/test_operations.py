@@ -29,7 +29,8 @@ def test_a_change_runs_and_its_events_end_with_the_answer(served: Any) -> None:
     assert made.headers["Location"] == f"/api/v1/operations/{told['id']}"
     events = list(alice.events(told["id"]))
     kind, last, end = events[-1]
-    assert (kind, end["state"], end["final"], last) == ("end", "done", True, "0.done")
+    assert (kind, end["state"], end["final"], last) == ("end", "done", True, "3.done")
+    assert end["reports"][0]["text"] == "starting its process", "its steps are reports"
     assert end["command"] == '!agency agents start pm --project="new app"'
     assert "pm runs, with the project new app" in end["reply"]["text"]
     assert alice.get(f"/operations/{told['id']}").json() == end
@@ -224,7 +225,7 @@ def test_what_is_too_large_of_another_kind_or_another_form_is_refused(
     body = b'{"command": "ping", "key": "sized-1"}'
     good = alice.ask("POST", "/operations", data=body, headers={"Content-Type": "application/json"})
     assert good.status_code in (200, 202), "positive control"
-    assert post(body + b" " * 65_536) == (413, "too-large")
+    assert post(body + b" " * 262_144) == (413, "too-large")
     assert post(body, "text/plain") == (415, "not-json")
     assert post(body[:-1]) == (400, "bad-request")
     assert post(b"[" * 60_000) == (400, "bad-request")
@@ -253,3 +254,24 @@ def test_an_open_stream_does_not_hold_up_the_end(served: Any) -> None:
     begun = time.monotonic()
     assert served.stop() == 0
     assert time.monotonic() - begun < 5
+
+
+def test_the_status_tells_uptime_agents_and_recent_errors(shared: Any, alice: Client) -> None:
+    assert requests.get(f"{url_of(shared)}/api/v1/status", timeout=5).status_code == 401
+    vera = client_for(shared, VERA, "viewer")
+    before = vera.get("/status")
+    assert before.status_code == 200, before.text
+    assert sum(before.json()["agents"].values()) == 2
+    assert alice.give("agents start pm", "status-start", wait_s=20).json()["state"] == "done"
+    failed = alice.give("secrets list", "status-fail", wait_s=20).json()
+    assert failed["state"] == "failed", "it has no vault"
+    told = vera.get("/status").json()
+    assert told["agents"] == {"running": 1, "stopped": 1}
+    assert told["uptime_s"] >= before.json()["uptime_s"] > 0
+    assert (told["safe_mode"], told["waiting_for_approval"]) == (False, 0)
+    assert before.json()["recent_errors"] == []
+    (error,) = told["recent_errors"]
+    assert (error["action"], error["trace"]) == ("secrets list", failed["trace"])
+    assert alice.give("agents stop pm", "status-stop", wait_s=20).json()["state"] == "done"
+    by_command = alice.give("status", "status-said", wait_s=10).json()["reply"]["block"]
+    assert "2 stopped" in by_command

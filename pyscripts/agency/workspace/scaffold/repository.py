@@ -21,15 +21,25 @@ _NO_SUCH_SETTING = 1  # git-config(1)
 
 
 @dataclass(frozen=True, slots=True)
+class Signature:
+    """The name and address that commits are signed with."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
 class Repository:
     """git, by its absolute path."""
 
     git: str
 
-    def init(self, place: Path, uid: int, gid: int) -> None:
-        """Make an empty repository on the branch main, without hooks."""
+    def init(self, place: Path, uid: int, gid: int, author: Signature) -> None:
+        """Make an empty repository on the branch main, without hooks, that knows its author."""
         argv = ["init", "--quiet", "--initial-branch=main", "--template="]
         self._run(place, argv, uid, gid)
+        self._run(place, ["config", "--local", "user.name", author.name], uid, gid)
+        self._run(place, ["config", "--local", "user.email", author.email], uid, gid)
 
     def has_origin(self, place: Path, uid: int, gid: int) -> bool:
         """Return whether it has a remote `origin`.

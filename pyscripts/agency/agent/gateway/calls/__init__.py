@@ -1,0 +1,1 @@
+"""Calls of tools: judged, asked, recorded, made once, and their results bounded."""

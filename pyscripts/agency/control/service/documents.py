@@ -1,0 +1,24 @@
+"""The desk of agents' documents, built from what the parts of a control plane share."""
+
+from __future__ import annotations
+
+from agency.control.conditions import Code
+from agency.control.gosuto.desk import GosutoDesk
+from agency.control.gosuto.push import AcpPush
+from agency.control.service.shared import Shared
+
+
+def build_desk(plane: Shared) -> GosutoDesk:
+    """Build the desk; an agent that lies about what it holds is a condition."""
+
+    def lied(agent: str, number: int) -> None:
+        plane.conditions.note(
+            Code.AGENT_LIES,
+            f"{agent} was given version {number} of its Gosuto, and then said that it holds "
+            "something else: its program is not what it should be",
+            subject=agent,
+            hint=f"stop it, and see its log: !agency agents stop {agent}",
+        )
+
+    push = AcpPush(plane.runtime, plane.acp)
+    return GosutoDesk(plane.database, plane.inventory, push, lied)

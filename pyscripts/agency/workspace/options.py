@@ -1,0 +1,16 @@
+"""Options that several commands of `agency workspace` take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+settings_option = click.option(
+    "--settings",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="/etc/agency/agents",
+    show_default=True,
+    help="Where NAME.json of the agent is.",
+)

@@ -1,0 +1,193 @@
+"""Performing one task: the interface, and the performer that runs a configured command.
+
+A command gets the paths of two files in its environment: AGENCY_TASK, the task as JSON, and
+AGENCY_TASK_RESULT, where it may write `{"note": TEXT, "tokens": NUMBER}`. Exit status 0 is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agency import guarded
+from agency.children import Child, ChildSpec, kill_marked, start_child
+from agency.errors import AgencyError, PrerequisiteError
+from agency.programs import Bounds, find_program
+from agency.settings import parse
+from agency.workspace.tasks.model import Task
+
+MOST_LOGS = 100
+_RESULT = "result.json"
+_GRACE_S = 10.0
+_BOUNDS = Bounds(file_bytes=1024**3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """A task with what its performer must know; `context` is text about known issues."""
+
+    task: Task
+    run: str
+    workspace: Path
+    timeout_s: float
+    context: str = ""
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """What came of a task; `note` is one line, `tokens` what it took of the budget."""
+
+    outcome: Literal["completed", "failed"]
+    note: str
+    tokens: int = 0
+
+
+class NotBegunError(PrerequisiteError):
+    """Failure before anything of a task was done; the task stays pending."""
+
+
+class Performer(Protocol):
+    """Interface of what does a task."""
+
+    async def perform(self, assignment: Assignment) -> Performed:
+        """Do the task, within its time.
+
+        A cancelled call ends all that it started before it returns.
+
+        Raises:
+            NotBegunError: nothing was done. After any other error the outcome is unknown.
+        """
+
+    def end_remains(self, run: str) -> None:
+        """End what an earlier, killed run left running.
+
+        Raises:
+            AgencyError: some of it still runs.
+        """
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    note: str = Field(default="", max_length=4000)
+    tokens: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandPerformer:
+    """Performer that runs a command in the workspace; what it prints goes to `logs/`."""
+
+    argv: Sequence[str]
+    state: Path
+    home: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def end_remains(self, run: str) -> None:
+        """End the processes of an earlier run."""
+        kill_marked(run, _GRACE_S)
+
+    async def perform(self, assignment: Assignment) -> Performed:
+        """Run the command to its end."""
+        folder = self.state / "runs" / assignment.run
+        logs = assignment.workspace / "logs"
+        try:
+            folder.mkdir(parents=True, mode=0o700)
+            (folder / "task.json").write_text(_as_json(assignment))
+            logs.mkdir(exist_ok=True)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise NotBegunError(
+                f"cannot hand over the task: {error.strerror or error}",
+                where=str(error.filename or folder),
+                hint="check the free space and the owner of that directory",
+            ) from error
+        try:
+            child = await self._started(assignment, folder, logs)
+            status = await self._ended(child, assignment)
+            return _judge(status, assignment, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            _prune(logs)
+
+    async def _started(self, assignment: Assignment, folder: Path, logs: Path) -> Child:
+        try:
+            program = find_program(self.argv[0], hint="install it, or name it by its path")
+            spec = ChildSpec(
+                name=f"task {assignment.task.name}",
+                argv=[*_BOUNDS.prefix(), program, *self.argv[1:]],
+                env={
+                    "HOME": str(self.home),
+                    "AGENCY_TASK": str(folder / "task.json"),
+                    "AGENCY_TASK_RESULT": str(folder / _RESULT),
+                    **self.env,
+                },
+                cwd=assignment.workspace,
+                log_path=logs / f"task-{assignment.run}.log",
+            )
+            return await start_child(spec, marker=assignment.run)
+        except AgencyError as error:
+            raise NotBegunError(error.message, where=error.where, hint=error.hint) from error
+
+    async def _ended(self, child: Child, assignment: Assignment) -> int | None:
+        try:
+            async with asyncio.timeout(assignment.timeout_s):
+                return await child.wait()
+        except TimeoutError:
+            return None
+        finally:
+            await child.stop(_GRACE_S)
+            await asyncio.to_thread(kill_marked, assignment.run, _GRACE_S)
+
+
+def _as_json(assignment: Assignment) -> str:
+    task = assignment.task
+    told: dict[str, object] = {
+        "name": task.name,
+        "description": task.description,
+        "priority": task.priority,
+        "source": task.source,
+        "run": assignment.run,
+        "timeout_s": assignment.timeout_s,
+        "context": assignment.context,
+        "model": assignment.model,
+    }
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _judge(status: int | None, assignment: Assignment, folder: Path) -> Performed:
+    told, problem = _Result(), ""
+    try:
+        with guarded.directory(folder) as inside:
+            if guarded.look(inside, _RESULT).kind is not guarded.Kind.ABSENT:
+                told = parse(_Result, guarded.read(inside, _RESULT) or b"", where="the result")
+    except AgencyError as error:
+        problem = f"its result cannot be read: {error.message}"
+    note = " ".join(told.note.split())
+    if status is None:
+        return Performed("failed", f"no end after {assignment.timeout_s:g} s", told.tokens)
+    if status != 0:
+        what = f"exit status {status}" if status > 0 else f"ended by signal {-status}"
+        return Performed("failed", f"{what}: {note}" if note else what, told.tokens)
+    if problem:
+        return Performed("failed", problem, told.tokens)
+    return Performed("completed", note or "done", told.tokens)
+
+
+def _prune(logs: Path) -> None:
+    """Remove the oldest logs of runs beyond the bound."""
+    with contextlib.suppress(OSError):
+        found = sorted(
+            (path for path in logs.glob("task-*.log") if not path.is_symlink()),
+            key=lambda path: path.stat().st_mtime,
+        )
+        for path in found[: max(0, len(found) - MOST_LOGS)]:
+            path.unlink()

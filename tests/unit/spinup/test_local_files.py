@@ -1,0 +1,23 @@
+"""The files of a local agency in which a secret would be a leak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from agency.spinup.targets.local.agency import LocalAgency
+
+
+def test_every_log_of_a_local_agency_is_searched(tmp_path: Path) -> None:
+    """Those of agents have no suffix: `agents/NAME/log`, and `log.1` that was set aside."""
+    logs = ("logs/control.log", "control/agents/pm/log", "control/agents/pm/log.1")
+    kept = ("control/control.db", "control/control.db-wal", "homeserver/homeserver.yaml")
+    beside = ("control/agents/pm/agent.json", "control/agents/pm/credentials/acp-token")
+    for name in (*logs, *kept, *beside):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    run = SimpleNamespace(path=tmp_path, logs=tmp_path / "logs")
+    agency = cast("Any", LocalAgency)(None, run, None, None, None, None)
+    found = {str(path.relative_to(tmp_path)) for path in agency.files()}
+    assert found == {*logs, *kept}

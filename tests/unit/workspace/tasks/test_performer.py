@@ -1,0 +1,128 @@
+"""The performer that runs a command: real processes, in a real directory."""
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from task_places import place_in
+
+from agency.children import processes_with_marker
+from agency.workspace.tasks import performer as module
+from agency.workspace.tasks.model import Task
+from agency.workspace.tasks.performer import Assignment, CommandPerformer, NotBegunError, Performed
+
+RUN = "task-0123456789abcdef"
+
+
+async def performed(directory: Path, script: str, *, timeout_s: float = 20, **more) -> Performed:
+    place = place_in(directory)
+    command = CommandPerformer(["sh", "-c", script], directory / "state", directory / "home")
+    task = Task(name="mend", description="Mend it.\nAll.", priority="high")
+    assignment = Assignment(
+        task=task, run=RUN, workspace=place.workspace, timeout_s=timeout_s, **more
+    )
+    try:
+        return await command.perform(assignment)
+    finally:
+        assert not (directory / "state" / "runs" / RUN).exists()
+        assert processes_with_marker(RUN) == ()
+
+
+def log(directory: Path) -> str:
+    return (directory / "space" / "logs" / f"task-{RUN}.log").read_text()
+
+
+async def test_gets_the_task_and_says_what_came_of_it(tmp_path):
+    script = (
+        'cat "$AGENCY_TASK"; echo "$HOME" >&2; pwd; umask 022; '
+        """printf %s '{"note": "It is\\nmended.", "tokens": 7}' > "$AGENCY_TASK_RESULT" """
+    )
+    found = await performed(tmp_path, script, context="Known: none.", model="small")
+    assert found == Performed("completed", "It is mended.", 7)
+    told, home, where = log(tmp_path).replace("}", "}\n", 1).splitlines()
+    assert json.loads(told) == {
+        "name": "mend", "description": "Mend it.\nAll.", "priority": "high", "source": None,
+        "run": RUN, "timeout_s": 20, "context": "Known: none.", "model": "small",
+    }  # fmt: skip
+    assert (home, where) == (str(tmp_path / "home"), str(tmp_path / "space"))
+
+
+async def test_its_environment_holds_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_TOKEN", "geheim")
+    await performed(tmp_path, "env")
+    names = {line.partition("=")[0] for line in log(tmp_path).splitlines()}
+    assert names - {"PWD", "SHLVL", "_", "OLDPWD"} == {
+        "PATH", "HOME", "LANG", "AGENCY_TASK", "AGENCY_TASK_RESULT", "AGENCY_RUN",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("script", "note"),
+    [
+        ("exit 3", "exit status 3"),
+        ("kill -9 $$", "ended by signal 9"),
+        ("""echo '{"note": "no"}' > "$AGENCY_TASK_RESULT"; exit 1""", "exit status 1: no"),
+        ("echo nonsense > $AGENCY_TASK_RESULT", "its result cannot be read: not JSON"),
+        ("""echo '{"tokens": -1}' > $AGENCY_TASK_RESULT""", "its result cannot be read: tokens"),
+        ("mkfifo $AGENCY_TASK_RESULT", "its result cannot be read"),
+        ("mkdir $AGENCY_TASK_RESULT", "its result cannot be read"),
+        ("ln -s /dev/zero $AGENCY_TASK_RESULT", "its result cannot be read"),
+        ("head -c 3000000 /dev/zero > $AGENCY_TASK_RESULT", "its result cannot be read"),
+    ],
+)
+async def test_a_command_that_fails_or_lies_has_failed(tmp_path, script, note):
+    async with asyncio.timeout(15):
+        found = await performed(tmp_path, script)
+    assert found.outcome == "failed"
+    assert found.note.startswith(note)
+
+
+async def test_its_time_is_up_and_nothing_of_it_runs_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_GRACE_S", 0.2)
+    began = time.monotonic()
+    script = "setsid sh -c 'trap \"\" TERM; sleep 60; true' & trap '' TERM; sleep 60; true"
+    found = await performed(tmp_path, script, timeout_s=0.5)
+    assert found == Performed("failed", "no end after 0.5 s")
+    assert time.monotonic() - began < 15
+
+
+async def test_what_it_leaves_in_the_background_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_GRACE_S", 0.2)
+    assert (await performed(tmp_path, "setsid sleep 60 & exit 0")).outcome == "completed"
+
+
+async def test_a_command_that_is_not_there_costs_no_task(tmp_path):
+    place = place_in(tmp_path)
+    task = Task(name="a", description="x")
+    assignment = Assignment(task=task, run=RUN, workspace=place.workspace, timeout_s=5)
+    command = CommandPerformer(["no-such-program"], tmp_path / "state", tmp_path)
+    with pytest.raises(NotBegunError, match="not installed"):
+        await command.perform(assignment)
+    command = CommandPerformer(["true"], tmp_path / "state", tmp_path)
+    (place.workspace / "logs").rmdir()
+    (place.workspace / "logs").write_text("a file in the way")
+    with pytest.raises(NotBegunError, match="hand over"):
+        await command.perform(assignment)
+    assert not list((tmp_path / "state" / "runs").iterdir())
+
+
+async def test_a_file_without_end_is_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_BOUNDS", module.Bounds(file_bytes=100_000))
+    found = await performed(tmp_path, "yes; exit 1")
+    assert found.outcome == "failed"
+    assert len(log(tmp_path)) <= 100_000
+
+
+async def test_old_logs_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_LOGS", 2)
+    logs = place_in(tmp_path).workspace / "logs"
+    logs.mkdir()
+    for number in range(3):
+        (logs / f"task-{number}.log").write_text("")
+        os.utime(logs / f"task-{number}.log", (number, number))
+    (logs / "mine.log").write_text("")
+    await performed(tmp_path, "true")
+    assert {path.name for path in logs.iterdir()} == {"mine.log", "task-2.log", f"task-{RUN}.log"}
