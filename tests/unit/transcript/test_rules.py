@@ -141,7 +141,7 @@ WRONG: tuple[tuple[str, str, Any], ...] = (
     ("agents.health", "agents.0.body.status", "starting"),
     ("agents.health", "agents.0.body.agent", "developer"),
     ("agents.health", "agents.0.pid", 1),
-    ("agents.health", "agents.0.pid", 4721),
+    ("agents.health", "agents.0.pid", 4719),
     ("agents.health", "agents.1.unauthorised", 200),
     ("agents.stopped", "agents.0.processGone", False),
     ("agents.stopped", "agents.1.portClosed", False),
@@ -194,7 +194,7 @@ def test_a_wrong_value_is_refused(name: str, dotted: str, value: Any, evidence: 
 
 def test_a_local_spin_up_may_lack_its_quarantine_and_what_only_a_guest_has() -> None:
     mandatory = {name for name, rule in PROBES.items() if rule.mandatory_for("local")}
-    assert len(mandatory) == 15
+    assert len(mandatory) == 18
     assert "quarantine.outbound" not in mandatory
     assert mandatory.isdisjoint(rule.name for rule in guest.RULES)
 

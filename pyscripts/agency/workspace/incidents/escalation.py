@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agency.clock import Clock
 from agency.errors import BadInputError, PrerequisiteError
 from agency.files import write_atomically
-from agency.secrets import SecretValue
+from agency.secrets import ALERTMANAGER_TOKEN, SecretValue
 from agency.settings import parse, read_bounded
 from agency.workspace.incidents.model import Shared
 
@@ -171,7 +171,7 @@ class Webhook:
             raise BadInputError(
                 f"the control plane refuses it: HTTP {answer.status_code}",
                 where=self.url,
-                hint="compare the secret alertmanager-token of both units",
+                hint=f"compare the secret {ALERTMANAGER_TOKEN} of both units",
             )
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
+from sqlalchemy.exc import OperationalError
 
 from agency.clock import Clock
+from agency.control.alerts.delivery import MAX_BODY, MalformedAlertsError
+from agency.control.alerts.intake import BusyError
 from agency.control.appservice.access import OwnNames
+from agency.control.appservice.alerts import AlertsPage
 from agency.control.appservice.readiness import Numbers
 from agency.control.appservice.refusals import Refusals, Refused
 from agency.control.appservice.server import AppService, build_app, server_limits
@@ -68,7 +74,7 @@ class Plane:
         return AppService(
             hs_token=SecretValue(WORD),
             intake=self.intake,
-            max_body=4096,
+            max_body=MAX_BODY * 2,
             user_exists=lambda user: user == "@agency:x",
             alias_exists=lambda alias: alias == "#control:x",
             readiness=readiness,
@@ -241,11 +247,17 @@ async def test_a_transaction_id_is_printable_and_short(put: Put) -> None:
 
 
 async def test_a_body_has_a_limit(put: Put, plane: Plane) -> None:
-    answer = await put(b"x" * 4097)
+    answer = await put(b"x" * (2 * MAX_BODY + 1))
     assert answer == (413, {"errcode": "M_TOO_LARGE", "error": "the body is too large"})
     (condition,) = plane.conditions.present()
     assert "HTTP 413, too-large" in condition.text
     assert condition.hint == "raise limits.max_transaction_bytes of the control plane"
+
+
+async def test_an_empty_inbox_takes_a_transaction_of_any_number(put: Put, plane: Plane) -> None:
+    """Or the homeserver would send it for ever, and nothing after it."""
+    assert await put({"events": [message(1), message(2), message(3)]}) == (200, {})
+    assert plane.intake.counts.stored == 3
 
 
 async def test_a_full_inbox_asks_to_deliver_again(put: Put, plane: Plane) -> None:
@@ -401,6 +413,85 @@ def test_the_servers_limits() -> None:
     assert (limits.body_bytes, limits.keep_alive_s) == (7, 3630.0)
     assert (limits.bounds.connections, limits.bounds.head_bytes) == (64, 16 * 1024)
     assert (limits.bounds.head_s, limits.bounds.headers) == (10.0, 40)
+
+
+class Alerts:
+    """An intake of alerts whose answers a test sets."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter(told=2, known=1)
+        self.answer: int | Exception = 2
+        self.bodies: list[bytes] = []
+
+    async def take(self, body: bytes) -> int:
+        self.bodies.append(body)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+async def alerted(plane: Plane) -> AsyncIterator[tuple[Client, Alerts]]:
+    intake: Any = Alerts()
+    page = AlertsPage(SecretValue("am-word"), intake, lambda: plane.stopping)
+    service = replace(plane.service(), alerts=page)
+    async with TestClient(TestServer(build_app(service))) as opened:
+        yield opened, intake
+
+
+ALERTMANAGER = {"Authorization": "Bearer am-word"}
+
+
+async def test_alerts_are_taken_from_alertmanager_alone(alerted: tuple[Client, Alerts]) -> None:
+    client, intake = alerted
+    answer = await client.post("/alerts", data=b"{}", headers=ALERTMANAGER)
+    assert await told(answer) == (200, {"told": 2})
+    assert intake.bodies == [b"{}"]
+    for headers in ({}, RIGHT, {"Authorization": "Bearer am-wor"}):
+        answer = await client.post("/alerts", data=b"{}", headers=headers)
+        assert answer.status == 401
+        assert (await answer.json())["errcode"] == "M_UNKNOWN_TOKEN"
+    assert intake.bodies == [b"{}"], "a body is not read before the token"
+    found = numbers_of(await (await client.get("/metrics")).text())
+    assert found['agency_control_alerts_total{result="told"}'] == "2.0"
+    assert found['agency_control_alerts_total{result="known"}'] == "1.0"
+
+
+async def test_a_delivery_says_its_length_and_is_bounded(alerted: tuple[Client, Alerts]) -> None:
+    client, intake = alerted
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    answer = await client.post("/alerts", data=pieces(), headers=ALERTMANAGER)
+    assert answer.status == 411
+    answer = await client.post("/alerts", data=b"x" * (MAX_BODY + 1), headers=ALERTMANAGER)
+    assert answer.status == 413
+    assert intake.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "said"),
+    [
+        (MalformedAlertsError("alerts: is\n\u2028 missing"), 400, "alerts: is ? missing"),
+        (BusyError("too much waits"), 503, "too much waits"),
+        (OperationalError("x", None, Exception("disk full")), 503, "cannot be stored"),
+    ],
+)
+async def test_what_alertmanager_should_do_is_in_the_status(
+    alerted: tuple[Client, Alerts], failure: Exception, status: int, said: str
+) -> None:
+    client, intake = alerted
+    intake.answer = failure
+    answer = await client.post("/alerts", data=b"{}", headers=ALERTMANAGER)
+    assert (answer.status, (await answer.json())["error"]) == (status, said)
+
+
+async def test_who_is_ending_takes_no_alerts(alerted: tuple[Client, Alerts], plane: Plane) -> None:
+    client, intake = alerted
+    plane.stopping = True
+    answer = await client.post("/alerts", data=b"{}", headers=ALERTMANAGER)
+    assert (answer.status, intake.bodies) == (503, [])
 
 
 async def test_where_there_is_no_alertmanager_and_no_vault_there_is_no_page(client: Client) -> None:
