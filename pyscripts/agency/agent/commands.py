@@ -160,4 +160,31 @@ def work(config_file: Path, task_file: TextIO, as_json: bool) -> int:
     return int(ExitCode.DONE if answered else ExitCode.BAD)
 
 
+@agent.command()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The agent's configuration in rooms, a JSON file (docs/agents-rooms.md).",
+)
+@json_option
+def chat(config_file: Path, as_json: bool) -> None:  # noqa: ARG001 - the root prints errors by it
+    """Answer people in Matrix rooms with the builtin program until SIGTERM.
+
+    Rooms and people are those of trust in the agent's Gosuto, which is read again when it changes.
+    The account's access token is a credential in $CREDENTIALS_DIRECTORY. What was asked is kept on
+    disk until it is answered: started again, the agent goes on.
+    """
+    from agency.agent.rooms.config import ChatConfig  # only this command needs them
+    from agency.agent.rooms.process import chat as chat_in_rooms
+    from agency.settings import load
+
+    log_to_stderr()
+    config = load(
+        config_file, ChatConfig, what="the configuration", hint="see docs/agents-rooms.md"
+    )
+    asyncio.run(chat_in_rooms(config, Clock()))
+
+
 agent.add_command(gateway)

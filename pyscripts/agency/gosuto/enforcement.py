@@ -22,7 +22,11 @@ _DESCRIBES = f"{NOT_ENFORCED}: it only describes"
 _PROMPT = "agency.agent.programs.prompting:system_prompt"
 _ASKED = "agency.agent.programs.work:settings_of"
 _KEYS = f"{NOT_ENFORCED}: the proxy holds the providers' keys, and an agent has none"
-_LISTENER = f"{NOT_ENFORCED} yet: the agent does not read rooms"
+_LISTENER = "agency.agent.rooms.events.waking:judge"
+_NOTICES = "agency.agent.rooms.listening:Listener"
+_PEERS = "agency.agent.rooms.events.envelope:open_envelope"
+_SENDER = "agency.agent.rooms.sending:order"
+_PACE = "agency.agent.rooms.events.pacing:wait_ms"
 _METER = "agency.agent.proxy.policy:narrowed"
 _GATEWAY = "agency.agent.gateway.calls.judging:judge"
 _APPROVALS = "agency.agent.gateway.calls.approvals:Approvals"
@@ -31,7 +35,6 @@ _ROOM = f"{NOT_ENFORCED} yet: the control plane posts no prompt for a tool call"
 _SERVERS = "agency.agent.gateway.servers.servers:Servers"
 _EVENTS = f"{NOT_ENFORCED} yet: the agent takes no events"
 _LEASES = f"{NOT_ENFORCED} yet: the agent is given no secrets by this document"
-_MESSAGES = f"{NOT_ENFORCED} yet: the agent sends no messages"
 
 # By the longest beginning of a field's name.
 ENFORCERS: Mapping[str, str] = {
@@ -39,8 +42,10 @@ ENFORCERS: Mapping[str, str] = {
     "metadata": _DESCRIBES,
     "metadata.name": "agency.agent.policy:check_document",
     "trust": _LISTENER,
+    "trust.adminRoom": _NOTICES,
+    "trust.peers": _PEERS,
     "limits": _METER,
-    "limits.eventsPerMinute": _EVENTS,
+    "limits.eventsPerMinute": _LISTENER,
     "capabilities": _GATEWAY,
     "approvals.room": _ROOM,
     "approvals.approvers": _DECIDERS,
@@ -49,7 +54,8 @@ ENFORCERS: Mapping[str, str] = {
     "mcpServers.*.restart": "agency.agent.gateway.servers.running:Server",
     "gateways": _EVENTS,
     "secrets": _LEASES,
-    "messaging": _MESSAGES,
+    "messaging": _SENDER,
+    "messaging.messagesPerMinute": _PACE,
     "persona": _PROMPT,
     "persona.provider": _METER,
     "persona.model": _ASKED,

@@ -37,7 +37,7 @@ def test_a_document_of_a_template_is_valid_and_says_what_is_not_enforced(call, f
     status, text = call("validate", str(file))
     assert status == 0
     assert "a valid Gosuto for pm" in text
-    assert "warning: trust is not enforced yet" in text
+    assert "warning: gateways is not enforced yet" in text
     status, text = call("validate", str(file), "--json")
     told = json.loads(text)
     assert (status, told["ok"], told["agent"]) == (0, True, "pm")

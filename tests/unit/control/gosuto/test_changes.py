@@ -27,7 +27,7 @@ async def test_a_set_waits_for_another_person_who_sees_every_field(front):
     assert "needs an approval, by the rule gosuto-changes" in prompt
     assert "The Gosuto of pm has none now; after it, it is version 1 (sha256:" in prompt
     assert '+ gateways.timer.schedule: "0 7 * * 1-5"' in prompt
-    assert "trust is not enforced yet" in prompt
+    assert "gateways is not enforced yet" in prompt
     assert await front.versions() == []
     assert "who asked for it" in await front.approve(prompt, ALICE)
     answer = await front.approve(prompt)
@@ -61,12 +61,16 @@ async def test_a_change_is_shown_by_its_fields_alone(front):
 
 async def test_an_edit_warns_of_what_it_changes(front):
     await front.change(MAKE)
-    prompt = await front.say("!agency gosuto set pm limits.eventsPerMinute=3", BOB)
+    people = f'{{\\"approvers\\":[\\"{ALICE}\\"],\\"room\\":\\"!people:agency.example\\"}}'
+    prompt = await front.say(f'!agency gosuto set pm "approvals={people}"', BOB)
     warned = [line for line in prompt.splitlines() if "is not enforced yet" in line]
-    assert [line.partition(" ")[0] for line in warned] == ["limits.eventsPerMinute"]
+    assert [line.partition(" ")[0] for line in warned] == ["approvals.room"]
+    prompt = await front.say('!agency gosuto set pm "gateways.timer.message=Wake up"', BOB)
+    warned = [line for line in prompt.splitlines() if "is not enforced yet" in line]
+    assert [line.partition(" ")[0] for line in warned] == ["gateways"]
     prompt = await front.say("!agency gosuto set pm trust.senders+=@carol:agency.example", BOB)
-    warned = [line for line in prompt.splitlines() if "is not enforced yet" in line]
-    assert [line.partition(" ")[0] for line in warned] == ["trust"]
+    assert "trust.senders" in prompt
+    assert "is not enforced yet" not in prompt
     rule = '{\\"tool\\":\\"builtin/x\\",\\"answer\\":\\"deny\\"}'
     prompt = await front.say(f'!agency gosuto set pm "capabilities.more={rule}"', BOB)
     assert "capabilities.more" in prompt

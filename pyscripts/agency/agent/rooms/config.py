@@ -1,0 +1,39 @@
+"""Configuration of an agent in rooms: a JSON file without secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from agency.agent.programs.work import GatewayAddress, ModelAddress
+from agency.agent.rooms.events.envelope import MAX_HOPS
+from agency.settings import Written
+
+
+class ChatConfig(Written):
+    """How the agent reads rooms and works on what it is asked.
+
+    `credential` names the one that holds the access token of `user`; `state` is a directory that
+    the agent alone uses. `oldest_s` is the age from which a message is late. `first_s` is the time
+    after which a reply is begun before the answer is there, `edit_s` the least time between edits.
+    """
+
+    agent: str
+    user: str = Field(pattern=r"^@[!-~]{1,200}:[!-~]{1,54}$")
+    homeserver: str = Field(pattern=r"^https?://[^\s?#@]+[^\s?#@/]$")
+    credential: str = "matrix-token"
+    gosuto: Path
+    state: Path
+    model: ModelAddress
+    gateway: GatewayAddress | None = None  # without one there are the rooms' own tools alone
+    max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
+    turns: int = Field(default=50, ge=1, le=10_000)
+    wall_s: float = Field(default=3600, gt=0, le=7 * 86_400)
+    errors: int = Field(default=5, ge=1, le=100)
+    at_once: int = Field(default=2, ge=1, le=16)
+    oldest_s: float = Field(default=900, gt=0, le=7 * 86_400)
+    first_s: float = Field(default=2, ge=0, le=60)
+    edit_s: float = Field(default=5, ge=0.1, le=600)
+    envelopes: bool = False
+    hops: int = Field(default=3, ge=1, le=MAX_HOPS)
