@@ -134,10 +134,14 @@ def _needs(machine: Machine, unit: Unit) -> Iterator[Need]:
 
 
 def _handed(unit: Unit) -> Iterator[Need]:
-    """Paths that systemd itself opens or mounts; a dash before one says that it may lack."""
+    """Paths that systemd itself opens or mounts; a dash before one says that it may lack.
+
+    A credential that is set, too, stands in for a file that is not there, systemd.exec(5).
+    """
+    fallback = {value.partition(":")[0] for value in unit.all("SetCredential")}
     for value in unit.all("LoadCredential"):
-        _, colon, path = value.partition(":")
-        if colon and path.startswith("/"):
+        name, colon, path = value.partition(":")
+        if colon and path.startswith("/") and name not in fallback:
             yield Need("LoadCredential", path, by_root=True)
     for key in ("EnvironmentFile", *MOUNTED):
         for value in unit.words(key):
