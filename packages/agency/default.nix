@@ -37,7 +37,7 @@ let
   globs = tool.setuptools.package-data.${project.name};
   extensionOf = glob: builtins.match "\\*\\*/\\*\\.([a-z0-9]+)" glob;
   extensions = map lib.head (lib.filter (found: found != null) (map extensionOf globs));
-  names = lib.filter (glob: extensionOf glob == null) globs;
+  names = map baseNameOf (lib.filter (glob: extensionOf glob == null) globs);
 
   # Programs that `agency` calls, for secrets, checkouts, children with limits, other machines.
   programs = [

@@ -401,7 +401,8 @@ def test_the_control_plane_is_asked_by_those_who_must(report: dict[str, Any]) ->
     control = report["services"]["held"]["control"]
     observers = {"alertmanager", "blackbox-exporter", "prometheus"}
     edge = {"nginx"}  # for the page of secrets, and nothing else of it
-    assert set(control["clients"]) == {"agency-control", "matrix-synapse"} | observers | edge
+    own = {"agency-control", "agency-incidents"}  # what is escalated comes as an alert
+    assert set(control["clients"]) == own | {"matrix-synapse"} | observers | edge
     table = report["services"]["tables"]["agency-agents"]
     manager = report["services"]["held"]["alertmanager"]
     assert manager["clients"] == ["prometheus"]
