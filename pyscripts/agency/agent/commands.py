@@ -9,6 +9,7 @@ from typing import TextIO
 import click
 
 from agency.agent.carrying import begin_again, read_carried
+from agency.agent.config_option import config_option
 from agency.agent.gateway.commands import gateway
 from agency.agent.process import load_config, load_token, serve
 from agency.agent.programs.command.commands import command
@@ -30,13 +31,7 @@ agent.add_command(command)
 
 
 @agent.command()
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The agent's configuration, a JSON file that its runtime writes.",
-)
+@config_option("The agent's configuration, a JSON file that its runtime writes.")
 @click.option(
     "--audit-socket",
     type=click.Path(path_type=Path, readable=False),
@@ -89,13 +84,7 @@ def run(
 
 
 @agent.command()
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The proxy's configuration, a JSON file (docs/models.md).",
-)
+@config_option("The proxy's configuration, a JSON file (docs/models.md).")
 @click.option("--check", is_flag=True, help="Check the configuration and its credentials only.")
 @json_option
 def proxy(config_file: Path, check: bool, as_json: bool) -> None:
@@ -120,13 +109,7 @@ def proxy(config_file: Path, check: bool, as_json: bool) -> None:
 
 
 @agent.command()
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The program's configuration, a JSON file (docs/models.md).",
-)
+@config_option("The program's configuration, a JSON file (docs/models.md).")
 @click.option(
     "--task",
     "task_file",
@@ -161,13 +144,7 @@ def work(config_file: Path, task_file: TextIO, as_json: bool) -> int:
 
 
 @agent.command()
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The agent's configuration in rooms, a JSON file (docs/agents-rooms.md).",
-)
+@config_option("The agent's configuration in rooms, a JSON file (docs/agents-rooms.md).")
 @json_option
 def chat(config_file: Path, as_json: bool) -> None:  # noqa: ARG001 - the root prints errors by it
     """Answer people in Matrix rooms with the builtin program until SIGTERM.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agency.agent.config_option import config_option
 from agency.commandline import emit, json_option
 
 if TYPE_CHECKING:
@@ -17,13 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The gateway's configuration, a JSON file that the agent's runtime writes.",
-)
+@config_option("The gateway's configuration, a JSON file that the agent's runtime writes.")
 @json_option
 @click.pass_context
 def gateway(context: click.Context, config_file: Path, as_json: bool) -> None:  # noqa: ARG001

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -95,13 +95,8 @@ class BackupDesk:
         Raises:
             BackupError: this machine has no backup, or systemd does not answer.
         """
-        settings = self._there()
-        try:
-            async with self._units() as units:
-                seen = await units.properties(settings.unit)
-        except SystemdError as error:
-            raise _unanswered(settings.unit, error) from error
-        return BackupState(seen.active_state in _RUNS, seen.result, self._last(settings.report))
+        async with self._asked() as units:
+            return await self._seen(units)
 
     async def begin(self, wait_s: float) -> BackupState:
         """Start the unit, and wait at most `wait_s` seconds for its end.
@@ -109,20 +104,35 @@ class BackupDesk:
         Raises:
             BackupError: there is no backup, it runs already, or systemd does not start it.
         """
+        async with self._asked() as units:
+            if (await self._seen(units)).runs:
+                raise BackupError(
+                    "a backup runs already", hint="`backups show` says when it has ended"
+                )
+            await units.begin("StartUnit", self._there().unit)
+            deadline = self._clock.steady() + wait_s
+            state = await self._seen(units)
+            while state.runs and self._clock.steady() < deadline:
+                await self._pause(_LOOK_S)
+                state = await self._seen(units)
+            return state
+
+    @asynccontextmanager
+    async def _asked(self) -> AsyncIterator[BackupUnits]:
+        """Connect to systemd; what it refuses is an error about the backup."""
         settings = self._there()
-        if (await self.look()).runs:
-            raise BackupError("a backup runs already", hint="`backups show` says when it has ended")
         try:
             async with self._units() as units:
-                await units.begin("StartUnit", settings.unit)
+                yield units
         except SystemdError as error:
-            raise _unanswered(settings.unit, error) from error
-        deadline = self._clock.steady() + wait_s
-        state = await self.look()
-        while state.runs and self._clock.steady() < deadline:
-            await self._pause(_LOOK_S)
-            state = await self.look()
-        return state
+            raise BackupError(
+                f"systemd refused: {error}", where=settings.unit, hint=self.journal()
+            ) from error
+
+    async def _seen(self, units: BackupUnits) -> BackupState:
+        settings = self._there()
+        seen = await units.properties(settings.unit)
+        return BackupState(seen.active_state in _RUNS, seen.result, self._last(settings.report))
 
     def journal(self) -> str:
         """Return where a person reads why a run failed."""
@@ -154,7 +164,3 @@ class BackupDesk:
                 hint=self.journal(),
             )
         return LastBackup(int(found[_AT]), int(found[_SIZE]))
-
-
-def _unanswered(unit: str, error: SystemdError) -> BackupError:
-    return BackupError(f"systemd refused: {error}", where=unit, hint=_ON_MACHINE.format(unit=unit))

@@ -7,17 +7,12 @@ from pathlib import Path
 
 import click
 
+from agency.agent.config_option import config_option
 from agency.commandline import emit, json_option
 
 
 @click.command()
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The program's configuration, a JSON file (docs/bring-your-own-agent.md).",
-)
+@config_option("The program's configuration, a JSON file (docs/bring-your-own-agent.md).")
 @click.option("--check", is_flag=True, help="Write the agent's files and say what would start.")
 @json_option
 def command(config_file: Path, check: bool, as_json: bool) -> None:
