@@ -14,3 +14,9 @@ settings_option = click.option(
     show_default=True,
     help="Where NAME.json of the agent is.",
 )
+
+workspace_option = click.option(
+    "--workspace",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The workspace.  [default: ~/agent-space]",
+)

@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from agency.commandline import emit, json_option
+from agency.workspace.options import workspace_option
 
 if TYPE_CHECKING:
     from agency.workspace.incidents.model import Issue
 
-_workspace_option = click.option(
-    "--workspace",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The workspace.  [default: ~/agent-space]",
-)
 _shared_option = click.option(
     "--shared",
     type=click.Path(path_type=Path, file_okay=False),
@@ -41,7 +37,7 @@ def incidents() -> None:
 
 
 @incidents.command()
-@_workspace_option
+@workspace_option
 @json_option
 def check(workspace: Path | None, as_json: bool) -> None:
     """Check ISSUES.yaml; exit 1 where it has faults."""
@@ -55,7 +51,7 @@ def check(workspace: Path | None, as_json: bool) -> None:
 
 @incidents.command()
 @click.argument("agent")
-@_workspace_option
+@workspace_option
 @_shared_option
 @json_option
 def publish(agent: str, workspace: Path | None, shared: Path, as_json: bool) -> None:
@@ -72,7 +68,7 @@ def publish(agent: str, workspace: Path | None, shared: Path, as_json: bool) -> 
 
 @incidents.command()
 @click.argument("agent")
-@_workspace_option
+@workspace_option
 @_shared_option
 @json_option
 def known(agent: str, workspace: Path | None, shared: Path, as_json: bool) -> None:

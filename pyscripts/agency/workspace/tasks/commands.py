@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from agency.commandline import emit, json_option
-from agency.workspace.options import settings_option
+from agency.workspace.options import settings_option, workspace_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
 _PRIORITIES = ("urgent", "high", "normal", "low")
 
-_workspace_option = click.option(
-    "--workspace",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The workspace.  [default: ~/agent-space]",
-)
 _state_option = click.option(
     "--state",
     type=click.Path(path_type=Path, file_okay=False),
@@ -47,7 +42,7 @@ def tasks() -> None:
 
 
 @tasks.command("list")
-@_workspace_option
+@workspace_option
 @_state_option
 @json_option
 def list_tasks(workspace: Path | None, state: Path | None, as_json: bool) -> None:
@@ -69,7 +64,7 @@ def list_tasks(workspace: Path | None, state: Path | None, as_json: bool) -> Non
 
 
 @tasks.command()
-@_workspace_option
+@workspace_option
 @json_option
 def check(workspace: Path | None, as_json: bool) -> None:
     """Check TASKS.yaml and SCHEDULES.yaml; exit 1 where one has faults."""
@@ -91,7 +86,7 @@ def check(workspace: Path | None, as_json: bool) -> None:
     "--priority", type=click.Choice(_PRIORITIES), default="normal", help="What comes first."
 )
 @click.option("--needs", multiple=True, metavar="NAME", help="A task to be completed before.")
-@_workspace_option
+@workspace_option
 @_state_option
 @json_option
 def add(
@@ -131,7 +126,7 @@ def add(
     required=True,
     help="What is true of it; pending lets it be done again.",
 )
-@_workspace_option
+@workspace_option
 @_state_option
 @json_option
 def resolve(
@@ -155,7 +150,7 @@ def resolve(
 @click.command()
 @click.argument("agent")
 @settings_option
-@_workspace_option
+@workspace_option
 @_state_option
 @click.option(
     "--wishes",
@@ -192,7 +187,7 @@ def schedule(
 @click.command("task-loop")
 @click.argument("agent")
 @settings_option
-@_workspace_option
+@workspace_option
 @_state_option
 @json_option
 def task_loop(
