@@ -105,8 +105,13 @@ class Run:
             try:
                 yield
             except (AgencyError, OSError, asyncio.CancelledError) as error:
-                await self.explain(error)
-                if isinstance(error, asyncio.CancelledError) and self._reason is not None:
+                cut = isinstance(error, asyncio.CancelledError)
+                try:
+                    await self.explain(error)
+                except asyncio.CancelledError as cancelled:  # by a guard, as the step had failed
+                    cut = True
+                    await self.explain(cancelled)
+                if cut and self._reason is not None:
                     raise self._reason from None
                 raise
             if self.fail_fast:

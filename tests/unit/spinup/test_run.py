@@ -192,6 +192,30 @@ async def test_the_cause_of_a_failed_step_takes_its_place(bench):
     assert (step.error, step.log_tail) == ("the guest ended", ("the end of the log",))
 
 
+async def test_a_guard_that_ends_a_step_while_its_failure_is_explained_is_the_cause(bench):
+    run, explaining = Run(bench.recorder, ("quick",)), asyncio.Event()
+
+    async def explain(error: BaseException) -> None:
+        if isinstance(error, OSError):
+            explaining.set()
+            await asyncio.Event().wait()
+        bench.recorder.log_tail = lambda: ("the end of the log",)
+
+    async def guard() -> None:
+        await explaining.wait()
+        raise AgencyError("the guest ended by itself")
+
+    async def spin_up() -> None:
+        async with run.step("quick"):
+            raise OSError("no answer")
+
+    run.explain = explain
+    run.watch(guard())
+    await take_steps(run, spin_up(), timeout_s=60, interrupted=asyncio.Event())
+    (step,) = bench.recorder.steps
+    assert (step.error, step.log_tail) == ("the guest ended by itself", ("the end of the log",))
+
+
 async def test_a_failed_mandatory_probe_ends_a_run_that_fails_fast(bench):
     run = Run(bench.recorder, ("quick", "slow"), fail_fast=True)
 
