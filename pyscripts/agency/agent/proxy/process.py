@@ -47,6 +47,8 @@ def read_keys(config: ProxyConfig) -> dict[str, SecretValue]:
                 hint="use a longer secret, or leave it out of redact",
             )
     for provider in config.providers.values():
+        if provider.credential is None:
+            continue
         key = keys[provider.credential].reveal()
         if not key.isascii() or not key.isprintable() or " " in key:
             raise PrerequisiteError(
