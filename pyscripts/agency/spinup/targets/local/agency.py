@@ -309,8 +309,13 @@ class LocalAgency:
         return [*(secrets.get(name) for name in secrets.names()), *self._tokens.values()]
 
     async def learn_secrets(self) -> None:
-        """Take note of the tokens of the agents that run."""
+        """Take note of the tokens of the agents that run, and of their programs."""
         self.tokens()
+        for name, path in (
+            (each, token_file(self.run.path / CONTROL, each)) for each in self.ports
+        ):
+            for token in models.program_tokens(path.parent.parent):
+                self._tokens[f"{name} {token.digest()}"] = token
 
     async def observe(self, probe: str, told: Mapping[str, object] | None = None) -> Evidence:
         """Run a probe in this process."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from agency.control import (
 from agency.files import write_atomically
 from agency.instance import Instance, ProxyPlace, model_key, proxy_document
 from agency.ports import LOOPBACK
+from agency.secrets import SecretValue
 
 MODELS = "models"
 MODELS_PORT = 8028
@@ -50,6 +53,13 @@ def proxy_argv(config: Path, descriptor: int) -> tuple[str, ...]:
     """Return the command that serves the proxy on a held port. Pure."""
     program = (sys.executable, "-m", "agency", "agent", "proxy")
     return (*program, "--config", str(config), f"--listen-fd={descriptor}")
+
+
+def program_tokens(agent: Path) -> Iterator[SecretValue]:
+    """Read the tokens that the programs of an agent hold, below its directory."""
+    for path in sorted(agent.glob("*/credentials/*")):
+        with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+            yield SecretValue(path.read_text().strip())
 
 
 def keys_of(instance: Instance) -> tuple[str, ...]:
