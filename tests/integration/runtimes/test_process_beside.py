@@ -92,6 +92,7 @@ async def test_programs_begin_before_the_process_and_end_with_it(
     assert programs.calls == ["open"]
     await runtime.restart(request_for("pm"))
     await runtime.stop("pm")
+    assert not programs.is_open
     await runtime.stop("pm")
     assert programs.calls == ["open", "close", "open", "close"]
     assert len(runtime.secrets()) == 0
