@@ -26,6 +26,7 @@ from agency.clock import new_id
 from agency.control import place_of
 from agency.instance import Instance, required_secrets
 from agency.matrix import Person, client_path
+from agency.protocols import GATEWAY_CONTROL_TOKEN, GatewayClient
 from agency.secrets import EphemeralProvider
 from agency.spinup.targets.local.agency import LocalAgency
 from agency.spinup.targets.local.ports import CONTROL, hold_ports
@@ -163,6 +164,18 @@ class _Bench:
         said, _ = await asking.communicate()
         assert asking.returncode == 0, (approved, said)
 
+    async def has_tools(self) -> None:
+        """Wait until the gateway has the tools of its server."""
+        gateway = self.directory("pm") / "gateway"
+        token = (gateway / "credentials" / GATEWAY_CONTROL_TOKEN).read_text()
+        client = GatewayClient(gateway / "control.sock", token)
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                while not [s for s in (await client.status()).servers if s.health == "ok"]:
+                    await asyncio.sleep(0.1)
+        finally:
+            await client.close()
+
     def directory(self, agent: str) -> Path:
         """Directory of an agent, in which its processes run."""
         return self.agency.run.path / CONTROL / "agents" / agent
@@ -209,6 +222,7 @@ async def bench(place: Path) -> AsyncIterator[_Bench]:
         await on.order("!agency agents start pm")
         await on.order("!agency agents start plain")
         await on.order("!agency gosuto push pm")
+        await on.has_tools()
         log = on.directory("pm") / "rooms" / "log"
         async with asyncio.timeout(_WAIT_S):
             while not (log.exists() and '"listening"' in log.read_text()):  # noqa: ASYNC110 - a file

@@ -31,6 +31,8 @@ from scripted_model import ScriptedModel
 
 from agency import ports
 from agency.clock import Clock
+from agency.errors import AgencyError
+from agency.protocols import GatewayClient, GatewayStatus
 from agency.workspace.audit.bounds import Bounds
 from agency.workspace.audit.service.server import AuditServer
 from agency.workspace.audit.storage import flags
@@ -209,8 +211,32 @@ class Agency:
     def start(self) -> None:
         """Start the agent, and wait until it reads its room and has its tools."""
         assert "pm runs" in self.order("!agency agents start pm")
-        self.order("!agency gosuto push pm")
+        self.push()
         within(self.listening, self.logs)
+
+    def push(self) -> None:
+        """Give the agent the newest Gosuto, and wait until its gateway decides by it."""
+        assert "of its Gosuto" in self.order("!agency gosuto push pm")
+        wanted = self.control.query("SELECT sha256 FROM gosuto_versions ORDER BY number DESC")[0][0]
+
+        def decides() -> bool:
+            status = asyncio.run(self._gateway())
+            servers = () if status is None else status.servers
+            has_tools = bool(servers) and all(each.health == "ok" for each in servers)
+            return status is not None and status.policy_sha256 == wanted and has_tools
+
+        within(decides, self.logs)
+
+    async def _gateway(self) -> GatewayStatus | None:
+        gateway = self.agent / "gateway"
+        token = (gateway / "credentials" / "gateway-control-token").read_text()
+        client = GatewayClient(gateway / "control.sock", token)
+        try:
+            return await client.status()
+        except AgencyError:  # it is about to start
+            return None
+        finally:
+            await client.close()
 
     @property
     def _alice(self) -> str:

@@ -20,12 +20,13 @@ from typing import Any
 import pytest
 import requests
 from background import in_background
+from gatewaying import allow
 from scripted_model import Turn, scripted
-from working import ECHO, PROVIDER_KEY, Agency, audit_log, proxy_process, within
 
 from agency.agent.models.conversation import ToolCall
 from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.verify import verify_agent
+from working import ECHO, PROVIDER_KEY, Agency, audit_log, proxy_process, within
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,39 @@ def test_each_program_that_is_killed_comes_back_and_the_agent_answers(agency: Ag
     agency.model.script[:] = [call("web__echo", text="again"), Turn("Here I am.")]
     event = agency.ask("Are you there?")
     within(lambda: agency.said(event) == "Here I am.", agency.logs)
+
+
+def test_a_changed_gosuto_changes_what_the_agent_may_do(agency: Agency) -> None:
+    def offered() -> list[str]:
+        agency.model.script[:] = [Turn("Well.")]
+        agency.model.asked.clear()
+        event = agency.ask("What can you do?")
+        within(lambda: agency.said(event) == "Well.", agency.logs)
+        (asked,) = agency.model.asked
+        return [each["function"]["name"] for each in asked.body.get("tools", [])]
+
+    assert offered() == ["web__echo"]
+    agency.give({"erase": allow("web/erase")})
+    agency.push()
+    assert offered() == ["web__erase"]
+    agency.give(ECHO)
+    agency.push()
+    assert offered() == ["web__echo"]
+
+
+def test_killed_whole_in_the_middle_of_a_task_it_finishes_it_after_its_respawn(
+    agency: Agency,
+) -> None:
+    agency.model.script[:] = [Turn("never said", fault="slow")]
+    agency.model.asked.clear()
+    event = agency.ask("Take your time.")
+    within(lambda: agency.model.asked, agency.logs)
+    for pid in agency.pids().values():
+        os.kill(pid, signal.SIGKILL)
+    within(lambda: agency.pids() == {}, agency.logs)
+    agency.model.script[:] = [Turn("Finished after all.")]
+    agency.start()
+    within(lambda: agency.said(event) == "Finished after all.", agency.logs)
 
 
 def test_stopped_nothing_of_it_runs_and_its_tokens_are_worthless(agency: Agency) -> None:
