@@ -24,6 +24,7 @@ from aiohttp import web
 from agency import naming, rundir
 from agency.clock import new_id
 from agency.control import place_of
+from agency.errors import AgencyError
 from agency.instance import Instance, required_secrets
 from agency.matrix import Person, client_path
 from agency.protocols import GATEWAY_CONTROL_TOKEN, GatewayClient
@@ -171,7 +172,7 @@ class _Bench:
         client = GatewayClient(gateway / "control.sock", token)
         try:
             async with asyncio.timeout(_WAIT_S):
-                while not [s for s in (await client.status()).servers if s.health == "ok"]:
+                while not await _has_tools(client):  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.1)
         finally:
             await client.close()
@@ -184,6 +185,13 @@ class _Bench:
         """Memory of an agent's processes, in MiB."""
         pids = [each for each in self.agency.pids() if _runs_in(each, self.directory(agent))]
         return sum(map(pss_mb, pids))
+
+
+async def _has_tools(client: GatewayClient) -> bool:
+    try:
+        return any(each.health == "ok" for each in (await client.status()).servers)
+    except AgencyError:  # it is about to start
+        return False
 
 
 def _runs_in(pid: int, directory: Path) -> bool:

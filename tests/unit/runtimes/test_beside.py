@@ -51,6 +51,9 @@ class Accounts:
         self.given.append(f"token-{len(self.given) + 1}-of-{agent}")
         return SecretValue(self.given[-1])
 
+    async def counts(self, token: SecretValue) -> bool:
+        return token.reveal() not in self.ended
+
     async def log_out(self, token: SecretValue) -> None:
         if self.away:
             raise AgencyError("the homeserver does not answer")
@@ -182,6 +185,18 @@ async def test_a_program_that_dies_is_started_again_alone(scene: Scene, verb: st
     await scene.until(lambda: len(scene.started(verb)) == 2)
     assert scene.started(other) == kept
     assert scene.accounts.ended == []
+
+
+async def test_an_account_whose_token_was_taken_away_gets_another(scene: Scene) -> None:
+    scene.give_policy()
+    await scene.crew.open(scene.acp)
+    for number, token in enumerate(("token-1-of-pm", "token-1-of-pm", "token-2-of-pm"), 1):
+        await scene.until(lambda number=number: len(scene.started("chat")) == number)
+        name, pid, held = scene.started("chat")[-1]
+        assert (name, held) == ("chat", token)
+        if number == 2:
+            scene.accounts.ended.append(token)  # by somebody else
+        os.kill(int(pid), signal.SIGKILL)
 
 
 async def test_a_homeserver_that_is_away_is_asked_again(

@@ -261,10 +261,9 @@ class ProcessRuntime(SerialRuntime[_Agent]):
 
     async def _end(self, agent: _Agent, child: Child) -> None:
         """End the process of an agent, and what runs beside it, at the same time."""
-        ends = [child.stop(self._stop_timeout_s)]
-        if agent.beside is not None:
-            ends.append(agent.beside.close(self._stop_timeout_s))
-        for end in await asyncio.gather(*ends, return_exceptions=True):
+        limit_s = self._stop_timeout_s
+        others = () if agent.beside is None else (agent.beside.close(limit_s),)
+        for end in await asyncio.gather(child.stop(limit_s), *others, return_exceptions=True):
             if isinstance(end, BaseException):
                 raise end
 

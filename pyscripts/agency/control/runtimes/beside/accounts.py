@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from agency.matrix import MatrixSession, client_path, log_in_device, register_own
+from agency.matrix import MatrixError, MatrixSession, client_path, log_in_device, register_own
 from agency.secrets import SecretValue
 
 _DEVICE, _SHOWN = "AGENCYROOMS", "agency, in rooms"
@@ -31,6 +31,21 @@ class MatrixAccounts:
         user = self.user_of(agent)
         await register_own(self.api, user)
         return SecretValue(await log_in_device(self.api, user, _DEVICE, _SHOWN))
+
+    async def counts(self, token: SecretValue) -> bool:
+        """Return whether the homeserver still takes a token.
+
+        Raises:
+            MatrixError: the homeserver did not answer.
+        """
+        session = replace(self.api, token=token.reveal())
+        try:
+            await session.request("GET", client_path("account", "whoami"))
+        except MatrixError as error:
+            if error.status == 401:
+                return False
+            raise
+        return True
 
     async def log_out(self, token: SecretValue) -> None:
         """End the session of a token, and with it all tokens of its device.

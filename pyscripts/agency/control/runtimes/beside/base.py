@@ -56,6 +56,13 @@ class Accounts(Protocol):
             AgencyError: the homeserver refused or did not answer.
         """
 
+    async def counts(self, token: SecretValue) -> bool:
+        """Return whether the homeserver still takes a token.
+
+        Raises:
+            AgencyError: the homeserver did not answer.
+        """
+
     async def log_out(self, token: SecretValue) -> None:
         """Make a token worthless, and all others of its device.
 

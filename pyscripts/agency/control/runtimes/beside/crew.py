@@ -146,8 +146,10 @@ class Crew:
         """Log in for the program in rooms, once there is a policy: without one it does not run."""
         while not self.places.policy.exists():  # noqa: ASYNC110 - it comes by another process
             await asyncio.sleep(_LOOK_S)
+        accounts = self.hired.accounts
         await self._log_out_left()
-        self._account = await self.hired.accounts.log_in(self.agent)
+        if self._account is None or not await accounts.counts(self._account):
+            self._account = await accounts.log_in(self.agent)
         _write(self._account_file, self._account.reveal())
         return self._spec(self.places.rooms, "chat")
 

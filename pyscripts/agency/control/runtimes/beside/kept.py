@@ -79,7 +79,9 @@ class Kept:
                 fault = self._fault(self.child)
             except AgencyError as error:
                 fault = str(error)
-            failures = 1 if loop.time() - begun >= self.pace.well_s else failures + 1
+            if loop.time() - begun >= self.pace.well_s:
+                failures, self._said = 0, ""
+            failures += 1
             if fault != self._said:
                 self._said = fault
                 _log.warning("%s ended, and is started again: %s", self.name, fault)
