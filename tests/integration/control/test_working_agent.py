@@ -117,12 +117,14 @@ def test_a_tool_that_policy_denies_is_neither_offered_nor_called(agency: Agency)
 def test_no_key_of_a_provider_is_within_reach_of_the_programs(agency: Agency) -> None:
     pids = agency.pids()
     assert set(pids) == {"run", "gateway", "chat"}
-    for pid in pids.values():
-        assert PROVIDER_KEY.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
     state = Path(agency.control.config["state_dir"])
     files = [each for each in state.rglob("*") if each.is_file()]
     tokens = {each.read_text() for each in files if each.parent.name == "credentials"}
     assert len(tokens) == 5  # ACP's, gateway's, its control's, model's, account's
+    for pid in pids.values():
+        told = b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("environ", "cmdline"))
+        assert str(agency.agent).encode() in told  # it can be read
+        assert not [each for each in (PROVIDER_KEY, *tokens) if each.encode() in told]
     for each in files:
         content = each.read_bytes()
         assert PROVIDER_KEY.encode() not in content, each
