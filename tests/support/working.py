@@ -217,6 +217,10 @@ class Agency:
     def push(self) -> None:
         """Give the agent the newest Gosuto, and wait until its gateway decides by it."""
         assert "of its Gosuto" in self.order("!agency gosuto push pm")
+        self.wait_for_tools()
+
+    def wait_for_tools(self) -> None:
+        """Wait until the gateway decides by the newest Gosuto, and has the tools of its server."""
         wanted = self.control.query("SELECT sha256 FROM gosuto_versions ORDER BY number DESC")[0][0]
 
         def decides() -> bool:

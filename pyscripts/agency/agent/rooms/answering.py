@@ -206,7 +206,7 @@ def told(work: Work) -> dict[str, str]:
     """Return what the audit log is told of something that was asked: digests, no text. Pure."""
     texts = {"asked_sha256": work.text, "answer_sha256": work.answer}
     return {
-        "event": work.event_id,
+        "message": work.event_id,
         "room": work.room,
         "sender": work.sender,
         "trace": assignment(work).trace,

@@ -25,7 +25,7 @@ def test_a_row_names_who_asked_and_holds_digests_of_the_texts_alone():
     row = told(work("the salary of Bob", "42 thousand"))
     assert row["asked_sha256"] == sha256_hex(b"the salary of Bob")
     assert row["answer_sha256"] == sha256_hex(b"42 thousand")
-    assert (row["event"], row["room"], row["sender"]) == ("$event", ROOM, ALICE)
+    assert (row["message"], row["room"], row["sender"]) == ("$event", ROOM, ALICE)
     assert "salary" not in json.dumps(row)
     assert "answer_sha256" not in told(work("not answered yet", None))
 
