@@ -21,6 +21,7 @@ from benchmarks import (
     spinup,
     startup,
     sustained,
+    working,
 )
 from benchmarks.rows import Row
 
@@ -35,6 +36,7 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "audit": audit.rows,
     "gateway": gateway.rows,
     "models": models.rows,
+    "working": working.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }

@@ -24,7 +24,8 @@ from agency.instance.secret_provider import open_provider
 from agency.matrix import Person, client_path
 from agency.protocols.reply import REPLY_KEY
 from agency.spinup.probes.homeserver import rss_mb
-from agency.spinup.targets.local.agency import LocalAgency, hold_ports
+from agency.spinup.targets.local.agency import LocalAgency
+from agency.spinup.targets.local.ports import hold_ports
 from agency.spinup.targets.local.supervisor import Supervisor
 from benchmarks.rows import Row, percentile
 

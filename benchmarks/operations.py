@@ -18,7 +18,8 @@ from agency import naming
 from agency.children import ChildSpec
 from agency.control.config import AgentEntry, Limits
 from agency.files import write_atomically
-from agency.spinup.targets.local.agency import CONTROL, CONTROL_SECRETS, LocalAgency
+from agency.spinup.targets.local.agency import CONTROL_SECRETS, LocalAgency
+from agency.spinup.targets.local.ports import CONTROL
 from agency.spinup.targets.local.supervisor import Service
 from benchmarks.chat import Stopwatch, bench
 from benchmarks.rows import Row, percentile

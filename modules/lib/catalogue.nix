@@ -10,6 +10,7 @@ let
   placeholders = [
     "{agent}"
     "{engine}"
+    "{provider}"
   ];
   pattern = builtins.replaceStrings placeholders (map (_: "([a-z0-9-]+)") placeholders);
   candidates = lib.mapAttrsToList (template: entry: {

@@ -21,6 +21,7 @@ EXAMPLE = ROOT / "secrets/example.sops.yaml"
 RECIPIENTS = (("host", "age1" + "q" * 58), ("recovery", "age1" + "p" * 58))
 WORDS = {
     "agent": "the agent",
+    "provider": "PROVIDER",
     "domains": "the instance's host names",
 }
 EXAMPLE_HEAD = """\

@@ -86,8 +86,14 @@ def run(
 @agent.command()
 @config_option("The proxy's configuration, a JSON file (docs/models.md).")
 @click.option("--check", is_flag=True, help="Check the configuration and its credentials only.")
+@click.option(
+    "--listen-fd",
+    type=click.IntRange(min=3),
+    metavar="NUMBER",
+    help="The descriptor of a socket that listens on its port, made by whoever starts it.",
+)
 @json_option
-def proxy(config_file: Path, check: bool, as_json: bool) -> None:
+def proxy(config_file: Path, check: bool, listen_fd: int | None, as_json: bool) -> None:
     """Serve the way of this machine's agents to language models until SIGTERM.
 
     The providers' keys are credentials in $CREDENTIALS_DIRECTORY. Each agent has a token, which its
@@ -105,7 +111,8 @@ def proxy(config_file: Path, check: bool, as_json: bool) -> None:
         emit(told, as_json=as_json, human=lambda out: out.print("the configuration is valid"))
         return
     log_to_stderr()
-    asyncio.run(serve_proxy(config, Clock()))
+    handed = inherited(() if listen_fd is None else (listen_fd,))
+    asyncio.run(serve_proxy(config, Clock(), handed))
 
 
 @agent.command()

@@ -9,6 +9,10 @@ from .entrance.place import place_of as place_of
 from .login import Login as Login
 from .login import default_login_file as default_login_file
 from .login import write_login as write_login
+from .runtimes.beside.settings import ModelSettings as ModelSettings
+from .runtimes.beside.settings import ProgramSettings as ProgramSettings
+from .runtimes.beside.writing import policy_file as policy_file
+from .runtimes.beside.writing import token_digest as token_digest
 from .runtimes.process import token_file as token_file
 from .store.chain import AuditRow as AuditRow
 from .store.chain import ChainReport as ChainReport

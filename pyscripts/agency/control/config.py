@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from agency.commandline import LogLevel
 from agency.control.backups.settings import BackupSettings
 from agency.control.policy import ApprovalRule, People, Policy, Solo
+from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
 from agency.control.runtimes.docker.settings import DockerSettings
 from agency.control.runtimes.registry import FACTORIES
 from agency.settings import Strict, load
@@ -43,6 +44,9 @@ class AgentEntry(Strict):
     )
     spare: bool = Field(
         default=False, description="no agent yet: a slot for one that a command makes"
+    )
+    program: ProgramSettings | None = Field(
+        default=None, description="what works in it; default: it answers ACP and does nothing"
     )
 
 
@@ -161,6 +165,9 @@ class ControlConfig(Strict):
     docker: DockerSettings | None = Field(
         default=None, description="image and limits of agents in containers"
     )
+    models: ModelSettings | None = Field(
+        default=None, description="the way to models of agents that have a program"
+    )
     alerts: bool = Field(
         default=False, description="take alerts from Alertmanager; needs its token"
     )
@@ -181,6 +188,18 @@ class ControlConfig(Strict):
                 f"docker: no image is set, and {inside[0]} runs in a container; run "
                 "`make agent-image`, and set what it prints in instance.yaml"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _reaches_models(self) -> Self:
+        working = [agent.name for agent in self.agents if agent.program is not None]
+        if working and self.models is None:
+            raise ValueError(f"models: is not set, and {working[0]} has a program")
+        for agent in self.agents:
+            if agent.program is not None and (agent.runtime or self.runtime) != "process":
+                raise ValueError(
+                    f"agents: {agent.name} has a program, which the runtime process alone starts"
+                )
         return self
 
     @property

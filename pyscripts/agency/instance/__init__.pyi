@@ -2,13 +2,16 @@
 
 from .check import default_directory as default_directory
 from .check import examine as examine
+from .documents import ProxyPlace as ProxyPlace
 from .documents import decision_settings as decision_settings
+from .documents import proxy_document as proxy_document
 from .load import INSTANCE_FILE as INSTANCE_FILE
 from .load import LoadedInstance as LoadedInstance
 from .load import instance_file as instance_file
 from .load import load_instance as load_instance
 from .model import Instance as Instance
 from .model import ResolvedAgent as ResolvedAgent
+from .needs import model_key as model_key
 from .needs import required_secrets as required_secrets
 from .render import check_rendered as check_rendered
 from .render import registration as registration

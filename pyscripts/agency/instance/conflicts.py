@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from agency import naming
@@ -10,6 +10,14 @@ from agency.instance.problems import Loc
 
 # Lists of people, as instance.yaml names them.
 PEOPLE = ("operators", "approvers", "viewers")
+
+
+class Asking(Protocol):
+    """The parts of a program that can conflict with others."""
+
+    @property
+    def allowed(self) -> Sequence[str]:
+        """The models that it may ask."""
 
 
 class AgentNumbers(Protocol):
@@ -26,6 +34,14 @@ class AgentNumbers(Protocol):
     @property
     def runtime(self) -> str:
         """The runtime that runs it."""
+
+    @property
+    def spare(self) -> bool:
+        """True if it is a slot."""
+
+    @property
+    def program(self) -> Asking | None:
+        """What works in it."""
 
 
 class Conflict(NamedTuple):
@@ -68,12 +84,13 @@ def conflicts(
     reachable: bool,
     solo: bool,
     image: bool,
+    models: Collection[str] | None = (),
 ) -> tuple[Conflict, ...]:
     """Find every conflict among the known parts.
 
     A disabled agent keeps its numbers, so it counts. `reachable` says whether people of other
     homeservers can be in the control room, `solo` whether one person alone may approve, `image`
-    whether agents in containers have one.
+    whether agents in containers have one. `models` are those that are offered; None if unknown.
     """
     return (
         *_people(domain, people, agents),
@@ -82,6 +99,7 @@ def conflicts(
         *_uids(agents),
         *_ports(agents),
         *(() if image else _without_image(agents)),
+        *_programs(agents, models),
     )
 
 
@@ -156,6 +174,23 @@ def _without_image(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:
                 "runs in a container, and docker names no image; run `make agent-image` on the "
                 "machine, and set `docker: {image, imageId}` as it prints them",
             )
+
+
+def _programs(
+    agents: Mapping[str, AgentNumbers], models: Collection[str] | None
+) -> Iterator[Conflict]:
+    for name, agent in agents.items():
+        if agent.program is None:
+            continue
+        loc: Loc = ("agents", name, "program")
+        if agent.spare:
+            yield Conflict(loc, "a slot is no agent yet, and nothing can work in it; leave it out")
+        if agent.runtime == "docker":
+            yield Conflict(loc, "the runtime docker starts no program; leave out `runtime: docker`")
+        for model in agent.program.allowed:
+            if models is not None and model not in models:
+                offered = f"one of {', '.join(models)}" if models else "set `models` first"
+                yield Conflict(loc, f"there is no model {model!r} under models.offered; {offered}")
 
 
 def _uids(agents: Mapping[str, AgentNumbers]) -> Iterator[Conflict]:

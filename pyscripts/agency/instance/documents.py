@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from agency import naming
 from agency.instance.model import Instance
-from agency.instance.needs import required_secrets
+from agency.instance.needs import model_key, required_secrets
 
+
+@dataclass(frozen=True, slots=True)
+class ProxyPlace:
+    """Places of a metering proxy; `{agent}` stands for an agent's name in the last two."""
+
+    listening: Mapping[str, Any]  # host and port, or a socket
+    database: str
+    token_file: str
+    gosuto: str
+    audit_socket: str | None = None
+
+
+_PROXY_STATE = "/var/lib/agency-proxy"
+HOST_PROXY = ProxyPlace(
+    {"socket": "/run/agency-proxy/proxy.sock"},
+    f"{_PROXY_STATE}/ledger.db",
+    f"{_PROXY_STATE}/tokens/{{agent}}.sha256",
+    f"{_PROXY_STATE}/gosuto/{{agent}}.json",
+)
 HOST_RUNTIME = "systemd"  # of agents that name none
 CONTROL_STATE = "/var/lib/agency-control"
 
@@ -113,6 +134,42 @@ def decision_settings(instance: Instance) -> dict[str, Any]:
     if instance.reconcile_interval is not None:
         told["limits"] = {"reconcile_interval_s": instance.reconcile_interval}
     return told
+
+
+def proxy_document(instance: Instance, place: ProxyPlace) -> dict[str, Any]:
+    """Return the configuration of the metering proxy (agency.agent.proxy.config).
+
+    The instance must have models. Each agent's token is in a file that its runtime writes.
+    """
+    models = instance.models
+    assert models is not None
+    return {
+        **place.listening,
+        "database": place.database,
+        **({} if place.audit_socket is None else {"auditSocket": place.audit_socket}),
+        "providers": {
+            name: {
+                "url": each.url,
+                "format": each.kind,
+                **({"credential": model_key(name)} if each.key else {}),
+            }
+            for name, each in models.providers.items()
+        },
+        "models": {
+            name: each.model_dump(by_alias=True, exclude_none=True)
+            for name, each in models.offered.items()
+        },
+        "accounts": {
+            agent.name: {
+                "tokenFile": place.token_file.format(agent=agent.name),
+                "gosuto": place.gosuto.format(agent=agent.name),
+                "models": list(program.allowed),
+                **program.budget.model_dump(by_alias=True, exclude_none=True),
+            }
+            for agent in instance.resolved_agents()
+            if (program := instance.agents[agent.name].program) is not None
+        },
+    }
 
 
 def element_document(instance: Instance) -> dict[str, Any]:

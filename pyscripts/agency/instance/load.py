@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agency.canonical import sha256_hex
 from agency.instance.conflicts import PEOPLE, Person, conflicts
+from agency.instance.fields.programs import Models
 from agency.instance.fields.values import Domain, MatrixId
 from agency.instance.model import Agent, Approvals, Instance, MatrixService
 from agency.instance.problems import InstanceError, Problem, field_name
@@ -132,7 +133,14 @@ def _conflicts_in(data: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...],
         solo=approvals is not None and approvals.solo_delay is not None,
         # One that is there and wrong is told at its own line.
         image=data.get("docker") is not None,
+        models=_offered(data.get("models")),
     )
+
+
+def _offered(raw: object) -> tuple[str, ...] | None:
+    """Name the models that are offered; None if that section is wrong."""
+    found = None if raw is None else _valid(TypeAdapter(Models), raw)
+    return () if raw is None else None if found is None else tuple(found.offered)
 
 
 def _listed(value: object) -> list[object]:

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from agency import naming
 from agency.commandline import LogLevel
 from agency.instance.conflicts import PEOPLE, Person, conflicts
+from agency.instance.fields.programs import AgentProgram, Models
 from agency.instance.fields.values import (
     Address,
     AgentName,
@@ -109,6 +110,11 @@ class Agent(Written):
     spare: bool = Field(
         default=False,
         description="no agent yet: its user, port and unit are for one that `agents create` makes",
+    )
+    program: AgentProgram | None = Field(
+        default=None,
+        description="what works in it; nothing if it is not set. So far `agency up` and spin-ups "
+        "on this machine start it, and hosts do not",
     )
 
 
@@ -277,6 +283,9 @@ class Instance(Written):
     docker: Docker | None = Field(
         default=None, description="image of agents whose runtime is docker; needed by them alone"
     )
+    models: Models | None = Field(
+        default=None, description="language models for agents that have a program"
+    )
     alerts: Alerts = Field(default=Alerts(), description="where alerts go besides the control room")
     recipes: dict[Name, Recipe] = Field(
         default_factory=dict, description="Co-op Cloud apps under test, by name"
@@ -304,6 +313,7 @@ class Instance(Written):
             reachable=self.services.matrix.reaches_others,
             solo=self.approvals.solo_delay is not None,
             image=self.docker is not None,
+            models=() if self.models is None else self.models.offered,
         )
         if found:
             raise ValueError("; ".join(f"{field_name(c.loc)}: {c.message}" for c in found))

@@ -22,6 +22,7 @@ def required_secrets(instance: Instance) -> tuple[SecretSpec, ...]:
         *(known.spec(name) for name in _of_backup(instance)),
         *_of_ci(instance, known),
         *_of_agents(instance, known),
+        *_of_models(instance, known),
         *_certificate(instance, known),
     ]
     return tuple(sorted(specs, key=_by_name))
@@ -46,6 +47,11 @@ def is_of_feature(name: str) -> bool:
         re.escape(one).replace(r"\{agent\}", ".+") for one in load_catalogue().of_features()
     )
     return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def model_key(provider: str) -> str:
+    """Return the name of the key of a provider of models."""
+    return load_catalogue().spec(names.MODEL_KEY, provider=provider).name
 
 
 def _by_name(spec: SecretSpec) -> str:
@@ -130,6 +136,13 @@ def _of_agents(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
     if instance.services.gitlab.enable:
         for agent in instance.resolved_agents():
             yield known.spec(names.AGENT_SSH_KEY, agent=agent.name)
+
+
+def _of_models(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:
+    """Specify the keys of the providers of models that want one."""
+    for name, provider in () if instance.models is None else instance.models.providers.items():
+        if provider.key:
+            yield known.spec(names.MODEL_KEY, provider=name)
 
 
 def _certificate(instance: Instance, known: Catalogue) -> Iterator[SecretSpec]:

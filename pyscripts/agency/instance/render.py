@@ -10,7 +10,13 @@ from pathlib import Path
 from agency import naming
 from agency.errors import BadInputError
 from agency.files import write_tree_atomically
-from agency.instance.documents import control_document, element_document, instance_document
+from agency.instance.documents import (
+    HOST_PROXY,
+    control_document,
+    element_document,
+    instance_document,
+    proxy_document,
+)
 from agency.instance.jinja import fill
 from agency.instance.load import LoadedInstance
 from agency.instance.model import Instance
@@ -69,6 +75,8 @@ def rendered_files(loaded: LoadedInstance) -> dict[str, bytes]:
         files["sops.yaml"] = fill("sops.yaml.j2", recipients=recipients)
     if instance.services.matrix.enable:
         files |= _matrix(instance)
+    if instance.models is not None:
+        files["proxy.json"] = _json(proxy_document(instance, HOST_PROXY))
     return files | _ci(instance) | _abra(instance)
 
 

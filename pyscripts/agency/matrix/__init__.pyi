@@ -1,6 +1,8 @@
 """Public names of `agency.matrix`; other packages import these and nothing else."""
 
 from .accounts import AgentAccounts as AgentAccounts
+from .accounts import log_in_device as log_in_device
+from .accounts import register_own as register_own
 from .backoff import LONGEST_S as LONGEST_S
 from .backoff import Backoff as Backoff
 from .control_room import ControlRoom as ControlRoom

@@ -24,6 +24,41 @@ _APPSERVICE = "m.login.application_service"
 BringIn = Callable[[str, str, bool], Awaitable[list[Finding]]]
 
 
+async def register_own(api: MatrixSession, user: str) -> None:
+    """Make an account of the namespace where it is missing.
+
+    Raises:
+        MatrixError: the homeserver refused or did not answer.
+    """
+    body = {"type": _APPSERVICE, "username": localpart(user), "inhibit_login": True}
+    try:
+        await api.request("POST", client_path("register"), body)
+    except MatrixError as error:
+        if error.errcode != "M_USER_IN_USE":
+            raise
+
+
+async def log_in_device(api: MatrixSession, user: str, device: str, shown: str) -> str:
+    """Log an account of the namespace in on a device; return the access token.
+
+    Synapse leaves the older tokens of that device: whoever logs one of them out ends all.
+
+    Raises:
+        MatrixError: the homeserver refused or did not answer.
+    """
+    body = {
+        "type": _APPSERVICE,
+        "identifier": {"type": "m.id.user", "user": user},
+        "device_id": device,
+        "initial_device_display_name": shown,
+    }
+    answer = await api.request("POST", client_path("login"), body)
+    token = answer.get("access_token")
+    if not isinstance(token, str) or not token:
+        raise AnswerError("the homeserver gives no token", where=user, status=200)
+    return token
+
+
 @dataclass(frozen=True, slots=True)
 class AgentAccounts:
     """Keeper of the accounts of agents; `bring_in` has one join a room."""
@@ -57,12 +92,7 @@ class AgentAccounts:
         Raises:
             MatrixError: the homeserver refused or did not answer.
         """
-        body = {"type": _APPSERVICE, "username": localpart(user), "inhibit_login": True}
-        try:
-            await self.api.request("POST", client_path("register"), body)
-        except MatrixError as error:
-            if error.errcode != "M_USER_IN_USE":
-                raise
+        await register_own(self.api, user)
 
     async def show(self, user: str, display_name: str, avatar: str = "") -> None:
         """Give an account its name, and its picture if one is given, an `mxc://` address.
@@ -98,17 +128,7 @@ class AgentAccounts:
             MatrixError: the homeserver refused or did not answer.
         """
         await self.log_out(user)
-        body = {
-            "type": _APPSERVICE,
-            "identifier": {"type": "m.id.user", "user": user},
-            "device_id": _DEVICE,
-            "initial_device_display_name": "agency",
-        }
-        answer = await self.api.request("POST", client_path("login"), body)
-        token = answer.get("access_token")
-        if not isinstance(token, str) or not token:
-            raise AnswerError("the homeserver gives no token", where=user, status=200)
-        return token
+        return await log_in_device(self.api, user, _DEVICE, "agency")
 
     async def log_out(self, user: str) -> None:
         """End every session of an account, however it was begun.

@@ -32,14 +32,14 @@ CATALOGUE = "secrets/catalogue.json"  # below the checkout, and below the packag
 MAX_BYTES = 1024 * 1024
 
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
-_IN_NAMES = frozenset({"agent", "engine"})
+_IN_NAMES = frozenset({"agent", "engine", "provider"})
 _IN_TEXTS = _IN_NAMES | {"domains"}
 
 
 def _one_placeholder_at_most(name: str) -> str:
     found = _PLACEHOLDER.findall(name)
     if len(found) > 1 or not _IN_NAMES.issuperset(found):
-        raise ValueError("has at most one placeholder, {agent} or {engine}")
+        raise ValueError("has at most one placeholder, {agent}, {engine} or {provider}")
     return name
 
 

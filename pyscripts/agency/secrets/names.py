@@ -52,8 +52,9 @@ GITLAB_RAILS = (
     "gitlab-secret-key",
 )
 
-# One secret for each agent, or for each engine of recipe CI.
+# One secret for each agent, each provider of models, or each engine of recipe CI.
 AGENT_SSH_KEY = "agent-{agent}-ssh-key"
+MODEL_KEY = "model-{provider}-key"
 CI_OAUTH_CLIENT_ID = "{engine}-oauth-client-id"
 CI_OAUTH_CLIENT_SECRET = "{engine}-oauth-client-secret"
 CI_RPC_SECRET = "{engine}-rpc-secret"

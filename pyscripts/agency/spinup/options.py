@@ -72,7 +72,7 @@ def instance_options(command: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             callback=pinned_ports,
             metavar="NAME=NUMBER",
-            help="Pin a port: homeserver, control or agent-NAME. May be given several times.",
+            help="Pin a port: homeserver, control, models, agent-NAME. May be given several times.",
         ),
     )
     for option in reversed(options):

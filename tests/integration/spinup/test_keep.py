@@ -118,6 +118,65 @@ def test_a_killed_local_agency_is_cleaned_up_by_the_next_down(agency, up):
     assert not Path(up["password_file"]).exists()
 
 
+WORKING = """\
+version: 1
+name: working
+domain: agency.example
+operators: ["@alice:agency.example"]
+models:
+  providers: {here: {kind: openai, url: "http://127.0.0.1:9", key: false}}
+  offered: {small: {provider: here, price: {input: 0, output: 0}}}
+agents:
+  pm: {role: pm, program: {model: small, budget: {tokensPerDay: 1000, usdPerDay: 1}}}
+  developer: {role: developer}
+secrets: {provider: ephemeral}
+"""
+
+
+def _programs(run: str) -> dict[str, int]:
+    """Processes of a run that are programs of agents or the proxy, by their subcommand."""
+    found = {}
+    for pid in processes_with_marker(run):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        if "agent" in words:
+            found[words[words.index("agent") + 1]] = pid
+    return found
+
+
+def _until(wanted) -> None:
+    deadline = time.monotonic() + 60
+    while not wanted():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_with_models_it_runs_one_proxy_and_gives_an_agent_its_programs(agency, tmp_path):
+    (tmp_path / "instance.yaml").write_text(WORKING)
+    started = agency("up", "--json", "--instance", str(tmp_path))
+    assert started.returncode == 0, started.stderr
+    up = json.loads(started.stdout)["agency"]
+    run = Path(up["password_file"]).parents[1].name
+    try:
+        live = f"http://127.0.0.1:{up['ports']['models']}/live"
+        _until(lambda: "proxy" in _programs(run))
+        _until(lambda: requests.get(live, timeout=5).status_code == 200)
+        services = json.loads(agency("status", "--json").stdout)["agency"]["services"]
+        assert {each["name"]: each["running"] for each in services}["models"] is True
+        assert agency("room", "agents", "start", "developer").returncode == 0
+        assert set(_programs(run)) == {"proxy", "run"}
+        assert agency("room", "agents", "start", "pm").returncode == 0
+        _until(lambda: set(_programs(run)) == {"proxy", "run", "gateway"})
+        first = _programs(run)["proxy"]
+        os.kill(first, signal.SIGKILL)
+        _until(lambda: _programs(run).get("proxy", first) != first)
+        assert requests.get(live, timeout=30).status_code == 200
+        assert agency("room", "agents", "stop", "pm").returncode == 0
+        assert set(_programs(run)) == {"proxy", "run"}
+    finally:
+        assert agency("down").returncode == 0
+    assert processes_with_marker(run) == ()
+
+
 def test_a_bad_instance_is_told_at_once(agency, tmp_path):
     (tmp_path / "instance.yaml").write_text("version: 1\n")
     failed = agency("up", "--instance", str(tmp_path))

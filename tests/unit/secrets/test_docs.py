@@ -50,6 +50,10 @@ def _of(engine: str, place: str, *, own_forge: bool) -> set[str]:
                 },
                 "webhook": True,
             },
+            "models": {
+                "providers": {"claude": {"kind": "anthropic", "url": "https://api.anthropic.com"}},
+                "offered": {"large": {"provider": "claude", "price": {"input": 3, "output": 15}}},
+            },
             "backup": {"repository": place},
             "secrets": {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}},
         },
@@ -57,7 +61,9 @@ def _of(engine: str, place: str, *, own_forge: bool) -> set[str]:
     )
     needed = (spec.name for spec in required_secrets(instance))
     return {
-        re.sub(rf"^{engine}-", "<engine>-", name).replace("agent-pm-", "agent-<agent>-")
+        re.sub(rf"^{engine}-", "<engine>-", name)
+        .replace("agent-pm-", "agent-<agent>-")
+        .replace("model-claude-", "model-<provider>-")
         for name in needed
     }
 

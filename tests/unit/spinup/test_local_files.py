@@ -7,6 +7,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from agency.spinup.targets.local.agency import LocalAgency
+from agency.spinup.targets.local.models import program_tokens
+
+
+def test_tokens_of_an_agent_s_programs_are_known(tmp_path: Path) -> None:
+    held = {"gateway/credentials/gateway-token": "one", "rooms/credentials/matrix-token": "two"}
+    for name, token in {**held, "rooms/state/other": "no token", "log": "neither"}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{token}\n")
+    assert {each.reveal() for each in program_tokens(tmp_path)} == set(held.values())
 
 
 def test_every_log_of_a_local_agency_is_searched(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class WorkConfig(Written):
     journal: Path
     model: ModelAddress
     gateway: GatewayAddress | None = None  # without one there are no tools
+    default_model: str | None = None  # for a Gosuto that names none
     max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
     turns: int = Field(default=50, ge=1, le=10_000)
     wall_s: float = Field(default=3600, gt=0, le=7 * 86_400)
@@ -69,14 +70,15 @@ def settings_of(config: WorkConfig, document: Document) -> Settings:
         PrerequisiteError: the Gosuto names no model.
     """
     persona, most = document.persona, document.limits.tokens_per_request
-    if persona.model is None:
+    model = persona.model or config.default_model
+    if model is None:
         raise PrerequisiteError(
             "the Gosuto names no model",
             where="persona.model",
             hint="set it to a model that the proxy allows this agent",
         )
     return Settings(
-        persona.model,
+        model,
         system_prompt(document),
         config.max_tokens if most is None else min(config.max_tokens, most),
         persona.temperature,

@@ -44,11 +44,11 @@ ModelName = Annotated[str, Field(pattern=_MODEL)]
 
 
 class Provider(Written):
-    """A server of models; `credential` is the name of the one that holds its key."""
+    """A server of models; `credential` names the one that holds its key, None: it asks for none."""
 
     url: Annotated[str, AfterValidator(_address)]
     format: WireFormat
-    credential: Name
+    credential: Name | None = None
     output_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
 
@@ -77,9 +77,13 @@ class Model(Written):
 
 
 class Account(Written):
-    """What one agent may; with `gosuto`, the limits of that document narrow it further."""
+    """What one agent may; with `gosuto`, the limits of that document narrow it further.
 
-    token_sha256: Digest
+    `token_file` holds the digest of a token that the agent's runtime makes anew at each start.
+    """
+
+    token_sha256: Digest | None = None
+    token_file: Path | None = None
     models: tuple[ModelName, ...] = Field(max_length=100)
     tokens_per_day: int = Field(ge=0, le=_MAX_TOKENS)
     usd_per_day: Usd
@@ -89,6 +93,12 @@ class Account(Written):
     tokens_per_request: int | None = Field(default=None, ge=1, le=10_000_000)
     over_limit: Literal["shorten", "refuse"] = "shorten"
     gosuto: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_one_token(self) -> Self:
+        if (self.token_sha256 is None) == (self.token_file is None):
+            raise ValueError("needs either tokenSha256 or tokenFile")
+        return self
 
     def budget(self) -> Budget:
         """Return the budget in whole numbers."""
@@ -128,8 +138,9 @@ class ProxyConfig(Written):
                 if each not in self.models:
                     raise ValueError(f"accounts.{name}.models names {each}, not under models")
         digests = [account.token_sha256 for account in self.accounts.values()]
-        digests += [self.metrics_token_sha256] if self.metrics_token_sha256 else []
-        if len(set(digests)) != len(digests):
+        files = [account.token_file for account in self.accounts.values()]
+        told = [each for each in (*digests, *files, self.metrics_token_sha256) if each is not None]
+        if len(set(told)) != len(told):
             raise ValueError("two accounts have one token")
         return self
 
@@ -137,7 +148,8 @@ class ProxyConfig(Written):
     def credentials(self) -> tuple[str, ...]:
         """Names of all credentials that the proxy reads."""
         keys = (each.credential for each in self.providers.values())
-        return tuple(dict.fromkeys((*keys, *self.redact)))
+        held = (each for each in keys if each is not None)
+        return tuple(dict.fromkeys((*held, *self.redact)))
 
 
 def load_config(path: Path) -> ProxyConfig:

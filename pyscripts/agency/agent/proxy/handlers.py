@@ -19,7 +19,7 @@ from agency.agent.proxy.calling import Caller
 from agency.agent.proxy.config import Account, ProxyConfig
 from agency.agent.proxy.counters import CONTENT_TYPE, Counters, exposition
 from agency.agent.proxy.gate import Gate
-from agency.agent.proxy.identity import owner, presented
+from agency.agent.proxy.identity import Tokens, owner, presented
 from agency.agent.proxy.policy import Policies
 from agency.agent.proxy.refusals import Refusal, error_body
 from agency.agent.proxy.requests.planning import Plan, plan, read_request
@@ -64,15 +64,15 @@ class Handlers:
         return app
 
     def _known(self) -> Middleware:
-        digests = {name: each.token_sha256 for name, each in self.config.accounts.items()}
-        if self.config.metrics_token_sha256 is not None:
-            digests[_METRICS_READER] = self.config.metrics_token_sha256
+        metrics = self.config.metrics_token_sha256
+        fixed = {} if metrics is None else {_METRICS_READER: metrics}
+        tokens = Tokens(self.config.accounts, fixed)
 
         @web.middleware
         async def known(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.path == LIVE:
                 return await handler(request)
-            name = owner(presented(request), digests)
+            name = owner(presented(request), tokens.digests())
             # The reader of metrics is no agent, and agents do not read one another's numbers.
             if name is None or (name == _METRICS_READER) != (request.path == METRICS):
                 _quiet.warning("token", "a caller without a valid token was refused")

@@ -20,7 +20,7 @@ from agency.agent.proxy.upstream import Upstream, open_session
 from agency.agent.recording import Recorder
 from agency.clock import Clock
 from agency.errors import PrerequisiteError
-from agency.listening import inherited, listen
+from agency.listening import Inherited, listen
 from agency.protocols import AuditClient
 from agency.secrets import MIN_LENGTH, Redactor, SecretValue, read_credential
 from agency.signals import stop_signals
@@ -47,6 +47,8 @@ def read_keys(config: ProxyConfig) -> dict[str, SecretValue]:
                 hint="use a longer secret, or leave it out of redact",
             )
     for provider in config.providers.values():
+        if provider.credential is None:
+            continue
         key = keys[provider.credential].reveal()
         if not key.isascii() or not key.isprintable() or " " in key:
             raise PrerequisiteError(
@@ -56,8 +58,8 @@ def read_keys(config: ProxyConfig) -> dict[str, SecretValue]:
     return keys
 
 
-async def serve(config: ProxyConfig, clock: Clock) -> None:
-    """Serve until SIGTERM or SIGINT.
+async def serve(config: ProxyConfig, clock: Clock, handed: Inherited | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; `handed` may hold the listening socket.
 
     Raises:
         PrerequisiteError: a credential is missing, the ledger is held by another process, or the
@@ -86,17 +88,17 @@ async def serve(config: ProxyConfig, clock: Clock) -> None:
         runner = make_runner(app, limits_of(config))
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await serve_on(runner, _listening(config, stack))
+        await serve_on(runner, _listening(config, stack, handed or Inherited()))
         _log.info("listening", extra={"fields": {"agents": len(config.accounts)}})
         await stopping.wait()
         _log.info("stopping")
 
 
-def _listening(config: ProxyConfig, stack: AsyncExitStack) -> socket.socket:
+def _listening(config: ProxyConfig, stack: AsyncExitStack, handed: Inherited) -> socket.socket:
     if config.socket is None:
         assert config.port is not None
-        handed = inherited().take(config.host, config.port)
-        return handed or listen(config.port, config.host, hint="end that program")
+        taken = handed.take(config.host, config.port)
+        return taken or listen(config.port, config.host, hint="end that program")
     if config.socket.exists() and not config.socket.is_socket():
         raise PrerequisiteError("there is another file of this name", where=str(config.socket))
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -24,6 +24,7 @@ from agency.agent.proxy.refusals import Refusal
 from agency.secrets import SecretValue
 
 HEADERS = (hdrs.RETRY_AFTER, "X-Request-Id", "Request-Id", "X-Should-Retry")
+_KEYS = (hdrs.AUTHORIZATION, "X-Api-Key")
 EVENTS, JSON = "text/event-stream", "application/json"
 _CONNECT_S = 10.0
 _MAX_ERROR = 64 * 1024
@@ -140,9 +141,10 @@ class Upstream:
             NotSentError: there is no connection.
             Refusal: the connection was lost, or there was no answer in time.
         """
-        codec = CODECS[provider.format]
+        codec, named = CODECS[provider.format], provider.credential
+        own = codec.headers("" if named is None else self.keys[named].reveal())
         headers = {
-            **codec.headers(self.keys[provider.credential].reveal()),
+            **{name: own[name] for name in own if named is not None or name not in _KEYS},
             hdrs.CONTENT_TYPE: JSON,
             hdrs.ACCEPT_ENCODING: "identity",
             hdrs.USER_AGENT: "agency-proxy",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -23,6 +23,7 @@ from agency.agent.rooms.homeserver import TYPING_MS
 from agency.agent.rooms.inbox import DELETED, Inbox, State, Work
 from agency.agent.rooms.program import Assignment, Program
 from agency.agent.rooms.voice import Voice
+from agency.canonical import sha256_hex
 from agency.errors import AgencyError
 from agency.gosuto import Document
 from agency.matrix import MatrixError
@@ -32,6 +33,13 @@ _log = logging.getLogger(__name__)
 MAX_TRIES = 3
 _SHOWN = 2000  # characters of the text so far that progress shows
 WORKING = "Working on it …"
+
+
+Record = Callable[[str, Mapping[str, str]], None]
+
+
+def unrecorded(_event: str, _detail: Mapping[str, str]) -> None:
+    """Put nothing on record."""
 
 
 @dataclass(slots=True)
@@ -50,7 +58,7 @@ class _Progress:
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """Worker on the inbox's entries."""
+    """Worker on the inbox's entries; `record` puts what is taken and how it ends on record."""
 
     config: ChatConfig
     inbox: Inbox
@@ -58,6 +66,7 @@ class Answerer:
     program: Program
     tools: Callable[[Work], Tools]
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    record: Record = unrecorded
 
     async def answer(self, work: Work) -> None:
         """Answer what was asked, or go on with it.
@@ -66,6 +75,7 @@ class Answerer:
             PrerequisiteError: inbox or token fail: nothing more is done.
         """
         asked, resumed = assignment(work), work.state is not State.WAITING
+        self.record("message.resumed" if resumed else "message.taken", told(work))
         if resumed and work.reply_id is None:
             work = await self._with_reply(work)
         if work.state is not State.ANSWERED:
@@ -176,6 +186,7 @@ class Answerer:
 
     def _end(self, work: Work, state: State, why: str) -> None:
         self.inbox.finish(work.event_id, state)
+        self.record("message.ended", told(work) | {"outcome": why[:200]})
         self.program.forget(assignment(work))
         fields = {"event": work.event_id, "trace": assignment(work).trace, "why": why}
         _log.info("ended", extra={"fields": fields})
@@ -189,6 +200,22 @@ async def _sent(progress: _Progress) -> None:
 def assignment(work: Work) -> Assignment:
     """Return what the program is told."""
     return Assignment(work.event_id, work.room, work.root, work.sender, work.text, work.protocol)
+
+
+def told(work: Work) -> dict[str, str]:
+    """Return what the audit log is told of something that was asked: digests, no text. Pure."""
+    texts = {"asked_sha256": work.text, "answer_sha256": work.answer}
+    return {
+        "message": work.event_id,
+        "room": work.room,
+        "sender": work.sender,
+        "trace": assignment(work).trace,
+        **{
+            name: sha256_hex(text.encode(errors="surrogatepass"))
+            for name, text in texts.items()
+            if text is not None
+        },
+    }
 
 
 def still_trusted(document: Document, work: Work) -> bool:

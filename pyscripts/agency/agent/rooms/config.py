@@ -8,6 +8,7 @@ from pydantic import Field
 
 from agency.agent.programs.work import GatewayAddress, ModelAddress
 from agency.agent.rooms.events.envelope import MAX_HOPS
+from agency.protocols import SOCKET
 from agency.settings import Written
 
 
@@ -17,6 +18,7 @@ class ChatConfig(Written):
     `credential` names the one that holds the access token of `user`; `state` is a directory that
     the agent alone uses. `oldest_s` is the age from which a message is late. `first_s` is the time
     after which a reply is begun before the answer is there, `edit_s` the least time between edits.
+    `audit_socket` is null on a machine that keeps no audit log.
     """
 
     agent: str
@@ -27,6 +29,8 @@ class ChatConfig(Written):
     state: Path
     model: ModelAddress
     gateway: GatewayAddress | None = None  # without one there are the rooms' own tools alone
+    audit_socket: Path | None = SOCKET
+    default_model: str | None = None  # for a Gosuto that names none
     max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
     turns: int = Field(default=50, ge=1, le=10_000)
     wall_s: float = Field(default=3600, gt=0, le=7 * 86_400)

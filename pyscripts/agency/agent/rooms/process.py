@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from agency.agent.programs.tools import Tools
-from agency.agent.rooms.answering import Answerer
+from agency.agent.recording import Recorder
+from agency.agent.rooms.answering import Answerer, Record, unrecorded
 from agency.agent.rooms.config import ChatConfig
 from agency.agent.rooms.events.contents import transaction
 from agency.agent.rooms.homeserver import Homeserver
@@ -22,6 +24,7 @@ from agency.agent.rooms.voice import Voice
 from agency.clock import Clock, new_id
 from agency.errors import AgencyError
 from agency.matrix import MatrixSession, client_session
+from agency.protocols import AuditClient
 from agency.secrets import read_credential
 from agency.signals import stop_signals
 
@@ -39,10 +42,10 @@ async def chat(config: ChatConfig, clock: Clock, program: Program | None = None)
     policy = Policy(config.gosuto, config.agent)
     policy.read()
     worker = program or BuiltinProgram(config, read_credential(config.model.credential), clock)
-    async with client_session() as http:
+    async with client_session() as http, _recording(config) as record:
         homeserver = Homeserver(MatrixSession(config.homeserver, http, token.reveal()), config.user)
         with Inbox(config.state) as inbox:
-            desk = make_desk(config, homeserver, inbox, policy, clock, worker)
+            desk = make_desk(config, homeserver, inbox, policy, clock, worker, record)
             running = asyncio.ensure_future(desk.run())
             for number in stop_signals():
                 asyncio.get_running_loop().add_signal_handler(number, running.cancel)
@@ -52,6 +55,16 @@ async def chat(config: ChatConfig, clock: Clock, program: Program | None = None)
                 _log.info("stopped", extra={"fields": {"agent": config.agent}})
 
 
+@asynccontextmanager
+async def _recording(config: ChatConfig) -> AsyncIterator[Record]:
+    """Open the way to the agents' audit log, if the machine keeps one."""
+    if config.audit_socket is None:
+        yield unrecorded
+        return
+    async with Recorder(AuditClient(config.audit_socket)) as recorder:
+        yield lambda event, detail: recorder.put(event, **detail)
+
+
 def make_desk(
     config: ChatConfig,
     homeserver: Homeserver,
@@ -59,11 +72,12 @@ def make_desk(
     policy: Policy,
     clock: Clock,
     program: Program,
+    record: Record = unrecorded,
 ) -> Desk:
     """Put the parts together."""
     voice = Voice(homeserver, inbox, policy.current, clock)
     tools = partial(_tools, config, voice)
-    answerer = Answerer(config, inbox, voice, program, tools)
+    answerer = Answerer(config, inbox, voice, program, tools, record=record)
     return Desk(config, homeserver, inbox, policy, clock, answerer)
 
 

@@ -109,6 +109,7 @@ class BuiltinProgram:
             journal=config.state / f"{asked.trace}.journal",
             model=config.model,
             gateway=config.gateway,
+            default_model=config.default_model,
             max_tokens=config.max_tokens,
             turns=config.turns,
             wall_s=config.wall_s,

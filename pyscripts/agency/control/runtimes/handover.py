@@ -63,7 +63,9 @@ def checked_name(name: str) -> str:
     return name
 
 
-def agent_config(request: StartRequest, port: int, redeem: Path | None = None) -> bytes:
+def agent_config(
+    request: StartRequest, port: int, redeem: Path | None = None, gateway: Path | None = None
+) -> bytes:
     """Make the configuration file of an agent that serves ACP on a port of this machine.
 
     Raises:
@@ -78,6 +80,7 @@ def agent_config(request: StartRequest, port: int, redeem: Path | None = None) -
             project=request.project,
             trace=request.trace,
             redeem_socket=None if redeem is None else str(redeem),
+            gateway_socket=None if gateway is None else str(gateway),
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -99,6 +102,7 @@ class Handed:
     token: Path
     redeem: Path | None = None  # the socket at which it redeems its secrets, as the agent sees it
     for_others: bool = False
+    gateway: Path | None = None  # the control socket of its tool gateway, as the agent sees it
 
     @contextlib.contextmanager
     def offered(self, request: StartRequest, port: int, token: str) -> Iterator[None]:
@@ -108,7 +112,7 @@ class Handed:
             AgentRuntimeError: the request or the port is invalid.
             PrerequisiteError: a file cannot be written.
         """
-        config = agent_config(request, port, self.redeem)
+        config = agent_config(request, port, self.redeem, self.gateway)
         try:
             mode = 0o444 if self.for_others else 0o600
             for directory in dict.fromkeys((self.config.parent, self.token.parent)):

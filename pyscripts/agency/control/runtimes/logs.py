@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from agency.control.runtimes.base import MAX_LOG_BYTES, MAX_LOG_LINES, AgentRuntimeError
+from agency.control.runtimes.handover import cannot_write
+
+_MAX_LOG_BYTES = 1024 * 1024  # a longer log is set aside at the next start
 
 
 def last_lines(texts: Iterable[str], lines: int) -> tuple[str, ...]:
@@ -51,6 +54,26 @@ def file_tail(path: Path, lines: int) -> tuple[str, ...]:
         if cut and not data:
             return (_too_long(),)
     return last_lines([data.decode(errors="replace")], lines)
+
+
+def old_log(log: Path) -> Path:
+    """Return the path of the log before this one."""
+    return log.with_name(f"{log.name}.1")
+
+
+def set_aside(log: Path) -> None:
+    """Begin a new log if the old one is long.
+
+    Raises:
+        PrerequisiteError: it cannot be moved.
+    """
+    try:
+        if log.stat().st_size > _MAX_LOG_BYTES:
+            log.replace(old_log(log))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise cannot_write(log.parent, error) from error
 
 
 def _too_long() -> str:

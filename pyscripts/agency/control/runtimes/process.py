@@ -4,7 +4,8 @@ It is for spin-ups and for trying the agency out: agents run as the control plan
 with it. `systemd` is the runtime of a real host.
 
 Below `state_dir/agents/<name>/` (0700) lie `agent.json`, `log` and `credentials/acp-token` (0600,
-new at every start, removed when the agent ends). A runtime locks
+new at every start, removed when the agent ends). An agent with a program has that beside its ACP
+process (`beside/`), begun before it and ended with it. A runtime locks
 `state_dir/agents/`; after taking the lock it ends the processes of a killed predecessor.
 
 The runtime listens on an agent's port and hands the descriptor over, so no other program can have
@@ -34,6 +35,7 @@ from agency.control.runtimes.base import (
     State,
     Usage,
 )
+from agency.control.runtimes.beside.base import Beside, Besides, nothing_beside
 from agency.control.runtimes.detail import failure_detail
 from agency.control.runtimes.handover import (
     CHECK_PLACE,
@@ -43,7 +45,7 @@ from agency.control.runtimes.handover import (
     redeem_socket,
     remove_tree,
 )
-from agency.control.runtimes.logs import file_tail, last_lines
+from agency.control.runtimes.logs import file_tail, last_lines, old_log, set_aside
 from agency.control.runtimes.serial import Managed, SerialRuntime
 from agency.control.runtimes.usage import session_usage
 from agency.errors import PrerequisiteError
@@ -54,7 +56,6 @@ from agency.secrets import SecretValue
 
 _LOG_LINES = 20
 _LOG_BYTES = 8 * 1024
-_MAX_LOG_BYTES = 1024 * 1024  # a longer log is set aside as log.1 at the next start
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class _Agent(Managed):
     """Record of one agent."""
 
     directory: Path
+    beside: Beside | None
     child: Child | None = None
     endpoint: Endpoint | None = None
     wanted: bool = False  # started, and no stop was requested
@@ -79,16 +81,15 @@ class _Agent(Managed):
         credentials = self.directory / "credentials"
         redeem = redeem_socket(self.directory.parent.parent, self.name)
         return Handed(
-            self.directory / "agent.json", credentials / TOKEN_CREDENTIAL, redeem.resolve()
+            self.directory / "agent.json",
+            credentials / TOKEN_CREDENTIAL,
+            redeem.resolve(),
+            gateway=None if self.beside is None else self.beside.gateway_socket,
         )
 
     @property
     def log(self) -> Path:
         return self.directory / "log"
-
-    @property
-    def old_log(self) -> Path:
-        return self.directory / "log.1"
 
     @property
     def running(self) -> bool:
@@ -133,8 +134,10 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         stop_timeout_s: float = 5,
         new_token: Callable[[], str] = secrets.token_urlsafe,
         handed: Inherited | None = None,
+        besides: Besides = nothing_beside,
     ) -> None:
         super().__init__()
+        self._besides = besides
         self._root = state_dir / "agents"
         self._clock = clock
         self._port_of = port_of
@@ -168,23 +171,28 @@ class ProcessRuntime(SerialRuntime[_Agent]):
 
     async def usage(self, name: str) -> Usage:
         """Return what an agent's processes use now; this runtime restarts nothing by itself."""
-        child = self._agent(name).child
-        if child is None or child.exit_status is not None:
+        agent = self._agent(name)
+        if agent.child is None or not agent.running:
             return Usage()
-        return await asyncio.to_thread(session_usage, child.pid)
+        others = () if agent.beside is None else agent.beside.pids()
+        return await asyncio.to_thread(session_usage, agent.child.pid, *others)
 
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
         """Return the last lines that an agent wrote, oldest first, over all of its runs."""
         agent = self._agent(name)
         tail = await asyncio.to_thread(file_tail, agent.log, lines)
         if len(tail) < lines:
-            tail = (*await asyncio.to_thread(file_tail, agent.old_log, lines), *tail)
+            tail = (*await asyncio.to_thread(file_tail, old_log(agent.log), lines), *tail)
         return last_lines(tail, lines)
 
     def secrets(self) -> tuple[SecretValue, ...]:
         """Return the tokens of the agents that were started and not stopped."""
         held = (agent.endpoint for agent in self._agents.values())
-        return tuple(SecretValue(endpoint.token) for endpoint in held if endpoint is not None)
+        besides = (agent.beside for agent in self._agents.values())
+        return (
+            *(SecretValue(endpoint.token) for endpoint in held if endpoint is not None),
+            *(secret for each in besides if each is not None for secret in each.secrets()),
+        )
 
     async def close(self) -> None:
         """End every agent and its leftover processes; later starts are refused."""
@@ -208,7 +216,8 @@ class ProcessRuntime(SerialRuntime[_Agent]):
                 raise end
 
     def _make(self, name: str) -> _Agent:
-        return _Agent(name, self._root / name)
+        directory = self._root / name
+        return _Agent(name, directory, self._besides(name, directory, self.marker))
 
     async def _runs(self, agent: _Agent) -> bool:
         await self._hold()
@@ -219,8 +228,8 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         listening = self._listen(agent, port)
         endpoint = Endpoint(f"http://{HOST}:{port}", self._new_token(), agent.name)
         with agent.handed.offered(request, port, endpoint.token):
-            _set_aside(agent)
-            child = await start_child(_spec(agent, self._python, listening), marker=self.marker)
+            set_aside(agent.log)
+            child = await self._begin(agent, listening)
         agent.child, agent.endpoint, agent.wanted = child, endpoint, True
         watcher = asyncio.create_task(self._watch(agent, child))
         self._watchers.add(watcher)
@@ -231,11 +240,32 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         await self._hold()
         if agent.child is not None:
             agent.wanted = False
-            await agent.child.stop(self._stop_timeout_s)
+            await self._end(agent, agent.child)
             agent.handed.withdraw()
             agent.endpoint = None
             if agent.listening is not None:
                 pause(agent.listening)
+
+    async def _begin(self, agent: _Agent, listening: socket.socket) -> Child:
+        """Start the process of an agent, and what runs beside it."""
+        beside, spec = agent.beside, _spec(agent, self._python, listening)
+        if beside is None:
+            return await start_child(spec, marker=self.marker)
+        await beside.close(self._stop_timeout_s)  # of a run whose end is not dealt with yet
+        try:
+            await beside.open(agent.handed.token.parent)
+            return await start_child(spec, marker=self.marker)
+        except BaseException:
+            await beside.close(self._stop_timeout_s)
+            raise
+
+    async def _end(self, agent: _Agent, child: Child) -> None:
+        """End the process of an agent, and what runs beside it, at the same time."""
+        limit_s = self._stop_timeout_s
+        others = () if agent.beside is None else (agent.beside.close(limit_s),)
+        for end in await asyncio.gather(child.stop(limit_s), *others, return_exceptions=True):
+            if isinstance(end, BaseException):
+                raise end
 
     async def _erase(self, agent: _Agent) -> None:
         """Remove its directory, and free its port."""
@@ -256,6 +286,9 @@ class ProcessRuntime(SerialRuntime[_Agent]):
         if agent.child is child and agent.wanted:
             agent.handed.withdraw()
             _log.warning("agent %s failed: %s", agent.name, agent.status().detail)
+        async with agent.lock:
+            if agent.child is child and agent.beside is not None:
+                await agent.beside.close(self._stop_timeout_s)
 
     def _listen(self, agent: _Agent, port: int) -> socket.socket:
         """Listen on an agent's port; no other program gets the port from here on.
@@ -320,14 +353,3 @@ def _lock(root: Path) -> int:
             hint="stop it first, or give this one a state directory of its own",
         )
     return descriptor
-
-
-def _set_aside(agent: _Agent) -> None:
-    """Start a new log if the old one is long."""
-    try:
-        if agent.log.stat().st_size > _MAX_LOG_BYTES:
-            agent.log.replace(agent.old_log)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise cannot_write(agent.directory, error) from error

@@ -22,6 +22,7 @@ from agency.control.runtimes.base import (
     StartRequest,
     Usage,
 )
+from agency.control.runtimes.beside.base import Besides, nothing_beside
 from agency.control.runtimes.docker.settings import DockerSettings
 from agency.control.runtimes.handover import redeem_socket
 from agency.errors import PrerequisiteError
@@ -34,7 +35,8 @@ class RuntimeSettings:
     """Settings for the factories; `ports` are the loopback ports of agents, by name.
 
     `handed` holds sockets that listen on some of those ports, made by the control plane's parent.
-    `instance` is the instance's name; `docker` is for the runtime of that name.
+    `instance` is the instance's name; `docker` is for the runtime of that name. `besides` makes
+    what runs beside an agent; so far only the runtime `process` starts it.
     """
 
     state_dir: Path
@@ -44,6 +46,7 @@ class RuntimeSettings:
     handed: Inherited = field(default_factory=Inherited)
     instance: str = "agency"
     docker: DockerSettings | None = None
+    besides: Besides = nothing_beside
 
     def port_of(self, name: str) -> int:
         """Return the port on which an agent of this machine serves ACP.
@@ -147,6 +150,7 @@ def _process(settings: RuntimeSettings) -> Runtime:
         port_of=settings.port_of,
         stop_timeout_s=settings.stop_timeout_s,
         handed=settings.handed,
+        besides=settings.besides,
     )
 
 

@@ -1,4 +1,4 @@
-"""Resources that the processes of one session use, from /proc."""
+"""Resources that the processes of sessions use, from /proc."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from agency.control.runtimes.base import Usage
 _SESSION, _TIMES, _RESIDENT = 3, slice(11, 15), 21  # proc(5), counted from the state
 
 
-def session_usage(session: int) -> Usage:
-    """Sum memory and processor time of a session's processes, with their ended children's time.
+def session_usage(*sessions: int) -> Usage:
+    """Sum memory and processor time of sessions' processes, with their ended children's time.
 
     Memory that several processes share is counted for each.
     """
@@ -22,7 +22,7 @@ def session_usage(session: int) -> Usage:
             fields = stat_fields(int(entry.parent.name))
         except OSError:  # it ended in the meantime
             continue
-        if len(fields) <= _RESIDENT or int(fields[_SESSION]) != session:
+        if len(fields) <= _RESIDENT or int(fields[_SESSION]) not in sessions:
             continue
         seen += 1
         ticks += sum(int(field) for field in fields[_TIMES])

@@ -17,7 +17,9 @@ from agency.control.appservice.server import server_limits
 from agency.control.config import ControlConfig
 from agency.control.runtimes import registry
 from agency.control.runtimes.base import Runtime
+from agency.control.runtimes.beside.base import nothing_beside
 from agency.control.runtimes.handover import CHECK_PLACE, cannot_write
+from agency.control.service.programs import besides_of
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
@@ -169,11 +171,12 @@ def open_runtimes(
     clock: Clock,
     handed: Inherited | None = None,
     ports: Mapping[str, int] | None = None,
+    api: MatrixSession | None = None,
 ) -> Runtime:
     """Make the runtimes that the configuration names. Raises as runtimes.registry does.
 
     `handed` holds the listening sockets of agents that were handed over; `ports` are those of all
-    agents, as they change.
+    agents, as they change; `api` is needed by agents that have a program.
     """
     settings = registry.RuntimeSettings(
         state_dir=config.state_dir,
@@ -183,6 +186,7 @@ def open_runtimes(
         handed=handed or Inherited(),
         instance=config.instance,
         docker=config.docker,
+        besides=nothing_beside if api is None else besides_of(config, api),
     )
     chosen = {agent.name: agent.runtime for agent in config.agents if agent.runtime is not None}
     return registry.open_runtimes(config.runtime, chosen, settings)

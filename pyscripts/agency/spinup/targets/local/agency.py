@@ -16,10 +16,9 @@ import aiohttp
 from agency import naming
 from agency.children import Child, ChildSpec, processes_with_marker
 from agency.control import AgentEntry, Api, ControlConfig, token_file
-from agency.errors import UsageError
 from agency.files import write_atomically
 from agency.instance import Instance, decision_settings, registration
-from agency.listening import Held, hold, pause
+from agency.listening import Held
 from agency.matrix import MatrixSession, Person
 from agency.ports import LOOPBACK
 from agency.rundir import RunDirectory
@@ -37,65 +36,13 @@ from agency.spinup.probes.probe import run as run_probe
 from agency.spinup.record import Evidence
 from agency.spinup.scenario.accounts import create_people
 from agency.spinup.scenario.staging import stage
-from agency.spinup.targets.local import synapse
+from agency.spinup.targets.local import models, synapse
+from agency.spinup.targets.local.ports import CONTROL, CONTROL_API, HOMESERVER
 from agency.spinup.targets.local.relay import Relay
 from agency.spinup.targets.local.supervisor import Service, Supervisor, nothing
 
-HOMESERVER = "homeserver"
 HOMESERVER_SOCKET = "homeserver.sock"
-CONTROL = "control"
-CONTROL_API = "control-api"
 CONTROL_SECRETS = (MATRIX_AS_TOKEN, MATRIX_HS_TOKEN, VAULT_MASTER_KEY)
-
-
-def usual_ports(instance: Instance, *, with_api: bool = False) -> dict[str, int]:
-    """List the ports of an agency that has a machine to itself; an agent is `agent-NAME`.
-
-    One that is kept running has the HTTP interface for people's programs, too.
-    """
-    ports = {HOMESERVER: naming.SERVICE_PORTS["synapse"], CONTROL: naming.SERVICE_PORTS["control"]}
-    if with_api:
-        ports[CONTROL_API] = naming.SERVICE_PORTS[CONTROL_API]
-    for agent in instance.resolved_agents():
-        ports[naming.agent_localpart(agent.name)] = agent.port
-    return ports
-
-
-def check_port_names(instance: Instance, pinned: Iterable[str], *, with_api: bool = False) -> None:
-    """Refuse to pin the port of something that this instance does not have.
-
-    Raises:
-        UsageError: an unknown name.
-    """
-    known = usual_ports(instance, with_api=with_api)
-    for name in pinned:
-        if name not in known:
-            raise UsageError(
-                f"nothing named {name!r} needs a port", hint=f"use one of: {', '.join(known)}"
-            )
-
-
-def hold_ports(
-    instance: Instance,
-    wanted: Mapping[str, int],
-    usual: Mapping[str, int] | None = None,
-    *,
-    with_api: bool = False,
-) -> Held:
-    """Listen on the ports of an agency: those that are wanted, the `usual` ones, or free ones.
-
-    From here on until they are closed, no other program can have one. An agent's port refuses
-    until the agent is started.
-
-    Raises:
-        PrerequisiteError: a wanted port is taken.
-        UsageError: two names want one port.
-    """
-    held = hold(usual_ports(instance, with_api=with_api), wanted, usual)
-    for name, each in held.sockets.items():
-        if name not in (HOMESERVER, CONTROL, CONTROL_API):
-            pause(each)
-    return held
 
 
 async def answers(session: aiohttp.ClientSession, url: str, timeout_s: float = 2) -> bool:
@@ -154,6 +101,11 @@ class LocalAgency:
         """Alias of the control room."""
         return naming.control_room_alias(self.instance.domain)
 
+    @property
+    def has_models(self) -> bool:
+        """True if it has a metering proxy."""
+        return models.MODELS in self.assigned
+
     def _service(
         self,
         name: str,
@@ -193,7 +145,10 @@ class LocalAgency:
             hs_token=self.secrets.get(MATRIX_HS_TOKEN).reveal(),
         )
         write_atomically(self._registration_file(), content, mode=0o600)
-        (self.run.path / CONTROL).mkdir(mode=0o700, exist_ok=True)
+        control = self.run.path / CONTROL
+        control.mkdir(mode=0o700, exist_ok=True)
+        if (port := self.assigned.get(models.MODELS)) is not None:
+            models.write_proxy_config(self.instance, self.run.path / models.MODELS, port, control)
         config = self.control_config().model_dump_json(indent=2).encode()
         write_atomically(self._control_config_file(), config)
 
@@ -202,7 +157,7 @@ class LocalAgency:
 
     def control_config(self) -> ControlConfig:
         """Make the settings of the control plane."""
-        return ControlConfig(
+        config = ControlConfig(
             instance=self.instance.name,
             domain=self.instance.domain,
             homeserver_url=self.homeserver_url,
@@ -227,6 +182,7 @@ class LocalAgency:
             runtime="process",
             api=Api(listen_port=port) if (port := self.assigned.get(CONTROL_API)) else None,
         )
+        return models.with_programs(config, self.instance, self.assigned.get(models.MODELS))
 
     async def start_homeserver(self) -> Child:
         """Start Synapse and wait until it answers."""
@@ -272,10 +228,27 @@ class LocalAgency:
         self._services[CONTROL] = service
         return await self.supervisor.launch(service)
 
+    async def launch_models(self) -> Child:
+        """Start the metering proxy, the first time or again; the instance must have models."""
+        name = models.MODELS
+        if name not in self._services:
+            config = models.proxy_config_file(self.run.path / name)
+            argv = models.proxy_argv(config, self.held.sockets[name].fileno())
+            self._services[name] = self._service(
+                name,
+                argv,
+                f"http://{LOOPBACK}:{self.assigned[name]}/live",
+                descriptors=(self.held.sockets[name].fileno(),),
+                CREDENTIALS_DIRECTORY=str(self.secrets.credentials(models.keys_of(self.instance))),
+            )
+        return await self.supervisor.launch(self._services[name])
+
     def handed_to_control(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """List what hands its port and its agents' to a control plane: options, descriptors."""
         sockets = self.held.sockets.items()
-        descriptors = tuple(each.fileno() for name, each in sockets if name != HOMESERVER)
+        descriptors = tuple(
+            each.fileno() for name, each in sockets if name not in (HOMESERVER, models.MODELS)
+        )
         return tuple(f"--listen-fd={number}" for number in descriptors), descriptors
 
     def close(self) -> None:
@@ -336,8 +309,13 @@ class LocalAgency:
         return [*(secrets.get(name) for name in secrets.names()), *self._tokens.values()]
 
     async def learn_secrets(self) -> None:
-        """Take note of the tokens of the agents that run."""
+        """Take note of the tokens of the agents that run, and of their programs."""
         self.tokens()
+        for name, path in (
+            (each, token_file(self.run.path / CONTROL, each)) for each in self.ports
+        ):
+            for token in models.program_tokens(path.parent.parent):
+                self._tokens[f"{name} {token.digest()}"] = token
 
     async def observe(self, probe: str, told: Mapping[str, object] | None = None) -> Evidence:
         """Run a probe in this process."""

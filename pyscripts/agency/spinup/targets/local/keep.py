@@ -32,15 +32,10 @@ from agency.rundir import RunDirectory
 from agency.secrets import MATRIX_HS_TOKEN, OPERATOR_PASSWORD, Redactor
 from agency.signals import stop_signals
 from agency.spinup.targets.local import place
-from agency.spinup.targets.local.agency import (
-    CONTROL,
-    HOMESERVER,
-    LocalAgency,
-    answers,
-    check_port_names,
-    hold_ports,
-)
+from agency.spinup.targets.local.agency import LocalAgency, answers
+from agency.spinup.targets.local.models import MODELS
 from agency.spinup.targets.local.place import LocalState, Lock, ServiceState
+from agency.spinup.targets.local.ports import CONTROL, HOMESERVER, check_port_names, hold_ports
 from agency.spinup.targets.local.supervisor import Supervisor
 
 _log = logging.getLogger(__name__)
@@ -182,6 +177,10 @@ async def run_foreground(
         await _run(agency, board, clock, wish)
 
 
+def _services(agency: LocalAgency) -> tuple[str, ...]:
+    return (HOMESERVER, CONTROL, *((MODELS,) if agency.has_models else ()))
+
+
 def _wish() -> asyncio.Event:
     loop, wish = asyncio.get_running_loop(), asyncio.Event()
     for number in stop_signals():
@@ -199,7 +198,7 @@ def _first_state(agency: LocalAgency, loaded: LoadedInstance, clock: Clock) -> L
     now = clock.now_iso()
     services = tuple(
         ServiceState(name=name, since=now, log=run.logs / f"{name}.log")
-        for name in (HOMESERVER, CONTROL)
+        for name in _services(agency)
     )
     return LocalState(
         pid=os.getpid(),
@@ -224,9 +223,11 @@ def _first_state(agency: LocalAgency, loaded: LoadedInstance, clock: Clock) -> L
 
 async def _run(agency: LocalAgency, board: Board, clock: Clock, wish: asyncio.Event) -> None:
     launches = {HOMESERVER: agency.launch_homeserver, CONTROL: agency.launch_control}
+    if agency.has_models:
+        launches[MODELS] = agency.launch_models
     keeper = Keeper(agency.supervisor, board, clock, launches)
     tasks: list[asyncio.Future[Any]] = [
-        asyncio.ensure_future(keeper.keep(name)) for name in (CONTROL, HOMESERVER)
+        asyncio.ensure_future(keeper.keep(name)) for name in reversed(_services(agency))
     ]
     tasks += [
         asyncio.ensure_future(_welcome(agency, board, clock)),

@@ -13,12 +13,8 @@ from agency.spinup.probes import host as host_probes
 from agency.spinup.run import Run
 from agency.spinup.scenario.staging import stage
 from agency.spinup.target import Setting, hold_secrets
-from agency.spinup.targets.local.agency import (
-    LocalAgency,
-    check_port_names,
-    hold_ports,
-    usual_ports,
-)
+from agency.spinup.targets.local.agency import LocalAgency
+from agency.spinup.targets.local.ports import check_port_names, hold_ports, usual_ports
 from agency.spinup.targets.local.supervisor import Supervisor
 
 _READS_STORE = "agency.control.store.reading"
@@ -70,6 +66,8 @@ class LocalTarget:
             hold_secrets(run, examination)
             agency.install()
         async with run.step("homeserver"):
+            if instance.models is not None:
+                await agency.launch_models()
             await agency.launch_control()
             # What reads the store takes long to import; now there is time for it.
             importing = asyncio.to_thread(import_module, _READS_STORE)

@@ -22,8 +22,8 @@ import aiohttp
 from agency.errors import AgencyError, PrerequisiteError, UsageError
 from agency.protocols import READY_PATH, ReadyReport, as_report
 from agency.spinup.targets.local import place
-from agency.spinup.targets.local.agency import CONTROL
 from agency.spinup.targets.local.place import LocalAgencyError, LocalState, Lock, ServiceState
+from agency.spinup.targets.local.ports import CONTROL
 
 _UP_TIMEOUT_S = 120.0
 _DOWN_TIMEOUT_S = 40.0

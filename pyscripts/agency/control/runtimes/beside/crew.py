@@ -1,0 +1,202 @@
+"""Crew of one agent: its tool gateway and its account in rooms, with tokens made at each start.
+
+open ─▶ tokens ─▶ gateway ─ ─ policy by ACP ─ ─▶ log in ─▶ rooms
+close ─▶ both end ─▶ tokens count no more (digest removed, account logged out)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agency.canonical import canonical_json, sha256_hex
+from agency.children import ChildSpec
+from agency.control.runtimes.beside.base import Accounts
+from agency.control.runtimes.beside.kept import Kept, Pace
+from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
+from agency.control.runtimes.beside.writing import (
+    CONTROL_SOCKET,
+    MATRIX_TOKEN,
+    MODEL_TOKEN,
+    Places,
+    Room,
+    chat_document,
+    gateway_document,
+    token_digest,
+)
+from agency.control.runtimes.handover import make_private
+from agency.control.runtimes.logs import set_aside
+from agency.errors import AgencyError
+from agency.files import write_atomically
+from agency.protocols import GATEWAY_CONTROL_TOKEN, GATEWAY_TOKEN
+from agency.secrets import SecretValue
+
+_LOOK_S = 0.1  # for the policy, which comes by ACP soon after the start
+_PRIVATE = 0o600
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hired:
+    """What is the same for all crews: settings, accounts, and how tokens and processes are made."""
+
+    homeserver: str
+    models: ModelSettings
+    accounts: Accounts
+    python: str = sys.executable
+    pace: Pace = field(default_factory=Pace)
+    new_token: Callable[[], str] = secrets.token_urlsafe
+
+
+@dataclass(slots=True)
+class Crew:
+    """Programs beside the ACP process of one agent; see `Beside` for the contract of each call."""
+
+    agent: str
+    user: str
+    program: ProgramSettings
+    hired: Hired
+    places: Places
+    marker: str
+    _handed: Path | None = None  # the token that ACP was given
+    _tokens: tuple[SecretValue, ...] = ()
+    _account: SecretValue | None = None
+    _kept: tuple[Kept, ...] = ()
+
+    @property
+    def gateway_socket(self) -> Path:
+        """Control socket of the gateway, below the agent's directory."""
+        return CONTROL_SOCKET
+
+    async def open(self, credentials: Path) -> None:
+        """Make all tokens anew and begin the programs; ACP finds its own in `credentials`.
+
+        Raises:
+            AgencyError: a file cannot be written.
+        """
+        places, hired = self.places, self.hired
+        to_gateway, to_control, to_model = (hired.new_token() for _ in range(3))
+        self._tokens = tuple(map(SecretValue, (to_gateway, to_control, to_model)))
+        config = gateway_document(places, self.agent, hired.models)
+        both = {GATEWAY_TOKEN: to_gateway, GATEWAY_CONTROL_TOKEN: to_control}
+        _hand(places.gateway, config, both)
+        config = chat_document(
+            places, self.agent, self.user, hired.homeserver, hired.models, self.program
+        )
+        _hand(places.rooms, config, {GATEWAY_TOKEN: to_gateway, MODEL_TOKEN: to_model})
+        make_private(credentials)
+        self._handed = credentials / GATEWAY_CONTROL_TOKEN
+        _write(self._handed, to_control)
+        make_private(hired.models.tokens)
+        _write(self._digest, sha256_hex(to_model.encode()))
+        self._kept = (
+            self._keeper("tool gateway", self._gateway),
+            self._keeper("account in rooms", self._rooms),
+        )
+        for each in self._kept:
+            each.begin()
+
+    async def close(self, timeout_s: float) -> None:
+        """End the programs, within that time each, and make their tokens worthless."""
+        kept, self._kept = self._kept, ()
+        self._digest.unlink(missing_ok=True)
+        ends = await asyncio.gather(*(each.end(timeout_s) for each in kept), return_exceptions=True)
+        for path in self._handed_over():
+            path.unlink(missing_ok=True)
+        await self._log_out()
+        self._tokens = ()
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+
+    def pids(self) -> tuple[int, ...]:
+        """List the programs that run."""
+        return tuple(pid for each in self._kept if (pid := each.pid) is not None)
+
+    def secrets(self) -> tuple[SecretValue, ...]:
+        """List the tokens that the programs hold."""
+        return self._tokens if self._account is None else (*self._tokens, self._account)
+
+    def _handed_over(self) -> Iterator[Path]:
+        """Name the files of the tokens of a run, without that of the account."""
+        for room in (self.places.gateway, self.places.rooms):
+            for name in (GATEWAY_TOKEN, GATEWAY_CONTROL_TOKEN, MODEL_TOKEN):
+                yield room.credentials / name
+        if self._handed is not None:
+            yield self._handed
+
+    @property
+    def _digest(self) -> Path:
+        return token_digest(self.hired.models.tokens, self.agent)
+
+    def _keeper(self, what: str, prepare: Callable[[], Awaitable[ChildSpec]]) -> Kept:
+        return Kept(f"{what} of {self.agent}", self.marker, prepare, self.secrets, self.hired.pace)
+
+    async def _gateway(self) -> ChildSpec:
+        return self._spec(self.places.gateway, "gateway")
+
+    async def _rooms(self) -> ChildSpec:
+        """Log in for the program in rooms, once there is a policy: without one it does not run."""
+        while not self.places.policy.exists():  # noqa: ASYNC110 - it comes by another process
+            await asyncio.sleep(_LOOK_S)
+        accounts = self.hired.accounts
+        await self._log_out_left()
+        if self._account is None or not await accounts.counts(self._account):
+            self._account = await accounts.log_in(self.agent)
+        _write(self._account_file, self._account.reveal())
+        return self._spec(self.places.rooms, "chat")
+
+    @property
+    def _account_file(self) -> Path:
+        return self.places.rooms.credentials / MATRIX_TOKEN
+
+    async def _log_out_left(self) -> None:
+        """End the session that a killed control plane left; one of this run goes on."""
+        if self._account is not None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            self._account = SecretValue(self._account_file.read_text().strip())
+            await self._log_out()
+
+    async def _log_out(self) -> None:
+        account, self._account = self._account, None
+        if account is None:
+            return
+        try:
+            await self.hired.accounts.log_out(account)
+        except AgencyError as error:  # its file stays, and the next start tries again
+            _log.info("%s is not logged out: %s", self.agent, error.message)
+        else:
+            self._account_file.unlink(missing_ok=True)
+
+    def _spec(self, room: Room, verb: str) -> ChildSpec:
+        set_aside(room.log)
+        return ChildSpec(
+            name=f"{verb} of {self.agent}",
+            argv=(
+                *(self.hired.python, "-I", "-m", "agency", "agent", verb, "--json"),
+                *("--config", str(room.config)),
+            ),
+            env={"CREDENTIALS_DIRECTORY": str(room.credentials)},
+            cwd=self.places.directory,
+            log_path=room.log,
+        )
+
+
+def _hand(room: Room, config: dict[str, object], tokens: dict[str, str]) -> None:
+    for directory in (room.path, room.credentials):
+        make_private(directory)
+    write_atomically(room.config, canonical_json(config) + b"\n", mode=_PRIVATE)
+    for name, token in tokens.items():
+        _write(room.credentials / name, token)
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, text.encode(), mode=_PRIVATE)

@@ -1,0 +1,119 @@
+"""Files of the programs beside an agent: their places, and what their configurations say.
+
+    agents/NAME/gateway/   gateway.json  credentials/  state/  mcp.sock  control.sock  log
+    agents/NAME/rooms/     chat.json     credentials/  state/  log
+
+The programs run in `agents/NAME/`, and name sockets from there: the path of a Unix socket has at
+most 107 bytes. The policy that the gateway was given is the one that the others read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
+
+GATEWAY, ROOMS = Path("gateway"), Path("rooms")
+MODEL_TOKEN, MATRIX_TOKEN = "model-token", "matrix-token"
+CONTROL_SOCKET = GATEWAY / "control.sock"
+_PROGRAM_SOCKET = GATEWAY / "mcp.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Directory of one program."""
+
+    path: Path
+    config_name: str
+
+    @property
+    def config(self) -> Path:
+        """Its configuration."""
+        return self.path / self.config_name
+
+    @property
+    def credentials(self) -> Path:
+        """Directory of its credentials."""
+        return self.path / "credentials"
+
+    @property
+    def state(self) -> Path:
+        """Directory that outlives its runs."""
+        return self.path / "state"
+
+    @property
+    def log(self) -> Path:
+        """Its log."""
+        return self.path / "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Places below an agent's directory."""
+
+    directory: Path
+
+    @property
+    def gateway(self) -> Room:
+        """Those of the gateway."""
+        return Room(self.directory / GATEWAY, "gateway.json")
+
+    @property
+    def rooms(self) -> Room:
+        """Those of the program in rooms."""
+        return Room(self.directory / ROOMS, "chat.json")
+
+    @property
+    def policy(self) -> Path:
+        """The Gosuto that the gateway holds."""
+        return self.gateway.state / "policy.json"
+
+
+def policy_file(state_dir: Path, agent: str) -> Path:
+    """Return the path of the Gosuto that an agent's gateway holds, below the state directory."""
+    return Places(state_dir / "agents" / agent).policy
+
+
+def token_digest(tokens: Path, agent: str) -> Path:
+    """Return the path of the digest of an agent's token for models."""
+    return tokens / f"{agent}.sha256"
+
+
+def gateway_document(places: Places, agent: str, models: ModelSettings) -> dict[str, object]:
+    """Write the configuration of an agent's tool gateway. Pure."""
+    room = places.gateway
+    return {
+        "agent": agent,
+        "socket": str(places.directory / _PROGRAM_SOCKET),
+        "control_socket": str(places.directory / CONTROL_SOCKET),
+        "state_dir": str(room.state),
+        "audit_socket": _audit(models),
+    }
+
+
+def chat_document(
+    places: Places,
+    agent: str,
+    user: str,
+    homeserver: str,
+    models: ModelSettings,
+    program: ProgramSettings,
+) -> dict[str, object]:
+    """Write the configuration of an agent's account in rooms. Pure."""
+    return {
+        "agent": agent,
+        "user": user,
+        "homeserver": homeserver.rstrip("/"),
+        "credential": MATRIX_TOKEN,
+        "gosuto": str(places.policy),
+        "state": str(places.rooms.state),
+        "model": {"url": models.url, "credential": MODEL_TOKEN},
+        "gateway": {"socket": str(_PROGRAM_SOCKET)},
+        "auditSocket": _audit(models),
+        "defaultModel": program.model,
+    }
+
+
+def _audit(models: ModelSettings) -> str | None:
+    return None if models.audit_socket is None else str(models.audit_socket)

@@ -1,0 +1,294 @@
+"""An agent that works: the parts around a control plane whose runtime starts its programs.
+
+alice ─▶ room ─▶ Synapse ─▶ account in rooms ─▶ proxy ─▶ scripted model
+                                  └─▶ gateway ─▶ MCP server of the tests
+all of them ─▶ agents' audit log
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+from entering import command, socket_of
+from gatewaying import allow, server
+from scripted_model import ScriptedModel
+
+from agency import ports
+from agency.clock import Clock
+from agency.errors import AgencyError
+from agency.protocols import GatewayClient, GatewayStatus
+from agency.workspace.audit.bounds import Bounds
+from agency.workspace.audit.service.server import AuditServer
+from agency.workspace.audit.storage import flags
+from agency.workspace.audit.storage.logs import Logs
+from agency.workspace.audit.storage.place import Place
+
+AGENT = "@agent-pm:agency.example"
+ALICE, BOB = "@alice:agency.example", "@bob:agency.example"
+CLIENT = "/_matrix/client/v3"
+PROVIDER_KEY = "the-key-of-the-provider-of-models"
+SOURCES = str(Path(__file__).parent)
+
+
+@asynccontextmanager
+async def audit_log(place: Path) -> AsyncIterator[Path]:
+    """Run the agents' audit log, whose one agent is the user of this process; yields its socket."""
+    directory = place / "audit"
+    directory.mkdir(mode=0o755, exist_ok=True)
+    path, stopping = place / "audit.sock", asyncio.Event()
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.bind(str(path))
+    made.listen()
+    with Place(directory) as opened:
+        logs = Logs(opened, Clock(), Bounds(), retention_days=90)
+        served = AuditServer(logs, {os.geteuid(): "pm"}.get, Clock(), Bounds())
+        task = asyncio.create_task(served.serve(made, stopping))
+        try:
+            yield path
+        finally:
+            stopping.set()
+            await task
+            path.unlink(missing_ok=True)
+            for file in directory.iterdir():
+                descriptor = os.open(file, os.O_RDONLY)
+                try:
+                    flags.protect(descriptor, 0)  # so that it can be removed
+                finally:
+                    os.close(descriptor)
+
+
+def proxy_settings(place: Path, state_dir: Path, provider: str, port: int) -> dict[str, Any]:
+    """The proxy's configuration: one account, whose token the runtime makes."""
+    return {
+        "port": port,
+        "database": str(place / "ledger.db"),
+        "providers": {"one": {"url": provider, "format": "openai", "credential": "key"}},
+        "models": {"small": {"provider": "one", "price": {"input": 1.0, "output": 2.0}}},
+        "accounts": {
+            "pm": {
+                "tokenFile": str(state_dir / "model-tokens" / "pm.sha256"),
+                "gosuto": str(state_dir / "agents/pm/gateway/state/policy.json"),
+                "models": ["small"],
+                "tokensPerDay": 1_000_000,
+                "usdPerDay": 10.0,
+            }
+        },
+        "auditSocket": str(place / "audit.sock"),
+    }
+
+
+@contextmanager
+def proxy_process(place: Path, state_dir: Path, provider: str) -> Iterator[str]:
+    """Run the real proxy; yields its address."""
+    port = ports.assign(("models",), {})["models"]
+    config, credentials = place / "proxy.json", place / "keys"
+    config.write_text(json.dumps(proxy_settings(place, state_dir, provider, port)))
+    credentials.mkdir(mode=0o700)
+    (credentials / "key").write_text(PROVIDER_KEY)
+    argv = [sys.executable, "-m", "agency", "agent", "proxy", "--config", str(config)]
+    environment = {**os.environ, "CREDENTIALS_DIRECTORY": str(credentials)}
+    with (place / "proxy.log").open("wb") as log:
+        process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        within(lambda: answers(f"{url}/live"), (place / "proxy.log").read_text)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=1).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def within(look: Callable[[], Any], told: Callable[[], str] = str, seconds: float = 30) -> Any:
+    """What `look` finds, asked again until it finds something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.02)
+    pytest.fail(f"nothing within {seconds:g} s: {told()}")
+
+
+@dataclass
+class Agency:
+    """The control plane, its people, a room of an agent that works, and what is behind it."""
+
+    homeserver: Any
+    control: Any
+    model: ScriptedModel
+    place: Path
+    room: str = ""
+    tokens: dict[str, str] | None = None
+
+    @property
+    def agent(self) -> Path:
+        """Directory of the agent."""
+        return Path(self.control.config["state_dir"]) / "agents" / "pm"
+
+    def call(self, method: str, path: str, token: str, body: Any = None) -> Any:
+        answer = self.homeserver.request(method, f"{CLIENT}/{path}", token, body)
+        answer.raise_for_status()
+        return answer.json()
+
+    def set_up(self, tokens: dict[str, str]) -> None:
+        """Start the control plane, bring its people in, and make the agent's room."""
+        self.tokens = tokens
+        self.control.start()
+        alias = quote(self.control.config["control_room_alias"])
+        for token in tokens.values():
+            self.call("POST", f"join/{alias}", token, {})
+        body = {"preset": "private_chat", "invite": [AGENT]}
+        self.room = str(self.call("POST", "createRoom", tokens["alice"], body)["room_id"])
+
+    def order(self, text: str, by: str = "alice") -> str:
+        """Say a command in the control room; return the final answer."""
+        assert self.tokens is not None
+        token, room = self.tokens[by], self.control.ready().json()["room"]["id"]
+        event = self.homeserver.say(token, room, text)
+
+        def final() -> str:
+            for each in self.homeserver.messages(token, room):
+                told = each["content"].get("org.agency.reply", {})
+                if told.get("command") == event and told.get("final") and "card" not in told:
+                    return str(each["content"]["body"])
+            return ""
+
+        return str(within(final, lambda: f"answer to {text}"))
+
+    def policy(self, rules: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "apiVersion": "gosuto/v1",
+            "metadata": {"name": "pm"},
+            "trust": {"rooms": [self.room], "senders": [ALICE]},
+            "approvals": {"approvers": [ALICE]},
+            "mcpServers": {"web": server("good", self.place / "web")},
+            "capabilities": rules,
+            "messaging": {"messagesPerMinute": 100},
+        }
+
+    def give(self, rules: dict[str, Any]) -> None:
+        """Hand a Gosuto in by one person, and approve it by another."""
+        file = self.place / "pm.yaml"
+        file.write_text(json.dumps(self.policy(rules)))
+        with ThreadPoolExecutor(1) as pool:
+            words = ("gosuto", "set", "pm")
+            asked = pool.submit(command, socket_of(self.control), *words, attach=file)
+            sql = "SELECT id FROM operations WHERE state = 'waiting'"
+            waiting = within(lambda: asked.done() or self.control.query(sql))
+            if waiting is not True:
+                self.order(f"approve {waiting[0][0][:9]}")
+            status, answer = asked.result(timeout=30)
+        assert status == 0, answer
+
+    def listening(self) -> bool:
+        """Whether the account in rooms reads its room."""
+        log = self.agent / "rooms" / "log"
+        joined = self.call("GET", f"rooms/{self.room}/joined_members", self._alice)["joined"]
+        return log.exists() and '"listening"' in log.read_text() and AGENT in joined
+
+    def start(self) -> None:
+        """Start the agent, and wait until it reads its room and has its tools."""
+        assert "pm runs" in self.order("!agency agents start pm")
+        self.push()
+        within(self.listening, self.logs)
+
+    def push(self) -> None:
+        """Give the agent the newest Gosuto, and wait until its gateway decides by it."""
+        assert "of its Gosuto" in self.order("!agency gosuto push pm")
+        self.wait_for_tools()
+
+    def wait_for_tools(self) -> None:
+        """Wait until the gateway decides by the newest Gosuto, and has the tools of its server."""
+        wanted = self.control.query("SELECT sha256 FROM gosuto_versions ORDER BY number DESC")[0][0]
+
+        def decides() -> bool:
+            status = asyncio.run(self._gateway())
+            servers = () if status is None else status.servers
+            has_tools = bool(servers) and all(each.health == "ok" for each in servers)
+            return status is not None and status.policy_sha256 == wanted and has_tools
+
+        within(decides, self.logs)
+
+    async def _gateway(self) -> GatewayStatus | None:
+        gateway = self.agent / "gateway"
+        token = (gateway / "credentials" / "gateway-control-token").read_text()
+        client = GatewayClient(gateway / "control.sock", token)
+        try:
+            return await client.status()
+        except AgencyError:  # it is about to start
+            return None
+        finally:
+            await client.close()
+
+    @property
+    def _alice(self) -> str:
+        assert self.tokens is not None
+        return self.tokens["alice"]
+
+    def ask(self, text: str) -> str:
+        mentions = {"m.mentions": {"user_ids": [AGENT]}}
+        return str(self.homeserver.say(self._alice, self.room, text, **mentions))
+
+    def said(self, event: str) -> str:
+        """What the one reply in the thread of a message says now; empty if there is none."""
+        every = self.homeserver.messages(self._alice, self.room)[::-1]
+        own = [each for each in every if each["sender"] == AGENT and each["content"]]
+        replies = [each for each in own if _relates(each, "m.thread", event)]
+        assert len(replies) <= 1
+        if not replies:
+            return ""
+        edits = [each for each in own if _relates(each, "m.replace", replies[0]["event_id"])]
+        texts = [replies[0]["content"], *(each["content"]["m.new_content"] for each in edits)]
+        return str(texts[-1]["body"])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The agents' audit log."""
+        lines = (self.place / "audit" / "pm.jsonl").read_bytes().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def pids(self) -> dict[str, int]:
+        """The processes of the agent, by what they run."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = entry.read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if "agency" in words and any(each.startswith(str(self.agent)) for each in words):
+                found[words[words.index("agent") + 1]] = int(entry.parent.name)
+        return found
+
+    def logs(self) -> str:
+        found = [self.control.log, *self.agent.rglob("log"), self.place / "proxy.log"]
+        there = [each for each in found if each.exists()]
+        return "\n".join(f"== {each}\n{each.read_text()[-3000:]}" for each in there)
+
+
+def _relates(message: dict[str, Any], kind: str, to: str) -> bool:
+    relation = message["content"].get("m.relates_to", {})
+    return (relation.get("rel_type"), relation.get("event_id")) == (kind, to)
+
+
+ECHO = {"echo": allow("web/echo")}

@@ -1,0 +1,148 @@
+"""Programs of agents and their models: read, checked, and rendered for the metering proxy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agency.agent.proxy.config import ProxyConfig
+from agency.control.config import ControlConfig
+from agency.instance.load import load_instance
+from agency.instance.needs import required_secrets
+from agency.instance.problems import InstanceError
+from agency.instance.render import rendered_files
+from agency.spinup.targets.local.models import with_programs, write_proxy_config
+
+Write = Callable[[str], Path]
+MODELS = """\
+models:
+  providers:
+    claude: {kind: anthropic, url: "https://api.anthropic.com/"}
+    local: {kind: openai, url: "http://127.0.0.1:11434", key: false}
+  offered:
+    large:
+      provider: claude
+      upstream: claude-sonnet-4-5
+      maxOutputTokens: 16000
+      price: {input: 3, output: 15, cacheRead: 0.3}
+    small: {provider: local, price: {input: 0, output: 0}}
+"""
+PROGRAM = """\
+    role: pm
+    program:
+      model: large
+      models: [small, large]
+      budget: {tokensPerDay: 1000, usdPerDay: 5, usdPerMonth: 60.5}
+"""
+
+
+@pytest.fixture
+def working(good: str) -> str:
+    return good.replace("    role: pm\n", PROGRAM) + MODELS
+
+
+def test_the_proxy_accepts_what_is_rendered(write: Write, working: str) -> None:
+    files = rendered_files(load_instance(write(working)))
+    config = ProxyConfig.model_validate_json(files["proxy.json"])
+    assert set(config.accounts) == {"pm"}
+    account = config.accounts["pm"]
+    assert account.models == ("large", "small")
+    assert account.token_file == Path("/var/lib/agency-proxy/tokens/pm.sha256")
+    assert (account.tokens_per_day, account.usd_per_month) == (1000, 60.5)
+    assert config.credentials == ("model-claude-key",)
+    assert config.providers["claude"].url == "https://api.anthropic.com"
+    large = config.models["large"]
+    assert (large.upstream, large.max_output_tokens) == ("claude-sonnet-4-5", 16000)
+    assert large.price.cache_write is None
+    assert config.socket is not None
+    # Nothing of it is in the control plane's settings on a host, where no program is started yet.
+    host = ControlConfig.model_validate_json(files["control.json"])
+    assert (host.models, [each.program for each in host.agents]) == (None, [None, None])
+
+
+def test_only_keys_that_a_provider_wants_are_needed(write: Write, working: str, good: str) -> None:
+    def keys(text: str) -> set[str]:
+        needed = required_secrets(load_instance(write(text)).instance)
+        return {each.name for each in needed if each.name.startswith("model-")}
+
+    assert keys(working) == {"model-claude-key"}
+    assert keys(working.replace("key: false", "key: true")) == {
+        "model-claude-key",
+        "model-local-key",
+    }
+    assert keys(good) == set()
+
+
+def test_without_models_nothing_is_rendered_for_a_proxy(write: Write, good: str) -> None:
+    assert "proxy.json" not in rendered_files(load_instance(write(good)))
+
+
+def test_a_local_agency_puts_both_sides_at_the_same_places(
+    write: Write, working: str, tmp_path: Path
+) -> None:
+    loaded = load_instance(write(working))
+    control = tmp_path / "control"
+    file = write_proxy_config(loaded.instance, tmp_path / "models", 2100, control)
+    proxy = ProxyConfig.model_validate_json(file.read_bytes())
+    rendered = json.loads(rendered_files(loaded)["control.json"])
+    config = ControlConfig.model_validate(
+        rendered | {"state_dir": str(control), "runtime": "process"}, strict=False
+    )
+    told = with_programs(config, loaded.instance, 2100)
+    again = ControlConfig.model_validate_json(told.model_dump_json())
+    assert again.models is not None
+    assert again.models.url == f"http://127.0.0.1:{proxy.port}"
+    assert proxy.accounts["pm"].token_file == again.models.tokens / "pm.sha256"
+    assert proxy.accounts["pm"].gosuto == control / "agents/pm/gateway/state/policy.json"
+    programs = {each.name: each.program for each in again.agents}
+    assert programs["developer"] is None
+    assert programs["pm"] is not None
+    assert programs["pm"].model == "large"
+    assert with_programs(config, loaded.instance, None) is config
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field", "said"),
+    [
+        ("model: large", "model: huge", "agents.pm.program", "no model 'huge'"),
+        ("[small, large]", "[tiny]", "agents.pm.program", "one of large, small"),
+        (MODELS, "", "agents.pm.program", "set `models` first"),
+        ("    role: pm\n", "    role: pm\n    spare: true\n", "agents.pm.program", "a slot"),
+        ("    role: pm\n", "    role: pm\n    runtime: docker\n", "agents.pm.program", "docker"),
+        ("provider: local", "provider: other", "models", "no 'other' under providers"),
+        ("https://api", "http://api", "models.providers.claude.url", "in clear"),
+        ("https://api", "https://u:hidden-words@api", "models.providers.claude.url", "of its own"),
+        ("kind: openai", "kind: cohere", "models.providers.local.kind", "openai"),
+        ("usdPerDay: 5", "usdPerDay: -5", "agents.pm.program.budget.usdPerDay", "0"),
+        ("      budget", "      budgets", "agents.pm.program.budget", "missing"),
+        ("output: 15", "output: .nan", "models.offered.large.price.output", "finite"),
+    ],
+)
+def test_mistakes_are_told_at_their_place(
+    write: Write, working: str, before: str, after: str, field: str, said: str
+) -> None:
+    assert before in working
+    with pytest.raises(InstanceError) as raised:
+        load_instance(write(working.replace(before, after)))
+    told = [each for each in raised.value.problems if each.field.startswith(field)]
+    assert any(said in each.message for each in told), raised.value.problems
+    assert "hidden-words" not in str(raised.value)
+
+
+def test_the_control_plane_refuses_a_program_that_nothing_starts(
+    write: Write, working: str, tmp_path: Path
+) -> None:
+    loaded = load_instance(write(working))
+    told = json.loads(rendered_files(loaded)["control.json"])
+    told["agents"][1]["program"] = {"model": "large"}
+    models = {"models": {"url": "http://127.0.0.1:2100", "tokens": str(tmp_path)}}
+    for more, complaint in (
+        ({}, "models: is not set, and pm"),
+        (models, "the runtime process alone"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            ControlConfig.model_validate_json(json.dumps(told | more))
+    ControlConfig.model_validate_json(json.dumps(told | models | {"runtime": "process"}))
