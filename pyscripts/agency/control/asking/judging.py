@@ -1,4 +1,4 @@
-"""Permission to decide on what an agent asks: by the agency's roles and the agent's Gosuto. Pure."""
+"""Permission to decide on what agents ask: by the agency's roles and their Gosuto. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Record of what agents ask: each change in the store, with its audit row and its messages, at once."""
+"""Record of what agents ask: each change with its audit row and its messages, at once."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Recorder:
     def end(
         self, connection: Connection, before: Ask, state: State, why: str = ""
     ) -> list[StoredMessage]:
-        """Put the end of an ask on record, or that it waits again; the prompt and its thread say so.
+        """Put the end of an ask on record, or that it waits again; its prompt and thread say so.
 
         Nothing if it is not as `before` any more.
         """

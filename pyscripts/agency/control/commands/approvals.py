@@ -1,7 +1,7 @@
 """Commands `approvals list`, `show`, `approve`, `deny` and `withdraw`.
 
-They are about operations (`op-...`) and about what agents ask (`ask-...`), which commands/asked has.
-They run at once, behind no change: who takes back an approval must not wait for what it stops. Each
+They are about operations (`op-...`), and about what agents ask (`ask-...`, in commands/asked). They
+run at once, behind no change: who takes back an approval must not wait for what it stops. Each
 may run again after a crash, for a decision that was taken already is not taken twice.
 """
 

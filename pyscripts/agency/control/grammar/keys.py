@@ -34,7 +34,7 @@ class OperationId(Kind):
 
 @dataclass(frozen=True, slots=True)
 class ApprovalId(Kind):
-    """The id of what waits for an approval, or its beginning: an operation, or a call of an agent."""
+    """The id of what waits for an approval, or its beginning: an operation, or an agent's ask."""
 
     def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "approval"
         """Read the id of what waits."""

@@ -101,12 +101,14 @@ def build_asking(plane: Shared, lifecycle: Lifecycle, sender: Sender) -> AskingS
     recorder = Recorder(
         build_speaker(plane, sender),
         lambda: plane.running().rules.policy,
-        lambda who: plane.running().rules.is_own(who),
+        partial(_is_own, plane),
     )
     agents = AcpAgents(lifecycle, plane.acp)
     delivery = Delivery(agents, recorder)
     voice = Voice(plane.room.silence, plane.clock)
-    follower = Follower(agents, delivery, partial(_place, plane, voice), partial(_listen, plane))
+    follower = Follower(
+        agents, delivery, partial(choose_place, plane, voice), partial(_listen, plane)
+    )
     return AskingService(follower, AskDesk(delivery, Calls()))
 
 
@@ -115,7 +117,7 @@ def meaning(policy: Policy, connection: Connection, reaction: Reaction) -> Incom
     return meant_by(policy, connection, reaction) or reacting.meant_by(policy, connection, reaction)
 
 
-async def _place(plane: Shared, voice: Voice, room_id: str) -> Place | None:
+async def choose_place(plane: Shared, voice: Voice, room_id: str) -> Place | None:
     """Choose the room for the prompt of an agent whose Gosuto names `room_id`, if it names one."""
     if room_id and await _can_speak(voice, room_id):
         return Place(room_id, "this room or the control room")
@@ -138,3 +140,7 @@ def _listen(plane: Shared, rooms: frozenset[str]) -> None:
     operations = plane.running()
     if operations.rules.asking_rooms != rooms:
         operations.rules = replace(operations.rules, asking_rooms=rooms)
+
+
+def _is_own(plane: Shared, who: str) -> bool:
+    return plane.running().rules.is_own(who)
