@@ -78,6 +78,8 @@ class AskDesk:
             if refusal is not None:
                 raise RefusalError(refusal.text, where=refusal.code)
             present = asks.find(connection, ask.id)
+            if present is not None and _is_same(present, by, verdict):
+                return  # as after a crash: the command runs again, and the decision is on record
             if present is None or present.state is not State.WAITING:
                 raise RefusalError(_decided(present))
             now = recorder.speaker.clock.now_ms()
@@ -100,6 +102,10 @@ class AskDesk:
 
     async def _guide(self, ask: Ask) -> Guide:
         return await self.delivery.database.read(lambda c: guide_of(c, ask.agent))
+
+
+def _is_same(ask: Ask, by: str, verdict: Verdict) -> bool:
+    return ask.state is State.DECIDED and (ask.decided_by, ask.decision) == (by, verdict)
 
 
 def _decided(ask: Ask | None) -> str:

@@ -48,6 +48,9 @@ class AcpAgents:
         Raises:
             AgencyError: it does not say, or the secrets to leave out are not known.
         """
+        record = await self.lifecycle.record(agent)
+        if record is None or record.wish.is_down:
+            return None
         seen = await self.lifecycle.inspect(agent, trace)
         endpoint = self.lifecycle.runtime.endpoint(agent)
         if seen.status.state is not State.RUNNING or endpoint is None:
