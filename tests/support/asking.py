@@ -166,6 +166,12 @@ class Asking(Front):
             meant_by(desk.policy, c, r) or reacting.meant_by(desk.policy, c, r)
         )
 
+    async def restart(self) -> None:
+        """Start again, with what the store has, as the service does."""
+        self.start()
+        await self.operations.safety.restore()
+        await self.follower.restore()
+
     def _is_own(self, who: str) -> bool:
         return self.operations.rules.is_own(who)
 

@@ -99,7 +99,7 @@ async def check(asking: Asking, held: Held, sequence: list[tuple[Any, ...]]) -> 
         await holds(asking, model, step)
     # In the end everything is answered: nobody waits in vain, on either side.
     asking.pm.away = asking.pm.deaf = asking.pm.stopped = False
-    asking.start()
+    await asking.restart()
     await asking.look(2)
     assert not any(each.state is State.DECIDED for each in await asking.asks())
     held.seconds += TTL_S
@@ -174,8 +174,7 @@ async def fail(asking: Asking, held: Held, step: tuple[Any, ...]) -> None:
         case ("wait", seconds):
             held.seconds += seconds
         case ("restart",):
-            asking.start()
-            await asking.follower.restore()
+            await asking.restart()
         case ("crash",):
             pm.crash()
         case ("away" | "deaf" | "stopped" as fault, present):
@@ -207,6 +206,7 @@ def swapped(ask: Ask, now_s: float) -> PendingApproval:
 @example([("ask",), ("look",), ("deaf", True), ("say", ALICE, 1), ("crash",), ("restart",)])
 @example([("ask",), ("look",), ("away", True), ("say", ALICE, 1), ("gosuto", [BOB]), ("look",)])
 @example([("ask",), ("look",), ("away", True), ("say", BOB, 1), ("wait", TTL_S), ("look",)])
+@example([("ask",), ("look",), ("safe mode", True), ("restart",), ("react", ALICE, 1)])
 @example([("ask",), ("look",), ("swap", 1), ("look",), ("react", ALICE, 1), ("again", 1)])
 @given(steps)
 def test_no_sequence_has_a_call_approved_that_nobody_approved(
