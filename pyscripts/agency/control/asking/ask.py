@@ -1,7 +1,7 @@
 """An approval that an agent asks for: its states, its id, and what follows from both. Pure.
 
 waiting ──▶ decided ──▶ approved | denied    (the agent took the decision)
-   ▲  │        │
+   ▲  │        │                             (waiting ──▶ waiting: another prompt)
    │  │        ├──▶ waiting                  (who decided may not, by the agent or by now)
    │  └────────┴──▶ expired | gone           (its time, or the agent asks no more)
    └── gone                                  (the agent asks the same again: another prompt)
@@ -34,7 +34,7 @@ class State(StrEnum):
 
 OPEN = frozenset({State.WAITING, State.DECIDED})
 MOVES: Mapping[State, frozenset[State]] = {
-    State.WAITING: frozenset({State.DECIDED, State.EXPIRED, State.GONE}),
+    State.WAITING: frozenset({State.WAITING, State.DECIDED, State.EXPIRED, State.GONE}),
     State.DECIDED: frozenset(State) - {State.DECIDED},
     State.GONE: frozenset({State.WAITING}),
     **{each: frozenset[State]() for each in (State.APPROVED, State.DENIED, State.EXPIRED)},

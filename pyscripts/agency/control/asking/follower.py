@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from agency.control.asking.ask import Ask, State, ask_id
+from agency.control.asking.ask import MOST_PROMPTS, Ask, State, ask_id
 from agency.control.asking.delivery import Agents, Delivery
 from agency.control.asking.planning import MOST_AN_HOUR, MOST_OPEN, Plan, expires_ts, plan
 from agency.control.asking.recording import guide_of
 from agency.control.rooms.speaking import Speaker
-from agency.control.store import asks
+from agency.control.store import asks, outbox
 from agency.control.store.outbox import StoredMessage
 from agency.errors import AgencyError
 from agency.protocols import PendingApproval
@@ -130,6 +130,7 @@ class Follower:
             await self._tell_left(name, made.left)
         if made.new or made.again:
             await self._ask(name, made)
+        await self._ask_elsewhere(name)
 
     async def _on_record(self, name: str, pending: Sequence[PendingApproval]) -> dict[str, Ask]:
         ids = [ask_id(name, each.id, each.digest) for each in pending]
@@ -190,6 +191,32 @@ class Follower:
         queued = await self.delivery.database.write(change)
         await self.restore()  # listen there before the prompt can be seen
         self._say(queued)
+
+    async def _ask_elsewhere(self, name: str) -> None:
+        """Ask again what the homeserver did not take in the room of the agent's Gosuto."""
+
+        def lost(connection: Connection) -> list[Ask]:
+            return [
+                each
+                for each in asks.waiting_of(connection, name)
+                if each.state is State.WAITING
+                and each.prompts < MOST_PROMPTS
+                and outbox.is_given_up(connection, each.prompt_id)
+            ]
+
+        found = await self.delivery.database.read(lost)
+        place = await self.place("") if found else None
+        if place is None:
+            return
+
+        def change(connection: Connection) -> list[StoredMessage]:
+            queued: list[StoredMessage] = []
+            for before in found:
+                after = replace(before, room_id=place.room_id, prompts=before.prompts + 1)
+                queued += self.delivery.recorder.reopen(connection, before, after, place.name)
+            return queued
+
+        self._say(await self.delivery.database.write(change))
 
     def _made(self, name: str, each: PendingApproval, place: Place, now_ms: int) -> Ask:
         return Ask(

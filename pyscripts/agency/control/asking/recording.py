@@ -63,7 +63,7 @@ class Recorder:
     def reopen(
         self, connection: Connection, before: Ask, after: Ask, where: str
     ) -> list[StoredMessage]:
-        """Put an ask on record that was gone and is back, with another prompt."""
+        """Ask again, by another prompt: an ask was gone and is back, or its prompt was given up."""
         if not asks.move(connection, before, after):
             return []
         self._audit(connection, after, ASKED, SYSTEM, Outcome.WAITING, again=after.prompts)

@@ -10,6 +10,7 @@ import pytest
 from asking import TEAM, TTL_S, Asking
 from desk import ALICE, BOB, BOT, ROOM, Desk
 from front import CAROL, PEOPLE, VERA
+from sqlalchemy import text
 
 from agency.control.asking.ask import State
 from agency.control.asking.follower import Place
@@ -334,9 +335,9 @@ async def test_the_room_of_the_gosuto_decides_and_takes_nothing_else(asking: Ask
     await asking.give(room=TEAM)
     ask = await asked(asking)
     assert ask.room_id == TEAM
-    for text, by in (("!agency agents stop pm", ALICE), (f"approve {ask.short}", "@eve:x.org")):
+    for words, by in (("!agency agents stop pm", ALICE), (f"approve {ask.short}", "@eve:x.org")):
         before = len(await asking.bodies())
-        await asking.say(text, by, room_id=TEAM)
+        await asking.say(words, by, room_id=TEAM)
         answered = len(await asking.bodies()) - before
         assert answered == (by == ALICE), "a stranger in a team's room is not answered"
     assert "Only approvals are decided here" in (await asking.bodies())[-1]
@@ -392,3 +393,20 @@ async def test_the_audit_log_has_the_arguments_as_their_digest_alone(asking: Ask
     assert [each["digest"] for each in about] == [ask.digest] * 3
     assert {each["tool"] for each in about} == {"web/post"}
     assert {each["rule"] for each in about} == {"post"}
+
+
+async def test_what_the_homeserver_does_not_take_in_a_teams_room_is_asked_elsewhere(
+    asking: Asking,
+) -> None:
+    await asking.give(room=TEAM)
+    asking.pm.ask()
+    await asking.look()
+    given_up = text("UPDATE outbox SET state = 'failed'")
+    await asking.desk.database.write(lambda c: c.execute(given_up))
+    await asking.look(3)
+    await asking.sent()
+    (ask,) = await asking.asks()
+    assert (ask.room_id, ask.prompts) == (ROOM, 2)
+    assert len(asking.desk.spoken) == 2
+    await asking.react(ask)
+    assert asking.pm.state(ask.number) == "approved"
