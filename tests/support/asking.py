@@ -21,12 +21,13 @@ from agency.agent.gateway.calls.approvals import Approvals, DecisionRefusedError
 from agency.agent.gateway.calls.journal import Journal
 from agency.canonical import sha256_hex
 from agency.control.acp_client import AcpRefusedError, AcpUnreachableError
+from agency.control.ask import Ask
 from agency.control.asking import reacting
-from agency.control.asking.ask import Ask
 from agency.control.asking.delivery import Delivery
 from agency.control.asking.desk import AskDesk
 from agency.control.asking.follower import Follower, Place
 from agency.control.asking.recording import Recorder
+from agency.control.asking.wording import prompt_id
 from agency.control.commands import GRAMMAR, Services
 from agency.control.commands.registry import build_handlers
 from agency.control.operations.approving.approvals import meant_by
@@ -214,7 +215,9 @@ class Asking(Front):
 
     async def event_of(self, ask: Ask) -> str:
         statement = text("SELECT event_id FROM outbox WHERE txn_id = :txn")
-        found = await self.desk.database.read(lambda c: c.scalar(statement, {"txn": ask.prompt_id}))
+        found = await self.desk.database.read(
+            lambda c: c.scalar(statement, {"txn": prompt_id(ask)})
+        )
         return str(found)
 
     async def asks(self) -> list[Ask]:

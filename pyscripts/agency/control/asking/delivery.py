@@ -17,7 +17,7 @@ from typing import Protocol
 from sqlalchemy.engine import Connection
 
 from agency.control.acp_client import AcpRefusedError
-from agency.control.asking.ask import Ask, State
+from agency.control.ask import Ask, State
 from agency.control.asking.judging import Refusal, judge
 from agency.control.asking.recording import Recorder, guide_of
 from agency.control.store import asks

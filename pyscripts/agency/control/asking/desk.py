@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.engine import Connection
 
-from agency.control.asking.ask import Ask, State, Verdict
+from agency.control.ask import Ask, State, Verdict
 from agency.control.asking.delivery import Delivery
 from agency.control.asking.judging import Guide, deciders, judge
 from agency.control.asking.recording import guide_of

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from agency.control.asking.ask import MOST_PROMPTS, Ask, State, ask_id
+from agency.control.ask import MOST_PROMPTS, Ask, State, ask_id
 from agency.control.asking.delivery import Agents, Delivery
 from agency.control.asking.planning import MOST_AN_HOUR, MOST_OPEN, Plan, expires_ts, plan
 from agency.control.asking.recording import guide_of
+from agency.control.asking.wording import prompt_id
 from agency.control.rooms.speaking import Speaker
 from agency.control.store import asks, outbox
 from agency.control.store.outbox import StoredMessage
@@ -201,7 +202,7 @@ class Follower:
                 for each in asks.waiting_of(connection, name)
                 if each.state is State.WAITING
                 and each.prompts < MOST_PROMPTS
-                and outbox.is_given_up(connection, each.prompt_id)
+                and outbox.is_given_up(connection, prompt_id(each))
             ]
 
         found = await self.delivery.database.read(lost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agency.control.asking.ask import Verdict
+from agency.control.ask import Verdict
 from agency.control.policy import Policy, Role
 
 

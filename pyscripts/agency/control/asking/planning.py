@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agency.control.asking.ask import MOST_PROMPTS, Ask, State, ask_id
+from agency.control.ask import MOST_PROMPTS, Ask, State, ask_id
 from agency.protocols import PendingApproval
 
 MOST_AN_HOUR = 30  # prompts for one agent

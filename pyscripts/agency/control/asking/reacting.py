@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy.engine import Connection
 
-from agency.control.asking.ask import State
+from agency.control.ask import State
+from agency.control.asking.wording import prompt_id
 from agency.control.events import IncomingEvent, Reaction
 from agency.control.operations.approving.prompts import command_for, is_decisive
 from agency.control.policy import Policy
@@ -23,7 +24,7 @@ def meant_by(policy: Policy, connection: Connection, reaction: Reaction) -> Inco
         return None
     planned = outbox.planned_id(txn)
     for ask in asks.waiting(connection):
-        same = ask.prompt_id == planned and ask.room_id == reaction.room_id
+        same = prompt_id(ask) == planned and ask.room_id == reaction.room_id
         if same and ask.state is State.WAITING:
             return reaction.said(command_for(reaction.key, ask.id), reaction.target)
     return None

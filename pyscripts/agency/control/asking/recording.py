@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.engine import Connection
 
-from agency.control.asking.ask import Ask, State
+from agency.control.ask import Ask, State
 from agency.control.asking.judging import Guide, deciders
 from agency.control.asking.wording import (
     end_edit,
     end_text,
+    prompt_id,
     prompt_message,
     prompt_text,
     thread_message,
@@ -98,7 +99,7 @@ class Recorder:
         made: list[Message] = []
         if state is not State.WAITING:
             made.append(end_edit(after, text, as_user=self.speaker.as_user))
-        event = outbox.event_of(connection, after.prompt_id)
+        event = outbox.event_of(connection, prompt_id(after))
         if event is not None:
             made.append(thread_message(after, text, event, as_user=self.speaker.as_user))
         return self._queued(connection, made)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from agency.clock import iso
-from agency.control.asking.ask import Ask, State, Verdict
+from agency.control.ask import Ask, State, Verdict
 from agency.control.execution.cards import as_edit
 from agency.control.execution.replies import notice_message, printable
 from agency.control.operations.approving.prompts import NO, YES
@@ -24,6 +24,11 @@ from agency.protocols import NOTICE_KEY
 
 _MOST_AGAIN = 2000  # characters of the arguments in an edit; the first version has them whole
 _MOST_NAMED = 10
+
+
+def prompt_id(ask: Ask) -> str:
+    """Return the transaction id of the last prompt of an ask."""
+    return transaction_id(f"{ask.id}/prompt", ask.prompts)
 
 
 def headline(ask: Ask) -> str:
@@ -64,7 +69,7 @@ def prompt_message(ask: Ask, text: str, *, as_user: str) -> Message:
         text, ask.room_id, as_user=as_user, trace=ask.trace, rings=True, about=about,
         block=ask.shown or "(nothing)",
     )  # fmt: skip
-    return replace(made, txn_id=ask.prompt_id)
+    return replace(made, txn_id=prompt_id(ask))
 
 
 def end_text(ask: Ask, why: str = "") -> str:
@@ -100,7 +105,7 @@ def end_edit(ask: Ask, text: str, *, as_user: str) -> Message:
         block=shown,
     )
     txn_id = transaction_id(f"{ask.id}/end", ask.prompts)
-    return replace(new, txn_id=txn_id, content=as_edit(new.content, ask.prompt_id))
+    return replace(new, txn_id=txn_id, content=as_edit(new.content, prompt_id(ask)))
 
 
 def thread_message(ask: Ask, text: str, prompt_event: str, *, as_user: str) -> Message:

@@ -11,7 +11,7 @@ from agency.control.execution.tables import table
 from agency.control.grammar.kinds import APPROVAL
 
 if TYPE_CHECKING:
-    from agency.control.asking.ask import Ask
+    from agency.control.ask import Ask
     from agency.control.asking.desk import AskDesk
 
 
@@ -64,7 +64,7 @@ async def show(ctx: Context, approval: str) -> Result:
 
 async def decide(ctx: Context, approval: str, verdict: str, reason: str | None) -> Result:
     """Put a decision on record, and tell the agent."""
-    from agency.control.asking.ask import State, Verdict
+    from agency.control.ask import State, Verdict
     from agency.control.store.chain import Outcome
 
     desk = _desk(ctx)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from agency.control.asking.ask import OPEN, Ask, State, check_move
+from agency.control.ask import OPEN, Ask, State, check_move
 from agency.control.store import schema
 
 _asks = schema.asks

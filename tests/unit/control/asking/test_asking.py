@@ -12,7 +12,7 @@ from desk import ALICE, BOB, BOT, ROOM, Desk
 from front import CAROL, PEOPLE, VERA
 from sqlalchemy import text
 
-from agency.control.asking.ask import State
+from agency.control.ask import State
 from agency.control.asking.follower import Place
 from agency.control.asking.planning import MOST_AN_HOUR
 from agency.control.policy import People, Policy

@@ -20,7 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agency.clock import Clock, iso
-from agency.control.asking.ask import Ask, State
+from agency.control.ask import Ask, State
 from agency.control.policy import Policy
 from agency.control.store import agents, audit, schema
 from agency.protocols import PendingApproval

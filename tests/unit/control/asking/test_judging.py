@@ -11,7 +11,7 @@ from asking import TTL_S, Asking
 from desk import ALICE, BOB, Desk
 from front import CAROL, PEOPLE, VERA
 
-from agency.control.asking.ask import State, Verdict
+from agency.control.ask import State, Verdict
 from agency.control.asking.judging import Guide, deciders, judge
 from agency.control.policy import People, Policy, SafeMode
 from agency.control.store import asks

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agency.canonical import canonical_json, sha256_hex
-from agency.control.store.outbox import transaction_id
 from agency.errors import InternalError
 
 BEGINNING = "ask-"  # of an id, so that people and programs tell it from an operation's
@@ -118,11 +117,6 @@ class Ask:
     def verdict(self) -> Verdict:
         """The decision on record; there must be one."""
         return Verdict(self.decision)
-
-    @property
-    def prompt_id(self) -> str:
-        """The transaction id of its last prompt."""
-        return transaction_id(f"{self.id}/prompt", self.prompts)
 
     @property
     def key(self) -> str:
