@@ -37,7 +37,7 @@ STRANGER = "stranger"  # localpart of a user who is no operator
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Stopwatch of a person whose /sync runs all the time: notes when each reply became visible."""
+    """Stopwatch of a person whose /sync runs all the time: notes when final replies are visible."""
 
     person: Person
     _waiting: dict[str, asyncio.Future[float]]
@@ -57,7 +57,8 @@ class Stopwatch:
             now, since = time.perf_counter(), answer["next_batch"]
             for room in answer.get("rooms", {}).get("join", {}).values():
                 for event in room["timeline"]["events"]:
-                    command = event["content"].get(REPLY_KEY, {}).get("command")
+                    meta = event["content"].get(REPLY_KEY, {})
+                    command = meta.get("command") if meta.get("final") is True else None
                     if command in self._waiting:
                         self._waiting.pop(command).set_result(now)
                     elif command:

@@ -1,5 +1,6 @@
 """What the gateway's unit tests share: policies, tools without a server, an audit log."""
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,12 @@ from agency.agent.gateway.calls.tools import Tool
 from agency.clock import Clock
 from agency.errors import AgencyError
 from agency.gosuto import read_document, sha256
-from agency.protocols import AuditUnreachableError, Receipt
+from agency.protocols import (
+    ApprovalDecision,
+    AuditUnreachableError,
+    PendingApproval,
+    Receipt,
+)
 from agency.secrets import Redactor, SecretValue
 
 ALICE = "@alice:agency.example"
@@ -148,3 +154,23 @@ class Desk:
 
     async def call(self, name: str = "web/echo", /, waits: bool = True, **args: Any) -> Any:
         return await self.dispatcher.call(Call(name, args, "program", "t-1", waits))
+
+
+async def until(wanted: Callable[[], object]) -> None:
+    """Wait until something holds, for 5 s at most."""
+    async with asyncio.timeout(5):
+        while not wanted():  # noqa: ASYNC110 - of many kinds
+            await asyncio.sleep(0.001)
+
+
+async def waiting(desk: Desk) -> PendingApproval:
+    """Wait for the one approval that waits."""
+    await until(desk.approvals.waiting)
+    (found,) = desk.approvals.waiting()
+    return found
+
+
+def decision(digest: str, word: str = "approve") -> ApprovalDecision:
+    return ApprovalDecision.model_validate(
+        {"decision": word, "digest": digest, "decided_by": ALICE}
+    )

@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 
 import pytest
-from gateway_desk import ALICE, Desk, policy, tool
+from gateway_desk import ALICE, Desk, decision, policy, tool, until, waiting
 
 from agency.agent.gateway.calls.dispatch import (
     MAX_CALLS,
@@ -14,26 +13,7 @@ from agency.agent.gateway.calls.dispatch import (
     ServerGoneError,
 )
 from agency.agent.gateway.calls.results import Block, Raw, Result
-from agency.protocols import ApprovalDecision
 from agency.secrets import SecretValue
-
-
-async def until(wanted: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not wanted():  # noqa: ASYNC110 - of many kinds
-            await asyncio.sleep(0.001)
-
-
-async def waiting(desk: Desk) -> object:
-    await until(desk.approvals.waiting)
-    (found,) = desk.approvals.waiting()
-    return found
-
-
-def decision(digest: str, word: str = "approve") -> ApprovalDecision:
-    return ApprovalDecision.model_validate(
-        {"decision": word, "digest": digest, "decided_by": ALICE}
-    )
 
 
 async def test_an_allowed_call_is_made_once_and_recorded_before_and_after(desk: Desk) -> None:
