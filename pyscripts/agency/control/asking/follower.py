@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -54,7 +54,6 @@ class Follower:
     place: Places
     listen: Callable[[frozenset[str]], None]
     every_s: float = EVERY_S
-    woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def speaker(self) -> Speaker:
@@ -69,18 +68,13 @@ class Follower:
     async def run(self) -> None:
         """Follow until cancelled."""
         while True:
-            self.woken.clear()
             try:
                 await self.look()
             except (AgencyError, SQLAlchemyError) as error:
                 _log.error("cannot follow what agents ask: %s", type(error).__name__)
             except Exception:  # noqa: BLE001 - a defect met in one pass ends no control plane
                 _log.exception("what agents ask could not be followed")
-            try:
-                async with asyncio.timeout(self.every_s):
-                    await self.woken.wait()
-            except TimeoutError:
-                continue
+            await asyncio.sleep(self.every_s)
 
     async def look(self) -> None:
         """Ask every agent once, and send what was decided."""
@@ -112,8 +106,11 @@ class Follower:
 
     async def _deliver(self, name: str) -> None:
         for ask in await self.delivery.database.read(lambda c: asks.waiting_of(c, name)):
-            if ask.state is State.DECIDED:
-                await self.delivery.deliver(ask.id)
+            if ask.state is not State.DECIDED:
+                continue
+            after, _ = await self.delivery.deliver(ask.id)
+            if after is not None and after.state is State.DECIDED:
+                return  # it does not answer: each further one would wait as long
 
     async def _follow(self, name: str) -> None:
         """Put on record what an agent asks now, and what it asks no more."""

@@ -11,6 +11,7 @@ from asking import TTL_S, Asking
 from desk import ALICE, BOB, Desk
 from front import CAROL, PEOPLE, VERA
 
+from agency.control.acp_client import AcpUnreachableError
 from agency.control.ask import State, Verdict
 from agency.control.asking.judging import Guide, deciders, judge
 from agency.control.policy import People, Policy, SafeMode
@@ -143,3 +144,27 @@ async def test_the_same_decision_said_again_is_no_second_one(decided: Asking) ->
     assert "Approved" in await decided.say(f"approve {ask.short}", BOB)
     assert len(decided.pm.told) == 1
     assert [row[1] for row in await decided.rows()].count("approval decided") == 1
+
+
+async def test_an_agent_that_does_not_answer_is_tried_once_in_a_look(decided: Asking) -> None:
+    decided.pm.away = False
+    decided.pm.ask(tool="web/other")
+    await decided.look()
+    decided.start()
+    decided.agents.askers["pm"].away = True
+    (other,) = [each for each in await decided.asks() if each.is_open]
+    tried: list[str] = []
+
+    async def decide(agent: str, _trace: str, number: str, *_more: Any) -> None:
+        tried.append(f"{agent} {number}")
+        raise AcpUnreachableError("no answer within 3 s")
+
+    decided.agents.decide = decide  # type: ignore[method-assign]
+    decided.pm.away = False
+    decided.pm.ask(tool="web/third")
+    await decided.look()
+    for ask in [each for each in await decided.asks() if each.is_open]:
+        await decided.say(f"approve {ask.short}", ALICE)
+    tried.clear()
+    await decided.look()
+    assert tried == [f"pm {other.number}"]
