@@ -69,7 +69,7 @@ class Team:
         """Have pm's program call the tool that is asked about."""
 
         async def call() -> str:
-            async with gateway.program() as program:
+            async with asyncio.timeout(60), gateway.program() as program:
                 return told(await program.call_tool("web__fetch", {"url": url}))
 
         return self.pool.submit(lambda: asyncio.run(call()))
@@ -174,14 +174,10 @@ def test_a_call_waits_for_a_person_through_the_end_of_either_side(
 
     second = team.call(gateway, f"{URL}b")
     other = team.prompt(f"{URL}b")["content"]["body"].split()[1]
-    gateway.kill()
-    assert second.exception(timeout=60) is not None, "who waited there, waits no more"
-    asyncio.run(gateway.start())
     denied = team.rooms["bob"].ask(f"deny {other} not today")["body"]
     assert denied == "Denied: web/fetch of pm."
+    assert "denied" in second.result(timeout=60)
     team.hears("Denied by @bob:agency.example (not today): pm: web/fetch.")
-    again = team.call(gateway, f"{URL}b").result(timeout=60)
-    assert "denied" in again
     assert calls(place) == [["fetch", {"url": URL}]]
 
     rows = [

@@ -82,7 +82,9 @@ def edit_message(card: Card, number: int, *, as_user: str) -> Message:
 
 def as_edit(new: dict[str, Any], txn_id: str) -> dict[str, Any]:
     """Return the content of an edit of the message with this transaction id."""
-    shown = {key: f"* {new[key]}" for key in ("body", "formatted_body") if key in new}
+    shown: dict[str, Any] = {
+        key: f"* {new[key]}" for key in ("body", "formatted_body") if key in new
+    }
     return {**new, **shown, "m.new_content": new, _EDITS: txn_id}
 
 
