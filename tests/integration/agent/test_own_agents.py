@@ -63,7 +63,7 @@ OWN = {
             "AGENTS.md": "planted-instruction",
             "CLAUDE.md": "planted-instruction",
         },
-        ("npm_config_offline", "registry.npmjs.org"),
+        ("npm_config_offline", "npmjs"),
     ),
     "qwen-code": Own(
         (PLACE / "node/bin/node", PLACE / "qwen-code/cli-entry.js"),
@@ -169,7 +169,7 @@ async def test_with_own_tools_confined_its_shell_works(agent: str, tmp_path: Pat
 async def test_what_it_reaches_by_itself_would_be_seen(agent: str, tmp_path: Path) -> None:
     setting, name = OWN[agent].chatty
     saw = await played(agent, tmp_path, Play("off", [{"text": "Done."}], without=[setting]))
-    assert any(asked.endswith(name) for asked in saw["names"]), saw["names"]
+    assert any(name in asked for asked in saw["names"]), saw["names"]
     assert any(reached.startswith("udp ") for reached in saw["reached"])
 
 

@@ -64,13 +64,17 @@ def test_a_unit_that_fails_is_in_the_transcript_with_its_journal(
     assert any(said in line for line in predicate["failure"]["logTail"])
 
 
+# A secret that stands somewhere is no secret that was delivered and nothing else.
+FOUND = {"secrets.absent", "secret.delivered"}
+
+
 def test_a_secret_in_the_journal_is_found(
     spinup: Make, ground: Any, changed_checkout: Change
 ) -> None:
     leak = before("ExecStart=", "ExecStartPre=+/bin/cat /run/secrets/matrix-hs-token")
     checkout = changed_checkout(CONTROL, leak)
     predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
-    assert set(failed_probes(predicate)) == {"secrets.absent"}
+    assert set(failed_probes(predicate)) == FOUND
     assert "secrets.absent: findings" in predicate["failure"]["message"], "it ended there"
     (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "secrets.absent"]
     assert seen["places"] == ["journal"]
@@ -85,7 +89,7 @@ def test_a_token_that_is_told_is_redacted_though_its_agent_is_gone(
 
     checkout = changed_checkout("pyscripts/agency/control/execution/lifecycle.py", tell)
     predicate = failed(spinup("--fail-fast", checkout=checkout).start(), ground)
-    assert set(failed_probes(predicate)) == {"secrets.absent"}
+    assert set(failed_probes(predicate)) == FOUND
     (seen,) = [p["evidence"] for p in predicate["probes"] if p["name"] == "secrets.absent"]
     assert "evidence" in seen["places"]  # and in the store, which keeps what is to be sent
     # Two agents were started, and the first once more: with another token, which ended its first.
