@@ -10,13 +10,18 @@ from agency.control.commands import GRAMMAR, parse
 from agency.control.grammar.characters import first_problem
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError
-from agency.control.grammar.keys import ChainHead, TokenDigest, TokenId
+from agency.control.grammar.keys import (
+    ApprovalId,
+    ChainHead,
+    OperationId,
+    TokenDigest,
+    TokenId,
+)
 from agency.control.grammar.kinds import (
     AgentName,
     Count,
     Digest,
     OneOf,
-    OperationId,
     Reason,
     SecretName,
     Settings,
@@ -72,6 +77,7 @@ SETTINGS = st.lists(
     max_size=4,
 )
 PATTERNS = {
+    ApprovalId: r"(op|ask)-[0-9a-f]{6,26}",
     OperationId: r"op-[0-9a-f]{6,26}",
     SecretName: r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?",
     TraceId: r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",

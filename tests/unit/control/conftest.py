@@ -51,6 +51,8 @@ def database_file(tmp_path: Path) -> Path:
 HERE = Path(__file__).parent
 ON_BOTH = (
     "store/*",
+    "asking/test_asking.py",
+    "asking/test_judging.py",
     "operations/test_approvals.py",
     "operations/test_cancelled_caller.py",
     "operations/test_crash.py",

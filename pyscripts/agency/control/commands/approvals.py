@@ -1,6 +1,7 @@
 """Commands `approvals list`, `show`, `approve`, `deny` and `withdraw`.
 
-They run at once, behind no change: who takes back an approval must not wait for what it stops. Each
+They are about operations (`op-...`), and about what agents ask (`ask-...`, in commands/asked). They
+run at once, behind no change: who takes back an approval must not wait for what it stops. Each
 may run again after a crash, for a decision that was taken already is not taken twice.
 """
 
@@ -9,11 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agency.clock import iso
+from agency.control.commands import asked
 from agency.control.commands.context import Context
 from agency.control.commands.noun import Noun
 from agency.control.execution.result import Result
 from agency.control.execution.tables import table
-from agency.control.grammar.kinds import OperationId, Reason, Text
+from agency.control.grammar.keys import ApprovalId, OperationId
+from agency.control.grammar.kinds import Reason, Text
 from agency.control.grammar.spec import argument, flag
 from agency.errors import AgencyError
 
@@ -26,16 +29,19 @@ APPROVALS = Noun("approvals")
 _OPERATION = argument(
     "operation", OperationId(), "an operation's id, or its first six digits or more"
 )
+_APPROVAL = argument(
+    "approval", ApprovalId(), "the id of what waits, or its first six digits or more"
+)
 _MOST_REASON = 300
 
 
 @APPROVALS.command("list", summary="Show what waits for an approval.", permission="approvals.list")
 async def list_approvals(ctx: Context) -> Result:
-    """Show each operation that waits on one line, oldest first."""
+    """Show what waits, a line each, oldest first: operations, then what agents ask."""
     desk = ctx.services.decisions()
-    waiting = desk.waiting
+    waiting, (text, lines) = desk.waiting, await asked.listed(ctx)
     if not waiting:
-        return Result("Nothing waits for an approval.")
+        return Result(text or "Nothing waits for an approval.", lines)
     rows = [
         (
             each.short,
@@ -47,22 +53,24 @@ async def list_approvals(ctx: Context) -> Result:
         for each, by in zip(waiting, await desk.approved_by(*waiting), strict=True)
     ]
     number = "One operation waits" if len(rows) == 1 else f"{len(rows)} operations wait"
+    block = table(("OPERATION", "ASKED BY", "COMMAND", "APPROVED", "UNTIL"), rows)
     return Result(
-        f"{number} for an approval.",
-        table(("OPERATION", "ASKED BY", "COMMAND", "APPROVED", "UNTIL"), rows),
+        f"{number} for an approval. {text}".rstrip(), "\n\n".join(filter(None, (block, lines)))
     )
 
 
 @APPROVALS.command(
     "show",
-    _OPERATION,
-    summary="Show an operation that waits, and what an approval of it covers.",
+    _APPROVAL,
+    summary="Show what waits for an approval, and what an approval of it covers.",
     permission="approvals.show",
 )
-async def show_approval(ctx: Context, operation: str) -> Result:
+async def show_approval(ctx: Context, approval: str) -> Result:
     """Show everything that an approval is bound to."""
+    if asked.is_ask(approval):
+        return await asked.show(ctx, approval)
     desk = ctx.services.decisions()
-    found = desk.find(operation)
+    found = desk.find(approval)
     (by,) = await desk.approved_by(found)
     block = table((), _facts(found, desk.quorum(found), by))
     return Result(f"{found.id} waits for an approval:", f"{block}{await _planned(desk, found)}")
@@ -96,20 +104,22 @@ def _facts(found: Operation, quorum: int, by: tuple[str, ...]) -> list[tuple[str
 
 @APPROVALS.command(
     "approve",
-    _OPERATION,
+    _APPROVAL,
     argument("reason", Reason(_MOST_REASON), "why, for the audit log", required=False),
     flag("confirm", Text(200), "for your own operation, where nobody else can", metavar="WORD"),
-    summary="Approve an operation exactly as it is; the last approval runs it.",
+    summary="Approve what waits exactly as it is; the last approval of an operation runs it.",
     permission="approvals.approve",
     role="approver",
     aliases=("!approve",),
     bare=("approve",),
 )
 async def approve(
-    ctx: Context, operation: str, reason: str | None = None, confirm: str | None = None
+    ctx: Context, approval: str, reason: str | None = None, confirm: str | None = None
 ) -> Result:
-    """Approve an operation that another person asked for."""
-    granted = await ctx.services.decisions().grant(operation, ctx.invocation.sender, confirm)
+    """Approve what another person, or an agent, asked for."""
+    if asked.is_ask(approval):
+        return await asked.decide(ctx, approval, "approve", reason)
+    granted = await ctx.services.decisions().grant(approval, ctx.invocation.sender, confirm)
     done = granted.operation
     detail = {"operation": done.id, "digest": done.digest, "reason": reason}
     if granted.is_enough:
@@ -123,17 +133,19 @@ async def approve(
 
 @APPROVALS.command(
     "deny",
-    _OPERATION,
+    _APPROVAL,
     argument("reason", Reason(_MOST_REASON), "why; the person who asked is told"),
-    summary="Deny an operation that waits; it does not run.",
+    summary="Deny what waits; it does not run, and is not called.",
     permission="approvals.deny",
     role="approver",
     aliases=("!deny",),
     bare=("deny",),
 )
-async def deny(ctx: Context, operation: str, reason: str) -> Result:
-    """End an operation that waits for an approval."""
-    ended = await ctx.services.decisions().deny(operation, ctx.invocation.sender, reason)
+async def deny(ctx: Context, approval: str, reason: str) -> Result:
+    """End what waits for an approval."""
+    if asked.is_ask(approval):
+        return await asked.decide(ctx, approval, "deny", reason)
+    ended = await ctx.services.decisions().deny(approval, ctx.invocation.sender, reason)
     return Result(
         f"Denied: {ended.said}. Nothing was done.", detail={"operation": ended.id, "reason": reason}
     )

@@ -12,6 +12,7 @@ from agency.secrets import VAULT_MASTER_KEY
 if TYPE_CHECKING:
     from agency.clock import Clock
     from agency.control.agents.staff import Staff
+    from agency.control.asking.desk import AskDesk
     from agency.control.backups.desk import BackupDesk
     from agency.control.conditions import Conditions
     from agency.control.execution.lifecycle import Lifecycle
@@ -81,6 +82,7 @@ class Services:
     tokens: Callable[[], TokenDesk] = _no_tokens
     settings: Callable[[], KeptSettings] = _no_settings
     backups: Callable[[], BackupDesk] = _no_backups
+    asking: AskDesk | None = None  # None: no agent asks anything
     instance: str = ""
     started_s: float = 0.0  # of the steady clock
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agency.control.commands import GRAMMAR
-from agency.control.grammar.kinds import OPERATION
+from agency.control.grammar.kinds import APPROVAL, OPERATION
 from agency.control.grammar.printing import quoted
 from agency.control.grammar.spec import PREFIX
 
@@ -25,7 +25,8 @@ def _begins(words: Sequence[str]) -> bool:
     """Return whether a command begins with its first word: a prefix, or `approve op-...`."""
     if not words:
         return False
-    bare = words[0] in GRAMMAR.by_bare and len(words) > 1 and words[1].startswith(OPERATION)
+    waits = len(words) > 1 and words[1].startswith((OPERATION, APPROVAL))
+    bare = waits and words[0] in GRAMMAR.by_bare
     return bare or words[0] in GRAMMAR.first_words
 
 

@@ -75,11 +75,17 @@ def card_message(card: Card, *, as_user: str) -> Message:
 def edit_message(card: Card, number: int, *, as_user: str) -> Message:
     """Make an edit of the card; 0 is the last one."""
     operation = card.operation
-    new = _content(card, number or "end")
-    shown = {key: f"* {new[key]}" for key in ("body", "formatted_body")}
-    content = {**new, **shown, "m.new_content": new, _EDITS: card_id(operation)}
+    content = as_edit(_content(card, number or "end"), card_id(operation))
     txn_id = edit_id(operation, number) if number else end_id(operation)
     return Message(txn_id, card.room_id, as_user, content, operation.trace)
+
+
+def as_edit(new: dict[str, Any], txn_id: str) -> dict[str, Any]:
+    """Return the content of an edit of the message with this transaction id."""
+    shown: dict[str, Any] = {
+        key: f"* {new[key]}" for key in ("body", "formatted_body") if key in new
+    }
+    return {**new, **shown, "m.new_content": new, _EDITS: txn_id}
 
 
 def edited_message(content: Mapping[str, Any]) -> str | None:

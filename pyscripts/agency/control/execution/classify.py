@@ -58,6 +58,7 @@ class Rules:
     looks_like_command: Callable[[str], bool]
     former: frozenset[str] = frozenset()  # rooms that the control room replaced
     approvals_room: str = ""  # where approvals are decided, too; empty if there is none
+    asking_rooms: frozenset[str] = frozenset()  # where prompts for calls of agents wait
 
     @classmethod
     def from_config(
@@ -81,6 +82,13 @@ class Rules:
     def listens_in(self, room_id: str) -> bool:
         """Return whether commands are taken from a room."""
         return room_id in (self.room_id, self.approvals_room)
+
+    def decides_in(self, event: IncomingEvent) -> bool:
+        """Return whether a person of the agency decides where a call of an agent is asked about.
+
+        Such a room is a team's: nobody else there is answered, and nothing else is taken from it.
+        """
+        return event.room_id in self.asking_rooms and event.sender in self.policy.people.everybody
 
     def refusal_in(self, room_id: str, noun: str) -> str | None:
         """Return why a command of a noun is not taken from a room; None if it is."""
@@ -122,7 +130,7 @@ def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
         return _mentioned(event, rules, now_ms)
     if rules.is_own(event.sender):
         return Verdict(Disposition.IGNORE, "own-message")
-    if not listens:
+    if not listens and not rules.decides_in(event):
         return _elsewhere(event, rules)
     if event.msgtype != "m.text":
         return Verdict(Disposition.IGNORE, "not-text")

@@ -59,14 +59,11 @@ def reply_message(
     if origin.understood:
         text = f"Understood: {_bounded(printable(origin.understood), _MAX_QUOTE_BYTES)}\n{text}"
     block = _bounded(printable(reply.block), _MAX_BLOCK_BYTES)
-    formatted = "<br>".join(html.escape(line) for line in text.split("\n"))
-    if block:
-        formatted += f"<pre><code>{html.escape(block)}\n</code></pre>"
     content: dict[str, Any] = {
         "msgtype": "m.notice",
         "body": f"{text}\n\n{block}" if block else text,
         "format": "org.matrix.custom.html",
-        "formatted_body": formatted,
+        "formatted_body": _formatted(text, block),
         "m.relates_to": {
             "rel_type": "m.thread",
             "event_id": origin.thread,
@@ -80,8 +77,7 @@ def reply_message(
     if "@" in content["body"]:
         # The text mentions nobody, whatever it says. Only here: it costs Synapse 3 ms a message.
         content["m.mentions"] = {}
-    if len(canonical_json(content)) > _MAX_CONTENT_BYTES:
-        del content["format"], content["formatted_body"]  # the plain body says the same
+    _fit(content)
     return Message(
         txn_id=transaction_id(origin.id, index),
         room_id=origin.room_id,
@@ -99,20 +95,41 @@ def notice_message(
     trace: str,
     rings: bool = False,
     about: Mapping[str, Any] | None = None,
+    block: str = "",
 ) -> Message:
     """Make a message to a room that answers no command; `about` is told to programs.
 
-    One that `rings` notifies people: clients are silent about a notice.
+    One that `rings` notifies people: clients are silent about a notice. `block` is shown below in
+    fixed width.
     """
+    text, block = (
+        _bounded(printable(text), _MAX_TEXT_BYTES),
+        _bounded(printable(block), _MAX_BLOCK_BYTES),
+    )
     content: dict[str, Any] = {
         "msgtype": "m.text" if rings else "m.notice",
-        "body": _bounded(printable(text), _MAX_TEXT_BYTES),
+        "body": f"{text}\n\n{block}" if block else text,
         # No two notices are alike, so that one that was posted already is known again.
         NOTICE_KEY: {**(about or {}), "trace": trace},
     }
+    if block:
+        content |= {"format": "org.matrix.custom.html", "formatted_body": _formatted(text, block)}
     if rings or "@" in content["body"]:
         content["m.mentions"] = {}
+    _fit(content)
     return Message(transaction_id(trace, 0), room_id, as_user, content, trace)
+
+
+def _formatted(text: str, block: str) -> str:
+    formatted = "<br>".join(html.escape(line) for line in text.split("\n"))
+    return f"{formatted}<pre><code>{html.escape(block)}\n</code></pre>" if block else formatted
+
+
+def _fit(content: dict[str, Any]) -> None:
+    """Leave the HTML out of a content that is too long: the plain body says the same."""
+    if len(canonical_json(content)) > _MAX_CONTENT_BYTES:
+        content.pop("format", None)
+        content.pop("formatted_body", None)
 
 
 def _bounded(text: str, most: int) -> str:

@@ -1,4 +1,4 @@
-"""Kinds of arguments that name what is kept: tokens, heads of the audit log."""
+"""Kinds of arguments that name what is kept: what waits, tokens, heads of the audit log."""
 
 from __future__ import annotations
 
@@ -8,10 +8,44 @@ from dataclasses import dataclass
 from agency.control.grammar.errors import shown
 from agency.control.grammar.kinds import Kind, Named, ValueProblemError
 
+_OPERATION = re.compile(r"op-[0-9a-f]{6,26}\Z")
+_APPROVAL = re.compile(r"(op|ask)-[0-9a-f]{6,26}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _TOKEN = re.compile(r"[0-9a-f]{8,64}\Z")
 BEGINNING = "agt_"  # of a token, so that people and programs know one where it does not belong
 _HEAD = re.compile(r"(0|[1-9][0-9]{0,14}):[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class OperationId(Kind):
+    """The id of an operation, or its beginning."""
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "operation"
+        """Read an operation's id."""
+        if _OPERATION.match(text):
+            return text
+        folded = text.casefold()
+        raise ValueProblemError(
+            f"{shown(text)} is not the id of an operation",
+            hint="`approvals list` shows the ids; the first six digits are enough",
+            suggestion=folded if _OPERATION.match(folded) else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalId(Kind):
+    """The id of what waits for an approval, or its beginning: an operation, or an agent's ask."""
+
+    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "approval"
+        """Read the id of what waits."""
+        if _APPROVAL.match(text):
+            return text
+        folded = text.casefold()
+        raise ValueProblemError(
+            f"{shown(text)} is not the id of what waits for an approval",
+            hint="`approvals list` shows the ids; the first six digits are enough",
+            suggestion=folded if _APPROVAL.match(folded) else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

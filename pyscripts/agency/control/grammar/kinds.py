@@ -21,7 +21,6 @@ from agency.protocols import is_trace
 Value = str | int
 
 _DIGITS = re.compile(r"[0-9]{1,9}\Z")
-_OPERATION = re.compile(r"op-[0-9a-f]{6,26}\Z")
 _USER = re.compile(r"@[!-9;-~]{1,200}:[!-~]{1,54}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _SETTING = re.compile(r"[A-Za-z_/][A-Za-z0-9_./~+-]*=|\{")
@@ -31,6 +30,7 @@ _REASON = "reason="
 _QUOTED = re.compile(r"""(["'])(.*?)\1(?: +|\Z)""")
 _VARIABLE = re.compile(r"(?:(?<= )|\A)([a-z][A-Za-z0-9]{0,39})=")
 OPERATION = "op-"  # an operation's id begins so
+APPROVAL = "ask-"  # and so that of what an agent asks
 
 
 class ValueProblemError(ValueError):
@@ -265,22 +265,6 @@ class Digest(Kind):
         raise ValueProblemError(
             f"{shown(text)} is not the digest of a document",
             hint="write sha256: and 64 hexadecimal digits",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class OperationId(Kind):
-    """The id of an operation, or its beginning."""
-
-    def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "operation"
-        """Read an operation's id."""
-        if _OPERATION.match(text):
-            return text
-        folded = text.casefold()
-        raise ValueProblemError(
-            f"{shown(text)} is not the id of an operation",
-            hint="`approvals list` shows the ids; the first six digits are enough",
-            suggestion=folded if _OPERATION.match(folded) else None,
         )
 
 

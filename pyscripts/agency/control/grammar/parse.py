@@ -14,7 +14,7 @@ from agency.control.grammar.characters import first_problem, is_hidden
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError, Reason, shown
 from agency.control.grammar.grammar import Grammar
-from agency.control.grammar.kinds import OPERATION, Value, ValueProblemError
+from agency.control.grammar.kinds import APPROVAL, OPERATION, Value, ValueProblemError
 from agency.control.grammar.spec import PREFIX, PREFIXES, CommandSpec, Parameter
 from agency.control.grammar.suggest import closest, closest_key, distance
 from agency.control.grammar.typography import plain
@@ -40,8 +40,8 @@ def looks_like_command(grammar: Grammar, text: str) -> bool:
     rest = dropwhile(lambda each: each == " ", visible)
     first = "".join(takewhile(lambda each: each != " ", rest))
     if first in grammar.by_bare:
-        second = "".join(islice(dropwhile(lambda each: each == " ", rest), len(OPERATION)))
-        return second == OPERATION
+        second = "".join(islice(dropwhile(lambda each: each == " ", rest), len(APPROVAL)))
+        return second.startswith((OPERATION, APPROVAL))
     return _near_first_word(grammar, first) is not None
 
 
@@ -116,7 +116,7 @@ def _find(grammar: Grammar, text: str, words: list[Word]) -> tuple[CommandSpec, 
     """Find the command that the first words name; return it and the words after them."""
     first = words[0]
     bare = grammar.by_bare.get(text[first.start : first.end])
-    if bare is not None and len(words) > 1 and words[1].value.startswith(OPERATION):
+    if bare is not None and len(words) > 1 and words[1].value.startswith((OPERATION, APPROVAL)):
         return bare, words[1:]
     if text[first.start : first.end] not in grammar.first_words:  # quoted is unknown too
         _unknown(text, first, _near_first_word(grammar, first.value), _help_hint())

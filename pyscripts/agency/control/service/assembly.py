@@ -23,8 +23,8 @@ from agency.control.gosuto.planning import GosutoPlans
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.operations.admitting.admission import Bounds
-from agency.control.operations.approving.approvals import meant_by
 from agency.control.rooms.deletions import Deletions
+from agency.control.service.asking import AskingService, meaning
 from agency.control.service.documents import build_desk
 from agency.control.service.notices import Notices
 from agency.control.service.shared import Shared, Tokens, new_trace
@@ -94,7 +94,7 @@ def build_appservice(
         ),
         forget=plane.withdrawn,
         changed=plane.room_changed,
-        resolve=partial(meant_by, config.policy),
+        resolve=partial(meaning, config.policy),
     )
     readiness = Readiness(
         database=plane.database,
@@ -132,6 +132,7 @@ def build_operations(
     room_id: str,
     sender: Sender,
     vault: VaultService | None = None,
+    asking: AskingService | None = None,
 ) -> Operations:
     """Build the operations, with the handler of each command; they have no room yet."""
     desk = build_desk(plane)
@@ -149,6 +150,7 @@ def build_operations(
         tokens=lambda: plane.http.tokens,
         settings=lambda: plane.http.settings,
         backups=partial(_backups, plane),
+        asking=None if asking is None else asking.desk,
         instance=plane.config.instance,
         **({} if vault is None else {"secrets": lambda: vault.desk}),
     )

@@ -21,6 +21,7 @@ from agency.control.entrance.place import place_of
 from agency.control.matrix.sending import Sender
 from agency.control.operations import Operations
 from agency.control.service import startup
+from agency.control.service.asking import AskingService, build_asking
 from agency.control.service.assembly import (
     build_appservice,
     build_lifecycle,
@@ -59,6 +60,7 @@ class ControlPlane(Shared):
 
     vault: VaultService | None = None
     delivering: asyncio.Task[None] | None = None
+    asking: AskingService | None = None
 
     async def run(self, tokens: Tokens) -> None:
         """Serve until `stopping` is set.
@@ -75,12 +77,16 @@ class ControlPlane(Shared):
             notices = build_notices(self, sender)
             await notices.restore()
             upkeep = self.keeper = await self._upkeep()
-            operations = build_operations(self, lifecycle, upkeep.room_id or "", sender, vault)
+            asking = self.asking = build_asking(self, lifecycle, sender)
+            operations = build_operations(
+                self, lifecycle, upkeep.room_id or "", sender, vault, asking
+            )
             self.operations = operations
             if self.staff is not None:
                 await self.staff.open()
             watch = build_reconciler(self, lifecycle, operations, sender)
             await operations.safety.restore()
+            await asking.follower.restore()
             if vault is not None:
                 await vault.restore()
             side = await open_side_rooms(self, sender, Redactor(secrets_of(self, tokens)).redact)
@@ -169,6 +175,10 @@ class ControlPlane(Shared):
         ]
         if self.delivering is not None:
             tasks.append(self.delivering)
+        if self.asking is not None:
+            tasks.append(
+                asyncio.create_task(self.asking.follower.run(), name="approvals of agents' calls")
+            )
         names = [*self.inventory]
         starting = asyncio.create_task(
             reconcile(names, operations.targets, operations, self.clock, new_trace),

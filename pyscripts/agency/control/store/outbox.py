@@ -154,6 +154,12 @@ def is_known(connection: Connection, txn_id: str) -> bool:
     return connection.scalar(select(_outbox.c.sequence).where(wanted).limit(1)) is not None
 
 
+def is_given_up(connection: Connection, txn_id: str) -> bool:
+    """Return whether a message was given up: the homeserver does not take it."""
+    wanted = _outbox.c.txn_id.in_(_ids_of(txn_id)) & (_outbox.c.state == OutboxState.FAILED)
+    return connection.scalar(select(_outbox.c.sequence).where(wanted).limit(1)) is not None
+
+
 def event_of(connection: Connection, txn_id: str) -> str | None:
     """Return the id of the event that a message became; None if it became none."""
     wanted = _outbox.c.txn_id.in_(_ids_of(txn_id)) & (_outbox.c.state == OutboxState.SENT)

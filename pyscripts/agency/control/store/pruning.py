@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete
 from sqlalchemy.engine import Connection
 
-from agency.control.store import alerts, gosuto, operations, schema, tokens
+from agency.control.store import alerts, asks, gosuto, operations, schema, tokens
 from agency.control.store.inbox import InboxState
 from agency.control.store.outbox import OutboxState
 
@@ -54,5 +54,6 @@ def prune(connection: Connection, before_ts: int) -> Pruned:
     ended = operations.prune(connection, before_ts)
     told = alerts.prune(connection, before_ts)
     gosuto.prune_documents(connection, before_ts)
+    asks.prune(connection, before_ts)
     expired = tokens.prune(connection, before_ts)
     return Pruned(inbox.rowcount, outbox.rowcount, transactions.rowcount, ended, told, expired)

@@ -22,7 +22,7 @@ from agency.store import Schema
 # Every revision that this code can upgrade from, oldest first.
 SCHEMA = Schema(
     "agency.control.store:migrations",
-    ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0007", "0010", "0009"),
+    ("0001", "0002", "0003", "0004", "0005", "0006", "0008", "0007", "0010", "0009", "0011"),
 )
 REVISION = SCHEMA.newest
 
@@ -270,6 +270,33 @@ secret_forms = Table(
     Column("used_ts", BigInteger),
     Column("mac", String(64), nullable=False),
 )
+
+# Approvals that agents ask for; `shown` and `reason` are emptied when one has ended.
+asks = Table(
+    "asks",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("agent", String(64), nullable=False),
+    Column("number", String(64), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("tool", String(200), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("rule", String(64)),
+    Column("shown", Text, nullable=False),
+    Column("asked_ts", BigInteger, nullable=False),
+    Column("expires_ts", BigInteger, nullable=False),
+    Column("trace", String(64), nullable=False),
+    Column("room_id", String(255), nullable=False),
+    Column("prompts", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("decision", String(16), nullable=False),
+    Column("decided_by", String(255), nullable=False),
+    Column("decided_ts", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+)
+Index("asks_state", asks.c.state)
+Index("asks_agent", asks.c.agent, asks.c.asked_ts)
 
 audit = Table(
     "audit",

@@ -103,7 +103,12 @@ def is_decisive(key: str) -> bool:
 
 def command_of(key: str, operation: Operation) -> str:
     """Return the command that a decisive reaction to a prompt stands for."""
+    return command_for(key, operation.id)
+
+
+def command_for(key: str, operation_id: str) -> str:
+    """Return the command that a decisive reaction to the prompt of this id stands for."""
     plain = key.removesuffix(_SELECTOR)
     if plain in APPROVES:
-        return f"!agency approvals approve {operation.id}"
-    return f'!agency approvals deny {operation.id} "reacted with {plain}"'
+        return f"!agency approvals approve {operation_id}"
+    return f'!agency approvals deny {operation_id} "reacted with {plain}"'
