@@ -13,6 +13,7 @@ from agency import naming
 from agency.control.runtimes.base import StartRequest, Usage
 from agency.control.runtimes.docker.container import (
     Identity,
+    acp_inside,
     container_config,
     container_uid,
     refusals,
@@ -29,7 +30,8 @@ REQUEST = StartRequest("pm", "pm", "new-app", "trace-1")
 
 
 def config(settings: DockerSettings = SETTINGS, request: StartRequest = REQUEST) -> dict[str, Any]:
-    return container_config(PM, request, settings, Path("/run/x/pm"), Path("/run/redeem/pm"), 10)
+    inside = acp_inside(Path("/run/x/pm"), Path("/run/redeem/pm"))
+    return container_config(PM, settings, inside, request.trace, 10)
 
 
 def test_the_image_is_named_by_its_id_alone() -> None:

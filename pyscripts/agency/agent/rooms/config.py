@@ -15,6 +15,7 @@ from agency.settings import Written
 class ChatConfig(Written):
     """How the agent reads rooms and works on what it is asked.
 
+    With `homeserver_socket` the homeserver is reached there, and its URL names the host alone.
     `credential` names the one that holds the access token of `user`; `state` is a directory that
     the agent alone uses. `oldest_s` is the age from which a message is late. `first_s` is the time
     after which a reply is begun before the answer is there, `edit_s` the least time between edits.
@@ -24,6 +25,7 @@ class ChatConfig(Written):
     agent: str
     user: str = Field(pattern=r"^@[!-~]{1,200}:[!-~]{1,54}$")
     homeserver: str = Field(pattern=r"^https?://[^\s?#@]+[^\s?#@/]$")
+    homeserver_socket: Path | None = None
     credential: str = "matrix-token"
     gosuto: Path
     state: Path

@@ -42,7 +42,8 @@ async def chat(config: ChatConfig, clock: Clock, program: Program | None = None)
     policy = Policy(config.gosuto, config.agent)
     policy.read()
     worker = program or BuiltinProgram(config, read_credential(config.model.credential), clock)
-    async with client_session() as http, _recording(config) as record:
+    place = None if config.homeserver_socket is None else str(config.homeserver_socket)
+    async with client_session(place) as http, _recording(config) as record:
         homeserver = Homeserver(MatrixSession(config.homeserver, http, token.reveal()), config.user)
         with Inbox(config.state) as inbox:
             desk = make_desk(config, homeserver, inbox, policy, clock, worker, record)

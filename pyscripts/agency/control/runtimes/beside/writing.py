@@ -15,6 +15,7 @@ from pathlib import Path
 from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
 
 GATEWAY, ROOMS = Path("gateway"), Path("rooms")
+POLICY = "policy.json"
 MODEL_TOKEN, MATRIX_TOKEN = "model-token", "matrix-token"
 CONTROL_SOCKET = GATEWAY / "control.sock"
 _PROGRAM_SOCKET = GATEWAY / "mcp.sock"
@@ -67,7 +68,7 @@ class Places:
     @property
     def policy(self) -> Path:
         """The Gosuto that the gateway holds."""
-        return self.gateway.state / "policy.json"
+        return self.gateway.state / POLICY
 
 
 def policy_file(state_dir: Path, agent: str) -> Path:

@@ -63,10 +63,10 @@ class Relay:
             return
         place = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            front = _listen(place, f"{self._name}.sock", 0o600)
+            front = listen_below(place, f"{self._name}.sock", 0o600)
             self._servers.append(await asyncio.start_unix_server(self._ask, sock=front))
             # Its directory is closed on this machine; in the container another user connects.
-            lines = _listen(place, f"{self._name}/{LINES_SOCKET}", 0o666)
+            lines = listen_below(place, f"{self._name}/{LINES_SOCKET}", 0o666)
             self._servers.append(await asyncio.start_unix_server(self._keep, sock=lines))
         except OSError as error:
             await self.close()
@@ -115,7 +115,7 @@ class Relay:
             async with asyncio.timeout(_LINE_WAIT_S):
                 line_reader, line_writer = await self._take()
             with contextlib.closing(line_writer):
-                await _both_ways((reader, writer), (line_reader, line_writer))
+                await both_ways((reader, writer), (line_reader, line_writer))
         except TimeoutError:
             pass  # the agent does not dial: closed without an answer
         except asyncio.CancelledError:
@@ -133,7 +133,7 @@ class Relay:
             await self._came.wait()
 
 
-async def _both_ways(one: _Line, other: _Line) -> None:
+async def both_ways(one: _Line, other: _Line) -> None:
     """Copy between two connections until either ends."""
     ways = [
         asyncio.create_task(_copy(one[0], other[1])),
@@ -154,7 +154,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
-def _listen(place: int, name: str, mode: int) -> socket.socket:
+def listen_below(place: int, name: str, mode: int) -> socket.socket:
     """Listen on a new socket below the directory of a descriptor, in place of an old one.
 
     The path through the descriptor has a length that unix(7) takes, wherever the directory is.
