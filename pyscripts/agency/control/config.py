@@ -32,6 +32,9 @@ def _known(name: str) -> str:
 RuntimeName = Annotated[str, AfterValidator(_known)]
 
 
+_WITH_PROGRAMS = ("process", "docker")
+
+
 class AgentEntry(Strict):
     """An agent that the control plane may start."""
 
@@ -196,9 +199,10 @@ class ControlConfig(Strict):
         if working and self.models is None:
             raise ValueError(f"models: is not set, and {working[0]} has a program")
         for agent in self.agents:
-            if agent.program is not None and (agent.runtime or self.runtime) != "process":
+            runtime = agent.runtime or self.runtime
+            if agent.program is not None and runtime not in _WITH_PROGRAMS:
                 raise ValueError(
-                    f"agents: {agent.name} has a program, which the runtime process alone starts"
+                    f"agents: {agent.name} has a program, and the runtime {runtime} starts none"
                 )
         return self
 

@@ -25,7 +25,7 @@ from agency.signals import stop_signals
 class ModelAddress(Written):
     """Address of the proxy; `credential` is the one that holds this agent's token for it."""
 
-    url: str = Field(pattern=r"^https?://[^\\s?#@]+$")
+    url: str = Field(pattern=r"^https?://[^\s?#@]+$")
     socket: Path | None = None
     format: WireFormat = "openai"
     credential: str = "model-token"

@@ -30,7 +30,6 @@ _MIB = 1024 * 1024
 _LOG = {"max-size": "1m", "max-file": "2"}
 _SHARED_MEMORY_MIB = 16
 _OPEN_FILES = 4096
-_FIRST_UID = 1_000_000_000
 _HANDLE_LENGTH = 12  # as `docker ps` shows it
 _SIGNALLED, _LAST_SIGNAL = 128, 64
 # What the engine says of itself when a limit would be dropped with a warning.
@@ -76,28 +75,19 @@ class Inside:
 
     arguments: tuple[str, ...]
     mounts: tuple[Mapping[str, Any], ...]
+    groups: tuple[int, ...] = ()  # besides its own
 
 
-def acp_inside(handed: Path, redeem: Path, shown: tuple[Mapping[str, Any], ...] = ()) -> Inside:
-    """Describe the container of an ACP process; `shown` are the mounts for its gateway.
+def acp_inside(handed: Path, redeem: Path) -> Inside:
+    """Describe the container of an ACP process.
 
     Two directories are mounted read-only: `handed`, and `redeem` with the socket at which the agent
     redeems its secrets.
     """
+    config, lines = str(HANDED / CONFIG_FILE), str(HANDED / LINES_SOCKET)
     return Inside(
-        (
-            "run",
-            "--json",
-            "--config",
-            f"{HANDED / CONFIG_FILE}",
-            "--dial",
-            f"{HANDED / LINES_SOCKET}",
-        ),
-        (
-            show(handed, HANDED),
-            show(redeem, PurePosixPath(SHOWN_REDEEM_SOCKET.parent)),
-            *shown,
-        ),
+        ("run", "--json", "--config", config, "--dial", lines),
+        (show(handed, HANDED), show(redeem, PurePosixPath(SHOWN_REDEEM_SOCKET.parent))),
     )
 
 
@@ -108,7 +98,7 @@ def container_config(
 
     It holds no secret: who may use the engine reads all of it.
     """
-    uid = container_uid(identity.agent)
+    uid = naming.container_uid(identity.agent)
     command, *arguments = inside.arguments
     config: dict[str, Any] = {
         "Image": settings.image_id,
@@ -121,26 +111,20 @@ def container_config(
         "StopSignal": "SIGTERM",
         "StopTimeout": whole_seconds(stop_timeout_s),
         "NetworkDisabled": True,
-        "HostConfig": _host_config(identity, settings, inside.mounts),
+        "HostConfig": _host_config(identity, settings, inside),
     }
     digest = sha256_hex(canonical_json(config))
     config["Labels"] = {**identity.labels, LABEL_CONFIG: digest, LABEL_TRACE: trace}
     return config
 
 
-def container_uid(agent: str) -> int:
-    """Return the uid of an agent in its container: one that no user of the machine has."""
-    return _FIRST_UID + naming.agent_uid(agent)
-
-
-def _host_config(
-    identity: Identity, settings: DockerSettings, mounts: tuple[Mapping[str, Any], ...]
-) -> dict[str, Any]:
+def _host_config(identity: Identity, settings: DockerSettings, inside: Inside) -> dict[str, Any]:
     memory = settings.memory_mib * _MIB
     return {
         "Privileged": False,
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
+        "GroupAdd": [str(each) for each in inside.groups],
         # The engine's own seccomp profile applies, because none is named; `refusals` asks for it.
         "SecurityOpt": ["no-new-privileges:true"],
         "NetworkMode": "none",
@@ -157,7 +141,7 @@ def _host_config(
         ],
         "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,mode=1777,size={settings.tmp_mib}m"},  # noqa: S108 - in the container
         "Mounts": [
-            *mounts,
+            *inside.mounts,
             {
                 "Type": "volume",
                 "Source": identity.volume,

@@ -29,7 +29,9 @@ from agency.control.runtimes.docker.door import Door
 from agency.control.runtimes.docker.engine import Engine
 from agency.control.runtimes.docker.settings import DockerSettings
 from agency.control.runtimes.handover import make_directory, make_private, remove_tree
+from agency.errors import PrerequisiteError
 from agency.files import write_atomically
+from agency.naming import container_uid
 from agency.protocols import GATEWAY_CONTROL_TOKEN, GATEWAY_TOKEN
 from agency.secrets import SecretValue
 
@@ -244,9 +246,37 @@ class ContainerCrew:
         await engine.start(made)
         return StartedContainer(engine, self.agent, part, made)
 
+    def beside(self, acp: Inside) -> Inside:
+        """Add to the container of ACP what it sees of these.
+
+        Raises:
+            PrerequisiteError: this machine's audit log does not run.
+        """
+        identity = self.yard.engine.identity(self.agent)
+        return parts.with_gateway(acp, identity, self.hired.models, self._audit_group())
+
+    def _audit_group(self) -> int:
+        """Return the group that may use the audit log's socket; its own one without a log.
+
+        Raises:
+            PrerequisiteError: the socket is not there.
+        """
+        path = self.hired.models.audit_socket
+        if path is None:
+            return container_uid(self.agent)
+        try:
+            return path.stat().st_gid
+        except OSError as error:
+            raise PrerequisiteError(
+                f"the agents' audit log cannot be reached: {error.strerror}",
+                where=str(path),
+                hint="start agency-audit.socket; without a record no call is made",
+            ) from error
+
     async def _gateway(self) -> Inside:
         identity = self.yard.engine.identity(self.agent)
-        return parts.gateway_inside(identity, self._handed(parts.GATEWAY), self.hired.models)
+        models, group = self.hired.models, self._audit_group()
+        return parts.gateway_inside(identity, self._handed(parts.GATEWAY), models, group)
 
     async def _rooms(self) -> Inside:
         """Log in for the program in rooms, once there is a policy: without one it does not run."""
@@ -255,7 +285,8 @@ class ContainerCrew:
             await asyncio.sleep(_LOOK_S)
         await self._session.ready()
         identity, models = self.yard.engine.identity(self.agent), self.hired.models
-        return parts.rooms_inside(identity, self._handed(parts.ROOMS), policy.parent, models)
+        handed, group = self._handed(parts.ROOMS), self._audit_group()
+        return parts.rooms_inside(identity, handed, policy.parent, models, group)
 
     async def _discard(self, timeout_s: float) -> None:
         """End and remove its containers, at the same time."""

@@ -39,12 +39,16 @@ def control_volume(identity: Identity) -> str:
     return f"{identity.container}.control"
 
 
-def for_acp(identity: Identity, models: ModelSettings) -> tuple[Mapping[str, Any], ...]:
-    """Return what the container of ACP sees of the gateway. `identity` is the agent's."""
-    return (_shared(control_volume(identity), _CONTROL, read_only=True), *_audit(models))
+def with_gateway(inside: Inside, identity: Identity, models: ModelSettings, group: int) -> Inside:
+    """Add to the container of ACP what it sees of the gateway and the audit log.
+
+    `identity` is the agent's; `group` may use the socket of the log.
+    """
+    control = _shared(control_volume(identity), _CONTROL, read_only=True)
+    return Inside(inside.arguments, (*inside.mounts, control, *_audit(models)), (group,))
 
 
-def gateway_inside(identity: Identity, handed: Path, models: ModelSettings) -> Inside:
+def gateway_inside(identity: Identity, handed: Path, models: ModelSettings, group: int) -> Inside:
     """Describe the container of the tool gateway and its servers."""
     return Inside(
         ("gateway", "--json", "--config", str(HANDED / GATEWAY_FILE)),
@@ -54,10 +58,13 @@ def gateway_inside(identity: Identity, handed: Path, models: ModelSettings) -> I
             _shared(control_volume(identity), _CONTROL),
             *_audit(models),
         ),
+        (group,),
     )
 
 
-def rooms_inside(identity: Identity, handed: Path, policy: Path, models: ModelSettings) -> Inside:
+def rooms_inside(
+    identity: Identity, handed: Path, policy: Path, models: ModelSettings, group: int
+) -> Inside:
     """Describe the container of the program in rooms; `policy` is the directory of the Gosuto."""
     return Inside(
         ("chat", "--json", "--config", str(HANDED / ROOMS_FILE)),
@@ -67,6 +74,7 @@ def rooms_inside(identity: Identity, handed: Path, policy: Path, models: ModelSe
             _shared(front_volume(identity), _FRONT, read_only=True),
             *_audit(models),
         ),
+        (group,),
     )
 
 

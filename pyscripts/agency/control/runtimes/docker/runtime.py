@@ -219,8 +219,8 @@ class DockerRuntime(SerialRuntime[_Agent]):
         redeem = self._redeem(agent.name).parent
         open_redeem_place(redeem)
         identity, crew = self._engine.identity(agent.name), agent.crew
-        shown = () if crew is None else parts.for_acp(identity, crew.hired.models)
-        inside = acp_inside(self._directory / agent.name, redeem, shown)
+        inside = acp_inside(self._directory / agent.name, redeem)
+        inside = inside if crew is None else crew.beside(inside)
         config = container_config(
             identity, self._settings, inside, request.trace, self._stop_timeout_s
         )
