@@ -230,7 +230,8 @@ class Agency:
 
     def start(self) -> None:
         """Start the agent, and wait until it reads its room and has its tools."""
-        assert "pm runs" in self.order("!agency agents start pm")
+        told = self.order("!agency agents start pm")
+        assert "pm runs" in told, told
         self.push()
         within(self.listening, self.logs)
 
