@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from agency.agent.proxy.accounting.ledger import open_ledger
+from agency.agent.proxy.accounting.prepare import prepare
 from agency.agent.proxy.calling import Caller, Record
 from agency.agent.proxy.config import ProxyConfig
 from agency.agent.proxy.counters import Counters
@@ -69,6 +70,7 @@ async def serve(config: ProxyConfig, clock: Clock, handed: Inherited | None = No
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     keys = read_keys(config)
+    await prepare(config.database)
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(open_ledger(config.database, clock))
         recorder = await stack.enter_async_context(Recorder(AuditClient(config.audit_socket)))
