@@ -6,10 +6,21 @@ from pathlib import Path
 
 from pydantic import Field
 
+from agency.agent.programs.command.launching import OwnTools
 from agency.agent.programs.work import GatewayAddress, ModelAddress
 from agency.agent.rooms.events.envelope import MAX_HOPS
 from agency.protocols import SOCKET
 from agency.settings import Written
+
+
+class CommandProgram(Written):
+    """Command-line agent in place of the builtin program (docs/bring-your-own-agent.md)."""
+
+    agent: str = Field(max_length=64)
+    program: tuple[Path, ...] = Field(min_length=1, max_length=2)
+    own_tools: OwnTools = OwnTools.OFF
+    workspace: Path
+    state: Path
 
 
 class ChatConfig(Written):
@@ -32,6 +43,7 @@ class ChatConfig(Written):
     model: ModelAddress
     gateway: GatewayAddress | None = None  # without one there are the rooms' own tools alone
     audit_socket: Path | None = SOCKET
+    command: CommandProgram | None = None  # needs a gateway
     default_model: str | None = None  # for a Gosuto that names none
     max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
     turns: int = Field(default=50, ge=1, le=10_000)

@@ -112,7 +112,20 @@ def chat_document(
         "model": {"url": models.url, "credential": MODEL_TOKEN},
         "gateway": {"socket": str(_PROGRAM_SOCKET)},
         "auditSocket": _audit(models),
+        "command": _command(places, program),
         "defaultModel": program.model,
+    }
+
+
+def _command(places: Places, program: ProgramSettings) -> dict[str, object] | None:
+    if program.kind != "command":
+        return None
+    return {
+        "agent": program.agent,
+        "program": [str(part) for part in program.run],
+        "ownTools": program.own_tools,
+        "workspace": str(places.directory / "workspace"),
+        "state": str(places.rooms.state / "own"),
     }
 
 

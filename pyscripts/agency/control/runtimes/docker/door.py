@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agency.control.runtimes.docker.relay import both_ways, listen_below
+from agency.control.runtimes.docker.relay import listen_below
 from agency.control.runtimes.handover import cannot_write
+from agency.piping import Line, both_ways
 
 MAX_CONNECTIONS = 32
 _CONNECT_S = 5.0
@@ -89,7 +90,7 @@ class Door:
             self._open.discard(task)
             writer.close()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self) -> Line:
         parts = urlsplit(self.url)
         secure = parts.scheme == "https"
         port = parts.port or (443 if secure else 80)

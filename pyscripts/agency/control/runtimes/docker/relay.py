@@ -19,16 +19,14 @@ from pathlib import Path
 
 from agency.control.runtimes.docker.container import LINES_SOCKET
 from agency.control.runtimes.handover import cannot_write
+from agency.piping import Line, both_ways
 
 MAX_LINES = 16
 MAX_REQUESTS = 32
 _LINE_WAIT_S = 2.0
-_CHUNK = 64 * 1024
 _BACKLOG = 16
 
 _log = logging.getLogger(__name__)
-
-_Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Relay:
@@ -40,7 +38,7 @@ class Relay:
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory, self._name = directory, name
-        self._lines: deque[_Line] = deque()
+        self._lines: deque[Line] = deque()
         self._came = asyncio.Event()
         self._requests: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
@@ -124,34 +122,13 @@ class Relay:
             self._requests.discard(task)
             writer.close()
 
-    async def _take(self) -> _Line:
+    async def _take(self) -> Line:
         while True:
             self._drop_ended()
             if self._lines:
                 return self._lines.popleft()
             self._came.clear()
             await self._came.wait()
-
-
-async def both_ways(one: _Line, other: _Line) -> None:
-    """Copy between two connections until either ends."""
-    ways = [
-        asyncio.create_task(_copy(one[0], other[1])),
-        asyncio.create_task(_copy(other[0], one[1])),
-    ]
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(_CHUNK):
-            writer.write(data)
-            await writer.drain()
 
 
 def listen_below(place: int, name: str, mode: int) -> socket.socket:
