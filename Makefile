@@ -66,7 +66,8 @@ test-s3: setup-dev ## Test backups to a real S3 server (builds it once: 2 to 5 m
 
 test-agents-own: setup-dev ## Test public command-line agents under the agency's policy (fetches them)
 	@$(PYTHON) tools/agent_clis.py
-	AGENCY_REQUIRE_AGENTS=1 pytest --numprocesses 2 --dist load -m agents tests/integration/agent
+	AGENCY_REQUIRE_AGENTS=1 pytest --numprocesses 2 --dist load -m agents tests/integration/agent \
+	  tests/integration/control/test_working_agent.py
 
 agent-image: setup-dev ## Make the image of agents in containers; give it to the Docker Engine here
 	@PYTHONPATH=tools python -m agentimage $(AGENT_IMAGE)

@@ -30,6 +30,8 @@ from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.verify import verify_agent
 from working import ECHO, PROVIDER_KEY, Agency, audit_log, proxy_process, within
 
+OPENCODE = [str(Path(__file__).parents[3] / ".tools/agents/opencode/bin/opencode")]
+
 
 @pytest.fixture(
     scope="module", params=["process", pytest.param("docker", marks=pytest.mark.docker)]
@@ -58,7 +60,9 @@ def agency(
         for each in control.config["agents"]:
             if each["name"] == "pm":
                 each["program"] = {"model": "small"}
-                each["runtime"] = request.param
+                each["runtime"] = "docker" if request.param == "docker" else "process"
+                if request.param == "opencode":
+                    each["program"] |= {"kind": "command", "agent": "opencode", "run": OPENCODE}
         made = Agency(homeserver, control, model, place)
         if request.param == "docker":
             engine = request.getfixturevalue("containers")
@@ -199,6 +203,28 @@ def test_a_rotated_secret_is_used_and_told_to_nobody(agency: Agency) -> None:
     agency.keys = {}
     agency.give(ECHO)
     agency.push()
+
+
+@pytest.mark.parametrize(
+    "agency", [pytest.param("opencode", marks=pytest.mark.agents)], indirect=True
+)
+def test_a_command_line_agent_uses_a_tool_and_answers_in_the_thread(agency: Agency) -> None:
+    agency.model.script[:] = [call("agency_web__echo", text="sunny"), Turn("It is sunny.")]
+    agency.model.asked.clear()
+    event = agency.ask("How is the weather?")
+    within(lambda: agency.said(event) == "It is sunny.", agency.logs, seconds=90)
+    assert agency.called() == [["echo", {"text": "sunny"}]]
+    first, _ = agency.model.asked
+    assert first.headers["Authorization"] == f"Bearer {PROVIDER_KEY}"
+    assert [each["function"]["name"] for each in first.body["tools"]] == ["agency_web__echo"]
+    assert "How is the weather?" in json.dumps(first.body["messages"])
+
+    def told() -> Counter[str]:
+        names = Counter(each["event"] for each in agency.rows())
+        return names if names["message.ended"] else Counter()
+
+    names = within(told)
+    assert (names["message.taken"], names["model.called"], names["tool.ended"]) == (1, 2, 1)
 
 
 ONLY_CONTAINED = pytest.mark.parametrize(
