@@ -70,6 +70,9 @@ def agency(
             made = ContainedAgency(homeserver, control, model, place, engine=engine)
             control.config["docker"] = with_tools(engine).model_dump()
         made.set_up({name: homeserver.create_user(name) for name in ("alice", "bob")})
+        by_stdin(control, "secrets", "set", "weather", value=f"{CANARY}-1")
+        assert "weather" in made.order("!agency secrets bind weather pm")
+        made.keys = {"API_KEY": "weather"}
         made.give(ECHO)
         made.start()
         yield made
@@ -179,8 +182,6 @@ def test_a_changed_gosuto_changes_what_the_agent_may_do(agency: Agency) -> None:
 
 
 def test_a_rotated_secret_is_used_and_told_to_nobody(agency: Agency) -> None:
-    agency.keys = {"API_KEY": "weather"}
-
     def answer() -> str:
         agency.model.script[:] = [call("web__echo", text="digest of the key"), Turn("Done.")]
         agency.model.asked.clear()
@@ -191,18 +192,11 @@ def test_a_rotated_secret_is_used_and_told_to_nobody(agency: Agency) -> None:
     def uses(key: str) -> bool:
         return hashlib.sha256(key.encode()).hexdigest() in answer()
 
-    by_stdin(agency.control, "secrets", "set", "weather", value=f"{CANARY}-1")
-    assert "weather" in agency.order("!agency secrets bind weather pm")
-    agency.give(ECHO)
-    agency.push()
-    within(lambda: uses(f"{CANARY}-1"), agency.logs)
+    assert uses(f"{CANARY}-1")
     by_stdin(agency.control, "secrets", "rotate", "weather", value=f"{CANARY}-2")
     within(lambda: uses(f"{CANARY}-2"), agency.logs)
     assert CANARY not in json.dumps([agency.rows(), *(each.body for each in agency.model.asked)])
     assert leaks(agency.control, CANARY) == []
-    agency.keys = {}
-    agency.give(ECHO)
-    agency.push()
 
 
 @pytest.mark.parametrize(
@@ -272,17 +266,24 @@ def test_a_killed_control_plane_finds_the_programs_at_work(agency: ContainedAgen
 
 
 @ONLY_CONTAINED
-def test_what_is_left_of_an_agent_that_died_meanwhile_is_ended(agency: ContainedAgency) -> None:
-    account = agency.token("matrix-token")
+def test_an_agent_that_died_meanwhile_comes_back_whole_and_anew(agency: ContainedAgency) -> None:
+    before, account = agency.pids(), agency.token("matrix-token")
     agency.control.stop(signal.SIGKILL)
     agency.kill("run")
-    assert set(agency.pids()) == {"gateway", "chat"}
+    within(lambda: set(agency.pids()) == {"gateway", "chat"})
     agency.control.start()
-    within(lambda: agency.pids() == {}, agency.logs)
+
+    def whole() -> bool:
+        now = agency.pids()
+        return now.keys() == before.keys() and not {*now.values()} & {*before.values()}
+
+    within(whole, agency.logs)
     path = "/_matrix/client/v3/account/whoami"
-    within(lambda: agency.homeserver.request("GET", path, account).status_code == 401)
-    assert not [each for each in agency.token_files() if each.name != "acp-token"]
-    agency.start()
+    assert agency.homeserver.request("GET", path, account).status_code == 401
+    agency.wait_for_tools()
+    agency.model.script[:] = [Turn("Here again.")]
+    event = agency.ask("Where were you?")
+    within(lambda: agency.said(event) == "Here again.", agency.logs)
 
 
 def test_killed_whole_in_the_middle_of_a_task_it_finishes_it_after_its_respawn(

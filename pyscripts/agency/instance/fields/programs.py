@@ -135,7 +135,8 @@ class AgentProgram(Written):
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Self:
-        if (self.kind == "command") != (self.agent is not None and bool(self.run)):
+        given = {self.agent is not None, bool(self.run)}
+        if given != {self.kind == "command"}:
             raise ValueError("needs `agent` and `run` with `kind: command`, and with no other kind")
         return self
 

@@ -23,7 +23,8 @@ class ProgramSettings(Strict):
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Self:
-        if (self.kind == "command") != (self.agent is not None and bool(self.run)):
+        given = {self.agent is not None, bool(self.run)}
+        if given != {self.kind == "command"}:
             raise ValueError("agent and run are set for the kind command, and for no other")
         return self
 
