@@ -280,7 +280,7 @@ def test_an_agent_that_died_meanwhile_comes_back_whole_and_anew(agency: Containe
     within(whole, agency.logs)
     path = "/_matrix/client/v3/account/whoami"
     assert agency.homeserver.request("GET", path, account).status_code == 401
-    agency.wait_for_tools()
+    agency.push()
     agency.model.script[:] = [Turn("Here again.")]
     event = agency.ask("Where were you?")
     within(lambda: agency.said(event) == "Here again.", agency.logs)
