@@ -19,6 +19,7 @@ from agency.control.operation import FUTURE_MS
 from agency.control.policy import Deny, Policy
 
 FUTURE_S = FUTURE_MS / 1000
+_SAID = ("m.text", "m.file")  # a file is one by its caption
 _DECIDING = frozenset({"approvals", "help"})  # nouns that the approvals room takes
 
 HOW_TO = (
@@ -132,7 +133,7 @@ def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
         return Verdict(Disposition.IGNORE, "own-message")
     if not listens and not rules.decides_in(event):
         return _elsewhere(event, rules)
-    if event.msgtype != "m.text":
+    if event.msgtype not in _SAID:
         return Verdict(Disposition.IGNORE, "not-text")
     return _authorise(event, rules, now_ms)
 
