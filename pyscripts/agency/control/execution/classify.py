@@ -19,7 +19,6 @@ from agency.control.operation import FUTURE_MS
 from agency.control.policy import Deny, Policy
 
 FUTURE_S = FUTURE_MS / 1000
-_SAID = ("m.text", "m.file")  # a file is one by its caption
 _DECIDING = frozenset({"approvals", "help"})  # nouns that the approvals room takes
 
 HOW_TO = (
@@ -133,7 +132,8 @@ def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
         return Verdict(Disposition.IGNORE, "own-message")
     if not listens and not rules.decides_in(event):
         return _elsewhere(event, rules)
-    if event.msgtype not in _SAID:
+    is_caption = event.msgtype == "m.file" and event.answers == event.event_id
+    if event.msgtype != "m.text" and not is_caption:
         return Verdict(Disposition.IGNORE, "not-text")
     return _authorise(event, rules, now_ms)
 
