@@ -33,7 +33,8 @@ _APPROVALS = "agency.agent.gateway.calls.approvals:Approvals"
 _DECIDERS = "agency.agent.gateway.core:Gateway"
 _ROOM = "agency.control.service.asking:choose_place"
 _SERVERS = "agency.agent.gateway.servers.servers:Servers"
-_EVENTS = f"{NOT_ENFORCED} yet: the agent takes no events"
+_TIMERS = "agency.agent.rooms.timers:due"
+_EVENTS = f"{NOT_ENFORCED} yet: the agent takes events of timers alone"
 _LEASES = f"{NOT_ENFORCED} yet: the agent is given no secrets by this document"
 
 # By the longest beginning of a field's name.
@@ -52,7 +53,11 @@ ENFORCERS: Mapping[str, str] = {
     "approvals.ttlSeconds": _APPROVALS,
     "mcpServers": _SERVERS,
     "mcpServers.*.restart": "agency.agent.gateway.servers.running:Server",
-    "gateways": _EVENTS,
+    "gateways.*.type": _TIMERS,
+    "gateways.*.schedule": _TIMERS,
+    "gateways.*.message": _TIMERS,
+    "gateways.*.secret": _EVENTS,
+    "gateways.*.command": _EVENTS,
     "secrets": _LEASES,
     "messaging": _SENDER,
     "messaging.messagesPerMinute": _PACE,
@@ -146,7 +151,10 @@ def unenforced(document: Document) -> tuple[str, ...]:
 
 
 def _at(data: Any, name: str) -> Any:
-    """Return what a document holds under a dotted name; None where it holds nothing."""
-    for part in name.split("."):
-        data = data.get(part) if isinstance(data, dict) else None
-    return data
+    """Return what a document holds under a dotted name; `*` stands for every entry of a mapping."""
+    part, _, rest = name.partition(".")
+    if part == "*":
+        found = [_at(each, rest) for each in data.values()] if isinstance(data, dict) else []
+        return [each for each in found if each is not None]
+    data = data.get(part) if isinstance(data, dict) else None
+    return _at(data, rest) if rest else data
