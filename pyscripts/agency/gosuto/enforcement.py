@@ -145,16 +145,24 @@ def unenforced(document: Document) -> tuple[str, ...]:
     for name, reason in ENFORCERS.items():
         if not reason.startswith(f"{NOT_ENFORCED} yet"):
             continue
-        if _at(found, name) != _at(plain, name):
-            told.append(f"{name} is {reason}")
+        for place in _places(found, name):
+            if _at(found, place) != _at(plain, place):
+                told.append(f"{place} is {reason}")
     return tuple(told)
 
 
+def _places(data: Any, name: str) -> Iterator[str]:
+    """Write a name out for each entry of a mapping that `*` stands for."""
+    before, star, rest = name.partition(".*.")
+    if not star:
+        yield name
+        return
+    for key in _at(data, before) or {}:
+        yield f"{before}.{key}.{rest}"
+
+
 def _at(data: Any, name: str) -> Any:
-    """Return what a document holds under a dotted name; `*` stands for every entry of a mapping."""
-    part, _, rest = name.partition(".")
-    if part == "*":
-        found = [_at(each, rest) for each in data.values()] if isinstance(data, dict) else []
-        return [each for each in found if each is not None]
-    data = data.get(part) if isinstance(data, dict) else None
-    return _at(data, rest) if rest else data
+    """Return what a document holds under a dotted name; None where it holds nothing."""
+    for part in name.split("."):
+        data = data.get(part) if isinstance(data, dict) else None
+    return data
