@@ -145,9 +145,8 @@ def unenforced(document: Document) -> tuple[str, ...]:
     for name, reason in ENFORCERS.items():
         if not reason.startswith(f"{NOT_ENFORCED} yet"):
             continue
-        for place in _places(found, name):
-            if _at(found, place) != _at(plain, place):
-                told.append(f"{place} is {reason}")
+        used = (p for p in _places(found, name) if _at(found, p) != _at(plain, p))
+        told.extend(f"{place} is {reason}" for place in used)
     return tuple(told)
 
 
