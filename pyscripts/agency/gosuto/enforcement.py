@@ -141,7 +141,7 @@ def unenforced(document: Document) -> tuple[str, ...]:
     """Return the fields of a document that differ from their default and that nothing enforces."""
     plain = as_data(Document(api_version="gosuto/v1", metadata=document.metadata))
     found = as_data(document)
-    told = []
+    told: list[str] = []
     for name, reason in ENFORCERS.items():
         if not reason.startswith(f"{NOT_ENFORCED} yet"):
             continue
