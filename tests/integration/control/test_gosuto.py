@@ -135,7 +135,7 @@ def test_a_document_in_a_file_is_handed_in_and_approved_by_its_digest(
     file.write_text(file.read_text().replace("answer: ask", "answer: maybe"))
     status, answer = command(path, *words, attach=file)
     assert status == 1
-    assert "capabilities.write-to-the-forge.answer" in answer["error"]["message"]
+    assert "capabilities.comment.answer" in answer["error"]["message"]
     status, answer = command(path, *words, f"--document=sha256:{'0' * 64}")
     assert status == 1
 
