@@ -13,6 +13,8 @@ from agency.agent.config_option import config_option
 from agency.agent.gateway.commands import gateway
 from agency.agent.process import load_config, load_token, serve
 from agency.agent.programs.command.commands import command
+from agency.agent.scripted.commands import scripted_model
+from agency.agent.trying.commands import try_command
 from agency.clock import Clock
 from agency.commandline import emit, json_option, log_to_stderr
 from agency.errors import ExitCode
@@ -172,3 +174,5 @@ def chat(config_file: Path, as_json: bool) -> None:  # noqa: ARG001 - the root p
 
 
 agent.add_command(gateway)
+agent.add_command(scripted_model)
+agent.add_command(try_command)
