@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agency.agent.scripted.script import Script, load_script, script_names
-from agency.agent.trying.plan import TOKENS_PER_DAY, RealModel, variables
+from agency.agent.trying.plan import TOKENS_PER_DAY, RealModel, check_model, variables
 from agency.commandline import console, emit, json_option
 from agency.errors import ExitCode, UsageError
 from agency.gosuto import Document, load_template, read_document, template_names
@@ -194,7 +194,9 @@ def _real_model(
         key = SecretValue(str(click.prompt("key of the model", hide_input=True, err=True)).strip())
     elif key_file is not None:
         key = read_key(key_file)
-    return RealModel(name, url, kind, key)
+    real = RealModel(name, url, kind, key)
+    check_model(real)
+    return real
 
 
 def _secrets(files: Sequence[str]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from agency.agent.models.client import WireFormat
 from agency.agent.proxy.config import Account, Model, Price, Provider, ProxyConfig
 from agency.errors import UsageError
@@ -19,6 +21,7 @@ TOKENS_PER_DAY = 500_000
 SCRIPTED = "scripted"
 _USUAL: Mapping[str, str] = {"room": ROOM, "user": PERSON}
 _PROVIDER = "model"
+_UNKNOWN = Price(input=0.0, output=0.0)  # nobody told the price: tokens are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,24 @@ class RealModel:
     url: str
     format: WireFormat = "openai"
     key: SecretValue | None = None
+
+
+def check_model(real: RealModel) -> None:
+    """Check name and address as the proxy would.
+
+    Raises:
+        UsageError: one of them is none that it takes.
+    """
+    for option, build in (
+        ("--model-url", lambda: Provider(url=real.url, format=real.format)),
+        ("--model", lambda: Model(provider=_PROVIDER, upstream=real.name, price=_UNKNOWN)),
+    ):
+        try:
+            build()
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            why = str(first.get("ctx", {}).get("error", first["msg"]))
+            raise UsageError(f"{option}: {why}") from None
 
 
 def variables(
@@ -90,7 +111,7 @@ def proxy_config(
             name: Model(
                 provider=provider,
                 upstream=SCRIPTED if real is None else real.name,
-                price=Price(input=0.0, output=0.0),  # nobody told the price: tokens are counted
+                price=_UNKNOWN,
             )
         },
         accounts={
