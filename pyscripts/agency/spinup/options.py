@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 import click
 
+from agency.instance import default_directory
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -56,8 +58,8 @@ def instance_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--instance",
             type=click.Path(path_type=Path),
-            default=Path("instance"),
-            show_default=True,
+            default=default_directory,
+            show_default="./instance or the working directory, else one above",
             help="The instance: a directory, or its instance.yaml.",
         ),
         click.option(

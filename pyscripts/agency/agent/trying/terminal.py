@@ -66,7 +66,8 @@ class Terminal:
     def show(self, text: str, style: str = "") -> None:
         """Show text that may have several lines; nothing in it is obeyed by the terminal."""
         if not self.quiet or self.lines is not None:
-            self.console.print(Text(plain_lines(text), style=style), soft_wrap=False)
+            shown = Text(plain_lines(text), style=style)
+            self.console.print(shown, soft_wrap=not self.console.is_terminal)
 
     def fields(self, rows: Sequence[tuple[str, str]], style: str = "") -> None:
         """Show named values, one a line, wrapped below one another."""

@@ -158,7 +158,7 @@ class Trial:
         return all(each.ending == Ending.ANSWERED.value for each in self.ended)
 
     def summary(self) -> str:
-        """Sum up in one line."""
+        """Sum up."""
         calls = list(self.watch.calls.values())
         approved = sum(each["decision"] == "approve" for each in self.watch.asked)
         told = [
@@ -168,7 +168,7 @@ class Trial:
             f"{sum(each.get('decision') == Answer.DENY for each in calls)} refused",
             f"{self.watch.tokens} tokens",
         ]
-        return ", ".join(told) + ". Nothing is kept."
+        return ", ".join(told) + "\nNothing is kept."
 
 
 async def _unless_over(work: asyncio.Task[Finish], asking: asyncio.Task[None]) -> Finish:
