@@ -28,7 +28,8 @@ async def _answer(
     gateway: Gateway, terminal: Terminal, watch: Watch, asked: PendingApproval
 ) -> None:
     document = gateway.dispatcher.policy.document if gateway.dispatcher.policy else None
-    terminal.show("  this call needs your approval:", "bold yellow")
+    what = "this call needs your approval" if asked.kind == "call" else "its tools changed"
+    terminal.show(f"  {what}:", "bold yellow")
     terminal.fields(
         [
             ("tool", asked.tool),
@@ -37,7 +38,8 @@ async def _answer(
             ("digest", asked.digest),
         ]
     )
-    said = await terminal.ask("  make this one call? [y/N] ", fresh=True)
+    question = "make this one call" if asked.kind == "call" else "accept them"
+    said = await terminal.ask(f"  {question}? [y/N] ", fresh=True)
     yes = said is not None and said.strip().lower() in YES
     decision: Literal["approve", "deny"] = "approve" if yes else "deny"
     if said is None:
