@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agency.agent.explaining.commands import explain_command
@@ -72,6 +72,7 @@ _RULE = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(_RULE, max_size=4))
 def test_what_is_told_is_what_is_decided_whatever_the_arguments(rules: list[object]) -> None:
     told = {
