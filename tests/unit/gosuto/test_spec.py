@@ -15,7 +15,6 @@ from gosutos import document, filled
 
 from agency.gosuto import as_yaml, template_names, unenforced
 from agency.gosuto.enforcement import ENFORCERS, NOT_ENFORCED, fields
-from agency.gosuto.model import Approvals
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 _ROW = r"^\| `([^`]+)` \| [^|]+ \| [^|]+ \| ([^|]+) \|$"
@@ -73,10 +72,11 @@ def test_what_is_used_and_not_enforced_is_said():
 
 
 def test_a_field_within_an_enforced_part_is_said_too():
-    document = filled("pm")
-    approvals = Approvals(approvers=["@a:agency.example"], room="!ops:agency.example")
-    said = unenforced(document.model_copy(update={"approvals": approvals}))
-    assert any(each.startswith("approvals.room is not enforced yet") for each in said)
+    timer = {"type": "cron", "schedule": "0 7 * * *", "message": "x"}
+    assert not [each for each in unenforced(document({}, gateways={"t": timer})) if "gate" in each]
+    own = {"type": "program", "command": ["x"]}
+    (said,) = unenforced(document({}, gateways={"t": timer, "own": own}))
+    assert said.startswith("gateways.own.command is not enforced yet")
 
 
 def test_the_files_are_current():
