@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,10 @@ import click
 
 from agency.agent.scripted.script import Script, load_script, script_names
 from agency.agent.trying.plan import TOKENS_PER_DAY, RealModel, check_model, variables
+from agency.agent.trying.workspace import make_workspace, wants_repository
 from agency.commandline import console, emit, json_option
 from agency.errors import ExitCode, UsageError
-from agency.gosuto import Document, load_template, read_document, template_names
+from agency.gosuto import Document, load_template, read_document
 from agency.settings import read_bounded
 
 if TYPE_CHECKING:
@@ -61,6 +64,11 @@ _MAX_TASK = 256 * 1024
     help="A secret of the Gosuto, from a file.",
 )
 @click.option(
+    "--repository",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Coding tools work in a clone of it.  [default: an example]",
+)
+@click.option(
     "--tokens",
     type=click.IntRange(1, 10_000_000_000),
     default=TOKENS_PER_DAY,
@@ -79,6 +87,7 @@ def try_command(
     model_kind: Any,
     model_key_file: Path | None,
     secret_files: tuple[str, ...],
+    repository: Path | None,
     tokens: int,
     as_json: bool,
 ) -> int:
@@ -90,21 +99,23 @@ def try_command(
     """
     from agency.agent.trying.stage import Cast  # slow to import: only for a trial
     from agency.agent.trying.trial import Trial
+    from agency.clock import Clock
 
     logging.getLogger().addHandler(logging.NullHandler())  # the terminal tells what happens
     key_from_stdin = model_key_file == Path("-")
     real = _real_model(model, model_url, model_kind, model_key_file)
     terminal = _terminal(as_json=as_json)
     typed = _typed(terminal, tasks, key_from_stdin=key_from_stdin)
-    document, script = _policy(
-        template, agent, _pairs(given, "--var"), script_name, ask=terminal.lines is not None
-    )
-    cast = Cast(document, script, real, _secrets(secret_files), tokens)
-    from agency.clock import Clock
-
-    trial = Trial(cast, terminal, Clock())
-    with tempfile.TemporaryDirectory(prefix="agency-try-") as place:
-        asyncio.run(_until_signal(trial.run(Path(place), typed)))
+    secrets = _secrets(secret_files)
+    # So that `agency` and its Python are found, also where nothing is activated.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with tempfile.TemporaryDirectory(prefix="agency-try-") as name:
+        place = Path(name)
+        wanted = Wanted(template, agent, _pairs(given, "--var"), script_name, repository)
+        document, script = _policy(wanted, place, ask=terminal.lines is not None)
+        cast = Cast(document, script, real, secrets, tokens)
+        trial = Trial(cast, terminal, Clock())
+        asyncio.run(_until_signal(trial.run(place, typed)))
     emit(trial.report(), as_json=as_json, human=lambda _: terminal.show(trial.summary(), "dim"))
     return int(ExitCode.DONE if trial.ok else ExitCode.BAD)
 
@@ -152,27 +163,46 @@ def _typed(terminal: Terminal, tasks: Sequence[str], *, key_from_stdin: bool) ->
     return (text,)
 
 
-def _policy(
-    template: str, agent: str, given: dict[str, str], script_name: str | None, *, ask: bool
-) -> tuple[Document, Script]:
-    """Make the document, and choose the script."""
-    names = template_names()
-    if template in names or not _is_file(template):
-        form = load_template(template)
-        usual = script_name or (template if template in script_names() else _HELLO)
-        script = load_script(usual)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person asked to try."""
 
-        def asked(name: str, summary: str) -> str:
-            return str(click.prompt(f"{name}: {summary}"))
+    template: str
+    agent: str
+    given: dict[str, str]
+    script: str | None
+    repository: Path | None
 
-        values = variables(form, given, script.variables, asked if ask else None)
-        return form.fill(agent, values), script
-    if given:
-        raise UsageError("--var is for templates, and this is a file")
-    content = read_bounded(Path(template), most=_MAX_DOCUMENT, what="the Gosuto")
-    document = read_document(template, content)
-    usual = document.metadata.template or ""
-    return document, load_script(script_name or (usual if usual in script_names() else _HELLO))
+
+def _policy(wanted: Wanted, place: Path, *, ask: bool) -> tuple[Document, Script]:
+    """Make the document with what its tools need, and choose the script."""
+    template = wanted.template
+    if _is_file(template):
+        return _of_file(wanted)
+    form = load_template(template)
+    usual = template if template in script_names() else _HELLO
+    script = load_script(wanted.script or usual)
+    found = dict(script.variables)
+    if wants_repository(form):
+        found |= make_workspace(place, wanted.agent, wanted.repository)
+    elif wanted.repository is not None:
+        raise UsageError(f"{template} works in no repository")
+
+    def asked(name: str, summary: str) -> str:
+        return str(click.prompt(f"{name}: {summary}"))
+
+    values = variables(form, wanted.given, found, asked if ask else None)
+    return form.fill(wanted.agent, values), script
+
+
+def _of_file(wanted: Wanted) -> tuple[Document, Script]:
+    if wanted.given or wanted.repository is not None:
+        raise UsageError("--var and --repository are for templates, and this is a file")
+    content = read_bounded(Path(wanted.template), most=_MAX_DOCUMENT, what="the Gosuto")
+    document = read_document(wanted.template, content)
+    made_from = document.metadata.template or ""
+    usual = made_from if made_from in script_names() else _HELLO
+    return document, load_script(wanted.script or usual)
 
 
 def _is_file(named: str) -> bool:

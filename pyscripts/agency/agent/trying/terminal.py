@@ -99,4 +99,10 @@ class Terminal:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return [text[at : at + width] for at in range(0, len(text), width)] or [""]
+    """Cut a text into lines, after a space where there is one; no letter is lost."""
+    lines = []
+    while len(text) > width:
+        at = text.rfind(" ", width // 2, width) + 1 or width
+        lines.append(text[:at])
+        text = text[at:]
+    return [*lines, text]

@@ -9,6 +9,7 @@ from typing import Any
 
 from agency.agent.programs.tools import Outcome, Tool, Tools
 from agency.agent.proxy.calling import Record
+from agency.agent.scripted.script import core
 from agency.agent.trying.terminal import Terminal
 from agency.canonical import canonical_json, sha256_hex
 from agency.clock import new_id
@@ -109,5 +110,6 @@ class WatchedTools:
         self.terminal.brief(f"  → {name.replace('__', '/', 1)} {told}", "cyan")
         outcome = await self.inner.call(name, arguments)
         if outcome.failed:
-            self.terminal.brief(f"    {outcome.text}", "red")
+            said = core(outcome.text).strip().partition("\n")[0]
+            self.terminal.brief(f"    {said}", "red")
         return outcome
