@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agency.agent.explaining.effective import explained
-from agency.agent.explaining.finding import gosuto_of, local_config, offers_of, read_policy
 from agency.commandline import emit, json_option
 
 if TYPE_CHECKING:
@@ -42,7 +40,9 @@ def explain_command(
     Whom it hears, what each tool is answered and by which rule, its servers, limits, models and
     budget. `agency gosuto explain` asks about one call with its arguments.
     """
-    from agency.agent.proxy.config import load_config  # slow to import
+    from agency.agent.explaining.effective import explained  # slow to import: only for this
+    from agency.agent.explaining.finding import gosuto_of, local_config, offers_of, read_policy
+    from agency.agent.proxy.config import load_config
 
     if gosuto_file is not None and config_file is None:
         document = read_policy(name, gosuto_file, held=False)

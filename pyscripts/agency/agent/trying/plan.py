@@ -17,7 +17,6 @@ from agency.secrets import SecretValue
 ROOM = "!terminal:try.invalid"
 PERSON = "@you:try.invalid"
 KEY = "model-key"
-TOKENS_PER_DAY = 500_000
 SCRIPTED = "scripted"
 _USUAL: Mapping[str, str] = {"room": ROOM, "user": PERSON}
 _PROVIDER = "model"
