@@ -96,6 +96,7 @@ def test_ended_anywhere_it_leaves_nothing(tmp_path: Path, files: tuple[str, ...]
                 person.type("\x04")  # the end of the input is no yes, and ends the trial
             case "ctrl-c":
                 person.type("\x03")
+                person.type("\x03")  # once more, while it ends
             case "term":
                 person.process.send_signal(signal.SIGTERM)
             case "hangup":

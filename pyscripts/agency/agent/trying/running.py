@@ -63,8 +63,9 @@ async def _until_signal(work: Any) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def end() -> None:
-        ended.set()
-        doing.cancel()
+        if not ended.is_set():  # a second one must not cut the ending short
+            ended.set()
+            doing.cancel()
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         loop.add_signal_handler(number, end)
