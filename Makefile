@@ -25,7 +25,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest soak \
   mutation mutation-sample \
-  check-nix test-docker agent-image test-forge test-s3 test-agents-own test-agents test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+  check-nix test-docker agent-image test-forge test-s3 test-agents-own test-agents test-agents-browser test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -71,7 +71,11 @@ test-agents-own: setup-dev ## Test public command-line agents under the agency's
 test-agents: setup-dev ## Test the agents' templates end to end: rooms, model, tools, browser, forge
 	@$(PYTHON) tools/gitea.py
 	@$(PYTHON) tools/agent_browser.py
-	AGENCY_REQUIRE_TEMPLATES=1 AGENCY_REQUIRE_FORGE=1 pytest -m templates tests/integration/control/templates
+	AGENCY_REQUIRE_TEMPLATES=1 pytest -m templates tests/integration/control/templates
+
+test-agents-browser: setup-dev ## The part of it that needs no forge: the template browser-agent
+	@$(PYTHON) tools/agent_browser.py
+	AGENCY_REQUIRE_TEMPLATES=1 pytest -m templates -k browser_agent tests/integration/control/templates
 
 agent-image: setup-dev ## Make the image of agents in containers; give it to the Docker Engine here
 	@PYTHONPATH=tools python -m agentimage $(AGENT_IMAGE)

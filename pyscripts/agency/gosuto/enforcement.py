@@ -141,13 +141,12 @@ def unenforced(document: Document) -> tuple[str, ...]:
     """Return the fields of a document that differ from their default and that nothing enforces."""
     plain = as_data(Document(api_version="gosuto/v1", metadata=document.metadata))
     found = as_data(document)
-    told = []
+    told: list[str] = []
     for name, reason in ENFORCERS.items():
         if not reason.startswith(f"{NOT_ENFORCED} yet"):
             continue
-        for place in _places(found, name):
-            if _at(found, place) != _at(plain, place):
-                told.append(f"{place} is {reason}")
+        used = (p for p in _places(found, name) if _at(found, p) != _at(plain, p))
+        told.extend(f"{place} is {reason}" for place in used)
     return tuple(told)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _LOOKED = "timers"  # the fact of the inbox that holds when each timer was looked at
 _MINUTE_S = 60.0
+_LONGEST_S = 5.0  # between looks: a timer that a new policy brings is due from then on
 _SOONEST_S = 0.05
 
 
@@ -70,14 +71,19 @@ def due(
     return tuple(found)
 
 
-def until_next_minute(wall: float) -> float:
-    """Return the seconds until the next minute begins, a little more than none. Pure."""
-    return max(_SOONEST_S, _MINUTE_S - wall % _MINUTE_S)
+def until_next_look(wall: float) -> float:
+    """Return the seconds until the next look: at the beginning of a minute, or before. Pure."""
+    return min(_LONGEST_S, max(_SOONEST_S, _MINUTE_S - wall % _MINUTE_S))
+
+
+def _same_minute(looked: Iterable[datetime], now: datetime) -> bool:
+    """Return whether all looks were in this minute; the clock may have gone back since."""
+    return all(abs(now - at) < timedelta(minutes=1) and at.minute == now.minute for at in looked)
 
 
 @dataclass(slots=True)
 class Timers:
-    """Look at all timers, once a minute; `wake` is set when one was due."""
+    """Look at all timers, at the latest when a minute begins; `wake` is set when one was due."""
 
     oldest_s: float
     inbox: Inbox
@@ -94,7 +100,7 @@ class Timers:
         """
         while True:
             self.look()
-            await self.sleep(until_next_minute(self.clock.wall()))
+            await self.sleep(until_next_look(self.clock.wall()))
 
     def look(self) -> None:
         """Take what is due by the policy of the moment; without one nothing is, and none is lost.
@@ -107,18 +113,21 @@ class Timers:
         except AgencyError as error:
             _log.warning("no policy, no timers", extra={"fields": {"why": error.message}})
             return
-        now = self.clock.utc()
+        now, looked = self.clock.utc(), self._looked()
+        names = {name for name, each in document.gateways.items() if each.type == "cron"}
+        found = due(document, looked, now, self.oldest_s)
+        if not found and names == looked.keys() and _same_minute(looked.values(), now):
+            return  # nothing to put down
         with self.inbox.transaction():
-            for each in due(document, self._looked(), now, self.oldest_s):
+            for each in found:
                 refusal = self._take(each, document)
                 fields = {"timer": each.timer, "due": each.event_id, "why": refusal or "due"}
-                _log.log(
-                    logging.WARNING if refusal else logging.INFO, "timer", extra={"fields": fields}
-                )
-            names = (name for name, each in document.gateways.items() if each.type == "cron")
+                level = logging.WARNING if refusal else logging.INFO
+                _log.log(level, "timer", extra={"fields": fields})
             marks = {name: now.isoformat() for name in names}
             self.inbox.put_fact(_LOOKED, json.dumps(marks))
-        self.wake.set()
+        if found:
+            self.wake.set()
 
     def _looked(self) -> dict[str, datetime]:
         marks = json.loads(self.inbox.fact(_LOOKED) or "{}")

@@ -113,8 +113,11 @@ class Coding:
     async def check(self, _: Arguments) -> str:
         """Run the configured checks; the first that fails is a failed call with what it said."""
         work, summary = self._work(self._on_branch())
-        async with asyncio.timeout(self.terms.max_wall_time):
-            finding = await work.review(summary)
+        try:
+            async with asyncio.timeout(self.terms.max_wall_time):
+                finding = await work.review(summary)
+        except TimeoutError:
+            raise AgencyError(f"no end of the checks within {self.terms.max_wall_time} s") from None
         if finding is not None:
             raise AgencyError(f"{summary.failed_review}\n{finding.read_text(errors='replace')}")
         return f"passed: {len(self.terms.reviews)} checks"

@@ -59,6 +59,8 @@ class Desk:
                 return _result(await offer.call(arguments), failed=False)
             except AgencyError as error:
                 return _result(str(error), failed=True)
+            except OSError as error:  # such as a full disk, or no end in time
+                return _result(error.strerror or type(error).__name__, failed=True)
 
 
 def _why_not(offer: Offer, arguments: Arguments) -> str:

@@ -13,7 +13,7 @@ from room_events import policy
 from agency.agent.rooms.answering import Answerer, still_trusted
 from agency.agent.rooms.inbox import Inbox, State
 from agency.agent.rooms.program import task_text
-from agency.agent.rooms.timers import Timers, due, until_next_minute
+from agency.agent.rooms.timers import Timers, due, until_next_look
 from agency.clock import Clock
 from agency.errors import BadInputError
 
@@ -82,26 +82,43 @@ def test_a_timer_is_taken_when_it_is_due_and_not_before(place):
     assert place.look(days=1) == ["timer:digest@2026-03-03T07:00Z"]
 
 
-def test_it_looks_at_the_beginning_of_each_minute():
-    assert until_next_minute(AT.timestamp()) == 30
-    assert until_next_minute(AT.timestamp() + 30) == 60
-    assert until_next_minute(AT.timestamp() + 29.999) == 0.05
+def test_it_looks_at_the_beginning_of_each_minute_and_before():
+    assert until_next_look(AT.timestamp()) == 5
+    assert until_next_look(AT.timestamp() + 28) == 2
+    assert until_next_look(AT.timestamp() + 29.999) == 0.05
 
 
-async def test_the_loop_sleeps_to_the_minute_and_takes_what_is_due(place):
-    slept = []
+async def test_the_loop_takes_what_is_due_when_its_minute_begins(place):
+    taken = []
 
     async def sleep(seconds):
-        slept.append(seconds)
-        if len(slept) == 3:
+        taken.append((place.now, len(place.inbox.open_work())))
+        if len(taken) == 9:
             raise asyncio.CancelledError
         place.now += timedelta(seconds=seconds)
 
     place.timers.sleep = sleep
     with pytest.raises(asyncio.CancelledError):
         await place.timers.run()
-    assert slept == [30, 60, 60]
-    assert [each.event_id for each in place.inbox.open_work()] == [SEVEN]
+    assert next(at.strftime("%H:%M:%S") for at, waits in taken if waits) == "07:00:00"
+
+
+def test_a_timer_that_a_new_policy_brings_is_due_at_its_first_time(place):
+    """Seen to fail when the timers were looked at once a minute: the first time was lost."""
+    known, place.policy.found = place.policy.found, document({})
+    place.look()
+    place.policy.found = known
+    assert place.look(seconds=5) == []
+    assert place.look(seconds=25) == [SEVEN]
+
+
+def test_between_two_minutes_nothing_is_written(place):
+    place.look()
+    before = place.inbox.fact("timers")
+    place.look(seconds=5)
+    assert place.inbox.fact("timers") == before
+    place.look(seconds=25)
+    assert place.inbox.fact("timers") != before
 
 
 def test_a_clock_that_goes_back_makes_nothing_twice(place):
@@ -110,6 +127,15 @@ def test_a_clock_that_goes_back_makes_nothing_twice(place):
     place.done()
     assert place.look(minutes=-5) == []
     assert place.look(minutes=10) == []
+
+
+def test_a_clock_that_goes_back_silences_nothing(place):
+    place.policy.found = document({"digest": {**CRON, "schedule": "0 7 * * *"}})
+    place.look()
+    assert place.look(minutes=1) == [SEVEN]
+    place.done()
+    assert place.look(days=-1, minutes=-1) == []
+    assert place.look(minutes=1) == ["timer:digest@2026-03-01T07:00Z"]
 
 
 def test_what_was_missed_is_made_up_for_once_unless_it_is_late(place, tmp_path):
