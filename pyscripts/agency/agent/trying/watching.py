@@ -16,6 +16,13 @@ from agency.clock import new_id
 from agency.gosuto import Answer, Document, decide, may_be_called
 from agency.protocols import Receipt
 
+_NONE = "no rule allows it"
+_REASONS: Mapping[str, str] = {
+    "no-policy": "there is no policy that can be read",
+    "no-tool": "no server offers this tool",
+    "cut-off": "the server's tools changed",
+    "arguments": "its arguments are not those of the tool",
+}
 _STYLES: Mapping[str, str] = {"allow": "green", "ask": "yellow", "deny": "red"}
 
 
@@ -51,7 +58,9 @@ class Watch:
         keys = ("tool", "arguments", "decision", "rule", "why")
         self.calls[str(detail["call"])] = {key: detail.get(key) for key in keys}
         decision, rule = str(detail["decision"]), detail.get("rule")
-        why = f", by the rule {rule}" if rule else f": {detail.get('why') or 'no rule allows it'}"
+        why = (
+            f", by the rule {rule}" if rule else f": {_REASONS.get(str(detail.get('why')), _NONE)}"
+        )
         self.terminal.brief(f"    {decision}{why}", _STYLES.get(decision, ""))
 
     def _ended(self, detail: dict[str, Any]) -> None:

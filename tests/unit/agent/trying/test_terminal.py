@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from agency.agent.trying.terminal import Lines, Terminal, _wrapped
+from agency.agent.trying.watching import Watch
 
 EVIL = "a\x1b[2Jb\x07\u202ec"
 
@@ -64,3 +65,19 @@ async def test_a_line_comes_whole_and_the_end_once() -> None:
 async def test_nobody_is_asked_where_nobody_is(shown: tuple[Terminal, io.StringIO]) -> None:
     assert await shown[0].ask("well? ") is None
     assert "well?" not in shown[1].getvalue()
+
+
+async def test_each_call_is_shown_with_what_decided_it(
+    shown: tuple[Terminal, io.StringIO],
+) -> None:
+    terminal, out = shown
+    watch = Watch(terminal)
+    for why, rule, told in (
+        ("policy", None, "deny: no rule allows it"),
+        ("policy", "never", "deny, by the rule never"),
+        ("cut-off", None, "deny: the server's tools changed"),
+    ):
+        row = {"call": told, "tool": "a/b", "decision": "deny", "rule": rule, "why": why}
+        await watch.record("tool.decided", row)
+        assert told in out.getvalue()
+    assert [each["rule"] for each in watch.calls.values()] == [None, "never", None]
