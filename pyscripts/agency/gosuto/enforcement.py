@@ -143,7 +143,7 @@ def unenforced(document: Document) -> tuple[str, ...]:
     found = as_data(document)
     told: list[str] = []
     for name, reason in ENFORCERS.items():
-        if not reason.startswith(f"{NOT_ENFORCED} yet"):
+        if not reason.startswith(NOT_ENFORCED) or reason == _DESCRIBES:
             continue
         used = (p for p in _places(found, name) if _at(found, p) != _at(plain, p))
         told.extend(f"{place} is {reason}" for place in used)
