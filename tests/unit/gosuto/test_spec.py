@@ -75,12 +75,12 @@ def test_a_field_within_an_enforced_part_is_said_too():
     timer = {"type": "cron", "schedule": "0 7 * * *", "message": "x"}
     assert not [each for each in unenforced(document({}, gateways={"t": timer})) if "gate" in each]
     own = {"type": "program", "command": ["x"]}
-    (said,) = unenforced(document({}, gateways={"t": timer, "own": own}))
-    assert said.startswith("gateways.own.command is not enforced yet")
-    made = filled("pm")
-    persona = made.persona.model_copy(update={"api_key": "model-key"})
-    said_too = unenforced(made.model_copy(update={"persona": persona}))
-    assert any(each.startswith("persona.apiKey is not enforced: ") for each in said_too)
+    (told,) = unenforced(document({}, gateways={"t": timer, "own": own}))
+    assert told.startswith("gateways.own.command is not enforced yet")
+    found = filled("pm")
+    persona = found.persona.model_copy(update={"api_key": "model-key"})
+    said = unenforced(found.model_copy(update={"persona": persona}))
+    assert any(each.startswith("persona.apiKey is not enforced: ") for each in said)
 
 
 def test_the_files_are_current():
