@@ -41,7 +41,10 @@ def agency(
     make_shared_control: Callable[..., Any],
     request: pytest.FixtureRequest,
 ) -> Iterator[Agency]:
-    """An agency whose agent pm works, with one tool that it may use."""
+    """An agency whose agent pm works, with one tool that it may use.
+
+    A run has one of the runtimes, by its marker: they would share the people of a homeserver.
+    """
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="work-")))
         model = stack.enter_context(in_background(scripted()))
