@@ -106,16 +106,11 @@ class ContainedAgency(Agency):
         return None if status or said == "null" else GatewayStatus.model_validate_json(said)
 
     def pids(self) -> dict[str, int]:
-        found = {}
+        found: dict[str, int] = {}
         for made in self._engine.cli("ps", "-q").split():
-            shown = self._engine.engine.inspect("container", made)
-            first, (verb, *_) = shown["State"]["Pid"], shown["Config"]["Entrypoint"][-1:]
-            try:
-                children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-            except OSError:
-                continue
-            if children:
-                found[verb] = int(children[0])
+            told, _ = self._engine.both("container", "inspect", made)
+            for shown in json.loads(told or "[]"):  # one that was removed meanwhile is not there
+                found |= _processes(shown)
         return found
 
     def token_files(self) -> list[Path]:
@@ -134,6 +129,17 @@ class ContainedAgency(Agency):
     def logs(self) -> str:
         told = [super().logs()]
         for made in self._engine.cli("ps", "-aq").split():
-            name = self._engine.cli("inspect", "--format", "{{.Name}} {{.State.Status}}", made)
+            shown = ("inspect", "--format", "{{.Name}} {{.State.Status}}", made)
+            name = self._engine.both(*shown)[0].strip()
             told.append(f"== {name}\n{self._log(made)[-3000:]}")
         return "\n".join(told)
+
+
+def _processes(shown: dict[str, Any]) -> dict[str, int]:
+    """The agent's process in a container, below the init, by what it runs."""
+    first, verb = shown["State"]["Pid"], shown["Config"]["Entrypoint"][-1]
+    try:
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    except OSError:  # it ended meanwhile
+        return {}
+    return {verb: int(each) for each in children[:1]}
