@@ -289,6 +289,6 @@ def test_the_command(scene) -> None:
     (said,) = json.loads(done.stdout)["agents"]
     assert (said["agent"], said["denials"], said["broken"]) == ("pm", 2, None)
     assert scene.number("denials_total") == 2
-    assert os.stat(scene.watch.metrics).st_mode & 0o777 == 0o644
+    assert scene.watch.metrics.stat().st_mode & 0o777 == 0o644
     human = CliRunner().invoke(audit, argv)
     assert re.match(r"pm: record 3, 2 denials, 0 lost, good", human.stdout)
