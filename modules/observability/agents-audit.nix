@@ -13,7 +13,7 @@ let
   free = lib.filter (name: agents.${name}.codingAgent.enable || agents.${name}.taskLoop.enable) (
     lib.attrNames agents
   );
-  each = option: lib.concatMap (value: [ option value ]);
+  etc = "agency/audit-watch.json";
 in
 {
   imports = [ ../agents ];
@@ -31,6 +31,10 @@ in
   };
 
   config = lib.mkIf cfg.watch {
+    environment.etc.${etc}.text = builtins.toJSON {
+      usual = lib.unique cfg.programs;
+      inherit free;
+    };
     agency = {
       audit.programs = [
         "agency"
@@ -56,9 +60,9 @@ in
           "/var/lib/${unit}"
           "--metrics"
           "${agency.observability.textfileDirectory}/agency-audit.prom"
-        ]
-        ++ each "--usual" cfg.programs
-        ++ each "--free" free;
+          "--config"
+          "/etc/${etc}"
+        ];
         type = "oneshot";
         # Root made the logs; it needs nothing else of what root may.
         user = "root";

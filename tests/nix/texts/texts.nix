@@ -14,6 +14,12 @@ let
           services.nginx.enableReload = true;
           services.prometheus.enableReload = true;
           services.prometheus.checkConfig = false;
+          agency.audit.forward = {
+            enable = true;
+            url = "https://loki.example.org/loki/api/v1/push";
+            username = "agency";
+            passwordFile = "/root/loki-password";
+          };
         }
       ];
     }).hosts.agency;
@@ -33,6 +39,11 @@ in
   grafana = {
     datasources = services.grafana.provision.datasources.settings;
     dashboards = services.grafana.provision.dashboards.settings;
+  };
+  alloy = {
+    text = (etc "alloy/config.alloy").text;
+    inherit (config.systemd.services.alloy) serviceConfig;
+    flags = services.alloy.extraFlags;
   };
   kubelet = services.k3s.extraKubeletConfig;
   k3s = services.k3s.extraFlags ++ map (one: "--disable=${one}") services.k3s.disable;

@@ -187,10 +187,10 @@ class Monitoring:
         """The one value of a query; None where there is none."""
         url = f"http://127.0.0.1:{self.ports['prometheus']}/api/v1/query"
         try:
-            found = requests.get(url, params={"query": query}, timeout=5).json()
+            answer = requests.get(url, params={"query": query}, timeout=5)
         except requests.ConnectionError:
             return None
-        result = found.get("data", {}).get("result", [])
+        result = answer.json()["data"]["result"] if answer.status_code == 200 else []
         return float(result[0]["value"][1]) if result else None
 
     def answers(self) -> bool:

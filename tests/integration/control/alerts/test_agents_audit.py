@@ -25,7 +25,7 @@ from agency.workspace.audit.record import Sender
 from agency.workspace.audit.storage import flags
 from agency.workspace.audit.storage.logs import Logs
 from agency.workspace.audit.storage.place import Place
-from agency.workspace.audit.watch.programs import Running
+from agency.workspace.audit.watch.programs import Programs, Running
 from agency.workspace.audit.watch.watching import Watch
 
 RULES = Path(__file__).resolve().parents[4] / "modules/observability/alerts.yml"
@@ -53,6 +53,13 @@ class Machine:
         processes = [Running(number, uid, name) for number, (uid, name) in enumerate(programs)]
         self.watch.look(Clock(wall=lambda: time.time() - ago_s), lambda: processes)
 
+    def cut(self, agent: str) -> None:
+        """Take the last records off a log, as one who may write the disk can."""
+        self.logs.close()
+        path = self.watch.logs / f"{agent}.jsonl"
+        changeable(path)
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-4]))
+
     def units(self, *active: str) -> None:
         """Say which agents' units are active, in the node exporter's own words."""
         states = "".join(
@@ -75,7 +82,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         metrics=numbers / "agency-audit.prom",
         agents=tuple(AGENTS.values()),
         agent_of=AGENTS.get,
-        usual=("agency", "python3*"),
+        programs=Programs(usual=("agency", "python3*")),
     )
     bounds = Bounds(free_bytes=0)
     past = Clock(wall=lambda: time.time() - HOURS_3)
@@ -126,33 +133,23 @@ def test_each_alert_of_the_agents_audit_fires_on_its_trouble_and_on_no_other(
     machine.look((4001, "python3.11"), (0, "nc"))
     written = 'agency_audit_records_total{agent="pm"} > 200'
     wait_for(lambda: monitoring_alone.value(written), "the second look", 40)
-    time.sleep(5)  # more than the waits of the rules
+    time.sleep(4)  # more than the waits of the rules
     assert monitoring_alone.firing(GROUP) == set()
 
     machine.units("pm", "qa", "dev")
     machine.put("pm", "tool.decided", 25, decision="deny")
     machine.put("pm", "audit.lost", events=3)
-    machine.look((4001, "python3.11"), (4003, "nc"))
+    machine.cut("qa")
+    machine.look((4001, "python3.11"), (4003, "nc"), ago_s=2 * 3600)
     wanted = {
         ("AgentIsDeniedOften", "pm"),
         ("AgentLosesRecords", "pm"),
         ("AgentIsSilent", "agency-agent@dev.service"),
         ("AgentRunsUnusualPrograms", "qa"),
+        ("AgentAuditBroken", "qa"),
+        ("AgentsAuditNotWatched", ""),
     }
     wait_for(lambda: monitoring_alone.firing(GROUP) == wanted, f"alerts {wanted}", 40)
-
-    path = machine.watch.logs / "qa.jsonl"
-    machine.logs.close()
-    changeable(path)
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-4]))
-    machine.put("dev", "agent.alive")
-    machine.look()
-    wanted -= {("AgentIsSilent", "agency-agent@dev.service"), ("AgentRunsUnusualPrograms", "qa")}
-    wanted |= {("AgentAuditBroken", "qa")}
-    wait_for(lambda: monitoring_alone.firing(GROUP) == wanted, f"alerts {wanted}", 40)
-    machine.look(ago_s=2 * 3600)
-    unwatched = ("AgentsAuditNotWatched", "")
-    wait_for(lambda: unwatched in monitoring_alone.firing(GROUP), "that nobody looks", 40)
 
 
 def test_no_rule_is_left_out_and_each_number_is_made(machine: Machine) -> None:

@@ -18,7 +18,7 @@ from agency.workspace.audit.record import Sender
 from agency.workspace.audit.storage.logs import Logs
 from agency.workspace.audit.storage.place import Place
 from agency.workspace.audit.watch.following import WHOLE_S
-from agency.workspace.audit.watch.programs import Running, is_usual, running, unusual
+from agency.workspace.audit.watch.programs import Programs, Running, is_usual, running, unusual
 from agency.workspace.audit.watch.watching import Watch
 
 AGENT = Sender(4321, 1)
@@ -258,14 +258,14 @@ def test_an_agents_unusual_program_is_seen_and_others_programs_are_not(scene, ca
         subprocess.Popen(["sleep", "60"]) as ours,
     ):
         try:
-            scene.look(usual=("agency",))
+            scene.look(programs=Programs(usual=("agency",)))
             assert scene.number("unusual_programs") == 1
             assert scene.number("unusual_programs", "dev") == 0
             (told,) = [record.fields for record in caplog.records]
             assert told == {"agent": "pm", "programs": ["sleep"]}
-            scene.look(usual=("agency", "sleep"))
+            scene.look(programs=Programs(usual=("agency", "sleep")))
             assert scene.number("unusual_programs") == 0
-            scene.look(usual=("agency",), free=frozenset({"pm"}))
+            scene.look(programs=Programs(usual=("agency",), free=("pm",)))
             assert scene.number("unusual_programs") == 0
             scene.look()
             assert not any("programs" in name for name in scene.numbers()), "nobody looked"
@@ -282,13 +282,16 @@ def test_a_name_cannot_act_on_who_reads_it() -> None:
 
 def test_the_command(scene) -> None:
     scene.put("tool.decided", 2, **DENIED)
+    config = scene.watch.state / "config.json"
+    config.write_text(json.dumps({"usual": ["agency", "python3*"], "free": ["dev"]}))
     argv = ["watch", "--directory", str(scene.place.path), "--state", str(scene.watch.state)]
-    argv += ["--metrics", str(scene.watch.metrics), "--usual", "agency"]
+    argv += ["--metrics", str(scene.watch.metrics), "--config", str(config)]
     done = CliRunner().invoke(audit, [*argv, "--json"])
     assert done.exit_code == 0, done.output
     (said,) = json.loads(done.stdout)["agents"]
     assert (said["agent"], said["denials"], said["broken"]) == ("pm", 2, None)
     assert scene.number("denials_total") == 2
     assert scene.watch.metrics.stat().st_mode & 0o777 == 0o644
+    assert scene.number("unusual_programs") == 0
     human = CliRunner().invoke(audit, argv)
     assert re.match(r"pm: record 3, 2 denials, 0 lost, good", human.stdout)

@@ -21,8 +21,9 @@ _path = click.Path(path_type=Path, readable=False)
 @click.command()
 @click.option("--state", type=_path, required=True, help="Where the heads of the logs are kept.")
 @click.option("--metrics", type=_path, required=True, help="File for Prometheus, ending in .prom.")
-@click.option("--usual", multiple=True, metavar="NAME", help="A usual program; `*` is any text.")
-@click.option("--free", multiple=True, metavar="AGENT", help="An agent that may run any program.")
+@click.option(
+    "--config", type=_path, help="Usual programs of agents; without it none are looked at."
+)
 @click.option(
     "--directory",
     type=_path,
@@ -34,8 +35,7 @@ _path = click.Path(path_type=Path, readable=False)
 def watch(
     state: Path,
     metrics: Path,
-    usual: tuple[str, ...],
-    free: tuple[str, ...],
+    config: Path | None,
     directory: Path,
     as_json: bool,
 ) -> None:
@@ -46,14 +46,17 @@ def watch(
     from agency import naming
     from agency.clock import Clock
     from agency.commandline import log_to_stderr
+    from agency.settings import load
     from agency.workspace.audit.service.peers import agent_of
+    from agency.workspace.audit.watch.programs import Programs
     from agency.workspace.audit.watch.watching import Watch
 
     log_to_stderr()
     agents = tuple(
         sorted(p.stem for p in Path(_AGENTS).glob("*.json") if naming.is_agent_name(p.stem))
     )
-    watched = Watch(directory, state, metrics, agents, agent_of, usual, frozenset(free))
+    programs = Programs() if config is None else load(config, Programs, what="the usual programs")
+    watched = Watch(directory, state, metrics, agents, agent_of, programs)
     found = watched.look(Clock())
     emit(_told(found), as_json=as_json, human=lambda console: _print(console, found))
 

@@ -10,10 +10,18 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from agency.settings import Strict
 from agency.terminal import plain
 
 _NAME_BYTES = 15  # the kernel keeps no more of a name
 _PROC = Path("/proc")
+
+
+class Programs(Strict):
+    """Usual programs, where `*` is any text, and agents that may run any. None: nobody looks."""
+
+    usual: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
