@@ -45,6 +45,15 @@ in
     inherit (config.systemd.services.alloy) serviceConfig;
     flags = services.alloy.extraFlags;
   };
+  codingAgent = lib.mapAttrs (
+    _: kinds:
+    lib.mapAttrs (_: one: {
+      inherit (one) user group mode;
+      # What it leads to, and the derivations that make that.
+      to = builtins.unsafeDiscardStringContext one.argument;
+      from = lib.attrNames (builtins.getContext one.argument);
+    }) kinds
+  ) config.systemd.tmpfiles.settings.agency-coding-agent;
   kubelet = services.k3s.extraKubeletConfig;
   k3s = services.k3s.extraFlags ++ map (one: "--disable=${one}") services.k3s.disable;
   runners = lib.mapAttrs (_: one: one.registrationFlags) services.gitlab-runner.services;
