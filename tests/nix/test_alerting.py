@@ -120,7 +120,8 @@ def test_the_agents_audit_logs_are_watched_each_minute(report: dict[str, Any]) -
     unit = texts["agency-audit-watch.service"]
     assert "ReadWritePaths=/var/lib/agency-metrics" in unit
     assert "CapabilityBoundingSet=\n" in unit, "it may do no more than read root's files"
-    assert "OnCalendar=minutely" in texts["agency-audit-watch.timer"]
+    timer = report["agency"]["unitTexts"]["agency-audit-watch.timer"]
+    assert "OnCalendar=minutely" in timer
     exporter = texts["prometheus-node-exporter.service"]
     assert exporter.count("--collector.textfile.directory=/var/lib/agency-metrics") == 1
 
