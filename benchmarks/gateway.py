@@ -43,7 +43,7 @@ _DECISIONS = 2000
 _CALLS = 300
 _SERVER = """
 from mcp.server.fastmcp import FastMCP
-server = FastMCP("bench")
+server = FastMCP("bench", log_level="WARNING")
 @server.tool()
 def echo(text: str) -> str:
     return text
