@@ -76,27 +76,20 @@ def decide(document: Document, tool: str, args: Mapping[str, object]) -> Decisio
 
 def may_be_called(document: Document, tool: str) -> bool:
     """Return whether any arguments could get `tool` another answer than deny."""
-    patterns = _patterns(tool)
-    about = [rule for rule in document.capabilities.values() if rule.tool in patterns]
+    about = [rule for _, rule in rules_about(document, tool)]
     refused = any(rule.answer == "deny" and not rule.arguments for rule in about)
     return bool(TOOL.match(tool)) and not refused and any(rule.answer != "deny" for rule in about)
 
 
 def rules_about(document: Document, tool: str) -> tuple[tuple[str, Capability], ...]:
     """Return the rules that name a tool, in the order of the document."""
-    return tuple(
-        (name, rule) for name, rule in document.capabilities.items() if _names(rule.tool, tool)
-    )
+    about = _patterns(tool)
+    return tuple((name, rule) for name, rule in document.capabilities.items() if rule.tool in about)
 
 
 def findings(document: Document, tool: str, args: Mapping[str, object]) -> tuple[Finding, ...]:
     """Judge each rule that names the tool, in the order of the document."""
-    about = _patterns(tool)
-    return tuple(
-        Finding(name, *_judge(rule, args))
-        for name, rule in document.capabilities.items()
-        if rule.tool in about
-    )
+    return tuple(Finding(name, *_judge(rule, args)) for name, rule in rules_about(document, tool))
 
 
 def read_arguments(text: str) -> dict[str, object]:
