@@ -142,4 +142,4 @@ def _processes(shown: dict[str, Any]) -> dict[str, int]:
         children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
     except OSError:  # it ended meanwhile
         return {}
-    return {verb: int(each) for each in children[:1]}
+    return {verb: int(children[0])} if children else {}
