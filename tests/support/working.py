@@ -199,6 +199,12 @@ class Agency:
         """The tool server, as the agent's document names it."""
         return dict(server("good", self.place / "web"))
 
+    def plant(self, name: str, text: str) -> Path:
+        """Put a file where the tool server could read it."""
+        path = self.place / name
+        path.write_text(text)
+        return path
+
     def called(self) -> list[Any]:
         """The calls that the tool server got."""
         lines = (self.place / "web" / "calls").read_text().splitlines()

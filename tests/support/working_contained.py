@@ -90,6 +90,12 @@ class ContainedAgency(Agency):
         assert status == 0, said
         return dict(json.loads(said))
 
+    def plant(self, name: str, text: str) -> Path:
+        code = f"open('{STATE}/{name}', 'w').write('{text}')"
+        status, said = self._engine.inside(self.container(".gateway"), code)
+        assert status == 0, said
+        return Path(STATE) / name
+
     def called(self) -> list[Any]:
         code = f"print(open('{STATE}/calls').read())"
         status, said = self._engine.inside(self.container(".gateway"), code)
