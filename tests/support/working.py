@@ -207,7 +207,8 @@ class Agency:
 
     def called(self) -> list[Any]:
         """The calls that the tool server got."""
-        lines = (self.place / "web" / "calls").read_text().splitlines()
+        calls = self.place / "web" / "calls"
+        lines = calls.read_text().splitlines() if calls.exists() else []
         return [json.loads(line) for line in lines]
 
     def give(self, rules: dict[str, Any]) -> None:

@@ -97,7 +97,8 @@ class ContainedAgency(Agency):
         return Path(STATE) / name
 
     def called(self) -> list[Any]:
-        code = f"print(open('{STATE}/calls').read())"
+        path = f"{STATE}/calls"
+        code = f"import os; print(open('{path}').read() if os.path.exists('{path}') else '')"
         status, said = self._engine.inside(self.container(".gateway"), code)
         assert status == 0, said
         return [json.loads(line) for line in said.splitlines()]
