@@ -14,7 +14,7 @@ from docker_engine import Engine
 
 NGINX = "agency-test/nginx:1.22"
 _LIBRARY = re.compile(r"(/\S+\.so\S*)")
-_APPLETS = ("sh", "cat", "test", "sleep", "wget", "base64", "printf")
+_APPLETS = ("sh", "cat", "test", "sleep", "wget", "base64", "printf", "cut")
 
 
 def make_nginx_image(engine: Engine) -> None:

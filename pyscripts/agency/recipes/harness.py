@@ -74,5 +74,5 @@ def _reason(report: pytest.TestReport) -> str:
     if isinstance(longrepr, tuple):  # of a skip: file, line, reason
         return str(longrepr[2])
     crash = getattr(longrepr, "reprcrash", None)
-    message = crash.message if crash is not None else str(longrepr or "")
-    return str(message).strip().partition("\n")[0]
+    message = crash.message if crash is not None else getattr(longrepr, "errorstring", longrepr)
+    return str(message or "").strip().partition("\n")[0]

@@ -38,6 +38,7 @@ class Journal:
         self.path = path
         self.censor = censor
         self._left = MAX_BYTES
+        self._full = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -85,12 +86,12 @@ class Journal:
 
     def _store(self, text: str) -> None:
         data = text.encode(errors="replace")
-        if self._left <= 0:
+        if self._full:
             return
-        if len(data) > self._left:
+        self._full = len(data) > self._left
+        if self._full:
             data = data[: self._left] + b"\n[the log ends here: it is too long]\n"
-            self._left = 0
-        self._left -= min(len(data), self._left)
+        self._left -= len(data)
         try:
             os.write(self._file, data)
         except OSError as error:

@@ -22,7 +22,7 @@ STAGES = ("install", "upgrade", "backup", "custom")
 
 
 @dataclass(frozen=True, slots=True)
-class TestResult:
+class CaseResult:
     """One test of a suite; `reason` says why it failed or was skipped."""
 
     name: str
@@ -39,7 +39,7 @@ class StageResult:
     outcome: Outcome
     seconds: float = 0.0
     reason: str = ""
-    tests: tuple[TestResult, ...] = ()
+    tests: tuple[CaseResult, ...] = ()
     notes: tuple[str, ...] = ()
 
 

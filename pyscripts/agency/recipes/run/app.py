@@ -19,7 +19,7 @@ from agency.errors import AgencyError, BadInputError
 from agency.files import write_atomically
 from agency.recipes.client import AppClient
 from agency.recipes.journal import Journal
-from agency.recipes.outcome import TestResult
+from agency.recipes.outcome import CaseResult
 from agency.recipes.policy import violations
 from agency.recipes.recipe.read import RecipeFiles, read_recipe
 from agency.recipes.recipe.versions import Version, published
@@ -113,7 +113,7 @@ class App:
         """Return whether the tests have a file `test_<name>.py`."""
         return self.tests is not None and (self.tests / f"test_{name}.py").is_file()
 
-    def suite(self, name: str) -> tuple[TestResult, ...]:
+    def suite(self, name: str) -> tuple[CaseResult, ...]:
         """Run `test_<name>.py` against the app; raise if one of its tests fails."""
         assert self.tests is not None
         return self._run(self.tests, [f"test_{name}.py"])
@@ -134,7 +134,7 @@ class App:
         found = sorted(p.relative_to(self.own).as_posix() for p in self.own.rglob("test_*.py"))
         return [name for name in found if name not in stages]
 
-    def run_own_tests(self) -> tuple[TestResult, ...]:
+    def run_own_tests(self) -> tuple[CaseResult, ...]:
         """Run them; raise if one fails."""
         assert self.own is not None
         return self._run(self.own, self.own_tests())
@@ -175,7 +175,7 @@ class App:
         self.swarm.wait_settled(self.stack, SETTLE_S)
         wait_ready(read_readiness(self.tests), self.client, self.clock)
 
-    def _run(self, directory: Path, files: Sequence[str]) -> tuple[TestResult, ...]:
+    def _run(self, directory: Path, files: Sequence[str]) -> tuple[CaseResult, ...]:
         return self.runner.run_files(directory, files, self.sidecar.reveal(), self.journal)
 
     def _say(self, text: str) -> None:

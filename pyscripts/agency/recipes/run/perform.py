@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agency.errors import AgencyError, PrerequisiteError
 from agency.recipes.journal import Journal
-from agency.recipes.outcome import STAGES, Outcome, StageResult, TestResult
+from agency.recipes.outcome import STAGES, CaseResult, Outcome, StageResult
 from agency.recipes.run.app import App
 from agency.recipes.stages.all import BY_NAME, SkippedError
 from agency.recipes.stages.suites import SuiteError
@@ -37,7 +37,7 @@ def perform(
 def _stage(name: str, app: App) -> StageResult:
     began = app.clock.steady()
     outcome, reason = Outcome.PASS, ""
-    tests: tuple[TestResult, ...] = ()
+    tests: tuple[CaseResult, ...] = ()
     notes: tuple[str, ...] = ()
     try:
         shown = BY_NAME[name](app)

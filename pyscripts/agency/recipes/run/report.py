@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agency.recipes.outcome import Outcome, StageResult, Teardown, TestResult, verdict
+from agency.recipes.outcome import CaseResult, Outcome, StageResult, Teardown, verdict
 from agency.terminal import plain_lines
 
 WIDTH = 80
@@ -81,7 +81,7 @@ def _stage(stage: StageResult) -> dict[str, object]:
     }
 
 
-def _test(test: TestResult) -> dict[str, object]:
+def _test(test: CaseResult) -> dict[str, object]:
     return {
         "name": test.name,
         "outcome": test.outcome.value,

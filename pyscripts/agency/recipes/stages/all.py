@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agency.errors import AgencyError, PrerequisiteError
-from agency.recipes.outcome import TestResult
+from agency.recipes.outcome import CaseResult
 from agency.recipes.recipe.versions import Version
 from agency.recipes.stages.port import LiveApp, StageError
 
@@ -31,7 +31,7 @@ class SkippedError(Exception):
 class Shown:
     """What a stage that passed has shown."""
 
-    tests: tuple[TestResult, ...] = ()
+    tests: tuple[CaseResult, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 

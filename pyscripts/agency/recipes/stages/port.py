@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agency.errors import AgencyError
-from agency.recipes.outcome import TestResult
+from agency.recipes.outcome import CaseResult
 from agency.recipes.recipe.read import RecipeFiles
 from agency.recipes.recipe.versions import Version
 
@@ -43,7 +43,7 @@ class LiveApp(Protocol):
     def has_suite(self, name: str) -> bool:
         """Return whether the tests have a file `test_<name>.py`."""
 
-    def suite(self, name: str) -> tuple[TestResult, ...]:
+    def suite(self, name: str) -> tuple[CaseResult, ...]:
         """Run `test_<name>.py` against the app; raise if one of its tests fails."""
 
     def holds(self, name: str) -> bool:
@@ -52,5 +52,5 @@ class LiveApp(Protocol):
     def own_tests(self) -> Sequence[str]:
         """List the files of the recipe's own `tests/` that no other stage runs."""
 
-    def run_own_tests(self) -> tuple[TestResult, ...]:
+    def run_own_tests(self) -> tuple[CaseResult, ...]:
         """Run them; raise if one fails."""

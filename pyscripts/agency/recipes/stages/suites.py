@@ -22,7 +22,7 @@ from agency.files import write_atomically
 from agency.programs import Bounds, ProgramError, run_to_end
 from agency.recipes.client import Route
 from agency.recipes.journal import Journal
-from agency.recipes.outcome import Outcome, TestResult
+from agency.recipes.outcome import CaseResult, Outcome
 
 VARIABLE = "AGENCY_RECIPE_APP"  # agency.recipes.harness reads it; importing that needs pytest
 _MAX_RESULTS = 4 * 1024 * 1024
@@ -34,7 +34,7 @@ _NO_TESTS = 5  # pytest's exit status
 class SuiteError(AgencyError):
     """Suite with a failed test, or that did not run as a suite does."""
 
-    tests: tuple[TestResult, ...] = ()
+    tests: tuple[CaseResult, ...] = ()
 
 
 class _Row(BaseModel):
@@ -62,7 +62,7 @@ class SuiteRunner:
 
     def run_files(
         self, directory: Path, files: Sequence[str], secrets: Mapping[str, str], journal: Journal
-    ) -> tuple[TestResult, ...]:
+    ) -> tuple[CaseResult, ...]:
         """Run test files of a directory.
 
         Raises:
@@ -79,7 +79,7 @@ class SuiteRunner:
         try:
             status = self._pytest(directory, files, context, journal)
             tests = tuple(
-                TestResult(row.name, Outcome(row.outcome), row.seconds, journal.clean(row.reason))
+                CaseResult(row.name, Outcome(row.outcome), row.seconds, journal.clean(row.reason))
                 for row in _rows(results)
             )
         finally:
@@ -118,6 +118,8 @@ class SuiteRunner:
                     "TMPDIR": str(home),
                     "LANG": "C.UTF-8",
                     "PYTHONDONTWRITEBYTECODE": "1",
+                    # What happens to be installed here must not change a recipe's tests.
+                    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
                     VARIABLE: str(context),
                     **self.marker,
                 },
@@ -144,7 +146,7 @@ def _rows(place: Path) -> list[_Row]:
         raise SuiteError("the results are not those of the plugin") from error
 
 
-def _judge(status: int, tests: tuple[TestResult, ...], files: str) -> None:
+def _judge(status: int, tests: tuple[CaseResult, ...], files: str) -> None:
     """Raise unless pytest says that all is well and at least one test passed."""
     failed = [one for one in tests if one.outcome is Outcome.FAIL]
     if failed:
