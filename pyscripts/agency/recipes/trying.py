@@ -20,8 +20,8 @@ from agency.recipes.outcome import STAGES, exit_code
 from agency.recipes.run import janitor, places
 from agency.recipes.run.checkout import parse_source
 from agency.recipes.run.conduct import conduct
+from agency.recipes.run.prepare import Place, Wanted
 from agency.recipes.run.swarm import Swarm
-from agency.recipes.run.wanted import Place, Wanted
 from agency.terminal import plain_lines
 
 _PATH = click.Path(path_type=Path)

@@ -157,7 +157,6 @@ def _overlay(git: str, directory: Path, target: Path) -> None:
         path = directory / name
         if path.is_symlink() or path.is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            # With a time of now: git tells a change within one second by the time alone.
             shutil.copy(path, target / name, follow_symlinks=False)
 
 

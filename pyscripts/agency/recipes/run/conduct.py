@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agency.errors import PrerequisiteError
+from agency.errors import AgencyError, PrerequisiteError
 from agency.files import write_atomically
 from agency.recipes.journal import Censor, Journal
 from agency.recipes.naming import app_domain
@@ -23,11 +23,10 @@ from agency.recipes.run import janitor, places
 from agency.recipes.run.app import App
 from agency.recipes.run.checkout import Source
 from agency.recipes.run.perform import perform, writing
-from agency.recipes.run.prepare import prepare_app
+from agency.recipes.run.prepare import Place, Wanted, prepare_app
 from agency.recipes.run.report import Report
 from agency.recipes.run.swarm import Swarm
 from agency.recipes.run.teardown import tear_down
-from agency.recipes.run.wanted import Place, Wanted
 
 
 def conduct(wanted: Wanted, place: Place, run: str) -> Report:
@@ -118,7 +117,10 @@ def _tear_down(
 ) -> Teardown:
     with _uninterrupted(), writing(app, artifacts / "logs" / "teardown.log"):
         say("teardown: begins")
-        teardown = tear_down(app, run)
+        try:
+            teardown = tear_down(app, run)
+        except AgencyError as error:  # Docker does not answer; the next run's janitor tries again
+            teardown = Teardown(left=(f"not known: {app.journal.clean(error.message)}",))
         if teardown.clean:
             private.remove()
     say(f"teardown: {'clean' if teardown.clean else 'not clean'}")

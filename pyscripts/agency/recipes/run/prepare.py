@@ -1,23 +1,54 @@
-"""Preparation of a run's app: the recipe is fetched and examined before anything is deployed."""
+"""Preparation of a run: its inputs; and its app, fetched and examined before it is deployed."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agency.children import MARKER_VARIABLE
+from agency.clock import Clock
 from agency.coopcloud import AbraHome, stack_name
-from agency.recipes.client import AppClient
+from agency.recipes.client import AppClient, Route
 from agency.recipes.journal import Journal
 from agency.recipes.recipe.read import read_recipe, recipe_name
 from agency.recipes.run.app import App, examine
-from agency.recipes.run.checkout import fetch
+from agency.recipes.run.checkout import Source, fetch
 from agency.recipes.run.places import Private
 from agency.recipes.run.sidecar import Sidecar
 from agency.recipes.run.swarm import Swarm
-from agency.recipes.run.wanted import Place, Wanted
 from agency.recipes.stages.suites import SuiteRunner
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a run is asked to do.
+
+    `tests` is a directory of suites in place of the recipe's own; `keep` leaves the app running.
+    """
+
+    source: Source
+    stages: tuple[str, ...]
+    keep: bool
+    tests: Path | None
+    pull_request: int | None
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where runs happen: programs, swarm, directories, time limits; `say` hears the progress."""
+
+    abra: str
+    docker_url: str
+    route: Route
+    artifacts: Path
+    runs: Path
+    deploy_s: float
+    suite_s: float
+    clock: Clock
+    say: Callable[[str], None]
 
 
 def prepare_app(
