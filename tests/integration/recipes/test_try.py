@@ -11,6 +11,7 @@ def test_all_stages_pass_and_nothing_is_left(bench):
         "install": "pass", "upgrade": "pass", "backup": "pass", "custom": "pass",
     }  # fmt: skip
     assert report["teardown"] == {"clean": True, "kept": False, "swept": [], "left": []}
+    assert "STAND-IN" in report["abra"]
     assert bench.on_swarm() == []
     assert bench.private() == []
     assert json.loads((bench.artifacts / report["run"] / "result.json").read_text()) == report

@@ -65,7 +65,9 @@ class Report:
             told += [f"{passed} of {len(stage.tests)} tests passed"] if stage.tests else []
             rows += _row(stage.name, stage.outcome.value, stage.seconds, [*told, *stage.notes])
         rows += _row("teardown", *_ended(self.teardown))
-        rows += ["", *_wrapped(f"{self.outcome.value}: {self.recipe} at {self.commit[:12]}", 0)]
+        changed = " with uncommitted changes" if self.modified else ""
+        what = f"{self.outcome.value}: {self.recipe} at {self.commit[:12]}{changed}"
+        rows += ["", *_wrapped(f"{what}, by {self.abra}", 0)]
         rows += _wrapped(f"see {self.artifacts}", 0)
         return rows
 
