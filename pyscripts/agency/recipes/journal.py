@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agency.errors import PrerequisiteError
 from agency.secrets import MIN_LENGTH, RedactingWriter, Redactor, SecretValue
 
 MAX_BYTES = 16 * 1024 * 1024
+_SHORTEST_END = 8
+_STEP = 4
 
 
 class Censor:
@@ -22,13 +24,25 @@ class Censor:
 
     def add(self, values: Iterable[SecretValue]) -> None:
         """Know more secrets. Those too short to be found in a text are passed over."""
-        long = (one for one in values if len(one.reveal().strip()) >= MIN_LENGTH)
-        self._values = (*self._values, *long)
+        long = [one for one in values if len(one.reveal().strip()) >= MIN_LENGTH]
+        ends = [SecretValue(text) for one in long for text in _ends(one.reveal())]
+        self._values = (*self._values, *long, *ends)
         self.redactor = Redactor(self._values)
 
     def clean(self, text: str) -> str:
         """Return text without secrets."""
         return self.redactor.redact(text)
+
+
+def _ends(value: str) -> Iterator[str]:
+    """List beginnings and ends of a value: programs that shorten it, such as pytest, show both.
+
+    Not of each length: up to three characters of such a piece stay in the text.
+    """
+    long_enough = len(value) >= 2 * _SHORTEST_END
+    for length in range(_SHORTEST_END, len(value) if long_enough else 0, _STEP):
+        yield value[:length]
+        yield value[-length:]
 
 
 class Journal:

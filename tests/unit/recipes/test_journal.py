@@ -68,3 +68,24 @@ def test_a_link_in_the_place_of_a_log_is_not_followed(tmp_path):
     (tmp_path / "x.log").symlink_to(tmp_path / "other")
     with pytest.raises(module.PrerequisiteError):
         Journal(tmp_path / "x.log", Censor())
+
+
+@pytest.mark.parametrize(
+    "shown", ["Xy7-kd93Lmq2...Aw4_zR8tN1vC", "Xy7-kd93...", "q2pB5sAw4_zR8tN1vC", "zR8tN1vC"]
+)
+def test_the_beginning_or_the_end_of_a_secret_is_not_stored_either(tmp_path, shown):
+    # pytest shortens long values so in the message of a failed assertion
+    secret = "Xy7-kd93Lmq2pB5sAw4_zR8tN1vC"
+    censor = Censor()
+    censor.add([SecretValue(secret)])
+    with Journal(tmp_path / "x.log", censor) as journal:
+        journal.write(f"assert '{shown}' == 'no'\n".encode())
+    stored = (tmp_path / "x.log").read_text()
+    assert "[***]" in stored
+    assert not any(secret[at : at + 4] in stored for at in range(len(secret) - 3))
+
+
+def test_what_is_no_secret_is_stored_as_it_is(tmp_path):
+    censor = Censor()
+    censor.add([SecretValue("Xy7-kd93Lmq2pB5sAw4_zR8tN1vC")])
+    assert censor.clean("Xy7-kd9 and 9tN1vC and Aw4_zR8t") == "Xy7-kd9 and 9tN1vC and Aw4_zR8t"

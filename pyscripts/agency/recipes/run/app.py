@@ -31,7 +31,8 @@ from agency.recipes.stages.readiness import read_readiness, wait_ready
 from agency.recipes.stages.suites import SuiteError, SuiteRunner
 
 SETTLE_S = 300.0
-REMOVAL_S = 90.0
+REMOVAL_S = 90.0  # for what the swarm ends by itself
+REMOVED_S = 10.0  # for what abra says it has removed
 _HEAD = "head"
 _POLL_S = 0.2
 
@@ -146,16 +147,17 @@ class App:
         if self.swarm.services(self.stack):
             self._running = None
             self.abra.undeploy(self.journal)
-            self._wait_gone("container", "service", "network")
+            self._wait_gone(REMOVED_S, "service")
+            self._wait_gone(REMOVAL_S, "container", "network")
         if self._there("volume"):
             self.abra.remove_volumes(self.journal)
-            self._wait_gone("volume")
+            self._wait_gone(REMOVED_S, "volume")
 
     def _there(self, *kinds: str) -> list[str]:
         return [str(one) for one in self.swarm.remains(self.stack) if one.kind in kinds]
 
-    def _wait_gone(self, *kinds: str) -> None:
-        deadline = self.clock.steady() + REMOVAL_S
+    def _wait_gone(self, seconds: float, *kinds: str) -> None:
+        deadline = self.clock.steady() + seconds
         while left := self._there(*kinds):
             if self.clock.steady() >= deadline:
                 raise AgencyError(f"not removed: {', '.join(left)}", where=f"stack {self.stack}")

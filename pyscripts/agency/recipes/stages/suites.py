@@ -106,7 +106,8 @@ class SuiteRunner:
         home = self.private / "home"
         home.mkdir(mode=0o700, exist_ok=True)
         options = ("-p", "agency.recipes.harness", "-p", "no:cacheprovider", "-c", os.devnull)
-        argv = [sys.executable, "-m", "pytest", *options, f"--rootdir={directory}", "-q", *files]
+        argv = [sys.executable, "-m", "pytest", *options, f"--rootdir={directory}", "-vv", *files]
+        # -vv: otherwise pytest shortens values, and a shortened secret is harder to recognise.
         journal.say(f"$ pytest {' '.join(files)}")
         try:
             finished = run_to_end(
