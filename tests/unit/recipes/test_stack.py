@@ -1,4 +1,4 @@
-"""Moment after an update at which Docker has not begun it: the old task runs, and nothing says so."""
+"""Moment before Docker begins an update: the old task runs, and nothing says so."""
 
 from types import SimpleNamespace
 
