@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from agency.children import marked_environment
 from agency.coopcloud import AbraError, AbraHome
 from agency.recipes.journal import Censor, Journal
 
@@ -57,6 +58,13 @@ def test_a_backup_has_a_terminal_and_keeps_the_exit_status(tmp_path, journal):
     failing = home(tmp_path, "echo FATA no backup config; exit 3")
     with pytest.raises(AbraError, match="exit status 3"):
         failing.restore(journal)
+
+
+def test_a_run_inside_another_run_is_ended_with_it(monkeypatch):
+    monkeypatch.setenv("AGENCY_RUN", "outer")
+    assert marked_environment("r1") == {"AGENCY_RUN": "outer/r1"}
+    monkeypatch.delenv("AGENCY_RUN")
+    assert marked_environment("r1") == {"AGENCY_RUN": "r1"}
 
 
 def test_a_hang_is_ended_with_what_it_started(tmp_path, journal):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agency.children import MARKER_VARIABLE
+from agency.children import marked_environment
 from agency.clock import Clock
 from agency.coopcloud import AbraHome, stack_name
 from agency.recipes.client import AppClient, Route
@@ -59,7 +59,7 @@ def prepare_app(
     Raises:
         BadInputError: the recipe cannot be fetched or read, or the policy refuses it.
     """
-    marker = {MARKER_VARIABLE: run}
+    marker = marked_environment(run)
     abra = AbraHome(place.abra, private.path, domain, place.docker_url, marker, place.deploy_s)
     abra.prepare()
     fetched = private.path / "recipe"
