@@ -3,10 +3,13 @@
 Those marked as thorough run in `make test-recipes`.
 """
 
+import base64
+import json
 import os
+import time
 
 import pytest
-from recipe_bench import Bench
+from recipe_bench import Bench, wait_for
 
 
 def stick(bench: Bench, within_s: int = 3) -> None:
@@ -84,8 +87,6 @@ def refused_recipe(bench: Bench):
     "boundary", ["install: begins", "install: pass", "upgrade: begins", "backup: pass", "teardown:"]
 )
 def test_what_a_killed_run_leaves_is_removed_by_the_next(bench, boundary):
-    from recipe_bench import wait_for
-
     with bench.started() as killed:
         wait_for(killed, boundary)
         killed.kill()
@@ -113,6 +114,7 @@ def wait_for_log(bench: Bench, text: str) -> str:
         told = "".join(p.read_text() for p in bench.artifacts.glob("*/logs/install.log"))
         if text in told:
             return told
+        time.sleep(0.1)
 
 
 ABRA = {
@@ -152,6 +154,9 @@ def test_an_app_is_kept_past_other_runs_until_it_is_taken_down(bench):
     assert (ended.status, ended.report["teardown"]["kept"]) == (0, True)
     assert "janitor" not in bench.try_(source=str(refused_recipe(bench))).stderr
     assert any(one.startswith("service") for one in bench.on_swarm())
+    (sidecar,) = bench.state.glob("*/secrets.json")
+    assert sidecar.stat().st_mode & 0o777 == 0o600
+    assert len(json.loads(sidecar.read_text())["publish_password"]) >= 32
     assert bench.teardown("r00000000").status == 1
     assert bench.teardown(ended.report["run"]).status == 0
     assert nothing_is_left(bench)
@@ -237,8 +242,6 @@ def test_a_secret_that_app_and_tests_print_is_nowhere(bench):
     services = (logs / "logs" / "install-services.log").read_text()
     assert services.count("[***]") >= 5, services  # they were there, and are not
     assert (logs / "logs" / "install.log").read_text().count("[***]") >= 3
-    import base64
-
     for form in (value, value[:9], value[10:], base64.b64encode(value.encode()).decode()[:30]):
         assert form not in told
     assert not any(
