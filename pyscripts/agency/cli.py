@@ -61,7 +61,9 @@ COMMANDS: Mapping[str, Entry] = {
         "agency.spinup.observe.commands:observe", "Answer questions about this machine's agency."
     ),
     "backup": Entry("agency.backup.commands:backup", "Back up and restore what is not in git."),
-    "recipes": Entry("agency.recipes.commands:recipes", "Run the parts of recipe CI."),
+    "recipes": Entry(
+        "agency.recipes.commands:recipes", "Try Co-op Cloud recipes; run the parts of recipe CI."
+    ),
     "workspace": Entry(
         "agency.workspace.commands:workspace", "Run the programs behind an agent's features."
     ),
