@@ -60,6 +60,16 @@ def test_descriptions_hide_nothing_and_have_a_bound() -> None:
     assert usable("web", [offer("a", "b\u200bc")])[0][0].description == "bc"
 
 
+def test_a_tool_is_offered_with_the_schema_that_its_calls_are_checked_by() -> None:
+    schema = {"type": "object", "required": ["a"]}
+    ((tool,), refused) = usable("web", [offer("a", "text", schema)])
+    assert (tool.full, tool.public, tool.input_schema, refused) == (
+        *("web/a", "web__a", schema),
+        (),
+    )
+    assert (tool.arguments.fault({"a": 1}) == "", tool.arguments.fault({}) == "") == (True, False)
+
+
 @pytest.mark.parametrize(
     ("schema", "good", "bad"),
     [
@@ -71,6 +81,8 @@ def test_descriptions_hide_nothing_and_have_a_bound() -> None:
             {"n_a": "x"},
         ),
         ({"patternProperties": {"^n_": {}}, "additionalProperties": False}, {"n_a": 1}, {"m": 1}),
+        # Python's `$` matches before a line break too: both keywords must go by RE2.
+        ({"patternProperties": {"^n$": {}}, "additionalProperties": False}, {"n": 1}, {"n\n": 1}),
         ({"additionalProperties": {"type": "integer"}}, {"x": 1}, {"x": "y"}),
         (
             {"$defs": {"n": {"type": "integer"}}, "properties": {"a": {"$ref": "#/$defs/n"}}},
