@@ -74,7 +74,8 @@ test-s3: setup-dev ## Test backups to a real S3 server (builds it once: 2 to 5 m
 
 test-agents-own: setup-dev ## Test public command-line agents under the agency's policy (fetches them)
 	@$(PYTHON) tools/agent_clis.py
-	AGENCY_REQUIRE_AGENTS=1 pytest --numprocesses 2 --dist load -m agents tests/integration/agent
+	AGENCY_REQUIRE_AGENTS=1 pytest --numprocesses 2 --dist load -m agents tests/integration/agent \
+	  tests/integration/control/test_working_agent.py
 
 test-agents: setup-dev ## Test the agents' templates end to end: rooms, model, tools, browser, forge
 	@$(PYTHON) tools/gitea.py

@@ -37,6 +37,7 @@ _RECIPE_LABEL = "ci"
 MAX_DOMAIN = 253 - len(f".{_RECIPE_LABEL}.") - MAX_NAME
 
 AGENT_UIDS = range(4000, 30000)
+CONTAINER_UIDS = 1_000_000_000  # added to an agent's uid where it runs in containers
 AGENT_PORTS = range(20000, 32000)  # below the kernel's ephemeral range
 
 AGENTS_GROUP = "agents"
@@ -139,6 +140,11 @@ def _stable_index(kind: str, name: str, size: int) -> int:
 def agent_uid(name: str) -> int:
     """Derive the uid of an agent whose instance sets none."""
     return AGENT_UIDS[_stable_index("uid", name, len(AGENT_UIDS))]
+
+
+def container_uid(name: str) -> int:
+    """Derive the uid of an agent in its containers: one that no user of the machine has."""
+    return CONTAINER_UIDS + agent_uid(name)
 
 
 def agent_port(name: str) -> int:

@@ -34,6 +34,17 @@ class AgentsEngine:
     def cli(self, *arguments: str) -> str:
         return self.engine.cli(*arguments)
 
+    def both(self, *arguments: str) -> tuple[str, str]:
+        """Standard output and standard error of the command line, whatever its end."""
+        done = subprocess.run(
+            ["docker", "--host", self.engine.url, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.engine.place)},
+        )
+        return done.stdout, done.stderr
+
     def settings(self, **limits: Any) -> DockerSettings:
         named = {"url": self.engine.url, "image": self.image, "image_id": self.image_id}
         return DockerSettings(**{**named, **limits})

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import hashlib
 import json
 import os
 import sys
@@ -76,6 +77,12 @@ async def call_tool(request: types.CallToolRequest) -> types.ServerResult:
             return said(json.dumps({**os.environ, "argv": sys.argv}))
         case "long":
             return said("long " * 1_000_000 if text == "very" else "a" * 300_000)
+    return await asked_of_good(text)
+
+
+async def asked_of_good(text: str) -> types.ServerResult:
+    if text == "digest of the key":
+        return said(hashlib.sha256(os.environ.get("API_KEY", "").encode()).hexdigest())
     if text == "wait":
         (PLACE / "waiting").touch()
         while not (PLACE / "go").exists():  # noqa: ASYNC110 - a test makes it

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -47,17 +47,22 @@ SOURCES = str(Path(__file__).parent)
 
 
 @asynccontextmanager
-async def audit_log(place: Path) -> AsyncIterator[Path]:
-    """Run the agents' audit log, whose one agent is the user of this process; yields its socket."""
+async def audit_log(place: Path, *uids: int) -> AsyncIterator[Path]:
+    """Run the agents' audit log; its one agent has the user of this process, and those given.
+
+    Yields its socket.
+    """
     directory = place / "audit"
     directory.mkdir(mode=0o755, exist_ok=True)
     path, stopping = place / "audit.sock", asyncio.Event()
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.bind(str(path))
+    path.chmod(0o666)  # who may speak is known by the user
     made.listen()
     with Place(directory) as opened:
         logs = Logs(opened, Clock(), Bounds(), retention_days=90)
-        served = AuditServer(logs, {os.geteuid(): "pm"}.get, Clock(), Bounds())
+        agents = dict.fromkeys((os.geteuid(), *uids), "pm")
+        served = AuditServer(logs, agents.get, Clock(), Bounds())
         task = asyncio.create_task(served.serve(made, stopping))
         try:
             yield path
@@ -141,6 +146,7 @@ class Agency:
     place: Path
     room: str = ""
     tokens: dict[str, str] | None = None
+    keys: dict[str, str] = field(default_factory=dict)  # secrets of the tool server, by variable
 
     @property
     def agent(self) -> Path:
@@ -183,10 +189,27 @@ class Agency:
             "metadata": {"name": "pm"},
             "trust": {"rooms": [self.room], "senders": [ALICE]},
             "approvals": {"approvers": [ALICE]},
-            "mcpServers": {"web": server("good", self.place / "web")},
+            "mcpServers": {"web": {**self.server(), "secrets": self.keys}},
+            "secrets": {name: {} for name in self.keys.values()},
             "capabilities": rules,
             "messaging": {"messagesPerMinute": 100},
         }
+
+    def server(self) -> dict[str, Any]:
+        """The tool server, as the agent's document names it."""
+        return dict(server("good", self.place / "web"))
+
+    def plant(self, name: str, text: str) -> Path:
+        """Put a file where the tool server could read it."""
+        path = self.place / name
+        path.write_text(text)
+        return path
+
+    def called(self) -> list[Any]:
+        """The calls that the tool server got."""
+        calls = self.place / "web" / "calls"
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        return [json.loads(line) for line in lines]
 
     def give(self, rules: dict[str, Any]) -> None:
         """Hand a Gosuto in by one person, and approve it by another."""
@@ -205,12 +228,17 @@ class Agency:
     def listening(self) -> bool:
         """Whether the account in rooms reads its room."""
         log = self.agent / "rooms" / "log"
-        joined = self.call("GET", f"rooms/{self.room}/joined_members", self._alice)["joined"]
-        return log.exists() and '"listening"' in log.read_text() and AGENT in joined
+        return log.exists() and '"listening"' in log.read_text() and self.joined()
+
+    def joined(self) -> bool:
+        """Whether the account is in its room."""
+        path = f"rooms/{self.room}/joined_members"
+        return AGENT in self.call("GET", path, self._alice)["joined"]
 
     def start(self) -> None:
         """Start the agent, and wait until it reads its room and has its tools."""
-        assert "pm runs" in self.order("!agency agents start pm")
+        told = self.order("!agency agents start pm")
+        assert "pm runs" in told, told
         self.push()
         within(self.listening, self.logs)
 
@@ -279,6 +307,25 @@ class Agency:
             if "agency" in words and any(each.startswith(str(self.agent)) for each in words):
                 found[words[words.index("agent") + 1]] = int(entry.parent.name)
         return found
+
+    def kill(self, *names: str) -> None:
+        """Kill processes of the agent, behind everybody's back."""
+        for name, pid in self.pids().items():
+            if name in names or not names:
+                os.kill(pid, signal.SIGKILL)
+
+    def token_files(self) -> list[Path]:
+        """The files with the tokens of its programs."""
+        return [each for each in self.agent.rglob("credentials/*") if each.is_file()]
+
+    def token(self, name: str) -> str:
+        """A token of the program in rooms."""
+        return (self.agent / "rooms" / "credentials" / name).read_text()
+
+    @property
+    def named_in_argv(self) -> str:
+        """What the command line of each of its processes has."""
+        return str(self.agent)
 
     def logs(self) -> str:
         found = [self.control.log, *self.agent.rglob("log"), self.place / "proxy.log"]

@@ -35,6 +35,8 @@ LEFT_OUT = frozenset(
     ]
 )
 LEFT_OUT_NAMES = re.compile(r"config-.*|_test.*\.so|_tkinter.*\.so|.*\.(a|pyc|exe)|turtle\.py")
+# By these a tool gateway starts its servers: they die with it, and their memory is bounded.
+_STARTERS = ("setpriv", "prlimit")
 _LDD = shutil.which("ldd") or "/usr/bin/ldd"  # of the machine's C library
 _LIBRARY = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$")
 _MISSING = re.compile(r"^\s*(\S+) => not found$", re.M)
@@ -155,6 +157,15 @@ def compiled(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield Entry(place, data=body, mode=0o644)
 
 
+def starters() -> Iterator[Entry]:
+    """Yield the programs of util-linux that a tool gateway starts its servers by."""
+    for name in _STARTERS:
+        found = shutil.which(name)
+        if found is None:
+            fail(f"there is no {name} on this machine (Debian: util-linux)")
+        yield Entry(HOME / "bin" / name, Path(found).resolve())
+
+
 def libraries(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Yield the shared libraries that programs and modules need, at the places where they are."""
     found: dict[Path, None] = {}
@@ -193,11 +204,13 @@ def frame() -> Iterator[Entry]:
     # What is mounted there takes its mode from here; there is one user in a container.
     for name in ("tmp", "var/lib/agency"):
         yield Entry(PurePosixPath(name), mode=0o1777)
+    # Tool servers have an environment of their own: the loader looks here without one.
+    yield Entry(PurePosixPath("usr/lib"), link=f"/{HOME}/libraries")
     yield Entry(PurePosixPath("etc/passwd"), data=_PASSWD, mode=0o644)
     yield Entry(PurePosixPath("etc/group"), data=_GROUP, mode=0o644)
 
 
 def sources() -> list[Entry]:
     """Return what the image is made of; the rest of it follows from this."""
-    entries = [*standard_library(), *packages()]
+    entries = [*standard_library(), *packages(), *starters()]
     return [*frame(), *entries, *libraries(entries)]

@@ -29,6 +29,7 @@ from agency.control.acp_transport import (
     Transport,
 )
 from agency.control.runtimes.base import Endpoint
+from agency.files import write_atomically
 from agency.matrix import Backoff
 from agency.protocols import (
     HEALTH_PATH,
@@ -127,6 +128,8 @@ class AcpClient:
     ) -> ConfigApplied:
         """Let the agent hold a configuration document; compare what it then says that it holds.
 
+        Programs of the agent that cannot see its own files read it from the endpoint's `policy`.
+
         Raises:
             AcpRefusedError: the agent refuses the document.
             AcpLieError: the agent says that it holds something else.
@@ -136,6 +139,8 @@ class AcpClient:
         applied = await self._change(endpoint, "applyConfig", trace, sent, ConfigApplied, key)
         _compare(endpoint, applied.sha256, sent.sha256)
         _compare(endpoint, (await self.report(endpoint, trace)).config_sha256, sent.sha256)
+        if endpoint.policy is not None:
+            write_atomically(endpoint.policy, document, mode=0o444)
         return applied
 
     async def lease(

@@ -32,6 +32,22 @@ def _known(name: str) -> str:
 RuntimeName = Annotated[str, AfterValidator(_known)]
 
 
+def _unfit(program: ProgramSettings | None, runtime: str) -> str | None:
+    """Say why a runtime does not start a program; None if it does. Pure."""
+    if program is None:
+        return None
+    if runtime not in ("process", "docker"):
+        return f"the runtime {runtime} starts none"
+    if program.kind == "command" and runtime != "process":
+        return f"the runtime {runtime} starts no command-line agent"
+    if program.own_tools == "confined":
+        return (
+            f"the runtime {runtime} gives it no user of its own, in which its own tools could be "
+            "confined; set ownTools: off"
+        )
+    return None
+
+
 class AgentEntry(Strict):
     """An agent that the control plane may start."""
 
@@ -196,10 +212,9 @@ class ControlConfig(Strict):
         if working and self.models is None:
             raise ValueError(f"models: is not set, and {working[0]} has a program")
         for agent in self.agents:
-            if agent.program is not None and (agent.runtime or self.runtime) != "process":
-                raise ValueError(
-                    f"agents: {agent.name} has a program, which the runtime process alone starts"
-                )
+            fault = _unfit(agent.program, agent.runtime or self.runtime)
+            if fault is not None:
+                raise ValueError(f"agents: {agent.name} has a program, and {fault}")
         return self
 
     @property

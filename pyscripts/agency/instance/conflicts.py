@@ -16,6 +16,10 @@ class Asking(Protocol):
     """The parts of a program that can conflict with others."""
 
     @property
+    def kind(self) -> str:
+        """Its kind."""
+
+    @property
     def allowed(self) -> Sequence[str]:
         """The models that it may ask."""
 
@@ -185,8 +189,9 @@ def _programs(
         loc: Loc = ("agents", name, "program")
         if agent.spare:
             yield Conflict(loc, "a slot is no agent yet, and nothing can work in it; leave it out")
-        if agent.runtime == "docker":
-            yield Conflict(loc, "the runtime docker starts no program; leave out `runtime: docker`")
+        if agent.runtime == "docker" and agent.program.kind == "command":
+            told = "the runtime docker starts no command-line agent; leave out `runtime: docker`"
+            yield Conflict(loc, told)
         for model in agent.program.allowed:
             if models is not None and model not in models:
                 offered = f"one of {', '.join(models)}" if models else "set `models` first"

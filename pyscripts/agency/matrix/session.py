@@ -22,9 +22,16 @@ _CHUNK_BYTES = 64 * 1024
 _MAX_MESSAGE = 300
 
 
-def client_session() -> aiohttp.ClientSession:
-    """Return a session for `MatrixSession`: without cookies, proxies and ~/.netrc."""
-    return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+def client_session(socket: str | None = None) -> aiohttp.ClientSession:
+    """Return a session for `MatrixSession`: without cookies, proxies and ~/.netrc.
+
+    With `socket` connections are made to that Unix socket, and URLs name the host alone.
+    """
+    return aiohttp.ClientSession(
+        connector=None if socket is None else aiohttp.UnixConnector(socket),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
 
 
 @dataclass(frozen=True, slots=True)

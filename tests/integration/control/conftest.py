@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import forking
@@ -22,6 +22,9 @@ import requests
 from interrupting import sigint
 
 from agency import ports
+
+if TYPE_CHECKING:
+    from agent_containers import AgentsEngine
 
 REPLY_KEY = "org.agency.reply"
 T = TypeVar("T")
@@ -216,6 +219,15 @@ def make_config(place: Path, **changes: Any) -> dict[str, Any]:
 def _wait_for() -> Callable[..., Any]:
     """Asks again until there is something, up to a deadline."""
     return wait_for
+
+
+@pytest.fixture(scope="session")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentsEngine]:
+    """A real Docker Engine with the agents' image, for all tests of a worker."""
+    from agent_containers import agents_engine
+
+    with agents_engine(tmp_path_factory.mktemp("agents")) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -7,19 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from agent_containers import AgentsEngine, agents_engine
+from agent_containers import AgentsEngine
 from first_agent import VALUE, WALK, make_walk
 from vault_places import leaks
 
 pytestmark = pytest.mark.docker
 
 TOKENS: dict[str, str] = {}  # of the module's homeserver
-
-
-@pytest.fixture(scope="module")
-def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentsEngine]:
-    with agents_engine(tmp_path_factory.mktemp("agents")) as engine:
-        yield engine
 
 
 @pytest.fixture

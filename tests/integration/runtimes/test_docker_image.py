@@ -85,7 +85,12 @@ def test_the_image_holds_no_shell_and_nothing_that_gives_rights(containers: Agen
     )
     status, said = containers.outside(code)
     assert status == 0, said
-    assert said == f"/opt/python/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
+    assert set(said.splitlines()) == {
+        f"/opt/python/bin/python{sys.version_info[0]}.{sys.version_info[1]}",
+        # They start an agent's tool servers, and give nothing to who has no capability.
+        "/opt/agency/bin/setpriv",
+        "/opt/agency/bin/prlimit",
+    }
 
 
 async def test_the_weekly_clean_up_leaves_the_image_and_agents_that_are_stopped(

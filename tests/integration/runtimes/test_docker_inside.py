@@ -17,7 +17,7 @@ from agent_containers import AgentsEngine
 
 from agency.control.acp_client import AcpClient
 from agency.control.runtimes.base import StartRequest, State
-from agency.control.runtimes.docker.container import container_uid
+from agency.naming import container_uid
 
 pytestmark = pytest.mark.docker
 

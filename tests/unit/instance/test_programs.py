@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from agency.agent.programs.command.registry import AGENTS
 from agency.agent.proxy.config import ProxyConfig
 from agency.control.config import ControlConfig
+from agency.instance.fields.programs import AgentProgram
 from agency.instance.load import load_instance
 from agency.instance.needs import required_secrets
 from agency.instance.problems import InstanceError
@@ -37,6 +40,13 @@ PROGRAM = """\
       models: [small, large]
       budget: {tokensPerDay: 1000, usdPerDay: 5, usdPerMonth: 60.5}
 """
+COMMAND = """\
+      kind: command
+      agent: opencode
+      run: [/opt/opencode/bin/opencode]
+      ownTools: off
+"""
+CONTAINED_COMMAND = PROGRAM.replace("role: pm", "role: pm\n    runtime: docker") + COMMAND
 
 
 @pytest.fixture
@@ -111,7 +121,14 @@ def test_a_local_agency_puts_both_sides_at_the_same_places(
         ("[small, large]", "[tiny]", "agents.pm.program", "one of large, small"),
         (MODELS, "", "agents.pm.program", "set `models` first"),
         ("    role: pm\n", "    role: pm\n    spare: true\n", "agents.pm.program", "a slot"),
-        ("    role: pm\n", "    role: pm\n    runtime: docker\n", "agents.pm.program", "docker"),
+        (PROGRAM, CONTAINED_COMMAND, "agents.pm.program", "docker starts no command-line agent"),
+        (
+            "model: large",
+            "model: large\n      kind: command",
+            "agents.pm.program",
+            "`agent` and `run`",
+        ),
+        ("model: large", "model: large\n      agent: opencode", "agents.pm.program", "`agent` and"),
         ("provider: local", "provider: other", "models", "no 'other' under providers"),
         ("https://api", "http://api", "models.providers.claude.url", "in clear"),
         ("https://api", "https://u:hidden-words@api", "models.providers.claude.url", "of its own"),
@@ -141,8 +158,44 @@ def test_the_control_plane_refuses_a_program_that_nothing_starts(
     models = {"models": {"url": "http://127.0.0.1:2100", "tokens": str(tmp_path)}}
     for more, complaint in (
         ({}, "models: is not set, and pm"),
-        (models, "the runtime process alone"),
+        (models, "the runtime systemd starts none"),
     ):
         with pytest.raises(ValueError, match=complaint):
             ControlConfig.model_validate_json(json.dumps(told | more))
-    ControlConfig.model_validate_json(json.dumps(told | models | {"runtime": "process"}))
+    docker = {"image": "agency-agent:1", "image_id": "sha256:" + "a" * 64}
+    models |= {"docker": docker}
+
+    def read(runtime: str, **program: object) -> None:
+        told["agents"][1]["program"] = {"model": "large", **program}
+        ControlConfig.model_validate_json(json.dumps(told | models | {"runtime": runtime}))
+
+    read("process")
+    read("docker")
+    command = {"kind": "command", "agent": "opencode", "run": ["/opt/opencode"]}
+    read("process", **command)
+    with pytest.raises(ValueError, match="the runtime docker starts no command-line agent"):
+        read("docker", **command)
+    with pytest.raises(ValueError, match="no user of its own"):
+        read("process", **command, own_tools="confined")
+
+
+def test_a_command_line_agent_is_read_and_handed_on(
+    write: Write, working: str, tmp_path: Path
+) -> None:
+    loaded = load_instance(write(working.replace(PROGRAM, PROGRAM + COMMAND)))
+    rendered = json.loads(rendered_files(loaded)["control.json"])
+    config = ControlConfig.model_validate(
+        rendered | {"state_dir": str(tmp_path), "runtime": "process"}, strict=False
+    )
+    (program,) = [
+        each.program
+        for each in with_programs(config, loaded.instance, 2100).agents
+        if each.program is not None
+    ]
+    assert (program.kind, program.agent, program.own_tools) == ("command", "opencode", "off")
+    assert program.run == (Path("/opt/opencode/bin/opencode"),)
+
+
+def test_every_command_line_agent_may_be_named() -> None:
+    named = get_args(get_args(AgentProgram.model_fields["agent"].annotation)[0])
+    assert set(named) == set(AGENTS)

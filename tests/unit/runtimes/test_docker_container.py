@@ -13,8 +13,8 @@ from agency import naming
 from agency.control.runtimes.base import StartRequest, Usage
 from agency.control.runtimes.docker.container import (
     Identity,
+    acp_inside,
     container_config,
-    container_uid,
     refusals,
     seen_container,
     usage_of,
@@ -29,7 +29,8 @@ REQUEST = StartRequest("pm", "pm", "new-app", "trace-1")
 
 
 def config(settings: DockerSettings = SETTINGS, request: StartRequest = REQUEST) -> dict[str, Any]:
-    return container_config(PM, request, settings, Path("/run/x/pm"), Path("/run/redeem/pm"), 10)
+    inside = acp_inside(Path("/run/x/pm"), Path("/run/redeem/pm"))
+    return container_config(PM, settings, inside, request.trace, 10)
 
 
 def test_the_image_is_named_by_its_id_alone() -> None:
@@ -58,10 +59,10 @@ def test_it_is_given_no_right_no_network_and_no_device() -> None:
 
 
 def test_its_user_is_no_user_of_the_machine_and_no_other_agents() -> None:
-    uid = container_uid("pm")
+    uid = naming.container_uid("pm")
     assert config()["User"] == f"{uid}:{uid}"
     assert 2**31 > uid > naming.AGENT_UIDS.stop
-    assert container_uid("developer") != uid == container_uid("pm")
+    assert naming.container_uid("developer") != uid == naming.container_uid("pm")
 
 
 def test_the_digest_names_the_configuration_and_not_the_start() -> None:

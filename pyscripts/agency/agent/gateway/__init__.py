@@ -9,5 +9,5 @@
                                             Servers ── MCP, stdio or HTTP ──▶ tools
 
 `calls/` decides, asks, records and bounds; `servers/` starts and watches the agent's MCP servers.
-There is one caller of an MCP session's `tools/call`: `servers.connection`, for the dispatcher.
+There is one caller of a server's `tools/call`: `servers.connection`, for the dispatcher.
 """

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from agency.agent.models.client import Endpoint, ModelClient, WireFormat
 from agency.agent.programs.builtin import Run, Settings
+from agency.agent.programs.gateway_tools import GatewayTools
 from agency.agent.programs.journal import Journal
 from agency.agent.programs.prompting import system_prompt
 from agency.agent.programs.steps import Finish, StepLimits
@@ -25,7 +26,7 @@ from agency.signals import stop_signals
 class ModelAddress(Written):
     """Address of the proxy; `credential` is the one that holds this agent's token for it."""
 
-    url: str = Field(pattern=r"^https?://[^\\s?#@]+$")
+    url: str = Field(pattern=r"^https?://[^\s?#@]+$")
     socket: Path | None = None
     format: WireFormat = "openai"
     credential: str = "model-token"
@@ -90,8 +91,6 @@ def tools_of(config: WorkConfig) -> Tools:
     """Make the way to the tools."""
     if config.gateway is None:
         return NoTools()
-    from agency.agent.programs.gateway_tools import GatewayTools  # the SDK is slow to import
-
     address = config.gateway
     return GatewayTools(address.url, read_credential(address.credential), address.socket)
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from agency.agent.proxy.accounting.ledger import open_ledger
+from agency.agent.proxy.accounting.prepare import prepare
 from agency.agent.proxy.calling import Caller, Record
 from agency.agent.proxy.config import ProxyConfig
 from agency.agent.proxy.counters import Counters
@@ -106,6 +107,7 @@ async def serve(config: ProxyConfig, clock: Clock, handed: Inherited | None = No
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     keys = read_keys(config)
+    await prepare(config.database)
     async with Recorder(AuditClient(config.audit_socket)) as recorder:
         record = partial(_put_on_record, recorder)
         async with serving(config, keys, clock, record, handed):

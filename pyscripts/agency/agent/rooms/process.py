@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from agency.agent.programs.tools import Tools
@@ -42,8 +44,9 @@ async def chat(config: ChatConfig, clock: Clock, program: Program | None = None)
     token = read_credential(config.credential)
     policy = Policy(config.gosuto, config.agent)
     policy.read()
-    worker = program or BuiltinProgram(config, read_credential(config.model.credential), clock)
-    async with client_session() as http, _recording(config) as record:
+    worker = program or _program(config, clock)
+    place = None if config.homeserver_socket is None else str(config.homeserver_socket)
+    async with client_session(place) as http, _recording(config) as record:
         homeserver = Homeserver(MatrixSession(config.homeserver, http, token.reveal()), config.user)
         with Inbox(config.state) as inbox:
             desk = make_desk(config, homeserver, inbox, policy, clock, worker, record)
@@ -54,6 +57,16 @@ async def chat(config: ChatConfig, clock: Clock, program: Program | None = None)
                 await running
             except asyncio.CancelledError:
                 _log.info("stopped", extra={"fields": {"agent": config.agent}})
+
+
+def _program(config: ChatConfig, clock: Clock) -> Program:
+    """Choose the program; raises PrerequisiteError without its token."""
+    token = read_credential(config.model.credential)
+    if config.command is None:
+        return BuiltinProgram(config, token, clock)
+    from agency.agent.rooms.own_agent import OwnAgent  # only such an agent needs it
+
+    return OwnAgent(config, config.command, Path(os.environ["CREDENTIALS_DIRECTORY"]))
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from agency.errors import AgencyError
@@ -88,13 +89,15 @@ class Endpoint:
 
     Only the agent's runtime makes one; no other code builds it from a name, a host or a port.
     `agent` is the name that must answer there; None accepts any name. With `socket`, the path of a
-    Unix socket, the URL is reached there, and its host is a name for people.
+    Unix socket, the URL is reached there, and its host is a name for people. `policy` is the file
+    from which programs elsewhere read the Gosuto that the agent holds.
     """
 
     url: str
     token: str
     agent: str | None = None
     socket: str | None = None
+    policy: Path | None = None
 
     def __repr__(self) -> str:
         return f"Endpoint(url={self.url!r})"

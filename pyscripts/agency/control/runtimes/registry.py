@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agency.canonical import sha256_hex
 from agency.clock import Clock
@@ -23,11 +24,15 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.beside.base import Besides, nothing_beside
+from agency.control.runtimes.beside.writing import policy_file
 from agency.control.runtimes.docker.settings import DockerSettings
 from agency.control.runtimes.handover import redeem_socket
 from agency.errors import PrerequisiteError
 from agency.listening import Inherited
 from agency.secrets import SecretValue
+
+if TYPE_CHECKING:
+    from agency.control.runtimes.docker.runtime import Crews
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +40,8 @@ class RuntimeSettings:
     """Settings for the factories; `ports` are the loopback ports of agents, by name.
 
     `handed` holds sockets that listen on some of those ports, made by the control plane's parent.
-    `instance` is the instance's name; `docker` is for the runtime of that name. `besides` makes
-    what runs beside an agent; so far only the runtime `process` starts it.
+    `instance` is the instance's name; `docker` is for the runtime of that name. `besides` and
+    `crews` make what runs beside an agent, in the runtimes `process` and `docker`.
     """
 
     state_dir: Path
@@ -47,6 +52,7 @@ class RuntimeSettings:
     instance: str = "agency"
     docker: DockerSettings | None = None
     besides: Besides = nothing_beside
+    crews: Crews | None = None
 
     def port_of(self, name: str) -> int:
         """Return the port on which an agent of this machine serves ACP.
@@ -168,7 +174,7 @@ def _systemd(settings: RuntimeSettings) -> Runtime:
 
 
 def _docker(settings: RuntimeSettings) -> Runtime:
-    from agency.control.runtimes.docker.runtime import DockerRuntime
+    from agency.control.runtimes.docker.runtime import DockerRuntime, no_crew
 
     if settings.docker is None:
         raise PrerequisiteError(
@@ -188,6 +194,8 @@ def _docker(settings: RuntimeSettings) -> Runtime:
         port_of=settings.port_of,
         redeem=lambda agent: redeem_socket(settings.state_dir, agent).absolute(),
         stop_timeout_s=settings.stop_timeout_s,
+        policy=lambda agent: policy_file(settings.state_dir.absolute(), agent),
+        crews=settings.crews or no_crew,
     )
 
 

@@ -1,26 +1,30 @@
-"""Programs beside agents, made from the configuration; nothing where no agent has one."""
+"""Programs of agents, made from the configuration; nothing where no agent has one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agency.control.config import ControlConfig
+from agency.control.config import AgentEntry, ControlConfig
 from agency.control.runtimes.beside.base import Beside, Besides, nothing_beside
 from agency.matrix import MatrixSession
 
+if TYPE_CHECKING:
+    from agency.control.runtimes.beside.crew import Hired
+    from agency.control.runtimes.docker.crew import ContainerCrew, Yard
+    from agency.control.runtimes.docker.runtime import Crews
+
 
 def besides_of(config: ControlConfig, api: MatrixSession) -> Besides:
-    """Make the factory of what runs beside the agents of a configuration."""
-    working = {agent.name: agent for agent in config.agents if agent.program is not None}
-    models = config.models
-    if not working or models is None:
+    """Make the factory of what runs beside the agents of a configuration, as processes."""
+    working = _working(config)
+    if not working:
         return nothing_beside
-    from agency.control.runtimes.beside.accounts import MatrixAccounts
-    from agency.control.runtimes.beside.crew import Crew, Hired
+    from agency.control.runtimes.beside.crew import Crew
     from agency.control.runtimes.beside.writing import Places
 
-    accounts = MatrixAccounts(api, lambda agent: working[agent].matrix_id)
-    hired = Hired(config.homeserver_url, models, accounts)
+    hired = _hired(config, api, working)
 
     def beside(name: str, directory: Path, marker: str) -> Beside | None:
         entry = working.get(name)
@@ -30,3 +34,37 @@ def besides_of(config: ControlConfig, api: MatrixSession) -> Besides:
         return Crew(name, entry.matrix_id, entry.program, hired, places, marker)
 
     return beside
+
+
+def crews_of(config: ControlConfig, api: MatrixSession) -> Crews | None:
+    """Make the factory of what runs beside the agents of a configuration, as containers."""
+    working = _working(config)
+    if not working or config.docker is None:
+        return None
+    from agency.control.runtimes.docker.crew import ContainerCrew
+
+    hired = _hired(config, api, working)
+
+    def crew(name: str, yard: Yard) -> ContainerCrew | None:
+        entry = working.get(name)
+        if entry is None or entry.program is None:
+            return None
+        return ContainerCrew(name, entry.matrix_id, entry.program, hired, yard)
+
+    return crew
+
+
+def _working(config: ControlConfig) -> dict[str, AgentEntry]:
+    """Return the agents that have a program, if there is a way to models."""
+    if config.models is None:
+        return {}
+    return {agent.name: agent for agent in config.agents if agent.program is not None}
+
+
+def _hired(config: ControlConfig, api: MatrixSession, working: Mapping[str, AgentEntry]) -> Hired:
+    from agency.control.runtimes.beside.accounts import MatrixAccounts
+    from agency.control.runtimes.beside.crew import Hired
+
+    assert config.models is not None
+    accounts = MatrixAccounts(api, lambda agent: working[agent].matrix_id)
+    return Hired(config.homeserver_url, config.models, accounts)

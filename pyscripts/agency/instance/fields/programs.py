@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from agency import ports
 from agency.instance.fields.letters import not_this
@@ -100,17 +100,45 @@ class Budget(Written):
     )
 
 
+ProgramPath = Annotated[str, Field(pattern=r"^/[^\s{}$]+$", max_length=512)]
+
+
 class AgentProgram(Written):
     """What works in an agent."""
 
-    kind: Literal["builtin"] = Field(
-        default="builtin", description="the tool loop of the agency itself"
+    kind: Literal["builtin", "command"] = Field(
+        default="builtin",
+        description="`builtin`: the agency's own tool loop; `command`: a command-line agent",
+    )
+    agent: Literal["opencode", "qwen-code"] | None = Field(
+        default=None, description="the command-line agent"
+    )
+    run: list[ProgramPath] = Field(
+        default_factory=list,
+        max_length=2,
+        description="its program; of a script, the interpreter first",
+    )
+    own_tools: Literal["off", "confined"] = Field(
+        default="off",
+        description="its own shell and file tools: `off`, or within its user and workspace",
     )
     model: ModelName = Field(description="asked where its Gosuto names none")
     models: list[ModelName] = Field(
         default_factory=list, max_length=100, description="further ones that its Gosuto may name"
     )
     budget: Budget = Field(description="what it may use")
+
+    @field_validator("own_tools", mode="before")
+    @classmethod
+    def _reads_off(cls, value: object) -> object:
+        return "off" if value is False else value  # as YAML 1.1 reads the word
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Self:
+        given = {self.agent is not None, bool(self.run)}
+        if given != {self.kind == "command"}:
+            raise ValueError("needs `agent` and `run` with `kind: command`, and with no other kind")
+        return self
 
     @property
     def allowed(self) -> tuple[str, ...]:

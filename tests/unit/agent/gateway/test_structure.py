@@ -34,11 +34,9 @@ def places(*wanted: str) -> set[str]:
 
 
 def test_one_module_makes_mcp_sessions_as_a_client() -> None:
-    """The builtin program's own goes to the gateway, at the one address that it is given."""
-    assert places("ClientSession") - http_clients() == {
-        "agent/gateway/servers/connection.py",
-        "agent/programs/gateway_tools.py",
-    }
+    """The builtin program asks its gateway, and that at the one address that it is given."""
+    assert places("ClientSession") - http_clients() == {"agent/gateway/servers/connection.py"}
+    assert places("tools/call") == {"agent/programs/gateway_tools.py"}
 
 
 def http_clients() -> set[str]:

@@ -68,8 +68,10 @@ class Served:
         await self.manager.handle_request(scope, receive, send)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Served]:
-        self.manager = StreamableHTTPSessionManager(self.mcp(), json_response=True, stateless=True)
+    async def running(self, *, json_response: bool = True) -> AsyncIterator[Served]:
+        self.manager = StreamableHTTPSessionManager(
+            self.mcp(), json_response=json_response, stateless=True
+        )
         config = uvicorn.Config(
             self.app,
             uds=str(self.path),
@@ -95,8 +97,9 @@ def tools(path: Path) -> GatewayTools:
     return GatewayTools("http://gateway/mcp", SecretValue(TOKEN), path)
 
 
-async def test_list_and_call(tmp_path):
-    async with Served(tmp_path / "s").running() as served:
+@pytest.mark.parametrize("json_response", [True, False])
+async def test_list_and_call(tmp_path, json_response):
+    async with Served(tmp_path / "s").running(json_response=json_response) as served:
         way = tools(tmp_path / "s")
         assert [each.name for each in await way.list()] == ["files__read", "web__fetch"]
         outcome = await way.call("files__read", {"path": "a"})
@@ -112,6 +115,50 @@ async def test_a_gateway_that_is_not_there(tmp_path):
         await tools(tmp_path / "s").list()
     with pytest.raises(GatewayLostError, match="nothing was called"):
         await tools(tmp_path / "s").call("files__read", {})
+
+
+# The beginning of an answer: a head, and of its body what comes before the connection ends.
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "nothing was called"),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "nothing was called"),
+        (b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n", "may have happened"),
+        (b"", "may have happened"),
+        (OK, "may have happened"),
+        (OK + b": ping\n\ndata: {}\n\n", "may have happened"),
+        (OK + b"data: no JSON\n\n", "may have happened"),
+        (OK + b'data: {"jsonrpc": "2.0", "id": 1, "result": {}}\n\n', "may have happened"),
+        (OK + b'data: {"jsonrpc": "2.0", "id": 1, "result": {"content"\n', "may have happened"),
+    ],
+)
+async def test_a_gateway_that_breaks_off_leaves_no_doubt_about_the_doubt(tmp_path, said, told):
+    async def answer(reader, writer) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_unix_server(answer, tmp_path / "s"):
+        with pytest.raises(GatewayLostError, match=told):
+            await asyncio.wait_for(tools(tmp_path / "s").call("files__read", {}), 10)
+        with pytest.raises(GatewayLostError, match="cannot be listed"):
+            await asyncio.wait_for(tools(tmp_path / "s").list(), 10)
+
+
+async def test_an_error_of_the_gateway_is_the_outcome(tmp_path):
+    said = b'data: {"jsonrpc": "2.0", "id": 1, "error": {"code": -1, "message": "no\\nway"}}\n\n'
+
+    async def answer(reader, writer) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b'data: {"jsonrpc": "2.0", "method": "x", "id": 1}\n\n' + said)
+
+    async with await asyncio.start_unix_server(answer, tmp_path / "s"):
+        outcome = await asyncio.wait_for(tools(tmp_path / "s").call("files__read", {}), 10)
+    assert outcome.failed
+    assert "refuses the call: no" in outcome.text
 
 
 async def test_a_cancel_ends_a_call(tmp_path):

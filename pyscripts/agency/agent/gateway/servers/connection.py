@@ -1,4 +1,4 @@
-"""One MCP session with one server: its tools, and the only `tools/call` of the product.
+"""One MCP session with one server: its tools, and the only `tools/call` of a server.
 
 The SDK's `ClientSession` validates results by the server's own schema without our bounds, so the
 two requests are sent by hand, and validated by the dispatcher.

@@ -9,18 +9,20 @@ import click
 
 from agency.agent.config_option import config_option
 from agency.commandline import emit, json_option
+from agency.errors import ExitCode
 
 
 @click.command()
 @config_option("The program's configuration, a JSON file (docs/bring-your-own-agent.md).")
 @click.option("--check", is_flag=True, help="Write the agent's files and say what would start.")
 @json_option
-def command(config_file: Path, check: bool, as_json: bool) -> None:
+def command(config_file: Path, check: bool, as_json: bool) -> int:
     """Work on one task with a command-line agent that a team already uses.
 
     Its configuration is rendered anew at each start: the model by the proxy, tools by the gateway,
-    its own tools off or confined. The task is read from standard input; this process becomes the
-    agent's, and its output and exit status are the agent's own.
+    its own tools off or confined. The task is read from standard input; output and exit status are
+    the agent's own. With the sockets of gateway and proxy in its configuration it gets a network of
+    its own, from which nothing else is reached; without them this process becomes the agent's.
     """
     from agency.agent.programs.command.starting import CommandConfig, become, prepare
     from agency.settings import load
@@ -30,6 +32,10 @@ def command(config_file: Path, check: bool, as_json: bool) -> None:
     config = load(config_file, CommandConfig, what="the configuration", hint=hint)
     prepared = prepare(config, os.environ)
     if not check:
+        if ways := config.ways():
+            from agency.agent.programs.command.enclosing import run_enclosed
+
+            return run_enclosed(prepared, ways)
         become(prepared)
     told = {
         "ok": True,
@@ -39,3 +45,4 @@ def command(config_file: Path, check: bool, as_json: bool) -> None:
         "environment": sorted(prepared.environment),
     }
     emit(told, as_json=as_json, human=lambda out: out.print(plain(" ".join(prepared.argv))))
+    return int(ExitCode.DONE)

@@ -85,6 +85,8 @@ class Agent:
     Attributes:
         tested: The version that the tests start.
         tool_name: Pattern of the name under which the model is offered the gateway's tool `{tool}`.
+        answer: Reads the answer out of what it wrote to standard output; raises ValueError if there
+            is none.
         runs_unasked: Names in the directory where it is started, or above, that make it run code of
             theirs whatever it is told.
     """
@@ -93,6 +95,7 @@ class Agent:
     tested: str
     tool_name: str
     render: Callable[[Settings], Launch]
+    answer: Callable[[str], str]
     runs_unasked: tuple[str, ...] = ()
 
 

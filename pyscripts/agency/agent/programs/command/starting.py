@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agency.agent.programs.command.launching import Launch, LaunchError, OwnTools, Settings
 from agency.agent.programs.command.registry import AGENTS, launch_of
@@ -22,7 +23,9 @@ Address = Field(max_length=256)
 class CommandConfig(Written):
     """Configuration of a command-line agent; it holds no secret, but names the files of two.
 
-    `program` is the agent's program; of a script, its interpreter is the first part.
+    `program` is the agent's program; of a script, its interpreter is the first part. With the two
+    sockets it gets a network of its own, in which the ports of both addresses lead there, and
+    nothing leads elsewhere.
     """
 
     agent: str = Field(max_length=64)
@@ -35,6 +38,21 @@ class CommandConfig(Written):
     own_tools: OwnTools
     workspace: Path
     state: Path
+    model_socket: Path | None = None
+    gateway_socket: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_both_sockets(self) -> Self:
+        if (self.model_socket is None) != (self.gateway_socket is None):
+            raise ValueError("needs both modelSocket and gatewaySocket, or none of them")
+        return self
+
+    def ways(self) -> dict[int, Path]:
+        """Return the sockets by the ports that lead to them; empty without a network of its own."""
+        if self.model_socket is None or self.gateway_socket is None:
+            return {}
+        ports = (urlsplit(url).port or 80 for url in (self.model_url, self.gateway_url))
+        return dict(zip(ports, (self.model_socket, self.gateway_socket), strict=True))
 
     def settings(self) -> Settings:
         """Return what the renderers take."""

@@ -7,8 +7,6 @@ close ─▶ both end ─▶ tokens count no more (digest removed, account logge
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agency.canonical import canonical_json, sha256_hex
-from agency.children import ChildSpec
+from agency.children import ChildSpec, start_child
 from agency.control.runtimes.beside.base import Accounts
-from agency.control.runtimes.beside.kept import Kept, Pace
+from agency.control.runtimes.beside.kept import Kept, Pace, Started, StartedChild
+from agency.control.runtimes.beside.session import Session
 from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
 from agency.control.runtimes.beside.writing import (
     CONTROL_SOCKET,
@@ -32,15 +31,12 @@ from agency.control.runtimes.beside.writing import (
 )
 from agency.control.runtimes.handover import make_private
 from agency.control.runtimes.logs import set_aside
-from agency.errors import AgencyError
 from agency.files import write_atomically
 from agency.protocols import GATEWAY_CONTROL_TOKEN, GATEWAY_TOKEN
 from agency.secrets import SecretValue
 
 _LOOK_S = 0.1  # for the policy, which comes by ACP soon after the start
 _PRIVATE = 0o600
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +63,13 @@ class Crew:
     marker: str
     _handed: Path | None = None  # the token that ACP was given
     _tokens: tuple[SecretValue, ...] = ()
-    _account: SecretValue | None = None
     _kept: tuple[Kept, ...] = ()
+    _session: Session = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the file of the account's token."""
+        file = self.places.rooms.credentials / MATRIX_TOKEN
+        self._session = Session(self.agent, self.hired.accounts, file)
 
     @property
     def gateway_socket(self) -> Path:
@@ -110,7 +111,7 @@ class Crew:
         ends = await asyncio.gather(*(each.end(timeout_s) for each in kept), return_exceptions=True)
         for path in self._handed_over():
             path.unlink(missing_ok=True)
-        await self._log_out()
+        await self._session.end()
         self._tokens = ()
         for end in ends:
             if isinstance(end, BaseException):
@@ -118,11 +119,13 @@ class Crew:
 
     def pids(self) -> tuple[int, ...]:
         """List the programs that run."""
-        return tuple(pid for each in self._kept if (pid := each.pid) is not None)
+        handles = (each.handle for each in self._kept)
+        return tuple(int(handle) for handle in handles if handle is not None)
 
     def secrets(self) -> tuple[SecretValue, ...]:
         """List the tokens that the programs hold."""
-        return self._tokens if self._account is None else (*self._tokens, self._account)
+        account = self._session.token
+        return self._tokens if account is None else (*self._tokens, account)
 
     def _handed_over(self) -> Iterator[Path]:
         """Name the files of the tokens of a run, without that of the account."""
@@ -137,7 +140,10 @@ class Crew:
         return token_digest(self.hired.models.tokens, self.agent)
 
     def _keeper(self, what: str, prepare: Callable[[], Awaitable[ChildSpec]]) -> Kept:
-        return Kept(f"{what} of {self.agent}", self.marker, prepare, self.secrets, self.hired.pace)
+        async def start() -> Started:
+            return StartedChild(await start_child(await prepare(), marker=self.marker))
+
+        return Kept(f"{what} of {self.agent}", start, self.secrets, self.hired.pace)
 
     async def _gateway(self) -> ChildSpec:
         return self._spec(self.places.gateway, "gateway")
@@ -146,35 +152,8 @@ class Crew:
         """Log in for the program in rooms, once there is a policy: without one it does not run."""
         while not self.places.policy.exists():  # noqa: ASYNC110 - it comes by another process
             await asyncio.sleep(_LOOK_S)
-        accounts = self.hired.accounts
-        await self._log_out_left()
-        if self._account is None or not await accounts.counts(self._account):
-            self._account = await accounts.log_in(self.agent)
-        _write(self._account_file, self._account.reveal())
+        await self._session.ready()
         return self._spec(self.places.rooms, "chat")
-
-    @property
-    def _account_file(self) -> Path:
-        return self.places.rooms.credentials / MATRIX_TOKEN
-
-    async def _log_out_left(self) -> None:
-        """End the session that a killed control plane left; one of this run goes on."""
-        if self._account is not None:
-            return
-        with contextlib.suppress(FileNotFoundError):
-            self._account = SecretValue(self._account_file.read_text().strip())
-            await self._log_out()
-
-    async def _log_out(self) -> None:
-        account, self._account = self._account, None
-        if account is None:
-            return
-        try:
-            await self.hired.accounts.log_out(account)
-        except AgencyError as error:  # its file stays, and the next start tries again
-            _log.info("%s is not logged out: %s", self.agent, error.message)
-        else:
-            self._account_file.unlink(missing_ok=True)
 
     def _spec(self, room: Room, verb: str) -> ChildSpec:
         set_aside(room.log)

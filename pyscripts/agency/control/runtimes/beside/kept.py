@@ -1,6 +1,6 @@
-"""Kept process: started again when it ends, after a pause that grows while it does not live long.
+"""Kept program: started again when it ends, after a pause that grows while it does not live long.
 
-Whoever keeps one calls from the thread of the event loop (agency.children says why).
+Whoever keeps processes calls from the thread of the event loop (agency.children says why).
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from agency.children import Child, ChildSpec, start_child
+from agency.children import Child
 from agency.control.runtimes.detail import failure_detail
 from agency.errors import AgencyError
 from agency.secrets import SecretValue
@@ -21,9 +22,48 @@ _LOG_BYTES = 8 * 1024
 _log = logging.getLogger(__name__)
 
 
+class Started(Protocol):
+    """Program that was started: a process, or a container."""
+
+    @property
+    def handle(self) -> str | None:
+        """Its pid or container while it runs."""
+
+    async def ended(self) -> tuple[int, tuple[str, ...]]:
+        """Wait for its end; return its exit status and its last lines.
+
+        Raises:
+            AgencyError: it cannot be watched.
+        """
+
+    async def stop(self, timeout_s: float) -> None:
+        """End it; SIGKILL after `timeout_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedChild:
+    """Program as a child process."""
+
+    child: Child
+
+    @property
+    def handle(self) -> str | None:
+        """Its pid while it runs."""
+        return None if self.child.exit_status is not None else str(self.child.pid)
+
+    async def ended(self) -> tuple[int, tuple[str, ...]]:
+        """Wait for its end; return its exit status and its last lines."""
+        status = await self.child.wait()
+        return status, self.child.log_tail(_LOG_LINES, _LOG_BYTES)
+
+    async def stop(self, timeout_s: float) -> None:
+        """End it; SIGKILL after `timeout_s`."""
+        await self.child.stop(timeout_s)
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Pauses before a process is started again; one that lived `well_s` begins with the first."""
+    """Pauses before a program is started again; one that lived `well_s` begins with the first."""
 
     first_s: float = 0.5
     longest_s: float = 60.0
@@ -36,36 +76,38 @@ class Pace:
 
 @dataclass(slots=True)
 class Kept:
-    """Process of one agent; `prepare` makes what it needs before each start, and may wait."""
+    """Program of one agent; `start` makes what it needs before each start, and may wait."""
 
     name: str
-    marker: str
-    prepare: Callable[[], Awaitable[ChildSpec]]
+    start: Callable[[], Awaitable[Started]]
     secrets: Callable[[], tuple[SecretValue, ...]]
     pace: Pace = field(default_factory=Pace)
-    child: Child | None = None
+    started: Started | None = None
     _work: asyncio.Task[None] | None = None
     _said: str = ""
 
     @property
-    def pid(self) -> int | None:
-        """Its pid while it runs."""
-        child = self.child
-        return None if child is None or child.exit_status is not None else child.pid
+    def handle(self) -> str | None:
+        """Its pid or container while it runs."""
+        return None if self.started is None else self.started.handle
 
     def begin(self) -> None:
         """Begin to keep it."""
         if self._work is None:
             self._work = asyncio.create_task(self._keep(), name=self.name)
 
-    async def end(self, timeout_s: float) -> None:
-        """Keep it no more, and end it; SIGKILL after `timeout_s`."""
+    async def leave(self) -> None:
+        """Keep it no more; one that runs goes on."""
         work, self._work = self._work, None
         if work is not None:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-        if self.child is not None:
-            await self.child.stop(timeout_s)
+
+    async def end(self, timeout_s: float) -> None:
+        """Keep it no more, and end it; SIGKILL after `timeout_s`."""
+        await self.leave()
+        if self.started is not None:
+            await self.started.stop(timeout_s)
 
     async def _keep(self) -> None:
         failures = 0
@@ -73,10 +115,10 @@ class Kept:
         while True:
             begun = loop.time()
             try:
-                self.child = await start_child(await self.prepare(), marker=self.marker)
+                self.started = await self.start()
                 begun = loop.time()
-                await self.child.wait()
-                fault = self._fault(self.child)
+                status, said = await self.started.ended()
+                fault = failure_detail(status, said, secrets=self.secrets())
             except AgencyError as error:
                 fault = str(error)
             if loop.time() - begun >= self.pace.well_s:
@@ -86,7 +128,3 @@ class Kept:
                 self._said = fault
                 _log.warning("%s ended, and is started again: %s", self.name, fault)
             await asyncio.sleep(self.pace.pause_s(failures))
-
-    def _fault(self, child: Child) -> str:
-        said = child.log_tail(_LOG_LINES, _LOG_BYTES)
-        return failure_detail(child.exit_status or 0, said, secrets=self.secrets())

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agency.settings import Strict
 
 
 class ProgramSettings(Strict):
-    """The program of one agent."""
+    """The program of one agent; `agent`, `run` and `own_tools` are of a `command`."""
 
-    kind: Literal["builtin"] = "builtin"
+    kind: Literal["builtin", "command"] = "builtin"
     model: str = Field(description="asked where its Gosuto names none")
+    agent: str | None = Field(default=None, description="the command-line agent's name")
+    run: tuple[Path, ...] = Field(default=(), max_length=2, description="its program")
+    own_tools: Literal["off", "confined"] = Field(
+        default="off", description="its own shell and file tools"
+    )
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Self:
+        given = {self.agent is not None, bool(self.run)}
+        if given != {self.kind == "command"}:
+            raise ValueError("agent and run are set for the kind command, and for no other")
+        return self
 
 
 class ModelSettings(Strict):

@@ -15,6 +15,7 @@ from pathlib import Path
 from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
 
 GATEWAY, ROOMS = Path("gateway"), Path("rooms")
+POLICY = "policy.json"
 MODEL_TOKEN, MATRIX_TOKEN = "model-token", "matrix-token"
 CONTROL_SOCKET = GATEWAY / "control.sock"
 _PROGRAM_SOCKET = GATEWAY / "mcp.sock"
@@ -67,7 +68,7 @@ class Places:
     @property
     def policy(self) -> Path:
         """The Gosuto that the gateway holds."""
-        return self.gateway.state / "policy.json"
+        return self.gateway.state / POLICY
 
 
 def policy_file(state_dir: Path, agent: str) -> Path:
@@ -111,7 +112,20 @@ def chat_document(
         "model": {"url": models.url, "credential": MODEL_TOKEN},
         "gateway": {"socket": str(_PROGRAM_SOCKET)},
         "auditSocket": _audit(models),
+        "command": _command(places, program),
         "defaultModel": program.model,
+    }
+
+
+def _command(places: Places, program: ProgramSettings) -> dict[str, object] | None:
+    if program.kind != "command":
+        return None
+    return {
+        "agent": program.agent,
+        "program": [str(part) for part in program.run],
+        "ownTools": program.own_tools,
+        "workspace": str(places.directory / "workspace"),
+        "state": str(places.rooms.state / "own"),
     }
 
 

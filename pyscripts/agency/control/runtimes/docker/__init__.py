@@ -7,5 +7,7 @@
 - `container`: what is asked of the engine for one agent, and how its answers read; pure
 - `engine`: the calls
 - `relay`: the connections between the control plane and an agent
+- `parts`, `crew`: containers beside it of an agent that works, what each sees, and their keeping
+- `door`: the way of these to homeserver and proxy
 - `runtime`: the runtime itself
 """

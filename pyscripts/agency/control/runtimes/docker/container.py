@@ -10,13 +10,14 @@ from typing import Any
 
 from agency import naming
 from agency.canonical import canonical_json, sha256_hex
-from agency.control.runtimes.base import StartRequest, Usage
+from agency.control.runtimes.base import Usage
 from agency.control.runtimes.docker.settings import DockerSettings
 from agency.control.runtimes.handover import SHOWN_REDEEM_SOCKET
 from agency.protocols import TOKEN_CREDENTIAL
 
 LABEL_INSTANCE = "agency.instance"
 LABEL_AGENT = "agency.agent"
+LABEL_PART = "agency.part"
 LABEL_CONFIG = "agency.config"
 LABEL_TRACE = "agency.trace"
 
@@ -29,7 +30,6 @@ _MIB = 1024 * 1024
 _LOG = {"max-size": "1m", "max-file": "2"}
 _SHARED_MEMORY_MIB = 16
 _OPEN_FILES = 4096
-_FIRST_UID = 1_000_000_000
 _HANDLE_LENGTH = 12  # as `docker ps` shows it
 _SIGNALLED, _LAST_SIGNAL = 128, 64
 # What the engine says of itself when a limit would be dropped with a warning.
@@ -38,15 +38,20 @@ _LIMITS = {"MemoryLimit": "memory", "PidsLimit": "processes", "CpuCfsQuota": "pr
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Names of an agent at the engine; those of another instance differ."""
+    """Names of an agent at the engine; those of another instance differ.
+
+    `part` is empty for its ACP process; no agent's name has the dot before it.
+    """
 
     instance: str
     agent: str
+    part: str = ""
 
     @property
     def container(self) -> str:
         """The container's name. The engine has it once, so that an agent never runs twice."""
-        return f"agency-{self.instance}-{self.agent}"
+        name = f"agency-{self.instance}-{self.agent}"
+        return f"{name}.{self.part}" if self.part else name
 
     @property
     def volume(self) -> str:
@@ -56,63 +61,70 @@ class Identity:
     @property
     def labels(self) -> dict[str, str]:
         """The labels by which both are known as this agent's."""
-        return {LABEL_INSTANCE: self.instance, LABEL_AGENT: self.agent}
+        part = {LABEL_PART: self.part} if self.part else {}
+        return {LABEL_INSTANCE: self.instance, LABEL_AGENT: self.agent, **part}
 
     def owns(self, labels: Mapping[str, str] | None) -> bool:
         """Return whether an object with these labels is this agent's."""
         return self.labels.items() <= (labels or {}).items()
 
 
-def container_config(
-    identity: Identity,
-    request: StartRequest,
-    settings: DockerSettings,
-    handed: Path,
-    redeem: Path,
-    stop_timeout_s: float,
-) -> dict[str, Any]:
-    """Return the engine's configuration of an agent's container.
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a container runs, as arguments of `agency agent`, and what it sees beside its state."""
+
+    arguments: tuple[str, ...]
+    mounts: tuple[Mapping[str, Any], ...]
+    groups: tuple[int, ...] = ()  # besides its own
+
+
+def acp_inside(handed: Path, redeem: Path) -> Inside:
+    """Describe the container of an ACP process.
 
     Two directories are mounted read-only: `handed`, and `redeem` with the socket at which the agent
     redeems its secrets.
+    """
+    config, lines = str(HANDED / CONFIG_FILE), str(HANDED / LINES_SOCKET)
+    return Inside(
+        ("run", "--json", "--config", config, "--dial", lines),
+        (show(handed, HANDED), show(redeem, PurePosixPath(SHOWN_REDEEM_SOCKET.parent))),
+    )
+
+
+def container_config(
+    identity: Identity, settings: DockerSettings, inside: Inside, trace: str, stop_timeout_s: float
+) -> dict[str, Any]:
+    """Return the engine's configuration of a container of an agent.
 
     It holds no secret: who may use the engine reads all of it.
     """
-    uid = container_uid(identity.agent)
+    uid = naming.container_uid(identity.agent)
+    command, *arguments = inside.arguments
     config: dict[str, Any] = {
         "Image": settings.image_id,
         "Hostname": identity.agent,
         "User": f"{uid}:{uid}",
         "WorkingDir": str(STATE),
-        "Entrypoint": [PYTHON, "-I", "-m", "agency", "agent", "run"],
-        "Cmd": [
-            *("--json", "--config", str(HANDED / CONFIG_FILE)),
-            *("--dial", str(HANDED / LINES_SOCKET)),
-        ],
+        "Entrypoint": [PYTHON, "-I", "-m", "agency", "agent", command],
+        "Cmd": arguments,
         "Env": [f"CREDENTIALS_DIRECTORY={HANDED}"],
         "StopSignal": "SIGTERM",
         "StopTimeout": whole_seconds(stop_timeout_s),
         "NetworkDisabled": True,
-        "HostConfig": _host_config(identity, settings, handed, redeem),
+        "HostConfig": _host_config(identity, settings, inside),
     }
     digest = sha256_hex(canonical_json(config))
-    config["Labels"] = {**identity.labels, LABEL_CONFIG: digest, LABEL_TRACE: request.trace}
+    config["Labels"] = {**identity.labels, LABEL_CONFIG: digest, LABEL_TRACE: trace}
     return config
 
 
-def container_uid(agent: str) -> int:
-    """Return the uid of an agent in its container: one that no user of the machine has."""
-    return _FIRST_UID + naming.agent_uid(agent)
-
-
-def _host_config(
-    identity: Identity, settings: DockerSettings, handed: Path, redeem: Path
-) -> dict[str, Any]:
+def _host_config(identity: Identity, settings: DockerSettings, inside: Inside) -> dict[str, Any]:
     memory = settings.memory_mib * _MIB
     return {
         "Privileged": False,
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
+        "GroupAdd": [str(each) for each in inside.groups],
         # The engine's own seccomp profile applies, because none is named; `refusals` asks for it.
         "SecurityOpt": ["no-new-privileges:true"],
         "NetworkMode": "none",
@@ -129,8 +141,7 @@ def _host_config(
         ],
         "Tmpfs": {"/tmp": f"rw,noexec,nosuid,nodev,mode=1777,size={settings.tmp_mib}m"},  # noqa: S108 - in the container
         "Mounts": [
-            _shown(handed, HANDED),
-            _shown(redeem, PurePosixPath(SHOWN_REDEEM_SOCKET.parent)),
+            *inside.mounts,
             {
                 "Type": "volume",
                 "Source": identity.volume,
@@ -144,7 +155,8 @@ def _host_config(
     }
 
 
-def _shown(source: Path, target: PurePosixPath) -> dict[str, Any]:
+def show(source: Path, target: PurePosixPath) -> dict[str, Any]:
+    """Mount what the machine has, to be read alone."""
     return {"Type": "bind", "Source": str(source), "Target": str(target), "ReadOnly": True}
 
 
@@ -223,6 +235,13 @@ def usage_of(stats: Mapping[str, Any]) -> Usage:
         memory=None if used is None else max(0, used - cache),
         cpu_s=cpu_ns / 1e9 if cpu_ns else None,
     )
+
+
+def sum_of(usages: tuple[Usage, ...]) -> Usage:
+    """Add up what containers use; a value that one of them does not tell is left out."""
+    memory = [each.memory for each in usages if each.memory is not None]
+    cpu_s = [each.cpu_s for each in usages if each.cpu_s is not None]
+    return Usage(memory=sum(memory) if memory else None, cpu_s=sum(cpu_s) if cpu_s else None)
 
 
 def handed_files(directory: Path) -> tuple[Path, Path]:

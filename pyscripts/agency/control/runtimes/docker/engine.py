@@ -27,6 +27,8 @@ _TIMEOUT_S = 60.0
 _STOP_GRACE_S = 30.0  # for the engine itself, beyond the agent's own time
 _UNIX = "unix://"
 _ABSENT, _CONFLICT = 404, 409
+# One directory for sockets; whoever fills it harms nobody else.
+_IN_MEMORY = {"type": "tmpfs", "device": "tmpfs", "o": "size=64k,nr_inodes=16,mode=1777"}
 _MAKE_IMAGE = "`make agent-image` makes it, and prints the lines for instance.yaml"
 
 
@@ -42,9 +44,9 @@ class Engine:
         self._client: aiodocker.Docker | None = None
         self._session: aiohttp.ClientSession | None = None
 
-    def identity(self, agent: str) -> Identity:
-        """Return the names of an agent at this engine."""
-        return Identity(self._instance, agent)
+    def identity(self, agent: str, part: str = "") -> Identity:
+        """Return the names of an agent, or of a part of it, at this engine."""
+        return Identity(self._instance, agent, part)
 
     async def check(self) -> None:
         """Check that the engine holds what is asked of it, and has the image.
@@ -82,9 +84,9 @@ class Engine:
                 f"the image {name} is not on this machine", where=self._url, hint=_MAKE_IMAGE
             ) from error
 
-    async def find(self, agent: str) -> Seen | None:
+    async def find(self, agent: str, part: str = "") -> Seen | None:
         """Return an agent's container, or None; one of somebody else with its name is not its."""
-        identity = self.identity(agent)
+        identity = self.identity(agent, part)
         try:
             async with self._calling() as client:
                 path = f"containers/{identity.container}/json"
@@ -103,18 +105,14 @@ class Engine:
             found = await call(client, "GET", "containers/json", params=params)
         return tuple(sorted({str(each["Labels"].get(LABEL_AGENT, "")) for each in found}))
 
-    async def create(self, agent: str, config: Mapping[str, Any]) -> str:
+    async def create(self, agent: str, config: Mapping[str, Any], part: str = "") -> str:
         """Create an agent's volume, if it has none, and its container; return the container's id.
 
         Raises:
             AgentRuntimeError: a container or a volume of somebody else has the name.
         """
-        identity = self.identity(agent)
-        async with self._calling() as client:
-            wanted = {"Name": identity.volume, "Labels": identity.labels}
-            volume = await call(client, "POST", "volumes/create", data=wanted)
-        if not identity.owns(volume.get("Labels")):
-            raise _taken("volume", identity.volume, self._url)
+        identity = self.identity(agent, part)
+        await self._volume(identity, identity.volume)
         try:
             async with self._calling() as client:
                 made = await client.containers.create(dict(config), name=identity.container)
@@ -123,6 +121,23 @@ class Engine:
                 raise _taken("container", identity.container, self._url) from error
             raise
         return made.id
+
+    async def share(self, agent: str, name: str) -> None:
+        """Create a volume in memory, for sockets that containers of an agent share.
+
+        Raises:
+            AgentRuntimeError: a volume of somebody else has the name.
+        """
+        await self._volume(self.identity(agent), name, _IN_MEMORY)
+
+    async def _volume(
+        self, identity: Identity, name: str, options: Mapping[str, str] | None = None
+    ) -> None:
+        wanted = {"Name": name, "Labels": identity.labels, "DriverOpts": dict(options or {})}
+        async with self._calling() as client:
+            volume = await call(client, "POST", "volumes/create", data=wanted)
+        if not identity.owns(volume.get("Labels")):
+            raise _taken("volume", name, self._url)
 
     async def start(self, container: str) -> None:
         """Start a container."""
@@ -143,10 +158,10 @@ class Engine:
             async with self._calling() as client:
                 await client.containers.container(container).delete(force=True, timeout=timeout)
 
-    async def remove_volume(self, agent: str) -> None:
-        """Remove an agent's volume with all that it kept; one of somebody else is left alone."""
+    async def remove_volume(self, agent: str, name: str) -> None:
+        """Remove a volume of an agent with all that it kept; one of somebody else is left alone."""
         identity = self.identity(agent)
-        path = f"volumes/{identity.volume}"
+        path = f"volumes/{name}"
         with _absent_is_fine():
             async with self._calling() as client:
                 volume = await call(client, "GET", path)

@@ -19,16 +19,14 @@ from pathlib import Path
 
 from agency.control.runtimes.docker.container import LINES_SOCKET
 from agency.control.runtimes.handover import cannot_write
+from agency.piping import Line, both_ways
 
 MAX_LINES = 16
 MAX_REQUESTS = 32
 _LINE_WAIT_S = 2.0
-_CHUNK = 64 * 1024
 _BACKLOG = 16
 
 _log = logging.getLogger(__name__)
-
-_Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Relay:
@@ -40,7 +38,7 @@ class Relay:
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory, self._name = directory, name
-        self._lines: deque[_Line] = deque()
+        self._lines: deque[Line] = deque()
         self._came = asyncio.Event()
         self._requests: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
@@ -63,10 +61,10 @@ class Relay:
             return
         place = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            front = _listen(place, f"{self._name}.sock", 0o600)
+            front = listen_below(place, f"{self._name}.sock", 0o600)
             self._servers.append(await asyncio.start_unix_server(self._ask, sock=front))
             # Its directory is closed on this machine; in the container another user connects.
-            lines = _listen(place, f"{self._name}/{LINES_SOCKET}", 0o666)
+            lines = listen_below(place, f"{self._name}/{LINES_SOCKET}", 0o666)
             self._servers.append(await asyncio.start_unix_server(self._keep, sock=lines))
         except OSError as error:
             await self.close()
@@ -115,7 +113,7 @@ class Relay:
             async with asyncio.timeout(_LINE_WAIT_S):
                 line_reader, line_writer = await self._take()
             with contextlib.closing(line_writer):
-                await _both_ways((reader, writer), (line_reader, line_writer))
+                await both_ways((reader, writer), (line_reader, line_writer))
         except TimeoutError:
             pass  # the agent does not dial: closed without an answer
         except asyncio.CancelledError:
@@ -124,7 +122,7 @@ class Relay:
             self._requests.discard(task)
             writer.close()
 
-    async def _take(self) -> _Line:
+    async def _take(self) -> Line:
         while True:
             self._drop_ended()
             if self._lines:
@@ -133,28 +131,7 @@ class Relay:
             await self._came.wait()
 
 
-async def _both_ways(one: _Line, other: _Line) -> None:
-    """Copy between two connections until either ends."""
-    ways = [
-        asyncio.create_task(_copy(one[0], other[1])),
-        asyncio.create_task(_copy(other[0], one[1])),
-    ]
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(_CHUNK):
-            writer.write(data)
-            await writer.drain()
-
-
-def _listen(place: int, name: str, mode: int) -> socket.socket:
+def listen_below(place: int, name: str, mode: int) -> socket.socket:
     """Listen on a new socket below the directory of a descriptor, in place of an old one.
 
     The path through the descriptor has a length that unix(7) takes, wherever the directory is.

@@ -28,12 +28,16 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.detail import failure_detail
+from agency.control.runtimes.docker import parts
 from agency.control.runtimes.docker.container import (
     Seen,
+    acp_inside,
     container_config,
     handed_files,
+    sum_of,
     whole_seconds,
 )
+from agency.control.runtimes.docker.crew import ContainerCrew, Yard
 from agency.control.runtimes.docker.engine import Engine
 from agency.control.runtimes.docker.relay import Relay
 from agency.control.runtimes.docker.settings import DockerSettings
@@ -55,6 +59,14 @@ _KIND = "container"
 
 _log = logging.getLogger(__name__)
 
+# Of an agent, by its name; None where it has no program.
+Crews = Callable[[str, Yard], ContainerCrew | None]
+
+
+def no_crew(_name: str, _yard: Yard) -> ContainerCrew | None:
+    """Return None: the agent has no program."""
+    return None
+
 
 @dataclass(slots=True)
 class _Agent(Managed):
@@ -63,8 +75,10 @@ class _Agent(Managed):
     handed: Handed
     relay: Relay
     kept_log: Path  # the end of the logs of containers that were removed
+    crew: ContainerCrew | None
     watched: str | None = None  # id of the container whose end is waited for
     watcher: asyncio.Task[None] | None = None
+    ending: asyncio.Task[None] | None = None  # of its crew
     # Serialises what opens and closes the endpoint: looks come at any time, also during a change.
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -84,7 +98,8 @@ class DockerRuntime(SerialRuntime[_Agent]):
     `directory` is for what is handed to agents, `logs` for what is kept of their logs. `start`
     returns when the container runs; use ACP to learn if the agent is healthy. `port_of` gives the
     port that an agent's configuration names; in its container nothing listens there. `redeem` gives
-    the path of the socket at which an agent redeems its secrets.
+    the path of the socket at which an agent redeems its secrets, `policy` that of the file from
+    which its programs read its Gosuto. `crews` makes the containers beside an agent's.
     """
 
     def __init__(
@@ -98,8 +113,15 @@ class DockerRuntime(SerialRuntime[_Agent]):
         redeem: Callable[[str], Path],
         stop_timeout_s: float = 10,
         new_token: Callable[[], str] = secrets.token_urlsafe,
+        policy: Callable[[str], Path] | None = None,
+        crews: Crews = no_crew,
     ) -> None:
         super().__init__()
+        self._policy = policy or (
+            lambda agent: logs / "policies" / agent / "gateway/state/policy.json"
+        )
+        self._crews = crews
+        self._closing: set[asyncio.Task[None]] = set()
         self._settings = settings
         self._directory, self._logs = directory, logs
         self._port_of = port_of
@@ -129,14 +151,17 @@ class DockerRuntime(SerialRuntime[_Agent]):
         token, front = agent.handed.secret(), agent.relay.front
         if not agent.running or token is None or front is None:
             return None
-        return Endpoint(f"http://{name}", token.reveal(), name, socket=front)
+        policy = None if agent.crew is None else agent.crew.yard.policy
+        return Endpoint(f"http://{name}", token.reveal(), name, socket=front, policy=policy)
 
     async def usage(self, name: str) -> Usage:
-        """Return what the engine counts of a running agent; it restarts nothing by itself."""
-        seen = await self._observe(self._agent(name))
+        """Return what the engine counts of a running agent; restarts are of its programs alone."""
+        agent = self._agent(name)
+        seen = await self._observe(agent)
         if seen is None or not seen.running:
             return Usage()
-        return await self._engine.usage(seen.id)
+        own = await self._engine.usage(seen.id)
+        return own if agent.crew is None else sum_of((own, *await agent.crew.usages()))
 
     async def log_tail(self, name: str, lines: int) -> tuple[str, ...]:
         """Return the last lines that an agent wrote, oldest first, over all of its runs."""
@@ -151,20 +176,38 @@ class DockerRuntime(SerialRuntime[_Agent]):
         directory = self._directory
         found = directory.iterdir() if directory.is_dir() else ()
         names = sorted(path.name for path in found if naming.is_agent_name(path.name))
-        held = (self._agent(name).handed.secret() for name in names)
-        return tuple(secret for secret in held if secret is not None)
+        agents = [self._agent(name) for name in names]
+        held = (agent.handed.secret() for agent in agents)
+        crews = (agent.crew for agent in agents)
+        return (
+            *(secret for secret in held if secret is not None),
+            *(secret for crew in crews if crew is not None for secret in crew.secrets()),
+        )
 
     async def close(self) -> None:
         """Close the connections; the agents keep running, and later starts are refused."""
         self._closed = True
         for agent in [*self._agents.values()]:
             await self._unwatch(agent)
+            if agent.crew is not None:
+                await agent.crew.leave()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         await self._engine.close()
 
     def _make(self, name: str) -> _Agent:
         config, token = handed_files(self._directory / name)
-        handed = Handed(config, token, SHOWN_REDEEM_SOCKET, for_others=True)
-        return _Agent(name, handed, Relay(self._directory, name), self._logs / f"{name}.log")
+        yard = Yard(
+            self._engine,
+            self._settings,
+            self._directory,
+            self._policy(name),
+            self._stop_timeout_s,
+        )
+        crew = self._crews(name, yard)
+        control = None if crew is None else Path(parts.CONTROL_SOCKET)
+        handed = Handed(config, token, SHOWN_REDEEM_SOCKET, for_others=True, gateway=control)
+        relay = Relay(self._directory, name)
+        return _Agent(name, handed, relay, self._logs / f"{name}.log", crew)
 
     async def _runs(self, agent: _Agent) -> bool:
         seen = await self._observe(agent)
@@ -175,20 +218,31 @@ class DockerRuntime(SerialRuntime[_Agent]):
         await self._discard(agent)
         redeem = self._redeem(agent.name).parent
         open_redeem_place(redeem)
+        identity, crew = self._engine.identity(agent.name), agent.crew
+        inside = acp_inside(self._directory / agent.name, redeem)
+        inside = inside if crew is None else crew.beside(inside)
         config = container_config(
-            self._engine.identity(agent.name),
-            request,
-            self._settings,
-            self._directory / agent.name,
-            redeem,
-            self._stop_timeout_s,
+            identity, self._settings, inside, request.trace, self._stop_timeout_s
         )
         make_private(self._directory)
         with agent.handed.offered(request, self._port_of(agent.name), self._new_token()):
+            await self._open_crew(agent)
             async with agent.opening:
                 await agent.relay.open()
                 await self._run(agent, config)
         await self._observe(agent)
+
+    async def _open_crew(self, agent: _Agent) -> None:
+        """Begin what runs beside an agent's ACP process; what is left of an earlier run ends."""
+        crew = agent.crew
+        if crew is None:
+            return
+        await crew.close(self._stop_timeout_s)
+        try:
+            await crew.open()
+        except BaseException:
+            await crew.close(self._stop_timeout_s)
+            raise
 
     async def _run(self, agent: _Agent, config: Mapping[str, Any]) -> None:
         """Create an agent's container and start it; if it does not start, it is removed."""
@@ -198,6 +252,8 @@ class DockerRuntime(SerialRuntime[_Agent]):
         except BaseException:
             await self._shut(agent)
             await self._engine.remove(made)
+            if agent.crew is not None:
+                await agent.crew.close(self._stop_timeout_s)
             raise
 
     async def _discard(self, agent: _Agent) -> None:
@@ -216,16 +272,24 @@ class DockerRuntime(SerialRuntime[_Agent]):
         """Send SIGTERM, wait the grace time, send SIGKILL; the container is kept."""
         seen = await self._engine.find(agent.name)
         agent.handed.withdraw()  # from here on its end is requested
+        limit_s = self._stop_timeout_s
+        ends = [] if agent.crew is None else [agent.crew.close(limit_s)]
         if seen is not None and seen.running:
-            await self._engine.stop(seen.id, whole_seconds(self._stop_timeout_s))
+            ends.append(self._engine.stop(seen.id, whole_seconds(limit_s)))
+        found = await asyncio.gather(*ends, return_exceptions=True)
         await self._unwatch(agent)
+        for end in found:
+            if isinstance(end, BaseException):
+                raise end
 
     async def _erase(self, agent: _Agent) -> None:
         """Remove its container, its volume, and the end of its log."""
         seen = await self._engine.find(agent.name)
         if seen is not None:
             await self._engine.remove(seen.id)
-        await self._engine.remove_volume(agent.name)
+        await self._engine.remove_volume(agent.name, self._engine.identity(agent.name).volume)
+        if agent.crew is not None:
+            await agent.crew.erase()
         await asyncio.to_thread(remove_tree, self._directory / agent.name)
         await asyncio.to_thread(agent.kept_log.unlink, missing_ok=True)
 
@@ -235,11 +299,14 @@ class DockerRuntime(SerialRuntime[_Agent]):
             seen = await self._engine.find(agent.name)
             if seen is None or not seen.running:
                 await self._shut(agent)
+                self._end_crew(agent)
             elif self._closed or not agent.wanted:
                 pass  # its end is requested, or it is left to another control plane
             elif seen.id != agent.watched or not agent.running:
                 await self._shut(agent)
                 await agent.relay.open()
+                if agent.crew is not None and not agent.crew.running:
+                    await agent.crew.resume()
                 agent.watched = seen.id
                 agent.watcher = asyncio.create_task(self._watch(agent, seen.id))
         return seen
@@ -287,6 +354,27 @@ class DockerRuntime(SerialRuntime[_Agent]):
             return
         if agent.wanted:
             _log.warning("agent %s ended without being asked to", agent.name)
+        self._end_crew(agent)
+
+    def _end_crew(self, agent: _Agent) -> None:
+        """Let what runs beside an ACP process end that ended, once no change is under way."""
+        crew = agent.crew
+        if crew is None or self._closed or not (crew.running or not crew.known):
+            return
+
+        async def end() -> None:
+            async with agent.lock:
+                try:
+                    seen = await self._engine.find(agent.name)
+                    if seen is None or not seen.running:
+                        await crew.close(self._stop_timeout_s)
+                except AgencyError as error:  # the next look tries again
+                    _log.warning("programs of %s may run on: %s", agent.name, error.message)
+
+        if not agent.ending or agent.ending.done():
+            agent.ending = asyncio.create_task(end())
+            self._closing.add(agent.ending)
+            agent.ending.add_done_callback(self._closing.discard)
 
     async def _unwatch(self, agent: _Agent) -> None:
         """Stop to wait for a container's end, and close the agent's endpoint."""

@@ -77,7 +77,13 @@ def with_programs(config: ControlConfig, instance: Instance, port: int | None) -
         program = instance.agents[agent.name].program
         told: dict[str, Any] = {}
         if program is not None:
-            told["program"] = ProgramSettings(kind=program.kind, model=program.model)
+            told["program"] = ProgramSettings(
+                kind=program.kind,
+                model=program.model,
+                agent=program.agent,
+                run=tuple(map(Path, program.run)),
+                own_tools=program.own_tools,
+            )
         entries.append(agent.model_copy(update=told))
     models = ModelSettings(url=f"http://{LOOPBACK}:{port}", tokens=tokens_of(config.state_dir))
     return config.model_copy(update={"agents": tuple(entries), "models": models})

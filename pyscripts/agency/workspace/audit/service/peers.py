@@ -25,8 +25,11 @@ def agent_of(uid: int, agents: Path = _AGENTS) -> str | None:
     """Find the agent of a uid, by the machine's users and the instance's agents.
 
     The user must have an agent's user name and a uid in the agents' range, and the agent must have
-    its file below `agents`: a user that outlived its agent belongs to none.
+    its file below `agents`: a user that outlived its agent belongs to none. In containers an agent
+    has a uid without a user.
     """
+    if uid - naming.CONTAINER_UIDS in naming.AGENT_UIDS:
+        return _contained(uid, agents)
     if uid not in naming.AGENT_UIDS:
         return None
     try:
@@ -37,3 +40,9 @@ def agent_of(uid: int, agents: Path = _AGENTS) -> str | None:
     if user != naming.agent_user(name) or not naming.is_agent_name(name):
         return None
     return name if (agents / f"{name}.json").is_file() else None
+
+
+def _contained(uid: int, agents: Path) -> str | None:
+    names = sorted(each.stem for each in agents.glob("*.json") if naming.is_agent_name(each.stem))
+    found = [name for name in names if naming.container_uid(name) == uid]
+    return found[0] if len(found) == 1 else None  # of two that share one, neither

@@ -93,5 +93,21 @@ def _configuration(settings: Settings) -> dict[str, object]:
     }
 
 
+def answer(output: str) -> str:
+    """Read the text of its last step: its output is an event a line."""
+    said: list[str] = []
+    for line in output.splitlines():
+        event = json.loads(line)
+        if event["type"] == "step_start":
+            said.clear()
+        elif event["type"] == "text":
+            said.append(str(event["part"]["text"]))
+    if not said:
+        raise ValueError("its last step has no text")
+    return "\n".join(said)
+
+
 # Plugins in this directory are loaded even where its settings forbid the project's configuration.
-AGENT = Agent("opencode", "1.18.33", f"{SERVER}_{{tool}}", render, runs_unasked=(".opencode",))
+AGENT = Agent(
+    "opencode", "1.18.33", f"{SERVER}_{{tool}}", render, answer, runs_unasked=(".opencode",)
+)

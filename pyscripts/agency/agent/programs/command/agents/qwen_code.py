@@ -69,4 +69,14 @@ def render(settings: Settings) -> Launch:
     return Launch((file,), argv, directory_of(settings), environment, tokens)
 
 
-AGENT = Agent("qwen-code", "0.24.4", f"mcp__{SERVER}__{{tool}}", render)
+def answer(output: str) -> str:
+    """Read the result: its output is one list of events."""
+    for event in json.loads(output):
+        if event["type"] == "result":
+            if event["is_error"]:
+                raise ValueError(str(event.get("error", event["subtype"])))
+            return str(event["result"])
+    raise ValueError("it has no result")
+
+
+AGENT = Agent("qwen-code", "0.24.4", f"mcp__{SERVER}__{{tool}}", render, answer)

@@ -1,0 +1,127 @@
+"""Containers of an agent's programs: what each runs and sees, and their configurations. Pure.
+
+    ACP (runtime.py)     secrets, leases               control socket ─┐
+    gateway              MCP servers, forge tokens     control, front ─┴─ volumes in memory
+    rooms                program, account, model token front, doors (door.py)
+
+One user, three containers: what a model steers (rooms) sees neither the secrets of tools nor the
+way to decide on its own calls, and what a tool server runs (gateway) sees neither the account nor
+the way to models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
+from agency.control.runtimes.beside.writing import MATRIX_TOKEN, MODEL_TOKEN, POLICY
+from agency.control.runtimes.docker.container import HANDED, STATE, Identity, Inside, show
+from agency.protocols import SOCKET
+
+GATEWAY, ROOMS = "gateway", "rooms"
+GATEWAY_FILE, ROOMS_FILE = "gateway.json", "chat.json"
+HOMESERVER_DOOR, MODELS_DOOR = "homeserver.sock", "models.sock"
+# In the containers: volumes with sockets of the gateway, and the Gosuto.
+_FRONT, _CONTROL = PurePosixPath("/run/agency-front"), PurePosixPath("/run/agency-control")
+_POLICY = PurePosixPath("/run/agency-policy")
+FRONT_SOCKET, CONTROL_SOCKET = _FRONT / "mcp.sock", _CONTROL / "control.sock"
+
+
+def front_volume(identity: Identity) -> str:
+    """Name the volume with the socket at which programs call tools."""
+    return f"{identity.container}.front"
+
+
+def control_volume(identity: Identity) -> str:
+    """Name the volume with the socket at which ACP steers the gateway."""
+    return f"{identity.container}.control"
+
+
+def with_gateway(inside: Inside, identity: Identity, models: ModelSettings, group: int) -> Inside:
+    """Add to the container of ACP what it sees of the gateway and the audit log.
+
+    `identity` is the agent's; `group` may use the socket of the log.
+    """
+    control = _shared(control_volume(identity), _CONTROL, read_only=True)
+    return Inside(inside.arguments, (*inside.mounts, control, *_audit(models)), (group,))
+
+
+def gateway_inside(identity: Identity, handed: Path, models: ModelSettings, group: int) -> Inside:
+    """Describe the container of the tool gateway and its servers."""
+    return Inside(
+        ("gateway", "--json", "--config", str(HANDED / GATEWAY_FILE)),
+        (
+            show(handed, HANDED),
+            _shared(front_volume(identity), _FRONT),
+            _shared(control_volume(identity), _CONTROL),
+            *_audit(models),
+        ),
+        (group,),
+    )
+
+
+def rooms_inside(
+    identity: Identity, handed: Path, policy: Path, models: ModelSettings, group: int
+) -> Inside:
+    """Describe the container of the program in rooms; `policy` is the directory of the Gosuto."""
+    return Inside(
+        ("chat", "--json", "--config", str(HANDED / ROOMS_FILE)),
+        (
+            show(handed, HANDED),
+            show(policy, _POLICY),
+            _shared(front_volume(identity), _FRONT, read_only=True),
+            *_audit(models),
+        ),
+        (group,),
+    )
+
+
+def gateway_document(agent: str, models: ModelSettings) -> dict[str, object]:
+    """Write the configuration of the tool gateway."""
+    return {
+        "agent": agent,
+        "socket": str(FRONT_SOCKET),
+        "control_socket": str(CONTROL_SOCKET),
+        "state_dir": str(STATE / "gateway"),
+        "audit_socket": _audit_socket(models),
+    }
+
+
+def rooms_document(
+    agent: str, user: str, models: ModelSettings, program: ProgramSettings
+) -> dict[str, object]:
+    """Write the configuration of the program in rooms."""
+    return {
+        "agent": agent,
+        "user": user,
+        "homeserver": "http://homeserver",
+        "homeserverSocket": str(HANDED / HOMESERVER_DOOR),
+        "credential": MATRIX_TOKEN,
+        "gosuto": str(_POLICY / POLICY),
+        "state": str(STATE / "rooms"),
+        "model": {
+            "url": "http://models",
+            "socket": str(HANDED / MODELS_DOOR),
+            "credential": MODEL_TOKEN,
+        },
+        "gateway": {"socket": str(FRONT_SOCKET)},
+        "auditSocket": _audit_socket(models),
+        "defaultModel": program.model,
+    }
+
+
+def _audit_socket(models: ModelSettings) -> str | None:
+    return None if models.audit_socket is None else str(SOCKET)
+
+
+def _audit(models: ModelSettings) -> tuple[Mapping[str, Any], ...]:
+    # The socket itself, not its directory: that is /run, and the log knows senders by their user.
+    if models.audit_socket is None:
+        return ()
+    return (show(models.audit_socket, PurePosixPath(SOCKET)),)
+
+
+def _shared(volume: str, target: PurePosixPath, *, read_only: bool = False) -> Mapping[str, Any]:
+    return {"Type": "volume", "Source": volume, "Target": str(target), "ReadOnly": read_only}
