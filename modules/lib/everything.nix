@@ -21,6 +21,8 @@
       // lib.optionalAttrs (name == "matrix" || config.agency.platform == "nixos") { enable = true; }
     ) config.agency.instance.facts.services;
     preview = lib.attrNames (import ./. { inherit lib; }).preview.unwritten;
+    # In a guest it is a part: it needs models.
+    models.enable = lib.mkDefault (config.agency.platform == "nixos");
     incidents.enable = true;
     sandbox.expiry.enable = true;
     backup = {

@@ -196,9 +196,9 @@ class ControlConfig(Strict):
         if working and self.models is None:
             raise ValueError(f"models: is not set, and {working[0]} has a program")
         for agent in self.agents:
-            if agent.program is not None and (agent.runtime or self.runtime) != "process":
+            if agent.program is not None and (agent.runtime or self.runtime) == "docker":
                 raise ValueError(
-                    f"agents: {agent.name} has a program, which the runtime process alone starts"
+                    f"agents: {agent.name} has a program, which the runtime docker does not start"
                 )
         return self
 

@@ -26,6 +26,7 @@ class ChatConfig(Written):
     homeserver: str = Field(pattern=r"^https?://[^\s?#@]+[^\s?#@/]$")
     credential: str = "matrix-token"
     gosuto: Path
+    waits: bool = False  # for the first Gosuto; else it ends where there is none
     state: Path
     model: ModelAddress
     gateway: GatewayAddress | None = None  # without one there are the rooms' own tools alone

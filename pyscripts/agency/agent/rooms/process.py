@@ -28,6 +28,8 @@ from agency.protocols import AuditClient
 from agency.secrets import read_credential
 from agency.signals import stop_signals
 
+_LOOK_S = 0.2
+
 _log = logging.getLogger(__name__)
 
 
@@ -40,6 +42,8 @@ async def chat(config: ChatConfig, clock: Clock, program: Program | None = None)
     """
     token = read_credential(config.credential)
     policy = Policy(config.gosuto, config.agent)
+    while config.waits and not config.gosuto.exists():  # noqa: ASYNC110 - another process writes it
+        await asyncio.sleep(_LOOK_S)
     policy.read()
     worker = program or BuiltinProgram(config, read_credential(config.model.credential), clock)
     async with client_session() as http, _recording(config) as record:

@@ -23,6 +23,7 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.beside.base import Besides, nothing_beside
+from agency.control.runtimes.beside.hosted import Hosting, nothing_hosted
 from agency.control.runtimes.docker.settings import DockerSettings
 from agency.control.runtimes.handover import redeem_socket
 from agency.errors import PrerequisiteError
@@ -36,7 +37,7 @@ class RuntimeSettings:
 
     `handed` holds sockets that listen on some of those ports, made by the control plane's parent.
     `instance` is the instance's name; `docker` is for the runtime of that name. `besides` makes
-    what runs beside an agent; so far only the runtime `process` starts it.
+    what runs beside an agent of the runtime `process`, `hosted` of the runtime `systemd`.
     """
 
     state_dir: Path
@@ -47,6 +48,7 @@ class RuntimeSettings:
     instance: str = "agency"
     docker: DockerSettings | None = None
     besides: Besides = nothing_beside
+    hosted: Hosting = nothing_hosted
 
     def port_of(self, name: str) -> int:
         """Return the port on which an agent of this machine serves ACP.
@@ -164,7 +166,9 @@ def _systemd(settings: RuntimeSettings) -> Runtime:
             where=f"${_RUNTIME_DIRECTORY}",
             hint="run the control plane as its unit agency-control.service does",
         )
-    return SystemdRuntime(Path(directory) / "agents", port_of=settings.port_of)
+    return SystemdRuntime(
+        Path(directory) / "agents", port_of=settings.port_of, hosted=settings.hosted
+    )
 
 
 def _docker(settings: RuntimeSettings) -> Runtime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agency.control.conditions import Code
 from agency.control.gosuto.desk import GosutoDesk
-from agency.control.gosuto.push import AcpPush
+from agency.control.gosuto.push import AcpPush, ConfigPush, SharedPush
 from agency.control.service.shared import Shared
 
 
@@ -20,5 +20,8 @@ def build_desk(plane: Shared) -> GosutoDesk:
             hint=f"stop it, and see its log: !agency agents stop {agent}",
         )
 
-    push = AcpPush(plane.runtime, plane.acp)
+    push: ConfigPush = AcpPush(plane.runtime, plane.acp)
+    models = plane.config.models
+    if models is not None and models.policies is not None:
+        push = SharedPush(push, models.policies)
     return GosutoDesk(plane.database, plane.inventory, push, lied)

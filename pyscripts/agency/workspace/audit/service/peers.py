@@ -11,6 +11,9 @@ from agency import naming
 from agency.workspace.audit.record import Sender
 
 _AGENTS = Path("/etc/agency/agents")
+# It tells what the calls of all agents to models cost, and no agent can speak as it.
+PROXY_UID = naming.SERVICE_UIDS["proxy"]
+PROXY_EVENTS = frozenset({"model.called"})
 _CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
 
 
@@ -37,3 +40,9 @@ def agent_of(uid: int, agents: Path = _AGENTS) -> str | None:
     if user != naming.agent_user(name) or not naming.is_agent_name(name):
         return None
     return name if (agents / f"{name}.json").is_file() else None
+
+
+def is_agent(name: object, agents: Path = _AGENTS) -> bool:
+    """Return whether an agent of this machine's instance has a name."""
+    named = isinstance(name, str) and naming.is_agent_name(name)
+    return named and (agents / f"{name}.json").is_file()
