@@ -67,7 +67,9 @@ in
             mode = "2750";
           };
         });
-    agency.units.agency-control.serviceConfig.ReadWritePaths = [ shared ];
+    agency.units.agency-control = lib.mkIf agency.control.enable {
+      serviceConfig.ReadWritePaths = [ shared ];
+    };
 
     environment.etc."agency/proxy.json".text = configuration;
     agency.units.agency-proxy = {

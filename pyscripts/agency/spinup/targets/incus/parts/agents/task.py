@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import inspect
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -37,6 +38,7 @@ _HANDED = PurePosixPath("/run/agency-control/beside")
 _DOCUMENT = PurePosixPath("/run/agency-trial/gosuto.json")
 _TOKENS = ("gateway-token", "gateway-control-token", "model-token", "matrix-token")
 _STEP_S, _POLL_S = 60.0, 0.2
+_DIGEST = re.compile(r"\bsha256:([0-9a-f]{64})\b")
 Found = TypeVar("Found")
 
 
@@ -146,7 +148,10 @@ class Trial:
             said = done.stderr.decode(errors="replace")[-500:]
             raise MachineError(f"the Gosuto was not taken: {said}", where=self.agent)
         shown = await self.guest.run(PROGRAM, "do", "gosuto", "show", self.agent, "--json")
-        return str(json.loads(shown)["detail"]["sha256"])
+        found = _DIGEST.search(json.loads(shown)["reply"]["text"])
+        if found is None:
+            raise MachineError("no digest of the Gosuto is told", where=self.agent)
+        return found.group(1)
 
     async def _waiting(self) -> str | None:
         shown = await self.guest.run(PROGRAM, "do", "approvals", "list", "--json")
