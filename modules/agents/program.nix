@@ -93,10 +93,12 @@ in
       relax = {
         # Tool servers on Node.js and the like compile at run time.
         MemoryDenyWriteExecute = false;
-        # It sets the limits of each tool server.
+        # It starts each tool server by prlimit, which sets its limits, and by setpriv, which sets
+        # capabilities whatever it is asked for. There are none, so nothing is won by it.
         SystemCallFilter = [
           "@system-service"
           "~@privileged"
+          "capset"
         ];
       };
       serviceConfig = limits // {

@@ -160,6 +160,20 @@ async def test_an_account_that_was_logged_out_is_logged_in_again(scene: Scene) -
     assert scene.accounts.given[-1] == scene.read("matrix-token")
 
 
+async def test_what_could_not_be_logged_out_is_before_the_next_log_in(scene: Scene) -> None:
+    await scene.hosted.open()
+    first = scene.read("matrix-token")
+    scene.accounts.away = True
+    await scene.hosted.close()
+    assert not scene.digest.exists()
+    assert [each.name for each in scene.directory.iterdir()] == ["matrix-token"]
+    scene.accounts.away = False
+    scene.hosted = scene.make()  # of another control plane
+    await scene.hosted.open()
+    assert scene.accounts.ended == {first}
+    assert scene.read("matrix-token") != first
+
+
 async def test_a_control_plane_that_comes_back_goes_on_with_what_is_there(scene: Scene) -> None:
     await scene.hosted.open()
     before = {each.reveal() for each in scene.hosted.secrets()}

@@ -57,6 +57,7 @@ class Hosted:
     _work: asyncio.Task[None] | None = None
     _is_in: asyncio.Event = field(default_factory=asyncio.Event)
     _account: SecretValue | None = None
+    _left: SecretValue | None = None  # of an earlier run, which is not logged out yet
 
     @property
     def gateway_socket(self) -> Path:
@@ -70,7 +71,7 @@ class Hosted:
             AgencyError: a file cannot be written.
         """
         await self._rest()
-        self._account = None
+        self._left, self._account = self._account or self._written(), None
         hired, places = self.hired, UnitPlaces(self.agent)
         to_gateway, to_control, to_model = (hired.new_token() for _ in range(3))
         remove_tree(self.directory)
@@ -100,14 +101,16 @@ class Hosted:
         """Make the tokens worthless, after the units ended."""
         self._digest.unlink(missing_ok=True)
         await self._rest()
-        account = self._account or self._written()
-        if account is not None:
-            try:
-                await self.hired.accounts.log_out(account)
-            except AgencyError as error:  # the next log-in ends the session of this device
-                _log.info("%s is not logged out: %s", self.agent, error.message)
-        self._account = None
+        account, self._account = self._account or self._written(), None
         remove_tree(self.directory)
+        if account is None:
+            return
+        try:
+            await self.hired.accounts.log_out(account)
+        except AgencyError as error:  # its file stays, and the next start tries again
+            _log.info("%s is not logged out: %s", self.agent, error.message)
+            make_private(self.directory)
+            self._write(MATRIX_TOKEN, account.reveal().encode())
 
     async def leave(self) -> None:
         """Keep the account no more; the agent goes on without the control plane."""
@@ -160,6 +163,9 @@ class Hosted:
     async def _log_in(self) -> None:
         """Log the account in where it is not; its unit loads the token at its next start."""
         accounts = self.hired.accounts
+        if self._left is not None and await accounts.counts(self._left):
+            await accounts.log_out(self._left)
+        self._left = None
         self._account = self._account or self._written()
         if self._account is not None and await accounts.counts(self._account):
             return

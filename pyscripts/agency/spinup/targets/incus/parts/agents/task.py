@@ -318,7 +318,10 @@ class Trial:
             if found:
                 return found
             if loop.time() > until:
-                raise MachineError(f"{what} did not come within {_STEP_S:g} s", where=self.agent)
+                tail = (await units.failure(self.guest, (*self._own, PROXY))).log_tail
+                raise MachineError(
+                    f"{what} did not come within {_STEP_S:g} s", where=self.agent, log_tail=tail
+                )
             await asyncio.sleep(_POLL_S)
 
 
