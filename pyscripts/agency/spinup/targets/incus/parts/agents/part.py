@@ -6,14 +6,13 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from agency.instance import Instance
+from agency.instance import Instance, model_key
 from agency.secrets import Generator, SecretValue, generate
 from agency.spinup.probes.working import PROBE
 from agency.spinup.targets.incus.parts import Part, Shop
 from agency.spinup.targets.incus.parts.agents import scripted
 from agency.spinup.targets.incus.parts.agents.task import Trial
 
-KEY = "model-scripted-key"
 PORT = 8029
 _ROLE = "developer"
 _MODELS: Mapping[str, Any] = {
@@ -48,7 +47,7 @@ class AgentsPart(Part):
 
     def secrets(self, instance: Instance) -> Mapping[str, SecretValue]:  # noqa: ARG002
         """See Part: the key of the provider, which is new for each run."""
-        return {KEY: self.key}
+        return {model_key(scripted.MODEL): self.key}
 
     async def at(self, step: str, shop: Shop) -> None:
         """See Part: the agents of the conversation have ended, and one of them begins anew."""

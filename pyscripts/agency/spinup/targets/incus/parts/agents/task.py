@@ -22,6 +22,7 @@ from agency.canonical import sha256_hex
 from agency.clock import new_id
 from agency.errors import AgencyError
 from agency.guests import PREFIX, PROGRAM, Guest, GuestFile
+from agency.instance import model_key
 from agency.machine import MachineError, units
 from agency.matrix import Person, client_path
 from agency.secrets import SecretValue
@@ -257,7 +258,7 @@ class Trial:
             "kind": "scripted",
             "unit": MODEL_UNIT,
             "requests": asked,
-            "keySha256": self.shop.secrets.get("model-scripted-key").digest(),
+            "keySha256": self.shop.secrets.get(model_key(scripted.MODEL)).digest(),
         }
 
     async def _units(self) -> list[Evidence]:
@@ -292,7 +293,7 @@ class Trial:
             ("policy", {"read": f"/var/lib/agency-gateway/{self.agent}/policy.json"}),
             ("handed token", {"read": str(_HANDED / self.agent / "model-token")}),
             ("credential", {"read": chat}),
-            ("provider's key", {"read": f"/run/credentials/{PROXY}/model-scripted-key"}),
+            ("provider's key", {"read": f"/run/credentials/{PROXY}/{model_key(scripted.MODEL)}"}),
             ("ledger", {"read": "/var/lib/agency-proxy/ledger.db"}),
         ]
 
