@@ -253,12 +253,13 @@ class Trial:
         """Read what the scripted model was asked, by its journal."""
         words = ("journalctl", "--unit", MODEL_UNIT, "--output=cat", "--no-pager")
         lines = (await self.guest.run(*words)).decode().splitlines()
+        key = self.shop.secrets.get(model_key(scripted.MODEL))
         asked = [json.loads(line) for line in lines if line.startswith('{"request"')]
         return {
             "kind": "scripted",
             "unit": MODEL_UNIT,
             "requests": asked,
-            "keySha256": self.shop.secrets.get(model_key(scripted.MODEL)).digest(),
+            "keySha256": sha256_hex(key.reveal().encode()),
         }
 
     async def _units(self) -> list[Evidence]:
