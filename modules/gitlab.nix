@@ -226,7 +226,7 @@ in
       # Else it counts as done when it begins, and what waits for its end reads half of it.
       gitlab-backup.serviceConfig.Type = "oneshot";
       # By hand, with the time stamp of a backup: docs/backup-restore.md.
-      "agency-gitlab-restore@" = {
+      "gitlab-restore@" = {
         description = "GitLab's restore of its backup %i";
         requires = [ "gitaly.service" ];
         after = [

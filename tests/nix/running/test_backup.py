@@ -51,7 +51,7 @@ def is_job(unit: Any) -> bool:
 
 def test_gitlab_s_restore_is_a_unit_that_asks_nothing(full: Machine) -> None:
     """By the task and the variables of GitLab's documentation; no GitLab has run it."""
-    unit = full.units["agency-gitlab-restore@.service"]
+    unit = full.units["gitlab-restore@.service"]
     assert unit.last("Type") == "oneshot"
     assert unit.last("User") == full.units["gitlab-backup.service"].last("User")
     assert re.fullmatch(
