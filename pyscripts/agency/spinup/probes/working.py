@@ -107,7 +107,6 @@ def _call(row: dict[str, Any], rows: list[dict[str, Any]]) -> Evidence:
         "decision": detail["decision"],
         "rule": detail.get("rule"),
         "arguments": detail["arguments"],
-        "trace": detail.get("trace"),
         "outcome": ends[0]["outcome"] if ends else None,
     }
 

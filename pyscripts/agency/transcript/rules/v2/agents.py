@@ -194,10 +194,12 @@ class AgentWorked(Shape):
             raise ValueError("calls: none was denied")
         if any(call.decision == "deny" for call in made):
             raise ValueError("calls: one that was denied was made")
-        offered = {name for request in self.model.requests for name in request.offered}
-        for call in denied:
-            if call.tool.replace("/", "__") in offered:
-                raise ValueError("model.requests: a tool that is denied was offered")
+        asked = {each.turn for each in self.model.requests if each.turn != "answer"}
+        unoffered = asked - {name for each in self.model.requests for name in each.offered}
+        if not unoffered:
+            raise ValueError("model.requests: none asked for a tool that was not offered")
+        if unoffered & {call.tool.replace("/", "__") for call in made}:
+            raise ValueError("calls: one of a tool that was not offered was made")
         return self
 
     @model_validator(mode="after")

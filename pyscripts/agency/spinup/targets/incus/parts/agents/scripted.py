@@ -32,13 +32,14 @@ class Turn:
     needs: str = ""
 
 
-# A look, a repair, a look, what policy refuses, and the branch that is handed in.
+# A look, a repair, a look; a tool that is not offered, and a file that policy refuses; a branch.
 SCRIPT = (
     Turn("work__test"),
     Turn("work__write", (("path", "calculator.py"), ("text", FIXED)), needs="FAILED"),
     Turn("work__test", needs="written"),
     Turn("work__push", needs="OK"),
-    Turn("work__branch", (("slug", BRANCH), ("message", "calculator: add"))),
+    Turn("work__write", (("path", ".git/hooks/post-commit"), ("text", "#!/bin/sh\n"))),
+    Turn("work__branch", (("slug", BRANCH), ("message", "calculator: add")), needs="policy"),
     Turn(text=ANSWER, needs=BRANCH),
 )
 
