@@ -21,6 +21,7 @@ from agency.control.grammar.command import Command
 from agency.control.operations import Operations, State, Targets
 from agency.control.operations.admitting.admission import Bounds
 from agency.control.operations.approving.plan import Planner, plan_nothing
+from agency.control.operations.running.dispatch import HandIn, take_none
 from agency.control.operations.running.showing import AFTER_S, EVERY_S
 from agency.control.policy import Allow, Decision, Needs, People, Policy, Ruled
 from agency.control.rooms.deletions import Deletions
@@ -76,6 +77,7 @@ class Desk:
     targets: Targets | None = None
     plan: Planner = plan_nothing
     card_pace_s: tuple[float, float] = (AFTER_S, EVERY_S)
+    hand_in: HandIn = take_none
     policy: Policy = field(default_factory=lambda: Policy(People(frozenset({ALICE, BOB}))))
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -131,6 +133,7 @@ class Desk:
             backoff=Backoff(first_s=0.001, longest_s=0.002),
             plan=self.plan,
             card_pace_s=self.card_pace_s,
+            hand_in=self.hand_in,
         )
 
     def event(self, text: str, **changes: Any) -> dict[str, Any]:

@@ -43,8 +43,9 @@ class IncomingEvent:
     """One message. `text` is its text; for an edit, the new text.
 
     `replaces` is the event that this one edits; `thread` is the root of its thread; `mentions` are
-    the users whom it mentions; `shown` is its HTML if that differs from `text`. `leak` names the
-    kind of token that the message held; then no text of it is kept.
+    the users whom it mentions; `shown` is its HTML if that differs from `text`. `answers` is the
+    event that it is a reply to; a file with a caption is its own. `leak` names the kind of token
+    that the message held; then no text of it is kept.
     """
 
     event_id: str
@@ -59,6 +60,7 @@ class IncomingEvent:
     mentions: tuple[str, ...] = ()
     shown: str = ""
     leak: str = ""
+    answers: str = ""
 
     def content_json(self) -> str:
         """Encode the fields that the inbox keeps, as pure ASCII JSON."""
@@ -72,6 +74,7 @@ class IncomingEvent:
                 "mentions": self.mentions,
                 "shown": self.shown,
                 "leak": self.leak,
+                "answers": self.answers,
             }
         )
 
@@ -222,6 +225,8 @@ def _message(content: dict[str, Any], event: IncomingEvent) -> IncomingEvent:
     if rel_type == "m.replace" and isinstance(content.get("m.new_content"), dict):
         said = content["m.new_content"]
     text = _text(said.get("body"))
+    if said.get("msgtype") == "m.file" and said.get("filename") in (None, text):
+        text = ""  # the file's name: it has no caption
     leak = token_in(*_texts(content), *_texts(said)) or ""
     if isinstance(relation, dict) and isinstance(relation.get("m.in_reply_to"), dict):
         text = without_fallback(text)
@@ -230,11 +235,24 @@ def _message(content: dict[str, Any], event: IncomingEvent) -> IncomingEvent:
         msgtype=_text(said.get("msgtype"))[:_MAX_ID],
         text="" if leak else text,
         leak=leak,
+        answers=_answered(relation, said, event.event_id),
         replaces=replaces or ("" if rel_type == "m.replace" else None),
         thread=target if rel_type == "m.thread" else None,
         mentions=mentioned(said),
         shown="" if leak else shown_instead(said, text),
     )
+
+
+def _answered(relation: object, said: dict[str, Any], own_id: str) -> str:
+    """Return the event that a message is a reply to, or the message itself if it is a file.
+
+    In a thread, clients write a reply for others that know no threads: it answers nothing.
+    """
+    if said.get("msgtype") == "m.file":
+        return own_id
+    if not isinstance(relation, dict) or relation.get("is_falling_back") is True:
+        return ""
+    return _optional_identifier(relation.get("m.in_reply_to"), "event_id") or ""
 
 
 def _origin_ts(raw: dict[str, Any]) -> int:

@@ -51,9 +51,10 @@ class MatrixSession:
             MatrixError: the call failed, or its answer has another form.
         """
         answer = await self._call(method, path, body, as_user, query, timeout_s)
-        if not isinstance(answer.value, dict):
+        value = answer.value()
+        if not isinstance(value, dict):
             raise answer.unlike("object")
-        return answer.value
+        return value
 
     async def request_list(
         self,
@@ -69,9 +70,21 @@ class MatrixSession:
             MatrixError: the call failed, or its answer has another form.
         """
         answer = await self._call(method, path, None, as_user, None, timeout_s)
-        if not isinstance(answer.value, list):
+        value = answer.value()
+        if not isinstance(value, list):
             raise answer.unlike("array")
-        return answer.value
+        return value
+
+    async def request_bytes(
+        self, path: str, *, most: int, as_user: str | None = None, timeout_s: float = _TIMEOUT_S
+    ) -> bytes:
+        """Get what is no JSON, such as a file: at most `most` bytes.
+
+        Raises:
+            MatrixError: the call failed, or the answer is longer.
+        """
+        answer = await self._call("GET", path, None, as_user, None, timeout_s, most=most)
+        return answer.data
 
     async def _call(
         self,
@@ -81,6 +94,7 @@ class MatrixSession:
         as_user: str | None,
         query: Mapping[str, str] | None,
         timeout_s: float,
+        most: int = MAX_ANSWER_BYTES,
     ) -> _Answer:
         given = {**(query or {}), **({} if as_user is None else {"user_id": as_user})}
         where = f"{method} {path}"
@@ -93,7 +107,7 @@ class MatrixSession:
                 timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S),
                 allow_redirects=False,
             ) as response:
-                answer = _Answer(where, response.status, await _read(response, where))
+                answer = _Answer(where, response.status, await _read(response, where, most))
                 if not 200 <= response.status < 300:
                     raise answer.refusal(response.headers.get("Retry-After"))
                 return answer
@@ -104,31 +118,35 @@ class MatrixSession:
             raise MatrixError(f"no answer from the homeserver ({kind})", where=where) from error
 
 
-async def _read(response: aiohttp.ClientResponse, where: str) -> Any:
-    """Read a JSON value; None for anything else."""
+async def _read(response: aiohttp.ClientResponse, where: str, most: int) -> bytes:
+    """Read at most `most` bytes."""
     data = bytearray()
     try:
         async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
             data += chunk
-            if len(data) > MAX_ANSWER_BYTES:
+            if len(data) > most:
                 raise AnswerError(
-                    f"the answer has more than {MAX_ANSWER_BYTES} bytes",
+                    f"the answer has more than {most} bytes",
                     where=where,
                     status=response.status,
                 )
     except TimeoutError as error:
         raise AnswerError("the answer does not end", where=where, status=response.status) from error
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
+    return bytes(data)
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
     where: str
     status: int
-    value: Any
+    data: bytes
+
+    def value(self) -> Any:
+        """Read its JSON value; None for anything else."""
+        try:
+            return json.loads(self.data)
+        except (ValueError, RecursionError):
+            return None
 
     def unlike(self, wanted: str) -> MatrixError:
         return MatrixError(
@@ -136,7 +154,8 @@ class _Answer:
         )
 
     def refusal(self, retry_after: str | None) -> MatrixError:
-        body = self.value if isinstance(self.value, dict) else {}
+        value = self.value()
+        body = value if isinstance(value, dict) else {}
         errcode, text = _text(body.get("errcode")), _text(body.get("error"))
         return MatrixError(
             " ".join(part for part in (f"HTTP {self.status}", errcode, text) if part),

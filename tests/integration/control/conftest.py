@@ -180,9 +180,9 @@ class Room:
         """The answer to a message."""
         return wait_for(lambda: self.replies(event_id), f"reply to {event_id}")[0]
 
-    def ask(self, text: str) -> dict[str, Any]:
+    def ask(self, text: str, **content: Any) -> dict[str, Any]:
         """Say something and return the content of the answer."""
-        return dict(self.reply(self.say(text))["content"])
+        return dict(self.reply(self.say(text, **content))["content"])
 
 
 def make_config(place: Path, **changes: Any) -> dict[str, Any]:

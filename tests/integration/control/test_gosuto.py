@@ -10,10 +10,12 @@ from typing import Any
 
 import killing
 import pytest
+import requests
 from entering import command, socket_of
 from gosutos import filled
 
 from agency.gosuto import as_yaml
+from agency.gosuto import sha256 as sha256_of
 
 REPLY_KEY = "org.agency.reply"
 MAKE = (
@@ -27,7 +29,7 @@ class Pair:
     """Alice and Bob, both operators: what one asks for, the other approves."""
 
     def __init__(self, homeserver: Any, control: Any, room_class: Any, wait_for: Any) -> None:
-        self.control, self.wait_for = control, wait_for
+        self.control, self.wait_for, self.homeserver = control, wait_for, homeserver
         control.config["operators"] = ["@alice:agency.example", "@bob:agency.example"]
         control.start()
         self.room_id = control.ready().json()["room"]["id"]
@@ -53,6 +55,16 @@ class Pair:
             return str(ends[0]["content"]["body"]) if ends else None
 
         return str(self.wait_for(look, f"final reply to {event}"))
+
+    def upload(self, content: bytes, by: str) -> str:
+        """Put a file into the homeserver's repository; return its address."""
+        answer = requests.post(
+            f"{self.homeserver.url}/_matrix/media/v3/upload",
+            data=content,
+            headers={"Authorization": f"Bearer {TOKENS[by]}", "Content-Type": "text/yaml"},
+            timeout=30,
+        )
+        return str(answer.json()["content_uri"])
 
     def approve(self, prompt: str, by: str) -> None:
         said = self.rooms[by].ask(f"approve {prompt.split()[1][:9]}")
@@ -138,6 +150,38 @@ def test_a_document_in_a_file_is_handed_in_and_approved_by_its_digest(
     assert "capabilities.write-to-the-forge.answer" in answer["error"]["message"]
     status, answer = command(path, *words, f"--document=sha256:{'0' * 64}")
     assert status == 1
+
+
+def test_a_document_is_sent_to_the_room_as_a_file(pair: Pair) -> None:
+    """As clients do: a command that replies to the file, and one that is its caption."""
+    document = filled("pm")
+    url = pair.upload(as_yaml(document).encode(), "alice")
+    file = pair.rooms["alice"].say("pm.yaml", msgtype="m.file", url=url)
+    reply = {"m.relates_to": {"m.in_reply_to": {"event_id": file}}}
+    said = pair.rooms["bob"].ask("!agency gosuto validate pm", **reply)["body"]
+    assert "The file is not yours, but @alice:agency.example's" in said
+    event = pair.rooms["alice"].say(
+        "> <@alice:agency.example> pm.yaml\n\n!agency gosuto set pm", **reply
+    )
+    prompt = str(pair.rooms["alice"].reply(event)["content"]["body"])
+    digest = sha256_of(document)
+    assert f"by the document sha256:{digest}" in prompt
+    pair.approve(prompt, "bob")
+    assert pair.final(event, "alice").startswith("pm has version 1 of its Gosuto")
+    assert pair.control.query("SELECT sha256, author FROM gosuto_versions") == [
+        (digest, "@alice:agency.example")
+    ]
+
+    broken = as_yaml(document).replace("answer: ask", "answer: maybe").encode()
+    caption = {"msgtype": "m.file", "filename": "pm.yaml", "url": pair.upload(broken, "bob")}
+    said = pair.rooms["bob"].ask("!agency gosuto set pm", **caption)["body"]
+    assert "capabilities.write-to-the-forge.answer" in said
+
+    leaky = as_yaml(document).encode() + b"# ghp_" + b"a1B2" * 9
+    caption["url"] = pair.upload(leaky, "bob")
+    said = pair.rooms["bob"].ask("!agency gosuto set pm", **caption)["body"]
+    assert "holds" in said
+    assert "deleted the message" in said
 
 
 def waiting(pair: Pair) -> str | None:

@@ -81,6 +81,32 @@ def test_message_in_a_thread() -> None:
     assert (event.thread, event.replaces) == ("$r", None)
 
 
+REPLY = {"m.in_reply_to": {"event_id": "$file"}}
+THREAD = {"rel_type": "m.thread", "event_id": "$root", "is_falling_back": True}
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "answers"),
+    [
+        ({"m.relates_to": REPLY}, "!agency ping", "$file"),
+        ({"m.relates_to": {**THREAD, **REPLY, "is_falling_back": False}}, "!agency ping", "$file"),
+        ({"m.relates_to": {**THREAD, **REPLY}}, "!agency ping", ""),
+        ({"m.relates_to": {"m.in_reply_to": {"event_id": 5}}}, "!agency ping", ""),
+        ({"m.relates_to": {"m.in_reply_to": ["$file"]}}, "!agency ping", ""),
+        ({"msgtype": "m.file", "filename": "pm.yaml"}, "!agency ping", "$e"),
+        ({"msgtype": "m.file", "filename": "!agency ping"}, "", "$e"),
+        ({"msgtype": "m.file"}, "", "$e"),
+        ({"msgtype": "m.file", "filename": 5}, "!agency ping", "$e"),
+    ],
+)
+def test_what_a_message_answers_and_the_caption_of_a_file(
+    content: dict[str, Any], text: str, answers: str
+) -> None:
+    event = parse_event(with_content(**content))
+    assert event is not None
+    assert (event.text, event.answers) == (text, answers)
+
+
 def test_encrypted_event_has_no_text() -> None:
     event = parse_event({**GOOD, "type": "m.room.encrypted", "content": {"ciphertext": "x"}})
     assert event is not None

@@ -15,7 +15,6 @@ from gosutos import document, filled
 
 from agency.gosuto import as_yaml, template_names, unenforced
 from agency.gosuto.enforcement import ENFORCERS, NOT_ENFORCED, fields
-from agency.gosuto.model import Approvals
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 _ROW = r"^\| `([^`]+)` \| [^|]+ \| [^|]+ \| ([^|]+) \|$"
@@ -74,9 +73,9 @@ def test_what_is_used_and_not_enforced_is_said():
 
 def test_a_field_within_an_enforced_part_is_said_too():
     document = filled("pm")
-    approvals = Approvals(approvers=["@a:agency.example"], room="!ops:agency.example")
-    said = unenforced(document.model_copy(update={"approvals": approvals}))
-    assert any(each.startswith("approvals.room is not enforced yet") for each in said)
+    persona = document.persona.model_copy(update={"api_key": "model-key"})
+    said = unenforced(document.model_copy(update={"persona": persona}))
+    assert any(each.startswith("persona.apiKey is not enforced: ") for each in said)
 
 
 def test_the_files_are_current():

@@ -1,24 +1,17 @@
-"""Documents that are handed in with a command: kept by digest before the command is entered.
-
-The command names the digest, so an approval of it covers every byte. What nobody named is pruned.
-"""
+"""Documents that are handed in with a command, past the room."""
 
 from __future__ import annotations
 
-from sqlalchemy.engine import Connection
-
 from agency.control.entrance.enter import Answer, Asked, Entrance, enter, submit
 from agency.control.execution.result import RefusalError
-from agency.control.gosuto.planning import check_no_token
+from agency.control.gosuto.documents import keep_document, read_handed_in
 from agency.control.grammar.parse import Command, CommandError, parse
 from agency.control.operations import Operation, Tell
 from agency.control.operations.admitting.admission import target_of
 from agency.control.policy import Deny
-from agency.control.store import gosuto as store
 from agency.errors import AgencyError
-from agency.gosuto import canonical, read_document, sha256
+from agency.gosuto import sha256
 
-_MOST = 200  # documents that wait for their command
 _ARGUMENT = "document"
 
 
@@ -61,19 +54,9 @@ async def _keep(entrance: Entrance, asked: Asked) -> None:
     policy = operations.rules.policy
     if isinstance(policy.decide(asked.actor, command.spec, target_of(command)), Deny):
         return  # likewise
-    document = read_document("document", asked.document.encode())
-    digest, text = sha256(document), canonical(document).decode()
-    check_no_token(text)
-    _check_named(command, digest)
-    now = entrance.clock.now_ms()
-
-    def keep(connection: Connection) -> None:
-        is_new = store.document(connection, digest) is None
-        if is_new and store.count_documents(connection) >= _MOST:
-            raise RefusalError("too many documents were handed in within a week")
-        store.keep_document(connection, digest, text, now)
-
-    await operations.database.write(keep)
+    document = read_handed_in(asked.document.encode())
+    _check_named(command, sha256(document))
+    await keep_document(operations.database, entrance.clock, document)
 
 
 def _check_named(command: Command, digest: str) -> None:

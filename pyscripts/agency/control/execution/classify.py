@@ -132,7 +132,8 @@ def classify(event: IncomingEvent, rules: Rules, now_ms: int) -> Verdict:
         return Verdict(Disposition.IGNORE, "own-message")
     if not listens and not rules.decides_in(event):
         return _elsewhere(event, rules)
-    if event.msgtype != "m.text":
+    is_caption = event.msgtype == "m.file" and event.answers == event.event_id
+    if event.msgtype != "m.text" and not is_caption:
         return Verdict(Disposition.IGNORE, "not-text")
     return _authorise(event, rules, now_ms)
 

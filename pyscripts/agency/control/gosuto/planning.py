@@ -130,15 +130,19 @@ def check_owner(document: Document, agent: str) -> None:
         )
 
 
+class HeldTokenError(RefusalError):
+    """A document that holds a token of a known format."""
+
+
 def check_no_token(text: str) -> None:
     """Refuse a document that holds a secret: it is shown in rooms, and kept for ever.
 
     Raises:
-        RefusalError: it holds a token of a known format.
+        HeldTokenError: it holds a token of a known format.
     """
     token = token_in(text)
     if token is not None:
-        raise RefusalError(
+        raise HeldTokenError(
             f"the document holds {token}, and is shown in rooms; nothing of it is kept",
             hint=f"{EXPOSED} In a document secrets are named, never held.",
         )
@@ -200,7 +204,8 @@ def _made(connection: Connection, request: Request, before: Version | None) -> t
         raise RefusalError(NO_VERSION.format(agent), hint=_BEGIN.format(agent))
     if not words and not request.is_asked:
         raise RefusalError(
-            "there is nothing to set", hint="give FIELD=VALUE, --template or --document"
+            "there is nothing to set",
+            hint="give FIELD=VALUE or --template, or send the command as a reply to a file",
         )
     return edit(read(before), words), "an edit" if words else "nobody"
 
@@ -211,7 +216,8 @@ def _handed_in(connection: Connection, digest: str) -> Document:
     if text is None:
         raise RefusalError(
             f"the document {digest} is not here",
-            hint="hand it in with the command: agency command --attach FILE gosuto set AGENT",
+            hint="hand it in: send the file to the room and the command as a reply to it, or "
+            "`agency do gosuto set AGENT --attach FILE`",
         )
     return read_canonical(text.encode(), bare)
 

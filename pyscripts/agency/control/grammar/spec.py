@@ -119,6 +119,11 @@ class CommandSpec:
         return self.noun if self.verb is None else f"{self.noun} {self.verb}"
 
     @property
+    def takes_document(self) -> bool:
+        """True if a document can be handed in with the command, which then names its digest."""
+        return self.parameter("document") is not None
+
+    @property
     def positionals(self) -> tuple[Parameter, ...]:
         """The positional parameters, in their order."""
         return tuple(each for each in self.parameters if each.positional)

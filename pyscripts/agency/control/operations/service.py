@@ -25,7 +25,14 @@ from agency.control.operations.approving.plan import Planner, plan_nothing
 from agency.control.operations.decisions import Decisions
 from agency.control.operations.proposals import Calls, Proposals, Tell, tell_nobody
 from agency.control.operations.running.changes import Changes
-from agency.control.operations.running.dispatch import Dispatcher, TakeAway, failed, leave_it
+from agency.control.operations.running.dispatch import (
+    Dispatcher,
+    HandIn,
+    TakeAway,
+    failed,
+    leave_it,
+    take_none,
+)
 from agency.control.operations.running.looks import Looks
 from agency.control.operations.running.queues import TargetQueues
 from agency.control.operations.running.recorder import Recorder
@@ -76,6 +83,7 @@ class Operations:
     asking_room: Callable[[], str] = lambda: ""  # the approvals room, while it can be asked in
     plan: Planner = plan_nothing
     take_away: TakeAway = leave_it
+    hand_in: HandIn = take_none
     backoff: Backoff = field(default_factory=Backoff)
     applied: Callable[[Sequence[Change]], None] = lambda _changes: None  # of the inventory
     card_pace_s: tuple[float, float] = (AFTER_S, EVERY_S)
@@ -168,6 +176,7 @@ class Operations:
             spawn=self._looks.spawn,
             asking_room=self.asking_room,
             take_away=self.take_away,
+            hand_in=self.hand_in,
         )
         self._messages = Messages(
             self.database,

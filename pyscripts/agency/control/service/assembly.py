@@ -25,7 +25,7 @@ from agency.control.operations import Operations
 from agency.control.operations.admitting.admission import Bounds
 from agency.control.rooms.deletions import Deletions
 from agency.control.service.asking import AskingService, meaning
-from agency.control.service.documents import build_desk
+from agency.control.service.documents import build_desk, build_file_documents
 from agency.control.service.notices import Notices
 from agency.control.service.shared import Shared, Tokens, new_trace
 from agency.control.service.speaking import build_speaker
@@ -166,6 +166,7 @@ def build_operations(
         handler=lambda command: handlers[command.name],
         targets=AgentTargets(lifecycle, {} if vault is None else {"secret": vault.desk.describe}),
         take_away=plane.taker.take_away,
+        hand_in=build_file_documents(plane),
         approval_wait_s=plane.config.limits.approval_wait_s,
         max_command_bytes=plane.config.limits.max_command_bytes,
         max_outbox=plane.config.limits.max_outbox,

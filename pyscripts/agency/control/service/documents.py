@@ -1,11 +1,14 @@
-"""The desk of agents' documents, built from what the parts of a control plane share."""
+"""Builders of the desk of agents' documents, and of what takes documents from rooms."""
 
 from __future__ import annotations
 
 from agency.control.conditions import Code
 from agency.control.gosuto.desk import GosutoDesk
+from agency.control.gosuto.documents import FileDocuments
 from agency.control.gosuto.push import AcpPush, ConfigPush, SharedPush
+from agency.control.rooms.files import RoomFiles
 from agency.control.service.shared import Shared
+from agency.gosuto import MAX_BYTES
 
 
 def build_desk(plane: Shared) -> GosutoDesk:
@@ -25,3 +28,10 @@ def build_desk(plane: Shared) -> GosutoDesk:
     if models is not None and models.policies is not None:
         push = SharedPush(push, models.policies)
     return GosutoDesk(plane.database, plane.inventory, push, lied)
+
+
+def build_file_documents(plane: Shared) -> FileDocuments:
+    """Build what takes documents that people send as files."""
+    config = plane.config
+    files = RoomFiles(plane.api, config.bot_id, config.domain, MAX_BYTES)
+    return FileDocuments(plane.database, plane.clock, files.read, plane.taker.take_away)

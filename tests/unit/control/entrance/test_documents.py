@@ -10,10 +10,10 @@ from desk import ALICE, BOB
 from gosuto_front import MAKE, GosutoFront
 from gosutos import filled
 
-from agency.control.entrance import documents
 from agency.control.entrance.attaching import attach
 from agency.control.entrance.documents import enter_with_document
 from agency.control.entrance.enter import Answer, Asked, Entrance
+from agency.control.gosuto import documents
 from agency.control.operations import OriginKind
 from agency.control.policy import People, Policy
 from agency.control.store import gosuto as store

@@ -61,10 +61,14 @@ async def test_a_change_is_shown_by_its_fields_alone(front):
 
 async def test_an_edit_warns_of_what_it_changes(front):
     await front.change(MAKE)
-    people = f'{{\\"approvers\\":[\\"{ALICE}\\"],\\"room\\":\\"!people:agency.example\\"}}'
-    prompt = await front.say(f'!agency gosuto set pm "approvals={people}"', BOB)
-    warned = [line for line in prompt.splitlines() if "is not enforced yet" in line]
-    assert [line.partition(" ")[0] for line in warned] == ["approvals.room"]
+    prompt = await front.say(
+        '!agency gosuto set pm "secrets={\\"model-key\\":{}}" persona.apiKey=model-key', BOB
+    )
+    warned = [line for line in prompt.splitlines() if "is not enforced" in line]
+    assert [line.partition(" ")[0] for line in warned] == [
+        "secrets",
+        "persona.apiKey",
+    ]
     prompt = await front.say('!agency gosuto set pm "gateways.timer.message=Wake up"', BOB)
     warned = [line for line in prompt.splitlines() if "is not enforced yet" in line]
     assert [line.partition(" ")[0] for line in warned] == ["gateways"]

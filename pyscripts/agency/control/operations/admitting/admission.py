@@ -83,6 +83,10 @@ def admit_event(
         why = {"code": "not-understood", "reason": str(error.reason), **sealed(event.text)}
         entry = message_entry(stored.trace, event.sender, origin, Outcome.REFUSED, why)
         return Settled(entry, Reply(False, sentence(error), error.pointer()))
+    if event.msgtype == "m.file" and not command.spec.takes_document:
+        why = {"code": "not-text", "room": event.room_id, "said": format_command(command)}
+        entry = message_entry(stored.trace, event.sender, origin, Outcome.REFUSED, why)
+        return Settled(entry, _no(f"{command.name} takes no file, so nothing was done."))
     origin = origin.restated(event, text, format_command(command))
     elsewhere = rules.refusal_in(event.room_id, command.spec.noun)
     if elsewhere is not None:

@@ -13,6 +13,7 @@ from agency.clock import Clock
 from agency.control.events import IncomingEvent
 from agency.control.execution.classify import LEAK, Rules
 from agency.control.execution.replies import Reply
+from agency.control.execution.result import RefusalError
 from agency.control.grammar.parse import Command
 from agency.control.operation import Operation, Origin, State
 from agency.control.operations.admitting import admission
@@ -44,13 +45,27 @@ async def leave_it(_event: IncomingEvent) -> str:
     return "Delete it."
 
 
+# Takes the document that a message goes with, and returns how the command names it.
+HandIn = Callable[[IncomingEvent], Awaitable[str]]
+
+
+async def take_none(_event: IncomingEvent) -> str:
+    """Take no document: for operations without a homeserver behind them.
+
+    Raises:
+        RefusalError: always.
+    """
+    raise RefusalError("no document is taken from rooms here")
+
+
 @dataclass(slots=True)
 class Dispatcher:
     """Dispatcher of messages and proposals, one at a time, in order.
 
     `spawn` runs a look or a refusal in a task of its own; `rules` gives the present rules, and
     `asking_room` the approvals room, empty if there is none to ask in.
-    `take_away` deletes a message that held a token, and says what became of that.
+    `take_away` deletes a message that held a token, and says what became of that. `hand_in` takes
+    the file that a message answers, where its command takes a document and names none.
     """
 
     recorder: Recorder
@@ -63,12 +78,16 @@ class Dispatcher:
     spawn: Callable[[Coroutine[Any, Any, None], StoredEvent | None], None]
     asking_room: Callable[[], str]
     take_away: TakeAway
+    hand_in: HandIn = take_none
 
     async def event(self, stored: StoredEvent) -> None:
         """Admit or settle a message."""
         admitted = self.judge(stored)
         if isinstance(admitted, Admitted):
-            await self._dispatch(admitted, stored)
+            if takes_file(admitted.command, stored.event):
+                self.spawn(self._with_file(stored), stored)
+            else:
+                await self._dispatch(admitted, stored)
             return
         self.spawn(self._refuse(admitted, stored), stored)
 
@@ -79,6 +98,20 @@ class Dispatcher:
             settled = replace(settled, reply=Reply(False, f"{settled.reply.text} {done}"))
         origin = Origin.of_event(stored.event)
         await self.settle(settled, origin, stored.trace, stored.sequence)
+
+    async def _with_file(self, stored: StoredEvent) -> None:
+        """Take the document that a command goes with, and admit the command that names it."""
+        event = stored.event
+        try:
+            named = await self.hand_in(event)
+        except AgencyError as error:
+            detail = {"code": "document-not-taken", "file": event.answers}
+            origin = Origin.of_event(event)
+            entry = message_entry(stored.trace, event.sender, origin, Outcome.REFUSED, detail)
+            settled = Settled(entry, Reply(False, sentence(error)))
+            await self.settle(settled, origin, stored.trace, stored.sequence)
+            return
+        await self.event(replace(stored, event=replace(event, text=f"{event.text} {named}")))
 
     def judge(self, stored: StoredEvent) -> Settled | Admitted:
         """Admit the command in a message; a defect met by one must not stop those behind it."""
@@ -192,6 +225,12 @@ class Dispatcher:
         elif self.queues.is_full(operation.target):
             return admission.refuse(before, "queue-full", full_text(operation))
         return None
+
+
+def takes_file(command: Command, event: IncomingEvent) -> bool:
+    """Return whether a command takes the file that its message answers: it says nothing else."""
+    given = {name for name in command.arguments if name != command.spec.target}
+    return command.spec.takes_document and bool(event.answers) and not given
 
 
 def failed(stored: StoredEvent) -> Settled:
