@@ -52,10 +52,12 @@ in
           config = lib.mkIf config.program.enable {
             templates = templates;
             # Its own ways, each with a token of its own: models, and its account in rooms.
-            loopback = [
-              agency.ports.models
-              agency.ports.synapse
-            ];
+            loopback = lib.attrValues (
+              lib.intersectAttrs {
+                models = null;
+                synapse = null;
+              } agency.ports
+            );
           };
         }
       )

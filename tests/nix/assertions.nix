@@ -407,6 +407,14 @@ in
       taskLoop.enable = false;
     };
   };
+  program-without-models = {
+    file = "agents/program.nix";
+    says = "it has a program, and this machine has no way to models";
+    module.agency = {
+      models.enable = false;
+      agents.developer.program.enable = false;
+    };
+  };
   no-login = {
     file = "hosts/agency/login.nix";
     says = "nobody could log in to this machine";
