@@ -329,7 +329,7 @@ let
   });
   # The sample has a program; an agent without one has none of its ways.
   programLines = ''
-    {% if agent.program -%}
+    {% if agent.program | default(none) -%}
     ${fill (
       firewall.elementLines { inherit (elementsWith { loopback = programPorts; }) agent_loopback; }
     )}{% endif -%}

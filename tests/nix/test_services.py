@@ -329,7 +329,7 @@ TOLD = {
     "drone": {"drone", "drone-runner"},
     "woodpecker": {"woodpecker", "woodpecker-agents"},
 }
-TOLD["builtin"] |= {"control-api", "traefik", "traefik-http"}
+TOLD["builtin"] |= {"control-api", "models", "traefik", "traefik-http"}
 NOT_TOLD = {
     "element",  # files of nginx
     "prometheus",

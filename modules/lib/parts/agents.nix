@@ -30,5 +30,5 @@ in
     d /var/lib/agency-models/gosuto 2750 agency-control agency-proxy - -
     d /var/lib/agency-models/tokens 2750 agency-control agency-proxy - -
   '';
-  instance."etc/agency/proxy.json" = "{{ generated['proxy.json'] }}";
+  instance."etc/agency/proxy.json" = "{{ generated['proxy.json'] | default('{}') }}";
 }

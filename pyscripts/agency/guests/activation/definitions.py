@@ -139,7 +139,7 @@ def filled(
     for path, text in templates["instance"].items():
         texts[path] = fill(path, text, instance=facts, generated=generated)
     for agent in facts["agentsResolved"]:
-        whole = {**facts["agents"][agent["name"]], **agent}
+        whole = {**facts.get("agents", {}).get(agent["name"], {}), **agent}
         for path, text in templates["agent"].items():
             texts[agent_path(path, agent["name"])] = fill(path, text, agent=whole)
     for path in texts:

@@ -47,7 +47,7 @@ def test_the_whole_profile_passes(spinup: Make, ground: Any) -> None:
     assert worked["branch"]["files"] == ["calculator.py"]
     memory = evidence(predicate, "system.processes")["machine"]["memoryMb"]
     # With pages of the packages that were unpacked, and the proxy; the default guest has 700.
-    assert memory < 1020
+    assert memory < 1150
     ground.assert_nothing_left(run)
 
 
@@ -136,7 +136,7 @@ def test_an_alert_that_does_not_arrive_fails_it(
         ),
         (
             "agent/etc/nftables.d/agency-agents.d/AGENT.nft",
-            "{% if agent.program -%}",
+            "{% if agent.program | default(none) -%}",
             "{% if true -%}",
             "proxy, by agent-pm: not refused",
         ),
