@@ -25,7 +25,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest soak \
   mutation mutation-sample \
-  check-nix test-docker agent-image test-forge test-s3 test-agents-own test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+  check-nix test-docker agent-image test-forge test-s3 test-agents-own test-agents test-agents-browser test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -47,10 +47,10 @@ spinup: setup-spinup ## Make an agency on this machine, prove it, sign the trans
 	@spinup_smoke --target local --output artifacts/boot_transcript.json
 
 test: setup-dev setup-tools lint ## Set up and run the tests
-	pytest $(WORKERS) -m "not docker and not forge and not agents and not guest and not thorough" --ignore tests/nix --ignore tests/guest
+	pytest $(WORKERS) -m "not docker and not forge and not agents and not templates and not guest and not thorough" --ignore tests/nix --ignore tests/guest
 
 test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
-	pytest $(WORKERS) -m "thorough and not docker and not forge and not agents and not guest" --ignore tests/nix --ignore tests/guest
+	pytest $(WORKERS) -m "thorough and not docker and not forge and not agents and not templates and not guest" --ignore tests/nix --ignore tests/guest
 
 test-docker: setup-dev ## Test the reconcilers and agents in containers on a real Docker Engine (root)
 	@$(PYTHON) tools/setup.py docker
@@ -67,6 +67,15 @@ test-s3: setup-dev ## Test backups to a real S3 server (builds it once: 2 to 5 m
 test-agents-own: setup-dev ## Test public command-line agents under the agency's policy (fetches them)
 	@$(PYTHON) tools/agent_clis.py
 	AGENCY_REQUIRE_AGENTS=1 pytest --numprocesses 2 --dist load -m agents tests/integration/agent
+
+test-agents: setup-dev ## Test the agents' templates end to end: rooms, model, tools, browser, forge
+	@$(PYTHON) tools/gitea.py
+	@$(PYTHON) tools/agent_browser.py
+	AGENCY_REQUIRE_TEMPLATES=1 pytest -m templates tests/integration/control/templates
+
+test-agents-browser: setup-dev ## The part of it that needs no forge: the template browser-agent
+	@$(PYTHON) tools/agent_browser.py
+	AGENCY_REQUIRE_TEMPLATES=1 pytest -m templates -k browser_agent tests/integration/control/templates
 
 agent-image: setup-dev ## Make the image of agents in containers; give it to the Docker Engine here
 	@PYTHONPATH=tools python -m agentimage $(AGENT_IMAGE)

@@ -109,8 +109,8 @@ def check(package: Package, archive: Path) -> None:
         fail(f"{package.package} {package.version} has the checksum {got}, not {package.sha512}")
 
 
-def main() -> None:
-    """Put the agents' directories below .tools/agents, as links into the cache."""
+def link(packages: tuple[Package, ...]) -> None:
+    """Put the packages' directories below .tools/agents, as links into the cache."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         fail("the agents are fetched for Linux on x86_64 alone")
     if shutil.which("npm") is None:
@@ -121,7 +121,7 @@ def main() -> None:
     cache = directory / "agents"
     cache.mkdir(mode=0o700, exist_ok=True)
     PLACE.mkdir(parents=True, exist_ok=True)
-    for package in PACKAGES:
+    for package in packages:
         entry = find(package, cache) or fetch(package, cache)
         unnamed = PLACE / f".{package.name}-{os.getpid()}"
         unnamed.symlink_to(entry)
@@ -129,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    link(PACKAGES)

@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "control": Entry("agency.control.cli:control", "Run and examine the control plane."),
     "audit": Entry("agency.control.cli:audit", "Verify and read the audit log."),
-    "agent": Entry("agency.agent.commands:agent", "Run one agent (started by its runtime)."),
+    "agent": Entry("agency.agent.commands:agent", "Try and explain agents; run their parts."),
     "room": Entry("agency.control.room:room", "Send a command to the control room."),
     "do": Entry(
         "agency.control.entrance.do:do", "Give a command: agency do NOUN VERB, here or by HTTP."

@@ -14,7 +14,9 @@ VALUES = {
     "operator": ALICE,
     "task": "Sum it up",
     "site": "https://docs.example.org/x",
-    "forge": "https://git.example.org/api/",
+    "forge": "https://git.example.org/",
+    "repository": "app",
+    "project": "team/app",
 }
 
 

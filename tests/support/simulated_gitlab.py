@@ -249,7 +249,8 @@ class _Pages:
         lab = self.lab
         told, number = await request.json(), len(lab.requests) + len(lab.issues) + 1
         made = {"iid": number, "title": told["title"], "description": told["description"]}
-        made |= {"author": lab.who(request), "state": "opened", "labels": []}
+        made |= {"author": lab.who(request), "state": "opened"}
+        made["labels"] = [each for each in told.get("labels", "").split(",") if each]
         made["web_url"] = f"{lab.url}/{PROJECT}/-/issues/{number}"
         lab.issues.append(made)
         return web.json_response(made, status=201)

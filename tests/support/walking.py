@@ -20,10 +20,15 @@ _TRACE = re.compile(r"Trace: (\S+)")
 
 def steps(page: Path) -> list[tuple[str, str, str]]:
     """The rows of a page's table: who does what, and what is said then."""
-    section = page.read_text().partition("| who | does | then |")[2].partition("\n\n")[0]
+    head = "| who | does | then |"
+    return table(head + page.read_text().partition(head)[2].partition("\n\n")[0])
+
+
+def table(text: str) -> list[tuple[str, str, str]]:
+    """The rows of a table, below its head."""
     rows = [
         [cell.strip() for cell in line.strip("|").split(" | ")]
-        for line in section.splitlines()
+        for line in text.splitlines()[1:]
         if line.startswith("| ")
     ]
     return [(who, does, then) for who, does, then in rows]
@@ -140,7 +145,7 @@ class Walk:
             for each in self.events():  # in their order, what was waited for last
                 self.note(each)
             self.keep()
-        if " asks: " in text or text.startswith("asks: "):
+        if re.search(r"\basks(:| to call) ", text):
             self._prompt = found
 
     def keep(self) -> None:

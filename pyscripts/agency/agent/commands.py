@@ -1,4 +1,4 @@
-"""`agency agent`: the command that a runtime starts."""
+"""`agency agent`: what runtimes start, and what people try and look at."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import click
 
 from agency.agent.carrying import begin_again, read_carried
 from agency.agent.config_option import config_option
+from agency.agent.explaining.commands import explain_command
 from agency.agent.gateway.commands import gateway
 from agency.agent.process import load_config, load_token, serve
 from agency.agent.programs.command.commands import command
+from agency.agent.scripted.commands import scripted_model
+from agency.agent.trying.commands import try_command
 from agency.clock import Clock
 from agency.commandline import emit, json_option, log_to_stderr
 from agency.errors import ExitCode
@@ -24,7 +27,7 @@ MAX_TASK = 256 * 1024  # characters of a task's text
 
 @click.group()
 def agent() -> None:
-    """Run one agent (started by its runtime)."""
+    """Try and explain agents, and run their parts (started by their runtime)."""
 
 
 agent.add_command(command)
@@ -172,3 +175,6 @@ def chat(config_file: Path, as_json: bool) -> None:  # noqa: ARG001 - the root p
 
 
 agent.add_command(gateway)
+agent.add_command(scripted_model)
+agent.add_command(try_command)
+agent.add_command(explain_command)

@@ -6,7 +6,7 @@ A merge request is what Gitea calls a pull request. A project is named by its pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -213,8 +213,10 @@ class Forge(Protocol):
     async def open_issues(self, project: str) -> list[Issue]:
         """Read the open issues of a project, at most MOST of them."""
 
-    async def open_issue(self, project: str, title: str, text: str) -> Issue:
-        """Make an issue."""
+    async def open_issue(
+        self, project: str, title: str, text: str, labels: Sequence[str] = ()
+    ) -> Issue:
+        """Make an issue; labels that the project lacks are made."""
 
     async def comment_issue(self, project: str, number: int, text: str) -> Comment:
         """Comment on an issue."""

@@ -11,6 +11,7 @@ from .decision import decide as decide
 from .decision import findings as findings
 from .decision import may_be_called as may_be_called
 from .decision import read_arguments as read_arguments
+from .decision import rules_about as rules_about
 from .document import MAX_BYTES as MAX_BYTES
 from .document import GosutoError as GosutoError
 from .document import as_yaml as as_yaml

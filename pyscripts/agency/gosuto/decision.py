@@ -80,6 +80,13 @@ def may_be_called(document: Document, tool: str) -> bool:
     return bool(TOOL.match(tool)) and not refused and any(rule.answer != "deny" for rule in about)
 
 
+def rules_about(document: Document, tool: str) -> tuple[tuple[str, Capability], ...]:
+    """Return the rules that name a tool, in the order of the document."""
+    return tuple(
+        (name, rule) for name, rule in document.capabilities.items() if _names(rule.tool, tool)
+    )
+
+
 def findings(document: Document, tool: str, args: Mapping[str, object]) -> tuple[Finding, ...]:
     """Judge each rule that names the tool, in the order of the document."""
     return tuple(

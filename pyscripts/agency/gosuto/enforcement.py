@@ -33,7 +33,8 @@ _APPROVALS = "agency.agent.gateway.calls.approvals:Approvals"
 _DECIDERS = "agency.agent.gateway.core:Gateway"
 _ROOM = "agency.control.service.asking:choose_place"
 _SERVERS = "agency.agent.gateway.servers.servers:Servers"
-_EVENTS = f"{NOT_ENFORCED} yet: the agent takes no events"
+_TIMERS = "agency.agent.rooms.timers:due"
+_EVENTS = f"{NOT_ENFORCED} yet: the agent takes events of timers alone"
 _LEASES = f"{NOT_ENFORCED} yet: the agent is given no secrets by this document"
 
 # By the longest beginning of a field's name.
@@ -52,7 +53,11 @@ ENFORCERS: Mapping[str, str] = {
     "approvals.ttlSeconds": _APPROVALS,
     "mcpServers": _SERVERS,
     "mcpServers.*.restart": "agency.agent.gateway.servers.running:Server",
-    "gateways": _EVENTS,
+    "gateways.*.type": _TIMERS,
+    "gateways.*.schedule": _TIMERS,
+    "gateways.*.message": _TIMERS,
+    "gateways.*.secret": _EVENTS,
+    "gateways.*.command": _EVENTS,
     "secrets": _LEASES,
     "messaging": _SENDER,
     "messaging.messagesPerMinute": _PACE,
@@ -136,13 +141,23 @@ def unenforced(document: Document) -> tuple[str, ...]:
     """Return the fields of a document that differ from their default and that nothing enforces."""
     plain = as_data(Document(api_version="gosuto/v1", metadata=document.metadata))
     found = as_data(document)
-    told = []
+    told: list[str] = []
     for name, reason in ENFORCERS.items():
         if not reason.startswith(NOT_ENFORCED) or reason == _DESCRIBES:
             continue
-        if _at(found, name) != _at(plain, name):
-            told.append(f"{name} is {reason}")
+        used = (p for p in _places(found, name) if _at(found, p) != _at(plain, p))
+        told.extend(f"{place} is {reason}" for place in used)
     return tuple(told)
+
+
+def _places(data: Any, name: str) -> Iterator[str]:
+    """Write a name out for each entry of a mapping that `*` stands for."""
+    before, star, rest = name.partition(".*.")
+    if not star:
+        yield name
+        return
+    for key in _at(data, before) or {}:
+        yield f"{before}.{key}.{rest}"
 
 
 def _at(data: Any, name: str) -> Any:

@@ -1,7 +1,8 @@
 """Templates of documents: package data with typed variables. Pure.
 
 A template is parsed first; a value then takes the place of its name inside single texts, so it can
-never become YAML, and is never read again for names.
+never become YAML, and is never read again for names. `${NAME.origin}` stands for scheme, host and
+port of a variable that is a URL.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from agency.errors import InternalError, UsageError
 from agency.gosuto.constraints import HostPattern, UrlPrefix
 from agency.gosuto.document import GosutoError, validate
 from agency.gosuto.model import Document
+from agency.gosuto.urls import read_url
 from agency.gosuto.values import MatrixRoom, MatrixUser, Name, Schedule, Word, shown
 from agency.settings import Written
 from agency.yaml_source import Source, read_source
 
-_NAME = re.compile(r"\$\{([a-z][A-Za-z0-9]*)\}")
+_NAME = re.compile(r"\$\{([a-z][A-Za-z0-9]*(?:\.origin)?)\}")
+_ORIGIN = ".origin"
 _SUFFIX = ".yaml"
 _KINDS: Mapping[str, Any] = {
     "name": TypeAdapter(Name),
@@ -81,7 +84,14 @@ class Template(Written):
                     f"{self.name} needs {name}: {variable.summary}", hint=f"write {name}=VALUE"
                 )
             checked[name] = _checked(name, variable.kind, value)
+            if variable.kind == "url":
+                checked[name + _ORIGIN] = read_url(checked[name]).origin
         return checked
+
+    def names(self) -> set[str]:
+        """Return every name that stands for something."""
+        urls = {name for name, variable in self.variables.items() if variable.kind == "url"}
+        return {_AGENT, *self.variables, *(name + _ORIGIN for name in urls)}
 
 
 def _checked(name: str, kind: str, value: str) -> str:
@@ -137,8 +147,9 @@ def load_template(name: str) -> Template:
     if source.data is None or source.problems:
         raise InternalError(f"the template {name} is broken: {source.problems[:1]}")
     template = Template.model_validate({"name": name, **source.data})
-    unknown = _names_in(template.document) - {_AGENT, *template.variables}
-    unused = set(template.variables) - _names_in(template.document)
+    used = _names_in(template.document)
+    unknown = used - template.names()
+    unused = set(template.variables) - {name.removesuffix(_ORIGIN) for name in used}
     if unknown or unused:
         raise InternalError(f"the template {name} does not fit its variables: {unknown | unused}")
     return template

@@ -42,6 +42,12 @@ class Url:
     segments: tuple[str, ...]
     has_query: bool
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, which is always written."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
     def is_below(self, prefix: Url) -> bool:
         """Return whether this is `prefix`, or something below it."""
         here = (self.scheme, self.host, self.port)

@@ -50,14 +50,21 @@ challenge_option: Decorator = click.option(
 )
 
 
+def _default_instance() -> Path:
+    """Find the instance as `agency check` does."""
+    from agency.instance import default_directory  # the base install has no YAML
+
+    return default_directory()
+
+
 def instance_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--instance`, `--age-key` and `--port` (parameter `ports`) to a click command."""
     options: tuple[Decorator, ...] = (
         click.option(
             "--instance",
             type=click.Path(path_type=Path),
-            default=Path("instance"),
-            show_default=True,
+            default=_default_instance,
+            show_default="./instance or the working directory, else one above",
             help="The instance: a directory, or its instance.yaml.",
         ),
         click.option(

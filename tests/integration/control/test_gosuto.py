@@ -147,7 +147,7 @@ def test_a_document_in_a_file_is_handed_in_and_approved_by_its_digest(
     file.write_text(file.read_text().replace("answer: ask", "answer: maybe"))
     status, answer = command(path, *words, attach=file)
     assert status == 1
-    assert "capabilities.write-to-the-forge.answer" in answer["error"]["message"]
+    assert "capabilities.give-a-task.answer" in answer["error"]["message"]
     status, answer = command(path, *words, f"--document=sha256:{'0' * 64}")
     assert status == 1
 
@@ -175,7 +175,7 @@ def test_a_document_is_sent_to_the_room_as_a_file(pair: Pair) -> None:
     broken = as_yaml(document).replace("answer: ask", "answer: maybe").encode()
     caption = {"msgtype": "m.file", "filename": "pm.yaml", "url": pair.upload(broken, "bob")}
     said = pair.rooms["bob"].ask("!agency gosuto set pm", **caption)["body"]
-    assert "capabilities.write-to-the-forge.answer" in said
+    assert "capabilities.give-a-task.answer" in said
 
     leaky = as_yaml(document).encode() + b"# ghp_" + b"a1B2" * 9
     caption["url"] = pair.upload(leaky, "bob")

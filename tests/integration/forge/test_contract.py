@@ -156,6 +156,14 @@ async def test_an_issue_from_its_beginning_to_its_end(bot, as_whom):
     assert made.number not in [one.number for one in await bot.open_issues(PROJECT)]
 
 
+async def test_an_issue_has_its_labels_from_the_beginning(bot):
+    for _ in range(2):  # the label is made by the first, and found by the second
+        made = await bot.open_issue(PROJECT, "Mend it", "please", labels=["agent:pm", "small"])
+        assert sorted(made.labels) == ["agent:pm", "small"]
+        assert made in await bot.open_issues(PROJECT)
+    assert (await bot.open_issue(PROJECT, "Plain", "x")).labels == ()
+
+
 async def test_merge_requests_are_no_issues(bot, place):
     _, request = await proposed(place, bot)
     assert request.title not in [one.title for one in await bot.open_issues(PROJECT)]

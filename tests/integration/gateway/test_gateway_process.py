@@ -297,3 +297,12 @@ def test_without_its_tokens_it_does_not_start(place: Path) -> None:
     (place / "credentials" / "gateway-control-token").unlink()
     done = subprocess.run(gateway.argv(), env=gateway.env, capture_output=True, text=True)
     assert (done.returncode, "gateway-control-token" in done.stderr) == (3, True)
+
+
+@pytest.mark.parametrize("which", ["socket", "control_socket"])
+def test_a_place_that_it_cannot_listen_at_is_told(place: Path, which: str) -> None:
+    gateway = Running(place)
+    facts = {**gateway.facts(), which: str(place / "missing" / "socket")}
+    gateway.config.write_text(json.dumps(facts))
+    done = subprocess.run(gateway.argv(), env=gateway.env, capture_output=True, text=True)
+    assert (done.returncode, "cannot listen" in done.stderr) == (3, True), done.stderr

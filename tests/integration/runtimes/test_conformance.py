@@ -163,7 +163,8 @@ async def test_a_restart_by_acp_is_a_new_beginning_in_the_same_process(
     started = await runtime.start(request_for("pm"))
     await healthy(runtime, "pm")
     endpoint = runtime.endpoint("pm")
-    values = {"room": "!ops:x.org", "operator": "@alice:x.org", "forge": "https://git.x.org/api/"}
+    values = {"room": "!ops:x.org", "operator": "@alice:x.org", "forge": "https://git.x.org/"}
+    values["project"] = "team/app"
     document = canonical(load_template("pm").fill("pm", values))
     await acp.apply(endpoint, "trace-2", document)
     last = (await acp.report(endpoint, "trace-2")).incarnation

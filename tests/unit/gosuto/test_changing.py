@@ -21,11 +21,11 @@ def test_a_difference_names_each_field():
         [
             "limits.eventsPerMinute=10",
             "limits.costUsdPerMonth=",
-            "capabilities.git-push.answer=deny",
+            "capabilities.hand-in.answer=deny",
         ],
     )
     assert lines(before, after) == [
-        '~ capabilities.git-push.answer: "ask" -> "deny"',
+        '~ capabilities.hand-in.answer: "ask" -> "deny"',
         "- limits.costUsdPerMonth: 100.0",
         "+ limits.eventsPerMinute: 10",
     ]
@@ -45,9 +45,9 @@ def test_edits_of_every_kind():
         before,
         [
             f"trust.senders+={BOB}",
-            'capabilities.look={"tool":"git/look","answer":"allow"}',
+            'capabilities.look={"tool":"code/look","answer":"allow"}',
             "capabilities.look.arguments.verb.exact=log",
-            "capabilities.git-push=",
+            "capabilities.hand-in=",
             "persona.prompt=10",
             "persona.temperature=0.5",
             "trust.requireEncryption=true",
@@ -56,7 +56,7 @@ def test_edits_of_every_kind():
     )
     assert after.trust.senders[-1] == BOB
     assert after.capabilities["look"].arguments["verb"].exact == "log"
-    assert "git-push" not in after.capabilities
+    assert "hand-in" not in after.capabilities
     assert (after.persona.prompt, after.persona.temperature) == ("10", 0.5)
     assert after.trust.require_encryption is True
     assert after.instructions.role == "two\nlines"

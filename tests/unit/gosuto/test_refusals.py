@@ -274,7 +274,7 @@ def test_an_edit_that_makes_an_invalid_document_names_the_field():
             "developer",
             {"rom": "x"},
             "developer has no variable 'rom'",
-            "developer has: room, operator",
+            "developer has: room, operator, repository, forge, kind, project, settings",
         ),
         (
             "developer",

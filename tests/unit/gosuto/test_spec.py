@@ -72,9 +72,14 @@ def test_what_is_used_and_not_enforced_is_said():
 
 
 def test_a_field_within_an_enforced_part_is_said_too():
-    document = filled("pm")
-    persona = document.persona.model_copy(update={"api_key": "model-key"})
-    said = unenforced(document.model_copy(update={"persona": persona}))
+    timer = {"type": "cron", "schedule": "0 7 * * *", "message": "x"}
+    assert not [each for each in unenforced(document({}, gateways={"t": timer})) if "gate" in each]
+    own = {"type": "program", "command": ["x"]}
+    (told,) = unenforced(document({}, gateways={"t": timer, "own": own}))
+    assert told.startswith("gateways.own.command is not enforced yet")
+    found = filled("pm")
+    persona = found.persona.model_copy(update={"api_key": "model-key"})
+    said = unenforced(found.model_copy(update={"persona": persona}))
     assert any(each.startswith("persona.apiKey is not enforced: ") for each in said)
 
 

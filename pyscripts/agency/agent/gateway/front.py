@@ -175,10 +175,20 @@ async def serve_front(
         timeout_graceful_shutdown=2,
     )
     server = _Quiet(config)
-    async with manager.run():
-        work = asyncio.create_task(server.serve(sockets=[listening]), name="front")
-        try:
-            yield
-        finally:
-            server.should_exit = True
-            await work
+    try:
+        async with manager.run():
+            work = asyncio.create_task(server.serve(sockets=[listening]), name="front")
+            try:
+                yield
+            finally:
+                server.should_exit = True
+                await work
+    except BaseExceptionGroup as group:
+        # The SDK's task group wraps what the block raises, and nobody knows it then.
+        raise _only(group) from None
+
+
+def _only(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from agency.agent.proxy.accounting.ledger import open_ledger
@@ -58,6 +60,41 @@ def read_keys(config: ProxyConfig) -> dict[str, SecretValue]:
     return keys
 
 
+@asynccontextmanager
+async def serving(
+    config: ProxyConfig,
+    keys: Mapping[str, SecretValue],
+    clock: Clock,
+    record: Callable[[Record], None],
+    handed: Inherited | None = None,
+) -> AsyncIterator[None]:
+    """Serve until the block ends; `record` is told of each call that is settled.
+
+    Raises:
+        PrerequisiteError: the ledger is held by another process, or the port is taken.
+    """
+    async with AsyncExitStack() as stack:
+        ledger = await stack.enter_async_context(open_ledger(config.database, clock))
+        session = await stack.enter_async_context(open_session(config.idle_s))
+        gate = Gate(clock)
+        counters = Counters(gate)
+        caller = Caller(
+            config,
+            ledger,
+            Upstream(session, keys, config.answer_bytes),
+            counters,
+            RequestRedactor(Redactor(keys.values())),
+            clock,
+            record,
+        )
+        app = Handlers(config, caller, counters, gate, Policies(config.models)).app()
+        runner = make_runner(app, limits_of(config))
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await serve_on(runner, _listening(config, stack, handed or Inherited()))
+        yield
+
+
 async def serve(config: ProxyConfig, clock: Clock, handed: Inherited | None = None) -> None:
     """Serve until SIGTERM or SIGINT; `handed` may hold the listening socket.
 
@@ -69,29 +106,12 @@ async def serve(config: ProxyConfig, clock: Clock, handed: Inherited | None = No
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     keys = read_keys(config)
-    async with AsyncExitStack() as stack:
-        ledger = await stack.enter_async_context(open_ledger(config.database, clock))
-        recorder = await stack.enter_async_context(Recorder(AuditClient(config.audit_socket)))
-        session = await stack.enter_async_context(open_session(config.idle_s))
-        gate = Gate(clock)
-        counters = Counters(gate)
-        caller = Caller(
-            config,
-            ledger,
-            Upstream(session, keys, config.answer_bytes),
-            counters,
-            RequestRedactor(Redactor(keys.values())),
-            clock,
-            lambda told: _put_on_record(recorder, told),
-        )
-        app = Handlers(config, caller, counters, gate, Policies(config.models)).app()
-        runner = make_runner(app, limits_of(config))
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await serve_on(runner, _listening(config, stack, handed or Inherited()))
-        _log.info("listening", extra={"fields": {"agents": len(config.accounts)}})
-        await stopping.wait()
-        _log.info("stopping")
+    async with Recorder(AuditClient(config.audit_socket)) as recorder:
+        record = partial(_put_on_record, recorder)
+        async with serving(config, keys, clock, record, handed):
+            _log.info("listening", extra={"fields": {"agents": len(config.accounts)}})
+            await stopping.wait()
+            _log.info("stopping")
 
 
 def _listening(config: ProxyConfig, stack: AsyncExitStack, handed: Inherited) -> socket.socket:

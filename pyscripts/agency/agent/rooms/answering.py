@@ -1,5 +1,7 @@
 """Answering of one thing that was asked: typing, one reply, edits for progress, the answer.
 
+A timer's event has no message that is answered: its answer is said in the room by itself, once.
+
  begin ─▶ program ─▶ settle (answer on disk) ─▶ reply, or edit of the reply ─▶ finish
             └ first_s later: a reply "working", edited each edit_s while the text grows
 
@@ -16,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from agency.agent.programs.tools import Tools
 from agency.agent.rooms.config import ChatConfig
-from agency.agent.rooms.events.contents import edit, reply, transaction
+from agency.agent.rooms.events.contents import edit, message, reply, transaction
 from agency.agent.rooms.events.envelope import peer_named
 from agency.agent.rooms.events.waking import trusts
 from agency.agent.rooms.homeserver import TYPING_MS
@@ -76,7 +78,7 @@ class Answerer:
         """
         asked, resumed = assignment(work), work.state is not State.WAITING
         self.record("message.resumed" if resumed else "message.taken", told(work))
-        if resumed and work.reply_id is None:
+        if resumed and work.reply_id is None and work.timer is None:
             work = await self._with_reply(work)
         if work.state is not State.ANSWERED:
             if not still_trusted(self.voice.document(), work):
@@ -121,6 +123,8 @@ class Answerer:
         """Show that the agent works; a message that is under way at the end is waited for."""
         typing = asyncio.ensure_future(self._type(work.room))
         telling = asyncio.ensure_future(self._tell(work, progress))
+        if work.timer is not None:
+            telling.cancel()  # nobody waits for it
         try:
             yield
             telling.cancel()
@@ -171,6 +175,9 @@ class Answerer:
     async def _publish(self, work: Work, *, resumed: bool) -> None:
         """Say the answer. After a kill the reply may hold an older text, so it is edited, too."""
         text, reply_id = work.answer or "", work.reply_id
+        if work.timer is not None:
+            await self.voice.say(work.room, message(text), transaction(work.event_id, "said"))
+            return
         if reply_id is None:
             reply_id = await self._first(work, text)
             if not resumed:
@@ -199,7 +206,9 @@ async def _sent(progress: _Progress) -> None:
 
 def assignment(work: Work) -> Assignment:
     """Return what the program is told."""
-    return Assignment(work.event_id, work.room, work.root, work.sender, work.text, work.protocol)
+    return Assignment(
+        work.event_id, work.room, work.root, work.sender, work.text, work.protocol, work.timer
+    )
 
 
 def told(work: Work) -> dict[str, str]:
@@ -220,6 +229,10 @@ def told(work: Work) -> dict[str, str]:
 
 def still_trusted(document: Document, work: Work) -> bool:
     """Return whether the policy of this moment still takes what was asked. Pure."""
+    if work.timer is not None:
+        gateway, trust = document.gateways.get(work.timer), document.trust
+        there = gateway is not None and gateway.message == work.text
+        return there and trust.admin_room == work.room and not trust.require_encryption
     if work.protocol is None:
         return trusts(document, work.room, work.sender)
     if document.trust.require_encryption:

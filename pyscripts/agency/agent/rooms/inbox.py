@@ -24,6 +24,7 @@ from agency.errors import PrerequisiteError
 from agency.files import private_directory
 from agency.locks import try_lock
 
+TIMER = "timer:"  # begins the id of what a timer asks; events of rooms begin with $
 DELETED = "Stopped: the message was deleted."
 _VERSION = 1
 _KEPT_MS = 30 * 86_400_000
@@ -71,6 +72,13 @@ class Work:
     reply_id: str | None
     protocol: str | None
     hops: int | None
+
+    @property
+    def timer(self) -> str | None:
+        """Timer that asked it; None if it was said in a room."""
+        if not self.event_id.startswith(TIMER):
+            return None
+        return self.event_id.removeprefix(TIMER).rpartition("@")[0]
 
 
 class Inbox:

@@ -20,6 +20,7 @@ from agency.agent.rooms.inbox import Inbox, Work
 from agency.agent.rooms.listening import Listener, Policy
 from agency.agent.rooms.program import BuiltinProgram, Program
 from agency.agent.rooms.sending import SendMessage
+from agency.agent.rooms.timers import Timers
 from agency.agent.rooms.voice import Voice
 from agency.clock import Clock, new_id
 from agency.errors import AgencyError
@@ -124,9 +125,11 @@ class Desk:
             self.take_back,
             self._wake,
         )
+        timers = Timers(self.config.oldest_s, self.inbox, self.policy, self.clock, self._wake)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(listener.listen())
+                group.create_task(timers.run())
                 await self._dispatch(group)
         except BaseExceptionGroup as failures:
             raise _first(failures) from failures

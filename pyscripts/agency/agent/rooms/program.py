@@ -23,7 +23,10 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Thing that is asked: by `sender`, in the thread of `root`; `trace` is the same each time."""
+    """Thing that is asked: by `sender`, in the thread of `root`; `trace` is the same each time.
+
+    `timer` is the one of the Gosuto that asks; nobody said it then.
+    """
 
     event_id: str
     room: str
@@ -31,6 +34,7 @@ class Assignment:
     sender: str
     text: str
     protocol: str | None = None
+    timer: str | None = None
 
     @property
     def trace(self) -> str:
@@ -120,7 +124,9 @@ class BuiltinProgram:
 def task_text(asked: Assignment) -> str:
     """Write an assignment as the task of the program. Pure."""
     who = f"{asked.sender} asks in a room:"
-    if asked.protocol is not None:
+    if asked.timer is not None:
+        who = f"Your timer {asked.timer} is due. Your answer is said in the room by itself:"
+    elif asked.protocol is not None:
         who = f"The agent {asked.sender} says by the protocol {asked.protocol}:"
     return f"{who}\n\n{asked.text}"
 

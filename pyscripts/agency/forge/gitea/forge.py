@@ -6,7 +6,7 @@ both have their comments in one place.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +61,7 @@ _EVENTS = {
     HookEvent.MERGE_REQUEST: "pull_request",
     HookEvent.COMMENT: "issue_comment",
 }
+_LABEL_COLOUR = "#8a8f98"
 # With `pull_request` Gitea tells of parts of it as well, which are no kinds of ours.
 _EVENT_OF = {name: event for event, name in _EVENTS.items()}
 
@@ -166,10 +167,24 @@ class GiteaForge:
         found = await self.api.objects(f"{_repo(project)}/issues", "state=open&type=issues")
         return [_issue(one) for one in found]
 
-    async def open_issue(self, project: str, title: str, text: str) -> Issue:
-        """Make an issue."""
-        body = {"title": title, "body": text}
+    async def open_issue(
+        self, project: str, title: str, text: str, labels: Sequence[str] = ()
+    ) -> Issue:
+        """Make an issue; labels that the project lacks are made."""
+        body = {"title": title, "body": text, "labels": await self._label_ids(project, labels)}
         return _issue(await self.api.object("POST", f"{_repo(project)}/issues", body))
+
+    async def _label_ids(self, project: str, names: Sequence[str]) -> list[int]:
+        if not names:
+            return []
+        path = f"{_repo(project)}/labels"
+        found = await self.api.objects(path)
+        ids = {field_of(one, str, "name"): field_of(one, int, "id") for one in found}
+        for name in names:
+            if name not in ids:
+                made = await self.api.object("POST", path, {"name": name, "color": _LABEL_COLOUR})
+                ids[name] = field_of(made, int, "id")
+        return [ids[name] for name in names]
 
     async def comment_issue(self, project: str, number: int, text: str) -> Comment:
         """Comment on an issue."""

@@ -7,7 +7,7 @@ notes.md, emoji_reactions.md, commits.md, issues.md and project_webhooks.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -207,9 +207,13 @@ class GitlabForge:
         found = await self._list(f"{_project_path(project)}/issues", {"state": "opened"})
         return [_issue(one) for one in found]
 
-    async def open_issue(self, project: str, title: str, text: str) -> Issue:
-        """Make an issue."""
+    async def open_issue(
+        self, project: str, title: str, text: str, labels: Sequence[str] = ()
+    ) -> Issue:
+        """Make an issue; GitLab makes the labels that the project lacks."""
         body = {"title": title, "description": text}
+        if labels:
+            body["labels"] = ",".join(labels)
         return _issue(await self._post(f"{_project_path(project)}/issues", body))
 
     async def comment_issue(self, project: str, number: int, text: str) -> Comment:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agency.workspace.contract.repository import Checkout
     from agency.workspace.contract.work import Summary, Work
 
-_STATE = ".local/state/agency-coding"
+STATE = ".local/state/agency-coding"
 _repository_option = click.option(
     "--repository", required=True, metavar="NAME", help="A repository below ~/agent-space/.repos."
 )
@@ -41,7 +41,7 @@ def check(agent: str, repository: str, directory: Path, as_json: bool) -> None:
     from agency.workspace.contract.repository import check_hooks
 
     check_hooks()
-    found = clear(_checkout(load_agent(agent, directory), repository))
+    found = clear(checkout_of(load_agent(agent, directory), repository))
     emit(
         {"ok": True, "base": found.base, "branch": found.origin_branch},
         as_json=as_json,
@@ -84,8 +84,8 @@ def run(
     terms, about = found.coding_agent, found.workspace
     if terms is None or about is None:
         raise feature_off(agent, "codingAgent")
-    checkout = _checkout(found, repository)
-    state = found.home / _STATE
+    checkout = checkout_of(found, repository)
+    state = found.home / STATE
     private_directory(state)
     work = Work(
         checkout,
@@ -120,7 +120,8 @@ async def _until_signal(work: Work) -> Summary:
         raise AgencyError("stopped by a signal; what was not committed is stashed") from None
 
 
-def _checkout(found: AgentSettings, repository: str) -> Checkout:
+def checkout_of(found: AgentSettings, repository: str) -> Checkout:
+    """Find a repository of an agent, and git."""
     from agency.programs import find_program
     from agency.workspace.config import WORKSPACE
     from agency.workspace.contract.preflight import find_repository

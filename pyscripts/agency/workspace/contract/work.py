@@ -108,7 +108,7 @@ class Work:
         try:
             await self._rounds(cleared, summary)
         finally:
-            self._leave(cleared, summary)
+            self.leave(cleared, summary)
         return summary
 
     async def _rounds(self, cleared: Cleared, summary: Summary) -> None:
@@ -126,11 +126,11 @@ class Work:
             self._look(cleared, summary)
             if summary.status != 0 or summary.breaches or not summary.commits:
                 return
-            finding = await self._review(summary)
+            finding = await self.review(summary)
             if finding is None or summary.rounds > self.terms.max_reviews:
                 return
 
-    async def _review(self, summary: Summary) -> Path | None:
+    async def review(self, summary: Summary) -> Path | None:
         """Run the checks; return the file with what the first failing one said."""
         summary.rounds += 1
         summary.failed_review = None
@@ -174,7 +174,7 @@ class Work:
             listed = self.checkout.must("log", "--format=%h %s", f"-{_MOST_COMMITS}", span)
             summary.commits = listed.splitlines()
 
-    def _leave(self, cleared: Cleared, summary: Summary) -> None:
+    def leave(self, cleared: Cleared, summary: Summary) -> None:
         """Stash what is not committed, and go back to where the repository was."""
         try:
             self._look(cleared, summary)

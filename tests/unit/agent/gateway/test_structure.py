@@ -63,9 +63,10 @@ def http_clients() -> set[str]:
 
 
 def test_one_module_sends_a_call_of_a_tool() -> None:
-    # The front receives them, and hands them to the dispatcher.
-    senders = {"agent/gateway/servers/connection.py", "agent/gateway/front.py"}
-    assert places("CallToolRequest", "CallToolRequestParams") == senders
+    # The front receives them, and hands them to the dispatcher; so does a server of tools.
+    receivers = {"agent/gateway/front.py", "workspace/servers/serving.py"}
+    senders = {"agent/gateway/servers/connection.py"}
+    assert places("CallToolRequest", "CallToolRequestParams") == senders | receivers
     assert places("send_request") == {"agent/gateway/servers/connection.py"}
     front = ast.parse((GATEWAY / "front.py").read_text())
     assert "Servers" not in names(front)

@@ -130,7 +130,7 @@ async def test_a_file_that_cannot_be_read_is_told(front, files):
 async def test_every_problem_of_a_document_is_told(front, files):
     files.content = files.content.replace(b"answer: ask", b"answer: maybe")
     answer = await reply(front)
-    assert "capabilities.write-to-the-forge.answer" in answer
+    assert "capabilities.give-a-task.answer" in answer
     assert files.deleted == []
 
 

@@ -79,6 +79,11 @@ class Acceptances:
         found = self._servers.get(server)
         return found if found is not None and found.spec == spec else None
 
+    def names(self, server: str) -> tuple[str, ...] | None:
+        """Return the names of the tools of a server's accepted list; None if it has none."""
+        found = self._servers.get(server)
+        return None if found is None else tuple(sorted(found.tools))
+
     def accept(self, server: str, spec: str, offers: tuple[ToolOffer, ...]) -> None:
         """Accept a list."""
         self._servers[server] = Accepted(
