@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ _DECISIONS = 2000
 _CALLS = 300
 _SERVER = """
 from mcp.server.fastmcp import FastMCP
-server = FastMCP("bench")
+server = FastMCP("bench", log_level="WARNING")
 @server.tool()
 def echo(text: str) -> str:
     return text
@@ -121,8 +121,9 @@ class _Nothing:
 @asynccontextmanager
 async def _audit_log(socket: Path) -> AsyncIterator[AuditClient]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.readline():
-            writer.write(b'{"sequence": 1, "hash": "00"}\n')
+        with suppress(asyncio.CancelledError):  # the end of the benchmark
+            while await reader.readline():
+                writer.write(b'{"sequence": 1, "hash": "00"}\n')
         writer.close()
 
     async with await asyncio.start_unix_server(answer, socket):

@@ -30,7 +30,7 @@ let
   ++ lib.optional isSftp "backup-ssh-key"
   ++ lib.optional (!isPath && !isSftp) "backup-repository-credentials";
   state = "agency-backup";
-  metrics = "/var/lib/agency-metrics";
+  metrics = agency.observability.textfileDirectory;
   etc = "agency/backup.json";
 
   settings = {
@@ -261,7 +261,8 @@ in
       agency.memory.parts.backup = cfg.memoryMax;
       agency.gitlab.backup.startAt = lib.mkIf gitlab (lib.mkDefault [ ]);
 
-      systemd.tmpfiles.settings.agency-backup = {
+      agency.observability.textfiles = true;
+      systemd.tmpfiles.settings.agency-metrics = {
         ${metrics}.d = {
           user = "root";
           group = "root";
@@ -271,9 +272,6 @@ in
       # Elsewhere no Prometheus reads it.
       systemd.tmpfiles.rules = lib.mkIf (agency.platform == "nixos") [
         "L+ ${metrics}/agency-backup-expected.prom - - - - ${expected}"
-      ];
-      services.prometheus.exporters.node.extraFlags = lib.mkIf agency.observability.enable [
-        "--collector.textfile.directory=${metrics}"
       ];
     })
   ];

@@ -85,6 +85,7 @@ in
     ../edge.nix
     ../issued.nix
     ../matrix.nix
+    ./agents-audit.nix
     ./alerts.nix
     ./grafana.nix
   ];
@@ -93,6 +94,10 @@ in
     enable = opt.service agency.services "observability" "Prometheus, Alertmanager and Grafana.";
     retention = opt.matching "[0-9]+[dwy]" "90d" "How long numbers are kept.";
     memoryMax = opt.str "1G" "Most memory of Prometheus, and again of Grafana.";
+    textfiles = opt.bool false "Whether programs leave numbers in files for the node exporter.";
+    textfileDirectory =
+      opt.fixed types.path "/var/lib/agency-metrics"
+        "Where they leave them. Only root writes there.";
     probes = opt.attrsOf types.str "URLs on this machine that must answer with success, by the name of the service. Features add theirs.";
     rules =
       opt.is (types.listOf types.path) [ ./alerts.yml ] "Files of alert rules."
@@ -100,6 +105,13 @@ in
   };
 
   config = lib.mkIf cfg.enable {
+    systemd.tmpfiles.settings.agency-metrics = lib.mkIf cfg.textfiles {
+      ${cfg.textfileDirectory}.d = {
+        user = "root";
+        group = "root";
+        mode = "0755";
+      };
+    };
     agency.observability.probes = lib.mkMerge [
       (lib.mkIf cfg.grafana { grafana = http ports.grafana "/api/health"; })
       (lib.mkIf agency.matrix.enable { synapse = http ports.synapse "/health"; })
@@ -153,7 +165,10 @@ in
           port = ports.node-exporter;
           enabledCollectors = [ "systemd" ];
           # Of the rule that sees a unit restart: between two starts it is not failed.
-          extraFlags = [ "--collector.systemd.enable-start-time-metrics" ];
+          extraFlags = [
+            "--collector.systemd.enable-start-time-metrics"
+          ]
+          ++ lib.optional cfg.textfiles "--collector.textfile.directory=${cfg.textfileDirectory}";
         };
         # Agents are users of the machine, so what each uses is what its user's processes use.
         process = {

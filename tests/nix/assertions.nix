@@ -452,6 +452,16 @@ in
     says = "partitioned by disko, which is not part of this machine";
     module.agency.disk.device = "/dev/vda";
   };
+  forward-nowhere = {
+    file = "audit-forward.nix";
+    says = "nothing to send or nowhere to send it";
+    module.agency.audit.forward.enable = true;
+  };
+  forward-half-an-account = {
+    file = "audit-forward.nix";
+    says = "an account needs a password";
+    module.agency.audit.forward.username = "agency";
+  };
   audit-off = {
     file = "agents/audit.nix";
     says = "what they do must be on record";

@@ -113,3 +113,19 @@ def test_prometheus_accepts_it(report: dict[str, Any], tmp_path: Path) -> None:
     argv = [program("promtool", "prometheus"), "check", "config", str(file)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_agents_audit_logs_are_watched_each_minute(report: dict[str, Any]) -> None:
+    texts = report["services"]["allUnits"]
+    unit = texts["agency-audit-watch.service"]
+    assert "ReadWritePaths=/var/lib/agency-metrics" in unit
+    assert "CapabilityBoundingSet=\n" in unit, "it may do no more than read root's files"
+    timer = report["agency"]["unitTexts"]["agency-audit-watch.timer"]
+    assert "OnCalendar=minutely" in timer
+    exporter = texts["prometheus-node-exporter.service"]
+    assert exporter.count("--collector.textfile.directory=/var/lib/agency-metrics") == 1
+
+
+def test_audit_logs_leave_the_machine_only_if_asked_for(report: dict[str, Any]) -> None:
+    """With it on: tests/nix/texts/test_alloy.py."""
+    assert "alloy.service" not in report["services"]["allUnits"]

@@ -22,6 +22,7 @@ RULES = [
 # What each job of the scrape configuration exposes begins so.
 EXPORTERS = (
     "ALERTS",
+    "agency_audit_",
     "agency_backup_",
     "agency_control_",
     "alertmanager_",
@@ -86,6 +87,7 @@ def test_only_what_is_scraped_is_asked_for() -> None:
         "changes",
         "delta",
         "increase",
+        "label_replace",
         "or",
         "rate",
         "sum",
@@ -94,7 +96,7 @@ def test_only_what_is_scraped_is_asked_for() -> None:
         "unless",
     }
     for expression in _expressions():
-        bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|by \([^)]*\)", "", expression)
+        bare = re.sub(r'\{[^}]*\}|\[[^]]*\]|(by|on) \([^)]*\)|"[^"]*"', "", expression)
         words = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", bare)) - functions
         assert words, expression
         assert all(word.startswith(EXPORTERS) for word in words), (expression, words)

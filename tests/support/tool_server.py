@@ -48,11 +48,16 @@ def said(text: str, **more: object) -> types.ServerResult:
     return types.ServerResult(types.CallToolResult(content=content, **more))
 
 
+def read_file(url: str) -> str:
+    """What a `file://` URL names, as servers that fetch give it away; else nothing."""
+    return Path(url.removeprefix("file://")).read_text() if url.startswith("file://") else ""
+
+
 async def call_tool(request: types.CallToolRequest) -> types.ServerResult:
     name, args = request.params.name, request.params.arguments or {}
     with (PLACE / "calls").open("a") as calls:
         calls.write(json.dumps([name, args]) + "\n")
-    text = str(args.get("text", ""))
+    text = str(args.get("text", read_file(str(args.get("url", "")))))
     match KIND:
         case "hangs":
             (PLACE / "hanging").touch()

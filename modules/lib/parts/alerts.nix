@@ -1,7 +1,8 @@
 # Alerts: Prometheus with its exporters, and Alertmanager, which tells the control plane.
 #
 # Rules, targets and receivers are those of a host. What differs: Debian's programs, shorter waits,
-# since a guest lives for minutes, and no Grafana, which Debian does not have.
+# since a guest lives for minutes, and no Grafana, which Debian does not have. The watch over the
+# agents' audit logs runs as on a host: without its numbers every agent would look silent.
 _:
 let
   # Those that NixOS gives no fixed one.
@@ -12,6 +13,7 @@ let
 in
 {
   units = [
+    "agency-audit-watch.timer"
     "alertmanager.service"
     "prometheus.service"
     "prometheus-blackbox-exporter.service"

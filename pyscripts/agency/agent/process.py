@@ -14,6 +14,7 @@ from aiohttp import web
 from agency import __version__, naming, ports
 from agency.agent.carrying import Again, Carried, write_carried
 from agency.agent.dialling import DialledSite
+from agency.agent.looking import Looks, telling
 from agency.agent.policy import check_document
 from agency.agent.recording import Recorder
 from agency.agent.redeeming import redeemer
@@ -119,10 +120,11 @@ async def serve(
     if config.gateway_socket is not None:
         control_token = read_credential(GATEWAY_CONTROL_TOKEN).reveal()
         state.link(GatewayClient(Path(config.gateway_socket), control_token))
-    async with Recorder(AuditClient(audit_socket)) as recorder:
-        app = build_app(config, token, clock, recorder, state)
+    looks = Looks()
+    async with Recorder(AuditClient(audit_socket)) as recorder, telling(recorder, looks):
+        app = build_app(config, token, clock, recorder, state, looks=looks)
         way = handed or Inherited() if dial is None else dial
-        again, listening = await _serve(config, app, recorder, stopping, state.restart, way)
+        again, listening = await _serve(config, app, recorder, looks, stopping, state.restart, way)
     return Again(listening, write_carried(state.carried())) if again else None
 
 
@@ -130,6 +132,7 @@ async def _serve(
     config: AgentConfig,
     app: web.Application,
     recorder: Recorder,
+    looks: Looks,
     stopping: asyncio.Event,
     restart: asyncio.Event,
     way: Inherited | Path,
@@ -158,7 +161,7 @@ async def _serve(
         await _first(stopping, restart)
         again = restart.is_set() and not stopping.is_set()
         _log.info("restarting" if again else "stopping", extra={"fields": fields})
-        recorder.put("agent.restarting" if again else "agent.stopping")
+        recorder.put("agent.restarting" if again else "agent.stopping", **looks.told())
     finally:
         await runner.cleanup()
         # A stop during the clean-up counts more than the restart.

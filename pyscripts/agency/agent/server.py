@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from agency import __version__
 from agency.agent.api import Api
 from agency.agent.calling import as_body, trace_of
+from agency.agent.looking import LOOKS, Looks
 from agency.agent.recording import Recorder
 from agency.agent.state import AgentState
 from agency.clock import Clock, iso
@@ -24,7 +25,6 @@ from agency.protocols import (
     MAX_BODY,
     STATUS_PATH,
     TRACE_HEADER,
-    V1_HEALTH_PATH,
     AgentConfig,
     Health,
     Problem,
@@ -48,6 +48,8 @@ LIMITS = Limits(
     shutdown_s=1.0,  # for requests in flight, at the end
 )
 
+_FIRST_FAULT = 400  # an HTTP status from here on says that it failed
+
 _log = logging.getLogger(__name__)
 
 
@@ -58,10 +60,11 @@ def build_app(
     recorder: Recorder | None = None,
     state: AgentState | None = None,
     limits: Limits = LIMITS,
+    looks: Looks | None = None,
 ) -> web.Application:
     """Build the ACP application of one agent; `recorder`, if given, records accepted requests.
 
-    Its end ends all work of `state`.
+    Those that only look are counted by `looks` instead. Its end ends all work of `state`.
 
     Raises:
         ValueError: the token is empty.
@@ -69,7 +72,10 @@ def build_app(
     if not token:
         raise ValueError("an empty token would let every caller in")
     app = make_app(
-        limits, _refuse, outer=[_log_request], inner=[_authorise(token), _put_on_record(recorder)]
+        limits,
+        _refuse,
+        outer=[_log_request],
+        inner=[_authorise(token), _put_on_record(recorder, looks or Looks())],
     )
     app.on_response_prepare.append(_set_headers)
     state = state or AgentState(config.name, clock)
@@ -152,14 +158,16 @@ def _authorise(token: str) -> Middleware:
     return authorise
 
 
-def _put_on_record(recorder: Recorder | None) -> Middleware:
-    """Put accepted requests on record, but neither refusals nor health checks."""
+def _put_on_record(recorder: Recorder | None, looks: Looks) -> Middleware:
+    """Put accepted requests on record, count those that only look, and ignore refusals."""
 
     @web.middleware
     async def put_on_record(request: web.Request, handler: Handler) -> web.StreamResponse:
-        health = request.path in (HEALTH_PATH, V1_HEALTH_PATH)
-        taken = request.match_info.http_exception is None and not health
-        if recorder is not None and taken:
+        if request.match_info.http_exception is not None:
+            return await handler(request)
+        if request.path in LOOKS:
+            return await _counted(request, handler, looks)
+        if recorder is not None:
             recorder.put(
                 "acp.taken",
                 method=request.method,
@@ -169,3 +177,13 @@ def _put_on_record(recorder: Recorder | None) -> Middleware:
         return await handler(request)
 
     return put_on_record
+
+
+async def _counted(request: web.Request, handler: Handler, looks: Looks) -> web.StreamResponse:
+    good = False
+    try:
+        response = await handler(request)
+        good = response.status < _FIRST_FAULT
+        return response
+    finally:
+        looks.add(good=good)

@@ -59,8 +59,9 @@ def decide(document: Document, tool: str, args: Mapping[str, object]) -> Decisio
     if not TOOL.match(tool):
         return Decision(Answer.DENY, None, "this is no name of a tool: server/tool")
     found: dict[Answer, tuple[str, str]] = {}  # the first rule of each answer, and its reason
+    about = _patterns(tool)
     for name, rule in document.capabilities.items():
-        if not _names(rule.tool, tool):
+        if rule.tool not in about:
             continue
         answer, reason = _judge(rule, args)
         if answer is not None and answer not in found:
@@ -75,25 +76,20 @@ def decide(document: Document, tool: str, args: Mapping[str, object]) -> Decisio
 
 def may_be_called(document: Document, tool: str) -> bool:
     """Return whether any arguments could get `tool` another answer than deny."""
-    about = [rule for rule in document.capabilities.values() if _names(rule.tool, tool)]
+    about = [rule for _, rule in rules_about(document, tool)]
     refused = any(rule.answer == "deny" and not rule.arguments for rule in about)
     return bool(TOOL.match(tool)) and not refused and any(rule.answer != "deny" for rule in about)
 
 
 def rules_about(document: Document, tool: str) -> tuple[tuple[str, Capability], ...]:
     """Return the rules that name a tool, in the order of the document."""
-    return tuple(
-        (name, rule) for name, rule in document.capabilities.items() if _names(rule.tool, tool)
-    )
+    about = _patterns(tool)
+    return tuple((name, rule) for name, rule in document.capabilities.items() if rule.tool in about)
 
 
 def findings(document: Document, tool: str, args: Mapping[str, object]) -> tuple[Finding, ...]:
     """Judge each rule that names the tool, in the order of the document."""
-    return tuple(
-        Finding(name, *_judge(rule, args))
-        for name, rule in document.capabilities.items()
-        if _names(rule.tool, tool)
-    )
+    return tuple(Finding(name, *_judge(rule, args)) for name, rule in rules_about(document, tool))
 
 
 def read_arguments(text: str) -> dict[str, object]:
@@ -119,19 +115,18 @@ def _no_number(name: str) -> object:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _names(pattern: str, tool: str) -> bool:
-    if pattern == "*":
-        return True
-    if pattern.endswith("/*"):
-        return tool.startswith(pattern[:-1])
-    return pattern == tool
+def _patterns(tool: str) -> tuple[str, str, str]:
+    """Return what a rule may say that is about `tool`: itself, all of its server, all."""
+    server, slash, _ = tool.partition("/")
+    return tool, f"{server}{slash}*", "*"
 
 
 def _judge(rule: Capability, args: Mapping[str, object]) -> tuple[Answer | None, str]:
     """Judge a call by a rule that names its tool: the answer, if it has one, and why."""
     undecided = ""
     for argument, constraint in rule.arguments.items():
-        value = _find(args, argument)
+        plain = not argument.startswith("/")
+        value = args.get(argument, _MISSING) if plain else _find(args, argument)
         if value is _MISSING:
             held, why = Held.UNDECIDED, "is missing"
         else:
@@ -147,9 +142,7 @@ def _judge(rule: Capability, args: Mapping[str, object]) -> tuple[Answer | None,
 
 
 def _find(args: Mapping[str, object], argument: str) -> object:
-    """Find an argument by its name, or by a path of names and indexes such as /options/url."""
-    if not argument.startswith("/"):
-        return args.get(argument, _MISSING)
+    """Find an argument by a path of names and indexes such as /options/url."""
     here: object = args
     for part in argument[1:].split("/"):
         if isinstance(here, Mapping):

@@ -293,6 +293,45 @@ def test_its_share_of_the_processors_is_bounded(engine, handles) -> None:
     assert engine.outside(QUOTA) == (0, "none")
 
 
+# Six that compute without end, for 2 s and until the kernel has held them back, or for 10 s: the
+# share of a processor that the container used meanwhile, and how often it was held back.
+BUSY = """
+import json, os, time
+def stat(name):
+    for place in ("", "cpu/", "cpuacct/"):
+        if os.path.exists("/sys/fs/cgroup/" + place + name):
+            return open("/sys/fs/cgroup/" + place + name).read()
+def facts(): return dict(line.split() for line in stat("cpu.stat").splitlines())
+def held(): return int(facts()["nr_throttled"])
+def used(): return int(facts().get("usage_usec", 0)) / 1e6 or int(stat("cpuacct.usage")) / 1e9
+made = []
+before, since, begun = held(), used(), time.monotonic()
+def took(): return time.monotonic() - begun
+for _ in range(6):
+    pid = os.fork()
+    while not pid: pass
+    made.append(pid)
+while took() < 2 or (held() == before and took() < SECONDS): time.sleep(0.05)
+told = {"share": (used() - since) / took(), "held": held() - before}
+for pid in made: os.kill(pid, 9)
+print(json.dumps(told))
+"""
+
+
+def test_its_processor_time_is_held_to_its_share(engine, handles) -> None:
+    """As measured: by what it used, and by how often the kernel held it back."""
+    status, said = engine.inside(handles["pm"], BUSY.replace("SECONDS", "10"))
+    assert status == 0, said
+    measured = json.loads(said)
+    assert measured["share"] < CPUS * 1.25, measured
+    status, said = engine.outside(BUSY.replace("SECONDS", "2"))
+    assert status == 0, said
+    assert json.loads(said)["held"] == 0, "who has no quota is never held back"
+    if measured["held"] == 0 and measured["share"] < CPUS:
+        pytest.skip(f"the machine is busy: it left the container {measured['share']:.2f}")
+    assert measured["held"] > 0, measured
+
+
 def test_its_log_is_bounded(engine, handles, place: Path) -> None:
     code = (
         "import os\n"

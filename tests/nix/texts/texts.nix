@@ -14,6 +14,12 @@ let
           services.nginx.enableReload = true;
           services.prometheus.enableReload = true;
           services.prometheus.checkConfig = false;
+          agency.audit.forward = {
+            enable = true;
+            url = "https://loki.example.org/loki/api/v1/push";
+            username = "agency";
+            passwordFile = "/root/loki-password";
+          };
         }
       ];
     }).hosts.agency;
@@ -34,6 +40,20 @@ in
     datasources = services.grafana.provision.datasources.settings;
     dashboards = services.grafana.provision.dashboards.settings;
   };
+  alloy = {
+    text = (etc "alloy/config.alloy").text;
+    inherit (config.systemd.services.alloy) serviceConfig;
+    flags = services.alloy.extraFlags;
+  };
+  codingAgent = lib.mapAttrs (
+    _: kinds:
+    lib.mapAttrs (_: one: {
+      inherit (one) user group mode;
+      # What it leads to, and the derivations that make that.
+      to = builtins.unsafeDiscardStringContext one.argument;
+      from = lib.attrNames (builtins.getContext one.argument);
+    }) kinds
+  ) config.systemd.tmpfiles.settings.agency-coding-agent;
   kubelet = services.k3s.extraKubeletConfig;
   k3s = services.k3s.extraFlags ++ map (one: "--disable=${one}") services.k3s.disable;
   runners = lib.mapAttrs (_: one: one.registrationFlags) services.gitlab-runner.services;

@@ -41,6 +41,15 @@ def test_every_invariant_names_a_test_that_holds_it():
         assert TEST_NAME.search(row), f"no test holds: {row}"
 
 
+def test_every_fault_and_adversary_of_an_agent_names_a_test_that_provokes_it():
+    page = (ROOT / "docs" / "threat-model.md").read_text()
+    (section,) = re.findall(r"^## Faults and adversaries.*?(?=^## |\Z)", page, re.M | re.S)
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 24
+    for row in rows:
+        assert TEST_NAME.search(row), f"no test provokes: {row}"
+
+
 @pytest.mark.parametrize(("generator", "name"), [("shell", "cli"), ("instance", "instance")])
 def test_a_generated_reference_is_current(tmp_path, generator, name):
     # In a process of its own: click keeps what it made of a command's options the first time.

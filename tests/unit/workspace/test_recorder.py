@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
+from agency.agent.looking import Looks, telling
 from agency.agent.recording import Recorder
 from agency.agent.server import build_app
 from agency.clock import Clock
@@ -97,23 +98,55 @@ def token() -> str:
     return secrets.token_urlsafe()
 
 
-async def test_what_an_agent_takes_is_on_record(service, token, records) -> None:
+async def test_what_an_agent_takes_is_on_record_and_looks_are_counted(
+    service, token, records
+) -> None:
+    """The control plane asks for its state every few seconds: that buries nothing."""
+    looks = Looks()
     async with recorder_of(service.socket) as recorder:
-        server = TestServer(build_app(CONFIG, token, Clock(), recorder), host="127.0.0.1")
+        app = build_app(CONFIG, token, Clock(), recorder, looks=looks)
+        server = TestServer(app, host="127.0.0.1")
         await server.start_server()
         async with aiohttp.ClientSession() as session:
 
-            async def get(path: str, given: str = token, trace: str = "t-1") -> int:
+            async def ask(
+                path: str, method: str = "GET", given: str = token, trace: str = "t-1"
+            ) -> int:
                 headers = {"Authorization": f"Bearer {given}", TRACE_HEADER: trace}
-                async with session.get(server.make_url(path), headers=headers) as answer:
+                url = server.make_url(path)
+                async with session.request(method, url, headers=headers) as answer:
                     return answer.status
 
-            assert await get("/status?secret=1") == 200
-            assert await get("/health") == 200
-            assert await get("/none") == 404
-            assert await get("/status", given="wrong") == 401
-            assert await get("/status", trace="not a trace") == 200
+            assert await ask("/v1/tools/call?secret=1", "POST") == 400
+            for path in ("/status", "/v1/status", "/health", "/v1/health"):
+                assert await ask(path) == 200
+            assert await ask("/v1/approvals") == 501, "it has no gateway"
+            assert await ask("/none") == 404
+            assert await ask("/status", given="wrong") == 401
+            assert await ask("/v1/tasks/cancel", "POST", trace="not a trace") == 400
+            async with session.get(
+                server.make_url("/v1/events"), headers={"Authorization": f"Bearer {token}"}
+            ) as stream:
+                assert stream.status == 200
         await server.close()
     kept = [(record["event"], record["detail"]) for record in records()[1:]]
-    plain = {"method": "GET", "path": "/status"}
-    assert kept == [("acp.taken", plain | {"trace": "t-1"}), ("acp.taken", plain)]
+    assert kept == [
+        ("acp.taken", {"method": "POST", "path": "/v1/tools/call", "trace": "t-1"}),
+        ("acp.taken", {"method": "POST", "path": "/v1/tasks/cancel"}),
+        ("acp.taken", {"method": "GET", "path": "/v1/events"}),
+    ]
+    assert looks.told() == {"looks": 5, "looks_failed": 1}
+    assert looks.told() == {"looks": 0, "looks_failed": 0}
+
+
+async def test_an_agent_that_nobody_asks_anything_says_that_it_lives(service, records) -> None:
+    looks = Looks()
+    looks.add(good=True)
+    async with recorder_of(service.socket) as recorder:
+        async with telling(recorder, looks, period_s=0.05):
+            await until(lambda: len(records()) >= 3)
+        kept = len(records())
+        await asyncio.sleep(0.2)
+        assert len(records()) <= kept + 1, "after its end it says nothing"
+    told = [record["detail"] for record in records() if record["event"] == "agent.alive"]
+    assert told[:2] == [{"looks": 1, "looks_failed": 0}, {"looks": 0, "looks_failed": 0}]

@@ -13,6 +13,7 @@ import click
 from agency.commandline import emit, json_option
 from agency.protocols import SOCKET, AuditClient, Receipt
 from agency.terminal import plain
+from agency.workspace.audit.watch.commands import watch
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +45,9 @@ _socket_option = click.option(
 @click.group()
 def audit() -> None:
     """Keep, verify and read the agents' audit log."""
+
+
+audit.add_command(watch)
 
 
 @audit.command()

@@ -68,7 +68,7 @@ def verify_agent(directory: Place, agent: str, expected: Head | None = None) -> 
         PrerequisiteError: the files cannot be read.
     """
     with contextlib.ExitStack() as stack:
-        files, opened = _open_all(directory, agent, stack)
+        files, opened = open_files(directory, agent, stack)
         chain = _Chain(agent, files, expected)
         broken = None
         try:
@@ -94,7 +94,7 @@ def verify_agent(directory: Place, agent: str, expected: Head | None = None) -> 
     )
 
 
-def _open_all(
+def open_files(
     directory: Place, agent: str, stack: contextlib.ExitStack
 ) -> tuple[Files, dict[str, int]]:
     """Open all files as they are at one moment; try again if a rotation comes in between."""

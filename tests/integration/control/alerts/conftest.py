@@ -111,6 +111,7 @@ class Monitoring:
     commands: dict[str, tuple[str, ...]]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     mail: Mail | None = None
+    exporters: dict[str, int] = field(default_factory=dict)  # further ports to scrape, by job
     # One of its own for each test: the room of a module's tests is one room.
     trouble: str = field(default_factory=lambda: f"Trouble{secrets.token_hex(4)}")
 
@@ -169,6 +170,28 @@ class Monitoring:
         except requests.ConnectionError:
             return False
         return answer.status_code == 200 and bool(answer.json()["data"]["result"])
+
+    def firing(self, group: str) -> set[tuple[str, str]]:
+        """The alerts of a group of rules that fire, each with the agent or unit it is about."""
+        url = f"http://127.0.0.1:{self.ports['prometheus']}/api/v1/rules"
+        groups = requests.get(url, timeout=5).json()["data"]["groups"]
+        (rules,) = (one["rules"] for one in groups if one["name"] == group)
+        return {
+            (rule["name"], alert["labels"].get("agent") or alert["labels"].get("name", ""))
+            for rule in rules
+            for alert in rule["alerts"]
+            if alert["state"] == "firing"
+        }
+
+    def value(self, query: str) -> float | None:
+        """The one value of a query; None where there is none."""
+        url = f"http://127.0.0.1:{self.ports['prometheus']}/api/v1/query"
+        try:
+            answer = requests.get(url, params={"query": query}, timeout=5)
+        except requests.ConnectionError:
+            return None
+        result = answer.json()["data"]["result"] if answer.status_code == 200 else []
+        return float(result[0]["value"][1]) if result else None
 
     def answers(self) -> bool:
         """Whether Alertmanager is there."""
@@ -238,6 +261,7 @@ class Monitoring:
             "control": self.control_port,
             "alertmanager": self.ports["alertmanager"],
             "test": self.outside.port,
+            **self.exporters,
         }
         return {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},

@@ -14,6 +14,7 @@ from agency.agent.gateway.calls.dispatch import (
 )
 from agency.agent.gateway.calls.results import Block, Raw, Result
 from agency.secrets import SecretValue
+from agency.workspace.audit.watch.tallies import is_denial
 
 
 async def test_an_allowed_call_is_made_once_and_recorded_before_and_after(desk: Desk) -> None:
@@ -49,6 +50,15 @@ async def test_a_refused_call_is_recorded_and_not_made(desk: Desk) -> None:
     assert desk.tools.made == []
     assert desk.log.events == ["tool.decided"]
     assert (desk.log.last["decision"], desk.log.last["why"]) == ("deny", "policy")
+
+
+async def test_the_alerts_count_the_rows_of_refused_calls(desk: Desk) -> None:
+    """Rows of the gateway and what is counted of them are written in two packages."""
+    await desk.call(text="hi")
+    await desk.call("web/erase", text="hi")
+    await desk.call("web/EcHo", text="hi")
+    denials = [detail for event, detail in desk.log.rows if is_denial(event, detail)]
+    assert [detail["tool"] for detail in denials] == ["web/erase", "web/EcHo"]
 
 
 async def test_the_rule_that_refuses_is_named(desk: Desk) -> None:

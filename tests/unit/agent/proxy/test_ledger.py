@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,20 @@ async def test_one_process_holds_it(tmp_path):
         with pytest.raises(PrerequisiteError, match="held by process"):
             async with open_ledger(path, Clock()):
                 pass
+
+
+async def test_a_clock_that_jumps_and_comes_back_gives_no_day_twice(tmp_path):
+    """Also through a restart, at which old days are dropped."""
+    now = [1_700_000_000.0]
+    clock = Clock(wall=lambda: now[0])
+    wish = Wish("pm", RATES, 1, 1)
+    most = replace(BUDGET, day=replace(BUDGET.day, tokens=5))
+    for jump in (0.0, 3 * DAY_S, -3 * DAY_S):
+        now[0] += jump
+        async with open_ledger(tmp_path / "ledger.db", clock) as ledger:
+            granted = [await ledger.reserve(wish, most) is not None for _ in range(4)]
+            spent = (await ledger.spent("pm")).day.tokens
+            assert (any(granted), spent) == (jump >= 0, 4), "each day pays once"
 
 
 async def test_old_days_are_dropped(tmp_path):
