@@ -412,7 +412,7 @@ in
     says = "it has a program, and this machine has no way to models";
     module.agency = {
       models.enable = false;
-      agents.developer.program.enable = false;
+      agents.dev-two.program.enable = false;
     };
   };
   no-login = {
