@@ -15,7 +15,10 @@ MUTATION_MINUTES := 15
 MUTATION_SEED := 1
 # The tests of a file stay on one worker: they share a homeserver, an engine or a guest. In the order
 # of the folders, integration first: by their number, a file with two long tests would come last.
-WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PLACED := --dist loadfile --no-loadscope-reorder
+WORKERS := --numprocesses 2 $(PLACED)
+# One more than the two processors that CI has: half of an integration test's time is waiting.
+TEST_WORKERS := --numprocesses 3 $(PLACED)
 # What `make agent-image` takes, such as `--docker-host unix:///run/other.sock`.
 AGENT_IMAGE :=
 # Subjects of commits have a form from the one after this on (tools/commit_message.py).
@@ -24,8 +27,9 @@ SUBJECTS_SINCE := 5d2daef
 .DEFAULT_GOAL := help
 
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest soak \
-  mutation mutation-sample \
-  check-nix test-docker agent-image test-forge test-s3 test-agents-own test-agents test-agents-browser test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+  mutation mutation-sample coverage-properties \
+  check-nix test-docker test-recipes agent-image test-forge test-s3 test-agents-own test-agents \
+  test-agents-browser test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -47,14 +51,18 @@ spinup: setup-spinup ## Make an agency on this machine, prove it, sign the trans
 	@spinup_smoke --target local --output artifacts/boot_transcript.json
 
 test: setup-dev setup-tools lint ## Set up and run the tests
-	pytest $(WORKERS) -m "not docker and not forge and not agents and not templates and not guest and not thorough" --ignore tests/nix --ignore tests/guest
+	pytest $(TEST_WORKERS) -m "not docker and not forge and not agents and not templates and not guest and not thorough" --ignore tests/nix --ignore tests/guest
 
 test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
 	pytest $(WORKERS) -m "thorough and not docker and not forge and not agents and not templates and not guest" --ignore tests/nix --ignore tests/guest
 
 test-docker: setup-dev ## Test the reconcilers and agents in containers on a real Docker Engine (root)
 	@$(PYTHON) tools/setup.py docker
-	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m docker tests/integration
+	AGENCY_REQUIRE_DOCKER=1 pytest $(WORKERS) -m "docker and not thorough" tests/integration
+
+test-recipes: setup-dev ## Test recipe CI with all its faults on a real Docker Swarm (root; Debian)
+	@$(PYTHON) tools/setup.py docker
+	AGENCY_REQUIRE_DOCKER=1 pytest tests/integration/recipes tests/unit/recipes
 
 test-forge: setup-dev ## Test the forge's contract on a real Gitea (builds it once: 6 to 20 minutes)
 	@$(PYTHON) tools/gitea.py
@@ -130,6 +138,9 @@ mutation: setup-dev ## Mutation scores of grammar, policy, approvals and more; l
 
 mutation-sample: setup-dev ## The same for a sample that a seed draws, in MUTATION_MINUTES (MUTATION_SEED=1)
 	@nice python tools/mutation.py --minutes $(MUTATION_MINUTES) --seed $(MUTATION_SEED)
+
+coverage-properties: setup-dev ## Lines and branches that the properties reach, by area (a table)
+	@nice python tools/coverage_properties.py
 
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --python-version 3.11 \

@@ -186,8 +186,8 @@ def build_sops(place: Path) -> None:
 
 def install_docker() -> None:
     """Install Debian's Docker Engine; the package starts it if systemd runs."""
-    if any(shutil.which(name) is None for name in ("dockerd", "busybox", "ip")):
-        apt("docker.io", "busybox-static", "iptables", "iproute2", recommended=True)
+    if any(shutil.which(name) is None for name in ("dockerd", "busybox", "ip", "restic")):
+        apt("docker.io", "busybox-static", "iptables", "iproute2", "restic", recommended=True)
 
 
 def set_up_development() -> None:

@@ -226,15 +226,20 @@ async def start_child(spec: ChildSpec, *, marker: str, clock: Clock = _SYSTEM_CL
     )
 
 
-def _environment(spec: ChildSpec, marker: str) -> dict[str, str]:
+def marked_environment(marker: str) -> dict[str, str]:
+    """Return the variable that marks a child of a run, with the markers that this process has."""
     outer = os.environ.get(MARKER_VARIABLE)
     markers = [*(outer.split(_SEPARATOR) if outer else ()), _checked(marker)]
+    return {MARKER_VARIABLE: _SEPARATOR.join(dict.fromkeys(markers))}
+
+
+def _environment(spec: ChildSpec, marker: str) -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(spec.cwd),
         "LANG": "C.UTF-8",
         **spec.env,
-        MARKER_VARIABLE: _SEPARATOR.join(dict.fromkeys(markers)),
+        **marked_environment(marker),
     }
 
 

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from agency import __version__
-from agency.commandline import run
+from agency.commandline import leave, run, uncollected
 from agency.errors import InternalError
 
 
@@ -61,7 +61,9 @@ COMMANDS: Mapping[str, Entry] = {
         "agency.spinup.observe.commands:observe", "Answer questions about this machine's agency."
     ),
     "backup": Entry("agency.backup.commands:backup", "Back up and restore what is not in git."),
-    "recipes": Entry("agency.recipes.commands:recipes", "Run the parts of recipe CI."),
+    "recipes": Entry(
+        "agency.recipes.commands:recipes", "Try Co-op Cloud recipes; run the parts of recipe CI."
+    ),
     "workspace": Entry(
         "agency.workspace.commands:workspace", "Run the programs behind an agent's features."
     ),
@@ -103,7 +105,8 @@ class LazyGroup(click.Group):
         if entry is None:
             return None
         module, _, attribute = entry.target.partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        with uncollected():
+            command = getattr(importlib.import_module(module), attribute)
         if not isinstance(command, click.Command):
             raise InternalError(f"{entry.target} is not a command")
         return command
@@ -146,7 +149,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the console script."""
-    sys.exit(run(cli, sys.argv[1:], prog_name="agency"))
+    leave(run(cli, sys.argv[1:], prog_name="agency"))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forking
+
 
 def socket_of(control: Any) -> Path:
     return Path(control.config["state_dir"]) / "command.sock"
@@ -23,15 +25,13 @@ def command(
     path: Path, *words: str, user: int | None = None, **options: object
 ) -> tuple[int, dict[str, Any]]:
     """Run it; return its exit status and what it printed as JSON, result or error."""
-    done = subprocess.run(
-        argv_of(path, *words, **options),
-        capture_output=True,
-        check=False,
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
-        env={**os.environ, "HOME": "/nonexistent"},
-        cwd="/",
-    )
+    argv, env = argv_of(path, *words, **options), {**os.environ, "HOME": "/nonexistent"}
+    if user is None:
+        done = forking.run(*argv[3:], env=env, cwd=Path("/"))
+    else:
+        done = subprocess.run(
+            argv, capture_output=True, check=False, user=user, group=user, extra_groups=[],
+            env=env, cwd="/",
+        )  # fmt: skip
     assert b"Traceback" not in done.stderr, done.stderr
     return done.returncode, json.loads(done.stdout or done.stderr)

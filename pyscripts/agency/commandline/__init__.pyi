@@ -1,5 +1,7 @@
 """Public names of `agency.commandline`; other packages import these and nothing else."""
 
+from .collecting import leave as leave
+from .collecting import uncollected as uncollected
 from .logs import LogLevel as LogLevel
 from .logs import log_context as log_context
 from .logs import log_to_stderr as log_to_stderr

@@ -50,8 +50,10 @@ def run_command(config_file: Path, listen_fds: tuple[int, ...], _as_json: bool) 
     vault, and the commands about secrets say so. A socket that listens on its port is taken from
     --listen-fd, or from systemd (LISTEN_FDS); else it makes one.
     """
-    from agency.commandline import log_to_stderr
-    from agency.control.service.serving import serve
+    from agency.commandline import log_to_stderr, uncollected
+
+    with uncollected():
+        from agency.control.service.serving import serve
     from agency.control.service.shared import Tokens
     from agency.control.store.passwords import url_secrets
     from agency.control.vault.keys import read_keyring

@@ -58,21 +58,10 @@ class Abra:
                     "--no-domain-checks",
                 ],
                 timeout=self.timeout_s,
-                env=self._environment(place),
+                env=abra_environment(place, self.docker_url),
                 cwd=place,
                 hint=f"see the tasks: docker stack ps --no-trunc {stack_name(domain)}",
             )
-
-    def _environment(self, place: Path) -> dict[str, str]:
-        environment = {
-            "ABRA_DIR": str(place / "abra"),
-            "HOME": str(place),
-            "PATH": os.environ.get("PATH", os.defpath),
-            "NO_COLOR": "1",
-        }
-        if self.docker_url is not None:
-            environment["DOCKER_HOST"] = self.docker_url
-        return environment
 
     @contextmanager
     def _directory(self, domain: str, environment: str, recipe: Recipe) -> Iterator[Path]:
@@ -104,6 +93,19 @@ class Abra:
                     "GIT_CONFIG_GLOBAL": os.devnull,
                 },
             )
+
+
+def abra_environment(place: Path, docker_url: str | None) -> dict[str, str]:
+    """Return the whole environment of an abra whose state is below `place`."""
+    environment = {
+        "ABRA_DIR": str(place / "abra"),
+        "HOME": str(place),
+        "PATH": os.environ.get("PATH", os.defpath),
+        "NO_COLOR": "1",
+    }
+    if docker_url is not None:
+        environment["DOCKER_HOST"] = docker_url
+    return environment
 
 
 def find_abra(docker_url: str | None, *, timeout_s: float) -> Abra:

@@ -80,7 +80,13 @@ class Stack:
         tasks = await self.client.tasks.list(
             filters={"service": [listed["ID"]], "desired-state": ["running"]}
         )
-        running = [task for task in tasks if task["Status"]["State"] == "running"]
+        # A task of the definition before this one runs on for a moment, and does not count.
+        wanted = spec["TaskTemplate"]["ContainerSpec"]
+        running = [
+            task
+            for task in tasks
+            if task["Status"]["State"] == "running" and task["Spec"]["ContainerSpec"] == wanted
+        ]
         replicas = spec["Mode"].get("Replicated", {}).get("Replicas", 1)  # global: our one node
         return Service(
             id=listed["ID"],

@@ -1,15 +1,18 @@
-"""`agency recipes`: the programs behind the units of recipe CI."""
+"""`agency recipes`: recipe CI on the command line, and the programs behind its units."""
 
 from __future__ import annotations
 
 import click
 
 from agency.commandline import add_unwritten
+from agency.recipes.trying import teardown, try_
 
 
 @click.group()
 def recipes() -> None:
-    """Run the programs of recipe CI; their units call these commands."""
+    """Test Co-op Cloud recipes on real deployments."""
 
 
+recipes.add_command(try_)
+recipes.add_command(teardown)
 add_unwritten(recipes)

@@ -79,5 +79,6 @@ from .providers import SopsProvider as SopsProvider
 from .providers import missing_in_file as missing_in_file
 from .providers import unknown_secret as unknown_secret
 from .redact import MIN_LENGTH as MIN_LENGTH
+from .redact import RedactingWriter as RedactingWriter
 from .redact import Redactor as Redactor
 from .values import SecretValue as SecretValue

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from agency.commandline import console, json_option
+from agency.commandline import console, json_option, leave, uncollected
 from agency.commandline import run as run_command
 from agency.spinup.launch.started import hold
 from agency.spinup.options import challenge_option, instance_options
@@ -72,8 +72,9 @@ def spinup_smoke(
     network = quarantine.Quarantine("none", "--no-namespace given")
     if target == "local" and chosen["namespace"]:
         network = quarantine.enter()
-    from agency.spinup.pipeline import report, spin_up
-    from agency.spinup.target import Options
+    with uncollected():
+        from agency.spinup.pipeline import report, spin_up
+        from agency.spinup.target import Options
 
     options = Options(
         target=target,
@@ -100,7 +101,7 @@ def main() -> None:
     finally:
         if copy is not None:
             copy.remove()
-    sys.exit(status)
+    leave(status)
 
 
 if __name__ == "__main__":

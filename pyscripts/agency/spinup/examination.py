@@ -144,35 +144,26 @@ class Examination:
     async def gather(self) -> Conversation:
         """Have people log in and come into the control room, for the conversation."""
         subject, recorder = self.subject, self.recorder
-        operator = await self._log_in(subject.instance.operators[0])
+        visitor_id = naming.matrix_id(OUTSIDER, subject.instance.domain)
+        operator, visitor, *approvers = await asyncio.gather(
+            *map(self._log_in, (subject.instance.operators[0], visitor_id, *subject.approvers))
+        )
         room = await operator.join(subject.control_room)
         await recorder.probe(
             "control.room", lambda: control_probes.room(operator, room, subject.control_room)
         )
-        visitor_id = naming.matrix_id(OUTSIDER, subject.instance.domain)
-        visitor, approvers = await asyncio.gather(
-            self._log_in(visitor_id), self._approvers(subject.control_room)
-        )
         await operator.invite(room, visitor_id)
-        await visitor.join(room)
+        await asyncio.gather(*(who.join(subject.control_room) for who in (visitor, *approvers)))
         return Conversation(
             recorder=recorder,
             operator=operator,
             outsider=visitor,
-            approvers=approvers,
+            approvers=tuple(approvers),
             room=room,
             agents=by_seniority(subject.instance),
             witness=await self._witness(),
             new_txn=lambda: new_id("say"),
         )
-
-    async def _approvers(self, room: str) -> tuple[Person, ...]:
-        async def enter(user_id: str) -> Person:
-            person = await self._log_in(user_id)
-            await person.join(room)
-            return person
-
-        return tuple(await asyncio.gather(*map(enter, self.subject.approvers)))
 
     async def _log_in(self, user_id: str) -> Person:
         person = await self.subject.log_in(user_id)
@@ -223,7 +214,9 @@ class Examination:
         await subject.learn_secrets()
         await self._take("agents.health")
         await recorder.probe("scenario.refused", talk.refuse_outsider)
-        await recorder.probe("scenario.replay", talk.replay)
+        restart = await talk.begin_restart()
+        await trial.deliver()
+        await recorder.probe("scenario.replay", lambda: talk.replay(restart))
         await subject.learn_secrets()  # of an agent that was started again
         await trial.hold()
         await subject.learn_secrets()

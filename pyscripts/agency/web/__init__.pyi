@@ -15,6 +15,7 @@ from .connections import Counts as Counts
 from .events import Broadcast as Broadcast
 from .events import Event as Event
 from .events import send_events as send_events
+from .keys import request_key as request_key
 from .login import Session as Session
 from .login import Sessions as Sessions
 from .login import carries_bearer as carries_bearer

@@ -1,4 +1,4 @@
-"""The supervisor: ready means ready, an ended service is noticed, the last started stops first."""
+"""The supervisor: ready means ready, an ended service is noticed, all stop at once."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agency.children import ChildSpec, processes_with_marker
+from agency.children import ChildError, ChildSpec, processes_with_marker
 from agency.clock import new_id
 from agency.spinup.targets.local.supervisor import Service, ServiceError, Supervisor
 
@@ -26,6 +26,14 @@ print("a line in the log", flush=True)
 while True: time.sleep(0.05)
 """
 )
+MEETS = WRITES.replace(
+    "    sys.exit(0)",
+    """    sys.exit(0)
+def wait(*_):
+    with open(log, "a") as f: f.write(name + " asked\\n")
+    while "OTHER asked" not in Path(log).read_text(): time.sleep(0.01)
+    end()""",
+).replace("SIGTERM, end", "SIGTERM, wait")
 
 
 class Bench:
@@ -63,11 +71,36 @@ async def bench(tmp_path):
     assert processes_with_marker(made.supervisor.marker) == ()
 
 
-async def test_services_stop_in_reverse_order(bench):
-    for name in ("first", "second"):
-        await bench.supervisor.start(bench.service(name))
+async def test_services_stop_at_once(bench):
+    """Each ends only when the other was asked too: one after the other, none would by itself."""
+    for name, other in (("first", "second"), ("second", "first")):
+        code = MEETS.replace("OTHER", other)
+        await bench.supervisor.start(bench.service(name, code))
     await bench.supervisor.stop_all()
-    assert bench.lines() == ["first began", "second began", "second ended", "first ended"]
+    assert bench.lines()[:2] == ["first began", "second began"]
+    assert sorted(bench.lines()[2:]) == [
+        "first asked",
+        "first ended",
+        "second asked",
+        "second ended",
+    ]
+
+
+async def test_a_service_that_does_not_end_keeps_no_other_from_its_end(bench, monkeypatch):
+    children = [await bench.supervisor.start(bench.service(name)) for name in ("first", "second")]
+
+    async def hang(_: float) -> int:
+        raise ChildError("does not end, even after SIGKILL", where="second")
+
+    stop = type(children[1]).stop
+    monkeypatch.setattr(
+        type(children[1]), "stop", lambda self, t: hang(t) if self is children[1] else stop(self, t)
+    )
+    with pytest.raises(ChildError, match="does not end"):
+        await bench.supervisor.stop_all()
+    assert bench.lines() == ["first began", "second began", "first ended"]
+    monkeypatch.undo()
+    await children[1].stop(5)
 
 
 async def test_a_service_that_ends_at_start_is_reported_with_its_log(bench):

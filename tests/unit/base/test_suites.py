@@ -34,7 +34,7 @@ def test_without_docker_its_suite_passes_only_where_it_need_not_run(required, st
 
 def test_make_requires_what_it_installs():
     rules = (ROOT / "Makefile").read_text()
-    for name in ("DOCKER=1 pytest .*-m docker", "GUEST=1 pytest .*-m guest"):
+    for name in ('DOCKER=1 pytest .*-m "docker', "GUEST=1 pytest .*-m guest"):
         assert re.search(f"AGENCY_REQUIRE_{name}", rules)
 
 

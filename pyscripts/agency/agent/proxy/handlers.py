@@ -23,11 +23,11 @@ from agency.agent.proxy.identity import Tokens, owner, presented
 from agency.agent.proxy.policy import Policies
 from agency.agent.proxy.refusals import Refusal, error_body
 from agency.agent.proxy.requests.planning import Plan, plan, read_request
-from agency.web import Limits, QuietLog, lift_answer_limit, make_app
+from agency.web import Limits, QuietLog, lift_answer_limit, make_app, request_key
 
 PATHS: Mapping[str, WireFormat] = {"/v1/chat/completions": "openai", "/v1/messages": "anthropic"}
 LIVE, METRICS, MODELS = "/live", "/metrics", "/v1/models"
-_AGENT = "agency.agent"
+_AGENT = request_key("agency.agent", str)
 _METRICS_READER = ""
 _LARGE = 64 * 1024
 

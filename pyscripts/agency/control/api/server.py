@@ -21,11 +21,13 @@ from agency.control.api.models import Model
 from agency.control.api.problems import RefusedError, refuse
 from agency.control.api.routes import OPERATION_ID, ROUTES, Route
 from agency.control.commands import GRAMMAR
+from agency.control.store.tokens import Token
 from agency.settings import explain
-from agency.web import Bounds, Limits, make_app
+from agency.web import Bounds, Limits, make_app, request_key
 
 _log = logging.getLogger(__name__)
 
+_TOKEN = request_key("agency.control.token", Token)
 _MAX_BODY = 256 * 1024  # a document of 48 Ki characters, written as JSON
 _BY_PLACE: Mapping[tuple[str, str], Route] = {(each.method, each.place): each for each in ROUTES}
 
@@ -73,7 +75,7 @@ def _guarded(access: Access) -> Middleware:
             if route.rule is not None:
                 access.permit(token, GRAMMAR.by_name[route.rule])
             with access.place(token):
-                request["token"] = token
+                request[_TOKEN] = token
                 return await handler(request)
         except RefusedError as error:
             if route is not None and error.status in (401, 403):
@@ -95,7 +97,7 @@ def _route(request: web.Request) -> Route | None:
 
 def _served(route: Route, handle: Handler) -> WebHandler:
     async def served(request: web.Request) -> web.StreamResponse:
-        token = request.get("token")
+        token = request.get(_TOKEN)
         call = Call(request, token, _query(route, request))
         if token is not None:
             fields = {"actor": token.person, "action": f"http {route.name}", "token": token.id}

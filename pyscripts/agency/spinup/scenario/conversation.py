@@ -7,7 +7,8 @@ this module add to it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +77,10 @@ class Conversation:
         """Say something, as the operator or somebody else; return the event id."""
         return await (who or self.operator).say(self.room, text, self.new_txn())
 
+    async def _say_all(self, texts: Iterable[str]) -> list[str]:
+        """Say several things at once, as the operator; return the event ids."""
+        return await asyncio.gather(*map(self.say, texts))
+
     async def heard(
         self,
         name: str,
@@ -142,8 +147,7 @@ class Conversation:
         await self.ask("ping", "!agency ping", ok=True)
         said = [f'!start-agent {first} --project="{PROJECT}"']
         said += [f"!agency agents start {name} --project={PROJECT}" for name in others]
-        events = [await self.say(text) for text in said]
-        await meanwhile()
+        events, _ = await asyncio.gather(self._say_all(said), meanwhile())
         for text, event in zip(said, events, strict=True):
             await self.heard("start", text, event, ok=True)
         await self.ask("status", f"!agency agents status {first}", ok=True, contains=PROJECT)
@@ -164,10 +168,21 @@ class Conversation:
             "auditOutcome": await self.witness.audit_outcome(reply.trace),
         }
 
-    async def replay(self) -> Evidence:
-        """Deliver an executed command again, in a new transaction and in one that was used."""
+    @property
+    def _restart(self) -> str:
+        return f"!agency agents restart {self.agents[0]}"
+
+    async def begin_restart(self) -> str:
+        """Command the restart that `replay` waits for; return its event id."""
+        return await self.say(self._restart)
+
+    async def replay(self, restart: str) -> Evidence:
+        """Deliver an executed command again, in a new transaction and in one that was used.
+
+        Nothing else that leaves an audit row may be under way.
+        """
         first = self.agents[0]
-        reply = await self.ask("restart", f"!agency agents restart {first}", ok=True)
+        reply = await self.heard("restart", self._restart, restart, ok=True)
         path = client_path("rooms", self.room, "event", reply.command)
         event = await self.operator.request("GET", path)
         pid, count = await self.witness.agent_pid(first), await self.witness.audit_count()
@@ -207,7 +222,7 @@ class Conversation:
         """Stop every agent at once, the first by the short form."""
         first, *others = self.agents
         said = [f"!stop-agent {first}", *(f"!agency agents stop {name}" for name in others)]
-        events = [await self.say(text) for text in said]
+        events = await self._say_all(said)
         for text, event in zip(said, events, strict=True):
             await self.heard("stop", text, event, ok=True)
         await self.ask("list", "!agency agents list", ok=True, contains="stopped")

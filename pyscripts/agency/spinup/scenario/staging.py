@@ -1,6 +1,6 @@
 """Stage of the conversation: what a throwaway instance has so that all of it can be shown.
 
-An approval takes a second person, and an agent that died is to be found within a second. Where an
+An approval takes a second person, and an agent that died is to be found at once. Where an
 instance has not these, one that is made for a run alone gets them; a host is left as it is.
 """
 
@@ -15,7 +15,7 @@ from agency.instance import Instance
 
 GATED = "secrets delete"
 STAND_IN = "approver"  # accounts of a run, where the instance names too few people
-INTERVAL_S = 0.5
+INTERVAL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Trial of control: one secret delivered, one approval granted, one agent respawned.
 
-begin ─▶ secret: form           hold ─▶ secret: bound, held ─▶ kill ─▶ approval ─▶ agent is back
-(while the agents start)                                       (while it is respawned)
+begin ─▶ secret: form    deliver ─▶ secret: bound, held  hold ─▶ kill ─▶ approval ─▶ agent is back
+(while the agents start) (while another agent restarts)          (while it is respawned)
 """
 
 from __future__ import annotations
@@ -38,10 +38,13 @@ class Trial:
         if self.talk.approvers:
             await self.secret.make()
 
-    async def hold(self) -> None:
-        """Deliver the secret, kill its agent, have the secret erased, and see the agent again."""
+    async def deliver(self) -> None:
+        """Have the agent get the secret."""
         if self.talk.approvers:
             await self.secret.deliver()
+
+    async def hold(self) -> None:
+        """Kill the agent, have its secret erased, and see the agent again."""
         await self.respawn.kill()
         if self.talk.approvers:
             await self.approval.hold()

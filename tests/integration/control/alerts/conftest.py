@@ -128,7 +128,7 @@ class Monitoring:
             f"--config.file={self.place / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.place / 'numbers'}",
             f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}",
-            "--rules.alert.resend-delay=2s",
+            "--rules.alert.resend-delay=500ms",
         )
 
     def start_alertmanager(self) -> None:
@@ -234,7 +234,7 @@ class Monitoring:
 
     def _alertmanager(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(CONFIGURATION.read_text())
-        document["route"] |= {"group_wait": "1s", "group_interval": "2s"}
+        document["route"] |= {"group_wait": "200ms", "group_interval": "500ms"}
         room, second = document["receivers"]
         (hook,) = room["webhook_configs"]
         assert hook["url"] == "http://127.0.0.1:8010/alerts"
@@ -264,7 +264,7 @@ class Monitoring:
             **self.exporters,
         }
         return {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": "250ms", "evaluation_interval": "250ms"},
             "rule_files": ["rules.yml"],
             "scrape_configs": [
                 {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
@@ -281,7 +281,7 @@ class Monitoring:
         document: dict[str, Any] = yaml.safe_load(RULES.read_text())
         for group in document["groups"]:
             for rule in group["rules"]:
-                rule["for"] = "2s"
+                rule["for"] = "500ms"
         trouble = {
             "alert": self.trouble,
             "expr": "agency_test_trouble > 0",

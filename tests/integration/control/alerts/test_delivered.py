@@ -56,7 +56,7 @@ def test_alert_reaches_the_room_when_it_fires_and_when_it_is_over(
     outside.trouble = 0
     wait_for(lambda: len(told(room, monitoring.trouble)) == 2, "message that it is over", 40)
     assert told(room, monitoring.trouble)[1]["body"].startswith(f"Over: {monitoring.trouble}: ")
-    time.sleep(3)  # more than an interval of the group
+    time.sleep(1.2)  # more than an interval of the group
     assert len(told(room, monitoring.trouble)) == 2
     assert outside.received == []  # it is not about the control plane
 
@@ -93,7 +93,7 @@ def test_while_the_control_plane_is_down_the_second_way_is_taken(
     control.start()
     wait_for(lambda: told(room, monitoring.trouble), "message about what fired meanwhile", 60)
     wait_for(lambda: "ControlPlaneDown" in outside.names("resolved"), "end the second way", 60)
-    time.sleep(3)
+    time.sleep(1.2)
     assert len(told(room, monitoring.trouble)) == 1
 
 

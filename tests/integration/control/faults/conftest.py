@@ -65,11 +65,12 @@ class StubHomeserver:
             self.faults.clear()
 
     def replies(self, event_id: str) -> list[dict[str, Any]]:
-        """What was posted in answer to an event."""
+        """What was posted in answer to an event, without the status card of a slow change."""
+        told = [(each.get("org.agency.reply", {}), each) for each in list(self.posted.values())]
         return [
             content
-            for content in list(self.posted.values())
-            if content.get("org.agency.reply", {}).get("command") == event_id
+            for reply, content in told
+            if reply.get("command") == event_id and "card" not in reply
         ]
 
     def fault_for(self, path: str) -> Fault | None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from typing import Any
 
+import forking
 import pytest
 
 
 def agency(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "agency", *arguments], capture_output=True, text=True, timeout=30
-    )
+    done = forking.run(*arguments, timeout=30)
+    said = (done.stdout.decode(), done.stderr.decode())
+    return subprocess.CompletedProcess(done.args, done.returncode, *said)
 
 
 @pytest.fixture

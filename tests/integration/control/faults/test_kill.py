@@ -109,6 +109,7 @@ def test_killed_while_a_change_is_under_way(
 
 
 STOP, BETA = "!agency agents stop pm", "!agency agents restart pm --project=beta"
+THOROUGH = pytest.mark.thorough
 MOMENTS = ("accepted", "acting", "acted", "uncommitted", "unsent")
 # One of each kind always; every pair in the thorough run.
 OFTEN = {(STOP, "acting"), (BETA, "accepted"), (BETA, "unsent")}
@@ -263,7 +264,7 @@ def states(control: Any) -> list[str]:
     ("state", "said", "outcomes"),
     [
         (State.PROPOSED, "!agency agents stop pm", ["accepted", "done"]),
-        (State.PROPOSED, "!agency agents status pm", ["done"]),
+        pytest.param(State.PROPOSED, "!agency agents status pm", ["done"], marks=THOROUGH),
         (State.GRANTED, "!agency agents stop pm", ["accepted", "done"]),
         (State.RUNNING, "!agency agents stop pm", ["interrupted"]),
     ],
@@ -311,7 +312,16 @@ def test_killed_while_it_waits_for_an_approval(control: Any, stub: Any, wait_for
     assert [row["outcome"] for row in control.audit()][1:] == ["expired"]
 
 
-@pytest.mark.parametrize("state", [State.DONE, State.FAILED, State.REFUSED, State.EXPIRED])
+@pytest.mark.parametrize(
+    "state",
+    [
+        State.DONE,
+        *(
+            pytest.param(each, marks=THOROUGH)
+            for each in (State.FAILED, State.REFUSED, State.EXPIRED)
+        ),
+    ],
+)
 def test_killed_after_its_end(
     control: Any, stub: Any, make_event: Any, wait_for: Any, state: State
 ) -> None:

@@ -109,8 +109,18 @@ def test_silenced_bot_changes_nothing_until_that_is_mended(
     assert control.verify() == 0
 
 
-@pytest.mark.parametrize("restarted", [False, True])
-@pytest.mark.parametrize("silence", [mute, kick, ban])
+@pytest.mark.parametrize(
+    ("silence", "restarted"),
+    [
+        (mute, True),
+        (kick, False),
+        (ban, True),
+        *(
+            pytest.param(silence, restarted, marks=pytest.mark.thorough)
+            for silence, restarted in ((mute, False), (kick, True), (ban, False))
+        ),
+    ],
+)
 def test_the_machine_still_stops_agents_while_the_bot_is_silenced(
     joined: Any, control: Any, admin: Any, wait_for: Any, silence: Any, restarted: bool
 ) -> None:

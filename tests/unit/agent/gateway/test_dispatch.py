@@ -271,7 +271,7 @@ async def test_a_call_that_was_begun_goes_on_when_its_caller_goes_away(desk: Des
 
 
 async def test_a_call_in_flight_at_an_end_is_told_once_and_not_repeated_silently(
-    desk: Desk,
+    desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun = asyncio.Event()
 
@@ -285,9 +285,12 @@ async def test_a_call_in_flight_at_an_end_is_told_once_and_not_repeated_silently
     await begun.wait()
     desk.begin()  # as after kill -9: nothing of the old one wrote an end
     desk.tools.answer = None
+    (left,) = desk.log.rows
     desk.log.rows.clear()
     await desk.dispatcher.tell_left()
     assert (desk.log.events, desk.log.last["outcome"]) == (["tool.ended"], "unknown")
+    (warned,) = [each.fields for each in caplog.records if "in flight" in each.message]
+    assert warned == {key: left[1][key] for key in ("call", "tool", "trace")}
     desk.dispatcher.set_policy(policy({"echo": ("web/echo", "allow")}))
     made = len(desk.tools.made)
     assert isinstance(await desk.call(text="b"), Result)  # another call is not in doubt

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from desk import ALICE, BOB, Desk
 from front import ASK, Front
 from hypothesis import example, given, settings
@@ -172,6 +173,13 @@ YES_BOB, YES_CAROL = ("approve", BOB, 1), ("approve", CAROL, 1)
 @example([("ask", ALICE), ("ask", BOB), ("approve", CAROL, 2), ("approve", BOB, 2), YES_CAROL])
 @example([("ask", ALICE), YES_BOB, ("deny", VERA, 1), ("withdraw", BOB, 1), YES_CAROL])
 @given(steps)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_nothing_runs_but_what_was_approved_as_it_is(sequence: list[tuple[Any, ...]]) -> None:
+    asyncio.run(play(sequence))
+
+
+@pytest.mark.thorough
+@given(steps)
+@settings(max_examples=400, deadline=None)
+def test_nor_in_many_more_sequences(sequence: list[tuple[Any, ...]]) -> None:
     asyncio.run(play(sequence))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import re2
@@ -173,20 +174,19 @@ def _additional(
             yield from validator.descend(value, allowed, path=key)
 
 
-def _counted(plain: Any) -> Any:
-    def follow(validator: Any, ref: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        left = _left.get() - 1
-        if left < 0:
-            raise _EndlessError
-        _left.set(left)
-        yield from plain(validator, ref, instance, schema) or ()
-
-    return follow
+def _follow(
+    plain: Any, validator: Any, ref: Any, instance: Any, schema: Any
+) -> Iterator[ValidationError]:
+    left = _left.get() - 1
+    if left < 0:
+        raise _EndlessError
+    _left.set(left)
+    yield from plain(validator, ref, instance, schema) or ()
 
 
 def _safe(plain: Any) -> Any:
     counted = {
-        keyword: _counted(plain.VALIDATORS[keyword])
+        keyword: partial(_follow, plain.VALIDATORS[keyword])
         for keyword in _REFERENCES
         if keyword in plain.VALIDATORS
     }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 from entering import socket_of
 from gosutos import filled
@@ -42,10 +41,7 @@ def way_to(control: Any, kind: str, tmp_path: Path) -> list[str]:
 
 
 def do(*words: str, given: str = "") -> tuple[int, dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "agency", "do", *words, "--json"],
-        input=given.encode(), capture_output=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = forking.run("do", *words, "--json", input=given.encode())
     assert b"Traceback" not in done.stderr, done.stderr
     assert CANARY.encode() not in done.stdout + done.stderr
     return done.returncode, json.loads(done.stdout or done.stderr)

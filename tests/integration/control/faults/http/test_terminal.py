@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forking
 import killing
 import pytest
 from entering import socket_of
@@ -28,13 +29,11 @@ def argv_of(*words: str) -> list[str]:
 
 def run(*words: str, env: dict[str, str] | None = None) -> Did:
     """Run a command of the terminal; its status, its JSON and what else it says."""
-    done = subprocess.run(
-        argv_of(*words), capture_output=True, check=False, text=True,
-        env={**os.environ, **(env or {})}, timeout=60,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr, done.stderr
-    out = done.stdout or done.stderr
-    return done.returncode, json.loads(out) if "--json" in words else {"text": out}, done.stderr
+    done = forking.run(*words, env={**os.environ, **(env or {})})
+    said, error = done.stdout.decode(), done.stderr.decode()
+    assert "Traceback" not in error, error
+    out = said or error
+    return done.returncode, json.loads(out) if "--json" in words else {"text": out}, error
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,144 @@
+"""HTTP to an app under test: its own name, at the address where the reverse proxy answers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from agency.errors import AgencyError, UsageError
+
+MAX_BODY = 16 * 1024 * 1024
+
+
+class UnreachableError(AgencyError):
+    """An app that does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Way to the apps: the proxy's address, and the certificate that it must be trusted by."""
+
+    scheme: str
+    host: str
+    port: int
+    ca_file: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """The route as a URL."""
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+def parse_route(url: str, ca_file: Path | None) -> Route:
+    """Read a URL such as `https://127.0.0.1`.
+
+    Raises:
+        UsageError: it is none, or has a path.
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    good = parts.scheme in ("http", "https") and parts.hostname and port != -1
+    if not good or parts.path.strip("/") or parts.query or parts.username:
+        raise UsageError(
+            f"{url[:80]!r} is not the address of a proxy",
+            where="--through",
+            hint="such as https://127.0.0.1:443",
+        )
+    default = 443 if parts.scheme == "https" else 80
+    return Route(parts.scheme, str(parts.hostname), port or default, ca_file)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Answer of the app; redirects are not followed."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode(errors="replace")
+
+    def json(self) -> Any:
+        """Read the body as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class AppClient:
+    """Client of the app at `domain`."""
+
+    domain: str
+    route: Route
+    timeout_s: float = 10.0
+
+    def get(self, path: str = "/", **headers: str) -> Response:
+        """GET a path."""
+        return self.request("GET", path, headers=headers)
+
+    def put(self, path: str, body: bytes | str, **headers: str) -> Response:
+        """PUT a body at a path."""
+        return self.request("PUT", path, body=body, headers=headers)
+
+    def post(self, path: str, body: bytes | str, **headers: str) -> Response:
+        """POST a body to a path."""
+        return self.request("POST", path, body=body, headers=headers)
+
+    def delete(self, path: str, **headers: str) -> Response:
+        """DELETE a path."""
+        return self.request("DELETE", path, headers=headers)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send a request to the proxy with the app's name in SNI and Host.
+
+        Raises:
+            UnreachableError: no answer came, or a certificate that is not trusted.
+        """
+        connection = http.client.HTTPConnection(
+            self.domain, self.route.port, timeout=self.timeout_s
+        )
+        try:
+            connection.sock = self._connect()
+            data = body.encode() if isinstance(body, str) else body
+            connection.request(
+                method, path, body=data, headers={"Host": self.domain, **(headers or {})}
+            )
+            answer = connection.getresponse()
+            return Response(answer.status, dict(answer.getheaders()), answer.read(MAX_BODY))
+        except (OSError, http.client.HTTPException) as error:
+            raise UnreachableError(
+                f"no answer: {error or type(error).__name__}",
+                where=f"{method} {self.route.scheme}://{self.domain}{path} at {self.route.url}",
+            ) from error
+        finally:
+            connection.close()
+
+    def _connect(self) -> socket.socket:
+        plain = socket.create_connection((self.route.host, self.route.port), self.timeout_s)
+        if self.route.scheme == "http":
+            return plain
+        context = ssl.create_default_context(cafile=self.route.ca_file)
+        try:
+            return context.wrap_socket(plain, server_hostname=self.domain)
+        except BaseException:
+            plain.close()
+            raise

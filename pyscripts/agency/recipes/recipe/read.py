@@ -1,0 +1,136 @@
+"""Whole recipe as its directory has it, seen as an app of a given name."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agency.coopcloud import stack_name
+from agency.errors import BadInputError
+from agency.recipes.recipe.compose import (
+    ComposeFile,
+    Service,
+    external_names,
+    read_compose,
+    services,
+)
+from agency.recipes.recipe.environment import Variable, read_environment, values, with_values
+from agency.recipes.recipe.versions import exported_versions
+from agency.recipes.recipe.yaml_lines import MAX_BYTES
+
+SAMPLE = ".env.sample"
+_SECRET = re.compile(r"SECRET_([A-Z0-9_]+)_VERSION\Z")
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.ya?ml\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeFiles:
+    """What was read of a recipe for one app.
+
+    `environment` is the text of the app's `.env`; `variables` are its assignments.
+    """
+
+    name: str
+    environment: str
+    variables: tuple[Variable, ...]
+    compose: tuple[ComposeFile, ...]
+    services: tuple[Service, ...]
+    exported: Mapping[str, str]
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the secrets that abra is to generate."""
+        found = (_SECRET.match(variable.name) for variable in self.variables)
+        return tuple(match[1].lower() for match in found if match)
+
+    @property
+    def backed_up(self) -> tuple[str, ...]:
+        """Names of the services with a backup label."""
+        return tuple(one.name for one in self.services if one.backup_version)
+
+    def on_swarm(self, section: str) -> dict[str, str]:
+        """Return the external secrets, configs or networks, by key, as the swarm names them."""
+        return external_names(self.compose, section)
+
+
+def recipe_name(directory: Path, otherwise: str) -> str:
+    """Return the recipe's name: TYPE of its sample, else the name of its place.
+
+    Raises:
+        BadInputError: there is no recipe, or its name is none.
+    """
+    sample = read_file(directory, SAMPLE)
+    type_ = values(read_environment(sample)).get("TYPE", "").partition(":")[0]
+    name = type_ or otherwise
+    if not _SLUG.match(name):
+        raise BadInputError(
+            f"{name[:80]!r} is not a recipe's name",
+            where=str(directory / SAMPLE),
+            hint="set TYPE to 1 to 63 of a-z 0-9 -",
+        )
+    return name
+
+
+def read_recipe(directory: Path, name: str, domain: str) -> RecipeFiles:
+    """Read the recipe in a directory as the app at `domain` would be deployed from it.
+
+    Raises:
+        BadInputError: something is not as a recipe is; the message names file and line.
+    """
+    environment = with_values(
+        read_file(directory, SAMPLE), {"TYPE": name, "DOMAIN": domain, "LETS_ENCRYPT_ENV": ""}
+    )
+    variables = read_environment(environment)
+    exported = exported_versions(read_file(directory, "abra.sh", missing=""))
+    known = {**exported, **values(variables), "STACK_NAME": stack_name(domain)}
+    listed = known.get("COMPOSE_FILE") or "compose.yml"
+    files = tuple(
+        read_compose(read_file(directory, _compose_name(one)), one, known)
+        for one in listed.split(":")
+        if one
+    )
+    return RecipeFiles(name, environment, variables, files, services(files), exported)
+
+
+def _compose_name(name: str) -> str:
+    if not _FILE.match(name):
+        raise BadInputError(
+            f"COMPOSE_FILE names {name[:80]!r}",
+            where=SAMPLE,
+            hint="name compose files of the recipe's own directory, separated by colons",
+        )
+    return name
+
+
+def read_file(directory: Path, name: str, *, missing: str | None = None) -> str:
+    """Read a text file of the recipe, never through a symbolic link.
+
+    Raises:
+        BadInputError: it is missing, a link, too large, or no UTF-8.
+    """
+    path = directory / name
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BadInputError("not a file", where=str(path))
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        if missing is not None:
+            return missing
+        raise BadInputError(
+            f"no recipe is there: {name} is missing", where=str(directory)
+        ) from error
+    except OSError as error:
+        raise BadInputError(f"cannot read: {error.strerror}", where=str(path)) from error
+    if len(data) > MAX_BYTES:
+        raise BadInputError(f"more than {MAX_BYTES} bytes", where=str(path))
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise BadInputError("not UTF-8", where=str(path)) from error

@@ -1,0 +1,95 @@
+"""Preparation of a run: its inputs; and its app, fetched and examined before it is deployed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agency.children import marked_environment
+from agency.clock import Clock
+from agency.coopcloud import AbraHome, stack_name
+from agency.recipes.client import AppClient, Route
+from agency.recipes.journal import Journal
+from agency.recipes.recipe.read import read_recipe, recipe_name
+from agency.recipes.run.app import App, examine
+from agency.recipes.run.checkout import Source, fetch
+from agency.recipes.run.places import Private
+from agency.recipes.run.sidecar import Sidecar
+from agency.recipes.run.swarm import Swarm
+from agency.recipes.stages.suites import SuiteRunner
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a run is asked to do.
+
+    `tests` is a directory of suites in place of the recipe's own; `keep` leaves the app running.
+    """
+
+    source: Source
+    stages: tuple[str, ...]
+    keep: bool
+    tests: Path | None
+    pull_request: int | None
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where runs happen: programs, swarm, directories, time limits; `say` hears the progress."""
+
+    abra: str
+    docker_url: str
+    route: Route
+    artifacts: Path
+    runs: Path
+    deploy_s: float
+    suite_s: float
+    clock: Clock
+    say: Callable[[str], None]
+
+
+def prepare_app(
+    wanted: Wanted, place: Place, run: str, domain: str, private: Private, journal: Journal
+) -> App:
+    """Make the app of a run; nothing of it is on the swarm yet.
+
+    Raises:
+        BadInputError: the recipe cannot be fetched or read, or the policy refuses it.
+    """
+    marker = marked_environment(run)
+    abra = AbraHome(place.abra, private.path, domain, place.docker_url, marker, place.deploy_s)
+    abra.prepare()
+    fetched = private.path / "recipe"
+    checkout = fetch(wanted.source, fetched)
+    name = recipe_name(fetched, wanted.source.name)
+    target = abra.recipe(name)
+    fetched.rename(target)
+    head = read_recipe(target, name, domain)
+    examine(head)
+    own = _own_tests(target, private.path / "tests")
+    return App(
+        head=head,
+        stack=stack_name(domain),
+        checkout=replace(checkout, directory=target),
+        abra=abra,
+        swarm=Swarm(place.docker_url, place.clock),
+        client=AppClient(domain, place.route),
+        runner=SuiteRunner(run, domain, place.route, private.path, marker, place.suite_s),
+        sidecar=Sidecar(private.secrets_file, journal.censor),
+        tests=wanted.tests.resolve() if wanted.tests else own,
+        own=own,
+        clock=place.clock,
+        journal=journal,
+    )
+
+
+def _own_tests(recipe: Path, target: Path) -> Path | None:
+    """Copy the recipe's tests: abra puts those of other versions in their place."""
+    source = recipe / "tests"
+    if source.is_symlink() or not source.is_dir():
+        return None
+    shutil.copytree(source, target, symlinks=True)
+    return target

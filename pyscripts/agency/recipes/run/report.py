@@ -1,0 +1,115 @@
+"""Report of a run: the document of `--json` and `result.json`, and the table for people. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agency.recipes.outcome import CaseResult, Outcome, StageResult, Teardown, verdict
+from agency.terminal import plain_lines
+
+WIDTH = 80
+_INDENT = 27
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run, at its end."""
+
+    run: str
+    recipe: str
+    commit: str
+    modified: bool
+    domain: str
+    abra: str
+    started: str
+    seconds: float
+    stages: tuple[StageResult, ...]
+    teardown: Teardown
+    artifacts: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict."""
+        return verdict(self.stages, self.teardown)
+
+    def as_dict(self) -> Mapping[str, object]:
+        """Describe the run as JSON."""
+        return {
+            "run": self.run,
+            "recipe": self.recipe,
+            "commit": self.commit,
+            "modified": self.modified,
+            "domain": self.domain,
+            "abra": self.abra,
+            "started": self.started,
+            "seconds": round(self.seconds, 1),
+            "outcome": self.outcome.value,
+            "stages": [_stage(one) for one in self.stages],
+            "teardown": {
+                "clean": self.teardown.clean,
+                "kept": self.teardown.kept,
+                "swept": list(self.teardown.swept),
+                "left": list(self.teardown.left),
+            },
+            "artifacts": self.artifacts,
+        }
+
+    def lines(self) -> list[str]:
+        """Draw the table, at most 80 columns wide."""
+        rows = [f"{'stage':<10}{'outcome':<9}{'seconds':>7}"]
+        for stage in self.stages:
+            passed = sum(test.outcome is Outcome.PASS for test in stage.tests)
+            told = [stage.reason] if stage.reason else []
+            told += [f"{passed} of {len(stage.tests)} tests passed"] if stage.tests else []
+            rows += _row(stage.name, stage.outcome.value, stage.seconds, [*told, *stage.notes])
+        rows += _row("teardown", *_ended(self.teardown))
+        changed = " with uncommitted changes" if self.modified else ""
+        what = f"{self.outcome.value}: {self.recipe} at {self.commit[:12]}{changed}"
+        rows += ["", *_wrapped(f"{what}, by {self.abra}", 0)]
+        rows += _wrapped(f"see {self.artifacts}", 0)
+        return rows
+
+
+def _stage(stage: StageResult) -> dict[str, object]:
+    return {
+        "name": stage.name,
+        "outcome": stage.outcome.value,
+        "seconds": round(stage.seconds, 1),
+        "reason": stage.reason,
+        "notes": list(stage.notes),
+        "tests": [_test(one) for one in stage.tests],
+    }
+
+
+def _test(test: CaseResult) -> dict[str, object]:
+    return {
+        "name": test.name,
+        "outcome": test.outcome.value,
+        "seconds": test.seconds,
+        "reason": test.reason,
+    }
+
+
+def _ended(teardown: Teardown) -> tuple[str, None, list[str]]:
+    if teardown.kept:
+        return "kept", None, []
+    told = [f"still there: {', '.join(teardown.left)}"] if teardown.left else []
+    return ("pass" if teardown.clean else "fail"), None, [*told, *teardown.swept]
+
+
+def _row(name: str, outcome: str, seconds: float | None, told: list[str]) -> list[str]:
+    time = "" if seconds is None else f"{seconds:.1f}"
+    head = f"{name:<10}{outcome:<9}{time:>7} "
+    if not told:
+        return [head.rstrip()]
+    body = [line for text in told for line in _wrapped(text, _INDENT)]
+    return [head + body[0][_INDENT:], *body[1:]]
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    """Break text into lines; a long word, such as a path or a digest, is broken too."""
+    pad = " " * indent
+    flat = " ".join(plain_lines(text).split())
+    return textwrap.wrap(flat, WIDTH, initial_indent=pad, subsequent_indent=pad) or [pad]

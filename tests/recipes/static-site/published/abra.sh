@@ -1,0 +1,3 @@
+#!/bin/sh
+export NGINX_CONF_VERSION=v1
+export ENTRYPOINT_VERSION=v1

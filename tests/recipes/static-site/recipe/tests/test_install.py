@@ -1,0 +1,8 @@
+def test_the_front_page_has_the_title(app):
+    page = app.get("/")
+    assert page.status == 200
+    assert f"A site at {app.domain}" in page.text
+
+
+def test_a_stranger_cannot_publish(app):
+    assert app.put("/page.html", "mine").status == 401

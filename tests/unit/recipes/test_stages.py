@@ -1,0 +1,146 @@
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+
+from agency.errors import AgencyError, PrerequisiteError
+from agency.recipes.outcome import CaseResult, Outcome
+from agency.recipes.recipe.versions import parse_version
+from agency.recipes.stages.all import SkippedError, backup, custom, install, upgrade
+from agency.recipes.stages.port import StageError
+
+ONE, TWO, THREE, FOUR = (parse_version(f"{n}.0.0+x") for n in (1, 2, 3, 4))
+
+
+@dataclass
+class FakeApp:
+    """An app that keeps pages, and loses or keeps them as it is told."""
+
+    suites: set = field(default_factory=lambda: {"install", "write", "keep", "change"})
+    versions: list = field(default_factory=lambda: [TWO, ONE])
+    undeployable: set = field(default_factory=set)
+    backed_up: tuple = ("app",)
+    own: tuple = ("test_x.py",)
+    log: list = field(default_factory=list)
+    data: str = ""
+    kept: str = ""
+
+    @property
+    def head(self):
+        return SimpleNamespace(backed_up=self.backed_up)
+
+    def earlier(self):
+        return self.versions
+
+    def deploy_head(self):
+        self.log.append("head")
+
+    def deploy_fresh(self, version):
+        self.log.append(str(version))
+        self.data = ""
+        if version in self.undeployable:
+            raise AgencyError("rotten image")
+
+    def ensure_head(self):
+        self.log.append("ensure")
+
+    def back_up(self):
+        self.kept = self.data
+
+    def restore(self):
+        self.data = self.kept
+
+    def has_suite(self, name):
+        return name in self.suites
+
+    def suite(self, name):
+        self.log.append(f"test {name}")
+        self.data = {"write": "page", "change": ""}.get(name, self.data)
+        if name == "keep" and self.data != "page":
+            raise StageError("the page is gone")
+        return (CaseResult(name, Outcome.PASS, 0.0),)
+
+    def holds(self, name):
+        return self.data == "page"
+
+    def own_tests(self):
+        return self.own
+
+    def run_own_tests(self):
+        return (CaseResult("own", Outcome.PASS, 0.0),)
+
+
+def test_install_without_tests_says_what_it_did_not_show():
+    assert len(install(FakeApp()).tests) == 1
+    shown = install(FakeApp(suites=set()))
+    assert (shown.tests, "no test_install.py" in shown.notes[0]) == ((), True)
+
+
+def test_an_upgrade_writes_before_and_looks_after():
+    app = FakeApp()
+    shown = upgrade(app)
+    assert app.log == ["2.0.0+x", "test write", "head", "test keep", "test install"]
+    assert shown.notes == ("from 2.0.0+x",)
+
+
+def test_the_nearest_version_that_can_be_deployed_is_taken_and_told():
+    app = FakeApp(undeployable={TWO})
+    assert upgrade(app).notes == ("2.0.0+x cannot be deployed: rotten image", "from 1.0.0+x")
+
+
+def test_not_every_version_of_history_is_tried():
+    app = FakeApp(versions=[FOUR, THREE, TWO, ONE], undeployable={ONE, TWO, THREE, FOUR})
+    with pytest.raises(SkippedError, match="rotten image"):
+        upgrade(app)
+    assert app.log == ["4.0.0+x", "3.0.0+x", "2.0.0+x"]
+
+
+def test_a_place_that_fails_is_not_taken_for_a_rotten_version():
+    app = FakeApp()
+    app.deploy_fresh = lambda version: (_ for _ in ()).throw(PrerequisiteError("no Docker"))
+    with pytest.raises(PrerequisiteError):
+        upgrade(app)
+
+
+def test_an_upgrade_that_loses_data_is_a_failure():
+    app = FakeApp()
+    app.deploy_head = lambda: setattr(app, "data", "")
+    with pytest.raises(StageError, match="gone"):
+        upgrade(app)
+
+
+@pytest.mark.parametrize(
+    ("stage", "app", "reason"),
+    [
+        (upgrade, FakeApp(versions=[]), "no earlier version"),
+        (upgrade, FakeApp(suites={"write"}), r"no test_keep\.py"),
+        (backup, FakeApp(backed_up=()), "no service has the label"),
+        (backup, FakeApp(suites={"write", "keep"}), r"no test_change\.py"),
+        (custom, FakeApp(own=()), "no tests/"),
+    ],
+)
+def test_what_cannot_be_shown_is_skipped_with_the_reason(stage, app, reason):
+    with pytest.raises(SkippedError, match=reason):
+        stage(app)
+    assert app.log == []
+
+
+def test_a_backup_gives_back_what_was_changed_after_it():
+    app = FakeApp()
+    backup(app)
+    assert app.data == "page"
+
+
+def test_an_empty_backup_is_a_failure():
+    app = FakeApp()
+    app.back_up = lambda: setattr(app, "kept", "")
+    with pytest.raises(StageError, match="gone"):
+        backup(app)
+
+
+def test_a_change_that_is_none_cannot_show_a_restore():
+    app = FakeApp()
+    real = app.suite
+    app.suite = lambda name: real(name) if name != "change" else ()
+    with pytest.raises(StageError, match="cannot show"):
+        backup(app)

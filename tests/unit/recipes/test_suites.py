@@ -1,0 +1,183 @@
+"""Suites in a real pytest child, against a real HTTP server."""
+
+import http.server
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from agency.clock import Clock
+from agency.errors import BadInputError, UsageError
+from agency.recipes.client import AppClient, Route, parse_route
+from agency.recipes.journal import Censor, Journal
+from agency.recipes.outcome import Outcome
+from agency.recipes.stages.readiness import NotReadyError, Readiness, read_readiness, wait_ready
+from agency.recipes.stages.suites import SuiteError, SuiteRunner
+from agency.secrets import SecretValue
+
+
+@contextmanager
+def served(*answers):
+    """Serve the answers in their order, the last one for ever; yield the hosts that were asked."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers["Host"])
+            status, body = answers[min(len(asked), len(answers)) - 1]
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield Route("http", "127.0.0.1", server.server_port), asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Steps:
+    """A clock that sleeping moves."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def ready(route, steps, **wanted):
+    clock = Clock(steady=lambda: steps.now)
+    wait_ready(Readiness(**wanted), AppClient("a.test", route), clock, steps.sleep)
+
+
+def test_an_app_is_ready_when_it_answers_twice_by_its_name():
+    with served((503, b""), (200, b"hello"), (502, b""), (200, b"hello")) as (route, asked):
+        ready(route, Steps(), contains="hello")
+        assert asked == ["a.test"] * 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [((503, b""), "status 503"), ((404, b""), "404"), ((200, b"no"), "'yes'")]
+)
+def test_an_app_that_does_not_serve_is_not_ready(answer, reason):
+    with served(answer) as (route, _), pytest.raises(NotReadyError, match=reason):
+        ready(route, Steps(), contains="yes", within_s=3)
+
+
+def test_nothing_that_listens_is_not_ready():
+    with served((200, b"")) as (route, _):
+        pass
+    with pytest.raises(NotReadyError, match="no answer"):
+        ready(route, Steps(), within_s=2)
+
+
+def test_a_demand_is_read_and_a_wrong_one_named(tmp_path):
+    assert read_readiness(None) == read_readiness(tmp_path) == Readiness()
+    (tmp_path / "readiness.yaml").write_text("path: /x\nstatus: [204]\n")
+    assert read_readiness(tmp_path) == Readiness(path="/x", status=(204,))
+    for text in ("path: x\n", "stauts: [200]\n", "within_s: 0\n", "- a\n"):
+        (tmp_path / "readiness.yaml").write_text(text)
+        with pytest.raises(BadInputError, match=r"readiness\.yaml"):
+            read_readiness(tmp_path)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "https://", "https://x/path", "x", "http://x:99999"])
+def test_a_proxy_is_an_address(url):
+    with pytest.raises(UsageError):
+        parse_route(url, None)
+
+
+def test_a_proxy_has_a_port():
+    assert parse_route("https://127.0.0.1", None).port == 443
+    assert parse_route("http://h:81", None) == Route("http", "h", 81)
+
+
+GOOD = """
+def test_app(app, app_secrets, run_marker):
+    assert app.get("/").text == "hello"
+    assert app_secrets == {"password": "hunter22hunter22"}
+    assert run_marker == "written by r00000000"
+
+def test_nothing_else_is_given():
+    import os
+    assert not any("DOCKER" in name or "TOKEN" in name for name in os.environ)
+"""
+
+
+def run(tmp_path, text, *, timeout_s=60.0, route=None):
+    tests, private = tmp_path / "tests", tmp_path / "private"
+    tests.mkdir()
+    private.mkdir()
+    (tests / "test_it.py").write_text(text)
+    runner = SuiteRunner(
+        "r00000000", "a.test", route or Route("http", "127.0.0.1", 1), private, {}, timeout_s
+    )
+    censor = Censor()
+    censor.add([SecretValue("hunter22hunter22")])
+    with Journal(tmp_path / "log", censor) as journal:
+        try:
+            return runner.run_files(
+                tests, ["test_it.py"], {"password": "hunter22hunter22"}, journal
+            )
+        finally:
+            assert not [p for p in private.iterdir() if p.name != "home"]
+
+
+def test_tests_reach_the_app_and_its_secrets_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///secret")
+    monkeypatch.setenv("FORGE_TOKEN", "x")
+    with served((200, b"hello")) as (route, _):
+        found = run(tmp_path, GOOD, route=route)
+    assert [one.outcome for one in found] == [Outcome.PASS] * 2
+
+
+FORGED = """
+import json, os
+open(json.load(open(os.environ["AGENCY_RECIPE_APP"]))["results"], "w").write("{}")
+os._exit(0)
+"""
+BAD = {
+    "a failed test": ("def test_a():\n    assert 1 == 2\n", "assert 1 == 2"),
+    "an error of a fixture": ("def test_a(nothing):\n    pass\n", "fixture 'nothing'"),
+    "no syntax": ("def test_a(:\n", "exit status 2"),
+    "no test": ("x = 1\n", "no test"),
+    "all skipped": ("import pytest\ndef test_a():\n    pytest.skip('later')\n", "skipped"),
+    "an early end": ("import os\ndef test_a():\n    os._exit(0)\n", "nothing was shown"),
+    "forged results": (FORGED, "not those of the plugin"),
+    "a secret in the reason": (
+        "def test_a(app_secrets):\n    assert app_secrets['password'] == 'x'\n", r"\[\*\*\*\]"
+    ),
+}  # fmt: skip
+
+
+ALWAYS = ("a failed test", "forged results")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [*ALWAYS, *(pytest.param(k, marks=pytest.mark.thorough) for k in BAD if k not in ALWAYS)],
+)
+def test_a_suite_is_green_only_if_a_test_passed_and_none_failed(tmp_path, kind):
+    text, reason = BAD[kind]
+    with pytest.raises(SuiteError, match=reason) as caught:
+        run(tmp_path, text)
+    assert "hunter22" not in str(caught.value) + (tmp_path / "log").read_text()
+
+
+def test_a_suite_that_hangs_is_ended_and_its_children_too(tmp_path):
+    text = (
+        "import subprocess, time\ndef test_a():\n"
+        f"    subprocess.Popen(['sh', '-c', 'sleep 4; touch {tmp_path}/late'])\n"
+        "    time.sleep(60)\n"
+    )
+    with pytest.raises(SuiteError, match="no end after 3 s"):
+        run(tmp_path, text, timeout_s=3.0)
+    threading.Event().wait(2.0)
+    assert not (tmp_path / "late").exists()
