@@ -54,6 +54,7 @@ let
             acp = config.port;
           }) "Every loopback port that belongs to it: no other agent may listen there or connect."
           // opt.code "{ acp = port; }";
+        templates = opt.listOf types.str "Templates of units whose instances run for it, beside those that are started with the machine.";
         settings = opt.attrsOf types.anything "What its features read at start, as JSON at /etc/agency/agents/<name>.json. Never a secret.";
       };
     };
@@ -71,7 +72,11 @@ let
   templates = lib.filterAttrs (
     name: _: lib.hasPrefix "agency-agent" name && lib.hasSuffix "@" name
   ) agency.units;
-  belongs = unit: name: unit == naming.unit || lib.elem name templates.${unit}.instances;
+  belongs =
+    unit: name:
+    unit == naming.unit
+    || lib.elem unit agents.${name}.templates
+    || lib.elem name templates.${unit}.instances;
   dropIn =
     unit: name:
     lib.nameValuePair "${unit}${name}" {
@@ -98,6 +103,7 @@ in
     ./mail.nix
     ./mcp.nix
     ./passwords.nix
+    ./program.nix
     ./ssh.nix
     ./tailnet.nix
     ./task-loop.nix

@@ -22,7 +22,11 @@ let
       unit:
       lib.hasPrefix "agency-agent" unit
       && lib.hasSuffix "@" unit
-      && (unit == naming.agents.unit || lib.elem name config.agency.units.${unit}.instances)
+      && (
+        unit == naming.agents.unit
+        || lib.elem unit config.agency.agents.${name}.templates
+        || lib.elem name config.agency.units.${unit}.instances
+      )
       && config.agency.units.${unit}.user == "${naming.agents.prefix}%i"
     ) (lib.attrNames config.agency.units);
   agents = lib.filterAttrs (_: agent: agent.homeModules != [ ]) config.agency.agents;

@@ -18,8 +18,19 @@ let
   entry = "/secrets/enter/";
 
   # The rendered document, with what this machine decides about itself.
+  rendered = builtins.fromJSON (
+    builtins.readFile (agency.instance.directory + "/generated/control.json")
+  );
+  # A program of the instance's own agents, as it was rendered.
+  programOf =
+    name:
+    lib.optionalAttrs agency.agents.${name}.program.enable (
+      lib.filterAttrs (key: _: key == "program") (
+        lib.findFirst (one: one.name == name) { } rendered.agents
+      )
+    );
   configuration =
-    builtins.fromJSON (builtins.readFile (agency.instance.directory + "/generated/control.json"))
+    rendered
     // {
       homeserver_url = "http://127.0.0.1:${toString agency.ports.synapse}";
       listen_port = agency.ports.control;
@@ -30,8 +41,14 @@ let
           inherit (agent) role port;
           matrix_id = agent.matrixId;
         }
+        // programOf name
         // lib.optionalAttrs (agent.runtime != "systemd") { inherit (agent) runtime; }
       ) agency.agents;
+    }
+    // lib.optionalAttrs (agency.models.enable && facts.models or null != null) {
+      models = rendered.models // {
+        url = "http://127.0.0.1:${toString agency.ports.models}";
+      };
     }
     // lib.optionalAttrs cfg.alerts { alerts = true; }
     // lib.optionalAttrs ((agency.backup.enable or false) && agency.backup.repository != null) {

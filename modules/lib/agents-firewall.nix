@@ -52,7 +52,7 @@ in
           "0 . ${port}"
           "${toString agent.controlUid} . ${port}"
         ]) ports;
-      agent_loopback = map (port: pair (toString port)) agent.loopback;
+      agent_loopback = map (port: pair (toString port)) (lib.unique agent.loopback);
       agent_egress4 = map egress (lib.filter (rule: !isV6 rule) agent.egress);
       agent_egress6 = map egress (lib.filter isV6 agent.egress);
     };

@@ -1,14 +1,22 @@
 # Every feature on, for every agent: what the exported units are made from, and what tests build on.
 { config, lib, ... }:
+let
+  hasModels = config.agency.ports ? models;
+in
 {
   options.agency.agents = lib.mkOption {
     type = lib.types.attrsOf (
       lib.types.submodule (
         { options, ... }:
         {
-          config = lib.mapAttrs (_: _: { enable = lib.mkDefault true; }) (
-            lib.filterAttrs (_: option: option ? enable) options
-          );
+          config =
+            lib.mapAttrs (_: _: { enable = lib.mkDefault true; }) (
+              removeAttrs (lib.filterAttrs (_: option: option ? enable) options) [ "program" ]
+            )
+            # It takes models, which take an instance.
+            // {
+              program.enable = lib.mkDefault hasModels;
+            };
         }
       )
     );
@@ -21,6 +29,8 @@
       // lib.optionalAttrs (name == "matrix" || config.agency.platform == "nixos") { enable = true; }
     ) config.agency.instance.facts.services;
     preview = lib.attrNames (import ./. { inherit lib; }).preview.unwritten;
+    # In a guest it is a part: it needs models.
+    models.enable = lib.mkDefault (config.agency.platform == "nixos" && hasModels);
     incidents.enable = true;
     sandbox.expiry.enable = true;
     backup = {

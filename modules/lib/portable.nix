@@ -322,8 +322,35 @@ let
   portElements = portElementsOf guest;
   coredumps = guest.environment.etc."systemd/coredump.conf".text;
 
-  elementLines = firewall.elementLines (
-    firewall.elements (agent // { controlUid = everything.agency.control.uid; })
+  elementsWith =
+    more: firewall.elements (agent // { controlUid = everything.agency.control.uid; } // more);
+  elementLines = firewall.elementLines (elementsWith {
+    loopback = [ ];
+  });
+  # The sample has a program; an agent without one has none of its ways.
+  programLines = ''
+    {% if agent.program | default(none) -%}
+    ${fill (
+      firewall.elementLines { inherit (elementsWith { loopback = programPorts; }) agent_loopback; }
+    )}{% endif -%}
+  '';
+  programPorts = [
+    everything.agency.ports.models
+    everything.agency.ports.synapse
+  ];
+
+  agentTexts = lib.mapAttrs' (path: text: lib.nameValuePair (fillPath path) (fill text)) (
+    exported (
+      lib.listToAttrs (
+        map (name: lib.nameValuePair (unitPath name) (unitTextOf everything name)) sampleUnits
+      )
+    )
+    // {
+      "etc/${sampleEtc}" = etc.${sampleEtc}.text;
+      "usr/lib/sysusers.d/agency-${sample.name}.conf" = userLine everything agent.user;
+      "usr/lib/tmpfiles.d/agency-${sample.name}.conf" = tmpfileLines isSample;
+      "etc/nftables.d/agency-agents.d/${sample.name}.nft" = elementLines;
+    }
   );
 in
 {
@@ -380,19 +407,9 @@ in
 
   # Files of one agent. The content is a jinja2 template over `agent`; in the path, AGENT_ stands
   # for its name with underscores for dashes, and AGENT for its name.
-  agentFiles = lib.mapAttrs' (path: text: lib.nameValuePair (fillPath path) (fill text)) (
-    exported (
-      lib.listToAttrs (
-        map (name: lib.nameValuePair (unitPath name) (unitTextOf everything name)) sampleUnits
-      )
-    )
-    // {
-      "etc/${sampleEtc}" = etc.${sampleEtc}.text;
-      "usr/lib/sysusers.d/agency-${sample.name}.conf" = userLine everything agent.user;
-      "usr/lib/tmpfiles.d/agency-${sample.name}.conf" = tmpfileLines isSample;
-      "etc/nftables.d/agency-agents.d/${sample.name}.nft" = elementLines;
-    }
-  );
+  agentFiles = lib.mapAttrs (
+    path: text: text + lib.optionalString (lib.hasSuffix ".nft" path) programLines
+  ) agentTexts;
 
   # Units to start; `agentUnits` for each agent, AGENT standing for its name.
   start = {

@@ -73,6 +73,7 @@ SERVICE_PORTS = {
     "blackbox-exporter": 8025,
     "oidc-provider": 8026,
     "alertmanager": 8027,
+    "models": 8028,
     "traefik-http": 8080,
     "traefik": 8443,
 }
@@ -105,6 +106,7 @@ SERVICE_UIDS = {
     "blackbox-exporter": 3994,
     "drone-runner": 3995,
     "alertmanager": 3996,
+    "proxy": 3997,
 }
 
 # What the edge publishes, each under its own host name.

@@ -40,7 +40,9 @@ def readable(run, files: list[str]) -> list[str]:
 @pytest.mark.claim("secrets-unread", "secrets", disturbs=False)
 def test_no_agent_reads_a_secret(read_as, pair, kept):
     for name in pair:
-        own = f"/run/credentials/{naming.agent_unit(name)}/"
+        units = [naming.agent_unit(name)]
+        units += [f"agency-agent-{what}@{name}.service" for what in ("gateway", "chat")]
+        own = tuple(f"/run/credentials/{unit}/" for unit in units)
         others = [path for path in kept if not path.startswith(own)]
         assert read_as(naming.agent_user(name), others) == []
 

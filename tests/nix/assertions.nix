@@ -407,6 +407,19 @@ in
       taskLoop.enable = false;
     };
   };
+  program-without-models = {
+    file = "agents/program.nix";
+    says = "it has a program, and this machine has no way to models";
+    module.agency = {
+      models.enable = false;
+      agents.dev-two.program.enable = false;
+    };
+  };
+  command-on-a-host = {
+    file = "agents/program.nix";
+    says = "its program is a command-line agent";
+    module.agency.agents.pm.program.kind = "command";
+  };
   no-login = {
     file = "hosts/agency/login.nix";
     says = "nobody could log in to this machine";

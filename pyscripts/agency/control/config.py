@@ -36,8 +36,6 @@ def _unfit(program: ProgramSettings | None, runtime: str) -> str | None:
     """Say why a runtime does not start a program; None if it does. Pure."""
     if program is None:
         return None
-    if runtime not in ("process", "docker"):
-        return f"the runtime {runtime} starts none"
     if program.kind == "command" and runtime != "process":
         return f"the runtime {runtime} starts no command-line agent"
     if program.own_tools == "confined":

@@ -22,12 +22,16 @@ class ProxyPlace:
     audit_socket: str | None = None
 
 
-_PROXY_STATE = "/var/lib/agency-proxy"
+# The control plane writes there, and the proxy reads.
+_MODELS = "/var/lib/agency-models"
+_TOKENS, _POLICIES = f"{_MODELS}/tokens", f"{_MODELS}/gosuto"
+_AUDIT_SOCKET = "/run/agency-audit.sock"
 HOST_PROXY = ProxyPlace(
-    {"socket": "/run/agency-proxy/proxy.sock"},
-    f"{_PROXY_STATE}/ledger.db",
-    f"{_PROXY_STATE}/tokens/{{agent}}.sha256",
-    f"{_PROXY_STATE}/gosuto/{{agent}}.json",
+    {"host": "127.0.0.1", "port": naming.SERVICE_PORTS["models"]},
+    "/var/lib/agency-proxy/ledger.db",
+    f"{_TOKENS}/{{agent}}.sha256",
+    f"{_POLICIES}/{{agent}}.json",
+    _AUDIT_SOCKET,
 )
 HOST_RUNTIME = "systemd"  # of agents that name none
 CONTROL_STATE = "/var/lib/agency-control"
@@ -106,14 +110,39 @@ def control_document(instance: Instance) -> dict[str, Any]:
                 "port": agent.port,
                 **({"runtime": agent.runtime} if agent.runtime != HOST_RUNTIME else {}),
                 **({"spare": True} if instance.agents[agent.name].spare else {}),
+                **_program(instance, agent.name),
             }
             for agent in instance.resolved_agents()
         ],
+        **_models(instance),
         "database_url": f"sqlite+aiosqlite:///{CONTROL_STATE}/control.db",
         "state_dir": CONTROL_STATE,
         "runtime": HOST_RUNTIME,
         **({} if instance.docker is None else {"docker": instance.docker.model_dump()}),
     }
+
+
+def _program(instance: Instance, agent: str) -> dict[str, Any]:
+    program = instance.agents[agent].program
+    if program is None:
+        return {}
+    told: dict[str, Any] = {"kind": program.kind, "model": program.model}
+    if program.kind == "command":
+        told |= {"agent": program.agent, "run": program.run, "own_tools": program.own_tools}
+    return {"program": told}
+
+
+def _models(instance: Instance) -> dict[str, Any]:
+    """Tell the control plane of a host where the proxy is, and what to leave for it."""
+    if instance.models is None:
+        return {}
+    place = {
+        "url": f"http://127.0.0.1:{naming.SERVICE_PORTS['models']}",
+        "tokens": _TOKENS,
+        "policies": _POLICIES,
+        "audit_socket": _AUDIT_SOCKET,
+    }
+    return {"models": place}
 
 
 def decision_settings(instance: Instance) -> dict[str, Any]:

@@ -81,5 +81,9 @@ def test_the_walk_finds_a_silent_port_and_a_wrong_command(hosts: dict[str, Facts
     facts["listens"] = [one for one in facts["listens"] if one["unit"] != "gitlab-sidekiq.service"]
     facts["commands"]["agency-runner"] = ["recipes", "runner", "--no-such-flag"]
     assert unheard(machine(facts)) == ["prometheus asks 3807, where nothing listens"]
-    (wrong,) = unparsed(machine(facts), cli)
-    assert "--no-such-flag" in wrong
+    # A group that does something by itself has options of its own.
+    facts["commands"]["agency-agent-gateway@"] = ["agent", "gateway", "--no-such-way"]
+    assert [one.split(": ")[1] for one in unparsed(machine(facts), cli)] == [
+        "agency agent gateway --no-such-way",
+        "agency recipes runner --no-such-flag",
+    ]

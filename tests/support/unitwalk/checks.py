@@ -90,6 +90,8 @@ def unparsed(machine: Machine, root: click.Command) -> list[str]:
 def _usage(root: click.Command, words: Sequence[str]) -> str | None:
     command, rest = root, list(words)
     while isinstance(command, click.Group):
+        if command.invoke_without_command and (not rest or rest[0].startswith("-")):
+            break  # it does something by itself
         if not rest:
             return "a group of commands, and none of them is named"
         found = command.get_command(click.Context(command), rest[0])

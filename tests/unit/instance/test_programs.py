@@ -12,6 +12,7 @@ import pytest
 from agency.agent.programs.command.registry import AGENTS
 from agency.agent.proxy.config import ProxyConfig
 from agency.control.config import ControlConfig
+from agency.control.runtimes.beside.writing import token_digest
 from agency.instance.fields.programs import AgentProgram
 from agency.instance.load import load_instance
 from agency.instance.needs import required_secrets
@@ -19,6 +20,9 @@ from agency.instance.problems import InstanceError
 from agency.instance.render import rendered_files
 from agency.spinup.targets.local.models import with_programs, write_proxy_config
 
+TMPFILES = (
+    Path(__file__).resolve().parents[3] / "modules/portable/parts/agents/machine/usr/lib/tmpfiles.d"
+)
 Write = Callable[[str], Path]
 MODELS = """\
 models:
@@ -60,17 +64,33 @@ def test_the_proxy_accepts_what_is_rendered(write: Write, working: str) -> None:
     assert set(config.accounts) == {"pm"}
     account = config.accounts["pm"]
     assert account.models == ("large", "small")
-    assert account.token_file == Path("/var/lib/agency-proxy/tokens/pm.sha256")
+    assert account.token_file == Path("/var/lib/agency-models/tokens/pm.sha256")
     assert (account.tokens_per_day, account.usd_per_month) == (1000, 60.5)
     assert config.credentials == ("model-claude-key",)
     assert config.providers["claude"].url == "https://api.anthropic.com"
     large = config.models["large"]
     assert (large.upstream, large.max_output_tokens) == ("claude-sonnet-4-5", 16000)
     assert large.price.cache_write is None
-    assert config.socket is not None
-    # Nothing of it is in the control plane's settings on a host, where no program is started yet.
-    host = ControlConfig.model_validate_json(files["control.json"])
-    assert (host.models, [each.program for each in host.agents]) == (None, [None, None])
+
+
+def test_both_sides_of_a_host_are_at_the_same_places(write: Write, working: str) -> None:
+    files = rendered_files(load_instance(write(working)))
+    proxy = ProxyConfig.model_validate_json(files["proxy.json"])
+    control = ControlConfig.model_validate_json(files["control.json"])
+    models = control.models
+    assert models is not None
+    assert models.policies is not None
+    assert models.url == f"http://127.0.0.1:{proxy.port}"
+    account = proxy.accounts["pm"]
+    assert account.token_file == token_digest(models.tokens, "pm")
+    assert account.gosuto == models.policies / "pm.json"
+    assert models.audit_socket == proxy.audit_socket
+    programs = {each.name: each.program for each in control.agents}
+    assert programs["developer"] is None
+    assert programs["pm"] is not None
+    assert programs["pm"].model == "large"
+    made = (TMPFILES / "agency-models.conf").read_text().splitlines()
+    assert {models.policies, models.tokens} <= {Path(line.split()[1]) for line in made}
 
 
 def test_only_keys_that_a_provider_wants_are_needed(write: Write, working: str, good: str) -> None:
@@ -150,31 +170,29 @@ def test_mistakes_are_told_at_their_place(
 
 
 def test_the_control_plane_refuses_a_program_that_nothing_starts(
-    write: Write, working: str, tmp_path: Path
+    write: Write, working: str
 ) -> None:
     loaded = load_instance(write(working))
     told = json.loads(rendered_files(loaded)["control.json"])
-    told["agents"][1]["program"] = {"model": "large"}
-    models = {"models": {"url": "http://127.0.0.1:2100", "tokens": str(tmp_path)}}
-    for more, complaint in (
-        ({}, "models: is not set, and pm"),
-        (models, "the runtime systemd starts none"),
-    ):
-        with pytest.raises(ValueError, match=complaint):
-            ControlConfig.model_validate_json(json.dumps(told | more))
-    docker = {"image": "agency-agent:1", "image_id": "sha256:" + "a" * 64}
-    models |= {"docker": docker}
+    ControlConfig.model_validate_json(json.dumps(told))
+    lacking = {key: value for key, value in told.items() if key != "models"}
+    with pytest.raises(ValueError, match="models: is not set, and pm"):
+        ControlConfig.model_validate_json(json.dumps(lacking))
+    told["docker"] = {"image": "agency-agent:1", "image_id": "sha256:" + "a" * 64}
+    (pm,) = (each for each in told["agents"] if each["name"] == "pm")
 
     def read(runtime: str, **program: object) -> None:
-        told["agents"][1]["program"] = {"model": "large", **program}
-        ControlConfig.model_validate_json(json.dumps(told | models | {"runtime": runtime}))
+        pm["program"] = {"model": "large", **program}
+        ControlConfig.model_validate_json(json.dumps(told | {"runtime": runtime}))
 
+    read("systemd")
     read("process")
     read("docker")
     command = {"kind": "command", "agent": "opencode", "run": ["/opt/opencode"]}
     read("process", **command)
-    with pytest.raises(ValueError, match="the runtime docker starts no command-line agent"):
-        read("docker", **command)
+    for runtime in ("docker", "systemd"):
+        with pytest.raises(ValueError, match=f"runtime {runtime} starts no command-line agent"):
+            read(runtime, **command)
     with pytest.raises(ValueError, match="no user of its own"):
         read("process", **command, own_tools="confined")
 

@@ -27,6 +27,11 @@ def evidence(document: Document, name: str) -> Document:
     return seen
 
 
+def attempt(seen: Document, user: str, door: str) -> Document:
+    found: list[Document] = seen["attempts"]
+    return next(each for each in found if (each["user"], each["door"]) == (user, door))
+
+
 @pytest.mark.parametrize("part", added.PARTS)
 def test_each_of_its_probes_can_be_demanded(
     part: str, profile_document: Document, seal: Seal, pem: bytes
@@ -188,6 +193,109 @@ def test_whose_profile_was_cut_says_too_much(
             "backup.restored",
             lambda s: s["units"][0]["capabilities"].append("cap_dac_override"),
             "units.0.capabilities",
+        ),
+        ("agent.worked", lambda s: s.update(outcome="stopped"), "outcome"),
+        ("agent.worked", lambda s: s["model"].update(kind="real"), "model.kind"),
+        (
+            "agent.worked",
+            lambda s: s["answer"].update(sender="@agent-pm:agency.example"),
+            "not the agent",
+        ),
+        (
+            "agent.worked",
+            lambda s: s["answer"].update(thread=s["answer"]["eventId"]),
+            "not that of the task",
+        ),
+        (
+            "agent.worked",
+            lambda s: s.update(calls=[c for c in s["calls"] if c["decision"] == "deny"]),
+            "none was allowed and made",
+        ),
+        (
+            "agent.worked",
+            lambda s: s.update(calls=[c for c in s["calls"] if c["decision"] == "allow"]),
+            "none was denied",
+        ),
+        ("agent.worked", lambda s: s["calls"][3].update(outcome="done"), "denied was made"),
+        (
+            "agent.worked",
+            lambda s: s["model"]["requests"][3].update(turn="work__test"),
+            "none asked for a tool that was not offered",
+        ),
+        ("agent.worked", lambda s: s["calls"][0].update(tool="work/push"), "not offered was made"),
+        ("agent.worked", lambda s: s["models"].pop(), "not as many calls as requests"),
+        (
+            "agent.worked",
+            lambda s: s["model"]["requests"][0].update(keySha256="0" * 64),
+            "not by the provider's key",
+        ),
+        ("agent.worked", lambda s: s["audit"]["rows"].pop(2), "audit.rows: one is missing"),
+        (
+            "agent.worked",
+            lambda s: [r.update(event="x.y") for r in s["audit"]["rows"] if "ended" in r["event"]],
+            "lack tool.ended, message.ended",
+        ),
+        # As of an agent that tells itself what its models cost.
+        (
+            "agent.worked",
+            lambda s: s["audit"]["rows"][1].update(uid=s["audit"]["rows"][0]["uid"]),
+            "not told by the proxy",
+        ),
+        ("agent.worked", lambda s: s["branch"].update(testStatus=1), "branch.testStatus"),
+        ("agent.worked", lambda s: s["branch"].update(pushed=True), "branch.pushed"),
+        (
+            "agent.worked",
+            lambda s: s["branch"].update(parent=s["branch"]["commit"]),
+            "nothing was handed in",
+        ),
+        ("agent.worked", lambda s: s["branch"].update(author="root"), "branch.author"),
+        ("agent.worked", lambda s: s["branch"].update(name="main"), "branch.name"),
+        ("agent.worked", lambda s: s["units"][1].update(active="failed"), "does not run"),
+        (
+            "agent.worked",
+            lambda s: attempt(s, "agent-pm", "gateway").update(outcome="answered", status=200),
+            "gateway, by agent-pm: not refused",
+        ),
+        (
+            "agent.worked",
+            lambda s: attempt(s, "agent-pm", "proxy").update(outcome="answered", status=401),
+            "proxy, by agent-pm: not refused",
+        ),
+        (
+            "agent.worked",
+            lambda s: attempt(s, "nobody", "proxy without token").update(status=200),
+            "proxy without token, by nobody: not 401",
+        ),
+        (
+            "agent.worked",
+            lambda s: attempt(s, "agent-developer", "provider's key").update(outcome="read"),
+            "provider's key, by the agent: not refused",
+        ),
+        # A door that nobody passes is none, and shows nothing.
+        (
+            "agent.worked",
+            lambda s: attempt(s, "agent-developer", "gateway").update(outcome="refused"),
+            "gateway, by the agent: not 200",
+        ),
+        (
+            "agent.worked",
+            lambda s: s.update(attempts=[a for a in s["attempts"] if a["user"] != "agent-pm"]),
+            "lack another agent",
+        ),
+        (
+            "agent.worked",
+            lambda s: s["attempts"].remove(attempt(s, "agent-pm", "credential")),
+            "credential, by agent-pm",
+        ),
+        (
+            "agent.worked",
+            lambda s: s["after"]["units"][0].update(active="active"),
+            "did not end with the agent",
+        ),
+        (
+            "agent.worked",
+            lambda s: s["after"]["attempts"][1].update(status=200),
+            "a token still opens a door",
         ),
         ("alerts.delivered", lambda s: s["units"].pop(1), "lack prometheus.service"),
         ("alerts.delivered", lambda s: s["units"][0].update(active="failed"), "units.0.active"),

@@ -165,7 +165,10 @@ def serving(directory: Path, tmp_path: Path, moment: Moment) -> Serving:
 
     @asynccontextmanager
     async def serving(
-        bounds: Bounds = ROOMY, agents: dict[int, str] | None = None, path: Path | None = None
+        bounds: Bounds = ROOMY,
+        agents: dict[int, str] | None = None,
+        path: Path | None = None,
+        proxy_uid: int = -1,
     ) -> AsyncIterator[Service]:
         stopping, clock = asyncio.Event(), moment.clock()
         path = path or tmp_path / "socket"
@@ -173,7 +176,14 @@ def serving(directory: Path, tmp_path: Path, moment: Moment) -> Serving:
         agent_of = (agents if agents is not None else {os.geteuid(): AGENT}).get
         with Place(directory) as place:
             logs = Logs(place, clock, bounds, retention_days=90)
-            server = AuditServer(logs, agent_of, clock, bounds)
+            server = AuditServer(
+                logs,
+                agent_of,
+                clock,
+                bounds,
+                proxy_uid=proxy_uid,
+                is_agent=lambda name: name == AGENT,
+            )
             task = asyncio.create_task(server.serve(_listening_at(path), stopping))
             try:
                 yield Service(path, directory)

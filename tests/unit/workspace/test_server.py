@@ -14,6 +14,7 @@ import pytest
 
 from agency.protocols.audit_socket import MAX_LINE, AuditClient
 from agency.workspace.audit.bounds import Bounds
+from agency.workspace.audit.service.peers import is_agent
 
 ROOMY = Bounds(free_bytes=0)
 
@@ -75,6 +76,44 @@ async def test_a_user_that_is_no_agent_is_refused(serving, directory, caplog) ->
         await connection.close()
     assert not list(directory.iterdir())
     assert any("no agent" in record.message for record in caplog.records)
+
+
+async def test_the_proxy_tells_of_agents_calls_and_of_nothing_else(serving, records) -> None:
+    async with serving(agents={}, proxy_uid=os.geteuid()) as service:
+        connection = await service.connect()
+        assert "sequence" in await connection.say(line("model.called", agent="pm", tokens=3))
+        last = records()[-1]
+        assert (last["agent"], last["event"], last["uid"]) == ("pm", "model.called", os.geteuid())
+        for refused in (
+            line("model.called", agent="dev"),
+            line("model.called", agent="../pm"),
+            line("model.called", agent=["pm"]),
+            line("model.called"),
+            line("tool.decided", agent="pm"),
+        ):
+            assert "the proxy tells of calls" in (await connection.say(refused))["error"]
+        assert records()[-1] == last
+        await connection.close()
+
+
+def test_an_agent_is_one_of_this_machines(tmp_path: Path) -> None:
+    (tmp_path / "pm.json").write_text("{}")
+    (tmp_path.parent / "out.json").write_text("{}")
+    assert is_agent("pm", tmp_path)
+    for other in ("dev", "../out", "", None, ["pm"], 7):
+        assert not is_agent(other, tmp_path)
+
+
+async def test_an_agent_that_asks_much_takes_no_other_agents_rows(serving) -> None:
+    tight = replace(ROOMY, burst=2, rate_per_s=0.001)
+    async with serving(tight, agents={}, proxy_uid=os.geteuid()) as service:
+        connection = await service.connect()
+        said = [await connection.say(line("model.called", agent="pm")) for _ in range(3)]
+        assert ["sequence" in each for each in said] == [True, True, False]
+        # Of an agent that is not there nothing is counted: it is refused as such.
+        refused = await connection.say(line("model.called", agent="dev"))
+        assert "and of nothing else" in refused["error"]
+        await connection.close()
 
 
 def said_as(uid: int, path: Path) -> tuple[int, dict]:

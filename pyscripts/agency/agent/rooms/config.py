@@ -39,6 +39,7 @@ class ChatConfig(Written):
     homeserver_socket: Path | None = None
     credential: str = "matrix-token"
     gosuto: Path
+    waits: bool = False  # for the first Gosuto; else it ends where there is none
     state: Path
     model: ModelAddress
     gateway: GatewayAddress | None = None  # without one there are the rooms' own tools alone

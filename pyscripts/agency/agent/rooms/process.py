@@ -31,6 +31,8 @@ from agency.protocols import AuditClient
 from agency.secrets import read_credential
 from agency.signals import stop_signals
 
+_LOOK_S = 0.2
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +45,8 @@ async def chat(config: ChatConfig, clock: Clock, program: Program | None = None)
     """
     token = read_credential(config.credential)
     policy = Policy(config.gosuto, config.agent)
+    while config.waits and not config.gosuto.exists():  # noqa: ASYNC110 - another process writes it
+        await asyncio.sleep(_LOOK_S)
     policy.read()
     worker = program or _program(config, clock)
     place = None if config.homeserver_socket is None else str(config.homeserver_socket)

@@ -24,6 +24,7 @@ from agency.control.runtimes.base import (
     Usage,
 )
 from agency.control.runtimes.beside.base import Besides, nothing_beside
+from agency.control.runtimes.beside.hosted import Hosting, nothing_hosted
 from agency.control.runtimes.beside.writing import policy_file
 from agency.control.runtimes.docker.settings import DockerSettings
 from agency.control.runtimes.handover import redeem_socket
@@ -40,8 +41,8 @@ class RuntimeSettings:
     """Settings for the factories; `ports` are the loopback ports of agents, by name.
 
     `handed` holds sockets that listen on some of those ports, made by the control plane's parent.
-    `instance` is the instance's name; `docker` is for the runtime of that name. `besides` and
-    `crews` make what runs beside an agent, in the runtimes `process` and `docker`.
+    `instance` is the instance's name; `docker` is for the runtime of that name. `besides`, `crews`
+    and `hosted` make what runs beside an agent, in the runtimes `process`, `docker` and `systemd`.
     """
 
     state_dir: Path
@@ -53,6 +54,7 @@ class RuntimeSettings:
     docker: DockerSettings | None = None
     besides: Besides = nothing_beside
     crews: Crews | None = None
+    hosted: Hosting = nothing_hosted
 
     def port_of(self, name: str) -> int:
         """Return the port on which an agent of this machine serves ACP.
@@ -170,7 +172,9 @@ def _systemd(settings: RuntimeSettings) -> Runtime:
             where=f"${_RUNTIME_DIRECTORY}",
             hint="run the control plane as its unit agency-control.service does",
         )
-    return SystemdRuntime(Path(directory) / "agents", port_of=settings.port_of)
+    return SystemdRuntime(
+        Path(directory) / "agents", port_of=settings.port_of, hosted=settings.hosted
+    )
 
 
 def _docker(settings: RuntimeSettings) -> Runtime:

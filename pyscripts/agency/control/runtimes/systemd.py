@@ -27,6 +27,7 @@ from agency.control.runtimes.base import (
     State,
     Usage,
 )
+from agency.control.runtimes.beside.hosted import Hosted, Hosting, nothing_hosted
 from agency.control.runtimes.detail import failure_detail
 from agency.control.runtimes.handover import HOST, SHOWN_REDEEM_SOCKET, Handed, open_redeem_place
 from agency.control.runtimes.logs import last_lines
@@ -52,6 +53,7 @@ class _Agent(Managed):
     """Record of one agent."""
 
     handed: Handed
+    beside: Hosted | None = None
     path: str | None = None  # systemd's object, known after the first observation
     running: bool = False  # as last observed
 
@@ -76,6 +78,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         directory: Path,
         *,
         port_of: Callable[[str], int],
+        hosted: Hosting = nothing_hosted,
         start_timeout_s: float = 30,
         stop_timeout_s: float = 30,
         new_token: Callable[[], str] = secrets.token_urlsafe,
@@ -83,6 +86,7 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         super().__init__()
         self._directory = directory
         self._port_of = port_of
+        self._hosted = hosted
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._new_token = new_token
@@ -132,12 +136,20 @@ class SystemdRuntime(SerialRuntime[_Agent]):
 
     def secrets(self) -> tuple[SecretValue, ...]:
         """Return the tokens of the agents that were started and not stopped."""
-        held = (self._agent(name).handed.secret() for name in self._names())
-        return tuple(secret for secret in held if secret is not None)
+        agents = [self._agent(name) for name in self._names()]
+        held = (agent.handed.secret() for agent in agents)
+        besides = (agent.beside for agent in agents)
+        return (
+            *(secret for secret in held if secret is not None),
+            *(secret for each in besides if each is not None for secret in each.secrets()),
+        )
 
     async def close(self) -> None:
         """Close the connection; the agents keep running, and later starts are refused."""
         self._closed = True
+        for agent in self._agents.values():
+            if agent.beside is not None:
+                await agent.beside.leave()
         await self._connection.close()
 
     def _names(self) -> tuple[str, ...]:
@@ -148,7 +160,9 @@ class SystemdRuntime(SerialRuntime[_Agent]):
     def _make(self, name: str) -> _Agent:
         directory = self._directory
         config, token = directory / f"{name}.json", directory / f"{name}.token"
-        return _Agent(name, Handed(config, token, SHOWN_REDEEM_SOCKET))
+        beside = self._hosted(name, directory.parent / "beside" / name)
+        gateway = None if beside is None else beside.gateway_socket
+        return _Agent(name, Handed(config, token, SHOWN_REDEEM_SOCKET, gateway=gateway), beside)
 
     async def _runs(self, agent: _Agent) -> bool:
         seen = await self._observe(agent)
@@ -159,6 +173,8 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         if seen.running or seen.will_restart:  # its token is unknown or old
             await self._units.stop(agent.unit, timeout_s=self._stop_timeout_s)
         open_redeem_place(self._directory.parent / "redeem" / agent.name)
+        if agent.beside is not None:
+            await agent.beside.open()
         with agent.handed.offered(request, self._port_of(agent.name), self._new_token()):
             await self._units.reset_failed(agent.unit)  # else a sixth start in 10 s is refused
             await self._units.start(agent.unit, timeout_s=self._start_timeout_s)
@@ -171,6 +187,8 @@ class SystemdRuntime(SerialRuntime[_Agent]):
             seen = await self._observe(agent)
         if seen.active_state == "failed":
             await self._units.reset_failed(agent.unit)
+        if agent.beside is not None:
+            await agent.beside.close()
 
     async def _erase(self, agent: _Agent) -> None:
         """Remove its configuration; its journal and its user's files are not ours to remove."""
@@ -187,6 +205,8 @@ class SystemdRuntime(SerialRuntime[_Agent]):
         seen = await self._observe(agent)
         started_at = iso(seen.started_at) if seen.started_at is not None else None
         if seen.running:
+            if agent.beside is not None and agent.wanted and not self._closed:
+                agent.beside.attend()
             handle = None if seen.pid is None else str(seen.pid)
             return RuntimeStatus(agent.name, State.RUNNING, handle, started_at)
         if not agent.wanted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agency.control.conditions import Code
 from agency.control.gosuto.desk import GosutoDesk
 from agency.control.gosuto.documents import FileDocuments
-from agency.control.gosuto.push import AcpPush
+from agency.control.gosuto.push import AcpPush, ConfigPush, SharedPush
 from agency.control.rooms.files import RoomFiles
 from agency.control.service.shared import Shared
 from agency.gosuto import MAX_BYTES
@@ -23,7 +23,10 @@ def build_desk(plane: Shared) -> GosutoDesk:
             hint=f"stop it, and see its log: !agency agents stop {agent}",
         )
 
-    push = AcpPush(plane.runtime, plane.acp)
+    push: ConfigPush = AcpPush(plane.runtime, plane.acp)
+    models = plane.config.models
+    if models is not None and models.policies is not None:
+        push = SharedPush(push, models.policies)
     return GosutoDesk(plane.database, plane.inventory, push, lied)
 
 

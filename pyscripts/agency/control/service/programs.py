@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agency.control.config import AgentEntry, ControlConfig
 from agency.control.runtimes.beside.base import Beside, Besides, nothing_beside
+from agency.control.runtimes.beside.hosted import Hosted, Hosting, nothing_hosted
 from agency.matrix import MatrixSession
 
 if TYPE_CHECKING:
@@ -52,6 +53,22 @@ def crews_of(config: ControlConfig, api: MatrixSession) -> Crews | None:
         return ContainerCrew(name, entry.matrix_id, entry.program, hired, yard)
 
     return crew
+
+
+def hosted_of(config: ControlConfig, api: MatrixSession) -> Hosting:
+    """Make the factory of what runs beside the agents of a configuration, as units of systemd."""
+    working = _working(config)
+    if not working:
+        return nothing_hosted
+    hired = _hired(config, api, working)
+
+    def hosted(name: str, directory: Path) -> Hosted | None:
+        entry = working.get(name)
+        if entry is None or entry.program is None:
+            return None
+        return Hosted(name, entry.matrix_id, entry.program, hired, directory)
+
+    return hosted
 
 
 def _working(config: ControlConfig) -> dict[str, AgentEntry]:

@@ -18,8 +18,9 @@ from agency.control.config import ControlConfig
 from agency.control.runtimes import registry
 from agency.control.runtimes.base import Runtime
 from agency.control.runtimes.beside.base import nothing_beside
+from agency.control.runtimes.beside.hosted import nothing_hosted
 from agency.control.runtimes.handover import CHECK_PLACE, cannot_write
-from agency.control.service.programs import besides_of, crews_of
+from agency.control.service.programs import besides_of, crews_of, hosted_of
 from agency.control.service.upkeep import RoomUpkeep
 from agency.control.store import agents, audit, schema
 from agency.errors import PrerequisiteError
@@ -188,6 +189,7 @@ def open_runtimes(
         docker=config.docker,
         besides=nothing_beside if api is None else besides_of(config, api),
         crews=None if api is None else crews_of(config, api),
+        hosted=nothing_hosted if api is None else hosted_of(config, api),
     )
     chosen = {agent.name: agent.runtime for agent in config.agents if agent.runtime is not None}
     return registry.open_runtimes(config.runtime, chosen, settings)

@@ -139,8 +139,9 @@ def filled(
     for path, text in templates["instance"].items():
         texts[path] = fill(path, text, instance=facts, generated=generated)
     for agent in facts["agentsResolved"]:
+        whole = {**facts.get("agents", {}).get(agent["name"], {}), **agent}
         for path, text in templates["agent"].items():
-            texts[agent_path(path, agent["name"])] = fill(path, text, agent=agent)
+            texts[agent_path(path, agent["name"])] = fill(path, text, agent=whole)
     for path in texts:
         _check_path(path)
     return texts

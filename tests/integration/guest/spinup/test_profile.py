@@ -42,8 +42,12 @@ def test_the_whole_profile_passes(spinup: Make, ground: Any) -> None:
     assert restored["continues"] <= evidence(predicate, "reboot.survived")["auditBefore"]["count"]
     told = evidence(predicate, "alerts.delivered")
     assert told["prometheus"]["file"] == "/usr/lib/agency/nixos/alerts.yml", "a rule of hosts"
+    worked = evidence(predicate, "agent.worked")
+    assert {call["decision"] for call in worked["calls"]} == {"allow", "deny"}
+    assert worked["branch"]["files"] == ["calculator.py"]
     memory = evidence(predicate, "system.processes")["machine"]["memoryMb"]
-    assert memory < 950  # with pages of the packages that were unpacked; the default guest has 700
+    # With pages of the packages that were unpacked, and the proxy; the default guest has 700.
+    assert memory < 1150
     ground.assert_nothing_left(run)
 
 
@@ -114,6 +118,51 @@ def test_an_alert_that_does_not_arrive_fails_it(
     assert told["prometheus"]["state"] == "firing", "it was found"
     assert not told[missing]
     assert told["messages"] == []
+    checked = run_up.verify()
+    assert checked.returncode == 1
+    assert "authentic" in checked.stdout
+    ground.assert_nothing_left(run)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("file", "before", "after", "problem"),
+    [
+        (
+            "machine/etc/systemd/system/agency-agent-gateway@.service",
+            "SystemCallFilter=capset\n",
+            "",
+            "ready for work did not come",
+        ),
+        (
+            "agent/etc/nftables.d/agency-agents.d/AGENT.nft",
+            "{% if agent.program | default(none) -%}",
+            "{% if true -%}",
+            "proxy, by agent-pm: not refused",
+        ),
+    ],
+    ids=["no tool server starts", "another agent reaches the proxy"],
+)
+def test_an_agent_that_does_not_work_or_is_not_alone_fails_it(
+    file: str,
+    before: str,
+    after: str,
+    problem: str,
+    spinup: Make,
+    ground: Any,
+    changed_checkout: Change,
+) -> None:
+    checkout = changed_checkout(
+        f"modules/portable/{file}", lambda text: text.replace(before, after)
+    )
+    run_up = spinup("--with", "agents", checkout=checkout).start()
+    run = run_up.run
+    assert run_up.end() == 1, run_up.text
+    predicate = run_up.predicate()
+    assert predicate["result"] == "FAILED"
+    (told,) = [each for each in predicate["probes"] if each["name"] == "agent.worked"]
+    assert told["status"] == "failed"
+    assert problem in told["reason"]
     checked = run_up.verify()
     assert checked.returncode == 1
     assert "authentic" in checked.stdout

@@ -62,7 +62,11 @@ def http_clients() -> set[str]:
 
 def test_one_module_sends_a_call_of_a_tool() -> None:
     # The front receives them, and hands them to the dispatcher; so does a server of tools.
-    receivers = {"agent/gateway/front.py", "workspace/servers/serving.py"}
+    receivers = {
+        "agent/gateway/front.py",
+        "workspace/servers/serving.py",
+        "spinup/targets/incus/parts/agents/tools.py",
+    }
     senders = {"agent/gateway/servers/connection.py"}
     assert places("CallToolRequest", "CallToolRequestParams") == senders | receivers
     assert places("send_request") == {"agent/gateway/servers/connection.py"}

@@ -46,6 +46,7 @@ async def test_a_liar_is_a_condition_once_and_an_honest_agent_is_none(
 
         runtime = SimpleNamespace(status=status, endpoint=lambda _name: endpoint)
         plane: Any = SimpleNamespace(
+            config=SimpleNamespace(models=None),
             database=desk.database,
             inventory=farm.inventory,
             runtime=runtime,

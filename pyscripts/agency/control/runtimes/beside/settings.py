@@ -36,6 +36,10 @@ class ModelSettings(Strict):
         pattern=r"^http://127\.0\.0\.1:[0-9]{1,5}$", description="where the metering proxy listens"
     )
     tokens: Path = Field(description="directory of the digests of agents' tokens, for the proxy")
+    policies: Path | None = Field(
+        default=None,
+        description="directory of the agents' documents for the proxy; default: it finds them",
+    )
     audit_socket: Path | None = Field(
         default=None, description="of the agents' audit log; default: this machine keeps none"
     )

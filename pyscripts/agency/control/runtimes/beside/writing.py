@@ -129,5 +129,70 @@ def _command(places: Places, program: ProgramSettings) -> dict[str, object] | No
     }
 
 
+@dataclass(frozen=True, slots=True)
+class UnitPlaces:
+    """Places of an agent's programs that are units of systemd, as modules/agents has them."""
+
+    agent: str
+
+    @property
+    def control_socket(self) -> Path:
+        """Control socket of the gateway."""
+        return self._sockets / "control.sock"
+
+    @property
+    def program_socket(self) -> Path:
+        """Socket at which the gateway serves the program."""
+        return self._sockets / "mcp.sock"
+
+    @property
+    def gateway_state(self) -> Path:
+        """State of the gateway."""
+        return Path("/var/lib/agency-gateway") / self.agent
+
+    @property
+    def rooms_state(self) -> Path:
+        """State of the account in rooms."""
+        return Path("/var/lib/agency-rooms") / self.agent
+
+    @property
+    def _sockets(self) -> Path:
+        return Path("/run/agency-gateway") / self.agent
+
+
+def unit_gateway_document(places: UnitPlaces, models: ModelSettings) -> dict[str, object]:
+    """Write the configuration of a tool gateway that is a unit. Pure."""
+    return {
+        "agent": places.agent,
+        "socket": str(places.program_socket),
+        "control_socket": str(places.control_socket),
+        "state_dir": str(places.gateway_state),
+        "audit_socket": _audit(models),
+    }
+
+
+def unit_chat_document(
+    places: UnitPlaces,
+    user: str,
+    homeserver: str,
+    models: ModelSettings,
+    program: ProgramSettings,
+) -> dict[str, object]:
+    """Write the configuration of an account in rooms that is a unit. Pure."""
+    return {
+        "agent": places.agent,
+        "user": user,
+        "homeserver": homeserver.rstrip("/"),
+        "credential": MATRIX_TOKEN,
+        "gosuto": str(places.gateway_state / "policy.json"),
+        "waits": True,
+        "state": str(places.rooms_state),
+        "model": {"url": models.url, "credential": MODEL_TOKEN},
+        "gateway": {"socket": str(places.program_socket)},
+        "auditSocket": _audit(models),
+        "defaultModel": program.model,
+    }
+
+
 def _audit(models: ModelSettings) -> str | None:
     return None if models.audit_socket is None else str(models.audit_socket)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from agency import naming
 from agency.control import (
     ControlConfig,
     ModelSettings,
@@ -22,7 +23,7 @@ from agency.ports import LOOPBACK
 from agency.secrets import SecretValue
 
 MODELS = "models"
-MODELS_PORT = 8028
+MODELS_PORT = naming.SERVICE_PORTS["models"]
 
 
 def tokens_of(state_dir: Path) -> Path:

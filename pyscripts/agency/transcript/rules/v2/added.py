@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agency.transcript.rules.v1.rule import ProbeRule
-from agency.transcript.rules.v2 import alerts, backup, control, edge, shop
+from agency.transcript.rules.v2 import agents, alerts, backup, control, edge, shop
 
 PARTS: Mapping[str, tuple[ProbeRule, ...]] = {
+    "agents": agents.RULES,
     "alerts": alerts.RULES,
     "edge": edge.RULES,
     "backup": backup.RULES,

@@ -11,6 +11,9 @@ from agency import naming
 from agency.workspace.audit.record import Sender
 
 _AGENTS = Path("/etc/agency/agents")
+# It tells what the calls of all agents to models cost, and no agent can speak as it.
+PROXY_UID = naming.SERVICE_UIDS["proxy"]
+PROXY_EVENTS = frozenset({"model.called"})
 _CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
 
 
@@ -46,3 +49,9 @@ def _contained(uid: int, agents: Path) -> str | None:
     names = sorted(each.stem for each in agents.glob("*.json") if naming.is_agent_name(each.stem))
     found = [name for name in names if naming.container_uid(name) == uid]
     return found[0] if len(found) == 1 else None  # of two that share one, neither
+
+
+def is_agent(name: object, agents: Path = _AGENTS) -> bool:
+    """Return whether an agent of this machine's instance has a name."""
+    named = isinstance(name, str) and naming.is_agent_name(name)
+    return named and (agents / f"{name}.json").is_file()

@@ -21,8 +21,8 @@ from agency.protocols import MAX_LINE
 from agency.signals import stop_signals
 from agency.workspace.audit.bounds import Bounds, Bucket
 from agency.workspace.audit.record import Sender
-from agency.workspace.audit.service.event import parse_event
-from agency.workspace.audit.service.peers import sender_of
+from agency.workspace.audit.service.event import Event, parse_event
+from agency.workspace.audit.service.peers import PROXY_EVENTS, PROXY_UID, is_agent, sender_of
 from agency.workspace.audit.storage.logs import Logs
 
 _log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ _LINGER_S = 1.0
 _LINGER_READS = 16
 
 AgentOf = Callable[[int], str | None]
+IsAgent = Callable[[object], bool]
 
 
 class TooManyError(BadInputError):
@@ -38,15 +39,31 @@ class TooManyError(BadInputError):
 
 
 class AuditServer:
-    """Server of the log; `agent_of` maps a uid to its agent, or to None."""
+    """Server of the log; `agent_of` maps a uid to its agent, or to None.
 
-    def __init__(self, logs: Logs, agent_of: AgentOf, clock: Clock, bounds: Bounds) -> None:
+    The metering proxy alone speaks about others: its events go to the log of the agent that
+    `detail.agent` names.
+    """
+
+    def __init__(
+        self,
+        logs: Logs,
+        agent_of: AgentOf,
+        clock: Clock,
+        bounds: Bounds,
+        *,
+        proxy_uid: int = PROXY_UID,
+        is_agent: IsAgent = is_agent,
+    ) -> None:
         self._logs = logs
         self._agent_of = agent_of
         self._clock = clock
         self._bounds = bounds
+        self._proxy_uid = proxy_uid
+        self._is_agent = is_agent
         self._connections: Counter[int] = Counter()
-        self._buckets: dict[int, Bucket] = {}  # of agents only, so there are few
+        # Of agents only, so there are few; the proxy has one for each.
+        self._buckets: dict[tuple[int, str], Bucket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, listening: socket.socket, stopping: asyncio.Event) -> None:
@@ -104,15 +121,15 @@ class AuditServer:
                 self._connections += Counter()  # drops what is zero
             writer.close()
 
-    def _admitted(self, sender: Sender) -> str:
-        """Find the agent of a sender.
+    def _admitted(self, sender: Sender) -> str | None:
+        """Find the agent of a sender; None for the metering proxy.
 
         Raises:
             BadInputError: the sender is no agent.
             TooManyError: there are too many connections.
         """
         agent = self._agent_of(sender.uid)
-        if agent is None:
+        if agent is None and sender.uid != self._proxy_uid:
             _log.warning(
                 "refused: no agent", extra={"fields": {"uid": sender.uid, "pid": sender.pid}}
             )
@@ -125,15 +142,13 @@ class AuditServer:
             or self._connections.total() > self._bounds.connections
         ):
             raise TooManyError("too many connections", hint="send events over one connection")
-        if sender.uid not in self._buckets:
-            self._buckets[sender.uid] = Bucket(self._bounds, self._clock)
         return agent
 
     async def _one(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        agent: str,
+        agent: str | None,
         sender: Sender,
     ) -> bool:
         """Take one event and answer it; return False at the end of the input.
@@ -157,13 +172,13 @@ class AuditServer:
         await self._send(writer, answer)
         return True
 
-    def _recorded(self, line: bytes, agent: str, sender: Sender) -> bytes:
-        if not self._buckets[sender.uid].take():
-            raise BadInputError(
-                "too many events: this one is not on record",
-                hint=f"{self._bounds.burst} at once, {self._bounds.rate_per_s:g} a second on",
-            )
+    def _recorded(self, line: bytes, own: str | None, sender: Sender) -> bytes:
+        if own is not None:
+            self._take(sender, own)
         event = parse_event(line)
+        agent = self._about(event) if own is None else own
+        if own is None:
+            self._take(sender, agent)
         try:
             head = self._logs.append(agent, sender, event.event, event.detail)
         except AgencyError as error:
@@ -173,6 +188,26 @@ class AuditServer:
             )
             raise
         return canonical_json({"sequence": head.sequence, "hash": head.hash}) + b"\n"
+
+    def _take(self, sender: Sender, agent: str) -> None:
+        key = (sender.uid, agent)
+        if key not in self._buckets:
+            self._buckets[key] = Bucket(self._bounds, self._clock)
+        if not self._buckets[key].take():
+            raise BadInputError(
+                "too many events: this one is not on record",
+                hint=f"{self._bounds.burst} at once, {self._bounds.rate_per_s:g} a second on",
+            )
+
+    def _about(self, event: Event) -> str:
+        """Find the agent whose call the proxy tells of."""
+        agent = event.detail.get("agent")
+        if event.event not in PROXY_EVENTS or not self._is_agent(agent):
+            raise BadInputError(
+                "the proxy tells of calls of this machine's agents, and of nothing else",
+                hint=f"{', '.join(PROXY_EVENTS)} with detail.agent",
+            )
+        return str(agent)
 
     async def _send(self, writer: asyncio.StreamWriter, answer: bytes) -> None:
         writer.write(answer)

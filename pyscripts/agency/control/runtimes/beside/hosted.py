@@ -1,0 +1,182 @@
+"""Programs beside an agent that is a unit of systemd: what their units are handed, and the account.
+
+    open ─▶ tokens, configurations ─▶ agency-agent@NAME ─ Wants ─▶ agency-agent-gateway@NAME
+      └──▶ account: logged in, and again              └─ Wants ─▶ agency-agent-chat@NAME
+    the units end (BindsTo) ─▶ close ─▶ tokens count no more
+
+systemd hands the files over as credentials: the directory is the control plane's alone. Without
+them the units of an agent begin nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agency.canonical import canonical_json, sha256_hex
+from agency.control.runtimes.beside.crew import Hired
+from agency.control.runtimes.beside.kept import Pace
+from agency.control.runtimes.beside.settings import ProgramSettings
+from agency.control.runtimes.beside.writing import (
+    MATRIX_TOKEN,
+    MODEL_TOKEN,
+    UnitPlaces,
+    token_digest,
+    unit_chat_document,
+    unit_gateway_document,
+)
+from agency.control.runtimes.handover import make_private, remove_tree
+from agency.errors import AgencyError
+from agency.files import write_atomically
+from agency.protocols import GATEWAY_CONTROL_TOKEN, GATEWAY_TOKEN
+from agency.secrets import SecretValue
+
+GATEWAY_CONFIG, CHAT_CONFIG = "gateway.json", "chat.json"
+_LOOK_S = 60.0  # between two looks if the account's token still counts
+_FIRST_S = 5.0  # for the log-in at a start; without it, the unit of the account tries again
+_PRIVATE, _SHARED = 0o600, 0o640
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Hosted:
+    """Programs beside one agent; `directory` is where systemd finds what their units load."""
+
+    agent: str
+    user: str
+    program: ProgramSettings
+    hired: Hired
+    directory: Path
+    look_s: float = _LOOK_S
+    pace: Pace = field(default_factory=Pace)
+    _work: asyncio.Task[None] | None = None
+    _is_in: asyncio.Event = field(default_factory=asyncio.Event)
+    _account: SecretValue | None = None
+    _left: SecretValue | None = None  # of an earlier run, which is not logged out yet
+
+    @property
+    def gateway_socket(self) -> Path:
+        """Control socket of the tool gateway, as the agent's unit sees it."""
+        return UnitPlaces(self.agent).control_socket
+
+    async def open(self) -> None:
+        """Make all tokens anew, before the agent's unit is started.
+
+        Raises:
+            AgencyError: a file cannot be written.
+        """
+        await self._rest()
+        self._left, self._account = self._account or self._written(), None
+        hired, places = self.hired, UnitPlaces(self.agent)
+        to_gateway, to_control, to_model = (hired.new_token() for _ in range(3))
+        remove_tree(self.directory)
+        make_private(self.directory.parent)
+        make_private(self.directory)
+        for name, token in (
+            (GATEWAY_TOKEN, to_gateway),
+            (GATEWAY_CONTROL_TOKEN, to_control),
+            (MODEL_TOKEN, to_model),
+        ):
+            self._write(name, token.encode())
+        digest = sha256_hex(to_model.encode()).encode()
+        write_atomically(self._digest, digest, mode=_SHARED)
+        chat = unit_chat_document(places, self.user, hired.homeserver, hired.models, self.program)
+        self._write(GATEWAY_CONFIG, canonical_json(unit_gateway_document(places, hired.models)))
+        self._write(CHAT_CONFIG, canonical_json(chat))
+        self.attend()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._is_in.wait(), _FIRST_S)
+
+    def attend(self) -> None:
+        """Keep the account logged in while the agent runs; also after a control plane's restart."""
+        if self._work is None and (self.directory / CHAT_CONFIG).exists():
+            self._work = asyncio.create_task(self._keep(), name=f"account of {self.agent}")
+
+    async def close(self) -> None:
+        """Make the tokens worthless, after the units ended."""
+        self._digest.unlink(missing_ok=True)
+        await self._rest()
+        account, self._account = self._account or self._written(), None
+        remove_tree(self.directory)
+        if account is None:
+            return
+        try:
+            await self.hired.accounts.log_out(account)
+        except AgencyError as error:  # its file stays, and the next start tries again
+            _log.info("%s is not logged out: %s", self.agent, error.message)
+            make_private(self.directory)
+            self._write(MATRIX_TOKEN, account.reveal().encode())
+
+    async def leave(self) -> None:
+        """Keep the account no more; the agent goes on without the control plane."""
+        await self._rest()
+
+    def secrets(self) -> tuple[SecretValue, ...]:
+        """List the tokens that the programs hold."""
+        return tuple(self._tokens())
+
+    def _tokens(self) -> Iterator[SecretValue]:
+        for name in (GATEWAY_TOKEN, GATEWAY_CONTROL_TOKEN, MODEL_TOKEN, MATRIX_TOKEN):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                yield SecretValue((self.directory / name).read_text())
+
+    @property
+    def _digest(self) -> Path:
+        return token_digest(self.hired.models.tokens, self.agent)
+
+    def _write(self, name: str, content: bytes) -> None:
+        write_atomically(self.directory / name, content, mode=_PRIVATE)
+
+    def _written(self) -> SecretValue | None:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return SecretValue((self.directory / MATRIX_TOKEN).read_text())
+        return None
+
+    async def _rest(self) -> None:
+        work, self._work = self._work, None
+        self._is_in.clear()
+        if work is not None:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        failures, said = 0, ""
+        while True:
+            try:
+                await self._log_in()
+                failures, said = 0, ""
+                self._is_in.set()
+                pause_s = self.look_s
+            except AgencyError as error:
+                failures += 1
+                pause_s = self.pace.pause_s(failures)
+                if str(error) != said:
+                    said = str(error)
+                    _log.warning("%s is not logged in, and it is tried again: %s", self.agent, said)
+            await asyncio.sleep(pause_s)
+
+    async def _log_in(self) -> None:
+        """Log the account in where it is not; its unit loads the token at its next start."""
+        accounts = self.hired.accounts
+        if self._left is not None and await accounts.counts(self._left):
+            await accounts.log_out(self._left)
+        self._left = None
+        self._account = self._account or self._written()
+        if self._account is not None and await accounts.counts(self._account):
+            return
+        self._account = await accounts.log_in(self.agent)
+        self._write(MATRIX_TOKEN, self._account.reveal().encode())
+
+
+# Of an agent, by its name and the directory of what is handed over; None where it has no program.
+Hosting = Callable[[str, Path], Hosted | None]
+
+
+def nothing_hosted(_name: str, _directory: Path) -> Hosted | None:
+    """Return None: the agent has no program."""
+    return None
