@@ -32,6 +32,14 @@ def attempt(seen: Document, user: str, door: str) -> Document:
     return next(each for each in found if (each["user"], each["door"]) == (user, door))
 
 
+def came(made: Document, **how: Any) -> None:
+    """Let an attempt have come to another end."""
+    ends = {"status": "answered", "bytes": "read", "reason": "refused"}
+    for key in ends:
+        made.pop(key, None)
+    made.update(outcome=ends[next(iter(how))], **how)
+
+
 @pytest.mark.parametrize("part", added.PARTS)
 def test_each_of_its_probes_can_be_demanded(
     part: str, profile_document: Document, seal: Seal, pem: bytes
@@ -253,12 +261,12 @@ def test_whose_profile_was_cut_says_too_much(
         ("agent.worked", lambda s: s["units"][1].update(active="failed"), "does not run"),
         (
             "agent.worked",
-            lambda s: attempt(s, "agent-pm", "gateway").update(outcome="answered", status=200),
+            lambda s: came(attempt(s, "agent-pm", "gateway"), status=200),
             "gateway, by agent-pm: not refused",
         ),
         (
             "agent.worked",
-            lambda s: attempt(s, "agent-pm", "proxy").update(outcome="answered", status=401),
+            lambda s: came(attempt(s, "agent-pm", "proxy"), status=401),
             "proxy, by agent-pm: not refused",
         ),
         (
@@ -268,13 +276,13 @@ def test_whose_profile_was_cut_says_too_much(
         ),
         (
             "agent.worked",
-            lambda s: attempt(s, "agent-developer", "provider's key").update(outcome="read"),
+            lambda s: came(attempt(s, "agent-developer", "provider's key"), bytes=9),
             "provider's key, by the agent: not refused",
         ),
         # A door that nobody passes is none, and shows nothing.
         (
             "agent.worked",
-            lambda s: attempt(s, "agent-developer", "gateway").update(outcome="refused"),
+            lambda s: came(attempt(s, "agent-developer", "gateway"), reason="OSError"),
             "gateway, by the agent: not 200",
         ),
         (

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sqlalchemy import text
@@ -129,6 +129,7 @@ TestAccounting = Accounting.TestCase
     st.integers(1, 3000),
     st.sampled_from([RATES, Rates(0, 0, 0, 0), Rates(7, 11, 3, 13), Rates(0, nanos(75), 0, 0)]),
 )
+@example(0, 9_999_999, 1, 1, Rates(7, 11, 3, 13))  # less than a billionth, rounded up once
 def test_what_is_affordable_fits_and_one_more_does_not(tokens, money, size, wanted, rates):
     budget, spent = Budget(Amount(3000, 10**7), 10**7), Spent(Amount(tokens, money), money)
     paid = affordable(budget, spent, rates, size, wanted)

@@ -60,11 +60,15 @@ class Rates:
         )
         return Amount(whole + output, _up(nanos))
 
+    @property
+    def dearest(self) -> int:
+        """The price of input, however it is read."""
+        return max(self.input, self.cache_read, self.cache_write)
+
     def most(self, input_tokens: int, output_tokens: int) -> Amount:
         """Compute the most that a call of these sizes can cost."""
-        dearest = max(self.input, self.cache_read, self.cache_write)
-        nanos = input_tokens * dearest + output_tokens * self.output
-        return Amount(input_tokens + output_tokens, _up(nanos))
+        millionths = input_tokens * self.dearest + output_tokens * self.output
+        return Amount(input_tokens + output_tokens, _up(millionths))
 
 
 def nanos(usd: float) -> int:
@@ -78,10 +82,11 @@ def affordable(budget: Budget, spent: Spent, rates: Rates, input_tokens: int, wa
     money = budget.day.nanos - spent.day.nanos
     if budget.month_nanos is not None:
         money = min(money, budget.month_nanos - spent.month_nanos)
-    money -= rates.most(input_tokens, 0).nanos
-    if money < 0:
+    # Input and output are rounded up together, as `most` does.
+    left = money * _MILLION - input_tokens * rates.dearest
+    if left < 0:
         return 0
-    paid = wanted if rates.output == 0 else money * _MILLION // rates.output
+    paid = wanted if rates.output == 0 else left // rates.output
     return max(0, min(wanted, tokens, paid))
 
 

@@ -62,7 +62,7 @@ class Request(Shape):
 
     request: Count
     turn: Seen
-    offered: list[Seen]
+    offered: Some[Seen]
     key_sha256: Sha256
 
 
@@ -76,21 +76,33 @@ class Model(Shape):
 
 
 class Call(Shape):
-    """A call of a tool, by the audit log; one that was not made has no outcome."""
+    """A call of a tool, by the audit log; one that was not made has no outcome.
+
+    `rule` is the rule of the policy that decided it; a call may be denied by none.
+    """
 
     tool: Annotated[Seen, matches(r"[a-z][a-z0-9_-]*/[a-z][a-z0-9_-]*", "a tool")]
     decision: Literal["allow", "ask", "deny"]
     arguments: Sha256
-    outcome: Seen | None
+    rule: Seen | None = None
+    outcome: Literal["done"] | None = None
+
+    @model_validator(mode="after")
+    def _explained(self) -> Self:
+        if self.decision != "deny" and (self.rule is None or self.outcome is None):
+            raise ValueError("rule, outcome: a call that was allowed has both")
+        return self
 
 
 class Metered(Shape):
-    """A call of the model, by the proxy."""
+    """A call of the model, by the proxy; it costs money, in billionths of a dollar."""
 
     model: Seen
     provider: Seen
+    outcome: Literal["done"]
     status: Literal[200]
     tokens: Count
+    cost_nanos: Count
     request_sha256: Sha256
 
 
@@ -136,7 +148,16 @@ class Attempt(Shape):
     user: Seen
     door: Seen
     outcome: Literal["answered", "read", "refused"]
-    status: int | None = None
+    status: int | None = None  # of an answer
+    bytes: Count | None = None  # that were read
+    reason: Seen | None = None  # of a refusal
+
+    @model_validator(mode="after")
+    def _told(self) -> Self:
+        told = {"answered": self.status, "read": self.bytes, "refused": self.reason}
+        if [how for how, value in told.items() if value is not None] != [self.outcome]:
+            raise ValueError("status, bytes, reason: not the one that its outcome has")
+        return self
 
     @property
     def came(self) -> object:

@@ -237,7 +237,7 @@ class Trial:
             return (await self._as(self.agent_user, *argv)).decode().strip()
 
         name = f"{self.agent_user}/{scripted.BRANCH}"
-        test = ("sh", "-c", 'cd "$1" && "$2" -B -m unittest', "sh", self._repository, _PYTHON)
+        test = ("env", f"--chdir={self._repository}", _PYTHON, "-B", "-m", "unittest")
         tried = await self.guest.look("runuser", "--user", self.agent_user, "--", *test)
         return {
             "name": name,
@@ -263,8 +263,9 @@ class Trial:
         }
 
     async def _units(self) -> list[Evidence]:
-        names = [PROXY, *self._own]
-        return [each.as_dict() for each in (await units.show(self.guest, names)).values()]
+        shown = (await units.show(self.guest, [PROXY, *self._own])).values()
+        told = ("name", "active", "restarts")
+        return [{key: each.as_dict()[key] for key in told} for each in shown]
 
     @property
     def _own(self) -> tuple[str, ...]:
