@@ -102,7 +102,7 @@ class Examination:
     recorder: Recorder
     subject: Subject
     pids: dict[str, int] = field(default_factory=dict)
-    people: list[Person] = field(default_factory=list)  # who logged in
+    people: list[Person] = field(default_factory=list)  # who logged in; the operator first
     issued: list[SecretValue] = field(default_factory=list, repr=False)  # made meanwhile
     searched: Evidence = field(default_factory=dict)  # by secrets.absent
     shop: Shop | None = None  # of a machine with services of its own
@@ -145,9 +145,9 @@ class Examination:
         """Have people log in and come into the control room, for the conversation."""
         subject, recorder = self.subject, self.recorder
         visitor_id = naming.matrix_id(OUTSIDER, subject.instance.domain)
-        operator, visitor, *approvers = await asyncio.gather(
-            *map(self._log_in, (subject.instance.operators[0], visitor_id, *subject.approvers))
-        )
+        ids = (subject.instance.operators[0], visitor_id, *subject.approvers)
+        operator, visitor, *approvers = await asyncio.gather(*map(self._log_in, ids))
+        self.people.sort(key=lambda who: ids.index(who.user_id))  # whoever was faster
         room = await operator.join(subject.control_room)
         await recorder.probe(
             "control.room", lambda: control_probes.room(operator, room, subject.control_room)

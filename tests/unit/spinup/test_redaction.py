@@ -140,24 +140,39 @@ async def test_a_machine_that_never_answers_is_an_error(
         await examination.all_secrets()
 
 
+class Visitor:
+    """Somebody whom nobody can invite, or ask anything."""
+
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
+        self.access_token = f"access-token-of-{user_id}"
+
+    async def join(self, alias: str) -> str:
+        return "!room:a.example"
+
+    async def request(self, *_: object) -> Any:
+        raise MachineError("refused")
+
+    async def invite(self, *_: object) -> None:
+        raise MachineError("refused")
+
+
+async def test_the_operator_is_the_first_however_slow_the_log_in(
+    examination: Examination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def log_in(_: object, user_id: str) -> Visitor:
+        await asyncio.sleep(0.05 if "alice" in user_id else 0)
+        return Visitor(user_id)
+
+    monkeypatch.setattr(RemoteSubject, "log_in", log_in)
+    with pytest.raises(MachineError, match="refused"):
+        await examination.gather()
+    assert [who.user_id for who in examination.people] == ["@alice:a.example", "@visitor:a.example"]
+
+
 async def test_who_logged_in_is_known_whatever_came_after(
     examination: Examination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Visitor:
-        """Somebody whom nobody can invite, or ask anything."""
-
-        def __init__(self, user_id: str) -> None:
-            self.access_token = f"access-token-of-{user_id}"
-
-        async def join(self, alias: str) -> str:
-            return "!room:a.example"
-
-        async def request(self, *_: object) -> Any:
-            raise MachineError("refused")
-
-        async def invite(self, *_: object) -> None:
-            raise MachineError("refused")
-
     async def log_in(_: object, user_id: str) -> Visitor:
         return Visitor(user_id)
 
