@@ -48,7 +48,7 @@ class Part:
 
     @property
     def log(self) -> Path:
-        """Where the part writes."""
+        """The file that the part writes."""
         return self.place / f"{self.name}.log"
 
     def launch(self) -> None:

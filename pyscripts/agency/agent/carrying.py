@@ -28,7 +28,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 
 class Carried(BaseModel):
-    """What a restart keeps: the configuration and the answers by idempotency key."""
+    """State that a restart keeps: the configuration and the answers by idempotency key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -29,7 +29,7 @@ def any_document(_: bytes) -> None:
 
 @dataclass(slots=True)
 class AgentState:
-    """What one agent holds and does; `restart` is set when its process shall begin anew."""
+    """State of one agent; `restart` is set when its process shall begin anew."""
 
     name: str
     clock: Clock

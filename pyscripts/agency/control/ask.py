@@ -130,7 +130,7 @@ class Ask:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What the audit log says of it: the arguments only by their digest."""
+        """Facts for the audit log: the arguments only by their digest."""
         return {
             "approval": self.id,
             "asked_as": self.number,

@@ -40,7 +40,7 @@ class HookRefusedError(AgencyError):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a hook tells; read the forge before acting on it, as a call may come late.
+    """A hook's message; read the forge before acting on it, as a call may come late.
 
     `delivery` is the same in a call that is repeated. `number` and `comment` are there where the
     event is about a merge request or a comment. `action` is a word such as `created`.

@@ -45,7 +45,7 @@ class AgentNumbers(Protocol):
 
     @property
     def program(self) -> Asking | None:
-        """What works in it."""
+        """The program that works in it."""
 
 
 class Conflict(NamedTuple):
@@ -64,7 +64,7 @@ class Rule(Protocol):
 
     @property
     def quorum(self) -> int:
-        """How many people beside who asks must approve."""
+        """The number of people beside who asks that must approve."""
 
 
 class Person(NamedTuple):

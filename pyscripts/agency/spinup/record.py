@@ -64,7 +64,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the spin-up ended early."""
+    """Reason why the spin-up ended early."""
 
     step: str
     message: str

@@ -61,7 +61,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a run asks: the model's name, the system prompt, bounds."""
+    """Settings of a run: the model's name, the system prompt, bounds."""
 
     model: str
     system: str

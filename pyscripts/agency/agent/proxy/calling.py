@@ -64,7 +64,7 @@ class Record:
 
 @dataclass(slots=True)
 class _State:
-    """What is known of a call when it ends; `free` if nothing was done that is paid for."""
+    """Account of a call at its end; `free` if nothing was done that is paid for."""
 
     outcome: str = "cut"
     status: int = 0

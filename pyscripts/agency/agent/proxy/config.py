@@ -77,7 +77,7 @@ class Model(Written):
 
 
 class Account(Written):
-    """What one agent may; with `gosuto`, the limits of that document narrow it further.
+    """Permissions of one agent; with `gosuto`, the limits of that document narrow it further.
 
     `token_file` holds the digest of a token that the agent's runtime makes anew at each start.
     """

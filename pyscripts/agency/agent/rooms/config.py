@@ -24,7 +24,7 @@ class CommandProgram(Written):
 
 
 class ChatConfig(Written):
-    """How the agent reads rooms and works on what it is asked.
+    """Bounds within which the agent reads rooms and works on what it is asked.
 
     With `homeserver_socket` the homeserver is reached there, and its URL names the host alone.
     `credential` names the one that holds the access token of `user`; `state` is a directory that

@@ -43,7 +43,7 @@ class Due:
 
     @property
     def root(self) -> str:
-        """What stands for its thread: events of one timer are worked on one after the other."""
+        """Name in place of a thread: events of one timer are worked on one after the other."""
         return f"{TIMER}{self.timer}"
 
     @property

@@ -25,7 +25,7 @@ _MAX_DOCUMENT = 48 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a person asked to try."""
+    """Order of a person for a trial."""
 
     template: str
     agent: str

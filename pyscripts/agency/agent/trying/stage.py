@@ -36,7 +36,7 @@ _LOOK_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """What is on the stage: policy, model (`real` is None for the script), secrets of servers."""
+    """Parts of a trial: policy, model (`real` is None for the script), secrets of servers."""
 
     document: Document
     script: Script
@@ -47,7 +47,7 @@ class Cast:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the program needs, and what the trial looks at."""
+    """Parts that the program needs, and that the trial looks at."""
 
     gateway: Gateway
     tools: Tools

@@ -1,4 +1,4 @@
-"""What a trial shows and remembers: each call, what decided it, how it ended, what was used."""
+"""Watch over a trial: each call, what decided it, how it ended, what was used."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from agency.control.agents.seen import Document
 
 @dataclass(frozen=True, slots=True)
 class DocumentPlan:
-    """What follows for one document. `holding` is remembered from now on.
+    """Conclusion for one document. `holding` is remembered from now on.
 
     Attributes:
         push: The newest version is given to the agent.

@@ -1,4 +1,4 @@
-"""What the reconciler remembers of one agent, and the limits by which it acts. Pure."""
+"""The reconciler's memory of one agent, and the limits by which it acts. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Difference(StrEnum):
-    """How an agent differs from its wish."""
+    """Difference of an agent from its wish."""
 
     ALTERED = "altered"  # it held another document than it was given
     DEAD = "dead"  # it is to run, and does not
@@ -33,7 +33,7 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What was done so that one run of an agent holds the newest version of its document.
+    """Attempts so that one run of an agent holds the newest version of its document.
 
     In memory only: another run holds nothing that this one was given.
 
@@ -60,7 +60,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What was done about an agent since its wish was put on record at `wished_ts`.
+    """Attempts with an agent since its wish was put on record at `wished_ts`.
 
     A newer wish begins a new history. `tries` counts those in a row that did not last. `next_s` and
     `up_s` are of the steady clock, so they are not kept: when it may be tried again, and since when

@@ -50,7 +50,7 @@ _MENDS = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What follows for one agent. `history` is kept from now on.
+    """Conclusion for one agent. `history` is kept from now on.
 
     Attributes:
         heal: The command to ask for.

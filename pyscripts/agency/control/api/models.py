@@ -213,7 +213,7 @@ class Who(Model):
 
 
 class Problem(Model):
-    """Why a request was refused, by RFC 9457."""
+    """Refusal of a request, by RFC 9457."""
 
     type: str
     title: str

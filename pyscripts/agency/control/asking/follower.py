@@ -57,7 +57,7 @@ class Follower:
 
     @property
     def speaker(self) -> Speaker:
-        """What queues messages."""
+        """The speaker that queues messages."""
         return self.delivery.recorder.speaker
 
     async def restore(self) -> None:

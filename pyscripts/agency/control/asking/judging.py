@@ -11,7 +11,7 @@ from agency.control.policy import Policy, Role
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """What the newest version of an agent's Gosuto says of approvals; empty if it says nothing."""
+    """Rules for approvals in the newest version of an agent's Gosuto; empty if it says nothing."""
 
     approvers: tuple[str, ...] = ()
     room_id: str = ""

@@ -16,7 +16,7 @@ LONGEST_MS = 7 * 24 * 3600 * 1000  # the longest time that a Gosuto can give
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What follows from one look at an agent.
+    """Conclusion from one look at an agent.
 
     `new` are asked first now; `again` were gone and are back, each with what is asked; `gone` are
     not asked any more; `left` is the number of questions for which there is no room now.

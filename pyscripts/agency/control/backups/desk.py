@@ -53,7 +53,7 @@ class LastBackup:
 
 @dataclass(frozen=True, slots=True)
 class BackupState:
-    """What is known of the backup. `result` is systemd's word on the last run of the unit."""
+    """State of the backup. `result` is systemd's word on the last run of the unit."""
 
     runs: bool
     result: str

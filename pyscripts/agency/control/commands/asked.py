@@ -1,4 +1,4 @@
-"""What the commands of `approvals` do about calls that agents ask for."""
+"""Acts of the commands of `approvals` on calls that agents ask for."""
 
 from __future__ import annotations
 

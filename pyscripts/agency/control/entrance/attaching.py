@@ -1,4 +1,4 @@
-"""What goes with a command: a document, named in it by digest, or the value of a secret."""
+"""Attachments of a command: a document, named in it by digest, or the value of a secret."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Way:
 
     @property
     def patience_s(self) -> float:
-        """How long the end is waited for."""
+        """The longest wait for the end."""
         return _SOON_S if self.no_wait else self.timeout_s
 
 

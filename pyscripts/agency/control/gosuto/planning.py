@@ -38,7 +38,7 @@ _BEGIN = "begin with a template: !agency gosuto set {} --template NAME VARIABLE=
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody asks to be made of an agent's document, each as the command has it.
+    """Request to change an agent's document, each part as the command has it.
 
     `on` is the version that they planned on; `back_to` the one to copy; `is_asked` that it is only
     looked at.
@@ -67,7 +67,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a command would make: the document, how, and on which version."""
+    """Plan of a command: the document, how, and on which version."""
 
     agent: str
     before: Version | None
@@ -103,7 +103,7 @@ class Planned:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What changes, is used, and is enforced by nothing so far."""
+        """Fields that change, are used, and are enforced by nothing."""
         changed = [f"{change.field}." for change in self.changes]
         return tuple(
             each

@@ -93,7 +93,7 @@ class AcpAgents:
 
 @dataclass(frozen=True, slots=True)
 class AskingService:
-    """What follows agents, and what commands use."""
+    """Parts that follow agents, and that commands use."""
 
     follower: Follower
     desk: AskDesk

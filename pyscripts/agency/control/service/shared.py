@@ -1,4 +1,4 @@
-"""What the parts of a control plane share: its resources, its signals, and where it stands."""
+"""State that the parts of a control plane share: resources, signals, and where it stands."""
 
 from __future__ import annotations
 

@@ -28,16 +28,16 @@ class VaultError(AgencyError):
 
 
 class TamperedError(VaultError):
-    """What is stored is not what the control plane stored there."""
+    """A stored value that the control plane did not store there."""
 
 
 class KeyLostError(VaultError):
-    """What is stored is encrypted with a master key that is not loaded."""
+    """A stored value that is encrypted with a master key that is not loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a value belongs to; it decrypts as nothing else."""
+    """Owner of a value; it decrypts as nothing else."""
 
     name: str
     type: str

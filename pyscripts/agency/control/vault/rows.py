@@ -31,7 +31,7 @@ class Secret:
 
     @property
     def identity(self) -> Identity:
-        """What its value is bound to."""
+        """The names that its value is bound to."""
         return Identity(self.name, self.type, self.version)
 
 
@@ -66,7 +66,7 @@ class FormRow:
 
     @property
     def covered(self) -> list[object]:
-        """What its MAC covers: everything but whether it was used."""
+        """The part that its MAC covers: everything but whether it was used."""
         what = [self.token_hash, self.name, self.type, self.critical, self.version]
         return [*what, self.author, self.trace, self.expires_ts]
 

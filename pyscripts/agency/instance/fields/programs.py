@@ -91,7 +91,7 @@ class Models(Written):
 
 
 class Budget(Written):
-    """What an agent may use; the limits of its Gosuto narrow it."""
+    """Budget of an agent; the limits of its Gosuto narrow it."""
 
     tokens_per_day: int = Field(ge=0, le=_MAX_TOKENS, description="tokens in a day (UTC)")
     usd_per_day: Usd = Field(description="US dollars in a day (UTC)")
@@ -104,7 +104,7 @@ ProgramPath = Annotated[str, Field(pattern=r"^/[^\s{}$]+$", max_length=512)]
 
 
 class AgentProgram(Written):
-    """What works in an agent."""
+    """Program that works in an agent."""
 
     kind: Literal["builtin", "command"] = Field(
         default="builtin",

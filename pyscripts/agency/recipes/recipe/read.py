@@ -30,7 +30,7 @@ _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.ya?ml\Z")
 
 @dataclass(frozen=True, slots=True)
 class RecipeFiles:
-    """What was read of a recipe for one app.
+    """A recipe as it was read for one app.
 
     `environment` is the text of the app's `.env`; `variables` are its assignments.
     """

@@ -30,7 +30,7 @@ class RunBusyError(AgencyError):
 
 
 class Record(BaseModel):
-    """What is kept of a run so that a later one can remove what it left behind."""
+    """Record of a run, by which a later one can remove what it left behind."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

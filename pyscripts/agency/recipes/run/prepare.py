@@ -23,7 +23,7 @@ from agency.recipes.stages.suites import SuiteRunner
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a run is asked to do.
+    """Order for a run.
 
     `tests` is a directory of suites in place of the recipe's own; `keep` leaves the app running.
     """
@@ -38,7 +38,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where runs happen: programs, swarm, directories, time limits; `say` hears the progress."""
+    """Place of runs: programs, swarm, directories, time limits; `say` hears the progress."""
 
     abra: str
     docker_url: str

@@ -29,7 +29,7 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a stage that passed has shown."""
+    """Facts that a stage that passed has shown."""
 
     tests: tuple[CaseResult, ...] = ()
     notes: tuple[str, ...] = field(default=())

@@ -39,7 +39,7 @@ class Terms:
 
 @dataclass(slots=True)
 class Summary:
-    """What came of the work. `ok`: there are commits, they passed, and the contract was kept."""
+    """Outcome of the work. `ok`: there are commits, they passed, and the contract was kept."""
 
     branch: str
     base: str

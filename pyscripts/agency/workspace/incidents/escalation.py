@@ -40,7 +40,7 @@ class Told(BaseModel):
 
 
 class State(BaseModel):
-    """What was told, by agent and name."""
+    """Incidents that were told, by agent and name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

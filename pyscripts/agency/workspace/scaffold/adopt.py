@@ -35,7 +35,7 @@ _FILES = {b"100644", b"100755", b"120000"}  # neither directories nor other repo
 
 
 class Taken(StrEnum):
-    """What became of the workspace."""
+    """Outcome for the workspace."""
 
     EMPTY = "the remote has no commit yet"
     ALREADY = "it is a clone already"

@@ -22,7 +22,7 @@ _MOST_COUNTED = 10_000
 
 
 class Mark(BaseModel):
-    """How far a schedule was looked at."""
+    """Mark up to which a schedule was looked at."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""What comes into the list: due schedules, and open issues of the forge."""
+"""Intake of the list: due schedules, and open issues of the forge."""
 
 from __future__ import annotations
 

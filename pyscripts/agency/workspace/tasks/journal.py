@@ -46,7 +46,7 @@ class Record(BaseModel):
 
     @property
     def standing(self) -> Outcome:
-        """What is known of the task, if nothing runs."""
+        """The task's state by the journal, if nothing runs."""
         if self.event == "intended":
             return "pending"
         return self.outcome or "unknown"

@@ -42,7 +42,7 @@ class Done:
 
 @dataclass(slots=True)
 class Report:
-    """What a run did, and what it found.
+    """Report of a run: what it did and found.
 
     `unknown` are all tasks of unknown outcome, `waiting` those that need tasks which no loop will
     complete, by name.

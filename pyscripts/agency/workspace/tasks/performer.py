@@ -44,7 +44,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """What came of a task; `note` is one line, `tokens` what it took of the budget."""
+    """Outcome of a task; `note` is one line, `tokens` what it took of the budget."""
 
     outcome: Literal["completed", "failed"]
     note: str

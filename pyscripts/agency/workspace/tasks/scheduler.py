@@ -11,7 +11,7 @@ from agency.workspace.tasks.model import PRIORITIES, Status, Task
 
 
 class Stop(StrEnum):
-    """Why a run ends."""
+    """Reason why a run ends."""
 
     NOTHING_LEFT = "nothing left to do"
     MAX_TASKS = "as many tasks as a run may do"
@@ -32,7 +32,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What a run did so far; `errors` counts failed tasks in a row."""
+    """Progress of a run; `errors` counts failed tasks in a row."""
 
     tasks: int = 0
     elapsed_s: float = 0

@@ -25,7 +25,7 @@ _TIMEOUT_S = 60.0
 
 
 class CollectSettings(Part):
-    """Where issues come from; an issue is for the agent if it has the label."""
+    """Source of issues; an issue is for the agent if it has the label."""
 
     kind: Literal["gitea", "gitlab"]
     url: Annotated[str, Field(pattern=r"^https?://[!-~]+$")]

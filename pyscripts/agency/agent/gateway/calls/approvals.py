@@ -39,7 +39,7 @@ class DecisionRefusedError(AgencyError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person is asked: the exact call, or the changed tools of a server."""
+    """Question to a person: the exact call, or the changed tools of a server."""
 
     about: Literal["call", "tools"]
     tool: str

@@ -81,7 +81,7 @@ class _Line(_Kept):
 
 @dataclass(slots=True)
 class Left:
-    """What a journal leaves behind: calls without an end, and approvals that count."""
+    """Remains of a journal: calls without an end, and approvals that count."""
 
     calls: dict[str, Begun] = field(default_factory=dict)
     approvals: dict[str, Asked] = field(default_factory=dict)

@@ -24,7 +24,7 @@ _JOIN = "__"
 
 @dataclass(frozen=True, slots=True)
 class ToolOffer:
-    """What a server says of one tool."""
+    """A server's description of one tool."""
 
     name: str
     description: str

@@ -22,7 +22,7 @@ _MAX_BYTES = 4 * 1024 * 1024
 
 
 class Accepted(BaseModel):
-    """What was accepted of one server: how it is reached, its list, and the digest of each tool."""
+    """Accepted facts of one server: how it is reached, its list, and the digest of each tool."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

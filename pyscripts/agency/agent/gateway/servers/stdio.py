@@ -49,7 +49,7 @@ class FloodError(AgencyError):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How a server is started; `env` is its whole environment."""
+    """Command that starts a server; `env` is its whole environment."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
@@ -59,7 +59,7 @@ class Program:
 
 @dataclass(slots=True)
 class Said:
-    """Why a server's line ended, and the end of what it wrote to standard error.
+    """Reason why a server's line ended, and the end of what it wrote to standard error.
 
     `wake` is set when it ended, and when it says that its tools changed.
     """

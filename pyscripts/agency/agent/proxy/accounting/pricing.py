@@ -32,7 +32,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What an agent used, with what is reserved, in this day and month."""
+    """Use by an agent, with what is reserved, in this day and month."""
 
     day: Amount = Amount()
     month_nanos: int = 0

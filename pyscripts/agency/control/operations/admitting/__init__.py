@@ -1,1 +1,1 @@
-"""Who may ask what: a command becomes an operation, or is refused, or withdrawn."""
+"""Admission: a command becomes an operation, or is refused, or withdrawn."""

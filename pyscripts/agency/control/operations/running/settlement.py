@@ -1,4 +1,4 @@
-"""What becomes of an operation at once: its end, or the demand and the wish it begins with."""
+"""Settlement of an operation: its end, or the demand and the wish it begins with."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _PRIVATE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Hired:
-    """What is the same for all crews: settings, accounts, and how tokens and processes are made."""
+    """Means that all crews share: settings, accounts, and how tokens and processes are made."""
 
     homeserver: str
     models: ModelSettings

@@ -71,7 +71,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What a container runs, as arguments of `agency agent`, and what it sees beside its state."""
+    """Command of a container, as arguments of `agency agent`, and what it sees beside its state."""
 
     arguments: tuple[str, ...]
     mounts: tuple[Mapping[str, Any], ...]

@@ -43,7 +43,7 @@ _READABLE, _PASSABLE = 0o444, 0o755
 
 @dataclass(frozen=True, slots=True)
 class Yard:
-    """What the runtime gives a crew: its engine, the closed directory, and the agent's Gosuto."""
+    """Means of a crew, from its runtime: engine, the closed directory, and the agent's Gosuto."""
 
     engine: Engine
     settings: DockerSettings

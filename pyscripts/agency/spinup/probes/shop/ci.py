@@ -17,7 +17,7 @@ CI_UNITS = {
 
 
 class Engine(Ports):
-    """Which engine the instance chose."""
+    """Engine that the instance chose."""
 
     engine: Literal["builtin", "drone", "woodpecker"]
 

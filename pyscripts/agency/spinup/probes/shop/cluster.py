@@ -25,7 +25,7 @@ _MAX_CONFIG = 256 * 1024
 
 
 class Cluster(Nothing):
-    """Where the kubeconfig is."""
+    """Place of the kubeconfig."""
 
     kubeconfig: Path = KUBECONFIG
 

@@ -29,7 +29,7 @@ _CHALLENGE = re.compile(r'(?P<name>[a-z]+)="(?P<value>[^"]*)"')
 
 
 class Forge(Ports):
-    """Where GitLab is, and the file with its administrator's token."""
+    """Address of GitLab, and the file with its administrator's token."""
 
     token: Path = TOKEN
 

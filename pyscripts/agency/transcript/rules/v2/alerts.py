@@ -48,7 +48,7 @@ class Unit(Shape):
 
 
 class Target(Shape):
-    """What Prometheus asks for numbers."""
+    """A target that Prometheus asks for numbers."""
 
     job: Seen
     instance: Seen

@@ -54,7 +54,7 @@ class Row(Shape):
 
     @property
     def step(self) -> Step:
-        """What was done by whom."""
+        """The act and its actor."""
         return (self.actor, self.action, self.outcome)
 
 

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What to watch: logs, agents and their programs; and where to keep what was seen."""
+    """Objects of the watch: logs, agents and their programs; and where to keep what was seen."""
 
     logs: Path
     state: Path

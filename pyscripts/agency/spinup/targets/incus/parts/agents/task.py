@@ -101,7 +101,7 @@ class Trial:
 
     @property
     def operator(self) -> Person:
-        """Who gives the task."""
+        """The person who gives the task."""
         assert self.shop.examination is not None  # people have accounts by then
         return self.shop.examination.people[0]
 
