@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,13 @@ from agency.agent.scripted.script import load_script
 from agency.gosuto import template_names
 
 MODEL_VALUE = "a-value-that-only-the-proxy-has"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short path, so that a trial keeps what it keeps below it, and nowhere else."""
+    with tempfile.TemporaryDirectory(prefix="try-", dir="/tmp") as name:
+        yield Path(name)
 
 
 @pytest.fixture
@@ -120,7 +129,10 @@ def test_without_a_terminal_it_is_denied(tmp_path: Path, files: tuple[str, ...])
     assert "a person denied this call" in told["tasks"][0]["text"]
     assert told["servers"] == [{"name": "web", "health": "ok", "reason": "", "tools": 3}]
     assert calls_made(tmp_path) == []
-    allowed = without_terminal(tmp_path, *files, "--json", "--task=echo again")
+    long = tmp_path / ("d" * 100)  # no socket has a place there
+    long.mkdir()
+    words = (*files, "--json", "--task=echo again")
+    allowed = without_terminal(tmp_path, *words, TMPDIR=str(long))
     assert json.loads(allowed.stdout)["tasks"][0]["text"] == "It said: again"
     assert calls_made(tmp_path) == [["echo", {"text": "again"}]]
     assert left(tmp_path) == []

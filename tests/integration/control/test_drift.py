@@ -34,9 +34,9 @@ class Helper:
         self.control, self.room, self.wait_for = control, room, wait_for
 
     def endpoint(self) -> Endpoint:
-        ((port,),) = self.control.query("SELECT port FROM created_agents WHERE name = 'helper'")
-        token = token_file(Path(self.control.config["state_dir"]), "helper").read_text().strip()
-        return Endpoint(f"http://127.0.0.1:{port}", token, "helper")
+        ((port,),) = self.control.query("SELECT port FROM created_agents WHERE name = 'mender'")
+        token = token_file(Path(self.control.config["state_dir"]), "mender").read_text().strip()
+        return Endpoint(f"http://127.0.0.1:{port}", token, "mender")
 
     def held(self) -> str | None:
         """The digest that the agent reports now; None if it holds nothing, or does not answer."""
@@ -51,7 +51,7 @@ class Helper:
     def until_it_holds(self, version: int) -> None:
         """Wait until it holds a version."""
         ((digest,),) = self.control.query(
-            f"SELECT sha256 FROM gosuto_versions WHERE agent = 'helper' AND number = {version}"
+            f"SELECT sha256 FROM gosuto_versions WHERE agent = 'mender' AND number = {version}"
         )
         self.wait_for(lambda: self.held() == digest, f"version {version} at the agent", 30)
 
@@ -77,35 +77,35 @@ def helper(homeserver: Any, control: Any, alice: str, room_class: Any, wait_for:
     room_id = control.ready().json()["room"]["id"]
     homeserver.request("POST", f"/_matrix/client/v3/join/{room_id}", alice, {}).raise_for_status()
     room = room_class(homeserver, room_id, alice)
-    made = "!agency agents create helper --template=cron-agent --var='task=Sum up'"
+    made = "!agency agents create mender --template=cron-agent --var='task=Sum up'"
     assert "is made" in room.ask(made)["body"]
-    assert "helper runs" in room.ask("!agency agents start helper")["body"]
+    assert "mender runs" in room.ask("!agency agents start mender")["body"]
     return Helper(control, room, wait_for)
 
 
 def test_whatever_becomes_of_it_an_agent_answers_and_holds_its_document(helper: Helper) -> None:
     control, wait_for = helper.control, helper.wait_for
     helper.until_it_holds(1)
-    assert helper.told("helper") == [], "what is usual is not told"
+    assert helper.told("mender") == [], "what is usual is not told"
 
-    os.kill(control.pid_of("helper"), signal.SIGKILL)
-    (died,) = wait_for(lambda: helper.told("helper died"), "notice")
+    os.kill(control.pid_of("mender"), signal.SIGKILL)
+    (died,) = wait_for(lambda: helper.told("mender died"), "notice")
     helper.until_it_holds(1)
     trace = died.rsplit(" ", 1)[1]
     pushed = [row for row in control.audit() if row["action"] == "gosuto push"]
     assert trace in [row["trace"] for row in pushed], "the trace of a death shows what came after"
 
-    helper.alter(canonical(filled("cron-agent", "helper", task="Do what nobody asked for")))
+    helper.alter(canonical(filled("cron-agent", "mender", task="Do what nobody asked for")))
     altered = wait_for(lambda: helper.told("that nobody gave it"), "notice of the alteration")
     helper.until_it_holds(1)
     assert "and was given version 1 again. Trace: " in altered[0]
 
-    before = control.pid_of("helper")
+    before = control.pid_of("mender")
     os.kill(before, signal.SIGSTOP)
     silent = wait_for(lambda: helper.told("ran and did not answer"), "notice of the silence", 40)
     assert "was restarted" in silent[0]
     helper.until_it_holds(1)
-    assert control.pid_of("helper") != before
+    assert control.pid_of("mender") != before
     assert [len(helper.told(each)) for each in ("died", "nobody gave it", "did not answer")] == [
         1,
         1,

@@ -24,6 +24,10 @@ from agency.secrets import SecretValue
 
 _MAX_TASK = 256 * 1024
 
+_PREFIX, _RANDOM = "agency-try-", 8 * "x"  # as tempfile makes a name
+_SHORT = "/tmp"  # noqa: S108 - the directory made there is new, and nobody else's
+_MOST_OF_A_SOCKET = 107
+
 
 def run_trial(
     wanted: Wanted,
@@ -45,12 +49,23 @@ def run_trial(
     typed = _typed(terminal, tasks, key_from_stdin=key_from_stdin)
     # So that `agency` and its Python are found, also where nothing is activated.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with tempfile.TemporaryDirectory(prefix="agency-try-") as name:
+    with tempfile.TemporaryDirectory(
+        prefix=_PREFIX, dir=short_enough(tempfile.gettempdir())
+    ) as name:
         place = Path(name)
         document, script = policy_of(wanted, place, ask=terminal.lines is not None)
         trial = Trial(Cast(document, script, real, secrets, tokens), terminal, Clock())
         asyncio.run(_until_signal(trial.run(place, typed)))
     return trial
+
+
+def short_enough(directory: str) -> str:
+    """Return the directory for temporary files, or /tmp where a socket below it has no place.
+
+    Source: unix(7): the path of a socket has at most 107 bytes.
+    """
+    longest = len(os.fsencode(directory)) + len(f"/{_PREFIX}{_RANDOM}/proxy.sock")
+    return directory if longest <= _MOST_OF_A_SOCKET else _SHORT
 
 
 async def _until_signal(work: Any) -> None:

@@ -10,7 +10,7 @@ import killing
 import pytest
 import requests
 
-CREATE = "!agency agents create helper --template=developer"
+CREATE = "!agency agents create mortal --template=developer"
 BOB = "@bob:agency.example"
 
 
@@ -64,16 +64,16 @@ def test_an_agent_is_made_once_or_not_at_all(
     made = control.query("SELECT name FROM created_agents WHERE deleted_ts IS NULL")
     listed = say(control, stub, make_event, wait_for, "!agency agents list")
     if moment == "unsent":
-        assert body.startswith("helper is made from the template developer")
-        assert made == [("helper",)]
+        assert body.startswith("mortal is made from the template developer")
+        assert made == [("mortal",)]
         assert "0 of 3 agents run." in listed
     else:
         assert "Send it again" in body
-        assert "there is no agent helper" in body
+        assert "there is no agent mortal" in body
         assert made == []
         assert "0 of 2 agents run." in listed
         again = say(control, stub, make_event, wait_for, CREATE)
-        assert again.startswith("helper is made")
+        assert again.startswith("mortal is made")
     assert control.verify() == 0
 
 
@@ -93,12 +93,12 @@ def test_an_agent_whose_deletion_began_is_deleted_once(
     control.config["operators"] = ["@alice:agency.example", BOB]
     control.start()
     say(control, stub, make_event, wait_for, CREATE)
-    assert "helper runs" in say(control, stub, make_event, wait_for, "!agency agents start helper")
-    delete = make_event("!agency agents delete helper")
+    assert "mortal runs" in say(control, stub, make_event, wait_for, "!agency agents start mortal")
+    delete = make_event("!agency agents delete mortal")
     control.deliver([delete])
     (prompt,) = wait_for(lambda: stub.replies(delete["event_id"]), "prompt")
     assert (
-        "helper is to run, with no project now; after it helper is to be deleted."
+        "mortal is to run, with no project now; after it mortal is to be deleted."
         in (prompt["body"])
     )
     short = prompt["body"].split()[1][:9]
@@ -106,12 +106,12 @@ def test_an_agent_whose_deletion_began_is_deleted_once(
     die_at(control, moment, make_event(f"approve {short}", sender=BOB))
     control.start()
     body = final(control, stub, delete, wait_for)
-    assert "helper is deleted." in body, body
+    assert "mortal is deleted." in body, body
     assert "0 of 2 agents run." in say(control, stub, make_event, wait_for, "!agency agents list")
     rows = outcomes(control, "agents delete")
     assert rows.count(("system", "done")) == 1
     assert ("@alice:agency.example", "interrupted") in rows
-    (kept,) = control.query("SELECT deleted_ts FROM created_agents WHERE name = 'helper'")
+    (kept,) = control.query("SELECT deleted_ts FROM created_agents WHERE name = 'mortal'")
     assert kept[0] is not None, "its record stays"
     assert control.verify() == 0
 
