@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import properties
 import pytest
 import requests
 
@@ -25,6 +26,7 @@ from agency.secrets.providers import EphemeralProvider
 from agency.spinup.targets.local import synapse
 
 DOMAIN = "agency.example"
+properties.use()
 
 
 def example_instance() -> Instance:

@@ -1,7 +1,9 @@
 """What a guest needs is looked at before anything is made, and all that is missing is named."""
 
+import ast
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,24 @@ def test_the_suite_needs_what_only_developers_have(tmp_path, monkeypatch):
         requirements.require_suite(ROOT / "tests" / "guest")
     assert "missing: of_nobody, of_nowhere" in str(caught.value)
     assert "make setup-dev" in str(caught.value)
+
+
+def imported(file: Path) -> set[str]:
+    """The packages that a module imports, wherever it does."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {each.name.partition(".")[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_the_suite_of_machines_needs_the_libraries_that_a_spin_up_carries_and_no_more():
+    """It runs without the tests' own libraries, and pytest reads each conftest.py above it."""
+    suite = ROOT / "tests/guest"
+    files = [*suite.glob("*.py"), *(each for each in (ROOT / "tests").glob("conftest.py"))]
+    needed = set().union(*map(imported, files)) - {each.stem for each in suite.glob("*.py")}
+    carried = {"agency", "pytest", "pytest_asyncio", "testinfra", "yaml", "pydantic", "aiohttp"}
+    assert needed - set(sys.stdlib_module_names) <= carried
+    assert "testinfra" in needed, "it looks"
