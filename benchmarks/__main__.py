@@ -11,7 +11,6 @@ import click
 from benchmarks import (
     audit,
     chat,
-    crowd,
     flood,
     gateway,
     guest,
@@ -38,12 +37,11 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "gateway": gateway.rows,
     "models": models.rows,
     "working": working.rows,
-    "crowd": crowd.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }
 # These take minutes and a machine of their own, and are measured when named.
-WHEN_NAMED = ("guest", "crowd")
+WHEN_NAMED = ("guest",)
 
 
 @click.command()
