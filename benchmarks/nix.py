@@ -69,6 +69,7 @@ def _instance(directory: Path) -> None:
         "operators": ["@alice:agency.example.org"],
         "services": services,
         "agents": {"pm": {"role": "pm"}, "dev-two": {"role": "developer"}},
+        "backup": {"repository": "sftp:agency@backup.example.org:/srv/agency"},
         "secrets": {"provider": "sops", "recipients": {"host": "age1" + "q" * 58}},
     }
     (directory / "instance.yaml").write_text(yaml.safe_dump(facts))
