@@ -22,14 +22,7 @@ class OperationId(Kind):
 
     def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "operation"
         """Read an operation's id."""
-        if _OPERATION.match(text):
-            return text
-        folded = text.casefold()
-        raise ValueProblemError(
-            f"{shown(text)} is not the id of an operation",
-            hint="`approvals list` shows the ids; the first six digits are enough",
-            suggestion=folded if _OPERATION.match(folded) else None,
-        )
+        return _read_id(text, _OPERATION, "an operation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +31,18 @@ class ApprovalId(Kind):
 
     def read(self, text: str, parameter: Named) -> str:  # noqa: ARG002 - it says "approval"
         """Read the id of what waits."""
-        if _APPROVAL.match(text):
-            return text
-        folded = text.casefold()
-        raise ValueProblemError(
-            f"{shown(text)} is not the id of what waits for an approval",
-            hint="`approvals list` shows the ids; the first six digits are enough",
-            suggestion=folded if _APPROVAL.match(folded) else None,
-        )
+        return _read_id(text, _APPROVAL, "what waits for an approval")
+
+
+def _read_id(text: str, pattern: re.Pattern[str], what: str) -> str:
+    if pattern.match(text):
+        return text
+    folded = text.casefold()
+    raise ValueProblemError(
+        f"{shown(text)} is not the id of {what}",
+        hint="`approvals list` shows the ids; the first six digits are enough",
+        suggestion=folded if pattern.match(folded) else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

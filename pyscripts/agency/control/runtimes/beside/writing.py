@@ -10,7 +10,7 @@ most 107 bytes. The policy that the gateway was given is the one that the others
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
 
@@ -81,16 +81,53 @@ def token_digest(tokens: Path, agent: str) -> Path:
     return tokens / f"{agent}.sha256"
 
 
-def gateway_document(places: Places, agent: str, models: ModelSettings) -> dict[str, object]:
-    """Write the configuration of an agent's tool gateway. Pure."""
-    room = places.gateway
+def gateway_config(
+    agent: str, socket: PurePath, control_socket: PurePath, state: PurePath, audit: PurePath | None
+) -> dict[str, object]:
+    """Write the configuration of a tool gateway, wherever it runs. Pure."""
     return {
         "agent": agent,
-        "socket": str(places.directory / _PROGRAM_SOCKET),
-        "control_socket": str(places.directory / CONTROL_SOCKET),
-        "state_dir": str(room.state),
-        "audit_socket": _audit(models),
+        "socket": str(socket),
+        "control_socket": str(control_socket),
+        "state_dir": str(state),
+        "audit_socket": _text(audit),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class RoomsPlaces:
+    """Places that an account in rooms is told, wherever it runs; `socket` is the gateway's."""
+
+    homeserver: str
+    models: str
+    gosuto: PurePath
+    state: PurePath
+    socket: PurePath
+    audit: PurePath | None
+
+
+def chat_config(
+    agent: str, user: str, program: ProgramSettings, places: RoomsPlaces
+) -> dict[str, object]:
+    """Write the configuration of an account in rooms, wherever it runs. Pure."""
+    return {
+        "agent": agent,
+        "user": user,
+        "homeserver": places.homeserver,
+        "credential": MATRIX_TOKEN,
+        "gosuto": str(places.gosuto),
+        "state": str(places.state),
+        "model": {"url": places.models, "credential": MODEL_TOKEN},
+        "gateway": {"socket": str(places.socket)},
+        "auditSocket": _text(places.audit),
+        "defaultModel": program.model,
+    }
+
+
+def gateway_document(places: Places, agent: str, models: ModelSettings) -> dict[str, object]:
+    """Write the configuration of an agent's tool gateway. Pure."""
+    sockets = (places.directory / _PROGRAM_SOCKET, places.directory / CONTROL_SOCKET)
+    return gateway_config(agent, *sockets, places.gateway.state, models.audit_socket)
 
 
 def chat_document(
@@ -102,19 +139,15 @@ def chat_document(
     program: ProgramSettings,
 ) -> dict[str, object]:
     """Write the configuration of an agent's account in rooms. Pure."""
-    return {
-        "agent": agent,
-        "user": user,
-        "homeserver": homeserver.rstrip("/"),
-        "credential": MATRIX_TOKEN,
-        "gosuto": str(places.policy),
-        "state": str(places.rooms.state),
-        "model": {"url": models.url, "credential": MODEL_TOKEN},
-        "gateway": {"socket": str(_PROGRAM_SOCKET)},
-        "auditSocket": _audit(models),
-        "command": _command(places, program),
-        "defaultModel": program.model,
-    }
+    told = RoomsPlaces(
+        homeserver.rstrip("/"),
+        models.url,
+        places.policy,
+        places.rooms.state,
+        _PROGRAM_SOCKET,
+        models.audit_socket,
+    )
+    return chat_config(agent, user, program, told) | {"command": _command(places, program)}
 
 
 def _command(places: Places, program: ProgramSettings) -> dict[str, object] | None:
@@ -162,13 +195,8 @@ class UnitPlaces:
 
 def unit_gateway_document(places: UnitPlaces, models: ModelSettings) -> dict[str, object]:
     """Write the configuration of a tool gateway that is a unit. Pure."""
-    return {
-        "agent": places.agent,
-        "socket": str(places.program_socket),
-        "control_socket": str(places.control_socket),
-        "state_dir": str(places.gateway_state),
-        "audit_socket": _audit(models),
-    }
+    sockets = (places.program_socket, places.control_socket)
+    return gateway_config(places.agent, *sockets, places.gateway_state, models.audit_socket)
 
 
 def unit_chat_document(
@@ -179,20 +207,16 @@ def unit_chat_document(
     program: ProgramSettings,
 ) -> dict[str, object]:
     """Write the configuration of an account in rooms that is a unit. Pure."""
-    return {
-        "agent": places.agent,
-        "user": user,
-        "homeserver": homeserver.rstrip("/"),
-        "credential": MATRIX_TOKEN,
-        "gosuto": str(places.gateway_state / "policy.json"),
-        "waits": True,
-        "state": str(places.rooms_state),
-        "model": {"url": models.url, "credential": MODEL_TOKEN},
-        "gateway": {"socket": str(places.program_socket)},
-        "auditSocket": _audit(models),
-        "defaultModel": program.model,
-    }
+    told = RoomsPlaces(
+        homeserver.rstrip("/"),
+        models.url,
+        places.gateway_state / "policy.json",
+        places.rooms_state,
+        places.program_socket,
+        models.audit_socket,
+    )
+    return chat_config(places.agent, user, program, told) | {"waits": True}
 
 
-def _audit(models: ModelSettings) -> str | None:
-    return None if models.audit_socket is None else str(models.audit_socket)
+def _text(path: PurePath | None) -> str | None:
+    return None if path is None else str(path)

@@ -16,7 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from agency.control.runtimes.beside.settings import ModelSettings, ProgramSettings
-from agency.control.runtimes.beside.writing import MATRIX_TOKEN, MODEL_TOKEN, POLICY
+from agency.control.runtimes.beside.writing import (
+    MODEL_TOKEN,
+    POLICY,
+    RoomsPlaces,
+    chat_config,
+    gateway_config,
+)
 from agency.control.runtimes.docker.container import HANDED, STATE, Identity, Inside, show
 from agency.protocols import SOCKET
 
@@ -80,40 +86,33 @@ def rooms_inside(
 
 def gateway_document(agent: str, models: ModelSettings) -> dict[str, object]:
     """Write the configuration of the tool gateway."""
-    return {
-        "agent": agent,
-        "socket": str(FRONT_SOCKET),
-        "control_socket": str(CONTROL_SOCKET),
-        "state_dir": str(STATE / "gateway"),
-        "audit_socket": _audit_socket(models),
-    }
+    audit = _audit_socket(models)
+    return gateway_config(agent, FRONT_SOCKET, CONTROL_SOCKET, STATE / "gateway", audit)
 
 
 def rooms_document(
     agent: str, user: str, models: ModelSettings, program: ProgramSettings
 ) -> dict[str, object]:
-    """Write the configuration of the program in rooms."""
-    return {
-        "agent": agent,
-        "user": user,
-        "homeserver": "http://homeserver",
-        "homeserverSocket": str(HANDED / HOMESERVER_DOOR),
-        "credential": MATRIX_TOKEN,
-        "gosuto": str(_POLICY / POLICY),
-        "state": str(STATE / "rooms"),
-        "model": {
-            "url": "http://models",
-            "socket": str(HANDED / MODELS_DOOR),
-            "credential": MODEL_TOKEN,
-        },
-        "gateway": {"socket": str(FRONT_SOCKET)},
-        "auditSocket": _audit_socket(models),
-        "defaultModel": program.model,
+    """Write the configuration of the program in rooms; both its doors are sockets."""
+    told = RoomsPlaces(
+        "http://homeserver",
+        "http://models",
+        _POLICY / POLICY,
+        STATE / "rooms",
+        FRONT_SOCKET,
+        _audit_socket(models),
+    )
+    config = chat_config(agent, user, program, told)
+    model = {
+        "url": told.models,
+        "socket": str(HANDED / MODELS_DOOR),
+        "credential": MODEL_TOKEN,
     }
+    return config | {"homeserverSocket": str(HANDED / HOMESERVER_DOOR), "model": model}
 
 
-def _audit_socket(models: ModelSettings) -> str | None:
-    return None if models.audit_socket is None else str(SOCKET)
+def _audit_socket(models: ModelSettings) -> PurePosixPath | None:
+    return None if models.audit_socket is None else PurePosixPath(SOCKET)
 
 
 def _audit(models: ModelSettings) -> tuple[Mapping[str, Any], ...]:
