@@ -18,6 +18,7 @@ from agency.control.commands import GRAMMAR, looks_like_command, parse
 from agency.control.grammar.characters import is_hidden
 from agency.control.grammar.command import Command
 from agency.control.grammar.errors import CommandError, Reason
+from agency.control.grammar.kinds import Settings, settings_of
 from agency.control.grammar.printing import format_command
 from agency.control.grammar.spec import PREFIXES, Parameter
 from agency.control.grammar.typography import plain
@@ -113,13 +114,20 @@ def test_spaces_between_words_do_not_count(command, data):
     assert parse(text) == command
 
 
+def said(kind, value):
+    """The words that a person says for a value; settings are kept with their quotes."""
+    if isinstance(kind, Settings):
+        return settings_of(value)
+    return value.split(" ") if kind.rest else [value]
+
+
 @given(COMMANDS_OF_ALL_KINDS, st.data())
 def test_quoting_a_word_does_not_count(command, data):
     words = [*PREFIXES[:1], *command.name.split(" ")]
     for parameter in command.spec.positionals:
         value = command.argument(parameter.name)
         if value is not None:
-            words += str(value).split(" ") if parameter.kind.rest else [str(value)]
+            words += said(parameter.kind, str(value))
     words = [words[0], *(data.draw(ways(word))(word) for word in words[1:])]
     for parameter in command.spec.flags:
         value = command.argument(parameter.name)
