@@ -33,10 +33,11 @@ def runner(config: Path) -> None:
     from agency.clock import Clock
     from agency.commandline import log_to_stderr
     from agency.recipes.configuration import read_config
-    from agency.recipes.engine.serving import serve
+    from agency.recipes.engine.serving import own_command, serve
 
     log_to_stderr()
-    asyncio.run(serve(read_config(config), config, os.environ.get("DOCKER_HOST"), Clock()))
+    docker_url = os.environ.get("DOCKER_HOST")
+    asyncio.run(serve(read_config(config), own_command(config), docker_url, Clock()))
 
 
 @click.command()
@@ -51,14 +52,12 @@ def run(run: str, config: Path, as_json: bool) -> None:
     import os
 
     from agency.clock import Clock
-    from agency.commandline import log_to_stderr
     from agency.recipes.configuration import read_config
     from agency.recipes.engine.single import perform_run
     from agency.recipes.outcome import exit_code
 
     if not is_run_id(run):
         raise UsageError(f"not the id of a run: {run[:40]!r}", hint="such as r0123abcd")
-    log_to_stderr()
     report = perform_run(read_config(config), run, os.environ.get("DOCKER_HOST"), Clock())
     emit(report.as_dict(), as_json=as_json, human=lambda out: out.print("\n".join(report.lines())))
     code = exit_code(report.outcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from agency.signals import stop_signals
 from agency.web import Limits, as_json, make_app, make_runner
 from agency.web import listen as serve_on
 
+Command = Callable[[str], Sequence[str]]
 TEARDOWN_S = 240.0  # below the unit's TimeoutStopSec, which ends all that is left
 _SLACK_S = 60.0  # what killing and cleaning may take on top of it
 POLL_S = 1.0
@@ -36,8 +37,10 @@ _LIMITS = Limits(body_bytes=1024, shutdown_s=1.0, linger_s=1.0)
 _log = logging.getLogger(__name__)
 
 
-async def serve(config: RecipesConfig, path: Path, docker_url: str | None, clock: Clock) -> None:
-    """Serve until SIGTERM or SIGINT.
+async def serve(
+    config: RecipesConfig, command: Command, docker_url: str | None, clock: Clock
+) -> None:
+    """Serve until SIGTERM or SIGINT; `command` makes the program of a run's id.
 
     Raises:
         PrerequisiteError: another engine has this state, or the record or the port cannot be used.
@@ -45,7 +48,7 @@ async def serve(config: RecipesConfig, path: Path, docker_url: str | None, clock
     stopping = asyncio.Event()
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with running(config, path, docker_url or DEFAULT_URL, clock) as runner:
+    async with running(config, command, docker_url or DEFAULT_URL, clock) as runner:
         _log.info("runs are taken", extra={"fields": {"at a time": config.max_tests}})
         while not stopping.is_set():
             await runner.step()
@@ -59,7 +62,7 @@ async def serve(config: RecipesConfig, path: Path, docker_url: str | None, clock
 
 @asynccontextmanager
 async def running(
-    config: RecipesConfig, path: Path, docker_url: str, clock: Clock
+    config: RecipesConfig, command: Command, docker_url: str, clock: Clock
 ) -> AsyncIterator[Runner]:
     """Hold the state of recipe CI for one runner, which is closed at the end of the block."""
     busy = PrerequisiteError(
@@ -72,7 +75,7 @@ async def running(
         _make(places.artifacts, places.apps)
         stack.enter_context(only_one(config.state / "engine.lock", busy))
         runs = await stack.enter_async_context(open_runs(config.state, clock))
-        engine = make_engine(config, path, docker_url, clock)
+        engine = make_engine(config, command, docker_url, clock)
         bounds = Bounds(config.max_tests, config.build_timeout_minutes, TEARDOWN_S + _SLACK_S)
         runner = Runner(runs, engine, places.artifacts, bounds, clock)
         stack.push_async_callback(runner.close)
@@ -84,7 +87,9 @@ async def running(
         yield runner
 
 
-def make_engine(config: RecipesConfig, path: Path, docker_url: str, clock: Clock) -> Engine:
+def make_engine(
+    config: RecipesConfig, command: Command, docker_url: str, clock: Clock
+) -> Engine:
     """Make the engine that the configuration names."""
     places = layout(config.state)
 
@@ -94,7 +99,7 @@ def make_engine(config: RecipesConfig, path: Path, docker_url: str, clock: Clock
 
     return BuiltinEngine(
         Site(
-            command=lambda run: command_of(path, run),
+            command=command,
             env=child_environment(),
             artifacts=places.artifacts,
             grace_s=TEARDOWN_S,
@@ -103,10 +108,10 @@ def make_engine(config: RecipesConfig, path: Path, docker_url: str, clock: Clock
     )
 
 
-def command_of(path: Path, run: str) -> tuple[str, ...]:
-    """Return the program of a run."""
-    own = (sys.executable, "-m", "agency", "recipes", "run")
-    return (*own, "--config", str(path.resolve()), "--", run)
+def own_command(path: Path) -> Command:
+    """Return what makes the program of a run, with the configuration at `path`."""
+    own = (sys.executable, "-m", "agency", "recipes", "run", "--config", str(path.resolve()))
+    return lambda run: (*own, "--", run)
 
 
 def _make(*directories: Path) -> None:

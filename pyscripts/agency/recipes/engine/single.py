@@ -7,7 +7,6 @@ anything is deployed; without one the runner calls the run an error.
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +26,9 @@ from agency.recipes.run.checkout import Source
 from agency.recipes.run.conduct import conduct, write_result
 from agency.recipes.run.prepare import Place, Wanted
 from agency.recipes.run.report import Report
+from agency.recipes.trying import say
 
 PREPARE = "prepare"  # the stage in a result of what failed before anything was deployed
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def _place(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:
         deploy_s=settings.deploy_timeout_s,
         suite_s=settings.suite_timeout_s,
         clock=clock,
-        say=lambda text: _log.info("%s", text),
+        say=say,
     )
 
 
