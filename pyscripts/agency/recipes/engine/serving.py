@@ -87,9 +87,7 @@ async def running(
         yield runner
 
 
-def make_engine(
-    config: RecipesConfig, command: Command, docker_url: str, clock: Clock
-) -> Engine:
+def make_engine(config: RecipesConfig, command: Command, docker_url: str, clock: Clock) -> Engine:
     """Make the engine that the configuration names."""
     places = layout(config.state)
 
