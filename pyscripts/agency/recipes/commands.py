@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agency.commandline import add_unwritten
-from agency.recipes.engine.commands import run, runner
+from agency.recipes.engine.commands import pipeline, run, runner
 from agency.recipes.engine.queue_commands import queue
 from agency.recipes.trying import teardown, try_
 
@@ -19,5 +19,6 @@ recipes.add_command(try_)
 recipes.add_command(teardown)
 recipes.add_command(runner)
 recipes.add_command(run)
+recipes.add_command(pipeline)
 recipes.add_command(queue)
 add_unwritten(recipes)
