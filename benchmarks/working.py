@@ -26,7 +26,7 @@ from agency.clock import new_id
 from agency.control import place_of
 from agency.errors import AgencyError
 from agency.instance import Instance, required_secrets
-from agency.matrix import Person, client_path
+from agency.matrix import MatrixError, Person, client_path
 from agency.protocols import GATEWAY_CONTROL_TOKEN, GatewayClient
 from agency.secrets import EphemeralProvider
 from agency.spinup.targets.local.agency import LocalAgency
@@ -222,6 +222,18 @@ def _runs_in(pid: int, directory: Path) -> bool:
         return False
 
 
+async def _join(person: Person, room: str) -> str:
+    """Join a room as soon as the homeserver lets one: the agents have just joined it, too."""
+    async with asyncio.timeout(_WAIT_S):
+        while True:
+            try:
+                return await person.join(room)
+            except MatrixError as error:
+                if error.retry_after_s is None:
+                    raise
+                await asyncio.sleep(error.retry_after_s)
+
+
 @asynccontextmanager
 async def bench(place: Path, more: Sequence[str] = ()) -> AsyncIterator[_Bench]:
     """Start a local agency whose agent pm works, and wait until it does.
@@ -245,8 +257,8 @@ async def bench(place: Path, more: Sequence[str] = ()) -> AsyncIterator[_Bench]:
         await agency.launch_control()
         await agency.control_ready()
         alice, bob = [await agency.log_in(each) for each in (_ALICE, _BOB)]
-        control = await alice.join(agency.control_room)
-        await bob.join(agency.control_room)
+        control = await _join(alice, agency.control_room)
+        await _join(bob, agency.control_room)
         body = {"preset": "private_chat", "invite": [_AGENT]}
         made = await alice.request("POST", client_path("createRoom"), body)
         on = _Bench(agency, alice, bob, control, str(made["room_id"]))
