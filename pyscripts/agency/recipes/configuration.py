@@ -48,7 +48,7 @@ class Ports(_Written):
 
 
 class RunnerSettings(_Written):
-    """How runs are carried out: the way to the apps, the instance's suites, time limits.
+    """Settings of the runs: the way to the apps, the instance's suites, time limits.
 
     `through` is the address of Traefik and `ca` what must have signed its certificate; `tests` has
     a directory of suites for each recipe.
