@@ -7,6 +7,7 @@ anything is deployed; without one the runner calls the run an error.
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,9 @@ from agency.recipes.run.conduct import conduct, write_result
 from agency.recipes.run.prepare import Place, Wanted
 from agency.recipes.run.report import Report
 from agency.recipes.trying import say
+from agency.secrets import SecretValue, read_credential
 
+TOKEN = "forge-bot-token"  # noqa: S105 - the credential's name
 PREPARE = "prepare"  # the stage in a result of what failed before anything was deployed
 
 
@@ -81,13 +84,22 @@ def wanted_of(config: RecipesConfig, run: Run) -> Wanted:
     order, tests = run.order, config.runner.tests
     suites = tests / order.recipe if tests is not None else None
     return Wanted(
-        source=Source(order.clone_url, order.commit, order.head_ref),
+        source=Source(order.clone_url, order.commit, order.head_ref, _token(config, run)),
         stages=order.stages or STAGES,
         keep=False,
         tests=suites if suites is not None and suites.is_dir() else None,
         pull_request=order.pull_request,
         zone=config.zone,
     )
+
+
+def _token(config: RecipesConfig, run: Run) -> SecretValue | None:
+    """Return the forge's token, where there is one and the recipe is at that forge."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    at_forge = run.order.clone_url.startswith(f"{config.forge.url.rstrip('/')}/")
+    if not at_forge or directory is None or not (Path(directory) / TOKEN).exists():
+        return None
+    return read_credential(TOKEN)
 
 
 def _place(config: RecipesConfig, docker_url: str, clock: Clock) -> Place:
