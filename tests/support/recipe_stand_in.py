@@ -2,7 +2,8 @@
 
 recipe_stand_in.py STATE RUN; the plan is the text of `<state>/plan/<recipe's pull request>`, else
 of `<state>/plan/default`: `pass`, `fail`, `silent` (no result), `hang`, `stubborn` (deaf to
-SIGTERM, with a grandchild in a session of its own), `chatty` (writes without end).
+SIGTERM, with a grandchild in a session of its own), `daemon` (passes, and leaves a process without
+parent, session or environment of the run), `chatty` (writes without end).
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agency.files import write_atomically
+from agency.recipes.engine.orphans import adopt
 from agency.recipes.run import places
 
 
 def main() -> None:
     """Play one run."""
+    adopt()
     state, run = Path(sys.argv[1]), sys.argv[2]
     note(state, f"start {run}")
     with sqlite3.connect(f"file:{state / 'recipes.db'}?mode=ro", uri=True) as record:
@@ -59,6 +62,15 @@ def act(state: Path, plan: str) -> str | None:
     if plan == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         subprocess.Popen([sys.executable, "-c", _DEAF, str(state)], start_new_session=True)
+    if plan == "daemon":
+        words = [sys.executable, "-c", _DEAF, str(state)]
+        between = (
+            f"import subprocess; subprocess.Popen({words!r}, env={{}}, start_new_session=True)"
+        )
+        subprocess.run([sys.executable, "-c", between], check=True)
+        while not (state / "grandchild").exists():
+            time.sleep(0.02)
+        return "pass"
     if plan in ("hang", "stubborn"):
         time.sleep(600)
     if plan == "chatty":

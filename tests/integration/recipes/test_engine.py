@@ -74,6 +74,18 @@ def test_what_is_deaf_to_its_end_is_killed_with_all_that_it_started(desk: Desk) 
     assert list((desk.state / "apps").glob("*/")) == [], "the janitor was here"
 
 
+def test_a_process_that_left_its_run_in_every_way_ends_with_it(desk: Desk) -> None:
+    """No parent, session or environment of the run: neither a group nor a marker finds it."""
+    desk.plan("daemon")
+    (name,) = desk.add(1)
+    with desk.engine():
+        (ended,) = desk.wait_ended(name)
+        assert ended.state is RunState.PASSED
+        assert processes_with_marker(name) == ()
+        gone = Path("/proc") / (desk.state / "grandchild").read_text()
+        desk.wait_for(lambda: not gone.exists(), 5)
+
+
 @pytest.mark.thorough
 def test_a_run_that_talks_without_end_is_out_of_time(desk: Desk) -> None:
     desk.speed, desk.grace = "100", "600"

@@ -2,7 +2,7 @@
 
 start ─▶ child `agency recipes run RUN` ─▶ its end ─────────────────────▶ over
 cancel ─▶ SIGTERM: it tears its app down ─▶ grace ─▶ SIGKILL to its group ─┘
-clean ─▶ every process with the run's marker, wherever it went; then the janitor
+clean ─▶ every process with the run's marker, every orphan; then the janitor
 
 The kernel kills the children when this process dies; `clean` then ends what they had started.
 """
@@ -13,11 +13,12 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agency.children import Child, ChildError, ChildSpec, kill_marked, start_child
+from agency.recipes.engine.orphans import end_orphans
 from agency.recipes.engine.port import Build, EngineError, Phase, Status
 from agency.recipes.record.run import Run
 
@@ -31,7 +32,8 @@ class Site:
     """Place of the builtin engine's runs.
 
     `command` makes the program of a run's id, `env` is what it gets beside what every child gets,
-    `grace_s` the time for a teardown, and `janitor` removes what dead runs left on the swarm.
+    `grace_s` the time for a teardown, and `janitor` removes what dead runs left on the swarm. With
+    `adopts` this process is the parent of all orphans, and has no children but runs.
     """
 
     command: Callable[[str], Sequence[str]]
@@ -39,6 +41,7 @@ class Site:
     artifacts: Path
     grace_s: float
     janitor: Callable[[], None]
+    adopts: bool = False
 
 
 @dataclass(slots=True)
@@ -113,6 +116,8 @@ class BuiltinEngine:
         # One at a time: two janitors would only wait for each other's locks and the same swarm.
         async with self._cleaning:
             await asyncio.to_thread(kill_marked, run.id, _MARKED_GRACE_S)
+            if self._site.adopts:
+                await end_orphans(_Own(self._started))
             await asyncio.to_thread(self._site.janitor)
 
     def logs_url(self, build: Build) -> str:  # noqa: ARG002 - the port's signature
@@ -138,6 +143,16 @@ class BuiltinEngine:
         except ChildError as error:
             started.fault = error.message
             _log.error("%s", error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Own(Container[int]):
+    """The children that are runs, also those that begin while it is looked for others."""
+
+    started: Mapping[str, _Started]
+
+    def __contains__(self, pid: object) -> bool:
+        return any(one.child.pid == pid for one in self.started.values())
 
 
 def _ended(code: int) -> Status:

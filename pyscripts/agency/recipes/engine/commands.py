@@ -53,12 +53,14 @@ def run(run: str, config: Path, as_json: bool) -> None:
 
     from agency.clock import Clock
     from agency.recipes.configuration import read_config
+    from agency.recipes.engine.orphans import adopt
     from agency.recipes.engine.single import perform_run
     from agency.recipes.outcome import exit_code
 
     if not is_run_id(run):
         raise UsageError(f"not the id of a run: {run[:40]!r}", hint="such as r0123abcd")
     _mark(run)
+    adopt()
     report = perform_run(read_config(config), run, os.environ.get("DOCKER_HOST"), Clock())
     emit(report.as_dict(), as_json=as_json, human=lambda out: out.print("\n".join(report.lines())))
     code = exit_code(report.outcome)

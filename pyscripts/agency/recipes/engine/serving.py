@@ -19,6 +19,7 @@ from agency.locks import only_one
 from agency.recipes.configuration import RecipesConfig
 from agency.recipes.engine.builtin import BuiltinEngine, Site, child_environment
 from agency.recipes.engine.numbers import CONTENT_TYPE, metrics
+from agency.recipes.engine.orphans import adopt
 from agency.recipes.engine.port import Engine
 from agency.recipes.engine.remote.making import make_remote
 from agency.recipes.engine.runner import Bounds, Runner
@@ -73,6 +74,7 @@ async def running(
     )
     async with AsyncExitStack() as stack:
         places = layout(config.state)
+        adopt()
         _make(places.artifacts, places.apps)
         stack.enter_context(only_one(config.state / "engine.lock", busy))
         runs = await stack.enter_async_context(open_runs(config.state, clock))
@@ -105,6 +107,7 @@ def make_engine(config: RecipesConfig, command: Command, docker_url: str, clock:
             artifacts=places.artifacts,
             grace_s=TEARDOWN_S,
             janitor=reap,
+            adopts=True,
         )
     )
 
