@@ -127,7 +127,7 @@ def test_a_second_engine_is_refused(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "moment",
     [
-        "started",
+        pytest.param("started", marks=pytest.mark.thorough),
         pytest.param("mid", marks=pytest.mark.thorough),
         pytest.param("torn down", marks=pytest.mark.thorough),
         "result",
