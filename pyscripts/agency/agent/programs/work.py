@@ -50,6 +50,7 @@ class WorkConfig(Written):
     journal: Path | None = None  # None: of the task at hand alone
     model: ModelAddress
     gateway: GatewayAddress | None = None  # without one there are no tools
+    audit_socket: Path | None = None  # of a machine that keeps an audit log
     default_model: str | None = None  # for a Gosuto that names none
     max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
     turns: int = Field(default=50, ge=1, le=10_000)
