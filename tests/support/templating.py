@@ -128,6 +128,7 @@ class Staff(Agency):
     """The agency, whose agent pm gets its Gosuto from a template."""
 
     has_servers: bool = False
+    documents: int = 0
 
     def policy(self, rules: dict[str, Any]) -> dict[str, Any]:
         return rules
@@ -145,6 +146,8 @@ class Staff(Agency):
         document["limits"] |= {"requestsPerMinute": 600, "eventsPerMinute": 600}
         document["messaging"]["messagesPerMinute"] = 600
         document["mcpServers"] |= servers or {}
+        self.documents += 1  # one that an agent has already is refused
+        document["metadata"]["description"] += f" Document {self.documents}."
         self.has_servers = bool(document["mcpServers"])
         self.give(document)
         return document

@@ -44,6 +44,11 @@ class Door:
     _ws: web.WebSocketResponse | None = None
     _cut: Callable[[], None] | None = None  # the connection of who drives it
 
+    @property
+    def is_open(self) -> bool:
+        """Return whether a browser is behind it."""
+        return self._up.is_set()
+
     def opened(self, pipe: Pipe) -> None:
         """Take a browser that runs."""
         self._pipe = pipe

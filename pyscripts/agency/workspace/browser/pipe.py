@@ -87,6 +87,8 @@ class Pipe:
                     return
                 except (asyncio.LimitOverrunError, ValueError, RecursionError) as error:
                     raise BrowserError("the browser sent what is no message") from error
+                if not isinstance(message, dict):
+                    raise BrowserError("the browser sent what is no message")
                 future = self._waiting.get(message.get("id"))
                 if future is None:
                     yield message
