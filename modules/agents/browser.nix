@@ -40,6 +40,8 @@ in
           # JavaScript is compiled at run time, and the browser's own sandbox makes namespaces.
           MemoryDenyWriteExecute = false;
           RestrictNamespaces = "user pid net";
+          # It reads which processor and how much memory there is; Debian's does not start without.
+          ProcSubset = "all";
           # Its sandbox shuts pages into an empty directory and gives up capabilities, within a user
           # namespace of its own. It is started by prlimit, which sets its limits.
           SystemCallFilter = [
@@ -55,6 +57,8 @@ in
           RuntimeDirectoryMode = "0700";
           Restart = "always";
           OOMPolicy = "continue";
+          PrivateMounts = true;
+          PrivateUsers = true;
           SocketBindDeny = "any";
           TimeoutStopSec = "30s"; # it writes down what it holds
         };

@@ -40,7 +40,7 @@ def test_its_memory_is_bounded_and_a_page_does_not_end_it(report: dict[str, Any]
 
 def test_its_sandbox_may_do_what_it_needs(report: dict[str, Any]) -> None:
     text = report["agency"]["unitTexts"][f"{UNIT}.service"]
-    for each in ("RestrictNamespaces=user pid net", "SystemCallFilter=chroot"):
+    for each in ("RestrictNamespaces=user pid net", "SystemCallFilter=chroot", "ProcSubset=all"):
         assert each in text
 
 

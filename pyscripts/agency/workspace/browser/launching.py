@@ -1,4 +1,4 @@
-"""How Chromium is started: its program, arguments and places. Pure but for the look at the PATH."""
+"""Start of Chromium: its program, arguments and places. Pure but for the look at the PATH."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class BrowserPlaces:
 
     @property
     def log(self) -> Path:
-        """What the running browser says."""
+        """Last words of the browser that runs."""
         return self.state / "log"
 
 

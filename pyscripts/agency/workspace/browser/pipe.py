@@ -89,7 +89,8 @@ class Pipe:
                     raise BrowserError("the browser sent what is no message") from error
                 if not isinstance(message, dict):
                     raise BrowserError("the browser sent what is no message")
-                future = self._waiting.get(message.get("id"))
+                number = message.get("id")
+                future = self._waiting.get(number) if isinstance(number, int) else None
                 if future is None:
                     yield message
                 elif not future.done():

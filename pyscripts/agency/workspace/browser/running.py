@@ -33,6 +33,7 @@ from agency.workspace.browser.pipe import BrowserError, Pipe, open_pipe
 from agency.workspace.config import AgentSettings, BrowserSettings
 
 _CLOSE_S = 10.0
+_WORDS_S = 1.0
 # What a killed Chromium leaves in its profile; the lock of ours says that nobody uses it.
 _SINGLETONS = ("SingletonLock", "SingletonSocket", "SingletonCookie")
 _LOG_LINES, _LOG_BYTES = 5, 4096
@@ -113,6 +114,11 @@ class Keeper:
             await self._open(pipe, child)
             await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
             return _why(pump, child)
+        except BrowserError as error:
+            with contextlib.suppress(TimeoutError):  # its own words say more
+                async with asyncio.timeout(_WORDS_S):
+                    await child.wait()
+            return f"{error.message}: {_why(pump, child)}"
         except asyncio.CancelledError:
             await self._close(pipe, child)
             raise

@@ -215,3 +215,17 @@ async def test_a_tool_server_talks_to_it_through_the_door(
     assert "closed" not in kept.lines()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_chromium_that_does_not_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Kept(tmp_path, monkeypatch)
+    program = tmp_path / "bin" / "chromium"
+    program.write_text("#!/bin/sh\necho 'no such processor' >&2\nexit 7\n")
+    running = asyncio.ensure_future(kept.keeper.run())
+    await kept.until(lambda: kept.pauses)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    told = caplog.records[0].__dict__["fields"]["why"]
+    assert "exit status 7: no such processor" in told

@@ -38,7 +38,7 @@ class Room:
 
     @property
     def work(self) -> Path:
-        """How its builtin program does a task of the agent's list."""
+        """Configuration of its builtin program for a task of the agent's list."""
         return self.path / WORK_CONFIG
 
     @property
