@@ -103,6 +103,7 @@ def test_killed_it_is_started_again_with_its_profile(tmp_path: Path, page: Site)
         assert "the browser ended, and is started again" in made.log()
 
 
+@pytest.mark.thorough
 def test_killed_itself_it_leaves_no_chromium_and_begins_again(tmp_path: Path) -> None:
     needs_browser()
     with browser(tmp_path) as made:
@@ -147,6 +148,7 @@ def _listening() -> list[str]:
     return [f"socket:[{row[9]}]" for row in rows if row[3] == "0A"]
 
 
+@pytest.mark.thorough
 def test_one_after_the_other_begins_as_with_a_new_browser(kept: Browser, page: Site) -> None:
     async def opens(driver: Driver) -> int:
         auto = {"autoAttach": True, "waitForDebuggerOnStart": False, "flatten": True}
@@ -160,6 +162,7 @@ def test_one_after_the_other_begins_as_with_a_new_browser(kept: Browser, page: S
     assert drive(kept.socket, opens) > first, "the pages that the other left are told anew"
 
 
+@pytest.mark.thorough
 def test_one_at_a_time_drives_it(kept: Browser) -> None:
     async def both() -> int:
         session, driver = await connect(kept.socket)
@@ -193,6 +196,7 @@ def test_a_tool_server_neither_ends_it_nor_gets_round_its_profile(
     assert (kept.pid, kept.up()) == before
 
 
+@pytest.mark.thorough
 def test_what_is_downloaded_is_in_the_workspace(kept: Browser) -> None:
     async def saves(driver: Driver) -> None:
         tab = await driver.page()
@@ -206,6 +210,7 @@ def test_what_is_downloaded_is_in_the_workspace(kept: Browser) -> None:
     within(lambda: file.exists() and file.read_text() == "kept", kept.log)
 
 
+@pytest.mark.thorough
 def test_a_page_that_takes_too_much_memory_ends_alone(kept: Browser) -> None:
     before = (kept.pid, kept.up())
     eats = (
@@ -245,6 +250,7 @@ def test_with_origins_it_asks_nothing_else(tmp_path: Path, page: Site) -> None:
     assert page.reached == []
 
 
+@pytest.mark.thorough
 def test_its_extensions_are_those_of_the_settings(tmp_path: Path, page: Site) -> None:
     needs_browser()
     own = tmp_path / "extension"
@@ -265,6 +271,7 @@ def test_its_extensions_are_those_of_the_settings(tmp_path: Path, page: Site) ->
         assert drive(made.socket, title) == "marked"
 
 
+@pytest.mark.thorough
 def test_without_it_the_title_is_the_pages(kept: Browser, page: Site) -> None:
     async def title(driver: Driver) -> Any:
         tab = await driver.page()
@@ -274,6 +281,7 @@ def test_without_it_the_title_is_the_pages(kept: Browser, page: Site) -> None:
     assert drive(kept.socket, title) == "Report"
 
 
+@pytest.mark.thorough
 def test_two_of_one_agent_do_not_run(kept: Browser) -> None:
     words = ("workspace", "browser", "pm", "--settings", str(kept.settings))
     done = subprocess.run(
