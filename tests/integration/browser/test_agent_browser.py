@@ -63,6 +63,9 @@ def test_its_profile_is_there_after_an_end_in_good_order(tmp_path: Path, page: S
         made.up()
         assert drive(made.socket, looks) == ["", {"result": {"type": "undefined"}}]
         assert drive(made.socket, sets) == "seen=before"
+    # As a killed one leaves it, in a container of another name.
+    (made.profile / "SingletonLock").unlink(missing_ok=True)
+    (made.profile / "SingletonLock").symlink_to("another-machine-4242")
     with browser(tmp_path) as made:
         made.up()
         assert drive(made.socket, looks) == ["seen=before", "yes"]
