@@ -58,9 +58,7 @@ in
       opt.between 1 64 (facts.maxTests or 2) "Runs at a time. Further ones wait."
       // opt.md "services.ci.maxTests of the instance";
     buildTimeoutMinutes = opt.between 5 1440 60 "Minutes after which a run is ended, whatever it does.";
-    authority =
-      opt.nullOr types.path
-        "Certificate of the authority that signed Traefik's, where it is none that everybody trusts.";
+    authority = opt.nullOr types.path "Certificate of the authority that signed Traefik's, where it is none that everybody trusts.";
     memoryMax = opt.str "2G" "Most memory of what runs the tests; the apps under test are services of the swarm.";
   };
 

@@ -76,7 +76,12 @@ let
 
   environment = python3.withPackages (
     # pytest runs the suites of recipes; no other part needs it.
-    packages: [ module packages.pytest ] ++ lib.optional withSynapse (packages.toPythonModule matrix-synapse-unwrapped)
+    packages:
+    [
+      module
+      packages.pytest
+    ]
+    ++ lib.optional withSynapse (packages.toPythonModule matrix-synapse-unwrapped)
   );
   arguments = [
     "--suffix PATH : ${lib.makeBinPath programs}"
