@@ -1,4 +1,4 @@
-"""The configuration of recipe CI that a host gets is what the programs read, and the runner's unit."""
+"""What a host writes for recipe CI is what the programs read; and the unit of the runner."""
 
 from __future__ import annotations
 
