@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from desk import ALICE, Desk
 from herd import Farm
+from sqlalchemy import text
 
 from agency.control.conditions import Code
 from agency.control.policy import People
@@ -53,7 +54,12 @@ async def test_a_dead_agent_comes_back_and_the_room_is_told_once(farm: Farm) -> 
         ("system", "agents respawn", "done"),
     ]
     assert noticed.trace == accepted.trace == done.trace, "one trace shows it all"
-    assert json.loads(noticed.detail)["reason"] == "ended by SIGKILL"
+    assert json.loads(noticed.detail) == {
+        "seen": "dead",
+        "reason": "ended by SIGKILL",
+        "wish": "to run, with the project app",
+        "before": "100",
+    }
     record = await farm.desk.database.read(lambda c: agents.record_of(c, "pm"))
     assert record is not None
     assert (record.project, record.observed, record.handle) == ("app", "running", "101")
@@ -104,7 +110,10 @@ async def test_attempts_are_spaced_out_and_end_and_a_person_begins_anew(
     (failed,) = [each for each in desk.conditions.present() if each.code is Code.AGENT_FAILED]
     assert failed.subject == "pm"
     assert "3 attempts in a row" in failed.text
-    assert "did not start: no port" in failed.text
+    assert failed.text == (
+        "pm died (exit status 1), and has failed for good: 3 attempts in a row (the last: it did "
+        "not start: no port)"
+    )
     assert "agents respawn pm" in failed.hint
     farm.herd.broken.clear()
     await farm.look(3)
@@ -193,6 +202,10 @@ async def test_drift_is_healed_by_a_restart(farm: Farm) -> None:
     await farm.look()
     assert farm.herd.calls == ["stop pm", "start pm"]
     assert farm.herd.running["pm"][0].project == "app"
+    commands = await farm.desk.database.read(
+        lambda c: c.scalars(text("SELECT command FROM operations ORDER BY sequence")).all()
+    )
+    assert commands[-1] == "!agency agents restart pm --project=app", "with the project on record"
     (told,) = await farm.notices()
     assert told == "pm had drifted (its role is browser, not pm) and was restarted (pid 101)."
 

@@ -32,6 +32,7 @@ async def test_what_an_agent_is_at_is_cancelled_and_it_goes_on_to_run(farm: Farm
     assert "pm" in farm.herd.running
     assert await farm.say("!agency agents cancel pm --task=task-1") == "pm has no running task."
     assert farm.herd.calls[-1].startswith("cancel task-1 of pm by t-")
+    assert [row.get("tasks") for row in await farm.desk.details()][-3::2] == [1, 0], "on record"
 
 
 async def test_a_task_that_does_not_end_in_time_is_named(farm: Farm) -> None:
@@ -39,6 +40,7 @@ async def test_a_task_that_does_not_end_in_time_is_named(farm: Farm) -> None:
     said = await farm.say("!agency agents cancel pm")
     assert said == "pm was told to cancel tests (task-1); not ended in time: task-1."
     assert (await farm.desk.outcomes())[-1][2] == "failed"
+    assert (await farm.desk.details())[-1]["late"] == ["task-1"]
 
 
 @pytest.mark.parametrize(
