@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from agency.commandline import add_unwritten
+from agency.recipes.enrol.commands import check, drop, enrol, list_
 from agency.recipes.trying import teardown, try_
 
 
@@ -15,4 +16,6 @@ def recipes() -> None:
 
 recipes.add_command(try_)
 recipes.add_command(teardown)
+for command in (enrol, list_, drop, check):
+    recipes.add_command(command)
 add_unwritten(recipes)

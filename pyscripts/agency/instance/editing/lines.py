@@ -1,4 +1,4 @@
-"""Entries of a mapping in a YAML text, added and removed by lines: all other lines stay as they are.
+"""Entries of a mapping in a YAML text, added and removed by lines; all other lines stay.
 
 A library that writes a whole document anew binds a comment to the entry above it, so a comment of
 the next section would go with a removed entry, or come before an added one.
