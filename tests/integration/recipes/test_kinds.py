@@ -1,0 +1,40 @@
+"""Recipes of further kinds with their real programs: all stages, on a real Docker Swarm.
+
+Each is a directory below tests/recipes with its images; product and harness know none of them.
+"""
+
+import pytest
+from recipe_bench import Bench
+from recipe_programs import make_image
+
+KINDS = {
+    "records": ("agency-test/kinto:26.5", "agency-test/postgres:15"),
+}
+
+
+@pytest.fixture
+def bench_of(swarm, tmp_path):
+    def bench_of(name):
+        for image in KINDS[name]:
+            make_image(swarm, image)
+        bench = Bench(swarm, tmp_path, name)
+        bench.set_up()
+        return bench
+
+    return bench_of
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("name", KINDS)
+def test_all_stages_of_a_recipe_pass_and_nothing_is_left(bench_of, name):
+    bench = bench_of(name)
+    ended = bench.try_("--json", within_s=400)
+    report = ended.report
+    assert ended.status == 0, ended.stderr + str(report)
+    assert {one["name"]: one["outcome"] for one in report["stages"]} == {
+        "install": "pass", "upgrade": "pass", "backup": "pass", "custom": "pass",
+    }  # fmt: skip
+    assert f"from {bench.published}" in ended.stage("upgrade")["notes"]
+    assert report["teardown"] == {"clean": True, "kept": False, "swept": [], "left": []}
+    assert (bench.on_swarm(), bench.private()) == ([], [])
