@@ -44,7 +44,7 @@ class Ended:
         return next(one for one in self.report["stages"] if one["name"] == name)
 
 
-def override(name: str) -> str:
+def override(name: str, port: int = PORT) -> str:
     """One more compose file for a kernel without IPVS, which the test host's is.
 
     It has no virtual addresses, and no ports but those of the task's host.
@@ -56,7 +56,7 @@ def override(name: str) -> str:
     found = _PORT.search((RECIPES / name / "recipe" / "compose.yml").read_text())
     assert found is not None
     extra: dict[str, Any] = {one: {"deploy": {"endpoint_mode": "dnsrr"}} for one in services}
-    extra["app"]["ports"] = [{"target": int(found[1]), "published": PORT, "mode": "host"}]
+    extra["app"]["ports"] = [{"target": int(found[1]), "published": port, "mode": "host"}]
     return yaml.safe_dump({"version": "3.8", "services": extra})
 
 
@@ -190,6 +190,11 @@ class Bench:
 
     def _names(self, *words: str) -> list[str]:
         return self.engine.cli(*words, "--format", "{{.Name}}").split()
+
+    def logs(self) -> str:
+        """The end of every log of the runs, for who reads why one failed."""
+        found = sorted(self.artifacts.glob("*/logs/*.log"))
+        return "".join(f"\n== {one.name}\n{one.read_text()[-3000:]}" for one in found)
 
     def private(self) -> list[str]:
         """What is left of the private parts of runs."""

@@ -72,7 +72,7 @@ def pypi(name: str) -> Path:
 def _with_python(pins: str) -> bytes:
     root = Rootfs()
     python(root)
-    root.tree("app", pypi(pins), {"tests", "bin"})
+    root.tree("app", pypi(pins))
     return root.finish()
 
 

@@ -9,6 +9,8 @@ from recipe_programs import make_image
 
 KINDS = {
     "records": ("agency-test/kinto:26.5", "agency-test/postgres:15"),
+    "task-queue": ("agency-test/celery:5.7", "agency-test/redis:7"),
+    "object-store": ("agency-test/versitygw:1.8",),
 }
 
 
@@ -30,8 +32,8 @@ def bench_of(swarm, tmp_path):
 def test_all_stages_of_a_recipe_pass_and_nothing_is_left(bench_of, name):
     bench = bench_of(name)
     ended = bench.try_("--json", within_s=400)
+    assert ended.status == 0, ended.stderr + bench.logs()
     report = ended.report
-    assert ended.status == 0, ended.stderr + str(report)
     assert {one["name"]: one["outcome"] for one in report["stages"]} == {
         "install": "pass", "upgrade": "pass", "backup": "pass", "custom": "pass",
     }  # fmt: skip
