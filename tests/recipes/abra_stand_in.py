@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-HOME = Path(os.environ["ABRA_DIR"])
+HOME = Path(os.environ.get("ABRA_DIR") or Path.home() / ".abra")
 TAG = re.compile(r"(\d+)\.(\d+)\.(\d+)\+")
 
 
