@@ -17,6 +17,7 @@ import build_cache
 import pytest
 from debian_programs import CACHE, unpack
 from docker_engine import REQUIRE, Engine
+from oauth2_proxy import BUILD as PROXY_BUILD
 from recipe_rootfs import Rootfs, python
 from s3_server import BUILD as S3_BUILD
 
@@ -116,14 +117,15 @@ def redis() -> bytes:
     return root.finish()
 
 
-def versitygw() -> bytes:
-    """The S3 server of `make test-s3`, out of the cache."""
-    program = build_cache.find(S3_BUILD, build_cache.cache_directory())
+def built(build: build_cache.Build, *directories: str) -> bytes:
+    """A program of a Go module, out of the cache."""
+    program = build_cache.find(build, build_cache.cache_directory())
     if program is None:
-        _lacking("versitygw is not built: `make test-s3` builds it")
+        _lacking(f"{build.name} is not built: `make test-recipes` builds it")
     root = Rootfs()
-    root.program("usr/bin/versitygw", Path(str(program)))
-    root.directory("data")
+    root.program(f"usr/bin/{build.name}", Path(str(program)))
+    for name in directories:
+        root.directory(name)
     return root.finish()
 
 
@@ -132,7 +134,9 @@ IMAGES: dict[str, Callable[[], bytes]] = {
     "agency-test/kinto:26.5": lambda: _with_python("records/images/kinto.txt"),
     "agency-test/redis:7": redis,
     "agency-test/celery:5.7": lambda: _with_python("task-queue/images/celery.txt"),
-    "agency-test/versitygw:1.8": versitygw,
+    "agency-test/versitygw:1.8": lambda: built(S3_BUILD, "data"),
+    "agency-test/oauth2-proxy:7.15": lambda: built(PROXY_BUILD),
+    "agency-test/canaille:0.3": lambda: _with_python("single-sign-on/images/canaille.txt"),
 }
 
 
