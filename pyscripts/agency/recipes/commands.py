@@ -6,6 +6,7 @@ import click
 
 from agency.commandline import add_unwritten
 from agency.recipes.enrol.commands import check, drop, enrol, list_
+from agency.recipes.mirror.commands import mirror_
 from agency.recipes.trying import teardown, try_
 
 
@@ -16,6 +17,6 @@ def recipes() -> None:
 
 recipes.add_command(try_)
 recipes.add_command(teardown)
-for command in (enrol, list_, drop, check):
+for command in (enrol, list_, drop, check, mirror_):
     recipes.add_command(command)
 add_unwritten(recipes)
