@@ -37,7 +37,8 @@ END
     --client-secret "$(cat /run/secrets/client_secret)" --client-uri "https://$DOMAIN/" \
     --redirect-uris "https://$DOMAIN/oauth2/callback" --grant-types authorization_code \
     --response-types code --scope openid --scope email --scope profile \
-    --token-endpoint-auth-method client_secret_basic
+    --token-endpoint-auth-method client_secret_basic --id-token-signed-response-alg RS256
+  canaille set client wiki --quiet --audience wiki
   printf yes >/data/made
 fi
 canaille run --bind 0.0.0.0:5000
