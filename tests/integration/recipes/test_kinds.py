@@ -41,3 +41,42 @@ def test_all_stages_of_a_recipe_pass_and_nothing_is_left(bench_of, name):
     assert f"from {bench.published}" in ended.stage("upgrade")["notes"]
     assert report["teardown"] == {"clean": True, "kept": False, "swept": [], "left": []}
     assert (bench.on_swarm(), bench.private()) == ([], [])
+
+
+_NO_DOCUMENTS = '        - "backupbot.backup.volumes.documents=false"'
+# A change that a maintainer could propose, the stage that must be red, and why it is.
+BROKEN = {
+    "the dump is not loaded": (
+        ("records", "compose.postgres.yml"),
+        ('        backupbot.restore.post-hook: "/pg_backup.sh restore"\n', ""),
+        ("backup", "test_the_record_is_there"),
+    ),
+    "a volume is left out of the backup": (
+        ("task-queue", "compose.yml"),
+        ("=true\"\n  worker:", "=true\"\n" + _NO_DOCUMENTS + "\n  worker:"),
+        ("backup", "test_the_worker_still_has_the_document"),
+    ),
+    "an upgrade has another volume": (
+        ("object-store", "compose.yml"),
+        ("objects:", "things:"),
+        ("upgrade", "test_every_byte_of_the_large_object_is_there"),
+    ),
+    "the client lets everybody in": (
+        ("single-sign-on", "proxy.sh"),
+        ("'^/(login|", "'^/(wiki|login|"),
+        ("install", "test_a_stranger_is_sent_to_the_provider"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_change_that_breaks_a_recipe_is_red_and_says_why(bench_of, kind):
+    (name, file), (old, new), (stage, reason) = BROKEN[kind]
+    bench = bench_of(name)
+    bench.edit(file, old, new)
+    ended = bench.try_("--json", f"--stage={stage}", within_s=280)
+    assert (ended.status, ended.stage(stage)["outcome"]) == (1, "fail"), bench.logs()
+    assert reason in ended.stage(stage)["reason"]
+    assert (bench.on_swarm(), bench.private()) == ([], [])
