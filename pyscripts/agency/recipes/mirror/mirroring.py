@@ -13,8 +13,8 @@ from agency.recipes.mirror.repository import CHANGE, MIRROR, UPSTREAM, Bare, Log
 
 MAIN = "main"
 _SYNCED = f"{MIRROR}/main"
-_THERE = 409
-_LOOKS, _PAUSE_S = 20, 0.5
+_LATE = (404, 409)
+_LOOKS, _PAUSE_S = 30, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ async def mirror(
     user = (await forge.current_user()).name
     project, created = await _project(forge, order.repository)
     with_token = login(project, user)
-    before = None if created else await _fetch_main(forge, project, bare, with_token)
+    before = None if created else _fetch_main(project, bare, with_token)
     discarded = bare.lost(before, upstream) if before else 0
     if discarded and not order.discard:
         raise BadInputError(
@@ -124,36 +124,32 @@ async def _project(forge: Forge, path: str) -> tuple[Project, bool]:
     return await forge.create_project(path), True
 
 
-async def _fetch_main(forge: Forge, project: Project, bare: Bare, login: Login) -> str | None:
-    try:
-        await forge.branch_sha(project.path, MAIN)
-    except ForgeError as error:
-        if error.status == 404:  # an empty repository
-            return None
-        raise
+def _fetch_main(project: Project, bare: Bare, login: Login) -> str | None:
+    """Fetch the mirror's main; None if it has none. git says it: a forge's own list may be late."""
+    if bare.remote_commit(login, project.clone_url, f"refs/heads/{MAIN}") is None:
+        return None
     bare.fetch_with(login, project.clone_url, f"+refs/heads/{MAIN}:{_SYNCED}")
     return bare.commit(_SYNCED)
 
 
 async def _request(forge: Forge, order: Order, subject: str, head: str) -> MergeRequest:
-    """Return the open merge request of this head; make it if there is none."""
-    found = await _open(forge, order, head)
-    if found is not None:
-        return found
+    """Return the open merge request of this head; make it if there is none.
+
+    A forge sees later what git has pushed: until then its new repository is empty (404), and a
+    merge request of the branch has its former head (409).
+    """
     text = f"Proposed onto {order.upstream}. Comment `!testme` to test it."
     new = NewMergeRequest(order.title or subject, text, order.branch, MAIN)
-    try:
-        return await forge.open_merge_request(order.repository, new)
-    except ForgeError as error:
-        if error.status != _THERE:
-            raise
-        # There is one of this branch, and the forge has not yet seen what was pushed to it.
-        for _ in range(_LOOKS):
-            await asyncio.sleep(_PAUSE_S)
+    look = 1
+    while True:
+        try:
             found = await _open(forge, order, head)
-            if found is not None:
-                return found
-        raise
+            return found or await forge.open_merge_request(order.repository, new)
+        except ForgeError as error:
+            if error.status not in _LATE or look == _LOOKS:
+                raise
+        look += 1
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def _open(forge: Forge, order: Order, head: str) -> MergeRequest | None:

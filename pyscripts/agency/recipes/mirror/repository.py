@@ -69,6 +69,18 @@ class Bare:
         """
         self._fetch(source, refspecs, token)
 
+    def remote_commit(self, token: Login, source: str, ref: str) -> str | None:
+        """Return the commit of a ref at the forge; None if there is no such ref.
+
+        Raises:
+            BadInputError: the repository cannot be read.
+        """
+        try:
+            told = self._run("ls-remote", "--", source, ref, login=token).split()
+        except ProgramError as error:
+            raise BadInputError(f"cannot be read: {error.message}", where=source) from error
+        return told[0] if told else None
+
     def push(self, token: Login, target: str, *refspecs: str) -> None:
         """Push to the forge.
 
