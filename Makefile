@@ -62,6 +62,7 @@ test-docker: setup-dev ## Test the reconcilers and agents in containers on a rea
 
 test-recipes: setup-dev ## Test recipe CI with all its faults on a real Docker Swarm (root; Debian)
 	@$(PYTHON) tools/setup.py docker
+	@$(PYTHON) tools/recipe_programs.py
 	AGENCY_REQUIRE_DOCKER=1 pytest tests/integration/recipes tests/unit/recipes
 
 test-forge: setup-dev ## Test the forge's contract on a real Gitea (builds it once: 6 to 20 minutes)

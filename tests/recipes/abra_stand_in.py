@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-HOME = Path(os.environ["ABRA_DIR"])
+HOME = Path(os.environ.get("ABRA_DIR") or Path.home() / ".abra")
 TAG = re.compile(r"(\d+)\.(\d+)\.(\d+)\+")
 
 
@@ -158,16 +158,19 @@ def remove_secrets(app: App) -> None:
 
 
 def volumes(app: App) -> list[Path]:
+    """Places of the backup: every volume, or the paths of it that a label names."""
     labels = app.labels()
     if labels.get("backupbot.backup") != "true":
         raise FatalError("no backup config found")
-    named = [n for n in docker("volume", "ls", "-q").split() if n.startswith(f"{app.stack}_")]
-    wanted = [
-        name
-        for name in named
-        if labels.get(f"backupbot.backup.volumes.{name.removeprefix(app.stack + '_')}") != "false"
-    ]
-    return [Path(docker("volume", "inspect", "-f", "{{.Mountpoint}}", n).strip()) for n in wanted]
+    found = []
+    for name in docker("volume", "ls", "-q").split():
+        label = f"backupbot.backup.volumes.{name.removeprefix(app.stack + '_')}"
+        if not name.startswith(f"{app.stack}_") or labels.get(label) == "false":
+            continue
+        place = Path(docker("volume", "inspect", "-f", "{{.Mountpoint}}", name).strip())
+        paths = [one for one in labels.get(f"{label}.path", "").split(",") if one]
+        found += [place / one for one in paths] or [place]
+    return found
 
 
 def restic(app: App, *words: str) -> None:
@@ -183,11 +186,15 @@ def restic(app: App, *words: str) -> None:
 
 
 def hook(app: App, label: str) -> None:
-    command = app.labels().get(label)
-    if command:
-        filtered = f"label=com.docker.stack.namespace={app.stack}"
-        container = docker("ps", "-q", "--filter", filtered).split()[0]
-        docker("exec", container, *shlex.split(command))
+    """Run the hooks of a kind, each in a container of the service whose label it is."""
+    for service in docker("stack", "services", "--format", "{{.Name}}", app.stack).split():
+        labels = json.loads(docker("service", "inspect", service))[0]["Spec"]["Labels"]
+        if label in labels:
+            filtered = f"label=com.docker.swarm.service.name={service}"
+            containers = docker("ps", "-q", "--filter", filtered).split()
+            if not containers:
+                raise FatalError(f"{label}: no container of {service} runs")
+            docker("exec", containers[0], *shlex.split(labels[label]))
 
 
 def back_up(app: App) -> None:

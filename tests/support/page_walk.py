@@ -50,10 +50,14 @@ class Shell:
     place: Path
     environment: dict[str, str]
     log: list[str] = field(default_factory=list)
+    inside: int | None = None  # a process in whose network it is
 
     def __post_init__(self) -> None:
+        network = (
+            () if self.inside is None else ("nsenter", f"--net=/proc/{self.inside}/ns/net", "--")
+        )
         self.process = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
+            [*network, "bash", "--noprofile", "--norc"],
             cwd=self.place,
             env=self.environment,
             stdin=subprocess.PIPE,
@@ -221,7 +225,7 @@ class Page:
         change = re.search(r"Change `([a-z.]+)` so that it has", sentence)
         text = part.text
         if change is None:
-            named = re.search(r"`([a-z]+\.(?:yaml|py))`:\Z", sentence)
+            named = re.search(r"`([a-z_/-]+\.(?:yaml|py))`:\Z", sentence)
             assert named is not None, sentence
             (self.place / named[1]).write_text(text)
             return

@@ -84,6 +84,8 @@ class _Pages:
                 web.get("/api/v4/user", self.user),
                 web.get("/api/v4/users", self.users),
                 web.get(_P, self.project),
+                web.get("/api/v4/namespaces/{name}", self.namespace),
+                web.post("/api/v4/projects", self.create),
                 web.get(_P + "/repository/branches/{name}", self.branch),
                 web.get(_P + "/members/all/{n}", self.member),
                 web.get(_P + "/merge_requests", self.listed),
@@ -121,6 +123,29 @@ class _Pages:
         name = request.query["username"]
         known = lab.accounts.get(name)
         return web.json_response([{"id": known[0], "username": name}] if known else [])
+
+    async def namespace(self, request: web.Request) -> web.Response:
+        if request.match_info["name"] != "team":
+            raise web.HTTPNotFound(text='{"message":"404 Namespace Not Found"}')
+        return web.json_response({"id": 7, "full_path": "team", "kind": "group"})
+
+    async def create(self, request: web.Request) -> web.Response:
+        lab, body = self.lab, await request.json()
+        if lab.level(request) < 30:
+            return _refused(403, "403 Forbidden")
+        if body["namespace_id"] != 7 or body["visibility"] != "private":
+            return _refused(400, "namespace is not valid")
+        path = f"team/{body['path']}"
+        if path == PROJECT:
+            return _refused(400, "path has already been taken")
+        made = {
+            "id": lab.next_id(),
+            "path_with_namespace": path,
+            "default_branch": None,
+            "http_url_to_repo": f"{lab.url}/{path}.git",
+            "web_url": f"{lab.url}/{path}",
+        }
+        return web.json_response(made, status=201)
 
     async def project(self, _: web.Request) -> web.Response:
         lab = self.lab

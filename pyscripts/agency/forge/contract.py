@@ -171,6 +171,9 @@ class Forge(Protocol):
     async def project(self, path: str) -> Project:
         """Read a project."""
 
+    async def create_project(self, path: str) -> Project:
+        """Make an empty private project of an organisation, a group or oneself."""
+
     async def merge_request(self, project: str, number: int) -> MergeRequest:
         """Read a merge request of a project."""
 

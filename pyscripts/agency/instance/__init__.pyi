@@ -5,6 +5,8 @@ from .check import examine as examine
 from .documents import ProxyPlace as ProxyPlace
 from .documents import decision_settings as decision_settings
 from .documents import proxy_document as proxy_document
+from .editing.rewriting import InstanceEdit as InstanceEdit
+from .editing.rewriting import plan_recipe as plan_recipe
 from .load import INSTANCE_FILE as INSTANCE_FILE
 from .load import LoadedInstance as LoadedInstance
 from .load import instance_file as instance_file

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agency.errors import AgencyError, UsageError
+from agency.recipes.headers import Headers
 
 MAX_BODY = 16 * 1024 * 1024
 
@@ -123,7 +124,7 @@ class AppClient:
                 method, path, body=data, headers={"Host": self.domain, **(headers or {})}
             )
             answer = connection.getresponse()
-            return Response(answer.status, dict(answer.getheaders()), answer.read(MAX_BODY))
+            return Response(answer.status, Headers(answer.getheaders()), answer.read(MAX_BODY))
         except (OSError, http.client.HTTPException) as error:
             raise UnreachableError(
                 f"no answer: {error or type(error).__name__}",

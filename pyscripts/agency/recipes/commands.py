@@ -7,6 +7,8 @@ import click
 from agency.commandline import add_unwritten
 from agency.recipes.engine.commands import pipeline, run, runner
 from agency.recipes.engine.queue_commands import queue
+from agency.recipes.enrol.commands import check, drop, enrol, list_
+from agency.recipes.mirror.commands import mirror_
 from agency.recipes.trying import teardown, try_
 
 
@@ -17,8 +19,6 @@ def recipes() -> None:
 
 recipes.add_command(try_)
 recipes.add_command(teardown)
-recipes.add_command(runner)
-recipes.add_command(run)
-recipes.add_command(pipeline)
-recipes.add_command(queue)
+for command in (enrol, list_, drop, check, mirror_, runner, run, pipeline, queue):
+    recipes.add_command(command)
 add_unwritten(recipes)

@@ -83,6 +83,7 @@ def gitea_place(gitea_server: Gitea) -> Place:
         path = f"/repos/team/app/issues/{issue}/labels"
         gitea.call("POST", path, {"labels": [known[name]]})
 
+    tokens["owner"] = gitea.token  # who made the organisation
     return Place("gitea", gitea.url, tokens, commit, label)
 
 

@@ -46,6 +46,21 @@ async def merged(forge: Forge, request: MergeRequest) -> None:
     raise AssertionError("it never became ready to be merged")
 
 
+async def test_a_project_of_a_group_is_made_by_its_members_alone(place, as_whom):
+    owner = await as_whom("owner" if place.kind == "gitea" else "bot")
+    made = await owner.create_project("team/wiki")
+    assert made.path == "team/wiki"
+    assert made.clone_url == f"{place.url}/team/wiki.git"
+    with pytest.raises(ForgeError):
+        await owner.create_project("nobody/wiki")
+    with pytest.raises(ForgeError):
+        await owner.create_project("team/app")
+    stranger = await as_whom("stranger")
+    with pytest.raises(ForgeError) as refused:
+        await stranger.create_project("team/mine")
+    assert refused.value.status in (403, 404)
+
+
 async def test_a_merge_request_from_its_branch_to_its_merge(bot, place):
     before = await bot.branch_sha(PROJECT, "main")
     branch, request = await proposed(place, bot)

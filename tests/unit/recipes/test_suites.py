@@ -9,6 +9,7 @@ import pytest
 from agency.clock import Clock
 from agency.errors import BadInputError, UsageError
 from agency.recipes.client import AppClient, Route, parse_route
+from agency.recipes.headers import Headers
 from agency.recipes.journal import Censor, Journal
 from agency.recipes.outcome import Outcome
 from agency.recipes.stages.readiness import NotReadyError, Readiness, read_readiness, wait_ready
@@ -69,6 +70,18 @@ def test_an_app_is_ready_when_it_answers_twice_by_its_name():
 def test_an_app_that_does_not_serve_is_not_ready(answer, reason):
     with served(answer) as (route, _), pytest.raises(NotReadyError, match=reason):
         ready(route, Steps(), contains="yes", within_s=3)
+
+
+def test_headers_are_found_in_any_case_as_proxies_change_it():
+    with served((200, b"")) as (route, _):
+        answer = AppClient("a.test", route).get("/")
+    assert answer.headers["SERVER"] == answer.headers["server"] != ""
+    assert "Date" in answer.headers
+    assert "date" in answer.headers
+    both = Headers([("Set-Cookie", "a=1"), ("set-cookie", "b=2"), ("X", "y")])
+    assert (both["SET-COOKIE"], len(both), list(both)) == ("a=1, b=2", 2, ["set-cookie", "X"])
+    with pytest.raises(KeyError):
+        both["none"]
 
 
 def test_nothing_that_listens_is_not_ready():

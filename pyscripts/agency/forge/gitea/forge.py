@@ -78,14 +78,15 @@ class GiteaForge:
 
     async def project(self, path: str) -> Project:
         """Read a project."""
-        found = await self.api.object("GET", _repo(path))
-        return Project(
-            id=field_of(found, int, "id"),
-            path=field_of(found, str, "full_name"),
-            default_branch=field_of(found, str, "default_branch"),
-            clone_url=field_of(found, str, "clone_url"),
-            web_url=field_of(found, str, "html_url"),
-        )
+        return _project(await self.api.object("GET", _repo(path)))
+
+    async def create_project(self, path: str) -> Project:
+        """Make an empty private project of an organisation or of oneself."""
+        owner, _, name = path.partition("/")
+        own = owner.lower() == (await self.current_user()).name.lower()
+        place = "/user/repos" if own else f"/orgs/{quote(owner, safe='')}/repos"
+        body = {"name": name, "private": True, "default_branch": "main"}
+        return _project(await self.api.object("POST", place, body))
 
     async def branch_sha(self, project: str, branch: str) -> str:
         """Read the newest commit of a branch."""
@@ -227,6 +228,16 @@ async def gitea_forge(url: str, token: str) -> AsyncIterator[Forge]:
 def _repo(path: str) -> str:
     owner, _, name = path.partition("/")
     return f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
+
+
+def _project(found: Mapping[str, Any]) -> Project:
+    return Project(
+        id=field_of(found, int, "id"),
+        path=field_of(found, str, "full_name"),
+        default_branch=field_of(found, str, "default_branch"),
+        clone_url=field_of(found, str, "clone_url"),
+        web_url=field_of(found, str, "html_url"),
+    )
 
 
 def _user(found: Mapping[str, Any]) -> User:

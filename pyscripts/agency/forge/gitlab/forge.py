@@ -92,14 +92,15 @@ class GitlabForge:
 
     async def project(self, path: str) -> Project:
         """Read a project."""
-        found = await self._read(_project_path(path))
-        return Project(
-            id=field_of(found, int, "id"),
-            path=field_of(found, str, "path_with_namespace"),
-            default_branch=found.get("default_branch") or "",  # none in an empty repository
-            clone_url=field_of(found, str, "http_url_to_repo"),
-            web_url=field_of(found, str, "web_url"),
-        )
+        return _project(await self._read(_project_path(path)))
+
+    async def create_project(self, path: str) -> Project:
+        """Make an empty private project of a group or of oneself."""
+        owner, _, name = path.rpartition("/")
+        space = await self._read(f"/namespaces/{quote(owner, safe='')}")
+        number = field_of(space, int, "id")
+        body = {"name": name, "path": name, "namespace_id": number, "visibility": "private"}
+        return _project(await self._post("/projects", body))
 
     async def branch_sha(self, project: str, branch: str) -> str:
         """Read the newest commit of a branch."""
@@ -267,6 +268,16 @@ async def gitlab_forge(url: str, token: str) -> AsyncIterator[Forge]:
 
 def _project_path(path: str) -> str:
     return f"/projects/{quote(path, safe='')}"
+
+
+def _project(found: Mapping[str, Any]) -> Project:
+    return Project(
+        id=field_of(found, int, "id"),
+        path=field_of(found, str, "path_with_namespace"),
+        default_branch=found.get("default_branch") or "",  # none in an empty repository
+        clone_url=field_of(found, str, "http_url_to_repo"),
+        web_url=field_of(found, str, "web_url"),
+    )
 
 
 def _user(found: Mapping[str, Any]) -> User:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from agency.canonical import sha256_hex
 from agency.commandline import emit, json_option
 from agency.errors import AgencyError, BadInputError, UsageError
-from agency.files import rewrite, write_tree_atomically
+from agency.files import rewrite
+from agency.instance.editing.rewriting import InstanceEdit, plan_recipients
 from agency.instance.fields.values import AgeRecipient, Name
-from agency.instance.load import LoadedInstance, parse_instance
-from agency.instance.render import rendered_files
-from agency.instance.rewriting import with_recipients
 from agency.instance.secret_commands.common import (
     Workplace,
     carry_out,
@@ -32,7 +28,6 @@ from agency.instance.secret_commands.common import (
     workplace,
 )
 from agency.secrets import Change, plan_rekey, read_document, sops
-from agency.yaml_source import read_source
 
 _REMAINS = "what it could read until now, it knows: rotate those secrets"
 
@@ -42,46 +37,29 @@ class Rekeying:
     """A planned change of recipients: of the encrypted file, instance.yaml and generated/."""
 
     change: Change
-    loaded: LoadedInstance
-    before: bytes
-    after: bytes
-
-    def difference(self) -> list[str]:
-        """Return the changed lines of instance.yaml."""
-        old, new = self.before.decode().splitlines(), self.after.decode().splitlines()
-        found = difflib.unified_diff(old, new, lineterm="", n=0)
-        return [line for line in found if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    edit: InstanceEdit
 
     def write(self) -> None:
         """Write all three; a failure of a later one takes the earlier ones back."""
         self.change.write()
         try:
-            if self.after != self.before:
-                rewrite(self.loaded.path, self.after)
-            write_tree_atomically(self.loaded.generated, rendered_files(self._new()))
+            self.edit.write()
         except AgencyError:
             rewrite(self.change.path, self.change.before)
-            rewrite(self.loaded.path, self.before)
             raise
-
-    def _new(self) -> LoadedInstance:
-        instance = parse_instance(read_source(str(self.loaded.path), self.after))
-        assert instance is not None
-        loaded = self.loaded
-        return LoadedInstance(instance, loaded.path, loaded.root, sha256_hex(self.after))
 
 
 def _carry_out(
     plan: Rekeying, *, notes: Mapping[str, str], yes: bool, dry_run: bool, as_json: bool
 ) -> None:
     def show(out: Console) -> None:
-        for line in plan.difference():
-            out.print(Text(f"{plan.loaded.path}: {line}"))
+        for line in plan.edit.difference():
+            out.print(Text(f"{plan.edit.loaded.path}: {line}"))
         print_plan(out, plan.change, notes)
 
     answer = {
         **plan.change.as_dict(),
-        "instance": plan.difference(),
+        "instance": plan.edit.difference(),
         "notes": dict(notes),
     }
     carry_out(show, plan.write, answer, yes=yes, dry_run=dry_run, as_json=as_json)
@@ -90,13 +68,11 @@ def _carry_out(
 def _plan(
     at: Workplace, wanted: Mapping[str, str], *, new_data_key: bool, ignore_mac: bool = False
 ) -> Rekeying:
-    content = at.loaded.path.read_bytes()
-    unchanged = dict(wanted) == at.loaded.instance.secrets.recipients
-    after = content if unchanged else with_recipients(at.loaded, content, dict(wanted))
+    edit = plan_recipients(at.loaded, dict(wanted))
     change = plan_rekey(
         at.file, at.keys, wanted.values(), new_data_key=new_data_key, ignore_mac=ignore_mac
     )
-    return Rekeying(change, at.loaded, content, after)
+    return Rekeying(change, edit)
 
 
 def _notes(at: Workplace, plan: Rekeying, wanted: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,2 @@
+#!/bin/sh
+export ENTRYPOINT_VERSION=v1

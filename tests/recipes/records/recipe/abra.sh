@@ -1,0 +1,5 @@
+#!/bin/sh
+export KINTO_INI_VERSION=v2
+export ENTRYPOINT_VERSION=v1
+export DB_ENTRYPOINT_VERSION=v1
+export PG_BACKUP_VERSION=v1
