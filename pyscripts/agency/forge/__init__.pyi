@@ -14,6 +14,7 @@ from .contract import MergeState as MergeState
 from .contract import NewMergeRequest as NewMergeRequest
 from .contract import Project as Project
 from .contract import Reaction as Reaction
+from .contract import RequestComment as RequestComment
 from .contract import User as User
 from .errors import ForgeError as ForgeError
 from .errors import ForgeUnreachableError as ForgeUnreachableError
