@@ -53,13 +53,6 @@ UNWRITTEN = (
         flags=("--config",),
     ),
     Unwritten(
-        "bridge",
-        "agency.bridge.enable",
-        ("recipes", "bridge"),
-        "Take test requests from comments on the forge.",
-        flags=("--config", "--poll-seconds"),
-    ),
-    Unwritten(
         "dashboard",
         "agency.dashboard.enable",
         ("recipes", "dashboard"),

@@ -11,6 +11,7 @@ from .contract import HookEvent as HookEvent
 from .contract import Issue as Issue
 from .contract import MergeRequest as MergeRequest
 from .contract import MergeState as MergeState
+from .contract import NewComments as NewComments
 from .contract import NewMergeRequest as NewMergeRequest
 from .contract import Project as Project
 from .contract import Reaction as Reaction

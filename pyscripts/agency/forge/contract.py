@@ -101,6 +101,14 @@ class RequestComment:
     comment: Comment
 
 
+@dataclass(frozen=True, slots=True)
+class NewComments:
+    """Comments since a moment; `more_since` is the moment to read on from, if there are more."""
+
+    comments: tuple[RequestComment, ...]
+    more_since: datetime | None = None
+
+
 class Reaction(StrEnum):
     """Reactions that every forge knows."""
 
@@ -217,10 +225,10 @@ class Forge(Protocol):
     async def comments(self, project: str, number: int) -> list[Comment]:
         """Read the comments on a merge request, oldest first, without the forge's own notes."""
 
-    async def comments_since(self, project: str, since: datetime) -> list[RequestComment]:
+    async def comments_since(self, project: str, since: datetime) -> NewComments:
         """Read the comments on merge requests made or edited at `since` or later, oldest first.
 
-        Of more than MOST, the oldest are read. `since` is a moment of the forge's clock (`now`).
+        `since` is a moment of the forge's clock (`now`).
         """
 
     async def now(self) -> datetime:

@@ -200,6 +200,7 @@ async def test_comments_since_a_moment_are_read_with_their_request(bot, place, a
 
     async def seen() -> dict[int, tuple[int, str, bool]]:
         found = await bot.comments_since(PROJECT, now)
+        found = found.comments
         return {c.comment.id: (c.number, c.comment.text, c.comment.edited) for c in found}
 
     assert await seen() == {said.id: (request.number, "!testme", False)}

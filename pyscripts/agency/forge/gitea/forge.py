@@ -16,6 +16,7 @@ from urllib.parse import quote
 import aiohttp
 
 from agency.forge.contract import (
+    MOST,
     Access,
     Comment,
     CommitState,
@@ -26,6 +27,7 @@ from agency.forge.contract import (
     Issue,
     MergeRequest,
     MergeState,
+    NewComments,
     NewMergeRequest,
     Project,
     Reaction,
@@ -131,12 +133,15 @@ class GiteaForge:
         found = await self.api.objects(f"{_repo(project)}/issues/{number}/comments")
         return [_comment(one) for one in found]
 
-    async def comments_since(self, project: str, since: datetime) -> list[RequestComment]:
+    async def comments_since(self, project: str, since: datetime) -> NewComments:
         """Read the comments on merge requests made or edited at `since` or later, oldest first."""
         path = f"{_repo(project)}/issues/comments"
         found = await self.api.objects(path, f"since={_written(since)}")
         read = [(_number_of(one), one) for one in found]
-        return [RequestComment(number, _comment(one)) for number, one in read if number]
+        comments = tuple(RequestComment(number, _comment(one)) for number, one in read if number)
+        # Gitea lists by id, so what it did not list was made after the last.
+        cut = len(found) >= MOST
+        return NewComments(comments, moment_of(found[-1], "created_at") if cut else None)
 
     async def now(self) -> datetime:
         """Read the forge's clock, in whole seconds."""

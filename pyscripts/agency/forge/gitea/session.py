@@ -71,9 +71,7 @@ class GiteaSession:
         _, _, headers = await self._call("GET", path)
         return date_of(headers, f"GET {path}")
 
-    async def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> _Answer:
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> _Answer:
         """Make one call; repeat it after a rate limit."""
         attempt = 1
         while True:

@@ -29,6 +29,7 @@ from agency.forge.contract import (
     Issue,
     MergeRequest,
     MergeState,
+    NewComments,
     NewMergeRequest,
     Project,
     Reaction,
@@ -169,7 +170,7 @@ class GitlabForge:
         found = await self._list(path, query)
         return [_comment(one) for one in found if one.get("system") is not True]
 
-    async def comments_since(self, project: str, since: datetime) -> list[RequestComment]:
+    async def comments_since(self, project: str, since: datetime) -> NewComments:
         """Read the comments on merge requests made or edited at `since` or later, oldest first.
 
         A note counts as an update of its request, so those are asked for which were updated.
@@ -190,7 +191,9 @@ class GitlabForge:
                 for each in await self._notes(project, number, newest)
                 if each.updated is not None and each.updated >= since
             ]
-        return sorted(found, key=lambda each: each.comment.id)[:MOST]
+        found.sort(key=lambda each: each.comment.id)
+        cut = len(found) > MOST
+        return NewComments(tuple(found[:MOST]), found[MOST].comment.created if cut else None)
 
     async def now(self) -> datetime:
         """Read the forge's clock, in whole seconds."""
