@@ -220,7 +220,7 @@ async def test_a_push_after_a_comment_is_told_from_one_before_it(bot, place):
     assert await bot.pushed_after(PROJECT, request.number, said) is False
     place.commit(branch, f"third {request.number}")
     async with asyncio.timeout(30):
-        while not await bot.pushed_after(PROJECT, request.number, said):
+        while not await bot.pushed_after(PROJECT, request.number, said):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert not (await bot.merge_request(PROJECT, request.number)).from_fork
 

@@ -249,7 +249,7 @@ class GiteaForge:
         body = {
             "type": "gitea",
             "active": True,
-            "events": sorted(_EVENTS[event] for event in events),
+            "events": sorted(_EVENTS[event] for event in events) + _parts(events),
             "config": {"url": url, "content_type": "json", "secret": secret},
         }
         return _hook(await self.api.object("POST", f"{_repo(project)}/hooks", body))
@@ -266,6 +266,11 @@ async def gitea_forge(url: str, token: str) -> AsyncIterator[Forge]:
         cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
     ) as session:
         yield GiteaForge(GiteaSession(url.rstrip("/"), session, token))
+
+
+def _parts(events: frozenset[HookEvent]) -> list[str]:
+    # `issue_comment` alone leaves out the comments on pull requests.
+    return ["pull_request_comment"] if HookEvent.COMMENT in events else []
 
 
 def _repo(path: str) -> str:
