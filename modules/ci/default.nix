@@ -21,6 +21,9 @@ let
     ports = { inherit (agency.ports) bridge dashboard; };
     wildcard = agency.traefik.wildcard;
     state = "/var/lib/agency-recipes";
+  }
+  // lib.optionalAttrs (config.agency.bridge.enable or false) {
+    bridge = { inherit (config.agency.bridge) allow maxAgeHours; };
   };
 in
 {

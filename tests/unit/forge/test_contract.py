@@ -121,6 +121,16 @@ async def test_a_rate_limit_is_waited_for(forge, simulated):
     assert simulated.calls == ["GET /user"] * 3
 
 
+async def test_who_asks_for_a_long_rest_is_not_asked_again(forge, simulated):
+    if simulated.kind == "gitlab":
+        pytest.skip("python-gitlab waits itself, 30 s at most each time")
+    simulated.faults = [answers(b"{}", 429, Retry_After="600")] * 5
+    with pytest.raises(ForgeError, match="HTTP 429") as caught:
+        await forge.current_user()
+    assert caught.value.after_s == 600
+    assert simulated.calls == ["GET /user"]
+
+
 async def test_but_not_for_ever(forge, simulated):
     simulated.faults = [answers(b"{}", 429, Retry_After="0")] * 50
     with pytest.raises(ForgeError, match="HTTP 429"):

@@ -32,8 +32,8 @@ async def working(bridge: Bridge) -> AsyncIterator[None]:
 
 async def until(check, seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
-        while not await check():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - what it waits for has no event
+        while not await check():  # noqa: ASYNC110 - what it waits for has no event
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
