@@ -25,7 +25,7 @@ from agency.forge import (
     User,
 )
 
-BOT = User(1, "forge-bot")
+BOT = User(1, "recipe-ci")
 ADA = User(2, "ada")
 EVE = User(3, "eve")
 START = 1_800_000_000

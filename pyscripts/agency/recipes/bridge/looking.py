@@ -73,7 +73,7 @@ class Looker:
         found = await self.forge.comments_since(project, since(before, now_s, self.max_age_s))
         whole = True
         for said in found.comments:
-            command = self._command(said, max(before.first_s, now_s - self.max_age_s))
+            command = self._command(said, oldest(before, now_s, self.max_age_s))
             if command is not None and not await self.memory.knows(project, said.comment.id):
                 whole = await self._settle(project, said, command) and whole
         if whole:
@@ -117,9 +117,20 @@ class Looker:
 
 
 def since(before: Look, now_s: int, max_age_s: int) -> datetime:
-    """Return the moment from which comments are read, whichever way the forge's clock jumped."""
-    start_s = max(min(before.cursor_s, now_s) - OVERLAP_S, now_s - max_age_s)
+    """Return the moment from which comments are read.
+
+    If the forge's clock went back, nothing tells when the last look was by its new time.
+    """
+    start_s = now_s - max_age_s
+    if now_s >= before.cursor_s:
+        start_s = max(start_s, before.cursor_s - OVERLAP_S)
     return datetime.fromtimestamp(max(start_s, 0), UTC)
+
+
+def oldest(before: Look, now_s: int, max_age_s: int) -> int:
+    """Return the moment before which a comment is too old, or was there before the first look."""
+    went_back = now_s < before.first_s
+    return max(now_s - OVERLAP_S if went_back else before.first_s, now_s - max_age_s)
 
 
 def _cursor(found: NewComments, before: Look, now_s: int) -> int:

@@ -104,19 +104,22 @@ async def test_a_jump_of_this_machines_clock_changes_nothing(watched, jump_s):
     assert len(await watched.all_runs()) == 2
 
 
-@pytest.mark.parametrize("jump_s", [-2 * 3600, 2 * 3600])
-async def test_a_jump_of_the_forges_clock_loses_nothing(watched, jump_s):
+@pytest.mark.parametrize("jump_s", [-DAY_S, -2 * 3600, 2 * 3600])
+@pytest.mark.parametrize("down_s", [0, 600])
+async def test_a_jump_of_the_forges_clock_loses_nothing(watched, jump_s, down_s):
     bridge = watched.bridge()
     await watched.look(bridge)
     first = await bridge.looker.memory.look("team/wiki")
-    watched.forge.time_s += 3 * 3600  # so that a jump back does not end before the first look
-    watched.steady_s += 3 * 3600
+    # So that a jump back by two hours does not end before the first look.
+    watched.pass_time(3 * 3600)
     await watched.look(bridge)
     watched.forge.time_s += jump_s
     watched.forge.say("!testme")
-    watched.steady_s += 61
-    watched.forge.time_s += 61
+    if jump_s == -DAY_S:  # now even the first look is in the future
+        down_s = 0
+    watched.pass_time(61 + down_s)
     await watched.look(bridge)
+    watched.pass_time(20)
     watched.forge.say("!testme")
     await watched.look(bridge)
     assert len(await watched.all_runs()) == 2
@@ -365,10 +368,9 @@ async def test_one_comment_that_cannot_be_judged_holds_up_no_other(watched):
 
 
 async def test_more_comments_than_a_list_holds_are_all_read(watched):
-    for _ in range(2500):
-        watched.forge.say("talk", EVE, ago_s=0)
+    for number in range(2500):
+        watched.forge.say("!testme" if number == 1700 else "talk", ADA if number == 1700 else EVE)
         watched.forge.time_s += 1
-    watched.forge.say("!testme")
     watched.steady_s += 2500
     bridge = watched.bridge()
     for _ in range(4):

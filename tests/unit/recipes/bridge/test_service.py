@@ -171,6 +171,15 @@ async def test_a_forge_that_is_down_for_long_loses_and_doubles_nothing(busy):
     assert busy.forge.time_s > START
 
 
+async def test_waits_for_a_silent_forge_grow(busy):
+    busy.poll_s = 0.02
+    bridge = busy.bridge(busy.clock)
+    busy.forge.fault = lambda *_: ForgeUnreachableError("silent", where="x")
+    async with working(bridge):
+        await asyncio.sleep(1.0)
+        assert len(PROJECTS) <= bridge.numbers.looks["failed"] <= 8 * len(PROJECTS)
+
+
 async def test_a_forge_that_wants_quiet_has_it_from_all(busy):
     bridge = busy.bridge(busy.clock)
     async with working(bridge):

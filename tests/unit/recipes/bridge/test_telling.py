@@ -75,6 +75,9 @@ async def test_a_fault_of_the_forge_is_outlived(watched, call):
     assert len(watched.forge.answers()) == 1
     assert (await watched.runs.run(run.id)).told in ("queued", "running")
     assert sum(watched.forge.edits.values()) <= 1
+    await watched.runs.end(run.id, RunState.FAILED, "it broke")
+    await watched.tell()
+    assert "it broke" in watched.forge.answers()[0]
 
 
 async def test_an_answer_that_the_forge_took_in_silence_is_not_sent_twice(watched):

@@ -120,7 +120,10 @@ def test_what_others_wrote_stays_in_its_block() -> None:
     assert "@" not in re.sub(r"`[^`]*`", "", unknown_reply([HOSTILE]))
 
 
-@given(st.text(max_size=400), st.integers(10, 100))
+MARKS = st.text("`|@ab \n~", max_size=60)
+
+
+@given(st.text(max_size=400) | MARKS, st.integers(10, 100))
 def test_no_text_leaves_a_block(text: str, most: int) -> None:
     first, *body, last = fenced(text, most).split("\n")
     assert first == f"{last}text"
@@ -129,7 +132,7 @@ def test_no_text_leaves_a_block(text: str, most: int) -> None:
     assert len("\n".join(body)) <= most
 
 
-@given(st.text(max_size=200))
+@given(st.text(max_size=200) | MARKS)
 def test_no_name_leaves_its_span(text: str) -> None:
     found = code(text, 80)
     assert found[0] == found[-1] == "`"
