@@ -20,8 +20,16 @@ in
   options.agency.bridge = {
     enable = opt.service agency.services "bridge" "The comment bridge.";
     pollSeconds =
-      opt.between 5 60 30
+      opt.between 5 60 20
         "Seconds between two looks at the forge. It needs no webhook; one makes it faster.";
+    allow =
+      opt.listOf lib.types.str "Accounts that may start runs although they are no members of the repository's owner."
+      // {
+        example = [ "ada" ];
+      };
+    maxAgeHours =
+      opt.between 1 720 24
+        "Age, by the forge's clock, from which a comment that is first seen starts no run.";
   };
 
   config = lib.mkIf cfg.enable {

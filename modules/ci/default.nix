@@ -27,6 +27,9 @@ let
       ca = cfg.authority;
       tests = if lib.pathExists suites then "${suites}" else null;
     };
+  }
+  // lib.optionalAttrs (config.agency.bridge.enable or false) {
+    bridge = { inherit (config.agency.bridge) allow maxAgeHours; };
   };
   suites = agency.instance.directory + "/tests/recipes";
 in

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from agency.commandline import add_unwritten
+from agency.recipes.bridge.commands import bridge
 from agency.recipes.engine.commands import pipeline, run, runner
 from agency.recipes.engine.queue_commands import queue
 from agency.recipes.enrol.commands import check, drop, enrol, list_
@@ -19,6 +20,6 @@ def recipes() -> None:
 
 recipes.add_command(try_)
 recipes.add_command(teardown)
-for command in (enrol, list_, drop, check, mirror_, runner, run, pipeline, queue):
+for command in (enrol, list_, drop, check, mirror_, bridge, runner, run, pipeline, queue):
     recipes.add_command(command)
 add_unwritten(recipes)

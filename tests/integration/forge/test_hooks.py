@@ -95,6 +95,24 @@ async def test_gitea_tells_of_a_push_a_merge_request_and_a_comment(gitea, gitea_
         await gitea.remove_hook(PROJECT, made.id)
 
 
+async def test_a_hook_for_comments_alone_tells_of_those_on_merge_requests(
+    gitea, gitea_place, receiver
+):
+    made = await gitea.add_hook(PROJECT, receiver.url, SECRET, frozenset({HookEvent.COMMENT}))
+    try:
+        assert made.events == {HookEvent.COMMENT}
+        gitea_place.commit("commented", "commented")
+        request = await gitea.open_merge_request(
+            PROJECT, NewMergeRequest("Commented", "", "commented", "main")
+        )
+        said = await gitea.comment(PROJECT, request.number, "!testme")
+        told = await receiver.told(HookEvent.COMMENT, "created")
+        assert (told.number, told.comment) == (request.number, said)
+        assert all(each["x-gitea-event"] != "pull_request" for each, _ in receiver.calls)
+    finally:
+        await gitea.remove_hook(PROJECT, made.id)
+
+
 async def test_a_comment_on_an_issue_is_no_event(gitea, receiver):
     made = await gitea.add_hook(PROJECT, receiver.url, SECRET, frozenset({HookEvent.COMMENT}))
     try:

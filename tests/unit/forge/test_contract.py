@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
@@ -57,7 +58,8 @@ async def test_states_have_one_set_of_words(forge, simulated, gitlab, gitea, sta
 
 async def test_a_comment(forge, simulated):
     made = await forge.comment("team/app", 5, "hé")
-    assert made == Comment(70, User(7, "forge-bot"), "hé")
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert made == Comment(70, User(7, "forge-bot"), "hé", noon, noon)
     assert list(simulated.told.values()) == [{"body": "hé"}]
 
 
@@ -117,6 +119,16 @@ async def test_a_rate_limit_is_waited_for(forge, simulated):
     simulated.faults = [limited, limited]
     assert (await forge.current_user()).id == 7
     assert simulated.calls == ["GET /user"] * 3
+
+
+async def test_who_asks_for_a_long_rest_is_not_asked_again(forge, simulated):
+    if simulated.kind == "gitlab":
+        pytest.skip("python-gitlab waits itself, 30 s at most each time")
+    simulated.faults = [answers(b"{}", 429, Retry_After="600")] * 5
+    with pytest.raises(ForgeError, match="HTTP 429") as caught:
+        await forge.current_user()
+    assert caught.value.after_s == 600
+    assert simulated.calls == ["GET /user"]
 
 
 async def test_but_not_for_ever(forge, simulated):

@@ -57,7 +57,6 @@ def test_check_reports_a_stale_render(
 @pytest.mark.parametrize(
     ("service", "feature"),
     [
-        ("bridge: {enable: true}\n  ci: {enable: true}", "bridge"),
         ("dashboard: {enable: true}\n  ci: {enable: true}", "dashboard"),
     ],
 )

@@ -44,6 +44,8 @@ def test_it_is_read(tmp_path: Path) -> None:
         ({"maxTests": 0}, "maxTests"),
         ({"forge": {"kind": "sourcehut", "url": "x"}}, "forge.kind"),
         ({"more": 1}, "more"),
+        ({"bridge": {"maxAgeHours": 0}}, "bridge.maxAgeHours"),
+        ({"bridge": {"allow": [""]}}, "bridge.allow.0"),
     ],
 )
 def test_a_fault_is_told_with_its_place(
