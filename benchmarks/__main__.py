@@ -11,6 +11,7 @@ import click
 from benchmarks import (
     audit,
     chat,
+    dashboard,
     flood,
     gateway,
     guest,
@@ -37,6 +38,7 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "gateway": gateway.rows,
     "models": models.rows,
     "working": working.rows,
+    "dashboard": dashboard.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }

@@ -60,13 +60,6 @@ UNWRITTEN = (
         flags=("--config", "--poll-seconds"),
     ),
     Unwritten(
-        "dashboard",
-        "agency.dashboard.enable",
-        ("recipes", "dashboard"),
-        "Serve runs and their results as web pages.",
-        flags=("--config", "--retention-days"),
-    ),
-    Unwritten(
         "sandbox",
         "agency.sandbox.enable",
         ("sandbox", "serve"),

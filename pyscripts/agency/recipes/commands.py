@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from agency.commandline import add_unwritten
+from agency.recipes.dashboard.command import dashboard
 from agency.recipes.trying import teardown, try_
 
 
@@ -15,4 +16,5 @@ def recipes() -> None:
 
 recipes.add_command(try_)
 recipes.add_command(teardown)
+recipes.add_command(dashboard)
 add_unwritten(recipes)
