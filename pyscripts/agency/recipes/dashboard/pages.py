@@ -15,9 +15,8 @@ from agency.recipes.dashboard.files import NoFileError, RunFiles
 from agency.recipes.dashboard.logs.pieces import MOST_PIECE, piece, tail
 from agency.recipes.dashboard.reading import Reading
 from agency.recipes.dashboard.views import documents, links, models, publishing
-from agency.recipes.dashboard.views.flakiness import flakiness
 from agency.recipes.dashboard.views.links import ForgeLinks
-from agency.recipes.dashboard.views.models import STRIP, Wanted
+from agency.recipes.dashboard.views.models import Wanted
 from agency.recipes.dashboard.views.rendering import page
 from agency.recipes.naming import is_run_id
 from agency.recipes.record.run import Run, RunState
@@ -83,7 +82,7 @@ class Pages:
             "overview",
             rows=models.chosen(found, wanted),
             total=len(found),
-            tally=models.tally(found),
+            tally=models.states(found),
             queue=await self.reading.queue(),
             waiting=counts[RunState.QUEUED] + counts[RunState.RUNNING],
             wanted=wanted,
@@ -103,7 +102,7 @@ class Pages:
         name, before = request.match_info["recipe"], _number(request, "before")
         runs, older = await self.reading.page(name, before)
         enrolled = self._known(name, bool(runs) or before is not None)
-        judged = await self.reading.judged(name)
+        tally = await self.reading.tallies.of(name)
         return self.html(
             "recipe",
             name=name,
@@ -111,9 +110,8 @@ class Pages:
             runs=runs,
             older=older,
             newest=before is not None,
-            flakiness=flakiness(judged),
-            strip=[one.state for one in reversed(judged[:STRIP])],
-            badge=judged[0].state.value if judged else "no run yet",
+            tally=tally,
+            badge=tally.strip[-1].value if tally.strip else "no run yet",
         )
 
     async def recipe_json(self, request: web.Request) -> web.StreamResponse:
@@ -121,7 +119,7 @@ class Pages:
         name, before = request.match_info["recipe"], _number(request, "before")
         runs, older = await self.reading.page(name, before)
         enrolled = self._known(name, bool(runs) or before is not None)
-        flaky = flakiness(await self.reading.judged(name))
+        flaky = (await self.reading.tallies.of(name)).flakiness
         return web.json_response(
             documents.recipe(name, enrolled is not None, runs, flaky, older, self._forge)
         )

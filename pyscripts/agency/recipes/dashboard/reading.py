@@ -11,12 +11,12 @@ from agency.clock import Clock
 from agency.recipes.configuration import RecipesConfig
 from agency.recipes.dashboard.files import MOST_RESULT, RESULT, NoFileError, RunFiles
 from agency.recipes.dashboard.logs.pieces import tail
+from agency.recipes.dashboard.verdicts import Verdicts
 from agency.recipes.dashboard.views import models
-from agency.recipes.dashboard.views.flakiness import LAST
 from agency.recipes.dashboard.views.models import LogView, Row, RunView
 from agency.recipes.dashboard.views.result import Result, read_result
 from agency.recipes.record import history
-from agency.recipes.record.history import Judged, Listed
+from agency.recipes.record.history import Listed
 from agency.recipes.record.run import Run
 from agency.recipes.record.runs import Runs
 
@@ -36,6 +36,7 @@ class Reading:
     runs: Runs
     clock: Clock
     days: int
+    tallies: Verdicts
     _ended: dict[str, tuple[float, bool]] = field(default_factory=dict)
 
     @property
@@ -46,8 +47,8 @@ class Reading:
     async def rows(self) -> tuple[tuple[Row, ...], tuple[str, ...]]:
         """Read the overview: a row of each recipe, and names that have only a history."""
         latest = await self.runs.listed(history.latest)
-        judged = await self.runs.listed(partial(history.judged, last=LAST))
-        return models.rows(self.config, latest, judged), models.dropped(self.config, latest)
+        tallies = await self.tallies.all()
+        return models.rows(self.config, latest, tallies), models.dropped(self.config, latest)
 
     async def queue(self) -> tuple[Listed, ...]:
         """Read what runs and waits, bounded."""
@@ -59,11 +60,6 @@ class Reading:
         found = await self.runs.listed(ask)
         older = found[PAGE - 1].run.sequence if len(found) > PAGE else None
         return found[:PAGE], older
-
-    async def judged(self, recipe: str) -> list[Judged]:
-        """Read the last verdicts of a recipe."""
-        found = await self.runs.listed(partial(history.judged, last=LAST, recipe=recipe))
-        return found.get(recipe, [])
 
     async def verdicts(self, recipe: str | None, limit: int) -> tuple[Listed, ...]:
         """Read the newest verdicts of a recipe, or of all."""

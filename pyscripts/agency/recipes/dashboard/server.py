@@ -19,6 +19,7 @@ from agency.recipes.dashboard.numbers import CONTENT_TYPE, Numbers, exposition
 from agency.recipes.dashboard.pages import Pages
 from agency.recipes.dashboard.reading import Reading
 from agency.recipes.dashboard.serving_files import Files
+from agency.recipes.dashboard.verdicts import Verdicts
 from agency.recipes.dashboard.views.rendering import assets
 from agency.recipes.record.runs import RecordError, Runs, open_runs
 from agency.signals import stop_signals
@@ -52,7 +53,7 @@ class Dashboard:
         self.streams = streams
         self.numbers = Numbers(streams)
         self.clock = clock
-        self.reading = Reading(config, runs, clock, days)
+        self.reading = Reading(config, runs, clock, days, Verdicts(runs))
         self.pages = Pages(self.reading)
 
     def app(self) -> web.Application:
@@ -152,6 +153,7 @@ async def serving(
     async with AsyncExitStack() as stack:
         runs = await stack.enter_async_context(open_runs(config.state, clock))
         dashboard = Dashboard(config, runs, clock, days, streams or Streams())
+        await dashboard.reading.tallies.all()  # so that the first page is as quick as the others
         runner = make_runner(dashboard.app(), LIMITS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

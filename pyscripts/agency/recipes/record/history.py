@@ -80,14 +80,45 @@ def verdicts(connection: Connection, recipe: str | None, limit: int) -> tuple[Li
     return _read(connection.execute(wanted.order_by(runs.c.sequence.desc()).limit(limit)))
 
 
-def judged(connection: Connection, last: int, recipe: str | None = None) -> dict[str, list[Judged]]:
-    """Read the last runs with a verdict of each recipe, newest first."""
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """State of the record at a moment: its verdicts, its newest run, and what has not ended.
+
+    `verdicts` grows with every run that comes to a verdict; `unended` names recipes.
+    """
+
+    verdicts: int
+    newest: int
+    unended: frozenset[str]
+
+
+def mark(connection: Connection) -> Mark:
+    """Read the state of the record."""
+    ended = select(func.count()).select_from(runs).where(runs.c.state.in_(VERDICTS))
+    open_ = select(runs.c.recipe).where(runs.c.state.in_((RunState.QUEUED, RunState.RUNNING)))
+    return Mark(
+        connection.execute(ended).scalar_one(),
+        connection.execute(select(func.max(runs.c.sequence))).scalar() or 0,
+        frozenset(connection.execute(open_.distinct()).scalars()),
+    )
+
+
+def newer(connection: Connection, than: int) -> frozenset[str]:
+    """Name the recipes of the runs after a sequence number."""
+    wanted = select(runs.c.recipe).where(runs.c.sequence > than).distinct()
+    return frozenset(connection.execute(wanted).scalars())
+
+
+def judged(
+    connection: Connection, last: int, recipes: frozenset[str] | None = None
+) -> dict[str, list[Judged]]:
+    """Read the last runs with a verdict of recipes, newest first; None: of all."""
     number = func.row_number().over(partition_by=runs.c.recipe, order_by=runs.c.sequence.desc())
     inner = select(
         runs.c.recipe, runs.c.commit_sha, runs.c.stages, runs.c.state, number.label("number")
     ).where(runs.c.state.in_(VERDICTS))
-    if recipe is not None:
-        inner = inner.where(runs.c.recipe == recipe)
+    if recipes is not None:
+        inner = inner.where(runs.c.recipe.in_(sorted(recipes)))
     rows = inner.subquery()
     wanted = select(rows).where(rows.c.number <= last).order_by(rows.c.recipe, rows.c.number)
     found: dict[str, list[Judged]] = {}

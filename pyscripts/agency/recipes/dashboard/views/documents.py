@@ -77,8 +77,8 @@ def _row(row: Row, forge: ForgeLinks) -> Document:
         "repository": row.repository,
         "url": links.of_recipe(row.recipe),
         "badge": f"{links.of_recipe(row.recipe)}/badge.svg",
-        "flakiness": _flakiness(row.flakiness),
-        "verdicts": [state.value for state in row.strip],
+        "flakiness": _flakiness(row.tally.flakiness),
+        "verdicts": [state.value for state in row.tally.strip],
         "latest": None if row.latest is None else listed(row.latest, forge),
     }
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agency.recipes.record.history import Judged
 from agency.recipes.record.run import RunState
 
 LAST = 50  # verdicts of a recipe that are looked at
+STRIP = 10  # verdicts of a recipe that are shown one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,17 @@ def flakiness(newest_first: Sequence[Judged]) -> Flakiness:
             disagreeing += before[of] != passed
         before[of] = last = passed
     return Flakiness(judged, repeats, disagreeing, changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Verdicts of a recipe: how flaky it is, and the last of them, the oldest first."""
+
+    flakiness: Flakiness = field(default_factory=Flakiness)
+    strip: tuple[RunState, ...] = ()
+
+
+def tally(newest_first: Sequence[Judged]) -> Tally:
+    """Tally the verdicts of a recipe."""
+    strip = tuple(one.state for one in reversed(newest_first[:STRIP]))
+    return Tally(flakiness(newest_first), strip)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from agency.recipes.configuration import RecipesConfig
 from agency.recipes.dashboard.files import IMAGES, SCREENSHOTS, Found
 from agency.recipes.dashboard.logs.pieces import Piece
-from agency.recipes.dashboard.views.flakiness import Flakiness, flakiness
+from agency.recipes.dashboard.views.flakiness import Tally
 from agency.recipes.dashboard.views.result import Result, Stage
-from agency.recipes.record.history import Judged, Listed
+from agency.recipes.record.history import Listed
 from agency.recipes.record.run import Run, RunState
 
-STRIP = 10  # verdicts that the overview shows of a recipe
 SORTS = ("name", "state", "newest", "longest", "flakiest")
 _DAY_MS = 86_400_000
 _WORST = (
@@ -31,13 +30,12 @@ _WORST = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A recipe in the overview; `strip` has its last verdicts, the oldest first."""
+    """A recipe in the overview."""
 
     recipe: str
     repository: str
     latest: Listed | None
-    flakiness: Flakiness
-    strip: tuple[RunState, ...]
+    tally: Tally
 
     @property
     def state(self) -> RunState | None:
@@ -55,7 +53,7 @@ class Wanted:
 
 
 def rows(
-    config: RecipesConfig, latest: Sequence[Listed], judged: Mapping[str, Sequence[Judged]]
+    config: RecipesConfig, latest: Sequence[Listed], tallies: Mapping[str, Tally]
 ) -> tuple[Row, ...]:
     """Make a row of every recipe that is enrolled, by name."""
     newest = {one.run.order.recipe: one for one in latest}
@@ -64,8 +62,7 @@ def rows(
             recipe=name,
             repository=config.recipes[name].repository,
             latest=newest.get(name),
-            flakiness=flakiness(judged.get(name, ())),
-            strip=tuple(one.state for one in reversed(judged.get(name, ())[:STRIP])),
+            tally=tallies.get(name, Tally()),
         )
         for name in sorted(config.recipes)
     )
@@ -98,16 +95,17 @@ def chosen(found: Sequence[Row], wanted: Wanted) -> tuple[Row, ...]:
             )
         case "flakiest":
             kept.sort(
-                key=lambda row: (row.flakiness.share or 0, row.flakiness.changes), reverse=True
+                key=lambda row: (row.tally.flakiness.share or 0, row.tally.flakiness.changes),
+                reverse=True,
             )
     return tuple(kept)
 
 
-def tally(found: Sequence[Row]) -> dict[str, int]:
+def states(found: Sequence[Row]) -> dict[str, int]:
     """Count the recipes by the state of their latest run."""
     counted = Counter("none" if row.state is None else row.state.value for row in found)
-    states = [*(state.value for state in RunState), "none"]
-    return {state: counted[state] for state in states if counted[state]}
+    known = [*(state.value for state in RunState), "none"]
+    return {state: counted[state] for state in known if counted[state]}
 
 
 @dataclass(frozen=True, slots=True)
