@@ -85,17 +85,22 @@ class RunFiles:
         parts = path.split("/")
         if not all(map(_is_name, parts)) or len(parts) > _MOST_DEPTH:
             raise NoFileError("not the path of a file of this run", where=path[:200])
+        with contextlib.ExitStack() as stack:
+            yield self._opened(stack, path, parts)
+
+    def _opened(
+        self, stack: contextlib.ExitStack, path: str, parts: Sequence[str]
+    ) -> tuple[int, Found]:
         try:
-            with contextlib.ExitStack() as stack:
-                at = self._directory(stack, parts[:-1])
-                file = os.open(parts[-1], _STEP | os.O_NONBLOCK, dir_fd=at)
-                stack.callback(os.close, file)
-                facts = os.fstat(file)
-                if not _is_own(facts):
-                    raise NoFileError("no regular file of this run", where=path[:200])
-                yield file, Found(path, facts.st_size)
+            at = self._directory(stack, parts[:-1])
+            file = os.open(parts[-1], _STEP | os.O_NONBLOCK, dir_fd=at)
+            stack.callback(os.close, file)
+            facts = os.fstat(file)
         except OSError as error:
             raise NoFileError(f"cannot open it: {error.strerror}", where=path[:200]) from error
+        if not _is_own(facts):
+            raise NoFileError("no regular file of this run", where=path[:200])
+        return file, Found(path, facts.st_size)
 
     def _directory(self, stack: contextlib.ExitStack, parts: Sequence[str]) -> int:
         at = os.open(self.base / self.run, _STEP | os.O_DIRECTORY)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, case, func, literal, null, select
+from sqlalchemy import LargeBinary, Select, case, cast, func, null, select
 from sqlalchemy.engine import Connection
 
 from agency.recipes.record.queue import read
@@ -16,11 +16,12 @@ from agency.recipes.record.tables import runs
 VERDICTS = (RunState.PASSED, RunState.FAILED, RunState.TIMED_OUT, RunState.ERROR)
 _MAX_VERSION = 80
 _COLUMNS = [column for column in runs.c if column.name != "result"]
-# The text may be anything: a function that reads JSON is asked only where it is JSON.
-_VERSION = case(
-    (func.json_valid(runs.c.result) == 1, func.json_extract(runs.c.result, "$.version")),
-    else_=literal(""),
-).label("version")
+# The text may be anything. A function that reads JSON is asked only where it is JSON; and the
+# escapes of JSON can name what is no character, which a column of text could not be read for.
+_READ = cast(
+    func.substr(func.json_extract(runs.c.result, "$.version"), 1, _MAX_VERSION), LargeBinary
+)
+_VERSION = case((func.json_valid(runs.c.result) == 1, _READ), else_=null()).label("version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,11 @@ def _listed() -> Select[Any]:
 
 
 def _read(rows: Iterable[Any]) -> tuple[Listed, ...]:
-    return tuple(Listed(read(row), str(row.version or "")[:_MAX_VERSION]) for row in rows)
+    return tuple(Listed(read(row), _version(row.version)) for row in rows)
+
+
+def _version(found: bytes | None) -> str:
+    return (found or b"").decode(errors="replace")
 
 
 def latest(connection: Connection) -> tuple[Listed, ...]:

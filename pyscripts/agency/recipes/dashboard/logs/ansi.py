@@ -123,15 +123,12 @@ def _shown(character: str) -> str:
 def whole(data: bytes) -> int:
     """Return how many bytes end with no half of a character, a sequence or a line break."""
     end = len(data) - _half_character(data)
-    start = data.rfind(b"\x1b", max(0, end - _MOST_UNENDED), end)
-    if start > 0 and data[start - 1 : start] == b"\x1b":
-        start -= 1
-    if start >= 0 and _UNENDED.match(data, start, end):
-        # The end of a string is itself an escape: the string begins before it.
-        opened = data.rfind(b"\x1b", max(0, end - _MOST_UNENDED), start)
-        if opened >= 0 and _UNENDED.match(data, opened, end):
-            return opened
-        return start
+    oldest = max(0, end - _MOST_UNENDED)
+    last = data.rfind(b"\x1b", oldest, end)
+    if last >= 0 and _UNENDED.match(data, last, end):
+        # It may be the first half of what ends a string, which began before it.
+        opened = data.rfind(b"\x1b", oldest, last)
+        return opened if opened >= 0 and _UNENDED.match(data, opened, end) else last
     return end - 1 if data[:end].endswith(b"\r") else end
 
 
