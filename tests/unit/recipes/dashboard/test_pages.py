@@ -6,10 +6,12 @@ import json
 import re
 import sqlite3
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from recipe_history import COMMIT, FAILURE, failed, png, result
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from agency.recipes.dashboard.reading import PAGE
 from agency.recipes.record.run import RunState
@@ -179,13 +181,8 @@ async def test_a_damaged_result_on_record_hides_no_list(board: Any, text: str) -
 
 
 async def test_lists_never_read_a_result(board: Any) -> None:
-    """What a list asks the database for has no column `result` but for its version."""
     await board.past.passed()
     asked = []
-    connection = sqlite3.connect(board.past.state / "recipes.db")
-    connection.close()
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
 
     @event.listens_for(Engine, "before_cursor_execute")
     def seen(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -234,7 +231,7 @@ async def test_a_hostile_name_of_a_recipe_is_a_name(board: Any) -> None:
     assert run.id in await board.page("/recipes/a%22%3E%3Cscript%3E")
     async with board.client.get("/recipes/a%22%3E%3Cscript%3E/badge.svg") as answer:
         assert "<script>" not in await answer.text()
-    ElementTree.fromstring(await board.page("/feed.atom"))
+    ET.fromstring(await board.page("/feed.atom"))
 
 
 async def test_an_engine_names_no_page_but_of_the_web(board: Any) -> None:
@@ -284,12 +281,12 @@ async def test_badges_and_feeds(board: Any) -> None:
         assert answer.status == 304
     assert "failed" in (await badge("blog"))[0], "the verdict is of the run before"
     assert "no run yet" in (await badge("shop"))[0]
-    feed = ElementTree.fromstring(await board.page("/feed.atom"))
+    feed = ET.fromstring(await board.page("/feed.atom"))
     titles = [entry.findtext(f"{ATOM}title") for entry in feed.iter(f"{ATOM}entry")]
     assert titles == ["failed: blog 1.1.0+1.27.2", "passed: wiki 1.1.0+1.27.2"]
     links = [entry.find(f"{ATOM}link") for entry in feed.iter(f"{ATOM}entry")]
     assert all(str(one.get("href")).startswith("https://ci.example.org/runs/r") for one in links)
-    one = ElementTree.fromstring(await board.page("/recipes/wiki/feed.atom"))
+    one = ET.fromstring(await board.page("/recipes/wiki/feed.atom"))
     assert len(list(one.iter(f"{ATOM}entry"))) == 1
 
 

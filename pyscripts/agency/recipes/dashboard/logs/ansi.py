@@ -19,7 +19,7 @@ from unicodedata import category
 _SEQUENCE = re.compile(
     r"\x1b\[([0-?]{0,64})[ -/]{0,8}([@-~])"
     r"|\x1b[\]PX^_][^\x07\x1b\n]{0,2048}(?:\x07|\x1b\\)"
-    r"|\x1b[ -/]{0,8}[0-~]"
+    r"|\x1b[ -/]{0,8}[0-OQ-WYZ\\`-~]"
 )
 _UNENDED = re.compile(
     rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}|[\]PX^_][^\x07\x1b\n]{0,2048}\x1b?|[ -/]{0,8})?\Z"

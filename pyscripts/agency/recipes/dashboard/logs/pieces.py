@@ -37,10 +37,15 @@ def read_raw(files: RunFiles, log: str, start: int, most: int = MOST_PIECE) -> R
     Raises:
         NoFileError: there is no such log.
     """
-    with files.open(log_path(log)) as (file, found):
-        inode = os.fstat(file).st_ino
-        data = os.pread(file, most, start) if start < found.size else b""
-        return Raw(data, start, found.size, inode)
+    with files.open(log_path(log)) as (file, _):
+        return read_open(file, start, most)
+
+
+def read_open(file: int, start: int, most: int) -> Raw:
+    """Read at most `most` bytes of an open log from a place on."""
+    facts = os.fstat(file)
+    data = os.pread(file, most, start) if start < facts.st_size else b""
+    return Raw(data, start, facts.st_size, facts.st_ino)
 
 
 def tail(files: RunFiles, log: str, most: int, *, live: bool = False) -> Piece:

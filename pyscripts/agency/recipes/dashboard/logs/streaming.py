@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from aiohttp import hdrs, web
 
-from agency.recipes.dashboard.files import NoFileError, RunFiles
+from agency.recipes.dashboard.files import NoFileError, RunFiles, log_path
 from agency.recipes.dashboard.logs.ansi import Style, spans, whole
-from agency.recipes.dashboard.logs.pieces import Raw, read_raw
+from agency.recipes.dashboard.logs.pieces import Raw, read_open
 from agency.web import Event, lift_answer_limit
 
 LAST_EVENT_ID = "Last-Event-ID"
@@ -73,7 +75,10 @@ class Streams:
 
 @dataclass(slots=True)
 class Reader:
-    """What a client has of a log: the next byte, and the style and the file that it stands in."""
+    """What a client has of a log: the next byte, and the style and the file that it stands in.
+
+    The file is held open, since the number of one that was removed could be another's at once.
+    """
 
     files: RunFiles
     log: str
@@ -81,6 +86,24 @@ class Reader:
     inode: int | None = None
     held_since: float | None = None
     style: Style = field(default_factory=Style)
+    _held: io.FileIO | None = None
+
+    def read(self, most: int) -> Raw | None:
+        """Read on; None if there is no such log now, which may come back."""
+        try:
+            with self.files.open(log_path(self.log)) as (file, _):
+                raw = read_open(file, self.at, most)
+                if self._held is None or raw.inode != os.fstat(self._held.fileno()).st_ino:
+                    self.close()
+                    self._held = os.fdopen(os.dup(file), "rb", buffering=0)
+                return raw
+        except NoFileError:
+            return None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._held is not None:
+            self._held.close()
 
     def events(self, raw: Raw | None, now: float, pace: Pace, *, final: bool) -> list[Event]:
         """Make the events of what was read; `final` lets nothing wait for more."""
@@ -132,7 +155,8 @@ async def follow(
 ) -> web.StreamResponse:
     """Answer a request with a log from a byte on, until the run `ended` and all of it is sent.
 
-    A heartbeat finds dead connections; a client that reads nothing for `write_s` is dropped.
+    A client that goes frees its place at once. A heartbeat finds dead connections; a client that
+    reads nothing for `write_s` is dropped.
 
     Raises:
         web.HTTPServiceUnavailable: too many are open.
@@ -148,14 +172,17 @@ async def follow(
         lift_answer_limit()
         await response.prepare(request)
         try:
-            await _Following(response, streams, reader, ended).run()
+            await _Following(request, response, streams, reader, ended).run()
         except (TimeoutError, ConnectionError):
             request.protocol.force_close()
+        finally:
+            reader.close()
         return response
 
 
 @dataclass(slots=True)
 class _Following:
+    request: web.Request
     response: web.StreamResponse
     streams: Streams
     reader: Reader
@@ -168,7 +195,7 @@ class _Following:
         logs = await self._logs()
         await self._write(_RETRY)
         over = await self.ended()
-        while loop.time() - began < pace.longest_s and not self.streams.closing.is_set():
+        while loop.time() - began < pace.longest_s and not self._over():
             if await self._send(final=over):
                 continue
             if over:
@@ -186,21 +213,18 @@ class _Following:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.streams.closing.wait(), pace.poll_s)
 
+    def _over(self) -> bool:
+        """Return whether the server stops, or the client is gone: nothing is written in vain."""
+        return self.streams.closing.is_set() or self.request.transport is None
+
     async def _send(self, *, final: bool) -> bool:
         """Send what there is now; return whether there was anything."""
-        raw = await asyncio.to_thread(self._read)
+        raw = await asyncio.to_thread(self.reader.read, self.streams.pace.most_bytes)
         now = asyncio.get_running_loop().time()
         events = self.reader.events(raw, now, self.streams.pace, final=final)
         for event in events:
             await self._write(event.encoded())
         return bool(events)
-
-    def _read(self) -> Raw | None:
-        reader = self.reader
-        try:
-            return read_raw(reader.files, reader.log, reader.at, self.streams.pace.most_bytes)
-        except NoFileError:  # it may come, and come back
-            return None
 
     async def _logs(self) -> tuple[str, ...]:
         found = await asyncio.to_thread(self.reader.files.logs)
