@@ -78,6 +78,7 @@ SUITES = (
     Suite("make test-s3", 1, made("test-s3"), builds=(S3_BUILD,)),
     Suite("make test-agents-own", 1, made("test-agents-own")),
     Suite("make test-agents-browser", 1, made("test-agents-browser"), root="to install a browser"),
+    Suite("make test-pages", 1, made("test-pages"), root="to install a browser"),
     Suite(
         "make test-guest", 14, made("test-guest"), root="to start Incus", builds=(SOPS_BUILD,)
     ),
