@@ -134,7 +134,7 @@ async def browsing_loopback(base: str, home: Path) -> AsyncIterator[Page]:
     await asyncio.to_thread(home.mkdir, parents=True)
     argv = (
         *(find_browser(), *FLAGS, *(AS_ROOT if os.geteuid() == 0 else ())),
-        *(f"--user-data-dir={home / 'profile'}", "--force-prefers-reduced-motion"),
+        *(f"--user-data-dir={home / 'profile'}", "--hide-scrollbars"),
         *("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "about:blank"),
     )
     try:
