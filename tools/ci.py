@@ -27,7 +27,7 @@ from setup import SOPS_BUILD, TOOLS
 ROOT = Path(__file__).resolve().parent.parent
 MINUTE_S = 60.0
 # For all suites, on a machine with warm caches.
-BUDGET_MIN = 50
+BUDGET_MIN = 51
 DEFECT = 1.5
 # No suite begins after minute LAST_BEGIN_MIN. At minute END_MIN the running suite is ended, so that
 # the result is printed before the machine's own limit of 90 minutes.

@@ -86,6 +86,7 @@ def _conduct(
         stages=stages,
         teardown=teardown,
         artifacts=str(artifacts),
+        version=app.head.version,
     )
     document = json.dumps(report.as_dict(), indent=2)
     write_atomically(artifacts / "result.json", f"{document}\n".encode())

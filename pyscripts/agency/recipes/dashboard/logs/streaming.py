@@ -75,7 +75,7 @@ class Streams:
 
 @dataclass(slots=True)
 class Reader:
-    """What a client has of a log: the next byte, and the style and the file that it stands in.
+    """A client's place in a log: the next byte, and the style and the file that it stands in.
 
     The file is held open, since the number of one that was removed could be another's at once.
     """
