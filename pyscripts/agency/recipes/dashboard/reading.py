@@ -10,7 +10,7 @@ from pathlib import Path
 from agency.clock import Clock
 from agency.recipes.configuration import RecipesConfig
 from agency.recipes.dashboard.files import MOST_RESULT, RESULT, NoFileError, RunFiles
-from agency.recipes.dashboard.logs.pieces import tail
+from agency.recipes.dashboard.logs.pieces import plain_text, read_raw, tail
 from agency.recipes.dashboard.verdicts import Verdicts
 from agency.recipes.dashboard.views import models
 from agency.recipes.dashboard.views.models import LogView, Row, RunView
@@ -92,7 +92,9 @@ class Reading:
         result = read_result(run.result) if run.result else self._result(run, files)
         if expired:
             return RunView(run, result, before, True, (), ())
-        return RunView(run, result, before, False, self._logs(run, result, files), files.listing())
+        logs = self._logs(run, result, files)
+        told = "" if result.stages else _told(files)
+        return RunView(run, result, before, False, logs, files.listing(), told)
 
     def _result(self, run: Run, files: RunFiles) -> Result:
         """Read the file; a run that was started again may have one of its start before."""
@@ -117,3 +119,11 @@ class Reading:
                 continue
             shown.append(LogView(one.path, one.size, piece, live, one.path == first))
         return tuple(shown)
+
+
+def _told(files: RunFiles) -> str:
+    """Read what a run tells of its progress; nothing if there is no such log."""
+    try:
+        return plain_text(read_raw(files, "progress", 0).data)[0]
+    except NoFileError:
+        return ""

@@ -120,6 +120,21 @@ async def test_a_run_that_goes_on_is_followed_with_and_without_scripts(board: An
     assert "first\nsecond\n" in await board.page(f"/runs/{run.id}")
 
 
+async def test_the_stages_of_a_run_that_goes_on_are_as_far_as_it_tells(board: Any) -> None:
+    run = await board.past.start()
+    board.past.log(run.id, "progress", "install: begins\ninstall: pass\nupgrade: begins\n")
+
+    async def stages() -> list[str]:
+        page = await board.page(f"/runs/{run.id}")
+        return [re.sub(r"<[^>]+>|\s+", " ", one).split()[0::2] for one in re.findall(
+            r"<h3>(.*?)</h3>", page)]  # fmt: skip
+
+    assert await stages() == [["install", "pass"], ["upgrade", "running"], ["backup"], ["custom"]]
+    board.past.log(run.id, "progress", "upgrade: fail: <b> lost\ncustom: teapot\n")
+    assert (await stages())[1:] == [["upgrade", "fail"], ["backup"], ["custom"]]
+    assert "&lt;b&gt; lost" in await board.page(f"/runs/{run.id}")
+
+
 async def test_history_comes_in_pages(board: Any) -> None:
     ids = [(await board.past.passed()).id for _ in range(PAGE + 3)][::-1]
     first = await board.json("/recipes/wiki.json")

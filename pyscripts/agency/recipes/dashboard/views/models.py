@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from agency.recipes.record.history import Listed
 from agency.recipes.record.run import Run, RunState
 
 SORTS = ("name", "state", "newest", "longest", "flakiest")
+# Lines of `recipes/run/perform.py`.
+_TOLD = re.compile(r"^([a-z]+): (begins|pass|fail|skip|error)(?:: ([^\n]{1,2000}))?$", re.MULTILINE)
 _DAY_MS = 86_400_000
 _WORST = (
     RunState.FAILED,
@@ -129,13 +132,15 @@ class RunView:
     expired: bool
     logs: tuple[LogView, ...]
     files: tuple[Found, ...]
+    told: str = ""  # by the run about its progress
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """Stages of the result; before there is one, those that were ordered."""
+        """Stages of the result; before there is one, those that were ordered, as the run tells."""
         if self.result.stages:
             return self.result.stages
-        return tuple(Stage(name, "unknown", None, "") for name in self.run.order.stages)
+        seen = {found[1]: found for found in _TOLD.finditer(self.told)}
+        return tuple(_under_way(name, seen.get(name)) for name in self.run.order.stages)
 
     @property
     def screenshots(self) -> tuple[Found, ...]:
@@ -159,6 +164,13 @@ class RunView:
         """Files that are no screenshots."""
         shown = set(self.screenshots)
         return tuple(one for one in self.files if one not in shown)
+
+
+def _under_way(name: str, told: re.Match[str] | None) -> Stage:
+    """Make a stage of a run without a result from the last line that tells of it."""
+    if told is None:
+        return Stage(name, "unknown", None, "")
+    return Stage(name, "running" if told[2] == "begins" else told[2], None, told[3] or "")
 
 
 def is_expired(run: Run, now_ts: int, days: int) -> bool:

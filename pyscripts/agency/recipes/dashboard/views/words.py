@@ -20,7 +20,14 @@ SIGNS = {
     RunState.CANCELLED: NONE,
     RunState.REPLACED: NONE,
 }
-OUTCOME_SIGNS = {"pass": "✓", "fail": "✗", "skip": NONE, "error": "!", "unknown": "?"}
+OUTCOME_SIGNS = {
+    "pass": "✓",
+    "fail": "✗",
+    "skip": NONE,
+    "error": "!",
+    "running": "▶",
+    "unknown": "?",
+}
 
 
 def length(seconds: float | None) -> str:
