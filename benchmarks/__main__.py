@@ -11,6 +11,7 @@ import click
 from benchmarks import (
     audit,
     chat,
+    crowd,
     dashboard,
     flood,
     gateway,
@@ -39,11 +40,12 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "models": models.rows,
     "working": working.rows,
     "dashboard": dashboard.rows,
+    "crowd": crowd.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }
 # These take minutes and a machine of their own, and are measured when named.
-WHEN_NAMED = ("guest",)
+WHEN_NAMED = ("guest", "crowd")
 
 
 @click.command()
