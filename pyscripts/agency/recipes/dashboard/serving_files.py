@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
-from agency.recipes.dashboard.files import IMAGES, LOGS, Found, RunFiles, log_path
-from agency.recipes.dashboard.logs.pieces import MOST_PIECE, plain_text, read_raw
+from agency.recipes.dashboard.files import IMAGES, LOGS, Found, NoFileError, RunFiles, log_path
+from agency.recipes.dashboard.logs.pieces import plain_text, read_raw
 from agency.recipes.dashboard.logs.streaming import Reader, Streams, follow, offset
 from agency.recipes.dashboard.pages import Pages, or_not_found
 from agency.web import lift_answer_limit
@@ -83,6 +83,8 @@ class Files:
             while data := await asyncio.to_thread(source.next):
                 async with asyncio.timeout(_WRITE_S):
                     await response.write(data)
+            if source.cut:  # else the client waits for what it was promised
+                request.protocol.force_close()
         except (TimeoutError, ConnectionError):
             request.protocol.force_close()
         finally:
@@ -92,35 +94,43 @@ class Files:
 
 @dataclass(slots=True)
 class _Bytes:
-    """A file up to the size that was announced; a shorter one is filled, for its length is told."""
+    """A file up to the size that was announced; `cut` once it is shorter than that."""
 
     file: int
     size: int
     at: int = 0
+    cut: bool = False
 
     def next(self) -> bytes:
-        most = min(_CHUNK, self.size - self.at)
-        data = os.pread(self.file, most, self.at)
+        data = os.pread(self.file, min(_CHUNK, self.size - self.at), self.at)
         self.at += len(data)
+        self.cut = not data and self.at < self.size
         return data
 
 
 @dataclass(slots=True)
 class _Text:
-    """A log as plain text, up to the size that it had at the first read."""
+    """A log as plain text, up to the size that it had at the first read; `cut` if it is gone."""
 
     files: RunFiles
     log: str
     size: int | None = None
     at: int = 0
+    cut: bool = False
 
     def next(self) -> bytes:
-        with self.files.open(log_path(self.log)) as (file, found):
-            self.size = found.size if self.size is None else self.size
-            data = os.pread(file, min(MOST_PIECE, max(0, self.size - self.at)), self.at)
-        text, length = plain_text(data)
-        self.at += length
-        return text.encode(errors="replace") or (b"" if not data else self.next())
+        try:
+            with self.files.open(log_path(self.log)) as (file, found):
+                self.size = found.size if self.size is None else self.size
+                # A piece of sequences alone has no text, and is not the end.
+                while data := os.pread(file, min(_CHUNK, max(0, self.size - self.at)), self.at):
+                    text, length = plain_text(data)
+                    self.at += length
+                    if text:
+                        return text.encode(errors="replace")
+        except NoFileError:
+            self.cut = True
+        return b""
 
 
 def _headers(found: Found) -> dict[str, str]:

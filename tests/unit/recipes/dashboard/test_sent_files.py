@@ -140,3 +140,42 @@ async def test_a_log_that_is_no_text_can_be_read(board: Any) -> None:
     assert "\\x00" in await board.page(f"/runs/{run.id}/logs/custom")
     async with board.client.get(f"/runs/{run.id}/logs/custom.txt") as answer:
         assert "\\x1b" in await answer.text()
+
+
+async def test_a_file_that_becomes_shorter_ends_its_connection(board: Any) -> None:
+    """Its length is told: a client that was sent less would wait for the rest."""
+    run = await board.past.passed()
+    large = board.past.file(run.id, "large.bin", b"x" * 32 * 1024 * 1024)
+    path = f"/runs/{run.id}/files/large.bin"
+    reader, writer = await asyncio.open_connection("127.0.0.1", board.client._base_url.port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    os.truncate(large, 1024 * 1024)
+    async with asyncio.timeout(10):
+        got = await reader.read(-1)
+    assert 0 < len(got) < 32 * 1024 * 1024
+    writer.close()
+
+
+async def test_a_log_that_is_removed_while_it_is_sent_ends(board: Any) -> None:
+    run = await board.past.passed()
+    log = board.past.log(run.id, "custom", "a line of this log\n" * 1_500_000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", board.client._base_url.port)
+    writer.write(f"GET /runs/{run.id}/logs/custom.txt HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    log.unlink()
+    async with asyncio.timeout(10):
+        got = await reader.read(-1)
+    assert len(got) < 19 * 1_500_000
+    assert b"internal error" not in got
+    writer.close()
+
+
+async def test_a_log_of_sequences_alone_is_empty_as_text(
+    board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_files, "_CHUNK", 64)
+    run = await board.past.passed()
+    board.past.log(run.id, "custom", "\x1b[2J" * 20_000 + "end")
+    async with board.client.get(f"/runs/{run.id}/logs/custom.txt") as answer:
+        assert await answer.text() == "end"
