@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from recipe_history import failed, result
 
 from agency.recipes.dashboard.views.result import MOST_ROWS, MOST_TESTS, read_result, table
+from agency.recipes.outcome import CaseResult, Outcome, StageResult, Teardown
+from agency.recipes.run.report import Report
 
 
 def test_a_whole_one_is_read() -> None:
@@ -24,6 +26,28 @@ def test_a_whole_one_is_read() -> None:
     assert found.usage is not None
     assert found.usage.rows == (("memory_mib", "118"), ("cpu_seconds", "3.25"))
     assert found.overlay is None, "it is empty"
+
+
+def test_what_a_run_writes_is_read_whole() -> None:
+    """By the writer of a run itself: no key of it has another form here."""
+    stages = (
+        StageResult("install", Outcome.PASS, 12.34, tests=(CaseResult("t", Outcome.PASS, 0.5),)),
+        StageResult("upgrade", Outcome.ERROR, 1.0, "no swarm", notes=("from 1.0.0+1",)),
+    )
+    report = Report(
+        "r00000000", "wiki", "a" * 40, True, "w.ci.test", "abra 0.11", "2026-11-26T20:00:00.000Z",
+        13.4, stages, Teardown(("a volume",), ("a network",)), "artifacts/r00000000", "1.0.0+2",
+    )  # fmt: skip
+    found = read_result(json.dumps(report.as_dict()))
+    assert found.faults == ()
+    assert (found.modified, found.domain, found.abra) == (True, "w.ci.test", "abra 0.11")
+    assert (found.version, found.seconds) == ("1.0.0+2", 13.4)
+    assert (found.clean, found.swept, found.left) == (False, ("a volume",), ("a network",))
+    install, upgrade = found.stages
+    assert (install.outcome, install.seconds, install.passed) == ("pass", 12.3, 1)
+    assert (upgrade.outcome, upgrade.reason, upgrade.notes) == (
+        "error", "no swarm", ("from 1.0.0+1",),
+    )  # fmt: skip
 
 
 def test_a_failure_has_its_reason() -> None:

@@ -14,7 +14,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from agency.recipes.journal import Censor, Journal
 from agency.recipes.record.run import RunState
+from agency.secrets import SecretValue
 
 
 @dataclass
@@ -98,6 +100,23 @@ async def test_what_is_added_comes_at_once_and_the_end_is_told(board: Any) -> No
         await board.past.end(run.id, RunState.PASSED)
         await stream.until(kind="end")
         assert await stream.next() is None
+
+
+async def test_what_a_run_writes_comes_at_once_and_without_its_secrets(board: Any) -> None:
+    """By the writer of a run itself, which holds back what may be the beginning of a secret."""
+    run = await board.past.start()
+    censor = Censor()
+    censor.add([SecretValue("correct-horse-battery-staple")])
+    board.past.log(run.id, "install", "")
+    with Journal(board.past.place(run.id) / "logs" / "install.log", censor) as journal:
+        async with following(board, run.id, at=0) as stream:
+            for number in range(5):
+                begun = time.perf_counter()
+                journal.say(f"line {number} says correct-horse-battery-staple")
+                got = await stream.until("\n")
+                assert time.perf_counter() - begun < 1
+                assert got.startswith(f"line {number} says ")
+                assert "horse" not in got
 
 
 async def test_a_client_goes_on_where_it_was(board: Any) -> None:
