@@ -6,6 +6,8 @@ import click
 
 from agency.commandline import add_unwritten
 from agency.recipes.dashboard.command import dashboard
+from agency.recipes.engine.commands import pipeline, run, runner
+from agency.recipes.engine.queue_commands import queue
 from agency.recipes.trying import teardown, try_
 
 
@@ -17,4 +19,8 @@ def recipes() -> None:
 recipes.add_command(try_)
 recipes.add_command(teardown)
 recipes.add_command(dashboard)
+recipes.add_command(runner)
+recipes.add_command(run)
+recipes.add_command(pipeline)
+recipes.add_command(queue)
 add_unwritten(recipes)
