@@ -130,7 +130,7 @@ def test_every_flag_arrives(tmp_path: Path, agency: Agency) -> None:
 
 @pytest.mark.parametrize(
     ("service", "feature"),
-    [("bridge", "bridge"), ("dashboard", "dashboard")],
+    [("bridge", "bridge")],
 )
 def test_what_has_no_program_yet_needs_preview(
     tmp_path: Path,

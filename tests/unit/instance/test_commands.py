@@ -58,7 +58,6 @@ def test_check_reports_a_stale_render(
     ("service", "feature"),
     [
         ("bridge: {enable: true}\n  ci: {enable: true}", "bridge"),
-        ("dashboard: {enable: true}\n  ci: {enable: true}", "dashboard"),
     ],
 )
 def test_check_refuses_an_unwritten_feature_without_preview(
