@@ -29,7 +29,7 @@ SUBJECTS_SINCE := 5d2daef
 .PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest bench-crowd soak \
   mutation mutation-sample coverage-properties \
   check-nix test-docker test-recipes agent-image test-forge test-s3 test-agents-own test-agents \
-  test-agents-browser test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
+  test-agents-browser test-pages test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -51,10 +51,10 @@ spinup: setup-spinup ## Make an agency on this machine, prove it, sign the trans
 	@spinup_smoke --target local --output artifacts/boot_transcript.json
 
 test: setup-dev setup-tools lint ## Set up and run the tests
-	pytest $(TEST_WORKERS) -m "not docker and not forge and not agents and not templates and not guest and not thorough" --ignore tests/nix --ignore tests/guest
+	pytest $(TEST_WORKERS) -m "not docker and not forge and not agents and not templates and not pages and not guest and not thorough" --ignore tests/nix --ignore tests/guest
 
 test-thorough: setup-dev setup-tools ## The variants that `make test` leaves out
-	pytest $(WORKERS) -m "thorough and not docker and not forge and not agents and not templates and not guest" --ignore tests/nix --ignore tests/guest
+	pytest $(WORKERS) -m "thorough and not docker and not forge and not agents and not templates and not pages and not guest" --ignore tests/nix --ignore tests/guest
 
 test-docker: setup-dev ## Test the reconcilers and agents in containers on a real Docker Engine (root)
 	@$(PYTHON) tools/setup.py docker
@@ -87,6 +87,10 @@ test-agents-browser: setup-dev ## The part of it that needs no forge: the templa
 	@$(PYTHON) tools/agent_browser.py
 	AGENCY_REQUIRE_TEMPLATES=1 pytest -m "templates and not thorough" -k browser \
 	  tests/integration/control/templates tests/integration/browser
+
+test-pages: setup-dev ## Test the pages of the dashboard in a headless Chromium, with axe-core
+	@$(PYTHON) tools/page_checks.py
+	AGENCY_REQUIRE_PAGES=1 pytest -m pages tests/integration/pages
 
 agent-image: setup-dev ## Make the image of agents in containers; give it to the Docker Engine here
 	@PYTHONPATH=tools python -m agentimage $(AGENT_IMAGE)

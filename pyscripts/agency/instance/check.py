@@ -11,7 +11,6 @@ from agency.instance.load import INSTANCE_FILE, LoadedInstance, instance_file, l
 from agency.instance.needs import required_secrets
 from agency.instance.problems import InstanceError, Problem
 from agency.instance.reading.dependencies import note_dependencies
-from agency.instance.reading.preview import note_unwritten
 from agency.instance.reading.recipients import disagreements, line_in
 from agency.instance.render import check_rendered
 from agency.secrets import (
@@ -37,7 +36,6 @@ def examine(path: Path) -> tuple[Problem, ...]:
     except InstanceError as error:
         return error.problems
     source = read_source(str(loaded.path), loaded.path.read_bytes())
-    note_unwritten(source, loaded.instance)
     note_dependencies(source, loaded.instance)
     found = (
         *source.problems,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from agency.commandline import add_unwritten
 from agency.recipes.bridge.commands import bridge
+from agency.recipes.dashboard.command import dashboard
 from agency.recipes.engine.commands import pipeline, run, runner
 from agency.recipes.engine.queue_commands import queue
 from agency.recipes.enrol.commands import check, drop, enrol, list_
@@ -18,8 +18,9 @@ def recipes() -> None:
     """Test Co-op Cloud recipes on real deployments."""
 
 
-recipes.add_command(try_)
-recipes.add_command(teardown)
-for command in (enrol, list_, drop, check, mirror_, bridge, runner, run, pipeline, queue):
-    recipes.add_command(command)
-add_unwritten(recipes)
+_COMMANDS = (
+    *(try_, teardown, enrol, list_, drop, check, mirror_),
+    *(bridge, dashboard, runner, run, queue, pipeline),
+)
+for _command in _COMMANDS:
+    recipes.add_command(_command)

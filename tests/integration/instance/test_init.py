@@ -128,33 +128,15 @@ def test_every_flag_arrives(tmp_path: Path, agency: Agency) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("service", "feature"),
-    [("bridge", "bridge"), ("dashboard", "dashboard")],
-)
-def test_what_has_no_program_yet_needs_preview(
-    tmp_path: Path,
-    own_state: Path,
-    agency: Agency,
-    capsys: pytest.CaptureFixture[str],
-    service: str,
-    feature: str,
+def test_a_service_brings_what_it_needs(
+    tmp_path: Path, agency: Agency, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "acme"
-    assert agency("init", root, *FLAGS, "--enable", service) == 1
-    said = " ".join(capsys.readouterr().err.split())
-    assert f"services.{service}: the program behind it is not part of this version" in said
-    assert f"--preview {feature}" in said
-    assert not root.exists()
-    assert not list(own_state.rglob("*.key"))
-
-    assert agency("init", root, *FLAGS, "--enable", service, "--preview", feature) == 0
-    assert load_instance(root).instance.preview == [feature]
+    assert agency("init", root, *FLAGS, "--enable", "bridge", "--preview", "mail") == 0
+    assert load_instance(root).instance.preview == ["mail"]
     said = capsys.readouterr().err
     assert "swarm is on too: ci needs it, as a run deploys" in said
     assert "ci needs a forge: turn gitlab on too, or set agency.forge.url" in said
-    agency("check", root)
-    assert "not part of this version" not in capsys.readouterr().out
 
 
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [

@@ -12,6 +12,7 @@ def test_all_stages_pass_and_nothing_is_left(bench):
     }  # fmt: skip
     assert report["teardown"] == {"clean": True, "kept": False, "swept": [], "left": []}
     assert "STAND-IN" in report["abra"]
+    assert report["version"] == "1.1.0+1.22.1"
     assert bench.on_swarm() == []
     assert bench.private() == []
     assert json.loads((bench.artifacts / report["run"] / "result.json").read_text()) == report

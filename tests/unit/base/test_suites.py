@@ -32,9 +32,20 @@ def test_without_docker_its_suite_passes_only_where_it_need_not_run(required, st
     assert "no real Docker Engine: " in done.stdout
 
 
+@pytest.mark.parametrize(("required", "status"), [({}, 0), ({"AGENCY_REQUIRE_PAGES": "1"}, 1)])
+def test_without_a_browser_its_suite_passes_only_where_it_need_not_run(required, status, tmp_path):
+    done = suite(tmp_path, "-m", "pages", "tests/integration/pages", **required)
+    assert done.returncode == status, done.stdout
+    assert "no Chromium: " in done.stdout
+
+
 def test_make_requires_what_it_installs():
     rules = (ROOT / "Makefile").read_text()
-    for name in ('DOCKER=1 pytest .*-m "docker', "GUEST=1 pytest .*-m guest"):
+    for name in (
+        'DOCKER=1 pytest .*-m "docker',
+        "GUEST=1 pytest .*-m guest",
+        "PAGES=1 pytest .*-m pages",
+    ):
         assert re.search(f"AGENCY_REQUIRE_{name}", rules)
 
 

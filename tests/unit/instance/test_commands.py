@@ -54,29 +54,6 @@ def test_check_reports_a_stale_render(
     assert "run `agency render`" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("service", "feature"),
-    [
-        ("dashboard: {enable: true}\n  ci: {enable: true}", "dashboard"),
-    ],
-)
-def test_check_refuses_an_unwritten_feature_without_preview(
-    write: Write, good: str, capsys: pytest.CaptureFixture[str], service: str, feature: str
-) -> None:
-    text = f"{good}services:\n  {service}\n{NEEDED}"
-    root = str(write(text))
-    agency("render", root)
-    capsys.readouterr()
-    assert agency("check", root) == 1
-    line = capsys.readouterr().out.splitlines()[0]
-    assert "instance.yaml:14: services." in line
-    assert f"list {feature} under preview" in line
-
-    write(f"{text}preview: [{feature}]\n")
-    agency("render", root)
-    assert agency("check", root) == 0
-
-
 @pytest.mark.parametrize("engine", ["builtin", "woodpecker"])
 def test_an_engine_that_has_its_program_needs_no_preview(
     write: Write, good: str, engine: str

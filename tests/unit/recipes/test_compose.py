@@ -138,6 +138,7 @@ def test_a_recipe_is_read_by_its_compose_file_variable(tmp_path):
     assert [s.name for s in recipe.services] == ["app", "db", "more", "web"]
     assert recipe.services[2].image == "m:v7-w.ci.test-"
     assert recipe.secrets == ("db_password",)
+    assert recipe.version == "1.0.0+2"
     assert recipe.on_swarm("secrets") == {"db_password": "w_ci_test_db_password_v2"}
     assert recipe.backed_up == ("app", "db")
 

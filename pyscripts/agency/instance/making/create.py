@@ -21,7 +21,6 @@ from agency.instance.making.place import LINES, Place, refuse_to_overwrite
 from agency.instance.needs import required_secrets
 from agency.instance.problems import InstanceError
 from agency.instance.reading.dependencies import Dependency, note_dependencies
-from agency.instance.reading.preview import note_unwritten
 from agency.instance.render import SCHEMA_FILE, write_rendered
 from agency.secrets import (
     AgeKey,
@@ -117,7 +116,6 @@ def create_instance(root: Path, options: InstanceOptions, age_key_file: Path) ->
     source = read_source(str(root / INSTANCE_FILE), content)
     instance = parse_instance(source)
     if instance is not None:
-        note_unwritten(source, instance)
         note_dependencies(source, instance)
     if instance is None or source.problems:
         raise InstanceError(source.problems)

@@ -24,6 +24,7 @@ from agency.recipes.recipe.yaml_lines import MAX_BYTES
 
 SAMPLE = ".env.sample"
 _SECRET = re.compile(r"SECRET_([A-Z0-9_]+)_VERSION\Z")
+_VERSION = re.compile(r"coop-cloud\.[^.]*\.version\Z")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.ya?ml\Z")
 
@@ -52,6 +53,16 @@ class RecipeFiles:
     def backed_up(self) -> tuple[str, ...]:
         """Names of the services with a backup label."""
         return tuple(one.name for one in self.services if one.backup_version)
+
+    @property
+    def version(self) -> str:
+        """Version that the recipe says of itself by its label; empty if it says none.
+
+        Source: Co-op Cloud's maintainers' handbook, label `coop-cloud.${STACK_NAME}.version`.
+        """
+        labels = (label for one in self.services for label in one.labels.items())
+        found = (text for name, text in labels if _VERSION.match(name))
+        return next(found, "")
 
     def on_swarm(self, section: str) -> dict[str, str]:
         """Return the external secrets, configs or networks, by key, as the swarm names them."""

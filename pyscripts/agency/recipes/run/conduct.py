@@ -86,6 +86,7 @@ def _conduct(
         stages=stages,
         teardown=teardown,
         artifacts=str(artifacts),
+        version=app.head.version,
     )
     write_result(report, artifacts)
     return report

@@ -28,6 +28,7 @@ class Report:
     stages: tuple[StageResult, ...]
     teardown: Teardown
     artifacts: str
+    version: str = ""  # that the recipe under test says of itself
 
     @property
     def outcome(self) -> Outcome:
@@ -39,6 +40,7 @@ class Report:
         return {
             "run": self.run,
             "recipe": self.recipe,
+            "version": self.version,
             "commit": self.commit,
             "modified": self.modified,
             "domain": self.domain,

@@ -41,13 +41,13 @@ _LAUNCH = (
     "os.dup2(int(sys.argv[2]), 4)\n"
     "os.execv(sys.argv[3], sys.argv[3:])\n"
 )
-_FLAGS = (
+FLAGS = (
     *("--headless", "--remote-debugging-pipe", "--disable-gpu", "--disable-quic"),
     *("--no-first-run", "--no-default-browser-check", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--disable-extensions"),
     *("--disable-dev-shm-usage", "--password-store=basic"),
 )
-_AS_ROOT = ("--no-sandbox",)  # it has none for root; here it shows pages of the run's guest alone
+AS_ROOT = ("--no-sandbox",)  # it has none for root; here it shows pages of the run's guest alone
 
 
 class BrowserError(AgencyError):
@@ -96,12 +96,12 @@ async def browsing(route: Route, home: Path) -> AsyncIterator[Browser]:
     program = find_browser()
     await asyncio.to_thread(_make_home, home, route.authority)
     argv = (
-        *(program, *_FLAGS, *(_AS_ROOT if os.geteuid() == 0 else ())),
+        *(program, *FLAGS, *(AS_ROOT if os.geteuid() == 0 else ())),
         *(f"--user-data-dir={home / 'profile'}", f"--host-resolver-rules={route.rules()}"),
         "about:blank",
     )
     try:
-        async with _running(argv, home) as browser:
+        async with running(argv, home) as browser:
             await browser.begin()
             yield browser
     finally:
@@ -122,7 +122,8 @@ def _make_home(home: Path, authority: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(argv: tuple[str, ...], home: Path) -> AsyncIterator[Browser]:
+async def running(argv: tuple[str, ...], home: Path) -> AsyncIterator[Browser]:
+    """Run a browser that takes its commands by pipes; its home must be there."""
     (told, tell), (hear, said) = _pipe(), _pipe()
     launch = (sys.executable, "-I", "-c", _LAUNCH, str(told), str(said), *argv)
     environment = {"HOME": str(home), "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
@@ -184,14 +185,14 @@ class Browser:
         Raises:
             BrowserError: it does not answer.
         """
-        self.product = str((await self._call("Browser.getVersion", timeout_s=_START_S))["product"])
-        target = await self._call("Target.createTarget", url="about:blank")
-        attached = await self._call(
+        self.product = str((await self.call("Browser.getVersion", timeout_s=_START_S))["product"])
+        target = await self.call("Target.createTarget", url="about:blank")
+        attached = await self.call(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
         )
         self._session = str(attached["sessionId"])
         for domain in ("Page", "Network"):
-            await self._call(f"{domain}.enable")
+            await self.call(f"{domain}.enable")
 
     async def open(self, url: str) -> None:
         """Go to a page and wait until it is loaded.
@@ -200,7 +201,7 @@ class Browser:
             BrowserError: the browser refuses it, such as for its certificate.
         """
         self._loaded.clear()
-        found = await self._call("Page.navigate", url=url)
+        found = await self.call("Page.navigate", url=url)
         if found.get("errorText"):
             raise BrowserError(f"the browser refuses the page: {found['errorText']}", where=url)
         try:
@@ -215,7 +216,7 @@ class Browser:
         Raises:
             BrowserError: it raises an error.
         """
-        found = await self._call("Runtime.evaluate", expression=expression, returnByValue=True)
+        found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         if "exceptionDetails" in found:
             # The expression may hold what was typed in.
             raise BrowserError("the page raised an error", where="page")
@@ -224,7 +225,7 @@ class Browser:
     async def fill(self, selector: str, text: str) -> None:
         """Type into a field, in the place of what it has."""
         await self.evaluate(f"document.querySelector({json.dumps(selector)}).select()")
-        await self._call("Input.insertText", text=text)
+        await self.call("Input.insertText", text=text)
 
     async def until_not(self, expression: str, values: Collection[str]) -> str:
         """Wait until an expression is none of these values; return it.
@@ -241,9 +242,14 @@ class Browser:
             raise BrowserError(f"no change within {_CALL_S:g} s", where=expression) from error
         return seen
 
-    async def _call(
+    async def call(
         self, method: str, *, timeout_s: float = _CALL_S, **parameters: object
     ) -> dict[str, Any]:
+        """Give one command of the protocol; return its result.
+
+        Raises:
+            BrowserError: it refuses, does not answer, or has ended.
+        """
         number = next(self._ids)
         message: dict[str, object] = {"id": number, "method": method, "params": parameters}
         if self._session is not None:
