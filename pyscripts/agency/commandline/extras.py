@@ -35,6 +35,8 @@ EXTRAS: Mapping[str, str] = {
     "authlib": "guest",
     "mechanicalsoup": "guest",
     "psycopg2": "guest",
+    "playwright": "recipes",
+    "pytest": "recipes",
     "synapse": "local",
 }
 
