@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from docker_engine import Engine
+from recipe_proxy import PORT, STACK, ZONE, ca_file
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-PORT = 8480
-# This kernel has no IPVS: no virtual addresses, and no ports but those of the task's host.
-OVERRIDE = f"""\
+# This kernel has no IPVS, and so a service has no virtual address.
+OVERRIDE = """\
 version: "3.8"
 services:
   app:
-    ports: [{{target: 80, published: {PORT}, mode: host}}]
-    deploy: {{endpoint_mode: dnsrr}}
+    deploy: {endpoint_mode: dnsrr}
 """
 PUBLISHED = "1.0.0+1.22.1"
 _GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@test")
@@ -53,10 +52,11 @@ class Bench:
 
     engine: Engine
     place: Path
+    name: str = "static-site"
 
     @property
     def recipe(self) -> Path:
-        return self.place / "static-site"
+        return self.place / self.name
 
     @property
     def state(self) -> Path:
@@ -72,18 +72,20 @@ class Bench:
         shutil.copy(RECIPES / "abra_stand_in.py", abra)
         abra.chmod(0o755)
         (self.place / "bin" / "override.yml").write_text(OVERRIDE)
-        source = RECIPES / "static-site"
+        source = RECIPES / self.name
         shutil.copytree(source / "recipe", self.recipe, copy_function=shutil.copy)
-        shutil.copytree(
-            source / "published", self.recipe, dirs_exist_ok=True, copy_function=shutil.copy
-        )
+        if (source / "published").is_dir():
+            shutil.copytree(
+                source / "published", self.recipe, dirs_exist_ok=True, copy_function=shutil.copy
+            )
         self.git("init", "-q", "-b", "main")
         self.commit("as published")
         self.git("tag", "-a", "-m", "published", PUBLISHED)
         shutil.copytree(
             source / "recipe", self.recipe, dirs_exist_ok=True, copy_function=shutil.copy
         )
-        self.commit("the next version")
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", "the next version")
 
     def git(self, *words: str) -> str:
         run = [*_GIT, "-C", str(self.recipe), *words]
@@ -117,7 +119,8 @@ class Bench:
         # The engine has a network of its own, and so the app's address is there.
         inside = ["nsenter", f"--net=/proc/{self.engine.pid}/ns/net", "--"]
         command = [sys.executable, "-m", "agency", "recipes", "try", source or str(self.recipe)]
-        options = [f"--through=http://127.0.0.1:{PORT}", f"--artifacts={self.artifacts}"]
+        options = [f"--through=https://127.0.0.1:{PORT}", f"--ca={ca_file(self.engine)}"]
+        options += [f"--zone={ZONE}", f"--artifacts={self.artifacts}"]
         return [*inside, *command, *options, *words]
 
     def try_(self, *words: str, source: str | None = None) -> Ended:
@@ -163,9 +166,15 @@ class Bench:
         found += [f"secret {n}" for n in self._names("secret", "ls")]
         found += [f"config {n}" for n in self._names("config", "ls")]
         found += [f"network {n}" for n in self._names("network", "ls")]
-        found += [f"container {n}" for n in self.engine.cli("ps", "-aq").split()]
+        containers = self.engine.cli("ps", "-a", "--format", "{{.Names}}").split()
+        found += [f"container {n}" for n in containers]
         known = ("ingress", "docker_gwbridge", "proxy", "host", "none", "bridge")
-        return [one for one in found if one.split()[1] not in known and "witness" not in one]
+        others = ("witness", f"{STACK}_")  # of nobody's run: the witnesses, and the proxy
+        return [
+            one
+            for one in found
+            if one.split()[1] not in known and not one.split()[1].startswith(others)
+        ]
 
     def _names(self, *words: str) -> list[str]:
         return self.engine.cli(*words, "--format", "{{.Name}}").split()

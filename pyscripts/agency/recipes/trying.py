@@ -53,6 +53,13 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option(
     "--suite-timeout", type=click.IntRange(5, 7200), default=900, show_default=True, help="Seconds."
 )
+@click.option(
+    "--run-timeout",
+    type=click.IntRange(5, 86400),
+    default=3600,
+    show_default=True,
+    help="Seconds for all stages together.",
+)
 @json_option
 def try_(
     source: str,
@@ -66,6 +73,7 @@ def try_(
     artifacts: Path,
     deploy_timeout: int,
     suite_timeout: int,
+    run_timeout: int,
     as_json: bool,
 ) -> None:
     """Deploy a recipe on the swarm of this machine, test it, and remove it again.
@@ -86,6 +94,7 @@ def try_(
         suite_s=suite_timeout,
         clock=Clock(),
         say=say,
+        run_s=run_timeout,
     )
     report = conduct(wanted, place, run_id(secrets.token_bytes(5)))
     emit(report.as_dict(), as_json=as_json, human=lambda out: out.print("\n".join(report.lines())))

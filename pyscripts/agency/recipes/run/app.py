@@ -18,6 +18,7 @@ from agency.coopcloud import AbraHome
 from agency.errors import AgencyError, BadInputError
 from agency.files import write_atomically
 from agency.recipes.client import AppClient
+from agency.recipes.facts import HEAD, MAX_DEPLOYMENTS, Deployment
 from agency.recipes.journal import Journal
 from agency.recipes.outcome import CaseResult
 from agency.recipes.policy import violations
@@ -33,7 +34,6 @@ from agency.recipes.stages.suites import SuiteError, SuiteRunner
 SETTLE_S = 300.0
 REMOVAL_S = 90.0  # for what the swarm ends by itself
 REMOVED_S = 10.0  # for what abra says it has removed
-_HEAD = "head"
 _POLL_S = 0.2
 
 
@@ -57,6 +57,7 @@ class App:
     own: Path | None
     clock: Clock
     journal: Journal
+    deployments: list[Deployment] = field(default_factory=list, init=False)
     _created: bool = field(default=False, init=False)
     _running: str | None = field(default=None, init=False)
 
@@ -79,23 +80,25 @@ class App:
         self._running = None
         self.abra.deploy(self.journal)
         self._wait()
-        self._running = _HEAD
+        self._deployed(HEAD)
 
     def deploy_fresh(self, version: Version) -> None:
         """Deploy a published version without any data, and wait until it is ready."""
         self.checkout.switch(str(version))
-        recipe = read_recipe(self.checkout.directory, self.head.name, self.client.domain)
+        recipe = read_recipe(
+            self.checkout.directory, self.head.name, self.client.domain, self.head.overlay
+        )
         examine(recipe)
         self._configure(recipe)
         self.wipe()
         self._say(f"deploying the published version {version}")
         self.abra.deploy(self.journal, str(version))
         self._wait()
-        self._running = str(version)
+        self._deployed(str(version))
 
     def ensure_head(self) -> None:
         """Deploy the recipe under test unless it is what runs."""
-        if self._running != _HEAD:
+        if self._running != HEAD:
             self.wipe()
             self.deploy_head()
 
@@ -170,6 +173,8 @@ class App:
             self._say(f"creating the app {self.client.domain}")
             self.abra.new(recipe.name, self.journal)
         write_atomically(self.abra.environment_file, recipe.environment.encode(), mode=0o600)
+        if recipe.overlay is not None:
+            self.checkout.put(recipe.overlay.file, recipe.overlay.text)
         if recipe.secrets:
             self.sidecar.add(self.abra.generate_secrets(self.journal))
 
@@ -178,6 +183,15 @@ class App:
         there = bool(self.swarm.services(self.stack))
         self.swarm.wait_settled(self.stack, SETTLE_S if there else 0.0)
         wait_ready(read_readiness(self.tests), self.client, self.clock)
+
+    def _deployed(self, version: str) -> None:
+        """Record what runs: abra's word and the compose file do not say which image it is."""
+        self._running = version
+        seen = Deployment(
+            version, self.swarm.version_label(self.stack), self.swarm.running_images(self.stack)
+        )
+        if seen not in self.deployments and len(self.deployments) < MAX_DEPLOYMENTS:
+            self.deployments.append(seen)
 
     def _run(self, directory: Path, files: Sequence[str]) -> tuple[CaseResult, ...]:
         return self.runner.run_files(directory, files, self.sidecar.reveal(), self.journal)

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agency.recipes.facts import NO_FACTS, Facts
 from agency.recipes.outcome import CaseResult, Outcome, StageResult, Teardown, verdict
 from agency.terminal import plain_lines
 
@@ -28,6 +29,7 @@ class Report:
     stages: tuple[StageResult, ...]
     teardown: Teardown
     artifacts: str
+    facts: Facts = NO_FACTS
 
     @property
     def outcome(self) -> Outcome:
@@ -54,6 +56,13 @@ class Report:
                 "left": list(self.teardown.left),
             },
             "artifacts": self.artifacts,
+            **self.facts.as_dict(),
+            "screenshots": [
+                {"stage": stage.name, "test": test.name, "file": test.screenshot}
+                for stage in self.stages
+                for test in stage.tests
+                if test.screenshot
+            ],
         }
 
     def lines(self) -> list[str]:
@@ -65,6 +74,8 @@ class Report:
             told += [f"{passed} of {len(stage.tests)} tests passed"] if stage.tests else []
             rows += _row(stage.name, stage.outcome.value, stage.seconds, [*told, *stage.notes])
         rows += _row("teardown", *_ended(self.teardown))
+        for head, told in self.facts.rows():
+            rows += _row(head, "", None, told)
         changed = " with uncommitted changes" if self.modified else ""
         what = f"{self.outcome.value}: {self.recipe} at {self.commit[:12]}{changed}"
         rows += ["", *_wrapped(f"{what}, by {self.abra}", 0)]
@@ -89,6 +100,7 @@ def _test(test: CaseResult) -> dict[str, object]:
         "outcome": test.outcome.value,
         "seconds": test.seconds,
         "reason": test.reason,
+        "screenshot": test.screenshot,
     }
 
 

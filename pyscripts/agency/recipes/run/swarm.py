@@ -12,6 +12,8 @@ import aiodocker
 from agency.clock import Clock
 from agency.coopcloud import Remain, Service, Stack, remains, remove_stack
 from agency.docker import answers, docker_at, require_swarm
+from agency.recipes.facts import DeployedImage
+from agency.recipes.observe.images import running_images, version_label
 
 T = TypeVar("T")
 _LOG_LINES = 400
@@ -55,6 +57,14 @@ class Swarm:
         return self._with(
             lambda client: remove_stack(client, self.url, stack, seconds=seconds, clock=self.clock)
         )
+
+    def running_images(self, stack: str) -> tuple[DeployedImage, ...]:
+        """List the images that run of a stack."""
+        return self._with(lambda client: running_images(client, self.url, stack))
+
+    def version_label(self, stack: str) -> str:
+        """Return the version that the labels of a stack tell; empty without one."""
+        return self._with(lambda client: version_label(Stack(client, self.url, stack, self.clock)))
 
     def logs(self, stack: str) -> str:
         """Collect the last lines that the services of a stack wrote, and why tasks ended."""
