@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,15 @@ class Bench:
 
     def _names(self, *words: str) -> list[str]:
         return self.engine.cli(*words, "--format", "{{.Name}}").split()
+
+    def processes(self, nap: str) -> list[str]:
+        """Processes that sleep so long."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if place.read_bytes().split(b"\0")[:2] == [b"sleep", nap.encode()]:
+                    found.append(place.parent.name)
+        return found
 
     def private(self) -> list[str]:
         """What is left of the private parts of runs."""

@@ -88,8 +88,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Take the screenshot of a test, before its page is closed; tell lacking programs apart."""
     report = yield
-    if call.excinfo is not None and call.excinfo.errisinstance(PrerequisiteError):
-        report.user_properties.append((_LACKING, str(call.excinfo.value)))
+    error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, PrerequisiteError):
+        report.user_properties.append((_LACKING, f"{error.message}: {error.hint or error.where}"))
     opened = getattr(item, "funcargs", {}).get("page")
     if call.when == "call" and opened is not None:
         report.user_properties.append((_SHOT, _shoot(opened)))

@@ -1,7 +1,7 @@
 """Bounds of one suite's processes together; at its end nothing of them is left.
 
 suite ─▶ control group: tasks, memory           (where one can be made)
-      ├▶ a look twice a second at its memory     (where the group has no limit of memory)
+      ├▶ a look twice a second: a limit is reached, or its memory, where the group does not hold it
       └▶ the run's mark in the environment       (what is left where there is no group)
 """
 
@@ -45,10 +45,14 @@ class Bounded:
         return self._over or (self.group.exceeded() if self.group else "")
 
     def look(self) -> None:
-        """End the suite if its memory is over the limit."""
-        if self.group is not None and self.group.memory_bytes() > self.limits.memory_bytes:
+        """End the suite if it reached a limit: what forks without end does not end by itself."""
+        group = self.group
+        if group is None:
+            return
+        if not group.holds_memory and group.memory_bytes() > self.limits.memory_bytes:
             self._over = f"it wanted more than {self.limits.memory_bytes // _MIB} MiB of memory"
-            self.group.kill()
+        if self.exceeded():
+            group.kill()
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def bounded(run: str, limits: Limits) -> Iterator[Bounded]:
     name = f"agency-{run}-{os.getpid()}-{secrets.token_hex(3)}"
     suite = Bounded(make(name, limits, hierarchies()), limits)
     ended = threading.Event()
-    watch = threading.Thread(target=_watch, args=(suite, ended), name="memory", daemon=True)
+    watch = threading.Thread(target=_watch, args=(suite, ended), name="bounds", daemon=True)
     watch.start()
     try:
         yield suite
@@ -72,7 +76,5 @@ def bounded(run: str, limits: Limits) -> Iterator[Bounded]:
 
 
 def _watch(suite: Bounded, ended: threading.Event) -> None:
-    if suite.group is None or suite.group.holds_memory:
-        return
     while not ended.wait(_LOOK_S):
         suite.look()

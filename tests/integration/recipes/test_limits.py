@@ -1,0 +1,63 @@
+"""Limits of a run, each really reached: the run is red, says why, and leaves nothing."""
+
+import time
+
+import pytest
+
+CHATTY = """
+import sys, time
+def test_endless(capfd):
+    with capfd.disabled():
+        while True:
+            print("still at it", flush=True)
+            time.sleep(0.05)
+"""
+FORKS = """
+import os, time
+def test_forks():
+    for _ in range({count}):
+        if os.fork() == 0:
+            os.setsid()
+            os.execve("/bin/sleep", ["sleep", "71{count}"], {{}})
+    time.sleep(1)
+"""
+
+
+def nothing_is_left(bench):
+    return (bench.on_swarm(), bench.private()) == ([], [])
+
+
+@pytest.mark.thorough
+def test_the_deadline_of_a_run_ends_what_goes_on_talking(bench):
+    (bench.recipe / "tests" / "test_install.py").write_text(CHATTY)
+    began = time.monotonic()
+    ended = bench.try_("--json", "--run-timeout=15", "--suite-timeout=170")
+    assert ended.status == 1
+    assert time.monotonic() - began < 60
+    assert ended.stage("install")["reason"] == "the deadline of the run was reached: 15 s"
+    assert ended.stage("upgrade")["outcome"] == "skip"
+    assert ended.report["deadline"] == {"seconds": 15, "reached": True}
+    logs = bench.artifacts / ended.report["run"] / "logs"
+    assert (logs / "install.log").read_text().count("still at it") > 20
+    assert nothing_is_left(bench)
+
+
+def test_the_deadline_ends_an_abra_that_hangs(bench):
+    bench.fault("hang")
+    ended = bench.try_("--json", "--run-timeout=8", "--stage=install")
+    assert ended.report["deadline"]["reached"]
+    assert ended.stage("install")["outcome"] == "fail"
+    assert nothing_is_left(bench)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("count", "reason"), [(300, ""), (3000, "processes and threads")])
+def test_tests_that_fork_leave_nothing(bench, count, reason):
+    (bench.recipe / "tests" / "test_install.py").write_text(FORKS.format(count=count))
+    ended = bench.try_("--json", "--stage=install")
+    assert reason in ended.stage("install")["reason"]
+    assert ended.stage("install")["outcome"] == ("fail" if reason else "pass")
+    assert bench.processes(f"71{count}") == []
+    log = (bench.artifacts / ended.report["run"] / "logs" / "install.log").read_text()
+    assert reason or "ended 300 processes that the tests left running" in log
+    assert nothing_is_left(bench)
