@@ -61,3 +61,40 @@ def test_tests_that_fork_leave_nothing(bench, count, reason):
     log = (bench.artifacts / ended.report["run"] / "logs" / "install.log").read_text()
     assert reason or "ended 300 processes that the tests left running" in log
     assert nothing_is_left(bench)
+
+
+STAYS = """
+import os, time
+def test_stays():
+    if os.fork() == 0:
+        os.setsid()
+        os.execve("/bin/sleep", ["sleep", "7199"], {})
+    time.sleep(100)
+"""
+
+
+@pytest.mark.thorough
+def test_what_a_killed_run_had_forked_without_its_mark_is_ended_by_the_next(bench, refused):
+    (bench.recipe / "tests" / "test_install.py").write_text(STAYS)
+    with bench.started("--stage=install") as killed:
+        deadline = time.monotonic() + 90
+        while not bench.processes("7199"):
+            assert killed.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        killed.kill()
+        killed.wait()
+    assert bench.processes("7199")
+    assert "janitor: removed" in bench.try_(source=str(refused)).stderr
+    assert bench.processes("7199") == []
+    assert nothing_is_left(bench)
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """A recipe that ends a run right after its janitor."""
+    place = tmp_path / "refused"
+    place.mkdir()
+    (place / ".env.sample").write_text("TYPE=refused\n")
+    (place / "compose.yml").write_text("services: {app: {image: x, privileged: true}}\n")
+    return place

@@ -79,6 +79,24 @@ def test_a_fork_loop_meets_the_limit_and_nothing_of_it_is_left():
     assert not any(place.exists() for place in directories)
 
 
+@needs_group
+def test_what_a_killed_run_left_in_its_group_is_ended_and_others_are_not():
+    groups = [make(f"agency-{run}-1", Limits(), hierarchies()) for run in (RUN, "r0thers00")]
+    suites = [bounding.Bounded(group, Limits()) for group in groups]
+    left = [started(one, LEAVES.format(count=1, nap="7125", stays=60)) for one in suites]
+    for process in left:
+        assert process.stdout.readline() == "done\n"
+    bounding.end_left(RUN, 0.0)
+    assert left[0].wait(10) == -9
+    assert left[1].poll() is None
+    assert not any(place.exists() for place in groups[0].directories)
+    groups[1].end()
+    assert left[1].wait(10) == -9
+    for process in left:
+        process.stdout.close()
+    assert sleepers("7125") == []
+
+
 EATS = "import os, time\nfor _ in range(3): os.fork()\nkept = b'x' * (64 << 20)\ntime.sleep(60)\n"
 
 

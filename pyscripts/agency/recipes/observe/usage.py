@@ -112,11 +112,11 @@ class Meter:
                         )
                 except DockerError:  # it ended between the list and this
                     continue
-                found.append(_read(row["Id"], service_of(row, self._stack), told))
+                found.append(read_stats(row["Id"], service_of(row, self._stack), told))
         return found
 
 
-def _read(container: str, service: str, told: Mapping[str, Any]) -> Look:
+def read_stats(container: str, service: str, told: Mapping[str, Any]) -> Look:
     """Read Docker's answer; without the page cache that the kernel can drop, as `docker stats`."""
     memory = told.get("memory_stats") or {}
     details = memory.get("stats") or {}

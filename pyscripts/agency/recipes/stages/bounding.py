@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from agency.children import kill_marked
-from agency.recipes.stages.cgroup import Cgroup, Limits, hierarchies, make
+from agency.recipes.stages.cgroup import Cgroup, Limits, end_groups, hierarchies, make
 
 _LOOK_S = 0.5
 _JOIN_S = 10.0
@@ -58,7 +58,7 @@ class Bounded:
 @contextmanager
 def bounded(run: str, limits: Limits) -> Iterator[Bounded]:
     """Bound a suite for the length of a block, and end what is left of it."""
-    name = f"agency-{run}-{os.getpid()}-{secrets.token_hex(3)}"
+    name = f"{_beginning(run)}{os.getpid()}-{secrets.token_hex(3)}"
     suite = Bounded(make(name, limits, hierarchies()), limits)
     ended = threading.Event()
     watch = threading.Thread(target=_watch, args=(suite, ended), name="bounds", daemon=True)
@@ -73,6 +73,20 @@ def bounded(run: str, limits: Limits) -> Iterator[Bounded]:
             suite.killed = suite.group.end()
         suite.killed += len(kill_marked(run, 0.0))
         suite.group = None
+
+
+def end_left(run: str, grace_s: float) -> None:
+    """End whatever a run has left running: by its mark, and what is in its control groups.
+
+    Raises:
+        AgencyError: some of it does not end.
+    """
+    kill_marked(run, grace_s)
+    end_groups(_beginning(run), hierarchies())
+
+
+def _beginning(run: str) -> str:
+    return f"agency-{run}-"
 
 
 def _watch(suite: Bounded, ended: threading.Event) -> None:

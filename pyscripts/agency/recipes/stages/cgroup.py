@@ -143,6 +143,20 @@ def make(name: str, limits: Limits, hierarchies: tuple[Hierarchy, ...]) -> Cgrou
     return Cgroup(tuple(made)) if made else None
 
 
+def end_groups(beginning: str, hierarchies: tuple[Hierarchy, ...]) -> int:
+    """End all groups whose names begin so, as a killed run left them; return their number."""
+    found = [
+        directory
+        for hierarchy in hierarchies
+        if (base := _base(hierarchy)) is not None
+        for directory in base.glob(f"{beginning}*")
+        if directory.is_dir()
+    ]
+    for directory in found:
+        Cgroup((directory,)).end()
+    return len(found)
+
+
 def _base(hierarchy: Hierarchy) -> Path | None:
     """Return the group below which one may be made; None where another program manages them."""
     if hierarchy.version == 1 or hierarchy.own == hierarchy.top:
