@@ -1,5 +1,6 @@
 """Limits of a run, each really reached: the run is red, says why, and leaves nothing."""
 
+import subprocess
 import time
 
 import pytest
@@ -98,3 +99,31 @@ def refused(tmp_path):
     (place / ".env.sample").write_text("TYPE=refused\n")
     (place / "compose.yml").write_text("services: {app: {image: x, privileged: true}}\n")
     return place
+
+
+FILLS = """
+def test_fills(capfd):
+    with capfd.disabled():
+        for _ in range(4000):
+            print("x" * 99)
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A place of 200 KiB for the results."""
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.thorough
+def test_a_full_disk_ends_the_run_and_leaves_nothing_of_the_app(bench, small):
+    (bench.recipe / "tests" / "test_install.py").write_text(FILLS)
+    ended = bench.try_("--json", "--stage=install", f"--artifacts={small}")
+    assert ended.status == 3
+    assert "No space left on device" in ended.stderr
+    assert "teardown: clean" in ended.stderr
+    assert nothing_is_left(bench)

@@ -24,6 +24,7 @@ from agency.recipes.outcome import CaseResult
 from agency.recipes.policy import violations
 from agency.recipes.recipe.read import RecipeFiles, read_recipe
 from agency.recipes.recipe.versions import Version, published
+from agency.recipes.registries import NO_REGISTRIES, Registries
 from agency.recipes.run.checkout import Checkout
 from agency.recipes.run.sidecar import Sidecar
 from agency.recipes.run.swarm import Swarm
@@ -57,6 +58,7 @@ class App:
     own: Path | None
     clock: Clock
     journal: Journal
+    registries: Registries = NO_REGISTRIES
     deployments: list[Deployment] = field(default_factory=list, init=False)
     _created: bool = field(default=False, init=False)
     _running: str | None = field(default=None, init=False)
@@ -175,6 +177,11 @@ class App:
         write_atomically(self.abra.environment_file, recipe.environment.encode(), mode=0o600)
         if recipe.overlay is not None:
             self.checkout.put(recipe.overlay.file, recipe.overlay.text)
+        for image in sorted({service.image for service in recipe.services}):
+            login = self.registries.login(image)
+            if login is not None:
+                self._say(f"pulling {image} with a log-in")
+                self.swarm.pull(image, login)
         if recipe.secrets:
             self.sidecar.add(self.abra.generate_secrets(self.journal))
 

@@ -150,7 +150,8 @@ def _stages_and_teardown(
 def _tear_down(
     app: App, run: str, private: places.Private, artifacts: Path, say: Callable[[str], None]
 ) -> Teardown:
-    with _uninterrupted(), writing(app, artifacts / "logs" / "teardown.log"):
+    # Lossy: a full disk must not keep the app on the swarm.
+    with _uninterrupted(), writing(app, artifacts / "logs" / "teardown.log", lossy=True):
         say("teardown: begins")
         try:
             teardown = tear_down(app, run)

@@ -76,10 +76,10 @@ def _blocked(results: Sequence[StageResult]) -> str:
 
 
 @contextmanager
-def writing(app: App, path: Path) -> Iterator[None]:
+def writing(app: App, path: Path, *, lossy: bool = False) -> Iterator[None]:
     """Let the app write into another log for the length of a block."""
     before = app.journal
-    with Journal(path, before.censor) as journal:
+    with Journal(path, before.censor, lossy=lossy) as journal:
         app.journal = journal
         try:
             yield

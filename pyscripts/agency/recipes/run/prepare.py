@@ -14,6 +14,7 @@ from agency.recipes.client import AppClient, Route
 from agency.recipes.journal import Journal
 from agency.recipes.recipe.overlay import read_overlay
 from agency.recipes.recipe.read import read_recipe, recipe_name
+from agency.recipes.registries import NO_REGISTRIES, Registries
 from agency.recipes.run.app import App, examine
 from agency.recipes.run.checkout import Source, fetch
 from agency.recipes.run.places import Private
@@ -52,6 +53,7 @@ class Place:
     clock: Clock
     say: Callable[[str], None]
     run_s: float = 3600.0
+    registries: Registries = NO_REGISTRIES
 
 
 def prepare_app(
@@ -68,6 +70,7 @@ def prepare_app(
     Raises:
         BadInputError: the recipe cannot be fetched or read, or the policy refuses it.
     """
+    journal.censor.add(place.registries.secrets())
     marker = marked_environment(run)
     abra = AbraHome(place.abra, private.path, domain, place.docker_url, marker, place.deploy_s)
     abra.prepare()
@@ -99,6 +102,7 @@ def prepare_app(
         own=own,
         clock=place.clock,
         journal=journal,
+        registries=place.registries,
     )
 
 

@@ -14,6 +14,8 @@ from agency.coopcloud import Remain, Service, Stack, remains, remove_stack
 from agency.docker import answers, docker_at, require_swarm
 from agency.recipes.facts import DeployedImage
 from agency.recipes.observe.images import running_images, version_label
+from agency.recipes.observe.pulling import pull
+from agency.recipes.registries import Login
 
 T = TypeVar("T")
 _LOG_LINES = 400
@@ -65,6 +67,14 @@ class Swarm:
     def version_label(self, stack: str) -> str:
         """Return the version that the labels of a stack tell; empty without one."""
         return self._with(lambda client: version_label(Stack(client, self.url, stack, self.clock)))
+
+    def pull(self, image: str, login: Login) -> None:
+        """Pull an image from a registry that wants a log-in.
+
+        Raises:
+            AgencyError: it cannot be had; PrerequisiteError where that is not the recipe's fault.
+        """
+        self._with(lambda client: pull(client, image, login))
 
     def logs(self, stack: str) -> str:
         """Collect the last lines that the services of a stack wrote, and why tasks ended."""
