@@ -26,7 +26,7 @@ SUBJECTS_SINCE := 5d2daef
 
 .DEFAULT_GOAL := help
 
-.PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest soak \
+.PHONY: help spinup test test-thorough test-nixpkgs-versions lint docs bench bench-guest bench-crowd soak \
   mutation mutation-sample coverage-properties \
   check-nix test-docker test-recipes agent-image test-forge test-s3 test-agents-own test-agents \
   test-agents-browser test-guest test-guest-thorough setup-spinup setup-dev setup-tools setup-guest requirements clean
@@ -128,6 +128,10 @@ bench: setup-dev ## Measure the numbers; exits 1 when a limit is missed
 bench-guest: setup-guest ## Measure a throwaway guest (root; builds an image)
 	@mkdir -p artifacts
 	@AGENCY_REQUIRE_GUEST=1 python -m benchmarks --slack $(SLACK) --output artifacts/bench-guest.jsonl guest
+
+bench-crowd: setup-dev ## Measure fifty agents in one local agency (10 GB of memory; minutes)
+	@mkdir -p artifacts
+	@python -m benchmarks --slack $(SLACK) --output artifacts/bench-crowd.jsonl crowd
 
 soak: setup-dev ## Soak with SQLite and PostgreSQL: parts ended at random, every answer judged (an hour)
 	@mkdir -p artifacts

@@ -11,6 +11,7 @@ import click
 from benchmarks import (
     audit,
     chat,
+    crowd,
     flood,
     gateway,
     guest,
@@ -37,11 +38,12 @@ SUITES: dict[str, Callable[[], Iterable[Row]]] = {
     "gateway": gateway.rows,
     "models": models.rows,
     "working": working.rows,
+    "crowd": crowd.rows,
     "nix": nix.rows,
     "guest": guest.rows,
 }
 # These take minutes and a machine of their own, and are measured when named.
-WHEN_NAMED = ("guest",)
+WHEN_NAMED = ("guest", "crowd")
 
 
 @click.command()

@@ -12,7 +12,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from agency.clock import new_id
 from agency.control import place_of
 from agency.errors import AgencyError
 from agency.instance import Instance, required_secrets
-from agency.matrix import Person, client_path
+from agency.matrix import MatrixError, Person, client_path
 from agency.protocols import GATEWAY_CONTROL_TOKEN, GatewayClient
 from agency.secrets import EphemeralProvider
 from agency.spinup.targets.local.agency import LocalAgency
@@ -82,7 +82,7 @@ async def _provider() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def _instance(provider: str) -> Instance:
+def _instance(provider: str, more: Sequence[str]) -> Instance:
     budget = {"tokensPerDay": 10_000_000, "usdPerDay": 100.0}
     price = {"input": 1.0, "output": 2.0}
     return Instance.model_validate(
@@ -96,7 +96,10 @@ def _instance(provider: str) -> Instance:
                 "offered": {"small": {"provider": "here", "price": price}},
             },
             "agents": {
-                "pm": {"role": "pm", "program": {"model": "small", "budget": budget}},
+                **{
+                    name: {"role": name, "program": {"model": "small", "budget": budget}}
+                    for name in ("pm", *more)
+                },
                 "plain": {"role": "plain"},
             },
             "secrets": {"provider": "ephemeral"},
@@ -104,15 +107,19 @@ def _instance(provider: str) -> Instance:
     )
 
 
-def _policy(room: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "gosuto/v1",
-        "metadata": {"name": "pm"},
-        "trust": {"rooms": [room], "senders": [_ALICE]},
+def _policy(room: str, agent: str) -> dict[str, Any]:
+    """Make the Gosuto of an agent; pm has a tool."""
+    tools = {
         "mcpServers": {"bench": {"command": [sys.executable, "-c", _SERVER]}},
         "capabilities": {"echo": {"tool": "bench/echo", "answer": "allow"}},
+    }
+    return {
+        "apiVersion": "gosuto/v1",
+        "metadata": {"name": agent},
+        "trust": {"rooms": [room], "senders": [_ALICE]},
         "limits": {"eventsPerMinute": 1000},
         "messaging": {"messagesPerMinute": 1000},
+        **(tools if agent == "pm" else {}),
     }
 
 
@@ -146,14 +153,14 @@ class _Bench:
         ended = await self.alice.wait_for(answered, self.room, what="the answer", within_s=_WAIT_S)
         return ended - begun
 
-    async def give_policy(self, place: Path) -> None:
+    async def give_policy(self, place: Path, agent: str) -> None:
         """Hand the Gosuto in, and have the other operator approve it."""
-        file = place / "pm.json"
-        file.write_text(json.dumps(_policy(self.room)))
+        file = place / f"{agent}.json"
+        file.write_text(json.dumps(_policy(self.room, agent)))
         socket = place_of(self.agency.run.path / CONTROL, {}).path
         argv = ("-m", "agency", "command", "--json", f"--socket={socket}", f"--attach={file}")
         asking = await asyncio.create_subprocess_exec(
-            sys.executable, *argv, "gosuto", "set", "pm", stdout=asyncio.subprocess.PIPE
+            sys.executable, *argv, "gosuto", "set", agent, stdout=asyncio.subprocess.PIPE
         )
         waiting = ""
         async with asyncio.timeout(_WAIT_S):
@@ -176,6 +183,20 @@ class _Bench:
                     await asyncio.sleep(0.1)
         finally:
             await client.close()
+
+    async def listens(self, agent: str) -> None:
+        """Wait until the agent's account listens in rooms."""
+        log = self.directory(agent) / "rooms" / "log"
+        async with asyncio.timeout(_WAIT_S):
+            while not (log.exists() and '"listening"' in log.read_text()):  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.1)
+
+    async def join(self, agent: str, place: Path) -> None:
+        """Have a further agent work, without tools."""
+        await self.give_policy(place, agent)
+        await self.order(f"!agency agents start {agent}")
+        await self.order(f"!agency gosuto push {agent}")
+        await self.listens(agent)
 
     def directory(self, agent: str) -> Path:
         """Directory of an agent, in which its processes run."""
@@ -201,11 +222,26 @@ def _runs_in(pid: int, directory: Path) -> bool:
         return False
 
 
+async def _join(person: Person, room: str) -> str:
+    """Join a room as soon as the homeserver lets one: the agents have just joined it, too."""
+    async with asyncio.timeout(_WAIT_S):
+        while True:
+            try:
+                return await person.join(room)
+            except MatrixError as error:
+                if error.retry_after_s is None:
+                    raise
+                await asyncio.sleep(error.retry_after_s)
+
+
 @asynccontextmanager
-async def bench(place: Path) -> AsyncIterator[_Bench]:
-    """Start a local agency whose agent pm works, and wait until it does."""
+async def bench(place: Path, more: Sequence[str] = ()) -> AsyncIterator[_Bench]:
+    """Start a local agency whose agent pm works, and wait until it does.
+
+    `more` are further agents with a program, which are not started.
+    """
     async with AsyncExitStack() as held:
-        instance = _instance(await held.enter_async_context(_provider()))
+        instance = _instance(await held.enter_async_context(_provider()), more)
         run = rundir.create(place, new_id("bench"))
         held.callback(run.remove)
         secrets = held.enter_context(EphemeralProvider(required_secrets(instance), run.credentials))
@@ -221,20 +257,18 @@ async def bench(place: Path) -> AsyncIterator[_Bench]:
         await agency.launch_control()
         await agency.control_ready()
         alice, bob = [await agency.log_in(each) for each in (_ALICE, _BOB)]
-        control = await alice.join(agency.control_room)
-        await bob.join(agency.control_room)
+        control = await _join(alice, agency.control_room)
+        await _join(bob, agency.control_room)
         body = {"preset": "private_chat", "invite": [_AGENT]}
         made = await alice.request("POST", client_path("createRoom"), body)
         on = _Bench(agency, alice, bob, control, str(made["room_id"]))
-        await on.give_policy(place)
+        await on.give_policy(place, "pm")
         await on.order("!agency agents start pm")
         await on.order("!agency agents start plain")
         await on.order("!agency gosuto push pm")
         await on.has_tools()
-        log = on.directory("pm") / "rooms" / "log"
+        await on.listens("pm")
         async with asyncio.timeout(_WAIT_S):
-            while not (log.exists() and '"listening"' in log.read_text()):  # noqa: ASYNC110 - a file
-                await asyncio.sleep(0.1)
             path = client_path("rooms", on.room, "joined_members")
             while _AGENT not in (await alice.request("GET", path))["joined"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)

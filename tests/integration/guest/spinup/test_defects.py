@@ -166,7 +166,7 @@ def test_what_goes_wrong_late_is_noticed(spinup: Make, ground: Any) -> None:
     ground.exec(name, "sh", "-c", f"printf '%s' \"$0\" > {LATER}; ln -s {LATER} {wants}", FORGET)
     predicate = failed(run_up, ground)
     found = failed_probes(predicate)
-    assert set(found) == {"reboot.survived", "secrets.left"}
+    assert set(found) == {"reboot.survived", "secrets.left"}, found
     assert "firewallAfter" in found["reboot.survived"]
     seen = {probe["name"]: probe["evidence"] for probe in predicate["probes"]}
     assert seen["secrets.left"]["places"] == ["journal"]

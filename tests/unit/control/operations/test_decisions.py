@@ -133,6 +133,30 @@ async def test_who_may_withdraw(front: Front, by: str, may: bool) -> None:
 async def test_an_admin_withdraws_what_another_asked_for(front: Front) -> None:
     op = await front.ask(BOB)
     assert (await front.say(f"!agency approvals withdraw {op}", ALICE)).startswith("Withdrawn")
+    assert (ALICE, "agents stop", "withdrawn") in await front.desk.outcomes(), "who did it"
+
+
+@pytest.mark.parametrize(("forger", "runs"), [(ALICE, 0), (BOB, 1)])
+async def test_a_grant_of_the_person_who_asked_is_void_whoever_wrote_it(
+    forger: str, runs: int, front: Front
+) -> None:
+    """The store is not believed: who may grant is asked again when the operation begins."""
+    await front.ask()
+    (waiting,) = await front.desk.database.read(stored.unfinished)
+    grant = {"op": waiting.id, "by": forger, "digest": waiting.digest}
+    columns = "(operation_id, granted_by, digest, granted_ts)"
+    for statement in (
+        f"INSERT INTO grants {columns} VALUES (:op, :by, :digest, 1)",
+        "UPDATE operations SET state = 'granted' WHERE id = :op AND :by <> :digest",
+    ):
+        await front.desk.database.write(
+            lambda connection, each=statement: connection.execute(text(each), grant)
+        )
+    front.start()
+    await front.desk.finish(front.operations)
+    assert front.stops == runs
+    codes = [detail.get("code") for detail in await front.desk.details()]
+    assert ("grant-void" in codes) is not bool(runs)
 
 
 async def test_what_was_planned_on_another_state_is_planned_again(front: Front) -> None:

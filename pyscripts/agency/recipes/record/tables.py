@@ -1,0 +1,44 @@
+"""Tables of the record, as the newest revision leaves them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from agency.store import Schema
+
+SCHEMA = Schema("agency.recipes.record:migrations", ("0001",))
+
+metadata = sa.MetaData()
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(16), nullable=False, unique=True),
+    sa.Column("recipe", sa.String(64), nullable=False),
+    sa.Column("project", sa.String(255), nullable=False),
+    sa.Column("pull_request", sa.BigInteger, nullable=False),
+    sa.Column("commit_sha", sa.String(64), nullable=False),
+    sa.Column("head_ref", sa.String(255), nullable=False),
+    sa.Column("clone_url", sa.String(1000), nullable=False),
+    sa.Column("stages", sa.String(255), nullable=False),
+    sa.Column("requester", sa.String(255), nullable=False),
+    sa.Column("comment", sa.BigInteger),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("stop_asked_by", sa.String(255)),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("queued_ts", sa.BigInteger, nullable=False),
+    sa.Column("started_ts", sa.BigInteger),
+    sa.Column("ended_ts", sa.BigInteger),
+    sa.Column("engine", sa.String(16), nullable=False, server_default=""),
+    sa.Column("engine_build", sa.String(64), nullable=False, server_default=""),
+    sa.Column("engine_url", sa.String(1000), nullable=False, server_default=""),
+    sa.Column("result", sa.Text),
+    sa.Column("answer", sa.BigInteger),
+    sa.Column("told", sa.String(16), nullable=False, server_default=""),
+    sa.UniqueConstraint("project", "comment"),
+    sqlite_autoincrement=True,
+)
+sa.Index("runs_by_state", runs.c.state, runs.c.sequence)
+sa.Index("runs_by_recipe", runs.c.recipe, runs.c.sequence)
