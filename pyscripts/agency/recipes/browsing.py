@@ -28,7 +28,7 @@ _MAX_LINE = 500
 
 
 class Told:
-    """What went wrong inside pages, for the log; bounded."""
+    """Errors inside pages, for the log; bounded."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

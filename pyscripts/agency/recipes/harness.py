@@ -112,7 +112,7 @@ def _shoot(opened: Page) -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Write what went wrong inside pages into the log, also of tests that passed."""
+    """Write the errors inside pages into the log, also of tests that passed."""
     if _TOLD.lines:
         terminalreporter.section("browser")
         for line in _TOLD.lines:
