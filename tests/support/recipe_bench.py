@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,18 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from docker_engine import Engine
-from recipe_proxy import PORT, STACK, ZONE, ca_file
+from recipe_proxy import HTTPS_PORT, STACK, ZONE, ca_file
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-# This kernel has no IPVS, and so a service has no virtual address.
-OVERRIDE = """\
-version: "3.8"
-services:
-  app:
-    deploy: {endpoint_mode: dnsrr}
-"""
+PORT = 8480  # of the app itself, beside the proxy
+# Of the static site, for tests that tag it themselves.
 PUBLISHED = "1.0.0+1.22.1"
+_LABEL = re.compile(r"\.version=(\d+\.\d+\.\d+\+[^\"]+)")
+_PORT = re.compile(r"loadbalancer\.server\.port=(\d+)")
 _GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@test")
 
 
@@ -46,6 +45,22 @@ class Ended:
         return next(one for one in self.report["stages"] if one["name"] == name)
 
 
+def override(name: str, port: int = PORT) -> str:
+    """One more compose file for a kernel without IPVS, which the test host's is.
+
+    It has no virtual addresses, and no ports but those of the task's host.
+    """
+    parts = [
+        yaml.safe_load(one.read_text()) for one in (RECIPES / name / "recipe").glob("compose*")
+    ]
+    services = {service for part in parts for service in part.get("services", {})}
+    found = _PORT.search((RECIPES / name / "recipe" / "compose.yml").read_text())
+    assert found is not None
+    extra: dict[str, Any] = {one: {"deploy": {"endpoint_mode": "dnsrr"}} for one in services}
+    extra["app"]["ports"] = [{"target": int(found[1]), "published": port, "mode": "host"}]
+    return yaml.safe_dump({"version": "3.8", "services": extra})
+
+
 @dataclass
 class Bench:
     """One repository of a recipe, with its published version as a tag."""
@@ -57,6 +72,13 @@ class Bench:
     @property
     def recipe(self) -> Path:
         return self.place / self.name
+
+    @property
+    def published(self) -> str:
+        """The version that the published files say they are."""
+        found = _LABEL.search((RECIPES / self.name / "published" / "compose.yml").read_text())
+        assert found is not None
+        return found[1]
 
     @property
     def state(self) -> Path:
@@ -71,21 +93,23 @@ class Bench:
         abra = self.place / "bin" / "abra"
         shutil.copy(RECIPES / "abra_stand_in.py", abra)
         abra.chmod(0o755)
-        (self.place / "bin" / "override.yml").write_text(OVERRIDE)
+        (self.place / "bin" / "override.yml").write_text(override(self.name))
         source = RECIPES / self.name
         shutil.copytree(source / "recipe", self.recipe, copy_function=shutil.copy)
-        if (source / "published").is_dir():
-            shutil.copytree(
-                source / "published", self.recipe, dirs_exist_ok=True, copy_function=shutil.copy
-            )
         self.git("init", "-q", "-b", "main")
-        self.commit("as published")
-        self.git("tag", "-a", "-m", "published", PUBLISHED)
+        if (source / "published").is_dir():
+            self._publish(source)
         shutil.copytree(
             source / "recipe", self.recipe, dirs_exist_ok=True, copy_function=shutil.copy
         )
-        self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", "the next version")
+        self.commit("the next version")
+
+    def _publish(self, source: Path) -> None:
+        shutil.copytree(
+            source / "published", self.recipe, dirs_exist_ok=True, copy_function=shutil.copy
+        )
+        self.commit("as published")
+        self.git("tag", "-a", "-m", "published", self.published)
 
     def git(self, *words: str) -> str:
         run = [*_GIT, "-C", str(self.recipe), *words]
@@ -119,18 +143,18 @@ class Bench:
         # The engine has a network of its own, and so the app's address is there.
         inside = ["nsenter", f"--net=/proc/{self.engine.pid}/ns/net", "--"]
         command = [sys.executable, "-m", "agency", "recipes", "try", source or str(self.recipe)]
-        options = [f"--through=https://127.0.0.1:{PORT}", f"--ca={ca_file(self.engine)}"]
+        options = [f"--through=https://127.0.0.1:{HTTPS_PORT}", f"--ca={ca_file(self.engine)}"]
         options += [f"--zone={ZONE}", f"--artifacts={self.artifacts}"]
         return [*inside, *command, *options, *words]
 
-    def try_(self, *words: str, source: str | None = None) -> Ended:
+    def try_(self, *words: str, source: str | None = None, within_s: float = 170) -> Ended:
         done = subprocess.run(
             self.argv(*words, source=source),
             env=self.environment,
             cwd=self.place,
             capture_output=True,
             text=True,
-            timeout=170,
+            timeout=within_s,
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 
@@ -178,6 +202,11 @@ class Bench:
 
     def _names(self, *words: str) -> list[str]:
         return self.engine.cli(*words, "--format", "{{.Name}}").split()
+
+    def logs(self) -> str:
+        """The end of every log of the runs, for who reads why one failed."""
+        found = sorted(self.artifacts.glob("*/logs/*.log"))
+        return "".join(f"\n== {one.name}\n{one.read_text()[-3000:]}" for one in found)
 
     def processes(self, nap: str) -> list[str]:
         """Processes that sleep so long."""

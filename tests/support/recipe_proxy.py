@@ -18,7 +18,8 @@ from docker_engine import Engine
 from recipe_certificates import DAY, Issued, authority
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-PORT = 443  # in the network of the engine
+# In the network of the engine. As on a host, they are others than the recipe publishes.
+HTTP_PORT, HTTPS_PORT = 8481, 8443
 ZONE = "ci.test"
 HOST = f"traefik.{ZONE}"
 STACK = HOST.replace(".", "_")
@@ -56,11 +57,15 @@ def start_proxy(engine: Engine) -> None:
     (place / "credentials" / "wildcard-certificate-key").write_text(good.key_pem)
     (place / "traefik.env").write_text(ENVIRONMENT)
     _stand_in(engine, place, ours)
+    shutil.copytree(RECIPES / "traefik" / "recipe", place / "recipe", copy_function=shutil.copy)
+    compose = place / "recipe" / "compose.yml"
+    text = compose.read_text().replace("published: 80,", f"published: {HTTP_PORT},")
+    compose.write_text(text.replace("published: 443,", f"published: {HTTPS_PORT},"))
     settings = {
         "docker_url": engine.url,
         "domain": HOST,
         "env_file": str(place / "traefik.env"),
-        "recipe_source": str(RECIPES / "traefik" / "recipe"),
+        "recipe_source": str(place / "recipe"),
     }
     (place / "traefik.json").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "agency", "reconcile", "traefik"]
