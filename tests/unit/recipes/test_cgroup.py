@@ -167,3 +167,15 @@ def test_a_group_that_another_made_is_not_taken_over(tmp_path):
     began = time.monotonic()
     assert make("x", Limits(), (Hierarchy(2, tmp_path, place),)) is None
     assert time.monotonic() - began < 1
+
+
+def test_a_process_that_is_not_let_in_says_so_and_goes_on(tmp_path):
+    argv = (
+        sys.executable,
+        "-m",
+        "agency.recipes.stages.entering",
+        str(tmp_path / "none" / "procs"),
+    )
+    done = subprocess.run([*argv, "--", "/bin/echo", "hello"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "hello\n")
+    assert "cannot enter" in done.stderr

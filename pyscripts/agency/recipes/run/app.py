@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agency.clock import Clock
@@ -126,8 +126,10 @@ class App:
 
     def holds(self, name: str) -> bool:
         """Return whether `test_<name>.py` passes now; its results are not counted."""
+        assert self.tests is not None
+        runner = replace(self.runner, album=None)
         try:
-            self.suite(name)
+            self._run(self.tests, [f"test_{name}.py"], runner)
         except SuiteError:
             return False
         return True
@@ -200,8 +202,11 @@ class App:
         if seen not in self.deployments and len(self.deployments) < MAX_DEPLOYMENTS:
             self.deployments.append(seen)
 
-    def _run(self, directory: Path, files: Sequence[str]) -> tuple[CaseResult, ...]:
-        return self.runner.run_files(directory, files, self.sidecar.reveal(), self.journal)
+    def _run(
+        self, directory: Path, files: Sequence[str], runner: SuiteRunner | None = None
+    ) -> tuple[CaseResult, ...]:
+        suites = runner or self.runner
+        return suites.run_files(directory, files, self.sidecar.reveal(), self.journal)
 
     def _say(self, text: str) -> None:
         self.journal.say(f"# {text}")
