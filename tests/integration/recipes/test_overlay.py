@@ -51,6 +51,7 @@ def test_an_overlay_is_deployed_with_both_versions_and_told(bench):
         (WHY + OVERLAY + "    privileged: true\n", "compose.ccci.yml:6"),
         (WHY + OVERLAY + "    image: another\n", "overlay-hides"),
     ],
+    ids=["no reason", "privileged", "another image"],
 )
 def test_an_overlay_without_a_reason_or_against_the_policy_is_never_deployed(bench, text, reason):
     ended = bench.try_("--json", overlay(bench, text))
